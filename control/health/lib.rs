@@ -1,0 +1,1 @@
+//! Active health checks: probes, the rise and fall machine, a jittered schedule.

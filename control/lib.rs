@@ -1,0 +1,1 @@
+//! The control plane: one thread, a pure plane inside, effects around it.

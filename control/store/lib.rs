@@ -1,0 +1,1 @@
+//! Where acknowledged changes live: the Store contract, in memory and on fjall.

@@ -1,0 +1,1 @@
+//! The only code that crosses threads: latest-wins slots, bounded mailboxes, wake-ups.

@@ -1,0 +1,1 @@
+//! Hooks around an exchange: header rewriting and the seam for embedders.

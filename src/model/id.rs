@@ -1,0 +1,175 @@
+//! Identifiers. Those that users choose are parsed once and cheap to clone; those that we count are numbers.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits;
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to [`limits::ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 - _ . : @`, beginning with a letter or digit: safe in
+        /// a header field, a path segment, a log line and a metric label. Cloning costs one atomic increment.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses an identifier.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The identifier as its owner wrote it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// Names an app: a set of interchangeable instances.
+    AppId
+}
+text_id! {
+    /// Names one running instance of an app; unique over all apps.
+    InstanceId
+}
+text_id! {
+    /// Names a tenant. Opaque to ringway: handed to the app in `X-Tenant-ID`.
+    TenantId
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Counts accepted changes. Revision 0 is the empty configuration; it never moves backwards, and a
+    /// rollback is a new revision with old content.
+    Revision(u64)
+}
+number! {
+    /// Counts what was published to the cores: every revision, and every new set of addresses that DNS gave
+    /// for an unchanged revision. A core refuses a serial that is not newer than its own.
+    Serial(u64)
+}
+number! {
+    /// Fences registrations of one instance id: the revision that registered it. A message that carries an
+    /// older generation comes from a process that has been replaced.
+    Generation(u64)
+}
+number! {
+    /// A data core's number, counted from 0 in the order in which workers were started.
+    CoreId(u16)
+}
+
+impl Revision {
+    /// The revision after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Serial {
+    /// The serial after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Why a text is no identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdError {
+    /// It has no bytes.
+    Empty,
+    /// It is longer than [`limits::ID_BYTES_MAX`].
+    TooLong,
+    /// It does not begin with a letter or digit.
+    Start,
+    /// It has a character outside `A-Z a-z 0-9 - _ . : @`.
+    Character(char),
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("must not be empty"),
+            Self::TooLong => write!(f, "must not be longer than {} bytes", limits::ID_BYTES_MAX),
+            Self::Start => f.write_str("must begin with a letter or digit"),
+            Self::Character(c) => {
+                write!(f, "must not contain {:?}; allowed are letters, digits and - _ . : @", c)
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdError {}
+
+fn check(text: &str) -> Result<(), IdError> {
+    let Some(first) = text.bytes().next() else { return Err(IdError::Empty) };
+    if text.len() > limits::ID_BYTES_MAX {
+        return Err(IdError::TooLong);
+    }
+    let strange = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@'));
+    if let Some(c) = text.chars().find(strange) {
+        return Err(IdError::Character(c));
+    }
+    if !first.is_ascii_alphanumeric() {
+        return Err(IdError::Start);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_apps_call_themselves() {
+        for text in ["app1", "app1-prod-node-1", "billing:eu@2", "A", "0", &"x".repeat(limits::ID_BYTES_MAX)] {
+            assert_eq!(AppId::parse(text).map(|id| id.as_str().to_owned()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        assert_eq!(TenantId::parse(""), Err(IdError::Empty));
+        assert_eq!(TenantId::parse(&"x".repeat(limits::ID_BYTES_MAX + 1)), Err(IdError::TooLong));
+        assert_eq!(TenantId::parse("-a"), Err(IdError::Start));
+        assert_eq!(TenantId::parse("a/b"), Err(IdError::Character('/')));
+        assert_eq!(TenantId::parse("a\r\nX-Evil: 1"), Err(IdError::Character('\r')));
+        assert_eq!(TenantId::parse("ä"), Err(IdError::Character('ä')));
+    }
+}

@@ -1,0 +1,24 @@
+//! The nouns that both planes share.
+//!
+//! Users register apps, instances and domains ([`App`], [`Instance`], [`Domain`]); the control plane keeps
+//! them in a [`Desired`] state, and one [`Change`] turns a `Desired` into the next. What the data plane
+//! routes by is compiled from it elsewhere (`traffic`). Everything here is pure: no clock, no I/O, no
+//! randomness. Types are parsed at the edge and cannot be wrong afterwards.
+#![forbid(unsafe_code)]
+
+mod change;
+mod desired;
+mod host;
+mod id;
+mod instance;
+pub mod limits;
+mod target;
+mod time;
+
+pub use change::{AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection};
+pub use desired::{App, Desired, Domain, DomainKind, Instance};
+pub use host::{HostError, Hostname};
+pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
+pub use instance::{Health, HealthCheck, HealthCheckError, Probe};
+pub use target::{Target, TargetError, TargetHost};
+pub use time::{Tick, Timestamp};

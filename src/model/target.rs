@@ -1,0 +1,186 @@
+//! Where an instance listens.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::host::{HostError, Hostname};
+
+/// An instance's address as registered: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    host: TargetHost,
+    port: u16,
+}
+
+/// The host of a [`Target`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TargetHost {
+    /// An address: connected to as it is.
+    Address(IpAddr),
+    /// A name: resolved, and resolved again, by the control thread.
+    Name(Hostname),
+}
+
+impl Target {
+    /// Parses `http://host[:port][/]`; port 80 where none is given.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Err(TargetError::NoScheme) };
+        if scheme.eq_ignore_ascii_case("https") {
+            return Err(TargetError::Https);
+        }
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(TargetError::Scheme);
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#']) {
+            return Err(TargetError::Path);
+        }
+        if authority.contains('@') {
+            return Err(TargetError::Credentials);
+        }
+        let (host, port) = split_port(authority)?;
+        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(v6) => TargetHost::Address(IpAddr::V6(v6.parse().map_err(|_| TargetError::Host(HostError::Address))?)),
+            None => match host.parse::<IpAddr>() {
+                Ok(address @ IpAddr::V4(_)) => TargetHost::Address(address),
+                Ok(IpAddr::V6(_)) => return Err(TargetError::Brackets),
+                Err(_) => TargetHost::Name(Hostname::parse(host).map_err(TargetError::Host)?),
+            },
+        };
+        if let TargetHost::Address(address) = &host
+            && (address.is_unspecified() || address.is_multicast())
+        {
+            return Err(TargetError::NotReachable);
+        }
+        Ok(Self { host, port })
+    }
+
+    /// The host.
+    pub fn host(&self) -> &TargetHost {
+        &self.host
+    }
+
+    /// The TCP port, never 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The socket address, when no resolver is needed for it.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.host {
+            TargetHost::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
+            TargetHost::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            TargetHost::Address(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{}", self.port),
+            TargetHost::Address(ip) => write!(f, "http://{ip}:{}", self.port),
+            TargetHost::Name(name) => write!(f, "http://{name}:{}", self.port),
+        }
+    }
+}
+
+/// Why a text is no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetError {
+    /// `://` is missing.
+    NoScheme,
+    /// Another scheme than `http`.
+    Scheme,
+    /// `https`: upstream TLS is not available in this version.
+    Https,
+    /// A path, query or fragment was given.
+    Path,
+    /// User information was given.
+    Credentials,
+    /// An IPv6 address without brackets.
+    Brackets,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// An address that nothing can listen on for others: unspecified or multicast.
+    NotReachable,
+    /// The host is not valid.
+    Host(HostError),
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoScheme => f.write_str("must be a URL such as http://10.0.0.5:3001"),
+            Self::Scheme => f.write_str("must use the scheme http"),
+            Self::Https => f.write_str("must use the scheme http: this version does not speak TLS to instances"),
+            Self::Path => f.write_str("must not have a path, query or fragment: requests keep their own"),
+            Self::Credentials => f.write_str("must not contain credentials"),
+            Self::Brackets => f.write_str("must write an IPv6 address in brackets, as in http://[::1]:3001"),
+            Self::Port => f.write_str("must have a port from 1 to 65535"),
+            Self::NotReachable => f.write_str("must not be an unspecified or multicast address"),
+            Self::Host(error) => write!(f, "host {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
+    let colon = match authority.rfind(']') {
+        Some(bracket) => authority[bracket..].find(':').map(|at| bracket + at),
+        None => match authority.matches(':').count() {
+            0 => None,
+            1 => authority.find(':'),
+            _ => return Err(TargetError::Brackets),
+        },
+    };
+    let Some(colon) = colon else { return Ok((authority, 80)) };
+    let digits = &authority[colon + 1..];
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(TargetError::Port);
+    }
+    match digits.parse() {
+        Ok(0) | Err(_) => Err(TargetError::Port),
+        Ok(port) => Ok((&authority[..colon], port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_prints_the_same() {
+        for (text, printed) in [
+            ("http://10.0.0.5:3001", "http://10.0.0.5:3001"),
+            ("HTTP://10.0.0.5:3001/", "http://10.0.0.5:3001"),
+            ("http://App.Internal", "http://app.internal:80"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://localhost:3000", "http://localhost:3000"),
+        ] {
+            assert_eq!(Target::parse(text).map(|t| t.to_string()), Ok(printed.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_each_mistake_by_name() {
+        for (text, error) in [
+            ("10.0.0.5:3001", TargetError::NoScheme),
+            ("ftp://a", TargetError::Scheme),
+            ("https://a", TargetError::Https),
+            ("http://a/b", TargetError::Path),
+            ("http://a?x", TargetError::Path),
+            ("http://u:p@a", TargetError::Credentials),
+            ("http://::1:80", TargetError::Brackets),
+            ("http://a:0", TargetError::Port),
+            ("http://a:65536", TargetError::Port),
+            ("http://a:", TargetError::Port),
+            ("http://a:+1", TargetError::Port),
+            ("http://0.0.0.0:1", TargetError::NotReachable),
+            ("http://", TargetError::Host(HostError::Empty)),
+            ("http://a_b:1", TargetError::Host(HostError::Name)),
+        ] {
+            assert_eq!(Target::parse(text), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Two clocks, and never one in place of the other: [`Tick`] measures, [`Timestamp`] tells people when.
+
+use std::time::Duration;
+
+/// Milliseconds on the process's monotonic clock, the same on all threads. For deadlines and durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(pub u64);
+
+impl Tick {
+    /// A deadline that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The tick `by` later; [`Tick::NEVER`] when that overflows.
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to here; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The time from here until `later`; zero when it has passed.
+    pub fn until(self, later: Self) -> Duration {
+        later.since(self)
+    }
+}
+
+/// Milliseconds since the Unix epoch, as the system's clock told it. For people and records only: it jumps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);

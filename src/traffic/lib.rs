@@ -1,0 +1,1 @@
+//! Traffic decisions, pure: facts, now and randomness in, a choice out.

@@ -1,0 +1,1 @@
+//! One core of the data plane: accept, session, exchange, upstream.
