@@ -116,7 +116,11 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&str, HostError>) {
-        assert_eq!(Hostname::parse(text).as_ref().map(Hostname::as_str).map_err(|e| *e), expected, "{text:?}");
+        assert_eq!(
+            Hostname::parse(text).as_ref().map(Hostname::as_str).map_err(|e| *e),
+            expected,
+            "{text:?}"
+        );
     }
 
     #[test]
@@ -141,7 +145,9 @@ mod tests {
         check("[::1]", Err(HostError::Address));
         check("10.0.1", Err(HostError::Address));
         check("a.0x1f", Err(HostError::Address));
-        for name in ["a..b", "-a.example", "a-.example", "a_b.example", "a b.example", "a\r\n.example", "..", "a\0b"] {
+        for name in
+            ["a..b", "-a.example", "a-.example", "a_b.example", "a b.example", "a\r\n.example", "..", "a\0b"]
+        {
             check(name, Err(HostError::Name));
         }
         check(&format!("{}.example", "a".repeat(64)), Err(HostError::Name));

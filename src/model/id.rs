@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn accepts_what_apps_call_themselves() {
-        for text in ["app1", "app1-prod-node-1", "billing:eu@2", "A", "0", &"x".repeat(limits::ID_BYTES_MAX)] {
+        for text in ["app1", "app1-prod-node-1", "billing:eu@2", "A", "0", &"x".repeat(limits::ID_BYTES_MAX)]
+        {
             assert_eq!(AppId::parse(text).map(|id| id.as_str().to_owned()), Ok(text.to_owned()));
         }
     }

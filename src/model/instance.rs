@@ -64,7 +64,9 @@ impl fmt::Display for HealthCheckError {
         match self {
             Self::PathStart => f.write_str("must begin with / as in /health"),
             Self::PathLength => write!(f, "must not be longer than {} bytes", limits::HEALTH_PATH_BYTES_MAX),
-            Self::PathCharacter => f.write_str("must be visible ASCII without #; percent-encode anything else"),
+            Self::PathCharacter => {
+                f.write_str("must be visible ASCII without #; percent-encode anything else")
+            }
         }
     }
 }

@@ -15,7 +15,9 @@ pub mod limits;
 mod target;
 mod time;
 
-pub use change::{AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection};
+pub use change::{
+    AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection,
+};
 pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};

@@ -40,7 +40,9 @@ impl Target {
         }
         let (host, port) = split_port(authority)?;
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(v6) => TargetHost::Address(IpAddr::V6(v6.parse().map_err(|_| TargetError::Host(HostError::Address))?)),
+            Some(v6) => TargetHost::Address(IpAddr::V6(
+                v6.parse().map_err(|_| TargetError::Host(HostError::Address))?,
+            )),
             None => match host.parse::<IpAddr>() {
                 Ok(address @ IpAddr::V4(_)) => TargetHost::Address(address),
                 Ok(IpAddr::V6(_)) => return Err(TargetError::Brackets),
@@ -112,7 +114,9 @@ impl fmt::Display for TargetError {
         match self {
             Self::NoScheme => f.write_str("must be a URL such as http://10.0.0.5:3001"),
             Self::Scheme => f.write_str("must use the scheme http"),
-            Self::Https => f.write_str("must use the scheme http: this version does not speak TLS to instances"),
+            Self::Https => {
+                f.write_str("must use the scheme http: this version does not speak TLS to instances")
+            }
             Self::Path => f.write_str("must not have a path, query or fragment: requests keep their own"),
             Self::Credentials => f.write_str("must not contain credentials"),
             Self::Brackets => f.write_str("must write an IPv6 address in brackets, as in http://[::1]:3001"),

@@ -1,0 +1,163 @@
+//! Every bound of the process, with its unit and its reason. A queue, table, buffer or wait that has no line
+//! here (or in `wire`, which may not import this crate) is a defect.
+
+use std::time::Duration;
+
+// --- What users register -----------------------------------------------------------------------------------
+
+/// Bytes of an identifier: fits a metric label and a path segment.
+pub const ID_BYTES_MAX: usize = 128;
+/// Bytes of an app's display name.
+pub const APP_NAME_BYTES_MAX: usize = 256;
+/// Bytes of a domain name without its trailing dot (RFC 1035 §3.1: 255 octets on the wire).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Bytes of a health-check path.
+pub const HEALTH_PATH_BYTES_MAX: usize = 1024;
+/// Apps in one process. Documents ask for 1,000 routes; the bound only stops a runaway client.
+pub const APPS_MAX: usize = 100_000;
+/// Instances of one app: ten times what NFR-4.2 asks for.
+pub const INSTANCES_PER_APP_MAX: usize = 1_000;
+/// Instances in one process.
+pub const INSTANCES_MAX: usize = 200_000;
+/// Domains in one process: routing stays in nanoseconds, and the tables in about a gigabyte.
+pub const DOMAINS_MAX: usize = 1_000_000;
+
+// --- Health ------------------------------------------------------------------------------------------------
+
+/// Time between two checks of one instance (FR-3.1).
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// The shortest interval: more often is load, not information.
+pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The longest interval.
+pub const HEALTH_INTERVAL_MAX: Duration = Duration::from_secs(300);
+/// How long one check may take.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Consecutive failures that make an instance unhealthy (FR-3.2).
+pub const UNHEALTHY_THRESHOLD: u8 = 3;
+/// Consecutive successes that make it healthy again (FR-3.4).
+pub const HEALTHY_THRESHOLD: u8 = 2;
+/// Checks in flight at once (NFR-4.9).
+pub const HEALTH_CHECKS_IN_FLIGHT_MAX: usize = 100;
+/// Bytes of a health endpoint's answer that are read before the connection is closed.
+pub const HEALTH_RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// An instance that has sent heartbeats is deregistered this long after the last one (FR-4.4).
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
+
+// --- Breaker -----------------------------------------------------------------------------------------------
+
+/// Consecutive request failures that open an instance's breaker (FR-3.7).
+pub const BREAKER_FAILURES: u32 = 5;
+/// First time that a breaker stays open (FR-3.8).
+pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
+/// Longest time that a breaker stays open (FR-3.9: 30, 60, 120 s).
+pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
+/// A probe that never reported back frees the half-open breaker after this time.
+pub const BREAKER_PROBE_LEASE: Duration = Duration::from_secs(60);
+
+// --- Data plane: time --------------------------------------------------------------------------------------
+
+/// From the first byte of a request head, or from accept, to its last (slowloris).
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two requests of one connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// An idle connection keeps its buffer this long, for the next request usually comes soon.
+pub const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
+/// To connect to one address (NFR-2.5).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the last byte of a request to the first of its response.
+pub const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Without a single byte of a body, in either direction, before a transfer is given up. Never a total.
+pub const BODY_PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body must also move at least [`BODY_RATE_MIN`] bytes a second, measured over this window.
+pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
+/// Bytes a second that a client must send of a body: a slow one costs a bounded time.
+pub const BODY_RATE_MIN: u64 = 64;
+/// How long an upgraded connection may be silent in both directions.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes that are read and thrown away meanwhile.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// From SIGTERM to the end of the process (C40).
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+// --- Data plane: size --------------------------------------------------------------------------------------
+
+/// Bytes of a buffer that holds a request head.
+pub const HEAD_BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes of a buffer for a body on its way.
+pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
+/// Bodies at least this long, of known length, are spliced instead of copied.
+pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+/// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
+/// Interim (1xx) responses to one request.
+pub const INTERIM_RESPONSES_MAX: usize = 16;
+/// Attempts upstream for one request, the first included.
+pub const ATTEMPTS_MAX: usize = 4;
+/// Idle upstream connections kept per endpoint and core.
+pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 64;
+/// Idle upstream connections kept per core.
+pub const UPSTREAM_IDLE_PER_CORE_MAX: usize = 1_024;
+/// An idle upstream connection is closed after this time: shorter than common servers' own (Node 5 s is
+/// covered by the check at checkout, Go and nginx 75 s and more).
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests on one upstream connection before it is renewed.
+pub const UPSTREAM_REQUESTS_MAX: u32 = 100_000;
+/// Pending connections of a listener.
+pub const LISTEN_BACKLOG: u32 = 4_096;
+/// Worker threads.
+pub const WORKERS_MAX: usize = 256;
+
+// --- Between the planes ------------------------------------------------------------------------------------
+
+/// Reports of one core that wait for the control thread; when full, acknowledgements are retried and statistics dropped.
+pub const REPORTS_MAX: usize = 1_024;
+/// Orders that wait for a core.
+pub const ORDERS_MAX: usize = 16;
+/// A change whose cores have not all acknowledged by then is answered with 202 and the names of the slow ones.
+pub const APPLY_DEADLINE: Duration = Duration::from_millis(1_000);
+/// Changes that are stored and published together.
+pub const CHANGES_PER_BATCH_MAX: usize = 256;
+/// Changes that wait; more are refused with 503 and `Retry-After`.
+pub const CHANGES_WAITING_MAX: usize = 4_096;
+/// Idempotency keys remembered.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_TIME: Duration = Duration::from_secs(24 * 3600);
+
+// --- Admin API ---------------------------------------------------------------------------------------------
+
+/// Bytes of an API request's body.
+pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Connections of the admin API.
+pub const API_CONNECTIONS_MAX: usize = 512;
+/// To read one API request.
+pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle time of an API connection.
+pub const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Findings reported for one request.
+pub const FINDINGS_MAX: usize = 64;
+/// Items of one page of a list.
+pub const PAGE_ITEMS_MAX: usize = 10_000;
+
+// --- Names, logs, metrics ----------------------------------------------------------------------------------
+
+/// How long the addresses of a name are used when the resolver gives no time to live.
+pub const DNS_TTL: Duration = Duration::from_secs(30);
+/// Addresses used of one name.
+pub const DNS_ADDRESSES_MAX: usize = 16;
+/// One resolution.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Resolutions in flight.
+pub const DNS_IN_FLIGHT_MAX: usize = 16;
+/// Routes and pools with metrics of their own; the rest shares one overflow label.
+pub const METRIC_SLOTS_MAX: usize = 1_000;
+/// Bytes of one block of access-log lines.
+pub const LOG_BLOCK_BYTES: usize = 64 * 1024;
+/// Blocks that wait for the writer thread; when full, lines are dropped and counted.
+pub const LOG_BLOCKS_MAX: usize = 64;
+/// Bytes of a path or user agent in a log line.
+pub const LOG_FIELD_BYTES_MAX: usize = 1_024;
+/// Bytes of a request id taken over from a trusted proxy.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
