@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod cidr;
 mod desired;
 mod host;
 mod id;
@@ -18,6 +19,7 @@ mod time;
 pub use change::{
     AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection,
 };
+pub use cidr::{Cidr, CidrError};
 pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
