@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# The gate: everything that must hold before a change lands.
+#
+#   tests/check.sh           all steps, in order; the last line says "N passed, N failed"
+#   tests/check.sh fmt deps  only these steps
+#
+# Steps: tools fmt clippy deps test doctest docs loadtest. Installs what it misses where it may (root or
+# password-less sudo). Every step runs even if one before it failed, so that one run shows all findings.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+logs=target/check
+mkdir -p "$logs"
+started=$SECONDS
+passed=0
+failed=0
+findings=()
+
+say() { printf '[%4ds] %s\n' $((SECONDS - started)) "$*"; }
+
+# step NAME COMMAND...: runs one step, counts it as one check.
+step() {
+    local name=$1
+    shift
+    say "$name: $*"
+    if "$@"; then
+        passed=$((passed + 1))
+        say "$name: passed"
+    else
+        failed=$((failed + 1))
+        findings+=("$name")
+        say "$name: FAILED"
+    fi
+}
+
+# --- tools -------------------------------------------------------------------------------------------------
+
+install_packages() {
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || {
+            say "missing: $* (install them as root: apt-get install $*)"
+            return 1
+        }
+        as_root=(sudo -n)
+    fi
+    command -v apt-get >/dev/null || {
+        say "missing: $* (no apt-get here; install them by hand)"
+        return 1
+    }
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update; apt-get -qq install -y --no-install-recommends "$@"' install "$@"
+}
+
+tools() {
+    local packages=()
+    command -v cc >/dev/null || packages+=(build-essential)
+    command -v git >/dev/null || packages+=(git)
+    command -v python3 >/dev/null || packages+=(python3)
+    command -v curl >/dev/null || packages+=(curl ca-certificates)
+    if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}" || return 1; fi
+    if ! command -v cargo >/dev/null; then
+        if [ -x "$HOME/.cargo/bin/cargo" ]; then
+            export PATH="$HOME/.cargo/bin:$PATH"
+        else
+            say "installing the toolchain that rust-toolchain.toml names, with rustup"
+            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none || return 1
+            export PATH="$HOME/.cargo/bin:$PATH"
+            rustup toolchain install || return 1
+        fi
+    fi
+    cargo --version && cargo fmt --version && cargo clippy --version
+}
+
+# --- dependencies ------------------------------------------------------------------------------------------
+
+# The shipped binary has tokio's I/O traits at most: neither its runtime nor its sockets.
+tokio_features() {
+    local tree
+    tree=$(cargo tree --locked -e normal,features -i tokio 2>&1) || {
+        # No tokio at all is as good.
+        grep -q 'did not match any packages' <<<"$tree" && return 0
+        printf '%s\n' "$tree"
+        return 1
+    }
+    ! grep -nE 'tokio feature "(rt|rt-multi-thread|net|full)"' <<<"$tree"
+}
+
+deps() {
+    tokio_features || return 1
+    # Licences, banned crates and duplicate versions stand in deny.toml. cargo-deny also asks the advisory
+    # database; where it is absent, tests/architecture.rs checks the rest from `cargo metadata`.
+    if command -v cargo-deny >/dev/null; then
+        cargo deny --locked check --hide-inclusion-graph bans licenses sources || return 1
+        cargo deny --locked check advisories || say "advisories: not checked or not clean (see above)"
+    else
+        say "cargo-deny is not installed: advisories unchecked; bans and licences follow with the tests"
+    fi
+}
+
+# --- tests -------------------------------------------------------------------------------------------------
+
+# Adds what a runner reported to the totals. An aborted run that reported nothing counts as one failure.
+count() {
+    local log=$1 ok=0 bad=0 n
+    while read -r n; do ok=$((ok + n)); done < <(grep -E '^ *Summary |^test result:' "$log" | grep -oE '[0-9]+ passed' | grep -oE '[0-9]+')
+    while read -r n; do bad=$((bad + n)); done < <(grep -E '^ *Summary |^test result:' "$log" | grep -oE '[0-9]+ (failed|timed out)' | grep -oE '[0-9]+')
+    passed=$((passed + ok))
+    failed=$((failed + bad))
+    [ $((ok + bad)) -gt 0 ]
+}
+
+# run_tests NAME COMMAND...: a step whose tests are counted one by one.
+run_tests() {
+    local name=$1 log status
+    shift
+    log=$logs/$name.log
+    say "$name: $*"
+    "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    count "$log"
+    if [ "$status" != 0 ]; then
+        findings+=("$name")
+        # A build that failed, or a crash between the tests.
+        grep -qE '[1-9][0-9]* (failed|timed out)' "$log" || failed=$((failed + 1))
+        say "$name: FAILED"
+    else
+        say "$name: passed"
+    fi
+}
+
+tests() {
+    if command -v cargo-nextest >/dev/null; then
+        run_tests test cargo nextest run --locked --workspace --all-targets --no-fail-fast
+    else
+        run_tests test cargo test --locked --workspace --all-targets --no-fail-fast -- --test-threads 4
+    fi
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+}
+
+# The load-test tools are a workspace of their own: they must build and stay tidy, they are not run here.
+loadtest() {
+    [ -f loadtest/Cargo.toml ] || return 0
+    cargo fmt --manifest-path loadtest/Cargo.toml --all --check &&
+        cargo clippy --locked --manifest-path loadtest/Cargo.toml --target-dir target/loadtest --all-targets --quiet -- -D warnings &&
+        for script in loadtest/compare loadtest/scale loadtest/churn; do
+            [ ! -f "$script" ] || python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script" || return 1
+        done
+}
+
+# --- all of it ---------------------------------------------------------------------------------------------
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test doctest docs loadtest)
+for name in "${steps[@]}"; do
+    case $name in
+    tools) step tools tools ;;
+    fmt) step fmt cargo fmt --all --check ;;
+    clippy) step clippy cargo clippy --locked --workspace --all-targets --quiet -- -D warnings ;;
+    deps) step deps deps ;;
+    test) tests ;;
+    doctest) run_tests doctest cargo test --locked --workspace --doc --no-fail-fast ;;
+    docs) step docs docs ;;
+    loadtest) step loadtest loadtest ;;
+    *)
+        say "no such step: $name"
+        exit 2
+        ;;
+    esac
+done
+
+[ ${#findings[@]} -eq 0 ] || say "failed steps: ${findings[*]}"
+say "done"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
