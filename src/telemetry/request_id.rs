@@ -1,0 +1,152 @@
+//! Request ids: unique, cheap, and of no help in guessing another's.
+
+use std::fmt;
+
+use ringway_model::limits;
+
+/// Makes the request ids of one core. About 10 ns each, nothing allocated.
+///
+/// An id is 16 hex digits of a random number that the core drew at its start, and 16 of a counter that went through
+/// a keyed bijection: unique on the core for 2^64 requests, and a client that sees its own ids learns neither how many requests
+/// there were between them nor what others' ids are.
+#[derive(Debug)]
+pub struct RequestIds {
+    prefix: u64,
+    keys: [u64; 2],
+    counter: u64,
+}
+
+impl RequestIds {
+    /// Draws the core's random numbers, from the operating system.
+    pub fn new() -> Self {
+        let draw = |word: u64| ahash::RandomState::new().hash_one(word);
+        Self::from_parts(draw(1), [draw(2), draw(3)])
+    }
+
+    /// With given randomness, for tests and simulations.
+    pub fn from_parts(prefix: u64, keys: [u64; 2]) -> Self {
+        Self { prefix, keys, counter: 0 }
+    }
+
+    /// The next id.
+    #[inline]
+    pub fn draw(&mut self) -> RequestId {
+        self.counter = self.counter.wrapping_add(1);
+        let low = mix(self.counter.wrapping_add(self.keys[0])) ^ self.keys[1];
+        let mut text = [0; RequestId::BYTES];
+        write_hex(&mut text[..16], self.prefix);
+        write_hex(&mut text[16..], low);
+        RequestId(text)
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An id made here: 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; RequestId::BYTES]);
+
+impl RequestId {
+    /// Bytes of its text.
+    pub const BYTES: usize = 32;
+
+    /// The id as text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+
+    /// The id as bytes of ASCII.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+/// Whether an id from a trusted proxy may be taken over: 1 to [`limits::REQUEST_ID_BYTES_MAX`] bytes of
+/// `A-Z a-z 0-9 - _ . : @ / + =`, so that UUIDs, ULIDs, base64 and trace ids pass and nothing needs escaping.
+pub fn is_valid_request_id(text: &[u8]) -> bool {
+    let plain = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'@' | b'/' | b'+' | b'=')
+    };
+    (1..=limits::REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(plain)
+}
+
+/// The finalizer of SplitMix64: a bijection on 64 bits that spreads every bit.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn write_hex(out: &mut [u8], value: u64) {
+    for (at, byte) in value.to_be_bytes().into_iter().enumerate() {
+        out[at * 2] = HEX[usize::from(byte >> 4)];
+        out[at * 2 + 1] = HEX[usize::from(byte & 15)];
+    }
+}
+
+pub(crate) const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_valid_and_not_in_sequence() {
+        let mut ids = RequestIds::from_parts(0x0123_4567_89ab_cdef, [5, 6]);
+        let drawn: Vec<RequestId> = (0..10_000).map(|_| ids.draw()).collect();
+        assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len());
+        for id in &drawn {
+            assert!(id.as_str().starts_with("0123456789abcdef"));
+            assert!(is_valid_request_id(id.as_bytes()));
+        }
+        let low = |id: &RequestId| u64::from_str_radix(&id.as_str()[16..], 16).expect("hex");
+        let steps: HashSet<u64> = drawn.windows(2).map(|w| low(&w[1]).wrapping_sub(low(&w[0]))).collect();
+        assert!(steps.len() > 9_990, "the step between two ids must not repeat: {}", steps.len());
+    }
+
+    #[test]
+    fn cores_do_not_share_a_prefix() {
+        let prefixes: HashSet<String> =
+            (0..64).map(|_| RequestIds::new().draw().as_str()[..16].to_owned()).collect();
+        assert_eq!(prefixes.len(), 64);
+    }
+
+    #[test]
+    fn takes_over_what_is_harmless_only() {
+        for id in [
+            "7f6e2c1e-3e0b-4d0a-9d2e-2f0f3b1a7a55",
+            "req_abc123",
+            "Root=1-67891233-abcdef012345678912345678",
+            "a",
+            "YWJj+/==",
+        ] {
+            assert!(is_valid_request_id(id.as_bytes()), "{id}");
+        }
+        for id in ["", "a b", "a\r\nX: y", "a\"b", "a;b", "a\u{e9}", "a\0"] {
+            assert!(!is_valid_request_id(id.as_bytes()), "{id:?}");
+        }
+        let longest = vec![b'a'; limits::REQUEST_ID_BYTES_MAX];
+        assert!(is_valid_request_id(&longest));
+        assert!(!is_valid_request_id(&[&longest[..], b"a"].concat()));
+    }
+}
