@@ -1,0 +1,61 @@
+//! HTTP/1.1 and HTTP/1.0 (RFC 9112): heads in, heads out, bodies between them.
+//!
+//! ```
+//! use ringway_wire::h1::{Limits, Parse, RequestHead, RequestRewrite, write_request};
+//!
+//! let buf = b"GET /cart?id=1 HTTP/1.1\r\nHost: Shop.Example.com\r\nConnection: close\r\n\r\n";
+//! let mut head = RequestHead::default();
+//! assert_eq!(head.parse(buf, &Limits::default()), Ok(Parse::Complete));
+//! assert_eq!((head.host(), head.path(buf)), ("shop.example.com", "/cart"));
+//!
+//! let mut out = Vec::new();
+//! write_request(&mut out, buf, &head, &RequestRewrite { append: b"X-Real-IP: 192.0.2.1\r\n", ..Default::default() });
+//! assert_eq!(out, b"GET /cart?id=1 HTTP/1.1\r\nHost: shop.example.com\r\nX-Real-IP: 192.0.2.1\r\n\r\n");
+//! ```
+
+mod body;
+mod error;
+mod fields;
+mod request;
+mod response;
+mod write;
+
+pub use body::{
+    BodyError, BodyState, CHUNK_END, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, ChunkHead,
+    ChunkMode, ChunkedBody, Fed, HELD_BYTES_MAX, LAST_CHUNK, LengthBody, TRAILER_BYTES_MAX,
+    TRAILER_FIELDS_MAX, chunk_head,
+};
+pub use error::{HeadFault, RequestError, ResponseError};
+pub use fields::Field;
+pub use request::{METHOD_BYTES_MAX, RequestHead, TargetForm, Upgrade};
+pub use response::{ResponseHead, Switch};
+pub use write::{
+    ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, Trust,
+    Underscores, UpgradeLine, write_get, write_request, write_response, write_simple_response,
+};
+
+/// Bounds of a head. A caller that raises them must hold a buffer of at least `head_bytes_max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request target in bytes; beyond it 414 (RFC 9112 §3 asks for at least 8000).
+    pub uri_bytes_max: usize,
+    /// The longest head in bytes, from its first byte to the end of the empty line; beyond it 431 (RFC 6585 §5).
+    pub head_bytes_max: usize,
+    /// The most field lines in a head; beyond it 431.
+    pub fields_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { uri_bytes_max: 8 * 1024, head_bytes_max: 16 * 1024, fields_max: 100 }
+    }
+}
+
+/// How far a head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parse {
+    /// More bytes are needed: read behind those that are there, and parse again with the longer buffer.
+    Partial,
+    /// The head is whole and valid; the body, if any, begins at its `len()`.
+    Complete,
+}

@@ -1,0 +1,541 @@
+//! Request heads (RFC 9112 §3 to §7): bytes to offsets, and what a proxy must know before it may pass them on.
+//!
+//! ```text
+//! Start ──CRLF?──▶ RequestLine ──▶ Fields ──empty line──▶ Done
+//! ```
+//! Each stage resumes where the bytes ended. The request line is the one part that is judged before its end
+//! is there: a wrong first byte or an overlong target need not wait for the head's deadline.
+
+use std::ops::Range;
+
+use crate::headers::{FieldKind, TOKEN_FOLD, list_elements, trim};
+use crate::message::{Framing, Method, Version};
+use crate::normalize::Authority;
+use crate::websocket::{self, HandshakeError};
+
+use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section};
+use super::{HeadFault, Limits, Parse, RequestError};
+
+/// 32: the longest registered method has 16 (UPDATEREDIRECTREF has 17).
+pub const METHOD_BYTES_MAX: usize = 32;
+
+/// A request head: offsets into the buffer that it was parsed from, which the accessors take again.
+///
+/// Reusable: after [`reset`](Self::reset) the next head allocates nothing. Every accessor but `parse` and `reset`
+/// is meaningful only after [`Parse::Complete`], and only with the same bytes.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    section: Section,
+    stage: Stage,
+    method: Method,
+    method_span: Span,
+    form: TargetForm,
+    target: Span,
+    path: Path,
+    /// `/` and a query, for the one target that has no contiguous path: `http://host?query`.
+    rebuilt: String,
+    authority: Authority,
+    version: Version,
+    framing: Framing,
+    is_persistent: bool,
+    expects_continue: bool,
+    upgrade: Option<Upgrade>,
+}
+
+/// The four forms of a request target (RFC 9112 §3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetForm {
+    /// `/path?query`
+    #[default]
+    Origin,
+    /// `http://host/path?query`: passed on in origin-form, its authority replaces `Host`.
+    Absolute,
+    /// `host:port`, only for CONNECT.
+    Authority,
+    /// `*`, only for OPTIONS.
+    Asterisk,
+}
+
+/// An attempt to change the protocol. Anything but WebSocket is no attempt: its fields are dropped, and the request
+/// is served as it is (RFC 9110 §7.8 lets a server ignore `Upgrade`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// A valid opening handshake (RFC 6455 §4.2.1).
+    WebSocket,
+    /// It asks for WebSocket, but must be refused with [`HandshakeError::status`].
+    InvalidWebSocket(HandshakeError),
+}
+
+impl RequestHead {
+    /// Forgets everything but the allocated memory, for the next head.
+    pub fn reset(&mut self) {
+        self.section.reset();
+        self.stage = Stage::Start;
+        self.rebuilt.clear();
+        self.expects_continue = false;
+        self.upgrade = None;
+    }
+
+    /// Parses as much as is there. `buf` begins with the first byte of the message and grows between calls; the
+    /// bytes seen before and the limits stay the same. What follows the head is not looked at.
+    ///
+    /// Cost: one look at each byte, also if they come one by one; no allocation once the field table is warm.
+    ///
+    /// # Errors
+    /// [`RequestError`], which says how to answer. The connection must be closed: where this request ends is unknown.
+    pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
+        let window = &buf[..buf.len().min(limits.head_bytes_max)];
+        if self.stage == Stage::Start {
+            match window {
+                [] | [b'\r'] => return Ok(Parse::Partial),
+                [b'\r', b'\n', rest @ ..] => {
+                    // One empty line is forgiven (RFC 9112 §2.2); old clients send it after a body.
+                    match rest {
+                        [] | [b'\r'] => return Ok(Parse::Partial),
+                        [b'\r' | b'\n', ..] => return Err(RequestError::EmptyLines),
+                        _ => self.section.advance(2),
+                    }
+                }
+                _ => {}
+            }
+            self.stage = Stage::RequestLine;
+        }
+        if self.stage == Stage::RequestLine {
+            if self.read_request_line(window, limits)? == Parse::Partial {
+                return if buf.len() < limits.head_bytes_max {
+                    Ok(Parse::Partial)
+                } else {
+                    Err(HeadFault::HeadTooLarge.into())
+                };
+            }
+            self.stage = Stage::Fields;
+        }
+        if self.stage == Stage::Fields {
+            if self.section.read(buf, limits)? == Parse::Partial {
+                return Ok(Parse::Partial);
+            }
+            self.finish(buf)?;
+            self.stage = Stage::Done;
+        }
+        Ok(Parse::Complete)
+    }
+
+    /// Whether any byte of the request has arrived: tells an idle connection from a slow request.
+    pub fn has_begun(&self) -> bool {
+        self.stage != Stage::Start
+    }
+
+    /// Whether the head was parsed whole.
+    pub fn is_complete(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// The bytes of the head with its empty line: where the body begins.
+    pub fn len(&self) -> usize {
+        self.section.at
+    }
+
+    /// Never true of a parsed head.
+    pub fn is_empty(&self) -> bool {
+        self.section.at == 0
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The method as it was sent.
+    pub fn method_str<'a>(&self, buf: &'a [u8]) -> &'a str {
+        self.method.name().unwrap_or_else(|| ascii(&buf[self.method_span.range()]))
+    }
+
+    /// The form of the target as it was sent.
+    pub fn target_form(&self) -> TargetForm {
+        self.form
+    }
+
+    /// The target as it was sent.
+    pub fn target<'a>(&self, buf: &'a [u8]) -> &'a str {
+        ascii(&buf[self.target.range()])
+    }
+
+    /// The target in origin-form, as it goes upstream: begins with `/`, or is `*`. For CONNECT its authority.
+    pub fn path_and_query<'a>(&'a self, buf: &'a [u8]) -> &'a str {
+        match self.path {
+            Path::Span(span) => ascii(&buf[span.range()]),
+            Path::Root => "/",
+            Path::Asterisk => "*",
+            Path::Rebuilt => &self.rebuilt,
+        }
+    }
+
+    /// [`path_and_query`](Self::path_and_query) up to the first `?`.
+    pub fn path<'a>(&'a self, buf: &'a [u8]) -> &'a str {
+        let target = self.path_and_query(buf);
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
+
+    /// What follows the first `?`, if there is one.
+    pub fn query<'a>(&'a self, buf: &'a [u8]) -> Option<&'a str> {
+        self.path_and_query(buf).split_once('?').map(|(_, query)| query)
+    }
+
+    /// The normalised host, the one form for match, log and upstream: lower case, no trailing dot, no port, IPv6 in
+    /// brackets. Empty only for HTTP/1.0 without `Host`.
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// The port that the client named, if any.
+    pub fn port(&self) -> Option<u16> {
+        self.authority.port()
+    }
+
+    /// Host and port together.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The protocol version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How the end of the body is found; never [`Framing::UntilClose`].
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether the client allows another request on this connection (RFC 9112 §9.3).
+    pub fn keep_alive(&self) -> bool {
+        self.is_persistent
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). False without a
+    /// body and in HTTP/1.0, where the field means nothing.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Whether the client asks for WebSocket.
+    pub fn upgrade(&self) -> Option<Upgrade> {
+        self.upgrade
+    }
+
+    /// Whether `Accept` names HTML: browsers do, command-line clients and API libraries do not.
+    pub fn accepts_html(&self, buf: &[u8]) -> bool {
+        self.values(buf, FieldKind::Accept).flat_map(list_elements).any(|element| {
+            let mut parts = element.split(|&b| b == b';').map(trim);
+            let media = parts.next().unwrap_or_default();
+            (media.eq_ignore_ascii_case(b"text/html") || media.eq_ignore_ascii_case(b"application/xhtml+xml"))
+                && !parts.any(is_zero_weight)
+        })
+    }
+
+    /// All fields in the order in which they came.
+    pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
+        self.section.iter(buf)
+    }
+
+    /// The values of all fields of this name, in any case. Cost: a walk over the fields; for well-known names
+    /// [`values`](Self::values) is cheaper.
+    pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.section
+            .iter(buf)
+            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+    }
+
+    /// The values of all fields of this kind.
+    pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
+        self.section.values(buf, kind)
+    }
+
+    /// Whether a field of this kind is there.
+    pub fn has(&self, kind: FieldKind) -> bool {
+        self.section.seen.has(kind)
+    }
+
+    pub(super) fn lines(&self) -> &[FieldLine] {
+        &self.section.lines
+    }
+
+    fn read_request_line(&mut self, window: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
+        let start = self.section.at;
+        let line = &window[start..];
+        // A drip is looked at while it may still fail early, and then only when a line end has come.
+        let may_fail_early = line.len() <= METHOD_BYTES_MAX + 1 || line.len() > limits.uri_bytes_max;
+        if self.section.searched > start && !self.section.has_line_end(window) && !may_fail_early {
+            return Ok(Parse::Partial);
+        }
+        self.section.searched = self.section.searched.max(start);
+
+        let Some(method_len) = method_len(line)? else { return Ok(self.wait(window)) };
+        let target_start = method_len + 1;
+        let target_len =
+            line[target_start..].iter().position(|&b| b <= b' ').unwrap_or(line.len() - target_start);
+        if target_len > limits.uri_bytes_max {
+            return Err(RequestError::UriTooLong);
+        }
+        let target_end = target_start + target_len;
+        let Some(rest_len) = line[target_end..].iter().position(|&b| b == b'\n') else {
+            return Ok(self.wait(window));
+        };
+
+        let target = &line[target_start..target_end];
+        let rest = &line[target_end..target_end + rest_len];
+        check_target(target)?;
+        self.version = parse_rest(&line[..method_len], target, rest)?;
+        self.method_span = Span::new(start, start + method_len);
+        self.method = Method::from_bytes(&line[..method_len]);
+        self.target = Span::new(start + target_start, start + target_end);
+        self.resolve_target(target)?;
+        self.section.advance(start + target_end + rest_len + 1);
+        Ok(Parse::Complete)
+    }
+
+    fn wait(&mut self, window: &[u8]) -> Parse {
+        self.section.searched = window.len();
+        Parse::Partial
+    }
+
+    /// Which of the four forms the target has (RFC 9112 §3.2.1 to §3.2.4).
+    fn resolve_target(&mut self, target: &[u8]) -> Result<(), RequestError> {
+        self.authority = Authority::default();
+        if self.method == Method::Connect {
+            self.form = TargetForm::Authority;
+            self.path = Path::Span(self.target);
+            self.authority = Authority::parse(target).map_err(RequestError::BadHost)?;
+            // RFC 9112 §3.2.3: the port is not optional here.
+            return if self.authority.port().is_some() { Ok(()) } else { Err(RequestError::BadTarget) };
+        }
+        match target {
+            [b'/', ..] => {
+                self.form = TargetForm::Origin;
+                self.path = Path::Span(self.target);
+                Ok(())
+            }
+            b"*" if self.method == Method::Options => {
+                self.form = TargetForm::Asterisk;
+                self.path = Path::Asterisk;
+                Ok(())
+            }
+            _ => self.resolve_absolute(target),
+        }
+    }
+
+    fn resolve_absolute(&mut self, target: &[u8]) -> Result<(), RequestError> {
+        let scheme_len = target.iter().position(|&b| b == b':').ok_or(RequestError::BadTarget)?;
+        let (scheme, rest) = target.split_at(scheme_len);
+        let Some(hierarchy) = rest.strip_prefix(b"://") else { return Err(RequestError::BadTarget) };
+        if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+            return Err(RequestError::UnsupportedScheme);
+        }
+        let authority_len = hierarchy.iter().position(|&b| b == b'/' || b == b'?').unwrap_or(hierarchy.len());
+        let (authority, path) = hierarchy.split_at(authority_len);
+        self.form = TargetForm::Absolute;
+        self.authority = Authority::parse(authority).map_err(RequestError::BadHost)?;
+        self.path = match path {
+            // RFC 9112 §3.2.4: the last proxy turns an empty path of OPTIONS into the asterisk-form.
+            [] if self.method == Method::Options => Path::Asterisk,
+            [] => Path::Root,
+            [b'/', ..] => {
+                Path::Span(Span { start: self.target.end - path.len() as u32, end: self.target.end })
+            }
+            _ => {
+                self.rebuilt.push('/');
+                self.rebuilt.push_str(ascii(path));
+                Path::Rebuilt
+            }
+        };
+        Ok(())
+    }
+
+    /// What the fields say together, once all are there.
+    fn finish(&mut self, buf: &[u8]) -> Result<(), RequestError> {
+        self.resolve_host(buf)?;
+        self.framing = match self.section.declared_body(buf, self.version)? {
+            DeclaredBody::None => Framing::Empty,
+            DeclaredBody::Length(length) => Framing::Length(length),
+            DeclaredBody::Chunked => Framing::Chunked,
+        };
+        let options = self.section.connection_options(buf)?;
+        self.is_persistent = options.is_persistent(self.version);
+        if self.has(FieldKind::Expect) {
+            let is_known =
+                self.values(buf, FieldKind::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue"));
+            if !is_known {
+                return Err(RequestError::UnsupportedExpectation);
+            }
+            self.expects_continue = self.version == Version::Http11 && self.framing.has_body();
+        }
+        self.upgrade = self.classify_upgrade(buf, options);
+        Ok(())
+    }
+
+    fn resolve_host(&mut self, buf: &[u8]) -> Result<(), RequestError> {
+        if self.section.repeated.has(FieldKind::Host) {
+            return Err(RequestError::DuplicateHost);
+        }
+        let Some(value) = self.values(buf, FieldKind::Host).next() else {
+            return if self.version == Version::Http10 { Ok(()) } else { Err(RequestError::MissingHost) };
+        };
+        let from_field = Authority::parse(value).map_err(RequestError::BadHost)?;
+        // RFC 9112 §3.2.2: the authority of an absolute-form target wins; the field must be valid all the same.
+        if matches!(self.form, TargetForm::Origin | TargetForm::Asterisk) {
+            self.authority = from_field;
+        }
+        Ok(())
+    }
+
+    /// RFC 6455 §4.2.1. An `Upgrade` in HTTP/1.0 is ignored (RFC 9110 §7.8).
+    fn classify_upgrade(&self, buf: &[u8], options: ConnectionOptions) -> Option<Upgrade> {
+        let asks = self.version == Version::Http11
+            && self
+                .values(buf, FieldKind::Upgrade)
+                .flat_map(list_elements)
+                .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+        if !asks {
+            return None;
+        }
+        Some(match self.check_handshake(buf, options) {
+            Ok(()) => Upgrade::WebSocket,
+            Err(error) => Upgrade::InvalidWebSocket(error),
+        })
+    }
+
+    fn check_handshake(&self, buf: &[u8], options: ConnectionOptions) -> Result<(), HandshakeError> {
+        if self.method != Method::Get {
+            return Err(HandshakeError::Method);
+        }
+        if !options.upgrade {
+            return Err(HandshakeError::Connection);
+        }
+        if self.framing.has_body() {
+            return Err(HandshakeError::Body);
+        }
+        // The version comes before the key: a client of another version may have other fields.
+        if !is_only(self.values(buf, FieldKind::SecWebSocketVersion), |value| value == b"13") {
+            return Err(HandshakeError::Version);
+        }
+        if !is_only(self.values(buf, FieldKind::SecWebSocketKey), websocket::is_valid_key) {
+            return Err(HandshakeError::Key);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Start,
+    RequestLine,
+    Fields,
+    Done,
+}
+
+/// Where the path and the query of the origin-form are.
+#[derive(Clone, Copy, Debug, Default)]
+enum Path {
+    #[default]
+    Root,
+    Span(Span),
+    Asterisk,
+    Rebuilt,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The length of the method, or `None` while it may go on.
+fn method_len(line: &[u8]) -> Result<Option<usize>, RequestError> {
+    let len = line.iter().take(METHOD_BYTES_MAX + 1).take_while(|&&b| TOKEN_FOLD[b as usize] != 0).count();
+    match line.get(len) {
+        None => Ok(None),
+        _ if len > METHOD_BYTES_MAX => Err(RequestError::BadMethod),
+        Some(b' ') if len > 0 => Ok(Some(len)),
+        Some(b' ' | b'\t') if len == 0 => Err(RequestError::LeadingWhitespace),
+        // The record type of a ClientHello (RFC 8446 §5.1).
+        Some(0x16) if len == 0 => Err(RequestError::TlsHandshake),
+        Some(b'\t' | b'\r' | b'\n') => Err(RequestError::BadRequestLine),
+        Some(_) => Err(RequestError::BadMethod),
+    }
+}
+
+/// Visible ASCII without `#` (RFC 9112 §3.2; stricter parsers upstream refuse more, looser ones cannot be fooled).
+fn check_target(target: &[u8]) -> Result<(), RequestError> {
+    if target.is_empty() {
+        return Err(RequestError::BadRequestLine);
+    }
+    for &byte in target {
+        match byte {
+            b'#' => return Err(RequestError::FragmentInTarget),
+            b'!'..=b'~' => {}
+            _ => return Err(RequestError::BadTarget),
+        }
+    }
+    Ok(())
+}
+
+/// What follows the target, without the LF: a space, the version, CR.
+fn parse_rest(method: &[u8], target: &[u8], rest: &[u8]) -> Result<Version, RequestError> {
+    match rest {
+        b" HTTP/1.1\r" => return Ok(Version::Http11),
+        b" HTTP/1.0\r" => return Ok(Version::Http10),
+        _ => {}
+    }
+    let Some(rest) = rest.strip_suffix(b"\r") else { return Err(HeadFault::BareLf.into()) };
+    if rest.contains(&b'\r') {
+        return Err(HeadFault::BareCr.into());
+    }
+    // A control byte ended the target.
+    if matches!(rest, [byte, ..] if *byte != b' ' && *byte != b'\t') {
+        return Err(RequestError::BadTarget);
+    }
+    let Some(version) = rest.strip_prefix(b" ") else { return Err(RequestError::BadRequestLine) };
+    if version.is_empty() || version.iter().any(|&b| b == b' ' || b == b'\t') {
+        return Err(RequestError::BadRequestLine);
+    }
+    if (method, target, version) == (b"PRI", b"*", b"HTTP/2.0") {
+        return Err(RequestError::Http2Preface);
+    }
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Err(RequestError::UnsupportedVersion)
+        }
+        _ => Err(RequestError::BadVersion),
+    }
+}
+
+/// Whether there is exactly one value, and it passes.
+fn is_only<'a>(mut values: impl Iterator<Item = &'a [u8]>, check: impl Fn(&[u8]) -> bool) -> bool {
+    values.next().is_some_and(check) && values.next().is_none()
+}
+
+/// `q=0` in any spelling (RFC 9110 §12.4.2).
+fn is_zero_weight(parameter: &[u8]) -> bool {
+    match parameter {
+        [b'q' | b'Q', b'=', b'0'] => true,
+        [b'q' | b'Q', b'=', b'0', b'.', digits @ ..] => digits.iter().all(|&b| b == b'0'),
+        _ => false,
+    }
+}
+
+/// Bytes that were checked to be ASCII; an empty text if the caller handed another buffer than it parsed.
+pub(super) fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}

@@ -1,0 +1,270 @@
+//! Response heads (RFC 9112 §4 to §7), as strict towards origins as towards clients: a response that two readers
+//! could end at different bytes would let one tenant's answer reach another's client.
+
+use std::time::Duration;
+
+use crate::headers::{FieldKind, list_elements, trim};
+use crate::message::{Framing, Method, Version};
+
+use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section};
+use super::request::Span;
+use super::{HeadFault, Limits, Parse, ResponseError};
+
+/// A response head: offsets into the buffer that it was parsed from, which the accessors take again.
+///
+/// Reusable like [`super::RequestHead`]. After an interim response ([`is_interim`](Self::is_interim)) the next head
+/// may already be in the buffer behind it: reset, parse there first, read second.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    section: Section,
+    stage: Stage,
+    version: Version,
+    status: u16,
+    /// Status, space and reason, as they go on the outgoing status line.
+    status_line: Span,
+    framing: Framing,
+    content_length: Option<u64>,
+    is_persistent: bool,
+    keep_alive_timeout: Option<Duration>,
+    switch: Option<Switch>,
+}
+
+/// The protocol that a 101 response switches to (RFC 9110 §15.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// `Connection: upgrade` and `Upgrade: websocket`.
+    WebSocket,
+    /// Anything else: never asked for by this proxy, so the response is an error.
+    Other,
+}
+
+impl ResponseHead {
+    /// Forgets everything but the allocated memory, for the next head.
+    pub fn reset(&mut self) {
+        self.section.reset();
+        self.stage = Stage::StatusLine;
+        self.content_length = None;
+        self.keep_alive_timeout = None;
+        self.switch = None;
+    }
+
+    /// Parses as much as is there; `buf`, costs and repetition as in [`super::RequestHead::parse`].
+    /// The method of the request decides about the body (RFC 9112 §6.3 item 1).
+    ///
+    /// # Errors
+    /// [`ResponseError`]. The connection must be closed.
+    pub fn parse(
+        &mut self,
+        buf: &[u8],
+        request_method: Method,
+        limits: &Limits,
+    ) -> Result<Parse, ResponseError> {
+        let window = &buf[..buf.len().min(limits.head_bytes_max)];
+        if self.stage == Stage::StatusLine {
+            if !self.section.has_line_end(window) {
+                return if buf.len() < limits.head_bytes_max {
+                    Ok(Parse::Partial)
+                } else {
+                    Err(HeadFault::HeadTooLarge.into())
+                };
+            }
+            self.read_status_line(window)?;
+            self.stage = Stage::Fields;
+        }
+        if self.stage == Stage::Fields {
+            if self.section.read(buf, limits)? == Parse::Partial {
+                return Ok(Parse::Partial);
+            }
+            self.finish(buf, request_method)?;
+            self.stage = Stage::Done;
+        }
+        Ok(Parse::Complete)
+    }
+
+    /// Whether the head was parsed whole.
+    pub fn is_complete(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// The bytes of the head with its empty line: where the body begins.
+    pub fn len(&self) -> usize {
+        self.section.at
+    }
+
+    /// Never true of a parsed head.
+    pub fn is_empty(&self) -> bool {
+        self.section.at == 0
+    }
+
+    /// The protocol version that the origin speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The status, 100 to 599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The reason phrase as it was sent; may be empty, and may hold bytes outside of ASCII.
+    pub fn reason<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        buf[self.status_line.range()].get(4..).unwrap_or_default()
+    }
+
+    /// How the end of the body is found.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The value of `Content-Length`, also where it frames nothing (an answer to HEAD, a 304).
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Whether the connection may carry another request after this response (RFC 9112 §9.3). False also where a
+    /// 204 says that it has a body: an origin that errs there may send one.
+    pub fn keep_alive(&self) -> bool {
+        self.is_persistent
+    }
+
+    /// How long the origin keeps the connection open when idle, from `Keep-Alive: timeout=N`.
+    pub fn keep_alive_timeout(&self) -> Option<Duration> {
+        self.keep_alive_timeout
+    }
+
+    /// Whether this is a 1xx other than 101: the final response is still to come (RFC 9110 §15.2).
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// What a 101 switches to; `None` for all other statuses.
+    pub fn switch(&self) -> Option<Switch> {
+        self.switch
+    }
+
+    /// All fields in the order in which they came.
+    pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
+        self.section.iter(buf)
+    }
+
+    /// The values of all fields of this name, in any case. Cost: a walk over the fields.
+    pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.section
+            .iter(buf)
+            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+    }
+
+    /// The values of all fields of this kind.
+    pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
+        self.section.values(buf, kind)
+    }
+
+    /// Whether a field of this kind is there.
+    pub fn has(&self, kind: FieldKind) -> bool {
+        self.section.seen.has(kind)
+    }
+
+    pub(super) fn lines(&self) -> &[FieldLine] {
+        &self.section.lines
+    }
+
+    /// The bytes from the status to the end of the reason.
+    pub(super) fn status_line<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        &buf[self.status_line.range()]
+    }
+
+    /// `HTTP-version SP 3DIGIT [SP reason]`: the space before an absent reason is forgiven, many origins leave it out.
+    fn read_status_line(&mut self, window: &[u8]) -> Result<(), ResponseError> {
+        let Some(lf) = window.iter().position(|&b| b == b'\n') else {
+            return Err(ResponseError::BadStatusLine);
+        };
+        let line = &window[..lf];
+        let (version, rest) = line.split_first_chunk::<9>().ok_or(ResponseError::BadStatusLine)?;
+        self.version = match version {
+            b"HTTP/1.1 " => Version::Http11,
+            b"HTTP/1.0 " => Version::Http10,
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b' '] => {
+                return Err(ResponseError::UnsupportedVersion);
+            }
+            _ => return Err(ResponseError::BadStatusLine),
+        };
+        let Some(rest) = rest.strip_suffix(b"\r") else { return Err(HeadFault::BareLf.into()) };
+        if rest.contains(&b'\r') {
+            return Err(HeadFault::BareCr.into());
+        }
+        let (digits, reason) = rest.split_first_chunk::<3>().ok_or(ResponseError::BadStatusLine)?;
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(ResponseError::BadStatus);
+        }
+        self.status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+        if !(100..=599).contains(&self.status) {
+            return Err(ResponseError::BadStatus);
+        }
+        match reason {
+            [] => {}
+            [b' ', reason @ ..] if crate::headers::value_end(reason) == reason.len() => {}
+            _ => return Err(ResponseError::BadStatusLine),
+        }
+        self.status_line = Span::new(9, 9 + rest.len());
+        self.section.advance(lf + 1);
+        Ok(())
+    }
+
+    /// RFC 9112 §6.3: what the fields, the status and the request's method say together about the body.
+    fn finish(&mut self, buf: &[u8], request_method: Method) -> Result<(), ResponseError> {
+        let declared = self.section.declared_body(buf, self.version)?;
+        let options = self.section.connection_options(buf)?;
+        let says_body = !matches!(declared, DeclaredBody::None | DeclaredBody::Length(0));
+        if self.status < 200 && says_body {
+            return Err(ResponseError::InterimWithBody);
+        }
+        self.content_length = match declared {
+            DeclaredBody::Length(length) => Some(length),
+            DeclaredBody::None | DeclaredBody::Chunked => None,
+        };
+        self.framing = match declared {
+            _ if request_method == Method::Head || self.status < 200 => Framing::Empty,
+            _ if self.status == 204 || self.status == 304 => Framing::Empty,
+            DeclaredBody::None => Framing::UntilClose,
+            DeclaredBody::Length(length) => Framing::Length(length),
+            DeclaredBody::Chunked => Framing::Chunked,
+        };
+        self.is_persistent = options.is_persistent(self.version)
+            && self.framing != Framing::UntilClose
+            && !(self.status == 204 && says_body);
+        self.keep_alive_timeout = self.read_keep_alive_timeout(buf);
+        if self.status == 101 {
+            self.switch = Some(self.classify_switch(buf, options));
+        }
+        Ok(())
+    }
+
+    fn read_keep_alive_timeout(&self, buf: &[u8]) -> Option<Duration> {
+        let seconds =
+            self.values(buf, FieldKind::KeepAlive).flat_map(list_elements).find_map(|parameter| {
+                let (name, value) = parameter.split_at_checked(parameter.iter().position(|&b| b == b'=')?)?;
+                if !trim(name).eq_ignore_ascii_case(b"timeout") {
+                    return None;
+                }
+                std::str::from_utf8(trim(&value[1..])).ok()?.parse::<u32>().ok()
+            })?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    fn classify_switch(&self, buf: &[u8], options: ConnectionOptions) -> Switch {
+        let mut protocols = self.values(buf, FieldKind::Upgrade);
+        let is_websocket = options.upgrade
+            && protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+            && protocols.next().is_none();
+        if is_websocket { Switch::WebSocket } else { Switch::Other }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    StatusLine,
+    Fields,
+    Done,
+}

@@ -1,0 +1,375 @@
+//! Heads out: what goes to the next hop, in normal form, copied from the received bytes in the longest runs.
+//!
+//! ```text
+//! start line │ Host │ kept fields, as runs of slices │ framing │ upgrade or connection │ the caller's own lines │ CRLF
+//! ```
+//! What the proxy itself says is written behind the copied fields and by nobody else, so that no `Connection` field
+//! of a peer can remove it, and no field of a peer can precede a second one of the same meaning: those are dropped.
+
+use crate::headers::{
+    FieldError, FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY, WEBSOCKET, is_field_value,
+};
+use crate::message::{Framing, Version, reason_phrase};
+
+use super::fields::FieldLine;
+use super::{RequestHead, ResponseHead};
+
+/// Whether the peer may say who the client is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Its `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-ID` are dropped.
+    #[default]
+    Untrusted,
+    /// They are passed on, unless the caller removes a kind to write it anew. `X-Tenant-ID` and `X-Original-Host`
+    /// are dropped even so: only this proxy states them.
+    Trusted,
+}
+
+/// What happens to request fields whose names have an underscore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// They are dropped: CGI, WSGI and others cannot tell `X_Real_IP` from `X-Real-IP`.
+    #[default]
+    Drop,
+    /// They are kept, but for those that resemble a field which is dropped or written anew.
+    Keep,
+}
+
+/// Which framing fields go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutFraming {
+    /// What was received, in normal form: one `Content-Length`, or `Transfer-Encoding: chunked`, or nothing. The
+    /// answer to HEAD and the 304 keep their `Content-Length`.
+    #[default]
+    AsReceived,
+    /// `Transfer-Encoding: chunked`: a close-delimited body that is sent in chunks.
+    Chunked,
+    /// `Content-Length`.
+    Length(u64),
+    /// Nothing: a body that ends with the connection, for HTTP/1.0 clients.
+    None,
+}
+
+/// Whether the request's `Expect: 100-continue` goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpectLine {
+    /// Dropped: the proxy has answered it, or replays a body that it has.
+    #[default]
+    Drop,
+    /// Written if the client waits for it.
+    Keep,
+}
+
+/// Whether the upgrade fields are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpgradeLine {
+    /// No upgrade; the handshake's own fields (`Sec-WebSocket-*`) are dropped too.
+    #[default]
+    None,
+    /// `Connection: Upgrade` and `Upgrade: websocket`.
+    WebSocket,
+}
+
+/// What the client is told about its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionSignal {
+    /// Nothing: HTTP/1.1 keeps it open.
+    #[default]
+    Implicit,
+    /// `Connection: keep-alive`, which an HTTP/1.0 client needs to hear.
+    KeepAlive,
+    /// `Connection: close`.
+    Close,
+    /// `Connection: Upgrade` and `Upgrade: websocket`, with a 101.
+    WebSocket,
+}
+
+impl ConnectionSignal {
+    /// What a client of this version must be told so that its connection stays open, or closes.
+    pub fn for_client(version: Version, keep_alive: bool) -> Self {
+        match (version, keep_alive) {
+            (_, false) => Self::Close,
+            (Version::Http10, true) => Self::KeepAlive,
+            (Version::Http11, true) => Self::Implicit,
+        }
+    }
+}
+
+/// How a request head changes on its way to an upstream. The default is what an untrusted client's request needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestRewrite<'a> {
+    /// Who sent it.
+    pub trust: Trust,
+    /// Names with underscores.
+    pub underscores: Underscores,
+    /// Another target in origin-form; must be visible ASCII. `None`: the received one.
+    pub target: Option<&'a str>,
+    /// Another authority for the `Host` line; must be a valid one. `None`: the normalised host and port of the head.
+    pub host: Option<&'a str>,
+    /// Framing fields.
+    pub framing: OutFraming,
+    /// `Expect`.
+    pub expect: ExpectLine,
+    /// `Upgrade`.
+    pub upgrade: UpgradeLine,
+    /// Further kinds to leave out, for example [`FieldKind::XForwardedFor`] when its value is built anew.
+    pub remove_kinds: FieldKinds,
+    /// Further names to leave out, in any case.
+    pub remove: &'a [&'a str],
+    /// Whole lines with their CRLF that the proxy adds; make them with [`crate::headers::push_field`].
+    pub append: &'a [u8],
+}
+
+/// How a response head changes on its way to the client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseRewrite<'a> {
+    /// What the client is told about the connection.
+    pub connection: ConnectionSignal,
+    /// Framing fields. A close-delimited response must become [`OutFraming::Chunked`], or the connection closes.
+    pub framing: OutFraming,
+    /// Further kinds to leave out.
+    pub remove_kinds: FieldKinds,
+    /// Further names to leave out, in any case.
+    pub remove: &'a [&'a str],
+    /// Whole lines with their CRLF that the proxy adds; make them with [`crate::headers::push_field`].
+    pub append: &'a [u8],
+}
+
+/// Appends the head of the upstream request. `buf` is the buffer that `head` was parsed from.
+///
+/// Cost: one copy of the kept bytes; no allocation while `out` has room.
+pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite: &RequestRewrite<'_>) {
+    out.reserve(head.len() + rewrite.append.len() + OWN_LINES_BYTES);
+    out.extend_from_slice(head.method_str(buf).as_bytes());
+    out.push(b' ');
+    let target = rewrite.target.unwrap_or_else(|| head.path_and_query(buf));
+    debug_assert!(
+        target.bytes().all(|b| b.is_ascii_graphic()),
+        "a target from a filter must be visible ASCII"
+    );
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    match rewrite.host {
+        Some(host) => out.extend_from_slice(host.as_bytes()),
+        None => {
+            out.extend_from_slice(head.host().as_bytes());
+            if let Some(port) = head.port() {
+                out.push(b':');
+                push_decimal(out, port.into());
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+
+    let mut dropped = REQUEST_DROPPED.with(rewrite.remove_kinds);
+    if rewrite.trust == Trust::Untrusted {
+        dropped = dropped.with(IDENTITY);
+    }
+    if rewrite.upgrade == UpgradeLine::None {
+        dropped = dropped.with(WEBSOCKET);
+    }
+    copy_runs(out, buf, head.lines(), |line| {
+        let is_kept_name = match (line.has_underscore, rewrite.underscores) {
+            (false, _) => true,
+            (true, Underscores::Drop) => false,
+            (true, Underscores::Keep) => {
+                !dropped.has(line.alias) && !rewrite.remove.iter().any(|name| resembles(line.name(buf), name))
+            }
+        };
+        is_kept_name && !line.is_nominated && !dropped.has(line.kind) && !is_named(line, buf, rewrite.remove)
+    });
+
+    match (rewrite.framing, head.framing()) {
+        (OutFraming::AsReceived, Framing::Length(length)) | (OutFraming::Length(length), _) => {
+            push_content_length(out, length);
+        }
+        (OutFraming::AsReceived, Framing::Chunked) | (OutFraming::Chunked, _) => {
+            out.extend_from_slice(CHUNKED_LINE)
+        }
+        (OutFraming::AsReceived, Framing::Empty | Framing::UntilClose) | (OutFraming::None, _) => {}
+    }
+    if rewrite.expect == ExpectLine::Keep && head.expects_continue() {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    if rewrite.upgrade == UpgradeLine::WebSocket {
+        out.extend_from_slice(UPGRADE_LINES);
+    }
+    out.extend_from_slice(rewrite.append);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of the response to the client. `buf` is the buffer that `head` was parsed from. The status line
+/// always says HTTP/1.1 (RFC 9110 §2.5); status and reason are the origin's.
+///
+/// Cost: one copy of the kept bytes; no allocation while `out` has room.
+pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrite: &ResponseRewrite<'_>) {
+    out.reserve(head.len() + rewrite.append.len() + OWN_LINES_BYTES);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    let status_line = head.status_line(buf);
+    out.extend_from_slice(status_line);
+    // RFC 9112 §4: the space is there even if the reason is not.
+    out.extend_from_slice(if status_line.len() == 3 { b" \r\n" } else { b"\r\n" });
+
+    let dropped = HOP_BY_HOP.with(rewrite.remove_kinds);
+    copy_runs(out, buf, head.lines(), |line| {
+        !line.is_nominated && !dropped.has(line.kind) && !is_named(line, buf, rewrite.remove)
+    });
+
+    // RFC 9110 §8.6, RFC 9112 §6.1: a 1xx and a 204 have neither field, whatever the caller wants.
+    if head.status() >= 200 && head.status() != 204 {
+        match (rewrite.framing, head.framing()) {
+            (OutFraming::Length(length), _) | (OutFraming::AsReceived, Framing::Length(length)) => {
+                push_content_length(out, length);
+            }
+            (OutFraming::AsReceived, Framing::Empty) => {
+                if let Some(length) = head.content_length() {
+                    push_content_length(out, length);
+                }
+            }
+            (OutFraming::Chunked, _) | (OutFraming::AsReceived, Framing::Chunked) => {
+                out.extend_from_slice(CHUNKED_LINE)
+            }
+            (OutFraming::AsReceived, Framing::UntilClose) | (OutFraming::None, _) => {}
+        }
+    }
+    push_connection(out, rewrite.connection);
+    out.extend_from_slice(rewrite.append);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An answer that is made here: an error of the proxy, a document of the admin API.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SimpleResponse<'a> {
+    /// The status; its reason phrase comes from the table.
+    pub status: u16,
+    /// What the client is told about the connection.
+    pub connection: ConnectionSignal,
+    /// Whole lines with their CRLF; make them with [`crate::headers::push_field`]. Empty: none.
+    pub fields: &'a [u8],
+    /// The value of `Content-Type`. Empty: no such field.
+    pub content_type: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+    /// Whether the request was HEAD: the body is announced, not sent (RFC 9110 §9.3.2).
+    pub is_head: bool,
+}
+
+/// Appends a whole response with `Content-Length`. A 1xx, 204 or 304 gets neither length nor body.
+pub fn write_simple_response(out: &mut Vec<u8>, response: &SimpleResponse<'_>) {
+    let reason = reason_phrase(response.status);
+    out.reserve(response.fields.len() + response.body.len() + OWN_LINES_BYTES);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, response.status.into());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let has_body = response.status >= 200 && response.status != 204 && response.status != 304;
+    if has_body && !response.content_type.is_empty() {
+        debug_assert!(is_field_value(response.content_type.as_bytes()), "a media type is a constant of ours");
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(response.fields);
+    if has_body {
+        push_content_length(out, response.body.len() as u64);
+    }
+    push_connection(out, response.connection);
+    out.extend_from_slice(b"\r\n");
+    if has_body && !response.is_head {
+        out.extend_from_slice(response.body);
+    }
+}
+
+/// Appends a GET without a body that closes its connection: a health check.
+///
+/// # Errors
+/// [`FieldError::Target`] if `path_and_query` is no origin-form, [`FieldError::Value`] if `host` is no field value;
+/// nothing was written then.
+pub fn write_get(
+    out: &mut Vec<u8>,
+    host: &str,
+    path_and_query: &str,
+    user_agent: &str,
+) -> Result<(), FieldError> {
+    if !path_and_query.starts_with('/') || !path_and_query.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+    {
+        return Err(FieldError::Target);
+    }
+    if !is_field_value(host.as_bytes()) || !is_field_value(user_agent.as_bytes()) {
+        return Err(FieldError::Value);
+    }
+    for part in ["GET ", path_and_query, " HTTP/1.1\r\nHost: ", host, "\r\nUser-Agent: ", user_agent] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(b"\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    Ok(())
+}
+
+/// Copies the kept lines; neighbours that are both kept are copied at once.
+fn copy_runs(out: &mut Vec<u8>, buf: &[u8], lines: &[FieldLine], is_kept: impl Fn(&FieldLine) -> bool) {
+    let mut run = 0..0;
+    for line in lines.iter().filter(|line| is_kept(line)) {
+        let (start, end) = (line.start as usize, line.end as usize);
+        if run.end == start {
+            run.end = end;
+        } else {
+            out.extend_from_slice(&buf[run]);
+            run = start..end;
+        }
+    }
+    out.extend_from_slice(&buf[run]);
+}
+
+fn is_named(line: &FieldLine, buf: &[u8], names: &[&str]) -> bool {
+    !names.is_empty() && names.iter().any(|name| line.name(buf).eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Whether two names are one to a reader that takes `_` for `-`.
+fn resembles(name: &[u8], other: &str) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == other.len() && name.iter().map(fold).eq(other.as_bytes().iter().map(fold))
+}
+
+fn push_connection(out: &mut Vec<u8>, connection: ConnectionSignal) {
+    out.extend_from_slice(match connection {
+        ConnectionSignal::Implicit => b"",
+        ConnectionSignal::KeepAlive => b"Connection: keep-alive\r\n",
+        ConnectionSignal::Close => b"Connection: close\r\n",
+        ConnectionSignal::WebSocket => UPGRADE_LINES,
+    });
+}
+
+fn push_content_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Never copied from a request: hop-by-hop fields, what is written anew, what only this proxy states, and `Proxy`,
+/// which turns into a server's own HTTP_PROXY variable under CGI.
+const REQUEST_DROPPED: FieldKinds = HOP_BY_HOP.with(OWN_IDENTITY).with(FieldKinds::of(&[
+    FieldKind::Host,
+    FieldKind::Expect,
+    FieldKind::Proxy,
+]));
+
+const CHUNKED_LINE: &[u8] = b"Transfer-Encoding: chunked\r\n";
+const UPGRADE_LINES: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
+/// Room for the lines that are written beside the copied ones: host (259), framing, expectation, upgrade, status.
+const OWN_LINES_BYTES: usize = 512;

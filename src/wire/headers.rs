@@ -1,0 +1,462 @@
+//! Header fields: character classes, the well-known kinds, list syntax, and the one way to write a field.
+//!
+//! Names are classified once, while they are scanned; everything later asks for a [`FieldKind`] or a
+//! [`FieldKinds`] set, which is one AND instead of a comparison of texts.
+
+use std::fmt;
+
+/// The fields that this crate or its callers treat by name. Everything else is [`FieldKind::Other`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FieldKind {
+    /// A field that nothing here knows.
+    #[default]
+    Other,
+    /// `Host` (RFC 9110 §7.2)
+    Host,
+    /// `Content-Length` (RFC 9110 §8.6)
+    ContentLength,
+    /// `Transfer-Encoding` (RFC 9112 §6.1)
+    TransferEncoding,
+    /// `Connection` (RFC 9110 §7.6.1)
+    Connection,
+    /// `Keep-Alive` (RFC 2068 §19.7.1.1)
+    KeepAlive,
+    /// `Proxy-Connection` (RFC 9110 §7.6.1)
+    ProxyConnection,
+    /// `Proxy-Authenticate` (RFC 9110 §11.7.1)
+    ProxyAuthenticate,
+    /// `Proxy-Authorization` (RFC 9110 §11.7.2)
+    ProxyAuthorization,
+    /// `Proxy-Authentication-Info` (RFC 9110 §11.7.3)
+    ProxyAuthenticationInfo,
+    /// `Proxy`, which CGI turns into `HTTP_PROXY` (CVE-2016-5385)
+    Proxy,
+    /// `TE` (RFC 9110 §10.1.4)
+    Te,
+    /// `Trailer` (RFC 9110 §6.6.2)
+    Trailer,
+    /// `Upgrade` (RFC 9110 §7.8)
+    Upgrade,
+    /// `HTTP2-Settings` (RFC 7540 §3.2.1, removed by RFC 9113)
+    Http2Settings,
+    /// `Expect` (RFC 9110 §10.1.1)
+    Expect,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// Any other field whose name begins with `X-Forwarded`
+    XForwardedOther,
+    /// `X-Real-IP`
+    XRealIp,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+    /// `X-Request-ID`
+    XRequestId,
+    /// `X-Tenant-ID`
+    XTenantId,
+    /// `X-Original-Host`
+    XOriginalHost,
+    /// `Sec-WebSocket-Key` (RFC 6455 §11.3.1)
+    SecWebSocketKey,
+    /// `Sec-WebSocket-Version` (RFC 6455 §11.3.5)
+    SecWebSocketVersion,
+    /// `Sec-WebSocket-Accept` (RFC 6455 §11.3.3)
+    SecWebSocketAccept,
+    /// Any other field whose name begins with `Sec-WebSocket-`
+    SecWebSocketOther,
+    /// `Accept` (RFC 9110 §12.5.1)
+    Accept,
+    /// `Authorization` (RFC 9110 §11.6.2)
+    Authorization,
+    /// `Cookie` (RFC 6265 §5.4)
+    Cookie,
+    /// `Set-Cookie` (RFC 6265 §4.1)
+    SetCookie,
+    /// `Content-Type` (RFC 9110 §8.3)
+    ContentType,
+    /// `Content-Encoding` (RFC 9110 §8.4)
+    ContentEncoding,
+    /// `User-Agent` (RFC 9110 §10.1.5)
+    UserAgent,
+    /// `Origin` (RFC 6454 §7)
+    Origin,
+    /// `Date` (RFC 9110 §6.6.1)
+    Date,
+    /// `Server` (RFC 9110 §10.2.4)
+    Server,
+    /// `Via` (RFC 9110 §7.6.3)
+    Via,
+    /// `Retry-After` (RFC 9110 §10.2.3)
+    RetryAfter,
+    /// `If-Match` (RFC 9110 §13.1.1)
+    IfMatch,
+    /// `Idempotency-Key`
+    IdempotencyKey,
+}
+
+impl FieldKind {
+    /// Classifies a name in any case. Cost: a copy of at most 32 bytes and a few comparisons.
+    pub fn of(name: &[u8]) -> Self {
+        let mut folded = [0; FOLDED_BYTES_MAX];
+        for (slot, byte) in folded.iter_mut().zip(name) {
+            *slot = byte.to_ascii_lowercase();
+        }
+        Self::of_folded(&folded, name.len())
+    }
+
+    /// Classifies a name that is already in lower case; `len` is its real length, `folded` may hold only its beginning.
+    pub(crate) fn of_folded(folded: &[u8; FOLDED_BYTES_MAX], len: usize) -> Self {
+        let name = &folded[..len.min(FOLDED_BYTES_MAX)];
+        // By length first: two or three candidates remain for each field of a browser's request.
+        let kind = match len {
+            2 if name == b"te" => Self::Te,
+            3 if name == b"via" => Self::Via,
+            4 => match name {
+                b"host" => Self::Host,
+                b"date" => Self::Date,
+                _ => Self::Other,
+            },
+            5 if name == b"proxy" => Self::Proxy,
+            6 => match name {
+                b"accept" => Self::Accept,
+                b"cookie" => Self::Cookie,
+                b"expect" => Self::Expect,
+                b"origin" => Self::Origin,
+                b"server" => Self::Server,
+                _ => Self::Other,
+            },
+            7 => match name {
+                b"upgrade" => Self::Upgrade,
+                b"trailer" => Self::Trailer,
+                _ => Self::Other,
+            },
+            8 if name == b"if-match" => Self::IfMatch,
+            9 => match name {
+                b"forwarded" => Self::Forwarded,
+                b"x-real-ip" => Self::XRealIp,
+                _ => Self::Other,
+            },
+            10 => match name {
+                b"connection" => Self::Connection,
+                b"keep-alive" => Self::KeepAlive,
+                b"user-agent" => Self::UserAgent,
+                b"set-cookie" => Self::SetCookie,
+                _ => Self::Other,
+            },
+            11 => match name {
+                b"x-tenant-id" => Self::XTenantId,
+                b"retry-after" => Self::RetryAfter,
+                _ => Self::Other,
+            },
+            12 => match name {
+                b"content-type" => Self::ContentType,
+                b"x-request-id" => Self::XRequestId,
+                _ => Self::Other,
+            },
+            13 if name == b"authorization" => Self::Authorization,
+            14 => match name {
+                b"content-length" => Self::ContentLength,
+                b"http2-settings" => Self::Http2Settings,
+                _ => Self::Other,
+            },
+            15 => match name {
+                b"x-forwarded-for" => Self::XForwardedFor,
+                b"x-original-host" => Self::XOriginalHost,
+                b"idempotency-key" => Self::IdempotencyKey,
+                _ => Self::Other,
+            },
+            16 => match name {
+                b"content-encoding" => Self::ContentEncoding,
+                b"proxy-connection" => Self::ProxyConnection,
+                b"x-forwarded-host" => Self::XForwardedHost,
+                _ => Self::Other,
+            },
+            17 => match name {
+                b"transfer-encoding" => Self::TransferEncoding,
+                b"x-forwarded-proto" => Self::XForwardedProto,
+                b"sec-websocket-key" => Self::SecWebSocketKey,
+                _ => Self::Other,
+            },
+            18 if name == b"proxy-authenticate" => Self::ProxyAuthenticate,
+            19 if name == b"proxy-authorization" => Self::ProxyAuthorization,
+            20 if name == b"sec-websocket-accept" => Self::SecWebSocketAccept,
+            21 if name == b"sec-websocket-version" => Self::SecWebSocketVersion,
+            25 if name == b"proxy-authentication-info" => Self::ProxyAuthenticationInfo,
+            _ => Self::Other,
+        };
+        if kind != Self::Other {
+            return kind;
+        }
+        if name.starts_with(b"x-forwarded") {
+            return Self::XForwardedOther;
+        }
+        if name.starts_with(b"sec-websocket-") {
+            return Self::SecWebSocketOther;
+        }
+        Self::Other
+    }
+}
+
+/// A set of kinds: which fields a rewrite leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldKinds(u64);
+
+impl FieldKinds {
+    /// No kind at all.
+    pub const NONE: Self = Self(0);
+
+    /// The set of exactly these kinds. [`FieldKind::Other`] cannot be a member and is ignored.
+    pub const fn of(kinds: &[FieldKind]) -> Self {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < kinds.len() {
+            bits |= 1 << kinds[i] as u8;
+            i += 1;
+        }
+        Self(bits & !1)
+    }
+
+    /// Both sets together.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `kind` is in the set.
+    pub const fn has(self, kind: FieldKind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    pub(crate) fn insert(&mut self, kind: FieldKind) {
+        self.0 |= Self::of(&[kind]).0;
+    }
+}
+
+/// Hop-by-hop fields, whether nominated by `Connection` or not (RFC 9110 §7.6.1), and those that frame the message.
+/// They end at this hop in both directions; what the next hop needs is written anew.
+pub const HOP_BY_HOP: FieldKinds = FieldKinds::of(&[
+    FieldKind::Connection,
+    FieldKind::ContentLength,
+    FieldKind::KeepAlive,
+    FieldKind::ProxyAuthenticate,
+    FieldKind::ProxyAuthenticationInfo,
+    FieldKind::ProxyAuthorization,
+    FieldKind::ProxyConnection,
+    FieldKind::Te,
+    FieldKind::TransferEncoding,
+    FieldKind::Upgrade,
+    FieldKind::Http2Settings,
+]);
+
+/// What tells who the client is or what it asked for. Believed from trusted peers only, and never removable through
+/// `Connection` (the `Connection: X-Forwarded-For` attack).
+pub const IDENTITY: FieldKinds = FieldKinds::of(&[
+    FieldKind::XForwardedFor,
+    FieldKind::XForwardedProto,
+    FieldKind::XForwardedHost,
+    FieldKind::XForwardedOther,
+    FieldKind::XRealIp,
+    FieldKind::Forwarded,
+    FieldKind::XRequestId,
+]);
+
+/// Identity that only this proxy may state, whoever the peer is.
+pub const OWN_IDENTITY: FieldKinds = FieldKinds::of(&[FieldKind::XTenantId, FieldKind::XOriginalHost]);
+
+/// The fields of a WebSocket handshake, meaningless in any other request (RFC 6455 §11.3).
+pub(crate) const WEBSOCKET: FieldKinds = FieldKinds::of(&[
+    FieldKind::SecWebSocketKey,
+    FieldKind::SecWebSocketVersion,
+    FieldKind::SecWebSocketAccept,
+    FieldKind::SecWebSocketOther,
+]);
+
+/// Why [`push_field`] refused to write a field. Nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldError {
+    /// The name is no token (RFC 9110 §5.1).
+    Name,
+    /// The value holds a control byte, such as a line end, or begins or ends with white space (RFC 9110 §5.5).
+    Value,
+    /// The request target holds something else than visible ASCII, or does not begin with `/`.
+    Target,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "the field name is not a token",
+            Self::Value => "the field value holds a control byte or outer white space",
+            Self::Target => "the request target is not a visible ASCII path",
+        })
+    }
+}
+
+impl std::error::Error for FieldError {}
+
+/// Appends `name: value` and a line end: the only way to make a field from a text, since it refuses what would
+/// end the line early (header injection).
+///
+/// # Errors
+/// [`FieldError`]; `out` is then unchanged.
+pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {
+    if !is_token(name.as_bytes()) {
+        return Err(FieldError::Name);
+    }
+    if !is_field_value(value) {
+        return Err(FieldError::Value);
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Whether these bytes are a token (RFC 9110 §5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| TOKEN_FOLD[b as usize] != 0)
+}
+
+/// Whether these bytes are a field value: visible ASCII, obs-text, and inner spaces and tabs (RFC 9110 §5.5).
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    value_end(bytes) == bytes.len() && trim(bytes).len() == bytes.len()
+}
+
+/// The elements of a comma-separated list without the white space around them; empty ones are skipped
+/// (RFC 9110 §5.6.1.2). Not for fields whose elements may hold quoted commas.
+pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+/// Without the optional white space around it (RFC 9110 §5.6.3: spaces and tabs, nothing else).
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The offset of the first byte that no field value may hold: a control other than HTAB, or DEL.
+pub(crate) fn value_end(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 0x80;
+    let mut at = 0;
+    // Eight bytes at a time: values are most of a head. A flagged word is looked at byte by byte, since a tab is
+    // flagged too, and a borrow may flag the neighbour of a control byte.
+    while let Some((chunk, _)) = bytes[at..].split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let no_del = word ^ (ONES * 0x7f);
+        let del = no_del.wrapping_sub(ONES) & !no_del & HIGHS;
+        if (below_space | del) != 0
+            && let Some(i) = chunk.iter().position(|&b| !is_value_byte(b))
+        {
+            return at + i;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|&b| !is_value_byte(b)).map_or(bytes.len(), |i| at + i)
+}
+
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// As much of a name as classification looks at.
+pub(crate) const FOLDED_BYTES_MAX: usize = 32;
+
+/// The lower-case form of each token byte (RFC 9110 §5.6.2), 0 for all others.
+pub(crate) static TOKEN_FOLD: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let is_tchar = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        if is_tchar {
+            table[byte] = b.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classifies_names_in_any_case() {
+        assert_eq!(FieldKind::of(b"HOST"), FieldKind::Host);
+        assert_eq!(FieldKind::of(b"Transfer-Encoding"), FieldKind::TransferEncoding);
+        assert_eq!(FieldKind::of(b"x-forwarded-FOR"), FieldKind::XForwardedFor);
+        assert_eq!(FieldKind::of(b"X-Forwarded-Client-Cert"), FieldKind::XForwardedOther);
+        assert_eq!(
+            FieldKind::of(format!("X-Forwarded-{}", "a".repeat(100)).as_bytes()),
+            FieldKind::XForwardedOther
+        );
+        assert_eq!(FieldKind::of(b"Sec-WebSocket-Protocol"), FieldKind::SecWebSocketOther);
+        assert_eq!(FieldKind::of(b"Hosts"), FieldKind::Other);
+        assert_eq!(FieldKind::of(b""), FieldKind::Other);
+    }
+
+    #[test]
+    fn a_set_never_holds_other() {
+        let set = FieldKinds::of(&[FieldKind::Other, FieldKind::Te]);
+        assert!(set.has(FieldKind::Te) && !set.has(FieldKind::Other) && !set.has(FieldKind::Host));
+    }
+
+    #[test]
+    fn a_field_cannot_end_its_line_early() {
+        let mut out = Vec::new();
+        assert_eq!(push_field(&mut out, "X-A", b"one\r\nHost: evil"), Err(FieldError::Value));
+        assert_eq!(push_field(&mut out, "X-A", b"one\0"), Err(FieldError::Value));
+        assert_eq!(push_field(&mut out, "X-A", b" one"), Err(FieldError::Value));
+        assert_eq!(push_field(&mut out, "X A", b"one"), Err(FieldError::Name));
+        assert_eq!(push_field(&mut out, "", b"one"), Err(FieldError::Name));
+        assert!(out.is_empty());
+        assert_eq!(push_field(&mut out, "X-A", b"one\ttwo"), Ok(()));
+        assert_eq!(out, b"X-A: one\ttwo\r\n");
+    }
+
+    #[test]
+    fn every_byte_is_a_value_byte_at_every_position_or_at_none() {
+        for byte in 0..=255u8 {
+            let allowed = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+            for position in 0..20 {
+                let mut value = [b'a'; 20];
+                value[position] = byte;
+                assert_eq!(value_end(&value), if allowed { 20 } else { position }, "{byte:#x} at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_skip_empty_elements() {
+        let elements: Vec<&[u8]> = list_elements(b" a ,,\tb,c , ").collect();
+        assert_eq!(elements, [b"a", b"b", b"c"]);
+    }
+}

@@ -1,0 +1,257 @@
+//! The authority of a request in its one form: the bytes that are matched, logged and sent upstream.
+//!
+//! Routing attacks live on two spellings of one name, so the name is normalised once, here, and no later code
+//! looks at the bytes that arrived. Not here: IDNA (browsers send A-labels; other bytes are refused), DNS, routing.
+
+use std::fmt::{self, Write as _};
+use std::net::Ipv6Addr;
+
+/// A host and an optional port, normalised, in an inline buffer: nothing is allocated.
+///
+/// The host is lower case, without a trailing dot; an IPv6 address stands in brackets in the form of RFC 5952.
+#[derive(Clone, Copy)]
+pub struct Authority {
+    bytes: [u8; HOST_BYTES_MAX],
+    len: u8,
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// Parses `host [":" port]` (RFC 9110 §7.2, RFC 3986 §3.2.2 and §3.2.3).
+    ///
+    /// An empty port is no port. Refused, since no DNS name or address has them: user information, percent-encoding,
+    /// sub-delimiters, non-ASCII bytes, zone identifiers, empty labels (but for one trailing dot), labels over 63
+    /// or names over 253 bytes, port 0 or above 65535.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] says which part is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, AuthorityError> {
+        let mut authority = Self::default();
+        let rest = match text {
+            [b'[', rest @ ..] => authority.take_ipv6(rest)?,
+            _ => authority.take_name(text)?,
+        };
+        authority.port = match rest {
+            [] | [b':'] => None,
+            [b':', digits @ ..] => Some(parse_port(digits)?),
+            _ => return Err(AuthorityError::Host),
+        };
+        Ok(authority)
+    }
+
+    /// The host; empty only in the default value.
+    pub fn host(&self) -> &str {
+        // Only ASCII is ever written into the buffer; the check is a few nanoseconds.
+        std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
+    }
+
+    /// The port, if one was given.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn take_ipv6<'a>(&mut self, rest: &'a [u8]) -> Result<&'a [u8], AuthorityError> {
+        let end = rest.iter().position(|&b| b == b']').ok_or(AuthorityError::Host)?;
+        let text = std::str::from_utf8(&rest[..end]).map_err(|_| AuthorityError::Host)?;
+        let address: Ipv6Addr = text.parse().map_err(|_| AuthorityError::Host)?;
+        write!(self, "[{address}]").map_err(|fmt::Error| AuthorityError::Host)?;
+        Ok(&rest[end + 1..])
+    }
+
+    fn take_name<'a>(&mut self, text: &'a [u8]) -> Result<&'a [u8], AuthorityError> {
+        let mut end = 0;
+        let mut label = 0;
+        for &byte in text {
+            match HOST_FOLD[byte as usize] {
+                0 => break,
+                b'.' if label == 0 => return Err(AuthorityError::Host),
+                b'.' => label = 0,
+                _ if label == LABEL_BYTES_MAX => return Err(AuthorityError::Host),
+                _ => label += 1,
+            }
+            // One more than a name may have: the trailing dot.
+            *self.bytes.get_mut(end).ok_or(AuthorityError::Host)? = HOST_FOLD[byte as usize];
+            end += 1;
+        }
+        let len = if end > 0 && label == 0 { end - 1 } else { end };
+        if len == 0 || len > HOST_BYTES_MAX - 1 {
+            return Err(AuthorityError::Host);
+        }
+        self.len = len as u8;
+        Ok(&text[end..])
+    }
+}
+
+impl fmt::Write for Authority {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = self.len as usize;
+        let slot = self.bytes.get_mut(start..start + text.len()).ok_or(fmt::Error)?;
+        slot.copy_from_slice(text.as_bytes());
+        self.len += text.len() as u8;
+        Ok(())
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self { bytes: [0; HOST_BYTES_MAX], len: 0, port: None }
+    }
+}
+
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.host() == other.host() && self.port == other.port
+    }
+}
+
+impl Eq for Authority {}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host())?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({self})")
+    }
+}
+
+/// Which part of an authority is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthorityError {
+    /// Neither a DNS name nor an address (RFC 3986 §3.2.2).
+    Host,
+    /// Not a number from 1 to 65535 (RFC 3986 §3.2.3).
+    Port,
+}
+
+impl fmt::Display for AuthorityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "the host is neither a DNS name nor an address",
+            Self::Port => "the port is not a number from 1 to 65535",
+        })
+    }
+}
+
+impl std::error::Error for AuthorityError {}
+
+fn parse_port(digits: &[u8]) -> Result<u16, AuthorityError> {
+    if digits.len() > 5 {
+        return Err(AuthorityError::Port);
+    }
+    let mut port: u32 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(AuthorityError::Port);
+        }
+        port = port * 10 + u32::from(digit - b'0');
+    }
+    u16::try_from(port).ok().filter(|&port| port != 0).ok_or(AuthorityError::Port)
+}
+
+/// 253 bytes of a DNS name in text form (RFC 1035 §2.3.4: 255 on the wire), and its trailing dot.
+const HOST_BYTES_MAX: usize = 254;
+
+/// RFC 1035 §2.3.4.
+const LABEL_BYTES_MAX: usize = 63;
+
+/// The lower-case form of each byte that may stand in a name, 0 for all others. Underscores are no host names
+/// (RFC 952), but they are in use; whether one is known is the router's question.
+static HOST_FOLD: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        if b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_' {
+            table[byte] = b.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn many_spellings_become_one() {
+        for (text, expected) in [
+            ("shop.example.com", "shop.example.com"),
+            ("SHOP.Example.COM", "shop.example.com"),
+            ("shop.example.com.", "shop.example.com"),
+            ("shop.example.com.:443", "shop.example.com:443"),
+            ("shop.example.com:8080", "shop.example.com:8080"),
+            ("shop.example.com:00080", "shop.example.com:80"),
+            ("shop.example.com:", "shop.example.com"),
+            ("a_b.example", "a_b.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]", "[::1]"),
+            ("[2001:DB8:0:0:0:0:0:1]:8443", "[2001:db8::1]:8443"),
+            ("localhost", "localhost"),
+            ("a:65535", "a:65535"),
+        ] {
+            assert_eq!(Authority::parse(text.as_bytes()).unwrap().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "",
+            ".",
+            "..",
+            ".a",
+            "a..b",
+            "a..",
+            ":80",
+            "a b",
+            "a/b",
+            "a@b",
+            "user:pw@a",
+            "a%20b",
+            "a,b",
+            "a;b",
+            "b\u{fc}cher",
+            "a\tb",
+            "a\0",
+            "[::1",
+            "[::1]x",
+            "[fe80::1%25eth0]",
+            "[v1.x]",
+            "[]",
+            "::1",
+            "a:b",
+            "[127.0.0.1]",
+            "*",
+        ] {
+            assert!(Authority::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        for text in ["a:0", "a:65536", "a:-1", "a:+1", "a:1 ", "a:123456", "a:1:2", "[::1]:99999"] {
+            assert_eq!(Authority::parse(text.as_bytes()), Err(AuthorityError::Port), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_names_are_bounded() {
+        let label = |n| "a".repeat(n);
+        assert!(Authority::parse(format!("{}.b", label(63)).as_bytes()).is_ok());
+        assert!(Authority::parse(format!("{}.b", label(64)).as_bytes()).is_err());
+        let name = |last| format!("{0}.{0}.{0}.{1}", label(63), label(last));
+        assert_eq!(name(61).len(), 253);
+        assert_eq!(Authority::parse(name(61).as_bytes()).unwrap().host(), name(61));
+        assert_eq!(Authority::parse(format!("{}.", name(61)).as_bytes()).unwrap().host(), name(61));
+        assert!(Authority::parse(name(62).as_bytes()).is_err());
+        assert!(Authority::parse(format!("{}.", name(62)).as_bytes()).is_err());
+    }
+}
