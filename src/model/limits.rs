@@ -157,6 +157,8 @@ pub const METRIC_SLOTS_MAX: usize = 1_000;
 pub const LOG_BLOCK_BYTES: usize = 64 * 1024;
 /// Blocks that wait for the writer thread; when full, lines are dropped and counted.
 pub const LOG_BLOCKS_MAX: usize = 64;
+/// How long a line waits at most for its block to fill.
+pub const LOG_FLUSH_AGE: Duration = Duration::from_secs(1);
 /// Bytes of a path or user agent in a log line.
 pub const LOG_FIELD_BYTES_MAX: usize = 1_024;
 /// Bytes of a request id taken over from a trusted proxy.

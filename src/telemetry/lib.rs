@@ -14,13 +14,26 @@
 //! line that finds no room is dropped and counted. No clock is read here either; events carry their times.
 #![forbid(unsafe_code)]
 
+mod counter;
 mod event;
+mod log;
 mod observer;
+mod process;
+mod prometheus;
+mod registry;
 mod request_id;
+mod shard;
+mod telemetry;
 
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
     Protocol, RefusalReason, Rejected, SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded,
 };
+pub use log::{AccessLog, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;
+pub use process::ProcessReading;
+pub use prometheus::{Facts, PoolFacts};
+pub use registry::{CoreReading, OTHER, Registry};
 pub use request_id::{RequestId, RequestIds, is_valid_request_id};
+pub use shard::Metrics;
+pub use telemetry::Telemetry;

@@ -63,6 +63,7 @@ macro_rules! tell_parts {
         }
     };
 }
+pub(crate) use tell_parts;
 
 impl<O: Observer + ?Sized> Observer for &O {
     tell_parts!(|self, tell| tell!((**self)));

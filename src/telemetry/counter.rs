@@ -1,0 +1,86 @@
+//! Counters that one thread writes and others read.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts upwards. Only one thread may add, any may read; a second writer would lose counts, nothing worse.
+///
+/// A load and a store instead of an atomic addition: about 1 ns instead of 5, and no bus lock.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters by a word of a fixed vocabulary, up to a bound; words beyond it are counted together.
+#[derive(Debug)]
+pub(crate) struct Words {
+    entries: [(OnceLock<&'static str>, Counter); WORDS_MAX],
+    beyond: Counter,
+}
+
+impl Words {
+    /// Counts a word; looks through the words seen so far.
+    pub(crate) fn add(&self, word: &'static str) {
+        for (entry, counter) in &self.entries {
+            if *entry.get_or_init(|| word) == word {
+                return counter.add(1);
+            }
+        }
+        self.beyond.add(1);
+    }
+
+    /// The words seen with their counts; those beyond the bound as `None`, when there are any.
+    pub(crate) fn read(&self) -> impl Iterator<Item = (Option<&'static str>, u64)> {
+        let seen =
+            self.entries.iter().map_while(|(word, counter)| Some((Some(*word.get()?), counter.read())));
+        seen.chain(Some((None, self.beyond.read())).filter(|(_, count)| *count > 0))
+    }
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { entries: std::array::from_fn(|_| Default::default()), beyond: Counter::default() }
+    }
+}
+
+/// Words of one vocabulary: ours have fewer than forty, the rest is for embedders' filters.
+const WORDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_counted_apart_up_to_the_bound_and_together_beyond_it() {
+        let names: Vec<&'static str> = (0..WORDS_MAX + 2).map(|n| &*format!("word{n}").leak()).collect();
+        let words = Words::default();
+        for name in &names {
+            words.add(name);
+        }
+        words.add(names[0]);
+        let read: Vec<_> = words.read().collect();
+        assert_eq!(read.len(), WORDS_MAX + 1);
+        assert_eq!(read[0], (Some("word0"), 2));
+        assert_eq!(read[WORDS_MAX - 1], (Some(names[WORDS_MAX - 1]), 1));
+        assert_eq!(read[WORDS_MAX], (None, 2));
+    }
+}

@@ -1,0 +1,405 @@
+//! One exchange as one line.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use ringway_model::{Timestamp, limits};
+
+use super::escape::{GROWTH, write_escaped};
+use crate::event::Exchange;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// One JSON object per line. Keys without a value are absent.
+    #[default]
+    Json,
+    /// For people: time, client, request, status, duration, then `key=value`.
+    Text,
+}
+
+/// Most bytes of one line, so that a block that has as many left takes any line without growing.
+pub(crate) const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
+    + GROWTH
+        * (2 * limits::LOG_FIELD_BYTES_MAX
+            + limits::HOST_BYTES_MAX
+            + METHOD_BYTES_MAX
+            + FAILURE_BYTES_MAX
+            + limits::REQUEST_ID_BYTES_MAX
+            + 2 * limits::ID_BYTES_MAX);
+
+/// Bytes of a method: `wire` refuses longer ones, but this is not the place to trust it.
+const METHOD_BYTES_MAX: usize = 32;
+/// Bytes of a word for a failure.
+const FAILURE_BYTES_MAX: usize = 64;
+/// Keys, punctuation, numbers, time and address.
+const FIXED_BYTES_MAX: usize = 640;
+const _: () = assert!(LINE_BYTES_MAX * 2 < limits::LOG_BLOCK_BYTES, "a block must take several lines");
+
+/// Appends a line, its line feed included: at most [`LINE_BYTES_MAX`] bytes.
+pub(crate) fn write_line(out: &mut Vec<u8>, format: LogFormat, clock: &mut ClockText, event: &Exchange<'_>) {
+    match format {
+        LogFormat::Json => write_json(out, clock, event),
+        LogFormat::Text => write_text(out, clock, event),
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    clock.write(out, event.time);
+    string(out, "\",\"request_id\":\"", event.request_id.as_bytes(), limits::REQUEST_ID_BYTES_MAX);
+    out.extend_from_slice(b"\",\"client_ip\":\"");
+    write_ip(out, event.client_ip);
+    string(out, "\",\"method\":\"", event.method, METHOD_BYTES_MAX);
+    string(out, "\",\"host\":\"", event.host, limits::HOST_BYTES_MAX);
+    string(out, "\",\"path\":\"", event.path, limits::LOG_FIELD_BYTES_MAX);
+    out.extend_from_slice(b"\",\"protocol\":\"");
+    out.extend_from_slice(event.protocol.as_str().as_bytes());
+    number(out, "\",\"status\":", u64::from(event.status));
+    out.extend_from_slice(b",\"duration_ms\":");
+    write_millis(out, event.duration_us);
+    if let Some(upstream_us) = event.upstream_us {
+        out.extend_from_slice(b",\"upstream_ms\":");
+        write_millis(out, upstream_us);
+    }
+    number(out, ",\"bytes_in\":", event.bytes_in);
+    number(out, ",\"bytes_out\":", event.bytes_out);
+    number(out, ",\"attempts\":", u64::from(event.attempts));
+    for (key, value, bytes_max) in optional_strings(event) {
+        if let Some(value) = value {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(key.as_bytes());
+            string(out, "\":\"", value, bytes_max);
+            out.push(b'"');
+        }
+    }
+    if let Some(tenant) = event.tenant {
+        out.extend_from_slice(b",\"tenant\":\"");
+        write_hex(out, tenant.0);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
+    clock.write(out, event.time);
+    out.push(b' ');
+    write_ip(out, event.client_ip);
+    string(out, " \"", event.method, METHOD_BYTES_MAX);
+    string(out, " ", event.host, limits::HOST_BYTES_MAX);
+    string(out, "", event.path, limits::LOG_FIELD_BYTES_MAX);
+    out.push(b' ');
+    out.extend_from_slice(event.protocol.as_str().as_bytes());
+    number(out, "\" ", u64::from(event.status));
+    out.push(b' ');
+    write_millis(out, event.duration_us);
+    out.extend_from_slice(b"ms");
+    string(out, " request_id=\"", event.request_id.as_bytes(), limits::REQUEST_ID_BYTES_MAX);
+    out.push(b'"');
+    if let Some(upstream_us) = event.upstream_us {
+        out.extend_from_slice(b" upstream_ms=");
+        write_millis(out, upstream_us);
+    }
+    number(out, " bytes_in=", event.bytes_in);
+    number(out, " bytes_out=", event.bytes_out);
+    number(out, " attempts=", u64::from(event.attempts));
+    for (key, value, bytes_max) in optional_strings(event) {
+        if let Some(value) = value {
+            out.push(b' ');
+            out.extend_from_slice(key.as_bytes());
+            string(out, "=\"", value, bytes_max);
+            out.push(b'"');
+        }
+    }
+    if let Some(tenant) = event.tenant {
+        out.extend_from_slice(b" tenant=");
+        write_hex(out, tenant.0);
+    }
+    out.push(b'\n');
+}
+
+/// The strings that an exchange may lack, with their keys and bounds.
+fn optional_strings<'a>(event: &Exchange<'a>) -> [(&'static str, Option<&'a [u8]>, usize); 5] {
+    [
+        ("app", event.app.map(str::as_bytes), limits::ID_BYTES_MAX),
+        ("instance", event.instance.map(str::as_bytes), limits::ID_BYTES_MAX),
+        ("failure", event.failure.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
+        ("user_agent", event.user_agent, limits::LOG_FIELD_BYTES_MAX),
+    ]
+}
+
+fn string(out: &mut Vec<u8>, before: &str, value: &[u8], bytes_max: usize) {
+    out.extend_from_slice(before.as_bytes());
+    write_escaped(out, value, bytes_max);
+}
+
+fn number(out: &mut Vec<u8>, before: &str, value: u64) {
+    out.extend_from_slice(before.as_bytes());
+    write_decimal(out, value);
+}
+
+fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn write_millis(out: &mut Vec<u8>, us: u64) {
+    write_decimal(out, us / 1000);
+    out.push(b'.');
+    out.extend_from_slice(&digits::<3>(us % 1000));
+}
+
+fn write_hex(out: &mut Vec<u8>, value: u64) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{value:016x}");
+}
+
+fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                number(out, if at == 0 { "" } else { "." }, u64::from(octet));
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+    }
+}
+
+/// The last second as text, for most lines share it: about 2 ns a line instead of 40.
+#[derive(Debug)]
+pub(crate) struct ClockText {
+    second: u64,
+    text: [u8; 20],
+}
+
+impl ClockText {
+    pub(crate) fn new() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00." }
+    }
+
+    /// Appends a time as RFC 3339, UTC, with milliseconds: `2026-01-20T10:30:45.007Z`.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, time: Timestamp) {
+        // Four digits of year are all that RFC 3339 has; a clock beyond them is broken, its line still one line.
+        let millis = time.0.min(YEAR_9999_END_MS);
+        let second = millis / 1000;
+        if second != self.second {
+            self.second = second;
+            self.text = format_second(second);
+        }
+        out.extend_from_slice(&self.text);
+        out.extend_from_slice(&digits::<3>(millis % 1000));
+        out.push(b'Z');
+    }
+}
+
+/// The last millisecond of the year 9999.
+const YEAR_9999_END_MS: u64 = 253_402_300_799_999;
+
+/// Days to a date after Howard Hinnant's `civil_from_days`: a year that begins in March has its leap day last.
+fn format_second(second: u64) -> [u8; 20] {
+    let (days, second) = (second / 86_400, second % 86_400);
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let mut text = *b"0000-00-00T00:00:00.";
+    text[0..4].copy_from_slice(&digits::<4>(year));
+    text[5..7].copy_from_slice(&digits::<2>(month));
+    text[8..10].copy_from_slice(&digits::<2>(day));
+    text[11..13].copy_from_slice(&digits::<2>(second / 3600));
+    text[14..16].copy_from_slice(&digits::<2>(second / 60 % 60));
+    text[17..19].copy_from_slice(&digits::<2>(second % 60));
+    text
+}
+
+/// The last `N` decimal digits.
+fn digits<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut text = [b'0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Protocol, TenantHash, Upgrade};
+
+    fn full() -> Exchange<'static> {
+        Exchange {
+            time: Timestamp(1_768_905_045_007),
+            request_id: "abc123",
+            client_ip: "203.0.113.7".parse().expect("an address"),
+            method: b"GET",
+            host: b"shop.example",
+            path: b"/v1/users/123",
+            protocol: Protocol::Http11,
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 512,
+            duration_us: 12_345,
+            upstream_us: Some(11_002),
+            route: 1,
+            pool: 1,
+            endpoint: 1,
+            app: Some("shop"),
+            tenant: Some(TenantHash(0xab)),
+            instance: Some("shop-1"),
+            attempts: 2,
+            failure: Some("upstream_reset"),
+            user_agent: Some(b"curl/8"),
+            upgrade: Some(Upgrade::WebSocket),
+        }
+    }
+
+    fn bare() -> Exchange<'static> {
+        Exchange {
+            client_ip: "2001:db8::1".parse().expect("an address"),
+            method: b"",
+            host: b"",
+            path: b"",
+            protocol: Protocol::Http10,
+            status: 0,
+            upstream_us: None,
+            app: None,
+            tenant: None,
+            instance: None,
+            attempts: 0,
+            failure: None,
+            user_agent: None,
+            upgrade: None,
+            ..full()
+        }
+    }
+
+    fn line(format: LogFormat, event: &Exchange<'_>) -> String {
+        let mut out = Vec::new();
+        write_line(&mut out, format, &mut ClockText::new(), event);
+        assert!(out.len() <= LINE_BYTES_MAX);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn json_has_all_fields_and_leaves_absent_ones_out() {
+        assert_eq!(
+            line(LogFormat::Json, &full()),
+            concat!(
+                r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
+                r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
+                r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"#,
+                r#""app":"shop","instance":"shop-1","failure":"upstream_reset","upgrade":"websocket","#,
+                r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(LogFormat::Json, &bare()),
+            concat!(
+                r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"2001:db8::1","#,
+                r#""method":"","host":"","path":"","protocol":"HTTP/1.0","status":0,"#,
+                r#""duration_ms":12.345,"bytes_in":0,"bytes_out":512,"attempts":0}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn text_reads_like_a_sentence() {
+        assert_eq!(
+            line(LogFormat::Text, &full()),
+            concat!(
+                r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
+                r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 app="shop" "#,
+                r#"instance="shop-1" failure="upstream_reset" upgrade="websocket" user_agent="curl/8" "#,
+                "tenant=00000000000000ab\n"
+            )
+        );
+    }
+
+    #[test]
+    fn nobody_forges_a_line() {
+        let event = Exchange {
+            path: b"/\"}\n{\"status\":200",
+            user_agent: Some("\u{202e}\r\nx".as_bytes()),
+            ..full()
+        };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = line(format, &event);
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert!(line.contains(r#"/\"}\u000a{\"status\":200"#), "{line}");
+            assert!(line.contains(r"\u202e\u000d\u000ax"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_worst_line_fits_its_bound() {
+        let worst = [0u8; 4096];
+        let id = "\0".repeat(4096);
+        let event = Exchange {
+            time: Timestamp(u64::MAX),
+            request_id: &id,
+            client_ip: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().expect("an address"),
+            method: &worst,
+            host: &worst,
+            path: &worst,
+            status: u16::MAX,
+            bytes_in: u64::MAX,
+            bytes_out: u64::MAX,
+            duration_us: u64::MAX,
+            upstream_us: Some(u64::MAX),
+            app: Some(&id),
+            instance: Some(&id),
+            attempts: u32::MAX,
+            failure: Some(id.clone().leak()),
+            user_agent: Some(&worst),
+            ..full()
+        };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = line(format, &event);
+            assert!(
+                line.len() > LINE_BYTES_MAX - FIXED_BYTES_MAX,
+                "the bound is not far off: {}",
+                line.len()
+            );
+        }
+    }
+
+    #[test]
+    fn dates_are_right_at_their_edges() {
+        let mut clock = ClockText::new();
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
+            (1_735_689_600_000, "2025-01-01T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (YEAR_9999_END_MS, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+            (0, "1970-01-01T00:00:00.000Z"),
+        ] {
+            let mut out = Vec::new();
+            clock.write(&mut out, Timestamp(millis));
+            assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
+        }
+    }
+}

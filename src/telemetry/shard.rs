@@ -1,0 +1,285 @@
+//! A core's counters.
+//!
+//! One thread writes a [`Shard`], the control thread reads it whenever someone scrapes. Its size is bounded by the
+//! number of metric slots, and what a slot needs is allocated when it first counts: an idle shard has some 60 KiB,
+//! a route about 0.5 KiB more.
+//!
+//! An exchange is counted once: under its route when the route has a slot, else under its pool. So routes beyond the
+//! slots still show which pool they lead to, and sums over all series are true.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+use ringway_model::{CoreId, limits};
+
+use crate::counter::{Counter, Words};
+use crate::event::{
+    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
+    RefusalReason, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+};
+use crate::observer::Observer;
+
+/// The metrics of one core: the observer that counts, and the only writer of its shard.
+///
+/// `Send`, to be moved to its core, but not `Sync` and not `Clone`: a second writer would lose counts. Counting an
+/// exchange costs about 15 ns and allocates only the first time that a slot counts.
+#[derive(Debug)]
+pub struct Metrics {
+    shard: Arc<Shard>,
+    single_writer: PhantomData<Cell<()>>,
+}
+
+impl Metrics {
+    pub(crate) fn new(shard: Arc<Shard>) -> Self {
+        Self { shard, single_writer: PhantomData }
+    }
+
+    /// Tells which I/O driver the core runs on; the first word stays.
+    pub fn set_driver(&self, driver: &'static str) {
+        let _ = self.shard.driver.set(driver);
+    }
+}
+
+impl Observer for Metrics {
+    fn exchange(&self, event: &Exchange<'_>) {
+        let shard = &*self.shard;
+        shard.exchanges.add(1);
+        let page = match event.route {
+            0 => shard.pools.page(event.pool),
+            route => shard.routes.page(route),
+        };
+        page.count_status(event.status);
+        page.words[BUCKETS_AT + BUCKETS_US.partition_point(|limit| *limit < event.duration_us)].add(1);
+        page.words[DURATION_US].add(event.duration_us);
+        page.words[BYTES_IN].add(event.bytes_in);
+        page.words[BYTES_OUT].add(event.bytes_out);
+        if event.attempts > 1 {
+            page.words[if event.failure.is_none() { RETRIES_SUCCESS } else { RETRIES_EXHAUSTED }].add(1);
+        }
+        if event.attempts > 0 {
+            shard.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
+        }
+        if let Some(failure) = event.failure {
+            shard.failures.add(failure);
+        }
+    }
+
+    fn attempt_failed(&self, event: &AttemptFailed<'_>) {
+        self.shard.count_upstream(event.pool, event.endpoint, event.duration_us, Some(event.failure));
+    }
+
+    fn connection_opened(&self, _: &ConnectionOpened) {
+        self.shard.connections_opened.add(1);
+    }
+
+    fn connection_refused(&self, event: &ConnectionRefused) {
+        match event.reason {
+            RefusalReason::Full => self.shard.refused_full.add(1),
+            RefusalReason::Draining => self.shard.refused_draining.add(1),
+        }
+    }
+
+    fn connection_closed(&self, _: &ConnectionClosed) {
+        self.shard.connections_closed.add(1);
+    }
+
+    fn rejected(&self, event: &Rejected) {
+        self.shard.rejections.add(event.code);
+    }
+
+    fn panicked(&self, _: &Panicked<'_>) {
+        self.shard.panics.add(1);
+    }
+
+    fn upgraded(&self, _: &Upgraded) {
+        self.shard.upgrades_started.add(1);
+    }
+
+    fn upgrade_ended(&self, _: &UpgradeEnded) {
+        self.shard.upgrades_ended.add(1);
+    }
+
+    fn snapshot_applied(&self, event: &SnapshotApplied) {
+        self.shard.serial.set(event.serial.0);
+        self.shard.revision.set(event.revision.0);
+    }
+
+    fn breaker_opened(&self, event: &BreakerOpened<'_>) {
+        self.shard.pools.page(event.pool).words[BREAKER_TRIPS].add(1);
+    }
+}
+
+/// What one core counted. Aligned so that no two shards share a cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    pub(crate) core: CoreId,
+    pub(crate) driver: OnceLock<&'static str>,
+    pub(crate) exchanges: Counter,
+    pub(crate) connections_opened: Counter,
+    pub(crate) connections_closed: Counter,
+    pub(crate) refused_full: Counter,
+    pub(crate) refused_draining: Counter,
+    pub(crate) upgrades_started: Counter,
+    pub(crate) upgrades_ended: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) serial: Counter,
+    pub(crate) revision: Counter,
+    pub(crate) rejections: Words,
+    pub(crate) failures: Words,
+    pub(crate) routes: Pages<TrafficPage>,
+    pub(crate) pools: Pages<TrafficPage>,
+    pub(crate) endpoints: Pages<UpstreamPage>,
+}
+
+impl Shard {
+    pub(crate) fn new(core: CoreId) -> Self {
+        Self {
+            core,
+            driver: OnceLock::new(),
+            exchanges: Counter::default(),
+            connections_opened: Counter::default(),
+            connections_closed: Counter::default(),
+            refused_full: Counter::default(),
+            refused_draining: Counter::default(),
+            upgrades_started: Counter::default(),
+            upgrades_ended: Counter::default(),
+            panics: Counter::default(),
+            serial: Counter::default(),
+            revision: Counter::default(),
+            rejections: Words::default(),
+            failures: Words::default(),
+            routes: Pages::default(),
+            pools: Pages::default(),
+            endpoints: Pages::default(),
+        }
+    }
+
+    fn count_upstream(&self, pool: u16, endpoint: u16, duration_us: u64, failure: Option<&'static str>) {
+        let words = match endpoint {
+            0 => &self.pools.page(pool).upstream.words,
+            endpoint => &self.endpoints.page(endpoint).words,
+        };
+        words[UPSTREAM_REQUESTS].add(1);
+        words[UPSTREAM_US].add(duration_us);
+        if failure.is_some() {
+            words[UPSTREAM_FAILURES].add(1);
+        }
+    }
+}
+
+/// The counters of the slots of one kind, each allocated when it first counts.
+#[derive(Debug)]
+pub(crate) struct Pages<P>(Box<[OnceLock<Box<P>>]>);
+
+impl<P: Default> Pages<P> {
+    /// The counters of a slot; those of slot 0 for a number beyond the bound.
+    #[inline]
+    fn page(&self, slot: u16) -> &P {
+        let slot = self.0.get(usize::from(slot)).unwrap_or(&self.0[0]);
+        slot.get_or_init(Box::default)
+    }
+
+    /// The counters of a slot, unless it never counted.
+    pub(crate) fn read(&self, slot: usize) -> Option<&P> {
+        self.0.get(slot)?.get().map(|page| &**page)
+    }
+}
+
+impl<P> Default for Pages<P> {
+    fn default() -> Self {
+        Self((0..SLOTS).map(|_| OnceLock::new()).collect())
+    }
+}
+
+/// What is counted of the traffic of a route, or of a pool for routes without a slot.
+#[derive(Debug)]
+pub(crate) struct TrafficPage {
+    pub(crate) words: [Counter; TRAFFIC_WORDS],
+    /// Statuses that are not [`COMMON_STATUSES`], by their distance from 100.
+    pub(crate) rare: OnceLock<Box<[Counter; 500]>>,
+    /// Of pools only: attempts at endpoints without a slot.
+    pub(crate) upstream: UpstreamPage,
+}
+
+impl TrafficPage {
+    #[inline]
+    fn count_status(&self, status: u16) {
+        match STATUS_INDEX.get(usize::from(status)) {
+            Some(&RARE) => {
+                let rare = self.rare.get_or_init(|| Box::new([const { Counter::new() }; 500]));
+                rare[usize::from(status) - 100].add(1);
+            }
+            Some(&index) => self.words[usize::from(index)].add(1),
+            None => self.words[STATUS_NONE].add(1),
+        }
+    }
+}
+
+impl Default for TrafficPage {
+    fn default() -> Self {
+        Self {
+            words: [const { Counter::new() }; TRAFFIC_WORDS],
+            rare: OnceLock::new(),
+            upstream: UpstreamPage::default(),
+        }
+    }
+}
+
+/// What is counted of the attempts at an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamPage {
+    pub(crate) words: [Counter; UPSTREAM_WORDS],
+}
+
+/// Metric slots of one kind, slot 0 included.
+pub(crate) const SLOTS: usize = limits::METRIC_SLOTS_MAX + 1;
+
+/// Upper bounds of the duration histogram, in microseconds: from a cached answer on the same host to the longest
+/// that people wait for a page. Few, for every route has them.
+pub(crate) const BUCKETS_US: [u64; 10] =
+    [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000];
+
+/// Statuses that most routes answer with: counted in place. Others get a page when they first occur.
+pub(crate) const COMMON_STATUSES: [u16; 31] = [
+    101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
+    413, 416, 422, 429, 499, 500, 501, 502, 503, 504,
+];
+
+// Words of a TrafficPage: the common statuses, then these.
+/// No status, or one outside 100 to 599.
+pub(crate) const STATUS_NONE: usize = COMMON_STATUSES.len();
+pub(crate) const BUCKETS_AT: usize = STATUS_NONE + 1;
+pub(crate) const DURATION_US: usize = BUCKETS_AT + BUCKETS_US.len() + 1;
+pub(crate) const BYTES_IN: usize = DURATION_US + 1;
+pub(crate) const BYTES_OUT: usize = DURATION_US + 2;
+pub(crate) const RETRIES_SUCCESS: usize = DURATION_US + 3;
+pub(crate) const RETRIES_EXHAUSTED: usize = DURATION_US + 4;
+pub(crate) const BREAKER_TRIPS: usize = DURATION_US + 5;
+pub(crate) const TRAFFIC_WORDS: usize = DURATION_US + 6;
+
+// Words of an UpstreamPage.
+pub(crate) const UPSTREAM_REQUESTS: usize = 0;
+pub(crate) const UPSTREAM_FAILURES: usize = 1;
+pub(crate) const UPSTREAM_US: usize = 2;
+pub(crate) const UPSTREAM_WORDS: usize = 3;
+
+/// In [`STATUS_INDEX`]: a status that is not common.
+const RARE: u8 = u8::MAX;
+
+/// From a status to its word.
+static STATUS_INDEX: [u8; 600] = {
+    let mut index = [RARE; 600];
+    let mut status = 0;
+    while status < 100 {
+        index[status] = STATUS_NONE as u8;
+        status += 1;
+    }
+    let mut at = 0;
+    while at < COMMON_STATUSES.len() {
+        index[COMMON_STATUSES[at] as usize] = at as u8;
+        at += 1;
+    }
+    index
+};

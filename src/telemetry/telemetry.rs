@@ -1,0 +1,76 @@
+//! Everything that a core tells, in one place.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ringway_model::Tick;
+
+use crate::event::{
+    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
+    Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+};
+use crate::log::AccessLog;
+use crate::observer::{Observer, tell_parts};
+use crate::shard::Metrics;
+
+/// One core's observers: its metrics, its part of the access log where there is one, and an embedder's observer where
+/// there is one. Moved to the core's thread and told of every event there.
+///
+/// Without log and embedder an exchange costs what its counters cost.
+pub struct Telemetry {
+    metrics: Metrics,
+    log: Option<AccessLog>,
+    embedder: Option<Arc<dyn Observer + Send + Sync>>,
+}
+
+impl Telemetry {
+    /// Puts a core's observers together.
+    pub fn new(
+        metrics: Metrics,
+        log: Option<AccessLog>,
+        embedder: Option<Arc<dyn Observer + Send + Sync>>,
+    ) -> Self {
+        Self { metrics, log, embedder }
+    }
+
+    /// Tells which I/O driver the core runs on; the first word stays.
+    pub fn set_driver(&self, driver: &'static str) {
+        self.metrics.set_driver(driver);
+    }
+
+    /// Hands log lines over that have waited for [`LOG_FLUSH_AGE`](ringway_model::limits::LOG_FLUSH_AGE). To be called
+    /// a few times a second; cheap when nothing waits.
+    pub fn flush_if_older(&self, now: Tick) {
+        if let Some(log) = &self.log {
+            log.flush_if_older(now);
+        }
+    }
+
+    /// Hands all log lines over: before the core sleeps for long, and when it ends.
+    pub fn flush(&self) {
+        if let Some(log) = &self.log {
+            log.flush();
+        }
+    }
+}
+
+impl Observer for Telemetry {
+    tell_parts!(|self, tell| {
+        tell!(self.metrics);
+        if let Some(log) = &self.log {
+            tell!(log)
+        }
+        if let Some(embedder) = &self.embedder {
+            tell!(embedder)
+        }
+    });
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("log", &self.log.is_some())
+            .field("embedder", &self.embedder.is_some())
+            .finish_non_exhaustive()
+    }
+}
