@@ -77,6 +77,7 @@ impl LogHandle {
         let state = State {
             format: self.format,
             block: Vec::new(),
+            lines: 0,
             waiting_since: None,
             clock: ClockText::new(),
             counts,
@@ -117,9 +118,9 @@ impl LogHandle {
 pub struct LogReading {
     /// Lines dropped by each core, because the writer did not keep up.
     pub cores: Vec<(CoreId, u64)>,
-    /// Lines that the cores wrote to blocks.
+    /// Lines that the cores handed to the writer.
     pub lines: u64,
-    /// Lines in blocks that the sink did not take.
+    /// Lines of those that the sink did not take.
     pub lines_lost: u64,
     /// Failed writes to the sink, and failures to open it anew.
     pub write_errors: u64,
@@ -127,7 +128,7 @@ pub struct LogReading {
 
 /// One core's part of the access log: an [`Observer`] of exchanges.
 ///
-/// Some 100 ns and no allocation per line. Dropping it hands over what it holds.
+/// Some 100 ns and no allocation per line. Dropping it hands over what it holds, or counts it as dropped.
 #[derive(Debug)]
 pub struct AccessLog {
     state: RefCell<State>,
@@ -162,7 +163,10 @@ impl Observer for AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.state.get_mut().hand_over();
+        let state = self.state.get_mut();
+        if !state.hand_over() {
+            state.counts.dropped.add(state.lines);
+        }
     }
 }
 
@@ -171,6 +175,8 @@ struct State {
     format: LogFormat,
     /// No memory until the first line.
     block: Vec<u8>,
+    /// Lines in the block.
+    lines: u64,
     waiting_since: Option<Tick>,
     clock: ClockText,
     counts: Arc<CoreCounts>,
@@ -188,7 +194,7 @@ impl State {
             self.block.reserve_exact(limits::LOG_BLOCK_BYTES);
         }
         write_line(&mut self.block, self.format, &mut self.clock, event);
-        self.counts.lines.add(1);
+        self.lines += 1;
     }
 
     /// Gives the block to the writer; false when the writer has as many as it may have, and the block stays.
@@ -198,6 +204,7 @@ impl State {
         }
         match self.full.try_send(std::mem::take(&mut self.block)) {
             Ok(()) => {
+                self.counts.lines.add(std::mem::take(&mut self.lines));
                 self.waiting_since = None;
                 true
             }

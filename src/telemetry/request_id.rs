@@ -34,8 +34,8 @@ impl RequestIds {
         self.counter = self.counter.wrapping_add(1);
         let low = mix(self.counter.wrapping_add(self.keys[0])) ^ self.keys[1];
         let mut text = [0; RequestId::BYTES];
-        write_hex(&mut text[..16], self.prefix);
-        write_hex(&mut text[16..], low);
+        hex(&mut text[..16], self.prefix);
+        hex(&mut text[16..], low);
         RequestId(text)
     }
 }
@@ -95,7 +95,8 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn write_hex(out: &mut [u8], value: u64) {
+/// Writes 16 lower-case digits.
+pub(crate) fn hex(out: &mut [u8], value: u64) {
     for (at, byte) in value.to_be_bytes().into_iter().enumerate() {
         out[at * 2] = HEX[usize::from(byte >> 4)];
         out[at * 2 + 1] = HEX[usize::from(byte & 15)];

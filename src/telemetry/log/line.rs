@@ -7,6 +7,7 @@ use ringway_model::{Timestamp, limits};
 
 use super::escape::{GROWTH, write_escaped};
 use crate::event::Exchange;
+use crate::request_id::hex;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -161,8 +162,9 @@ fn write_millis(out: &mut Vec<u8>, us: u64) {
 }
 
 fn write_hex(out: &mut Vec<u8>, value: u64) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{value:016x}");
+    let mut text = [0; 16];
+    hex(&mut text, value);
+    out.extend_from_slice(&text);
 }
 
 fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
