@@ -1,0 +1,210 @@
+//! Which endpoint of a pool takes the next request.
+//!
+//! Round robin, per core: a [`Cursors`] belongs to one core and is shared with nobody, so that picking takes no lock
+//! and no shared write. It stands behind the endpoint that was chosen last; an endpoint that cannot be used is stepped
+//! over without giving its turn to its neighbour twice. Cores begin at different endpoints, so that all of them
+//! together are fair too.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ringway_model::{CoreId, Health, Tick, limits};
+
+use crate::breaker::{Admission, PROBE_WAIT};
+use crate::snapshot::{Endpoint, EndpointId, Pool, PoolId, Snapshot};
+
+/// An endpoint that was picked, and the leave to send one request to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked<'a> {
+    /// Where to send the request.
+    pub endpoint: &'a Endpoint,
+    /// Handed back to the endpoint's state with the result.
+    pub admission: Admission,
+}
+
+/// Why no endpoint of a pool can take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The app has no instance.
+    NoEndpoints,
+    /// No instance's name has an address.
+    Unresolved,
+    /// All instances with an address are unhealthy.
+    AllUnhealthy,
+    /// All healthy instances have an open breaker.
+    BreakersOpen {
+        /// When the first of them may be tried again; never zero.
+        retry_after: Duration,
+    },
+    /// All that could take a request were tried for this one already.
+    Exhausted,
+}
+
+/// Where a core's round robin stands in each pool.
+#[derive(Debug)]
+pub struct Cursors {
+    core: CoreId,
+    /// The index of the endpoint whose turn is next; taken modulo the pool's size, which changes.
+    positions: HashMap<PoolId, usize, ahash::RandomState>,
+}
+
+impl Cursors {
+    /// At the beginning, which is another one on every core.
+    pub fn new(core: CoreId) -> Self {
+        Self { core, positions: HashMap::default() }
+    }
+
+    /// Picks the next endpoint that is available and not in `tried`, and asks it for admission.
+    ///
+    /// One hash lookup, and two relaxed loads for each endpoint that is looked at; no allocation but for a pool that
+    /// this core sees for the first time.
+    pub fn pick<'p>(
+        &mut self,
+        pool: &'p Pool,
+        tried: &TriedSet,
+        now: Tick,
+    ) -> Result<Picked<'p>, Unavailable> {
+        let count = pool.endpoints.len();
+        if count == 0 {
+            return Err(Unavailable::NoEndpoints);
+        }
+        let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
+        let start = *position % count;
+        for index in (start..count).chain(0..start) {
+            let endpoint = &pool.endpoints[index];
+            if let Some(admission) = admit(endpoint, tried, now) {
+                *position = index + 1;
+                return Ok(Picked { endpoint, admission });
+            }
+        }
+        Err(why(pool, tried, now))
+    }
+
+    /// Forgets pools that `snapshot` does not have. Call it for every new snapshot: it looks at the cursors only when
+    /// most of them must be stale, so that its cost is constant on average and their number bounded by the pools'.
+    pub fn keep_only(&mut self, snapshot: &Snapshot) {
+        if self.positions.len() > 2 * snapshot.pool_count() + CURSORS_SPARE {
+            self.positions.retain(|pool, _| snapshot.pool(*pool).is_some());
+        }
+    }
+
+    /// How many pools are remembered.
+    pub fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Whether no pool is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+}
+
+/// Cursors of removed pools that are not worth a search.
+const CURSORS_SPARE: usize = 64;
+
+/// Picks the endpoint that `client` belongs to: the same one for the same number, on every core and in every process,
+/// as long as it is available; when it is not, its clients are spread over the others, and nobody else moves.
+///
+/// `client` is a hash of what identifies the client (C43). Rendezvous hashing: the cost follows the pool's size, so it
+/// is for upgrades, not for every request.
+pub fn sticky<'p>(
+    pool: &'p Pool,
+    client: u64,
+    tried: &TriedSet,
+    now: Tick,
+) -> Result<Picked<'p>, Unavailable> {
+    if pool.endpoints.is_empty() {
+        return Err(Unavailable::NoEndpoints);
+    }
+    let score = |endpoint: &Endpoint| (spread(client ^ endpoint.affinity), endpoint.id);
+    let mut below = None;
+    // Admission can be refused to what seemed available, when another core takes the probe first: go on with the next best.
+    for _ in 0..pool.endpoints.len() {
+        let candidates = pool.endpoints.iter().filter(|endpoint| {
+            below.is_none_or(|below| score(endpoint) < below)
+                && !tried.contains(endpoint.id)
+                && endpoint.is_available(now)
+        });
+        let Some(endpoint) = candidates.max_by_key(|endpoint| score(endpoint)) else { break };
+        if let Some(admission) = admit(endpoint, tried, now) {
+            return Ok(Picked { endpoint, admission });
+        }
+        below = Some(score(endpoint));
+    }
+    Err(why(pool, tried, now))
+}
+
+/// The endpoints that one request was sent to, or tried to. Holds as many as a request has attempts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TriedSet {
+    ids: [Option<EndpointId>; limits::ATTEMPTS_MAX],
+    /// Where the next one goes; beyond the attempts that are allowed the oldest is forgotten.
+    next: usize,
+}
+
+impl TriedSet {
+    /// Adds an endpoint.
+    pub fn insert(&mut self, id: EndpointId) {
+        if !self.contains(id) {
+            self.ids[self.next] = Some(id);
+            self.next = (self.next + 1) % self.ids.len();
+        }
+    }
+
+    /// Whether an endpoint is in it.
+    pub fn contains(&self, id: EndpointId) -> bool {
+        self.ids.contains(&Some(id))
+    }
+
+    /// Whether nothing was tried.
+    pub fn is_empty(&self) -> bool {
+        self.ids[0].is_none()
+    }
+}
+
+/// A number for an instance id that is the same in every process (FNV-1a).
+pub(crate) fn affinity(instance: &str) -> u64 {
+    instance.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+/// Makes every bit of the result depend on every bit of the argument (the finalizer of SplitMix64).
+fn spread(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+fn admit(endpoint: &Endpoint, tried: &TriedSet, now: Tick) -> Option<Admission> {
+    if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
+        return None;
+    }
+    endpoint.state.admit(now)
+}
+
+fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
+    let mut unhealthy = false;
+    let mut retry_after: Option<Duration> = None;
+    for endpoint in pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()) {
+        if endpoint.state.health() == Health::Unhealthy {
+            unhealthy = true;
+            continue;
+        }
+        let wait = match endpoint.state.breaker_wait(now) {
+            None if tried.contains(endpoint.id) => return Unavailable::Exhausted,
+            // It became available between two looks at it.
+            None => PROBE_WAIT,
+            Some(wait) => wait,
+        };
+        retry_after = Some(retry_after.map_or(wait, |least| least.min(wait)));
+    }
+    match retry_after {
+        Some(retry_after) => Unavailable::BreakersOpen { retry_after },
+        None if unhealthy => Unavailable::AllUnhealthy,
+        None => Unavailable::Unresolved,
+    }
+}
+
+#[cfg(test)]
+mod tests;

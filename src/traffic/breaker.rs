@@ -1,0 +1,340 @@
+//! An endpoint's health and circuit breaker: the only memory that data cores share and write.
+//!
+//! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event that
+//! changes nothing stores nothing, so that the word stays in every core's cache.
+//!
+//! A breaker opens after [`limits::BREAKER_FAILURES`] failures in a row, for 30 s. Then one request, over all cores,
+//! is let through as a probe. Its success closes the breaker; its failure opens it for twice as long, up to 120 s.
+//! A probe whose core never tells how it went is given up after [`limits::BREAKER_PROBE_LEASE`].
+//!
+//! Results can come late: from an exchange that was admitted before the breaker opened, or from a probe that was
+//! given up. An *epoch* keeps them apart. Each [`Admission`] carries the epoch in which it was given, and a result
+//! of another epoch counts for nothing.
+//!
+//! | state                | event                       | next                                      | epoch |
+//! |----------------------|-----------------------------|-------------------------------------------|-------|
+//! | closed, n failures   | admit                       | same; admitted                            | same  |
+//! | closed, n failures   | success                     | closed, 0 failures                        | same  |
+//! | closed, n failures   | failure, n + 1 < 5          | closed, n + 1 failures                    | same  |
+//! | closed, 4 failures   | failure                     | open until now + 30 s, level 0            | next  |
+//! | open, level l        | admit, before `until`       | same; refused                             | same  |
+//! | open, level l        | admit, from `until` on      | probing until now + lease, level l; probe | next  |
+//! | probing, level l     | admit, before `until`       | same; refused                             | same  |
+//! | probing, level l     | admit, from `until` on      | probing until now + lease, level l; probe | next  |
+//! | probing, level l     | success                     | closed, 0 failures                        | same  |
+//! | probing, level l     | failure                     | open until now + 30 s × 2^(l+1), level l+1| next  |
+//! | probing, level l     | abandon                     | open until now, level l                   | next  |
+//! | closed, open         | abandon                     | same                                      | same  |
+//! | closed               | renew                       | closed, 0 failures                        | next  |
+//! | open, probing        | renew                       | open until 0 (a probe may go), level l    | next  |
+//! | any                  | result of another epoch     | same                                      | same  |
+//!
+//! An open breaker's epoch was given to nobody, so that no result can touch it.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ringway_model::{Health, Tick, limits};
+
+/// Health and breaker of one endpoint. All methods may be called from any thread at any time.
+///
+/// All accesses are relaxed: each word is complete in itself and no other memory is published by it.
+#[derive(Debug)]
+pub struct EndpointState {
+    health: AtomicU8,
+    breaker: AtomicU64,
+}
+
+/// Leave to send one request to an endpoint; goes back to it with the request's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a probe that is neither recorded nor abandoned blocks its endpoint until its lease ends"]
+pub enum Admission {
+    /// The breaker is closed.
+    Yes(Epoch),
+    /// The breaker is half open, and this is the one request that finds out.
+    Probe(Epoch),
+}
+
+/// Tells the times between two transitions of a breaker apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(u16);
+
+/// What a breaker looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerView {
+    /// Requests pass.
+    Closed,
+    /// No request passes before `until`.
+    Open {
+        /// When it will be half open.
+        until: Tick,
+    },
+    /// One request may pass, or is under way, to find out.
+    HalfOpen,
+}
+
+/// What a result did to a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// It opened, or opened again.
+    Opened {
+        /// When the next probe may go.
+        until: Tick,
+    },
+    /// It closed.
+    Closed,
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        Self { health: AtomicU8::new(Health::Unknown as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
+    }
+}
+
+impl EndpointState {
+    /// What active checks last said.
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            HEALTHY => Health::Healthy,
+            UNHEALTHY => Health::Unhealthy,
+            _ => Health::Unknown,
+        }
+    }
+
+    /// Tells what active checks say. Seen by the next request on every core.
+    pub fn set_health(&self, health: Health) {
+        if self.health() != health {
+            self.health.store(health as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`admit`](Self::admit) would let a request pass. Two relaxed loads.
+    pub fn is_available(&self, now: Tick) -> bool {
+        self.health() != Health::Unhealthy && self.load().admit(now).is_some()
+    }
+
+    /// What the breaker looks like at `now`.
+    pub fn breaker(&self, now: Tick) -> BreakerView {
+        match self.load().phase {
+            Phase::Closed { .. } => BreakerView::Closed,
+            Phase::Open { until, .. } if until > now => BreakerView::Open { until },
+            Phase::Open { .. } | Phase::Probing { .. } => BreakerView::HalfOpen,
+        }
+    }
+
+    /// How long the breaker will refuse requests; `None` when it would let one pass now.
+    ///
+    /// While a probe is under way this is a guess, [`PROBE_WAIT`]: it will be over long before its lease.
+    pub fn breaker_wait(&self, now: Tick) -> Option<Duration> {
+        match self.load().phase {
+            Phase::Open { until, .. } if until > now => Some(now.until(until)),
+            Phase::Probing { until, .. } if until > now => Some(PROBE_WAIT),
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Probing { .. } => None,
+        }
+    }
+
+    /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
+    pub fn admit(&self, now: Tick) -> Option<Admission> {
+        if self.health() == Health::Unhealthy {
+            return None;
+        }
+        // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
+        let (before, after) = self.step(|breaker| breaker.admit(now))?;
+        Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
+    }
+
+    /// The endpoint answered. Writes only when there were failures before.
+    pub fn record_success(&self, admission: Admission, _now: Tick) -> Option<Transition> {
+        let (before, after) = self.step(|breaker| breaker.succeed(admission.epoch()))?;
+        (!before.is_closed() && after.is_closed()).then_some(Transition::Closed)
+    }
+
+    /// The endpoint failed.
+    pub fn record_failure(&self, admission: Admission, now: Tick) -> Option<Transition> {
+        match self.step(|breaker| breaker.fail(admission.epoch(), now))?.1.phase {
+            Phase::Open { until, .. } => Some(Transition::Opened { until }),
+            Phase::Closed { .. } | Phase::Probing { .. } => None,
+        }
+    }
+
+    /// The exchange ended without saying anything about the endpoint (its client left, say). A probe is handed back,
+    /// so that the next request may be it.
+    pub fn abandon(&self, admission: Admission, now: Tick) {
+        self.step(|breaker| breaker.abandon(admission.epoch(), now));
+    }
+
+    /// The process behind the endpoint registered again, so it is alive: an unhealthy endpoint becomes unknown, an
+    /// open breaker half open, and results of requests to the former process count no more.
+    pub fn renew(&self) {
+        // A check that ends at the same moment wins: it is newer than what it is compared with.
+        let unknown = Health::Unknown as u8;
+        let _ = self.health.compare_exchange(UNHEALTHY, unknown, Ordering::Relaxed, Ordering::Relaxed);
+        self.step(|breaker| Some(breaker.renew()));
+    }
+
+    fn load(&self) -> Breaker {
+        Breaker::unpack(self.breaker.load(Ordering::Relaxed))
+    }
+
+    /// Moves the breaker by one event; `None` when the event is refused or without effect. Stores only what differs.
+    fn step(&self, event: impl Fn(Breaker) -> Option<Breaker>) -> Option<(Breaker, Breaker)> {
+        let mut word = self.breaker.load(Ordering::Relaxed);
+        loop {
+            let before = Breaker::unpack(word);
+            let after = event(before)?;
+            if after == before {
+                return Some((before, after));
+            }
+            // Another round means that another thread's event came between: never more rounds than events.
+            match self.breaker.compare_exchange_weak(word, after.pack(), Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Some((before, after)),
+                Err(now_there) => word = now_there,
+            }
+        }
+    }
+}
+
+impl Admission {
+    /// Whether it is the one request that finds out whether a half-open breaker may close.
+    pub fn is_probe(self) -> bool {
+        matches!(self, Self::Probe(_))
+    }
+
+    fn epoch(self) -> Epoch {
+        match self {
+            Self::Yes(epoch) | Self::Probe(epoch) => epoch,
+        }
+    }
+}
+
+/// What to tell clients to wait while a probe is under way.
+pub const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+const HEALTHY: u8 = Health::Healthy as u8;
+const UNHEALTHY: u8 = Health::Unhealthy as u8;
+
+/// The machine of the table above, without its atomics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Breaker {
+    epoch: Epoch,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Closed { failures: u8 },
+    Open { until: Tick, level: u8 },
+    Probing { until: Tick, level: u8 },
+}
+
+impl Breaker {
+    const NEW: Self = Self { epoch: Epoch(0), phase: Phase::Closed { failures: 0 } };
+
+    fn is_closed(self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+
+    fn admit(self, now: Tick) -> Option<Self> {
+        match self.phase {
+            Phase::Closed { .. } => Some(self),
+            Phase::Open { until, level } | Phase::Probing { until, level } if until <= now => {
+                Some(self.next(Phase::Probing { until: now.after(limits::BREAKER_PROBE_LEASE), level }))
+            }
+            Phase::Open { .. } | Phase::Probing { .. } => None,
+        }
+    }
+
+    fn succeed(self, epoch: Epoch) -> Option<Self> {
+        match self.phase {
+            _ if epoch != self.epoch => None,
+            Phase::Closed { .. } | Phase::Probing { .. } => {
+                Some(Self { phase: Phase::Closed { failures: 0 }, ..self })
+            }
+            Phase::Open { .. } => None,
+        }
+    }
+
+    fn fail(self, epoch: Epoch, now: Tick) -> Option<Self> {
+        match self.phase {
+            _ if epoch != self.epoch => None,
+            Phase::Closed { failures } if u32::from(failures) + 1 < limits::BREAKER_FAILURES => {
+                Some(Self { phase: Phase::Closed { failures: failures + 1 }, ..self })
+            }
+            Phase::Closed { .. } => Some(self.open(0, now)),
+            Phase::Probing { level, .. } => Some(self.open((level + 1).min(LEVEL_MAX), now)),
+            Phase::Open { .. } => None,
+        }
+    }
+
+    fn abandon(self, epoch: Epoch, now: Tick) -> Option<Self> {
+        match self.phase {
+            Phase::Probing { level, .. } if epoch == self.epoch => {
+                Some(self.next(Phase::Open { until: now, level }))
+            }
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Probing { .. } => None,
+        }
+    }
+
+    fn renew(self) -> Self {
+        match self.phase {
+            Phase::Closed { .. } => self.next(Phase::Closed { failures: 0 }),
+            Phase::Open { level, .. } | Phase::Probing { level, .. } => {
+                self.next(Phase::Open { until: Tick(0), level })
+            }
+        }
+    }
+
+    fn open(self, level: u8, now: Tick) -> Self {
+        let time = limits::BREAKER_OPEN.saturating_mul(1 << level).min(limits::BREAKER_OPEN_MAX);
+        self.next(Phase::Open { until: now.after(time), level })
+    }
+
+    fn next(self, phase: Phase) -> Self {
+        Self { epoch: Epoch((self.epoch.0 + 1) & EPOCH_MASK), phase }
+    }
+
+    /// `phase:2 level:2 failures:3 epoch:15 until:42`, from the highest bit to the lowest.
+    const fn pack(self) -> u64 {
+        let (phase, level, failures, until) = match self.phase {
+            Phase::Closed { failures } => (0, 0, failures, 0),
+            Phase::Open { until, level } => (1, level, 0, until.0),
+            Phase::Probing { until, level } => (2, level, 0, until.0),
+        };
+        let until = if until > TICK_MASK { TICK_MASK } else { until };
+        (phase << 62)
+            | ((level as u64) << 60)
+            | ((failures as u64) << 57)
+            | ((self.epoch.0 as u64) << TICK_BITS)
+            | until
+    }
+
+    fn unpack(word: u64) -> Self {
+        let until = Tick(word & TICK_MASK);
+        let level = (word >> 60 & 0b11) as u8;
+        let phase = match word >> 62 {
+            0 => Phase::Closed { failures: (word >> 57 & 0b111) as u8 },
+            1 => Phase::Open { until, level },
+            _ => Phase::Probing { until, level },
+        };
+        Self { epoch: Epoch((word >> TICK_BITS) as u16 & EPOCH_MASK), phase }
+    }
+}
+
+/// 42 bits of milliseconds: 139 years.
+const TICK_BITS: u32 = 42;
+const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
+/// 15 bits: a result would have to be thousands of transitions late to be taken for a new one.
+const EPOCH_MASK: u16 = (1 << 15) - 1;
+/// 30 s × 2² = 120 s, the longest time; two bits.
+const LEVEL_MAX: u8 = 2;
+
+const _: () =
+    assert!(limits::BREAKER_FAILURES >= 1 && limits::BREAKER_FAILURES <= 8, "failures have three bits");
+const _: () = assert!(
+    limits::BREAKER_OPEN.as_millis() << LEVEL_MAX >= limits::BREAKER_OPEN_MAX.as_millis() && LEVEL_MAX <= 3,
+    "the longest time is reached within two bits of levels"
+);
+
+#[cfg(test)]
+mod tests;

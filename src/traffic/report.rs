@@ -1,0 +1,53 @@
+//! What the two planes tell each other beside snapshots.
+
+use ringway_model::{CoreId, InstanceId, Serial, Tick};
+
+use crate::snapshot::EndpointId;
+
+/// Told by a data core to the control thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The core routes by this snapshot: no exchange that begins on it from now on sees an older one.
+    Applied {
+        /// Which core.
+        core: CoreId,
+        /// Which snapshot.
+        serial: Serial,
+    },
+    /// A breaker opened, or closed again. Told once, by the core whose result made the difference.
+    BreakerChanged {
+        /// Whose.
+        endpoint: EndpointId,
+        /// The instance behind it.
+        instance: InstanceId,
+        /// Whether it is open now.
+        open: bool,
+    },
+    /// No connection could be made: a reason to check the instance, and to resolve its name, soon.
+    ConnectFailed {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// The core was told to drain and has no connection left.
+    Drained {
+        /// Which core.
+        core: CoreId,
+    },
+    /// The core's thread ended by a panic: it serves nothing any more. A panic of one connection is not told here.
+    WorkerPanicked {
+        /// Which core.
+        core: CoreId,
+    },
+}
+
+/// Told by the control thread to a data core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Takes no new connections, ends those that are idle, and lets the rest finish.
+    Drain {
+        /// What is not finished by then is cut off.
+        deadline: Tick,
+    },
+    /// Ends at once.
+    Stop,
+}
