@@ -7,12 +7,13 @@ use std::sync::{Arc, Weak};
 /// The publishing side of a slot. One per slot: with two publishers, "latest" would mean nothing.
 #[derive(Debug)]
 pub struct SlotSender<T> {
+    /// Tells the receiver that there is a publisher; the channel cannot, because we hold both of its ends. The
+    /// first field, so that it is gone before the waker's end wakes the receiver.
+    _alive: Arc<()>,
     values: Sender<T>,
     /// To take an outdated value out again.
     outdated: Receiver<T>,
     waker: Waker,
-    /// Tells the receiver that there is a publisher; the channel cannot, because we hold both of its ends.
-    _alive: Arc<()>,
 }
 
 /// The receiving side of a slot.
@@ -28,7 +29,7 @@ pub fn slot<T>(waker: Waker) -> (SlotSender<T>, SlotReceiver<T>) {
     let alive = Arc::new(());
     let publisher = Arc::downgrade(&alive);
     (
-        SlotSender { values: sender, outdated: receiver.clone(), waker, _alive: alive },
+        SlotSender { _alive: alive, values: sender, outdated: receiver.clone(), waker },
         SlotReceiver { values: receiver, publisher },
     )
 }

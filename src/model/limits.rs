@@ -109,6 +109,29 @@ pub const LISTEN_BACKLOG: u32 = 4_096;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
 
+// --- Data plane: runtime -----------------------------------------------------------------------------------
+
+/// Submission entries of a core's ring: a full queue is a panic in the runtime, so it is large.
+pub const RING_ENTRIES: u32 = 4_096;
+/// Completion entries of a core's ring.
+pub const RING_COMPLETIONS: u32 = 8_192;
+/// Shortest time between two scans for passed deadlines; a deadline is noticed at most this much late.
+pub const REAP_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause after an accept that failed for want of file descriptors or memory.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Connections accepted in a row before other tasks have their turn.
+pub const ACCEPT_BATCH_MAX: u32 = 64;
+/// Bytes of a splice pipe: what one turn moves.
+pub const SPLICE_PIPE_BYTES: usize = 256 * 1024;
+/// Empty splice pipes kept per core; each is two file descriptors.
+pub const SPLICE_PIPES_MAX: usize = 32;
+/// Bytes spliced without a wait before other tasks have their turn.
+pub const SPLICE_TURN_BYTES: u64 = 1024 * 1024;
+/// Free head buffers kept per core: 4 MiB.
+pub const POOLED_HEAD_BUFFERS_MAX: usize = 256;
+/// Free body buffers kept per core: 4 MiB.
+pub const POOLED_BODY_BUFFERS_MAX: usize = 64;
+
 // --- Between the planes ------------------------------------------------------------------------------------
 
 /// Reports of one core that wait for the control thread; when full, acknowledgements are retried and statistics dropped.

@@ -1,0 +1,247 @@
+//! One socket of the runtime with deadlines and cancellation, the common half of TCP and Unix streams.
+
+use crate::reaper::{Direction, Registration, Turn};
+use crate::stream::{Pace, PeerState};
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
+use ringway_model::Tick;
+use socket2::SockRef;
+use std::cell::UnsafeCell;
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+/// A stream type of the runtime.
+pub(crate) trait Device:
+    CancelableAsyncReadRent + CancelableAsyncWriteRent + AsRawFd + 'static
+{
+    /// Waits until a read would not wait. May be dropped at any time.
+    fn wait_readable(&self) -> impl Future<Output = io::Result<()>>;
+    /// Waits until a write would not wait. May be dropped at any time.
+    fn wait_writable(&self) -> impl Future<Output = io::Result<()>>;
+}
+
+/// A socket, non-blocking on either driver so that direct system calls on it never wait.
+pub(crate) struct Duplex<D> {
+    device: UnsafeCell<D>,
+    fd: RawFd,
+    registration: Registration,
+}
+
+impl<D: Device> Duplex<D> {
+    /// # Errors
+    /// When no runtime of ours runs on this thread.
+    pub(crate) fn new(device: D) -> io::Result<Self> {
+        let fd = device.as_raw_fd();
+        Ok(Self { device: UnsafeCell::new(device), fd, registration: Registration::new()? })
+    }
+
+    /// See [`Stream::read`](crate::Stream::read).
+    pub(crate) async fn read(&self, mut buf: Vec<u8>, deadline: Tick) -> (io::Result<usize>, Vec<u8>) {
+        let range = buf.len()..buf.capacity();
+        if range.is_empty() {
+            return (Err(ErrorKind::InvalidInput.into()), buf);
+        }
+        let turn = match self.registration.begin(Direction::Read) {
+            Ok(turn) => turn,
+            Err(error) => return (Err(error), buf),
+        };
+        turn.arm(deadline);
+        loop {
+            // SAFETY: monoio takes `&mut self` here only to clone its reference-counted descriptor before the
+            // first suspension, and declares (its `Split`) that reads and writes may go on at the same time; the
+            // turn ensures that there is one reader. The device lives as long as `self`, which the future borrows.
+            let device = unsafe { &mut *self.device.get() };
+            let (read, slice) = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle()).await;
+            buf = slice.into_inner();
+            match read {
+                Err(error) => match next_step(&turn, error) {
+                    Step::Again => {}
+                    Step::Wait => {
+                        if let Err(error) = turn.ready(self.device().wait_readable()).await {
+                            return (Err(error), buf);
+                        }
+                    }
+                    // Data may have come between the deadline and the cancellation: they win.
+                    Step::Fail(error) if error.kind() == ErrorKind::TimedOut => {
+                        return match self.receive_now(&mut buf) {
+                            Err(empty) if empty.kind() == ErrorKind::WouldBlock => (Err(error), buf),
+                            received => (received, buf),
+                        };
+                    }
+                    Step::Fail(error) => return (Err(error), buf),
+                },
+                read => return (read, buf),
+            }
+        }
+    }
+
+    /// See [`Stream::write_all_range`](crate::Stream::write_all_range).
+    pub(crate) async fn write_all_range(
+        &self,
+        mut buf: Vec<u8>,
+        range: Range<usize>,
+        pace: Pace,
+    ) -> (io::Result<()>, Vec<u8>) {
+        if range.start > range.end || range.end > buf.len() {
+            return (Err(ErrorKind::InvalidInput.into()), buf);
+        }
+        let turn = match self.registration.begin(Direction::Write) {
+            Ok(turn) => turn,
+            Err(error) => return (Err(error), buf),
+        };
+        let mut from = range.start;
+        turn.arm(pace.next_deadline());
+        while from < range.end {
+            // SAFETY: as in `read`, with the one writer.
+            let device = unsafe { &mut *self.device.get() };
+            let (written, slice) = device.cancelable_write(buf.slice(from..range.end), turn.handle()).await;
+            buf = slice.into_inner();
+            match written {
+                Ok(0) => return (Err(ErrorKind::WriteZero.into()), buf),
+                Ok(count) => {
+                    from += count;
+                    if from < range.end {
+                        turn.arm(pace.next_deadline());
+                    }
+                }
+                Err(error) => match next_step(&turn, error) {
+                    Step::Again => {}
+                    Step::Wait => {
+                        if let Err(error) = turn.ready(self.device().wait_writable()).await {
+                            return (Err(error), buf);
+                        }
+                    }
+                    Step::Fail(error) => return (Err(error), buf),
+                },
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    /// See [`Stream::readable`](crate::Stream::readable).
+    pub(crate) async fn readable(&self, deadline: Tick) -> io::Result<()> {
+        let turn = self.begin(Direction::Read)?;
+        turn.arm(deadline);
+        self.wait(&turn, Direction::Read).await
+    }
+
+    /// Waits until a write would not wait.
+    pub(crate) async fn writable(&self, deadline: Tick) -> io::Result<()> {
+        let turn = self.begin(Direction::Write)?;
+        turn.arm(deadline);
+        self.wait(&turn, Direction::Write).await
+    }
+
+    /// Takes a direction for an operation of several steps.
+    pub(crate) fn begin(&self, direction: Direction) -> io::Result<Turn<'_>> {
+        self.registration.begin(direction)
+    }
+
+    /// Waits for readiness within a turn, until its deadline.
+    pub(crate) async fn wait(&self, turn: &Turn<'_>, direction: Direction) -> io::Result<()> {
+        match direction {
+            Direction::Read => turn.ready(self.device().wait_readable()).await,
+            Direction::Write => turn.ready(self.device().wait_writable()).await,
+        }
+    }
+
+    pub(crate) fn cancel(&self, direction: Direction) {
+        self.registration.cancel(direction);
+    }
+
+    pub(crate) fn resume(&self, direction: Direction) {
+        self.registration.resume(direction);
+    }
+
+    pub(crate) fn peek_state(&self) -> PeerState {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        loop {
+            match self.socket().recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+                Ok(0) => return PeerState::Closed,
+                Ok(_) => return PeerState::HasData,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return PeerState::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return PeerState::Closed,
+            }
+        }
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.socket().shutdown(Shutdown::Write)
+    }
+
+    pub(crate) fn abort(&self) {
+        // It fails only for a descriptor that is no socket, and then there is nothing to reset.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+
+    /// The socket, for options and direct calls.
+    pub(crate) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Reads what is there now into the spare capacity of `buf`.
+    fn receive_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let count = self.socket().recv_with_flags(buf.spare_capacity_mut(), libc::MSG_DONTWAIT)?;
+        // SAFETY: the kernel wrote `count` bytes behind the old length, within the capacity.
+        unsafe { buf.set_len(buf.len() + count) };
+        Ok(count)
+    }
+
+    fn device(&self) -> &D {
+        // SAFETY: the mutable references of `read` and `write_all_range` are used only while those clone the
+        // descriptor, which does not suspend, so none is in use now.
+        unsafe { &*self.device.get() }
+    }
+}
+
+impl<D> AsFd for Duplex<D> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as the device, which lives as long as the borrow of `self`.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
+
+/// What follows a failed operation.
+enum Step {
+    Again,
+    Wait,
+    Fail(io::Error),
+}
+
+fn next_step(turn: &Turn<'_>, error: io::Error) -> Step {
+    match error.raw_os_error() {
+        // With no verdict, the cancellation was meant for an operation that ended before it came.
+        Some(libc::ECANCELED | libc::EINTR) => turn.verdict().map_or(Step::Again, Step::Fail),
+        // Some kernels let the ring honour O_NONBLOCK instead of waiting.
+        Some(libc::EAGAIN) => Step::Wait,
+        _ => Step::Fail(error),
+    }
+}
+
+impl Device for monoio::net::TcpStream {
+    fn wait_readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.readable(false)
+    }
+
+    fn wait_writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.writable(false)
+    }
+}
+
+impl Device for monoio::net::UnixStream {
+    fn wait_readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.readable(false)
+    }
+
+    fn wait_writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.writable(false)
+    }
+}

@@ -1,0 +1,262 @@
+//! Listening, on every core for itself.
+
+use crate::core;
+use crate::socket::{TcpStream, UnixStream};
+use crate::task::{sleep, yield_now};
+use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
+/// A listening TCP socket of one core.
+pub struct Listener {
+    listener: monoio::net::TcpListener,
+    local: SocketAddr,
+    gate: Gate,
+}
+
+/// A listening Unix socket.
+pub struct UnixListener {
+    listener: monoio::net::UnixListener,
+    gate: Gate,
+}
+
+/// Makes a listening socket that shares its port with other listeners of the same user: the kernel spreads the
+/// connections over them, one per core.
+///
+/// IPv6 sockets take IPv6 only, so that both families can be bound. Accepted connections inherit that Nagle's
+/// algorithm is off.
+///
+/// # Errors
+/// The system's: `AddrInUse` (somebody listens without sharing, or another user), `PermissionDenied` (ports below
+/// 1024), `AddrNotAvailable`.
+pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // For connections of an earlier process that are still in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+impl Listener {
+    /// Takes over a listening socket. Inside of [`run`](crate::run) only.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        core::current()?;
+        listener.set_nonblocking(true)?;
+        // Inherited by accepted connections; sockets that we did not bind may lack it.
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        let local = listener.local_addr()?;
+        Ok(Self { listener: monoio::net::TcpListener::from_std(listener)?, local, gate: Gate::default() })
+    }
+
+    /// Waits for a connection. It is closed on exec.
+    ///
+    /// # Errors
+    /// `Interrupted` after [`stop`](Self::stop). Without a free file descriptor or memory (`EMFILE`, `ENFILE`,
+    /// `ENOBUFS`, `ENOMEM`) the error comes after a pause of [`ACCEPT_BACKOFF`], so that a caller which counts it
+    /// and calls again does not spin; the connection waits in the kernel meanwhile. Else the system's, after which
+    /// the listener is of no use.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let fd = self.listener.as_raw_fd();
+        let (socket, addr) = self.gate.accept(fd, || self.listener.readable(false)).await?;
+        adopt_tcp(socket, addr)
+    }
+
+    /// The next connection that the kernel holds; `None` when there is none. Does not wait; for draining after
+    /// [`stop`](Self::stop).
+    pub fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
+        let (socket, addr) = accept_now(self.listener.as_raw_fd())?;
+        adopt_tcp(socket, addr).ok()
+    }
+
+    /// Ends a pending accept, and all that follow, with `Interrupted`.
+    pub fn stop(&self) {
+        self.gate.stop();
+    }
+
+    /// The address, with the port that the kernel chose if it did.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl UnixListener {
+    /// Takes over a listening socket. Inside of [`run`](crate::run) only.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        core::current()?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener: monoio::net::UnixListener::from_std(listener)?, gate: Gate::default() })
+    }
+
+    /// Waits for a connection; see [`Listener::accept`].
+    ///
+    /// # Errors
+    /// As [`Listener::accept`].
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        let fd = self.listener.as_raw_fd();
+        let (socket, _) = self.gate.accept(fd, || self.listener.readable(false)).await?;
+        UnixStream::from_std(socket.into())
+    }
+
+    /// The next connection that the kernel holds; see [`Listener::accept_now`].
+    pub fn accept_now(&self) -> Option<UnixStream> {
+        let (socket, _) = accept_now(self.listener.as_raw_fd())?;
+        UnixStream::from_std(socket.into()).ok()
+    }
+
+    /// Ends a pending accept, and all that follow, with `Interrupted`.
+    pub fn stop(&self) {
+        self.gate.stop();
+    }
+}
+
+/// Waiting for connections in a way that loses none.
+///
+/// The ring's accept operation is not used: one that is cancelled may have accepted already, and it sets no CLOEXEC.
+/// Waiting for readability holds nothing, and `accept4` then takes a batch.
+#[derive(Default)]
+struct Gate {
+    stopped: Cell<bool>,
+    waiting: Cell<Option<Waker>>,
+    /// Accepted since the last wait.
+    in_a_row: Cell<u32>,
+}
+
+impl Gate {
+    fn stop(&self) {
+        self.stopped.set(true);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    async fn accept<W>(&self, fd: RawFd, mut readable: impl FnMut() -> W) -> io::Result<(OwnedFd, SockAddr)>
+    where
+        W: Future<Output = io::Result<()>>,
+    {
+        if self.in_a_row.get() >= ACCEPT_BATCH_MAX {
+            self.in_a_row.set(0);
+            yield_now().await;
+        }
+        loop {
+            if self.stopped.get() {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            match accept4(fd) {
+                Ok(accepted) => {
+                    self.in_a_row.update(|count| count + 1);
+                    return Ok(accepted);
+                }
+                Err(error) => match error.raw_os_error().unwrap_or(0) {
+                    libc::EAGAIN => {
+                        self.in_a_row.set(0);
+                        self.wait(readable()).await?;
+                    }
+                    libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                        sleep(ACCEPT_BACKOFF).await;
+                        return Err(error);
+                    }
+                    // The connection failed before we came to it; the next may be good. Each takes one out of the
+                    // kernel's queue, so this ends.
+                    code if is_of_the_connection(code) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn wait(&self, readable: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        let mut readable = pin!(readable);
+        poll_fn(|cx| {
+            if self.stopped.get() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            self.waiting.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// accept(2): "applications should detect the network errors defined for the protocol after accept() and treat them
+/// like EAGAIN by retrying".
+fn is_of_the_connection(code: i32) -> bool {
+    matches!(
+        code,
+        libc::EINTR
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+    )
+}
+
+fn accept_now(fd: RawFd) -> Option<(OwnedFd, SockAddr)> {
+    loop {
+        match accept4(fd) {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if is_of_the_connection(error.raw_os_error().unwrap_or(0)) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn accept4(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
+    // SAFETY: `try_init` hands over storage of the length that it says, which the kernel fills as far as it says; the
+    // descriptor of a listener outlives the call, because its owner is borrowed by the caller.
+    let (accepted, addr) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            match libc::accept4(fd, storage.cast(), length, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
+                -1 => Err(io::Error::last_os_error()),
+                accepted => Ok(accepted),
+            }
+        })
+    }?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, addr))
+}
+
+fn adopt_tcp(socket: OwnedFd, addr: SockAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    // A TCP listener accepts nothing else.
+    let addr = addr.as_socket().ok_or(ErrorKind::InvalidData)?;
+    Ok((TcpStream::adopt(socket.into(), Some(addr))?, addr))
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixListener").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}

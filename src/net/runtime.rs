@@ -1,0 +1,225 @@
+//! One runtime on the calling thread: io_uring as fast as the kernel has it, epoll where there is none.
+
+use crate::core::{self, Core};
+use crate::reaper::Reaper;
+use crate::splice::Pipes;
+use crate::task::{Tasks, Yielder, spawn};
+use monoio::blocking::DefaultThreadPool;
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
+use ringway_model::limits::{RING_COMPLETIONS, RING_ENTRIES};
+use std::cell::Cell;
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::str::FromStr;
+
+/// Which driver to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring, else epoll.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// The driver in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring.
+    IoUring {
+        /// With SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are worked off when we ask for them, not
+        /// between any two of our instructions.
+        single_issuer_defer: bool,
+    },
+    /// epoll.
+    Epoll,
+}
+
+/// How a thread's runtime is made.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeOptions {
+    /// What the thread is called in `top -H`; the first 15 bytes of it.
+    pub name: String,
+    /// The CPU that the thread is pinned to; see [`cores`].
+    pub core: Option<usize>,
+    /// Which driver.
+    pub driver: DriverChoice,
+    /// Threads for blocking calls ([`resolve`](crate::resolve)); none on a data core.
+    pub blocking_threads: usize,
+}
+
+/// A word that names no driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverChoiceError;
+
+/// Runs `main` on the calling thread, on a runtime of its own, until it ends.
+///
+/// The thread is pinned first, so that the ring's memory is near its core. io_uring is tried with SINGLE_ISSUER and
+/// DEFER_TASKRUN, then without; where the kernel is too old or a seccomp profile forbids it (Docker's does),
+/// [`DriverChoice::Auto`] takes epoll. A pinning that the system refuses is no error; see [`pinned_core`].
+///
+/// When `main` ends, tasks that have not are dropped where they wait, and every socket is closed before this returns.
+///
+/// # Errors
+/// When no runtime can be built: io_uring was demanded and is not to be had, or no file descriptor or memory is left,
+/// or a runtime of ours runs on this thread already.
+pub fn run<M, F>(options: RuntimeOptions, main: M) -> io::Result<F::Output>
+where
+    M: FnOnce(Driver) -> F,
+    F: Future,
+{
+    if core::current().is_ok() {
+        return Err(io::Error::other("a runtime runs on this thread already"));
+    }
+    set_thread_name(&options.name);
+    let pinned = options.core.filter(|&id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+    match build(&options)? {
+        Built::Uring(mut runtime, driver) => runtime.block_on(drive(&options, pinned, driver, main)),
+        Built::Epoll(mut runtime) => runtime.block_on(drive(&options, pinned, Driver::Epoll, main)),
+    }
+}
+
+/// The CPUs that this process may use, by the numbers that [`RuntimeOptions::core`] takes. Never empty.
+pub fn cores() -> Vec<usize> {
+    let cores: Vec<_> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    if cores.is_empty() { vec![0] } else { cores }
+}
+
+/// The CPU that this thread's runtime is pinned to, if it is.
+pub fn pinned_core() -> Option<usize> {
+    core::current().ok().and_then(|core| core.pinned)
+}
+
+enum Built {
+    Uring(Runtime<TimeDriver<IoUringDriver>>, Driver),
+    Epoll(Runtime<TimeDriver<LegacyDriver>>),
+}
+
+fn build(options: &RuntimeOptions) -> io::Result<Built> {
+    if options.driver != DriverChoice::Epoll {
+        match build_uring(options) {
+            Ok(built) => return Ok(built),
+            Err(error) if options.driver == DriverChoice::IoUring => return Err(error),
+            Err(_) => {}
+        }
+    }
+    let mut builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(RING_ENTRIES);
+    if options.blocking_threads > 0 {
+        builder = builder.attach_thread_pool(Box::new(DefaultThreadPool::new(options.blocking_threads)));
+    }
+    Ok(Built::Epoll(builder.enable_timer().build()?))
+}
+
+fn build_uring(options: &RuntimeOptions) -> io::Result<Built> {
+    // Also asks for the operations that the runtime uses: a kernel may have rings without them.
+    if !monoio::utils::detect_uring() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring is missing, too old, or forbidden"));
+    }
+    let with_flags = |single_issuer_defer: bool| {
+        let mut ring = io_uring::IoUring::builder();
+        if single_issuer_defer {
+            ring.setup_single_issuer().setup_defer_taskrun().setup_cqsize(RING_COMPLETIONS);
+        }
+        let mut builder =
+            RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES).uring_builder(ring);
+        if options.blocking_threads > 0 {
+            builder = builder.attach_thread_pool(Box::new(DefaultThreadPool::new(options.blocking_threads)));
+        }
+        let runtime = builder.enable_timer().build()?;
+        Ok(Built::Uring(runtime, Driver::IoUring { single_issuer_defer }))
+    };
+    with_flags(true).or_else(|_: io::Error| with_flags(false))
+}
+
+async fn drive<M, F>(
+    options: &RuntimeOptions,
+    pinned: Option<usize>,
+    driver: Driver,
+    main: M,
+) -> io::Result<F::Output>
+where
+    M: FnOnce(Driver) -> F,
+    F: Future,
+{
+    let core = Rc::new(Core {
+        driver,
+        pinned,
+        has_blocking_threads: options.blocking_threads > 0,
+        reaper: Reaper::new(),
+        tasks: Tasks::default(),
+        pipes: Pipes::default(),
+        yielder: Yielder::new()?,
+        resolutions: Cell::new(0),
+    });
+    let _installed = core::install(Rc::clone(&core));
+    let reaping = Rc::clone(&core);
+    spawn(async move { reaping.reaper.run().await }, |_| {});
+    if driver == Driver::Epoll {
+        let yielding = Rc::clone(&core);
+        spawn(async move { yielding.yielder.run_rounds().await }, |_| {});
+    }
+    let output = main(driver).await;
+    core.tasks.stop().await;
+    if driver != Driver::Epoll {
+        // What was cancelled and closed by that is now in the queue: the first turn has the kernel do it, the second
+        // closes what only the first released. After it the kernel holds no buffer of ours.
+        core.yielder.through_ring().await;
+        core.yielder.through_ring().await;
+    }
+    Ok(output)
+}
+
+fn set_thread_name(name: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    if !name.is_empty() {
+        // SAFETY: PR_SET_NAME reads a terminated string, which lives until the call returns; the kernel cuts it.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    }
+}
+
+impl FromStr for DriverChoice {
+    type Err = DriverChoiceError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "io_uring" | "io-uring" | "iouring" | "uring" => Ok(Self::IoUring),
+            "epoll" => Ok(Self::Epoll),
+            _ => Err(DriverChoiceError),
+        }
+    }
+}
+
+impl fmt::Display for DriverChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IoUring { single_issuer_defer: true } => "io_uring+defer_taskrun",
+            Self::IoUring { single_issuer_defer: false } => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+impl fmt::Display for DriverChoiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a driver is one of auto, io_uring, epoll")
+    }
+}
+
+impl std::error::Error for DriverChoiceError {}

@@ -1,0 +1,199 @@
+//! TCP and Unix streams.
+
+use crate::duplex::Duplex;
+use crate::reaper::Direction;
+use crate::stream::{Pace, PeerState, Stream};
+use ringway_model::Tick;
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::RawFd;
+
+/// A TCP connection. Nagle's algorithm is off.
+pub struct TcpStream {
+    pub(crate) duplex: Duplex<monoio::net::TcpStream>,
+    peer: Option<SocketAddr>,
+    /// Asked for when first needed: most connections never are.
+    local: Cell<Option<SocketAddr>>,
+}
+
+/// A Unix stream connection.
+pub struct UnixStream {
+    duplex: Duplex<monoio::net::UnixStream>,
+}
+
+impl TcpStream {
+    /// Takes over a connected socket. Inside of [`run`](crate::run) only.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr().ok();
+        Self::adopt(stream, peer)
+    }
+
+    /// Takes over a socket that has its options already.
+    pub(crate) fn adopt(stream: std::net::TcpStream, peer: Option<SocketAddr>) -> io::Result<Self> {
+        // Before monoio's, which panics without a runtime.
+        crate::core::current()?;
+        let duplex = Duplex::new(monoio::net::TcpStream::from_std(stream)?)?;
+        Ok(Self { duplex, peer, local: Cell::new(None) })
+    }
+
+    /// Waits until a write would not wait, holding no buffer.
+    ///
+    /// # Errors
+    /// As [`Stream::write_all`].
+    pub async fn writable(&self, deadline: Tick) -> io::Result<()> {
+        self.duplex.writable(deadline).await
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.duplex.raw_fd()
+    }
+}
+
+impl UnixStream {
+    /// Takes over a connected socket. Inside of [`run`](crate::run) only.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_std(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        crate::core::current()?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { duplex: Duplex::new(monoio::net::UnixStream::from_std(stream)?)? })
+    }
+}
+
+impl Stream for TcpStream {
+    fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+        self.duplex.read(buf, deadline)
+    }
+
+    fn write_all_range(
+        &self,
+        buf: Vec<u8>,
+        range: Range<usize>,
+        pace: Pace,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        self.duplex.write_all_range(buf, range, pace)
+    }
+
+    fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
+        self.duplex.readable(deadline)
+    }
+
+    fn peek_state(&self) -> PeerState {
+        self.duplex.peek_state()
+    }
+
+    fn cancel_reads(&self) {
+        self.duplex.cancel(Direction::Read);
+    }
+
+    fn resume_reads(&self) {
+        self.duplex.resume(Direction::Read);
+    }
+
+    fn cancel_writes(&self) {
+        self.duplex.cancel(Direction::Write);
+    }
+
+    fn resume_writes(&self) {
+        self.duplex.resume(Direction::Write);
+    }
+
+    async fn shutdown_write(&self, _deadline: Tick) -> io::Result<()> {
+        self.duplex.shutdown_write()
+    }
+
+    fn abort(&self) {
+        self.duplex.abort();
+    }
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        if self.local.get().is_none() {
+            self.local.set(self.duplex.socket().local_addr().ok().and_then(|address| address.as_socket()));
+        }
+        self.local.get()
+    }
+
+    fn as_tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Stream for UnixStream {
+    fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+        self.duplex.read(buf, deadline)
+    }
+
+    fn write_all_range(
+        &self,
+        buf: Vec<u8>,
+        range: Range<usize>,
+        pace: Pace,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        self.duplex.write_all_range(buf, range, pace)
+    }
+
+    fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
+        self.duplex.readable(deadline)
+    }
+
+    fn peek_state(&self) -> PeerState {
+        self.duplex.peek_state()
+    }
+
+    fn cancel_reads(&self) {
+        self.duplex.cancel(Direction::Read);
+    }
+
+    fn resume_reads(&self) {
+        self.duplex.resume(Direction::Read);
+    }
+
+    fn cancel_writes(&self) {
+        self.duplex.cancel(Direction::Write);
+    }
+
+    fn resume_writes(&self) {
+        self.duplex.resume(Direction::Write);
+    }
+
+    async fn shutdown_write(&self, _deadline: Tick) -> io::Result<()> {
+        self.duplex.shutdown_write()
+    }
+
+    /// Unix sockets know no reset: the peer sees the end of the stream, or `ECONNRESET` when it had sent
+    /// something that was not read.
+    fn abort(&self) {}
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream").field("fd", &self.duplex.raw_fd()).field("peer", &self.peer).finish()
+    }
+}
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixStream").field("fd", &self.duplex.raw_fd()).finish()
+    }
+}

@@ -1,0 +1,157 @@
+//! What every connection can do, whatever carries it.
+
+use crate::{TcpStream, clock};
+use ringway_model::Tick;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A connection, as the code above sees it: TCP, a Unix socket, TLS, or a simulated one. Static dispatch.
+///
+/// Buffers go in and come back. All methods take `&self`, so that one part of a task may read while another
+/// writes; but at any time there is one reader ([`read`](Self::read) or [`readable`](Self::readable)) and one
+/// writer. A second one is our mistake: a panic in debug builds, `ResourceBusy` in others.
+///
+/// No future of these may be dropped before it is ready; see the crate's documentation.
+pub trait Stream: 'static {
+    /// Reads into the spare capacity behind `buf.len()`, never reallocating; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](ringway_model::limits::REAP_INTERVAL) later), with no
+    /// byte lost: data that raced the deadline wins. `Interrupted` after [`cancel_reads`](Self::cancel_reads).
+    /// `InvalidInput` when `buf` has no spare capacity. Else the system's.
+    fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
+
+    /// Writes `buf[range]`, all of it.
+    ///
+    /// # Errors
+    /// `TimedOut` when `pace` is not kept, `Interrupted` after [`cancel_writes`](Self::cancel_writes),
+    /// `InvalidInput` when `range` is not in `buf`, `WriteZero`, else the system's. How much was written is then
+    /// unknown, and the connection good for nothing but closing.
+    fn write_all_range(
+        &self,
+        buf: Vec<u8>,
+        range: Range<usize>,
+        pace: Pace,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
+
+    /// Writes all of `buf`; see [`write_all_range`](Self::write_all_range).
+    fn write_all(&self, buf: Vec<u8>, pace: Pace) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        let range = 0..buf.len();
+        self.write_all_range(buf, range, pace)
+    }
+
+    /// Waits until a read would not wait (data, the end, or an error), holding no buffer.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
+
+    /// Looks at the connection without waiting and without taking anything from it. One system call.
+    fn peek_state(&self) -> PeerState;
+
+    /// Ends a pending read or wait for readability with `Interrupted`, its buffer given back.
+    ///
+    /// Sticky: reads that begin later end the same way, until [`resume_reads`](Self::resume_reads), so that it
+    /// does not matter whether the reader was waiting at this moment. A read that had its data already still
+    /// returns them.
+    fn cancel_reads(&self);
+
+    /// Allows reads again.
+    fn resume_reads(&self);
+
+    /// Ends a pending write with `Interrupted`; sticky, as [`cancel_reads`](Self::cancel_reads).
+    fn cancel_writes(&self);
+
+    /// Allows writes again.
+    fn resume_writes(&self);
+
+    /// Tells the peer that nothing more will come; reading goes on.
+    ///
+    /// # Errors
+    /// `TimedOut` where this takes a message of its own, else the system's.
+    fn shutdown_write(&self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
+
+    /// Makes the close at drop a reset, so that the peer cannot take a cut message for a complete one.
+    fn abort(&self);
+
+    /// The peer's address; `None` where there is none, as on Unix sockets.
+    fn peer_addr(&self) -> Option<SocketAddr>;
+
+    /// Our address; `None` where there is none.
+    fn local_addr(&self) -> Option<SocketAddr>;
+
+    /// The plain TCP connection that this is, if its bytes are the stream's bytes, for [`splice`](crate::splice()).
+    fn as_tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// What a look at an unused connection shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// Open, and nothing to read.
+    Idle,
+    /// Something to read.
+    HasData,
+    /// The peer ended or reset it.
+    Closed,
+}
+
+/// How fast a transfer must go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Longest time without a single byte of progress; begins anew with every bit of it.
+    pub stall: Duration,
+    /// The end in any case.
+    pub deadline: Tick,
+}
+
+impl Pace {
+    /// As long as it takes, while something moves at least every `stall`.
+    pub fn stall(stall: Duration) -> Self {
+        Self { stall, deadline: Tick::NEVER }
+    }
+
+    /// Until `deadline`, however slowly.
+    pub fn until(deadline: Tick) -> Self {
+        Self { stall: Duration::MAX, deadline }
+    }
+
+    /// The same with an end.
+    pub fn and_until(self, deadline: Tick) -> Self {
+        Self { deadline: self.deadline.min(deadline), ..self }
+    }
+
+    /// When the next bit of progress is due. Reads the clock only where a stall counts.
+    pub(crate) fn next_deadline(self) -> Tick {
+        if self.stall == Duration::MAX {
+            self.deadline
+        } else {
+            self.deadline.min(clock::now().after(self.stall))
+        }
+    }
+}
+
+/// Ends a connection on which the peer may still be sending: ends our side, then reads and forgets what comes, until
+/// the peer closes, `bytes_max` came, or `deadline`. Without this the kernel answers unread bytes with a reset, which
+/// overtakes our last message (RFC 9112 §9.6). Gives the emptied buffer back; close the stream afterwards.
+pub async fn linger<S: Stream>(stream: &S, mut buf: Vec<u8>, bytes_max: usize, deadline: Tick) -> Vec<u8> {
+    buf.clear();
+    stream.resume_reads();
+    if stream.shutdown_write(deadline).await.is_err() {
+        return buf;
+    }
+    let mut bytes = 0;
+    while bytes < bytes_max {
+        let (read, back) = stream.read(buf, deadline).await;
+        buf = back;
+        buf.clear();
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(count) => bytes += count,
+        }
+    }
+    buf
+}

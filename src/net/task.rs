@@ -1,0 +1,302 @@
+//! Tasks that cannot take their core down, waiting, and doing two things at once.
+
+use crate::clock;
+use crate::core::current;
+use crate::runtime::Driver;
+use ringway_model::Tick;
+use slab::Slab;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// What a task said when it panicked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanicMessage(String);
+
+/// Runs `future` as a task of this core. When it panics, it ends, alone, and `on_panic` is told.
+///
+/// When [`run`](crate::run) ends, tasks that have not ended are dropped where they wait.
+///
+/// # Panics
+/// Outside of [`run`](crate::run).
+pub fn spawn<F, P>(future: F, on_panic: P)
+where
+    F: Future<Output = ()> + 'static,
+    P: FnOnce(PanicMessage) + 'static,
+{
+    let core = current().expect("tasks are spawned inside of ringway_net::run");
+    let key = core.tasks.wakers.borrow_mut().insert(None);
+    // The runtime's handle only awaits the end; without it the task goes on.
+    drop(monoio::spawn(async move {
+        let mut slot = pin!(Some(future));
+        let panicked = poll_fn(|cx| {
+            if core.tasks.stopping.get() {
+                return Poll::Ready(None);
+            }
+            core.tasks.keep_waker(key, cx.waker());
+            let Some(future) = slot.as_mut().as_pin_mut() else {
+                return Poll::Ready(None);
+            };
+            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                Ok(polled) => polled.map(|()| None),
+                Err(payload) => Poll::Ready(Some(payload)),
+            }
+        })
+        .await;
+        // What the future still holds is dropped here, and may panic too.
+        let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+        let waker = core.tasks.wakers.borrow_mut().remove(key);
+        drop(waker);
+        if let Some(payload) = panicked.or(dropped.err()) {
+            let message = PanicMessage::from_payload(payload);
+            // A report that panics must not end the core either; there is nobody left to tell.
+            let _ = catch_unwind(AssertUnwindSafe(|| on_panic(message)));
+        }
+    }));
+}
+
+/// Waits until `deadline`, or a few milliseconds longer.
+pub async fn sleep_until(deadline: Tick) {
+    while clock::now() < deadline {
+        monoio::time::sleep_until(clock::instant_within_an_hour(deadline).into()).await;
+    }
+}
+
+/// Waits for `duration`, or a few milliseconds longer.
+pub async fn sleep(duration: Duration) {
+    sleep_until(clock::now().after(duration)).await;
+}
+
+/// Lets everything else have its turn: other tasks, and what the kernel has finished, and timers.
+///
+/// Goes through the driver: a task that only wakes itself would starve I/O and timers.
+pub async fn yield_now() {
+    let Ok(core) = current() else { return };
+    match core.driver {
+        Driver::IoUring { .. } => core.yielder.through_ring().await,
+        Driver::Epoll => core.yielder.through_epoll().await,
+    }
+}
+
+/// Does both, until both are done.
+pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    join_until_impl(a, b, None::<fn()>).await
+}
+
+/// Does both until `main` is done; then calls `stop_side`, which makes `side` end soon (by cancelling its I/O), and
+/// awaits it, so that no buffer is dropped while the kernel has it.
+///
+/// When `side` ends first, `main` goes on.
+pub async fn join_until<A: Future, B: Future>(
+    main: A,
+    side: B,
+    stop_side: impl FnOnce(),
+) -> (A::Output, B::Output) {
+    join_until_impl(main, side, Some(stop_side)).await
+}
+
+async fn join_until_impl<A: Future, B: Future>(
+    main: A,
+    side: B,
+    mut stop_side: Option<impl FnOnce()>,
+) -> (A::Output, B::Output) {
+    let (mut main, mut side) = (pin!(main), pin!(side));
+    let (mut main_output, mut side_output) = (None, None);
+    poll_fn(|cx| {
+        if main_output.is_none()
+            && let Poll::Ready(output) = main.as_mut().poll(cx)
+        {
+            main_output = Some(output);
+            if let Some(stop_side) = stop_side.take()
+                && side_output.is_none()
+            {
+                stop_side();
+            }
+        }
+        if side_output.is_none()
+            && let Poll::Ready(output) = side.as_mut().poll(cx)
+        {
+            side_output = Some(output);
+        }
+        match (main_output.take(), side_output.take()) {
+            (Some(main), Some(side)) => Poll::Ready((main, side)),
+            (main, side) => {
+                main_output = main;
+                side_output = side;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Awaits `future` until `deadline`; `None` then. Only for a future that may be dropped at any time.
+pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Output> {
+    let (mut future, mut timer) = (pin!(future), pin!(sleep_until(deadline)));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// The tasks of one core that have not ended.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    /// Each task's waker, from its first turn on.
+    wakers: RefCell<Slab<Option<Waker>>>,
+    stopping: Cell<bool>,
+}
+
+impl Tasks {
+    /// Makes every task end where it waits. Without this, tasks and driver would keep each other, and the sockets,
+    /// alive when the runtime is dropped: a listener left open that way swallows connections.
+    pub(crate) async fn stop(&self) {
+        self.stopping.set(true);
+        // A task's drop may spawn others, which end at their first turn: a few rounds do.
+        for _ in 0..STOP_ROUNDS_MAX {
+            if self.wakers.borrow().is_empty() {
+                return;
+            }
+            let wakers: Vec<_> =
+                self.wakers.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+            wakers.into_iter().for_each(Waker::wake);
+            let mut waited = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut waited, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    fn keep_waker(&self, key: usize, waker: &Waker) {
+        if let Some(kept) = self.wakers.borrow_mut().get_mut(key)
+            && kept.is_none()
+        {
+            *kept = Some(waker.clone());
+        }
+    }
+}
+
+/// A way through the driver and back.
+pub(crate) struct Yielder {
+    /// Always writable, and readable only within a round.
+    stream: monoio::net::UnixStream,
+    /// The same socket, to take a round's byte.
+    drain: std::os::unix::net::UnixStream,
+    /// The other end, to send it.
+    peer: std::os::unix::net::UnixStream,
+    /// Who waits for the end of the next round, on epoll.
+    waiting: RefCell<Vec<Waker>>,
+    rounds: Cell<u64>,
+    task: Cell<Option<Waker>>,
+}
+
+impl Yielder {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (stream, peer) = std::os::unix::net::UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        peer.set_nonblocking(true)?;
+        let drain = stream.try_clone()?;
+        Ok(Self {
+            stream: monoio::net::UnixStream::from_std(stream)?,
+            drain,
+            peer,
+            waiting: RefCell::default(),
+            rounds: Cell::new(0),
+            task: Cell::new(None),
+        })
+    }
+
+    /// Once through the ring: a wait on a socket that is always writable is completed by the kernel.
+    pub(crate) async fn through_ring(&self) {
+        let _ = self.stream.writable(false).await;
+    }
+
+    /// Waits for the end of a round that begins after this call.
+    async fn through_epoll(&self) {
+        let rounds = self.rounds.get();
+        poll_fn(|cx| {
+            if self.rounds.get() > rounds {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            if let Some(task) = self.task.take() {
+                task.wake();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The task that goes the rounds on epoll, where a socket known to be ready is not asked for again: it begins to
+    /// wait for a byte and then sends it, so that the byte is an event of the driver's next turn.
+    pub(crate) async fn run_rounds(&self) {
+        loop {
+            poll_fn(|cx| {
+                if !self.waiting.borrow().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.task.set(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            let mut readable = pin!(self.stream.readable(false));
+            let mut sent = false;
+            poll_fn(|cx| {
+                let polled = readable.as_mut().poll(cx);
+                if polled.is_pending() && !std::mem::replace(&mut sent, true) {
+                    // It cannot be full: every byte is taken before the next is sent.
+                    let _ = (&self.peer).write(&[0]);
+                }
+                polled.map(drop)
+            })
+            .await;
+            let _ = (&self.drain).read(&mut [0; 8]);
+            self.rounds.update(|rounds| rounds + 1);
+            let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl PanicMessage {
+    fn from_payload(payload: Box<dyn Any + Send>) -> Self {
+        let mut text = if let Some(text) = payload.downcast_ref::<&str>() {
+            (*text).to_owned()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            "a panic without a message".to_owned()
+        };
+        // Dropping a payload runs code of whoever panicked, which may panic again.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        if let Some((end, _)) = text.char_indices().nth(PANIC_CHARS_MAX) {
+            text.truncate(end);
+        }
+        Self(text)
+    }
+}
+
+impl fmt::Display for PanicMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Characters kept of a panic's message: enough to find it, and no way to fill a log.
+const PANIC_CHARS_MAX: usize = 512;
+/// A task that ends may spawn one more, and that one more; deeper is a loop.
+const STOP_ROUNDS_MAX: usize = 64;

@@ -1,0 +1,364 @@
+//! Reading, writing, deadlines and cancellation, on both drivers.
+
+use super::*;
+use crate::{Pace, PeerState, Stream, join, join_until, linger, sleep};
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+
+#[test]
+fn reads_append_behind_what_is_there() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        peer.write_all(b"world").unwrap();
+        let mut buf = buf();
+        buf.extend_from_slice(b"hello ");
+        let at = buf.as_ptr();
+        let (read, buf) = stream.read(buf, soon()).await;
+        assert_eq!(read.unwrap(), 5);
+        assert_eq!(buf, b"hello world");
+        assert_eq!(buf.as_ptr(), at, "the same memory");
+        drop(peer);
+        let (read, buf) = stream.read(buf, soon()).await;
+        assert_eq!(read.unwrap(), 0);
+        assert_eq!(buf, b"hello world");
+    });
+}
+
+#[test]
+fn refuses_a_buffer_without_room() {
+    on_both_drivers(|| async {
+        let (stream, _peer) = pair();
+        for full in [Vec::new(), vec![7; 16].into_boxed_slice().into_vec()] {
+            let before = full.clone();
+            let (read, full) = stream.read(full, soon()).await;
+            assert_eq!(kind(read), ErrorKind::InvalidInput);
+            assert_eq!(full, before);
+        }
+    });
+}
+
+#[test]
+fn writes_a_range_and_only_that() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let pace = Pace::stall(PATIENCE);
+        let (written, buf) = stream.write_all_range(b"<hello>".to_vec(), 1..6, pace).await;
+        written.unwrap();
+        assert_eq!(buf, b"<hello>");
+        let (written, buf) = stream.write_all_range(buf, 6..8, pace).await;
+        assert_eq!(kind(written), ErrorKind::InvalidInput);
+        let (written, _) = stream.write_all(buf, Pace::until(soon())).await;
+        written.unwrap();
+        stream.shutdown_write(soon()).await.unwrap();
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"hello<hello>");
+    });
+}
+
+#[test]
+fn a_read_deadline_gives_the_buffer_back_and_loses_nothing() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let mut buf = buf();
+        buf.extend_from_slice(b"kept ");
+        let before = clock::now();
+        let deadline = within(Duration::from_millis(20));
+        let (read, buf) = stream.read(buf, deadline).await;
+        assert_eq!(kind(read), ErrorKind::TimedOut);
+        assert!(clock::now() >= deadline, "not before its time: {before:?} {deadline:?}");
+        assert_eq!(buf, b"kept ");
+        peer.write_all(b"later").unwrap();
+        let (read, buf) = stream.read(buf, soon()).await;
+        assert_eq!(read.unwrap(), 5);
+        assert_eq!(buf, b"kept later");
+    });
+}
+
+#[test]
+fn data_that_are_there_beat_a_deadline_that_has_passed() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        peer.write_all(b"x").unwrap();
+        let (read, _) = stream.read(buf(), Tick(0)).await;
+        assert_eq!(read.unwrap(), 1);
+        peer.write_all(b"y").unwrap();
+        stream.readable(Tick(0)).await.unwrap();
+    });
+}
+
+/// The peer writes at about the moment of the deadline, again and again: each message arrives exactly once.
+#[test]
+fn cancelled_reads_lose_no_message() {
+    const MESSAGES: u32 = 300;
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let (go, turns) = std::sync::mpsc::channel::<u64>();
+        let writer = thread::spawn(move || {
+            for (number, delay) in turns.into_iter().enumerate() {
+                // The race is the point: no event says when to write.
+                let end = clock::now_micros() + delay;
+                while clock::now_micros() < end {
+                    std::hint::spin_loop();
+                }
+                peer.write_all(&u32::try_from(number).unwrap().to_le_bytes()).unwrap();
+            }
+        });
+        let (mut interrupted, mut received) = (0, Vec::new());
+        for turn in 0..MESSAGES {
+            go.send(700 + u64::from(turn % 60) * 20).unwrap();
+            let reader = async {
+                let (read, mut buf) = stream.read(buf(), soon()).await;
+                match read {
+                    Ok(_) => received.append(&mut buf),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Interrupted);
+                        interrupted += 1;
+                    }
+                }
+            };
+            let canceller = async {
+                sleep(Duration::from_millis(1)).await;
+                stream.cancel_reads();
+            };
+            join(reader, canceller).await;
+            stream.resume_reads();
+            while received.len() < 4 * (turn as usize + 1) {
+                received.reserve(64);
+                let (read, buf) = stream.read(received, soon()).await;
+                assert_ne!(read.unwrap(), 0);
+                received = buf;
+            }
+        }
+        drop(go);
+        writer.join().unwrap();
+        let expected: Vec<_> = (0..MESSAGES).flat_map(u32::to_le_bytes).collect();
+        assert_eq!(received, expected);
+        assert!(interrupted > 0, "no read was cancelled, so nothing was tested");
+    });
+}
+
+#[test]
+fn cancelling_reads_lasts_until_they_resume() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        peer.write_all(b"x").unwrap();
+        stream.cancel_reads();
+        let (read, buf) = stream.read(buf(), soon()).await;
+        assert_eq!(kind(read), ErrorKind::Interrupted);
+        assert_eq!(kind(stream.readable(soon()).await), ErrorKind::Interrupted);
+        stream.resume_reads();
+        stream.readable(soon()).await.unwrap();
+        assert_eq!(stream.read(buf, soon()).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn waiting_for_readability_ends_by_data_deadline_or_cancellation() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        assert_eq!(kind(stream.readable(within(Duration::from_millis(5))).await), ErrorKind::TimedOut);
+        let (readable, ()) = join(stream.readable(soon()), async { stream.cancel_reads() }).await;
+        assert_eq!(kind(readable), ErrorKind::Interrupted);
+        stream.resume_reads();
+        let (readable, ()) = join(stream.readable(soon()), async { peer.write_all(b"x").unwrap() }).await;
+        readable.unwrap();
+        assert_eq!(stream.read(buf(), soon()).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_stalled_write_times_out_and_a_cancelled_one_ends() {
+    on_both_drivers(|| async {
+        let big = vec![1_u8; 16 << 20];
+        let (stream, _peer) = pair();
+        let (written, big) = stream.write_all(big, Pace::stall(Duration::from_millis(20))).await;
+        assert_eq!(kind(written), ErrorKind::TimedOut);
+        let (stream, _peer) = pair();
+        let ((written, big), ()) = join(stream.write_all(big, Pace::until(soon())), async {
+            sleep(Duration::from_millis(5)).await;
+            stream.cancel_writes();
+        })
+        .await;
+        assert_eq!(kind(written), ErrorKind::Interrupted);
+        let (written, big) = stream.write_all(big, Pace::until(soon())).await;
+        assert_eq!(kind(written), ErrorKind::Interrupted, "sticky");
+        assert_eq!(big.len(), 16 << 20);
+    });
+}
+
+/// Each bit of progress gives the writer its full time again, but the hard end stays.
+#[test]
+fn a_slow_reader_is_waited_for_until_the_hard_end() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let reader = thread::spawn(move || {
+            let (mut total, mut chunk) = (0, vec![0; 64 << 10]);
+            loop {
+                match peer.read(&mut chunk) {
+                    Ok(0) | Err(_) => return total,
+                    Ok(count) => total += count,
+                }
+            }
+        });
+        let len = 8 << 20;
+        let (written, _) = stream.write_all(vec![0; len], Pace::stall(PATIENCE).and_until(soon())).await;
+        written.unwrap();
+        drop(stream);
+        sleep(Duration::ZERO).await;
+        assert_eq!(crate::task::until(joined(reader), soon()).await.unwrap(), len);
+
+        let (stream, _peer) = pair();
+        let pace = Pace::stall(PATIENCE).and_until(within(Duration::from_millis(10)));
+        assert_eq!(kind(stream.write_all(vec![0; 16 << 20], pace).await.0), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn both_directions_at_once() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let echo = thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = peer.read(&mut chunk) {
+                peer.write_all(&chunk[..count]).unwrap();
+            }
+        });
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|byte| byte as u8).collect();
+        let expected = sent.clone();
+        let write = async {
+            stream.write_all(sent, Pace::stall(PATIENCE)).await.0.unwrap();
+            stream.shutdown_write(soon()).await.unwrap();
+        };
+        let read = async {
+            let mut received = Vec::with_capacity(expected.len() + 1);
+            loop {
+                let (read, buf) = stream.read(received, soon()).await;
+                received = buf;
+                if read.unwrap() == 0 {
+                    return received;
+                }
+            }
+        };
+        let ((), received) = join(write, read).await;
+        assert!(received == expected, "what came back differs");
+        joined(echo).await;
+    });
+}
+
+#[test]
+fn a_look_shows_what_the_peer_did_and_takes_nothing() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        assert_eq!(stream.peek_state(), PeerState::Idle);
+        peer.write_all(b"x").unwrap();
+        stream.readable(soon()).await.unwrap();
+        assert_eq!(stream.peek_state(), PeerState::HasData);
+        assert_eq!(stream.read(buf(), soon()).await.0.unwrap(), 1);
+        assert_eq!(stream.peek_state(), PeerState::Idle);
+        drop(peer);
+        stream.readable(soon()).await.unwrap();
+        assert_eq!(stream.peek_state(), PeerState::Closed);
+    });
+}
+
+#[test]
+fn an_aborted_stream_is_reset_and_not_ended() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        stream.write_all(b"cut".to_vec(), Pace::until(soon())).await.0.unwrap();
+        let mut three = [0; 3];
+        peer.read_exact(&mut three).unwrap();
+        stream.abort();
+        drop(stream);
+        // The ring closes on its next turn.
+        crate::yield_now().await;
+        assert_eq!(kind(peer.read(&mut three)), ErrorKind::ConnectionReset);
+    });
+}
+
+/// Unread bytes at close make the kernel send a reset, which can destroy our answer in the peer's buffer.
+#[test]
+fn lingering_lets_the_peer_get_the_last_answer() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let client = thread::spawn(move || {
+            for _ in 0..64 {
+                peer.write_all(&[0; 1024]).unwrap();
+            }
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).map(|_| answer)
+        });
+        stream.readable(soon()).await.unwrap();
+        stream.write_all(b"400".to_vec(), Pace::until(soon())).await.0.unwrap();
+        let buf = linger(&stream, buf(), usize::MAX, soon()).await;
+        assert!(buf.is_empty());
+        drop(stream);
+        crate::yield_now().await;
+        assert_eq!(joined(client).await.unwrap(), b"400");
+    });
+}
+
+#[test]
+fn lingering_ends_by_bytes_and_by_time() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        linger(&stream, buf(), usize::MAX, within(Duration::from_millis(5))).await;
+        peer.write_all(&[0; 64]).unwrap();
+        linger(&stream, buf(), 1, soon()).await;
+    });
+}
+
+/// The side is in the middle of a read when the main part ends: it is cancelled, awaited, and its buffer comes back.
+#[test]
+fn a_side_is_stopped_and_awaited_when_main_ends() {
+    on_both_drivers(|| async {
+        let (stream, _peer) = pair();
+        let stops = Cell::new(0);
+        let (main, (read, side_buf)) =
+            join_until(async { sleep(Duration::from_millis(2)).await }, stream.read(buf(), soon()), || {
+                stops.set(stops.get() + 1);
+                stream.cancel_reads();
+            })
+            .await;
+        let () = main;
+        assert_eq!(kind(read), ErrorKind::Interrupted);
+        assert_eq!(side_buf.capacity(), 4096);
+        assert_eq!(stops.get(), 1);
+        // A side that is done needs no stopping.
+        let ((), ()) = join_until(sleep(Duration::from_millis(2)), async {}, || stops.set(9)).await;
+        assert_eq!(stops.get(), 1);
+    });
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_second_reader_is_our_mistake() {
+    let misuse = || {
+        let options = RuntimeOptions { driver: DriverChoice::Epoll, ..RuntimeOptions::default() };
+        run(options, |_| async {
+            let (stream, _peer) = pair();
+            join(stream.readable(soon()), stream.readable(soon())).await.1
+        })
+    };
+    assert!(std::panic::catch_unwind(misuse).is_err());
+}
+
+#[test]
+fn knows_its_addresses() {
+    on_both_drivers(|| async {
+        let (stream, peer) = pair();
+        assert_eq!(stream.peer_addr(), Some(peer.local_addr().unwrap()));
+        assert_eq!(stream.local_addr(), Some(peer.peer_addr().unwrap()));
+        assert!(stream.as_tcp().is_some());
+    });
+}
+
+/// Awaits a thread without blocking the core that it talks to.
+async fn joined<T>(thread: thread::JoinHandle<T>) -> T {
+    while !thread.is_finished() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    thread.join().unwrap()
+}
