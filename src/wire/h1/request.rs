@@ -465,8 +465,8 @@ impl Span {
 fn method_len(line: &[u8]) -> Result<Option<usize>, RequestError> {
     let len = line.iter().take(METHOD_BYTES_MAX + 1).take_while(|&&b| TOKEN_FOLD[b as usize] != 0).count();
     match line.get(len) {
-        None => Ok(None),
         _ if len > METHOD_BYTES_MAX => Err(RequestError::BadMethod),
+        None => Ok(None),
         Some(b' ') if len > 0 => Ok(Some(len)),
         Some(b' ' | b'\t') if len == 0 => Err(RequestError::LeadingWhitespace),
         // The record type of a ClientHello (RFC 8446 §5.1).

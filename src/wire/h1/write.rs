@@ -42,7 +42,8 @@ pub enum OutFraming {
     /// answer to HEAD and the 304 keep their `Content-Length`.
     #[default]
     AsReceived,
-    /// `Transfer-Encoding: chunked`: a close-delimited body that is sent in chunks.
+    /// `Transfer-Encoding: chunked`: a close-delimited body that is sent in chunks. Nothing where a response has no
+    /// body.
     Chunked,
     /// `Content-Length`.
     Length(u64),
@@ -226,10 +227,13 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
                     push_content_length(out, length);
                 }
             }
+            // An answer to HEAD and a 304 have nothing to put into chunks.
+            (OutFraming::AsReceived, Framing::UntilClose)
+            | (OutFraming::Chunked, Framing::Empty)
+            | (OutFraming::None, _) => {}
             (OutFraming::Chunked, _) | (OutFraming::AsReceived, Framing::Chunked) => {
-                out.extend_from_slice(CHUNKED_LINE)
+                out.extend_from_slice(CHUNKED_LINE);
             }
-            (OutFraming::AsReceived, Framing::UntilClose) | (OutFraming::None, _) => {}
         }
     }
     push_connection(out, rewrite.connection);
