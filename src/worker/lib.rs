@@ -1,1 +1,103 @@
-//! One core of the data plane: accept, session, exchange, upstream.
+//! One core of the data plane.
+//!
+//! ```text
+//! accept ─► session ─► exchange ─► upstream (pool, connect, attempt, respond) ─► finish
+//!              │           └─ tunnel, after an upgrade
+//!              └─ wait without a buffer
+//! apply: new snapshots and orders from the control thread        drain: the orderly end
+//! ```
+//! A worker shares nothing with other workers but immutable snapshots and the endpoints' health; it serves on when
+//! the control thread stalls. Above `session`, code is blind to the client's protocol version.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod answer;
+mod apply;
+mod body;
+mod client;
+mod core;
+mod date;
+mod drain;
+mod exchange;
+mod failure;
+mod forwarded;
+mod session;
+mod settings;
+mod tunnel;
+mod upstream;
+mod uring;
+mod world;
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource};
+use ringway_filter::Chain;
+use ringway_model::CoreId;
+use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
+use ringway_telemetry::Telemetry;
+use ringway_traffic::report::{Order, Report};
+use ringway_traffic::snapshot::Snapshot;
+
+pub use settings::Settings;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its number.
+    pub id: CoreId,
+    /// The processor that it is pinned to; none when the operator does not want it.
+    pub cpu: Option<usize>,
+    /// Which driver to use.
+    pub driver: DriverChoice,
+    /// Its listeners: one per address, bound with SO_REUSEPORT beside those of the other workers.
+    pub listeners: Vec<TcpListener>,
+    /// The configuration that it begins with.
+    pub snapshot: Arc<Snapshot>,
+    /// Newer configurations.
+    pub snapshots: SlotReceiver<Arc<Snapshot>>,
+    /// What the control thread wants of it.
+    pub orders: MailboxReceiver<Order>,
+    /// Rings when either has something.
+    pub wake: WakeSource,
+    /// What the control thread is told.
+    pub reports: MailboxSender<Report>,
+    /// Metrics and access log of this core.
+    pub telemetry: Telemetry,
+    /// The embedder's filters.
+    pub filters: Chain,
+    /// The operator's settings.
+    pub settings: Arc<Settings>,
+}
+
+/// Runs a worker on this thread until it is told to stop. `started` is called once it accepts, with the driver that it got.
+pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
+    let options = RuntimeOptions {
+        name: format!("worker-{}", parts.id),
+        core: parts.cpu,
+        driver: parts.driver,
+        ..RuntimeOptions::default()
+    };
+    ringway_net::run(options, |driver| serve(parts, driver, started))?
+}
+
+async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> std::io::Result<()> {
+    let core = Rc::new(core::Core::new(
+        parts.id,
+        uring::Uring,
+        parts.settings,
+        parts.filters,
+        parts.telemetry,
+        parts.reports,
+        parts.snapshot,
+    ));
+    let mut listeners = Vec::new();
+    for listener in parts.listeners {
+        listeners.push(Rc::new(Listener::from_std(listener)?));
+    }
+    for listener in &listeners {
+        accept::start(&core, listener.clone());
+    }
+    started(driver);
+    apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await
+}

@@ -1,0 +1,76 @@
+//! Taking connections: one loop per listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_net::{Listener, TcpStream, sleep, spawn};
+use ringway_telemetry::{
+    ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
+};
+
+use crate::client::Client;
+use crate::core::Core;
+use crate::session::{self, Entry};
+use crate::uring::Uring;
+
+/// Begins to accept.
+pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>) {
+    let id = core.id;
+    spawn(accept(core.clone(), listener), move |panic| {
+        tracing::error!(core = id.0, %panic, "accepting panicked");
+    });
+}
+
+/// Accepts until the listener is stopped, then serves what the kernel had queued by then.
+async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(&core, stream, peer),
+            Err(_) if core.draining.get() => break,
+            Err(error) => pause(&core, &error).await,
+        }
+    }
+    while let Some((stream, peer)) = listener.accept_now() {
+        admit(&core, stream, peer);
+    }
+}
+
+/// Descriptors or memory are short: other connections must end before one can begin. Without the pause the loop
+/// would take the core from those that could.
+async fn pause(core: &Core<Uring>, error: &io::Error) {
+    tracing::warn!(core = core.id.0, %error, "cannot accept connections");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr) {
+    if core.clients.borrow().len() >= core.settings.connections_max {
+        core.telemetry
+            .connection_refused(&ConnectionRefused { client_ip: peer.ip(), reason: RefusalReason::Full });
+        spawn(session::turn_away(core.clone(), stream), |_| {});
+        return;
+    }
+    let client = Rc::new(Client::new(stream, peer, &core.settings));
+    let entry = Entry::new(core, &client);
+    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
+    let (served_by, panicked_on) = ((core.clone(), client.clone()), (core.clone(), client));
+    spawn(
+        async move {
+            let _entry = entry;
+            let (core, client) = served_by;
+            let exchanges = session::session(&core, &client).await;
+            core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
+        },
+        move |panic| {
+            let (core, client) = panicked_on;
+            let request_id = client.request_id.get();
+            let request_id = request_id.as_ref().map(|id| id.as_str());
+            tracing::error!(core = core.id.0, request_id, %panic, "a connection's task panicked and was ended");
+            core.telemetry.panicked(&Panicked { request_id });
+            core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges: 0 });
+        },
+    );
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,123 @@
+//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers (C23).
+
+use std::time::Duration;
+
+use ringway_model::Timestamp;
+
+use crate::date;
+use crate::failure::Consequence;
+
+/// What an answer depends on besides the failure.
+pub(crate) struct Asked {
+    /// The request was HEAD: the answer has no body.
+    pub(crate) head: bool,
+    /// The client is a browser.
+    pub(crate) html: bool,
+    /// The client speaks HTTP/1.0 and asked to keep the connection.
+    pub(crate) keep_alive_1_0: bool,
+    /// The connection ends after the answer.
+    pub(crate) close: bool,
+}
+
+/// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body, so that a user's report leads
+/// to the log line.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    status: u16,
+    consequence: &Consequence,
+    asked: &Asked,
+    request_id: &str,
+    now: Timestamp,
+) -> usize {
+    let reason = ringway_wire::message::reason_phrase(status);
+    let mut body = Vec::with_capacity(512);
+    if asked.html {
+        html(&mut body, status, reason, &consequence.message, request_id);
+    } else {
+        json(&mut body, consequence, request_id, now);
+    }
+    out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: ").as_bytes());
+    date::push_http(out, now);
+    out.extend_from_slice(b"\r\n");
+    let mut field = |name: &str, value: &[u8]| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    field("Content-Type", if asked.html { b"text/html; charset=utf-8" } else { b"application/json" });
+    field("Content-Length", body.len().to_string().as_bytes());
+    field("Cache-Control", b"no-store");
+    field("X-Request-ID", request_id.as_bytes());
+    if let Some(after) = consequence.retry_after {
+        field("Retry-After", seconds(after).to_string().as_bytes());
+    }
+    if consequence.circuit_open {
+        field("X-Proxy-Circuit-Open", b"true");
+    }
+    match status {
+        405 => field("Allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
+        426 => field("Sec-WebSocket-Version", b"13"),
+        _ => {}
+    }
+    if asked.close {
+        field("Connection", b"close");
+    } else if asked.keep_alive_1_0 {
+        field("Connection", b"keep-alive");
+    }
+    out.extend_from_slice(b"\r\n");
+    if asked.head {
+        return 0;
+    }
+    out.extend_from_slice(&body);
+    body.len()
+}
+
+fn json(body: &mut Vec<u8>, consequence: &Consequence, request_id: &str, now: Timestamp) {
+    // Words are ours and ids are validated: neither has a character that JSON would escape.
+    body.extend_from_slice(b"{\"error\":{\"code\":\"");
+    body.extend_from_slice(consequence.word.as_bytes());
+    body.extend_from_slice(b"\",\"message\":\"");
+    escape_json(body, &consequence.message);
+    body.extend_from_slice(b"\",\"request_id\":\"");
+    body.extend_from_slice(request_id.as_bytes());
+    body.extend_from_slice(b"\",\"timestamp\":\"");
+    date::push_rfc3339(body, now);
+    body.extend_from_slice(b"\"}}\n");
+}
+
+/// Messages are ours too, but some quote what was wrong.
+fn escape_json(body: &mut Vec<u8>, text: &str) {
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => body.extend_from_slice(&[b'\\', c as u8]),
+            c if c.is_control() => body.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes()),
+            c => body.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+fn html(body: &mut Vec<u8>, status: u16, reason: &str, message: &str, request_id: &str) {
+    body.extend_from_slice(
+        format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{status} {reason}</title>\
+             <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:18vh auto;padding:0 1.5em;color:#222}}\
+             h1{{font-size:1.6em;margin:0 0 .4em}}p{{margin:.4em 0}}small{{color:#777}}\
+             @media(prefers-color-scheme:dark){{body{{background:#181818;color:#ddd}}}}</style></head>\n\
+             <body><h1>{status} {reason}</h1><p>{message}.</p><p><small>Request {request_id}</small></p></body></html>\n",
+            message = capitalised(message).replace('&', "&amp;").replace('<', "&lt;"),
+        )
+        .as_bytes(),
+    );
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Whole seconds, rounded up: a client that comes back too early would only be refused again.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1000).max(1) as u64
+}

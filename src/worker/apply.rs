@@ -1,0 +1,77 @@
+//! What the control thread sends: new snapshots and orders. Ends when the worker is to end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bridge::{MailboxReceiver, SlotReceiver, WakeSource};
+use ringway_net::{Listener, Notified, clock, sleep, spawn};
+use ringway_telemetry::{Observer, SnapshotApplied};
+use ringway_traffic::report::{Order, Report};
+use ringway_traffic::snapshot::Snapshot;
+
+use crate::core::Core;
+use crate::drain::drain;
+use crate::uring::Uring;
+
+/// Applies what comes until the order to stop.
+pub(crate) async fn apply(
+    core: Rc<Core<Uring>>,
+    listeners: Vec<Rc<Listener>>,
+    snapshots: SlotReceiver<Arc<Snapshot>>,
+    orders: MailboxReceiver<Order>,
+    wake: WakeSource,
+) -> std::io::Result<()> {
+    start_housekeeping(core.clone());
+    let mut notified = Notified::new(wake.stream()?)?;
+    loop {
+        // Down with the flag before looking: what is sent from here on rings again.
+        wake.rearm();
+        if let Some(snapshot) = snapshots.take() {
+            take_over(&core, snapshot).await;
+        }
+        for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
+            match order {
+                Order::Drain { deadline } if !core.draining.get() => {
+                    let (core, listeners) = (core.clone(), listeners.clone());
+                    spawn(drain(core, listeners, deadline), |_| {});
+                }
+                Order::Drain { .. } => {}
+                Order::Stop => return Ok(()),
+            }
+        }
+        notified.wait().await?;
+    }
+}
+
+/// Routes by a newer snapshot; an older one is refused, for configurations never move backwards.
+async fn take_over(core: &Rc<Core<Uring>>, snapshot: Arc<Snapshot>) {
+    let serial = snapshot.serial;
+    if serial > core.tables().snapshot.serial {
+        let revision = snapshot.revision;
+        core.set_snapshot(snapshot);
+        core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
+    }
+    // An acknowledgement is never dropped: someone waits for it.
+    while core.reports.send(Report::Applied { core: core.id, serial }).is_err() {
+        sleep(REPORT_RETRY).await;
+    }
+}
+
+/// Once a second: closes idle upstream connections and hands over a log block that has waited.
+fn start_housekeeping(core: Rc<Core<Uring>>) {
+    spawn(
+        async move {
+            loop {
+                sleep(HOUSEKEEPING).await;
+                let now = clock::now();
+                core.upstreams.borrow_mut().expire(now);
+                core.telemetry.flush_if_older(now);
+            }
+        },
+        |panic| tracing::error!(%panic, "housekeeping panicked"),
+    );
+}
+
+const REPORT_RETRY: Duration = Duration::from_millis(1);
+const HOUSEKEEPING: Duration = Duration::from_secs(1);

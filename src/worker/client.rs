@@ -1,0 +1,53 @@
+//! One client connection as exchanges see it: who is there, and what state it is in for the drain.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+
+use ringway_telemetry::RequestId;
+
+use crate::settings::Settings;
+
+/// A client connection. Shared with the drain, which may end it while its session waits.
+pub(crate) struct Client<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: IpAddr,
+    /// The peer is a proxy whose word about the client is believed.
+    pub(crate) trusted: bool,
+    /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto` as they are added for a peer that is the client itself.
+    pub(crate) address_lines: Box<[u8]>,
+    pub(crate) phase: Cell<Phase>,
+    /// The exchange in progress, for the log line of a panic.
+    pub(crate) request_id: Cell<Option<RequestId>>,
+}
+
+/// What a session is doing, as far as the drain must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between two requests: may be ended at once.
+    Idle,
+    /// In a request: may finish it.
+    Busy,
+    /// Upgraded: is told to go.
+    Tunnel,
+}
+
+impl<S> Client<S> {
+    pub(crate) fn new(stream: S, peer: SocketAddr, settings: &Settings) -> Self {
+        let peer = peer.ip().to_canonical();
+        Self {
+            stream,
+            peer,
+            trusted: settings.trusts(peer),
+            address_lines: address_lines(peer, "http"),
+            phase: Cell::new(Phase::Idle),
+            request_id: Cell::new(None),
+        }
+    }
+}
+
+/// The lines that tell an app where a request came from.
+pub(crate) fn address_lines(client: IpAddr, proto: &str) -> Box<[u8]> {
+    format!("X-Forwarded-For: {client}\r\nX-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n")
+        .into_bytes()
+        .into()
+}

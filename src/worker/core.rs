@@ -1,0 +1,129 @@
+//! What the sessions of one core share. Nothing in it is seen by another core.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_bridge::MailboxSender;
+use ringway_filter::Chain;
+use ringway_model::CoreId;
+use ringway_telemetry::{RequestIds, Telemetry};
+use ringway_traffic::balance::Cursors;
+use ringway_traffic::report::Report;
+use ringway_traffic::snapshot::Snapshot;
+use ringway_wire::h1::{RequestHead, ResponseHead};
+use slab::Slab;
+
+use crate::client::Client;
+use crate::settings::Settings;
+use crate::upstream::Pool;
+use crate::world::World;
+
+/// One core's share of the data plane.
+pub(crate) struct Core<W: World> {
+    pub(crate) id: CoreId,
+    pub(crate) world: W,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) filters: Chain,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) reports: MailboxSender<Report>,
+    pub(crate) cursors: RefCell<Cursors>,
+    pub(crate) upstreams: RefCell<Pool<W::Stream>>,
+    pub(crate) request_ids: RefCell<RequestIds>,
+    pub(crate) clients: RefCell<Slab<Rc<Client<W::Stream>>>>,
+    pub(crate) draining: Cell<bool>,
+    tables: RefCell<Rc<Tables>>,
+    scratches: RefCell<Vec<Scratch>>,
+}
+
+impl<W: World> Core<W> {
+    #[allow(clippy::too_many_arguments)] // one place builds it, from the parts of a worker
+    pub(crate) fn new(
+        id: CoreId,
+        world: W,
+        settings: Arc<Settings>,
+        filters: Chain,
+        telemetry: Telemetry,
+        reports: MailboxSender<Report>,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        Self {
+            id,
+            world,
+            settings,
+            filters,
+            telemetry,
+            reports,
+            cursors: RefCell::new(Cursors::new(id)),
+            upstreams: RefCell::new(Pool::new()),
+            request_ids: RefCell::new(RequestIds::new()),
+            clients: RefCell::new(Slab::new()),
+            draining: Cell::new(false),
+            tables: RefCell::new(Rc::new(Tables { snapshot })),
+            scratches: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.
+    pub(crate) fn tables(&self) -> Rc<Tables> {
+        self.tables.borrow().clone()
+    }
+
+    /// Routes by `snapshot` from the next exchange on.
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.upstreams.borrow_mut().keep_only(&snapshot);
+        self.cursors.borrow_mut().keep_only(&snapshot);
+        self.tables.replace(Rc::new(Tables { snapshot }));
+    }
+
+    /// Buffers for a connection that has something to do.
+    pub(crate) fn take_scratch(&self) -> Scratch {
+        self.scratches.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Buffers of a connection that falls idle or ends. A few are kept warm, the rest is freed, so that a peak's memory goes back.
+    pub(crate) fn give_scratch(&self, mut scratch: Scratch) {
+        let mut kept = self.scratches.borrow_mut();
+        if kept.len() < SCRATCHES_KEPT_MAX {
+            scratch.clear();
+            kept.push(scratch);
+        }
+    }
+}
+
+/// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's
+/// memory only.
+pub(crate) struct Tables {
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+/// The buffers of one session while it works. An idle connection holds none.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// What came from the client: the head in work, what is there of its body, and perhaps the next request.
+    pub(crate) input: Vec<u8>,
+    /// What came from the endpoint.
+    pub(crate) answer: Vec<u8>,
+    /// What is about to be sent, to either side.
+    pub(crate) output: Vec<u8>,
+    /// Lines added to the forwarded head.
+    pub(crate) lines: Vec<u8>,
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        for buffer in [&mut self.input, &mut self.answer, &mut self.output, &mut self.lines] {
+            buffer.clear();
+            if buffer.capacity() > ringway_model::limits::BODY_BUFFER_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+        self.request.reset();
+        self.response.reset();
+    }
+}
+
+/// Scratches that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as used.
+const SCRATCHES_KEPT_MAX: usize = 256;

@@ -1,0 +1,56 @@
+//! The orderly end of a core.
+//!
+//! ```text
+//! Order::Drain ─► listeners stop, what the kernel had queued is still served
+//!              ─► idle connections close, busy ones finish their request and close, tunnels say goodbye
+//!              ─► all gone, or the deadline: Report::Drained
+//! ```
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_model::Tick;
+use ringway_net::{Listener, Stream, clock, sleep};
+use ringway_traffic::report::Report;
+
+use crate::client::Phase;
+use crate::core::Core;
+use crate::uring::Uring;
+
+/// Ends all connections of the core, by the deadline at the latest, and reports it.
+pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, deadline: Tick) {
+    core.draining.set(true);
+    tracing::info!(core = core.id.0, connections = core.clients.borrow().len(), "draining");
+    for listener in &listeners {
+        listener.stop();
+    }
+    core.upstreams.borrow_mut().clear();
+    loop {
+        // Every round anew: a connection that was busy may have fallen idle, and a queued one may have come in.
+        for (_, client) in core.clients.borrow().iter() {
+            if matches!(client.phase.get(), Phase::Idle | Phase::Tunnel) {
+                client.stream.cancel_reads();
+            }
+        }
+        let left = core.clients.borrow().len();
+        if left == 0 {
+            break;
+        }
+        if clock::now() >= deadline {
+            tracing::warn!(
+                core = core.id.0,
+                connections = left,
+                "the drain's time is over, connections are cut"
+            );
+            break;
+        }
+        sleep(ROUND).await;
+    }
+    // The control thread waits for this; it also gives up at the deadline, so a full mailbox costs nothing but time.
+    while core.reports.send(Report::Drained { core: core.id }).is_err() && clock::now() < deadline {
+        sleep(ROUND).await;
+    }
+}
+
+/// Between two looks at what is left.
+const ROUND: Duration = Duration::from_millis(20);

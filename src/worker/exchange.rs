@@ -1,0 +1,463 @@
+//! One request and its response, from head to `finish`:
+//!
+//! ```text
+//! admit → route → filter → [ select → connect → forward ] → respond → finish
+//!                            └──── again, while nothing reached the client and it is safe ────┘
+//! ```
+//! The snapshot is pinned once: a change of the configuration never disturbs a request under way.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ringway_filter::{Edits, RequestView, Verdict};
+use ringway_net::{Pace, Stream};
+use ringway_telemetry::{
+    AttemptFailed, BreakerOpened, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
+};
+use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
+use ringway_traffic::breaker::Transition;
+use ringway_traffic::report::Report;
+use ringway_traffic::retry::{self, Retry};
+use ringway_traffic::snapshot::{Endpoint, Pool, Route, Snapshot};
+use ringway_wire::h1::{self, RequestHead};
+use ringway_wire::headers::FieldKind;
+use ringway_wire::message::{Framing, Method, Version};
+
+use crate::answer::{self, Asked};
+use crate::body::RequestBody;
+use crate::client::Client;
+use crate::core::{Core, Scratch};
+use crate::failure::{Connection, Failure};
+use crate::forwarded;
+use crate::upstream::{self, Attempt, Reuse};
+use crate::world::World;
+
+/// What the session does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Reads the next request.
+    Keep,
+    /// Closes in an orderly way.
+    Close,
+    /// Resets the connection.
+    Abort,
+}
+
+/// What is known of an exchange while it goes on; `finish` makes one event of it.
+pub(crate) struct Record<'s> {
+    started_us: u64,
+    id: RequestId,
+    /// Where in `input` a trusted proxy's id for this request stands.
+    kept_id: Option<Range<usize>>,
+    pub(crate) client: IpAddr,
+    pub(crate) route: Option<&'s Route>,
+    pool: Option<&'s Pool>,
+    endpoint: Option<&'s Endpoint>,
+    attempts: u32,
+    /// When the last attempt began.
+    attempt_us: u64,
+    /// When its response did.
+    pub(crate) answered_us: Option<u64>,
+    /// The final status as sent to the client; 0 while nothing was sent.
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    failure: Option<Failure>,
+    pub(crate) upgraded: bool,
+}
+
+/// Serves the request whose head stands parsed in `scratch`.
+pub(crate) async fn exchange<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    started_us: u64,
+) -> Next {
+    let tables = core.tables();
+    let mut record = Record::new(core, client, scratch, started_us);
+    let mut body = None;
+    let next = match serve(core, client, scratch, &tables.snapshot, &mut record, &mut body).await {
+        Ok(next) => next,
+        Err(failure) => refuse(core, client, scratch, &mut record, failure).await,
+    };
+    if let Some(body) = &body {
+        record.bytes_in = record.bytes_in.max(body.received);
+    }
+    finish(core, scratch, &record);
+    match next {
+        Next::Keep if core.draining.get() => Next::Close,
+        Next::Keep => {
+            take_out(scratch, body);
+            Next::Keep
+        }
+        Next::Close | Next::Abort => next,
+    }
+}
+
+/// Answers a request whose head could not be read; there is nothing to route.
+pub(crate) async fn reject<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    failure: Failure,
+    started_us: u64,
+) -> Next {
+    scratch.request.reset();
+    let mut record = Record::new(core, client, scratch, started_us);
+    let next = refuse(core, client, scratch, &mut record, failure).await;
+    let code = failure.consequence(core.settings.unavailable_status).word;
+    core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
+    finish(core, scratch, &record);
+    next
+}
+
+async fn serve<'s, W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    snapshot: &'s Snapshot,
+    record: &mut Record<'s>,
+    body: &mut Option<RequestBody>,
+) -> Result<Next, Failure> {
+    let upgrade = admit(&scratch.request)?;
+    let route = snapshot.route(scratch.request.host()).ok_or(Failure::UnknownHost)?;
+    record.route = Some(route);
+    let pool = snapshot.pool_of(route);
+    record.pool = Some(pool);
+    let edits = filter(core, scratch, route, record.client)?;
+
+    let (framing, head_bytes) = (scratch.request.framing(), scratch.request.len());
+    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut scratch.input, &core.settings)?);
+    forwarded_lines(client, scratch, route, record);
+
+    let mut tried = TriedSet::default();
+    let mut again: Option<Picked<'s>> = None;
+    let mut last = None;
+    loop {
+        let (picked, reuse) = match again.take() {
+            Some(picked) => (picked, Reuse::Never),
+            None => match select(core, pool, &tried, upgrade, record.client) {
+                Ok(picked) => (picked, Reuse::Allowed),
+                Err(unavailable) => return Err(last.unwrap_or(Failure::Unavailable(unavailable))),
+            },
+        };
+        let endpoint = picked.endpoint;
+        record.begin_attempt(core.world.now_micros(), endpoint);
+        let attempt = Attempt { endpoint, reuse, upgrade, edits: &edits };
+        let failed = match upstream::forward(core, client, scratch, body, &attempt, record).await {
+            Ok(next) => {
+                praise(core, &picked, record.status, pool);
+                return Ok(next);
+            }
+            Err(failed) => failed,
+        };
+        let decision = retry::decide(&failed.facts(scratch.request.method(), record.attempts));
+        match decision {
+            // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
+            Retry::SameEndpoint => again = Some(picked),
+            Retry::NextEndpoint => {
+                blame(core, &picked, failed.failure, pool);
+                tried.insert(endpoint.id);
+            }
+            Retry::No => {
+                blame(core, &picked, failed.failure, pool);
+                return Err(failed.failure);
+            }
+        }
+        last = Some(failed.failure);
+        tell_attempt(core, scratch, record, endpoint, failed.failure);
+    }
+}
+
+/// Shows the request to the embedder's filters.
+fn filter<W: World>(
+    core: &Core<W>,
+    scratch: &Scratch,
+    route: &Route,
+    client: IpAddr,
+) -> Result<Edits, Failure> {
+    let mut edits = Edits::default();
+    if !core.filters.is_empty() {
+        let tenant = route.tenant.as_ref().map(|tenant| tenant.as_str());
+        let view = RequestView::new(&scratch.request, &scratch.input, client, route.app.as_str(), tenant);
+        if let Verdict::Respond(status) = core.filters.on_request(&view, &mut edits) {
+            return Err(Failure::Filtered(status));
+        }
+    }
+    Ok(edits)
+}
+
+/// What is refused before routing; says whether the request asks for a WebSocket.
+fn admit(request: &RequestHead) -> Result<bool, Failure> {
+    if matches!(request.method(), Method::Trace | Method::Connect) {
+        return Err(Failure::MethodRefused);
+    }
+    match request.upgrade() {
+        None => Ok(false),
+        Some(h1::Upgrade::WebSocket) => Ok(true),
+        Some(h1::Upgrade::InvalidWebSocket(error)) => Err(Failure::BadUpgrade(error)),
+    }
+}
+
+/// The next endpoint in turn; for a WebSocket the one that this client had before, while it is well (C43).
+fn select<'s, W: World>(
+    core: &Core<W>,
+    pool: &'s Pool,
+    tried: &TriedSet,
+    upgrade: bool,
+    client: IpAddr,
+) -> Result<Picked<'s>, Unavailable> {
+    let now = core.world.now();
+    if upgrade {
+        return balance::sticky(pool, sticky_hash(core.settings.sticky_key, client), tried, now);
+    }
+    core.cursors.borrow_mut().pick(pool, tried, now)
+}
+
+/// Who comes back: an address, hashed the same way on every core and after a restart.
+fn sticky_hash(key: u64, client: IpAddr) -> u64 {
+    let bits = match client {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        // A home's or a phone's network, for the rest of the address changes from one connection to the next.
+        IpAddr::V6(address) => u128::from(address) >> 64,
+    };
+    (bits as u64 ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (bits >> 64) as u64
+}
+
+/// The endpoint answered. A gateway's error is no success: something behind the endpoint fails.
+fn praise<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
+    let now = core.world.now();
+    let state = &picked.endpoint.state;
+    let transition = match status {
+        502..=504 => state.record_failure(picked.admission, now),
+        _ => state.record_success(picked.admission, now),
+    };
+    tell_transition(core, picked.endpoint, transition, pool);
+}
+
+/// The attempt failed: by the endpoint's fault, or by the client's, which says nothing about the endpoint.
+fn blame<W: World>(core: &Core<W>, picked: &Picked<'_>, failure: Failure, pool: &Pool) {
+    let now = core.world.now();
+    let endpoint = picked.endpoint;
+    if !failure.consequence(core.settings.unavailable_status).blames_endpoint {
+        return endpoint.state.abandon(picked.admission, now);
+    }
+    let transition = endpoint.state.record_failure(picked.admission, now);
+    tell_transition(core, endpoint, transition, pool);
+    if matches!(failure, Failure::ConnectFailed | Failure::ConnectTimedOut) {
+        // A hint, sent once a second at most by the control thread's own count: a full mailbox may lose it.
+        let _ = core.reports.send(Report::ConnectFailed { instance: endpoint.instance.clone() });
+    }
+}
+
+fn tell_transition<W: World>(
+    core: &Core<W>,
+    endpoint: &Endpoint,
+    transition: Option<Transition>,
+    pool: &Pool,
+) {
+    let Some(transition) = transition else { return };
+    let open = matches!(transition, Transition::Opened { .. });
+    if open {
+        let instance = endpoint.instance.as_str();
+        core.telemetry.breaker_opened(&BreakerOpened { pool: pool.metric.0, instance });
+    }
+    let (id, instance) = (endpoint.id, endpoint.instance.clone());
+    // Told for logs and webhooks; the state itself is in the endpoint's atomics, where every core sees it.
+    let _ = core.reports.send(Report::BreakerChanged { endpoint: id, instance, open });
+}
+
+fn tell_attempt<W: World>(
+    core: &Core<W>,
+    scratch: &Scratch,
+    record: &Record<'_>,
+    endpoint: &Endpoint,
+    failure: Failure,
+) {
+    core.telemetry.attempt_failed(&AttemptFailed {
+        request_id: record.request_id_str(&scratch.input),
+        pool: record.pool.map_or(0, |pool| pool.metric.0),
+        endpoint: endpoint.metric.0,
+        instance: endpoint.instance.as_str(),
+        failure: failure.consequence(core.settings.unavailable_status).word,
+        duration_us: core.world.now_micros().saturating_sub(record.attempt_us),
+    });
+}
+
+/// Writes the lines that the endpoint is told by, whatever the client sent.
+fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, record: &Record<'_>) {
+    let Scratch { lines, request, input, .. } = scratch;
+    lines.clear();
+    if client.trusted {
+        forwarded::push_hop_lines(lines, client.peer, record.client, request, input);
+    } else {
+        lines.extend_from_slice(&client.address_lines);
+    }
+    forwarded::push_host_lines(lines, request);
+    lines.extend_from_slice(&route.tenant_line);
+    lines.extend_from_slice(b"X-Request-ID: ");
+    lines.extend_from_slice(record.request_id(input));
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// Takes the request that is over out of `input`; what is left is the next one.
+fn take_out(scratch: &mut Scratch, body: Option<RequestBody>) {
+    let Scratch { input, request, .. } = scratch;
+    let end = match body {
+        // The pump read on in a buffer of its own.
+        Some(RequestBody { rest_read: Some(rest), .. }) => return *input = rest,
+        Some(body) => body.consumed,
+        None => request.len() + declared_bytes(request).unwrap_or(0),
+    };
+    if end >= input.len() {
+        input.clear();
+    } else {
+        input.drain(..end);
+    }
+}
+
+/// The length of a body that is framed by one, if memory could hold it.
+fn declared_bytes(request: &RequestHead) -> Option<usize> {
+    match request.framing() {
+        Framing::Empty => Some(0),
+        Framing::Length(length) => usize::try_from(length).ok(),
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Tells the client what went wrong, as far as it can still be told.
+async fn refuse<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    record: &mut Record<'_>,
+    failure: Failure,
+) -> Next {
+    record.failure = Some(failure);
+    let consequence = failure.consequence(core.settings.unavailable_status);
+    let Some(status) = consequence.status else {
+        return match consequence.connection {
+            Connection::Abort => Next::Abort,
+            Connection::Keep | Connection::Close => Next::Close,
+        };
+    };
+    let Scratch { request, input, output, .. } = scratch;
+    let complete = request.is_complete();
+    // A body that is not all there would be taken for the next request.
+    let body_is_there = complete
+        && record.bytes_in == 0
+        && declared_bytes(request).is_some_and(|bytes| bytes <= input.len() - request.len());
+    let keep = consequence.connection == Connection::Keep
+        && body_is_there
+        && request.keep_alive()
+        && !core.draining.get();
+    let asked = Asked {
+        head: complete && request.method() == Method::Head,
+        html: complete && request.accepts_html(input),
+        keep_alive_1_0: keep && request.version() == Version::Http10,
+        close: !keep,
+    };
+    output.clear();
+    let body_bytes = answer::write(
+        output,
+        status,
+        &consequence,
+        &asked,
+        record.request_id_str(input),
+        core.world.timestamp(),
+    );
+    record.bytes_out = body_bytes as u64;
+    record.status = status;
+    let pace = Pace::stall(core.settings.body_progress_timeout);
+    let (sent, back) = client.stream.write_all(std::mem::take(output), pace).await;
+    *output = back;
+    output.clear();
+    if sent.is_ok() && keep { Next::Keep } else { Next::Close }
+}
+
+/// The end of every exchange: one event, from which log line and metrics are made.
+fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
+    let Scratch { request, input, .. } = scratch;
+    let complete = request.is_complete();
+    let (method, host, path) = match complete {
+        true => (request.method_str(input), request.host(), request.path(input)),
+        false => ("", "", ""),
+    };
+    core.telemetry.exchange(&Exchange {
+        time: core.world.timestamp(),
+        request_id: record.request_id_str(input),
+        client_ip: record.client,
+        method: method.as_bytes(),
+        host: host.as_bytes(),
+        path: path.as_bytes(),
+        protocol: match request.version() {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+        },
+        status: record.status,
+        bytes_in: record.bytes_in,
+        bytes_out: record.bytes_out,
+        duration_us: core.world.now_micros().saturating_sub(record.started_us),
+        upstream_us: record.answered_us.map(|at| at.saturating_sub(record.attempt_us)),
+        route: record.route.map_or(0, |route| route.metric.0),
+        pool: record.pool.map_or(0, |pool| pool.metric.0),
+        endpoint: record.endpoint.map_or(0, |endpoint| endpoint.metric.0),
+        app: record.route.map(|route| route.app.as_str()),
+        tenant: record.route.and_then(|route| route.tenant_hash).map(TenantHash),
+        instance: record.endpoint.map(|endpoint| endpoint.instance.as_str()),
+        attempts: record.attempts,
+        failure: record.failure.map(|failure| failure.consequence(core.settings.unavailable_status).word),
+        user_agent: complete.then(|| request.values(input, FieldKind::UserAgent).next()).flatten(),
+        upgrade: record.upgraded.then_some(Upgrade::WebSocket),
+    });
+}
+
+impl<'s> Record<'s> {
+    fn new<W: World>(core: &Core<W>, client: &Client<W::Stream>, scratch: &Scratch, started_us: u64) -> Self {
+        let id = core.request_ids.borrow_mut().draw();
+        client.request_id.set(Some(id));
+        let (mut address, mut kept_id) = (client.peer, None);
+        if client.trusted && scratch.request.is_complete() {
+            address =
+                forwarded::client_address(&core.settings, client.peer, &scratch.request, &scratch.input);
+            kept_id = forwarded::kept_request_id(&scratch.request, &scratch.input);
+        }
+        Self {
+            started_us,
+            id,
+            kept_id,
+            client: address,
+            route: None,
+            pool: None,
+            endpoint: None,
+            attempts: 0,
+            attempt_us: 0,
+            answered_us: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            failure: None,
+            upgraded: false,
+        }
+    }
+
+    /// The id that the request is known by: a trusted proxy's, where it stands in `input`, or ours.
+    pub(crate) fn request_id<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        match &self.kept_id {
+            Some(range) => &input[range.clone()],
+            None => self.id.as_bytes(),
+        }
+    }
+
+    /// The same as text; it is one of visible ASCII.
+    fn request_id_str<'a>(&'a self, input: &'a [u8]) -> &'a str {
+        std::str::from_utf8(self.request_id(input)).unwrap_or_default()
+    }
+
+    fn begin_attempt(&mut self, now_us: u64, endpoint: &'s Endpoint) {
+        self.attempts += 1;
+        self.attempt_us = now_us;
+        self.answered_us = None;
+        self.endpoint = Some(endpoint);
+    }
+}

@@ -1,0 +1,100 @@
+//! Who asked, and for what: the fields that tell an app about its client (C24).
+//!
+//! Whatever a client claims about itself is dropped; what a trusted proxy says is taken over and extended. Either way
+//! the lines are written anew, so that an app sees each field once and can believe it.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ringway_model::limits;
+use ringway_telemetry::is_valid_request_id;
+use ringway_wire::h1::RequestHead;
+use ringway_wire::headers::{FieldKind, list_elements};
+
+use crate::settings::Settings;
+
+/// The client's address: the peer's, or the last one named by `X-Forwarded-For` that is no proxy of ours.
+pub(crate) fn client_address(
+    settings: &Settings,
+    peer: IpAddr,
+    request: &RequestHead,
+    input: &[u8],
+) -> IpAddr {
+    let mut client = peer;
+    for value in request.values(input, FieldKind::XForwardedFor) {
+        for element in list_elements(value) {
+            match parse_hop(element) {
+                // Each hop appends whom it saw: the last stranger is the client, and proxies of ours after it are not.
+                Some(address) if !settings.trusts(address) => client = address,
+                Some(_) => {}
+                // What a stranger wrote into the field before our proxy did says nothing.
+                None => client = peer,
+            }
+        }
+    }
+    client
+}
+
+/// A trusted proxy's request id, if it is one that can be logged and forwarded as it stands.
+pub(crate) fn kept_request_id(request: &RequestHead, input: &[u8]) -> Option<Range<usize>> {
+    let mut values = request.values(input, FieldKind::XRequestId);
+    match (values.next(), values.next()) {
+        (Some(id), None) if id.len() <= limits::REQUEST_ID_BYTES_MAX && is_valid_request_id(id) => {
+            // Where it stands: the values are slices of the input.
+            let start = id.as_ptr() as usize - input.as_ptr() as usize;
+            Some(start..start + id.len())
+        }
+        _ => None,
+    }
+}
+
+/// The address lines for a request that came through a trusted proxy.
+pub(crate) fn push_hop_lines(
+    lines: &mut Vec<u8>,
+    peer: IpAddr,
+    client: IpAddr,
+    request: &RequestHead,
+    input: &[u8],
+) {
+    lines.extend_from_slice(b"X-Forwarded-For: ");
+    for value in request.values(input, FieldKind::XForwardedFor) {
+        if !value.is_empty() {
+            lines.extend_from_slice(value);
+            lines.extend_from_slice(b", ");
+        }
+    }
+    push(lines, format_args!("{peer}\r\nX-Real-IP: {client}\r\nX-Forwarded-Proto: "));
+    let https = request
+        .values(input, FieldKind::XForwardedProto)
+        .last()
+        .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+    lines.extend_from_slice(if https { b"https\r\n" } else { b"http\r\n" });
+}
+
+/// What was asked for: `X-Forwarded-Host` with its port, `X-Original-Host` without.
+pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead) {
+    let host = request.host().as_bytes();
+    lines.extend_from_slice(b"X-Forwarded-Host: ");
+    lines.extend_from_slice(host);
+    if let Some(port) = request.port() {
+        push(lines, format_args!(":{port}"));
+    }
+    lines.extend_from_slice(b"\r\nX-Original-Host: ");
+    lines.extend_from_slice(host);
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// `address`, `address:port` or `[address]:port`.
+fn parse_hop(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    text.parse::<std::net::SocketAddr>().ok().map(|hop| hop.ip().to_canonical())
+}
+
+fn push(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Writing to a Vec cannot fail.
+    let _ = lines.write_fmt(text);
+}

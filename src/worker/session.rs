@@ -1,0 +1,205 @@
+//! One client connection: requests one after the other, until either side has had enough.
+//!
+//! ```text
+//! ┌► wait ──first byte──► read head ──► exchange ──Keep──┐
+//! ├──────────────────────────────────────────────────────┘   everything else closes
+//! └─ silence ─► idle: no buffer, no future of an exchange, only readiness ─► again
+//! ```
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use ringway_model::{Tick, limits};
+use ringway_net::{Pace, PeerState, Stream, linger};
+use ringway_wire::h1::Parse;
+
+use crate::answer::{self, Asked};
+use crate::client::{Client, Phase};
+use crate::core::{Core, Scratch};
+use crate::exchange::{self, Next};
+use crate::failure::Failure;
+use crate::world::World;
+
+/// Serves a connection to its end. Returns how many requests it carried.
+///
+/// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for as
+/// long as requests follow each other.
+pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>) -> u32 {
+    let mut exchanges = 0;
+    // The first head must come soon after the connection; later ones within the idle time.
+    let mut first_byte_by = core.world.now().after(core.settings.head_timeout);
+    while let Rest::Idle { until } = Box::pin(serve(core, client, first_byte_by, &mut exchanges)).await {
+        let ready = client.stream.readable(until).await;
+        if !serves_on(client, ready) {
+            break;
+        }
+        first_byte_by = core.world.now().after(limits::IDLE_BUFFER_GRACE).max(until);
+    }
+    exchanges
+}
+
+/// Why a connection is not served at the moment.
+enum Rest {
+    /// It has been silent for a while and may stay so until then.
+    Idle { until: Tick },
+    /// It is over.
+    Over,
+}
+
+/// Serves requests as long as one follows the other.
+async fn serve<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    mut first_byte_by: Tick,
+    exchanges: &mut u32,
+) -> Rest {
+    let mut scratch = core.take_scratch();
+    let rest = loop {
+        client.phase.set(Phase::Idle);
+        match wait(core, client, &mut scratch, first_byte_by).await {
+            Wait::Bytes => {}
+            Wait::Silence => break Rest::Idle { until: first_byte_by },
+            Wait::Over => break Rest::Over,
+        }
+        client.phase.set(Phase::Busy);
+        let started_us = core.world.now_micros();
+        let next = match read_head(core, client, &mut scratch).await {
+            Ok(()) => exchange::exchange(core, client, &mut scratch, started_us).await,
+            Err(Failure::ClientClosed) => Next::Close,
+            Err(failure) => exchange::reject(core, client, &mut scratch, failure, started_us).await,
+        };
+        *exchanges += 1;
+        match next {
+            Next::Keep => first_byte_by = core.world.now().after(core.settings.idle_timeout),
+            Next::Close => {
+                let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
+                let buf = std::mem::take(&mut scratch.input);
+                scratch.input = linger(&client.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+                break Rest::Over;
+            }
+            Next::Abort => {
+                client.stream.abort();
+                break Rest::Over;
+            }
+        }
+    };
+    core.give_scratch(scratch);
+    rest
+}
+
+/// What came of waiting for a request.
+enum Wait {
+    /// There is something in `input`.
+    Bytes,
+    /// Nothing for a while: the buffers are better used elsewhere.
+    Silence,
+    /// The connection is over: closed, idle for too long, or the process drains.
+    Over,
+}
+
+async fn wait<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    deadline: Tick,
+) -> Wait {
+    let until = core.world.now().after(limits::IDLE_BUFFER_GRACE).min(deadline);
+    loop {
+        if !scratch.input.is_empty() {
+            return Wait::Bytes;
+        }
+        match read(client, scratch, until).await {
+            Ok(0) => return Wait::Over,
+            Ok(_) => return Wait::Bytes,
+            Err(ErrorKind::TimedOut) if until < deadline => return Wait::Silence,
+            Err(kind) => {
+                if !serves_on(client, Err(kind.into())) {
+                    return Wait::Over;
+                }
+            }
+        }
+    }
+}
+
+/// Whether a wait that ended is followed by a request. The drain ends waits; what the client has sent by then is
+/// still served.
+fn serves_on<S: Stream>(client: &Client<S>, ready: std::io::Result<()>) -> bool {
+    match ready {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::Interrupted => {
+            client.stream.resume_reads();
+            client.stream.peek_state() == PeerState::HasData
+        }
+        Err(_) => false,
+    }
+}
+
+/// Reads until the head in `input` is complete.
+async fn read_head<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+) -> Result<(), Failure> {
+    let deadline = core.world.now().after(core.settings.head_timeout);
+    scratch.request.reset();
+    loop {
+        match scratch.request.parse(&scratch.input, &core.settings.heads).map_err(Failure::BadRequest)? {
+            Parse::Complete => return Ok(()),
+            Parse::Partial => {}
+        }
+        match read(client, scratch, deadline).await {
+            Ok(0) => return Err(Failure::ClientClosed),
+            Ok(_) => {}
+            Err(ErrorKind::TimedOut) => return Err(Failure::HeadTimedOut),
+            Err(ErrorKind::Interrupted) => client.stream.resume_reads(),
+            Err(_) => return Err(Failure::ClientClosed),
+        }
+    }
+}
+
+/// Appends to `input` what the client sends.
+async fn read<S: Stream>(
+    client: &Client<S>,
+    scratch: &mut Scratch,
+    deadline: Tick,
+) -> Result<usize, ErrorKind> {
+    let mut buf = std::mem::take(&mut scratch.input);
+    if buf.capacity() == buf.len() {
+        buf.reserve_exact(limits::HEAD_BUFFER_BYTES);
+    }
+    let (read, back) = client.stream.read(buf, deadline).await;
+    scratch.input = back;
+    read.map_err(|error| error.kind())
+}
+
+/// Tells a client for which there is no room to come back, and closes.
+pub(crate) async fn turn_away<W: World>(core: Rc<Core<W>>, stream: W::Stream) {
+    let consequence = Failure::Overloaded.consequence(core.settings.unavailable_status);
+    let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
+    let id = core.request_ids.borrow_mut().draw();
+    let mut out = Vec::new();
+    answer::write(&mut out, 503, &consequence, &asked, id.as_str(), core.world.timestamp());
+    let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
+    let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
+    linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+}
+
+/// A session as the drain and a panic see it: entered in the core's list while it lives.
+pub(crate) struct Entry<W: World> {
+    core: Rc<Core<W>>,
+    key: usize,
+}
+
+impl<W: World> Entry<W> {
+    /// Enters a client.
+    pub(crate) fn new(core: &Rc<Core<W>>, client: &Rc<Client<W::Stream>>) -> Self {
+        let key = core.clients.borrow_mut().insert(client.clone());
+        Self { core: core.clone(), key }
+    }
+}
+
+impl<W: World> Drop for Entry<W> {
+    fn drop(&mut self) {
+        self.core.clients.borrow_mut().remove(self.key);
+    }
+}

@@ -1,0 +1,62 @@
+//! What the operator decides about the data plane; the same on every core.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ringway_model::{Cidr, limits};
+use ringway_wire::h1;
+
+/// Settings of every worker. The defaults are those of `ringway_model::limits`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From the first byte of a request head, or from accept, to its last.
+    pub head_timeout: Duration,
+    /// Between two requests of one connection.
+    pub idle_timeout: Duration,
+    /// To connect to an endpoint.
+    pub connect_timeout: Duration,
+    /// From the last byte of a request to the first of its response.
+    pub response_head_timeout: Duration,
+    /// Without one byte of a body, in either direction.
+    pub body_progress_timeout: Duration,
+    /// An upgraded connection silent in both directions.
+    pub tunnel_idle_timeout: Duration,
+    /// Connections of one core.
+    pub connections_max: usize,
+    /// Bytes of a request body; no limit when absent.
+    pub body_bytes_max: Option<u64>,
+    /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed (C24).
+    pub trusted_proxies: Vec<Cidr>,
+    /// The status when no instance of an app can answer: 502, or 503 (C3).
+    pub unavailable_status: u16,
+    /// Limits of request and response heads.
+    pub heads: h1::Limits,
+    /// Keys the choice of an endpoint for WebSocket reconnects; the same on all cores and after a restart.
+    pub sticky_key: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            head_timeout: limits::HEAD_TIMEOUT,
+            idle_timeout: limits::IDLE_TIMEOUT,
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            response_head_timeout: limits::RESPONSE_HEAD_TIMEOUT,
+            body_progress_timeout: limits::BODY_PROGRESS_TIMEOUT,
+            tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
+            connections_max: limits::CONNECTIONS_PER_CORE_MAX,
+            body_bytes_max: None,
+            trusted_proxies: Vec::new(),
+            unavailable_status: 502,
+            heads: h1::Limits::default(),
+            sticky_key: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// Is this peer a proxy of ours?
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+}

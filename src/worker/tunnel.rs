@@ -1,0 +1,154 @@
+//! An upgraded connection: bytes in both directions, not looked at but for where frames end.
+//!
+//! It ends when both sides have ended, when it has been silent for too long, or when the process drains: then both
+//! sides get a close frame 1001, between two frames, never inside one (RFC 6455 §7.4.1 "going away").
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use ringway_model::{Tick, limits};
+use ringway_net::{Pace, Stream, join};
+use ringway_telemetry::{Observer, Upgrade, UpgradeEnded, Upgraded};
+use ringway_wire::websocket::{self, Boundaries};
+
+use crate::client::{Client, Phase};
+use crate::core::{Core, Scratch};
+use crate::exchange::{Next, Record};
+use crate::upstream::Upstream;
+use crate::world::World;
+
+/// Relays until the tunnel is over. Bytes that came with either head go first.
+pub(crate) async fn run<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    upstream: Upstream<W::Stream>,
+    scratch: &mut Scratch,
+    record: &mut Record<'_>,
+) -> Next {
+    let route = record.route.map_or(0, |route| route.metric.0);
+    core.telemetry.upgraded(&Upgraded { kind: Upgrade::WebSocket, route });
+    client.phase.set(Phase::Tunnel);
+    record.upgraded = true;
+
+    let mut from_client = std::mem::take(&mut scratch.input);
+    from_client.drain(..scratch.request.len());
+    let mut from_upstream = std::mem::take(&mut scratch.answer);
+    from_upstream.drain(..scratch.response.len());
+
+    let shared = Shared { last_byte: Cell::new(core.world.now()), over: Cell::new(false) };
+    let inbound = Direction { core, from: &client.stream, to: &upstream.stream, shared: &shared, mask: true };
+    let outbound =
+        Direction { core, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
+    let ((bytes_in, back_in), (bytes_out, back_out)) =
+        join(inbound.relay(from_client), outbound.relay(from_upstream)).await;
+
+    scratch.input = back_in;
+    scratch.input.clear();
+    scratch.answer = back_out;
+    record.bytes_in += bytes_in;
+    record.bytes_out += bytes_out;
+    core.telemetry.upgrade_ended(&UpgradeEnded { kind: Upgrade::WebSocket, route, bytes_in, bytes_out });
+    Next::Close
+}
+
+/// What the two directions of a tunnel know of each other.
+struct Shared {
+    last_byte: Cell<Tick>,
+    /// One direction broke: the other cannot go on.
+    over: Cell<bool>,
+}
+
+struct Direction<'a, W: World> {
+    core: &'a Core<W>,
+    from: &'a W::Stream,
+    to: &'a W::Stream,
+    shared: &'a Shared,
+    /// Frames that we add towards a server are masked, as a client's must be (RFC 6455 §5.3).
+    mask: bool,
+}
+
+impl<W: World> Direction<'_, W> {
+    /// Sends `buf`, then what comes; returns the bytes relayed and the buffer.
+    async fn relay(self, mut buf: Vec<u8>) -> (u64, Vec<u8>) {
+        let world = &self.core.world;
+        let mut boundaries = Boundaries::default();
+        let (mut bytes, mut goodbye) = (0, None);
+        if buf.capacity() < limits::HEAD_BUFFER_BYTES {
+            buf.reserve_exact(limits::HEAD_BUFFER_BYTES - buf.len());
+        }
+        loop {
+            if !buf.is_empty() {
+                bytes += buf.len() as u64;
+                boundaries.advance(&buf);
+                self.shared.last_byte.set(world.now());
+                let pace = Pace::stall(self.core.settings.body_progress_timeout);
+                let (written, back) = self.to.write_all(buf, pace).await;
+                buf = back;
+                buf.clear();
+                if written.is_err() {
+                    self.break_off().await;
+                    return (bytes, buf);
+                }
+            }
+            if self.shared.over.get() {
+                return (bytes, buf);
+            }
+            let idle = self.core.settings.tunnel_idle_timeout;
+            let mut deadline = self.shared.last_byte.get().after(idle);
+            if self.core.draining.get() {
+                if boundaries.is_at_boundary() || boundaries.is_broken() {
+                    return (bytes, self.say_goodbye(buf, &boundaries).await);
+                }
+                deadline = *goodbye.get_or_insert_with(|| world.now().after(GOODBYE));
+            }
+            let (read, back) = self.from.read(buf, deadline).await;
+            buf = back;
+            match read {
+                Ok(0) => {
+                    // The other direction may still have something to say, but not for ever.
+                    let _ = self.to.shutdown_write(world.now().after(GOODBYE)).await;
+                    return (bytes, buf);
+                }
+                Ok(_) => {}
+                // The drain wakes every tunnel this way.
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.from.resume_reads(),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    let quiet_since = self.shared.last_byte.get();
+                    if self.core.draining.get() || world.now().since(quiet_since) >= idle {
+                        self.break_off().await;
+                        return (bytes, buf);
+                    }
+                }
+                Err(_) => {
+                    self.break_off().await;
+                    return (bytes, buf);
+                }
+            }
+        }
+    }
+
+    /// Ends this direction with a close frame.
+    async fn say_goodbye(&self, mut buf: Vec<u8>, boundaries: &Boundaries) -> Vec<u8> {
+        let deadline = self.core.world.now().after(GOODBYE);
+        if !boundaries.has_seen_close() && !boundaries.is_broken() {
+            let mask = self.mask.then(|| (self.core.world.now_micros() as u32).to_le_bytes());
+            buf.extend_from_slice(&websocket::close_frame(websocket::CLOSE_GOING_AWAY, mask));
+            let (_, back) = self.to.write_all(buf, Pace::until(deadline)).await;
+            buf = back;
+        }
+        let _ = self.to.shutdown_write(deadline).await;
+        buf.clear();
+        buf
+    }
+
+    /// Nothing can pass any more: wakes the other direction, too.
+    async fn break_off(&self) {
+        self.shared.over.set(true);
+        self.to.cancel_reads();
+        let _ = self.to.shutdown_write(self.core.world.now().after(GOODBYE)).await;
+    }
+}
+
+/// How long a side may take to finish a frame, or to take a close frame, once the process drains.
+const GOODBYE: Duration = Duration::from_secs(5);

@@ -1,0 +1,212 @@
+//! One attempt: the request goes out, the response comes back.
+//!
+//! A request without a body, or with one that is there already, is sent in one piece, and then its response is
+//! read. A longer body is pumped beside the reading of the response, for an endpoint may answer before it has read all.
+
+use ringway_filter::Edits;
+use ringway_model::limits;
+use ringway_net::{Pace, Stream, join_until};
+use ringway_traffic::retry::{self, Body, Facts};
+use ringway_traffic::snapshot::Endpoint;
+use ringway_wire::h1::{self, ExpectLine, RequestRewrite, UpgradeLine};
+use ringway_wire::message::Method;
+
+use super::Upstream;
+use super::connect::{Origin, connect};
+use super::respond::{Answered, Reply, Sending, respond};
+use crate::body::{PumpError, RequestBody};
+use crate::client::Client;
+use crate::core::{Core, Scratch};
+use crate::exchange::{Next, Record};
+use crate::failure::Failure;
+use crate::tunnel;
+use crate::world::World;
+
+/// What an attempt is made with.
+pub(crate) struct Attempt<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) reuse: Reuse,
+    /// The request asks to become a WebSocket, validly.
+    pub(crate) upgrade: bool,
+    pub(crate) edits: &'a Edits,
+}
+
+/// Whether a pooled connection will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    Allowed,
+    /// One has just turned out to be stale.
+    Never,
+}
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There is no connection.
+    Connect,
+    /// There is one, and it took nothing of the request.
+    Unsent,
+    /// The request, or a part of it, was sent; no byte of a response came.
+    Waiting,
+    /// The client has got something of a response.
+    Answered,
+}
+
+/// An attempt that failed.
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    stage: Stage,
+    origin: Origin,
+    body: Body,
+}
+
+impl Failed {
+    /// What decides whether another attempt may follow.
+    pub(crate) fn facts(&self, method: Method, attempts: u32) -> Facts {
+        let failed = match (self.failure, self.stage, self.origin) {
+            (_, Stage::Connect, _) => retry::Failed::Connect,
+            (_, Stage::Unsent, Origin::Pooled) => retry::Failed::PooledUnsent,
+            (_, Stage::Unsent, Origin::New) => retry::Failed::NewEnded,
+            (_, Stage::Answered, _) => retry::Failed::Answered,
+            (Failure::UpstreamClosed, Stage::Waiting, Origin::Pooled) => retry::Failed::PooledEnded,
+            (Failure::UpstreamClosed, Stage::Waiting, Origin::New) => retry::Failed::NewEnded,
+            (Failure::ResponseTimedOut, Stage::Waiting, _) => retry::Failed::HeadTimeout,
+            (failure, Stage::Waiting, _) if failure.is_clients() => retry::Failed::Client,
+            (_, Stage::Waiting, _) => retry::Failed::BadResponse,
+        };
+        let method = if method.is_idempotent() { retry::Method::Idempotent } else { retry::Method::Other };
+        Facts { attempts, failed, body: self.body, method }
+    }
+}
+
+/// Sends the request in `scratch` to the endpoint and its response to the client.
+pub(crate) async fn forward<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    body: &mut RequestBody,
+    attempt: &Attempt<'_>,
+    record: &mut Record<'_>,
+) -> Result<Next, Failed> {
+    let (mut upstream, origin) = connect(core, attempt.endpoint, attempt.reuse).await.map_err(|failure| {
+        Failed { failure, stage: Stage::Connect, origin: Origin::New, body: Body::Whole }
+    })?;
+
+    write_head(scratch, attempt);
+    send_first(core, &upstream.stream, scratch, body).await.map_err(|()| Failed {
+        failure: Failure::UpstreamClosed,
+        stage: Stage::Unsent,
+        origin,
+        body: Body::Whole,
+    })?;
+
+    let reply = Reply::of(&scratch.request, attempt.upgrade);
+    let answered = converse(core, client, &upstream, scratch, body, &reply, record).await.map_err(
+        |(failure, stage)| {
+            let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
+            Failed { failure, stage, origin, body: held }
+        },
+    )?;
+
+    if answered.upgraded {
+        return Ok(tunnel::run(core, client, upstream, scratch, record).await);
+    }
+    let sent = body.is_complete();
+    if answered.reusable && sent && !core.draining.get() {
+        upstream.keep_alive = scratch.response.keep_alive_timeout();
+        core.upstreams.borrow_mut().give(upstream, core.world.now());
+    }
+    Ok(if answered.close || !sent { Next::Close } else { Next::Keep })
+}
+
+/// Puts the outgoing head into `output`.
+fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
+    let Scratch { request, input, output, lines, .. } = scratch;
+    output.clear();
+    let rewrite = RequestRewrite {
+        expect: ExpectLine::Keep,
+        upgrade: if attempt.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
+        append: lines,
+        ..RequestRewrite::default()
+    };
+    if attempt.edits.is_empty() {
+        return h1::write_request(output, input, request, &rewrite);
+    }
+    let remove: Vec<&str> = attempt.edits.removed().iter().map(|name| &**name).collect();
+    let append = [lines.as_slice(), attempt.edits.lines()].concat();
+    h1::write_request(
+        output,
+        input,
+        request,
+        &RequestRewrite { remove: &remove, append: &append, ..rewrite },
+    );
+}
+
+/// Sends the head and what is there of the body, in one piece when that is cheap.
+async fn send_first<W: World>(
+    core: &Core<W>,
+    upstream: &W::Stream,
+    scratch: &mut Scratch,
+    body: &RequestBody,
+) -> Result<(), ()> {
+    let Scratch { input, output, .. } = scratch;
+    let pace = Pace::stall(core.settings.body_progress_timeout);
+    let joined = body.first.len() <= JOINED_BYTES_MAX;
+    if joined {
+        output.extend_from_slice(&input[body.first.clone()]);
+    }
+    let (sent, back) = upstream.write_all(std::mem::take(output), pace).await;
+    *output = back;
+    sent.map_err(|_| ())?;
+    if !joined {
+        let (sent, back) = upstream.write_all_range(std::mem::take(input), body.first.clone(), pace).await;
+        *input = back;
+        sent.map_err(|_| ())?;
+    }
+    Ok(())
+}
+
+/// Reads the response, and sends the rest of the request's body meanwhile.
+async fn converse<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    upstream: &Upstream<W::Stream>,
+    scratch: &mut Scratch,
+    body: &mut RequestBody,
+    reply: &Reply,
+    record: &mut Record<'_>,
+) -> Result<Answered, (Failure, Stage)> {
+    let Scratch { input, answer, output, response, .. } = scratch;
+    answer.clear();
+    if answer.capacity() < limits::BODY_BUFFER_BYTES {
+        answer.reserve_exact(limits::BODY_BUFFER_BYTES);
+    }
+    let (upstream, sending) = (&upstream.stream, Sending::default());
+    if body.is_complete() {
+        sending.finish();
+        return respond(core, client, upstream, reply, response, answer, output, record, &sending).await;
+    }
+    let pump = async {
+        let progress = core.settings.body_progress_timeout;
+        match body.pump(&core.world, &client.stream, upstream, input, progress).await {
+            Ok(()) => sending.finish(),
+            Err(PumpError::Client(failure)) => {
+                sending.fail(failure);
+                upstream.cancel_reads();
+            }
+            // The endpoint takes no more of it: perhaps it has answered already.
+            Err(PumpError::Upstream) => sending.finish(),
+        }
+    };
+    let stop = || {
+        client.stream.cancel_reads();
+        upstream.cancel_writes();
+    };
+    let response = respond(core, client, upstream, reply, response, answer, output, record, &sending);
+    let (result, ()) = join_until(response, pump, stop).await;
+    client.stream.resume_reads();
+    result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))
+}
+
+/// Parts of a body up to this size are sent in one piece with the head: copying them costs less than a second send.
+pub(super) const JOINED_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,46 @@
+//! A connection to an endpoint: a pooled one that is alive, or a new one.
+
+use ringway_traffic::snapshot::Endpoint;
+
+use super::{Reuse, Upstream};
+use crate::core::Core;
+use crate::failure::Failure;
+use crate::world::World;
+
+/// Whether a connection has carried requests before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Pooled,
+    New,
+}
+
+/// Takes a pooled connection, or connects to the endpoint's addresses one after the other. All of them together
+/// have one connect timeout.
+pub(crate) async fn connect<W: World>(
+    core: &Core<W>,
+    endpoint: &Endpoint,
+    reuse: Reuse,
+) -> Result<(Upstream<W::Stream>, Origin), Failure> {
+    let pooled = match reuse {
+        Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.world.now()),
+        Reuse::Never => None,
+    };
+    if let Some(upstream) = pooled {
+        return Ok((upstream, Origin::Pooled));
+    }
+    let deadline = core.world.now().after(core.settings.connect_timeout);
+    let mut failure = Failure::ConnectFailed;
+    for address in &endpoint.addresses {
+        match core.world.connect(*address, deadline).await {
+            Ok(stream) => {
+                let upstream = Upstream { stream, endpoint: endpoint.id, requests: 0, keep_alive: None };
+                return Ok((upstream, Origin::New));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                return Err(Failure::ConnectTimedOut);
+            }
+            Err(_) => failure = Failure::ConnectFailed,
+        }
+    }
+    Err(failure)
+}

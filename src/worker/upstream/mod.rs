@@ -1,0 +1,9 @@
+//! The side that faces the endpoints: connections to them, and one attempt to have a request answered.
+
+mod attempt;
+mod connect;
+mod pool;
+mod respond;
+
+pub(crate) use attempt::{Attempt, Reuse, Stage, forward};
+pub(crate) use pool::{Pool, Upstream};

@@ -1,0 +1,118 @@
+//! Idle connections to endpoints, one pool per core.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use ringway_model::{Tick, limits};
+use ringway_net::{PeerState, Stream};
+use ringway_traffic::snapshot::{EndpointId, Snapshot};
+
+/// A connection to an endpoint and what is known of it.
+pub(crate) struct Upstream<S> {
+    pub(crate) stream: S,
+    pub(crate) endpoint: EndpointId,
+    /// Requests that it has carried.
+    pub(crate) requests: u32,
+    /// How long the endpoint keeps it idle, if it said so.
+    pub(crate) keep_alive: Option<Duration>,
+}
+
+struct Idle<S> {
+    upstream: Upstream<S>,
+    until: Tick,
+}
+
+/// The idle connections of one core. Keyed by endpoint ids, which are never reused: a connection can never
+/// serve another target than the one it was made to.
+pub(crate) struct Pool<S> {
+    idle: HashMap<EndpointId, VecDeque<Idle<S>>, BuildHasherDefault<IdHasher>>,
+    count: usize,
+}
+
+impl<S: Stream> Pool<S> {
+    pub(crate) fn new() -> Self {
+        Self { idle: HashMap::default(), count: 0 }
+    }
+
+    /// Takes the connection that was used last, which is the likeliest to be alive. One that has been closed,
+    /// or on which the endpoint has spoken out of turn, is dropped: its next answer would not be ours.
+    pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Upstream<S>> {
+        let idle = self.idle.get_mut(&endpoint)?;
+        while let Some(candidate) = idle.pop_back() {
+            self.count -= 1;
+            if candidate.until > now && matches!(candidate.upstream.stream.peek_state(), PeerState::Idle) {
+                return Some(candidate.upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, unless there are enough of them or it has served long enough.
+    pub(crate) fn give(&mut self, mut upstream: Upstream<S>, now: Tick) {
+        upstream.requests += 1;
+        if upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
+            || self.count >= limits::UPSTREAM_IDLE_PER_CORE_MAX
+        {
+            return;
+        }
+        // A second less than the endpoint promises: its clock runs from before ours.
+        let promised = upstream.keep_alive.map(|time| time.saturating_sub(Duration::from_secs(1)));
+        let keep =
+            promised.map_or(limits::UPSTREAM_IDLE_TIMEOUT, |time| time.min(limits::UPSTREAM_IDLE_TIMEOUT));
+        if keep.is_zero() {
+            return;
+        }
+        let idle = self.idle.entry(upstream.endpoint).or_default();
+        if idle.len() < limits::UPSTREAM_IDLE_PER_ENDPOINT_MAX {
+            idle.push_back(Idle { upstream, until: now.after(keep) });
+            self.count += 1;
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn expire(&mut self, now: Tick) {
+        self.retain(|_, idle| idle.until > now);
+    }
+
+    /// Closes the connections to endpoints that a new snapshot no longer has.
+    pub(crate) fn keep_only(&mut self, snapshot: &Snapshot) {
+        self.retain(|endpoint, _| snapshot.has_endpoint(endpoint));
+    }
+
+    /// Closes all.
+    pub(crate) fn clear(&mut self) {
+        self.idle.clear();
+        self.count = 0;
+    }
+
+    fn retain(&mut self, keep: impl Fn(EndpointId, &Idle<S>) -> bool) {
+        let mut count = 0;
+        self.idle.retain(|endpoint, idle| {
+            idle.retain(|candidate| keep(*endpoint, candidate));
+            count += idle.len();
+            !idle.is_empty()
+        });
+        self.count = count;
+    }
+}
+
+/// Endpoint ids are counted, not chosen by strangers: a multiplication spreads them well enough.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

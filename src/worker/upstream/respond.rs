@@ -1,0 +1,454 @@
+//! Reading a response and handing it to the client as it comes.
+//!
+//! ```text
+//! interim heads (bounded) → final head → body: by length (spliced when long), in chunks, or until the end
+//! ```
+//! Nothing is buffered beyond one read: events and long polls pass at once. A body that breaks off upstream never
+//! looks complete downstream.
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+
+use ringway_filter::{Edits, ResponseView};
+use ringway_model::{Tick, limits};
+use ringway_net::{Pace, PeerState, Stream};
+use ringway_wire::h1::{
+    self, BodyState, ChunkMode, ChunkedBody, ConnectionSignal, OutFraming, Parse, RequestHead, ResponseHead,
+    ResponseRewrite, Switch,
+};
+use ringway_wire::headers::FieldKind;
+use ringway_wire::message::{Framing, Method, Version};
+
+use super::Stage;
+use crate::client::Client;
+use crate::core::Core;
+use crate::exchange::Record;
+use crate::failure::Failure;
+use crate::world::{SpliceError, World};
+
+/// What of the request the response depends on.
+pub(crate) struct Reply {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl Reply {
+    pub(crate) fn of(request: &RequestHead, upgrade: bool) -> Self {
+        Self {
+            method: request.method(),
+            version: request.version(),
+            keep_alive: request.keep_alive(),
+            upgrade,
+        }
+    }
+}
+
+/// What a response that was handed over whole leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answered {
+    /// The upstream connection can carry another request, as far as the response is concerned.
+    pub(crate) reusable: bool,
+    /// The client was told that its connection ends.
+    pub(crate) close: bool,
+    /// Both sides agreed to leave HTTP.
+    pub(crate) upgraded: bool,
+}
+
+/// How the sending of the request stands, for the one who waits for its response.
+#[derive(Default)]
+pub(crate) struct Sending {
+    finished: Cell<bool>,
+    failure: Cell<Option<Failure>>,
+}
+
+impl Sending {
+    /// The request is out.
+    pub(crate) fn finish(&self) {
+        self.finished.set(true);
+    }
+
+    /// The client failed to send it.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failure.set(Some(failure));
+    }
+
+    /// What the client did wrong.
+    pub(crate) fn client_failure(&self) -> Option<Failure> {
+        self.failure.get()
+    }
+}
+
+/// How the body leaves, given how it came and what the client understands.
+enum Outgoing {
+    /// No body.
+    Nothing,
+    /// As long as announced.
+    Length(u64),
+    /// In chunks, as they come.
+    Chunks(ChunkedBody),
+    /// Came in chunks, leaves without framing until the end: for HTTP/1.0.
+    Unchunked(ChunkedBody),
+    /// Came until the end, leaves in chunks, so that the client can tell a whole body from a cut one.
+    Chunked,
+    /// Until the end on both sides: for HTTP/1.0.
+    UntilClose,
+}
+
+impl Outgoing {
+    fn of(framing: Framing, version: Version) -> Self {
+        match (framing, version) {
+            (Framing::Empty, _) => Self::Nothing,
+            (Framing::Length(length), _) => Self::Length(length),
+            (Framing::Chunked, Version::Http11) => Self::Chunks(ChunkedBody::new(ChunkMode::Forward)),
+            (Framing::Chunked, Version::Http10) => Self::Unchunked(ChunkedBody::new(ChunkMode::Decode)),
+            (Framing::UntilClose, Version::Http11) => Self::Chunked,
+            (Framing::UntilClose, Version::Http10) => Self::UntilClose,
+        }
+    }
+
+    /// The framing to announce.
+    fn framing(&self) -> OutFraming {
+        match self {
+            Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
+            Self::Chunked => OutFraming::Chunked,
+            Self::Unchunked(_) | Self::UntilClose => OutFraming::None,
+        }
+    }
+
+    fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::Unchunked(_) | Self::UntilClose)
+    }
+}
+
+type Failed = (Failure, Stage);
+
+/// Reads the response of `upstream` and sends it to `client`. On failure says whether the client has seen any of it.
+#[allow(clippy::too_many_arguments)] // the parts of a scratch, lent one by one because the request's pump holds the rest
+pub(crate) async fn respond<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    upstream: &W::Stream,
+    reply: &Reply,
+    response: &mut ResponseHead,
+    answer: &mut Vec<u8>,
+    output: &mut Vec<u8>,
+    record: &mut Record<'_>,
+    sending: &Sending,
+) -> Result<Answered, Failed> {
+    let mut hop = Hop { core, client, upstream, answer, output };
+    hop.read_final_head(reply, response, sending).await?;
+    record.answered_us = Some(core.world.now_micros());
+    let status = response.status();
+
+    if status == 101 {
+        if !reply.upgrade || response.switch() != Some(Switch::WebSocket) {
+            return Err((Failure::UnaskedUpgrade, Stage::Waiting));
+        }
+        hop.write_head(response, ConnectionSignal::WebSocket, OutFraming::AsReceived);
+        record.status = status;
+        hop.send_output().await?;
+        return Ok(Answered { upgraded: true, ..Answered::default() });
+    }
+
+    let framing = response.framing();
+    let mut outgoing = Outgoing::of(framing, reply.version);
+    // After a refused upgrade the client may already be speaking the other protocol (RFC 9931).
+    let close = !reply.keep_alive
+        || reply.upgrade
+        || outgoing.ends_with_connection()
+        || !sending.finished.get()
+        || core.draining.get();
+    hop.write_head(response, ConnectionSignal::for_client(reply.version, !close), outgoing.framing());
+    record.status = status;
+
+    let head_bytes = response.len();
+    let quiet = match is_event_stream(response, hop.answer) {
+        true => core.settings.tunnel_idle_timeout,
+        false => core.settings.body_progress_timeout,
+    };
+    let leftover = hop.relay(&mut outgoing, head_bytes, quiet, record).await?;
+    Ok(Answered {
+        reusable: response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose),
+        close,
+        upgraded: false,
+    })
+}
+
+/// Server-sent events are silent for as long as nothing happens.
+fn is_event_stream(response: &ResponseHead, answer: &[u8]) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let is = |value: &[u8]| value.get(..TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TYPE));
+    response.values(answer, FieldKind::ContentType).any(is)
+}
+
+/// The two connections of an exchange and the buffers between them.
+struct Hop<'a, W: World> {
+    core: &'a Core<W>,
+    client: &'a Client<W::Stream>,
+    upstream: &'a W::Stream,
+    answer: &'a mut Vec<u8>,
+    output: &'a mut Vec<u8>,
+}
+
+/// Why a read from the endpoint gave nothing.
+enum Silence {
+    /// The endpoint closed in an orderly way.
+    Ended,
+    /// The connection broke.
+    Broken,
+    TimedOut,
+    ClientGone,
+}
+
+impl<W: World> Hop<'_, W> {
+    /// Reads up to the final head, and passes interim ones on to a client that knows them (RFC 9110 §15.2).
+    async fn read_final_head(
+        &mut self,
+        reply: &Reply,
+        response: &mut ResponseHead,
+        sending: &Sending,
+    ) -> Result<(), Failed> {
+        let waiting = |failure| (failure, Stage::Waiting);
+        let mut interim = 0;
+        response.reset();
+        loop {
+            // An interim head and the final one may come in one segment: parse first, read second.
+            let parse = match self.answer.is_empty() {
+                true => Parse::Partial,
+                false => response
+                    .parse(self.answer, reply.method, &self.core.settings.heads)
+                    .map_err(|error| waiting(Failure::BadResponse(error)))?,
+            };
+            match parse {
+                Parse::Complete if response.is_interim() => {
+                    interim += 1;
+                    if interim > limits::INTERIM_RESPONSES_MAX {
+                        return Err(waiting(Failure::InterimFlood));
+                    }
+                    if reply.version == Version::Http11 {
+                        self.write_head(response, ConnectionSignal::Implicit, OutFraming::AsReceived);
+                        self.send_output().await?;
+                    }
+                    self.answer.drain(..response.len());
+                    response.reset();
+                }
+                Parse::Complete => return Ok(()),
+                Parse::Partial => {
+                    let began = !self.answer.is_empty();
+                    match self.read_head_bytes(sending).await {
+                        Ok(()) => {}
+                        Err(Silence::ClientGone) => return Err(waiting(Failure::ClientClosed)),
+                        Err(Silence::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
+                        Err(Silence::Ended | Silence::Broken) if began || interim > 0 => {
+                            return Err(waiting(Failure::ResponseHeadCut));
+                        }
+                        Err(Silence::Ended | Silence::Broken) => {
+                            return Err(waiting(Failure::UpstreamClosed));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for bytes of a head: as long as the request is still being sent, and then for the timeout.
+    async fn read_head_bytes(&mut self, sending: &Sending) -> Result<(), Silence> {
+        let timeout = self.core.settings.response_head_timeout;
+        let mut give_up = self.core.world.now().after(timeout);
+        loop {
+            match self.read(give_up).await {
+                Err(Silence::TimedOut) if !sending.finished.get() => {
+                    give_up = self.core.world.now().after(timeout)
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Appends to `answer` what the endpoint sends, and looks now and then whether the client is still there to get it.
+    async fn read(&mut self, give_up: Tick) -> Result<(), Silence> {
+        loop {
+            let deadline = give_up.min(self.core.world.now().after(WATCH_INTERVAL));
+            let (read, back) = self.upstream.read(std::mem::take(self.answer), deadline).await;
+            *self.answer = back;
+            match read {
+                Ok(0) => return Err(Silence::Ended),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    if self.client.stream.peek_state() == PeerState::Closed {
+                        return Err(Silence::ClientGone);
+                    }
+                    if self.core.world.now() >= give_up {
+                        return Err(Silence::TimedOut);
+                    }
+                }
+                Err(_) => return Err(Silence::Broken),
+            }
+        }
+    }
+
+    /// Sends the head in `output` and then the body. True when the endpoint sent more than its body.
+    async fn relay(
+        &mut self,
+        outgoing: &mut Outgoing,
+        head_bytes: usize,
+        quiet: std::time::Duration,
+        record: &mut Record<'_>,
+    ) -> Result<bool, Failed> {
+        let answered = |failure| (failure, Stage::Answered);
+        let mut start = head_bytes;
+        loop {
+            let taken = outgoing
+                .take(&mut self.answer[start..])
+                .map_err(|error| answered(Failure::ResponseBodyMalformed(error)))?;
+            self.send(start..start + taken.kept, matches!(outgoing, Outgoing::Chunked)).await?;
+            record.bytes_out += taken.kept as u64;
+            if taken.done {
+                return Ok(start + taken.consumed < self.answer.len());
+            }
+            if let Outgoing::Length(left) = outgoing
+                && *left >= limits::SPLICE_BYTES_MIN
+            {
+                return self.splice(*left, quiet, record).await.map(|()| false);
+            }
+            // What the framing cannot judge yet stays at the front.
+            self.answer.drain(..start + taken.consumed);
+            start = 0;
+            match self.read(self.core.world.now().after(quiet)).await {
+                Ok(()) => {}
+                Err(Silence::Ended) => return self.end(outgoing).await.map(|()| false),
+                Err(Silence::Broken) => return Err(answered(Failure::ResponseCut)),
+                Err(Silence::TimedOut) => return Err(answered(Failure::ResponseStalled)),
+                Err(Silence::ClientGone) => return Err(answered(Failure::ClientClosed)),
+            }
+        }
+    }
+
+    /// The endpoint ended its connection: the end of a body that had no other, and a cut in all others.
+    async fn end(&mut self, outgoing: &Outgoing) -> Result<(), Failed> {
+        match outgoing {
+            Outgoing::UntilClose => Ok(()),
+            Outgoing::Chunked => {
+                self.output.clear();
+                self.output.extend_from_slice(h1::LAST_CHUNK);
+                self.send_output().await
+            }
+            Outgoing::Nothing | Outgoing::Length(_) | Outgoing::Chunks(_) | Outgoing::Unchunked(_) => {
+                Err((Failure::ResponseCut, Stage::Answered))
+            }
+        }
+    }
+
+    /// Moves the rest of a long body without looking at it.
+    async fn splice(
+        &mut self,
+        bytes: u64,
+        quiet: std::time::Duration,
+        record: &mut Record<'_>,
+    ) -> Result<(), Failed> {
+        let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet).await;
+        record.bytes_out += result.err().map_or(bytes, |splice| splice.moved);
+        result.map_err(|splice| {
+            let failure = match splice.error {
+                SpliceError::Sender => Failure::ResponseCut,
+                SpliceError::SenderStalled => Failure::ResponseStalled,
+                SpliceError::Receiver => Failure::ClientClosed,
+                SpliceError::ReceiverStalled => Failure::ClientStalled,
+            };
+            (failure, Stage::Answered)
+        })
+    }
+
+    /// Sends `output`, then the given part of `answer`, as a chunk of its own if told so; in one piece when that is cheap.
+    async fn send(&mut self, part: std::ops::Range<usize>, chunk: bool) -> Result<(), Failed> {
+        if chunk && !part.is_empty() {
+            self.output.extend_from_slice(&h1::chunk_head(part.len()));
+        }
+        let joined = chunk || part.len() <= super::attempt::JOINED_BYTES_MAX && !self.output.is_empty();
+        if joined {
+            self.output.extend_from_slice(&self.answer[part.clone()]);
+            if chunk && !part.is_empty() {
+                self.output.extend_from_slice(b"\r\n");
+            }
+        }
+        if !self.output.is_empty() {
+            self.send_output().await?;
+        }
+        if !joined && !part.is_empty() {
+            let pace = Pace::stall(self.core.settings.body_progress_timeout);
+            let (sent, back) =
+                self.client.stream.write_all_range(std::mem::take(self.answer), part, pace).await;
+            *self.answer = back;
+            sent.map_err(|error| client_failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a response head into `output`, as the client is to see it.
+    fn write_head(&mut self, response: &ResponseHead, connection: ConnectionSignal, framing: OutFraming) {
+        self.output.clear();
+        let filters = &self.core.filters;
+        if filters.is_empty() || response.is_interim() {
+            let rewrite = ResponseRewrite { connection, framing, ..ResponseRewrite::default() };
+            return h1::write_response(self.output, self.answer, response, &rewrite);
+        }
+        let mut edits = Edits::default();
+        filters.on_response(&ResponseView::new(response, self.answer), &mut edits);
+        let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
+        let rewrite = ResponseRewrite {
+            connection,
+            framing,
+            remove: &remove,
+            append: edits.lines(),
+            ..ResponseRewrite::default()
+        };
+        h1::write_response(self.output, self.answer, response, &rewrite);
+    }
+
+    async fn send_output(&mut self) -> Result<(), Failed> {
+        let pace = Pace::stall(self.core.settings.body_progress_timeout);
+        let (sent, back) = self.client.stream.write_all(std::mem::take(self.output), pace).await;
+        *self.output = back;
+        self.output.clear();
+        sent.map_err(|error| client_failed(&error))
+    }
+}
+
+impl Outgoing {
+    /// How much of `bytes` can go out as it stands, and how much of it belongs to this body.
+    fn take(&mut self, bytes: &mut [u8]) -> Result<Taken, h1::BodyError> {
+        let all = bytes.len();
+        Ok(match self {
+            Self::Nothing => Taken { kept: 0, consumed: 0, done: true },
+            Self::Length(left) => {
+                let taken = (*left).min(all as u64);
+                *left -= taken;
+                Taken { kept: taken as usize, consumed: taken as usize, done: *left == 0 }
+            }
+            Self::Chunks(chunked) | Self::Unchunked(chunked) => {
+                let fed = chunked.feed(bytes)?;
+                Taken { kept: fed.kept, consumed: fed.consumed, done: fed.state == BodyState::Done }
+            }
+            Self::Chunked | Self::UntilClose => Taken { kept: all, consumed: all, done: false },
+        })
+    }
+}
+
+struct Taken {
+    kept: usize,
+    consumed: usize,
+    done: bool,
+}
+
+fn client_failed(error: &std::io::Error) -> Failed {
+    let failure = match error.kind() {
+        ErrorKind::TimedOut => Failure::ClientStalled,
+        _ => Failure::ClientClosed,
+    };
+    (failure, Stage::Answered)
+}
+
+/// How often the one who waits for an endpoint looks after the client.
+const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);

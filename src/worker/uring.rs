@@ -1,0 +1,80 @@
+//! The world as it is: monoio's sockets and this process's clock.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringway_model::{Tick, Timestamp, limits};
+use ringway_net::{Pace, SpliceFault, Stream, TcpStream, clock};
+
+use crate::world::{Splice, SpliceError, World};
+
+/// The real world, on whichever driver the runtime has.
+pub(crate) struct Uring;
+
+impl World for Uring {
+    type Stream = TcpStream;
+
+    fn now(&self) -> Tick {
+        clock::now()
+    }
+
+    fn now_micros(&self) -> u64 {
+        clock::now_micros()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        clock::timestamp()
+    }
+
+    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<TcpStream> {
+        ringway_net::connect(address, deadline).await
+    }
+
+    async fn splice(
+        &self,
+        from: &TcpStream,
+        to: &TcpStream,
+        bytes: u64,
+        progress: Duration,
+    ) -> Result<(), Splice> {
+        let Err(error) = ringway_net::splice(from, to, bytes, Pace::stall(progress)).await else {
+            return Ok(());
+        };
+        let end = match error.fault {
+            SpliceFault::Unavailable(_) => return copy(from, to, bytes, progress).await,
+            SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut => SpliceError::SenderStalled,
+            SpliceFault::Read(_) | SpliceFault::Eof => SpliceError::Sender,
+            SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
+            SpliceFault::Write(_) => SpliceError::Receiver,
+        };
+        Err(Splice { moved: error.moved, error: end })
+    }
+}
+
+/// Without a pipe to be had (descriptors are short), bytes are copied: never more than belong to the body.
+async fn copy(from: &TcpStream, to: &TcpStream, bytes: u64, progress: Duration) -> Result<(), Splice> {
+    let mut moved = 0;
+    while moved < bytes {
+        let part = (bytes - moved).min(limits::BODY_BUFFER_BYTES as u64) as usize;
+        let fail = |error| Splice { moved, error };
+        let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(progress)).await;
+        let count = match read {
+            Ok(0) => return Err(fail(SpliceError::Sender)),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                return Err(fail(SpliceError::SenderStalled));
+            }
+            Err(_) => return Err(fail(SpliceError::Sender)),
+        };
+        let (written, _) = to.write_all(buf, Pace::stall(progress)).await;
+        match written {
+            Ok(()) => moved += count as u64,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                return Err(fail(SpliceError::ReceiverStalled));
+            }
+            Err(_) => return Err(fail(SpliceError::Receiver)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What an exchange needs of the world outside it: sockets, time, tasks. One implementation runs on monoio; a
+//! simulator with a virtual clock can stand in its place, with static dispatch and at no cost.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringway_model::{Tick, Timestamp};
+use ringway_net::Stream;
+
+/// The world of one core.
+pub(crate) trait World: 'static {
+    /// A TCP connection.
+    type Stream: Stream + 'static;
+
+    /// The time for deadlines.
+    fn now(&self) -> Tick;
+
+    /// The same clock in microseconds, for measuring.
+    fn now_micros(&self) -> u64;
+
+    /// The time for people.
+    fn timestamp(&self) -> Timestamp;
+
+    /// Connects; `TimedOut` at the deadline.
+    fn connect(&self, address: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process.
+    fn splice(
+        &self,
+        from: &Self::Stream,
+        to: &Self::Stream,
+        bytes: u64,
+        progress: Duration,
+    ) -> impl Future<Output = Result<(), Splice>>;
+}
+
+/// Which side ended a [`World::splice`], and how far it had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Splice {
+    /// Bytes that had reached the receiver.
+    pub(crate) moved: u64,
+    /// What happened.
+    pub(crate) error: SpliceError,
+}
+
+/// Why a splice ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpliceError {
+    /// The sender ended or broke the connection.
+    Sender,
+    /// The sender stopped sending.
+    SenderStalled,
+    /// The receiver broke the connection.
+    Receiver,
+    /// The receiver stopped reading.
+    ReceiverStalled,
+}
