@@ -1,0 +1,160 @@
+//! A small blocking client of the admin API.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::{Client, Message};
+
+/// The admin API of one process. Every call is a connection of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Api {
+    address: SocketAddr,
+}
+
+/// What the API said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) message: Message,
+    /// Null when there is no body.
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// Panics with the whole answer unless its status is this one.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{} {}", self.message.first_line, self.message.text());
+        self
+    }
+
+    /// The revision that the answer names, in its body or its ETag.
+    #[track_caller]
+    pub(crate) fn revision(&self) -> u64 {
+        if let Some(revision) = self.json["revision"].as_u64() {
+            return revision;
+        }
+        let tag = self.message.field("etag").unwrap_or_else(|| panic!("no revision in {self:?}"));
+        tag.trim_matches(['"', 'W', '/']).parse().unwrap_or_else(|_| panic!("no revision in {tag}"))
+    }
+}
+
+impl Api {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.call_with(method, path, &[], body)
+    }
+
+    pub(crate) fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        } else if method != "GET" {
+            head.push_str("Content-Length: 0\r\n");
+        }
+        head.push_str("\r\n");
+        self.raw(method, &format!("{head}{body}"))
+    }
+
+    /// Any bytes; for what a good client does not write.
+    pub(crate) fn raw(&self, method: &str, bytes: &str) -> Answer {
+        let mut client = Client::connect(self.address);
+        client.send(bytes);
+        let message = client.response(method);
+        let is_json = message.field("content-type").is_some_and(|kind| kind.contains("json"));
+        let json = if is_json && !message.body.is_empty() { message.json() } else { Value::Null };
+        Answer { status: message.status(), message, json }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, Some(body))
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
+        self.call("PUT", path, Some(body))
+    }
+
+    pub(crate) fn delete(&self, path: &str, body: &Value) -> Answer {
+        self.call("DELETE", path, Some(body))
+    }
+
+    /// Registers an app with an instance that is checked by TCP.
+    #[track_caller]
+    pub(crate) fn register(&self, app: &str, instance: &str, target: &str) -> Answer {
+        let body = json!({ "app_id": app, "app_name": app, "instance": { "instance_id": instance, "target": target } });
+        self.post("/api/apps/register", &body).is(201)
+    }
+
+    /// Adds an instance that is checked at `/health`.
+    #[track_caller]
+    pub(crate) fn add_checked(&self, app: &str, instance: &str, target: &str) -> Answer {
+        let body =
+            json!({ "app_id": app, "instance_id": instance, "target": target, "health_check": "/health" });
+        self.post("/api/apps/instances", &body).is(201)
+    }
+
+    /// Adds an instance that is checked by TCP.
+    #[track_caller]
+    pub(crate) fn add(&self, app: &str, instance: &str, target: &str) -> Answer {
+        let body = json!({ "app_id": app, "instance_id": instance, "target": target });
+        self.post("/api/apps/instances", &body).is(201)
+    }
+
+    #[track_caller]
+    pub(crate) fn remove(&self, instance: &str) {
+        self.delete("/api/apps/instances", &json!({ "instance_id": instance })).is(204);
+    }
+
+    /// Adds a domain: a custom one when it has a tenant, else a subdomain.
+    #[track_caller]
+    pub(crate) fn domain(&self, domain: &str, app: &str, tenant: Option<&str>) -> Answer {
+        match tenant {
+            None => {
+                let body = json!({ "domain": domain, "app_id": app, "type": "subdomain" });
+                self.post("/api/tenants/domains", &body).is(201)
+            }
+            Some(tenant) => {
+                let body = json!({ "domain": domain, "app_id": app, "tenant_id": tenant });
+                self.post("/api/tenants/custom-domains", &body).is(201)
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn app(&self, app: &str) -> Value {
+        self.post("/api/apps/get", &json!({ "app_id": app })).is(200).json
+    }
+
+    /// One instance of an app, as its details show it.
+    #[track_caller]
+    pub(crate) fn instance(&self, app: &str, instance: &str) -> Value {
+        let details = self.app(app);
+        let instances = details["instances"].as_array().cloned().unwrap_or_default();
+        instances
+            .into_iter()
+            .find(|one| one["instance_id"] == instance)
+            .unwrap_or_else(|| panic!("no instance {instance} in {details}"))
+    }
+}

@@ -1,0 +1,192 @@
+//! A client that writes exactly the bytes it is told to and waits no longer than its deadline.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::SOON;
+use super::http::{Fault, Message, Reader};
+
+/// One connection.
+pub(crate) struct Client {
+    reader: Reader<Timed>,
+}
+
+/// A socket whose reads and writes end at a deadline.
+struct Timed {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> Duration {
+        // Zero would mean "for ever" to the socket.
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()))?;
+        self.stream.read(buf)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, SOON)
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Self::over(stream)
+    }
+
+    /// A connection from another address of the loopback network.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), SOON).unwrap();
+        Self::over(socket.into())
+    }
+
+    /// Fails instead of panicking: whether anybody listens is the question.
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect_timeout(&address, SOON).map(Self::over)
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { reader: Reader::new(Timed { stream, deadline: Instant::now() + SOON }) }
+    }
+
+    /// From now on everything must have happened within `limit`.
+    pub(crate) fn within(&mut self, limit: Duration) -> &mut Self {
+        self.reader.stream().deadline = Instant::now() + limit;
+        self
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.try_send(bytes).expect("the proxy took no more bytes");
+        self
+    }
+
+    /// Fails when the proxy has closed: it may, once it has answered.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.within(SOON);
+        self.reader.stream().write_all(bytes.as_ref())
+    }
+
+    /// A simple request in well-formed HTTP/1.1.
+    pub(crate) fn get(&mut self, host: &str, target: &str) -> Message {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        self.response("GET")
+    }
+
+    /// The next final response; panics with the reason when none comes.
+    pub(crate) fn response(&mut self, method: &str) -> Message {
+        self.try_response(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
+    }
+
+    pub(crate) fn try_response(&mut self, method: &str) -> Result<Message, Fault> {
+        self.within(SOON);
+        self.reader.response(method)
+    }
+
+    /// The next final response, by the deadline that [`within`](Self::within) set.
+    pub(crate) fn patient_response(&mut self, method: &str) -> Message {
+        self.reader.response(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
+    }
+
+    pub(crate) fn response_head(&mut self, method: &str) -> Message {
+        self.within(SOON);
+        self.reader.response_head(method).unwrap_or_else(|fault| panic!("no response head: {fault:?}"))
+    }
+
+    /// One response head, of a 1xx too.
+    pub(crate) fn one_response_head(&mut self, method: &str) -> Message {
+        self.within(SOON);
+        self.reader.one_response_head(method).unwrap_or_else(|fault| panic!("no response head: {fault:?}"))
+    }
+
+    /// The next piece of a chunked body; false after the last.
+    pub(crate) fn chunk(&mut self, message: &mut Message) -> bool {
+        self.within(SOON);
+        self.reader.chunk(message).unwrap_or_else(|fault| panic!("no chunk: {fault:?}"))
+    }
+
+    pub(crate) fn body(&mut self, message: &mut Message) -> Result<(), Fault> {
+        self.within(SOON);
+        self.reader.body(message)
+    }
+
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
+        self.within(SOON);
+        self.reader.exactly(count).unwrap_or_else(|fault| panic!("not {count} bytes: {fault:?}"))
+    }
+
+    pub(crate) fn try_exactly(&mut self, count: usize) -> Result<Vec<u8>, Fault> {
+        self.within(SOON);
+        self.reader.exactly(count)
+    }
+
+    /// All bytes until the proxy closes; a reset counts as a close.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        self.rest_within(SOON)
+    }
+
+    pub(crate) fn rest_within(&mut self, limit: Duration) -> Vec<u8> {
+        self.within(limit);
+        match self.reader.rest() {
+            Ok(bytes) => bytes,
+            Err(Fault::Reset) => Vec::new(),
+            Err(fault) => panic!("not closed within {limit:?}: {fault:?}"),
+        }
+    }
+
+    /// The proxy closes, and says nothing more before.
+    pub(crate) fn assert_closed(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "more bytes before the close: {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// The connection is still good: the next request on it is answered.
+    pub(crate) fn assert_open(&mut self, host: &str) {
+        let answer = self.get(host, "/still-open");
+        assert!(answer.status() < 500, "{}", answer.first_line);
+    }
+
+    /// Nothing comes for a moment. Only ever a help to show what must not happen: a slow proxy passes too.
+    pub(crate) fn assert_silent(&mut self, moment: Duration) {
+        self.within(moment);
+        match self.reader.some() {
+            Err(Fault::Deadline) => {}
+            other => panic!(
+                "expected silence, got {:?}",
+                other.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            ),
+        }
+    }
+
+    /// No more bytes from us: the proxy reads the end of the stream.
+    pub(crate) fn finish(&mut self) {
+        self.reader.stream().stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    pub(crate) fn local(&mut self) -> SocketAddr {
+        self.reader.stream().stream.local_addr().unwrap()
+    }
+
+    /// A small receive buffer, so that the proxy meets a client that does not read.
+    pub(crate) fn narrow(&mut self) {
+        socket2::SockRef::from(&self.reader.stream().stream).set_recv_buffer_size(4096).unwrap();
+    }
+}

@@ -1,0 +1,136 @@
+//! What every scenario stands on: a scripted origin, a raw client, a strict judge of HTTP/1.1, and the real
+//! binary as a process.
+//!
+//! Nothing here uses the product's own code: a defect in `wire` must not hide itself. Every wait has a
+//! deadline and none is a fixed sleep; every port is chosen by the kernel.
+
+#![allow(dead_code, reason = "a kit offers more than one scenario uses")]
+
+pub(crate) mod api;
+pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod origin;
+pub(crate) mod proxy;
+#[cfg(test)]
+mod selftest;
+pub(crate) mod ws;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+pub(crate) use api::Api;
+pub(crate) use client::Client;
+pub(crate) use http::{Fault, Framing, Message};
+pub(crate) use origin::{After, Origin};
+pub(crate) use proxy::{Driver, Proxy};
+pub(crate) use serde_json::{Value, json};
+
+/// How long anything may take that should happen at once. Generous: the machine may be busy with a build.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Runs a scenario on both drivers, each as a test of its own: `name::io_uring` and `name::epoll`.
+macro_rules! on_both_drivers {
+    ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)*) => {
+        $(
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                $(#[$meta])*
+                #[test]
+                fn io_uring() {
+                    run(crate::kit::Driver::IoUring);
+                }
+
+                $(#[$meta])*
+                #[test]
+                fn epoll() {
+                    run(crate::kit::Driver::Epoll);
+                }
+
+                fn run($driver: crate::kit::Driver) $body
+            }
+        )*
+    };
+}
+pub(crate) use on_both_drivers;
+
+/// Asks `probe` until it answers with something, or panics after `SOON` with what was waited for.
+pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(SOON, what, probe)
+}
+
+/// The same with a deadline of its own.
+pub(crate) fn eventually_within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        pause();
+    }
+}
+
+/// Gives the processor away between two looks of a poll that has a deadline.
+pub(crate) fn pause() {
+    std::thread::park_timeout(Duration::from_millis(5));
+}
+
+/// A door that a test opens for an origin that waits behind it.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<u64>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets one waiter pass (or one that comes later).
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() += 1;
+        self.0.1.notify_all();
+    }
+
+    /// Waits for one `open`; false when none came in time.
+    pub(crate) fn pass(&self) -> bool {
+        let (count, changed) = &*self.0;
+        let mut guard = count.lock().unwrap();
+        let end = Instant::now() + 3 * SOON;
+        while *guard == 0 {
+            let now = Instant::now();
+            if now >= end {
+                return false;
+            }
+            guard = changed.wait_timeout(guard, end - now).unwrap().0;
+        }
+        *guard -= 1;
+        true
+    }
+}
+
+/// Bytes that are different at every place, so that a lost or doubled piece shows.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A chunked body of `bytes` in chunks of `size`.
+pub(crate) fn chunked(bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in bytes.chunks(size) {
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
+}
