@@ -3,16 +3,21 @@
 //! One module per concern; every scenario runs on io_uring and once more on epoll.
 
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods, reason = "a park with a deadline is a poll")]
 
-mod kit;
-
+mod admin;
 mod balancing;
 mod bodies;
+mod churn;
+mod cli;
+mod drain;
 mod errors;
 mod headers;
+mod kit;
 mod limits;
+mod observe;
+mod persistence;
 mod protocol;
+mod registration;
 mod routing;
 mod smuggling;
 mod websocket;

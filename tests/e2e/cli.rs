@@ -1,0 +1,138 @@
+//! The commands: what is configured, what is wrong with it, and the registry from a terminal.
+
+use crate::kit::*;
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+fn stdout_json(output: &std::process::Output) -> Value {
+    assert!(output.status.success(), "{}", text(output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(output)))
+}
+
+#[test]
+fn help_names_the_settings_and_the_commands() {
+    let output = Proxy::on(Driver::Epoll).arg("--help").run();
+    assert!(output.status.success());
+    let help = text(&output);
+    for word in [
+        "PROXY_HTTP_PORT",
+        "PROXY_API_PORT",
+        "PROXY_API_BIND",
+        "PROXY_DB_PATH",
+        "HEALTH_CHECK_INTERVAL",
+        "HEALTH_CHECK_TIMEOUT",
+        "HEARTBEAT_TIMEOUT",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "--workers",
+        "check",
+        "status",
+        "apps",
+        "instances",
+        "domains",
+        "demo",
+    ] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}
+
+#[test]
+fn check_prints_the_effective_configuration() {
+    let output = Proxy::on(Driver::Epoll).env("HEALTH_CHECK_INTERVAL", "17s").arg("check").run();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("17s"), "{}", text(&output));
+}
+
+#[test]
+fn check_tells_everything_that_is_wrong() {
+    let output = Proxy::on(Driver::Epoll)
+        .env("HEALTH_CHECK_INTERVAL", "soon")
+        .env("PROXY_HTTP_PORT", "99999")
+        .env("PROXY_HTTP_MODE", "sometimes")
+        .arg("check")
+        .run();
+    assert!(!output.status.success());
+    let said = text(&output);
+    for word in ["HEALTH_CHECK_INTERVAL", "PROXY_HTTP_PORT", "PROXY_HTTP_MODE"] {
+        assert!(said.contains(word), "{word} in {said}");
+    }
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_and_is_named() {
+    for (name, value) in
+        [("HEARTBEAT_TIMEOUT", "-1s"), ("PROXY_API_PORT", "x"), ("LOG_FORMAT", "xml"), ("PROXY_WORKERS", "0")]
+    {
+        let output = Proxy::on(Driver::Epoll).env(name, value).run();
+        assert!(!output.status.success(), "{name}={value}");
+        assert!(text(&output).contains(name), "{name}={value}: {}", text(&output));
+    }
+}
+
+#[test]
+fn an_unknown_setting_of_ours_is_warned_about() {
+    let proxy = Proxy::on(Driver::Epoll).env("PROXY_HTPP_PORT", "80").start();
+    eventually("the warning", || {
+        proxy.log().iter().any(|line| line.contains("PROXY_HTPP_PORT")).then_some(())
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = Proxy::on(Driver::Epoll).env("PROXY_API_PORT", &port).run();
+    assert!(!output.status.success());
+    assert!(text(&output).contains(&port), "{}", text(&output));
+}
+
+on_both_drivers! {
+    fn the_registry_is_kept_from_a_terminal(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::start(driver);
+        let run = |arguments: &[&str]| {
+            let output = proxy.command(arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+            output
+        };
+        run(&["apps", "add", "app"]);
+        run(&["instances", "add", "--app", "app", "app-1", &origin.target()]);
+        run(&["domains", "add", "--app", "app", "app.test"]);
+        assert_eq!(proxy.get("app.test", "/").text(), "a");
+        let apps = stdout_json(&run(&["apps", "list", "--json"]));
+        assert!(apps.to_string().contains("\"app\""), "{apps}");
+        assert!(text(&run(&["instances", "list"])).contains("app-1"));
+        assert!(text(&run(&["domains", "list"])).contains("app.test"));
+        run(&["domains", "remove", "app.test"]);
+        assert_eq!(proxy.get("app.test", "/").status(), 404);
+        run(&["instances", "remove", "app-1"]);
+        run(&["apps", "remove", "app"]);
+        assert_eq!(proxy.api().get("/api/apps").is(200).json["apps"].as_array().map(Vec::len), Some(0));
+    }
+
+    fn status_tells_how_it_is(driver) {
+        let proxy = Proxy::start(driver);
+        let status = stdout_json(&proxy.command(&["status", "--json"]));
+        assert_eq!(status["status"], "ok");
+        let table = proxy.command(&["status"]);
+        assert!(table.status.success() && text(&table).contains(driver.name()), "{}", text(&table));
+    }
+
+    fn a_refusal_of_the_api_is_told_and_is_a_failure(driver) {
+        let proxy = Proxy::start(driver);
+        let output = proxy.command(&["domains", "remove", "nobody.test"]);
+        assert!(!output.status.success());
+        assert!(text(&output).contains("nobody.test"), "{}", text(&output));
+    }
+
+    fn nobody_at_home_is_told(driver) {
+        let proxy = Proxy::start(driver);
+        let address = proxy.api_address();
+        let builder = proxy.stop();
+        let output = builder.env("PROXY_API_PORT", &address.port().to_string()).arg("status").run();
+        assert!(!output.status.success());
+        assert!(text(&output).contains(&address.port().to_string()), "{}", text(&output));
+    }
+}

@@ -1,0 +1,140 @@
+//! What an operator sees: status, probes, metrics, logs.
+
+use crate::kit::*;
+
+/// The sum of a metric's samples whose labels contain all of these.
+fn metric(proxy: &Proxy, name: &str, labels: &[&str]) -> f64 {
+    let answer = proxy.api().get("/metrics").is(200);
+    let text = answer.message.text();
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| labels.iter().all(|label| line.contains(label)))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}
+
+on_both_drivers! {
+    fn the_status_tells_the_driver_and_the_connections_of_every_core(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut clients: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            client.get("app.test", "/");
+        }
+        let status = eventually("all connections are counted", || {
+            let status = proxy.api().get("/api/status").is(200).json;
+            let workers = status["workers"].as_array().unwrap();
+            let connections: u64 = workers.iter().map(|worker| worker["connections"].as_u64().unwrap()).sum();
+            (connections == 8).then_some(status)
+        });
+        let workers = status["workers"].as_array().unwrap();
+        assert_eq!(workers.len(), 2);
+        for worker in workers {
+            assert_eq!(worker["driver"], driver.name(), "{status}");
+            assert_eq!(worker["revision"], status["revision"], "{status}");
+        }
+        assert_eq!((&status["apps"], &status["domains"], &status["instances"]["total"]), (&json!(1), &json!(1), &json!(1)));
+    }
+
+    fn probes_answer(driver) {
+        let proxy = Proxy::start(driver);
+        for path in ["/healthz", "/ready", "/health/liveness", "/health/readiness", "/health/startup"] {
+            assert_eq!(proxy.api().get(path).status, 200, "{path}");
+        }
+        // Tenants own their paths: on the public listener these are nobody's.
+        assert_eq!(proxy.get("unknown.test", "/healthz").status(), 404);
+    }
+
+    fn metrics_count_what_happened(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        for _ in 0..7 {
+            client.get("app.test", "/");
+        }
+        client.get("unknown.test", "/");
+        proxy.client().send("nonsense\r\n\r\n").response("GET");
+        eventually("the requests are counted", || {
+            (metric(&proxy, "proxy_requests_total", &["route=\"app.test\"", "status=\"200\""]) == 7.0).then_some(())
+        });
+        eventually("the upstream requests are counted", || {
+            (metric(&proxy, "proxy_upstream_requests_total", &["pool=\"app\""]) == 7.0).then_some(())
+        });
+        eventually("the unknown name is counted", || {
+            (metric(&proxy, "proxy_requests_total", &["status=\"404\""]) == 1.0).then_some(())
+        });
+        assert_eq!(metric(&proxy, "proxy_request_duration_seconds_count", &["route=\"app.test\""]), 7.0);
+        let text = proxy.api().get("/metrics").is(200);
+        assert!(text.message.field("content-type").unwrap().starts_with("text/plain"));
+        // The text format: every sample belongs to a family that was announced.
+        let text = text.message.text();
+        let mut families = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                assert!(families.insert(rest.split(' ').next().unwrap().to_owned()), "announced twice: {line}");
+            } else if !line.starts_with('#') && !line.is_empty() {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).filter(|family| families.contains(*family));
+                assert!(families.contains(family.unwrap_or(name)), "not announced: {line}");
+            }
+        }
+    }
+
+    fn websockets_are_counted_apart(driver) {
+        let origin = Origin::websocket_echo("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        ws::open(&mut client, "app.test", "/");
+        eventually("it is counted", || (metric(&proxy, "ringway_upgrades_active", &["websocket"]) == 1.0).then_some(()));
+        drop(client);
+        eventually("its end too", || (metric(&proxy, "ringway_upgrades_active", &["websocket"]) == 0.0).then_some(()));
+        assert_eq!(metric(&proxy, "ringway_upgrades_total", &["websocket"]), 1.0);
+    }
+
+    fn names_that_strangers_choose_make_no_series(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        for number in 0..50 {
+            client.send(format!("M{number} /p{number} HTTP/1.1\r\nHost: stranger{number}.test\r\n\r\n"));
+            client.response("GET");
+        }
+        let text = proxy.api().get("/metrics").is(200).message.text();
+        assert!(!text.contains("stranger") && !text.contains("M7"), "{text}");
+    }
+
+    fn every_request_has_one_line_in_the_access_log(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).start();
+        proxy.api().register("app", "app-1", &origin.target());
+        proxy.api().domain("app.test", "app", Some("tenant-secret"));
+        let mut client = proxy.client();
+        client.send("GET /path?token=hush HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer hush\r\nCookie: hush\r\n\r\n");
+        assert_eq!(client.response("GET").status(), 200);
+        let id = origin.one_request().field("x-request-id").unwrap().to_owned();
+        let line = eventually("the line is written", || {
+            let log = proxy.log();
+            let mut lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.find(|line| line["request_id"] == id.as_str() && line["status"] == 200)
+        });
+        assert_eq!((&line["method"], &line["host"], &line["client_ip"]), (&json!("GET"), &json!("app.test"), &json!("127.0.0.1")));
+        assert!(line["duration_ms"].is_number());
+        let log = proxy.log().join("\n");
+        assert!(!log.contains("hush"), "a secret is in the log");
+        assert!(!line.to_string().contains("tenant-secret"), "the tenant is in clear in {line}");
+    }
+
+    fn a_log_line_cannot_be_forged(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.send("GET /\"}%0a{\"forged\":1 HTTP/1.1\r\nHost: app.test\r\nUser-Agent: \"}\\n{\"forged\":2}\u{1b}[2J\u{202e}\r\n\r\n");
+        let _ = client.response("GET");
+        client.get("app.test", "/after");
+        eventually("the log goes on", || proxy.log().iter().any(|line| line.contains("/after")).then_some(()));
+        for line in proxy.log() {
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(value.get("forged").is_none() && !line.contains('\u{1b}') && !line.contains('\u{202e}'), "{line}");
+        }
+    }
+}
