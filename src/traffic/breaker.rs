@@ -144,7 +144,7 @@ impl EndpointState {
     }
 
     /// The endpoint answered. Writes only when there were failures before.
-    pub fn record_success(&self, admission: Admission, _now: Tick) -> Option<Transition> {
+    pub fn record_success(&self, admission: Admission) -> Option<Transition> {
         let (before, after) = self.step(|breaker| breaker.succeed(admission.epoch()))?;
         (!before.is_closed() && after.is_closed()).then_some(Transition::Closed)
     }

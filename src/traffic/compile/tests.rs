@@ -1,1 +1,646 @@
+use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
+use ringway_model::{
+    AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, Generation, Health, HealthCheck, InstanceSpec,
+    Revision, Timestamp,
+};
+
+use super::*;
+
+fn app(text: &str) -> AppId {
+    AppId::parse(text).unwrap()
+}
+
+fn host(text: &str) -> Hostname {
+    Hostname::parse(text).unwrap()
+}
+
+fn target(text: &str) -> Target {
+    Target::parse(text).unwrap()
+}
+
+fn instance_spec(id: &str, app_id: &str, at: &str) -> InstanceSpec {
+    let health_check = HealthCheck::default();
+    InstanceSpec { id: InstanceId::parse(id).unwrap(), app: app(app_id), target: target(at), health_check }
+}
+
+fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
+    DomainSpec {
+        name: host(name),
+        app: app(app_id),
+        tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
+        kind: DomainKind::Custom,
+        cname_target: None,
+    }
+}
+
+fn register(app_id: &str) -> Change {
+    Change::Register { app: AppSpec { id: app(app_id), name: None }, instance: None, domain: None }
+}
+
+/// A control plane in small: applies, compiles, commits.
+struct Plane {
+    desired: Desired,
+    compiler: Compiler,
+}
+
+impl Plane {
+    fn new() -> Self {
+        Self { desired: Desired::default(), compiler: Compiler::new(Settings { hash_key: 7 }) }
+    }
+
+    /// Changes that are refused are left out.
+    fn prepare(&self, changes: &[Change]) -> (Desired, Compiled) {
+        let mut desired = self.desired.clone();
+        let mut deltas = Vec::new();
+        for change in changes {
+            if let Ok(applied) = desired.apply(change, Timestamp(0)) {
+                desired = applied.desired;
+                deltas.extend(applied.deltas);
+            }
+        }
+        let compiled = self.compiler.compile(&desired, &deltas);
+        (desired, compiled)
+    }
+
+    fn change(&mut self, changes: &[Change]) -> Published {
+        let (desired, compiled) = self.prepare(changes);
+        self.desired = desired;
+        self.compiler.commit(compiled).unwrap()
+    }
+
+    fn resolve(&mut self, name: &str, addresses: &[[u8; 4]]) -> Option<Published> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|octets| IpAddr::from(*octets)).collect();
+        let compiled = self.compiler.update_addresses(&host(name), &addresses)?;
+        Some(self.compiler.commit(compiled).unwrap())
+    }
+
+    fn snapshot(&self) -> &Arc<Snapshot> {
+        self.compiler.snapshot()
+    }
+}
+
+/// One app with a tenant's domain and two instances.
+fn plane() -> Plane {
+    let mut plane = Plane::new();
+    plane.change(&[
+        register("shop"),
+        Change::AddInstance(instance_spec("shop-2", "shop", "http://10.0.0.2:80")),
+        Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80")),
+        Change::AddDomain(domain_spec("shop.example", "shop", Some("acme"))),
+        register("blog"),
+        Change::AddDomain(domain_spec("blog.example", "blog", None)),
+    ]);
+    plane
+}
+
+#[test]
+fn a_host_finds_its_route_and_that_its_pool() {
+    let plane = plane();
+    let snapshot = plane.snapshot();
+    let route = snapshot.route("shop.example").unwrap();
+    assert_eq!(&*route.tenant_line, b"X-Tenant-ID: acme\r\n");
+    assert_eq!((route.app.as_str(), route.kind), ("shop", DomainKind::Custom));
+    let pool = snapshot.pool_of(route);
+    let instances: Vec<_> = pool.endpoints.iter().map(|endpoint| endpoint.instance.as_str()).collect();
+    assert_eq!(instances, ["shop-1", "shop-2"]);
+    assert_eq!(*pool.endpoints[0].addresses, ["10.0.0.1:80".parse().unwrap()]);
+    assert!(pool.endpoints[0].is_available(ringway_model::Tick(0)));
+    assert_eq!(snapshot.pool_of_app("shop").unwrap().id, pool.id);
+    assert_eq!(snapshot.endpoint("shop", "shop-2").unwrap().id, pool.endpoints[1].id);
+    assert_eq!((snapshot.route_count(), snapshot.pool_count(), snapshot.endpoint_count()), (2, 2, 2));
+
+    let blog = snapshot.route("blog.example").unwrap();
+    assert!(blog.tenant_line.is_empty() && blog.tenant_hash.is_none());
+    assert!(snapshot.pool_of(blog).endpoints.is_empty());
+}
+
+#[test]
+fn what_is_not_registered_is_not_found() {
+    let plane = plane();
+    let snapshot = plane.snapshot();
+    for miss in ["", "example", "www.shop.example", "shop.example.", "SHOP.example", "shop.example:80"] {
+        assert!(snapshot.route(miss).is_none(), "{miss}");
+    }
+    assert!(snapshot.pool_of_app("none").is_none());
+    assert!(snapshot.pool(PoolId(99)).is_none());
+    assert!(snapshot.endpoint("shop", "shop-3").is_none());
+    assert!(snapshot.endpoint("blog", "shop-1").is_none());
+    assert!(!snapshot.has_endpoint(EndpointId(99)));
+    assert!(Snapshot::default().route("shop.example").is_none());
+}
+
+#[test]
+fn a_tenant_has_the_same_hash_for_the_same_key_only() {
+    let acme = TenantId::parse("acme").unwrap();
+    let plane = plane();
+    let hash = plane.snapshot().route("shop.example").unwrap().tenant_hash;
+    assert_eq!(hash, Some(tenant_hash(7, &acme)));
+    assert_ne!(hash, Some(tenant_hash(8, &acme)));
+    assert_ne!(hash, Some(tenant_hash(7, &TenantId::parse("acme2").unwrap())));
+}
+
+#[test]
+fn a_change_of_one_app_leaves_a_large_rest_alone() {
+    const APPS: usize = 200;
+    const DOMAINS: usize = 10_000;
+    let name = |n: usize| format!("d{n}.example");
+    let mut changes: Vec<Change> = (0..APPS).map(|n| register(&format!("app{n}"))).collect();
+    changes.extend(
+        (0..DOMAINS)
+            .map(|n| Change::AddDomain(domain_spec(&name(n), &format!("app{}", n % APPS), Some("tenant")))),
+    );
+    changes.extend((0..APPS).map(|n| {
+        Change::AddInstance(instance_spec(&format!("i{n}"), &format!("app{n}"), "http://127.0.0.1:3000"))
+    }));
+    let mut plane = Plane::new();
+    assert_eq!(plane.change(&changes).work, Work { routes: DOMAINS, pools: APPS });
+    let before = plane.snapshot().clone();
+
+    let steps = [
+        (Change::AddDomain(domain_spec("new.example", "app5", None)), Work { routes: 1, pools: 0 }),
+        (Change::RemoveDomain { name: host(&name(77)) }, Work { routes: 1, pools: 0 }),
+        // An app with 50 domains: its pool, and none of its routes.
+        (
+            Change::AddInstance(instance_spec("more", "app9", "http://127.0.0.1:3001")),
+            Work { routes: 0, pools: 1 },
+        ),
+    ];
+    for (change, work) in steps {
+        assert_eq!(plane.change(&[change]).work, work);
+    }
+
+    let after = plane.snapshot();
+    let same =
+        before.routes().filter(|old| after.routes.get(&old.host).is_some_and(|new| Arc::ptr_eq(old, new)));
+    assert_eq!(same.count(), DOMAINS - 1);
+    let same = before.pools().filter(|old| after.pools.get(&old.id).is_some_and(|new| Arc::ptr_eq(old, new)));
+    assert_eq!(same.count(), APPS - 1);
+    // The old one is as it was.
+    assert!(before.route(&name(77)).is_some() && before.route("new.example").is_none());
+    assert_eq!(before.pool_of_app("app9").unwrap().endpoints.len(), 1);
+    assert_eq!(after.pool_of_app("app9").unwrap().endpoints.len(), 2);
+}
+
+#[test]
+fn what_is_dropped_has_never_been() {
+    let mut plane = plane();
+    let before = plane.snapshot().clone();
+    plane.snapshot().endpoint("shop", "shop-1").unwrap().state.set_health(Health::Unhealthy);
+    let changes = [
+        Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80")),
+        Change::AddInstance(instance_spec("shop-3", "shop", "http://name.internal")),
+        Change::AddDomain(domain_spec("new.example", "shop", None)),
+    ];
+    let (_, dropped) = plane.prepare(&changes);
+    let dropped_snapshot = dropped.snapshot().clone();
+    assert!(dropped_snapshot.route("new.example").is_some());
+    drop(dropped);
+
+    assert!(Arc::ptr_eq(&before, plane.snapshot()));
+    assert_eq!(plane.compiler.names().count(), 0);
+    assert_eq!(before.endpoint("shop", "shop-1").unwrap().state.health(), Health::Unhealthy);
+    // Ids and slots were not spent either.
+    let published = plane.change(&changes);
+    let ids = |snapshot: &Snapshot| {
+        let endpoint = snapshot.endpoint("shop", "shop-3").unwrap();
+        let route = snapshot.route("new.example").unwrap();
+        (snapshot.serial, endpoint.id, endpoint.metric, route.id, route.metric)
+    };
+    assert_eq!(ids(&published.snapshot), ids(&dropped_snapshot));
+}
+
+#[test]
+fn of_two_compiled_side_by_side_one_is_committed() {
+    let mut plane = plane();
+    let (_, one) = plane.prepare(&[Change::AddDomain(domain_spec("one.example", "shop", None))]);
+    let (_, two) = plane.prepare(&[Change::AddDomain(domain_spec("two.example", "shop", None))]);
+    plane.compiler.commit(one).unwrap();
+    assert_eq!(plane.compiler.commit(two).err(), Some(Outdated));
+    assert!(plane.snapshot().route("one.example").is_some());
+    assert!(plane.snapshot().route("two.example").is_none());
+}
+
+#[test]
+fn every_commit_has_the_next_serial_and_the_revision_of_its_configuration() {
+    let mut plane = plane();
+    assert_eq!((plane.snapshot().serial, plane.snapshot().revision), (Serial(1), Revision(6)));
+    plane.change(&[Change::AddInstance(instance_spec("shop-3", "shop", "http://name.internal"))]);
+    assert_eq!((plane.snapshot().serial, plane.snapshot().revision), (Serial(2), Revision(7)));
+    plane.resolve("name.internal", &[[10, 0, 0, 3]]).unwrap();
+    assert_eq!((plane.snapshot().serial, plane.snapshot().revision), (Serial(3), Revision(7)));
+}
+
+#[test]
+fn registering_again_keeps_the_endpoint_and_revives_it() {
+    let mut plane = plane();
+    let old = plane.snapshot().endpoint("shop", "shop-1").unwrap().clone();
+    let other = plane.snapshot().endpoint("shop", "shop-2").unwrap().clone();
+    old.state.set_health(Health::Unhealthy);
+    other.state.set_health(Health::Unhealthy);
+    plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80"))]);
+    let new = plane.snapshot().endpoint("shop", "shop-1").unwrap();
+    assert_eq!((new.id, new.metric), (old.id, old.metric));
+    assert!(Arc::ptr_eq(&new.state, &old.state));
+    assert!(new.generation > old.generation);
+    assert_eq!(new.state.health(), Health::Unknown);
+    assert_eq!(other.state.health(), Health::Unhealthy, "nobody spoke for it");
+    assert_eq!(plane.snapshot().endpoints_removed, 0);
+}
+
+#[test]
+fn another_target_is_another_endpoint() {
+    let mut plane = plane();
+    let old = plane.snapshot().endpoint("shop", "shop-1").unwrap().clone();
+    old.state.set_health(Health::Unhealthy);
+    plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:81"))]);
+    let snapshot = plane.snapshot();
+    let new = snapshot.endpoint("shop", "shop-1").unwrap();
+    assert_ne!(new.id, old.id);
+    assert_eq!(new.state.health(), Health::Unknown);
+    assert_eq!(old.state.health(), Health::Unhealthy);
+    assert!(snapshot.has_endpoint(new.id) && !snapshot.has_endpoint(old.id));
+    assert_eq!((snapshot.endpoint_count(), snapshot.endpoints_removed), (2, 1));
+}
+
+#[test]
+fn ids_are_never_given_twice() {
+    let mut plane = plane();
+    let mut seen = BTreeSet::new();
+    for _ in 0..5 {
+        let snapshot = plane.change(&[
+            Change::AddInstance(instance_spec("x", "blog", "http://10.0.0.9:80")),
+            Change::AddDomain(domain_spec("x.example", "blog", None)),
+        ]);
+        let snapshot = snapshot.snapshot;
+        let endpoint = snapshot.endpoint("blog", "x").unwrap().id.0;
+        assert!(seen.insert((endpoint, snapshot.route("x.example").unwrap().id.0)));
+        plane.change(&[
+            Change::RemoveInstance { id: InstanceId::parse("x").unwrap(), generation: None },
+            Change::RemoveDomain { name: host("x.example") },
+        ]);
+    }
+    let endpoints: BTreeSet<_> = seen.iter().map(|(endpoint, _)| endpoint).collect();
+    let routes: BTreeSet<_> = seen.iter().map(|(_, route)| route).collect();
+    assert_eq!((endpoints.len(), routes.len()), (5, 5));
+}
+
+#[test]
+fn a_name_takes_traffic_when_it_is_resolved() {
+    let mut plane = plane();
+    let by_name =
+        |id: &str, app: &str| Change::AddInstance(instance_spec(id, app, "http://origin.internal:8080"));
+    let published = plane.change(&[by_name("n1", "blog")]);
+    assert_eq!(published.names_added, [host("origin.internal")]);
+    let now = ringway_model::Tick(0);
+    let endpoint = published.snapshot.endpoint("blog", "n1").unwrap().clone();
+    assert!(!endpoint.is_available(now));
+    assert_eq!(plane.compiler.addresses("origin.internal"), Some([].as_slice()));
+
+    let published = plane.resolve("origin.internal", &[[10, 0, 0, 7], [10, 0, 0, 8], [10, 0, 0, 7]]).unwrap();
+    assert_eq!(published.work, Work { routes: 0, pools: 1 });
+    let resolved = published.snapshot.endpoint("blog", "n1").unwrap();
+    assert_eq!(*resolved.addresses, ["10.0.0.7:8080".parse().unwrap(), "10.0.0.8:8080".parse().unwrap()]);
+    assert!(resolved.is_available(now));
+    assert_eq!(resolved.id, endpoint.id);
+    assert!(Arc::ptr_eq(&resolved.state, &endpoint.state));
+
+    // The same in another order is nothing new, less is.
+    assert!(plane.resolve("origin.internal", &[[10, 0, 0, 8], [10, 0, 0, 7]]).is_none());
+    assert!(plane.resolve("unknown.internal", &[[10, 0, 0, 8]]).is_none());
+    plane.resolve("origin.internal", &[[10, 0, 0, 8]]).unwrap();
+
+    // A second app finds the name resolved; both are told of the next address.
+    let published = plane.change(&[by_name("n2", "shop")]);
+    assert_eq!(published.names_added, []);
+    assert!(published.snapshot.endpoint("shop", "n2").unwrap().is_available(now));
+    assert_eq!(plane.resolve("origin.internal", &[[10, 0, 0, 9]]).unwrap().work.pools, 2);
+    for (app, instance) in [("shop", "n2"), ("blog", "n1")] {
+        let endpoint = plane.snapshot().endpoint(app, instance).unwrap();
+        assert_eq!(*endpoint.addresses, ["10.0.0.9:8080".parse().unwrap()]);
+    }
+}
+
+#[test]
+fn a_name_is_forgotten_with_its_last_instance() {
+    let mut plane = plane();
+    let add = |id: &str, app: &str| Change::AddInstance(instance_spec(id, app, "http://origin.internal"));
+    let remove = |id: &str| Change::RemoveInstance { id: InstanceId::parse(id).unwrap(), generation: None };
+    plane.change(&[add("n1", "blog"), add("n2", "blog"), add("n3", "shop")]);
+    plane.resolve("origin.internal", &[[10, 0, 0, 7]]).unwrap();
+    assert_eq!(plane.change(&[remove("n1"), remove("n3")]).names_removed, []);
+
+    // Handed from one to another within one batch: its addresses are not lost.
+    let published = plane.change(&[remove("n2"), add("n4", "shop")]);
+    assert_eq!((published.names_added, published.names_removed), (vec![], vec![]));
+    assert!(!plane.snapshot().endpoint("shop", "n4").unwrap().addresses.is_empty());
+
+    assert_eq!(plane.change(&[remove("n4")]).names_removed, [host("origin.internal")]);
+    assert_eq!(plane.compiler.names().count(), 0);
+    // Neither added nor removed for those outside when it came and went within one batch.
+    let published = plane.change(&[add("n5", "shop"), remove("n5")]);
+    assert_eq!((published.names_added, published.names_removed), (vec![], vec![]));
+}
+
+#[test]
+fn addresses_of_one_name_are_bounded() {
+    let mut plane = plane();
+    plane.change(&[Change::AddInstance(instance_spec("n1", "blog", "http://origin.internal"))]);
+    let many: Vec<[u8; 4]> = (0..=limits::DNS_ADDRESSES_MAX as u8).map(|n| [10, 0, 0, n]).collect();
+    plane.resolve("origin.internal", &many).unwrap();
+    let endpoint = plane.snapshot().endpoint("blog", "n1").unwrap();
+    assert_eq!(endpoint.addresses.len(), limits::DNS_ADDRESSES_MAX);
+}
+
+#[test]
+fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
+    let mut plane = Plane::new();
+    let add = |n: usize| Change::AddDomain(domain_spec(&format!("d{n}.example"), "app", None));
+    let remove = |n: usize| Change::RemoveDomain { name: host(&format!("d{n}.example")) };
+    let slot = |plane: &Plane, n: usize| plane.snapshot().route(&format!("d{n}.example")).unwrap().metric.0;
+    plane.change(&[register("app")]);
+    let max = limits::METRIC_SLOTS_MAX;
+    for n in 0..max {
+        let published = plane.change(&[add(n)]);
+        let slot = MetricSlot(n as u16 + 1);
+        let named = SlotChange::NameRoute { slot, host: host(&format!("d{n}.example")), app: app("app") };
+        assert_eq!(published.slots, [named]);
+    }
+    // Beyond the bound: shared, and nobody is told of it, neither when it comes nor when it goes.
+    assert_eq!(plane.change(&[add(max)]).slots, []);
+    assert_eq!(slot(&plane, max), 0);
+    assert_eq!(plane.change(&[remove(max)]).slots, []);
+
+    assert_eq!(plane.change(&[remove(4)]).slots, [SlotChange::FreeRoute { slot: MetricSlot(5) }]);
+    plane.change(&[remove(2)]);
+    plane.change(&[add(max + 1)]);
+    plane.change(&[add(max + 2)]);
+    plane.change(&[add(max + 3)]);
+    assert_eq!([1, 2, 3].map(|n| slot(&plane, max + n)), [5, 3, 0]);
+}
+
+#[test]
+fn slots_follow_what_they_stand_for() {
+    let mut plane = plane();
+    let slot_of = |plane: &Plane, name: &str| plane.snapshot().route(name).unwrap().metric;
+    let moved = slot_of(&plane, "shop.example");
+    let update = DomainUpdate {
+        name: host("shop.example"),
+        app: Some(app("blog")),
+        tenant: None,
+        kind: None,
+        cname_target: None,
+    };
+    let slots = plane.change(&[Change::UpdateDomain(update.clone())]).slots;
+    assert_eq!(slots, [SlotChange::NameRoute { slot: moved, host: host("shop.example"), app: app("blog") }]);
+    assert_eq!(slot_of(&plane, "shop.example"), moved);
+    // Another tenant is the same route to the same app.
+    let update = DomainUpdate { app: None, tenant: Some(None), ..update };
+    assert_eq!(plane.change(&[Change::UpdateDomain(update)]).slots, []);
+
+    let endpoints: Vec<_> = ["shop-1", "shop-2"]
+        .map(|id| SlotChange::FreeEndpoint { slot: plane.snapshot().endpoint("shop", id).unwrap().metric })
+        .into();
+    let pool = SlotChange::FreePool { slot: plane.snapshot().pool_of_app("shop").unwrap().metric };
+    let slots = plane.change(&[Change::RemoveApp { id: app("shop") }]).slots;
+    assert_eq!(slots, [endpoints, vec![pool]].concat());
+}
+
+#[test]
+fn a_start_compiles_the_oldest_first() {
+    let mut desired = Desired::default();
+    let mut at = 0;
+    let mut apply = |change: Change| {
+        at += 1;
+        desired = desired.apply(&change, Timestamp(at)).unwrap().desired;
+    };
+    apply(register("z"));
+    apply(register("a"));
+    apply(Change::AddDomain(domain_spec("z.example", "a", None)));
+    apply(Change::AddDomain(domain_spec("a.example", "z", None)));
+    let compiled = Compiler::new(Settings { hash_key: 1 }).compile_all(&desired);
+    let snapshot = compiled.snapshot();
+    assert_eq!(snapshot.route("z.example").unwrap().metric, MetricSlot(1));
+    assert_eq!(snapshot.route("a.example").unwrap().metric, MetricSlot(2));
+    assert_eq!(snapshot.pool_of_app("z").unwrap().metric, MetricSlot(1));
+    assert_eq!((snapshot.serial, snapshot.revision), (Serial(1), Revision(4)));
+}
+
+#[test]
+fn cursors_of_removed_pools_do_not_pile_up() {
+    let mut plane = Plane::new();
+    let mut cursors = crate::balance::Cursors::new(ringway_model::CoreId(0));
+    let none = crate::balance::TriedSet::default();
+    for n in 0..500 {
+        let id = format!("app{n}");
+        plane.change(&[register(&id), Change::AddInstance(instance_spec("i", &id, "http://127.0.0.1:80"))]);
+        cursors.keep_only(plane.snapshot());
+        let pool = plane.snapshot().pool_of_app(&id).unwrap();
+        cursors.pick(pool, &none, ringway_model::Tick(0)).unwrap();
+        assert!(cursors.len() <= 100, "{}", cursors.len());
+        plane.change(&[Change::RemoveApp { id: app(&id) }]);
+    }
+    assert!(!cursors.is_empty());
+}
+
+// --- Any history -----------------------------------------------------------------------------------------------
+
+/// What a snapshot says, without the numbers that depend on the order in which it came about.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    revision: Revision,
+    routes: BTreeMap<String, (AppId, Option<TenantId>, Option<u64>, Vec<u8>, &'static str)>,
+    pools: BTreeMap<AppId, Vec<(InstanceId, Generation, String, Vec<SocketAddr>)>>,
+    names: BTreeMap<Hostname, Vec<IpAddr>>,
+}
+
+fn content(compiler: &Compiler) -> Content {
+    let snapshot = compiler.snapshot();
+    let route = |route: &Arc<Route>| {
+        let Route { app, tenant, tenant_hash, tenant_line, kind, .. } = Route::clone(route);
+        (route.host.to_string(), (app, tenant, tenant_hash, tenant_line.into(), kind.as_str()))
+    };
+    let endpoint = |endpoint: &Endpoint| {
+        let Endpoint { instance, generation, target, addresses, .. } = endpoint.clone();
+        (instance, generation, target.to_string(), addresses.into())
+    };
+    Content {
+        revision: snapshot.revision,
+        routes: snapshot.routes().map(route).collect(),
+        pools: snapshot
+            .pools()
+            .map(|pool| (pool.app.clone(), pool.endpoints.iter().map(endpoint).collect()))
+            .collect(),
+        names: compiler.state.names.iter().map(|(name, of)| (name.clone(), of.addresses.to_vec())).collect(),
+    }
+}
+
+/// What must hold within every snapshot.
+fn check_consistency(snapshot: &Snapshot) {
+    let mut endpoints = BTreeSet::new();
+    let mut slots = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+    let mut own = |kind: usize, slot: MetricSlot| {
+        assert!(slot == MetricSlot::SHARED || slots[kind].insert(slot), "slot {slot:?} has two owners");
+    };
+    let mut route_ids = BTreeSet::new();
+    for route in snapshot.routes() {
+        assert_eq!(snapshot.pool_of(route).app, route.app);
+        assert!(route_ids.insert(route.id));
+        assert_eq!(snapshot.route(route.host.as_str()).map(|found| found.id), Some(route.id));
+        own(0, route.metric);
+    }
+    for pool in snapshot.pools() {
+        assert_eq!(snapshot.pool_of_app(pool.app.as_str()).map(|found| found.id), Some(pool.id));
+        assert!(pool.endpoints.is_sorted_by(|a, b| a.instance < b.instance));
+        own(1, pool.metric);
+        for endpoint in &pool.endpoints {
+            assert!(endpoints.insert(endpoint.id));
+            assert!(snapshot.has_endpoint(endpoint.id));
+            own(2, endpoint.metric);
+        }
+    }
+    assert_eq!(snapshot.endpoint_count(), endpoints.len());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Stored and published.
+    Batch(Vec<Change>),
+    /// Compiled, but the store said no.
+    Lost(Vec<Change>),
+    Resolved(String, Vec<[u8; 4]>),
+    /// All is compiled once more.
+    Everything,
+}
+
+const TARGETS: [&str; 4] =
+    ["http://10.0.0.1:80", "http://10.0.0.2:80", "http://one.internal", "http://two.internal:81"];
+
+fn change() -> impl Strategy<Value = Change> {
+    let app_id = || (0..3_u8).prop_map(|n| format!("app{n}"));
+    let name = || (0..5_u8).prop_map(|n| format!("d{n}.example"));
+    let instance = || (0..5_u8).prop_map(|n| format!("i{n}"));
+    let tenant = || prop::option::of((0..2_u8).prop_map(|n| format!("t{n}")));
+    prop_oneof![
+        2 => app_id().prop_map(|id| register(&id)),
+        4 => (instance(), app_id(), prop::sample::select(&TARGETS[..]))
+            .prop_map(|(id, app, at)| Change::AddInstance(instance_spec(&id, &app, at))),
+        2 => instance().prop_map(|id| Change::RemoveInstance {
+            id: InstanceId::parse(&id).unwrap(),
+            generation: None
+        }),
+        1 => app_id().prop_map(|id| Change::RemoveApp { id: app(&id) }),
+        3 => (name(), app_id(), tenant())
+            .prop_map(|(name, app, tenant)| Change::AddDomain(domain_spec(&name, &app, tenant.as_deref()))),
+        2 => (name(), prop::option::of(app_id()), prop::option::of(tenant())).prop_map(|(name, to, tenant)| {
+            Change::UpdateDomain(DomainUpdate {
+                name: host(&name),
+                app: to.map(|to| app(&to)),
+                tenant: tenant.map(|tenant| tenant.map(|tenant| TenantId::parse(&tenant).unwrap())),
+                kind: None,
+                cname_target: None,
+            })
+        }),
+        2 => name().prop_map(|name| Change::RemoveDomain { name: host(&name) }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let batch = || prop::collection::vec(change(), 1..5);
+    let names = prop::sample::select(vec!["one.internal".to_owned(), "two.internal".to_owned()]);
+    let addresses = prop::collection::vec((0..4_u8).prop_map(|n| [10, 1, 1, n]), 0..3);
+    prop_oneof![
+        8 => batch().prop_map(Step::Batch),
+        2 => batch().prop_map(Step::Lost),
+        2 => (names, addresses).prop_map(|(name, addresses)| Step::Resolved(name, addresses)),
+        1 => Just(Step::Everything),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn step_by_step_is_the_same_as_all_at_once(steps in prop::collection::vec(step(), 1..30)) {
+        let mut plane = Plane::new();
+        let mut slots: BTreeMap<(u8, MetricSlot), String> = BTreeMap::new();
+        let mut names: BTreeSet<Hostname> = BTreeSet::new();
+        for step in steps {
+            let before = plane.snapshot().clone();
+            let published = match step {
+                Step::Batch(changes) => plane.change(&changes),
+                Step::Lost(changes) => {
+                    drop(plane.prepare(&changes));
+                    continue;
+                }
+                Step::Resolved(name, addresses) => match plane.resolve(&name, &addresses) {
+                    Some(published) => published,
+                    None => continue,
+                },
+                Step::Everything => {
+                    let compiled = plane.compiler.compile_all(&plane.desired);
+                    prop_assert_eq!(compiled.work(), Work::default());
+                    plane.compiler.commit(compiled).unwrap()
+                }
+            };
+            prop_assert_eq!(published.snapshot.serial, before.serial.next());
+            check_consistency(&published.snapshot);
+
+            // An endpoint that stays has its id and state, and where one went it was counted.
+            let mut removed = 0;
+            for old in before.pools().flat_map(|pool| pool.endpoints.iter().map(move |e| (pool.app.as_str(), e))) {
+                let new = published.snapshot.endpoint(old.0, old.1.instance.as_str());
+                match new.filter(|new| new.id == old.1.id) {
+                    Some(new) => {
+                        prop_assert!(Arc::ptr_eq(&new.state, &old.1.state));
+                        prop_assert_eq!(&new.target, &old.1.target);
+                    }
+                    None => removed += 1,
+                }
+            }
+            prop_assert_eq!(published.snapshot.endpoints_removed, before.endpoints_removed + removed);
+
+            // What was told of slots and names adds up to what is there.
+            for change in published.slots {
+                match change {
+                    SlotChange::NameRoute { slot, host, app } => slots.insert((0, slot), format!("{host} {app}")),
+                    SlotChange::NamePool { slot, app } => slots.insert((1, slot), app.to_string()),
+                    SlotChange::NameEndpoint { slot, app, instance, target } => {
+                        slots.insert((2, slot), format!("{app} {instance} {target}"))
+                    }
+                    SlotChange::FreeRoute { slot } => slots.remove(&(0, slot)),
+                    SlotChange::FreePool { slot } => slots.remove(&(1, slot)),
+                    SlotChange::FreeEndpoint { slot } => slots.remove(&(2, slot)),
+                };
+            }
+            names.extend(published.names_added);
+            for name in &published.names_removed {
+                prop_assert!(names.remove(name));
+            }
+        }
+        let snapshot = plane.snapshot();
+        let mut expected = BTreeMap::new();
+        for route in snapshot.routes() {
+            expected.insert((0, route.metric), format!("{} {}", route.host, route.app));
+        }
+        for pool in snapshot.pools() {
+            expected.insert((1, pool.metric), pool.app.to_string());
+            for endpoint in &pool.endpoints {
+                let text = format!("{} {} {}", pool.app, endpoint.instance, endpoint.target);
+                expected.insert((2, endpoint.metric), text);
+            }
+        }
+        prop_assert_eq!(slots, expected);
+        prop_assert_eq!(&names, &plane.compiler.names().cloned().collect::<BTreeSet<_>>());
+
+        let mut fresh = Compiler::new(Settings { hash_key: 7 });
+        let compiled = fresh.compile_all(&plane.desired);
+        fresh.commit(compiled).unwrap();
+        for name in names {
+            let addresses = plane.compiler.addresses(name.as_str()).unwrap();
+            if let Some(compiled) = fresh.update_addresses(&name, addresses) {
+                fresh.commit(compiled).unwrap();
+            }
+        }
+        prop_assert_eq!(content(&fresh), content(&plane.compiler));
+    }
+}
