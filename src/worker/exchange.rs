@@ -230,7 +230,7 @@ fn praise<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Poo
     let state = &picked.endpoint.state;
     let transition = match status {
         502..=504 => state.record_failure(picked.admission, now),
-        _ => state.record_success(picked.admission, now),
+        _ => state.record_success(picked.admission),
     };
     tell_transition(core, picked.endpoint, transition, pool);
 }

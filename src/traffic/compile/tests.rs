@@ -447,6 +447,7 @@ fn cursors_of_removed_pools_do_not_pile_up() {
 // --- Any history -----------------------------------------------------------------------------------------------
 
 /// What a snapshot says, without the numbers that depend on the order in which it came about.
+#[allow(clippy::type_complexity)] // a tuple per record says it all
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     revision: Revision,
