@@ -37,7 +37,10 @@ pub(crate) async fn apply(
                     spawn(drain(core, listeners, deadline), |_| {});
                 }
                 Order::Drain { .. } => {}
-                Order::Stop => return Ok(()),
+                Order::Stop => {
+                    core.telemetry.flush();
+                    return Ok(());
+                }
             }
         }
         notified.wait().await?;

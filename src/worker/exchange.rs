@@ -12,11 +12,9 @@ use std::ops::Range;
 use ringway_filter::{Edits, RequestView, Verdict};
 use ringway_net::{Pace, Stream};
 use ringway_telemetry::{
-    AttemptFailed, BreakerOpened, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
+    AttemptFailed, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
 };
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
-use ringway_traffic::breaker::Transition;
-use ringway_traffic::report::Report;
 use ringway_traffic::retry::{self, Retry};
 use ringway_traffic::snapshot::{Endpoint, Pool, Route, Snapshot};
 use ringway_wire::h1::{self, RequestHead};
@@ -30,6 +28,7 @@ use crate::core::{Core, Scratch};
 use crate::failure::{Connection, Failure};
 use crate::forwarded;
 use crate::upstream::{self, Attempt, Reuse};
+use crate::verdict;
 use crate::world::World;
 
 /// What the session does next.
@@ -143,12 +142,9 @@ async fn serve<'s, W: World>(
         };
         let endpoint = picked.endpoint;
         record.begin_attempt(core.world.now_micros(), endpoint);
-        let attempt = Attempt { endpoint, reuse, upgrade, edits: &edits };
+        let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits };
         let failed = match upstream::forward(core, client, scratch, body, &attempt, record).await {
-            Ok(next) => {
-                praise(core, &picked, record.status, pool);
-                return Ok(next);
-            }
+            Ok(next) => return Ok(next),
             Err(failed) => failed,
         };
         let decision = retry::decide(&failed.facts(scratch.request.method(), record.attempts));
@@ -156,11 +152,11 @@ async fn serve<'s, W: World>(
             // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
             Retry::SameEndpoint => again = Some(picked),
             Retry::NextEndpoint => {
-                blame(core, &picked, failed.failure, pool);
+                verdict::blame(core, &picked, failed.failure, pool);
                 tried.insert(endpoint.id);
             }
             Retry::No => {
-                blame(core, &picked, failed.failure, pool);
+                verdict::blame(core, &picked, failed.failure, pool);
                 return Err(failed.failure);
             }
         }
@@ -222,49 +218,6 @@ fn sticky_hash(key: u64, client: IpAddr) -> u64 {
         IpAddr::V6(address) => u128::from(address) >> 64,
     };
     (bits as u64 ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (bits >> 64) as u64
-}
-
-/// The endpoint answered. A gateway's error is no success: something behind the endpoint fails.
-fn praise<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
-    let now = core.world.now();
-    let state = &picked.endpoint.state;
-    let transition = match status {
-        502..=504 => state.record_failure(picked.admission, now),
-        _ => state.record_success(picked.admission),
-    };
-    tell_transition(core, picked.endpoint, transition, pool);
-}
-
-/// The attempt failed: by the endpoint's fault, or by the client's, which says nothing about the endpoint.
-fn blame<W: World>(core: &Core<W>, picked: &Picked<'_>, failure: Failure, pool: &Pool) {
-    let now = core.world.now();
-    let endpoint = picked.endpoint;
-    if !failure.consequence(core.settings.unavailable_status).blames_endpoint {
-        return endpoint.state.abandon(picked.admission, now);
-    }
-    let transition = endpoint.state.record_failure(picked.admission, now);
-    tell_transition(core, endpoint, transition, pool);
-    if matches!(failure, Failure::ConnectFailed | Failure::ConnectTimedOut) {
-        // A hint, sent once a second at most by the control thread's own count: a full mailbox may lose it.
-        let _ = core.reports.send(Report::ConnectFailed { instance: endpoint.instance.clone() });
-    }
-}
-
-fn tell_transition<W: World>(
-    core: &Core<W>,
-    endpoint: &Endpoint,
-    transition: Option<Transition>,
-    pool: &Pool,
-) {
-    let Some(transition) = transition else { return };
-    let open = matches!(transition, Transition::Opened { .. });
-    if open {
-        let instance = endpoint.instance.as_str();
-        core.telemetry.breaker_opened(&BreakerOpened { pool: pool.metric.0, instance });
-    }
-    let (id, instance) = (endpoint.id, endpoint.instance.clone());
-    // Told for logs and webhooks; the state itself is in the endpoint's atomics, where every core sees it.
-    let _ = core.reports.send(Report::BreakerChanged { endpoint: id, instance, open });
 }
 
 fn tell_attempt<W: World>(
@@ -334,6 +287,10 @@ async fn refuse<W: World>(
     failure: Failure,
 ) -> Next {
     record.failure = Some(failure);
+    if record.status != 0 {
+        // The response has begun: only a broken connection can tell that it did not end well.
+        return Next::Abort;
+    }
     let consequence = failure.consequence(core.settings.unavailable_status);
     let Some(status) = consequence.status else {
         return match consequence.connection {

@@ -26,6 +26,7 @@ mod settings;
 mod tunnel;
 mod upstream;
 mod uring;
+mod verdict;
 mod world;
 
 use std::net::TcpListener;

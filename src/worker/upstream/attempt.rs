@@ -6,8 +6,9 @@
 use ringway_filter::Edits;
 use ringway_model::limits;
 use ringway_net::{Pace, Stream, join_until};
+use ringway_traffic::balance::Picked;
 use ringway_traffic::retry::{self, Body, Facts};
-use ringway_traffic::snapshot::Endpoint;
+use ringway_traffic::snapshot::Pool;
 use ringway_wire::h1::{self, ExpectLine, RequestRewrite, UpgradeLine};
 use ringway_wire::message::Method;
 
@@ -24,7 +25,8 @@ use crate::world::World;
 
 /// What an attempt is made with.
 pub(crate) struct Attempt<'a> {
-    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) picked: &'a Picked<'a>,
+    pub(crate) pool: &'a Pool,
     pub(crate) reuse: Reuse,
     /// The request asks to become a WebSocket, validly.
     pub(crate) upgrade: bool,
@@ -88,9 +90,13 @@ pub(crate) async fn forward<W: World>(
     attempt: &Attempt<'_>,
     record: &mut Record<'_>,
 ) -> Result<Next, Failed> {
-    let (mut upstream, origin) = connect(core, attempt.endpoint, attempt.reuse).await.map_err(|failure| {
-        Failed { failure, stage: Stage::Connect, origin: Origin::New, body: Body::Whole }
-    })?;
+    let (mut upstream, origin) =
+        connect(core, attempt.picked.endpoint, attempt.reuse).await.map_err(|failure| Failed {
+            failure,
+            stage: Stage::Connect,
+            origin: Origin::New,
+            body: Body::Whole,
+        })?;
 
     write_head(scratch, attempt);
     send_first(core, &upstream.stream, scratch, body).await.map_err(|()| Failed {
@@ -100,7 +106,7 @@ pub(crate) async fn forward<W: World>(
         body: Body::Whole,
     })?;
 
-    let reply = Reply::of(&scratch.request, attempt.upgrade);
+    let reply = Reply::of(&scratch.request, attempt);
     let answered = converse(core, client, &upstream, scratch, body, &reply, record).await.map_err(
         |(failure, stage)| {
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
@@ -173,7 +179,7 @@ async fn converse<W: World>(
     upstream: &Upstream<W::Stream>,
     scratch: &mut Scratch,
     body: &mut RequestBody,
-    reply: &Reply,
+    reply: &Reply<'_>,
     record: &mut Record<'_>,
 ) -> Result<Answered, (Failure, Stage)> {
     let Scratch { input, answer, output, response, .. } = scratch;

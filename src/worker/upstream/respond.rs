@@ -19,28 +19,31 @@ use ringway_wire::h1::{
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::{Framing, Method, Version};
 
-use super::Stage;
+use super::{Attempt, Stage};
 use crate::client::Client;
 use crate::core::Core;
 use crate::exchange::Record;
 use crate::failure::Failure;
+use crate::verdict;
 use crate::world::{SpliceError, World};
 
 /// What of the request the response depends on.
-pub(crate) struct Reply {
+pub(crate) struct Reply<'a> {
+    attempt: &'a Attempt<'a>,
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) keep_alive: bool,
     pub(crate) upgrade: bool,
 }
 
-impl Reply {
-    pub(crate) fn of(request: &RequestHead, upgrade: bool) -> Self {
+impl<'a> Reply<'a> {
+    pub(crate) fn of(request: &RequestHead, attempt: &'a Attempt<'a>) -> Self {
         Self {
+            attempt,
             method: request.method(),
             version: request.version(),
             keep_alive: request.keep_alive(),
-            upgrade,
+            upgrade: attempt.upgrade,
         }
     }
 }
@@ -130,7 +133,7 @@ pub(crate) async fn respond<W: World>(
     core: &Core<W>,
     client: &Client<W::Stream>,
     upstream: &W::Stream,
-    reply: &Reply,
+    reply: &Reply<'_>,
     response: &mut ResponseHead,
     answer: &mut Vec<u8>,
     output: &mut Vec<u8>,
@@ -146,12 +149,14 @@ pub(crate) async fn respond<W: World>(
         if !reply.upgrade || response.switch() != Some(Switch::WebSocket) {
             return Err((Failure::UnaskedUpgrade, Stage::Waiting));
         }
+        verdict::praise(core, reply.attempt.picked, status, reply.attempt.pool);
         hop.write_head(response, ConnectionSignal::WebSocket, OutFraming::AsReceived);
         record.status = status;
         hop.send_output().await?;
         return Ok(Answered { upgraded: true, ..Answered::default() });
     }
 
+    verdict::praise(core, reply.attempt.picked, status, reply.attempt.pool);
     let framing = response.framing();
     let mut outgoing = Outgoing::of(framing, reply.version);
     // After a refused upgrade the client may already be speaking the other protocol (RFC 9931).
@@ -206,7 +211,7 @@ impl<W: World> Hop<'_, W> {
     /// Reads up to the final head, and passes interim ones on to a client that knows them (RFC 9110 §15.2).
     async fn read_final_head(
         &mut self,
-        reply: &Reply,
+        reply: &Reply<'_>,
         response: &mut ResponseHead,
         sending: &Sending,
     ) -> Result<(), Failed> {
