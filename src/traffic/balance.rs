@@ -116,20 +116,18 @@ pub fn sticky<'p>(
     if pool.endpoints.is_empty() {
         return Err(Unavailable::NoEndpoints);
     }
-    let score = |endpoint: &Endpoint| (spread(client ^ endpoint.affinity), endpoint.id);
-    let mut below = None;
-    // Admission can be refused to what seemed available, when another core takes the probe first: go on with the next best.
+    // Admission can be refused to what was available a moment ago, when another core takes the probe: look again.
     for _ in 0..pool.endpoints.len() {
-        let candidates = pool.endpoints.iter().filter(|endpoint| {
-            below.is_none_or(|below| score(endpoint) < below)
-                && !tried.contains(endpoint.id)
-                && endpoint.is_available(now)
-        });
-        let Some(endpoint) = candidates.max_by_key(|endpoint| score(endpoint)) else { break };
+        let candidates = pool
+            .endpoints
+            .iter()
+            .filter(|endpoint| !tried.contains(endpoint.id) && endpoint.is_available(now));
+        let Some(endpoint) = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity)) else {
+            break;
+        };
         if let Some(admission) = admit(endpoint, tried, now) {
             return Ok(Picked { endpoint, admission });
         }
-        below = Some(score(endpoint));
     }
     Err(why(pool, tried, now))
 }
