@@ -149,6 +149,15 @@ pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_TIME: Duration = Duration::from_secs(24 * 3600);
 
+// --- Store ---------------------------------------------------------------------------------------------------
+
+/// Findings that are listed about a damaged store; beyond that they are counted. Enough to see what happened.
+pub const STORE_FINDINGS_MAX: usize = 1_000;
+/// Copies of damaged store files that are kept: the last damages, not all there ever were.
+pub const STORE_COPIES_MAX: usize = 3;
+/// Commits after which a logical export is due at the latest, in a small store.
+pub const STORE_EXPORT_COMMITS: u64 = 1_000;
+
 // --- Admin API ---------------------------------------------------------------------------------------------
 
 /// Bytes of an API request's body.

@@ -1,0 +1,115 @@
+//! Files that are there whole or not at all, and copies of directories.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// A new content for a file, written and synced beside it: what may fail for want of space has happened.
+pub(crate) struct Prepared {
+    tmp: PathBuf,
+    path: PathBuf,
+}
+
+impl Prepared {
+    /// Writes `bytes` to a temporary file beside `path`.
+    pub(crate) fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let tmp = beside(path);
+        let prepared = Self { tmp, path: path.to_owned() };
+        let mut file = File::create(&prepared.tmp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(prepared)
+    }
+
+    /// Puts it in place, durably.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        fs::rename(&self.tmp, &self.path)?;
+        sync_parent(&self.path)
+    }
+}
+
+impl Drop for Prepared {
+    /// What was not put in place is not left behind either; after a rename there is nothing to remove.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.tmp);
+    }
+}
+
+/// Where the next content of a file is written.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("tmp")
+}
+
+/// Replaces a file: afterwards it has the old content or the new one, whatever happens.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    Prepared::new(path, bytes)?.replace()
+}
+
+/// Makes renames and removals in a file's directory durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory that only its owner may read, and those above it.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Bytes that a directory occupies on its disk, holes not counted. What vanishes meanwhile counts nothing.
+pub(crate) fn disk_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .map(|(path, meta)| if meta.is_dir() { disk_bytes(&path) } else { meta.blocks() * 512 })
+        .sum()
+}
+
+/// Copies a directory with everything in it and syncs the copy. Files are copied sparsely: the engine's journal is 64 MB
+/// that are nearly all holes.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    make_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_dir(&source, &target)?;
+        } else if kind.is_file() {
+            copy_file(&source, &target)?;
+        }
+    }
+    File::open(to)?.sync_all()
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut target = File::create(to)?;
+    let meta = source.metadata()?;
+    let allocated = meta.blocks() * 512;
+    let mut block = vec![0; COPY_BLOCK_BYTES];
+    let (mut position, mut copied) = (0, 0);
+    // Once all allocated bytes are copied, only holes follow: there is no need to read them.
+    while position < meta.len() && copied < allocated {
+        let count = source.read(&mut block)?;
+        if count == 0 {
+            break;
+        }
+        let bytes = &block[..count];
+        if bytes.iter().any(|byte| *byte != 0) {
+            target.seek(SeekFrom::Start(position))?;
+            target.write_all(bytes)?;
+            copied += count as u64;
+        }
+        position += count as u64;
+    }
+    target.set_len(meta.len())?;
+    target.sync_all()
+}
+
+/// 4 KiB: the block of common file systems, the unit in which holes come.
+const COPY_BLOCK_BYTES: usize = 4096;

@@ -1,0 +1,218 @@
+//! Logical exports: records as JSON lines, with checksums, independent of the engine.
+//!
+//! ```text
+//! {"ringway_export":1,"revision":7,"records":2}
+//! {"kind":"app","seal":"6c1f…","record":{"id":"shop",…}}
+//! {"kind":"domain","seal":"90ab…","record":{"name":"shop.example",…}}
+//! {"end":2,"checksum":"53d0…"}
+//! ```
+//! A whole one is an exact picture of a revision. Of a damaged one, each line that fits its seal can still be used.
+
+use std::io::{self, BufRead, Write};
+
+use ringway_model::{Delta, Revision};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::image::Image;
+use crate::mark::SCHEMA;
+use crate::record::{RecordKind, Sealed};
+use crate::{Batch, ImportError, LoadReport, Loaded, Store, StoreError};
+
+/// What was exported, imported or migrated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The revision.
+    pub revision: Revision,
+    /// How many apps.
+    pub apps: usize,
+    /// How many instances.
+    pub instances: usize,
+    /// How many domains.
+    pub domains: usize,
+    /// What was found in the store that was read.
+    pub report: LoadReport,
+}
+
+impl Summary {
+    fn of(loaded: &Loaded) -> Self {
+        Self {
+            revision: loaded.revision,
+            apps: loaded.apps.len(),
+            instances: loaded.instances.len(),
+            domains: loaded.domains.len(),
+            report: loaded.report.clone(),
+        }
+    }
+}
+
+/// Writes everything that a store holds to `to`.
+pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, StoreError> {
+    let loaded = store.load()?;
+    let image = loaded.image();
+    let mut writer =
+        Writer::new(to, loaded.revision, image.totals().records()).map_err(StoreError::Transfer)?;
+    for ((kind, _), sealed) in image.iter() {
+        writer.record(*kind, sealed).map_err(StoreError::Transfer)?;
+    }
+    writer.finish().map_err(StoreError::Transfer)?;
+    Ok(Summary::of(&loaded))
+}
+
+/// Fills an empty store with an export. Nothing is stored unless the export is whole.
+pub fn import(from: &mut dyn BufRead, store: &mut dyn Store) -> Result<Summary, StoreError> {
+    let read = read(from).map_err(StoreError::Transfer)?;
+    if let Some(found) = read.newer {
+        return Err(StoreError::NewerSchema { path: "the export".into(), found, known: SCHEMA });
+    }
+    if let Some((line, reason)) = read.defect {
+        return Err(StoreError::Import { line, reason });
+    }
+    fill(&read.image.load(read.revision, LoadReport::default()), store)
+}
+
+/// Copies everything from one store into another, empty one.
+pub fn migrate(from: &mut dyn Store, to: &mut dyn Store) -> Result<Summary, StoreError> {
+    fill(&from.load()?, to)
+}
+
+fn fill(loaded: &Loaded, store: &mut dyn Store) -> Result<Summary, StoreError> {
+    let present = store.load()?;
+    if present.revision != Revision(0) {
+        return Err(StoreError::NotEmpty { revision: present.revision });
+    }
+    let mut deltas: Vec<Delta> = Vec::new();
+    deltas.extend(loaded.apps.iter().map(|app| Delta::PutApp(app.clone().into())));
+    deltas.extend(loaded.instances.iter().map(|instance| Delta::PutInstance(instance.clone().into())));
+    deltas.extend(loaded.domains.iter().map(|domain| Delta::PutDomain(domain.clone().into())));
+    if loaded.revision > Revision(0) {
+        store.commit(&Batch { revision: loaded.revision, deltas: &deltas })?;
+    }
+    Ok(Summary::of(loaded))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    ringway_export: u32,
+    revision: u64,
+    records: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Footer {
+    end: u64,
+    checksum: String,
+}
+
+/// Writes an export record by record; the header says how many there will be.
+pub(crate) struct Writer<W: Write> {
+    to: W,
+    hash: Xxh3,
+    written: u64,
+}
+
+impl<W: Write> Writer<W> {
+    pub(crate) fn new(to: W, revision: Revision, records: u64) -> io::Result<Self> {
+        let mut writer = Self { to, hash: Xxh3::new(), written: 0 };
+        let header = Header { ringway_export: SCHEMA, revision: revision.0, records };
+        writer.line(&serde_json::to_string(&header)?)?;
+        Ok(writer)
+    }
+
+    pub(crate) fn record(&mut self, kind: RecordKind, sealed: &Sealed) -> io::Result<()> {
+        let body = String::from_utf8_lossy(sealed.body());
+        self.written += 1;
+        self.line(&format!(r#"{{"kind":"{kind}","seal":"{:016x}","record":{body}}}"#, sealed.seal()))
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        let footer = Footer { end: self.written, checksum: format!("{:016x}", self.hash.digest()) };
+        self.line(&serde_json::to_string(&footer)?)?;
+        self.to.flush()?;
+        Ok(self.to)
+    }
+
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        self.hash.update(text.as_bytes());
+        self.hash.update(b"\n");
+        self.to.write_all(text.as_bytes())?;
+        self.to.write_all(b"\n")
+    }
+}
+
+/// What could be read of an export.
+pub(crate) struct Read {
+    pub(crate) revision: Revision,
+    pub(crate) image: Image,
+    /// The first thing that is wrong with it; `None` when it is whole.
+    pub(crate) defect: Option<(usize, ImportError)>,
+    /// The schema of an export that is too new to be read.
+    pub(crate) newer: Option<u32>,
+}
+
+/// Reads an export. Lines that do not fit their seal are skipped; without a header nothing is taken.
+pub(crate) fn read(from: &mut dyn BufRead) -> io::Result<Read> {
+    let mut read = Read { revision: Revision(0), image: Image::default(), defect: None, newer: None };
+    let mut hash = Xxh3::new();
+    let mut line = Vec::new();
+    let mut number = 0;
+    let mut header: Option<Header> = None;
+    loop {
+        number += 1;
+        line.clear();
+        let mut bounded = io::Read::take(&mut *from, LINE_BYTES_MAX);
+        if bounded.read_until(b'\n', &mut line)? == 0 {
+            read.defect.get_or_insert((number, ImportError::Truncated));
+            return Ok(read);
+        }
+        let text = std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n'));
+        let Some(known) = &header else {
+            match text.and_then(|text| serde_json::from_str::<Header>(text).ok()) {
+                Some(found) if found.ringway_export > SCHEMA => {
+                    read.newer = Some(found.ringway_export);
+                    return Ok(read);
+                }
+                Some(found) => {
+                    read.revision = Revision(found.revision);
+                    header = Some(found);
+                }
+                None => {
+                    read.defect = Some((number, ImportError::Header));
+                    return Ok(read);
+                }
+            }
+            hash.update(&line);
+            continue;
+        };
+        if let Some(footer) = text.and_then(|text| serde_json::from_str::<Footer>(text).ok()) {
+            let lines = u64::try_from(number - 2).unwrap_or(u64::MAX);
+            let fits = footer.checksum == format!("{:016x}", hash.digest())
+                && footer.end == lines
+                && known.records == lines;
+            if !fits {
+                read.defect.get_or_insert((number, ImportError::Total));
+            }
+            return Ok(read);
+        }
+        hash.update(&line);
+        match text.map(record) {
+            Some(Ok((key, sealed))) => read.image.put(key, sealed),
+            Some(Err(reason)) => _ = read.defect.get_or_insert((number, reason)),
+            None => _ = read.defect.get_or_insert((number, ImportError::Syntax)),
+        }
+    }
+}
+
+fn record(line: &str) -> Result<((RecordKind, String), Sealed), ImportError> {
+    let parts = || {
+        let (kind, rest) = line.strip_prefix(r#"{"kind":""#)?.split_once(r#"","seal":""#)?;
+        let (seal, rest) = rest.split_once(r#"","record":"#)?;
+        Some((RecordKind::parse(kind)?, u64::from_str_radix(seal, 16).ok()?, rest.strip_suffix('}')?))
+    };
+    let (kind, seal, body) = parts().ok_or(ImportError::Syntax)?;
+    let (key, sealed) = Sealed::from_export(kind, seal, body).ok_or(ImportError::Damaged)?;
+    Ok(((kind, key), sealed))
+}
+
+/// 64 KiB: ten times the longest record that the model's limits allow.
+const LINE_BYTES_MAX: u64 = 64 * 1024;

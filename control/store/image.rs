@@ -1,0 +1,96 @@
+//! All records of a store in memory, sealed, with their totals.
+
+use std::collections::BTreeMap;
+
+use ringway_model::Revision;
+
+use crate::mark::Totals;
+use crate::record::{Key, Record, RecordKind, Sealed, edit};
+use crate::{Batch, Finding, LoadReport, Loaded};
+
+/// Sealed records by kind and key. The content of the memory adapter, of an export, and of a repair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Image(BTreeMap<Key, Sealed>);
+
+impl Image {
+    pub(crate) fn put(&mut self, key: Key, sealed: Sealed) {
+        self.0.insert(key, sealed);
+    }
+
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Sealed)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn apply(&mut self, edits: BTreeMap<Key, Option<Sealed>>) {
+        for (key, value) in edits {
+            match value {
+                Some(sealed) => self.0.insert(key, sealed),
+                None => self.0.remove(&key),
+            };
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for ((kind, _), sealed) in &self.0 {
+            totals.add(*kind, sealed.seal());
+        }
+        totals
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.iter().map(|((_, key), sealed)| (key.len() + sealed.bytes().len()) as u64).sum()
+    }
+
+    /// Decodes every record; one that fits its checksum and still cannot be understood is reported.
+    pub(crate) fn load(&self, revision: Revision, mut report: LoadReport) -> Loaded {
+        let mut loaded = Loaded { revision, ..Loaded::default() };
+        for ((kind, key), sealed) in &self.0 {
+            match Record::decode(*kind, sealed.body()) {
+                Some(Record::App(app)) => loaded.apps.push(app),
+                Some(Record::Instance(instance)) => loaded.instances.push(instance),
+                Some(Record::Domain(domain)) => loaded.domains.push(domain),
+                None => report.push(Finding::RecordDamaged { kind: *kind, key: key.clone() }),
+            }
+        }
+        loaded.report = report;
+        loaded
+    }
+}
+
+impl FromIterator<Record> for Image {
+    fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
+        Self(records.into_iter().map(|record| record.encode()).collect())
+    }
+}
+
+impl Loaded {
+    pub(crate) fn image(&self) -> Image {
+        let apps = self.apps.iter().cloned().map(Record::App);
+        let instances = self.instances.iter().cloned().map(Record::Instance);
+        let domains = self.domains.iter().cloned().map(Record::Domain);
+        apps.chain(instances).chain(domains).collect()
+    }
+}
+
+/// What a batch does, one edit per record: an engine may not keep the order of two writes to one key.
+pub(crate) fn edits(batch: &Batch<'_>) -> BTreeMap<Key, Option<Sealed>> {
+    batch.deltas.iter().map(edit).collect()
+}
+
+/// A key as it can be printed and reported, whatever its bytes are.
+pub(crate) fn printable(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).chars().take(256).flat_map(char::escape_default).collect()
+}
+
+pub(crate) fn position(kind: RecordKind) -> usize {
+    kind as usize
+}

@@ -1,0 +1,311 @@
+//! The stored form of a record: our own fields as JSON, sealed with a checksum over kind, key and content.
+//!
+//! These structs are the file format. They are not the model's types, so that the model may change without
+//! changing what is on disk; a change here is a new [`SCHEMA`](crate::mark::SCHEMA).
+
+use std::fmt;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use ringway_model::{
+    App, AppId, Delta, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe,
+    Target, TenantId, Timestamp, limits,
+};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordKind {
+    /// An app.
+    App,
+    /// An instance.
+    Instance,
+    /// A domain.
+    Domain,
+}
+
+impl RecordKind {
+    pub(crate) const ALL: [Self; 3] = [Self::App, Self::Instance, Self::Domain];
+
+    /// The word for it, also in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Instance => "instance",
+            Self::Domain => "domain",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Distinguishes records of different kinds and equal keys in checksums; 0 is the mark.
+    fn tag(self) -> u8 {
+        self as u8 + 1
+    }
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names a record.
+pub(crate) type Key = (RecordKind, String);
+
+/// A record as it is stored: eight bytes of checksum, then JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed(Vec<u8>);
+
+impl Sealed {
+    fn new(kind: RecordKind, key: &str, body: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(8 + body.len());
+        bytes.extend_from_slice(&checksum(kind.tag(), key.as_bytes(), body).to_le_bytes());
+        bytes.extend_from_slice(body);
+        Self(bytes)
+    }
+
+    /// Takes stored bytes when they fit their checksum.
+    pub(crate) fn verify(kind: RecordKind, key: &str, bytes: &[u8]) -> Option<Self> {
+        let (seal, body) = bytes.split_first_chunk::<8>()?;
+        (checksum(kind.tag(), key.as_bytes(), body).to_le_bytes() == *seal).then(|| Self(bytes.to_vec()))
+    }
+
+    /// Takes the two parts of an export's line when they fit; the key stands in the body.
+    pub(crate) fn from_export(kind: RecordKind, seal: u64, body: &str) -> Option<(String, Self)> {
+        let key = Record::decode(kind, body.as_bytes())?.key().1;
+        let sealed = Self::new(kind, &key, body.as_bytes());
+        (sealed.seal() == seal).then_some((key, sealed))
+    }
+
+    /// The checksum; 0 when there is none.
+    pub(crate) fn seal(&self) -> u64 {
+        self.0.first_chunk::<8>().map_or(0, |seal| u64::from_le_bytes(*seal))
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        self.0.get(8..).unwrap_or_default()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Reads the seal from stored bytes that were verified before.
+pub(crate) fn seal_of(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |seal| u64::from_le_bytes(*seal))
+}
+
+pub(crate) fn checksum(tag: u8, key: &[u8], body: &[u8]) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&[tag]);
+    hash.update(&(key.len() as u64).to_le_bytes());
+    hash.update(key);
+    hash.update(body);
+    hash.digest()
+}
+
+/// A record of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    App(App),
+    Instance(Instance),
+    Domain(Domain),
+}
+
+impl Record {
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::App(app) => (RecordKind::App, app.id.to_string()),
+            Self::Instance(instance) => (RecordKind::Instance, instance.id.to_string()),
+            Self::Domain(domain) => (RecordKind::Domain, domain.name.to_string()),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> (Key, Sealed) {
+        let key = self.key();
+        let body = match self {
+            Self::App(app) => serde_json::to_vec(&StoredApp::from(app)),
+            Self::Instance(instance) => serde_json::to_vec(&StoredInstance::from(instance)),
+            Self::Domain(domain) => serde_json::to_vec(&StoredDomain::from(domain)),
+        };
+        let body = body.expect("plain structs of strings and numbers serialise");
+        let sealed = Sealed::new(key.0, &key.1, &body);
+        (key, sealed)
+    }
+
+    /// `None` when the JSON is none of ours, or a value in it is no longer valid.
+    pub(crate) fn decode(kind: RecordKind, body: &[u8]) -> Option<Self> {
+        Some(match kind {
+            RecordKind::App => Self::App(serde_json::from_slice::<StoredApp>(body).ok()?.into_model()?),
+            RecordKind::Instance => {
+                Self::Instance(serde_json::from_slice::<StoredInstance>(body).ok()?.into_model()?)
+            }
+            RecordKind::Domain => {
+                Self::Domain(serde_json::from_slice::<StoredDomain>(body).ok()?.into_model()?)
+            }
+        })
+    }
+}
+
+/// What a delta does to the stored records.
+pub(crate) fn edit(delta: &Delta) -> (Key, Option<Sealed>) {
+    let put = |record: Record| {
+        let (key, sealed) = record.encode();
+        (key, Some(sealed))
+    };
+    match delta {
+        Delta::PutApp(app) => put(Record::App(App::clone(app))),
+        Delta::PutInstance(instance) => put(Record::Instance(Instance::clone(instance))),
+        Delta::PutDomain(domain) => put(Record::Domain(Domain::clone(domain))),
+        Delta::RemoveApp(id) => ((RecordKind::App, id.to_string()), None),
+        Delta::RemoveInstance(_, id) => ((RecordKind::Instance, id.to_string()), None),
+        Delta::RemoveDomain(name) => ((RecordKind::Domain, name.to_string()), None),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredApp {
+    id: String,
+    name: String,
+    created_at: u64,
+    updated_at: u64,
+}
+
+impl From<&App> for StoredApp {
+    fn from(app: &App) -> Self {
+        Self {
+            id: app.id.to_string(),
+            name: app.name.to_string(),
+            created_at: app.created_at.0,
+            updated_at: app.updated_at.0,
+        }
+    }
+}
+
+impl StoredApp {
+    fn into_model(self) -> Option<App> {
+        (self.name.len() <= limits::APP_NAME_BYTES_MAX).then_some(())?;
+        Some(App {
+            id: AppId::parse(&self.id).ok()?,
+            name: self.name.into(),
+            created_at: Timestamp(self.created_at),
+            updated_at: Timestamp(self.updated_at),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredInstance {
+    id: String,
+    app: String,
+    target: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_interval_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unhealthy_threshold: Option<NonZeroU8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    healthy_threshold: Option<NonZeroU8>,
+    registered_at: u64,
+    generation: u64,
+}
+
+impl From<&Instance> for StoredInstance {
+    fn from(instance: &Instance) -> Self {
+        let check = &instance.health_check;
+        Self {
+            id: instance.id.to_string(),
+            app: instance.app.to_string(),
+            target: instance.target.to_string(),
+            health_path: match &check.probe {
+                Probe::Tcp => None,
+                Probe::Http(path) => Some(path.to_string()),
+            },
+            health_interval_ms: check.interval.map(millis),
+            health_timeout_ms: check.timeout.map(millis),
+            unhealthy_threshold: check.unhealthy_threshold,
+            healthy_threshold: check.healthy_threshold,
+            registered_at: instance.registered_at.0,
+            generation: instance.generation.0,
+        }
+    }
+}
+
+impl StoredInstance {
+    fn into_model(self) -> Option<Instance> {
+        Some(Instance {
+            id: InstanceId::parse(&self.id).ok()?,
+            app: AppId::parse(&self.app).ok()?,
+            target: Target::parse(&self.target).ok()?,
+            health_check: HealthCheck {
+                probe: match self.health_path {
+                    None => Probe::Tcp,
+                    Some(path) => Probe::http(&path).ok()?,
+                },
+                interval: self.health_interval_ms.map(Duration::from_millis),
+                timeout: self.health_timeout_ms.map(Duration::from_millis),
+                unhealthy_threshold: self.unhealthy_threshold,
+                healthy_threshold: self.healthy_threshold,
+            },
+            registered_at: Timestamp(self.registered_at),
+            generation: Generation(self.generation),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredDomain {
+    name: String,
+    app: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cname_target: Option<String>,
+    created_at: u64,
+    updated_at: u64,
+}
+
+impl From<&Domain> for StoredDomain {
+    fn from(domain: &Domain) -> Self {
+        Self {
+            name: domain.name.to_string(),
+            app: domain.app.to_string(),
+            tenant: domain.tenant.as_ref().map(TenantId::to_string),
+            kind: domain.kind.as_str().to_owned(),
+            cname_target: domain.cname_target.as_ref().map(Hostname::to_string),
+            created_at: domain.created_at.0,
+            updated_at: domain.updated_at.0,
+        }
+    }
+}
+
+impl StoredDomain {
+    fn into_model(self) -> Option<Domain> {
+        Some(Domain {
+            name: Hostname::parse(&self.name).ok()?,
+            app: AppId::parse(&self.app).ok()?,
+            tenant: self.tenant.map(|tenant| TenantId::parse(&tenant)).transpose().ok()?,
+            kind: DomainKind::parse(&self.kind)?,
+            cname_target: self.cname_target.map(|name| Hostname::parse(&name)).transpose().ok()?,
+            created_at: Timestamp(self.created_at),
+            updated_at: Timestamp(self.updated_at),
+        })
+    }
+}
+
+/// Milliseconds are as fine as the API is; a longer time than they can count does not exist.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
