@@ -40,6 +40,8 @@ pub const HEALTHY_THRESHOLD: u8 = 2;
 pub const HEALTH_CHECKS_IN_FLIGHT_MAX: usize = 100;
 /// Bytes of a health endpoint's answer that are read before the connection is closed.
 pub const HEALTH_RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// How long the rest of a health endpoint's answer is waited for, once its status is known.
+pub const HEALTH_LINGER: Duration = Duration::from_millis(100);
 /// An instance that has sent heartbeats is deregistered this long after the last one (FR-4.4).
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,204 @@
+//! Asking an instance: a TCP connection, or one GET.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringway_model::{Hostname, Probe, Target, TargetHost, Tick, limits};
+use ringway_net::{Pace, Stream, TcpStream, clock, connect, linger, resolve};
+use ringway_wire::h1::{HeadFault, Limits, Parse, ResponseError, ResponseHead, write_get};
+use ringway_wire::message::Method;
+
+use crate::answer::{Answer, Failure, LocalFault};
+
+/// Asks instances how they are.
+pub trait Prober: 'static {
+    /// Asks once. Ends within `timeout` or a little later, whatever the instance does.
+    fn probe(&self, target: &Target, probe: &Probe, timeout: Duration) -> impl Future<Output = Answer>;
+}
+
+/// Asks over the network, on the runtime of the calling thread.
+///
+/// A TCP probe is well when the connection is established. An HTTP probe is well when `GET path` is answered with a
+/// status from 200 to 399; redirects are not followed, the body does not matter. Names are resolved at most
+/// once in [`limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
+/// resolver is no fault of the instance. Of several addresses, the first that accepts a connection is asked.
+#[derive(Debug, Default)]
+pub struct NetProber {
+    names: RefCell<HashMap<Hostname, Resolved>>,
+}
+
+#[derive(Clone, Debug)]
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    fresh_until: Tick,
+}
+
+impl NetProber {
+    /// Without known names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    async fn addresses(&self, target: &Target, deadline: Tick) -> Result<Vec<SocketAddr>, Answer> {
+        let name = match target.host() {
+            TargetHost::Address(ip) => return Ok(vec![SocketAddr::new(*ip, target.port())]),
+            TargetHost::Name(name) => name,
+        };
+        let known = self.names.borrow().get(name).cloned();
+        let with_port = |known: Resolved| {
+            known.addresses.iter().map(|addr| SocketAddr::new(addr.ip(), target.port())).collect()
+        };
+        if let Some(known) = &known
+            && clock::now() < known.fresh_until
+        {
+            return Ok(with_port(known.clone()));
+        }
+        let resolved = resolve(name.as_str(), target.port(), deadline).await;
+        match (resolved, known) {
+            (Ok(addresses), _) if !addresses.is_empty() => {
+                self.remember(name, &addresses);
+                Ok(addresses)
+            }
+            (_, Some(known)) => Ok(with_port(known)),
+            (Err(error), None) if error.kind() == ErrorKind::ResourceBusy => {
+                Err(Answer::NotAsked(LocalFault::ResolverBusy))
+            }
+            (_, None) => Err(Answer::Failed(Failure::NameNotResolved)),
+        }
+    }
+
+    fn remember(&self, name: &Hostname, addresses: &[SocketAddr]) {
+        let now = clock::now();
+        let mut names = self.names.borrow_mut();
+        if names.len() >= NAMES_MAX {
+            // Those of instances that are gone; what is still asked for was renewed since.
+            names.retain(|_, known| now < known.fresh_until.after(NAME_AGE_MAX));
+        }
+        if names.len() < NAMES_MAX || names.contains_key(name) {
+            let fresh_until = now.after(limits::DNS_TTL);
+            names.insert(name.clone(), Resolved { addresses: addresses.to_vec(), fresh_until });
+        }
+    }
+}
+
+/// Names remembered: as many as there can be instances.
+const NAMES_MAX: usize = limits::INSTANCES_MAX;
+/// A name that was not resolved anew for so long is not in use: the longest interval, twice.
+const NAME_AGE_MAX: Duration = Duration::from_secs(2 * limits::HEALTH_INTERVAL_MAX.as_secs());
+
+impl Prober for NetProber {
+    async fn probe(&self, target: &Target, probe: &Probe, timeout: Duration) -> Answer {
+        let deadline = clock::now().after(timeout);
+        let addresses = match self.addresses(target, deadline).await {
+            Ok(addresses) => addresses,
+            Err(answer) => return answer,
+        };
+        let stream = match connect_first(&addresses, deadline).await {
+            Ok(stream) => stream,
+            Err(answer) => return answer,
+        };
+        match probe {
+            Probe::Tcp => Answer::Well,
+            Probe::Http(path) => get(&stream, target, path, deadline).await,
+        }
+    }
+}
+
+/// Connects to the first address that accepts; else says what the last one did.
+async fn connect_first(addresses: &[SocketAddr], deadline: Tick) -> Result<TcpStream, Answer> {
+    let mut answer = Answer::Failed(Failure::NameNotResolved);
+    for address in addresses {
+        match connect(*address, deadline).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => answer = judge_connect(&error),
+        }
+    }
+    Err(answer)
+}
+
+/// Whose fault it is that there is no connection. What is not known to be the instance's is ours.
+fn judge_connect(error: &io::Error) -> Answer {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Answer::Failed(Failure::Refused),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Answer::Failed(Failure::ClosedEarly),
+        ErrorKind::TimedOut => Answer::Failed(Failure::ConnectTimeout),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::PermissionDenied => {
+            Answer::Failed(Failure::Unreachable)
+        }
+        _ => Answer::NotAsked(LocalFault::NoResources),
+    }
+}
+
+async fn get(stream: &TcpStream, target: &Target, path: &str, deadline: Tick) -> Answer {
+    let url = target.to_string();
+    let host = url.strip_prefix("http://").unwrap_or(&url);
+    let mut buf = Vec::with_capacity(limits::HEALTH_RESPONSE_BYTES_MAX);
+    if write_get(&mut buf, host, path, USER_AGENT).is_err() {
+        return Answer::NotAsked(LocalFault::InvalidPath);
+    }
+    let (written, mut buf) = stream.write_all(buf, Pace::until(deadline)).await;
+    if let Err(error) = written {
+        return judge_exchange(&error);
+    }
+    buf.clear();
+    let (answer, buf) = read_answer(stream, buf, deadline).await;
+    if matches!(answer, Answer::Well | Answer::Failed(Failure::Status(_))) {
+        // So that the instance sees its answer read and not a reset.
+        let until = deadline.min(clock::now().after(limits::HEALTH_LINGER));
+        linger(stream, buf, limits::HEALTH_RESPONSE_BYTES_MAX, until).await;
+    }
+    answer
+}
+
+/// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in all.
+async fn read_answer(stream: &TcpStream, mut buf: Vec<u8>, deadline: Tick) -> (Answer, Vec<u8>) {
+    let bounds = Limits { head_bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX, ..Limits::default() };
+    let mut head = ResponseHead::default();
+    let mut head_at = 0;
+    loop {
+        if buf.len() == limits::HEALTH_RESPONSE_BYTES_MAX {
+            let error = ResponseError::from(HeadFault::HeadTooLarge);
+            return (Answer::Failed(Failure::Malformed(error)), buf);
+        }
+        let (read, back) = stream.read(buf, deadline).await;
+        buf = back;
+        match read {
+            Ok(0) => return (Answer::Failed(Failure::ClosedEarly), buf),
+            Ok(_) => {}
+            Err(error) => return (judge_exchange(&error), buf),
+        }
+        loop {
+            match head.parse(&buf[head_at..], Method::Get, &bounds) {
+                Ok(Parse::Partial) => break,
+                Ok(Parse::Complete) if head.is_interim() && head.switch().is_none() => {
+                    head_at += head.len();
+                    head.reset();
+                }
+                Ok(Parse::Complete) => return (judge_status(head.status()), buf),
+                Err(error) => return (Answer::Failed(Failure::Malformed(error)), buf),
+            }
+        }
+    }
+}
+
+fn judge_status(status: u16) -> Answer {
+    match status {
+        200..=399 => Answer::Well,
+        status => Answer::Failed(Failure::Status(status)),
+    }
+}
+
+fn judge_exchange(error: &io::Error) -> Answer {
+    Answer::Failed(match error.kind() {
+        ErrorKind::TimedOut => Failure::ResponseTimeout,
+        _ => Failure::ClosedEarly,
+    })
+}
+
+const USER_AGENT: &str = concat!("ringway-health/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;
