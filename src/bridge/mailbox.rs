@@ -3,7 +3,7 @@
 use crate::Waker;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A sending side of a mailbox; clones send to the same receiver.
 #[derive(Debug)]
@@ -108,11 +108,7 @@ impl<T> MailboxReceiver<T> {
     /// # Errors
     /// [`TryRecvError::Empty`] at the timeout, and [`TryRecvError::Closed`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, TryRecvError> {
-        let received = match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.values.recv_deadline(deadline),
-            None => self.values.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        received.map_err(|error| match error {
+        self.values.recv_timeout(timeout).map_err(|error| match error {
             RecvTimeoutError::Timeout => TryRecvError::Empty,
             RecvTimeoutError::Disconnected => TryRecvError::Closed,
         })

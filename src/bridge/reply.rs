@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Answers, once. Dropped without an answer, the other side learns that none will come.
 #[derive(Debug)]
@@ -48,11 +48,7 @@ impl<T> ReplyReceiver<T> {
     /// # Errors
     /// See [`ReplyError`].
     pub fn wait(&self, timeout: Duration) -> Result<T, ReplyError> {
-        let answer = match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.answer.recv_deadline(deadline),
-            None => self.answer.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        answer.map_err(|error| match error {
+        self.answer.recv_timeout(timeout).map_err(|error| match error {
             RecvTimeoutError::Timeout => ReplyError::TimedOut,
             RecvTimeoutError::Disconnected => ReplyError::Dropped,
         })

@@ -33,6 +33,8 @@ pub(crate) struct Reaper {
     /// When the task looks next; [`Tick::NEVER`] while nothing is armed.
     next_scan: Cell<Tick>,
     task: Cell<Option<Waker>>,
+    #[cfg(test)]
+    scans: Cell<u64>,
 }
 
 /// One socket's line in the table of its core.
@@ -78,7 +80,13 @@ pub(crate) struct Turn<'a> {
 
 impl Reaper {
     pub(crate) fn new() -> Self {
-        Self { watches: RefCell::default(), next_scan: Cell::new(Tick::NEVER), task: Cell::new(None) }
+        Self {
+            watches: RefCell::default(),
+            next_scan: Cell::new(Tick::NEVER),
+            task: Cell::new(None),
+            #[cfg(test)]
+            scans: Cell::new(0),
+        }
     }
 
     /// The task that cancels what is past its deadline. Sleeps while nothing is armed.
@@ -110,7 +118,15 @@ impl Reaper {
         .await;
     }
 
+    /// How often the table was gone through.
+    #[cfg(test)]
+    pub(crate) fn scans(&self) -> u64 {
+        self.scans.get()
+    }
+
     fn scan(&self, now: Tick) {
+        #[cfg(test)]
+        self.scans.update(|scans| scans + 1);
         let mut expired = Vec::new();
         let mut earliest = Tick::NEVER;
         for (_, watch) in self.watches.borrow_mut().iter_mut() {

@@ -3,7 +3,7 @@
 use crate::core::{self, Core};
 use crate::reaper::Reaper;
 use crate::splice::Pipes;
-use crate::task::{Tasks, Yielder, spawn};
+use crate::task::{Tasks, Yielder, catch_panic, spawn};
 use monoio::blocking::DefaultThreadPool;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -64,6 +65,7 @@ pub struct DriverChoiceError;
 /// [`DriverChoice::Auto`] takes epoll. A pinning that the system refuses is no error; see [`pinned_core`].
 ///
 /// When `main` ends, tasks that have not are dropped where they wait, and every socket is closed before this returns.
+/// The same when `main` panics; the panic then goes on.
 ///
 /// # Errors
 /// When no runtime can be built: io_uring was demanded and is not to be had, or no file descriptor or memory is left,
@@ -77,7 +79,7 @@ where
         return Err(io::Error::other("a runtime runs on this thread already"));
     }
     set_thread_name(&options.name);
-    let pinned = options.core.filter(|&id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+    let pinned = options.core.filter(|&id| pin(id));
     match build(&options)? {
         Built::Uring(mut runtime, driver) => runtime.block_on(drive(&options, pinned, driver, main)),
         Built::Epoll(mut runtime) => runtime.block_on(drive(&options, pinned, Driver::Epoll, main)),
@@ -94,6 +96,12 @@ pub fn cores() -> Vec<usize> {
 /// The CPU that this thread's runtime is pinned to, if it is.
 pub fn pinned_core() -> Option<usize> {
     core::current().ok().and_then(|core| core.pinned)
+}
+
+/// Whether the thread is now pinned to that CPU.
+fn pin(id: usize) -> bool {
+    // Beyond that number it would panic: no CPU set can hold it.
+    id < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id })
 }
 
 enum Built {
@@ -164,7 +172,7 @@ where
         let yielding = Rc::clone(&core);
         spawn(async move { yielding.yielder.run_rounds().await }, |_| {});
     }
-    let output = main(driver).await;
+    let output = catch_panic(async { main(driver).await }).await;
     core.tasks.stop().await;
     if driver != Driver::Epoll {
         // What was cancelled and closed by that is now in the queue: the first turn has the kernel do it, the second
@@ -172,7 +180,7 @@ where
         core.yielder.through_ring().await;
         core.yielder.through_ring().await;
     }
-    Ok(output)
+    output.map_or_else(|payload| resume_unwind(payload), Ok)
 }
 
 fn set_thread_name(name: &str) {

@@ -148,6 +148,16 @@ pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Out
     .await
 }
 
+/// Awaits `future`; its panic is a value.
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(payload) => Poll::Ready(Err(payload)),
+    })
+    .await
+}
+
 /// The tasks of one core that have not ended.
 #[derive(Default)]
 pub(crate) struct Tasks {

@@ -1,11 +1,18 @@
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
+mod connections;
+mod parts;
+mod splice;
 mod stream;
+mod tasks;
 
 use crate::{Driver, DriverChoice, RuntimeOptions, TcpStream, clock, run};
 use ringway_model::Tick;
 use std::io;
 use std::net::{TcpListener, TcpStream as StdStream};
+use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Long enough that reaching it is a fault, not a slow machine.
@@ -48,4 +55,26 @@ fn soon() -> Tick {
 
 fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
     result.unwrap_err().kind()
+}
+
+/// Awaits a thread without blocking the core that it talks to.
+async fn joined<T>(thread: JoinHandle<T>) -> T {
+    let deadline = soon();
+    while !thread.is_finished() {
+        assert!(clock::now() < deadline, "the other side hangs");
+        crate::sleep(Duration::from_millis(1)).await;
+    }
+    thread.join().unwrap()
+}
+
+/// Runs one ignored test in a process of its own, because it changes what all threads share.
+fn in_a_process_of_its_own(test: &str, variables: &[(&str, &str)]) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "{test} did not run: {said}");
 }

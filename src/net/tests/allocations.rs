@@ -1,0 +1,69 @@
+//! Reading, writing and their deadlines allocate nothing once a connection is warm.
+
+use super::*;
+use crate::{Pace, Stream};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::thread;
+
+#[test]
+fn a_warm_connection_reads_and_writes_without_allocating() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let echo = thread::spawn(move || {
+            let mut chunk = [0; 256];
+            while let Ok(count @ 1..) = peer.read(&mut chunk) {
+                peer.write_all(&chunk[..count]).unwrap();
+            }
+        });
+        let mut buf = buf();
+        let mut allocations = 0;
+        for round in 0..200 {
+            if round == 100 {
+                allocations = ALLOCATIONS.get();
+            }
+            buf.clear();
+            buf.extend_from_slice(b"ping");
+            let (written, back) = stream.write_all(buf, Pace::stall(PATIENCE)).await;
+            written.unwrap();
+            stream.readable(soon()).await.unwrap();
+            let (read, back) = stream.read(back, soon()).await;
+            assert_eq!(read.unwrap(), 4);
+            buf = back;
+        }
+        assert_eq!(ALLOCATIONS.get() - allocations, 0);
+        drop(stream);
+        joined(echo).await;
+    });
+}
+
+/// The system's allocator, counting the allocations of each thread.
+struct Counting;
+
+// SAFETY: every call is handed on as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}

@@ -1,0 +1,117 @@
+//! The clock, buffers, wake-ups from other threads, name resolution.
+
+use super::*;
+use crate::{BufClass, BufPool, Notified, join, resolve};
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+#[test]
+fn the_clock_is_one_for_all_threads_and_never_goes_back() {
+    let before = clock::now();
+    let elsewhere = thread::spawn(clock::now).join().unwrap();
+    let after = clock::now();
+    assert!(before <= elsewhere && elsewhere <= after);
+    let (milliseconds, micros) = (clock::now(), clock::now_micros());
+    assert!(micros / 1000 >= milliseconds.0);
+    // 2020, in milliseconds: the system's clock is set, and in the right unit.
+    assert!(clock::timestamp().0 > 1_577_836_800_000);
+}
+
+#[test]
+fn buffers_come_back_empty_and_are_bounded() {
+    let pool = BufPool::with_bounds(2, 1);
+    let mut head = pool.take(BufClass::Head);
+    assert_eq!(head.capacity(), BufClass::Head.bytes());
+    head.extend_from_slice(b"secret of another client");
+    let memory = head.as_ptr();
+    pool.give(head);
+    let head = pool.take(BufClass::Head);
+    assert_eq!(head.as_ptr(), memory, "the same memory again");
+    assert!(head.is_empty());
+    for _ in 0..3 {
+        pool.give(Vec::with_capacity(BufClass::Head.bytes()));
+        pool.give(Vec::with_capacity(BufClass::Body.bytes()));
+    }
+    assert_eq!(pool.bytes_free(), 2 * BufClass::Head.bytes() + BufClass::Body.bytes());
+}
+
+#[test]
+fn buffers_of_no_class_are_not_kept() {
+    let pool = BufPool::new();
+    for bytes in [0, 1, BufClass::Head.bytes() - 1, 2 * BufClass::Head.bytes(), 2 * BufClass::Body.bytes()] {
+        pool.give(Vec::with_capacity(bytes));
+        assert_eq!(pool.bytes_free(), 0, "{bytes}");
+    }
+}
+
+#[test]
+fn another_thread_wakes_a_core() {
+    on_both_drivers(|| async {
+        let (mut sender, receiver) = UnixStream::pair().unwrap();
+        let mut notified = Notified::new(receiver).unwrap();
+        let waiting = notified.wait_until(within(Duration::from_millis(1))).await;
+        assert_eq!(kind(waiting), ErrorKind::TimedOut);
+        let thread = thread::spawn(move || {
+            sender.write_all(&[1]).unwrap();
+            sender
+        });
+        assert_eq!(notified.wait().await.unwrap(), 1);
+        let mut sender = joined(thread).await;
+        sender.write_all(&[1; 100]).unwrap();
+        let bytes = notified.wait().await.unwrap() + notified.wait().await.unwrap();
+        assert_eq!(bytes, 100, "more than it takes at once is announced again");
+        drop(sender);
+        assert_eq!(kind(notified.wait().await), ErrorKind::UnexpectedEof);
+    });
+}
+
+#[test]
+fn names_resolve_on_threads_of_their_own() {
+    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+        let options = RuntimeOptions { driver, blocking_threads: 2, ..RuntimeOptions::default() };
+        run(options, |_| async {
+            for _ in 0..50 {
+                let (name, number) =
+                    join(resolve("localhost", 80, soon()), resolve("127.0.0.1", 81, soon())).await;
+                assert!(name.unwrap().iter().all(|addr| addr.ip().is_loopback() && addr.port() == 80));
+                assert_eq!(number.unwrap(), ["127.0.0.1:81".parse().unwrap()]);
+            }
+            // No name at all: refused without asking anybody.
+            assert!(resolve("a\0b", 80, soon()).await.is_err());
+        })
+        .unwrap();
+    }
+}
+
+/// What is past its deadline is still counted until it ends, and then no more.
+#[test]
+fn resolutions_past_their_deadline_leak_nothing() {
+    let options = RuntimeOptions { blocking_threads: 1, ..RuntimeOptions::default() };
+    run(options, |_| async {
+        let core = crate::core::current().unwrap();
+        for _ in 0..100 {
+            match resolve("localhost", 80, Tick(0)).await {
+                Ok(_) => {}
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ResourceBusy), "{error}")
+                }
+            }
+            assert!(core.resolutions.get() <= ringway_model::limits::DNS_IN_FLIGHT_MAX);
+        }
+        let deadline = soon();
+        while core.resolutions.get() > 0 {
+            assert!(clock::now() < deadline, "a resolution was never counted off");
+            crate::sleep(Duration::from_millis(1)).await;
+        }
+        resolve("localhost", 80, soon()).await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_data_core_resolves_nothing() {
+    on_both_drivers(|| async {
+        assert_eq!(kind(resolve("localhost", 80, soon()).await), ErrorKind::Unsupported);
+    });
+}
