@@ -148,6 +148,21 @@ pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Out
     .await
 }
 
+/// Lets every task run that is runnable now, without a turn of the driver.
+async fn to_the_back() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        // The runtime puts a task that wakes itself first in the queue, and a new task last.
+        let waker = cx.waker().clone();
+        drop(monoio::spawn(async move { waker.wake() }));
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Awaits `future`; its panic is a value.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
@@ -179,15 +194,7 @@ impl Tasks {
             let wakers: Vec<_> =
                 self.wakers.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
             wakers.into_iter().for_each(Waker::wake);
-            let mut waited = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut waited, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
+            to_the_back().await;
         }
     }
 

@@ -212,7 +212,6 @@ fn nothing_stays_open_when_main_panics() {
                 yield_now().await;
                 panic!("main");
             })
-            .map(|()| ())
         })
         .join();
         assert!(panicked.is_err());
