@@ -121,3 +121,52 @@ fn capitalised(text: &str) -> String {
 fn seconds(duration: Duration) -> u64 {
     duration.as_millis().div_ceil(1000).max(1) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use ringway_traffic::balance::Unavailable;
+
+    fn text(failure: Failure, asked: &Asked) -> String {
+        let mut out = Vec::new();
+        let consequence = failure.consequence(502);
+        let status = consequence.status.unwrap_or(0);
+        write(&mut out, status, &consequence, asked, "id1", Timestamp(784_111_777_000));
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    const PLAIN: Asked = Asked { head: false, html: false, keep_alive_1_0: false, close: false };
+
+    #[test]
+    fn programs_get_json() {
+        let body = "{\"error\":{\"code\":\"unknown_host\",\"message\":\"no app is registered for this domain\",\
+                    \"request_id\":\"id1\",\"timestamp\":\"1994-11-06T08:49:37Z\"}}\n";
+        assert_eq!(
+            text(Failure::UnknownHost, &PLAIN),
+            format!(
+                "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\nCache-Control: no-store\r\nX-Request-ID: id1\r\n\r\n{body}",
+                body.len()
+            )
+        );
+    }
+
+    #[test]
+    fn browsers_get_a_page_and_head_gets_no_body() {
+        let page = text(Failure::UnknownHost, &Asked { html: true, ..PLAIN });
+        assert!(
+            page.contains("Content-Type: text/html") && page.contains("<h1>404 Not Found</h1>"),
+            "{page}"
+        );
+        let head = text(Failure::UnknownHost, &Asked { head: true, close: true, ..PLAIN });
+        assert!(head.ends_with("Connection: close\r\n\r\n") && !head.contains("Content-Length: 0"), "{head}");
+    }
+
+    #[test]
+    fn an_open_circuit_is_told_in_fields() {
+        let retry_after = Duration::from_millis(29_001);
+        let answer = text(Failure::Unavailable(Unavailable::BreakersOpen { retry_after }), &PLAIN);
+        assert!(answer.contains("\r\nRetry-After: 30\r\nX-Proxy-Circuit-Open: true\r\n"), "{answer}");
+    }
+}

@@ -248,3 +248,55 @@ fn unavailable_because(why: Unavailable, status: u16) -> Consequence {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_to_blame_is_blamed() {
+        let retry_after = Duration::from_secs(30);
+        for (failure, status, connection, blames_endpoint) in [
+            (Failure::HeadTimedOut, Some(408), Connection::Close, false),
+            (Failure::MethodRefused, Some(405), Connection::Close, false),
+            (Failure::BodyTooLarge, Some(413), Connection::Close, false),
+            (Failure::ClientClosed, None, Connection::Close, false),
+            (Failure::RequestBodyTimedOut, Some(408), Connection::Close, false),
+            (Failure::ClientStalled, None, Connection::Abort, false),
+            (Failure::UnknownHost, Some(404), Connection::Keep, false),
+            (Failure::Unavailable(Unavailable::NoEndpoints), Some(502), Connection::Keep, false),
+            (
+                Failure::Unavailable(Unavailable::BreakersOpen { retry_after }),
+                Some(502),
+                Connection::Keep,
+                false,
+            ),
+            (Failure::Overloaded, Some(503), Connection::Close, false),
+            (Failure::ConnectFailed, Some(502), Connection::Keep, true),
+            (Failure::ConnectTimedOut, Some(504), Connection::Keep, true),
+            (Failure::UpstreamClosed, Some(502), Connection::Keep, true),
+            (Failure::ResponseTimedOut, Some(504), Connection::Keep, true),
+            (Failure::UnaskedUpgrade, Some(502), Connection::Keep, true),
+            (Failure::InterimFlood, Some(502), Connection::Keep, true),
+            (Failure::ResponseCut, None, Connection::Abort, true),
+            (Failure::ResponseStalled, None, Connection::Abort, true),
+            (Failure::Filtered(403), Some(403), Connection::Keep, false),
+        ] {
+            let consequence = failure.consequence(502);
+            assert_eq!(
+                (consequence.status, consequence.connection, consequence.blames_endpoint),
+                (status, connection, blames_endpoint),
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_open_circuit_says_so_and_when_to_come_back() {
+        let retry_after = Duration::from_secs(7);
+        let open = Failure::Unavailable(Unavailable::BreakersOpen { retry_after }).consequence(503);
+        assert_eq!((open.status, open.circuit_open, open.retry_after), (Some(503), true, Some(retry_after)));
+        let none = Failure::Unavailable(Unavailable::NoEndpoints).consequence(503);
+        assert_eq!((none.status, none.circuit_open), (Some(503), false));
+    }
+}

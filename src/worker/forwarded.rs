@@ -98,3 +98,67 @@ fn push(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec cannot fail.
     let _ = lines.write_fmt(text);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ringway_wire::h1::{Limits, Parse};
+
+    const PROXY: &str = "10.0.0.1";
+
+    fn head(fields: &str) -> (RequestHead, Vec<u8>) {
+        let text = format!("GET / HTTP/1.1\r\nHost: Shop.Example:8080\r\n{fields}\r\n").into_bytes();
+        let mut head = RequestHead::default();
+        assert_eq!(head.parse(&text, &Limits::default()), Ok(Parse::Complete));
+        (head, text)
+    }
+
+    fn client(fields: &str) -> String {
+        let settings =
+            Settings { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Settings::default() };
+        let (head, text) = head(fields);
+        client_address(&settings, PROXY.parse().unwrap(), &head, &text).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_last_stranger_named() {
+        assert_eq!(client(""), PROXY);
+        assert_eq!(client("X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
+        assert_eq!(client("X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.0.0.2\r\n"), "203.0.113.9");
+        assert_eq!(
+            client("X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 203.0.113.9:4711\r\n"),
+            "203.0.113.9"
+        );
+        assert_eq!(client("X-Forwarded-For: [2001:db8::1]:80\r\n"), "2001:db8::1");
+        assert_eq!(client("X-Forwarded-For: ::ffff:203.0.113.9\r\n"), "203.0.113.9");
+        assert_eq!(client("X-Forwarded-For: 203.0.113.9, junk\r\n"), PROXY);
+    }
+
+    #[test]
+    fn hop_lines_extend_what_the_proxy_said() {
+        let (head, text) = head("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: HTTPS\r\n");
+        let mut lines = Vec::new();
+        push_hop_lines(&mut lines, PROXY.parse().unwrap(), "203.0.113.9".parse().unwrap(), &head, &text);
+        push_host_lines(&mut lines, &head);
+        assert_eq!(
+            String::from_utf8(lines).unwrap(),
+            "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-Host: shop.example:8080\r\nX-Original-Host: shop.example\r\n"
+        );
+    }
+
+    #[test]
+    fn a_request_id_is_kept_only_when_it_is_one() {
+        let kept = |fields: &str| {
+            let (head, text) = head(fields);
+            kept_request_id(&head, &text).map(|range| String::from_utf8(text[range].to_vec()).unwrap())
+        };
+        assert_eq!(kept("X-Request-ID: abc-123\r\n").as_deref(), Some("abc-123"));
+        assert_eq!(kept("X-Request-ID: a b\r\n"), None);
+        assert_eq!(kept("X-Request-ID: a\r\nX-Request-ID: b\r\n"), None);
+        let longest = "a".repeat(limits::REQUEST_ID_BYTES_MAX);
+        assert_eq!(kept(&format!("X-Request-ID: {longest}\r\n")), Some(longest.clone()));
+        assert_eq!(kept(&format!("X-Request-ID: {longest}a\r\n")), None);
+    }
+}
