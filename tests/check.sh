@@ -146,7 +146,7 @@ loadtest() {
     [ -f loadtest/Cargo.toml ] || return 0
     cargo fmt --manifest-path loadtest/Cargo.toml --all --check &&
         cargo clippy --locked --manifest-path loadtest/Cargo.toml --target-dir target/loadtest --all-targets --quiet -- -D warnings &&
-        for script in loadtest/compare loadtest/scale loadtest/churn; do
+        for script in loadtest/compare loadtest/scale loadtest/churn loadtest/bench.py; do
             [ ! -f "$script" ] || python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script" || return 1
         done
 }

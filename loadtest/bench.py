@@ -1,0 +1,306 @@
+"""What the load tests share: building, starting and pinning processes, reading their CPU time and memory, and
+writing reports. Python's standard library only; loopback only; everything that is started is ended by its id."""
+
+import json
+import os
+import platform
+import queue
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "loadtest" / "report"
+TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+def fail(reason):
+    sys.exit(f"{Path(sys.argv[0]).name}: {reason}")
+
+
+def need(*commands):
+    missing = [command for command in commands if not shutil.which(command)]
+    if missing:
+        fail(f"missing: {' '.join(missing)} (apt-get install {' '.join(missing)})")
+
+
+def build(profile="release"):
+    """Builds the product and the load-test tool; returns both paths."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    flags = ["--release"] if profile == "release" else []
+    if profile not in ("release", "dev"):
+        flags = ["--profile", profile]
+    run(["cargo", "build", "--quiet", "--locked", "--bin", "ringway", *flags], cwd=ROOT)
+    tool = target / "loadtest"
+    run(
+        ["cargo", "build", "--quiet", "--locked", "--release", "--target-dir", str(tool)],
+        cwd=ROOT / "loadtest",
+    )
+    folder = {"dev": "debug"}.get(profile, profile)
+    return target / folder / "ringway", tool / "release" / "loadtest"
+
+
+def run(command, **kwargs):
+    if subprocess.run(command, **kwargs).returncode != 0:
+        fail(f"failed: {' '.join(map(str, command))}")
+
+
+class Process:
+    """A child, pinned if cores are named, ended by its own id when the block ends."""
+
+    def __init__(self, command, cores=None, env=None, cwd=None, stdin=None, stderr=subprocess.DEVNULL):
+        if cores is not None:
+            command = ["taskset", "-c", cores, *command]
+        self.child = subprocess.Popen(
+            [str(word) for word in command],
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def line(self, seconds=20.0):
+        """The next line of its output, or an end of the run when none comes."""
+        return read_line(self.child.stdout, seconds, self.child)
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(40)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def read_line(stream, seconds, child):
+    lines = queue.Queue()
+    threading.Thread(target=lambda: lines.put(stream.readline()), daemon=True).start()
+    try:
+        line = lines.get(timeout=seconds)
+    except queue.Empty:
+        child.kill()
+        fail("a process said nothing in time")
+    if not line:
+        fail(f"a process ended with {child.wait()}")
+    return line.strip()
+
+
+class Ringway(Process):
+    """The proxy on ports of the kernel's choice. `started` is the time until it said that it is ready."""
+
+    def __init__(self, binary, store, cores=None, workers=1, env=None):
+        settings = {
+            "PROXY_HTTP_PORT": "0",
+            "PROXY_API_PORT": "0",
+            "PROXY_DB_PATH": str(store),
+            "PROXY_WORKERS": str(workers),
+            "LOG_LEVEL": "warn",
+            "LOG_FORMAT": "json",
+            "PROXY_ACCESS_LOG": "off",
+            **(env or {}),
+        }
+        begin = time.monotonic()
+        super().__init__([binary], cores=cores, env=settings, cwd=Path(store).parent, stderr=subprocess.STDOUT)
+        while True:
+            line = self.line(60)
+            try:
+                ready = json.loads(line)
+            except ValueError:
+                continue
+            if ready.get("event") == "ready":
+                break
+        self.started = time.monotonic() - begin
+        self.http = next(address for address in ready["http"] if not address.startswith("["))
+        self.http = self.http.replace("0.0.0.0", "127.0.0.1")
+        self.api = ready["api"]
+        # Its log must not fill the pipe.
+        threading.Thread(target=self.child.stdout.read, daemon=True).start()
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(f"http://{self.api}{path}", method=method)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+
+class Api:
+    """One keep-alive connection to the admin API, for many small calls."""
+
+    def __init__(self, address):
+        self.address = address
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def call(self, method, path, body):
+        text = json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+        )
+        self.socket.sendall(head.encode() + text)
+        while b"\r\n\r\n" not in self.buffer:
+            self.fill()
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        length = int(length.group(1)) if length else 0
+        while len(self.buffer) < length:
+            self.fill()
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        status = int(head[9:12])
+        if status >= 300:
+            fail(f"{method} {path}: {status} {body.decode(errors='replace')}")
+        return body
+
+    def fill(self):
+        piece = self.socket.recv(65536)
+        if not piece:
+            fail("the API closed its connection")
+        self.buffer += piece
+
+
+# --- What a process and the machine spend ---------------------------------------------------------------------
+
+
+def family(pid):
+    """A process and all that it has started."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in task.read_text().split()]
+            except OSError:
+                pass
+    return found
+
+
+def cpu_seconds(pid):
+    """User and system time of a process, its threads and its children that are alive."""
+    total = 0.0
+    for one in family(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        total += (int(fields[11]) + int(fields[12])) * TICK
+    return total
+
+
+def machine_cpu_seconds():
+    """Time that all cores were busy, whoever kept them so (steal and waiting for a disk aside)."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    )
+    return (user + nice + system + irq + softirq) * TICK
+
+
+def memory_mb(pid):
+    """(PSS, RSS) in MB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    value = lambda name: int(re.search(rf"^{name}: +(\d+) kB", text, re.MULTILINE).group(1)) / 1024
+    return value("Pss"), value("Rss")
+
+
+def open_files(count):
+    """Allows this process (and those it starts) so many descriptors, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, count)
+    for limit in ((wanted, max(hard, wanted)), (min(wanted, hard), hard)):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            return
+        except (ValueError, OSError):
+            continue
+
+
+# --- wrk ------------------------------------------------------------------------------------------------------
+
+
+def wrk(url, host, seconds, connections, cores, threads=1):
+    """Runs wrk once; requests, errors, and latencies in ms."""
+    command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
+    command += ["--latency", "-H", f"Host: {host}", url]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30).stdout
+    done = re.search(r"(\d+) requests in ([\d.]+)(s|m)", output)
+    if not done:
+        fail(f"wrk said: {output}")
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+
+    def latency(share):
+        found = re.search(rf"{share}% +([\d.]+)(us|ms|s)", output)
+        return float(found.group(1)) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found.group(2)] if found else float("nan")
+
+    return {
+        "requests": int(done.group(1)),
+        "errors": (int(bad.group(1)) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0),
+        "p50": latency(50),
+        "p99": latency(99),
+    }
+
+
+# --- Reports --------------------------------------------------------------------------------------------------
+
+
+def machine():
+    """The lines of a report that say where its numbers come from."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    return [
+        f"- {time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit or 'unknown'}",
+        f"- {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, "
+        f"Linux {platform.release().split('-')[0]}",
+    ]
+
+
+def report(name, lines):
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    path = REPORTS / f"{name}.md"
+    path.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    print(f"\nwritten to {path.relative_to(ROOT)}")
+
+
+def spread(values):
+    """min / median / max"""
+    values = sorted(values)
+    if not values:
+        return float("nan"), float("nan"), float("nan")
+    return values[0], values[len(values) // 2], values[-1]
+
+
+def scratch():
+    return tempfile.TemporaryDirectory(prefix="ringway-loadtest-")
+
+
+def interrupted():
+    """Ctrl-C and SIGTERM end the blocks above in order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,0 +1,69 @@
+//! The parts of the load tests that must be fast: an origin that is no bottleneck, idle connections, and the
+//! churn client. The Python programs beside this crate start them, pin them and judge what came out.
+//!
+//! ```text
+//! loadtest origin [PORT]                     serve on 127.0.0.0/8 and print the port
+//! loadtest hold ADDRESS COUNT                open idle keep-alive connections until standard input ends
+//! loadtest churn HTTP API TARGET SECONDS CHANGES_PER_SECOND WEBSOCKETS REQUESTS_PER_SECOND
+//! loadtest live HTTP API TARGET CHANGES      time from a change to its first request, on many connections
+//! ```
+#![deny(missing_docs)]
+
+mod churn;
+mod client;
+mod live;
+mod origin;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["origin"] => origin::run(0),
+        ["origin", port] => parse(port).and_then(origin::run),
+        ["hold", address, count] => hold(address, count),
+        ["churn", http, api, target, rest @ ..] if rest.len() == 4 => churn_of(http, api, target, rest),
+        ["live", http, api, target, changes] => live_of(http, api, target, changes),
+        _ => Err("usage: loadtest origin|hold|churn|live …; see the top of src/main.rs".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("loadtest: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("what is {text:?}?"))
+}
+
+fn hold(address: &str, count: &str) -> Result<(), String> {
+    let address: SocketAddr = parse(address)?;
+    let connections = client::idle(address, parse(count)?)?;
+    println!("holding {}", connections.len());
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        line.clear();
+    }
+    Ok(())
+}
+
+fn churn_of(http: &str, api: &str, target: &str, rest: &[&str]) -> Result<(), String> {
+    churn::run(&churn::Plan {
+        http: parse(http)?,
+        api: parse(api)?,
+        target: target.to_owned(),
+        seconds: parse(rest[0])?,
+        changes_per_second: parse(rest[1])?,
+        websockets: parse(rest[2])?,
+        requests_per_second: parse(rest[3])?,
+    })
+}
+
+fn live_of(http: &str, api: &str, target: &str, changes: &str) -> Result<(), String> {
+    live::run(parse(http)?, parse(api)?, target, parse(changes)?)
+}
