@@ -170,8 +170,20 @@ pub const API_CONNECTIONS_MAX: usize = 512;
 pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle time of an API connection.
 pub const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of an `Idempotency-Key`: a UUID has 36.
+pub const API_KEY_BYTES_MAX: usize = 255;
+/// Levels of nesting in an API body: the deepest that it takes has three.
+pub const API_BODY_DEPTH_MAX: usize = 16;
+/// Bytes of the shortest API token: 16 random hex digits are 64 bits.
+pub const API_TOKEN_BYTES_MIN: usize = 16;
+/// Bytes of the longest API token: fits a request head with room to spare.
+pub const API_TOKEN_BYTES_MAX: usize = 1024;
+/// Without a single byte taken of an API answer before the connection is closed.
+pub const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Findings reported for one request.
 pub const FINDINGS_MAX: usize = 64;
+/// Bytes of a name from outside that are repeated in a finding.
+pub const FINDING_NAME_BYTES_MAX: usize = 64;
 /// Items of one page of a list.
 pub const PAGE_ITEMS_MAX: usize = 10_000;
 

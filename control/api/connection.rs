@@ -1,0 +1,453 @@
+//! One client connection: requests one after the other, each answered before the next is looked at.
+//!
+//! ```text
+//! Idle ──byte──► Head ──► (100 Continue) ──► Body ──► Answer ──keep-alive──► Idle
+//!   │              └──── refused: answered, then closed, for where the next request begins is unknown
+//!   └── idle too long, or draining: closed
+//! ```
+//! Every read and write has a deadline. A client that says what it must not costs an answer and a lingering close.
+
+use std::rc::Rc;
+
+use ringway_model::{Tick, limits};
+use ringway_net::{Pace, Stream, clock, linger};
+use ringway_telemetry::RequestId;
+use ringway_wire::h1::{
+    BodyState, CHUNK_END, ChunkMode, ChunkedBody, ConnectionSignal, LAST_CHUNK, Limits, Parse, RequestError,
+    RequestHead, SimpleResponse, chunk_head, write_simple_response,
+};
+use ringway_wire::headers::push_field;
+use ringway_wire::message::{Framing, Method, Version, reason_phrase};
+
+use crate::guard::{Credentials, Door};
+use crate::lists::{Pieces, Progress};
+use crate::plane::Plane;
+use crate::problem::{Kind, Problem};
+use crate::service::{Admission, Body, Head, Response, Service};
+
+/// Whether a connection may be closed at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// Between two requests.
+    Idle,
+    /// Within one.
+    Busy,
+}
+
+/// What a connection asks of the server that it belongs to.
+pub(crate) trait Host {
+    /// It became idle or busy.
+    fn report(&self, activity: Activity);
+    /// Whether connections are to end after the answer under way.
+    fn is_draining(&self) -> bool;
+}
+
+/// Serves a connection until it ends. Errors of the connection end it, silently: there is nobody to tell.
+pub(crate) async fn serve<S: Stream, P: Plane>(
+    stream: Rc<S>,
+    door: Rc<Door>,
+    service: Rc<Service<P>>,
+    host: impl Host,
+) {
+    let remote = match stream.peer_addr() {
+        Some(address) => address.to_string(),
+        None => "unix".to_owned(),
+    };
+    let wire_limits = Limits::default();
+    let mut connection = Connection {
+        stream,
+        door,
+        service,
+        host,
+        remote,
+        wire_limits,
+        pending: Vec::with_capacity(wire_limits.head_bytes_max),
+        head: RequestHead::default(),
+    };
+    while connection.exchange().await == Next::Request {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Request,
+    Close,
+}
+
+struct Connection<S, P, H> {
+    stream: Rc<S>,
+    door: Rc<Door>,
+    service: Rc<Service<P>>,
+    host: H,
+    remote: String,
+    wire_limits: Limits,
+    /// Bytes that were read and not used yet.
+    pending: Vec<u8>,
+    head: RequestHead,
+}
+
+/// How a read for more bytes ended.
+enum More {
+    Bytes,
+    End,
+    TimedOut,
+}
+
+impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
+    /// One request and its answer.
+    async fn exchange(&mut self) -> Next {
+        self.host.report(Activity::Idle);
+        if self.host.is_draining() {
+            return Next::Close;
+        }
+        if self.pending.is_empty() {
+            let deadline = clock::now().after(limits::API_IDLE_TIMEOUT);
+            if self.stream.readable(deadline).await.is_err() {
+                return Next::Close;
+            }
+        }
+        self.host.report(Activity::Busy);
+        let deadline = clock::now().after(limits::API_REQUEST_TIMEOUT);
+        let id = self.service.draw_id();
+        match self.read_head(deadline).await {
+            Ok(Some(head_bytes)) => self.answer(&head_bytes, deadline, &id).await,
+            Ok(None) => Next::Close,
+            Err(problem) => self.refuse(&problem, &id).await,
+        }
+    }
+
+    /// Reads a head whole and returns its bytes, or none when the client went away.
+    async fn read_head(&mut self, deadline: Tick) -> Result<Option<Vec<u8>>, Problem> {
+        self.head.reset();
+        loop {
+            match self.head.parse(&self.pending, &self.wire_limits) {
+                Ok(Parse::Complete) => {
+                    let rest = self.pending.split_off(self.head.len());
+                    return Ok(Some(std::mem::replace(&mut self.pending, rest)));
+                }
+                Ok(Parse::Partial) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            match self.read_more(deadline).await {
+                More::Bytes => {}
+                More::TimedOut if self.head.has_begun() => return Err(too_slow()),
+                More::End | More::TimedOut => return Ok(None),
+            }
+        }
+    }
+
+    async fn answer(&mut self, head_bytes: &[u8], deadline: Tick, id: &RequestId) -> Next {
+        let wire = std::mem::take(&mut self.head);
+        let next = self.answer_head(&wire, head_bytes, deadline, id).await;
+        self.head = wire;
+        next
+    }
+
+    async fn answer_head(
+        &mut self,
+        wire: &RequestHead,
+        bytes: &[u8],
+        deadline: Tick,
+        id: &RequestId,
+    ) -> Next {
+        let authority = match wire.port() {
+            Some(port) => format!("{}:{port}", wire.host()),
+            None => wire.host().to_owned(),
+        };
+        let values = |name| wire.field(bytes, name).collect::<Vec<_>>();
+        let head = Head {
+            method: wire.method(),
+            path: wire.path(bytes),
+            query: wire.query(bytes),
+            from: Credentials {
+                host: wire.host(),
+                authority: &authority,
+                origin: single(wire.field(bytes, "origin")),
+                fetch_site: single(wire.field(bytes, "sec-fetch-site")),
+                authorization: single(wire.field(bytes, "authorization")),
+            },
+            has_body: wire.framing().has_body(),
+            content_type: values("content-type"),
+            if_match: values("if-match"),
+            idempotency_key: values("idempotency-key"),
+        };
+        let admitted = match self.service.admit(&self.door, &head, id) {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Answered(response) => {
+                let after = if head.has_body { After::Linger } else { After::for_client(wire) };
+                return self.write(response, wire, after, id).await;
+            }
+        };
+        let mut body = match self.read_body(wire, deadline).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Next::Close,
+            Err(problem) => {
+                let response = Response::problem(&problem, id);
+                return self.write(response, wire, After::Linger, id).await;
+            }
+        };
+        let service = Rc::clone(&self.service);
+        let response = service.answer(admitted, &mut body, &self.remote, id).await;
+        self.write(response, wire, After::for_client(wire), id).await
+    }
+
+    /// Reads a body whole, or none when the client went away.
+    async fn read_body(&mut self, wire: &RequestHead, deadline: Tick) -> Result<Option<Vec<u8>>, Problem> {
+        let mut framing = match wire.framing() {
+            Framing::Empty | Framing::UntilClose => return Ok(Some(Vec::new())),
+            Framing::Length(length) => match usize::try_from(length) {
+                Ok(left) if left <= limits::API_BODY_BYTES_MAX => Coding::Length { left },
+                _ => return Err(too_large()),
+            },
+            Framing::Chunked => Coding::Chunked(ChunkedBody::new(ChunkMode::Decode)),
+        };
+        if wire.expects_continue() && self.pending.is_empty() {
+            let pace = Pace::until(deadline);
+            let (result, _) = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), pace).await;
+            if result.is_err() {
+                return Ok(None);
+            }
+        }
+        let mut body = Vec::new();
+        loop {
+            if framing.take(&mut self.pending, &mut body)? == BodyState::Done {
+                return Ok(Some(body));
+            }
+            if body.len() > limits::API_BODY_BYTES_MAX {
+                return Err(too_large());
+            }
+            match self.read_more(deadline).await {
+                More::Bytes => {}
+                More::End => return Ok(None),
+                More::TimedOut => return Err(too_slow()),
+            }
+        }
+    }
+
+    async fn read_more(&mut self, deadline: Tick) -> More {
+        let mut buf = std::mem::take(&mut self.pending);
+        buf.reserve(self.wire_limits.head_bytes_max.saturating_sub(buf.len()).max(1));
+        let (result, buf) = self.stream.read(buf, deadline).await;
+        self.pending = buf;
+        match result {
+            Ok(0) => More::End,
+            Ok(_) => More::Bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => More::TimedOut,
+            Err(_) => More::End,
+        }
+    }
+
+    /// Answers what is no request, and ends the connection.
+    async fn refuse(&mut self, problem: &Problem, id: &RequestId) -> Next {
+        let response = Response::problem(problem, id);
+        self.write_as(response, Method::Get, Version::Http11, After::Linger, id).await
+    }
+
+    async fn write(&mut self, response: Response, wire: &RequestHead, after: After, id: &RequestId) -> Next {
+        self.write_as(response, wire.method(), wire.version(), after, id).await
+    }
+
+    async fn write_as(
+        &mut self,
+        response: Response,
+        method: Method,
+        version: Version,
+        after: After,
+        id: &RequestId,
+    ) -> Next {
+        let after = if self.host.is_draining() && after == After::Keep { After::Close } else { after };
+        let Response { status, fields, body } = response;
+        let fields = field_lines(&fields, id);
+        let is_head = method == Method::Head;
+        let signal = ConnectionSignal::for_client(version, after == After::Keep);
+        let simple = |content_type: &str, body: &[u8]| {
+            let mut out = Vec::new();
+            let response =
+                SimpleResponse { status, connection: signal, fields: &fields, content_type, body, is_head };
+            write_simple_response(&mut out, &response);
+            out
+        };
+        let (is_written, after) = match body {
+            Body::Empty => (self.send(simple("", b"")).await, after),
+            Body::Whole(content_type, bytes) => (self.send(simple(content_type, &bytes)).await, after),
+            Body::Pieces(mut pieces) => {
+                let mut first = Vec::new();
+                match pieces.write(&mut first) {
+                    Progress::Done => (self.send(simple("application/json", &first)).await, after),
+                    Progress::More => {
+                        // An HTTP/1.0 client knows the end of a long answer by the end of the connection.
+                        let after = if version == Version::Http10 { After::Close } else { after };
+                        let head = long_head(status, &fields, version, after);
+                        let rest = if is_head { None } else { Some((first, pieces)) };
+                        (self.send_pieces(head, rest, version).await, after)
+                    }
+                }
+            }
+        };
+        if !is_written {
+            return Next::Close;
+        }
+        match after {
+            After::Keep => Next::Request,
+            After::Close => Next::Close,
+            After::Linger => {
+                let buf = std::mem::take(&mut self.pending);
+                let mut buf = if buf.capacity() == 0 { Vec::with_capacity(4096) } else { buf };
+                buf.clear();
+                let deadline = clock::now().after(limits::LINGER_TIMEOUT);
+                linger(&*self.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+                Next::Close
+            }
+        }
+    }
+
+    /// Sends a long answer, each piece when the one before has left.
+    async fn send_pieces(&self, head: Vec<u8>, rest: Option<(Vec<u8>, Pieces)>, version: Version) -> bool {
+        let Some((mut data, mut pieces)) = rest else { return self.send(head).await };
+        let mut out = head;
+        let mut progress = Progress::More;
+        loop {
+            push_piece(&mut out, &data, version);
+            if progress == Progress::Done && version == Version::Http11 {
+                out.extend_from_slice(LAST_CHUNK);
+            }
+            if !self.send(std::mem::take(&mut out)).await {
+                return false;
+            }
+            if progress == Progress::Done {
+                return true;
+            }
+            data.clear();
+            progress = pieces.write(&mut data);
+        }
+    }
+
+    async fn send(&self, bytes: Vec<u8>) -> bool {
+        self.stream.write_all(bytes, Pace::stall(limits::API_WRITE_TIMEOUT)).await.0.is_ok()
+    }
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Keep,
+    Close,
+    /// Closed, but what the client still sends is read for a while, lest a reset overtakes the answer.
+    Linger,
+}
+
+impl After {
+    fn for_client(wire: &RequestHead) -> Self {
+        if wire.keep_alive() { Self::Keep } else { Self::Close }
+    }
+}
+
+/// How the body's end is found.
+enum Coding {
+    Length { left: usize },
+    Chunked(ChunkedBody),
+}
+
+impl Coding {
+    /// Moves what belongs to the body.
+    fn take(&mut self, pending: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<BodyState, Problem> {
+        match self {
+            Self::Length { left } => {
+                let count = pending.len().min(*left);
+                body.extend(pending.drain(..count));
+                *left -= count;
+                Ok(if *left == 0 { BodyState::Done } else { BodyState::More })
+            }
+            Self::Chunked(chunked) => {
+                let fed = chunked.feed(pending).map_err(|error| {
+                    Problem::new(Kind::BadRequest, format!("the chunked body is broken: {error}"))
+                })?;
+                body.extend_from_slice(&pending[..fed.kept]);
+                pending.drain(..fed.consumed);
+                match body.len() > limits::API_BODY_BYTES_MAX {
+                    true => Err(too_large()),
+                    false => Ok(fed.state),
+                }
+            }
+        }
+    }
+}
+
+/// The only value of a field; one that is there twice is one that means nothing.
+fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    let first = values.next()?;
+    match values.next() {
+        None => Some(first),
+        Some(_) => Some(b""),
+    }
+}
+
+/// The fields of an answer, with those that all have.
+fn field_lines(fields: &[(&'static str, String)], id: &RequestId) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(256);
+    let common = [
+        ("Date", http_date()),
+        ("X-Request-ID", id.to_string()),
+        // What is true now may not be in a moment, and none of it is meant for shared caches.
+        ("Cache-Control", "no-store".to_owned()),
+        ("X-Content-Type-Options", "nosniff".to_owned()),
+    ];
+    for (name, value) in common.iter().chain(fields) {
+        let pushed = push_field(&mut lines, name, value.as_bytes());
+        debug_assert!(pushed.is_ok(), "values of our own fields are clean: {name}");
+    }
+    lines
+}
+
+/// RFC 9110 §5.6.7.
+fn http_date() -> String {
+    let millis = i64::try_from(clock::timestamp().0).unwrap_or(i64::MAX);
+    let now = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// The head of an answer whose length is not known when it begins.
+fn long_head(status: u16, fields: &[u8], version: Version, after: After) -> Vec<u8> {
+    let mut out = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status)).into_bytes();
+    out.extend_from_slice(b"Content-Type: application/json\r\n");
+    out.extend_from_slice(fields);
+    if version == Version::Http11 {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if after != After::Keep {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn push_piece(out: &mut Vec<u8>, data: &[u8], version: Version) {
+    // A chunk of no bytes would be the last one.
+    if version == Version::Http10 || data.is_empty() {
+        out.extend_from_slice(data);
+        return;
+    }
+    out.extend_from_slice(&chunk_head(data.len()));
+    out.extend_from_slice(data);
+    out.extend_from_slice(CHUNK_END);
+}
+
+fn refused(error: RequestError) -> Problem {
+    let kind = match error.status() {
+        414 => Kind::UriTooLong,
+        417 => Kind::Expectation,
+        431 => Kind::HeadTooLarge,
+        505 => Kind::Version,
+        501 => Kind::UnknownMethod,
+        _ => Kind::BadRequest,
+    };
+    Problem::new(kind, format!("the request has {error}"))
+}
+
+fn too_large() -> Problem {
+    Problem::new(Kind::TooLarge, format!("the body may have at most {} bytes", limits::API_BODY_BYTES_MAX))
+}
+
+fn too_slow() -> Problem {
+    let seconds = limits::API_REQUEST_TIMEOUT.as_secs();
+    Problem::new(Kind::Timeout, format!("a request must arrive within {seconds} seconds"))
+}

@@ -1,0 +1,402 @@
+//! The fields of the API: one constant each, with what it takes and how that is documented.
+
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_model::{
+    AppId, DomainKind, Generation, HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, limits,
+};
+use serde_json::{Value as Json, json};
+
+use crate::document::Value;
+use crate::reader::{Fault, Field, Given, Reader};
+
+/// Names an app.
+pub(crate) static APP_ID: Field<AppId> = Field {
+    name: "app_id",
+    doc: "Names an app: a set of interchangeable instances.",
+    schema: || id_schema("app1"),
+    parse: |given| AppId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// An app's name for people.
+pub(crate) static APP_NAME: Field<Arc<str>> = Field {
+    name: "app_name",
+    doc: "The app's name for people; kept when absent and the app exists, else the id.",
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
+    parse: |given| app_name(given.text()?),
+};
+
+/// Names an instance.
+pub(crate) static INSTANCE_ID: Field<InstanceId> = Field {
+    name: "instance_id",
+    doc: "Names one running instance of an app; unique over all apps.",
+    schema: || id_schema("app1-prod-node-1"),
+    parse: |given| InstanceId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where an instance listens.
+pub(crate) static TARGET: Field<Target> = Field {
+    name: "target",
+    doc: "Where the instance listens: http://host:port.",
+    schema: || json!({ "type": "string", "format": "uri", "examples": ["http://10.0.0.5:3001"] }),
+    parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Fences a registration.
+pub(crate) static GENERATION: Field<Generation> = Field {
+    name: "generation",
+    doc: "The generation that the registration was answered with: the message counts only as long as no newer registration of this instance id exists.",
+    schema: || json!({ "type": "integer", "minimum": 0 }),
+    parse: |given| given.unsigned().map(Generation),
+};
+
+/// A domain name.
+pub(crate) static DOMAIN: Field<Hostname> = Field {
+    name: "domain",
+    doc: "A domain name, in any case, as U-labels or A-labels; without scheme, port or wildcard.",
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant1.app1.com"] }),
+    parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where a CNAME should point to.
+pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
+    name: "cname_target",
+    doc: "The name that the domain's CNAME record should point to; a hint, not needed for routing.",
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant-123.app1.com"] }),
+    parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Names a tenant.
+pub(crate) static TENANT_ID: Field<TenantId> = Field {
+    name: "tenant_id",
+    doc: "Names the tenant that the domain belongs to; told to the app in X-Tenant-ID.",
+    schema: || id_schema("tenant-123"),
+    parse: |given| TenantId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What a domain is to its owner.
+pub(crate) static KIND: Field<DomainKind> = Field {
+    name: "type",
+    doc: "What the domain is to its owner; routing treats all alike.",
+    schema: || json!({ "type": "string", "enum": ["subdomain", "custom", "cname_target"] }),
+    parse: |given| {
+        DomainKind::parse(given.text()?)
+            .ok_or_else(|| Fault::invalid("must be one of subdomain, custom, cname_target"))
+    },
+};
+
+/// The type of a custom domain, for clients that send it although the path says it.
+pub(crate) static KIND_CUSTOM: Field<DomainKind> = Field {
+    name: "type",
+    doc: "Always custom here; may be left out.",
+    schema: || json!({ "type": "string", "enum": ["custom"] }),
+    parse: |given| match DomainKind::parse(given.text()?) {
+        Some(DomainKind::Custom) => Ok(DomainKind::Custom),
+        _ => Err(Fault::invalid(
+            "must be custom here; other types are registered with POST /api/tenants/domains",
+        )),
+    },
+};
+
+/// Items of a page.
+pub(crate) static LIMIT: Field<usize> = Field {
+    name: "limit",
+    doc: "The most items to answer with; as many as one page may have when absent.",
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ITEMS_MAX }),
+    parse: |given| {
+        let number = given.unsigned()?;
+        usize::try_from(number)
+            .ok()
+            .filter(|number| (1..=limits::PAGE_ITEMS_MAX).contains(number))
+            .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", limits::PAGE_ITEMS_MAX)))
+    },
+};
+
+/// Where a page begins.
+pub(crate) static AFTER: Field<String> = Field {
+    name: "after",
+    doc: "Begin after this id or name: the value of `next` in the page before.",
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HOST_BYTES_MAX }),
+    parse: |given| {
+        let text = given.text()?;
+        match (1..=limits::HOST_BYTES_MAX).contains(&text.len()) {
+            true => Ok(text.to_owned()),
+            false => Err(Fault::invalid("must be the value of `next` in the page before")),
+        }
+    },
+};
+
+static HEALTH_CHECK: Field<HealthCheck> = Field {
+    name: "health_check",
+    doc: "How to check the instance: an HTTP path, \"tcp\" or null for whether it accepts a connection, or an object.",
+    schema: || json!({ "type": "string", "examples": ["/health", "tcp"] }),
+    parse: |given| {
+        let text = given.text()?;
+        let probe = match text {
+            "tcp" => Probe::Tcp,
+            path => Probe::http(path).map_err(Fault::invalid)?,
+        };
+        Ok(HealthCheck { probe, ..HealthCheck::default() })
+    },
+};
+
+static HEALTH_PATH: Field<Probe> = Field {
+    name: "path",
+    doc: "The path that is asked for with GET and answers with a status from 200 to 399; null for a TCP connection.",
+    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::HEALTH_PATH_BYTES_MAX, "examples": ["/health"] }),
+    parse: |given| Probe::http(given.text()?).map_err(Fault::invalid),
+};
+
+static HEALTH_INTERVAL: Field<Duration> = Field {
+    name: "interval",
+    doc: "Time between two checks.",
+    schema: || duration_schema("10s"),
+    parse: |given| {
+        let interval = duration(given)?;
+        match (limits::HEALTH_INTERVAL_MIN..=limits::HEALTH_INTERVAL_MAX).contains(&interval) {
+            true => Ok(interval),
+            false => Err(Fault::range(format_args!(
+                "must be from {} to {}",
+                duration_text(limits::HEALTH_INTERVAL_MIN),
+                duration_text(limits::HEALTH_INTERVAL_MAX)
+            ))),
+        }
+    },
+};
+
+static HEALTH_TIMEOUT: Field<Duration> = Field {
+    name: "timeout",
+    doc: "How long one check may take; not longer than the interval.",
+    schema: || duration_schema("3s"),
+    parse: |given| {
+        let timeout = duration(given)?;
+        match timeout > Duration::ZERO && timeout <= limits::HEALTH_INTERVAL_MAX {
+            true => Ok(timeout),
+            false => Err(Fault::range(format_args!(
+                "must be above 0 and at most {}",
+                duration_text(limits::HEALTH_INTERVAL_MAX)
+            ))),
+        }
+    },
+};
+
+static UNHEALTHY_THRESHOLD: Field<NonZeroU8> = Field {
+    name: "unhealthy_threshold",
+    doc: "Consecutive failures that take the instance out of rotation.",
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": u8::MAX }),
+    parse: threshold,
+};
+
+static HEALTHY_THRESHOLD: Field<NonZeroU8> = Field {
+    name: "healthy_threshold",
+    doc: "Consecutive successes that bring it back.",
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": u8::MAX }),
+    parse: threshold,
+};
+
+/// Reads `health_check`: a path, `"tcp"`, null, or an object; a TCP connection when absent.
+pub(crate) fn health_check(reader: &mut Reader<'_>) -> Option<HealthCheck> {
+    reader.short_or_object(&HEALTH_CHECK, |reader| {
+        let probe = reader.optional(&HEALTH_PATH).unwrap_or_default();
+        let interval = reader.optional(&HEALTH_INTERVAL);
+        let timeout = reader.optional(&HEALTH_TIMEOUT);
+        let unhealthy_threshold = reader.optional(&UNHEALTHY_THRESHOLD);
+        let healthy_threshold = reader.optional(&HEALTHY_THRESHOLD);
+        if let (Some(interval), Some(timeout)) = (interval, timeout)
+            && timeout > interval
+        {
+            reader.fault(HEALTH_TIMEOUT.name, Fault::range("must not be longer than interval"));
+        }
+        Some(HealthCheck { probe, interval, timeout, unhealthy_threshold, healthy_threshold })
+    })
+}
+
+/// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    match duration.subsec_millis() {
+        0 => format!("{}s", duration.as_secs()),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
+fn id_schema(example: &str) -> Json {
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": limits::ID_BYTES_MAX,
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$",
+        "examples": [example],
+    })
+}
+
+fn duration_schema(example: &str) -> Json {
+    json!({
+        "oneOf": [
+            { "type": "string", "pattern": "^[0-9]+(ms|s|m)$", "examples": [example] },
+            { "type": "integer", "minimum": 0, "description": "Seconds." },
+        ],
+    })
+}
+
+fn app_name(text: &str) -> Result<Arc<str>, Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::invalid("must not be empty"));
+    }
+    if text.len() > limits::APP_NAME_BYTES_MAX {
+        return Err(Fault::range(format_args!(
+            "must not be longer than {} bytes",
+            limits::APP_NAME_BYTES_MAX
+        )));
+    }
+    // Marks that reorder text would let one log line or table row pass for another (Unicode TR 36 §2.7).
+    let reorders = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    match text.chars().any(|c| c.is_control() || reorders(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
+        true => Err(Fault::invalid("must not contain control characters")),
+        false => Ok(text.into()),
+    }
+}
+
+fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
+    u8::try_from(given.unsigned()?)
+        .ok()
+        .and_then(NonZeroU8::new)
+        .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", u8::MAX)))
+}
+
+/// `"10s"`, `"500ms"`, `"2m"`, or whole seconds.
+fn duration(given: Given<'_>) -> Result<Duration, Fault> {
+    let text = match given {
+        Given::Json(Value::Unsigned(seconds)) => return Ok(Duration::from_secs(*seconds)),
+        Given::Json(Value::Text(text)) => *text,
+        Given::Text(text) => text,
+        Given::Json(other) => {
+            return Err(given.mistyped("a duration such as \"10s\", or whole seconds", other));
+        }
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let per_unit = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(per_unit)
+        .and_then(|(number, per_unit)| number.checked_mul(per_unit))
+        .map(Duration::from_millis)
+        .ok_or_else(|| Fault::invalid("must be a whole number with a unit of ms, s or m, as in \"10s\""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::document;
+    use crate::reader::{Finding, Input, read};
+
+    fn check(body: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
+        let mut bytes = body.as_bytes().to_vec();
+        let body = Some(document::parse(&mut bytes).unwrap());
+        read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader)))
+    }
+
+    fn seconds(value: u64) -> Option<Duration> {
+        Some(Duration::from_secs(value))
+    }
+
+    #[test]
+    fn health_checks_come_in_four_forms() {
+        let http = HealthCheck { probe: Probe::Http("/health".into()), ..HealthCheck::default() };
+        assert_eq!(check(r#"{}"#), Ok(None));
+        assert_eq!(check(r#"{"health_check":null}"#), Ok(None));
+        assert_eq!(check(r#"{"health_check":"tcp"}"#), Ok(Some(HealthCheck::default())));
+        assert_eq!(check(r#"{"health_check":"/health"}"#), Ok(Some(http.clone())));
+        assert_eq!(check(r#"{"health_check":{}}"#), Ok(Some(HealthCheck::default())));
+        assert_eq!(check(r#"{"health_check":{"path":null}}"#), Ok(Some(HealthCheck::default())));
+        assert_eq!(
+            check(
+                r#"{"health_check":{"path":"/health","interval":"1m","timeout":2,"unhealthy_threshold":255,"healthy_threshold":1}}"#
+            ),
+            Ok(Some(HealthCheck {
+                interval: seconds(60),
+                timeout: seconds(2),
+                unhealthy_threshold: NonZeroU8::new(255),
+                healthy_threshold: NonZeroU8::new(1),
+                ..http
+            }))
+        );
+    }
+
+    #[test]
+    fn durations_are_bounded_on_both_sides() {
+        for (value, is_fine) in [
+            ("1", true),
+            ("\"1s\"", true),
+            ("\"1000ms\"", true),
+            ("\"999ms\"", false),
+            ("300", true),
+            ("\"5m\"", true),
+            ("301", false),
+            ("\"300001ms\"", false),
+            ("0", false),
+            ("-1", false),
+            ("1.5", false),
+            ("\"\"", false),
+            ("\"s\"", false),
+            ("\"10\"", false),
+            ("\"10 s\"", false),
+            ("\"+1s\"", false),
+            ("\"1h\"", false),
+            ("[]", false),
+            ("18446744073709551615", false),
+            ("\"18446744073709551615m\"", false),
+            ("\"99999999999999999999s\"", false),
+            ("true", false),
+        ] {
+            let result = check(&format!("{{\"health_check\":{{\"interval\":{value}}}}}"));
+            assert_eq!(result.is_ok(), is_fine, "{value}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_health_check_tells_all_its_mistakes() {
+        let findings = check(
+            r#"{"health_check":{"path":"x","interval":"10s","timeout":"11s","unhealthy_threshold":0,"healthy_threshold":256,"port":1}}"#,
+        )
+        .unwrap_err();
+        let told: Vec<_> = findings.iter().map(|f| (f.field.as_str(), f.code)).collect();
+        assert_eq!(
+            told,
+            [
+                ("health_check.path", "invalid"),
+                ("health_check.unhealthy_threshold", "range"),
+                ("health_check.healthy_threshold", "range"),
+                ("health_check.timeout", "range"),
+                ("health_check.port", "unknown"),
+            ]
+        );
+        assert_eq!(findings[0].pointer.as_deref(), Some("/health_check/path"));
+    }
+
+    #[test]
+    fn app_names_are_for_people() {
+        assert!(app_name("Büro & Söhne 株式会社").is_ok());
+        assert!(app_name(&"x".repeat(limits::APP_NAME_BYTES_MAX)).is_ok());
+        assert!(app_name(&"x".repeat(limits::APP_NAME_BYTES_MAX + 1)).is_err());
+        for text in ["", "  ", "a\nb", "a\0b", "\u{202e}evil", "a\u{7f}", "a\u{2028}b"] {
+            assert!(app_name(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["10s", "1500ms", "300s"] {
+            assert_eq!(duration_text(duration(Given::Text(text)).unwrap()), text);
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! One function per operation: read the request, ask the plane, say what came of it.
+
+use std::rc::Rc;
+
+use ringway_model::{AppId, Change, Desired, Hostname, Instance, Outcome, Rejection};
+use std::sync::Arc;
+
+use crate::lists::{Pieces, Selection, select};
+use crate::openapi;
+use crate::plane::{Plane, Receipt, Refusal, Submission};
+use crate::problem::{Kind, Problem};
+use crate::reader::{Input, Reader, read};
+use crate::requests::{self as shape, Page};
+use crate::responses::{
+    Accepted, AppDetails, AppHealth, AppStatusView, AppView, Checks, DomainDetails, DomainView,
+    InstanceCounts, InstanceView, ProbeView, RegisteredView, StatusView, WorkerView, instance_view,
+    outcome_word,
+};
+use crate::route::Operation;
+use crate::service::{Audit, Body, Conditions, Response};
+
+type Answer = Result<Response, Problem>;
+
+/// Does what an operation says.
+pub(crate) async fn handle<P: Plane>(
+    plane: &Rc<P>,
+    operation: Operation,
+    input: &Input<'_>,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Answer {
+    match operation {
+        Operation::RegisterApp => {
+            let change = take(input, shape::register_app)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::AddInstance => {
+            let change = take(input, shape::add_instance)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::RemoveInstance => {
+            let key = take(input, shape::instance_key)?;
+            let change = Change::RemoveInstance { id: key.id, generation: key.generation };
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::RemoveApp => {
+            let id = take(input, shape::app_key)?;
+            submit(&**plane, Change::RemoveApp { id }, conditions, audit).await
+        }
+        Operation::AddDomain => {
+            let change = take(input, shape::add_domain)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::AddCustomDomain => {
+            let change = take(input, shape::add_custom_domain)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::AddRoute => {
+            let change = take(input, shape::add_route)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::UpdateDomain => {
+            let change = take(input, shape::update_domain)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::RemoveDomain => {
+            let name = take(input, shape::domain_key)?;
+            submit(&**plane, Change::RemoveDomain { name }, conditions, audit).await
+        }
+        Operation::Register => {
+            let registration = take(input, shape::register)?;
+            let desired = plane.desired();
+            let known = desired.domain(registration.domain().as_str()).cloned();
+            submit(&**plane, registration.change(known.as_deref()), conditions, audit).await
+        }
+        Operation::Deregister => deregister(&**plane, input, conditions, audit).await,
+        Operation::Heartbeat => {
+            let key = take(input, shape::instance_key)?;
+            plane.heartbeat(&key.id, key.generation)?;
+            Ok(Response::empty(204))
+        }
+        Operation::ListApps => list_apps(&**plane, take(input, shape::app_page)?).await,
+        Operation::ListInstances => list_instances(plane, take(input, shape::instance_page)?).await,
+        Operation::ListInstancesOfApp => {
+            let page = take(input, shape::instance_page_of_app)?;
+            if let Some(id) = &page.app {
+                app_of(&plane.desired(), id)?;
+            }
+            list_instances(plane, page).await
+        }
+        Operation::ListDomains => list_domains(&**plane, take(input, shape::domain_page)?).await,
+        Operation::ShowApp => show_app(&**plane, take(input, shape::app_key)?).await,
+        Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
+        Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
+        Operation::Status => {
+            take(input, shape::nothing)?;
+            Ok(status(&**plane).await)
+        }
+        Operation::Liveness => {
+            take(input, shape::nothing)?;
+            Ok(Response::json(200, &probe(&**plane)))
+        }
+        Operation::Readiness | Operation::Startup => {
+            take(input, shape::nothing)?;
+            let probe = probe(&**plane);
+            let status = if probe.checks.ready == "ok" && probe.checks.workers == "ok" { 200 } else { 503 };
+            let word = if status == 200 { "ok" } else { "unavailable" };
+            Ok(Response::json(status, &ProbeView { status: word, ..probe }))
+        }
+        Operation::Metrics => {
+            take(input, shape::nothing)?;
+            let mut text = String::new();
+            plane.metrics(&mut text);
+            let media_type = "text/plain; version=0.0.4; charset=utf-8";
+            let body = Body::Whole(media_type, text.into_bytes());
+            Ok(Response { status: 200, fields: Vec::new(), body })
+        }
+        Operation::OpenApi => {
+            take(input, shape::nothing)?;
+            Ok(Response::json(200, &openapi::document()))
+        }
+    }
+}
+
+/// Reads a request by its shape.
+fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T, Problem> {
+    read(input, shape).map_err(Problem::findings)
+}
+
+/// The instance must be of the app that the client names: a deregistration that speaks of another app is a mistake.
+async fn deregister<P: Plane>(
+    plane: &P,
+    input: &Input<'_>,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Answer {
+    let request = take(input, shape::deregister)?;
+    let desired = plane.desired();
+    if let (Some(app), Some(instance)) = (&request.app, desired.instance(request.key.id.as_str()))
+        && instance.app != *app
+    {
+        return Err(Rejection::InstanceOfOtherApp(request.key.id, instance.app.clone()).into());
+    }
+    let change = Change::RemoveInstance { id: request.key.id, generation: request.key.generation };
+    submit(plane, change, conditions, audit).await
+}
+
+/// Hands a change over and says what it did.
+async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, audit: &mut Audit) -> Answer {
+    audit.subject = Some(subject(&change));
+    let if_match = match conditions.if_match {
+        None => None,
+        // One of several may be the present one; whether it still is when the change is applied, the plane decides.
+        Some(revisions) => {
+            let current = plane.desired().revision();
+            match revisions.contains(&current) {
+                true => Some(current),
+                false => return Err(Refusal::RevisionMismatch { current }.into()),
+            }
+        }
+    };
+    let is_update = matches!(change, Change::UpdateDomain(_));
+    let submission = Submission { change: change.clone(), if_match, idempotency: conditions.idempotency };
+    let receipt = plane.submit(submission).await?;
+    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_word(receipt.outcome) });
+    audit.revision = Some(receipt.revision);
+    let status = match (receipt.pending.is_empty(), receipt.outcome) {
+        (false, _) => 202,
+        (true, Outcome::Removed) => 204,
+        (true, Outcome::Created) if !is_update => 201,
+        (true, Outcome::Created | Outcome::Updated | Outcome::Unchanged) => 200,
+    };
+    let response = match status {
+        204 => Response::empty(204),
+        status => object(plane, &change, &receipt, status),
+    };
+    let micros = receipt.applied_in.as_micros();
+    let response = response.at(receipt.revision).with("X-Ringway-Applied-Micros", micros);
+    Ok(match receipt.replayed {
+        true => response.with("Idempotency-Replayed", true),
+        false => response,
+    })
+}
+
+/// The object that a change was about, as it is now.
+fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) -> Response {
+    let desired = plane.desired();
+    let domain_of = |name: &Hostname| desired.domain(name.as_str()).map(|domain| DomainView::new(domain));
+    match change {
+        Change::Register { app, instance, domain } => {
+            let registered = desired.app(app.id.as_str()).map(|app| RegisteredView {
+                app: AppView::new(app, &desired),
+                generation: receipt.generation.map(|generation| generation.0),
+                instance: instance.as_ref().and_then(|spec| instance_view(plane, &desired, &spec.id)),
+                domain: domain.as_ref().and_then(|spec| domain_of(&spec.name)),
+            });
+            Response::json(status, &Accepted::new(receipt, registered))
+        }
+        Change::AddInstance(spec) => {
+            Response::json(status, &Accepted::new(receipt, instance_view(plane, &desired, &spec.id)))
+        }
+        Change::AddDomain(spec) => Response::json(status, &Accepted::new(receipt, domain_of(&spec.name))),
+        Change::UpdateDomain(update) => {
+            Response::json(status, &Accepted::new(receipt, domain_of(&update.name)))
+        }
+        Change::RemoveInstance { .. } | Change::RemoveApp { .. } | Change::RemoveDomain { .. } => {
+            Response::json(status, &Accepted::<Gone>::new(receipt, None))
+        }
+    }
+}
+
+/// What a change is about, for the audit trail.
+fn subject(change: &Change) -> String {
+    match change {
+        Change::Register { app, instance, domain } => {
+            let mut subject = format!("app {}", app.id);
+            if let Some(instance) = instance {
+                subject.push_str(&format!(", instance {}", instance.id));
+            }
+            if let Some(domain) = domain {
+                subject.push_str(&format!(", domain {}", domain.name));
+            }
+            subject
+        }
+        Change::AddInstance(spec) => format!("instance {}", spec.id),
+        Change::RemoveInstance { id, .. } => format!("instance {id}"),
+        Change::RemoveApp { id } => format!("app {id}"),
+        Change::AddDomain(spec) => format!("domain {}", spec.name),
+        Change::UpdateDomain(update) => format!("domain {}", update.name),
+        Change::RemoveDomain { name } => format!("domain {name}"),
+    }
+}
+
+fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<ringway_model::App>, Problem> {
+    desired
+        .app(id.as_str())
+        .ok_or_else(|| Problem::new(Kind::UnknownApp, format!("app {id} is not registered")))
+}
+
+async fn list_apps<P: Plane>(plane: &P, page: Page) -> Answer {
+    let desired = plane.desired();
+    let is_wanted = |app: &Arc<ringway_model::App>| page.app.as_ref().is_none_or(|id| app.id == *id);
+    let selection = select(desired.apps(), is_wanted, page.after.as_deref(), page.limit).await;
+    let revision = desired.revision();
+    let pieces = Pieces::page("apps", selection, revision.0, move |app| AppView::new(app, &desired));
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
+    let desired = plane.desired();
+    let revision = desired.revision();
+    let mut app = page.app.clone();
+    if let Some(name) = &page.domain {
+        let domain = domain_of(&desired, name)?;
+        // Two filters that name different apps leave nothing.
+        if app.as_ref().is_some_and(|app| *app != domain.app) {
+            let nothing = Selection { items: Vec::new(), total: 0, next: None };
+            return Ok(instance_pieces(plane, nothing, revision));
+        }
+        app = Some(domain.app.clone());
+    }
+    let (after, limit) = (page.after.as_deref(), page.limit);
+    let selection = match &app {
+        Some(app) => select(desired.instances_of(app.as_str()), |_| true, after, limit).await,
+        None => select(desired.instances(), |_| true, after, limit).await,
+    };
+    Ok(instance_pieces(plane, selection, revision))
+}
+
+fn instance_pieces<P: Plane>(
+    plane: &Rc<P>,
+    selection: Selection<Arc<Instance>>,
+    revision: ringway_model::Revision,
+) -> Response {
+    let plane = Rc::clone(plane);
+    let view = move |instance: &Arc<Instance>| InstanceView::of(&*plane, instance);
+    let pieces = Pieces::page("instances", selection, revision.0, view);
+    Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision)
+}
+
+async fn list_domains<P: Plane>(plane: &P, page: Page) -> Answer {
+    let desired = plane.desired();
+    let is_wanted = |domain: &Arc<ringway_model::Domain>| {
+        page.tenant.as_ref().is_none_or(|tenant| domain.tenant.as_ref() == Some(tenant))
+    };
+    let (after, limit) = (page.after.as_deref(), page.limit);
+    let selection = match &page.app {
+        Some(app) => select(desired.domains_of(app.as_str()), is_wanted, after, limit).await,
+        None => select(desired.domains(), is_wanted, after, limit).await,
+    };
+    let revision = desired.revision();
+    let pieces = Pieces::page("domains", selection, revision.0, |domain| DomainView::new(domain));
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+async fn show_app<P: Plane>(plane: &P, id: AppId) -> Answer {
+    let desired = plane.desired();
+    let app = AppView::new(app_of(&desired, &id)?, &desired);
+    let details = AppDetails {
+        app,
+        instances: instances_of(plane, &desired, &id).await,
+        domains: domains_of(&desired, &id).await,
+        revision: desired.revision().0,
+    };
+    Ok(Response::json(200, &details).at(desired.revision()))
+}
+
+async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> Answer {
+    let desired = plane.desired();
+    app_of(&desired, &id)?;
+    let instances = instances_of(plane, &desired, &id).await;
+    let takes_traffic =
+        |instance: &&InstanceView| instance.health != "unhealthy" && instance.circuit_breaker != "open";
+    let (healthy_instances, total_instances) =
+        (instances.iter().filter(takes_traffic).count(), instances.len());
+    let status = match healthy_instances {
+        0 => AppHealth::Down,
+        all if all == total_instances => AppHealth::Healthy,
+        _ => AppHealth::Degraded,
+    };
+    let domains = domains_of(&desired, &id).await;
+    let revision = desired.revision();
+    let view = AppStatusView {
+        app_id: id.to_string(),
+        status,
+        healthy_instances,
+        total_instances,
+        instances,
+        domains,
+        revision: revision.0,
+    };
+    Ok(Response::json(200, &view).at(revision))
+}
+
+async fn instances_of<P: Plane>(plane: &P, desired: &Desired, id: &AppId) -> Vec<InstanceView> {
+    let selection = select(desired.instances_of(id.as_str()), |_| true, None, None).await;
+    selection.items.iter().map(|instance| InstanceView::of(plane, instance)).collect()
+}
+
+async fn domains_of(desired: &Desired, id: &AppId) -> Vec<String> {
+    let selection = select(desired.domains_of(id.as_str()), |_| true, None, None).await;
+    selection.items.iter().map(|domain| domain.name.to_string()).collect()
+}
+
+fn domain_of<'a>(desired: &'a Desired, name: &Hostname) -> Result<&'a Arc<ringway_model::Domain>, Problem> {
+    desired
+        .domain(name.as_str())
+        .ok_or_else(|| Problem::new(Kind::UnknownDomain, format!("domain {name} is not registered")))
+}
+
+fn show_domain<P: Plane>(plane: &P, name: &Hostname) -> Answer {
+    let desired = plane.desired();
+    let domain = DomainView::new(domain_of(&desired, name)?);
+    let revision = desired.revision();
+    Ok(Response::json(200, &DomainDetails { domain, revision: revision.0 }).at(revision))
+}
+
+async fn status<P: Plane>(plane: &P) -> Response {
+    let desired = plane.desired();
+    let mut instances = InstanceCounts::default();
+    for (at, instance) in desired.instances().enumerate() {
+        if at % 1_000 == 999 {
+            crate::pause().await;
+        }
+        instances.count(plane.instance_status(&instance.id).map(|status| status.health));
+    }
+    let process = plane.status();
+    let status = match (plane.is_ready(), process.degraded.is_empty()) {
+        (false, _) => "not_ready",
+        (true, false) => "degraded",
+        (true, true) => "ok",
+    };
+    let revision = desired.revision();
+    let view = StatusView {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        revision: revision.0,
+        uptime_seconds: process.uptime.as_secs(),
+        degraded: process.degraded,
+        apps: desired.app_count(),
+        instances,
+        domains: desired.domain_count(),
+        store: process.store,
+        workers: process.workers.into_iter().map(WorkerView::from).collect(),
+    };
+    Response::json(200, &view).at(revision)
+}
+
+fn probe<P: Plane>(plane: &P) -> ProbeView {
+    let process = plane.status();
+    let checks = Checks {
+        ready: if plane.is_ready() { "ok" } else { "starting or draining" },
+        workers: if process.workers.is_empty() { "no core serves" } else { "ok" },
+        store: if process.degraded.is_empty() { "ok" } else { "degraded" },
+    };
+    ProbeView { status: "ok", checks }
+}

@@ -1,0 +1,303 @@
+//! The OpenAPI 3.1 document, made from the table of routes, the readers of the requests and the types of the answers.
+
+use std::collections::BTreeMap;
+
+use ringway_wire::message::reason_phrase;
+use serde_json::{Map, Value as Json, json};
+use utoipa::ToSchema;
+
+use crate::guard::Access;
+use crate::problem::{Kind, ProblemBody, type_of};
+use crate::reader::{Described, Place, object_schema};
+use crate::responses::Accepted;
+use crate::route::{ROUTES, Route, Spec};
+
+/// The body of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    media_type: &'static str,
+    schema: Json,
+    components: Vec<(String, Json)>,
+}
+
+impl Content {
+    /// Plain text.
+    pub(crate) fn text(media_type: &'static str) -> Self {
+        Self { media_type, schema: json!({ "type": "string" }), components: Vec::new() }
+    }
+
+    /// JSON that says itself what it is.
+    pub(crate) fn any_json() -> Self {
+        Self { media_type: "application/json", schema: json!({ "type": "object" }), components: Vec::new() }
+    }
+}
+
+/// JSON of a type.
+pub(crate) fn schema_of<T: ToSchema>() -> Content {
+    let mut components = Vec::new();
+    T::schemas(&mut components);
+    Content {
+        media_type: "application/json",
+        schema: to_json(&T::schema()),
+        components: components.iter().map(|(name, schema)| (name.clone(), to_json(schema))).collect(),
+    }
+}
+
+/// JSON of what a change answers: the object, and what the change did.
+pub(crate) fn schema_of_accepted<T: ToSchema>() -> Content {
+    let mut content = schema_of::<Accepted<T>>();
+    // A type argument is referred to, but not defined by the type that it is given to.
+    content.components.push((T::name().into_owned(), to_json(&T::schema())));
+    content
+}
+
+/// The document. Cost: a millisecond; not cached, for it is asked for once in a while by people.
+pub(crate) fn document() -> Json {
+    let mut paths: BTreeMap<&str, Map<String, Json>> = BTreeMap::new();
+    let mut components = BTreeMap::new();
+    let problem = schema_of::<ProblemBody<'_>>();
+    components.extend(problem.components.iter().cloned());
+    components.insert("Problem".to_owned(), problem.schema);
+    let mut ids = BTreeMap::new();
+    for route in ROUTES {
+        let spec = route.operation.spec();
+        for content in spec.answers.iter().filter_map(|(_, content)| content.as_ref()) {
+            components.extend(content.components.iter().cloned());
+        }
+        // Several lines of the table lead to one operation, and an id may occur only once (OpenAPI §4.8.10).
+        let count = ids.entry(spec.id).and_modify(|count| *count += 1).or_insert(1);
+        let id = if *count == 1 { spec.id.to_owned() } else { format!("{}{count}", spec.id) };
+        let method = route.method.name().unwrap_or_default().to_ascii_lowercase();
+        paths.entry(route.path).or_default().insert(method, operation(route, &spec, &id));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ringway admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "description": "Apps register themselves, their instances and their tenants' domains. Every change is answered when all cores serve it, or with 202 and the cores that do not yet. Keys may stand in the body, in the query or in the path: all mean the same.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "Needed where the process was started with a token." },
+            },
+        },
+    })
+}
+
+fn operation(route: &Route, spec: &Spec, id: &str) -> Json {
+    let mut operation = json!({
+        "operationId": id,
+        "summary": spec.summary,
+        "tags": [tag(route.path)],
+        "responses": responses(spec),
+        "security": match spec.access {
+            Access::Open => json!([]),
+            Access::Guarded => json!([{}, { "token": [] }]),
+        },
+    });
+    let parameters = parameters(route, spec);
+    if !parameters.is_empty() {
+        operation["parameters"] = Json::Array(parameters);
+    }
+    if let Some(body) = body(route, spec) {
+        operation["requestBody"] = body;
+    }
+    operation
+}
+
+fn tag(path: &str) -> &'static str {
+    match path {
+        path if path.starts_with("/api/apps") => "apps",
+        path if path.starts_with("/api/tenants") => "domains",
+        path if path.starts_with("/api/register") || path.starts_with("/api/routes") => "in one step",
+        _ => "status",
+    }
+}
+
+/// Fields that may stand in the address, and the headers that go with a change.
+fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
+    let key = route.path.split_once('{').map(|(_, rest)| rest.trim_end_matches('}'));
+    let mut parameters = Vec::new();
+    for field in spec.fields.iter().filter(|field| field.place != Place::Body) {
+        let is_key = key == Some(field.name);
+        parameters.push(json!({
+            "name": field.name,
+            "in": if is_key { "path" } else { "query" },
+            // Elsewhere the value may stand in the body instead.
+            "required": is_key,
+            "description": field.doc,
+            "schema": field.schema,
+        }));
+    }
+    if spec.is_mutation {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "examples": ["\"12\""] },
+            "description": "The ETag of an answer: the change is made only if the configuration is still at that revision.",
+        }));
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1 },
+            "description": "Makes the change once, however often it is sent; repeats get the first answer with Idempotency-Replayed: true.",
+        }));
+    }
+    parameters
+}
+
+fn body(route: &Route, spec: &Spec) -> Option<Json> {
+    if spec.fields.is_empty() {
+        return None;
+    }
+    let key_in_path = route.path.contains('{');
+    let fields: Vec<Described> = spec
+        .fields
+        .iter()
+        .map(|field| Described {
+            // What may stand elsewhere need not stand here.
+            is_required: field.is_required && field.place == Place::Body,
+            ..field.clone()
+        })
+        .collect();
+    let is_required =
+        !key_in_path && spec.fields.iter().any(|field| field.is_required && field.place == Place::Body);
+    Some(json!({
+        "required": is_required,
+        "content": { "application/json": { "schema": object_schema(&fields) } },
+    }))
+}
+
+fn responses(spec: &Spec) -> Map<String, Json> {
+    let mut responses = Map::new();
+    for (status, content) in &spec.answers {
+        let mut response = json!({ "description": answer_words(*status) });
+        if let Some(content) = content {
+            response["content"] = json!({ content.media_type: { "schema": content.schema } });
+        }
+        if spec.is_mutation {
+            response["headers"] = json!({
+                "ETag": { "schema": { "type": "string" }, "description": "The revision, for If-Match." },
+                "X-Ringway-Revision": { "schema": { "type": "integer" }, "description": "The revision." },
+                "X-Ringway-Applied-Micros": { "schema": { "type": "integer" }, "description": "Microseconds until all cores had it." },
+            });
+        }
+        responses.insert(status.to_string(), response);
+    }
+    let mut problems: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
+    for kind in &spec.problems {
+        problems.entry(kind.status()).or_default().push(*kind);
+    }
+    for (status, kinds) in problems {
+        let titles: Vec<_> = kinds.iter().map(|kind| format!("{} ({})", kind.title(), kind.code())).collect();
+        let types: Vec<_> = kinds.iter().map(|kind| type_of(*kind)).collect();
+        responses.insert(
+            status.to_string(),
+            json!({
+                "description": titles.join("; "),
+                "content": { "application/problem+json": { "schema": {
+                    "allOf": [{ "$ref": "#/components/schemas/Problem" }, { "properties": { "type": { "enum": types } } }],
+                } } },
+            }),
+        );
+    }
+    responses
+}
+
+fn answer_words(status: u16) -> &'static str {
+    match status {
+        200 => "Done, or nothing had to be done",
+        201 => "Created",
+        202 => "Stored; the cores in `pending` do not serve it yet",
+        204 => "Done",
+        other => reason_phrase(other),
+    }
+}
+
+fn to_json(schema: &impl serde::Serialize) -> Json {
+    serde_json::to_value(schema).unwrap_or(Json::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Every `$ref` in a document.
+    fn references<'a>(value: &'a Json, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Json::Object(members) => {
+                if let Some(Json::String(reference)) = members.get("$ref") {
+                    found.insert(reference);
+                }
+                members.values().for_each(|value| references(value, found));
+            }
+            Json::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn has_every_route_and_nothing_else() {
+        let document = document();
+        let mut listed: Vec<String> = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                listed.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let mut routes: Vec<String> =
+            ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+        listed.sort();
+        routes.sort();
+        assert_eq!(listed, routes);
+    }
+
+    #[test]
+    fn refers_only_to_what_it_defines() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for methods in document["paths"].as_object().unwrap().values() {
+            for operation in methods.as_object().unwrap().values() {
+                assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()));
+            }
+        }
+        assert_eq!(ids.len(), ROUTES.len());
+    }
+
+    #[test]
+    fn the_schema_of_a_body_is_what_its_reader_takes() {
+        let document = document();
+        let schema = &document["paths"]["/api/apps/register"]["post"]["requestBody"]["content"]["application/json"]
+            ["schema"];
+        assert_eq!(schema["required"], json!(["app_id"]));
+        assert_eq!(schema["additionalProperties"], json!(false));
+        let instance = &schema["properties"]["instance"]["oneOf"][0];
+        assert_eq!(instance["required"], json!(["instance_id", "target"]));
+        assert!(instance["properties"]["health_check"]["oneOf"][1]["properties"]["interval"].is_object());
+    }
+
+    #[test]
+    fn keys_in_the_path_are_path_parameters() {
+        let document = document();
+        let parameters = &document["paths"]["/api/apps/{app_id}"]["get"]["parameters"];
+        assert_eq!(parameters[0]["name"], "app_id");
+        assert_eq!(parameters[0]["in"], "path");
+        assert_eq!(parameters[0]["required"], true);
+        let parameters = &document["paths"]["/api/apps/get"]["post"]["parameters"];
+        assert_eq!((&parameters[0]["in"], &parameters[0]["required"]), (&json!("query"), &json!(false)));
+    }
+}

@@ -1,0 +1,264 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457).
+//!
+//! The `code` is for programs and never changes its meaning; `title` says the same for people, and `detail` speaks
+//! of this very request. The request id stands in `instance`, in the header `X-Request-ID`, and in the log.
+
+use ringway_model::{Rejection, Revision};
+use serde::Serialize;
+
+use crate::document::DocumentError;
+use crate::plane::Refusal;
+use crate::reader::Finding;
+
+/// An error answer in the making.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Problem {
+    pub(crate) kind: Kind,
+    pub(crate) detail: String,
+    pub(crate) errors: Vec<Finding>,
+    /// The revision that the configuration is at, where that is the problem.
+    pub(crate) revision: Option<Revision>,
+    /// When to try again, where that helps.
+    pub(crate) retry_after_seconds: Option<u64>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal,)*) => {
+        /// What went wrong. Its status, its code for programs, its title for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) enum Kind { $($(#[$doc])* $name,)* }
+
+        impl Kind {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The status code.
+            pub(crate) fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// The word for programs.
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The title.
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The bytes are no HTTP request.
+    BadRequest = 400 "bad_request" "The request is malformed",
+    /// The body is not JSON, or not one object with unique names.
+    BadDocument = 400 "malformed_body" "The body is not a JSON object",
+    /// One value was given twice, differently.
+    Conflicting = 400 "conflicting_values" "Values contradict each other",
+    /// A header of the API has a value that means nothing.
+    BadHeader = 400 "malformed_header" "A header field is malformed",
+    /// No token, or a wrong one.
+    Unauthorized = 401 "unauthorized" "A token is needed",
+    /// A browser sent it on behalf of another site.
+    CrossSite = 403 "cross_site" "Requests of other sites are refused",
+    /// No such path.
+    NoSuchPath = 404 "no_such_path" "There is nothing at this path",
+    /// The app is not registered.
+    UnknownApp = 404 "unknown_app" "The app is not registered",
+    /// The instance is not registered.
+    UnknownInstance = 404 "unknown_instance" "The instance is not registered",
+    /// The domain is not registered.
+    UnknownDomain = 404 "unknown_domain" "The domain is not registered",
+    /// The path knows other methods.
+    WrongMethod = 405 "method_not_allowed" "The method is not allowed here",
+    /// The request did not arrive in time.
+    Timeout = 408 "request_timeout" "The request took too long to arrive",
+    /// The id belongs to another app.
+    InstanceOfOtherApp = 409 "instance_of_other_app" "The instance belongs to another app",
+    /// The domain is registered differently.
+    DomainTaken = 409 "domain_taken" "The domain is registered differently",
+    /// A newer registration has replaced this one.
+    StaleGeneration = 409 "stale_generation" "A newer registration exists",
+    /// Domains point to the app.
+    AppHasDomains = 409 "app_has_domains" "The app still has domains",
+    /// A bound is reached.
+    LimitReached = 409 "limit_reached" "A limit is reached",
+    /// The configuration is not the one that the client saw.
+    RevisionMismatch = 412 "revision_mismatch" "The configuration has changed",
+    /// The body is too long.
+    TooLarge = 413 "body_too_large" "The body is too large",
+    /// The target is too long.
+    UriTooLong = 414 "uri_too_long" "The request target is too long",
+    /// The body is not JSON by its own word.
+    NotJson = 415 "unsupported_media_type" "The body must be application/json",
+    /// The client expects something other than 100-continue.
+    Expectation = 417 "expectation_failed" "The expectation cannot be met",
+    /// Another host was meant.
+    Misdirected = 421 "misdirected_request" "This host name is not served here",
+    /// Fields are missing, unknown, mistyped or out of range.
+    Invalid = 422 "invalid_request" "The request has errors",
+    /// The key was used with another request.
+    KeyReused = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
+    /// The head is too long.
+    HeadTooLarge = 431 "head_too_large" "The request head is too large",
+    /// The method is not known at all.
+    UnknownMethod = 501 "method_unknown" "The method is not implemented",
+    /// Too many changes wait.
+    Busy = 503 "busy" "Too many changes wait",
+    /// The store did not take the change.
+    Storage = 503 "storage_unavailable" "The change could not be stored",
+    /// The process ends.
+    ShuttingDown = 503 "shutting_down" "The process is shutting down",
+    /// Too many connections.
+    Crowded = 503 "too_many_connections" "Too many connections to the admin API",
+    /// It is not known what became of the change.
+    Unconfirmed = 504 "unconfirmed" "The change may or may not take effect",
+    /// Another version of HTTP.
+    Version = 505 "version_not_supported" "The HTTP version is not supported",
+}
+
+/// The body of an error answer.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ProblemBody<'a> {
+    /// Identifies the kind of problem (RFC 9457 §3.1.1).
+    #[serde(rename = "type")]
+    #[schema(examples("urn:ringway:problem:invalid_request"))]
+    kind: String,
+    /// The kind for people.
+    title: &'a str,
+    /// The status code.
+    status: u16,
+    /// The kind for programs: the last part of `type`.
+    #[schema(examples("invalid_request"))]
+    code: &'a str,
+    /// What happened in this case, and what helps.
+    detail: &'a str,
+    /// The request's id, also in `X-Request-ID` and in the log.
+    instance: &'a str,
+    /// All that is wrong with the request.
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    errors: &'a [Finding],
+}
+
+impl Problem {
+    /// A problem with a word about this case.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let retry_after_seconds = match kind {
+            Kind::Busy | Kind::Crowded => Some(1),
+            Kind::Storage | Kind::ShuttingDown => Some(5),
+            _ => None,
+        };
+        Self { kind, detail: detail.into(), errors: Vec::new(), revision: None, retry_after_seconds }
+    }
+
+    /// A request with these mistakes.
+    pub(crate) fn findings(errors: Vec<Finding>) -> Self {
+        let kind = match errors.iter().any(|finding| finding.code == "conflict") {
+            true => Kind::Conflicting,
+            false => Kind::Invalid,
+        };
+        let detail = match errors.as_slice() {
+            [one] => format!("{} {}", one.field, one.message),
+            many => format!("{} errors; see errors", many.len()),
+        };
+        Self { errors, ..Self::new(kind, detail) }
+    }
+
+    /// The body.
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
+        let body = ProblemBody {
+            kind: type_of(self.kind),
+            title: self.kind.title(),
+            status: self.kind.status(),
+            code: self.kind.code(),
+            detail: &self.detail,
+            instance: request_id,
+            errors: &self.errors,
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+/// The identifier of a kind of problem.
+pub(crate) fn type_of(kind: Kind) -> String {
+    format!("urn:ringway:problem:{}", kind.code())
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        let detail = match error {
+            DocumentError::Syntax { reason, at: Some(at) } => {
+                format!("the body is not JSON: {reason}, at or before byte {at}")
+            }
+            DocumentError::Syntax { reason, at: None } => format!("the body is not JSON: {reason}"),
+            DocumentError::NotAnObject(found) => format!("the body must be a JSON object, not {found}"),
+            DocumentError::TooDeep => "the body is nested too deeply".to_owned(),
+            DocumentError::Duplicates(errors) => {
+                let detail = "a name occurs more than once in an object";
+                return Self { errors, ..Self::new(Kind::BadDocument, detail) };
+            }
+        };
+        Self::new(Kind::BadDocument, detail)
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let kind = match rejection {
+            Rejection::UnknownApp(_) => Kind::UnknownApp,
+            Rejection::UnknownInstance(_) => Kind::UnknownInstance,
+            Rejection::UnknownDomain(_) => Kind::UnknownDomain,
+            Rejection::InstanceOfOtherApp(..) => Kind::InstanceOfOtherApp,
+            Rejection::DomainTaken(..) => Kind::DomainTaken,
+            Rejection::StaleGeneration { .. } => Kind::StaleGeneration,
+            Rejection::AppHasDomains(..) => Kind::AppHasDomains,
+            Rejection::Full { .. } => Kind::LimitReached,
+        };
+        Self::new(kind, rejection.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rejected(rejection) => rejection.into(),
+            Refusal::RevisionMismatch { current } => {
+                let detail =
+                    format!("the configuration is at revision {current}; read it again and decide anew");
+                Self { revision: Some(current), ..Self::new(Kind::RevisionMismatch, detail) }
+            }
+            Refusal::IdempotencyConflict => Self::new(
+                Kind::KeyReused,
+                "this Idempotency-Key came with another request before; use a new key for a new request",
+            ),
+            Refusal::Busy { retry_after } => Self {
+                retry_after_seconds: Some(retry_after.as_secs().max(1)),
+                ..Self::new(Kind::Busy, "too many changes wait to be applied; try again")
+            },
+            Refusal::Unconfirmed => Self::new(
+                Kind::Unconfirmed,
+                "no answer came in time; look at what is there before you try again",
+            ),
+            Refusal::Storage => Self::new(
+                Kind::Storage,
+                "the store did not take the change, and nothing was changed; see the log",
+            ),
+            Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        let codes: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|kind| (400..600).contains(&kind.status())));
+    }
+}

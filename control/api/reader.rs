@@ -1,0 +1,574 @@
+//! Reads a request's fields into typed values, and tells all that is wrong at once.
+//!
+//! A request's shape is one function over a [`Reader`]: it asks for each field in turn. Over a request it gets
+//! values and leaves findings; over nothing it describes itself, and that description is the schema in the
+//! OpenAPI document. So what is read and what is documented cannot differ.
+//!
+//! A value may stand in the body, in the query, and, for the key of an operation, in the last segment of the
+//! path. All three mean the same; two that disagree are refused.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::document::{Object, Value};
+use ringway_model::limits;
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct Finding {
+    /// The field, its parents before it, joined by dots.
+    #[schema(examples("instance.target"))]
+    pub(crate) field: String,
+    /// What kind of mistake: `missing`, `unknown`, `type`, `invalid`, `range`, `conflict` or `duplicate`.
+    #[schema(examples("missing"))]
+    pub(crate) code: &'static str,
+    /// What to do about it, for people.
+    #[schema(examples("is required"))]
+    pub(crate) message: String,
+    /// Where it is in the body (RFC 6901); absent for values of the path and the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("/instance/target"))]
+    pub(crate) pointer: Option<String>,
+}
+
+impl Finding {
+    /// A finding about a member of the body.
+    pub(crate) fn at(pointer: &Pointer, code: &'static str, message: String) -> Self {
+        Self { field: pointer.dotted(), code, message, pointer: Some(pointer.text()) }
+    }
+}
+
+/// A place in a body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pointer {
+    names: Vec<String>,
+}
+
+impl Pointer {
+    /// Goes down to a member.
+    pub(crate) fn push(&mut self, name: &str) {
+        let mut end = name.len().min(limits::FINDING_NAME_BYTES_MAX);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.names.push(name[..end].to_owned());
+    }
+
+    /// Goes up again.
+    pub(crate) fn pop(&mut self) {
+        self.names.pop();
+    }
+
+    fn dotted(&self) -> String {
+        self.names.join(".")
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for name in &self.names {
+            let _ = write!(text, "/{}", name.replace('~', "~0").replace('/', "~1"));
+        }
+        text
+    }
+}
+
+/// Why one value is not what its field takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// As in [`Finding::code`].
+    pub(crate) code: &'static str,
+    /// As in [`Finding::message`].
+    pub(crate) message: String,
+}
+
+impl Fault {
+    /// The value has the right type, and cannot be used.
+    pub(crate) fn invalid(reason: impl std::fmt::Display) -> Self {
+        Self { code: "invalid", message: reason.to_string() }
+    }
+
+    /// The value lies outside its bounds.
+    pub(crate) fn range(reason: impl std::fmt::Display) -> Self {
+        Self { code: "range", message: reason.to_string() }
+    }
+}
+
+/// A value as a client gave it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Given<'a> {
+    /// In the body.
+    Json(&'a Value<'a>),
+    /// In the path or the query, percent-decoded.
+    Text(&'a str),
+}
+
+impl<'a> Given<'a> {
+    /// It as a string.
+    pub(crate) fn text(self) -> Result<&'a str, Fault> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Json(Value::Text(text)) => Ok(text),
+            Self::Json(other) => Err(self.mistyped("a string", other)),
+        }
+    }
+
+    /// It as a whole number that is not negative.
+    pub(crate) fn unsigned(self) -> Result<u64, Fault> {
+        match self {
+            Self::Json(Value::Unsigned(number)) => Ok(*number),
+            Self::Json(other) => Err(self.mistyped("a whole number that is not negative", other)),
+            Self::Text(text) => match text.parse() {
+                Ok(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+                _ => {
+                    Err(Fault { code: "type", message: "must be a whole number that is not negative".into() })
+                }
+            },
+        }
+    }
+
+    /// The complaint that it has the wrong type.
+    pub(crate) fn mistyped(self, wanted: &str, found: &Value<'_>) -> Fault {
+        Fault { code: "type", message: format!("must be {wanted}, not {}", found.kind()) }
+    }
+}
+
+/// One field: its name, what it takes, and how that is told.
+pub(crate) struct Field<T: 'static> {
+    /// The name in body and query.
+    pub(crate) name: &'static str,
+    /// One sentence for the documentation.
+    pub(crate) doc: &'static str,
+    /// Its JSON Schema without the description.
+    pub(crate) schema: fn() -> serde_json::Value,
+    /// Parses a value.
+    pub(crate) parse: fn(Given<'_>) -> Result<T, Fault>,
+}
+
+/// What a client sent with a request, apart from the head.
+#[derive(Debug, Default)]
+pub(crate) struct Input<'a> {
+    /// The body's members; none when there is no body.
+    pub(crate) body: Option<Object<'a>>,
+    /// The last segment of the path, where the route has one for a key; percent-decoded.
+    pub(crate) key: Option<String>,
+    /// Names and values of the query, percent-decoded.
+    pub(crate) query: Vec<(String, String)>,
+}
+
+/// A field as the documentation sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Described {
+    /// The name.
+    pub(crate) name: &'static str,
+    /// One sentence.
+    pub(crate) doc: &'static str,
+    /// JSON Schema.
+    pub(crate) schema: serde_json::Value,
+    /// Must it be given?
+    pub(crate) is_required: bool,
+    /// Where it may stand.
+    pub(crate) place: Place,
+}
+
+/// Where a value may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the body only.
+    Body,
+    /// In the body and in the query.
+    Query,
+    /// In the body, in the query and in the path.
+    Key,
+}
+
+/// Asks for fields one by one; see the module.
+pub(crate) struct Reader<'a> {
+    mode: Mode<'a>,
+}
+
+enum Mode<'a> {
+    Reads(Reads<'a>),
+    Describes(Vec<Described>),
+}
+
+struct Reads<'a> {
+    body: Option<&'a Object<'a>>,
+    key: Option<&'a str>,
+    query: &'a [(String, String)],
+    /// Names that were asked for: all others are unknown.
+    asked: Vec<&'static str>,
+    asked_in_query: Vec<&'static str>,
+    pointer: Pointer,
+    findings: Vec<Finding>,
+}
+
+/// Reads a request by its shape. All findings, in the order in which the shape asks; never both empty and without value.
+pub(crate) fn read<T>(
+    input: &Input<'_>,
+    shape: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> Result<T, Vec<Finding>> {
+    let mut reader = Reader {
+        mode: Mode::Reads(Reads {
+            body: input.body.as_ref(),
+            key: input.key.as_deref(),
+            query: &input.query,
+            asked: Vec::new(),
+            asked_in_query: Vec::new(),
+            pointer: Pointer::default(),
+            findings: Vec::new(),
+        }),
+    };
+    let value = shape(&mut reader);
+    let Mode::Reads(mut reads) = reader.mode else { return Err(Vec::new()) };
+    reads.finish();
+    reads.findings.truncate(limits::FINDINGS_MAX);
+    match value {
+        Some(value) if reads.findings.is_empty() => Ok(value),
+        _ => Err(reads.findings),
+    }
+}
+
+/// What a shape asks for, for the documentation.
+pub(crate) fn describe<T>(shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Vec<Described> {
+    let mut reader = Reader { mode: Mode::Describes(Vec::new()) };
+    shape(&mut reader);
+    match reader.mode {
+        Mode::Describes(fields) => fields,
+        Mode::Reads(_) => Vec::new(),
+    }
+}
+
+/// The JSON Schema of an object with these fields.
+pub(crate) fn object_schema(fields: &[Described]) -> serde_json::Value {
+    let properties: serde_json::Map<_, _> = fields
+        .iter()
+        .map(|field| {
+            let mut schema = field.schema.clone();
+            if let Some(schema) = schema.as_object_mut() {
+                schema.insert("description".into(), field.doc.into());
+            }
+            (field.name.to_owned(), schema)
+        })
+        .collect();
+    let required: Vec<_> = fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+impl<'a> Reader<'a> {
+    /// The key of the operation: required, in the path, the query or the body.
+    pub(crate) fn key<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                fields.push(described(field, true, Place::Key));
+                None
+            }
+            Mode::Reads(reads) => reads
+                .take(field, Place::Key)
+                .missing(|| reads.report(field.name, "missing", "is required".into())),
+        }
+    }
+
+    /// An optional value that may stand in the query or in the body; null is the same as nothing.
+    pub(crate) fn filter<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                fields.push(described(field, false, Place::Query));
+                None
+            }
+            Mode::Reads(reads) => reads.take(field, Place::Query).missing(|| ()),
+        }
+    }
+
+    /// A value that the body must have.
+    pub(crate) fn required<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                fields.push(described(field, true, Place::Body));
+                None
+            }
+            Mode::Reads(reads) => reads
+                .take(field, Place::Body)
+                .missing(|| reads.report(field.name, "missing", "is required".into())),
+        }
+    }
+
+    /// A value that the body may have; null is the same as nothing.
+    pub(crate) fn optional<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                fields.push(nullable(described(field, false, Place::Body)));
+                None
+            }
+            Mode::Reads(reads) => reads.take(field, Place::Body).missing(|| ()),
+        }
+    }
+
+    /// A new value for something: absent leaves it, null removes it.
+    pub(crate) fn patch<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<Option<T>> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                fields.push(nullable(described(field, false, Place::Body)));
+                None
+            }
+            Mode::Reads(reads) => match reads.take(field, Place::Body) {
+                Taken::Value(value) => Some(Some(value)),
+                Taken::Null => Some(None),
+                Taken::Absent | Taken::Wrong => None,
+            },
+        }
+    }
+
+    /// A nested object of the given shape, absent or null being none.
+    pub(crate) fn object<T>(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        shape: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                let outer = std::mem::take(fields);
+                shape(self);
+                let Mode::Describes(fields) = &mut self.mode else { return None };
+                let schema = object_schema(fields);
+                *fields = outer;
+                fields.push(nullable(Described {
+                    name,
+                    doc,
+                    schema,
+                    is_required: false,
+                    place: Place::Body,
+                }));
+                None
+            }
+            Mode::Reads(reads) => match reads.body.and_then(|body| body.value(name)) {
+                None | Some(Value::Null) => {
+                    reads.asked.push(name);
+                    None
+                }
+                Some(Value::Object(object)) => {
+                    reads.asked.push(name);
+                    self.nested(name, object, shape)
+                }
+                Some(other) => {
+                    reads.asked.push(name);
+                    let fault = Given::Json(other).mistyped("an object", other);
+                    reads.report(name, fault.code, fault.message);
+                    None
+                }
+            },
+        }
+    }
+
+    /// A value in a short form, or an object of the given shape.
+    pub(crate) fn short_or_object<T: PartialEq>(
+        &mut self,
+        field: &'static Field<T>,
+        shape: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        match &mut self.mode {
+            Mode::Describes(fields) => {
+                let outer = std::mem::take(fields);
+                shape(self);
+                let Mode::Describes(fields) = &mut self.mode else { return None };
+                let object = object_schema(fields);
+                *fields = outer;
+                let mut whole = described(field, false, Place::Body);
+                whole.schema = json!({ "oneOf": [whole.schema, object, { "type": "null" }] });
+                fields.push(whole);
+                None
+            }
+            Mode::Reads(reads) => match reads.body.and_then(|body| body.value(field.name)) {
+                Some(Value::Object(object)) => {
+                    reads.asked.push(field.name);
+                    self.nested(field.name, object, shape)
+                }
+                Some(_) | None => reads.take(field, Place::Body).missing(|| ()),
+            },
+        }
+    }
+
+    /// Leaves a finding about a field that was read well but does not go with the others.
+    pub(crate) fn fault(&mut self, name: &'static str, fault: Fault) {
+        if let Mode::Reads(reads) = &mut self.mode {
+            reads.report(name, fault.code, fault.message);
+        }
+    }
+
+    /// Reads an object that stands in this one's place for a while.
+    fn nested<T>(
+        &mut self,
+        name: &'static str,
+        object: &'a Object<'a>,
+        shape: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let Mode::Reads(reads) = &mut self.mode else { return None };
+        reads.pointer.push(name);
+        let inner = Reads {
+            body: Some(object),
+            key: None,
+            query: &[],
+            asked: Vec::new(),
+            asked_in_query: Vec::new(),
+            pointer: reads.pointer.clone(),
+            findings: std::mem::take(&mut reads.findings),
+        };
+        let before = inner.findings.len();
+        let mut inner = Self { mode: Mode::Reads(inner) };
+        let value = shape(&mut inner);
+        let Mode::Reads(mut inner) = inner.mode else { return None };
+        inner.finish();
+        reads.pointer.pop();
+        let is_clean = inner.findings.len() == before;
+        reads.findings = inner.findings;
+        value.filter(|_| is_clean)
+    }
+}
+
+/// What was found in a field's places.
+enum Taken<T> {
+    Value(T),
+    Null,
+    Absent,
+    /// Already reported.
+    Wrong,
+}
+
+impl<T> Taken<T> {
+    fn missing(self, report: impl FnOnce()) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Null | Self::Absent => {
+                report();
+                None
+            }
+            Self::Wrong => None,
+        }
+    }
+}
+
+impl<'a> Reads<'a> {
+    fn take<T: PartialEq>(&mut self, field: &'static Field<T>, place: Place) -> Taken<T> {
+        self.asked.push(field.name);
+        let mut found: Option<T> = None;
+        let mut is_wrong = false;
+        let mut is_null = false;
+        let (key, query): (Option<&'a str>, &'a [(String, String)]) = (self.key, self.query);
+        if place == Place::Key
+            && let Some(text) = key
+        {
+            self.key = None;
+            is_wrong |= !self.parse(field, Given::Text(text), Source::Address, &mut found);
+        }
+        if place != Place::Body {
+            self.asked_in_query.push(field.name);
+            for (_, text) in query.iter().filter(|(name, _)| name == field.name) {
+                is_wrong |= !self.parse(field, Given::Text(text), Source::Address, &mut found);
+            }
+        }
+        match self.body.and_then(|body| body.value(field.name)) {
+            None => {}
+            Some(Value::Null) => is_null = true,
+            Some(value) => is_wrong |= !self.parse(field, Given::Json(value), Source::Body, &mut found),
+        }
+        match (is_wrong, found, is_null) {
+            (true, _, _) => Taken::Wrong,
+            (false, Some(value), _) => Taken::Value(value),
+            (false, None, true) => Taken::Null,
+            (false, None, false) => Taken::Absent,
+        }
+    }
+
+    /// Parses one occurrence and holds it against the others; false when it was reported.
+    fn parse<T: PartialEq>(
+        &mut self,
+        field: &'static Field<T>,
+        given: Given<'_>,
+        source: Source,
+        found: &mut Option<T>,
+    ) -> bool {
+        let fault = match (field.parse)(given) {
+            Ok(value) => match found {
+                Some(other) if *other != value => Fault {
+                    code: "conflict",
+                    message: "is given more than once, with different values".to_owned(),
+                },
+                _ => {
+                    *found = Some(value);
+                    return true;
+                }
+            },
+            Err(fault) => fault,
+        };
+        match source {
+            Source::Body => self.report(field.name, fault.code, fault.message),
+            Source::Address => self.report_elsewhere(field.name, fault.code, fault.message),
+        }
+        false
+    }
+
+    /// Reports about a member of this object.
+    fn report(&mut self, name: &str, code: &'static str, message: String) {
+        self.pointer.push(name);
+        let finding = Finding::at(&self.pointer, code, message);
+        self.pointer.pop();
+        self.findings.push(finding);
+    }
+
+    /// Reports about a value of the path or the query.
+    fn report_elsewhere(&mut self, name: &str, code: &'static str, message: String) {
+        let mut pointer = Pointer::default();
+        pointer.push(name);
+        self.findings.push(Finding { field: pointer.dotted(), code, message, pointer: None });
+    }
+
+    /// Reports what nobody asked for.
+    fn finish(&mut self) {
+        let body: Vec<&str> = self.body.map(|body| body.names().collect()).unwrap_or_default();
+        let strangers = body.into_iter().filter(|name| !self.asked.contains(name));
+        for name in strangers.take(limits::FINDINGS_MAX).collect::<Vec<_>>() {
+            self.report(name, "unknown", unknown(&self.asked));
+        }
+        for (name, _) in self.query {
+            let name = name.as_str();
+            if self.asked_in_query.contains(&name) {
+                continue;
+            }
+            let message = match self.asked.contains(&name) {
+                // Known, but too much to say in an address.
+                true => "belongs into the body".to_owned(),
+                false => unknown(&self.asked_in_query),
+            };
+            self.report_elsewhere(name, "unknown", message);
+        }
+    }
+}
+
+fn unknown(known: &[&str]) -> String {
+    match known {
+        [] => "is not known here; this takes no such fields".to_owned(),
+        known => format!("is not known here; known are: {}", known.join(", ")),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Body,
+    Address,
+}
+
+fn described<T>(field: &'static Field<T>, is_required: bool, place: Place) -> Described {
+    Described { name: field.name, doc: field.doc, schema: (field.schema)(), is_required, place }
+}
+
+/// The same field, with null as one more value.
+fn nullable(mut field: Described) -> Described {
+    field.schema = json!({ "oneOf": [field.schema, { "type": "null" }] });
+    field
+}

@@ -1,0 +1,241 @@
+//! The shapes of the API's requests: which fields each operation takes, and the change that they ask for.
+
+use ringway_model::{
+    AppId, AppSpec, Change, Domain, DomainKind, DomainSpec, DomainUpdate, Generation, HealthCheck, Hostname,
+    InstanceId, InstanceSpec, Target, TenantId,
+};
+
+use crate::fields::{
+    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT, TARGET,
+    TENANT_ID, health_check,
+};
+use crate::reader::{Fault, Reader};
+
+/// `POST /api/apps/register`
+pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
+    let id = reader.required(&APP_ID);
+    let name = reader.optional(&APP_NAME);
+    let instance = reader.object(
+        "instance",
+        "The app's first instance, or one more; may be left out to register the app alone.",
+        |reader| {
+            let id = reader.required(&INSTANCE_ID);
+            let target = reader.required(&TARGET);
+            let health_check = health_check(reader).unwrap_or_default();
+            Some((id?, target?, health_check))
+        },
+    );
+    let app = AppSpec { id: id?, name };
+    let instance = instance.map(|(id, target, health_check)| InstanceSpec {
+        id,
+        app: app.id.clone(),
+        target,
+        health_check,
+    });
+    Some(Change::Register { app, instance, domain: None })
+}
+
+/// `POST /api/apps/instances`
+pub(crate) fn add_instance(reader: &mut Reader<'_>) -> Option<Change> {
+    let app = reader.required(&APP_ID);
+    let id = reader.required(&INSTANCE_ID);
+    let target = reader.required(&TARGET);
+    let health_check = health_check(reader).unwrap_or_default();
+    Some(Change::AddInstance(InstanceSpec { id: id?, app: app?, target: target?, health_check }))
+}
+
+/// Which instance, and which registration of it.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceKey {
+    pub(crate) id: InstanceId,
+    pub(crate) generation: Option<Generation>,
+}
+
+/// `DELETE /api/apps/instances`, `POST /api/apps/heartbeat`
+pub(crate) fn instance_key(reader: &mut Reader<'_>) -> Option<InstanceKey> {
+    let id = reader.key(&INSTANCE_ID);
+    let generation = reader.filter(&GENERATION);
+    Some(InstanceKey { id: id?, generation })
+}
+
+/// What `POST /api/register` says: an instance, its app and a domain in one.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    app: AppSpec,
+    instance: InstanceSpec,
+    domain: Hostname,
+    tenant: Option<TenantId>,
+    kind: Option<DomainKind>,
+    cname_target: Option<Hostname>,
+}
+
+/// `POST /api/register`
+pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
+    let domain = reader.required(&DOMAIN);
+    let instance = reader.required(&INSTANCE_ID);
+    let target = reader.required(&TARGET);
+    let app = reader.required(&APP_ID);
+    let health_check = health_check(reader).unwrap_or_default();
+    let name = reader.optional(&APP_NAME);
+    let tenant = reader.optional(&TENANT_ID);
+    let kind = reader.optional(&KIND);
+    let cname_target = cname_target(reader, domain.as_ref());
+    let app = AppSpec { id: app?, name };
+    let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
+    Some(Registration { app, instance, domain: domain?, tenant, kind, cname_target })
+}
+
+impl Registration {
+    /// The change that this asks for, given the domain as it is now: what the client left out stays, for an instance
+    /// that registers itself knows its app and its name, not what the tenant's operator added to it since.
+    pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
+        let known = domain.filter(|domain| domain.app == self.app.id);
+        let spec = DomainSpec {
+            name: self.domain,
+            app: self.app.id.clone(),
+            tenant: self.tenant.or_else(|| known.and_then(|domain| domain.tenant.clone())),
+            kind: self.kind.or(known.map(|domain| domain.kind)).unwrap_or(DomainKind::Subdomain),
+            cname_target: self.cname_target.or_else(|| known.and_then(|domain| domain.cname_target.clone())),
+        };
+        Change::Register { app: self.app, instance: Some(self.instance), domain: Some(spec) }
+    }
+
+    /// The domain that this speaks of.
+    pub(crate) fn domain(&self) -> &Hostname {
+        &self.domain
+    }
+}
+
+/// What `DELETE /api/register` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Deregistration {
+    pub(crate) key: InstanceKey,
+    /// The app that the instance must belong to.
+    pub(crate) app: Option<AppId>,
+}
+
+/// `DELETE /api/register`: takes the very body that the instance registered with, so that an app need not make
+/// another; only the ids count.
+pub(crate) fn deregister(reader: &mut Reader<'_>) -> Option<Deregistration> {
+    let key = instance_key(reader);
+    let app = reader.filter(&APP_ID);
+    let _: Option<Hostname> = reader.optional(&DOMAIN);
+    let _: Option<Target> = reader.optional(&TARGET);
+    let _: Option<HealthCheck> = health_check(reader);
+    Some(Deregistration { key: key?, app })
+}
+
+/// `POST /api/tenants/domains`
+pub(crate) fn add_domain(reader: &mut Reader<'_>) -> Option<Change> {
+    let name = reader.required(&DOMAIN);
+    let app = reader.required(&APP_ID);
+    let kind = reader.optional(&KIND).unwrap_or(DomainKind::Subdomain);
+    let tenant = reader.optional(&TENANT_ID);
+    let cname_target = cname_target(reader, name.as_ref());
+    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant, kind, cname_target }))
+}
+
+/// `POST /api/tenants/custom-domains`
+pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
+    let name = reader.required(&DOMAIN);
+    let app = reader.required(&APP_ID);
+    let tenant = reader.required(&TENANT_ID);
+    let cname_target = cname_target(reader, name.as_ref());
+    let kind = reader.optional(&KIND_CUSTOM).unwrap_or(DomainKind::Custom);
+    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant: Some(tenant?), kind, cname_target }))
+}
+
+/// `POST /api/routes`: a domain with a tenant is a tenant's own, one without is the app's.
+pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
+    let name = reader.required(&DOMAIN);
+    let app = reader.required(&APP_ID);
+    let tenant = reader.optional(&TENANT_ID);
+    let kind = reader.optional(&KIND).unwrap_or(match tenant {
+        Some(_) => DomainKind::Custom,
+        None => DomainKind::Subdomain,
+    });
+    let cname_target = cname_target(reader, name.as_ref());
+    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant, kind, cname_target }))
+}
+
+/// `PUT /api/tenants/domains`
+pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
+    let name = reader.key(&DOMAIN);
+    let app = reader.optional(&APP_ID);
+    let tenant = reader.patch(&TENANT_ID);
+    let kind = reader.optional(&KIND);
+    let cname_target = reader.patch(&CNAME_TARGET);
+    distinct(reader, name.as_ref(), cname_target.as_ref().and_then(Option::as_ref));
+    Some(Change::UpdateDomain(DomainUpdate { name: name?, app, tenant, kind, cname_target }))
+}
+
+/// `DELETE /api/tenants/domains`, `POST /api/tenants/domains/get`
+pub(crate) fn domain_key(reader: &mut Reader<'_>) -> Option<Hostname> {
+    reader.key(&DOMAIN)
+}
+
+/// `DELETE /api/apps`, `POST /api/apps/get`, `POST /api/status/app`
+pub(crate) fn app_key(reader: &mut Reader<'_>) -> Option<AppId> {
+    reader.key(&APP_ID)
+}
+
+/// Nothing at all.
+pub(crate) fn nothing(_: &mut Reader<'_>) -> Option<()> {
+    Some(())
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) limit: Option<usize>,
+    pub(crate) after: Option<String>,
+    pub(crate) app: Option<AppId>,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) domain: Option<Hostname>,
+}
+
+/// `GET /api/apps`
+pub(crate) fn app_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let app = reader.filter(&APP_ID);
+    page(reader).map(|page| Page { app, ..page })
+}
+
+/// `POST /api/apps/instances/list`
+pub(crate) fn instance_page_of_app(reader: &mut Reader<'_>) -> Option<Page> {
+    let app = reader.key(&APP_ID);
+    let page = page(reader);
+    Some(Page { app: Some(app?), ..page? })
+}
+
+/// `GET /api/status/instances`, `GET /api/apps/instances`
+pub(crate) fn instance_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let app = reader.filter(&APP_ID);
+    let domain = reader.filter(&DOMAIN);
+    page(reader).map(|page| Page { app, domain, ..page })
+}
+
+/// `GET /api/tenants/domains`
+pub(crate) fn domain_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let app = reader.filter(&APP_ID);
+    let tenant = reader.filter(&TENANT_ID);
+    page(reader).map(|page| Page { app, tenant, ..page })
+}
+
+fn page(reader: &mut Reader<'_>) -> Option<Page> {
+    let limit = reader.filter(&LIMIT);
+    let after = reader.filter(&AFTER);
+    Some(Page { limit, after, ..Page::default() })
+}
+
+fn cname_target(reader: &mut Reader<'_>, domain: Option<&Hostname>) -> Option<Hostname> {
+    let target = reader.optional(&CNAME_TARGET);
+    distinct(reader, domain, target.as_ref());
+    target
+}
+
+/// A name that points to itself resolves nowhere.
+fn distinct(reader: &mut Reader<'_>, domain: Option<&Hostname>, target: Option<&Hostname>) {
+    if domain.is_some() && domain == target {
+        reader.fault(CNAME_TARGET.name, Fault::invalid("must be another name than domain"));
+    }
+}

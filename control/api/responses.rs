@@ -1,0 +1,449 @@
+//! The API's answers: the objects of document 000, and what is added to them.
+//!
+//! Added are `revision` (which configuration an answer speaks of), `generation` (fences a registration) and what is
+//! known about health beyond one word. No field of the document is left out.
+
+use std::num::NonZeroU8;
+
+use ringway_model::{
+    App, Desired, Domain, Health, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::fields::duration_text;
+use crate::plane::{InstanceStatus, Plane, Receipt, WorkerStatus};
+
+/// A registered app.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AppView {
+    pub(crate) app_id: String,
+    pub(crate) app_name: String,
+    /// How many instances it has.
+    pub(crate) instance_count: usize,
+    /// How many domains point to it.
+    pub(crate) domain_count: usize,
+    #[schema(format = "date-time")]
+    pub(crate) created_at: String,
+    #[schema(format = "date-time")]
+    pub(crate) updated_at: String,
+}
+
+impl AppView {
+    pub(crate) fn new(app: &App, desired: &Desired) -> Self {
+        Self {
+            app_id: app.id.to_string(),
+            app_name: app.name.to_string(),
+            instance_count: desired.instance_count_of(app.id.as_str()),
+            domain_count: desired.domain_count_of(app.id.as_str()),
+            created_at: rfc3339(app.created_at),
+            updated_at: rfc3339(app.updated_at),
+        }
+    }
+}
+
+/// An app with its instances and domains.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AppDetails {
+    #[serde(flatten)]
+    pub(crate) app: AppView,
+    /// Its instances, by id.
+    pub(crate) instances: Vec<InstanceView>,
+    /// Its domains, by name; as many as one page may have. The list of domains has them all.
+    pub(crate) domains: Vec<String>,
+    /// The configuration that this shows.
+    pub(crate) revision: u64,
+}
+
+/// The state of an app in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AppHealth {
+    /// All instances are in rotation.
+    Healthy,
+    /// Some are.
+    Degraded,
+    /// None is.
+    Down,
+}
+
+/// An app's health.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AppStatusView {
+    pub(crate) app_id: String,
+    /// All, some or none of the instances are in rotation.
+    pub(crate) status: AppHealth,
+    /// Instances in rotation.
+    pub(crate) healthy_instances: usize,
+    /// All instances.
+    pub(crate) total_instances: usize,
+    /// The instances, by id.
+    pub(crate) instances: Vec<InstanceView>,
+    /// The domains that depend on them, by name; as many as one page may have.
+    pub(crate) domains: Vec<String>,
+    /// The configuration that this shows.
+    pub(crate) revision: u64,
+}
+
+/// A registered instance and how it does.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InstanceView {
+    pub(crate) instance_id: String,
+    pub(crate) app_id: String,
+    pub(crate) target: String,
+    pub(crate) health_check: HealthCheckView,
+    /// `unknown` until the first checks are through; such an instance takes traffic.
+    #[schema(examples("healthy", "unhealthy", "unknown"))]
+    pub(crate) health: &'static str,
+    /// Why the last check failed.
+    pub(crate) health_reason: Option<String>,
+    /// Consecutive results of the last kind.
+    pub(crate) health_streak: u32,
+    #[schema(format = "date-time")]
+    pub(crate) last_check: Option<String>,
+    #[schema(examples("closed", "open", "half_open"))]
+    pub(crate) circuit_breaker: &'static str,
+    #[schema(format = "date-time")]
+    pub(crate) last_heartbeat: Option<String>,
+    #[schema(format = "date-time")]
+    pub(crate) registered_at: String,
+    /// Fences the registration: send it with heartbeats and the deregistration, and a replaced process does no harm.
+    pub(crate) generation: u64,
+}
+
+impl InstanceView {
+    pub(crate) fn new(instance: &Instance, status: Option<InstanceStatus>) -> Self {
+        let status = status.unwrap_or(InstanceStatus {
+            health: Health::Unknown,
+            reason: None,
+            streak: 0,
+            last_check: None,
+            last_heartbeat: None,
+            circuit_breaker: "closed",
+        });
+        Self {
+            instance_id: instance.id.to_string(),
+            app_id: instance.app.to_string(),
+            target: instance.target.to_string(),
+            health_check: HealthCheckView::new(&instance.health_check),
+            health: status.health.as_str(),
+            health_reason: status.reason,
+            health_streak: status.streak,
+            last_check: status.last_check.map(rfc3339),
+            circuit_breaker: status.circuit_breaker,
+            last_heartbeat: status.last_heartbeat.map(rfc3339),
+            registered_at: rfc3339(instance.registered_at),
+            generation: instance.generation.0,
+        }
+    }
+
+    pub(crate) fn of<P: Plane>(plane: &P, instance: &Instance) -> Self {
+        Self::new(instance, plane.instance_status(&instance.id))
+    }
+}
+
+/// A health check, in the shortest form that says it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum HealthCheckView {
+    /// Null for a TCP connection, else the path.
+    Short(Option<String>),
+    /// With settings of its own.
+    Full {
+        /// The path; null for a TCP connection.
+        path: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(examples("10s"))]
+        interval: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(examples("3s"))]
+        timeout: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unhealthy_threshold: Option<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        healthy_threshold: Option<u8>,
+    },
+}
+
+impl HealthCheckView {
+    fn new(check: &HealthCheck) -> Self {
+        let path = match &check.probe {
+            Probe::Tcp => None,
+            Probe::Http(path) => Some(path.to_string()),
+        };
+        let HealthCheck { probe: _, interval, timeout, unhealthy_threshold, healthy_threshold } = check;
+        if (interval, timeout, unhealthy_threshold, healthy_threshold) == (&None, &None, &None, &None) {
+            return Self::Short(path);
+        }
+        Self::Full {
+            path,
+            interval: interval.map(duration_text),
+            timeout: timeout.map(duration_text),
+            unhealthy_threshold: unhealthy_threshold.map(NonZeroU8::get),
+            healthy_threshold: healthy_threshold.map(NonZeroU8::get),
+        }
+    }
+}
+
+/// A registered domain.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DomainView {
+    pub(crate) domain: String,
+    pub(crate) app_id: String,
+    pub(crate) tenant_id: Option<String>,
+    #[serde(rename = "type")]
+    #[schema(examples("subdomain", "custom", "cname_target"))]
+    pub(crate) kind: &'static str,
+    pub(crate) cname_target: Option<String>,
+    /// `none`: this version obtains no certificates.
+    #[schema(examples("none"))]
+    pub(crate) certificate_status: &'static str,
+    /// Null as long as there is no certificate.
+    #[schema(format = "date-time")]
+    pub(crate) certificate_expiry: Option<String>,
+    /// Whether the owner has shown that the domain is theirs; this version does not ask.
+    pub(crate) verified: bool,
+    #[schema(format = "date-time")]
+    pub(crate) created_at: String,
+    #[schema(format = "date-time")]
+    pub(crate) updated_at: String,
+}
+
+impl DomainView {
+    pub(crate) fn new(domain: &Domain) -> Self {
+        Self {
+            domain: domain.name.to_string(),
+            app_id: domain.app.to_string(),
+            tenant_id: domain.tenant.as_ref().map(ToString::to_string),
+            kind: domain.kind.as_str(),
+            cname_target: domain.cname_target.as_ref().map(ToString::to_string),
+            certificate_status: "none",
+            certificate_expiry: None,
+            verified: false,
+            created_at: rfc3339(domain.created_at),
+            updated_at: rfc3339(domain.updated_at),
+        }
+    }
+}
+
+/// What a change did, beside the object that it was about.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Accepted<T> {
+    /// The object after the change; its fields are absent when another change has removed it since.
+    #[serde(flatten)]
+    pub(crate) object: Option<T>,
+    /// The revision that has the change.
+    pub(crate) revision: u64,
+    #[schema(examples("created", "updated", "unchanged", "removed"))]
+    pub(crate) outcome: &'static str,
+    /// Cores that do not serve the change yet, by number; only in a 202.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pending: Vec<u16>,
+}
+
+impl<T> Accepted<T> {
+    pub(crate) fn new(receipt: &Receipt, object: Option<T>) -> Self {
+        Self {
+            object,
+            revision: receipt.revision.0,
+            outcome: outcome_word(receipt.outcome),
+            pending: receipt.pending.iter().map(|core| core.0).collect(),
+        }
+    }
+}
+
+/// Nothing: the object is gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Gone {}
+
+/// An app, and what was registered with it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegisteredView {
+    #[serde(flatten)]
+    pub(crate) app: AppView,
+    /// The generation of the instance's registration.
+    pub(crate) generation: Option<u64>,
+    /// The instance.
+    pub(crate) instance: Option<InstanceView>,
+    /// The domain, where one was registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) domain: Option<DomainView>,
+}
+
+/// A domain as an answer to a question.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DomainDetails {
+    #[serde(flatten)]
+    pub(crate) domain: DomainView,
+    /// The configuration that this shows.
+    pub(crate) revision: u64,
+}
+
+/// One page of apps: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
+pub(crate) struct AppPage {
+    apps: Vec<AppView>,
+    #[serde(flatten)]
+    tail: PageTail,
+}
+
+/// One page of instances: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
+pub(crate) struct InstancePage {
+    instances: Vec<InstanceView>,
+    #[serde(flatten)]
+    tail: PageTail,
+}
+
+/// One page of domains: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
+pub(crate) struct DomainPage {
+    domains: Vec<DomainView>,
+    #[serde(flatten)]
+    tail: PageTail,
+}
+
+/// What follows the items of a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageTail {
+    /// All items that the filters let through, on this page or not.
+    pub(crate) total: usize,
+    /// What to send as `after` for the next page; null on the last one.
+    pub(crate) next: Option<String>,
+    /// The configuration that this shows.
+    pub(crate) revision: u64,
+}
+
+/// How the process does.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StatusView {
+    /// `ok`, `degraded` (see `degraded`) or `not_ready`.
+    #[schema(examples("ok", "degraded", "not_ready"))]
+    pub(crate) status: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) revision: u64,
+    pub(crate) uptime_seconds: u64,
+    /// What is wrong with it, in words.
+    pub(crate) degraded: Vec<String>,
+    pub(crate) apps: usize,
+    pub(crate) instances: InstanceCounts,
+    pub(crate) domains: usize,
+    /// Where the configuration is kept.
+    pub(crate) store: String,
+    pub(crate) workers: Vec<WorkerView>,
+}
+
+/// Instances by health.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct InstanceCounts {
+    pub(crate) total: usize,
+    pub(crate) healthy: usize,
+    pub(crate) unhealthy: usize,
+    pub(crate) unknown: usize,
+}
+
+impl InstanceCounts {
+    pub(crate) fn count(&mut self, health: Option<Health>) {
+        self.total += 1;
+        match health.unwrap_or(Health::Unknown) {
+            Health::Healthy => self.healthy += 1,
+            Health::Unhealthy => self.unhealthy += 1,
+            Health::Unknown => self.unknown += 1,
+        }
+    }
+}
+
+/// How a core does.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
+    pub(crate) core: u16,
+    #[schema(examples("io_uring", "epoll"))]
+    pub(crate) driver: &'static str,
+    /// The revision that it serves.
+    pub(crate) revision: u64,
+    pub(crate) connections: u64,
+    pub(crate) requests: u64,
+}
+
+impl From<WorkerStatus> for WorkerView {
+    fn from(worker: WorkerStatus) -> Self {
+        Self {
+            core: worker.core.0,
+            driver: worker.driver,
+            revision: worker.revision.0,
+            connections: worker.connections,
+            requests: worker.requests,
+        }
+    }
+}
+
+/// A health probe's answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProbeView {
+    /// `ok` or `unavailable`.
+    #[schema(examples("ok"))]
+    pub(crate) status: &'static str,
+    /// What was looked at.
+    pub(crate) checks: Checks,
+}
+
+/// What readiness consists of. Each is `ok` or says what is missing.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Checks {
+    /// Configuration loaded and listeners open, not draining.
+    pub(crate) ready: &'static str,
+    /// At least one core serves.
+    pub(crate) workers: &'static str,
+    /// The store is whole. A degraded one does not take the process out of service.
+    pub(crate) store: &'static str,
+}
+
+/// A point in time as RFC 3339 in UTC.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
+/// The word for an outcome.
+pub(crate) fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Updated => "updated",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Removed => "removed",
+    }
+}
+
+/// The instance of an id, as it is now.
+pub(crate) fn instance_view<P: Plane>(plane: &P, desired: &Desired, id: &InstanceId) -> Option<InstanceView> {
+    desired.instance(id.as_str()).map(|instance| InstanceView::of(plane, instance))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        assert_eq!(rfc3339(Timestamp(1_735_689_600_000)), "2025-01-01T00:00:00Z");
+        assert_eq!(rfc3339(Timestamp(1_735_689_600_250)), "2025-01-01T00:00:00.25Z");
+        assert!(rfc3339(Timestamp(u64::MAX)).starts_with("9999-12-"));
+    }
+
+    #[test]
+    fn health_checks_are_written_as_short_as_they_were_given() {
+        let json = |check: &HealthCheck| serde_json::to_string(&HealthCheckView::new(check)).unwrap();
+        let http = HealthCheck { probe: Probe::Http("/health".into()), ..HealthCheck::default() };
+        assert_eq!(json(&HealthCheck::default()), "null");
+        assert_eq!(json(&http), r#""/health""#);
+        let slow = HealthCheck { interval: Some(Duration::from_secs(30)), ..http };
+        assert_eq!(json(&slow), r#"{"path":"/health","interval":"30s"}"#);
+        let tcp = HealthCheck { healthy_threshold: NonZeroU8::new(1), ..HealthCheck::default() };
+        assert_eq!(json(&tcp), r#"{"path":null,"healthy_threshold":1}"#);
+    }
+}
