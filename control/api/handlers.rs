@@ -12,7 +12,7 @@ use crate::problem::{Kind, Problem};
 use crate::reader::{Input, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
-    Accepted, AppDetails, AppHealth, AppStatusView, AppView, Checks, DomainDetails, DomainView,
+    Accepted, AppDetails, AppHealth, AppStatusView, AppView, Checks, DomainDetails, DomainView, Gone,
     InstanceCounts, InstanceView, ProbeView, RegisteredView, StatusView, WorkerView, instance_view,
     outcome_word,
 };
