@@ -1,5 +1,17 @@
 #![allow(clippy::unwrap_used)]
-use crate::{Fjall, Memory, Store, contract};
+
+mod damage;
+mod failure;
+mod format;
+
+use std::path::Path;
+
+use ringway_model::{
+    App, AppId, Delta, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId, Revision,
+    Target, Timestamp,
+};
+
+use crate::{Batch, Fjall, Loaded, Memory, Store, contract};
 
 #[test]
 fn memory_keeps_the_contract() {
@@ -15,4 +27,76 @@ fn fjall_keeps_the_contract() {
         let place = tempfile::tempdir().unwrap();
         move || Box::new(Fjall::open(place.path()).unwrap()) as Box<dyn Store>
     });
+}
+
+/// What a history of changes does at one revision: always the same for the same revision.
+fn deltas_of(revision: u64) -> Vec<Delta> {
+    let app = AppId::parse("app").unwrap();
+    let mut deltas = vec![
+        Delta::PutInstance(instance(revision % 40, revision).into()),
+        Delta::PutDomain(domain(revision % 60, revision).into()),
+    ];
+    if revision == 1 {
+        deltas.push(Delta::PutApp(
+            App { id: app.clone(), name: "App".into(), created_at: Timestamp(1), updated_at: Timestamp(1) }
+                .into(),
+        ));
+    }
+    if revision.is_multiple_of(7) {
+        deltas.push(Delta::RemoveInstance(app, instance_id((revision + 3) % 40)));
+        deltas.push(Delta::RemoveDomain(domain_name((revision + 5) % 60)));
+    }
+    deltas
+}
+
+/// What that history leads to.
+fn state_at(revision: u64) -> Loaded {
+    let mut store = Memory::new();
+    commit_all(&mut store, 1..=revision);
+    store.load().unwrap()
+}
+
+fn commit_all(store: &mut dyn Store, revisions: impl IntoIterator<Item = u64>) {
+    for revision in revisions {
+        store.commit(&Batch { revision: Revision(revision), deltas: &deltas_of(revision) }).unwrap();
+    }
+}
+
+fn same_records(a: &Loaded, b: &Loaded) -> bool {
+    (&a.apps, &a.instances, &a.domains) == (&b.apps, &b.instances, &b.domains)
+}
+
+fn load(path: &Path) -> Loaded {
+    Fjall::open(path).unwrap().load().unwrap()
+}
+
+fn instance_id(n: u64) -> InstanceId {
+    InstanceId::parse(&format!("instance-{n}")).unwrap()
+}
+
+fn instance(n: u64, generation: u64) -> Instance {
+    Instance {
+        id: instance_id(n),
+        app: AppId::parse("app").unwrap(),
+        target: Target::parse("http://127.0.0.1:3001").unwrap(),
+        health_check: HealthCheck::default(),
+        registered_at: Timestamp(generation),
+        generation: Generation(generation),
+    }
+}
+
+fn domain_name(n: u64) -> Hostname {
+    Hostname::parse(&format!("d{n}.example")).unwrap()
+}
+
+fn domain(n: u64, at: u64) -> Domain {
+    Domain {
+        name: domain_name(n),
+        app: AppId::parse("app").unwrap(),
+        tenant: None,
+        kind: DomainKind::Subdomain,
+        cname_target: None,
+        created_at: Timestamp(at),
+        updated_at: Timestamp(at),
+    }
 }

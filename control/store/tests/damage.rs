@@ -1,0 +1,232 @@
+//! Files are flipped, cut and deleted, one at a time. The start must come up every time, and must never serve something else
+//! than what was acknowledged without saying so.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::{Finding, StoreError, durable};
+
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    /// One bit, at this share of the file's used length.
+    Flip(f64),
+    /// Cut to this share.
+    Cut(f64),
+    Delete,
+}
+
+const DAMAGES: [Damage; 9] = [
+    Damage::Flip(0.0),
+    Damage::Flip(0.13),
+    Damage::Flip(0.5),
+    Damage::Flip(0.77),
+    Damage::Flip(0.999),
+    Damage::Cut(0.0),
+    Damage::Cut(0.5),
+    Damage::Cut(0.98),
+    Damage::Delete,
+];
+
+const LAST: u64 = 200;
+
+#[test]
+fn damage_after_a_clean_end_loses_nothing() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=LAST);
+    store.close().unwrap();
+    drop(store);
+
+    let expected = state_at(LAST);
+    for_each_damage(place.path(), |case, loaded| {
+        assert!(same_records(loaded, &expected), "{case}: other records\n{}", loaded.report);
+        assert!(loaded.revision >= Revision(LAST), "{case}: revision {}", loaded.revision);
+    });
+}
+
+#[test]
+fn damage_after_a_crash_is_never_silent() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=LAST);
+    drop(store); // no clean end, and no export
+
+    let expected = state_at(LAST);
+    for_each_damage(place.path(), |case, loaded| {
+        if same_records(loaded, &expected) {
+            assert!(loaded.revision >= Revision(LAST), "{case}: revision {}", loaded.revision);
+        } else {
+            assert!(loaded.report.is_degraded(), "{case}: silently other records");
+            assert!(
+                loaded.revision > Revision(LAST),
+                "{case}: revision {} has two meanings",
+                loaded.revision
+            );
+            assert!(
+                loaded.report.findings().iter().any(|finding| matches!(finding, Finding::KeptAside { .. })),
+                "{case}: no copy\n{}",
+                loaded.report
+            );
+        }
+    });
+}
+
+#[test]
+fn an_older_export_fills_the_holes_of_damaged_records() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=100);
+    store.close().unwrap();
+    commit_all(&mut store, 101..=LAST);
+    drop(store);
+    fs::remove_dir_all(place.path().join("live")).unwrap();
+
+    let loaded = load(place.path());
+    assert!(same_records(&loaded, &state_at(100)), "{}", loaded.report);
+    assert_eq!(loaded.report.fallback(), Some(Revision(100)));
+    assert_eq!(loaded.revision, Revision(LAST + 1));
+    let lost = Finding::ChangesLost {
+        since: Revision(100),
+        acknowledged: Revision(LAST),
+        served_as: Revision(LAST + 1),
+    };
+    assert!(loaded.report.findings().contains(&lost), "{}", loaded.report);
+}
+
+#[test]
+fn after_a_repair_the_store_works_and_the_next_start_is_whole() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=50);
+    drop(store);
+    fs::remove_dir_all(place.path().join("live/keyspaces")).unwrap();
+
+    let mut store = Fjall::open(place.path()).unwrap();
+    let first = store.load().unwrap();
+    assert!(first.report.is_degraded());
+    let next = first.revision.0 + 1;
+    commit_all(&mut store, [next]);
+    let after = store.load().unwrap();
+    drop(store);
+
+    let second = load(place.path());
+    assert!(!second.report.is_degraded(), "{}", second.report);
+    assert_eq!(second.revision, Revision(next));
+    assert!(same_records(&second, &after));
+}
+
+#[test]
+fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
+    let place = directory();
+    for round in 0..5 {
+        let mut store = Fjall::open(place.path()).unwrap();
+        let revision = store.load().unwrap().revision.0 + 1;
+        commit_all(&mut store, [revision]);
+        drop(store);
+        fs::write(place.path().join("HEAD"), format!("nonsense {round}")).unwrap();
+        assert!(load(place.path()).report.is_degraded());
+    }
+    let mut copies: Vec<PathBuf> =
+        fs::read_dir(place.path().join("aside")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    copies.sort();
+    assert_eq!(copies.len(), ringway_model::limits::STORE_COPIES_MAX);
+    let newest = copies.last().unwrap();
+    assert_eq!(fs::read_to_string(newest.join("HEAD")).unwrap(), "nonsense 4");
+    assert!(fs::read_to_string(newest.join("REPORT")).unwrap().contains("HEAD is damaged"));
+    assert!(newest.join("live").is_dir());
+}
+
+#[test]
+fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=3);
+    drop(store);
+    let head = place.path().join("HEAD");
+    let body = r#"{"schema":2,"something":"new"}"#;
+    let seal = crate::record::checksum(0, b"mark", body.as_bytes());
+    fs::write(&head, format!("{seal:016x} {body}\n")).unwrap();
+    let before = fs::read(&head).unwrap();
+
+    let refused = Fjall::open(place.path()).unwrap().load();
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 2, .. })), "{refused:?}");
+    assert_eq!(fs::read(&head).unwrap(), before);
+}
+
+/// Damages a copy of `pristine` in every way, one at a time, and lets `check` see what comes up.
+fn for_each_damage(pristine: &Path, mut check: impl FnMut(&str, &Loaded)) {
+    let mut files = Vec::new();
+    collect_files(pristine, &mut files);
+    assert!(files.len() > 8, "only {files:?}");
+    let (mut cases, mut degraded) = (0, 0);
+    for file in files {
+        let name = file.strip_prefix(pristine).unwrap();
+        for damage in DAMAGES {
+            let case = format!("{} {damage:?}", name.display());
+            let copy = directory();
+            durable::copy_dir(pristine, copy.path()).unwrap();
+            if !inflict(&copy.path().join(name), damage) {
+                continue;
+            }
+            let mut store = Fjall::open(copy.path()).unwrap();
+            let loaded = store.load().unwrap_or_else(|error| panic!("{case}: {error}"));
+            check(&case, &loaded);
+            cases += 1;
+            degraded += usize::from(loaded.report.is_degraded());
+            // And it can go on.
+            let next = Revision(loaded.revision.0 + 1);
+            store
+                .commit(&Batch { revision: next, deltas: &[] })
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
+        }
+    }
+    assert!(cases > 50 && degraded > cases / 4, "{degraded} of {cases} cases were noticed");
+}
+
+/// Whether there was anything to damage.
+fn inflict(path: &Path, damage: Damage) -> bool {
+    if let Damage::Delete = damage {
+        fs::remove_file(path).unwrap();
+        return true;
+    }
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    // The journal is 64 MB and mostly a hole; what counts is what was written, and that is at its beginning.
+    let mut bytes = Vec::new();
+    (&file).take(1 << 20).read_to_end(&mut bytes).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if used == 0 {
+        return false;
+    }
+    let at = |share: f64| (used as f64 * share) as usize;
+    match damage {
+        Damage::Flip(share) => file.write_all_at(&[bytes[at(share)] ^ 0x10], at(share) as u64).unwrap(),
+        Damage::Cut(share) => file.set_len(at(share) as u64).unwrap(),
+        Damage::Delete => {}
+    }
+    true
+}
+
+/// In memory where there is such a place: hundreds of copies are made, and here no power fails.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect_files(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}

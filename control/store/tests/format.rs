@@ -1,0 +1,99 @@
+//! The file formats: marks and exports.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mark::{Mark, MarkRead, Totals};
+use crate::{ImportError, StoreError, export, import, record};
+
+#[test]
+fn a_mark_survives_and_any_flip_in_it_is_seen() {
+    let mark = Mark::new(Revision(42), Totals { counts: [1, 2, 3], sum: u64::MAX });
+    let bytes = mark.encode();
+    assert_eq!(Mark::decode(&bytes), MarkRead::Whole(mark));
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            // The checksum's hexadecimal digits may change their case.
+            let same = flipped.eq_ignore_ascii_case(&bytes) && at < 16;
+            assert_eq!(Mark::decode(&flipped) == MarkRead::Damaged, !same, "byte {at} bit {bit}");
+        }
+        assert_eq!(Mark::decode(&bytes[..at]), MarkRead::Damaged, "cut at {at}");
+    }
+}
+
+/// The stored form is a promise to later versions.
+#[test]
+fn the_export_of_a_known_state_does_not_change() {
+    let mut store = Memory::new();
+    store.commit(&Batch { revision: Revision(1), deltas: &deltas_of(1) }).unwrap();
+    let mut text = Vec::new();
+    export(&mut store, &mut text).unwrap();
+    let expected = r#"{"ringway_export":1,"revision":1,"records":3}
+{"kind":"app","seal":"SEAL","record":{"id":"app","name":"App","created_at":1,"updated_at":1}}
+{"kind":"instance","seal":"SEAL","record":{"id":"instance-1","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}}
+{"kind":"domain","seal":"SEAL","record":{"name":"d1.example","app":"app","kind":"subdomain","created_at":1,"updated_at":1}}
+"#;
+    let text = String::from_utf8(text).unwrap();
+    let unsealed: String = text
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with(r#"{"end""#))
+        .map(|line| match line.split_once(r#""seal":""#) {
+            Some((before, after)) => format!("{before}\"seal\":\"SEAL{}", &after[16..]),
+            None => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(unsealed, expected);
+}
+
+#[test]
+fn an_export_that_is_not_whole_is_refused_and_nothing_is_stored() {
+    let mut text = Vec::new();
+    let mut store = Memory::new();
+    commit_all(&mut store, 1..=20);
+    export(&mut store, &mut text).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+
+    let mut cases: Vec<(Vec<u8>, ImportError)> = vec![
+        (Vec::new(), ImportError::Truncated),
+        (b"{}\n".to_vec(), ImportError::Header),
+        (lines[..lines.len() - 1].concat(), ImportError::Truncated),
+        ([&lines[..3], &lines[4..]].concat().concat(), ImportError::Total),
+    ];
+    let mut flipped = text.clone();
+    let at = lines[..5].concat().len() - 4;
+    flipped[at] ^= 1;
+    cases.push((flipped, ImportError::Damaged));
+    cases.push(([lines[0], b"nonsense\n", &lines[1..].concat()].concat(), ImportError::Syntax));
+
+    for (bytes, expected) in cases {
+        let mut target = Memory::new();
+        let refused = import(&mut bytes.as_slice(), &mut target);
+        assert!(
+            matches!(refused, Err(StoreError::Import { reason, .. }) if reason == expected),
+            "{expected:?}: {refused:?}"
+        );
+        assert_eq!(target.load().unwrap().revision, Revision(0));
+    }
+}
+
+#[test]
+fn a_newer_export_is_refused_by_its_version() {
+    let mut text: &[u8] = b"{\"ringway_export\":2,\"revision\":1,\"records\":0}\n";
+    let refused = import(&mut text, &mut Memory::new());
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 2, known: 1, .. })), "{refused:?}");
+}
+
+proptest! {
+    /// Bytes from a disk never panic, whatever they are.
+    #[test]
+    fn readers_take_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Mark::decode(&bytes);
+        let _ = import(&mut bytes.as_slice(), &mut Memory::new());
+        for kind in record::RecordKind::ALL {
+            let _ = record::Record::decode(kind, &bytes);
+            prop_assert!(record::Sealed::verify(kind, "key", &bytes).is_none());
+        }
+    }
+}
