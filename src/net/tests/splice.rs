@@ -115,7 +115,8 @@ fn tells_whose_stall_it_was() {
             let mut sender = sender;
             let _ = sender.write_all(&vec![0; 64 * MIB]);
         });
-        // Long enough for the sender to keep up on a busy machine until the receiver's side is full.
+        // The sender is under way; the time is long enough for it to keep up on a busy machine until all is full.
+        from.readable(soon()).await.unwrap();
         let pace = Pace::stall(Duration::from_millis(500));
         let error = splice(&from, &to, 64 * MIB as u64, pace).await.unwrap_err();
         assert!(
