@@ -129,6 +129,10 @@ pub const SPLICE_PIPE_BYTES: usize = 256 * 1024;
 pub const SPLICE_PIPES_MAX: usize = 32;
 /// Bytes spliced without a wait before other tasks have their turn.
 pub const SPLICE_TURN_BYTES: u64 = 1024 * 1024;
+/// Characters kept of a panic's message: enough to find it, and no way to fill a log.
+pub const PANIC_CHARS_MAX: usize = 512;
+/// Rounds in which the tasks of an ending runtime end: a task may spawn one more, and that one more; deeper is a loop.
+pub const STOP_ROUNDS_MAX: usize = 64;
 /// Free head buffers kept per core: 4 MiB.
 pub const POOLED_HEAD_BUFFERS_MAX: usize = 256;
 /// Free body buffers kept per core: 4 MiB.

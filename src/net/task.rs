@@ -4,6 +4,7 @@ use crate::clock;
 use crate::core::current;
 use crate::runtime::Driver;
 use ringway_model::Tick;
+use ringway_model::limits::{PANIC_CHARS_MAX, STOP_ROUNDS_MAX};
 use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -312,8 +313,3 @@ impl fmt::Display for PanicMessage {
         f.write_str(&self.0)
     }
 }
-
-/// Characters kept of a panic's message: enough to find it, and no way to fill a log.
-const PANIC_CHARS_MAX: usize = 512;
-/// A task that ends may spawn one more, and that one more; deeper is a loop.
-const STOP_ROUNDS_MAX: usize = 64;
