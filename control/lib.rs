@@ -1,1 +1,39 @@
 //! The control plane: one thread, a pure plane inside, effects around it.
+//!
+//! ```text
+//!  API task ── Control ─┐
+//!  embedder ── Client ──┤        ┌──────────────── engine ────────────────┐
+//!                       ├─ turn ─► plane · leases · names · compiler      │
+//!  cores ──── Report ───┤        └──┬───────────┬──────────┬──────────────┘
+//!  store ───── Done ────┘           ▼           ▼          ▼
+//!                               store thread  cores      resolver, health checks
+//!                               (one batch,   (newest
+//!                                fsynced)      snapshot)
+//! ```
+//! What is acknowledged is on disk and on every core: a change is applied, compiled, stored, published, acknowledged by
+//! all cores, and then answered. `plane`, `publish`, `lease`, `resolve` and `idempotency` are state machines that are given the
+//! time; `engine` puts them together; `thread` runs it all.
+#![forbid(unsafe_code)]
+
+mod client;
+mod control;
+mod engine;
+mod idempotency;
+mod lease;
+mod persist;
+mod plane;
+mod publish;
+mod resolve;
+mod status;
+mod submission;
+mod thread;
+mod time;
+
+pub use client::{Client, Drained};
+pub use control::Control;
+pub use engine::{ControlSettings, WorkerLink};
+pub use status::{
+    BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
+};
+pub use submission::{Receipt, Refusal, StorageFailure, Submission};
+pub use thread::{ControlThread, Inbox, Parts, Pulse, Service, StartError, inbox, start};

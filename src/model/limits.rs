@@ -154,6 +154,16 @@ pub const CHANGES_WAITING_MAX: usize = 4_096;
 pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Cores that had nothing to acknowledge for this time get the same configuration again, to show that they live.
+pub const LIVENESS_INTERVAL: Duration = Duration::from_secs(5);
+/// A core that has not acknowledged for this time has stalled: the watchdog is fed no more.
+pub const CORE_STALL: Duration = Duration::from_secs(10);
+/// How long another thread waits for the control thread's answer.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the control thread may take to come up once the store is loaded.
+pub const CONTROL_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the store may take to close.
+pub const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 // --- Store ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,872 @@
+//! Plane, leases, names, compiler and health put together: events in, effects out, on the control thread.
+//!
+//! Every event is one call here, followed by [`Engine::advance`], which does what has become due: commits to the
+//! store, answers, removals of silent instances, the steps of the end.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fmt::Write as _;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use ringway_bridge::{MailboxSender, ReplySender, SendError, SlotSender, Waker};
+use ringway_health::{Checker, Streak, Verdict};
+use ringway_model::limits::{APPLY_DEADLINE, CORE_STALL, LIVENESS_INTERVAL, STORE_CLOSE_TIMEOUT};
+use ringway_model::{
+    Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost, Tick,
+};
+use ringway_net::DriverChoice;
+use ringway_store::{Description, LoadReport};
+use ringway_telemetry::{CoreReading, Facts, LogReading, PoolFacts, ProcessReading, Registry};
+use ringway_traffic::breaker::BreakerView;
+use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
+use ringway_traffic::report::{Order, Report};
+use ringway_traffic::snapshot::Snapshot;
+
+use crate::client::Drained;
+use crate::control::Answer;
+use crate::lease::Leases;
+use crate::persist::{Done, StoreLink, chain};
+use crate::plane::{Commit, Plane, Publication, Ticket};
+use crate::publish::{CoreProgress, CoreState};
+use crate::resolve::{Answered, Names};
+use crate::status::{
+    BreakerState, BreakerStatus, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
+};
+use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
+use crate::thread::Pulse;
+use crate::time::{Micros, Now};
+
+/// What the operator settled.
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    /// Health checks of instances that do not say otherwise.
+    pub health: ringway_health::Defaults,
+    /// An instance that has sent heartbeats is deregistered this long after the last one.
+    pub heartbeat_timeout: Duration,
+    /// Key of the hash that stands for a tenant in access logs.
+    pub hash_key: u64,
+    /// The control thread's own I/O driver.
+    pub driver: DriverChoice,
+    /// Version of the program, for status and metrics.
+    pub version: &'static str,
+    /// Source revision that it was built from, or `unknown`.
+    pub commit: &'static str,
+}
+
+/// The control thread's ends of what connects it with one worker.
+#[derive(Debug)]
+pub struct WorkerLink {
+    /// Which core.
+    pub core: CoreId,
+    /// Where it finds the newest snapshot.
+    pub snapshots: SlotSender<Arc<Snapshot>>,
+    /// Where it finds its orders.
+    pub orders: MailboxSender<Order>,
+}
+
+/// Everything that the control thread knows and does.
+pub(crate) struct Engine {
+    settings: ControlSettings,
+    plane: Plane,
+    leases: Leases,
+    names: Names,
+    compiler: Compiler,
+    checker: Checker,
+    registry: Registry,
+    log: Option<Box<dyn Fn() -> LogReading>>,
+    links: Vec<WorkerLink>,
+    store: StoreLink,
+    store_facts: StoreFacts,
+    committing: Option<Committing>,
+    askers: AHashMap<Ticket, Asker>,
+    tally: Tally,
+    phase: Phase,
+    pulse: Pulse,
+    started: Micros,
+    /// When the cores were last given something to acknowledge.
+    last_published: Tick,
+    /// The states that were last logged.
+    core_states: Vec<CoreState>,
+    /// Rings when the thread's loop has to look at its deadline again.
+    waker: Waker,
+    /// When the loop looks next.
+    armed: Tick,
+}
+
+/// What an engine is made of.
+pub(crate) struct EngineParts {
+    pub(crate) settings: ControlSettings,
+    pub(crate) desired: Desired,
+    pub(crate) compiler: Compiler,
+    pub(crate) first: Published,
+    pub(crate) registry: Registry,
+    pub(crate) log: Option<Box<dyn Fn() -> LogReading>>,
+    pub(crate) links: Vec<WorkerLink>,
+    pub(crate) store: StoreLink,
+    pub(crate) description: Description,
+    pub(crate) report: LoadReport,
+    pub(crate) pulse: Pulse,
+    pub(crate) waker: Waker,
+}
+
+/// Who gets an answer.
+pub(crate) enum Asker {
+    /// A task of this thread.
+    Task(Rc<RefCell<Answer>>),
+    /// Another thread.
+    Client(ReplySender<Result<Receipt, Refusal>>),
+    /// Ourselves: the instance's heartbeats stopped.
+    Lease(InstanceId),
+}
+
+/// A commit that the store has in hand, compiled already: what is stored is known to compile.
+struct Committing {
+    commit: Arc<Commit>,
+    compiled: Compiled,
+    since: Micros,
+}
+
+struct StoreFacts {
+    description: Description,
+    /// What was found at start.
+    found: Vec<String>,
+    /// Why the last commit failed, if it did.
+    failure: Option<StorageFailure>,
+}
+
+#[derive(Default)]
+struct Tally {
+    changes_stored: u64,
+    batches_stored: u64,
+    batches_failed: u64,
+    store_micros: u64,
+    leases_expired: u64,
+    names_changed: u64,
+    names_failed: u64,
+}
+
+/// How far the end is.
+enum Phase {
+    Running,
+    /// The cores end their connections.
+    Draining {
+        deadline: Tick,
+        askers: Vec<ReplySender<Drained>>,
+    },
+    /// The store is being closed.
+    Closing {
+        deadline: Tick,
+        askers: Vec<ReplySender<Drained>>,
+        result: Drained,
+    },
+    Ended,
+}
+
+impl Engine {
+    /// Gives all cores the first snapshot.
+    pub(crate) fn new(parts: EngineParts, now: Now) -> Self {
+        let ids: Vec<CoreId> = parts.links.iter().map(|link| link.core).collect();
+        let found = match parts.report.is_degraded() {
+            true => parts.report.to_string().lines().map(str::to_owned).collect(),
+            false => Vec::new(),
+        };
+        let mut engine = Self {
+            plane: Plane::new(parts.desired, ids.iter().copied()),
+            leases: Leases::new(parts.settings.heartbeat_timeout),
+            names: Names::default(),
+            compiler: parts.compiler,
+            checker: Checker::new(parts.settings.health),
+            registry: parts.registry,
+            log: parts.log,
+            links: parts.links,
+            store: parts.store,
+            store_facts: StoreFacts { description: parts.description, found, failure: None },
+            committing: None,
+            askers: AHashMap::new(),
+            tally: Tally::default(),
+            phase: Phase::Running,
+            pulse: parts.pulse,
+            started: now.micros,
+            last_published: now.tick,
+            core_states: vec![CoreState::Following; ids.len()],
+            waker: parts.waker,
+            armed: Tick(0),
+            settings: parts.settings,
+        };
+        engine.checker.set_targets(engine.plane.desired().instances().map(|instance| &**instance));
+        engine.publish(parts.first, now);
+        engine
+    }
+
+    pub(crate) fn desired(&self) -> &Desired {
+        self.plane.desired()
+    }
+
+    pub(crate) fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Running) && self.plane.have_cores_started()
+    }
+
+    // --- Events ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn handle_submit(&mut self, submission: Submission, asker: Asker, now: Now) {
+        let ticket = self.plane.handle_submit(submission, now.micros);
+        self.askers.insert(ticket, asker);
+    }
+
+    pub(crate) fn handle_heartbeat(
+        &mut self,
+        id: &InstanceId,
+        generation: Option<Generation>,
+        now: Now,
+    ) -> Result<(), Rejection> {
+        let Some(instance) = self.plane.desired().instance(id.as_str()) else {
+            return Err(Rejection::UnknownInstance(id.clone()));
+        };
+        let current = instance.generation;
+        if generation.is_some_and(|generation| generation != current) {
+            return Err(Rejection::StaleGeneration { id: id.clone(), current });
+        }
+        self.leases.handle_heartbeat(id, current, now.tick, now.at);
+        Ok(())
+    }
+
+    pub(crate) fn handle_report(&mut self, report: Report, now: Now) {
+        match report {
+            Report::Applied { core, serial } => self.plane.handle_ack(core, serial, now.micros),
+            // The state itself is where everybody reads it; this is for the log.
+            Report::BreakerChanged { instance, open: true, .. } => {
+                tracing::warn!(%instance, "circuit breaker opened: requests to this instance keep failing");
+            }
+            Report::BreakerChanged { instance, open: false, .. } => {
+                tracing::info!(%instance, "circuit breaker closed");
+            }
+            Report::ConnectFailed { instance } => {
+                if let Some(instance) = self.plane.desired().instance(instance.as_str())
+                    && let TargetHost::Name(name) = instance.target.host()
+                {
+                    self.names.handle_wanted(name, now.tick);
+                }
+            }
+            Report::Drained { core } => self.plane.handle_drained(core, now.micros),
+            Report::WorkerPanicked { core } => {
+                tracing::error!(
+                    core = core.0,
+                    "a worker's thread panicked; its core serves nothing any more"
+                );
+                self.plane.handle_dead(core, now.micros);
+            }
+        }
+    }
+
+    pub(crate) fn handle_verdict(&mut self, verdict: &Verdict) {
+        let Some(instance) = self.plane.desired().instance(verdict.instance.as_str()) else { return };
+        let snapshot = self.compiler.snapshot();
+        let endpoint = snapshot.endpoint(instance.app.as_str(), instance.id.as_str());
+        let Some(endpoint) = endpoint.filter(|endpoint| endpoint.generation == verdict.generation) else {
+            return;
+        };
+        let before = endpoint.state.health();
+        endpoint.state.set_health(verdict.health);
+        let (instance, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
+        match (verdict.health, &verdict.reason) {
+            (Health::Unhealthy, Some(reason)) => {
+                tracing::warn!(%instance, %app, streak, %reason, "instance is unhealthy and leaves the rotation");
+            }
+            (Health::Unhealthy, None) => {
+                tracing::warn!(%instance, %app, streak, "instance is unhealthy and leaves the rotation");
+            }
+            (Health::Healthy, _) if before == Health::Unhealthy => {
+                tracing::info!(%instance, %app, streak, "instance is healthy again and returns to the rotation");
+            }
+            (Health::Healthy | Health::Unknown, _) => {}
+        }
+    }
+
+    pub(crate) fn handle_addresses(&mut self, name: &Hostname, addresses: io::Result<Vec<IpAddr>>, now: Now) {
+        // What nobody can listen on is no answer: a poisoned or mistaken record must not make us connect to ourselves.
+        let addresses = addresses.and_then(|mut addresses| {
+            addresses.retain(|address| !address.is_unspecified() && !address.is_multicast());
+            if addresses.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(addresses) }
+        });
+        let answered = self.names.handle_answer(name, addresses.is_ok(), now.tick);
+        let Answered::Known { failures } = answered else { return };
+        match addresses {
+            Ok(addresses) => {
+                if let Some(compiled) = self.compiler.update_addresses(name, &addresses) {
+                    tracing::info!(%name, ?addresses, "name resolved to new addresses");
+                    self.tally.names_changed += 1;
+                    if let Ok(published) = self.compiler.commit(compiled) {
+                        self.publish(published, now);
+                    }
+                }
+            }
+            Err(error) => {
+                self.tally.names_failed += 1;
+                if failures == 1 {
+                    tracing::warn!(%name, %error, "name cannot be resolved; known addresses stay in use");
+                }
+            }
+        }
+        self.plane.handle_resolved(name, now.micros);
+    }
+
+    pub(crate) fn handle_shutdown(&mut self, deadline: Tick, asker: Option<ReplySender<Drained>>, now: Now) {
+        match &mut self.phase {
+            Phase::Running => {
+                tracing::info!(time = ?now.tick.until(deadline), "ending: connections are drained");
+                self.plane.handle_shutdown();
+                for link in &self.links {
+                    // A full mailbox holds orders that the worker has not read for long; the end comes at the deadline.
+                    if let Err(SendError::Full(_)) = link.orders.send(Order::Drain { deadline }) {
+                        tracing::warn!(core = link.core.0, "the core does not take orders");
+                    }
+                }
+                self.phase = Phase::Draining { deadline, askers: asker.into_iter().collect() };
+            }
+            Phase::Draining { deadline: until, askers } => {
+                *until = deadline.min(*until);
+                askers.extend(asker);
+            }
+            Phase::Closing { askers, .. } => askers.extend(asker),
+            Phase::Ended => {}
+        }
+    }
+
+    // --- What follows ------------------------------------------------------------------------------------------
+
+    /// Does everything that is due. Returns names that have to be resolved; [`Engine::handle_addresses`] takes the answers.
+    pub(crate) fn advance(&mut self, now: Now) -> Vec<Hostname> {
+        self.take_from_store(now);
+        self.plane.handle_time(now.micros);
+        self.expire_leases(now);
+        if let Some(commit) = self.plane.poll_commit(now.micros, now.at) {
+            self.begin_commit(commit, now);
+        }
+        self.check_liveness(now);
+        self.answer();
+        self.advance_end(now);
+        self.log_cores();
+        self.feed_pulse(now);
+        let names = std::iter::from_fn(|| self.names.poll_start(now.tick)).collect();
+        if self.next_deadline(now) < self.armed {
+            self.waker.wake();
+        }
+        names
+    }
+
+    /// When the loop has to call [`Engine::advance`] next; it promises to.
+    pub(crate) fn arm(&mut self, now: Now) -> Tick {
+        self.armed = self.next_deadline(now);
+        self.armed
+    }
+
+    fn next_deadline(&self, now: Now) -> Tick {
+        let end = match &self.phase {
+            Phase::Running | Phase::Ended => Tick::NEVER,
+            Phase::Draining { deadline, .. } => deadline.after(DRAIN_GRACE),
+            Phase::Closing { deadline, .. } => *deadline,
+        };
+        let plane = self.plane.next_deadline().tick();
+        // Once a second at least, to feed the pulse.
+        let pulse = now.tick.after(PULSE_INTERVAL);
+        end.min(plane).min(pulse).min(self.leases.next_deadline()).min(self.names.next_deadline())
+    }
+
+    fn begin_commit(&mut self, commit: Commit, now: Now) {
+        let compiled = self.compiler.compile(&commit.desired, &commit.deltas);
+        let commit = Arc::new(commit);
+        match self.store.commit(Arc::clone(&commit)) {
+            Ok(()) => self.committing = Some(Committing { commit, compiled, since: now.micros }),
+            Err(gone) => {
+                self.tally.batches_failed += 1;
+                let failure = StorageFailure::new(gone);
+                self.store_facts.failure = Some(failure.clone());
+                self.plane.handle_stored(Err(failure), now.micros);
+            }
+        }
+    }
+
+    fn take_from_store(&mut self, now: Now) {
+        if let Some(description) = self.store.poll_description() {
+            self.store_facts.description = description;
+        }
+        while let Some(done) = self.store.poll_done() {
+            match done {
+                Done::Stored(result) => self.finish_commit(result, now),
+                Done::Closed => {
+                    if let Phase::Closing { deadline, .. } = &mut self.phase {
+                        *deadline = now.tick;
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish_commit(&mut self, result: Result<(), StorageFailure>, now: Now) {
+        let Some(Committing { commit, mut compiled, since }) = self.committing.take() else { return };
+        if let Err(failure) = result {
+            self.tally.batches_failed += 1;
+            self.store_facts.failure = Some(failure.clone());
+            self.plane.handle_stored(Err(failure), now.micros);
+            return;
+        }
+        self.store_facts.failure = None;
+        self.tally.batches_stored += 1;
+        self.tally.changes_stored += commit.changes as u64;
+        self.tally.store_micros += u64::try_from(now.micros.since(since).as_micros()).unwrap_or(u64::MAX);
+        let published = loop {
+            match self.compiler.commit(compiled) {
+                Ok(published) => break published,
+                // Addresses changed while the store was busy: compiled on top of them, it is up to date.
+                Err(Outdated) => compiled = self.compiler.compile(&commit.desired, &commit.deltas),
+            }
+        };
+        let serial = published.snapshot.serial;
+        self.give_out(published, now);
+        let mut unresolved = Vec::new();
+        for delta in &commit.deltas {
+            match delta {
+                Delta::PutInstance(instance) => {
+                    self.leases.handle_registered(&instance.id, instance.generation);
+                    self.checker.upsert(instance);
+                    if let TargetHost::Name(name) = instance.target.host()
+                        && self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty)
+                    {
+                        self.names.handle_wanted(name, now.tick);
+                        if self.names.is_expected(name, now.tick) && !unresolved.contains(name) {
+                            unresolved.push(name.clone());
+                        }
+                    }
+                }
+                Delta::RemoveInstance(_, id) => {
+                    self.leases.handle_gone(id);
+                    self.checker.remove(id);
+                }
+                Delta::PutApp(_) | Delta::RemoveApp(_) | Delta::PutDomain(_) | Delta::RemoveDomain(_) => {}
+            }
+        }
+        self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
+    }
+
+    /// Gives all cores a snapshot that comes from no change.
+    fn publish(&mut self, published: Published, now: Now) {
+        let serial = published.snapshot.serial;
+        self.give_out(published, now);
+        self.plane.handle_published(serial, now.micros);
+    }
+
+    fn give_out(&mut self, published: Published, now: Now) {
+        for change in published.slots {
+            apply_slot(&mut self.registry, change);
+        }
+        for name in &published.names_removed {
+            self.names.handle_removed(name);
+        }
+        for name in &published.names_added {
+            self.names.handle_added(name, now.tick);
+        }
+        for link in &mut self.links {
+            // An older snapshot that the core did not take is dropped here, not there.
+            drop(link.snapshots.publish(Arc::clone(&published.snapshot)));
+        }
+        self.last_published = now.tick;
+    }
+
+    fn expire_leases(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        while let Some((id, generation)) = self.leases.poll_expired(now.tick) {
+            let change = Change::RemoveInstance { id: id.clone(), generation: Some(generation) };
+            self.handle_submit(Submission::of(change), Asker::Lease(id), now);
+        }
+    }
+
+    /// Gives the cores the same configuration again under a new serial when they have had nothing to acknowledge for a
+    /// while: a core that hangs is noticed though nobody changes anything.
+    fn check_liveness(&mut self, now: Now) {
+        let is_due = now.tick >= self.last_published.after(LIVENESS_INTERVAL);
+        if !is_due || self.committing.is_some() || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let compiled = self.compiler.compile(self.plane.desired(), &[]);
+        if let Ok(published) = self.compiler.commit(compiled) {
+            self.publish(published, now);
+        }
+    }
+
+    fn answer(&mut self) {
+        while let Some((ticket, result)) = self.plane.poll_answer() {
+            match self.askers.remove(&ticket) {
+                Some(Asker::Task(answer)) => {
+                    let mut answer = answer.borrow_mut();
+                    answer.result = Some(result);
+                    if let Some(waker) = answer.waker.take() {
+                        waker.wake();
+                    }
+                }
+                Some(Asker::Client(reply)) => {
+                    // Nobody waits any more: the change has happened, or not, all the same.
+                    let _ = reply.send(result);
+                }
+                Some(Asker::Lease(instance)) => match result {
+                    Ok(_) => {
+                        self.tally.leases_expired += 1;
+                        tracing::warn!(%instance, "heartbeats stopped; the instance is deregistered");
+                    }
+                    // Registered again or removed meanwhile: as it should be.
+                    Err(Refusal::Rejected(_)) => {}
+                    Err(refusal) => {
+                        let error = chain(&refusal);
+                        tracing::warn!(%instance, error, "a silent instance could not be deregistered yet");
+                    }
+                },
+                None => {}
+            }
+        }
+    }
+
+    fn advance_end(&mut self, now: Now) {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Running => self.phase = Phase::Running,
+            Phase::Draining { deadline, askers } => {
+                let is_done = self.plane.have_cores_ended() && self.plane.is_idle();
+                if !is_done && now.tick < deadline.after(DRAIN_GRACE) {
+                    self.phase = Phase::Draining { deadline, askers };
+                    return;
+                }
+                let state = |core: &CoreProgress| core.state != CoreState::Drained;
+                let pending = self.plane.cores().filter(state).map(|core| core.id).collect();
+                let result = Drained { pending };
+                for link in &self.links {
+                    // Whoever does not read its orders ends with the process.
+                    let _ = link.orders.send(Order::Stop);
+                }
+                let deadline = match self.store.close() {
+                    Ok(()) => now.tick.after(STORE_CLOSE_TIMEOUT),
+                    Err(_) => now.tick,
+                };
+                self.phase = Phase::Closing { deadline, askers, result };
+            }
+            Phase::Closing { deadline, askers, result } if now.tick < deadline => {
+                self.phase = Phase::Closing { deadline, askers, result };
+            }
+            Phase::Closing { askers, result, .. } => {
+                tracing::info!(pending = ?result.pending, "ended");
+                for asker in askers {
+                    let _ = asker.send(result.clone());
+                }
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    fn log_cores(&mut self) {
+        for (core, logged) in self.plane.cores().zip(&mut self.core_states) {
+            if core.state == *logged {
+                continue;
+            }
+            let id = core.id.0;
+            match core.state {
+                CoreState::Lagging => {
+                    tracing::warn!(core = id, "core has not acknowledged the configuration in time");
+                }
+                CoreState::Following => tracing::info!(core = id, "core follows the configuration again"),
+                CoreState::Drained => tracing::info!(core = id, "core has drained"),
+                // Said where it was reported.
+                CoreState::Dead => {}
+            }
+            *logged = core.state;
+        }
+    }
+
+    /// Says that this thread and all cores make progress; a core that has ended in good order need not.
+    fn feed_pulse(&self, now: Now) {
+        let stalled = |core: CoreProgress| match core.state {
+            CoreState::Following | CoreState::Lagging => {
+                core.behind_since.is_some_and(|since| since.after(CORE_STALL) <= now.micros)
+            }
+            CoreState::Drained => false,
+            CoreState::Dead => true,
+        };
+        if !self.plane.cores().any(stalled) {
+            self.pulse.beat(now.tick);
+        }
+    }
+
+    // --- Readings ----------------------------------------------------------------------------------------------
+
+    pub(crate) fn instance_status(&self, id: &InstanceId, now: Now) -> Option<InstanceStatus> {
+        let instance = self.plane.desired().instance(id.as_str())?;
+        let snapshot = self.compiler.snapshot();
+        let endpoint = snapshot.endpoint(instance.app.as_str(), id.as_str());
+        let checked = self.checker.status(id.as_str());
+        let lease = self.leases.lease(id);
+        let is_failing =
+            checked.as_ref().is_some_and(|checked| matches!(checked.streak, Streak::Failures(_)));
+        Some(InstanceStatus {
+            generation: instance.generation,
+            health: endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health()),
+            reason: checked
+                .as_ref()
+                .and_then(|checked| checked.last_failure.as_ref())
+                .filter(|_| is_failing)
+                .map(|(failure, _)| failure.to_string()),
+            streak: checked.as_ref().map_or(0, |checked| checked.streak.len()),
+            last_checked: checked.as_ref().and_then(|checked| checked.last_checked_at),
+            breaker: endpoint.map_or(BREAKER_CLOSED, |endpoint| match endpoint.state.breaker(now.tick) {
+                BreakerView::Closed => BREAKER_CLOSED,
+                BreakerView::Open { until } => {
+                    BreakerStatus { state: BreakerState::Open, until: Some(now.timestamp_of(until)) }
+                }
+                BreakerView::HalfOpen => BreakerStatus { state: BreakerState::HalfOpen, until: None },
+            }),
+            last_heartbeat: lease.map(|lease| lease.last_heartbeat),
+            lease_expires: lease.map(|lease| now.timestamp_of(lease.expires)),
+            addresses: endpoint.map_or_else(Vec::new, |endpoint| endpoint.addresses.to_vec()),
+        })
+    }
+
+    pub(crate) fn status(&self, now: Now) -> Status {
+        let desired = self.plane.desired();
+        let (mut breakers_open, mut unhealthy) = (0, 0);
+        for endpoint in self.compiler.snapshot().pools().flat_map(|pool| &pool.endpoints) {
+            breakers_open += usize::from(endpoint.state.breaker(now.tick) != BreakerView::Closed);
+            unhealthy += usize::from(endpoint.state.health() == Health::Unhealthy);
+        }
+        let is_unresolved =
+            |name: &&Hostname| self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty);
+        let warnings = self.warnings(now);
+        let state = match &self.phase {
+            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => State::Draining,
+            Phase::Running if !self.plane.have_cores_started() => State::Starting,
+            Phase::Running if !warnings.is_empty() => State::Degraded,
+            Phase::Running => State::Ready,
+        };
+        let description = &self.store_facts.description;
+        Status {
+            state,
+            version: self.settings.version,
+            commit: self.settings.commit,
+            uptime: now.micros.since(self.started),
+            revision: desired.revision(),
+            serial: self.plane.published(),
+            cores: self.core_statuses(now),
+            counts: Counts {
+                apps: desired.app_count(),
+                instances: desired.instance_count(),
+                domains: desired.domain_count(),
+                changes_waiting: self.plane.unanswered(),
+                changes_stored: self.tally.changes_stored,
+                batches_stored: self.tally.batches_stored,
+                batches_failed: self.tally.batches_failed,
+                leases_expired: self.tally.leases_expired,
+                names_changed: self.tally.names_changed,
+            },
+            store: StoreStatus {
+                kind: description.kind,
+                path: description.path.clone(),
+                bytes: description.bytes,
+                degraded: self.store_warnings(now),
+            },
+            breakers_open,
+            unhealthy,
+            names_unresolved: self.compiler.names().filter(is_unresolved).count(),
+            warnings,
+        }
+    }
+
+    fn core_statuses(&self, now: Now) -> Vec<CoreStatus> {
+        let readings: Vec<CoreReading> = self.registry.cores().collect();
+        let status = |progress: CoreProgress| {
+            let reading = readings.iter().find(|reading| reading.core == progress.id);
+            CoreStatus {
+                core: progress.id,
+                driver: reading.and_then(|reading| reading.driver),
+                state: progress.state,
+                connections: reading.map_or(0, |reading| reading.connections_open),
+                upgrades: reading.map_or(0, |reading| reading.upgrades_active),
+                exchanges: reading.map_or(0, |reading| reading.exchanges),
+                panics: reading.map_or(0, |reading| reading.panics),
+                serial: progress.acknowledged.unwrap_or_default(),
+                last_ack_micros: progress.last_ack_micros,
+                behind: progress.behind_since.map(|since| now.micros.since(since)),
+            }
+        };
+        self.plane.cores().map(status).collect()
+    }
+
+    fn store_warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings = self.store_facts.found.clone();
+        warnings.extend(self.store_facts.description.warnings.iter().cloned());
+        if let Some(failure) = &self.store_facts.failure {
+            warnings.push(format!("the last change could not be stored: {}", chain(failure)));
+        }
+        if let Some(Committing { since, .. }) = &self.committing
+            && now.micros.since(*since) >= APPLY_DEADLINE
+        {
+            let seconds = now.micros.since(*since).as_secs();
+            warnings.push(format!("a change has been with the store for {seconds} s"));
+        }
+        warnings
+    }
+
+    fn warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for core in self.plane.cores() {
+            match core.state {
+                CoreState::Following | CoreState::Drained => {}
+                CoreState::Lagging => {
+                    let seconds = core.behind_since.map_or(0, |since| now.micros.since(since).as_secs());
+                    warnings.push(format!(
+                        "core {} has not acknowledged the configuration for {seconds} s",
+                        core.id
+                    ));
+                }
+                CoreState::Dead => {
+                    warnings.push(format!("core {} has panicked and serves nothing any more", core.id));
+                }
+            }
+        }
+        warnings.extend(self.store_warnings(now).into_iter().map(|warning| format!("store: {warning}")));
+        warnings
+    }
+
+    pub(crate) fn metrics(&self, now: Now, out: &mut String) {
+        let desired = self.plane.desired();
+        let snapshot = self.compiler.snapshot();
+        let pools: Vec<PoolFacts<'_>> = snapshot
+            .pools()
+            .map(|pool| {
+                let mut facts =
+                    PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
+                for endpoint in &pool.endpoints {
+                    facts.total += 1;
+                    facts.healthy += u32::from(endpoint.state.health() != Health::Unhealthy);
+                    match endpoint.state.breaker(now.tick) {
+                        BreakerView::Closed => facts.closed += 1,
+                        BreakerView::Open { .. } => facts.open += 1,
+                        BreakerView::HalfOpen => facts.half_open += 1,
+                    }
+                }
+                facts
+            })
+            .collect();
+        let log = self.log.as_ref().map(|reading| reading());
+        let facts = Facts {
+            version: self.settings.version,
+            commit: self.settings.commit,
+            uptime: now.micros.since(self.started),
+            revision: desired.revision(),
+            apps: desired.app_count(),
+            instances: desired.instance_count(),
+            domains: desired.domain_count(),
+            pools: &pools,
+            log: log.as_ref(),
+            process: ProcessReading::read(),
+        };
+        self.registry.render(&facts, out);
+        self.render_own(now, out);
+    }
+
+    /// What only the control plane counts.
+    fn render_own(&self, now: Now, out: &mut String) {
+        let tally = &self.tally;
+        let is_degraded = u64::from(!self.store_warnings(now).is_empty());
+        for (name, kind, help, value) in [
+            ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
+            ("ringway_changes_stored_total", "counter", "Changes stored.", tally.changes_stored),
+            (
+                "ringway_changes_waiting",
+                "gauge",
+                "Changes without an answer.",
+                self.plane.unanswered() as u64,
+            ),
+            ("ringway_store_batches_total", "counter", "Batches that the store took.", tally.batches_stored),
+            (
+                "ringway_store_failures_total",
+                "counter",
+                "Batches that the store refused.",
+                tally.batches_failed,
+            ),
+            (
+                "ringway_store_microseconds_total",
+                "counter",
+                "Time that batches were stored in.",
+                tally.store_micros,
+            ),
+            ("ringway_store_degraded", "gauge", "Whether the store needs attention.", is_degraded),
+            (
+                "ringway_leases_expired_total",
+                "counter",
+                "Instances deregistered: no heartbeat.",
+                tally.leases_expired,
+            ),
+            (
+                "ringway_names_changed_total",
+                "counter",
+                "Names that got other addresses.",
+                tally.names_changed,
+            ),
+            ("ringway_names_failed_total", "counter", "Resolutions that failed.", tally.names_failed),
+        ] {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        }
+        out.push_str(
+            "# HELP ringway_core_ack_microseconds From publication to acknowledgement, last time.\n",
+        );
+        out.push_str("# TYPE ringway_core_ack_microseconds gauge\n");
+        for core in self.plane.cores() {
+            if let Some(micros) = core.last_ack_micros {
+                let _ = writeln!(out, "ringway_core_ack_microseconds{{core=\"{}\"}} {micros}", core.id);
+            }
+        }
+        out.push_str("# HELP ringway_core_lagging Whether the core is behind the configuration.\n");
+        out.push_str("# TYPE ringway_core_lagging gauge\n");
+        for core in self.plane.cores() {
+            let lags = u64::from(matches!(core.state, CoreState::Lagging | CoreState::Dead));
+            let _ = writeln!(out, "ringway_core_lagging{{core=\"{}\"}} {lags}", core.id);
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("revision", &self.plane.desired().revision()).finish_non_exhaustive()
+    }
+}
+
+fn apply_slot(registry: &mut Registry, change: SlotChange) {
+    match change {
+        SlotChange::NameRoute { slot, host, app } => registry.name_route(slot.0, host.as_str(), app.as_str()),
+        SlotChange::FreeRoute { slot } => registry.free_route(slot.0),
+        SlotChange::NamePool { slot, app } => registry.name_pool(slot.0, app.as_str()),
+        SlotChange::FreePool { slot } => registry.free_pool(slot.0),
+        SlotChange::NameEndpoint { slot, app, target, .. } => {
+            registry.name_endpoint(slot.0, app.as_str(), &target.to_string());
+        }
+        SlotChange::FreeEndpoint { slot } => registry.free_endpoint(slot.0),
+    }
+}
+
+const BREAKER_CLOSED: BreakerStatus = BreakerStatus { state: BreakerState::Closed, until: None };
+
+/// At its deadline a core cuts what is left and says so; it has this long for it.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// The pulse is fed at least this often.
+const PULSE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,186 @@
+//! How everything is, for people, monitoring and the metrics.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringway_model::{CoreId, Generation, Health, Revision, Serial, Timestamp};
+
+pub use crate::publish::CoreState;
+
+/// How the process is, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not every core has its first snapshot yet.
+    Starting,
+    /// All is well.
+    Ready,
+    /// It serves, and somebody should look: [`Status::warnings`] says at what.
+    Degraded,
+    /// It is ending.
+    Draining,
+}
+
+impl State {
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A reading of the whole process.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// In one word.
+    pub state: State,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Source revision that it was built from, or `unknown`.
+    pub commit: &'static str,
+    /// Time since the start.
+    pub uptime: Duration,
+    /// The configuration in force.
+    pub revision: Revision,
+    /// The snapshot that the cores were last given.
+    pub serial: Serial,
+    /// The data cores, by number.
+    pub cores: Vec<CoreStatus>,
+    /// How many there are of everything.
+    pub counts: Counts,
+    /// The store.
+    pub store: StoreStatus,
+    /// Instances whose breaker is open or half open.
+    pub breakers_open: usize,
+    /// Instances that health checks took out of rotation.
+    pub unhealthy: usize,
+    /// Names of targets that have no address.
+    pub names_unresolved: usize,
+    /// What somebody should look at, one sentence each. Empty when all is well.
+    pub warnings: Vec<String>,
+}
+
+/// How many there are of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Registered apps.
+    pub apps: usize,
+    /// Registered instances.
+    pub instances: usize,
+    /// Registered domains.
+    pub domains: usize,
+    /// Changes that have no answer yet.
+    pub changes_waiting: usize,
+    /// Changes stored since the start.
+    pub changes_stored: u64,
+    /// Batches that the store took since the start: one for all changes that waited together.
+    pub batches_stored: u64,
+    /// Batches that the store refused since the start.
+    pub batches_failed: u64,
+    /// Instances deregistered since the start because their heartbeats stopped.
+    pub leases_expired: u64,
+    /// Names resolved anew since the start with other addresses than before.
+    pub names_changed: u64,
+}
+
+/// One data core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CoreStatus {
+    /// Which.
+    pub core: CoreId,
+    /// The I/O driver that it runs on, once it has told.
+    pub driver: Option<&'static str>,
+    /// Whether it keeps up with the configuration.
+    pub state: CoreState,
+    /// Client connections that are open now.
+    pub connections: u64,
+    /// Tunnels that are open now.
+    pub upgrades: u64,
+    /// Exchanges that are over.
+    pub exchanges: u64,
+    /// Tasks that panicked.
+    pub panics: u64,
+    /// The snapshot that it last acknowledged.
+    pub serial: Serial,
+    /// From publication to acknowledgement, last time that it caught up.
+    pub last_ack_micros: Option<u64>,
+    /// For how long there has been a snapshot that it has not acknowledged.
+    pub behind: Option<Duration>,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// Which adapter: `memory`, `fjall`.
+    pub kind: &'static str,
+    /// Where it keeps its files, if it has any.
+    pub path: Option<PathBuf>,
+    /// Bytes that it occupies.
+    pub bytes: u64,
+    /// What it found damaged at start, what fails now; one sentence each. Empty when all is well.
+    pub degraded: Vec<String>,
+}
+
+/// One instance, as far as it is not configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// Which registration of it this is about.
+    pub generation: Generation,
+    /// What health checks say.
+    pub health: Health,
+    /// Why the last check failed; `None` after a success and before the first check.
+    pub reason: Option<String>,
+    /// Consecutive checks with the same result.
+    pub streak: u32,
+    /// When the last check ended.
+    pub last_checked: Option<Timestamp>,
+    /// Its circuit breaker.
+    pub breaker: BreakerStatus,
+    /// When it last sent a heartbeat; `None` when this registration never did, and only health checks judge it.
+    pub last_heartbeat: Option<Timestamp>,
+    /// When it will be deregistered unless it sends another one.
+    pub lease_expires: Option<Timestamp>,
+    /// Where it is connected to; empty while its name is not resolved.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerStatus {
+    /// What it does with requests.
+    pub state: BreakerState,
+    /// When an open one lets the next request pass.
+    pub until: Option<Timestamp>,
+}
+
+/// What a circuit breaker does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They pass.
+    Closed,
+    /// None passes.
+    Open,
+    /// One passes, to find out.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
