@@ -22,6 +22,8 @@ mod idempotency;
 mod lease;
 mod persist;
 mod plane;
+#[cfg(test)]
+mod plane_tests;
 mod publish;
 mod resolve;
 mod status;
