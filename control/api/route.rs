@@ -9,7 +9,7 @@ use crate::problem::Kind;
 use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
-    Accepted, AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, Gone, InstancePage,
+    AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, Gone, InstancePage,
     InstanceView, ProbeView, RegisteredView, StatusView,
 };
 
@@ -251,7 +251,7 @@ impl Operation {
         let registered = |content: fn() -> Content| {
             vec![(201, Some(content())), (200, Some(content())), (202, Some(content()))]
         };
-        let removed = || vec![(204, None), (202, Some(schema_of::<Accepted<Gone>>()))];
+        let removed = || vec![(204, None), (202, Some(schema_of_accepted::<Gone>()))];
         let json = |content: Content| vec![(200, Some(content))];
         let (id, summary, fields, answers, own): (_, _, _, _, &[Kind]) = match self {
             Self::RegisterApp => (
