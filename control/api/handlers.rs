@@ -12,9 +12,8 @@ use crate::problem::{Kind, Problem};
 use crate::reader::{Input, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
-    Accepted, AppDetails, AppHealth, AppStatusView, AppView, Checks, DomainDetails, DomainView, Gone,
-    InstanceCounts, InstanceView, ProbeView, RegisteredView, StatusView, WorkerView, instance_view,
-    outcome_word,
+    Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, Gone, InstanceView,
+    LivenessView, ReadinessView, RegisteredView, StatusView, instance_view, outcome_word,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -94,18 +93,19 @@ pub(crate) async fn handle<P: Plane>(
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
         Operation::Status => {
             take(input, shape::nothing)?;
-            Ok(status(&**plane).await)
+            let desired = plane.desired();
+            let view = StatusView::new(plane.status(), &desired);
+            Ok(Response::json(200, &view).at(desired.revision()))
         }
         Operation::Liveness => {
             take(input, shape::nothing)?;
-            Ok(Response::json(200, &probe(&**plane)))
+            Ok(Response::json(200, &LivenessView { status: "ok" }))
         }
         Operation::Readiness | Operation::Startup => {
             take(input, shape::nothing)?;
-            let probe = probe(&**plane);
-            let status = if probe.checks.ready == "ok" && probe.checks.workers == "ok" { 200 } else { 503 };
-            let word = if status == 200 { "ok" } else { "unavailable" };
-            Ok(Response::json(status, &ProbeView { status: word, ..probe }))
+            let is_ready = plane.is_ready();
+            let view = ReadinessView::new(is_ready, &plane.status());
+            Ok(Response::json(if is_ready { 200 } else { 503 }, &view))
         }
         Operation::Metrics => {
             take(input, shape::nothing)?;
@@ -353,45 +353,4 @@ fn show_domain<P: Plane>(plane: &P, name: &Hostname) -> Answer {
     let domain = DomainView::new(domain_of(&desired, name)?);
     let revision = desired.revision();
     Ok(Response::json(200, &DomainDetails { domain, revision: revision.0 }).at(revision))
-}
-
-async fn status<P: Plane>(plane: &P) -> Response {
-    let desired = plane.desired();
-    let mut instances = InstanceCounts::default();
-    for (at, instance) in desired.instances().enumerate() {
-        if at % 1_000 == 999 {
-            crate::pause().await;
-        }
-        instances.count(plane.instance_status(&instance.id).map(|status| status.health));
-    }
-    let process = plane.status();
-    let status = match (plane.is_ready(), process.degraded.is_empty()) {
-        (false, _) => "not_ready",
-        (true, false) => "degraded",
-        (true, true) => "ok",
-    };
-    let revision = desired.revision();
-    let view = StatusView {
-        status,
-        version: env!("CARGO_PKG_VERSION"),
-        revision: revision.0,
-        uptime_seconds: process.uptime.as_secs(),
-        degraded: process.degraded,
-        apps: desired.app_count(),
-        instances,
-        domains: desired.domain_count(),
-        store: process.store,
-        workers: process.workers.into_iter().map(WorkerView::from).collect(),
-    };
-    Response::json(200, &view).at(revision)
-}
-
-fn probe<P: Plane>(plane: &P) -> ProbeView {
-    let process = plane.status();
-    let checks = Checks {
-        ready: if plane.is_ready() { "ok" } else { "starting or draining" },
-        workers: if process.workers.is_empty() { "no core serves" } else { "ok" },
-        store: if process.degraded.is_empty() { "ok" } else { "degraded" },
-    };
-    ProbeView { status: "ok", checks }
 }

@@ -28,7 +28,9 @@ mod server;
 mod service;
 
 pub use guard::{BindError, Token, TokenError, check_bind};
-pub use plane::{Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, Submission, WorkerStatus};
+pub use plane::{
+    Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
+};
 pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve};
 
 /// Lets other tasks of the thread run.

@@ -4,10 +4,12 @@
 //! tests put a plane of their own behind it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringway_control::Control;
 use ringway_model::{
-    Change, CoreId, Desired, Generation, Health, InstanceId, Outcome, Rejection, Revision, Timestamp,
+    Change, CoreId, Desired, Generation, Health, InstanceId, Outcome, Rejection, Revision, Serial, Timestamp,
 };
 
 /// What the API administers.
@@ -106,34 +108,201 @@ pub struct InstanceStatus {
     pub last_check: Option<Timestamp>,
     /// When the last heartbeat came; none if none ever did.
     pub last_heartbeat: Option<Timestamp>,
+    /// When it is deregistered without another heartbeat.
+    pub lease_expires: Option<Timestamp>,
     /// The circuit breaker: `closed`, `open` or `half_open`.
     pub circuit_breaker: &'static str,
+    /// When an open breaker lets the next request pass.
+    pub circuit_breaker_until: Option<Timestamp>,
+    /// Where requests for it go; empty while its name is not resolved.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Default for InstanceStatus {
+    /// One of which nothing is known yet.
+    fn default() -> Self {
+        Self {
+            health: Health::Unknown,
+            reason: None,
+            streak: 0,
+            last_check: None,
+            last_heartbeat: None,
+            lease_expires: None,
+            circuit_breaker: "closed",
+            circuit_breaker_until: None,
+            addresses: Vec::new(),
+        }
+    }
 }
 
 /// How the process does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
+    /// `starting`, `ready`, `degraded` or `draining`.
+    pub state: &'static str,
+    /// The program's version.
+    pub version: &'static str,
+    /// The source revision that it was built from.
+    pub commit: &'static str,
     /// Time since the start.
     pub uptime: Duration,
-    /// Why it is degraded; empty when it is not.
-    pub degraded: Vec<String>,
-    /// The store's name.
-    pub store: String,
+    /// What somebody should look at, one sentence each.
+    pub warnings: Vec<String>,
+    /// Instances that checks took out of rotation.
+    pub unhealthy: usize,
+    /// Instances whose breaker is open or half open.
+    pub breakers_open: usize,
+    /// Names of targets without an address.
+    pub names_unresolved: usize,
+    /// Instances deregistered since the start because their heartbeats stopped.
+    pub leases_expired: u64,
+    /// Changes that have no answer yet.
+    pub changes_waiting: usize,
+    /// Changes stored since the start.
+    pub changes_stored: u64,
+    /// The store.
+    pub store: StoreStatus,
     /// One per core.
     pub workers: Vec<WorkerStatus>,
 }
 
+/// How the store does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Which adapter.
+    pub kind: &'static str,
+    /// Where it keeps its files.
+    pub path: Option<String>,
+    /// Bytes that it occupies.
+    pub bytes: u64,
+    /// What is damaged or fails, one sentence each.
+    pub degraded: Vec<String>,
+}
+
 /// How a core does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerStatus {
     /// Which.
     pub core: CoreId,
-    /// `io_uring` or `epoll`.
-    pub driver: &'static str,
-    /// The revision that it serves.
-    pub revision: Revision,
+    /// `io_uring…` or `epoll`, once it has told.
+    pub driver: Option<&'static str>,
+    /// `following`, `lagging`, `drained` or `dead`.
+    pub state: &'static str,
     /// Client connections that are open.
     pub connections: u64,
-    /// Requests since the start.
-    pub requests: u64,
+    /// Tunnels that are open.
+    pub upgrades: u64,
+    /// Exchanges since the start.
+    pub exchanges: u64,
+    /// Tasks that panicked.
+    pub panics: u64,
+    /// The snapshot that it serves.
+    pub serial: Serial,
+    /// How long it took to take up the last one, in microseconds.
+    pub last_ack_micros: Option<u64>,
+}
+
+impl Plane for Control {
+    async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        let Submission { change, if_match, idempotency } = submission;
+        let idempotency = idempotency.map(|given| (given.key.into_boxed_str(), given.request_hash));
+        let submission = ringway_control::Submission { change, if_match, idempotency };
+        match Self::submit(self, submission).await {
+            Ok(receipt) => Ok(Receipt {
+                revision: receipt.revision,
+                outcome: receipt.outcome,
+                generation: receipt.generation,
+                pending: receipt.pending,
+                replayed: receipt.replayed,
+                applied_in: receipt.applied_in,
+            }),
+            Err(refusal) => Err(Refusal::from(refusal)),
+        }
+    }
+
+    fn heartbeat(&self, id: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection> {
+        Self::heartbeat(self, id, generation)
+    }
+
+    fn desired(&self) -> Desired {
+        Self::desired(self)
+    }
+
+    fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus> {
+        let status = Self::instance_status(self, id)?;
+        Some(InstanceStatus {
+            health: status.health,
+            reason: status.reason,
+            streak: status.streak,
+            last_check: status.last_checked,
+            last_heartbeat: status.last_heartbeat,
+            lease_expires: status.lease_expires,
+            circuit_breaker: status.breaker.state.as_str(),
+            circuit_breaker_until: status.breaker.until,
+            addresses: status.addresses,
+        })
+    }
+
+    fn status(&self) -> Status {
+        let status = Self::status(self);
+        Status {
+            state: status.state.as_str(),
+            version: status.version,
+            commit: status.commit,
+            uptime: status.uptime,
+            warnings: status.warnings,
+            unhealthy: status.unhealthy,
+            breakers_open: status.breakers_open,
+            names_unresolved: status.names_unresolved,
+            leases_expired: status.counts.leases_expired,
+            changes_waiting: status.counts.changes_waiting,
+            changes_stored: status.counts.changes_stored,
+            store: StoreStatus {
+                kind: status.store.kind,
+                path: status.store.path.map(|path| path.display().to_string()),
+                bytes: status.store.bytes,
+                degraded: status.store.degraded,
+            },
+            workers: status
+                .cores
+                .iter()
+                .map(|core| WorkerStatus {
+                    core: core.core,
+                    driver: core.driver,
+                    state: core.state.as_str(),
+                    connections: core.connections,
+                    upgrades: core.upgrades,
+                    exchanges: core.exchanges,
+                    panics: core.panics,
+                    serial: core.serial,
+                    last_ack_micros: core.last_ack_micros,
+                })
+                .collect(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
+    fn metrics(&self, out: &mut String) {
+        Self::metrics(self, out);
+    }
+}
+
+impl From<ringway_control::Refusal> for Refusal {
+    fn from(refusal: ringway_control::Refusal) -> Self {
+        use ringway_control::Refusal as Theirs;
+        match refusal {
+            Theirs::Rejected(rejection) => Self::Rejected(rejection),
+            Theirs::RevisionMismatch { current } => Self::RevisionMismatch { current },
+            Theirs::IdempotencyConflict => Self::IdempotencyConflict,
+            Theirs::Busy { retry_after } => Self::Busy { retry_after },
+            // The plane has logged what the store said.
+            Theirs::Storage(_) => Self::Storage,
+            Theirs::ShuttingDown => Self::ShuttingDown,
+            // A refusal that is newer than this crate is one of which nothing may be promised.
+            _ => Self::Unconfirmed,
+        }
+    }
 }

@@ -5,14 +5,12 @@
 
 use std::num::NonZeroU8;
 
-use ringway_model::{
-    App, Desired, Domain, Health, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp,
-};
+use ringway_model::{App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::fields::duration_text;
-use crate::plane::{InstanceStatus, Plane, Receipt, WorkerStatus};
+use crate::plane::{InstanceStatus, Plane, Receipt, Status, WorkerStatus};
 
 /// A registered app.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,8 +101,17 @@ pub(crate) struct InstanceView {
     pub(crate) last_check: Option<String>,
     #[schema(examples("closed", "open", "half_open"))]
     pub(crate) circuit_breaker: &'static str,
+    /// When an open breaker lets the next request pass.
+    #[schema(format = "date-time")]
+    pub(crate) circuit_breaker_until: Option<String>,
+    /// Null for an instance that never sent one: health checks alone judge it.
     #[schema(format = "date-time")]
     pub(crate) last_heartbeat: Option<String>,
+    /// When it is deregistered unless it sends another heartbeat.
+    #[schema(format = "date-time")]
+    pub(crate) lease_expires: Option<String>,
+    /// Where its requests go; empty while the target's name is not resolved.
+    pub(crate) addresses: Vec<String>,
     #[schema(format = "date-time")]
     pub(crate) registered_at: String,
     /// Fences the registration: send it with heartbeats and the deregistration, and a replaced process does no harm.
@@ -113,14 +120,7 @@ pub(crate) struct InstanceView {
 
 impl InstanceView {
     pub(crate) fn new(instance: &Instance, status: Option<InstanceStatus>) -> Self {
-        let status = status.unwrap_or(InstanceStatus {
-            health: Health::Unknown,
-            reason: None,
-            streak: 0,
-            last_check: None,
-            last_heartbeat: None,
-            circuit_breaker: "closed",
-        });
+        let status = status.unwrap_or_default();
         Self {
             instance_id: instance.id.to_string(),
             app_id: instance.app.to_string(),
@@ -131,7 +131,10 @@ impl InstanceView {
             health_streak: status.streak,
             last_check: status.last_check.map(rfc3339),
             circuit_breaker: status.circuit_breaker,
+            circuit_breaker_until: status.circuit_breaker_until.map(rfc3339),
             last_heartbeat: status.last_heartbeat.map(rfc3339),
+            lease_expires: status.lease_expires.map(rfc3339),
+            addresses: status.addresses.iter().map(ToString::to_string).collect(),
             registered_at: rfc3339(instance.registered_at),
             generation: instance.generation.0,
         }
@@ -320,40 +323,87 @@ pub(crate) struct PageTail {
 /// How the process does.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatusView {
-    /// `ok`, `degraded` (see `degraded`) or `not_ready`.
-    #[schema(examples("ok", "degraded", "not_ready"))]
+    /// In one word; what is wrong stands in `warnings`.
+    #[schema(examples("ready", "starting", "degraded", "draining"))]
     pub(crate) status: &'static str,
     pub(crate) version: &'static str,
+    /// The source revision that the program was built from.
+    pub(crate) commit: &'static str,
+    /// The configuration in force.
     pub(crate) revision: u64,
     pub(crate) uptime_seconds: u64,
-    /// What is wrong with it, in words.
-    pub(crate) degraded: Vec<String>,
+    /// What somebody should look at, one sentence each.
+    pub(crate) warnings: Vec<String>,
     pub(crate) apps: usize,
     pub(crate) instances: InstanceCounts,
     pub(crate) domains: usize,
-    /// Where the configuration is kept.
-    pub(crate) store: String,
+    pub(crate) changes: ChangeCounts,
+    /// Names of targets without an address.
+    pub(crate) names_unresolved: usize,
+    pub(crate) store: StoreView,
     pub(crate) workers: Vec<WorkerView>,
 }
 
-/// Instances by health.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(crate) struct InstanceCounts {
-    pub(crate) total: usize,
-    pub(crate) healthy: usize,
-    pub(crate) unhealthy: usize,
-    pub(crate) unknown: usize,
-}
-
-impl InstanceCounts {
-    pub(crate) fn count(&mut self, health: Option<Health>) {
-        self.total += 1;
-        match health.unwrap_or(Health::Unknown) {
-            Health::Healthy => self.healthy += 1,
-            Health::Unhealthy => self.unhealthy += 1,
-            Health::Unknown => self.unknown += 1,
+impl StatusView {
+    pub(crate) fn new(status: Status, desired: &Desired) -> Self {
+        Self {
+            status: status.state,
+            version: status.version,
+            commit: status.commit,
+            revision: desired.revision().0,
+            uptime_seconds: status.uptime.as_secs(),
+            warnings: status.warnings,
+            apps: desired.app_count(),
+            instances: InstanceCounts {
+                total: desired.instance_count(),
+                unhealthy: status.unhealthy,
+                breakers_open: status.breakers_open,
+                leases_expired: status.leases_expired,
+            },
+            domains: desired.domain_count(),
+            changes: ChangeCounts { waiting: status.changes_waiting, stored: status.changes_stored },
+            names_unresolved: status.names_unresolved,
+            store: StoreView {
+                kind: status.store.kind,
+                path: status.store.path,
+                bytes: status.store.bytes,
+                degraded: status.store.degraded,
+            },
+            workers: status.workers.into_iter().map(WorkerView::from).collect(),
         }
     }
+}
+
+/// Instances, and what is wrong with some.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InstanceCounts {
+    pub(crate) total: usize,
+    /// Out of rotation by health checks.
+    pub(crate) unhealthy: usize,
+    /// With a circuit breaker that is open or half open.
+    pub(crate) breakers_open: usize,
+    /// Deregistered since the start because their heartbeats stopped.
+    pub(crate) leases_expired: u64,
+}
+
+/// Changes since the start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ChangeCounts {
+    /// Not answered yet.
+    pub(crate) waiting: usize,
+    /// Stored.
+    pub(crate) stored: u64,
+}
+
+/// Where the configuration is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StoreView {
+    #[schema(examples("fjall", "memory"))]
+    pub(crate) kind: &'static str,
+    pub(crate) path: Option<String>,
+    pub(crate) bytes: u64,
+    /// What is damaged or fails, one sentence each.
+    pub(crate) degraded: Vec<String>,
 }
 
 /// How a core does.
@@ -361,11 +411,21 @@ impl InstanceCounts {
 pub(crate) struct WorkerView {
     pub(crate) core: u16,
     #[schema(examples("io_uring", "epoll"))]
-    pub(crate) driver: &'static str,
-    /// The revision that it serves.
-    pub(crate) revision: u64,
+    pub(crate) driver: Option<&'static str>,
+    #[schema(examples("following", "lagging", "drained", "dead"))]
+    pub(crate) state: &'static str,
+    /// Client connections that are open.
     pub(crate) connections: u64,
-    pub(crate) requests: u64,
+    /// Tunnels that are open, WebSockets among them.
+    pub(crate) upgrades: u64,
+    /// Exchanges since the start.
+    pub(crate) exchanges: u64,
+    /// Tasks that panicked since the start.
+    pub(crate) panics: u64,
+    /// The snapshot that it serves.
+    pub(crate) serial: u64,
+    /// How long it took to take up the last one.
+    pub(crate) last_ack_micros: Option<u64>,
 }
 
 impl From<WorkerStatus> for WorkerView {
@@ -373,18 +433,30 @@ impl From<WorkerStatus> for WorkerView {
         Self {
             core: worker.core.0,
             driver: worker.driver,
-            revision: worker.revision.0,
+            state: worker.state,
             connections: worker.connections,
-            requests: worker.requests,
+            upgrades: worker.upgrades,
+            exchanges: worker.exchanges,
+            panics: worker.panics,
+            serial: worker.serial.0,
+            last_ack_micros: worker.last_ack_micros,
         }
     }
 }
 
-/// A health probe's answer.
+/// That the process lives.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ProbeView {
-    /// `ok` or `unavailable`.
+pub(crate) struct LivenessView {
+    /// Always `ok`: who cannot say so says nothing.
     #[schema(examples("ok"))]
+    pub(crate) status: &'static str,
+}
+
+/// Whether traffic should be sent here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReadinessView {
+    /// `ok` or `unavailable`.
+    #[schema(examples("ok", "unavailable"))]
     pub(crate) status: &'static str,
     /// What was looked at.
     pub(crate) checks: Checks,
@@ -393,12 +465,34 @@ pub(crate) struct ProbeView {
 /// What readiness consists of. Each is `ok` or says what is missing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
-    /// Configuration loaded and listeners open, not draining.
-    pub(crate) ready: &'static str,
-    /// At least one core serves.
+    /// The process has started and is not ending.
+    pub(crate) process: &'static str,
+    /// The cores serve. One that lags or died is told, and does not take the others out of service.
     pub(crate) workers: &'static str,
     /// The store is whole. A degraded one does not take the process out of service.
     pub(crate) store: &'static str,
+}
+
+impl ReadinessView {
+    pub(crate) fn new(is_ready: bool, status: &Status) -> Self {
+        let has_fallen_behind = status.workers.iter().any(|worker| worker.state != "following");
+        Self {
+            status: if is_ready { "ok" } else { "unavailable" },
+            checks: Checks {
+                process: match (is_ready, status.state) {
+                    (true, _) => "ok",
+                    (false, "draining") => "draining",
+                    (false, _) => "starting",
+                },
+                workers: match (status.workers.is_empty(), has_fallen_behind) {
+                    (true, _) => "none",
+                    (false, true) => "degraded",
+                    (false, false) => "ok",
+                },
+                store: if status.store.degraded.is_empty() { "ok" } else { "degraded" },
+            },
+        }
+    }
 }
 
 /// A point in time as RFC 3339 in UTC.

@@ -10,7 +10,7 @@ use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
     AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, Gone, InstancePage,
-    InstanceView, ProbeView, RegisteredView, StatusView,
+    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView,
 };
 
 /// What can be asked of the API.
@@ -401,14 +401,14 @@ impl Operation {
                 "liveness",
                 "Whether the process answers at all.",
                 describe(shape::nothing),
-                json(schema_of::<ProbeView>()),
+                json(schema_of::<LivenessView>()),
                 &[],
             ),
             Self::Readiness | Self::Startup => (
                 if self == Self::Readiness { "readiness" } else { "startup" },
                 "Whether traffic should be sent here.",
                 describe(shape::nothing),
-                vec![(200, Some(schema_of::<ProbeView>())), (503, Some(schema_of::<ProbeView>()))],
+                vec![(200, Some(schema_of::<ReadinessView>())), (503, Some(schema_of::<ReadinessView>()))],
                 &[],
             ),
             Self::Metrics => (
