@@ -1,1 +1,42 @@
-//! ringway: library façade.
+//! ringway as a library: the gateway in your own process.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ringway::Gateway;
+//!
+//! let gateway = Gateway::builder().http(vec!["127.0.0.1:8081".parse()?]).spawn()?;
+//! gateway.register_app("app1", "http://127.0.0.1:3001")?;
+//! gateway.register_domain("customer.example", "app1", Some("tenant-123"))?;
+//! // … until your process ends:
+//! gateway.shutdown(std::time::Duration::from_secs(30))?;
+//! # Ok(())
+//! # }
+//! ```
+//! The library owns its pinned threads: one per worker and one for the control plane. It sets no global allocator, no
+//! signal handler and no log subscriber (it speaks through `tracing`); the process is yours. The admin API is served
+//! only when [`Builder::admin`] asks for it.
+#![forbid(unsafe_code)]
+
+mod gateway;
+
+/// A multi-tenant reverse proxy.
+#[derive(Debug)]
+pub enum Gateway {}
+
+impl Gateway {
+    /// Begins with the defaults: port 80, all CPUs, configuration in memory, no admin API.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+pub use gateway::{Admin, Builder, Handle, RegisterError, StartError};
+
+pub use ringway_api::{Settings as AdminSettings, Token, UnixSocket, bind_unix};
+pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
+pub use ringway_filter as filter;
+pub use ringway_model as model;
+pub use ringway_net::{Driver, DriverChoice};
+pub use ringway_store as store;
+pub use ringway_telemetry as telemetry;
+pub use ringway_worker::Settings as DataSettings;

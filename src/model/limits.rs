@@ -223,3 +223,12 @@ pub const LOG_FLUSH_AGE: Duration = Duration::from_secs(1);
 pub const LOG_FIELD_BYTES_MAX: usize = 1_024;
 /// Bytes of a request id taken over from a trusted proxy.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+// --- The process -------------------------------------------------------------------------------------------
+
+/// For a worker to build its runtime and listen.
+pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The control thread or a worker that has shown no progress for this long is not alive.
+pub const PULSE_AGE_MAX: Duration = Duration::from_secs(15);
+/// For the access log's writer to write what it has at the end.
+pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
