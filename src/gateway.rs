@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use ringway_api::{Listeners, UnixSocket};
 use ringway_bridge::{MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
-use ringway_control::{Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, Submission, WorkerLink};
+use ringway_control::{
+    Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, Submission, WorkerLink,
+};
 use ringway_filter::{Chain, Filter};
 use ringway_model::{
-    AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec, Target,
-    TenantId, limits,
+    AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec,
+    Target, TenantId, limits,
 };
 use ringway_net::{Driver, DriverChoice};
 use ringway_store::{Memory, Store};
@@ -199,7 +201,8 @@ impl Builder {
         for part in parts {
             let (started, starting) = reply();
             let common = Common { driver: self.driver, filters: filters.clone(), settings: data.clone() };
-            let thread = start_worker(part, common, &control, reports.clone(), started).map_err(StartError::System)?;
+            let thread =
+                start_worker(part, common, &control, reports.clone(), started).map_err(StartError::System)?;
             threads.push(thread);
             starts.push(starting);
         }
@@ -211,13 +214,25 @@ impl Builder {
                 Err(_) => return Err(StartError::Worker(ErrorKind::TimedOut.into())),
             }
         }
-        Ok(Handle { http_addresses, admin_addresses, driver, client: control.client.clone(), pulse: control.pulse.clone(), control, threads, log })
+        Ok(Handle {
+            http_addresses,
+            admin_addresses,
+            driver,
+            client: control.client.clone(),
+            pulse: control.pulse.clone(),
+            control,
+            threads,
+            log,
+        })
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("http", &self.http).field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("http", &self.http)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -345,7 +360,8 @@ fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>), StartErr
         };
         tcp.push(bind().map_err(|error| StartError::Bind { address, error })?);
     }
-    let bound = tcp.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(StartError::System)?;
+    let bound =
+        tcp.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(StartError::System)?;
     let listeners = Listeners { tcp, unix };
     let service: Service = Box::new(move |control| {
         Box::pin(async move {
@@ -405,7 +421,8 @@ impl Handle {
     /// See [`RegisterError`]; nothing has changed then.
     pub fn register_app(&self, app: &str, target: &str) -> Result<(), RegisterError> {
         let app = AppId::parse(app).map_err(|error| RegisterError::Invalid("app", error.to_string()))?;
-        let target = Target::parse(target).map_err(|error| RegisterError::Invalid("target", error.to_string()))?;
+        let target =
+            Target::parse(target).map_err(|error| RegisterError::Invalid("target", error.to_string()))?;
         let name = target.to_string().replace("http://", "").replace(['[', ']'], "");
         let id = InstanceId::parse(&format!("{app}@{name}"))
             .map_err(|error| RegisterError::Invalid("target", error.to_string()))?;
@@ -418,8 +435,14 @@ impl Handle {
     ///
     /// # Errors
     /// See [`RegisterError`]; nothing has changed then.
-    pub fn register_domain(&self, domain: &str, app: &str, tenant: Option<&str>) -> Result<(), RegisterError> {
-        let name = Hostname::parse(domain).map_err(|error| RegisterError::Invalid("domain", error.to_string()))?;
+    pub fn register_domain(
+        &self,
+        domain: &str,
+        app: &str,
+        tenant: Option<&str>,
+    ) -> Result<(), RegisterError> {
+        let name =
+            Hostname::parse(domain).map_err(|error| RegisterError::Invalid("domain", error.to_string()))?;
         let app = AppId::parse(app).map_err(|error| RegisterError::Invalid("app", error.to_string()))?;
         let tenant = tenant
             .map(TenantId::parse)
@@ -508,7 +531,9 @@ impl fmt::Display for StartError {
                     _ => Ok(()),
                 }
             }
-            Self::OpenAdmin(_) => f.write_str("the admin API must not be open to the network without a token"),
+            Self::OpenAdmin(_) => {
+                f.write_str("the admin API must not be open to the network without a token")
+            }
             Self::Control(_) => f.write_str("the control plane did not start"),
             Self::Worker(_) => f.write_str("a worker did not start"),
             Self::System(_) => f.write_str("the system refused a resource"),

@@ -214,13 +214,20 @@ impl fmt::Display for DriverChoice {
     }
 }
 
-impl fmt::Display for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Driver {
+    /// The word in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::IoUring { single_issuer_defer: true } => "io_uring+defer_taskrun",
             Self::IoUring { single_issuer_defer: false } => "io_uring",
             Self::Epoll => "epoll",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

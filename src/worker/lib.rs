@@ -83,6 +83,7 @@ pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
 }
 
 async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> std::io::Result<()> {
+    parts.telemetry.set_driver(driver.as_str());
     let core = Rc::new(core::Core::new(
         parts.id,
         uring::Uring,
