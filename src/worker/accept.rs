@@ -1,6 +1,5 @@
 //! Taking connections: one loop per listener.
 
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,23 +24,28 @@ pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>) {
 
 /// Accepts until the listener is stopped, then serves what the kernel had queued by then.
 async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(&core, stream, peer),
+            Ok((stream, peer)) => {
+                failing = false;
+                admit(&core, stream, peer);
+            }
             Err(_) if core.draining.get() => break,
-            Err(error) => pause(&core, &error).await,
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(core = core.id.0, %error, "cannot accept connections");
+                }
+                failing = true;
+                // Descriptors or memory are short: other connections must end before one can begin. Without the
+                // pause this loop would take the core from those that could.
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     while let Some((stream, peer)) = listener.accept_now() {
         admit(&core, stream, peer);
     }
-}
-
-/// Descriptors or memory are short: other connections must end before one can begin. Without the pause the loop
-/// would take the core from those that could.
-async fn pause(core: &Core<Uring>, error: &io::Error) {
-    tracing::warn!(core = core.id.0, %error, "cannot accept connections");
-    sleep(ACCEPT_PAUSE).await;
 }
 
 fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr) {
@@ -73,4 +77,5 @@ fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr) {
     );
 }
 
+/// Until the next try to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

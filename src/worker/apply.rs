@@ -17,7 +17,7 @@ use crate::uring::Uring;
 /// Applies what comes until the order to stop.
 pub(crate) async fn apply(
     core: Rc<Core<Uring>>,
-    listeners: Vec<Rc<Listener>>,
+    mut listeners: Vec<Rc<Listener>>,
     snapshots: SlotReceiver<Arc<Snapshot>>,
     orders: MailboxReceiver<Order>,
     wake: WakeSource,
@@ -33,8 +33,11 @@ pub(crate) async fn apply(
         for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {
-                    let (core, listeners) = (core.clone(), listeners.clone());
-                    spawn(drain(core, listeners, deadline), |_| {});
+                    // Given away: a listener that nobody accepts from must be closed, or it swallows connections.
+                    let listeners = std::mem::take(&mut listeners);
+                    spawn(drain(core.clone(), listeners, deadline), |panic| {
+                        tracing::error!(%panic, "the drain panicked");
+                    });
                 }
                 Order::Drain { .. } => {}
                 Order::Stop => {

@@ -21,7 +21,7 @@ use crate::uring::Uring;
 pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, deadline: Tick) {
     core.draining.set(true);
     tracing::info!(core = core.id.0, connections = core.clients.borrow().len(), "draining");
-    for listener in &listeners {
+    for listener in listeners {
         listener.stop();
     }
     core.upstreams.borrow_mut().clear();
