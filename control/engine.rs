@@ -58,6 +58,20 @@ pub struct ControlSettings {
     pub commit: &'static str,
 }
 
+impl Default for ControlSettings {
+    /// The defaults of `ringway_model::limits`, and a hash key of this process's own.
+    fn default() -> Self {
+        Self {
+            health: ringway_health::Defaults::default(),
+            heartbeat_timeout: ringway_model::limits::HEARTBEAT_TIMEOUT,
+            hash_key: std::hash::BuildHasher::hash_one(&ahash::RandomState::new(), 0_u8),
+            driver: DriverChoice::Auto,
+            version: env!("CARGO_PKG_VERSION"),
+            commit: "unknown",
+        }
+    }
+}
+
 /// The control thread's ends of what connects it with one worker.
 #[derive(Debug)]
 pub struct WorkerLink {
