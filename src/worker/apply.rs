@@ -23,6 +23,7 @@ pub(crate) async fn apply(
     wake: WakeSource,
 ) -> std::io::Result<()> {
     start_housekeeping(core.clone());
+    tell_applied(&core);
     let mut notified = Notified::new(wake.stream()?)?;
     loop {
         // Down with the flag before looking: what is sent from here on rings again.
@@ -54,14 +55,19 @@ pub(crate) async fn apply(
 async fn take_over(core: &Rc<Core<Uring>>, snapshot: Arc<Snapshot>) {
     let serial = snapshot.serial;
     if serial > core.tables().snapshot.serial {
-        let revision = snapshot.revision;
         core.set_snapshot(snapshot);
-        core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
+        tell_applied(core);
     }
     // An acknowledgement is never dropped: someone waits for it.
     while core.reports.send(Report::Applied { core: core.id, serial }).is_err() {
         sleep(REPORT_RETRY).await;
     }
+}
+
+fn tell_applied(core: &Core<Uring>) {
+    let tables = core.tables();
+    let (serial, revision) = (tables.snapshot.serial, tables.snapshot.revision);
+    core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
 /// Once a second: closes idle upstream connections and hands over a log block that has waited.
