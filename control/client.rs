@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, SendError, reply};
-use ringway_model::limits::{CLIENT_TIMEOUT, DRAIN_TIMEOUT, STORE_CLOSE_TIMEOUT};
+use ringway_model::limits::{CLIENT_TIMEOUT, STORE_CLOSE_TIMEOUT};
 use ringway_model::{CoreId, Desired, Generation, InstanceId, Rejection};
 
 use crate::control::Control;
@@ -20,7 +20,7 @@ pub struct Client {
 /// What is asked of the control thread.
 #[derive(Debug)]
 pub(crate) enum Call {
-    Submit(Submission, ReplySender<Result<Receipt, Refusal>>),
+    Submit(Box<Submission>, ReplySender<Result<Receipt, Refusal>>),
     Heartbeat(InstanceId, Option<Generation>, ReplySender<Result<(), Rejection>>),
     Desired(ReplySender<Desired>),
     Status(ReplySender<Status>),
@@ -45,9 +45,12 @@ impl Client {
     /// Makes a change; see [`Control::submit`]. Blocks until it is on disk and on every core, or refused.
     ///
     /// # Errors
-    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`].
+    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended over it.
     pub fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        self.ask(|reply| Call::Submit(submission, reply))?
+        // Dropped without an answer, it may be with the store.
+        self.ask_within(CLIENT_TIMEOUT, Refusal::Unconfirmed, |reply| {
+            Call::Submit(Box::new(submission), reply)
+        })?
     }
 
     /// An instance says that it is there; see [`Control::heartbeat`].
@@ -91,30 +94,24 @@ impl Client {
     }
 
     /// Begins the orderly end and waits for it: not ready, cores drain for `drain` at most, store closed. A second call
-    /// may shorten the time. [`DRAIN_TIMEOUT`] is usual.
+    /// may shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is
+    /// usual.
     ///
     /// # Errors
     /// As [`Client::desired`]; [`Refusal::ShuttingDown`] when it has ended already.
     pub fn shutdown(&self, drain: Duration) -> Result<Drained, Refusal> {
         let timeout = drain.saturating_add(STORE_CLOSE_TIMEOUT).saturating_add(CLIENT_TIMEOUT);
-        self.ask_within(timeout, |reply| Call::Shutdown(drain, reply))
-    }
-
-    /// As [`Client::shutdown`] with [`DRAIN_TIMEOUT`].
-    ///
-    /// # Errors
-    /// As [`Client::shutdown`].
-    pub fn shutdown_default(&self) -> Result<Drained, Refusal> {
-        self.shutdown(DRAIN_TIMEOUT)
+        self.ask_within(timeout, Refusal::ShuttingDown, |reply| Call::Shutdown(drain, reply))
     }
 
     fn ask<T>(&self, call: impl FnOnce(ReplySender<T>) -> Call) -> Result<T, Refusal> {
-        self.ask_within(CLIENT_TIMEOUT, call)
+        self.ask_within(CLIENT_TIMEOUT, Refusal::ShuttingDown, call)
     }
 
     fn ask_within<T>(
         &self,
         timeout: Duration,
+        if_dropped: Refusal,
         call: impl FnOnce(ReplySender<T>) -> Call,
     ) -> Result<T, Refusal> {
         let (sender, receiver): (ReplySender<T>, ReplyReceiver<T>) = reply();
@@ -124,7 +121,7 @@ impl Client {
         })?;
         receiver.wait(timeout).map_err(|error| match error {
             ReplyError::TimedOut => Refusal::Unconfirmed,
-            ReplyError::Dropped => Refusal::ShuttingDown,
+            ReplyError::Dropped => if_dropped,
         })
     }
 }
@@ -134,7 +131,7 @@ impl Call {
     pub(crate) fn serve(self, control: &Control) {
         match self {
             Self::Submit(submission, reply) => {
-                control.turn(|engine, now| engine.handle_submit(submission, Asker::Client(reply), now))
+                control.turn(|engine, now| engine.handle_submit(*submission, Asker::Client(reply), now))
             }
             Self::Heartbeat(instance, generation, reply) => {
                 let _ = reply.send(control.heartbeat(&instance, generation));

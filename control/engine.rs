@@ -8,6 +8,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,7 @@ pub(crate) struct Engine {
     compiler: Compiler,
     checker: Checker,
     registry: Registry,
-    log: Option<Box<dyn Fn() -> LogReading>>,
+    log: Option<Box<dyn Fn() -> LogReading + Send>>,
     links: Vec<WorkerLink>,
     store: StoreLink,
     store_facts: StoreFacts,
@@ -119,7 +120,7 @@ pub(crate) struct EngineParts {
     pub(crate) compiler: Compiler,
     pub(crate) first: Published,
     pub(crate) registry: Registry,
-    pub(crate) log: Option<Box<dyn Fn() -> LogReading>>,
+    pub(crate) log: Option<Box<dyn Fn() -> LogReading + Send>>,
     pub(crate) links: Vec<WorkerLink>,
     pub(crate) store: StoreLink,
     pub(crate) description: Description,
@@ -163,6 +164,18 @@ struct Tally {
     names_changed: u64,
     names_failed: u64,
 }
+
+/// The compiler panicked over a batch, so it was not stored.
+#[derive(Clone, Copy, Debug)]
+struct NotCompiled;
+
+impl fmt::Display for NotCompiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration could not be compiled")
+    }
+}
+
+impl std::error::Error for NotCompiled {}
 
 /// How far the end is.
 enum Phase {
@@ -394,23 +407,35 @@ impl Engine {
             Phase::Closing { deadline, .. } => *deadline,
         };
         let plane = self.plane.next_deadline().tick();
+        // At the end leases run out without effect: nothing is due then.
+        let leases = match &self.phase {
+            Phase::Running => self.leases.next_deadline(),
+            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => Tick::NEVER,
+        };
         // Once a second at least, to feed the pulse.
         let pulse = now.tick.after(PULSE_INTERVAL);
-        end.min(plane).min(pulse).min(self.leases.next_deadline()).min(self.names.next_deadline())
+        end.min(plane).min(pulse).min(leases).min(self.names.next_deadline())
     }
 
     fn begin_commit(&mut self, commit: Commit, now: Now) {
-        let compiled = self.compiler.compile(&commit.desired, &commit.deltas);
+        // Compiling has no way to fail but a defect of ours. That must cost the batch and not the control plane, which
+        // would wait for the store's answer for ever.
+        let compile = || self.compiler.compile(&commit.desired, &commit.deltas);
+        let Ok(compiled) = catch_unwind(AssertUnwindSafe(compile)) else {
+            tracing::error!(changes = commit.changes, "changes could not be compiled and were refused");
+            return self.refuse_commit(StorageFailure::new(NotCompiled), now);
+        };
         let commit = Arc::new(commit);
         match self.store.commit(Arc::clone(&commit)) {
             Ok(()) => self.committing = Some(Committing { commit, compiled, since: now.micros }),
-            Err(gone) => {
-                self.tally.batches_failed += 1;
-                let failure = StorageFailure::new(gone);
-                self.store_facts.failure = Some(failure.clone());
-                self.plane.handle_stored(Err(failure), now.micros);
-            }
+            Err(gone) => self.refuse_commit(StorageFailure::new(gone), now),
         }
+    }
+
+    fn refuse_commit(&mut self, failure: StorageFailure, now: Now) {
+        self.tally.batches_failed += 1;
+        self.store_facts.failure = Some(failure.clone());
+        self.plane.handle_stored(Err(failure), now.micros);
     }
 
     fn take_from_store(&mut self, now: Now) {
@@ -432,10 +457,7 @@ impl Engine {
     fn finish_commit(&mut self, result: Result<(), StorageFailure>, now: Now) {
         let Some(Committing { commit, mut compiled, since }) = self.committing.take() else { return };
         if let Err(failure) = result {
-            self.tally.batches_failed += 1;
-            self.store_facts.failure = Some(failure.clone());
-            self.plane.handle_stored(Err(failure), now.micros);
-            return;
+            return self.refuse_commit(failure, now);
         }
         self.store_facts.failure = None;
         self.tally.batches_stored += 1;

@@ -18,6 +18,8 @@
 mod client;
 mod control;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod idempotency;
 mod lease;
 mod persist;
@@ -29,6 +31,8 @@ mod resolve;
 mod status;
 mod submission;
 mod thread;
+#[cfg(test)]
+mod thread_tests;
 mod time;
 
 pub use client::{Client, Drained};

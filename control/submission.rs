@@ -62,11 +62,11 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
-    /// It could not be written to the store. The configuration is what it was.
+    /// It could not be compiled or written to the store. The configuration is what it was.
     Storage(StorageFailure),
     /// The process is ending.
     ShuttingDown,
-    /// No answer came in time: the change may or may not take effect. Only a [`Client`](crate::Client) says so.
+    /// No answer came: the change may or may not take effect. Only a [`Client`](crate::Client) says so.
     Unconfirmed,
 }
 
@@ -106,7 +106,7 @@ impl fmt::Display for Refusal {
             Self::Busy { .. } => f.write_str("too many changes wait already; try again soon"),
             Self::Storage(_) => f.write_str("the change could not be stored and was not made"),
             Self::ShuttingDown => f.write_str("the process is ending"),
-            Self::Unconfirmed => f.write_str("no answer in time; the change may still take effect"),
+            Self::Unconfirmed => f.write_str("no answer; the change may still take effect"),
         }
     }
 }

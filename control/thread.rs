@@ -197,7 +197,6 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let thread_pulse = pulse.clone();
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         ringway_net::run(options, |_driver| async move {
-            let log = log.map(|log| Box::new(move || log()) as Box<dyn Fn() -> LogReading>);
             let engine = EngineParts {
                 settings,
                 desired,

@@ -1,0 +1,119 @@
+//! What the engine does as time passes, without a thread of its own.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bridge::{SlotReceiver, mailbox, slot, wake_pair};
+use ringway_model::limits::{CORE_STALL, LIVENESS_INTERVAL};
+use ringway_model::{CoreId, Desired, Serial, Tick, Timestamp};
+use ringway_net::DriverChoice;
+use ringway_store::{LoadReport, Memory, Store};
+use ringway_telemetry::Registry;
+use ringway_traffic::compile::{Compiler, Settings};
+use ringway_traffic::report::Report;
+use ringway_traffic::snapshot::Snapshot;
+
+use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
+use crate::persist;
+use crate::thread::Pulse;
+use crate::time::{Micros, Now};
+
+const CORE: CoreId = CoreId(0);
+
+fn at(millis: u64) -> Now {
+    Now { micros: Micros(millis * 1_000), tick: Tick(millis), at: Timestamp(millis) }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap()
+}
+
+fn engine() -> (Engine, SlotReceiver<Arc<Snapshot>>, Pulse) {
+    let (waker, _source) = wake_pair().unwrap();
+    let (snapshots, receiver) = slot(waker.clone());
+    let (orders, _orders) = mailbox(1, waker.clone());
+    let mut compiler = Compiler::new(Settings { hash_key: 0 });
+    let compiled = compiler.compile_all(&Desired::default());
+    let first = compiler.commit(compiled).unwrap();
+    let pulse = Pulse::default();
+    let store = Box::new(Memory::new());
+    let parts = EngineParts {
+        settings: ControlSettings {
+            health: ringway_health::Defaults::default(),
+            heartbeat_timeout: Duration::from_secs(30),
+            hash_key: 0,
+            driver: DriverChoice::Auto,
+            version: "0",
+            commit: "unknown",
+        },
+        desired: Desired::default(),
+        compiler,
+        first,
+        registry: Registry::new(),
+        log: None,
+        links: vec![WorkerLink { core: CORE, snapshots, orders }],
+        description: store.describe(),
+        store: persist::start(store, waker.clone()).unwrap(),
+        report: LoadReport::default(),
+        pulse: pulse.clone(),
+        waker,
+    };
+    (Engine::new(parts, at(0)), receiver, pulse)
+}
+
+#[test]
+fn an_idle_core_is_asked_whether_it_lives() {
+    let (mut engine, snapshots, _) = engine();
+    let first = snapshots.take().unwrap();
+    engine.handle_report(Report::Applied { core: CORE, serial: first.serial }, at(1));
+    let due = millis(LIVENESS_INTERVAL);
+    engine.advance(at(due - 1));
+    assert!(snapshots.take().is_none());
+    engine.advance(at(due));
+    let again = snapshots.take().unwrap();
+    assert_eq!(again.serial, first.serial.next());
+    assert_eq!(again.revision, first.revision);
+    engine.advance(at(due + 1));
+    assert!(snapshots.take().is_none(), "asked once");
+}
+
+#[test]
+fn the_pulse_stops_with_a_core_that_stalls_and_comes_back_with_it() {
+    let (mut engine, snapshots, pulse) = engine();
+    let stalled = millis(CORE_STALL);
+    engine.advance(at(stalled - 1));
+    assert_eq!(pulse.last(), Tick(stalled - 1));
+    engine.advance(at(stalled));
+    engine.advance(at(stalled + 5_000));
+    assert_eq!(pulse.last(), Tick(stalled - 1), "not fed while the core stalls");
+    let newest = snapshots.take().unwrap().serial;
+    engine.handle_report(Report::Applied { core: CORE, serial: newest }, at(stalled + 6_000));
+    engine.advance(at(stalled + 6_000));
+    assert_eq!(pulse.last(), Tick(stalled + 6_000));
+}
+
+#[test]
+fn the_pulse_stops_with_a_core_that_panicked_but_not_with_one_that_drained() {
+    let (mut engine, _snapshots, pulse) = engine();
+    engine.handle_report(Report::Drained { core: CORE }, at(1));
+    engine.advance(at(60_000));
+    assert_eq!(pulse.last(), Tick(60_000));
+    engine.handle_report(Report::WorkerPanicked { core: CORE }, at(60_001));
+    engine.advance(at(60_001));
+    assert_eq!(pulse.last(), Tick(60_000));
+}
+
+#[test]
+fn it_is_ready_with_the_first_acknowledgement_of_every_core() {
+    let (mut engine, snapshots, _) = engine();
+    assert!(!engine.is_ready());
+    assert_eq!(engine.status(at(0)).state.as_str(), "starting");
+    let serial = snapshots.take().unwrap().serial;
+    assert_eq!(serial, Serial(1));
+    engine.handle_report(Report::Applied { core: CORE, serial }, at(1));
+    assert!(engine.is_ready());
+    engine.handle_shutdown(Tick(1_000), None, at(2));
+    assert!(!engine.is_ready());
+    assert_eq!(engine.status(at(2)).state.as_str(), "draining");
+}
