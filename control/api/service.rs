@@ -279,11 +279,14 @@ fn options(path: &str) -> Result<Response, Problem> {
     }
 }
 
-/// Absent, or `application/json` in UTF-8. Anything else a page of another site could send without asking us first.
+/// Absent, or `application/json` in UTF-8, or what `curl -d` says when it is told nothing: a form that a page of another
+/// site sends that way has its braces encoded and is no JSON, and a script's request names its origin. Anything else
+/// such a page could send without asking us first.
 fn is_json(values: &[&[u8]]) -> bool {
     let [value] = values else { return values.is_empty() };
     let mut parts = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
-    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"));
+    let taken = [b"application/json".as_slice(), b"application/x-www-form-urlencoded"];
+    let is_json = parts.next().is_some_and(|media| taken.iter().any(|name| media.eq_ignore_ascii_case(name)));
     let is_utf8 = |parameter: &[u8]| {
         let Some(charset) = parameter.get(..8).filter(|name| name.eq_ignore_ascii_case(b"charset=")) else {
             return true;
