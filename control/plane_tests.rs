@@ -12,6 +12,7 @@ use ringway_model::{
 
 use crate::persist::StoreGone;
 use crate::plane::{Plane, Publication, Ticket};
+use crate::publish::CoreState;
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
@@ -472,6 +473,7 @@ proptest! {
         let mut gone = [false; 2];
         let mut dead = [false; 2];
         let mut serial_of_revision: Vec<(u64, Revision)> = vec![(1, Revision(0))];
+        let mut published_at: BTreeMap<u64, Micros> = BTreeMap::from([(1, now)]);
         let mut committed: Option<Desired> = None;
         let mut last_revision = Revision(0);
         for event in events {
@@ -501,6 +503,7 @@ proptest! {
                 Event::Stored { unresolved } => if let Some(desired) = committed.take() {
                     serial += 1;
                     serial_of_revision.push((serial, desired.revision()));
+                    published_at.insert(serial, now);
                     let unresolved = if unresolved { vec![name.clone()] } else { Vec::new() };
                     plane.handle_stored(Ok(Publication { serial: Serial(serial), unresolved }), now);
                     prop_assert_eq!(plane.desired().revision(), desired.revision());
@@ -513,6 +516,7 @@ proptest! {
                 Event::Republish => {
                     serial += 1;
                     serial_of_revision.push((serial, plane.desired().revision()));
+                    published_at.insert(serial, now);
                     plane.handle_published(Serial(serial), now);
                 }
                 Event::Resolved => plane.handle_resolved(&name, now),
@@ -554,6 +558,11 @@ proptest! {
                         let has_it = acked[at] >= needed && !dead[at];
                         let is_named = receipt.pending.contains(&core);
                         prop_assert!(has_it || gone[at] || is_named, "{} is neither acknowledged nor named", core);
+                        // Nobody is named who might still come in time.
+                        let state = plane.cores().nth(at).unwrap().state;
+                        let is_late = now >= published_at[&needed].after(APPLY_DEADLINE);
+                        prop_assert!(!is_named || state != CoreState::Following || is_late, "{} had time", core);
+
                     }
                     prop_assert_eq!(receipt.applied_in, now.since(asked[&ticket]));
                 }
