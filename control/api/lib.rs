@@ -31,9 +31,12 @@ pub use guard::{BindError, Token, TokenError, check_bind};
 pub use plane::{
     Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
 };
-pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve};
+pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve, service};
 
 /// Lets other tasks of the thread run.
 pub(crate) async fn pause() {
     ringway_net::yield_now().await;
 }
+
+#[cfg(test)]
+mod tests;

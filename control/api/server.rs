@@ -37,8 +37,23 @@ pub struct Listeners {
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
-    /// Removed at the end, if it is still this socket's; none for a socket that somebody else made.
-    file: Option<(PathBuf, u64)>,
+    /// None for a socket that somebody else made.
+    file: Option<SocketFile>,
+}
+
+/// A socket's file; removed when dropped, if it is still that socket's.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl From<UnixListener> for UnixSocket {
@@ -109,7 +124,10 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
         .and_then(|()| fs::symlink_metadata(&draft))
         .and_then(|made| fs::rename(&draft, path).map(|()| made.ino()));
     match finished {
-        Ok(inode) => Ok(UnixSocket { listener, file: Some((path.to_owned(), inode)) }),
+        Ok(inode) => {
+            let file = SocketFile { path: path.to_owned(), inode };
+            Ok(UnixSocket { listener, file: Some(file) })
+        }
         Err(error) => {
             let _ = fs::remove_file(&draft);
             Err(error)
@@ -159,12 +177,22 @@ pub async fn serve<P: Plane>(
         door.close();
     }
     server.clients.drain(clock::now().after(settings.drain_timeout)).await;
-    for (path, inode) in files {
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == inode) {
-            let _ = fs::remove_file(&path);
-        }
-    }
+    drop(files);
     Ok(())
+}
+
+/// The API as a service of the control thread. It answers until the thread ends, so that the status can be asked for
+/// while the process drains.
+///
+/// What [`serve`] complains about is logged; a start should ask [`check_bind`] first.
+pub fn service(listeners: Listeners, settings: Settings) -> ringway_control::Service {
+    Box::new(move |control| {
+        Box::pin(async move {
+            if let Err(error) = serve(listeners, Rc::new(control), settings, std::future::pending()).await {
+                tracing::error!(%error, "the admin API cannot be served");
+            }
+        })
+    })
 }
 
 struct Server<P> {

@@ -1,0 +1,400 @@
+//! Every line of the route table, with every answer that its documentation promises, and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ringway_model::{CoreId, Rejection, limits};
+use ringway_net::DriverChoice;
+use ringway_wire::message::Method;
+
+use super::{Api, Reply};
+use crate::problem::Kind;
+use crate::route::{Found, Operation, ROUTES, Route, find};
+use crate::tests::fake::State;
+use crate::{Listeners, Refusal, Settings, Token, openapi};
+
+const TOKEN: &str = "a-token-of-the-tests";
+
+/// `app1` serves `one.example` with the instances `i1` and `i2`; `app2` has nothing.
+fn fixture(state: &mut State) {
+    *state = State::default();
+    state.app("app1");
+    state.app("app2");
+    state.instance("app1", "i1");
+    state.instance("app1", "i2");
+    state.domain("app1", "one.example", None);
+}
+
+/// A request that succeeds against the fixture: path and body. Where the path has the key, the body has not.
+fn request(route: &Route) -> (String, String) {
+    let (key, body) = match route.operation {
+        Operation::RegisterApp => {
+            ("", r#"{"app_id":"app3","instance":{"instance_id":"i3","target":"http://10.0.0.6:3001"}}"#)
+        }
+        Operation::RemoveApp => ("app2", r#"{"app_id":"app2"}"#),
+        Operation::ShowApp | Operation::AppStatus | Operation::ListInstancesOfApp => {
+            ("app1", r#"{"app_id":"app1"}"#)
+        }
+        Operation::AddInstance => {
+            ("", r#"{"app_id":"app1","instance_id":"i3","target":"http://10.0.0.6:3001"}"#)
+        }
+        Operation::RemoveInstance | Operation::Heartbeat => ("i1", r#"{"instance_id":"i1"}"#),
+        Operation::Deregister => ("i1", r#"{"instance_id":"i1","app_id":"app1","domain":"one.example"}"#),
+        Operation::AddDomain => ("", r#"{"domain":"two.example","app_id":"app1","type":"subdomain"}"#),
+        Operation::AddCustomDomain => ("", r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#),
+        Operation::AddRoute => ("", r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#),
+        Operation::UpdateDomain if route.path.contains('{') => ("one.example", r#"{"tenant_id":"t2"}"#),
+        Operation::UpdateDomain => ("", r#"{"domain":"one.example","tenant_id":"t2"}"#),
+        Operation::RemoveDomain | Operation::ShowDomain => ("one.example", r#"{"domain":"one.example"}"#),
+        Operation::Register => (
+            "",
+            r#"{"domain":"two.example","instance_id":"i3","target":"http://10.0.0.6:3001","app_id":"app1","health_check":"/health"}"#,
+        ),
+        Operation::ListApps
+        | Operation::ListInstances
+        | Operation::ListDomains
+        | Operation::Status
+        | Operation::Liveness
+        | Operation::Readiness
+        | Operation::Startup
+        | Operation::Metrics
+        | Operation::OpenApi => ("", ""),
+    };
+    match route.path.split_once('{') {
+        Some((prefix, _)) if route.operation == Operation::UpdateDomain => {
+            (format!("{prefix}{key}"), body.to_owned())
+        }
+        Some((prefix, _)) => (format!("{prefix}{key}"), String::new()),
+        None => (route.path.to_owned(), body.to_owned()),
+    }
+}
+
+/// The API with a token, and what it answered.
+struct Survey {
+    api: Api,
+    observed: BTreeMap<Operation, BTreeSet<(u16, String)>>,
+}
+
+impl Survey {
+    /// Sends a request to a fresh fixture and notes the answer.
+    fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+        prepare: impl FnOnce(&mut State),
+    ) -> Reply {
+        {
+            let mut state = self.api.state();
+            fixture(&mut state);
+            prepare(&mut state);
+        }
+        let authorization = format!("Bearer {TOKEN}");
+        let mut all = fields.to_vec();
+        if !fields.iter().any(|(name, _)| *name == "Authorization") {
+            all.push(("Authorization", &authorization));
+        }
+        let reply = self.api.connect().ask(method.name().unwrap(), path, &all, body);
+        let bare = path.split('?').next().unwrap();
+        let Found::Operation(operation, _) = find(method, bare) else {
+            panic!("{method} {path} leads nowhere")
+        };
+        self.observed.entry(operation).or_default().insert((reply.status, reply.code()));
+        reply
+    }
+
+    /// The same for one operation, wherever it is.
+    fn check(&mut self, method: Method, path: &str, body: &str, expected: Kind) {
+        let reply = self.send(method, path, &[], body, |_| {});
+        assert_eq!(reply.code(), expected.code(), "{method} {path} {body}: {reply:?}");
+    }
+}
+
+#[test]
+fn every_route_answers_as_documented_and_in_no_other_way() {
+    use Method::{Delete, Get, Post, Put};
+    let settings = Settings { token: Some(Token::parse(TOKEN).unwrap()), ..Settings::default() };
+    let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
+    let mut survey = Survey { api, observed: BTreeMap::new() };
+
+    for route in ROUTES {
+        let (method, operation) = (route.method, route.operation);
+        let (path, body) = request(route);
+        let told = |reply: &Reply| format!("{method} {path}: {reply:?}");
+        let expect = |reply: Reply, kind: Kind| {
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (kind.status(), kind.code()),
+                "{}",
+                told(&reply)
+            );
+        };
+
+        let reply = survey.send(method, &path, &[], &body, |_| {});
+        assert!((200..300).contains(&reply.status), "{}", told(&reply));
+        if method == Get {
+            let head =
+                survey.api.connect().ask("HEAD", &path, &[("Authorization", &format!("Bearer {TOKEN}"))], "");
+            let wanted = if body.is_empty() { 200 } else { 422 };
+            assert_eq!(head.status, wanted, "HEAD {path}");
+        }
+
+        expect(survey.send(method, &path, &[("Host", "evil.example")], &body, |_| {}), Kind::Misdirected);
+        expect(
+            survey.send(method, &path, &[("Origin", "http://evil.example")], &body, |_| {}),
+            Kind::CrossSite,
+        );
+        expect(
+            survey.send(method, &path, &[("Sec-Fetch-Site", "same-site")], &body, |_| {}),
+            Kind::CrossSite,
+        );
+        expect(survey.send(method, &path, &[("Content-Type", "text/plain")], "{}", |_| {}), Kind::NotJson);
+        expect(survey.send(method, &path, &[], "{", |_| {}), Kind::BadDocument);
+        expect(survey.send(method, &path, &[], r#"{"nonsense":1}"#, |_| {}), Kind::Invalid);
+        let too_long = (limits::API_BODY_BYTES_MAX + 1).to_string();
+        expect(survey.send(method, &path, &[("Content-Length", &too_long)], "", |_| {}), Kind::TooLarge);
+        let reply =
+            survey.send(method, &path, &[("Authorization", "Bearer wrong-wrong-wrong")], &body, |_| {});
+        match operation {
+            Operation::Liveness | Operation::Readiness | Operation::Startup => {
+                assert_eq!(reply.status, 200, "{}", told(&reply));
+            }
+            _ => {
+                assert!(reply.field("www-authenticate").is_some(), "{}", told(&reply));
+                expect(reply, Kind::Unauthorized);
+            }
+        }
+
+        if !operation.is_mutation() {
+            continue;
+        }
+        let reply =
+            survey.send(method, &path, &[], &body, |state| state.pending = vec![CoreId(1), CoreId(3)]);
+        assert_eq!(reply.status, 202, "{}", told(&reply));
+        assert_eq!(reply.json()["pending"], serde_json::json!([1, 3]));
+        expect(survey.send(method, &path, &[("If-Match", "12")], &body, |_| {}), Kind::BadHeader);
+        let reply = survey.send(method, &path, &[("If-Match", "\"999\"")], &body, |_| {});
+        assert_eq!(reply.field("etag"), Some("\"5\""), "the present revision is told");
+        expect(reply, Kind::RevisionMismatch);
+        for (refusal, kind, retry_after) in [
+            (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
+            (Refusal::Storage, Kind::Storage, Some("5")),
+            (Refusal::ShuttingDown, Kind::ShuttingDown, Some("5")),
+            (Refusal::Unconfirmed, Kind::Unconfirmed, None),
+            (Refusal::IdempotencyConflict, Kind::KeyReused, None),
+        ] {
+            let reply = survey.send(method, &path, &[], &body, |state| state.refuse = Some(refusal));
+            assert_eq!(reply.field("retry-after"), retry_after);
+            expect(reply, kind);
+        }
+        if operation.spec().problems.contains(&Kind::LimitReached) {
+            let full = Refusal::Rejected(Rejection::Full { what: "domains", max: 1 });
+            let reply = survey.send(method, &path, &[], &body, |state| state.refuse = Some(full));
+            expect(reply, Kind::LimitReached);
+        }
+    }
+
+    // What is there already is renewed.
+    for (path, body) in [
+        ("/api/apps/register", r#"{"app_id":"app1","app_name":"One"}"#),
+        ("/api/apps/instances", r#"{"app_id":"app1","instance_id":"i1","target":"http://10.0.0.9:1"}"#),
+        ("/api/tenants/domains", r#"{"domain":"one.example","app_id":"app1"}"#),
+        ("/api/routes", r#"{"domain":"one.example","app_id":"app1"}"#),
+        (
+            "/api/register",
+            r#"{"domain":"one.example","instance_id":"i1","target":"http://10.0.0.9:1","app_id":"app1"}"#,
+        ),
+    ] {
+        assert_eq!(survey.send(Post, path, &[], body, |_| {}).status, 200, "{path}");
+    }
+    let custom = r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#;
+    let reply = survey.send(Post, "/api/tenants/custom-domains", &[], custom, |state| {
+        state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
+            name: ringway_model::Hostname::parse("two.example").unwrap(),
+            app: ringway_model::AppId::parse("app1").unwrap(),
+            tenant: Some(ringway_model::TenantId::parse("t1").unwrap()),
+            kind: ringway_model::DomainKind::Custom,
+            cname_target: None,
+        }));
+    });
+    assert_eq!(reply.status, 200);
+
+    for path in ["/ready", "/health/startup"] {
+        assert_eq!(survey.send(Get, path, &[], "", |state| state.is_ready = false).status, 503, "{path}");
+    }
+
+    use Kind::*;
+    for (method, path, body, kind) in [
+        (
+            Post,
+            "/api/apps/register",
+            r#"{"app_id":"app2","instance":{"instance_id":"i1","target":"http://a:1"}}"#,
+            InstanceOfOtherApp,
+        ),
+        (
+            Post,
+            "/api/apps/instances",
+            r#"{"app_id":"nope","instance_id":"i3","target":"http://a:1"}"#,
+            UnknownApp,
+        ),
+        (
+            Post,
+            "/api/apps/instances",
+            r#"{"app_id":"app2","instance_id":"i1","target":"http://a:1"}"#,
+            InstanceOfOtherApp,
+        ),
+        (Delete, "/api/apps", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Delete, "/api/apps", r#"{"app_id":"app1"}"#, AppHasDomains),
+        (Delete, "/api/apps/app2", r#"{"app_id":"app1"}"#, Conflicting),
+        (Get, "/api/apps?app_id=app1", r#"{"app_id":"app2"}"#, Conflicting),
+        (Post, "/api/apps/get", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Post, "/api/apps/get?app_id=app1", r#"{"app_id":"app2"}"#, Conflicting),
+        (Delete, "/api/apps/instances", r#"{"instance_id":"nope"}"#, UnknownInstance),
+        (Delete, "/api/apps/instances", r#"{"instance_id":"i1","generation":1}"#, StaleGeneration),
+        (Delete, "/api/apps/instances/i2", r#"{"instance_id":"i1"}"#, Conflicting),
+        (Get, "/api/apps/instances?domain=nope.example", "", UnknownDomain),
+        (Get, "/api/apps/instances?app_id=app1&app_id=app2", "", Conflicting),
+        (Post, "/api/apps/instances/list", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Post, "/api/apps/instances/list/app1", r#"{"app_id":"app2"}"#, Conflicting),
+        (Post, "/api/apps/heartbeat", r#"{"instance_id":"nope"}"#, UnknownInstance),
+        (Post, "/api/apps/heartbeat", r#"{"instance_id":"i1","generation":1}"#, StaleGeneration),
+        (Post, "/api/apps/heartbeat/i2", r#"{"instance_id":"i1"}"#, Conflicting),
+        (Post, "/api/tenants/domains", r#"{"domain":"two.example","app_id":"nope"}"#, UnknownApp),
+        (Post, "/api/tenants/domains", r#"{"domain":"one.example","app_id":"app2"}"#, DomainTaken),
+        (
+            Post,
+            "/api/tenants/custom-domains",
+            r#"{"domain":"two.example","app_id":"nope","tenant_id":"t"}"#,
+            UnknownApp,
+        ),
+        (
+            Post,
+            "/api/tenants/custom-domains",
+            r#"{"domain":"one.example","app_id":"app1","tenant_id":"t"}"#,
+            DomainTaken,
+        ),
+        (Post, "/api/routes", r#"{"domain":"two.example","app_id":"nope"}"#, UnknownApp),
+        (Post, "/api/routes", r#"{"domain":"one.example","app_id":"app2"}"#, DomainTaken),
+        (Put, "/api/tenants/domains", r#"{"domain":"nope.example","tenant_id":"t"}"#, UnknownDomain),
+        (Put, "/api/tenants/domains", r#"{"domain":"one.example","app_id":"nope"}"#, UnknownApp),
+        (Put, "/api/tenants/domains/one.example", r#"{"domain":"two.example"}"#, Conflicting),
+        (Delete, "/api/tenants/domains", r#"{"domain":"nope.example"}"#, UnknownDomain),
+        (Delete, "/api/tenants/domains/one.example?domain=two.example", "", Conflicting),
+        (Get, "/api/tenants/domains?tenant_id=a", r#"{"tenant_id":"b"}"#, Conflicting),
+        (Post, "/api/tenants/domains/get", r#"{"domain":"nope.example"}"#, UnknownDomain),
+        (Post, "/api/tenants/domains/get?domain=one.example", r#"{"domain":"two.example"}"#, Conflicting),
+        (
+            Post,
+            "/api/register",
+            r#"{"domain":"two.example","instance_id":"i1","target":"http://a:1","app_id":"app2"}"#,
+            InstanceOfOtherApp,
+        ),
+        (
+            Post,
+            "/api/register",
+            r#"{"domain":"one.example","instance_id":"i9","target":"http://a:1","app_id":"app2"}"#,
+            DomainTaken,
+        ),
+        (Delete, "/api/register", r#"{"instance_id":"nope"}"#, UnknownInstance),
+        (Delete, "/api/register", r#"{"instance_id":"i1","app_id":"app2"}"#, InstanceOfOtherApp),
+        (Delete, "/api/register", r#"{"instance_id":"i1","generation":1}"#, StaleGeneration),
+        (Delete, "/api/register/i2", r#"{"instance_id":"i1"}"#, Conflicting),
+        (Post, "/api/status/app", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Get, "/api/status/app?app_id=app1&app_id=app2", "", Conflicting),
+    ] {
+        survey.check(method, path, body, kind);
+    }
+
+    for operation in Operation::all() {
+        let spec = operation.spec();
+        let documented: BTreeSet<(u16, String)> = spec
+            .answers
+            .iter()
+            .map(|(status, _)| (*status, String::new()))
+            .chain(spec.problems.iter().map(|kind| (kind.status(), kind.code().to_owned())))
+            .collect();
+        assert_eq!(survey.observed[&operation], documented, "{operation:?}");
+    }
+}
+
+#[test]
+fn unknown_paths_and_methods_tell_what_is_known() {
+    let api = Api::start();
+    let reply = api.ask("GET", "/api/webhooks", "");
+    assert_eq!((reply.status, reply.code().as_str()), (404, "no_such_path"));
+    assert!(reply.json()["detail"].as_str().unwrap().contains("/api/routes"), "{reply:?}");
+    for path in [
+        "/",
+        "/api",
+        "/api/apps/",
+        "/api/status/certificates",
+        "/api/tenants/domains/verify/x",
+        "/../api/apps",
+    ] {
+        assert_eq!(api.ask("GET", path, "").status, 404, "{path}");
+    }
+    let reply = api.ask("PATCH", "/api/apps", "");
+    assert_eq!((reply.status, reply.field("allow")), (405, Some("GET, DELETE, HEAD, OPTIONS")));
+    let reply = api.ask("OPTIONS", "/api/tenants/domains", "");
+    assert_eq!((reply.status, reply.field("allow")), (204, Some("POST, PUT, DELETE, GET, HEAD, OPTIONS")));
+    assert_eq!(reply.field("access-control-allow-origin"), None);
+    assert_eq!(api.ask("OPTIONS", "*", "").status, 204);
+    assert_eq!(api.ask("OPTIONS", "/nowhere", "").status, 404);
+    assert_eq!(api.ask("BREW", "/nowhere", "").status, 501);
+    assert_eq!(api.ask("BREW", "/api/apps", "").status, 405);
+}
+
+#[test]
+fn the_openapi_document_lists_the_paths_of_the_api() {
+    let api = Api::start();
+    let reply = api.ask("GET", "/api/openapi.json", "");
+    assert_eq!(reply.json(), openapi::document());
+    assert_eq!(reply.json()["openapi"], "3.1.0");
+    let paths: Vec<String> = reply.json()["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(
+        paths,
+        [
+            "/admin/health",
+            "/api/apps",
+            "/api/apps/delete",
+            "/api/apps/delete/{app_id}",
+            "/api/apps/get",
+            "/api/apps/get/{app_id}",
+            "/api/apps/heartbeat",
+            "/api/apps/heartbeat/{instance_id}",
+            "/api/apps/instances",
+            "/api/apps/instances/delete",
+            "/api/apps/instances/delete/{instance_id}",
+            "/api/apps/instances/list",
+            "/api/apps/instances/list/{app_id}",
+            "/api/apps/instances/{instance_id}",
+            "/api/apps/register",
+            "/api/apps/{app_id}",
+            "/api/openapi.json",
+            "/api/register",
+            "/api/register/delete",
+            "/api/register/{instance_id}",
+            "/api/routes",
+            "/api/routes/delete",
+            "/api/routes/{domain}",
+            "/api/status",
+            "/api/status/app",
+            "/api/status/app/{app_id}",
+            "/api/status/instances",
+            "/api/tenants/custom-domains",
+            "/api/tenants/domains",
+            "/api/tenants/domains/delete",
+            "/api/tenants/domains/delete/{domain}",
+            "/api/tenants/domains/get",
+            "/api/tenants/domains/get/{domain}",
+            "/api/tenants/domains/{domain}",
+            "/health/liveness",
+            "/health/readiness",
+            "/health/startup",
+            "/healthz",
+            "/metrics",
+            "/ready",
+        ]
+    );
+}

@@ -1,0 +1,280 @@
+//! What the answers say: the walk-throughs of document 000, conditions, repeats, fencing.
+
+use ringway_model::{CoreId, Health, InstanceId};
+use serde_json::{Value as Json, json};
+
+use super::Api;
+
+fn keys(value: &Json) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn the_examples_of_the_document_work_as_written() {
+    let api = Api::start();
+    let reply = api.ask(
+        "POST",
+        "/api/apps/register",
+        r#"{
+            "app_id": "app1",
+            "app_name": "Main Application",
+            "instance": {"instance_id": "app1-prod-node-1", "target": "http://10.0.0.5:3001", "health_check": "/health"}
+        }"#,
+    );
+    assert_eq!(reply.status, 201);
+    assert_eq!(reply.field("etag"), Some("\"1\""));
+    assert_eq!(reply.field("x-ringway-revision"), Some("1"));
+    assert_eq!(reply.field("x-ringway-applied-micros"), Some("42"));
+    let body = reply.json();
+    assert_eq!((&body["app_id"], &body["app_name"]), (&json!("app1"), &json!("Main Application")));
+    assert_eq!(
+        (&body["revision"], &body["generation"], &body["outcome"]),
+        (&json!(1), &json!(1), &json!("created"))
+    );
+    assert_eq!(body["instance"]["health_check"], "/health");
+
+    let second = r#"{"app_id": "app1", "instance_id": "app1-prod-node-2", "target": "http://10.0.0.6:3001", "health_check": "/health"}"#;
+    let reply = api.ask("POST", "/api/apps/instances", second);
+    assert_eq!((reply.status, &reply.json()["generation"]), (201, &json!(2)));
+
+    let reply = api.ask("POST", "/api/apps/heartbeat", r#"{"instance_id": "app1-prod-node-1"}"#);
+    assert_eq!((reply.status, reply.body.len()), (204, 0));
+    assert_eq!(api.state().heartbeats, [(InstanceId::parse("app1-prod-node-1").unwrap(), None)]);
+
+    let subdomain = r#"{"domain": "tenant1.app1.com", "app_id": "app1", "type": "subdomain"}"#;
+    assert_eq!(api.ask("POST", "/api/tenants/domains", subdomain).status, 201);
+    let custom = r#"{"domain": "customer-brand.com", "app_id": "app1", "tenant_id": "tenant-123", "cname_target": "tenant-123.app1.com"}"#;
+    assert_eq!(api.ask("POST", "/api/tenants/custom-domains", custom).status, 201);
+    let target = r#"{"domain": "tenant-123.app1.com", "app_id": "app1", "tenant_id": "tenant-123", "type": "cname_target"}"#;
+    assert_eq!(api.ask("POST", "/api/tenants/domains", target).status, 201);
+    let update = r#"{"domain": "customer-brand.com", "app_id": "app1", "tenant_id": "tenant-456"}"#;
+    let reply = api.ask("PUT", "/api/tenants/domains", update);
+    assert_eq!((reply.status, &reply.json()["tenant_id"]), (200, &json!("tenant-456")));
+
+    let reply = api.ask("POST", "/api/tenants/domains/get", r#"{"domain": "customer-brand.com"}"#);
+    assert_eq!(reply.status, 200);
+    let mut body = reply.json();
+    body.as_object_mut().unwrap().remove("revision");
+    assert_eq!(
+        body,
+        json!({
+            "domain": "customer-brand.com",
+            "app_id": "app1",
+            "tenant_id": "tenant-456",
+            "type": "custom",
+            "cname_target": "tenant-123.app1.com",
+            "certificate_status": "none",
+            "certificate_expiry": null,
+            "verified": false,
+            "created_at": "2025-01-01T00:00:00Z",
+            "updated_at": "2025-01-01T00:00:00Z",
+        })
+    );
+
+    api.state().health("app1-prod-node-1", Health::Healthy);
+    let reply = api.ask("POST", "/api/apps/get", r#"{"app_id": "app1"}"#);
+    let body = reply.json();
+    assert_eq!(body["domains"], json!(["customer-brand.com", "tenant-123.app1.com", "tenant1.app1.com"]));
+    assert_eq!(body["instances"].as_array().unwrap().len(), 2);
+    let first = &body["instances"][0];
+    assert_eq!(
+        (&first["instance_id"], &first["target"], &first["health"], &first["circuit_breaker"]),
+        (&json!("app1-prod-node-1"), &json!("http://10.0.0.5:3001"), &json!("healthy"), &json!("closed"))
+    );
+    for key in ["app_id", "health_check", "last_heartbeat", "registered_at"] {
+        assert!(keys(first).contains(&key), "{key}");
+    }
+    assert_eq!(body["instances"][1]["health"], "unknown");
+
+    let reply = api.ask("DELETE", "/api/apps/instances", r#"{"instance_id": "app1-prod-node-1"}"#);
+    assert_eq!((reply.status, reply.body.len(), reply.field("content-length")), (204, 0, None));
+    assert_eq!(api.ask("DELETE", "/api/tenants/domains", r#"{"domain": "customer-brand.com"}"#).status, 204);
+    let reply = api.ask("GET", "/api/tenants/domains", "");
+    let names: Vec<String> =
+        reply.json()["domains"].as_array().unwrap().iter().map(|d| d["domain"].to_string()).collect();
+    assert_eq!(names, ["\"tenant-123.app1.com\"", "\"tenant1.app1.com\""]);
+}
+
+#[test]
+fn the_use_cases_work_by_their_short_paths() {
+    let api = Api::start();
+    for instance in ["app1-prod-1", "app1-prod-2"] {
+        let body = format!(
+            r#"{{"domain":"app1.com","instance_id":"{instance}","target":"http://10.0.0.5:3001","app_id":"app1","health_check":"/health"}}"#
+        );
+        let reply = api.ask("POST", "/api/register", &body);
+        assert_eq!(reply.status, 201, "{reply:?}");
+        assert_eq!(reply.json()["domain"]["domain"], "app1.com");
+        assert_eq!(reply.json()["instance"]["instance_id"], instance);
+    }
+    let route = r#"{"domain":"customer-brand.com","app_id":"app1","tenant_id":"tenant-123"}"#;
+    let reply = api.ask("POST", "/api/routes", route);
+    assert_eq!(
+        (reply.status, &reply.json()["type"], &reply.json()["tenant_id"]),
+        (201, &json!("custom"), &json!("tenant-123"))
+    );
+
+    // An instance that comes again for a name to which an operator has added a tenant takes nothing away.
+    api.ask("PUT", "/api/tenants/domains/app1.com", r#"{"tenant_id":"tenant-9","type":"custom"}"#);
+    let again = r#"{"domain":"app1.com","instance_id":"app1-prod-1","target":"http://10.0.0.7:3001","app_id":"app1"}"#;
+    let reply = api.ask("POST", "/api/register", again);
+    assert_eq!((reply.status, &reply.json()["outcome"]), (200, &json!("updated")));
+    assert_eq!(
+        (&reply.json()["domain"]["tenant_id"], &reply.json()["domain"]["type"]),
+        (&json!("tenant-9"), &json!("custom"))
+    );
+
+    // It deregisters with the body that it registered with.
+    assert_eq!(api.ask("DELETE", "/api/register", again).status, 204);
+    assert_eq!(api.ask("DELETE", "/api/register/app1-prod-2", "").status, 204);
+    assert_eq!(api.ask("DELETE", "/api/routes?domain=Customer-Brand.COM.", "").status, 204);
+    assert_eq!(api.state().desired.instance_count(), 0);
+}
+
+#[test]
+fn keys_mean_the_same_wherever_they_stand() {
+    let api = Api::start();
+    let expect = |method: &str, path: &str, body: &str, status: u16| {
+        {
+            let mut state = api.state();
+            *state = Default::default();
+            state.app("app1");
+            state.instance("app1", "i:1@x");
+            state.domain("app1", "bücher.example", None);
+        }
+        let reply = api.ask(method, path, body);
+        assert_eq!(reply.status, status, "{method} {path} {body}: {reply:?}");
+    };
+    expect("DELETE", "/api/apps/instances", r#"{"instance_id":"i:1@x"}"#, 204);
+    expect("DELETE", "/api/apps/instances/i%3A1%40x", "", 204);
+    expect("DELETE", "/api/apps/instances/i:1@x", "", 204);
+    expect("DELETE", "/api/apps/instances?instance_id=i%3a1@x", "", 204);
+    expect("DELETE", "/api/apps/instances/i:1@x?instance_id=i:1@x", r#"{"instance_id":"i:1@x"}"#, 204);
+    expect("POST", "/api/apps/instances/delete", r#"{"instance_id":"i:1@x"}"#, 204);
+    expect("GET", "/api/tenants/domains/B%C3%BCcher.example", "", 200);
+    expect("GET", "/api/tenants/domains/xn--bcher-kva.example.", r#"{"domain":"bücher.example"}"#, 200);
+    expect("GET", "/api/tenants/domains/get?domain=b%C3%BCcher.example", "", 200);
+    expect("GET", "/api/apps/app1", "", 200);
+    expect("GET", "/api/apps/nope", "", 404);
+    expect("GET", "/api/apps/a%2Fb", "", 422);
+    expect("GET", "/api/apps/%ff", "", 422);
+    expect("GET", "/api/apps/%", "", 422);
+    // Only keys and filters may stand in the address.
+    expect("POST", "/api/apps/instances?app_id=app1", r#"{"instance_id":"i3","target":"http://a:1"}"#, 422);
+    expect("DELETE", "/api/apps/instances/i:1@x?force=1", "", 422);
+}
+
+#[test]
+fn a_change_can_depend_on_the_revision() {
+    let api = Api::start();
+    let mut client = api.connect();
+    assert_eq!(
+        client.ask("POST", "/api/apps/register", &[("If-Match", "\"0\"")], r#"{"app_id":"a"}"#).status,
+        201
+    );
+    let reply = client.ask("POST", "/api/apps/register", &[("If-Match", "\"0\"")], r#"{"app_id":"b"}"#);
+    assert_eq!((reply.status, reply.field("x-ringway-revision")), (412, Some("1")));
+    assert_eq!(
+        client.ask("POST", "/api/apps/register", &[("If-Match", "\"7\", \"1\"")], r#"{"app_id":"b"}"#).status,
+        201
+    );
+    assert_eq!(
+        client.ask("POST", "/api/apps/register", &[("If-Match", "*")], r#"{"app_id":"c"}"#).status,
+        201
+    );
+    assert_eq!(
+        client.ask("POST", "/api/apps/register", &[("If-Match", "W/\"3\"")], r#"{"app_id":"d"}"#).status,
+        412
+    );
+    let etag = client.ask("GET", "/api/apps/a", &[], "").field("etag").unwrap().to_owned();
+    assert_eq!(client.ask("DELETE", "/api/apps/a", &[("If-Match", &etag)], "").status, 204);
+    assert_eq!(api.state().desired.app_count(), 2);
+}
+
+#[test]
+fn a_repeated_key_repeats_the_answer_and_not_the_change() {
+    let api = Api::start();
+    let mut client = api.connect();
+    let key = [("Idempotency-Key", "5f3c")];
+    let body = r#"{"app_id":"a","instance":{"instance_id":"i","target":"http://a:1"}}"#;
+    let first = client.ask("POST", "/api/apps/register", &key, body);
+    assert_eq!((first.status, first.field("idempotency-replayed")), (201, None));
+    let again = client.ask("POST", "/api/apps/register", &key, body);
+    assert_eq!((again.status, again.field("idempotency-replayed")), (201, Some("true")));
+    assert_eq!(again.json(), first.json());
+    assert_eq!(api.state().desired.revision().0, 1);
+    let other = client.ask("POST", "/api/apps/register", &key, r#"{"app_id":"b"}"#);
+    assert_eq!((other.status, other.code().as_str()), (422, "idempotency_key_reused"));
+    let elsewhere = client.ask("POST", "/api/apps/instances", &key, body);
+    assert_eq!(elsewhere.status, 422);
+    assert_eq!(client.ask("POST", "/api/apps/register", &[("Idempotency-Key", "a b")], body).status, 400);
+}
+
+#[test]
+fn late_messages_of_a_replaced_process_change_nothing() {
+    let api = Api::start();
+    let register = r#"{"app_id":"a","instance":{"instance_id":"i","target":"http://a:1"}}"#;
+    let old = api.ask("POST", "/api/apps/register", register).json()["generation"].as_u64().unwrap();
+    let new = api.ask("POST", "/api/apps/register", register).json()["generation"].as_u64().unwrap();
+    assert!(new > old);
+    let message = |generation: u64| format!(r#"{{"instance_id":"i","generation":{generation}}}"#);
+    assert_eq!(api.ask("POST", "/api/apps/heartbeat", &message(old)).status, 409);
+    assert_eq!(api.ask("DELETE", "/api/apps/instances", &message(old)).status, 409);
+    assert_eq!(api.ask("DELETE", &format!("/api/apps/instances/i?generation={old}"), "").status, 409);
+    assert_eq!(api.state().desired.instance_count(), 1);
+    assert_eq!(api.ask("POST", "/api/apps/heartbeat", &message(new)).status, 204);
+    assert_eq!(api.ask("DELETE", "/api/apps/instances", &message(new)).status, 204);
+    let reply = api.ask("POST", "/api/apps/heartbeat", &message(new));
+    assert_eq!(reply.status, 404);
+    assert!(reply.json()["detail"].as_str().unwrap().contains("register it again"));
+}
+
+#[test]
+fn a_removal_that_some_cores_have_not_seen_is_accepted_with_their_names() {
+    let api = Api::start();
+    api.state().app("a");
+    api.state().pending = vec![CoreId(2)];
+    let reply = api.ask("DELETE", "/api/apps/a", "");
+    assert_eq!(reply.status, 202);
+    assert_eq!(reply.json(), json!({ "revision": 2, "outcome": "removed", "pending": [2] }));
+}
+
+#[test]
+fn the_status_of_an_app_is_that_of_its_instances() {
+    let api = Api::start();
+    {
+        let mut state = api.state();
+        state.app("a");
+        state.domain("a", "a.example", None);
+        state.instance("a", "i1");
+        state.instance("a", "i2");
+    }
+    let status = || {
+        let reply = api.ask("POST", "/api/status/app", r#"{"app_id":"a"}"#).json();
+        (reply["status"].as_str().unwrap().to_owned(), reply["healthy_instances"].as_u64().unwrap())
+    };
+    assert_eq!(status(), ("healthy".to_owned(), 2));
+    api.state().health("i1", Health::Unhealthy);
+    assert_eq!(status(), ("degraded".to_owned(), 1));
+    api.state().health("i2", Health::Unhealthy);
+    assert_eq!(status(), ("down".to_owned(), 0));
+    assert_eq!(api.ask("GET", "/api/status/app/a", "").json()["domains"], json!(["a.example"]));
+}
+
+#[test]
+fn health_and_metrics_are_for_machines() {
+    let api = Api::start();
+    assert_eq!(api.ask("GET", "/healthz", "").json(), json!({ "status": "ok" }));
+    let ready = json!({ "status": "ok", "checks": { "process": "ok", "workers": "ok", "store": "ok" } });
+    assert_eq!(api.ask("GET", "/health/readiness", "").json(), ready);
+    api.state().is_ready = false;
+    let reply = api.ask("GET", "/ready", "");
+    assert_eq!((reply.status, &reply.json()["checks"]["process"]), (503, &json!("starting")));
+    assert_eq!(api.ask("GET", "/health/liveness", "").status, 200, "alive is not ready");
+    let reply = api.ask("GET", "/metrics", "");
+    assert_eq!(reply.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(String::from_utf8(reply.body).unwrap().contains("ringway_up 1"));
+    let status = api.ask("GET", "/api/status", "").json();
+    assert_eq!((&status["version"], &status["workers"][0]["driver"]), (&json!("1.2.3"), &json!("epoll")));
+    assert_eq!(api.ask("GET", "/admin/health", "").json(), status);
+}
