@@ -196,24 +196,18 @@ fn what_is_no_request_is_answered_and_ends_the_connection() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
-    let settings = Settings { connections_max: 1, ..Settings::default() };
+fn clients_that_leave_in_the_middle_free_their_places() {
+    let settings = Settings { connections_max: 2, ..Settings::default() };
     let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
-    for bytes in
-        ["", "GET /hea", "POST /api/apps/register HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"]
-    {
+    let begun = "POST /api/apps/register HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+    for bytes in ["", "GET /hea", begun, "", "GET /hea", begun] {
         let mut client = api.connect();
         client.send(bytes.as_bytes());
         client.stream.shutdown(Shutdown::Write).unwrap();
         assert!(client.is_closed(), "{bytes:?}");
-        // Its place is free again as soon as the server has noticed, which the close just showed.
-        let reply = loop {
-            let reply = api.ask("GET", "/healthz", "");
-            if reply.status != 503 {
-                break reply;
-            }
-        };
-        assert_eq!(reply.status, 200);
+        // The close is seen a moment before the place is free, and the places of these requests count as well.
+        let is_served = (0..10_000).any(|_| api.ask("GET", "/healthz", "").status == 200);
+        assert!(is_served, "the place of a client that left is not free again");
     }
     assert!(api.state().submissions.is_empty());
 }
