@@ -8,6 +8,7 @@
 //! Every read and write has a deadline. A client that says what it must not costs an answer and a lingering close.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringway_model::{Tick, limits};
 use ringway_net::{Pace, Stream, clock, linger};
@@ -42,12 +43,22 @@ pub(crate) trait Host {
     fn is_draining(&self) -> bool;
 }
 
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For one request, from its first byte to its last.
+    pub(crate) request: Duration,
+    /// Between two requests.
+    pub(crate) idle: Duration,
+}
+
 /// Serves a connection until it ends. Errors of the connection end it, silently: there is nobody to tell.
 pub(crate) async fn serve<S: Stream, P: Plane>(
     stream: Rc<S>,
     door: Rc<Door>,
     service: Rc<Service<P>>,
     host: impl Host,
+    timeouts: Timeouts,
 ) {
     let remote = match stream.peer_addr() {
         Some(address) => address.to_string(),
@@ -60,6 +71,7 @@ pub(crate) async fn serve<S: Stream, P: Plane>(
         service,
         host,
         remote,
+        timeouts,
         wire_limits,
         pending: Vec::with_capacity(wire_limits.head_bytes_max),
         head: RequestHead::default(),
@@ -79,6 +91,7 @@ struct Connection<S, P, H> {
     service: Rc<Service<P>>,
     host: H,
     remote: String,
+    timeouts: Timeouts,
     wire_limits: Limits,
     /// Bytes that were read and not used yet.
     pending: Vec<u8>,
@@ -100,13 +113,13 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             return Next::Close;
         }
         if self.pending.is_empty() {
-            let deadline = clock::now().after(limits::API_IDLE_TIMEOUT);
+            let deadline = clock::now().after(self.timeouts.idle);
             if self.stream.readable(deadline).await.is_err() {
                 return Next::Close;
             }
         }
         self.host.report(Activity::Busy);
-        let deadline = clock::now().after(limits::API_REQUEST_TIMEOUT);
+        let deadline = clock::now().after(self.timeouts.request);
         let id = self.service.draw_id();
         match self.read_head(deadline).await {
             Ok(Some(head_bytes)) => self.answer(&head_bytes, deadline, &id).await,
@@ -448,6 +461,5 @@ fn too_large() -> Problem {
 }
 
 fn too_slow() -> Problem {
-    let seconds = limits::API_REQUEST_TIMEOUT.as_secs();
-    Problem::new(Kind::Timeout, format!("a request must arrive within {seconds} seconds"))
+    Problem::new(Kind::Timeout, "the request did not arrive in time")
 }

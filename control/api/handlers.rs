@@ -1,13 +1,13 @@
 //! One function per operation: read the request, ask the plane, say what came of it.
 
 use std::rc::Rc;
-
-use ringway_model::{AppId, Change, Desired, Hostname, Instance, Outcome, Rejection};
 use std::sync::Arc;
+
+use ringway_model::{App, AppId, Change, Desired, Domain, Hostname, Instance, Outcome, Rejection, Revision};
 
 use crate::lists::{Pieces, Selection, select};
 use crate::openapi;
-use crate::plane::{Plane, Receipt, Refusal, Submission};
+use crate::plane::{Plane, Receipt, Submission};
 use crate::problem::{Kind, Problem};
 use crate::reader::{Input, Reader, read};
 use crate::requests::{self as shape, Page};
@@ -19,6 +19,9 @@ use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
 
 type Answer = Result<Response, Problem>;
+
+/// A revision that is never reached: the condition of a request whose entity tags are not ours.
+const NO_REVISION: Revision = Revision(u64::MAX);
 
 /// Does what an operation says.
 pub(crate) async fn handle<P: Plane>(
@@ -148,17 +151,12 @@ async fn deregister<P: Plane>(
 /// Hands a change over and says what it did.
 async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, audit: &mut Audit) -> Answer {
     audit.subject = Some(subject(&change));
-    let if_match = match conditions.if_match {
-        None => None,
-        // One of several may be the present one; whether it still is when the change is applied, the plane decides.
-        Some(revisions) => {
-            let current = plane.desired().revision();
-            match revisions.contains(&current) {
-                true => Some(current),
-                false => return Err(Refusal::RevisionMismatch { current }.into()),
-            }
-        }
-    };
+    // The plane decides, for a repeated request is answered whatever the revision is by now.
+    let if_match = conditions.if_match.map(|revisions| {
+        let current = plane.desired().revision();
+        let any = revisions.first().copied().unwrap_or(NO_REVISION);
+        revisions.into_iter().find(|revision| *revision == current).unwrap_or(any)
+    });
     let is_update = matches!(change, Change::UpdateDomain(_));
     let submission = Submission { change: change.clone(), if_match, idempotency: conditions.idempotency };
     let receipt = plane.submit(submission).await?;
@@ -231,7 +229,7 @@ fn subject(change: &Change) -> String {
     }
 }
 
-fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<ringway_model::App>, Problem> {
+fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<App>, Problem> {
     desired
         .app(id.as_str())
         .ok_or_else(|| Problem::new(Kind::UnknownApp, format!("app {id} is not registered")))
@@ -239,7 +237,7 @@ fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<ringway_model:
 
 async fn list_apps<P: Plane>(plane: &P, page: Page) -> Answer {
     let desired = plane.desired();
-    let is_wanted = |app: &Arc<ringway_model::App>| page.app.as_ref().is_none_or(|id| app.id == *id);
+    let is_wanted = |app: &Arc<App>| page.app.as_ref().is_none_or(|id| app.id == *id);
     let selection = select(desired.apps(), is_wanted, page.after.as_deref(), page.limit).await;
     let revision = desired.revision();
     let pieces = Pieces::page("apps", selection, revision.0, move |app| AppView::new(app, &desired));
@@ -270,7 +268,7 @@ async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
 fn instance_pieces<P: Plane>(
     plane: &Rc<P>,
     selection: Selection<Arc<Instance>>,
-    revision: ringway_model::Revision,
+    revision: Revision,
 ) -> Response {
     let plane = Rc::clone(plane);
     let view = move |instance: &Arc<Instance>| InstanceView::of(&*plane, instance);
@@ -280,7 +278,7 @@ fn instance_pieces<P: Plane>(
 
 async fn list_domains<P: Plane>(plane: &P, page: Page) -> Answer {
     let desired = plane.desired();
-    let is_wanted = |domain: &Arc<ringway_model::Domain>| {
+    let is_wanted = |domain: &Arc<Domain>| {
         page.tenant.as_ref().is_none_or(|tenant| domain.tenant.as_ref() == Some(tenant))
     };
     let (after, limit) = (page.after.as_deref(), page.limit);
@@ -342,7 +340,7 @@ async fn domains_of(desired: &Desired, id: &AppId) -> Vec<String> {
     selection.items.iter().map(|domain| domain.name.to_string()).collect()
 }
 
-fn domain_of<'a>(desired: &'a Desired, name: &Hostname) -> Result<&'a Arc<ringway_model::Domain>, Problem> {
+fn domain_of<'a>(desired: &'a Desired, name: &Hostname) -> Result<&'a Arc<Domain>, Problem> {
     desired
         .domain(name.as_str())
         .ok_or_else(|| Problem::new(Kind::UnknownDomain, format!("domain {name} is not registered")))

@@ -134,16 +134,22 @@ pub(crate) enum Found<'a> {
 }
 
 /// Looks a path up. A line without a key in its path wins over one with; HEAD goes where GET goes (RFC 9110 §9.1).
+///
+/// A POST where only a key would fit leads nowhere: nothing is posted to a key, so the last segment is the name of an
+/// operation that does not exist, mistyped most likely.
+///
 /// Cost: a walk over the table, some microseconds.
 pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
     let wanted = if method == Method::Head { Method::Get } else { method };
     let mut methods = Vec::new();
+    let mut is_known = method != Method::Post;
     let mut found: Option<(Operation, Option<&str>)> = None;
     for route in ROUTES {
         let Some(key) = matched(route.path, path) else { continue };
         if !methods.contains(&route.method) {
             methods.push(route.method);
         }
+        is_known |= key.is_none();
         let is_better = found.is_none_or(|(_, known)| known.is_some() && key.is_none());
         if route.method == wanted && is_better {
             found = Some((route.operation, key));
@@ -151,7 +157,7 @@ pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
     }
     match found {
         Some((operation, key)) => Found::Operation(operation, key),
-        None if methods.is_empty() => Found::Nothing,
+        None if methods.is_empty() || !is_known => Found::Nothing,
         None => Found::OtherMethods(methods),
     }
 }

@@ -18,7 +18,7 @@ use ringway_net::{Pace, Stream, clock, sleep_until, spawn};
 use ringway_wire::h1::{ConnectionSignal, SimpleResponse, write_simple_response};
 use slab::Slab;
 
-use crate::connection::{self, Activity, Host};
+use crate::connection::{self, Activity, Host, Timeouts};
 use crate::guard::{Door, Guard, Token, check_bind};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
@@ -72,6 +72,10 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Connections at once; more are answered with 503.
     pub connections_max: usize,
+    /// For one request to arrive, from its first byte to its last.
+    pub request_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
     /// How long requests under way may take to end once the API is to stop.
     pub drain_timeout: Duration,
 }
@@ -82,6 +86,8 @@ impl Default for Settings {
             token: None,
             hosts: Vec::new(),
             connections_max: limits::API_CONNECTIONS_MAX,
+            request_timeout: limits::API_REQUEST_TIMEOUT,
+            idle_timeout: limits::API_IDLE_TIMEOUT,
             drain_timeout: limits::API_REQUEST_TIMEOUT,
         }
     }
@@ -165,6 +171,7 @@ pub async fn serve<P: Plane>(
         service: Rc::new(Service::new(plane, guard)),
         clients: Rc::new(Clients::default()),
         connections_max: settings.connections_max,
+        timeouts: Timeouts { request: settings.request_timeout, idle: settings.idle_timeout },
     });
     for door in &doors {
         let (door, server) = (Rc::clone(door), Rc::clone(&server));
@@ -199,6 +206,7 @@ struct Server<P> {
     service: Rc<Service<P>>,
     clients: Rc<Clients>,
     connections_max: usize,
+    timeouts: Timeouts,
 }
 
 impl<P: Plane> Server<P> {
@@ -211,7 +219,7 @@ impl<P: Plane> Server<P> {
         let stream = Rc::new(stream);
         let client = self.clients.enter(Rc::clone(&stream));
         let (door, service) = (Rc::clone(door), Rc::clone(&self.service));
-        spawn(connection::serve(stream, door, service, client), |panic| {
+        spawn(connection::serve(stream, door, service, client, self.timeouts), |panic| {
             tracing::error!(%panic, "a task of the admin API has panicked; its connection was closed");
         });
     }

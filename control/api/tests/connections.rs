@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::Shutdown;
+use std::time::Duration;
 
 use ringway_model::limits;
 use ringway_net::DriverChoice;
@@ -253,11 +254,31 @@ fn the_end_waits_for_requests_under_way_and_for_nobody_else() {
 
 #[test]
 fn requests_under_way_are_given_up_after_the_drain() {
-    let settings = Settings { drain_timeout: std::time::Duration::ZERO, ..Settings::default() };
+    let settings = Settings { drain_timeout: Duration::ZERO, ..Settings::default() };
     let mut api = Api::with(settings, DriverChoice::Auto, Listeners::default());
     let mut client = api.connect();
     client.stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HT").unwrap();
     assert_eq!(client.reply(false).status, 200);
     api.finish().unwrap();
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_slow_request_is_answered_and_a_silent_client_is_not_kept() {
+    let settings = Settings {
+        request_timeout: Duration::from_millis(30),
+        idle_timeout: Duration::from_millis(30),
+        ..Settings::default()
+    };
+    let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
+    for begun in ["GET /hea", "POST /api/apps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"] {
+        let mut client = api.connect();
+        client.send(begun.replace("/api/apps", "/api/apps/register").as_bytes());
+        let reply = client.reply(false);
+        assert_eq!((reply.status, reply.field("connection")), (408, Some("close")), "{begun}");
+        assert_eq!(reply.code(), "request_timeout");
+        assert!(client.is_closed());
+    }
+    assert!(api.connect().is_closed());
+    assert!(api.state().submissions.is_empty());
 }

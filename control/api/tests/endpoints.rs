@@ -334,6 +334,13 @@ fn unknown_paths_and_methods_tell_what_is_known() {
     ] {
         assert_eq!(api.ask("GET", path, "").status, 404, "{path}");
     }
+    for path in ["/api/tenants/domains/verify", "/api/webhooks", "/api/apps/regster"] {
+        assert_eq!(api.ask("POST", path, "{}").status, 404, "{path}");
+    }
+    let reply = api.ask("POST", "/api/apps/regster", "");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("/api/apps/register"), "{reply:?}");
+    let reply = api.ask("PATCH", "/api/apps/app1", "");
+    assert_eq!((reply.status, reply.field("allow")), (405, Some("GET, DELETE, HEAD, OPTIONS")));
     let reply = api.ask("PATCH", "/api/apps", "");
     assert_eq!((reply.status, reply.field("allow")), (405, Some("GET, DELETE, HEAD, OPTIONS")));
     let reply = api.ask("OPTIONS", "/api/tenants/domains", "");

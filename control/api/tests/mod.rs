@@ -8,6 +8,8 @@ mod fake;
 mod hostile;
 mod lists;
 mod semantics;
+mod trail;
+mod whole;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

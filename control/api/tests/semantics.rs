@@ -203,6 +203,10 @@ fn a_repeated_key_repeats_the_answer_and_not_the_change() {
     assert_eq!((again.status, again.field("idempotency-replayed")), (201, Some("true")));
     assert_eq!(again.json(), first.json());
     assert_eq!(api.state().desired.revision().0, 1);
+    let conditional = [("Idempotency-Key", "77"), ("If-Match", "\"1\"")];
+    assert_eq!(client.ask("POST", "/api/apps/register", &conditional, r#"{"app_id":"c"}"#).status, 201);
+    let again = client.ask("POST", "/api/apps/register", &conditional, r#"{"app_id":"c"}"#);
+    assert_eq!((again.status, again.field("etag")), (201, Some("\"2\"")), "the change itself is no conflict");
     let other = client.ask("POST", "/api/apps/register", &key, r#"{"app_id":"b"}"#);
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency_key_reused"));
     let elsewhere = client.ask("POST", "/api/apps/instances", &key, body);
