@@ -1,0 +1,484 @@
+//! Every setting: its name in the environment, its flag, its default, what it is for.
+//!
+//! The one place that names them. Flags, `--help`, `ringway check`, the hints about misspelt names and the aliases are
+//! made from this table; [`config`](super::config) reads the values.
+
+/// One thing that an operator can decide.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name in the environment; what it is called in every message.
+    pub(crate) name: &'static str,
+    /// Its flag without the dashes; none for a secret, because everybody on a machine can read arguments.
+    pub(crate) flag: Option<&'static str>,
+    /// Other names in the environment that stand for it.
+    pub(crate) aliases: &'static [Alias],
+    /// What stands for the value in `--help`.
+    pub(crate) value: &'static str,
+    /// What holds when nobody decides.
+    pub(crate) default: Fallback,
+    /// What belongs together in `--help` and `ringway check`.
+    pub(crate) group: Group,
+    /// One or two sentences.
+    pub(crate) help: &'static str,
+    /// Whether its value does anything.
+    pub(crate) role: Role,
+}
+
+/// Another name for a setting.
+#[derive(Debug)]
+pub(crate) struct Alias {
+    /// The name in the environment.
+    pub(crate) name: &'static str,
+    /// Which part of its value counts.
+    pub(crate) part: Part,
+}
+
+/// Which part of an alias's value is the setting's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Whole,
+    /// The address of `address:port`; every address when it is empty, as in `:9090`.
+    Host,
+    /// The port of `address:port`.
+    Port,
+}
+
+/// What holds when nobody decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// This value.
+    Value(&'static str),
+    /// A value that depends on where the process runs; the text says how.
+    Computed(&'static str),
+    /// Nothing.
+    Absent,
+}
+
+/// What a setting is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Traffic,
+    Timeouts,
+    Api,
+    Storage,
+    Health,
+    Logs,
+    Process,
+    Certificates,
+}
+
+/// Whether a value does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It does what its help says.
+    Used,
+    /// The same, and nobody may see it.
+    Secret,
+    /// It is accepted, so that one environment fits several versions, and does nothing yet.
+    Unused,
+}
+
+impl Group {
+    /// The heading in `--help`.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Traffic => "Public traffic",
+            Self::Timeouts => "Timeouts",
+            Self::Api => "Admin API",
+            Self::Storage => "Storage",
+            Self::Health => "Health of instances",
+            Self::Logs => "Logs",
+            Self::Process => "Process",
+            Self::Certificates => "Certificates (accepted; this version does not use them)",
+        }
+    }
+}
+
+impl Setting {
+    /// A setting as most of them are; the constants below change what differs.
+    const fn new(name: &'static str, flag: &'static str, group: Group) -> Self {
+        Self {
+            name,
+            flag: Some(flag),
+            aliases: &[],
+            value: "VALUE",
+            default: Fallback::Absent,
+            group,
+            help: "",
+            role: Role::Used,
+        }
+    }
+
+    const fn default(mut self, value: &'static str) -> Self {
+        self.default = Fallback::Value(value);
+        self
+    }
+
+    const fn computed(mut self, how: &'static str) -> Self {
+        self.default = Fallback::Computed(how);
+        self
+    }
+
+    const fn value(mut self, placeholder: &'static str) -> Self {
+        self.value = placeholder;
+        self
+    }
+
+    const fn help(mut self, text: &'static str) -> Self {
+        self.help = text;
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [Alias]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn unused(mut self) -> Self {
+        self.role = Role::Unused;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.role = Role::Secret;
+        self.flag = None;
+        self
+    }
+}
+
+const fn also(name: &'static str) -> Alias {
+    Alias { name, part: Part::Whole }
+}
+
+/// All settings, in the order in which they are shown.
+pub(crate) static ALL: &[&Setting] = &[
+    &HTTP_PORT,
+    &HTTP_BIND,
+    &HTTP_MODE,
+    &TRUSTED_PROXIES,
+    &BODY_MAX,
+    &CONNECTIONS_MAX,
+    &UNAVAILABLE_STATUS,
+    &HEAD_TIMEOUT,
+    &IDLE_TIMEOUT,
+    &CONNECT_TIMEOUT,
+    &RESPONSE_TIMEOUT,
+    &BODY_TIMEOUT,
+    &DRAIN_TIMEOUT,
+    &API_PORT,
+    &API_BIND,
+    &API_SOCKET,
+    &API_TOKEN,
+    &API_TOKEN_FILE,
+    &STORAGE,
+    &DB_PATH,
+    &HEALTH_CHECK_INTERVAL,
+    &HEALTH_CHECK_TIMEOUT,
+    &HEARTBEAT_TIMEOUT,
+    &LOG_LEVEL,
+    &LOG_FORMAT,
+    &LOG_OUTPUT,
+    &ACCESS_LOG,
+    &WORKERS,
+    &DRIVER,
+    &HTTPS_PORT,
+    &CERT_PATH,
+    &ACME_EMAIL,
+    &ACME_STAGING,
+];
+
+/// Names of other releases and documents that are known and do nothing here.
+pub(crate) static LATER: &[&str] = &[
+    "PROXY_CONFIG_FILE",
+    "PROXY_METRICS_ADDRESS",
+    "PROXY_TLS_CERT",
+    "PROXY_TLS_ENABLED",
+    "PROXY_TLS_KEY",
+    "PROXY_TRACE_ENDPOINT",
+];
+
+/// Names that only the client commands read.
+pub(crate) static CLIENT: &[&str] = &["PROXY_API_URL"];
+
+pub(crate) static HTTP_PORT: Setting = Setting::new("PROXY_HTTP_PORT", "http-port", Group::Traffic)
+    .aliases(&[also("PROXY_PORT")])
+    .value("PORT")
+    .default("80")
+    .help("Port of the public HTTP listeners; 0 takes a free one");
+
+pub(crate) static HTTP_BIND: Setting = Setting::new("PROXY_HTTP_BIND", "http-bind", Group::Traffic)
+    .aliases(&[also("PROXY_HOST")])
+    .value("IP,...")
+    .default("::,0.0.0.0")
+    .help("Addresses of the public HTTP listeners; `::` stands for all IPv6 addresses, `0.0.0.0` for all IPv4 ones");
+
+pub(crate) static HTTP_MODE: Setting = Setting::new("PROXY_HTTP_MODE", "http-mode", Group::Traffic)
+    .value("MODE")
+    .default("plain")
+    .help("What the HTTP port does: `plain` proxies. `redirect` and `https_only` need certificates, which this version does not have");
+
+pub(crate) static TRUSTED_PROXIES: Setting =
+    Setting::new("PROXY_TRUSTED_PROXIES", "trusted-proxies", Group::Traffic)
+        .value("CIDR,...")
+        .help("Networks of proxies in front of this one, whose X-Forwarded-* and X-Request-ID are believed");
+
+pub(crate) static BODY_MAX: Setting = Setting::new("PROXY_BODY_MAX", "body-max", Group::Traffic)
+    .aliases(&[also("PROXY_BODY_LIMIT")])
+    .value("BYTES")
+    .default("0")
+    .help("Most bytes of a request body, as 500KB or 10MiB; longer ones are answered with 413. 0: no limit");
+
+pub(crate) static CONNECTIONS_MAX: Setting =
+    Setting::new("PROXY_CONNECTIONS_MAX", "connections-max", Group::Traffic)
+        .value("COUNT")
+        .computed("65536, or what the limit of open files allows")
+        .help("Most client connections of one worker; more are answered with 503");
+
+pub(crate) static UNAVAILABLE_STATUS: Setting =
+    Setting::new("PROXY_UNAVAILABLE_STATUS", "unavailable-status", Group::Traffic)
+        .value("502|503")
+        .default("502")
+        .help("Status of the answer when no instance of an app can be reached");
+
+pub(crate) static HEAD_TIMEOUT: Setting = Setting::new("PROXY_HEAD_TIMEOUT", "head-timeout", Group::Timeouts)
+    .value("TIME")
+    .default("10s")
+    .help("For a client to send the head of a request");
+
+pub(crate) static IDLE_TIMEOUT: Setting = Setting::new("PROXY_IDLE_TIMEOUT", "idle-timeout", Group::Timeouts)
+    .value("TIME")
+    .default("90s")
+    .help("Between two requests on one client connection");
+
+pub(crate) static CONNECT_TIMEOUT: Setting =
+    Setting::new("PROXY_CONNECT_TIMEOUT", "connect-timeout", Group::Timeouts)
+        .value("TIME")
+        .default("5s")
+        .help("To connect to an instance; 5s at most");
+
+pub(crate) static RESPONSE_TIMEOUT: Setting =
+    Setting::new("PROXY_RESPONSE_TIMEOUT", "response-timeout", Group::Timeouts)
+        .value("TIME")
+        .default("30s")
+        .help("From the last byte of a request to the head of its response");
+
+pub(crate) static BODY_TIMEOUT: Setting = Setting::new("PROXY_BODY_TIMEOUT", "body-timeout", Group::Timeouts)
+    .value("TIME")
+    .default("60s")
+    .help("Without a single byte of a body, in either direction. The whole of a transfer may take any time");
+
+pub(crate) static DRAIN_TIMEOUT: Setting =
+    Setting::new("PROXY_DRAIN_TIMEOUT", "drain-timeout", Group::Timeouts)
+        .value("TIME")
+        .default("30s")
+        .help("From SIGTERM until requests under way are cut off");
+
+pub(crate) static API_PORT: Setting = Setting::new("PROXY_API_PORT", "api-port", Group::Api)
+    .aliases(&[Alias { name: "PROXY_ADMIN_ADDRESS", part: Part::Port }])
+    .value("PORT")
+    .default("8080")
+    .help("Port of the admin API; 0 takes a free one");
+
+pub(crate) static API_BIND: Setting = Setting::new("PROXY_API_BIND", "api-bind", Group::Api)
+    .aliases(&[Alias { name: "PROXY_ADMIN_ADDRESS", part: Part::Host }])
+    .value("IP,...")
+    .default("127.0.0.1")
+    .help("Addresses of the admin API. Any that is not of this machine alone needs a token");
+
+pub(crate) static API_SOCKET: Setting = Setting::new("PROXY_API_SOCKET", "api-socket", Group::Api)
+    .value("PATH")
+    .help("A unix socket for the admin API, beside the TCP one; its file's mode says who may use it");
+
+pub(crate) static API_TOKEN: Setting = Setting::new("PROXY_API_TOKEN", "", Group::Api)
+    .value("TOKEN")
+    .secret()
+    .help("The bearer token that clients of the admin API must send. Environment only: arguments are visible to everybody");
+
+pub(crate) static API_TOKEN_FILE: Setting =
+    Setting::new("PROXY_API_TOKEN_FILE", "api-token-file", Group::Api)
+        .value("PATH")
+        .help("A file that holds the bearer token, as systemd's LoadCredential= gives");
+
+pub(crate) static STORAGE: Setting = Setting::new("PROXY_STORAGE", "storage", Group::Storage)
+    .value("KIND")
+    .default("fjall")
+    .help("Where registrations are kept: `fjall` on disk, `memory` nowhere: a restart begins empty");
+
+pub(crate) static DB_PATH: Setting = Setting::new("PROXY_DB_PATH", "db-path", Group::Storage)
+    .value("PATH")
+    .computed("routes.db in $STATE_DIRECTORY, /var/lib/ringway or ~/.local/state/ringway")
+    .help("The folder of the store; made when missing");
+
+pub(crate) static HEALTH_CHECK_INTERVAL: Setting =
+    Setting::new("HEALTH_CHECK_INTERVAL", "health-check-interval", Group::Health)
+        .aliases(&[also("PROXY_HEALTH_CHECK_INTERVAL")])
+        .value("TIME")
+        .default("10s")
+        .help("Between two health checks of one instance, unless its registration says otherwise");
+
+pub(crate) static HEALTH_CHECK_TIMEOUT: Setting =
+    Setting::new("HEALTH_CHECK_TIMEOUT", "health-check-timeout", Group::Health)
+        .aliases(&[also("PROXY_HEALTH_CHECK_TIMEOUT")])
+        .value("TIME")
+        .default("3s")
+        .help("For one health check; an interval that is shorter shortens it");
+
+pub(crate) static HEARTBEAT_TIMEOUT: Setting =
+    Setting::new("HEARTBEAT_TIMEOUT", "heartbeat-timeout", Group::Health)
+        .aliases(&[also("PROXY_HEARTBEAT_TIMEOUT")])
+        .value("TIME")
+        .default("30s")
+        .help("An instance that has sent heartbeats is deregistered this long after the last one. One that never did is judged by health checks alone");
+
+pub(crate) static LOG_LEVEL: Setting = Setting::new("LOG_LEVEL", "log-level", Group::Logs)
+    .aliases(&[also("PROXY_LOG_LEVEL")])
+    .value("LEVEL")
+    .default("info")
+    .help(
+        "error, warn, info, debug, trace or off, and levels of single parts, as `info,ringway_health=debug`",
+    );
+
+pub(crate) static LOG_FORMAT: Setting = Setting::new("LOG_FORMAT", "log-format", Group::Logs)
+    .aliases(&[also("PROXY_LOG_FORMAT")])
+    .value("json|text")
+    .computed("text on a terminal, else json")
+    .help("How lines look, those of the access log too");
+
+pub(crate) static LOG_OUTPUT: Setting = Setting::new("LOG_OUTPUT", "log-output", Group::Logs)
+    .aliases(&[also("PROXY_LOG_OUTPUT")])
+    .value("WHERE")
+    .default("stderr")
+    .help("stderr, stdout or a file; SIGHUP opens a file anew");
+
+pub(crate) static ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "access-log", Group::Logs)
+    .aliases(&[also("PROXY_ACCESS_LOG")])
+    .value("WHERE")
+    .default("off")
+    .help("One line per request: off, stdout, stderr or a file; SIGHUP opens a file anew");
+
+pub(crate) static WORKERS: Setting = Setting::new("PROXY_WORKERS", "workers", Group::Process)
+    .value("COUNT")
+    .computed("one per CPU that the process may use")
+    .help("Data-plane threads, each pinned to a CPU of its own");
+
+pub(crate) static DRIVER: Setting = Setting::new("PROXY_DRIVER", "driver", Group::Process)
+    .value("DRIVER")
+    .default("auto")
+    .help("auto, io_uring or epoll; `auto` takes io_uring where the kernel allows it");
+
+pub(crate) static HTTPS_PORT: Setting = Setting::new("PROXY_HTTPS_PORT", "https-port", Group::Certificates)
+    .value("PORT")
+    .default("443")
+    .help("Port of the public HTTPS listeners")
+    .unused();
+
+pub(crate) static CERT_PATH: Setting = Setting::new("PROXY_CERT_PATH", "cert-path", Group::Certificates)
+    .value("PATH")
+    .help("The folder of the certificates")
+    .unused();
+
+pub(crate) static ACME_EMAIL: Setting = Setting::new("ACME_EMAIL", "acme-email", Group::Certificates)
+    .aliases(&[also("PROXY_ACME_EMAIL")])
+    .value("ADDRESS")
+    .help("Contact of the Let's Encrypt account")
+    .unused();
+
+pub(crate) static ACME_STAGING: Setting = Setting::new("ACME_STAGING", "acme-staging", Group::Certificates)
+    .aliases(&[also("PROXY_ACME_STAGING")])
+    .value("BOOL")
+    .default("false")
+    .help("Use Let's Encrypt's staging environment")
+    .unused();
+
+/// Every name that is known in the environment.
+pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
+    let ours = ALL.iter().flat_map(|setting| {
+        std::iter::once(setting.name).chain(setting.aliases.iter().map(|alias| alias.name))
+    });
+    ours.chain(LATER.iter().copied()).chain(CLIENT.iter().copied())
+}
+
+/// Whether a name looks as if it were meant for us.
+pub(crate) fn is_ours(name: &str) -> bool {
+    ["PROXY_", "HEALTH_CHECK_", "HEARTBEAT_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The known name that a misspelt one probably means, if one is near enough.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let near = |known: &&'static str| {
+        let distance = distance(name.as_bytes(), known.as_bytes());
+        (distance <= DISTANCE_MAX).then_some((distance, *known))
+    };
+    known_names()
+        .filter_map(|known| near(&known))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be changed, added or taken away (Levenshtein). Quadratic in the lengths; names longer than any of
+/// ours are cut, for they are far from all of them anyway.
+fn distance(left: &[u8], right: &[u8]) -> usize {
+    let left = &left[..left.len().min(NAME_BYTES_MAX)];
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(a != b)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[right.len()]
+}
+
+/// Letters that may be wrong in a misspelt name: with more, a hint misleads.
+const DISTANCE_MAX: usize = 4;
+/// Longer than every name of ours by more than [`DISTANCE_MAX`].
+const NAME_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_and_flag_is_there_once() {
+        let names: Vec<_> = ALL.iter().map(|setting| setting.name).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        let flags: Vec<_> = ALL.iter().filter_map(|setting| setting.flag).collect();
+        assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
+        assert!(ALL.iter().all(|setting| !setting.help.is_empty() && !setting.help.ends_with('.')));
+    }
+
+    #[test]
+    fn groups_are_together() {
+        let mut groups: Vec<_> = ALL.iter().map(|setting| setting.group).collect();
+        groups.dedup();
+        let titles: BTreeSet<_> = groups.iter().map(|group| group.title()).collect();
+        assert_eq!(titles.len(), groups.len());
+    }
+
+    #[test]
+    fn every_known_name_is_its_own_nearest() {
+        for name in known_names() {
+            assert_eq!(nearest(name), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_its_setting() {
+        assert_eq!(nearest("PROXY_HTPP_PORT"), Some("PROXY_HTTP_PORT"));
+        assert_eq!(nearest("PROXY_WORKER"), Some("PROXY_WORKERS"));
+        assert_eq!(nearest("HEALTH_CHECK_INTERVALL"), Some("HEALTH_CHECK_INTERVAL"));
+        assert_eq!(nearest("PROXY_SOMETHING_ELSE_ENTIRELY"), None);
+        assert_eq!(nearest(&"PROXY_".repeat(1000)), None);
+    }
+
+    #[test]
+    fn only_names_of_ours_are_judged() {
+        assert!(is_ours("PROXY_X") && is_ours("HEALTH_CHECK_X"));
+        assert!(!is_ours("PATH") && !is_ours("HTTP_PROXY") && !is_ours("http_proxy"));
+    }
+}

@@ -1,0 +1,180 @@
+//! `ringway check`: the settings in force, where each comes from, and everything that is wrong, in one go.
+
+use std::fmt::Write;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::catalogue::Role;
+use super::config::{self, Machine, Reading, Settings};
+use super::flags::Flags;
+use super::origin::{Origin, Problem, Value};
+use super::parse::{Output, Storage};
+use super::{FAILED, OK, USAGE, machine, version};
+
+/// How something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    /// What `--json` chooses.
+    pub(crate) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
+/// Prints the table or the object. The exit code says 0 fine, 1 this machine or user cannot run it, 2 settings are wrong.
+pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
+    let reading = config::read(flags, std::env::vars_os(), &Machine::here());
+    let obstacles = reading.outcome.as_ref().map(obstacles).unwrap_or_default();
+    let text = match format {
+        Format::Text => table(&reading, &obstacles),
+        Format::Json => object(&reading, &obstacles),
+    };
+    // A reader that has seen enough closes the pipe.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(match (&reading.outcome, obstacles.is_empty()) {
+        (Err(_), _) => USAGE,
+        (Ok(_), false) => FAILED,
+        (Ok(_), true) => OK,
+    })
+}
+
+/// All problems as the start tells them.
+pub(crate) fn complaint(problems: &[Problem]) -> String {
+    let mut text = match problems.len() {
+        1 => "a setting is wrong:\n".to_owned(),
+        count => format!("{count} settings are wrong:\n"),
+    };
+    for problem in problems {
+        let _ = writeln!(text, "  {problem}");
+    }
+    text.push_str(
+        "`ringway check` shows every setting and where it comes from, `ringway --help` explains them",
+    );
+    text
+}
+
+/// What stands between right settings and a start on this machine as this user, as far as it shows without trying.
+fn obstacles(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, addresses) in [("PROXY_HTTP_PORT", &settings.http), ("PROXY_API_PORT", &settings.api)] {
+        if let Some(address) = addresses.iter().find(|address| !machine::may_listen_on(address.port())) {
+            found.push(format!("{name}: {}", privileged_port(address.port())));
+        }
+    }
+    if settings.storage == Storage::Fjall {
+        // The nearest folder that exists is the one in which the others would be made.
+        let existing = settings.db_path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        if !machine::may_write(existing) {
+            let path = settings.db_path.display();
+            found
+                .push(format!("PROXY_DB_PATH: {path} cannot be written: {} is not ours", existing.display()));
+        }
+    }
+    let files = [("LOG_OUTPUT", Some(&settings.log_output)), ("ACCESS_LOG", settings.access_log.as_ref())];
+    for (name, output) in files {
+        let Some(Output::File(path)) = output else { continue };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            found.push(format!("{name}: {} is in a folder that does not exist", path.display()));
+        }
+    }
+    if settings.driver == ringway_net::DriverChoice::IoUring
+        && let Err(reason) = version::io_uring()
+    {
+        found.push(format!("PROXY_DRIVER: io_uring is not to be had here: {reason}; use auto or epoll"));
+    }
+    found
+}
+
+/// What to do about a port that only privileged processes may take.
+pub(crate) fn privileged_port(port: u16) -> String {
+    format!(
+        "port {port} needs a privilege that this process does not have; start it through systemd \
+         (AmbientCapabilities=CAP_NET_BIND_SERVICE), or `setcap cap_net_bind_service=+ep` on the binary, or choose \
+         another port, as in `--http-port 8081`"
+    )
+}
+
+fn table(reading: &Reading, obstacles: &[String]) -> String {
+    let cells: Vec<[String; 3]> = reading
+        .rows
+        .iter()
+        .map(|row| [row.setting.name.to_owned(), row.value.to_string(), row.origin.to_string()])
+        .collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (names, values) = (width(0), width(1).min(VALUE_WIDTH_MAX));
+    let mut text = format!("{:names$}  {:values$}  FROM\n", "SETTING", "VALUE");
+    let mut group = None;
+    for (row, [name, value, origin]) in reading.rows.iter().zip(&cells) {
+        if group.replace(row.setting.group).is_some_and(|before| before != row.setting.group) {
+            text.push('\n');
+        }
+        let note = if row.setting.role == Role::Unused { "  (unused)" } else { "" };
+        let _ = writeln!(text, "{name:names$}  {value:values$}  {origin}{note}");
+    }
+    let problems = reading.outcome.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    for (title, items) in [
+        ("wrong", problems.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ("cannot work here", obstacles.to_vec()),
+        ("warnings", reading.warnings.iter().map(ToString::to_string).collect()),
+    ] {
+        if !items.is_empty() {
+            let _ = writeln!(text, "\n{title}:");
+            items.iter().for_each(|item| {
+                let _ = writeln!(text, "  {item}");
+            });
+        }
+    }
+    if problems.is_empty() && obstacles.is_empty() {
+        text.push_str("\nringway can start with this\n");
+    }
+    text
+}
+
+fn object(reading: &Reading, obstacles: &[String]) -> String {
+    let settings: Vec<_> = reading
+        .rows
+        .iter()
+        .map(|row| {
+            let value = match &row.value {
+                Value::Shown(text) => Some(text),
+                Value::Hidden | Value::Absent | Value::Wrong => None,
+            };
+            let origin = match row.origin {
+                Origin::Flag(_) => "flag",
+                Origin::Environment(_) => "environment",
+                Origin::Default => "default",
+            };
+            json!({
+                "name": row.setting.name,
+                "flag": row.setting.flag.map(|flag| format!("--{flag}")),
+                "value": value,
+                "secret": row.setting.role == Role::Secret,
+                "set": matches!(row.value, Value::Shown(_) | Value::Hidden),
+                "used": row.setting.role != Role::Unused,
+                "origin": origin,
+                "from": (row.origin != Origin::Default).then(|| row.origin.to_string()),
+            })
+        })
+        .collect();
+    let problems = reading.outcome.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    let strings = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
+    let value = json!({
+        "ok": problems.is_empty() && obstacles.is_empty(),
+        "settings": settings,
+        "wrong": strings(&mut problems.iter().map(ToString::to_string)),
+        "obstacles": obstacles,
+        "warnings": strings(&mut reading.warnings.iter().map(ToString::to_string)),
+    });
+    format!("{value:#}\n")
+}
+
+/// Columns of a value: a longer one pushes its own line only.
+const VALUE_WIDTH_MAX: usize = 48;

@@ -1,0 +1,539 @@
+//! From flags and environment to [`Settings`]: flag before environment before default, everything that is wrong at
+//! once.
+//!
+//! ```text
+//! Flags ──────┐
+//! environment ┼─► read ─► Reading { rows (value and origin), warnings, Settings or problems }
+//! Machine ────┘                      │                                   │
+//!                              `ringway check`                     `ringway run`
+//! ```
+//! Pure but for the file of a token: what else depends on the machine is in [`Machine`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ringway_model::{Cidr, limits};
+use ringway_net::DriverChoice;
+use ringway_telemetry::LogFormat;
+use tracing_subscriber::filter::Targets;
+
+use super::catalogue::{self, Alias, Fallback, Part, Role, Setting};
+use super::flags::Flags;
+use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
+use super::parse::{self, HttpMode, Output, Storage, Wrong};
+
+/// Everything that an operator decided, or left to the defaults. Not wrong in itself; whether the machine can do it shows at
+/// start.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Public listeners. Port 0: one free port for all of them.
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) http_mode: HttpMode,
+    pub(crate) trusted_proxies: Vec<Cidr>,
+    pub(crate) body_bytes_max: Option<u64>,
+    /// Of each worker; none when nobody decided.
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) unavailable_status: u16,
+    pub(crate) head_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_head_timeout: Duration,
+    pub(crate) body_progress_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) api: Vec<SocketAddr>,
+    pub(crate) api_socket: Option<PathBuf>,
+    pub(crate) api_token: Option<Token>,
+    pub(crate) storage: Storage,
+    /// Where the store is; used by [`Storage::Fjall`] alone.
+    pub(crate) db_path: PathBuf,
+    pub(crate) health_interval: Duration,
+    pub(crate) health_timeout: Duration,
+    pub(crate) heartbeat_timeout: Duration,
+    pub(crate) log_levels: Targets,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_output: Output,
+    pub(crate) access_log: Option<Output>,
+    pub(crate) workers: usize,
+    pub(crate) driver: DriverChoice,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Every setting, in the order of the catalogue.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) warnings: Vec<Warning>,
+    /// All problems, or none and the settings.
+    pub(crate) outcome: Result<Settings, Vec<Problem>>,
+}
+
+/// What the defaults depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) stdout_is_terminal: bool,
+    pub(crate) stderr_is_terminal: bool,
+    /// CPUs that the process may use.
+    pub(crate) cpus: usize,
+    /// Whether this process may keep its state in [`SYSTEM_STATE`].
+    pub(crate) system_state_is_ours: bool,
+    pub(crate) read_file: fn(&Path) -> io::Result<String>,
+}
+
+/// The bearer token of the admin API. Its text is not shown anywhere.
+pub(crate) use ringway_api::Token;
+
+/// Where the state of a service is kept on a Linux machine (FHS).
+pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
+/// The store inside of the state folder.
+const STORE_NAME: &str = "routes.db";
+
+/// Reads everything.
+pub(crate) fn read(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    machine: &Machine,
+) -> Reading {
+    let environment: BTreeMap<String, OsString> = environment
+        .into_iter()
+        // Names that are not text are none of ours; an empty value is how compose files say "not set".
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let mut reader = Reader {
+        flags,
+        environment: &environment,
+        rows: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let settings = reader.settings(machine);
+    reader.warn_about_names();
+    let Reader { mut rows, problems, warnings, .. } = reader;
+    let position = |row: &Row| catalogue::ALL.iter().position(|setting| setting.name == row.setting.name);
+    rows.sort_by_key(position);
+    let outcome = match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(problems),
+    };
+    Reading { rows, warnings, outcome }
+}
+
+/// Collects values and what is wrong with them.
+struct Reader<'a> {
+    flags: &'a Flags,
+    environment: &'a BTreeMap<String, OsString>,
+    rows: Vec<Row>,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    /// None only when there is a problem.
+    fn settings(&mut self, machine: &Machine) -> Option<Settings> {
+        use catalogue as c;
+        let within = |least, most| move |text: &str| parse::time(text, least, most);
+        let timeout = within(parse::TIME_MIN, parse::TIME_MAX);
+        let seconds = Duration::from_secs;
+
+        let http_port = self.value(&c::HTTP_PORT, parse::port, ToString::to_string);
+        let http_bind = self.value(&c::HTTP_BIND, parse::addresses, joined);
+        let http_mode = self.value(&c::HTTP_MODE, parse::http_mode, ToString::to_string);
+        let trusted_proxies = self.optional(&c::TRUSTED_PROXIES, parse::networks, joined);
+        let body_bytes_max = self.value(&c::BODY_MAX, parse::bytes_max, |most| most.unwrap_or(0).to_string());
+        let connections_max = self.optional(
+            &c::CONNECTIONS_MAX,
+            |text| parse::count(text, 1, limits::CONNECTIONS_PER_CORE_MAX),
+            ToString::to_string,
+        );
+        let unavailable_status =
+            self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
+        let head_timeout = self.value(&c::HEAD_TIMEOUT, timeout, time);
+        let idle_timeout = self.value(&c::IDLE_TIMEOUT, timeout, time);
+        let connect_timeout =
+            self.value(&c::CONNECT_TIMEOUT, within(parse::TIME_MIN, parse::CONNECT_TIME_MAX), time);
+        let response_head_timeout = self.value(&c::RESPONSE_TIMEOUT, timeout, time);
+        let body_progress_timeout = self.value(&c::BODY_TIMEOUT, timeout, time);
+        let drain_timeout =
+            self.value(&c::DRAIN_TIMEOUT, within(Duration::ZERO, Duration::from_secs(3600)), time);
+        let api_port = self.value(&c::API_PORT, parse::port, ToString::to_string);
+        let api_bind = self.value(&c::API_BIND, parse::addresses, joined);
+        let api_socket = self.optional(&c::API_SOCKET, parse::path, shown_path);
+        let api_token = self.token(machine);
+        let storage = self.value(&c::STORAGE, parse::storage, ToString::to_string);
+        let db_path = self.db_path(machine, storage);
+        let health_interval = self.value(
+            &c::HEALTH_CHECK_INTERVAL,
+            within(limits::HEALTH_INTERVAL_MIN, limits::HEALTH_INTERVAL_MAX),
+            time,
+        );
+        let health_timeout =
+            self.value(&c::HEALTH_CHECK_TIMEOUT, within(parse::TIME_MIN, limits::HEALTH_INTERVAL_MAX), time);
+        let heartbeat_timeout = self.value(&c::HEARTBEAT_TIMEOUT, within(seconds(1), parse::TIME_MAX), time);
+        let log_levels = self.value(&c::LOG_LEVEL, parse::levels, ToString::to_string);
+        let log_output = self.value(&c::LOG_OUTPUT, parse::output, ToString::to_string);
+        let log_format = self.log_format(machine, log_output.as_ref());
+        let access_log = self.value(&c::ACCESS_LOG, parse::access_log, |output| {
+            output.as_ref().map_or_else(|| "off".into(), ToString::to_string)
+        });
+        let workers = self.computed(
+            &c::WORKERS,
+            |text| parse::count(text, 1, limits::WORKERS_MAX),
+            ToString::to_string,
+            machine.cpus.clamp(1, limits::WORKERS_MAX),
+        );
+        let driver = self.value(&c::DRIVER, parse::driver, ToString::to_string);
+        let https_port = self.value(&c::HTTPS_PORT, parse::port, ToString::to_string);
+        self.optional(&c::CERT_PATH, parse::path, shown_path);
+        self.optional(&c::ACME_EMAIL, |text| Ok(text.to_owned()), Clone::clone);
+        self.value(&c::ACME_STAGING, boolean, ToString::to_string);
+
+        let http = at(http_bind.as_deref(), http_port);
+        let api = at(api_bind.as_deref(), api_port);
+        self.check_ports(&http, &api, https_port);
+        self.check_api_bind(&api, api_token.as_ref());
+        if let (Some(interval), Some(timeout)) = (health_interval, health_timeout)
+            && timeout > interval
+            && self.is_given(&c::HEALTH_CHECK_TIMEOUT)
+        {
+            self.warnings.push(Warning::TimeoutCut);
+        }
+        Some(Settings {
+            http,
+            http_mode: http_mode?,
+            trusted_proxies: trusted_proxies.unwrap_or_default(),
+            body_bytes_max: body_bytes_max?,
+            connections_max,
+            unavailable_status: unavailable_status?,
+            head_timeout: head_timeout?,
+            idle_timeout: idle_timeout?,
+            connect_timeout: connect_timeout?,
+            response_head_timeout: response_head_timeout?,
+            body_progress_timeout: body_progress_timeout?,
+            drain_timeout: drain_timeout?,
+            api,
+            api_socket,
+            api_token,
+            storage: storage?,
+            db_path: db_path?,
+            health_interval: health_interval?,
+            health_timeout: health_timeout?,
+            heartbeat_timeout: heartbeat_timeout?,
+            log_levels: log_levels?,
+            log_format: log_format?,
+            log_output: log_output?,
+            access_log: access_log?,
+            workers: workers?,
+            driver: driver?,
+        })
+    }
+
+    /// A setting that has a default in the catalogue. None when what was given is wrong, which is then noted.
+    fn value<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if let Some(given) = self.given(setting) {
+            return self.take(setting, given, parse, show);
+        }
+        let Fallback::Value(text) = setting.default else {
+            unreachable!("{} has no default of its own", setting.name)
+        };
+        let value = parse(text).expect("the defaults of the catalogue are values; a test reads them all");
+        self.row(setting, Value::Shown(show(&value)), Origin::Default);
+        Some(value)
+    }
+
+    /// A setting that need not have a value.
+    fn optional<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if let Some(given) = self.given(setting) {
+            return self.take(setting, given, parse, show);
+        }
+        let value = match setting.default {
+            Fallback::Computed(how) => Value::Shown(how.to_owned()),
+            Fallback::Value(_) | Fallback::Absent => Value::Absent,
+        };
+        self.row(setting, value, Origin::Default);
+        None
+    }
+
+    /// A setting whose default depends on the machine.
+    fn computed<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+        show: impl Fn(&T) -> String,
+        default: T,
+    ) -> Option<T> {
+        if let Some(given) = self.given(setting) {
+            return self.take(setting, given, parse, show);
+        }
+        self.row(setting, Value::Shown(show(&default)), Origin::Default);
+        Some(default)
+    }
+
+    fn log_format(&mut self, machine: &Machine, output: Option<&Output>) -> Option<LogFormat> {
+        let is_terminal = match output {
+            Some(Output::Stdout) => machine.stdout_is_terminal,
+            Some(Output::Stderr) => machine.stderr_is_terminal,
+            Some(Output::File(_)) | None => false,
+        };
+        let default = if is_terminal { LogFormat::Text } else { LogFormat::Json };
+        let show = |format: &LogFormat| match format {
+            LogFormat::Json => "json".to_owned(),
+            LogFormat::Text => "text".to_owned(),
+        };
+        self.computed(&catalogue::LOG_FORMAT, parse::log_format, show, default)
+    }
+
+    fn db_path(&mut self, machine: &Machine, storage: Option<Storage>) -> Option<PathBuf> {
+        let setting = &catalogue::DB_PATH;
+        if let Some(given) = self.given(setting) {
+            // A path is made absolute once; failing that, the current folder is gone, and opening the store tells.
+            let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+            return self.take(setting, given, |text| parse::path(text).map(absolute), shown_path);
+        }
+        match self.state_place(machine) {
+            Some(place) => {
+                let path = place.join(STORE_NAME);
+                self.row(setting, Value::Shown(shown_path(&path)), Origin::Default);
+                Some(path)
+            }
+            None if storage == Some(Storage::Memory) => {
+                self.row(setting, Value::Absent, Origin::Default);
+                Some(PathBuf::new())
+            }
+            None => {
+                self.row(setting, Value::Wrong, Origin::Default);
+                self.problems.push(Problem::NoStatePlace);
+                None
+            }
+        }
+    }
+
+    /// The folder for what must survive a restart: what systemd made for us, the system's, or the user's.
+    fn state_place(&self, machine: &Machine) -> Option<PathBuf> {
+        let absolute =
+            |name: &str| self.environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let systemd = self.environment.get("STATE_DIRECTORY").and_then(|folders| {
+            // Several folders have colons between them; the first is ours.
+            let first = folders.to_str()?.split(':').next()?;
+            Some(PathBuf::from(first)).filter(|path| path.is_absolute())
+        });
+        systemd
+            .or_else(|| machine.system_state_is_ours.then(|| SYSTEM_STATE.into()))
+            .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("ringway")))
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state/ringway")))
+    }
+
+    fn token(&mut self, machine: &Machine) -> Option<Token> {
+        let text = self.optional(&catalogue::API_TOKEN, |text| Ok(text.to_owned()), |_| String::new());
+        let file = self.optional(&catalogue::API_TOKEN_FILE, parse::path, shown_path);
+        let (text, origin) = match (text, file) {
+            (Some(_), Some(_)) => {
+                self.problems.push(Problem::TwoTokens);
+                return None;
+            }
+            (Some(text), None) => (text, self.origin_of(&catalogue::API_TOKEN)),
+            (None, Some(path)) => {
+                let origin = self.origin_of(&catalogue::API_TOKEN_FILE);
+                match (machine.read_file)(&path) {
+                    Ok(text) => (text, origin),
+                    Err(error) => {
+                        let error = TokenProblem::File(path, error.kind());
+                        self.problems.push(Problem::Token { origin, error });
+                        return None;
+                    }
+                }
+            }
+            (None, None) => return None,
+        };
+        match Token::parse(text.trim_end_matches(['\r', '\n'])) {
+            Ok(token) => Some(token),
+            Err(error) => {
+                self.problems.push(Problem::Token { origin, error: TokenProblem::Text(error) });
+                None
+            }
+        }
+    }
+
+    fn check_ports(&mut self, http: &[SocketAddr], api: &[SocketAddr], https_port: Option<u16>) {
+        let clash = |one: &SocketAddr, other: &SocketAddr| {
+            let same_ip = one.ip() == other.ip()
+                || (one.is_ipv4() == other.is_ipv4()
+                    && (one.ip().is_unspecified() || other.ip().is_unspecified()));
+            one.port() != 0 && one.port() == other.port() && same_ip
+        };
+        if let Some(taken) = api.iter().find(|address| http.iter().any(|other| clash(address, other))) {
+            self.problems.push(Problem::Overlap {
+                one: catalogue::HTTP_PORT.name,
+                other: catalogue::API_PORT.name,
+                address: *taken,
+            });
+        }
+        if !self.is_given(&catalogue::HTTPS_PORT) {
+            return;
+        }
+        // It opens nothing in this version; the next one must not fail on what this one took.
+        for (name, taken) in [(catalogue::HTTP_PORT.name, http), (catalogue::API_PORT.name, api)] {
+            if let Some(address) =
+                taken.iter().find(|address| address.port() != 0 && Some(address.port()) == https_port)
+            {
+                self.problems.push(Problem::Overlap {
+                    one: catalogue::HTTPS_PORT.name,
+                    other: name,
+                    address: *address,
+                });
+            }
+        }
+    }
+
+    fn check_api_bind(&mut self, api: &[SocketAddr], token: Option<&Token>) {
+        let has_wrong_token =
+            self.problems.iter().any(|problem| matches!(problem, Problem::Token { .. } | Problem::TwoTokens));
+        if has_wrong_token {
+            return;
+        }
+        if let Some(open) = api.iter().find(|address| ringway_api::check_bind(**address, token).is_err()) {
+            self.problems.push(Problem::OpenApi(*open));
+        }
+    }
+
+    /// Parses what was given and notes it.
+    fn take<T>(
+        &mut self,
+        setting: &'static Setting,
+        (origin, text): (Origin, Option<String>),
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if setting.role == Role::Unused {
+            self.warnings.push(Warning::Unused(origin));
+        }
+        let is_secret = setting.role == Role::Secret;
+        match text.as_deref().ok_or(Wrong::Unicode).and_then(parse) {
+            Ok(value) => {
+                let shown = if is_secret { Value::Hidden } else { Value::Shown(show(&value)) };
+                self.row(setting, shown, origin);
+                Some(value)
+            }
+            Err(wrong) => {
+                self.row(setting, Value::Wrong, origin);
+                let given = text.filter(|_| !is_secret);
+                self.problems.push(Problem::Value { name: setting.name, origin, given, wrong });
+                None
+            }
+        }
+    }
+
+    /// What somebody decided, and where; the text is absent when it is no text.
+    fn given(&mut self, setting: &'static Setting) -> Option<(Origin, Option<String>)> {
+        if let Some(flag) = setting.flag
+            && let Some(value) = self.flags.get(setting)
+        {
+            return Some((Origin::Flag(flag), value.to_str().map(str::to_owned)));
+        }
+        let mut found: Option<(&'static str, Option<String>)> =
+            self.environment.get(setting.name).map(|value| (setting.name, value.to_str().map(str::to_owned)));
+        for alias in setting.aliases {
+            let Some(value) = self.environment.get(alias.name) else { continue };
+            if value.to_str().is_some_and(|text| text.starts_with("tcp://")) {
+                self.warn_once(Warning::ServiceLink(alias.name));
+                continue;
+            }
+            match &found {
+                Some((by, _)) => self.warnings.push(Warning::Shadowed { name: alias.name, by }),
+                None => found = Some((alias.name, value.to_str().map(|text| part(alias, text)))),
+            }
+        }
+        found.map(|(name, text)| (Origin::Environment(name), text))
+    }
+
+    fn is_given(&self, setting: &'static Setting) -> bool {
+        self.origin_of(setting) != Origin::Default
+    }
+
+    /// Where the value that was read came from.
+    fn origin_of(&self, setting: &'static Setting) -> Origin {
+        let row = self.rows.iter().find(|row| row.setting.name == setting.name);
+        row.map_or(Origin::Default, |row| row.origin)
+    }
+
+    fn row(&mut self, setting: &'static Setting, value: Value, origin: Origin) {
+        self.rows.push(Row { setting, value, origin });
+    }
+
+    fn warn_once(&mut self, warning: Warning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn warn_about_names(&mut self) {
+        for name in self.environment.keys().filter(|name| catalogue::is_ours(name)) {
+            if let Some(later) = catalogue::LATER.iter().find(|later| *later == name) {
+                self.warnings.push(Warning::Later(later));
+            } else if !catalogue::known_names().any(|known| known == name) {
+                let nearest = catalogue::nearest(name);
+                self.warnings.push(Warning::Unknown { name: name.clone(), nearest });
+            }
+        }
+    }
+}
+
+/// The part of an alias's value that counts. What has no port is an address alone.
+fn part(alias: &Alias, text: &str) -> String {
+    let (host, port) = match text.rsplit_once(':') {
+        // An IPv6 address without brackets has colons of its own.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    match alias.part {
+        Part::Whole => text,
+        Part::Host if host.is_empty() => "::,0.0.0.0",
+        Part::Host => host,
+        Part::Port => port,
+    }
+    .to_owned()
+}
+
+fn at(addresses: Option<&[IpAddr]>, port: Option<u16>) -> Vec<SocketAddr> {
+    let (Some(addresses), Some(port)) = (addresses, port) else { return Vec::new() };
+    addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
+}
+
+fn boolean(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(Wrong::Word(&["true", "false"])),
+    }
+}
+
+fn time(time: &Duration) -> String {
+    humantime::format_duration(*time).to_string()
+}
+
+// The reader hands over what was parsed, which is a `PathBuf`.
+#[expect(clippy::ptr_arg)]
+fn shown_path(path: &PathBuf) -> String {
+    path.display().to_string()
+}
+
+#[expect(clippy::ptr_arg)]
+fn joined<T: ToString>(items: &Vec<T>) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The commands of the `ringway` binary: arguments and environment → settings → the library → an exit code.
+//!
+//! ```text
+//! ringway [run] ─► config ─► logging ─► run ─► signals ─► drain ─► exit code
+//! ringway check ─► config ─► machine ─► a table of what is in force, and what is wrong with it
+//! ringway status|apps|instances|domains ─► client: the admin API of a running process
+//! ```
+
+mod catalogue;
+mod check;
+mod config;
+mod files;
+mod flags;
+mod logging;
+mod machine;
+mod notify;
+mod origin;
+mod parse;
+mod ready;
+mod run;
+mod signals;
+mod sockets;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use flags::Flags;
+
+/// All is well, or an orderly end.
+const OK: u8 = 0;
+/// The process could not start or go on, or a command did not get what it asked for.
+const FAILED: u8 = 1;
+/// Arguments or settings are wrong; clap uses the same number.
+const USAGE: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringway",
+    version,
+    about = "A reverse proxy whose apps register themselves",
+    long_about = LONG_ABOUT,
+    after_long_help = AFTER_HELP,
+    after_help = "`ringway --help` tells more, exit codes and examples among it",
+    args_conflicts_with_subcommands = true,
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy; the same as no command at all
+    Run {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Show the settings in force, where each comes from, and everything that is wrong with them
+    ///
+    /// Opens no port and no store, so it may run beside a running proxy. Exit codes: 0 fine, 1 the settings are right but this
+    /// machine or user cannot run them, 2 settings are wrong.
+    Check {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Show the version, how it was built, and which I/O drivers this machine offers
+    Version {
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Reads the arguments and does what they say.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => run::run(&cli.flags),
+        Some(Command::Run { flags }) => run::run(&flags),
+        Some(Command::Check { json, flags }) => check::run(&flags, check::Format::of(json)),
+        Some(Command::Version { json }) => version::run(check::Format::of(json)),
+    }
+}
+
+const LONG_ABOUT: &str = "\
+A reverse proxy for many apps, each with several instances, and thousands of tenant domains. Apps register \
+themselves over a local HTTP API; every change is live on every core at once and survives a restart. There is no \
+configuration file.
+
+Without a command, ringway runs the proxy. Every setting is a flag or a variable of the environment; a flag wins over \
+the environment, and the environment over the default.";
+
+const AFTER_HELP: &str = "\
+Environment only:
+  PROXY_API_TOKEN  Bearer token of the admin API, 16 characters or more. Not a flag, because every user of a
+                   machine can read the arguments of its processes. See also --api-token-file
+
+Values:
+  TIME   10s, 500ms, 1m 30s; a bare number is seconds
+  BYTES  1048576, 500KB, 10MiB
+
+Signals:
+  SIGTERM, SIGINT  Drain: finish the requests under way, at most for --drain-timeout, and end. A second one ends
+                   the process at once
+  SIGHUP           Open log files anew, for logrotate
+
+Exit codes:
+  0  orderly end
+  1  the process could not start or go on
+  2  arguments or settings are wrong
+  130, 143  ended at once by a second SIGINT or SIGTERM
+
+Examples:
+  ringway --http-port 8081                  # no root needed
+  PROXY_HTTP_PORT=8081 ringway check        # what is in force, and what is wrong with it
+  ringway --storage memory --http-port 0    # nothing kept; the ports are printed when it is ready";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_setting_flag_and_default() {
+        let help = Cli::command().render_long_help().to_string();
+        for setting in catalogue::ALL {
+            assert!(help.contains(setting.name), "{}", setting.name);
+            if let Some(flag) = setting.flag {
+                assert!(help.contains(&format!("--{flag} <")), "{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_stand_before_nothing_or_after_run_and_check() {
+        let parse = |arguments: &[&str]| Cli::try_parse_from([&["ringway"], arguments].concat());
+        let cli = parse(&["--workers", "3"]).unwrap();
+        assert_eq!(cli.flags.get(&catalogue::WORKERS).unwrap(), "3");
+        let cli = parse(&["run", "--workers", "-1"]).unwrap();
+        let Some(Command::Run { flags }) = cli.command else { panic!("not run") };
+        assert_eq!(flags.get(&catalogue::WORKERS).unwrap(), "-1");
+        let cli = parse(&["check", "--json", "--db-path=/x y"]).unwrap();
+        let Some(Command::Check { json: true, flags }) = cli.command else { panic!("not check") };
+        assert_eq!(flags.get(&catalogue::DB_PATH).unwrap(), "/x y");
+        assert!(parse(&["--worker-count", "3"]).is_err());
+        assert!(parse(&["--workers", "3", "check"]).is_err(), "a flag that would be lost");
+    }
+}

@@ -1,0 +1,398 @@
+//! From the text of a setting to its value. Every function says what it takes when a text is not that.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringway_model::{Cidr, limits};
+use ringway_net::DriverChoice;
+use ringway_telemetry::LogFormat;
+use tracing_subscriber::filter::Targets;
+
+/// Why a text is not a value: what it must be. Never repeats the text, which may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// Not a port number.
+    Port,
+    /// Not a list of IP addresses.
+    Addresses,
+    /// Not a list of networks; which of them, from 1.
+    Network(usize, ringway_model::CidrError),
+    /// Not a time.
+    Time,
+    /// A time outside of its bounds.
+    TimeRange(Duration, Duration),
+    /// Not a number of bytes.
+    Bytes,
+    /// Not a whole number within these bounds.
+    Count(usize, usize),
+    /// None of these words.
+    Word(&'static [&'static str]),
+    /// A word that a later version will take.
+    NotYet(&'static str),
+    /// Not a filter of log levels.
+    Levels,
+    /// Nothing at all.
+    Empty,
+    /// Not text in UTF-8.
+    Unicode,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+/// Where registrations are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    Fjall,
+    Memory,
+}
+
+/// What the HTTP port does. Complete for this version: without certificates there is one mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpMode {
+    Plain,
+}
+
+pub(crate) fn port(text: &str) -> Result<u16, Wrong> {
+    // `parse` alone would take a plus sign.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or(Wrong::Port)
+}
+
+pub(crate) fn addresses(text: &str) -> Result<Vec<IpAddr>, Wrong> {
+    let mut found = Vec::new();
+    for item in text.split(',') {
+        let item = item.trim();
+        let item = item.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(item);
+        let address: IpAddr = match item {
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            _ => item.parse().map_err(|_| Wrong::Addresses)?,
+        };
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn networks(text: &str) -> Result<Vec<Cidr>, Wrong> {
+    let items = text.split(',').map(str::trim).enumerate().filter(|(_, item)| !item.is_empty());
+    items.map(|(at, item)| item.parse().map_err(|error| Wrong::Network(at + 1, error))).collect()
+}
+
+/// `10s`, `500ms`, `1m 30s`; a bare number is seconds.
+pub(crate) fn time(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
+    let text = text.trim();
+    let time = match text.parse::<u64>() {
+        Ok(seconds) if !text.starts_with('+') => Duration::from_secs(seconds),
+        _ => humantime::parse_duration(text).map_err(|_| Wrong::Time)?,
+    };
+    if time < least || time > most { Err(Wrong::TimeRange(least, most)) } else { Ok(time) }
+}
+
+/// `1048576`, `1MiB`, `1MB`, `64k`; suffixes without `i` are powers of 1000. Zero is no limit.
+pub(crate) fn bytes_max(text: &str) -> Result<Option<u64>, Wrong> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let count: u64 = text[..digits].parse().map_err(|_| Wrong::Bytes)?;
+    let suffix = text[digits..].trim().to_ascii_lowercase();
+    let unit: u64 = match suffix.as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "ki" | "kib" => 1 << 10,
+        "mi" | "mib" => 1 << 20,
+        "gi" | "gib" => 1 << 30,
+        _ => return Err(Wrong::Bytes),
+    };
+    let bytes = count.checked_mul(unit).ok_or(Wrong::Bytes)?;
+    Ok((bytes > 0).then_some(bytes))
+}
+
+pub(crate) fn count(text: &str, least: usize, most: usize) -> Result<usize, Wrong> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let count = text.parse().ok().filter(|count| digits && (least..=most).contains(count));
+    count.ok_or(Wrong::Count(least, most))
+}
+
+pub(crate) fn http_mode(text: &str) -> Result<HttpMode, Wrong> {
+    match text {
+        "plain" => Ok(HttpMode::Plain),
+        "redirect" | "https_only" => Err(Wrong::NotYet("plain")),
+        _ => Err(Wrong::Word(&["plain"])),
+    }
+}
+
+pub(crate) fn storage(text: &str) -> Result<Storage, Wrong> {
+    match text {
+        "fjall" => Ok(Storage::Fjall),
+        "memory" => Ok(Storage::Memory),
+        _ => Err(Wrong::Word(&["fjall", "memory"])),
+    }
+}
+
+pub(crate) fn driver(text: &str) -> Result<DriverChoice, Wrong> {
+    text.parse().map_err(|_| Wrong::Word(&["auto", "io_uring", "epoll"]))
+}
+
+pub(crate) fn unavailable_status(text: &str) -> Result<u16, Wrong> {
+    match text {
+        "502" => Ok(502),
+        "503" => Ok(503),
+        _ => Err(Wrong::Word(&["502", "503"])),
+    }
+}
+
+pub(crate) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(Wrong::Word(&["json", "text"])),
+    }
+}
+
+pub(crate) fn output(text: &str) -> Result<Output, Wrong> {
+    match text {
+        "" => Err(Wrong::Empty),
+        "stdout" => Ok(Output::Stdout),
+        "stderr" => Ok(Output::Stderr),
+        path => Ok(Output::File(path.into())),
+    }
+}
+
+/// None: no lines.
+pub(crate) fn access_log(text: &str) -> Result<Option<Output>, Wrong> {
+    match text {
+        "off" => Ok(None),
+        text => output(text).map(Some),
+    }
+}
+
+pub(crate) fn path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() { Err(Wrong::Empty) } else { Ok(text.into()) }
+}
+
+/// A level for everything, levels for single parts, or both.
+pub(crate) fn levels(text: &str) -> Result<Targets, Wrong> {
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|level| word.eq_ignore_ascii_case(level))
+    };
+    let is_part = |word: &str| {
+        !word.is_empty()
+            && !is_level(word)
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte))
+    };
+    let mut everything = None;
+    let mut parts = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        // What other programs call it.
+        let level = |word: &str| match word {
+            word if word.eq_ignore_ascii_case("warning") => Ok(tracing::level_filters::LevelFilter::WARN),
+            word if is_level(word) => word.parse().map_err(|_| Wrong::Levels),
+            _ => Err(Wrong::Levels),
+        };
+        match item.split_once('=') {
+            Some((part, word)) if is_part(part.trim()) => {
+                parts.push((part.trim().to_owned(), level(word.trim())?));
+            }
+            Some(_) => return Err(Wrong::Levels),
+            None if everything.is_some() => return Err(Wrong::Levels),
+            None => everything = Some(level(item)?),
+        }
+    }
+    if everything.is_none() && parts.is_empty() {
+        return Err(Wrong::Levels);
+    }
+    let everything = everything.unwrap_or(tracing::level_filters::LevelFilter::INFO);
+    Ok(Targets::new().with_default(everything).with_targets(parts))
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port => f.write_str("must be a port from 0 to 65535; 0 takes a free one"),
+            Self::Addresses => {
+                f.write_str("must be IP addresses with commas between them, as in ::,0.0.0.0 or 127.0.0.1")
+            }
+            Self::Network(at, error) => write!(f, "entry {at} {error}"),
+            Self::Time => f.write_str("must be a time, as in 10s, 500ms or 1m; a bare number is seconds"),
+            Self::TimeRange(least, most) => write!(
+                f,
+                "must be a time from {} to {}",
+                humantime::format_duration(*least),
+                humantime::format_duration(*most)
+            ),
+            Self::Bytes => {
+                f.write_str("must be a number of bytes, as in 1048576, 500KB or 10MiB; 0 is no limit")
+            }
+            Self::Count(least, most) => write!(f, "must be a whole number from {least} to {most}"),
+            Self::Word(words) => write!(f, "must be {}", list(words)),
+            Self::NotYet(instead) => {
+                write!(f, "needs certificates, which this version does not have; use `{instead}`")
+            }
+            Self::Levels => f.write_str(
+                "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",
+            ),
+            Self::Empty => f.write_str("must not be empty"),
+            Self::Unicode => f.write_str("must be text in UTF-8"),
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn list(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fjall => "fjall",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+impl fmt::Display for HttpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+        })
+    }
+}
+
+/// Longest time that a setting may say: beyond a day it is a mistake in the unit.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Shortest time of a data-plane timeout: what a busy machine needs to do anything at all.
+pub(crate) const TIME_MIN: Duration = Duration::from_millis(10);
+/// Longest time to connect (NFR-2.5).
+pub(crate) const CONNECT_TIME_MAX: Duration = limits::CONNECT_TIMEOUT;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ports() {
+        assert_eq!(port("0"), Ok(0));
+        assert_eq!(port("65535"), Ok(65535));
+        for wrong in ["65536", "-1", "+80", "http", "", " 80", "80.0"] {
+            assert_eq!(port(wrong), Err(Wrong::Port), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_bounds() {
+        let parse = |text| time(text, TIME_MIN, TIME_MAX);
+        assert_eq!(parse("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse("7"), Ok(Duration::from_secs(7)));
+        assert_eq!(parse("10ms"), Ok(TIME_MIN));
+        assert_eq!(parse("24h"), Ok(TIME_MAX));
+        for outside in ["0", "9ms", "86401"] {
+            assert_eq!(parse(outside), Err(Wrong::TimeRange(TIME_MIN, TIME_MAX)), "{outside}");
+        }
+        for wrong in ["-1s", "soon", "", "+5", "10 parsecs", "99999999999999999999s"] {
+            assert_eq!(parse(wrong), Err(Wrong::Time), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_know_both_kinds_of_units() {
+        assert_eq!(bytes_max("0"), Ok(None));
+        assert_eq!(bytes_max("1000"), Ok(Some(1000)));
+        assert_eq!(bytes_max("10MiB"), Ok(Some(10 << 20)));
+        assert_eq!(bytes_max("10 mb"), Ok(Some(10_000_000)));
+        assert_eq!(bytes_max("2g"), Ok(Some(2_000_000_000)));
+        for wrong in ["", "MB", "-1", "1.5MB", "1TBX", "18446744073709551615k", "١MB"] {
+            assert_eq!(bytes_max(wrong), Err(Wrong::Bytes), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn counts_have_bounds() {
+        assert_eq!(count("1", 1, 256), Ok(1));
+        assert_eq!(count("256", 1, 256), Ok(256));
+        for wrong in ["0", "257", "", "two", "+2", "-1"] {
+            assert_eq!(count(wrong, 1, 256), Err(Wrong::Count(1, 256)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_listed_once_each() {
+        let found = addresses("::, 0.0.0.0,[::1],localhost,::").unwrap();
+        assert_eq!(
+            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["::", "0.0.0.0", "::1", "127.0.0.1"]
+        );
+        for wrong in ["", "example.com", "1.2.3", "0.0.0.0,", "0.0.0.0:80"] {
+            assert_eq!(addresses(wrong), Err(Wrong::Addresses), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_wrong_network_is_counted() {
+        assert_eq!(networks("10.0.0.0/8, fd00::/8").unwrap().len(), 2);
+        assert_eq!(networks("").unwrap().len(), 0);
+        assert!(matches!(networks("10.0.0.0/8,10.0.0.0/33"), Err(Wrong::Network(2, _))));
+    }
+
+    #[test]
+    fn levels_for_everything_and_for_parts() {
+        use tracing::Level;
+        let filter = levels("warn,ringway_control=debug").unwrap();
+        assert!(filter.would_enable("ringway_control::plane", &Level::DEBUG));
+        assert!(!filter.would_enable("ringway_api", &Level::INFO));
+        assert!(filter.would_enable("ringway_api", &Level::WARN));
+        // What is not said about everything else is what it is by default.
+        let filter = levels("ringway_control=trace").unwrap();
+        assert!(filter.would_enable("ringway_api", &Level::INFO));
+        assert!(!filter.would_enable("ringway_api", &Level::DEBUG));
+        assert!(levels("INFO").is_ok() && levels("warning").is_ok() && levels("off").is_ok());
+        for wrong in ["", "loud", "info,debug", "ringway=loud", "=info", "a b=info", "info=debug"] {
+            assert_eq!(levels(wrong).unwrap_err(), Wrong::Levels, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_are_taken_exactly() {
+        assert_eq!(http_mode("plain"), Ok(HttpMode::Plain));
+        assert_eq!(http_mode("redirect"), Err(Wrong::NotYet("plain")));
+        assert_eq!(http_mode("https_only"), Err(Wrong::NotYet("plain")));
+        assert!(http_mode("sometimes").is_err());
+        assert_eq!(unavailable_status("503"), Ok(503));
+        assert!(unavailable_status("500").is_err());
+        assert_eq!(access_log("off"), Ok(None));
+        assert_eq!(access_log("/var/log/x"), Ok(Some(Output::File("/var/log/x".into()))));
+        assert_eq!(storage("memory"), Ok(Storage::Memory));
+        assert_eq!(
+            Wrong::Word(&["auto", "io_uring", "epoll"]).to_string(),
+            "must be auto, io_uring or epoll"
+        );
+    }
+}

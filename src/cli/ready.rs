@@ -1,0 +1,114 @@
+//! What is said once everything serves: one line for machines, and what a person may want to do next.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ringway::{Handle, Status};
+use serde_json::json;
+
+/// Where the process can be reached, and how it is.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    http: Vec<SocketAddr>,
+    api: Option<SocketAddr>,
+    api_socket: Option<PathBuf>,
+    workers: usize,
+    driver: String,
+    status: Option<Status>,
+}
+
+impl Ready {
+    /// Asks the gateway. A control plane that does not answer at once is told as degraded.
+    pub(crate) fn of(gateway: &Handle, api_socket: Option<PathBuf>) -> Self {
+        Self {
+            http: gateway.http_addresses().to_vec(),
+            api: gateway.admin_addresses().first().copied(),
+            api_socket,
+            workers: gateway.workers(),
+            driver: gateway.driver().map_or_else(|| "unknown".to_owned(), |driver| driver.to_string()),
+            status: gateway.client().status().ok(),
+        }
+    }
+
+    /// One line of JSON on standard output, for supervisors and tests.
+    pub(crate) fn print(&self) {
+        let line = json!({
+            "event": "ready",
+            "http": self.http.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "api": self.api.map(|address| address.to_string()),
+            "api_socket": self.api_socket,
+            "revision": self.status.as_ref().map_or(0, |status| status.revision.0),
+            "degraded": self.degraded(),
+            "workers": self.workers,
+            "driver": self.driver,
+        });
+        let mut out = std::io::stdout().lock();
+        // Nobody need listen.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+
+    /// The same for people, and how to begin when nothing is registered.
+    pub(crate) fn log(&self) {
+        let http = self.http.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let api = self.api.map(|address| address.to_string()).unwrap_or_default();
+        let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
+        tracing::info!(
+            http,
+            api,
+            workers = self.workers,
+            driver = self.driver,
+            apps = counts.apps,
+            instances = counts.instances,
+            domains = counts.domains,
+            "ringway serves"
+        );
+        for warning in self.degraded() {
+            tracing::warn!("{warning}");
+        }
+        if counts.apps == 0
+            && let Some(example) = self.example()
+        {
+            tracing::info!("no app is registered yet; apps register themselves, or for a try: {example}");
+        }
+    }
+
+    /// For `systemctl status`.
+    pub(crate) fn summary(&self) -> String {
+        let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
+        let state = self.status.as_ref().map_or("degraded", |status| status.state.as_str());
+        format!("{state}: {} apps, {} instances, {} domains", counts.apps, counts.instances, counts.domains)
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        match &self.status {
+            Some(status) => status.warnings.clone(),
+            None => vec!["the control plane does not answer".to_owned()],
+        }
+    }
+
+    /// A first registration that works as it stands.
+    fn example(&self) -> Option<String> {
+        let (options, url) = match (self.api, &self.api_socket) {
+            (Some(mut address), _) => {
+                if address.ip().is_unspecified() {
+                    address.set_ip(if address.is_ipv4() {
+                        [127, 0, 0, 1].into()
+                    } else {
+                        std::net::Ipv6Addr::LOCALHOST.into()
+                    });
+                }
+                (String::new(), format!("http://{address}"))
+            }
+            (None, Some(path)) => {
+                (format!("--unix-socket {} ", path.display()), "http://localhost".to_owned())
+            }
+            (None, None) => return None,
+        };
+        Some(format!("curl {options}{url}/api/register -d '{EXAMPLE}'"))
+    }
+}
+
+/// One app with one instance and one domain (document 000, "Application self-registration on startup").
+const EXAMPLE: &str =
+    r#"{"app_id":"app1","instance_id":"app1-1","target":"http://127.0.0.1:3000","domain":"app1.localhost"}"#;
