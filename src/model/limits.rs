@@ -232,3 +232,14 @@ pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(10);
 pub const PULSE_AGE_MAX: Duration = Duration::from_secs(15);
 /// For the access log's writer to write what it has at the end.
 pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+// --- Commands ----------------------------------------------------------------------------------------------
+
+/// How long a command waits for a whole answer of the API: longer than a change may take there.
+pub const CLI_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer that a command reads: a page of the largest list has some 10 MiB.
+pub const CLI_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections of one sample app of the demo; more are closed.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
+/// Instances that the demo counts requests of; further ones are counted together.
+pub const DEMO_INSTANCES_MAX: usize = 32;

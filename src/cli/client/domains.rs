@@ -1,0 +1,195 @@
+//! `ringway domains`
+
+use ringway_wire::message::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::text::{Cell, Look, Table, Tone, escape};
+use super::{ApiArgs, Failure, List, object, time};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DomainsArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(subcommand)]
+    command: DomainsCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum DomainsCommand {
+    /// List the domains
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those that lead to this app
+        #[arg(long)]
+        app: Option<String>,
+        /// Only those of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Show so many at most
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
+    },
+    /// Show a domain
+    Show {
+        /// Its name
+        domain: String,
+    },
+    /// Let a domain lead to an app
+    Add {
+        /// Its name; exact, without wildcard or port
+        domain: String,
+        /// The app's id
+        #[arg(long)]
+        app: String,
+        /// The tenant whose own domain it is; the app is told in X-Tenant-ID
+        #[arg(long)]
+        tenant: Option<String>,
+        /// What it is to its owner [default: custom with a tenant, else subdomain]
+        #[arg(long = "type", value_name = "TYPE", value_parser = KINDS)]
+        kind: Option<String>,
+        /// The name that its CNAME record should point to; a hint
+        #[arg(long, value_name = "NAME")]
+        cname_target: Option<String>,
+    },
+    /// Change a domain; what is not named stays
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// Its name
+        domain: String,
+        /// Lead to this app
+        #[arg(long, group = "change")]
+        app: Option<String>,
+        /// Belong to this tenant
+        #[arg(long, group = "change")]
+        tenant: Option<String>,
+        /// Belong to no tenant
+        #[arg(long, group = "change", conflicts_with = "tenant")]
+        no_tenant: bool,
+        /// Be this to its owner
+        #[arg(long = "type", value_name = "TYPE", value_parser = KINDS, group = "change")]
+        kind: Option<String>,
+        /// The name that its CNAME record should point to
+        #[arg(long, value_name = "NAME", group = "change")]
+        cname_target: Option<String>,
+        /// No such name
+        #[arg(long, group = "change", conflicts_with = "cname_target")]
+        no_cname_target: bool,
+    },
+    /// Remove a domain; requests for it are answered with 404
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its name
+        domain: String,
+    },
+}
+
+/// The types of domains that the API knows.
+const KINDS: [&str; 3] = ["subdomain", "custom", "cname_target"];
+
+impl DomainsArgs {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let api = self.api.open()?;
+        match self.command {
+            DomainsCommand::List { app, tenant, limit } => api.list(
+                &List {
+                    path: "/api/tenants/domains",
+                    items: "domains",
+                    filters: vec![("app_id", app), ("tenant_id", tenant)],
+                    limit,
+                },
+                Table::new(&["DOMAIN", "APP", "TENANT", "TYPE", "CERTIFICATE", "REGISTERED"]),
+                |table, domain: DomainView| {
+                    table.row(vec![
+                        Cell::new(&domain.domain),
+                        Cell::new(&domain.app_id),
+                        Cell::or_dash(domain.tenant_id.as_deref()),
+                        Cell::new(&domain.kind),
+                        Cell::or_dash(Some(&domain.certificate_status)),
+                        Cell::new(&time(&domain.created_at)),
+                    ]);
+                },
+            ),
+            DomainsCommand::Show { domain } => api.show(
+                Method::Post,
+                "/api/tenants/domains/get",
+                Some(&json!({ "domain": domain })),
+                details,
+            ),
+            DomainsCommand::Add { domain, app, tenant, kind, cname_target } => {
+                let is_custom = tenant.is_some() && kind.as_deref().is_none_or(|kind| kind == "custom");
+                let path = if is_custom { "/api/tenants/custom-domains" } else { "/api/tenants/domains" };
+                let body = object([
+                    ("domain", Some(domain.clone().into())),
+                    ("app_id", Some(app.into())),
+                    ("tenant_id", tenant.map(Into::into)),
+                    ("type", kind.map(Into::into)),
+                    ("cname_target", cname_target.map(Into::into)),
+                ]);
+                api.change(Method::Post, path, &body, &format!("domain {domain}"))
+            }
+            DomainsCommand::Update {
+                domain,
+                app,
+                tenant,
+                no_tenant,
+                kind,
+                cname_target,
+                no_cname_target,
+            } => {
+                let body = object([
+                    ("domain", Some(domain.clone().into())),
+                    ("app_id", app.map(Into::into)),
+                    ("tenant_id", patch(tenant, no_tenant)),
+                    ("type", kind.map(Into::into)),
+                    ("cname_target", patch(cname_target, no_cname_target)),
+                ]);
+                api.change(Method::Put, "/api/tenants/domains", &body, &format!("domain {domain}"))
+            }
+            DomainsCommand::Remove { domain } => {
+                let body = json!({ "domain": domain });
+                api.change(Method::Delete, "/api/tenants/domains", &body, &format!("domain {domain}"))
+            }
+        }
+    }
+}
+
+/// A new value, null for none, nothing for "as it is".
+fn patch(value: Option<String>, none: bool) -> Option<Value> {
+    value.map(Value::String).or(none.then_some(Value::Null))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DomainView {
+    domain: String,
+    app_id: String,
+    tenant_id: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    cname_target: Option<String>,
+    certificate_status: String,
+    certificate_expiry: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+fn details(domain: DomainView, look: Look) -> String {
+    let mut out = format!("{}\n", look.paint(Tone::Heading, &escape(&domain.domain)));
+    let certificate = match &domain.certificate_expiry {
+        Some(expiry) => format!("{}, until {}", domain.certificate_status, time(expiry)),
+        None => domain.certificate_status.clone(),
+    };
+    for (name, value) in [
+        ("app", Some(domain.app_id.as_str())),
+        ("tenant", domain.tenant_id.as_deref()),
+        ("type", Some(domain.kind.as_str())),
+        ("cname target", domain.cname_target.as_deref()),
+        ("certificate", Some(certificate.as_str())),
+        ("registered", Some(time(&domain.created_at).as_str())),
+        ("updated", Some(time(&domain.updated_at).as_str())),
+    ] {
+        out.push_str(&format!("{name:<13} {}\n", value.map_or_else(|| "-".to_owned(), escape)));
+    }
+    out
+}

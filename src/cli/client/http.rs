@@ -1,0 +1,336 @@
+//! A small blocking HTTP/1.1 client: one request per connection, over TCP or a unix socket, within one deadline.
+//!
+//! For the commands of a terminal and the demo's apps, never for the data plane. Heads and chunked bodies are read
+//! by `ringway_wire`, as strictly as everywhere else.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use ringway_model::limits::{CLI_RESPONSE_BYTES_MAX, CLI_TIMEOUT};
+use ringway_wire::h1::{
+    BodyError, BodyState, ChunkMode, ChunkedBody, Limits, Parse, ResponseError, ResponseHead,
+};
+use ringway_wire::message::{Framing, Method};
+
+use super::address::Address;
+
+/// Speaks to one server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: Address,
+    /// What `Host` says; the address where nothing else is wanted.
+    host: String,
+    token: Option<String>,
+    timeout: Duration,
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The body, decoded.
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no whole response.
+#[derive(Debug)]
+pub(crate) enum HttpError {
+    /// The name has no address.
+    Resolve(io::Error),
+    /// No connection.
+    Connect(io::Error),
+    /// The connection broke.
+    Broken(io::Error),
+    /// The deadline passed.
+    TimedOut(Duration),
+    /// The server closed before the response was whole.
+    Cut,
+    /// What came is no response head.
+    Head(ResponseError),
+    /// What came is no chunked body.
+    Body(BodyError),
+    /// The response is longer than [`CLI_RESPONSE_BYTES_MAX`].
+    TooLarge,
+}
+
+impl Client {
+    /// A client of the server at this address, with the usual deadline.
+    pub(crate) fn new(address: Address) -> Self {
+        let host = address.authority().to_owned();
+        Self { address, host, token: None, timeout: CLI_TIMEOUT }
+    }
+
+    /// Shows this bearer token.
+    pub(crate) fn token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Gives every request this much time, from connecting to the last byte.
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Asks for this host instead of the one connected to.
+    pub(crate) fn host(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
+    }
+
+    /// Where it connects to.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// One request and its response.
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Answer, HttpError> {
+        let deadline = Deadline { end: Instant::now() + self.timeout, timeout: self.timeout };
+        let mut stream = self.connect(deadline)?;
+        deadline.apply(&stream)?;
+        // A server may answer and close before it has read everything, as with a body that is too large: the
+        // answer is worth more than the failed write.
+        let written = stream.write_all(&self.request(method, target, body));
+        match read_response(&mut stream, method, deadline) {
+            Err(HttpError::Cut | HttpError::Broken(_)) if written.is_err() => {
+                Err(deadline.failure(written.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
+            }
+            result => result,
+        }
+    }
+
+    fn request(&self, method: Method, target: &str, body: Option<&[u8]>) -> Vec<u8> {
+        let mut head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ringway/{}\r\nAccept: application/json, */*\r\nConnection: close\r\n",
+            self.host,
+            env!("CARGO_PKG_VERSION"),
+        );
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        if let Some(body) = body {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(body.unwrap_or_default());
+        bytes
+    }
+
+    fn connect(&self, deadline: Deadline) -> Result<Connection, HttpError> {
+        match &self.address {
+            Address::Unix(path) => {
+                UnixStream::connect(path).map(Connection::Unix).map_err(HttpError::Connect)
+            }
+            Address::Tcp(authority) => {
+                let addresses = authority.as_str().to_socket_addrs().map_err(HttpError::Resolve)?;
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for address in addresses {
+                    match TcpStream::connect_timeout(&address, deadline.left()?) {
+                        Ok(stream) => return Ok(Connection::Tcp(stream)),
+                        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                            return Err(HttpError::TimedOut(deadline.timeout));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(HttpError::Connect(last))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.address)
+    }
+}
+
+/// Reads heads until a final one, then the body that it announces.
+fn read_response(stream: &mut Connection, method: Method, deadline: Deadline) -> Result<Answer, HttpError> {
+    let limits = Limits::default();
+    let mut head = ResponseHead::default();
+    let mut buf = Vec::new();
+    loop {
+        match head.parse(&buf, method, &limits).map_err(HttpError::Head)? {
+            Parse::Partial => {
+                if fill(stream, &mut buf, deadline)? == 0 {
+                    return Err(HttpError::Cut);
+                }
+            }
+            Parse::Complete => {
+                let len = head.len();
+                buf.drain(..len);
+                if !head.is_interim() {
+                    break;
+                }
+                head.reset();
+            }
+        }
+    }
+    let body = match head.framing() {
+        Framing::Empty => Vec::new(),
+        Framing::Length(length) => {
+            let length = usize::try_from(length).ok().filter(|length| *length <= CLI_RESPONSE_BYTES_MAX);
+            let length = length.ok_or(HttpError::TooLarge)?;
+            while buf.len() < length {
+                if fill(stream, &mut buf, deadline)? == 0 {
+                    return Err(HttpError::Cut);
+                }
+            }
+            buf.truncate(length);
+            buf
+        }
+        Framing::Chunked => {
+            let mut body = Vec::new();
+            let mut chunks = ChunkedBody::new(ChunkMode::Decode);
+            loop {
+                let fed = chunks.feed(&mut buf).map_err(HttpError::Body)?;
+                body.extend_from_slice(&buf[..fed.kept]);
+                buf.drain(..fed.consumed);
+                if body.len() > CLI_RESPONSE_BYTES_MAX {
+                    return Err(HttpError::TooLarge);
+                }
+                if fed.state == BodyState::Done {
+                    break body;
+                }
+                if fill(stream, &mut buf, deadline)? == 0 {
+                    return Err(HttpError::Cut);
+                }
+            }
+        }
+        Framing::UntilClose => {
+            while fill(stream, &mut buf, deadline)? > 0 {
+                if buf.len() > CLI_RESPONSE_BYTES_MAX {
+                    return Err(HttpError::TooLarge);
+                }
+            }
+            buf
+        }
+    };
+    Ok(Answer { status: head.status(), body })
+}
+
+/// Appends what the next read brings.
+fn fill(stream: &mut Connection, buf: &mut Vec<u8>, deadline: Deadline) -> Result<usize, HttpError> {
+    let mut piece = [0; 16 * 1024];
+    loop {
+        deadline.apply(stream)?;
+        match stream.read(&mut piece) {
+            Ok(count) => {
+                buf.extend_from_slice(&piece[..count]);
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(deadline.failure(error)),
+        }
+    }
+}
+
+/// When a request must be over.
+#[derive(Clone, Copy)]
+struct Deadline {
+    end: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn left(self) -> Result<Duration, HttpError> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(HttpError::TimedOut(self.timeout)) } else { Ok(left) }
+    }
+
+    /// Lets no read or write of the stream outlast it.
+    fn apply(self, stream: &Connection) -> Result<(), HttpError> {
+        let left = Some(self.left()?);
+        match stream {
+            Connection::Tcp(stream) => {
+                stream.set_read_timeout(left).and_then(|()| stream.set_write_timeout(left))
+            }
+            Connection::Unix(stream) => {
+                stream.set_read_timeout(left).and_then(|()| stream.set_write_timeout(left))
+            }
+        }
+        .map_err(HttpError::Broken)
+    }
+
+    /// The system reports a passed timeout of a socket as "would block".
+    fn failure(self, error: io::Error) -> HttpError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HttpError::TimedOut(self.timeout),
+            _ => HttpError::Broken(error),
+        }
+    }
+}
+
+enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Read for Connection {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(_) => f.write_str("the host name has no address"),
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                f.write_str("nobody listens there")
+            }
+            Self::Connect(error) if error.kind() == io::ErrorKind::NotFound => {
+                f.write_str("there is no such socket")
+            }
+            Self::Connect(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                f.write_str("this user may not connect to it")
+            }
+            Self::Connect(_) => f.write_str("no connection"),
+            Self::Broken(_) => f.write_str("the connection broke"),
+            Self::TimedOut(after) => {
+                write!(f, "no whole answer within {}", humantime::format_duration(*after))
+            }
+            Self::Cut => f.write_str("the connection was closed before the answer was whole"),
+            Self::Head(error) => write!(f, "what answers there is no HTTP/1.1 server ({error})"),
+            Self::Body(error) => write!(f, "the answer's body is malformed ({error})"),
+            Self::TooLarge => write!(f, "the answer is longer than {} MiB", CLI_RESPONSE_BYTES_MAX >> 20),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Resolve(error) | Self::Connect(error) | Self::Broken(error) => Some(error),
+            // Shown within the text already.
+            Self::Head(_) | Self::Body(_) | Self::TimedOut(_) | Self::Cut | Self::TooLarge => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

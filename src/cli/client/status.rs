@@ -1,0 +1,307 @@
+//! `ringway status`
+
+use std::time::{Duration, Instant};
+
+use ringway_wire::message::Method;
+use serde::Deserialize;
+
+use super::text::{self, Cell, Look, Table, Tone, escape};
+use super::{Api, ApiArgs, Failure, Output, parse, pause, print};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Ask again every second, until stopped; one line each where standard output is no terminal
+    #[arg(long, short)]
+    watch: bool,
+    /// With --watch: stop after so many readings
+    #[arg(long, value_name = "COUNT", requires = "watch")]
+    count: Option<u64>,
+}
+
+/// Between two readings of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+impl StatusArgs {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let api = self.api.open()?;
+        match self.watch {
+            true => watch(&api, self.count.unwrap_or(u64::MAX)),
+            false => api.show(Method::Get, PATH, None, |status: StatusView, look| page(&status, None, look)),
+        }
+    }
+}
+
+const PATH: &str = "/api/status";
+
+/// A reading a second. An API that is away is waited for: it may be restarting.
+fn watch(api: &Api, count: u64) -> Result<(), Failure> {
+    let mut before: Option<(Instant, u64)> = None;
+    for reading in 0..count {
+        if reading > 0 {
+            pause(WATCH_INTERVAL);
+        }
+        let answer = match api.call(Method::Get, PATH, None) {
+            Ok(answer) => answer,
+            Err(failure @ Failure::Unreachable { .. }) if reading > 0 => {
+                before = None;
+                let clear = if api.look.is_terminal() { CLEAR } else { "" };
+                eprintln!("{clear}ringway: {failure}");
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        if api.output == Output::Json {
+            api.print_json(&answer.body)?;
+            continue;
+        }
+        let status: StatusView = parse(&answer)?;
+        let now = (Instant::now(), status.exchanges());
+        let rate = before.and_then(|(then, done)| {
+            let seconds = now.0.duration_since(then).as_secs_f64();
+            // A restart counts from 0 again.
+            (seconds > 0.0).then(|| now.1.checked_sub(done).map(|more| more as f64 / seconds)).flatten()
+        });
+        before = Some(now);
+        match api.look.is_terminal() {
+            true => print(&format!("{CLEAR}{}", page(&status, rate, api.look)))?,
+            false => print(&line(&status, rate))?,
+        }
+    }
+    Ok(())
+}
+
+/// Cursor home, clear to the end of the screen (ECMA-48 §8.3.21, §8.3.39).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// As much of the status as is shown; what a version does not know stays at its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatusView {
+    status: String,
+    version: String,
+    revision: u64,
+    uptime_seconds: u64,
+    warnings: Vec<String>,
+    apps: u64,
+    instances: InstanceCounts,
+    domains: u64,
+    changes: ChangeCounts,
+    store: StoreView,
+    workers: Vec<WorkerView>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InstanceCounts {
+    total: u64,
+    unhealthy: u64,
+    breakers_open: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChangeCounts {
+    waiting: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StoreView {
+    kind: String,
+    path: Option<String>,
+    bytes: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WorkerView {
+    core: u64,
+    driver: Option<String>,
+    state: String,
+    connections: u64,
+    upgrades: u64,
+    exchanges: u64,
+    panics: u64,
+    last_ack_micros: Option<u64>,
+}
+
+impl StatusView {
+    fn exchanges(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.exchanges).sum()
+    }
+
+    fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.connections).sum()
+    }
+
+    fn uptime(&self) -> String {
+        humantime::format_duration(Duration::from_secs(self.uptime_seconds)).to_string()
+    }
+}
+
+fn page(status: &StatusView, rate: Option<f64>, look: Look) -> String {
+    let mut out = format!(
+        "ringway {}  {}  revision {}  up {}\n",
+        escape(&status.version),
+        look.paint(Tone::of_state(&status.status), &escape(&status.status)),
+        status.revision,
+        status.uptime(),
+    );
+    let mut store = escape(&status.store.kind);
+    if let Some(path) = &status.store.path {
+        store.push_str(&format!(" at {}", escape(path)));
+    }
+    if status.store.bytes > 0 {
+        store.push_str(&format!(", {}", bytes(status.store.bytes)));
+    }
+    out.push_str(&format!("store      {store}\n"));
+    out.push_str(&format!("apps       {}\ndomains    {}\n", status.apps, status.domains));
+    let instances = &status.instances;
+    let mut health = vec![instances.total.to_string()];
+    for (count, what) in
+        [(instances.unhealthy, "unhealthy"), (instances.breakers_open, "with an open breaker")]
+    {
+        if count > 0 {
+            health.push(look.paint(Tone::Bad, &format!("{count} {what}")));
+        }
+    }
+    out.push_str(&format!("instances  {}\n", health.join(", ")));
+    let mut requests = status.exchanges().to_string();
+    if let Some(rate) = rate {
+        requests.push_str(&format!(", {rate:.0} a second"));
+    }
+    out.push_str(&format!("requests   {requests}\n"));
+    if status.changes.waiting > 0 {
+        out.push_str(&format!("changes    {} waiting\n", status.changes.waiting));
+    }
+    if !status.workers.is_empty() {
+        out.push('\n');
+        out.push_str(&workers(&status.workers).render(look));
+    }
+    if !status.warnings.is_empty() {
+        out.push('\n');
+        for warning in &status.warnings {
+            out.push_str(&look.paint(Tone::Warning, &format!("warning: {}", escape(warning))));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn workers(workers: &[WorkerView]) -> Table {
+    let mut table = Table::new(&[
+        ">CORE",
+        "DRIVER",
+        "STATE",
+        ">CONNECTIONS",
+        ">TUNNELS",
+        ">REQUESTS",
+        ">PANICS",
+        ">LAST CHANGE",
+    ]);
+    for worker in workers {
+        let state = match worker.state.as_str() {
+            "following" => Cell::new("following").tone(Tone::Good),
+            "dead" => Cell::new("dead").tone(Tone::Bad),
+            other => Cell::new(other).tone(Tone::Warning),
+        };
+        let panics = Cell::number(worker.panics);
+        table.row(vec![
+            Cell::number(worker.core),
+            Cell::or_dash(worker.driver.as_deref()),
+            state,
+            Cell::number(worker.connections),
+            Cell::number(worker.upgrades),
+            Cell::number(worker.exchanges),
+            if worker.panics > 0 { panics.tone(Tone::Bad) } else { panics },
+            Cell::or_dash(worker.last_ack_micros.map(|micros| format!("{micros} µs")).as_deref()),
+        ]);
+    }
+    table
+}
+
+/// One reading for a file or pipe, in words that `grep` and `cut` find.
+fn line(status: &StatusView, rate: Option<f64>) -> String {
+    let mut out = format!(
+        "{} revision={} apps={} domains={} instances={} unhealthy={} connections={} requests={}",
+        text::escape(&status.status),
+        status.revision,
+        status.apps,
+        status.domains,
+        status.instances.total,
+        status.instances.unhealthy,
+        status.connections(),
+        status.exchanges(),
+    );
+    if let Some(rate) = rate {
+        out.push_str(&format!(" per_second={rate:.0}"));
+    }
+    if !status.warnings.is_empty() {
+        out.push_str(&format!(" warnings={}", status.warnings.len()));
+    }
+    out + "\n"
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn status() -> StatusView {
+        serde_json::from_value(serde_json::json!({
+            "status": "degraded", "version": "1.2.3", "revision": 7, "uptime_seconds": 61,
+            "warnings": ["the store\u{1b}[2J was damaged"],
+            "apps": 2, "domains": 3, "instances": { "total": 4, "unhealthy": 1, "breakers_open": 0 },
+            "store": { "kind": "fjall", "path": "/var/lib/ringway/routes.db", "bytes": 2048 },
+            "workers": [
+                { "core": 0, "driver": "io_uring", "state": "following", "connections": 5, "exchanges": 10, "last_ack_micros": 42 },
+                { "core": 1, "driver": null, "state": "dead", "connections": 1, "exchanges": 20 },
+            ],
+            "something_newer": {},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_page_tells_what_an_operator_looks_for() {
+        let page = page(&status(), Some(12.4), Look::PLAIN);
+        assert_eq!(
+            page,
+            "ringway 1.2.3  degraded  revision 7  up 1m 1s\n\
+             store      fjall at /var/lib/ringway/routes.db, 2.0 KiB\n\
+             apps       2\n\
+             domains    3\n\
+             instances  4, 1 unhealthy\n\
+             requests   30, 12 a second\n\
+             \n\
+             CORE  DRIVER    STATE      CONNECTIONS  TUNNELS  REQUESTS  PANICS  LAST CHANGE\n   \
+             0  io_uring  following            5        0        10       0        42 µs\n   \
+             1  -         dead                 1        0        20       0            -\n\
+             \n\
+             warning: the store\\u{1b}[2J was damaged\n"
+        );
+    }
+
+    #[test]
+    fn a_pipe_gets_one_line_per_reading() {
+        assert_eq!(
+            line(&status(), None),
+            "degraded revision=7 apps=2 domains=3 instances=4 unhealthy=1 connections=6 requests=30 warnings=1\n"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_is_still_shown() {
+        assert!(page(&StatusView::default(), None, Look::PLAIN).contains("revision 0"));
+    }
+}

@@ -1,0 +1,311 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(subcommand)]
+    command: ClientCommand,
+}
+
+fn parse_line(line: &str) -> Result<ClientCommand, clap::Error> {
+    let words = std::iter::once("ringway").chain(line.split_whitespace());
+    Program::try_parse_from(words).map(|program| program.command)
+}
+
+/// Answers each request with the next body and gives back what was asked.
+struct Server {
+    address: String,
+    thread: std::thread::JoinHandle<Vec<String>>,
+}
+
+fn server(answers: &[(u16, &str)]) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answers: Vec<(u16, String)> =
+        answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+    let thread = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for (status, body) in answers {
+            let mut stream = listener.accept().unwrap().0;
+            let mut bytes = Vec::new();
+            let mut byte = [0];
+            while !bytes.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                bytes.push(byte[0]);
+            }
+            let head = String::from_utf8(bytes).unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .map_or(0, |n| n.parse().unwrap());
+            let mut given = vec![0; length];
+            stream.read_exact(&mut given).unwrap();
+            let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
+            requests.push(format!("{line} {}", String::from_utf8(given).unwrap()).trim_end().to_owned());
+            let has_body = status != 204;
+            let length = if has_body { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+            stream.write_all(format!("HTTP/1.1 {status} X\r\n{length}\r\n{body}").as_bytes()).unwrap();
+        }
+        requests
+    });
+    Server { address, thread }
+}
+
+/// Runs a command against a server that answers so; the requests, and how it ended.
+fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>) {
+    let server = server(answers);
+    let command = parse_line(&format!("{line} --api {}", server.address)).unwrap();
+    let result = match command {
+        ClientCommand::Status(args) => args.run(),
+        ClientCommand::Apps(args) => args.run(),
+        ClientCommand::Instances(args) => args.run(),
+        ClientCommand::Domains(args) => args.run(),
+        ClientCommand::Export(args) => args.run(),
+        ClientCommand::Import(args) => args.run(),
+    };
+    (server.thread.join().unwrap(), result)
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    use clap::CommandFactory;
+    Program::command().debug_assert();
+}
+
+#[test]
+fn every_command_asks_what_the_document_says() {
+    for (line, request) in [
+        ("apps add shop --name Shop", r#"POST /api/apps/register {"app_id":"shop","app_name":"Shop"}"#),
+        (
+            "apps add shop --instance shop-1 --target http://127.0.0.1:1 --health-check /health",
+            r#"POST /api/apps/register {"app_id":"shop","instance":{"health_check":"/health","instance_id":"shop-1","target":"http://127.0.0.1:1"}}"#,
+        ),
+        ("apps remove shop", r#"DELETE /api/apps {"app_id":"shop"}"#),
+        (
+            "instances add --app shop shop-1 http://127.0.0.1:1 --health-check tcp",
+            r#"POST /api/apps/instances {"app_id":"shop","health_check":"tcp","instance_id":"shop-1","target":"http://127.0.0.1:1"}"#,
+        ),
+        (
+            "instances rm shop-1 --generation 7",
+            r#"DELETE /api/apps/instances {"generation":7,"instance_id":"shop-1"}"#,
+        ),
+        ("instances heartbeat shop-1", r#"POST /api/apps/heartbeat {"instance_id":"shop-1"}"#),
+        (
+            "domains add --app shop shop.test",
+            r#"POST /api/tenants/domains {"app_id":"shop","domain":"shop.test"}"#,
+        ),
+        (
+            "domains add --app shop --tenant t1 own.test --cname-target t1.shop.test",
+            r#"POST /api/tenants/custom-domains {"app_id":"shop","cname_target":"t1.shop.test","domain":"own.test","tenant_id":"t1"}"#,
+        ),
+        (
+            "domains add --app shop --tenant t1 --type cname_target t1.shop.test",
+            r#"POST /api/tenants/domains {"app_id":"shop","domain":"t1.shop.test","tenant_id":"t1","type":"cname_target"}"#,
+        ),
+        (
+            "domains update own.test --no-tenant --app blog",
+            r#"PUT /api/tenants/domains {"app_id":"blog","domain":"own.test","tenant_id":null}"#,
+        ),
+        ("domains remove own.test", r#"DELETE /api/tenants/domains {"domain":"own.test"}"#),
+    ] {
+        let (requests, result) = run(line, &[(204, "")]);
+        assert!(result.is_ok(), "{line}: {result:?}");
+        assert_eq!(requests, [request], "{line}");
+    }
+}
+
+#[test]
+fn what_is_shown_is_asked_for_in_the_documents_way() {
+    for (line, request) in [
+        ("apps show shop", r#"POST /api/apps/get {"app_id":"shop"}"#),
+        ("domains show own.test", r#"POST /api/tenants/domains/get {"domain":"own.test"}"#),
+        ("status", "GET /api/status"),
+        ("status --watch --count 1 --json", "GET /api/status"),
+        ("apps list", "GET /api/apps?limit=10000"),
+        ("domains ls --tenant a&b --limit 5", "GET /api/tenants/domains?tenant_id=a%26b&limit=5"),
+        ("instances list --app shop --json", "GET /api/status/instances?app_id=shop&limit=10000"),
+    ] {
+        let (requests, result) = run(line, &[(200, "{}")]);
+        assert!(result.is_ok(), "{line}: {result:?}");
+        assert_eq!(requests, [request], "{line}");
+    }
+}
+
+#[test]
+fn a_list_is_read_to_its_end() {
+    let pages = [
+        (200, r#"{"apps":[{"app_id":"a"},{"app_id":"b"}],"total":3,"next":"b","revision":1}"#),
+        (200, r#"{"apps":[{"app_id":"c"}],"total":3,"next":null,"revision":1}"#),
+    ];
+    for line in ["apps list", "apps list --json"] {
+        let (requests, result) = run(line, &pages);
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(requests, ["GET /api/apps?limit=10000", "GET /api/apps?limit=10000&after=b"]);
+    }
+}
+
+#[test]
+fn pages_become_one_object() {
+    let mut pages = None;
+    for (mut page, items) in [
+        (serde_json::json!({ "apps": [1, 2], "total": 3, "next": "2" }), vec![1, 2]),
+        (serde_json::json!({ "apps": [3], "total": 3, "next": null }), vec![3]),
+    ] {
+        page["apps"].take();
+        append_page(&mut pages, page, "apps", items.into_iter().map(Value::from).collect());
+    }
+    assert_eq!(pages.unwrap(), serde_json::json!({ "apps": [1, 2, 3], "total": 3, "next": null }));
+}
+
+#[test]
+fn a_list_with_a_limit_asks_no_further() {
+    let (requests, result) =
+        run("apps list --limit 1", &[(200, r#"{"apps":[{"app_id":"a"}],"total":3,"next":"a"}"#)]);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(requests, ["GET /api/apps?limit=1"]);
+}
+
+#[test]
+fn a_refusal_sets_the_exit_code() {
+    for (status, exit) in [(404, 3), (409, 4), (422, 2), (503, 1)] {
+        let (_, result) = run("domains remove own.test", &[(status, "{}")]);
+        assert_eq!(result.unwrap_err().exit(), exit, "{status}");
+    }
+}
+
+#[test]
+fn an_answer_of_something_else_is_told() {
+    let (_, result) = run("apps show shop", &[(200, "<html>")]);
+    assert!(matches!(result, Err(Failure::Unexpected { status: 200, .. })), "{result:?}");
+}
+
+#[test]
+fn wrong_arguments_are_refused_before_anything_is_asked() {
+    for line in [
+        "apps",
+        "apps add",
+        "apps add shop --instance shop-1",
+        "apps list --api https://127.0.0.1",
+        "apps list --timeout 0s",
+        "instances add --app shop shop-1",
+        "instances remove shop-1 --generation x",
+        "domains add shop.test",
+        "domains add --app shop --type wildcard shop.test",
+        "domains update own.test",
+        "domains update own.test --tenant t --no-tenant",
+        "status --count 3",
+        "status --token a --token-file b",
+    ] {
+        assert!(parse_line(line).is_err(), "{line}");
+    }
+}
+
+fn api_args(line: &str) -> ApiArgs {
+    match parse_line(line).unwrap() {
+        ClientCommand::Apps(args) => args.into_api(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn environment(values: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    let values: BTreeMap<String, String> =
+        values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    move |name| values.get(name).cloned()
+}
+
+#[test]
+fn the_environment_of_the_server_leads_to_it() {
+    for (values, address) in [
+        (&[][..], "127.0.0.1:8080"),
+        (&[("PROXY_API_PORT", "9090")], "127.0.0.1:9090"),
+        (&[("PROXY_API_BIND", "0.0.0.0"), ("PROXY_API_PORT", "1")], "127.0.0.1:1"),
+        (&[("PROXY_API_BIND", "10.0.0.7, 127.0.0.1")], "10.0.0.7:8080"),
+        (&[("PROXY_API_BIND", "::")], "[::1]:8080"),
+        (&[("RINGWAY_API", "unix:/run/x"), ("PROXY_API_PORT", "x")], "unix:/run/x"),
+    ] {
+        let api = api_args("apps list").open_with(environment(values)).unwrap();
+        assert_eq!(api.client.address().to_string(), address);
+    }
+    let api =
+        api_args("apps --api 10.0.0.1:2 list").open_with(environment(&[("RINGWAY_API", "x y")])).unwrap();
+    assert_eq!(api.client.address().to_string(), "10.0.0.1:2");
+}
+
+#[test]
+fn a_wrong_environment_is_a_usage_error_that_names_it() {
+    for values in
+        [&[("RINGWAY_API", "https://x")][..], &[("PROXY_API_PORT", "0")], &[("PROXY_API_PORT", "http")]]
+    {
+        let failure = api_args("apps list").open_with(environment(values)).unwrap_err();
+        assert_eq!(failure.exit(), 2);
+        assert!(failure.to_string().contains(values[0].0), "{failure}");
+    }
+}
+
+#[test]
+fn the_token_comes_from_the_nearest_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "from-the-file\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (line, values, token) in [
+        ("apps list", &[][..], None),
+        ("apps list", &[("PROXY_API_TOKEN", "from-env")], Some("from-env")),
+        ("apps list", &[("PROXY_API_TOKEN_FILE", file)], Some("from-the-file")),
+        ("apps list --token from-flag", &[("PROXY_API_TOKEN", "from-env")], Some("from-flag")),
+        (
+            &format!("apps list --token-file {file}"),
+            &[("PROXY_API_TOKEN", "from-env")],
+            Some("from-the-file"),
+        ),
+    ] {
+        assert_eq!(api_args(line).token_from(&environment(values)).unwrap().as_deref(), token, "{line}");
+    }
+    let failure =
+        api_args("apps list --token-file /nonexistent/token").open_with(environment(&[])).unwrap_err();
+    assert!(failure.to_string().contains("/nonexistent/token"), "{failure}");
+    let failure =
+        api_args("apps list").open_with(environment(&[("PROXY_API_TOKEN", "a\r\nX: y")])).unwrap_err();
+    assert!(!failure.to_string().contains("X: y"), "a token is never repeated: {failure}");
+}
+
+#[test]
+fn a_receipt_tells_what_was_done() {
+    let receipt: Receipt =
+        serde_json::from_str(r#"{"revision":7,"outcome":"created","generation":3,"pending":[1,2]}"#).unwrap();
+    assert_eq!(
+        receipt.told("instance shop-1", Method::Post),
+        "instance shop-1: created (revision 7, generation 3); stored, but these cores do not serve it yet: 1, 2\n"
+    );
+    assert_eq!(Receipt::default().told("app x", Method::Delete), "app x: removed\n");
+}
+
+#[test]
+fn times_are_shown_to_the_second() {
+    assert_eq!(time("2025-01-15T12:00:05.123Z"), "2025-01-15 12:00:05Z");
+    assert_eq!(time("2025-01-15T12:00:05Z"), "2025-01-15 12:00:05Z");
+    assert_eq!(time("soon"), "soon");
+}
+
+#[test]
+fn exports_and_imports_are_one_another() {
+    use ringway_store::Store;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let words = |line: &str| match parse_line(line).unwrap() {
+        ClientCommand::Export(args) => args.run(),
+        ClientCommand::Import(args) => args.run(),
+        other => panic!("{other:?}"),
+    };
+    let missing = words(&format!("export {} --db-path {}", at("x"), at("none")));
+    assert!(matches!(missing, Err(Failure::File { .. })), "{missing:?}");
+    drop(ringway_store::Fjall::open(at("one")).map(|mut store| store.load().map(drop)).unwrap());
+    words(&format!("export {} --db-path {}", at("file"), at("one"))).unwrap();
+    let again = words(&format!("export {} --db-path {}", at("file"), at("one")));
+    assert!(matches!(again, Err(Failure::File { .. })), "an export overwrites nothing: {again:?}");
+    words(&format!("import {} --db-path {}", at("file"), at("two"))).unwrap();
+}

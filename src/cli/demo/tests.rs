@@ -1,0 +1,64 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+fn args(requests: Option<u64>) -> DemoArgs {
+    DemoArgs {
+        http_port: Some(0),
+        api_port: Some(0),
+        workers: Some(1),
+        driver: DriverChoice::Epoll,
+        requests,
+        time: None,
+    }
+}
+
+#[test]
+fn a_bounded_demo_registers_serves_and_cleans_up() {
+    let temporary = tempfile::tempdir().unwrap();
+    demo(&args(Some(6)), temporary.path()).unwrap();
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "the store's folder is left behind");
+}
+
+#[test]
+fn the_introduction_names_working_addresses() {
+    let stage = Stage {
+        http: "127.0.0.1:1234".parse().unwrap(),
+        api: "127.0.0.1:2345".parse().unwrap(),
+        folder: "/tmp/x".into(),
+        workers: 1,
+        driver: "epoll",
+    };
+    let text = stage.introduction(&args(None), Look::PLAIN);
+    for part in [
+        "http://shop.localhost:1234/",
+        "http://127.0.0.1:2345/api/register",
+        "--api 127.0.0.1:2345",
+        "1 worker on epoll",
+        "Ctrl-C",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let start = text.find("-d '").unwrap() + 4;
+    let body = &text[start..start + text[start..].find('\'').unwrap()];
+    assert!(serde_json::from_str::<Value>(body).unwrap()["domain"].is_string());
+}
+
+#[test]
+fn a_port_that_is_taken_is_passed_over() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let number = taken.local_addr().unwrap().port();
+    assert_eq!(port(None, number), 0);
+    assert_eq!(port(Some(number), number), number, "who asks for a port gets that or an error");
+}
+
+#[test]
+fn a_folder_is_private_and_gone_afterwards() {
+    use std::os::unix::fs::PermissionsExt;
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Folder::new(temporary.path()).unwrap();
+    let path = folder.path.clone();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    std::fs::write(path.join("file"), "x").unwrap();
+    folder.remove().unwrap();
+    assert!(!path.exists());
+}
