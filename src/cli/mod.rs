@@ -3,12 +3,15 @@
 //! ```text
 //! ringway [run] ─► config ─► logging ─► run ─► signals ─► drain ─► exit code
 //! ringway check ─► config ─► machine ─► a table of what is in force, and what is wrong with it
-//! ringway status|apps|instances|domains ─► client: the admin API of a running process
+//! ringway status|apps|instances|domains ─► client ─► the admin API of a running process
+//! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 
 mod catalogue;
 mod check;
+mod client;
 mod config;
+mod demo;
 mod files;
 mod flags;
 mod logging;
@@ -100,6 +103,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Client(client::ClientCommand),
+    /// Run the proxy with two sample apps, on free ports with a temporary store, and show what to try
+    Demo(demo::DemoArgs),
 }
 
 /// Reads the arguments and does what they say.
@@ -112,6 +119,8 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Export { file, db_path }) => transfer::run(transfer::Direction::Out, &file, db_path),
         Some(Command::Import { file, db_path }) => transfer::run(transfer::Direction::In, &file, db_path),
         Some(Command::Version { json }) => version::run(check::Format::of(json)),
+        Some(Command::Client(command)) => command.run(),
+        Some(Command::Demo(args)) => args.run(),
     }
 }
 
