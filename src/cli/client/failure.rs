@@ -31,8 +31,6 @@ pub(crate) enum Failure {
         /// What is wrong with the body.
         error: serde_json::Error,
     },
-    /// The store.
-    Store(ringway_store::StoreError),
     /// A file.
     File {
         /// Its path.
@@ -92,11 +90,9 @@ impl Failure {
                 409 | 412 => EXIT_CONFLICT,
                 _ => EXIT_FAILED,
             },
-            Self::Unreachable { .. }
-            | Self::Unexpected { .. }
-            | Self::Store(_)
-            | Self::File { .. }
-            | Self::Output(_) => EXIT_FAILED,
+            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::File { .. } | Self::Output(_) => {
+                EXIT_FAILED
+            }
         }
     }
 }
@@ -175,15 +171,6 @@ impl fmt::Display for Failure {
                     f,
                     "the answer ({status}) is not one of ringway's admin API: {error}\n  is --api right?"
                 )
-            }
-            Self::Store(error) => {
-                write!(f, "{error}")?;
-                let mut source = std::error::Error::source(error);
-                while let Some(cause) = source {
-                    write!(f, ": {cause}")?;
-                    source = cause.source();
-                }
-                Ok(())
             }
             Self::File { path, error } => write!(f, "{}: {error}", escape(path)),
             Self::Output(error) => write!(f, "cannot write: {error}"),

@@ -1,4 +1,4 @@
-//! Commands that talk to a running ringway over its admin API, and the two that read a store which nobody uses.
+//! Commands that talk to a running ringway over its admin API.
 //!
 //! ```text
 //! arguments ── apps · instances · domains · status ──► Api::call ── http ──► admin API
@@ -13,7 +13,6 @@ pub(crate) mod http;
 mod instances;
 mod status;
 pub(crate) mod text;
-mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,12 +44,6 @@ pub(crate) enum ClientCommand {
     /// List, show, add, update and remove domains
     #[command(after_help = EXIT_CODES)]
     Domains(domains::DomainsArgs),
-    /// Write all registrations of a store to a file; ringway must not be running on it
-    #[command(after_help = EXIT_CODES)]
-    Export(transfer::ExportArgs),
-    /// Fill an empty store with an export; ringway must not be running on it
-    #[command(after_help = EXIT_CODES)]
-    Import(transfer::ImportArgs),
 }
 
 impl ClientCommand {
@@ -61,8 +54,6 @@ impl ClientCommand {
             Self::Apps(args) => args.run(),
             Self::Instances(args) => args.run(),
             Self::Domains(args) => args.run(),
-            Self::Export(args) => args.run(),
-            Self::Import(args) => args.run(),
         })
     }
 }

@@ -64,8 +64,6 @@ fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>
         ClientCommand::Apps(args) => args.run(),
         ClientCommand::Instances(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
-        ClientCommand::Export(args) => args.run(),
-        ClientCommand::Import(args) => args.run(),
     };
     (server.thread.join().unwrap(), result)
 }
@@ -289,23 +287,4 @@ fn times_are_shown_to_the_second() {
     assert_eq!(time("2025-01-15T12:00:05.123Z"), "2025-01-15 12:00:05Z");
     assert_eq!(time("2025-01-15T12:00:05Z"), "2025-01-15 12:00:05Z");
     assert_eq!(time("soon"), "soon");
-}
-
-#[test]
-fn exports_and_imports_are_one_another() {
-    use ringway_store::Store;
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let words = |line: &str| match parse_line(line).unwrap() {
-        ClientCommand::Export(args) => args.run(),
-        ClientCommand::Import(args) => args.run(),
-        other => panic!("{other:?}"),
-    };
-    let missing = words(&format!("export {} --db-path {}", at("x"), at("none")));
-    assert!(matches!(missing, Err(Failure::File { .. })), "{missing:?}");
-    drop(ringway_store::Fjall::open(at("one")).map(|mut store| store.load().map(drop)).unwrap());
-    words(&format!("export {} --db-path {}", at("file"), at("one"))).unwrap();
-    let again = words(&format!("export {} --db-path {}", at("file"), at("one")));
-    assert!(matches!(again, Err(Failure::File { .. })), "an export overwrites nothing: {again:?}");
-    words(&format!("import {} --db-path {}", at("file"), at("two"))).unwrap();
 }
