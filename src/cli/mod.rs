@@ -23,8 +23,10 @@ mod ready;
 mod run;
 mod signals;
 mod sockets;
+mod transfer;
 mod version;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -74,6 +76,27 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Write all records of the store to a file, as JSON lines with checksums
+    ///
+    /// The proxy must not be running on that store. Exit codes: 0 written, 1 not, 2 settings are wrong.
+    Export {
+        /// Where to; - is standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// The store's directory, if it is not the one that `ringway check` shows
+        #[arg(long, value_name = "DIRECTORY")]
+        db_path: Option<PathBuf>,
+    },
+    /// Fill a new or empty store from a file that `ringway export` wrote
+    ///
+    /// Nothing is stored unless the file is whole. Exit codes: 0 stored, 1 not, 2 settings are wrong.
+    Import {
+        /// Where from; - is standard input
+        file: PathBuf,
+        /// The store's directory, if it is not the one that `ringway check` shows
+        #[arg(long, value_name = "DIRECTORY")]
+        db_path: Option<PathBuf>,
+    },
     /// Show the version, how it was built, and which I/O drivers this machine offers
     Version {
         /// Print JSON instead of text
@@ -93,6 +116,8 @@ pub(crate) fn main() -> ExitCode {
         None => run::run(&cli.flags),
         Some(Command::Run { flags }) => run::run(&flags),
         Some(Command::Check { json, flags }) => check::run(&flags, check::Format::of(json)),
+        Some(Command::Export { file, db_path }) => transfer::run(transfer::Direction::Out, &file, db_path),
+        Some(Command::Import { file, db_path }) => transfer::run(transfer::Direction::In, &file, db_path),
         Some(Command::Version { json }) => version::run(check::Format::of(json)),
         Some(Command::Client(command)) => command.run(),
         Some(Command::Demo(args)) => args.run(),

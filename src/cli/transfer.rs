@@ -1,0 +1,160 @@
+//! `ringway export` and `ringway import`: a store's records as JSON lines, to move between stores (FR-5.12).
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ringway::store::{Fjall, Store, StoreError, Summary, export, import};
+
+use super::config::{self, Machine};
+use super::flags::Flags;
+use super::{FAILED, OK, USAGE, check};
+
+/// Which way records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the store to the file.
+    Out,
+    /// From the file into the store.
+    In,
+}
+
+/// Does it and tells, on standard error: standard output may carry the records.
+pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -> ExitCode {
+    let db = match db_path {
+        Some(path) => path,
+        None => match config::read(&Flags::default(), std::env::vars_os(), &Machine::here()).outcome {
+            Ok(settings) => settings.db_path,
+            Err(problems) => {
+                eprintln!("ringway: {}", check::complaint(&problems));
+                return ExitCode::from(USAGE);
+            }
+        },
+    };
+    let (done, verb) = match direction {
+        Direction::Out => (export_to(&db, file), "exported"),
+        Direction::In => (import_from(file, &db), "imported"),
+    };
+    match done {
+        Ok(summary) => {
+            // Damage that was found belongs beside the success: what was exported may not be everything.
+            eprint!("{}", summary.report);
+            eprintln!(
+                "{verb} revision {}: {} app(s), {} instance(s), {} domain(s); store {}",
+                summary.revision,
+                summary.apps,
+                summary.instances,
+                summary.domains,
+                db.display()
+            );
+            ExitCode::from(OK)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            eprintln!("ringway: {error}{}", cause.unwrap_or_default());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Writes all records of the store at `db` to a file, or to standard output for `-`.
+///
+/// The file appears when it is complete. The store must not be in use.
+///
+/// # Errors
+/// See [`StoreError`].
+pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
+    // Opening would make a directory where there is none, and export nothing of it.
+    if !db.is_dir() {
+        return Err(StoreError::NotADirectory { path: db.to_owned() });
+    }
+    let mut store = Fjall::open(db)?;
+    let summary = if is_standard(file) {
+        export(&mut store, &mut io::stdout().lock())?
+    } else {
+        let draft = file.with_added_extension("part");
+        let written = export_draft(&mut store, &draft).and_then(|summary| {
+            std::fs::rename(&draft, file).map(|()| summary).map_err(StoreError::Transfer)
+        });
+        if written.is_err() {
+            let _ = std::fs::remove_file(&draft);
+        }
+        written?
+    };
+    store.close()?;
+    Ok(summary)
+}
+
+fn export_draft(store: &mut Fjall, draft: &Path) -> Result<Summary, StoreError> {
+    let mut to = BufWriter::new(File::create(draft).map_err(StoreError::Transfer)?);
+    let summary = export(store, &mut to)?;
+    to.flush().and_then(|()| to.get_ref().sync_all()).map_err(StoreError::Transfer)?;
+    Ok(summary)
+}
+
+/// Fills the new or empty store at `db` from a file, or from standard input for `-`.
+///
+/// # Errors
+/// See [`StoreError`]; nothing is stored then.
+pub(crate) fn import_from(file: &Path, db: &Path) -> Result<Summary, StoreError> {
+    let mut store = Fjall::open(db)?;
+    let summary = if is_standard(file) {
+        import(&mut io::stdin().lock(), &mut store)?
+    } else {
+        import(&mut BufReader::new(File::open(file).map_err(StoreError::Transfer)?), &mut store)?
+    };
+    store.close()?;
+    Ok(summary)
+}
+
+fn is_standard(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use ringway::model::{AppId, AppSpec, Change, Desired, Revision, Timestamp};
+    use ringway::store::Batch;
+
+    use super::*;
+
+    #[test]
+    fn what_is_exported_from_one_directory_is_imported_into_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to, file) =
+            (folder.path().join("from"), folder.path().join("to"), folder.path().join("records"));
+        let app = AppSpec { id: AppId::parse("shop").unwrap(), name: None };
+        let change = Change::Register { app, instance: None, domain: None };
+        let applied = Desired::default().apply(&change, Timestamp(1)).unwrap();
+        let mut store = Fjall::open(&from).unwrap();
+        store.commit(&Batch { revision: applied.revision(), deltas: &applied.deltas }).unwrap();
+        store.close().unwrap();
+        drop(store);
+
+        assert_eq!(export_to(&from, &file).unwrap().apps, 1);
+        assert_eq!(import_from(&file, &to).unwrap().revision, Revision(1));
+        let loaded = Fjall::open(&to).unwrap().load().unwrap();
+        assert_eq!(loaded.apps[0].id.as_str(), "shop");
+        assert!(matches!(import_from(&file, &to), Err(StoreError::NotEmpty { .. })));
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_not_made_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, file) = (folder.path().join("nowhere"), folder.path().join("records"));
+        assert!(matches!(export_to(&db, &file), Err(StoreError::NotADirectory { .. })));
+        assert!(!db.exists() && !file.exists());
+    }
+
+    #[test]
+    fn a_store_in_use_is_told_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, file) = (folder.path().join("db"), folder.path().join("records"));
+        let _running = Fjall::open(&db).unwrap();
+        assert!(matches!(export_to(&db, &file), Err(StoreError::Locked { .. })));
+        assert!(!file.exists());
+    }
+}
