@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) api_socket: Option<PathBuf>,
     pub(crate) api_token: Option<Token>,
     pub(crate) storage: Storage,
-    /// Where the store is; used by [`Storage::Fjall`] alone.
+    /// Where the store is; for [`Storage::Fjall`] alone.
     pub(crate) db_path: PathBuf,
     pub(crate) health_interval: Duration,
     pub(crate) health_timeout: Duration,
@@ -303,22 +303,20 @@ impl Reader<'_> {
             let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
             return self.take(setting, given, |text| parse::path(text).map(absolute), shown_path);
         }
-        match self.state_place(machine) {
-            Some(place) => {
-                let path = place.join(STORE_NAME);
-                self.row(setting, Value::Shown(shown_path(&path)), Origin::Default);
-                Some(path)
-            }
-            None if storage == Some(Storage::Memory) => {
-                self.row(setting, Value::Absent, Origin::Default);
-                Some(PathBuf::new())
-            }
-            None => {
-                self.row(setting, Value::Wrong, Origin::Default);
-                self.problems.push(Problem::NoStatePlace);
-                None
-            }
+        if storage == Some(Storage::Memory) {
+            self.row(setting, Value::Absent, Origin::Default);
+            return Some(PathBuf::new());
         }
+        let path = self.state_place(machine).map(|place| place.join(STORE_NAME));
+        self.row(
+            setting,
+            path.as_ref().map_or(Value::Wrong, |path| Value::Shown(shown_path(path))),
+            Origin::Default,
+        );
+        if path.is_none() {
+            self.problems.push(Problem::NoStatePlace);
+        }
+        path
     }
 
     /// The folder for what must survive a restart: what systemd made for us, the system's, or the user's.

@@ -54,6 +54,7 @@ impl clap::FromArgMatches for Flags {
 
 fn argument(setting: &'static Setting) -> Option<Arg> {
     let flag = setting.flag?;
+    let (help, name) = (setting.help, setting.name);
     let default = match setting.default {
         Fallback::Value(text) => format!(" [default: {text}]"),
         Fallback::Computed(how) => format!(" [default: {how}]"),
@@ -66,7 +67,8 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             .value_parser(clap::value_parser!(OsString))
             // So that `--workers -1` is told what it must be instead of that `-1` is no flag.
             .allow_negative_numbers(true)
-            .help(format!("{} [env: {}]{default}", setting.help, setting.name))
+            .help(format!("{help}{default}"))
+            .long_help(format!("{help}\n[env: {name}]{default}"))
             .help_heading(setting.group.title()),
     )
 }

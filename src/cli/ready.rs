@@ -76,8 +76,7 @@ impl Ready {
     /// For `systemctl status`.
     pub(crate) fn summary(&self) -> String {
         let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
-        let state = self.status.as_ref().map_or("degraded", |status| status.state.as_str());
-        format!("{state}: {} apps, {} instances, {} domains", counts.apps, counts.instances, counts.domains)
+        format!("serving {} apps, {} instances, {} domains", counts.apps, counts.instances, counts.domains)
     }
 
     fn degraded(&self) -> Vec<String> {

@@ -255,8 +255,9 @@ fn raise_file_limit(settings: &Settings) -> usize {
             room
         }
         Some(wanted) => {
-            if wanted > room {
-                let needed = (wanted * settings.workers) as u64 * FILES_PER_CONNECTION + FILES_RESERVED;
+            // A splice pipe has two ends, on top of the two sockets.
+            let needed = (wanted * settings.workers) as u64 * 2 * FILES_PER_CONNECTION + FILES_RESERVED;
+            if granted < needed {
                 tracing::warn!(
                     open_files = granted,
                     needed,
@@ -317,12 +318,7 @@ impl Failure {
                 ),
                 _ => None,
             },
-            Self::Store(StoreError::NotWritable { .. } | StoreError::NotADirectory { .. }) => {
-                Some("choose another folder with --db-path, or --storage memory to keep nothing".to_owned())
-            }
-            Self::Store(StoreError::Locked { .. }) => {
-                Some("is ringway running already? `ringway status` tells".to_owned())
-            }
+            // Errors of the store bring their own advice.
             Self::Start(_)
             | Self::Store(_)
             | Self::Signals(_)
@@ -364,9 +360,9 @@ impl Error for Failure {
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// What the end may take beyond the drain: closing the store and writing the last log lines.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
-/// The client's socket, the instance's, and both ends of a splice pipe.
-const FILES_PER_CONNECTION: u64 = 4;
-/// Files for everything else: store, logs, rings, listeners, health checks, the API.
+/// The client's socket and the instance's.
+const FILES_PER_CONNECTION: u64 = 2;
+/// Files for everything else: store, logs, rings, listeners, splice pipes, health checks, the API.
 const FILES_RESERVED: u64 = 256;
 /// The usual soft limit, where it cannot be read.
 const FILES_ASSUMED: u64 = 1024;
@@ -377,8 +373,8 @@ mod tests {
 
     #[test]
     fn connections_fit_the_open_files() {
-        assert_eq!(connections_in(1024, 1), 192);
-        assert_eq!(connections_in(1024, 2), 96);
+        assert_eq!(connections_in(1024, 1), 384);
+        assert_eq!(connections_in(1024, 2), 192);
         assert_eq!(connections_in(1_048_576, 2), limits::CONNECTIONS_PER_CORE_MAX);
         assert_eq!(connections_in(0, 64), 1, "a process that can accept nothing is of no use");
     }
