@@ -69,9 +69,14 @@ pub async fn sleep_until(deadline: Tick) {
     }
 }
 
-/// Waits for `duration`, or a few milliseconds longer.
+/// Waits for `duration`, to the runtime's millisecond: the coarse clock of deadlines has no part in it.
 pub async fn sleep(duration: Duration) {
-    sleep_until(clock::now().after(duration)).await;
+    const LONG: Duration = Duration::from_secs(3600);
+    if duration < LONG {
+        monoio::time::sleep(duration).await;
+    } else {
+        sleep_until(clock::now().after(duration)).await;
+    }
 }
 
 /// Lets everything else have its turn: other tasks, and what the kernel has finished, and timers.
