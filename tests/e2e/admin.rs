@@ -192,9 +192,10 @@ on_both_drivers! {
                 body.len()
             )).status
         };
-        for body in ["", "{", "[]", "null", "{\"app_id\":\"a\",\"app_id\":\"b\"}", "{\"app_id\":\"a\"} x", &"[".repeat(100_000)] {
+        for body in ["{", "[]", "null", "{\"app_id\":\"a\",\"app_id\":\"b\"}", "{\"app_id\":\"a\"} x", &"[".repeat(100_000)] {
             assert_eq!(send("application/json", body), 400, "{:.40}", body);
         }
+        assert_eq!(send("application/json", ""), 422, "all fields are missing");
         assert_eq!(send("text/plain", "{\"app_id\":\"a\"}"), 415);
         assert_eq!(send("application/json", &format!("{{\"app_id\":\"{}\"}}", "a".repeat(2_000_000))), 413);
         assert_eq!(send("application/json; charset=utf-8", "{\"app_id\":\"a\"}"), 201);

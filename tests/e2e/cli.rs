@@ -115,7 +115,7 @@ on_both_drivers! {
     fn status_tells_how_it_is(driver) {
         let proxy = Proxy::start(driver);
         let status = stdout_json(&proxy.command(&["status", "--json"]));
-        assert_eq!(status["status"], "ok");
+        assert_eq!(status["status"], "ready");
         let table = proxy.command(&["status"]);
         assert!(table.status.success() && text(&table).contains(driver.name()), "{}", text(&table));
     }

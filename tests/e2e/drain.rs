@@ -30,6 +30,8 @@ on_both_drivers! {
         // Not ready any more, and alive still.
         eventually("readiness fails", || (proxy.api().get("/ready").status == 503).then_some(()));
         assert_eq!(proxy.api().get("/healthz").status, 200);
+        // The cores know it too, now that nobody listens any more.
+        eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
         assert!(!proxy.has_exited());
         answer.open();
         let response = client.response("GET");

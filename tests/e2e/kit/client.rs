@@ -184,9 +184,4 @@ impl Client {
     pub(crate) fn local(&mut self) -> SocketAddr {
         self.reader.stream().stream.local_addr().unwrap()
     }
-
-    /// A small receive buffer, so that the proxy meets a client that does not read.
-    pub(crate) fn narrow(&mut self) {
-        socket2::SockRef::from(&self.reader.stream().stream).set_recv_buffer_size(4096).unwrap();
-    }
 }
