@@ -105,7 +105,7 @@ on_both_drivers! {
 
     fn every_request_has_one_line_in_the_access_log(driver) {
         let origin = Origin::named("a");
-        let proxy = Proxy::on(driver).start();
+        let proxy = Proxy::on(driver).env("ACCESS_LOG", "stdout").start();
         proxy.api().register("app", "app-1", &origin.target());
         proxy.api().domain("app.test", "app", Some("tenant-secret"));
         let mut client = proxy.client();
@@ -126,7 +126,8 @@ on_both_drivers! {
 
     fn a_log_line_cannot_be_forged(driver) {
         let origin = Origin::named("a");
-        let proxy = Proxy::serving(driver, &origin);
+        let proxy = Proxy::on(driver).env("ACCESS_LOG", "stdout").start();
+        proxy.serve("app", "app.test", &origin);
         let mut client = proxy.client();
         client.send("GET /\"}%0a{\"forged\":1 HTTP/1.1\r\nHost: app.test\r\nUser-Agent: \"}\\n{\"forged\":2}\u{202e}\r\n\r\n");
         assert_eq!(client.response("GET").status(), 200);
