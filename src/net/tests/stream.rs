@@ -107,7 +107,9 @@ fn cancelled_reads_lose_no_message() {
         });
         let (mut interrupted, mut received) = (0, Vec::new());
         for turn in 0..MESSAGES {
-            go.send(700 + u64::from(turn % 60) * 20).unwrap();
+            // Around the moment of the cancellation, and now and then clearly after it.
+            let delay = if turn % 10 == 9 { 20_000 } else { 700 + u64::from(turn % 60) * 40 };
+            go.send(delay).unwrap();
             let reader = async {
                 let (read, mut buf) = stream.read(buf(), soon()).await;
                 match read {
