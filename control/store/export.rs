@@ -196,7 +196,7 @@ pub(crate) fn read(from: &mut dyn BufRead) -> io::Result<Read> {
         }
         hash.update(&line);
         match text.map(record) {
-            Some(Ok((key, sealed))) => read.image.put(key, sealed),
+            Some(Ok((key, sealed))) => _ = read.image.put(key, sealed),
             Some(Err(reason)) => _ = read.defect.get_or_insert((number, reason)),
             None => _ = read.defect.get_or_insert((number, ImportError::Syntax)),
         }

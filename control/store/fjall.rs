@@ -31,6 +31,8 @@ use crate::export;
 use crate::image::{Image, edits, position, printable};
 use crate::mark::{Mark, MarkRead, SCHEMA, Totals};
 use crate::record::{Key, RecordKind, Sealed, seal_of};
+use crate::recovery::{Fallback, Restored, Scan};
+use crate::salvage;
 use crate::{Batch, Description, Finding, LoadReport, Loaded, Store, StoreError};
 
 /// Records on this machine's disk.
@@ -256,12 +258,13 @@ impl Fjall {
             }
         };
         scan.explain(head_mark, &mut report);
-        let restored = Restored::best(head_mark, &scan, self.newest_export(&mut report), &mut report);
-
         let kept = match copy {
             Some(copy) => Ok(copy),
             None => self.keep_aside(Keep::Move),
         };
+        let damaged = kept.as_ref().map_or_else(|_| self.live(), |kept| kept.join("live"));
+        let scan = scan.or_salvaged(salvage::read_files(&damaged), head_mark, &mut report);
+        let restored = Restored::best(head_mark, &scan, self.newest_export(&mut report), &mut report);
         match &kept {
             Ok(path) => report.push(Finding::KeptAside { path: path.clone() }),
             Err(error) => report.push(Finding::NotKeptAside { reason: error.to_string() }),
@@ -647,154 +650,6 @@ impl Drop for Fjall {
     }
 }
 
-// --- what is left after damage -----------------------------------------------------------------------------
-
-/// A logical export that could be read, at least in part.
-struct Fallback {
-    path: PathBuf,
-    revision: Revision,
-    image: Image,
-    whole: bool,
-}
-
-/// The best that could be put together.
-struct Restored {
-    image: Image,
-    revision: Revision,
-}
-
-impl Restored {
-    /// Chooses between what the engine still reads and the newest export, and joins them where neither is whole.
-    fn best(head: Option<Mark>, scan: &Scan, fallback: Option<Fallback>, report: &mut LoadReport) -> Self {
-        let known = [head, scan.mark].into_iter().flatten().map(|mark| mark.revision()).max();
-        let exported = fallback.as_ref().map(|fallback| fallback.revision);
-        let newest = known.max(exported).unwrap_or(Revision(0));
-
-        let scanned = scan.mark.map(|mark| mark.revision());
-        let (image, since, taken) = match &fallback {
-            None => (scan.image.clone(), scanned.unwrap_or(Revision(0)), 0),
-            // The export is as new as anything that is known of.
-            Some(fallback) if fallback.whole && known.is_some_and(|known| fallback.revision >= known) => {
-                (fallback.image.clone(), fallback.revision, fallback.image.iter().count())
-            }
-            // The engine came up older than the export.
-            Some(fallback)
-                if fallback.whole && scanned.is_some_and(|scanned| scanned < fallback.revision) =>
-            {
-                (fallback.image.clone(), fallback.revision, fallback.image.iter().count())
-            }
-            // The engine has the newer records; the export fills the holes.
-            Some(fallback) => {
-                let (image, taken) = scan.filled_from(&fallback.image);
-                (image, scanned.unwrap_or(fallback.revision).min(newest), taken)
-            }
-        };
-        if let Some(fallback) = fallback.filter(|_| taken > 0) {
-            report.push(Finding::FallbackUsed {
-                path: fallback.path,
-                revision: fallback.revision,
-                records: taken,
-            });
-        }
-
-        let totals = image.totals();
-        let proven = [head, scan.mark]
-            .into_iter()
-            .flatten()
-            .any(|mark| mark.totals == totals && mark.revision() == newest)
-            || (exported == Some(newest) && since == newest && taken > 0 && known.is_some());
-        if proven {
-            report.push(Finding::NothingLost { revision: newest });
-            return Self { image, revision: newest };
-        }
-        let revision = newest.next();
-        report.push(Finding::ChangesLost { since, acknowledged: newest, served_as: revision });
-        Self { image, revision }
-    }
-}
-
-/// Everything that the engine gave at start.
-#[derive(Default)]
-struct Scan {
-    image: Image,
-    mark: Option<Mark>,
-    /// Records that are there and damaged, by key where the key is text.
-    damaged: Vec<Key>,
-    findings: Vec<Finding>,
-}
-
-impl Scan {
-    /// Whether these are the records that were acknowledged: whole, and not older than HEAD. One batch more than HEAD
-    /// knows of is a commit that was stored and not acknowledged any more.
-    fn fits(&self, head: &MarkRead) -> bool {
-        let Some(mark) = &self.mark else { return false };
-        let head_fits = match head {
-            MarkRead::Whole(head) => match mark.revision.cmp(&head.revision) {
-                std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => mark.totals == head.totals,
-                std::cmp::Ordering::Greater => !head.clean,
-            },
-            // Only where HEAD is not written yet.
-            MarkRead::Missing => true,
-            MarkRead::Damaged | MarkRead::Newer(_) => false,
-        };
-        head_fits && self.findings.is_empty() && self.image.totals() == mark.totals
-    }
-
-    fn explain(&self, head: Option<Mark>, report: &mut LoadReport) {
-        for finding in &self.findings {
-            report.push(finding.clone());
-        }
-        let totals = self.image.totals();
-        match (self.mark, head) {
-            (Some(mark), Some(head)) if mark.revision < head.revision => {
-                report.push(Finding::OlderRevision { found: mark.revision(), acknowledged: head.revision() })
-            }
-            (Some(_), _) => {}
-            (None, _) => {
-                let opened = !self.findings.iter().any(|finding| {
-                    matches!(finding, Finding::FilesUnreadable { .. } | Finding::FileMissing { .. })
-                });
-                if opened {
-                    report.push(Finding::RevisionUnknown);
-                }
-            }
-        }
-        let Some(expected) = self.mark.or(head) else { return };
-        let mut counts_fit = true;
-        for kind in RecordKind::ALL {
-            let (found, expected) = (totals.counts[position(kind)], expected.totals.counts[position(kind)]);
-            if found != expected {
-                counts_fit = false;
-                report.push(Finding::WrongCount { kind, found, expected });
-            }
-        }
-        if counts_fit && totals.sum != expected.totals.sum {
-            report.push(Finding::ContentDiffers { revision: expected.revision() });
-        }
-    }
-
-    /// The records read, and what an export has of the missing ones. Where it is known exactly which are missing, only those:
-    /// others that the export has were removed since.
-    fn filled_from(&self, export: &Image) -> (Image, usize) {
-        let mut image = self.image.clone();
-        let mut counts = self.image.totals().counts;
-        for (kind, _) in &self.damaged {
-            counts[position(*kind)] += 1;
-        }
-        let mut taken = 0;
-        for (key, sealed) in export.iter() {
-            let all_accounted =
-                self.mark.is_some_and(|mark| counts[position(key.0)] == mark.totals.counts[position(key.0)]);
-            if !image.contains(key) && (!all_accounted || self.damaged.contains(key)) {
-                image.put(key.clone(), sealed.clone());
-                taken += 1;
-            }
-        }
-        (image, taken)
-    }
-}
-
 enum Keep {
     Copy,
     Move,
@@ -920,7 +775,7 @@ impl Engine {
             };
             let text = std::str::from_utf8(&key).ok();
             match text.and_then(|text| Some((text, Sealed::verify(kind, text, &value)?))) {
-                Some((text, sealed)) => scan.image.put((kind, text.to_owned()), sealed),
+                Some((text, sealed)) => _ = scan.image.put((kind, text.to_owned()), sealed),
                 None => {
                     scan.findings.push(Finding::RecordDamaged { kind, key: printable(&key) });
                     if let Some(text) = text {

@@ -13,8 +13,13 @@ use crate::{Batch, Finding, LoadReport, Loaded};
 pub(crate) struct Image(BTreeMap<Key, Sealed>);
 
 impl Image {
-    pub(crate) fn put(&mut self, key: Key, sealed: Sealed) {
-        self.0.insert(key, sealed);
+    /// Puts a record, and gives back the one that it replaces.
+    pub(crate) fn put(&mut self, key: Key, sealed: Sealed) -> Option<Sealed> {
+        self.0.insert(key, sealed)
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Sealed> {
+        self.0.remove(key)
     }
 
     pub(crate) fn contains(&self, key: &Key) -> bool {

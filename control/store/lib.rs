@@ -40,7 +40,9 @@ mod image;
 mod mark;
 mod memory;
 mod record;
+mod recovery;
 mod report;
+mod salvage;
 
 use std::path::PathBuf;
 

@@ -149,6 +149,13 @@ pub enum Finding {
         /// How many records came from it.
         records: usize,
     },
+    /// Records were read from the damaged files without the engine.
+    Salvaged {
+        /// How many.
+        records: usize,
+        /// Up to this revision nothing is missing.
+        whole_at: Revision,
+    },
     /// Everything that was acknowledged is there again.
     NothingLost {
         /// The revision that was restored.
@@ -219,6 +226,10 @@ impl fmt::Display for Finding {
                     path.display()
                 )
             }
+            Self::Salvaged { records, whole_at } => write!(
+                f,
+                "{records} record(s) were salvaged from the damaged files; up to revision {whole_at} nothing is missing"
+            ),
             Self::NothingLost { revision } => {
                 write!(f, "all of revision {revision} is restored, nothing is lost")
             }

@@ -100,6 +100,78 @@ fn an_older_export_fills_the_holes_of_damaged_records() {
 }
 
 #[test]
+fn one_damaged_record_costs_itself_and_nothing_else() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=50);
+    drop(store); // no clean end, and no export
+    let expected = state_at(50);
+    let victim = domain_name(25);
+    let journal = file_with(place.path(), victim.as_str().as_bytes());
+    damage_all(&journal, victim.as_str().as_bytes());
+
+    let loaded = load(place.path());
+    assert!(loaded.report.is_degraded());
+    assert_eq!(loaded.apps, expected.apps);
+    assert_eq!(loaded.instances, expected.instances, "{}", loaded.report);
+    let others: Vec<Domain> = expected.domains.into_iter().filter(|domain| domain.name != victim).collect();
+    assert_eq!(loaded.domains, others, "{}", loaded.report);
+    assert_eq!(loaded.revision, Revision(51));
+    let told = loaded.report.findings().iter().any(|finding| {
+        matches!(finding, Finding::ChangesLost { since: Revision(24), acknowledged: Revision(50), .. })
+    });
+    assert!(told, "{}", loaded.report);
+}
+
+#[test]
+fn everything_is_salvaged_when_no_record_is_damaged_and_removed_ones_stay_away() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=LAST);
+    drop(store);
+    // The engine's own bytes at the beginning, before the first record of ours.
+    let journal = file_with(place.path(), b"\"schema\":");
+    let file = fs::File::options().write(true).open(&journal).unwrap();
+    file.write_all_at(&[0xff; 4], 0).unwrap();
+
+    let loaded = load(place.path());
+    assert!(same_records(&loaded, &state_at(LAST)), "{}", loaded.report);
+    assert_eq!(loaded.revision, Revision(LAST));
+    assert!(loaded.report.is_degraded());
+    assert!(loaded.report.findings().contains(&Finding::NothingLost { revision: Revision(LAST) }));
+}
+
+#[test]
+fn an_app_that_was_removed_with_its_instances_stays_away() {
+    let mut salvage = crate::salvage::Salvage::default();
+    let mut store = Memory::new();
+    let app = AppId::parse("app").unwrap();
+    let remove_all: Vec<Delta> = (1..=3)
+        .map(|n| Delta::RemoveInstance(app.clone(), instance_id(n)))
+        .chain([Delta::RemoveApp(app.clone())])
+        .collect();
+    // The bytes of a journal, as far as they are ours: records, then the mark, for each batch.
+    for revision in 1..=4 {
+        let deltas = if revision == 4 { remove_all.clone() } else { deltas_of(revision) };
+        let batch = Batch { revision: Revision(revision), deltas: &deltas };
+        let mut bytes = Vec::new();
+        for (_, sealed) in crate::image::edits(&batch) {
+            bytes.extend_from_slice(b"\0junk{");
+            bytes.extend_from_slice(sealed.as_ref().map_or(&[], |sealed| sealed.bytes()));
+        }
+        store.commit(&batch).unwrap();
+        let totals = store.load().unwrap().image().totals();
+        bytes.extend_from_slice(&crate::mark::Mark::new(Revision(revision), totals).encode());
+        salvage.read(&bytes);
+    }
+    let salvaged = salvage.finish();
+    assert_eq!(salvaged.image, store.load().unwrap().image());
+    assert_eq!(salvaged.whole_at, Revision(4));
+}
+
+#[test]
 fn after_a_repair_the_store_works_and_the_next_start_is_whole() {
     let place = directory();
     let mut store = Fjall::open(place.path()).unwrap();
@@ -189,6 +261,27 @@ fn for_each_damage(pristine: &Path, mut check: impl FnMut(&str, &Loaded)) {
         }
     }
     assert!(cases > 50 && degraded > cases / 4, "{degraded} of {cases} cases were noticed");
+}
+
+fn file_with(dir: &Path, needle: &[u8]) -> PathBuf {
+    let mut files = Vec::new();
+    collect_files(&dir.join("live"), &mut files);
+    let holds = |path: &PathBuf| !places(path, needle).is_empty();
+    files.into_iter().find(holds).expect("a file holds it in clear")
+}
+
+/// Where something stands in the first megabyte of a file.
+fn places(path: &Path, needle: &[u8]) -> Vec<usize> {
+    let mut bytes = Vec::new();
+    fs::File::open(path).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
+    (0..bytes.len().saturating_sub(needle.len())).filter(|at| bytes[*at..].starts_with(needle)).collect()
+}
+
+fn damage_all(path: &Path, needle: &[u8]) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    for at in places(path, needle) {
+        file.write_all_at(&vec![0xff; needle.len()], at as u64).unwrap();
+    }
 }
 
 /// Whether there was anything to damage.

@@ -91,6 +91,12 @@ proptest! {
     fn readers_take_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Mark::decode(&bytes);
         let _ = import(&mut bytes.as_slice(), &mut Memory::new());
+        let mut salvage = crate::salvage::Salvage::default();
+        salvage.read(&bytes);
+        // And what looks like a record or a mark until it ends.
+        salvage.read(&[b"12345678{\"id\":\"a\",", bytes.as_slice()].concat());
+        salvage.read(&[b"0123456789abcdef {\"schema\":1", bytes.as_slice(), b"\n"].concat());
+        prop_assert!(salvage.finish().image.is_empty());
         for kind in record::RecordKind::ALL {
             let _ = record::Record::decode(kind, &bytes);
             prop_assert!(record::Sealed::verify(kind, "key", &bytes).is_none());
