@@ -9,7 +9,7 @@
 //! Store ◄── commit ── Batch { revision, deltas }                     (one per accepted change or group of them)
 //! ```
 //! Adapters: [`Memory`] for tests and `--storage memory`, [`Fjall`] for one machine. Embedders bring their own:
-//! implement [`Store`] and let [`contract::run`] judge it. [`migrate`], [`export`] and [`import`] work between any two.
+//! implement [`Store`] and let [`contract::run`] judge it. [`migrate`], [`export()`] and [`import`] work between any two.
 //!
 //! Document 000 speaks of `SaveRoute`, `RegisterInstance`, `Transaction(fn)` and the like: here each of them is a
 //! [`Delta`], and a transaction is a [`Batch`] of them.

@@ -15,9 +15,9 @@
 //!
 //! | need | type | when full |
 //! |---|---|---|
-//! | the newest state, older ones are worthless | [`slot`] | the newer replaces the older |
-//! | every value counts | [`mailbox`] | the sender gets its value back |
-//! | one answer to one question | [`reply`] | cannot be |
+//! | the newest state, older ones are worthless | [`slot()`] | the newer replaces the older |
+//! | every value counts | [`mailbox()`] | the sender gets its value back |
+//! | one answer to one question | [`reply()`] | cannot be |
 #![forbid(unsafe_code)]
 
 mod mailbox;

@@ -50,7 +50,7 @@ pub struct RuntimeOptions {
     pub core: Option<usize>,
     /// Which driver.
     pub driver: DriverChoice,
-    /// Threads for blocking calls ([`resolve`](crate::resolve)); none on a data core.
+    /// Threads for blocking calls ([`resolve`](crate::resolve())); none on a data core.
     pub blocking_threads: usize,
 }
 
