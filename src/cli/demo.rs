@@ -127,11 +127,12 @@ fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
 
     // The orderly end is part of the show, whatever went wrong before it.
     let last = board.finish(&instances(&stage.api()).unwrap_or_default());
-    for sample in samples {
-        sample.stop();
+    for sample in &samples {
+        sample.deregister();
     }
-    // An error means that the control thread has ended already.
+    // Requests under way still need their apps. An error means that the control thread has ended already.
     let _ = handle.shutdown(DRAIN);
+    drop(samples);
     let removed = folder.remove();
     played?;
     last.map_err(DemoError::Output)?;
@@ -279,10 +280,7 @@ impl Stage {
                 "a tenant's own domain: see x-tenant-id",
             ),
             (format!("curl -N http://blog.localhost:{port}/stream"), "lines arrive as the app writes them"),
-            (
-                format!("curl http://shop.localhost:{port}/crash"),
-                "kills an instance for 10 s; go on asking the shop",
-            ),
+            (format!("curl http://shop.localhost:{port}/crash"), "kills an instance for 10 s; go on asking"),
         ]);
         let looks = lines(&[
             (format!("{ringway} status --watch{flag}"), "cores, connections, requests"),

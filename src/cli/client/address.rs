@@ -44,11 +44,15 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same behind `http://`, or `unix:PATH`.
+    /// `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same behind `http://`, `unix:PATH`, or an
+    /// absolute path.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.is_empty() { Err(AddressError::Empty) } else { Ok(Self::Unix(path.into())) };
+        }
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
         }
         if text.starts_with("https://") {
             return Err(AddressError::Https);
@@ -144,6 +148,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Address::Tcp(authority.into())), "{text}");
         }
         assert_eq!("unix:/run/ringway/api.sock".parse(), Ok(Address::Unix("/run/ringway/api.sock".into())));
+        assert_eq!("/run/ringway/api.sock".parse(), Ok(Address::Unix("/run/ringway/api.sock".into())));
         assert_eq!("unix:///run/api".parse(), Ok(Address::Unix("/run/api".into())));
     }
 

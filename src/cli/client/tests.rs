@@ -288,3 +288,57 @@ fn times_are_shown_to_the_second() {
     assert_eq!(time("2025-01-15T12:00:05Z"), "2025-01-15 12:00:05Z");
     assert_eq!(time("soon"), "soon");
 }
+
+const README: &str = include_str!("../../../README.md");
+
+#[test]
+fn the_readme_has_every_setting_with_its_flag_and_default() {
+    use super::super::catalogue::{ALL, Fallback, Role};
+    for setting in ALL {
+        let line = README
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{}`", setting.name)));
+        let line = line.unwrap_or_else(|| panic!("{} is missing", setting.name));
+        if setting.role == Role::Unused {
+            continue;
+        }
+        if let Some(flag) = setting.flag {
+            assert!(line.contains(&format!("`--{flag}`")), "--{flag} in {line}");
+        }
+        if let Fallback::Value(default) = setting.default {
+            assert!(line.contains(&format!("`{default}`")), "{default} in {line}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_s_commands_are_commands() {
+    let mut count = 0;
+    for code in README.split('`').skip(1).step_by(2) {
+        let Some(line) = code.strip_prefix("ringway ") else { continue };
+        let is_ours = ["apps ", "instances ", "domains ", "status"].iter().any(|word| line.starts_with(word));
+        if is_ours && !line.contains("--help") {
+            parse_line(line).unwrap_or_else(|error| panic!("{code}: {error}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} found");
+}
+
+#[test]
+fn the_readme_s_bodies_are_json() {
+    let bodies: Vec<&str> = README.split("-d '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    assert!(bodies.len() >= 5);
+    for body in bodies {
+        serde_json::from_str::<Value>(body).unwrap_or_else(|error| panic!("{body}: {error}"));
+    }
+}
+
+#[test]
+fn the_readme_s_library_code_is_the_example_s() {
+    let example = include_str!("../../../examples/embed.rs");
+    let code = README.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    for line in code.lines() {
+        assert!(example.contains(line.trim()), "{line}");
+    }
+}

@@ -270,6 +270,8 @@ impl Table {
                 out.push_str(GAP);
             }
         }
+        // Of an empty last cell.
+        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     }
 }

@@ -184,7 +184,7 @@ impl Board {
         format!("{name} is out of rotation: {}{reason}", self.look.paint(Tone::Bad, "unhealthy"))
     }
 
-    /// `shop-1 12   shop-2 out 8   blog-1 3   23 requests`
+    /// `shop-1 12   shop-2 8 (out)   blog-1 3   23 requests`
     fn line(&self) -> String {
         let counts = self.counter.counts();
         let total: u64 = counts.values().sum();
@@ -195,15 +195,15 @@ impl Board {
         let mut painted = Vec::new();
         for name in names {
             let (tone, word) = match self.seen.get(name).map(|seen| seen.health.as_str()) {
-                Some("unhealthy") => (Tone::Bad, " out"),
+                Some("unhealthy") => (Tone::Bad, " (out)"),
                 Some("healthy") => (Tone::Good, ""),
                 Some(_) => (Tone::Warning, ""),
                 None => (Tone::Faint, ""),
             };
             let (name, count) = (escape(name), counts.get(name).copied().unwrap_or(0));
-            plain.push(format!("{name}{word} {count}"));
+            plain.push(format!("{name} {count}{word}"));
             painted.push(format!(
-                "{}{} {count}",
+                "{} {count}{}",
                 self.look.paint(tone, &name),
                 self.look.paint(Tone::Bad, word)
             ));
@@ -246,7 +246,7 @@ mod tests {
             instance("a-2", "unhealthy", None),
             instance("b-1", "unknown", None),
         ]);
-        assert_eq!(board.line(), "a-1 1   a-2 out 2   b-1 0   (proxy) 1   4 requests");
+        assert_eq!(board.line(), "a-1 1   a-2 2 (out)   b-1 0   (proxy) 1   4 requests");
     }
 
     #[test]

@@ -87,26 +87,21 @@ impl Sample {
         ask(api, Method::Post, "/api/apps/register", &json!({ "app_id": app, "instance": instance }))
     }
 
-    /// Deregisters, so that no request comes any more, and ends.
-    pub(super) fn stop(mut self) {
-        // The proxy ends next, whatever it answers.
+    /// Deregisters, so that no further request comes; those under way are still answered.
+    pub(super) fn deregister(&self) {
         let body = json!({ "instance_id": self.shared.name, "generation": self.generation });
+        // The proxy ends next, whatever it answers.
         let _ = ask(&self.shared.api, Method::Delete, "/api/apps/instances", &body);
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.shared.enter(Phase::Ended);
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
     }
 }
 
 impl Drop for Sample {
     fn drop(&mut self) {
-        self.end();
+        self.shared.enter(Phase::Ended);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 

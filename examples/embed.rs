@@ -1,0 +1,82 @@
+//! ringway inside of your own program: no admin API, no signal handler, no process of its own.
+//!
+//! ```text
+//! cargo run --example embed
+//! curl http://app.localhost:8081/
+//! curl -i http://app.localhost:8081/internal/secrets    # the filter answers 403
+//! ```
+//! Enter ends it.
+
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway::Gateway;
+use ringway::filter::{Edits, Filter, RequestView, Verdict};
+use ringway::telemetry::{Exchange, Observer};
+
+/// Keeps a part of every app private, and tells the apps that it looked.
+struct Private;
+
+impl Filter for Private {
+    fn on_request(&self, request: &RequestView<'_>, edits: &mut Edits) -> Verdict {
+        if request.path().starts_with("/internal/") {
+            return Verdict::Respond(403);
+        }
+        match edits.set("X-Checked", b"yes") {
+            Ok(()) => Verdict::Continue,
+            Err(_) => Verdict::Respond(500),
+        }
+    }
+}
+
+/// Prints a line per request. It runs on the data cores: a program for production counts, or hands over to a queue.
+struct Lines;
+
+impl Observer for Lines {
+    fn exchange(&self, event: &Exchange<'_>) {
+        let host = String::from_utf8_lossy(event.host);
+        println!("{} {host} by {}: {} µs", event.status, event.instance.unwrap_or("-"), event.duration_us);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let app = serve()?;
+
+    let gateway = Gateway::builder()
+        .http(vec!["127.0.0.1:8081".parse()?])
+        // In memory by default; `.store(Box::new(ringway::store::Fjall::open("path")?))` keeps registrations.
+        .filter(Private)
+        .observer(Arc::new(Lines))
+        .spawn()?;
+    gateway.register_app("app", &format!("http://{app}"))?;
+    gateway.register_domain("app.localhost", "app", None)?;
+    gateway.register_domain("customer.example", "app", Some("tenant-123"))?;
+
+    println!("http://app.localhost:8081/ is served by {} workers; Enter ends it", gateway.workers());
+    io::stdin().lock().read_line(&mut String::new())?;
+    gateway.shutdown(Duration::from_secs(5))?;
+    Ok(())
+}
+
+/// Stands for your app: answers one request per connection.
+fn serve() -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let is_checked = head.iter().any(|line| line.eq_ignore_ascii_case("x-checked: yes"));
+            let body = if is_checked { "hello, checked\n" } else { "hello\n" };
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            // Who has gone needs no answer.
+            let _ = (&stream).write_all(answer.as_bytes());
+        }
+    });
+    Ok(address)
+}
