@@ -252,6 +252,8 @@ async fn drive(
         for call in calls.drain(CHANGES_PER_BATCH_MAX) {
             call.serve(&control);
         }
+        // First what has become due, then what is due next: a turn asks before it acts.
+        control.turn(|_, _| ());
         let (deadline, has_ended) = control.turn(|engine, now| (engine.arm(now), engine.has_ended()));
         if has_ended {
             return Ok(());

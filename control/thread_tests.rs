@@ -645,6 +645,6 @@ fn the_pulse_is_young_while_all_goes_on() {
     let before = stage.control.pulse.last();
     stage.until("it beats", |stage| stage.control.pulse.last() > before);
     assert!(stage.control.pulse.is_young(PATIENCE));
-    assert!(stage.control.pulse.last() <= clock::now());
+    assert!(stage.control.pulse.last().0 <= clock::now_micros() / 1000);
     stage.end();
 }
