@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use ringway::{Admin, DriverChoice, Gateway, Handle};
 use ringway_wire::message::Method;
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::client::Address;
 use super::client::http::{Client, HttpError};
@@ -67,6 +67,9 @@ const DOMAINS: [(&str, &str, Option<&str>); 3] = [
     ("blog.localhost", "blog", None),
     ("www.customer.example", "shop", Some("tenant-123")),
 ];
+
+/// What ends the demo: Ctrl-C, `kill`, and a terminal that is closed.
+const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// How often the board looks at the health of instances.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -170,11 +173,11 @@ fn port(asked: Option<u16>, usual: u16) -> u16 {
 /// A message when the process is to end; a second signal ends it at once.
 fn stop_signals() -> io::Result<Receiver<()>> {
     let is_second = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in STOP_SIGNALS {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;
         signal_hook::flag::register(signal, Arc::clone(&is_second))?;
     }
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = signal_hook::iterator::Signals::new(STOP_SIGNALS)?;
     let (sender, receiver) = sync_channel(1);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
@@ -266,9 +269,13 @@ impl Stage {
         let flag = if api.port() == API_PORT { String::new() } else { format!(" --api {api}") };
         let lines = |pairs: &[(String, &str)]| {
             let width = pairs.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
-            let line = |(command, what): &(String, &str)| {
-                let what = look.paint(Tone::Faint, &format!("# {what}"));
-                format!("  {command:width$}  {what}\n")
+            let note = |what: &str| look.paint(Tone::Faint, &format!("# {what}"));
+            let longest = pairs.iter().map(|(_, what)| what.len()).max().unwrap_or(0);
+            // Beside each other where that fits, else one above the other: a wrapped line is hard to copy.
+            let fits = look.width.is_none_or(|columns| width + longest + 6 <= columns);
+            let line = |(command, what): &(String, &str)| match fits {
+                true => format!("  {command:width$}  {}\n", note(what)),
+                false => format!("  {}\n  {command}\n", note(what)),
             };
             pairs.iter().map(line).collect::<String>()
         };

@@ -62,3 +62,21 @@ fn a_folder_is_private_and_gone_afterwards() {
     folder.remove().unwrap();
     assert!(!path.exists());
 }
+
+#[test]
+fn notes_stand_above_their_commands_where_the_terminal_is_narrow() {
+    let stage = Stage {
+        http: "127.0.0.1:1234".parse().unwrap(),
+        api: "127.0.0.1:8080".parse().unwrap(),
+        folder: "/tmp/x".into(),
+        workers: 2,
+        driver: "epoll",
+    };
+    let narrow = stage.introduction(&args(None), Look { width: Some(70), colour: false });
+    assert!(narrow.contains("  # another app\n  curl http://blog.localhost:1234/\n"), "{narrow}");
+    let wide = stage.introduction(&args(None), Look { width: Some(140), colour: false });
+    assert!(
+        wide.lines().any(|line| line.contains("curl http://blog") && line.ends_with("# another app")),
+        "{wide}"
+    );
+}
