@@ -301,18 +301,37 @@ fn start_worker(
 }
 
 /// One set of listeners per worker, and the addresses that they have.
-fn bind_http(
-    addresses: &[SocketAddr],
-    sockets: &[TcpListener],
-    workers: usize,
-) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
+type Bound = (Vec<Vec<TcpListener>>, Vec<SocketAddr>);
+
+/// Binds every address once for each worker, and shares the sockets that were handed over.
+fn bind_http(addresses: &[SocketAddr], sockets: &[TcpListener], workers: usize) -> Result<Bound, StartError> {
+    let takes_free_port = addresses.iter().any(|address| address.port() == 0);
+    let mut tries = if takes_free_port { FREE_PORT_TRIES } else { 1 };
+    let (mut sets, mut bound) = loop {
+        tries -= 1;
+        match bind_addresses(addresses, workers) {
+            // Free for one address, in use for another: the next free port may do.
+            Err(StartError::Bind { error, .. }) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+            result => break result?,
+        }
+    };
+    for socket in sockets {
+        for set in &mut sets {
+            set.push(socket.try_clone().map_err(StartError::System)?);
+        }
+        bound.push(socket.local_addr().map_err(StartError::System)?);
+    }
+    if bound.is_empty() { Err(StartError::NoListener) } else { Ok((sets, bound)) }
+}
+
+fn bind_addresses(addresses: &[SocketAddr], workers: usize) -> Result<Bound, StartError> {
     let mut sets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
-    let mut free_port = None;
+    let mut bound: Vec<SocketAddr> = Vec::new();
+    let mut free_port = 0;
     for address in addresses {
         let mut address = *address;
         if address.port() == 0 {
-            address.set_port(free_port.unwrap_or(0));
+            address.set_port(free_port);
         }
         for set in &mut sets {
             match ringway_net::bind_reuseport(address, limits::LISTEN_BACKLOG) {
@@ -326,21 +345,15 @@ fn bind_http(
             }
         }
         if sets.iter().all(|set| set.len() > bound.len()) {
-            free_port = Some(address.port());
+            free_port = address.port();
             bound.push(address);
         }
     }
-    for socket in sockets {
-        for set in &mut sets {
-            set.push(socket.try_clone().map_err(StartError::System)?);
-        }
-        bound.push(socket.local_addr().map_err(StartError::System)?);
-    }
-    if bound.is_empty() {
-        return Err(StartError::NoListener);
-    }
     Ok((sets, bound))
 }
+
+/// How often another free port is tried.
+const FREE_PORT_TRIES: usize = 16;
 
 fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
