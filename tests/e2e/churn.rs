@@ -49,7 +49,7 @@ on_both_drivers! {
                 "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             ));
-            let answer = api.response(method);
+            let answer = api.within(SOON_ON_DISK).patient_response(method);
             assert!(answer.status() < 300, "{method} {path}: {} {}", answer.first_line, answer.text());
         };
         for number in 0..CHANGES {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Client, Message};
+use super::{Client, Message, SOON_ON_DISK};
 
 /// The admin API of one process. Every call is a connection of its own.
 #[derive(Clone, Copy)]
@@ -78,7 +78,7 @@ impl Api {
     pub(crate) fn raw(&self, method: &str, bytes: &str) -> Answer {
         let mut client = Client::connect(self.address);
         client.send(bytes);
-        let message = client.response(method);
+        let message = client.within(SOON_ON_DISK).patient_response(method);
         let is_json = message.field("content-type").is_some_and(|kind| kind.contains("json"));
         let json = if is_json && !message.body.is_empty() { message.json() } else { Value::Null };
         Answer { status: message.status(), message, json }

@@ -28,6 +28,9 @@ pub(crate) use serde_json::{Value, json};
 /// How long anything may take that should happen at once. Generous: the machine may be busy with a build.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// How long an answer of the admin API may take: it waits for the disk, and the disk may be busy with a build.
+pub(crate) const SOON_ON_DISK: Duration = Duration::from_secs(90);
+
 /// Runs a scenario on both drivers, each as a test of its own: `name::io_uring` and `name::epoll`.
 macro_rules! on_both_drivers {
     ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)*) => {
