@@ -80,6 +80,9 @@ pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read and thrown away meanwhile.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is
+/// served, and told that it is the last.
+pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(1);
 /// From SIGTERM to the end of the process (C40).
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -23,7 +23,7 @@ pub(crate) struct Client<S> {
 /// What a session is doing, as far as the drain must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Between two requests: may be ended at once.
+    /// Between two requests: may be ended, once nothing can be on its way any more.
     Idle,
     /// In a request: may finish it.
     Busy,

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! Order::Drain ─► listeners stop, what the kernel had queued is still served
-//!              ─► idle connections close, busy ones finish their request and close, tunnels say goodbye
+//!              ─► busy connections finish their request and close, tunnels say goodbye
+//!              ─► idle ones have a moment for a request that is on its way, and close
 //!              ─► all gone, or the deadline: Report::Drained
 //! ```
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::Tick;
+use ringway_model::{Tick, limits};
 use ringway_net::{Listener, Stream, clock, sleep};
 use ringway_traffic::report::Report;
 
@@ -25,11 +26,15 @@ pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, d
         listener.stop();
     }
     core.upstreams.borrow_mut().clear();
+    let idle_until = clock::now().after(limits::DRAIN_IDLE_GRACE);
     loop {
         // Every round anew: a connection that was busy may have fallen idle, and a queued one may have come in.
+        let idle_is_over = clock::now() >= idle_until;
         for (_, client) in core.clients.borrow().iter() {
-            if matches!(client.phase.get(), Phase::Idle | Phase::Tunnel) {
-                client.stream.cancel_reads();
+            match client.phase.get() {
+                Phase::Tunnel => client.stream.cancel_reads(),
+                Phase::Idle if idle_is_over => client.stream.cancel_reads(),
+                Phase::Idle | Phase::Busy => {}
             }
         }
         let left = core.clients.borrow().len();

@@ -31,20 +31,23 @@ pub(crate) async fn run<W: World>(
     client.phase.set(Phase::Tunnel);
     record.upgraded = true;
 
-    let mut from_client = std::mem::take(&mut scratch.input);
-    from_client.drain(..scratch.request.len());
+    // The head stays where it is: the event at the end is made from it.
+    let from_client = scratch.input.split_off(scratch.request.len());
+    scratch.input.shrink_to_fit();
     let mut from_upstream = std::mem::take(&mut scratch.answer);
     from_upstream.drain(..scratch.response.len());
 
-    let shared = Shared { last_byte: Cell::new(core.world.now()), over: Cell::new(false) };
+    let shared = Shared {
+        last_byte: Cell::new(core.world.now()),
+        half_closed: Cell::new(false),
+        over: Cell::new(false),
+    };
     let inbound = Direction { core, from: &client.stream, to: &upstream.stream, shared: &shared, mask: true };
     let outbound =
         Direction { core, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
-    let ((bytes_in, back_in), (bytes_out, back_out)) =
+    let ((bytes_in, _), (bytes_out, back_out)) =
         join(inbound.relay(from_client), outbound.relay(from_upstream)).await;
 
-    scratch.input = back_in;
-    scratch.input.clear();
     scratch.answer = back_out;
     record.bytes_in += bytes_in;
     record.bytes_out += bytes_out;
@@ -55,6 +58,8 @@ pub(crate) async fn run<W: World>(
 /// What the two directions of a tunnel know of each other.
 struct Shared {
     last_byte: Cell<Tick>,
+    /// One direction has ended in an orderly way.
+    half_closed: Cell<bool>,
     /// One direction broke: the other cannot go on.
     over: Cell<bool>,
 }
@@ -94,9 +99,17 @@ impl<W: World> Direction<'_, W> {
             if self.shared.over.get() {
                 return (bytes, buf);
             }
-            let idle = self.core.settings.tunnel_idle_timeout;
+            // What is left of a half-closed connection may still have something to say, but not for ever.
+            let idle = match self.shared.half_closed.get() {
+                true => self.core.settings.body_progress_timeout,
+                false => self.core.settings.tunnel_idle_timeout,
+            };
             let mut deadline = self.shared.last_byte.get().after(idle);
             if self.core.draining.get() {
+                if goodbye.is_none() {
+                    // The drain knows the client's connection only, which is the other direction's reading side here.
+                    self.to.cancel_reads();
+                }
                 if boundaries.is_at_boundary() || boundaries.is_broken() {
                     return (bytes, self.say_goodbye(buf, &boundaries).await);
                 }
@@ -106,8 +119,11 @@ impl<W: World> Direction<'_, W> {
             buf = back;
             match read {
                 Ok(0) => {
-                    // The other direction may still have something to say, but not for ever.
+                    self.shared.half_closed.set(true);
+                    self.shared.last_byte.set(world.now());
                     let _ = self.to.shutdown_write(world.now().after(GOODBYE)).await;
+                    // Wakes the other direction, whose time is shorter from now on.
+                    self.to.cancel_reads();
                     return (bytes, buf);
                 }
                 Ok(_) => {}

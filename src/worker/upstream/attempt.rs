@@ -3,6 +3,8 @@
 //! A request without a body, or with one that is there already, is sent in one piece, and then its response is
 //! read. A longer body is pumped beside the reading of the response, for an endpoint may answer before it has read all.
 
+use std::io::ErrorKind;
+
 use ringway_filter::Edits;
 use ringway_model::limits;
 use ringway_net::{Pace, Stream, join_until};
@@ -99,15 +101,16 @@ pub(crate) async fn forward<W: World>(
         })?;
 
     write_head(scratch, attempt);
-    send_first(core, &upstream.stream, scratch, body).await.map_err(|()| Failed {
-        failure: Failure::UpstreamClosed,
-        stage: Stage::Unsent,
+    let sending = Sending::default();
+    send_first(core, &upstream.stream, scratch, body, &sending).await.map_err(|(failure, stage)| Failed {
+        failure,
+        stage,
         origin,
         body: Body::Whole,
     })?;
 
     let reply = Reply::of(&scratch.request, attempt);
-    let answered = converse(core, client, &upstream, scratch, body, &reply, record).await.map_err(
+    let answered = converse(core, client, &upstream, scratch, body, &reply, record, &sending).await.map_err(
         |(failure, stage)| {
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
             Failed { failure, stage, origin, body: held }
@@ -117,7 +120,7 @@ pub(crate) async fn forward<W: World>(
     if answered.upgraded {
         return Ok(tunnel::run(core, client, upstream, scratch, record).await);
     }
-    let sent = body.is_complete();
+    let sent = body.is_complete() && sending.is_whole();
     if answered.reusable && sent && !core.draining.get() {
         upstream.keep_alive = scratch.response.keep_alive_timeout();
         core.upstreams.borrow_mut().give(upstream, core.world.now());
@@ -154,7 +157,8 @@ async fn send_first<W: World>(
     upstream: &W::Stream,
     scratch: &mut Scratch,
     body: &RequestBody,
-) -> Result<(), ()> {
+    sending: &Sending,
+) -> Result<(), (Failure, Stage)> {
     let Scratch { input, output, .. } = scratch;
     let pace = Pace::stall(core.settings.body_progress_timeout);
     let joined = body.first.len() <= JOINED_BYTES_MAX;
@@ -163,16 +167,24 @@ async fn send_first<W: World>(
     }
     let (sent, back) = upstream.write_all(std::mem::take(output), pace).await;
     *output = back;
-    sent.map_err(|_| ())?;
+    sent.map_err(|error| match error.kind() {
+        // A part of it may have gone out.
+        ErrorKind::TimedOut => (Failure::ResponseTimedOut, Stage::Waiting),
+        _ => (Failure::UpstreamClosed, Stage::Unsent),
+    })?;
     if !joined {
         let (sent, back) = upstream.write_all_range(std::mem::take(input), body.first.clone(), pace).await;
         *input = back;
-        sent.map_err(|_| ())?;
+        if sent.is_err() {
+            // The head is out: the endpoint may have acted on it, and have answered.
+            sending.refuse(core.world.now());
+        }
     }
     Ok(())
 }
 
 /// Reads the response, and sends the rest of the request's body meanwhile.
+#[allow(clippy::too_many_arguments)] // the two sides of an attempt, and what they know of each other
 async fn converse<W: World>(
     core: &Core<W>,
     client: &Client<W::Stream>,
@@ -181,34 +193,37 @@ async fn converse<W: World>(
     body: &mut RequestBody,
     reply: &Reply<'_>,
     record: &mut Record<'_>,
+    sending: &Sending,
 ) -> Result<Answered, (Failure, Stage)> {
     let Scratch { input, answer, output, response, .. } = scratch;
     answer.clear();
     if answer.capacity() < limits::BODY_BUFFER_BYTES {
         answer.reserve_exact(limits::BODY_BUFFER_BYTES);
     }
-    let (upstream, sending) = (&upstream.stream, Sending::default());
-    if body.is_complete() {
-        sending.finish();
-        return respond(core, client, upstream, reply, response, answer, output, record, &sending).await;
+    let upstream = &upstream.stream;
+    if body.is_complete() || sending.is_refused() {
+        if !sending.is_refused() {
+            sending.finish(core.world.now());
+        }
+        return respond(core, client, upstream, reply, response, answer, output, record, sending).await;
     }
     let pump = async {
         let progress = core.settings.body_progress_timeout;
         match body.pump(&core.world, &client.stream, upstream, input, progress).await {
-            Ok(()) => sending.finish(),
+            Ok(()) => sending.finish(core.world.now()),
             Err(PumpError::Client(failure)) => {
                 sending.fail(failure);
                 upstream.cancel_reads();
             }
-            // The endpoint takes no more of it: perhaps it has answered already.
-            Err(PumpError::Upstream) => sending.finish(),
+            Err(PumpError::Upstream) => sending.refuse(core.world.now()),
         }
     };
     let stop = || {
+        sending.stop();
         client.stream.cancel_reads();
         upstream.cancel_writes();
     };
-    let response = respond(core, client, upstream, reply, response, answer, output, record, &sending);
+    let response = respond(core, client, upstream, reply, response, answer, output, record, sending);
     let (result, ()) = join_until(response, pump, stop).await;
     client.stream.resume_reads();
     result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))

@@ -62,24 +62,49 @@ pub(crate) struct Answered {
 /// How the sending of the request stands, for the one who waits for its response.
 #[derive(Default)]
 pub(crate) struct Sending {
-    finished: Cell<bool>,
+    finished_at: Cell<Option<Tick>>,
+    refused: Cell<bool>,
     failure: Cell<Option<Failure>>,
+    stopped: Cell<bool>,
 }
 
 impl Sending {
     /// The request is out.
-    pub(crate) fn finish(&self) {
-        self.finished.set(true);
+    pub(crate) fn finish(&self, now: Tick) {
+        self.finished_at.set(Some(now));
+    }
+
+    /// The endpoint takes no more of the request; it may have answered already.
+    pub(crate) fn refuse(&self, now: Tick) {
+        self.refused.set(true);
+        self.finish(now);
+    }
+
+    /// Nobody waits for the request any more: what comes of its sending is our own doing from here on.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
     }
 
     /// The client failed to send it.
     pub(crate) fn fail(&self, failure: Failure) {
-        self.failure.set(Some(failure));
+        if !self.stopped.get() {
+            self.failure.set(Some(failure));
+        }
     }
 
     /// What the client did wrong.
     pub(crate) fn client_failure(&self) -> Option<Failure> {
         self.failure.get()
+    }
+
+    /// All of the request is out.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.finished_at.get().is_some() && !self.refused.get()
+    }
+
+    /// The endpoint takes no more.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.get()
     }
 }
 
@@ -163,7 +188,7 @@ pub(crate) async fn respond<W: World>(
     let close = !reply.keep_alive
         || reply.upgrade
         || outgoing.ends_with_connection()
-        || !sending.finished.get()
+        || !sending.is_whole()
         || core.draining.get();
     hop.write_head(response, ConnectionSignal::for_client(reply.version, !close), outgoing.framing());
     record.status = status;
@@ -258,14 +283,20 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
-    /// Waits for bytes of a head: as long as the request is still being sent, and then for the timeout.
+    /// Waits for bytes of a head: as long as the request is still being sent, and then for the timeout, which begins
+    /// with the last byte of the request or of the head before.
     async fn read_head_bytes(&mut self, sending: &Sending) -> Result<(), Silence> {
         let timeout = self.core.settings.response_head_timeout;
-        let mut give_up = self.core.world.now().after(timeout);
+        let begun = self.core.world.now();
+        let mut give_up = begun.after(timeout);
         loop {
             match self.read(give_up).await {
-                Err(Silence::TimedOut) if !sending.finished.get() => {
-                    give_up = self.core.world.now().after(timeout)
+                Err(Silence::TimedOut) => {
+                    let now = self.core.world.now();
+                    give_up = sending.finished_at.get().unwrap_or(now).max(begun).after(timeout);
+                    if now >= give_up {
+                        return Err(Silence::TimedOut);
+                    }
                 }
                 result => return result,
             }

@@ -1,0 +1,119 @@
+//! What a second pair of eyes found on the data plane: each of these was a fault once.
+
+use std::time::Duration;
+
+use crate::kit::*;
+
+/// A panic ends one connection only, so that no client notices: it is counted.
+fn panics(proxy: &Proxy) -> u64 {
+    let metrics = proxy.api().get("/metrics").message.text();
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("ringway_panics_total"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+on_both_drivers! {
+    fn the_end_of_a_websocket_is_recorded_without_a_panic(driver) {
+        let origin = Origin::websocket_echo("a");
+        let proxy = Proxy::on(driver).env("PROXY_TRUSTED_PROXIES", "127.0.0.1/32").start();
+        proxy.serve("app", "app.test", &origin);
+        for fields in ["", "X-Request-ID: from-the-proxy-in-front\r\n"] {
+            let mut client = proxy.client();
+            client.send(ws::upgrade("app.test", "/chat?room=1").replace("\r\n\r\n", &format!("\r\n{fields}\r\n")));
+            assert_eq!(client.response_head("GET").status(), 101);
+            ws::ping_pong(&mut client, "x");
+            client.finish();
+            client.assert_closed();
+        }
+        eventually("both have ended", || {
+            let ended = origin.connections().iter().filter(|connection| connection.has_ended()).count();
+            (ended >= 2).then_some(())
+        });
+        assert_eq!(panics(&proxy), 0);
+    }
+
+    fn a_drain_says_1001_to_the_client_whatever_the_origin_does(driver) {
+        // An origin that never answers a close frame and never closes by itself.
+        let origin = Origin::script(|connection| {
+            let Ok(request) = connection.request() else { return };
+            connection.remember(&request);
+            connection.send(ws::accepted());
+            connection.until_closed();
+        });
+        let mut proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        ws::open(&mut client, "app.test", "/");
+        proxy.sigterm();
+        let (opcode, payload) = ws::read_frame(&mut client).unwrap();
+        assert_eq!((opcode, u16::from_be_bytes([payload[0], payload[1]])), (ws::CLOSE, 1001));
+        client.assert_closed();
+        drop(client);
+        assert!(proxy.wait_exit().success());
+    }
+
+    fn the_time_for_an_answer_begins_when_the_request_is_out(driver) {
+        // The upload takes longer than an answer may; the answer comes in time, counted from its end.
+        let (sent, answer) = (Gate::new(), Gate::new());
+        let origin = {
+            let (sent, answer) = (sent.clone(), answer.clone());
+            Origin::http(move |_, connection| {
+                sent.open();
+                answer.pass();
+                connection.reply(200, b"late");
+                After::Keep
+            })
+        };
+        let proxy = Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "3s").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\n");
+        for byte in ["a", "b", "c", "d", "e"] {
+            client.assert_silent(Duration::from_millis(500));
+            client.send(byte);
+        }
+        assert!(sent.pass());
+        // Past the time since the request began, and well within the time since it ended.
+        client.assert_silent(Duration::from_millis(1_200));
+        answer.open();
+        let response = client.response("POST");
+        assert_eq!((response.status(), response.text().as_str()), (200, "late"));
+    }
+
+    fn an_origin_that_gives_up_during_an_upload_is_told_as_such(driver) {
+        let origin = Origin::script(|connection| {
+            let _ = connection.request_head();
+        });
+        let proxy = Proxy::serving(driver, &origin);
+        for framing in ["Content-Length: 40000", "Content-Length: 5000000", "Transfer-Encoding: chunked"] {
+            let mut client = proxy.client();
+            client.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\n{framing}\r\n\r\n5\r\nhello\r\n"));
+            let response = client.response("POST");
+            assert_eq!(response.status(), 502, "{framing}");
+            assert_eq!(response.json()["error"]["code"], "upstream_closed", "{framing}");
+            client.assert_closed();
+        }
+    }
+
+    fn a_drain_serves_the_request_that_is_on_its_way(driver) {
+        let origin = Origin::named("a");
+        let mut proxy = Proxy::serving(driver, &origin);
+        let (mut new, mut old) = (proxy.client(), proxy.client());
+        old.get("app.test", "/");
+        proxy.sigterm();
+        // Nothing was heard of this one before the signal.
+        assert_eq!(new.get("app.test", "/").status(), 200);
+        // And this one is never idle for long: each of its requests is answered, the last one with a word of farewell.
+        loop {
+            let response = old.get("app.test", "/");
+            assert_eq!(response.status(), 200);
+            if response.lists("connection", "close") {
+                break;
+            }
+        }
+        old.assert_closed();
+        drop(new);
+        assert!(proxy.wait_exit().success());
+    }
+}
