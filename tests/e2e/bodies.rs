@@ -207,6 +207,8 @@ on_both_drivers! {
                 }
                 next.open();
             }
+            client.body(&mut answer).unwrap();
+            assert!(answer.body.is_empty(), "nothing after the last event");
         }
     }
 
