@@ -122,14 +122,4 @@ on_both_drivers! {
         }
         drop(slow);
     }
-
-    fn an_origin_that_never_answers_is_a_504(driver) {
-        let origin = Origin::silent();
-        let proxy = Proxy::serving(driver, &origin);
-        let mut client = proxy.client();
-        client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
-        let answer = client.within(Duration::from_secs(60)).patient_response("GET");
-        assert_eq!(answer.status(), 504);
-        assert!(!answer.json()["error"]["request_id"].as_str().unwrap_or_default().is_empty(), "{}", answer.text());
-    }
 }

@@ -191,7 +191,7 @@ impl Proxy {
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
         command.env_remove("RUST_BACKTRACE").env("PROXY_API_PORT", self.api_address().port().to_string());
-        output(command.args(arguments))
+        output(command.args(arguments), PROCESS_LIMIT)
     }
 }
 
@@ -246,7 +246,12 @@ impl Builder {
 
     /// Runs a process that is expected to end by itself, as one with a wrong configuration.
     pub(crate) fn run(self) -> Output {
-        output(&mut self.process())
+        self.run_within(PROCESS_LIMIT)
+    }
+
+    /// The same with a deadline of its own.
+    pub(crate) fn run_within(self, limit: Duration) -> Output {
+        output(&mut self.process(), limit)
     }
 
     fn process(&self) -> Command {
@@ -272,7 +277,8 @@ impl Builder {
         command
     }
 
-    fn again(&self) -> Self {
+    /// The same once more, on the same store.
+    pub(crate) fn again(&self) -> Self {
         Self {
             environment: self.environment.clone(),
             arguments: self.arguments.clone(),
@@ -282,7 +288,7 @@ impl Builder {
 }
 
 /// Runs a command to its end, with a deadline.
-fn output(command: &mut Command) -> Output {
+fn output(command: &mut Command, limit: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
@@ -298,7 +304,7 @@ fn output(command: &mut Command) -> Output {
         bytes
     });
     let guard = Guard(&mut child);
-    let status = eventually_within(PROCESS_LIMIT, "the command ends", || guard.0.try_wait().unwrap());
+    let status = eventually_within(limit, "the command ends", || guard.0.try_wait().unwrap());
     Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
 }
 

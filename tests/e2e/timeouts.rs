@@ -1,0 +1,146 @@
+//! Waits and their ends: every one has a deadline, and a deadline costs its own exchange only.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::kit::*;
+
+/// A listener whose queue is full: connections to it are neither accepted nor refused.
+struct Full {
+    listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let moment = Duration::from_millis(200);
+        let connect = || TcpStream::connect_timeout(&address, moment).ok();
+        let waiting: Vec<TcpStream> = std::iter::from_fn(connect).take(16).collect();
+        assert!(waiting.len() < 16, "the queue does not fill");
+        Self { listener, _waiting: waiting }
+    }
+
+    fn target(&self) -> String {
+        format!("http://{}", self.listener.local_addr().unwrap().as_socket().unwrap())
+    }
+}
+
+on_both_drivers! {
+    fn an_idle_connection_is_closed_after_its_time(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_IDLE_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        client.get("app.test", "/");
+        client.assert_closed();
+    }
+
+    fn a_body_that_stops_is_given_up(driver) {
+        let origin = Origin::echo();
+        let proxy = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        for head in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhel"] {
+            let mut client = proxy.client();
+            client.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\n{head}"));
+            assert_eq!(client.response("POST").status(), 408);
+            client.assert_closed();
+        }
+        assert_eq!(origin.request_count(), 0);
+        eventually("the upstream connections end", || origin.connections().iter().all(|one| one.has_ended()).then_some(()));
+    }
+
+    fn a_response_that_stops_is_cut_not_completed(driver) {
+        let origin = Origin::http(|request, connection| {
+            connection.send(match request.target() {
+                "/length" => "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+                _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            });
+            connection.until_closed();
+            After::Close
+        });
+        let proxy = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        for target in ["/length", "/chunked"] {
+            let mut client = proxy.client();
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+            let answer = client.try_response("GET");
+            assert!(matches!(answer, Err(Fault::Cut(_) | Fault::Reset)), "{target}: {answer:?}");
+        }
+    }
+
+    fn a_body_may_take_longer_than_its_timeout_while_it_moves(driver) {
+        let origin = Origin::echo();
+        let proxy = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        let begin = std::time::Instant::now();
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut sent = 0;
+        while begin.elapsed() < Duration::from_secs(3) {
+            client.send(format!("64\r\n{}\r\n", "x".repeat(100)));
+            sent += 100;
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        client.send("0\r\n\r\n");
+        assert_eq!(client.response("POST").body.len(), sent);
+    }
+
+    fn an_origin_that_does_not_begin_to_answer_is_a_504(driver) {
+        let origin = Origin::silent();
+        let proxy = Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        let answer = client.response("GET");
+        assert_eq!(answer.status(), 504);
+        assert!(!answer.json()["error"]["request_id"].as_str().unwrap_or_default().is_empty(), "{}", answer.text());
+        // The connection upstream is of no use any more.
+        eventually("it is closed", || origin.connections().iter().all(|one| one.has_ended()).then_some(()));
+    }
+
+    fn a_connect_that_hangs_is_a_504_and_fails_over(driver) {
+        let full = Full::new();
+        let proxy = Proxy::on(driver).env("PROXY_CONNECT_TIMEOUT", "500ms").env("HEALTH_CHECK_INTERVAL", "300s").start();
+        proxy.api().register("app", "app-1", &full.target());
+        proxy.api().domain("app.test", "app", None);
+        assert_eq!(proxy.get("app.test", "/").status(), 504);
+        let origin = Origin::named("alive");
+        proxy.api().add("app", "app-2", &origin.target());
+        let mut client = proxy.client();
+        for _ in 0..4 {
+            assert_eq!(client.get("app.test", "/").text(), "alive");
+        }
+    }
+
+    fn a_core_that_is_full_says_so(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_WORKERS", "1").env("PROXY_CONNECTIONS_MAX", "10").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut clients: Vec<Client> = (0..10).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("app.test", "/").status(), 200);
+        }
+        let answer = proxy.get("app.test", "/");
+        assert_eq!(answer.status(), 503);
+        assert!(answer.field("retry-after").is_some());
+        // Room is given back.
+        clients.clear();
+        eventually("there is room again", || (proxy.get("app.test", "/").status() == 200).then_some(()));
+    }
+
+    fn an_instance_may_be_given_by_name(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::start(driver);
+        let port = origin.address().port();
+        proxy.api().register("app", "app-1", &format!("http://localhost:{port}"));
+        proxy.api().domain("app.test", "app", None);
+        // The control thread resolves it; no core waits for that.
+        eventually("the name is resolved", || (proxy.get("app.test", "/").status() == 200).then_some(()));
+    }
+}
