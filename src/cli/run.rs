@@ -31,6 +31,8 @@ use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
 /// Runs until told to end.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     let begun = Instant::now();
+    // Before the first thread and its heap.
+    let small_pages = ringway_net::use_small_pages();
     let inherited = sockets::take();
     let reading = config::read(flags, std::env::vars_os(), &Machine::here());
     let settings = match reading.outcome {
@@ -46,6 +48,9 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Err(error) = small_pages {
+        tracing::warn!(%error, "idle connections may take more memory: the kernel keeps to huge pages");
     }
     let output = settings.log_output.clone();
     match serve(settings, inherited, begun) {

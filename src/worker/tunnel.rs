@@ -105,6 +105,10 @@ impl<W: World> Direction<'_, W> {
                 false => self.core.settings.tunnel_idle_timeout,
             };
             let mut deadline = self.shared.last_byte.get().after(idle);
+            if self.shared.half_closed.get() {
+                // Nobody is left to pass the drain's word on: looks for itself now and then.
+                deadline = deadline.min(world.now().after(GOODBYE));
+            }
             if self.core.draining.get() {
                 if goodbye.is_none() {
                     // The drain knows the client's connection only, which is the other direction's reading side here.

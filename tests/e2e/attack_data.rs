@@ -116,4 +116,12 @@ on_both_drivers! {
         drop(new);
         assert!(proxy.wait_exit().success());
     }
+
+    fn memory_comes_in_small_pages(driver) {
+        // With huge pages an idle connection costs the whole of a buffer of which it touched a part.
+        let proxy = Proxy::on(driver).start();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+        let enabled = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+        assert!(enabled.is_none_or(|enabled| enabled.trim() == "0"), "{enabled:?}");
+    }
 }
