@@ -213,10 +213,15 @@ def cpu_seconds(pid):
 
 
 def machine_cpu_seconds():
-    """Time that all cores were busy, whoever kept them so (steal and waiting for a disk aside)."""
-    user, nice, system, _idle, _iowait, irq, softirq = map(
-        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
-    )
+    """Time that processes kept all cores busy. Interrupts are charged to nobody, so they are not counted here either."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:4])
+    return (user + nice + system) * TICK
+
+
+def core_seconds(core):
+    """Time that one core was busy with anything, interrupts included."""
+    line = re.search(rf"^cpu{core} (.*)", Path("/proc/stat").read_text(), re.MULTILINE).group(1)
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, line.split()[:7])
     return (user + nice + system + irq + softirq) * TICK
 
 
