@@ -18,14 +18,20 @@ impl Prepared {
         let prepared = Self { tmp, path: path.to_owned() };
         let mut file = File::create(&prepared.tmp)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        file.sync_data()?;
         Ok(prepared)
     }
 
     /// Puts it in place, durably.
     pub(crate) fn replace(self) -> io::Result<()> {
-        fs::rename(&self.tmp, &self.path)?;
-        sync_parent(&self.path)
+        let path = self.path.clone();
+        self.replace_soon()?;
+        sync_parent(&path)
+    }
+
+    /// Puts it in place for every process at once, and durably with the next sync of anything on the file system.
+    pub(crate) fn replace_soon(self) -> io::Result<()> {
+        fs::rename(&self.tmp, &self.path)
     }
 }
 

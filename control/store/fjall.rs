@@ -485,8 +485,9 @@ impl Fjall {
             return Err(engine_error("store a batch")(error));
         }
         self.mark = after;
-        // The batch is stored, whatever becomes of HEAD: it only detects losses, and the next commit writes it again.
-        self.head_behind = match prepared.replace() {
+        // The batch is stored, whatever becomes of HEAD: it only detects losses, and the next commit writes it again. For the
+        // same reason it may lag by one commit after a power cut: a third sync would cost each change a third more.
+        self.head_behind = match prepared.replace_soon() {
             Ok(()) => false,
             Err(error) => {
                 tracing::warn!(path = %head.display(), %error, "HEAD could not be replaced; the change itself is stored");
