@@ -15,14 +15,14 @@ use std::time::Duration;
 use ringway_api::{Listeners, UnixSocket};
 use ringway_bridge::{MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
 use ringway_control::{
-    Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, Submission, WorkerLink,
+    Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, State, Submission, WorkerLink,
 };
 use ringway_filter::{Chain, Filter};
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec,
     Target, TenantId, limits,
 };
-use ringway_net::{Driver, DriverChoice};
+use ringway_net::{Driver, DriverChoice, clock};
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_traffic::report::Report;
@@ -214,6 +214,7 @@ impl Builder {
                 Err(_) => return Err(StartError::Worker(ErrorKind::TimedOut.into())),
             }
         }
+        wait_for_cores(&control.client)?;
         Ok(Handle {
             http_addresses,
             admin_addresses,
@@ -233,6 +234,22 @@ impl fmt::Debug for Builder {
             .field("http", &self.http)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits until the control thread has heard of every core: from then on the process calls itself ready. A matter of
+/// microseconds, for the cores have their first snapshot already.
+fn wait_for_cores(client: &Client) -> Result<(), StartError> {
+    let deadline = clock::now().after(limits::WORKER_START_TIMEOUT);
+    loop {
+        let status = client.status().map_err(|_| StartError::System(ErrorKind::BrokenPipe.into()))?;
+        if status.state != State::Starting {
+            return Ok(());
+        }
+        if clock::now() >= deadline {
+            return Err(StartError::Worker(ErrorKind::TimedOut.into()));
+        }
+        std::thread::yield_now();
     }
 }
 
