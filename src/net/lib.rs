@@ -42,7 +42,7 @@ pub use notified::Notified;
 pub use resolve::resolve;
 pub use runtime::{Driver, DriverChoice, DriverChoiceError, RuntimeOptions, cores, pinned_core, run};
 pub use socket::{TcpStream, UnixStream};
-pub use splice::{SpliceError, SpliceFault, splice};
+pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
 pub use stream::{Pace, PeerState, Stream, linger};
 pub use task::{PanicMessage, join, join_until, sleep, sleep_until, spawn, yield_now};
 

@@ -1,15 +1,16 @@
 //! Moving bytes from one connection to another inside of the kernel.
 
-use crate::core;
 use crate::reaper::{Direction, Turn};
 use crate::socket::TcpStream;
 use crate::stream::Pace;
 use crate::task::yield_now;
+use crate::{clock, core};
 use ringway_model::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Why a splice ended early, and after how much.
 #[derive(Debug)]
@@ -44,11 +45,34 @@ pub enum SpliceFault {
 /// connections are good for nothing but closing; use [`Stream::abort`](crate::Stream::abort) on `to` where the
 /// end of the connection would look like the end of the message.
 pub async fn splice(from: &TcpStream, to: &TcpStream, len: u64, pace: Pace) -> Result<u64, SpliceError> {
+    splice_at_least(from, to, len, pace, None).await
+}
+
+/// [`splice`], from a sender that must keep a least rate: `pace` alone lets it send one byte in each `stall`.
+///
+/// # Errors
+/// As [`splice`]; a sender that is too slow is told as [`SpliceFault::Read`] with `TimedOut`.
+pub async fn splice_at_least(
+    from: &TcpStream,
+    to: &TcpStream,
+    len: u64,
+    pace: Pace,
+    rate: Option<Rate>,
+) -> Result<u64, SpliceError> {
     let mut moved = 0;
-    match splice_all(from, to, len, pace, &mut moved).await {
+    match splice_all(from, to, len, pace, rate, &mut moved).await {
         Ok(()) => Ok(moved),
         Err(fault) => Err(SpliceError { moved, fault }),
     }
+}
+
+/// How much a sender must send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// On average over a window.
+    pub bytes_per_second: u64,
+    /// It is measured at the first byte after so much time. Time in which the receiver made it wait does not count.
+    pub window: Duration,
 }
 
 async fn splice_all(
@@ -56,6 +80,7 @@ async fn splice_all(
     to: &TcpStream,
     len: u64,
     pace: Pace,
+    rate: Option<Rate>,
     moved: &mut u64,
 ) -> Result<(), SpliceFault> {
     let core = core::current().map_err(SpliceFault::Unavailable)?;
@@ -64,6 +89,7 @@ async fn splice_all(
     let writing = to.duplex.begin(Direction::Write).map_err(SpliceFault::Write)?;
     let mut left = len;
     let mut without_wait = 0;
+    let (mut since, mut received) = (rate.map(|_| clock::now()), 0);
     while left > 0 {
         let want = left.min(SPLICE_PIPE_BYTES as u64) as usize;
         let mut in_pipe = loop {
@@ -82,6 +108,16 @@ async fn splice_all(
             }
         };
         left -= in_pipe as u64;
+        received += in_pipe as u64;
+        if let (Some(rate), Some(begun)) = (rate, since)
+            && let elapsed = clock::now().since(begun)
+            && elapsed >= rate.window
+        {
+            if u128::from(received) * 1000 < u128::from(rate.bytes_per_second) * elapsed.as_millis() {
+                return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
+            }
+            (since, received) = (Some(clock::now()), 0);
+        }
         // More is known to follow at once only when this was as much as fits: else the kernel would hold the last
         // segment back for what may be long in coming.
         let more = if left > 0 && in_pipe == want { libc::SPLICE_F_MORE } else { 0 };
@@ -99,6 +135,7 @@ async fn splice_all(
                     without_wait = 0;
                     writing.arm(pace.next_deadline());
                     to.duplex.wait(&writing, Direction::Write).await.map_err(SpliceFault::Write)?;
+                    (since, received) = (rate.map(|_| clock::now()), 0);
                 }
                 Err(error) => return Err(SpliceFault::Write(error)),
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, Stream};
+use ringway_net::{Pace, Rate, Stream};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
 use ringway_wire::message::Framing;
 
@@ -126,7 +126,7 @@ impl RequestBody {
             if let Rest::Length(left) = self.rest
                 && left >= limits::SPLICE_BYTES_MIN
             {
-                let result = world.splice(client, upstream, left, progress).await;
+                let result = world.splice(client, upstream, left, progress, Some(RATE)).await;
                 let moved = result.err().map_or(left, |splice| splice.moved);
                 self.received += moved;
                 if let Err(splice) = result {
@@ -201,6 +201,9 @@ fn spliced(splice: Splice) -> PumpError {
         SpliceError::Receiver | SpliceError::ReceiverStalled => PumpError::Upstream,
     }
 }
+
+/// What a client must send of a body that nobody looks at.
+const RATE: Rate = Rate { bytes_per_second: limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
 
 /// A stretch of time in which a client must have sent enough.
 struct Window {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp, limits};
-use ringway_net::{Pace, SpliceFault, Stream, TcpStream, clock};
+use ringway_net::{Pace, Rate, SpliceFault, Stream, TcpStream, clock};
 
 use crate::world::{Splice, SpliceError, World};
 
@@ -37,8 +37,10 @@ impl World for Uring {
         to: &TcpStream,
         bytes: u64,
         progress: Duration,
+        rate: Option<Rate>,
     ) -> Result<(), Splice> {
-        let Err(error) = ringway_net::splice(from, to, bytes, Pace::stall(progress)).await else {
+        let pace = Pace::stall(progress);
+        let Err(error) = ringway_net::splice_at_least(from, to, bytes, pace, rate).await else {
             return Ok(());
         };
         let end = match error.fault {

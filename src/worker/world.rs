@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp};
-use ringway_net::Stream;
+use ringway_net::{Rate, Stream};
 
 /// The world of one core.
 pub(crate) trait World: 'static {
@@ -26,13 +26,15 @@ pub(crate) trait World: 'static {
     /// Connects; `TimedOut` at the deadline.
     fn connect(&self, address: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
 
-    /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process.
+    /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process. The
+    /// sender must keep the rate, if one is given.
     fn splice(
         &self,
         from: &Self::Stream,
         to: &Self::Stream,
         bytes: u64,
         progress: Duration,
+        rate: Option<Rate>,
     ) -> impl Future<Output = Result<(), Splice>>;
 }
 

@@ -1,7 +1,7 @@
 //! Bytes that go from socket to socket without us seeing them.
 
 use super::*;
-use crate::{Pace, SpliceFault, Stream, join, splice};
+use crate::{Pace, Rate, SpliceFault, Stream, join, splice, splice_at_least};
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
 
@@ -96,6 +96,43 @@ fn an_early_end_says_how_much_was_moved() {
             crate::sleep(Duration::from_millis(1)).await;
         }
         assert!(received.join().is_err());
+    });
+}
+
+#[test]
+fn a_sender_that_drips_is_given_up() {
+    on_both_drivers(|| async {
+        let (from, mut sender) = pair();
+        let (to, mut receiver) = pair();
+        let peers = thread::spawn(move || {
+            // Each byte comes soon after the one before, until the connection is given up.
+            let mut byte = [0];
+            while sender.write_all(b"x").is_ok() && receiver.read_exact(&mut byte).is_ok() {}
+        });
+        let rate = Some(Rate { bytes_per_second: u64::MAX, window: Duration::from_millis(20) });
+        let pace = Pace::stall(PATIENCE);
+        let error = splice_at_least(&from, &to, u64::MAX, pace, rate).await.unwrap_err();
+        assert!(
+            matches!(&error.fault, SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut),
+            "{error:?}"
+        );
+        drop((from, to));
+        joined(peers).await;
+    });
+}
+
+#[test]
+fn a_sender_that_keeps_the_rate_is_not() {
+    on_both_drivers(|| async {
+        let (from, sender) = pair();
+        let (to, receiver) = pair();
+        let sent = bytes(2 * MIB);
+        let received = receive(receiver, sent.len());
+        let sender = send(sender, sent.clone());
+        let rate = Some(Rate { bytes_per_second: 1, window: Duration::ZERO });
+        splice_at_least(&from, &to, sent.len() as u64, Pace::stall(PATIENCE), rate).await.unwrap();
+        assert_eq!(joined(received).await, sent);
+        joined(sender).await;
     });
 }
 

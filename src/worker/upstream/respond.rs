@@ -384,7 +384,7 @@ impl<W: World> Hop<'_, W> {
         quiet: std::time::Duration,
         record: &mut Record<'_>,
     ) -> Result<(), Failed> {
-        let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet).await;
+        let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet, None).await;
         record.bytes_out += result.err().map_or(bytes, |splice| splice.moved);
         result.map_err(|splice| {
             let failure = match splice.error {
