@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Unavailable(Unavailable),
     /// The core has no room for another connection.
     Overloaded,
+    /// This machine cannot make another connection: descriptors or memory are short.
+    Exhausted,
 
     // The endpoint's fault.
     /// No connection: refused, unreachable, reset.
@@ -145,6 +147,11 @@ impl Failure {
             Self::Unavailable(why) => unavailable_because(why, unavailable),
             Self::Overloaded => {
                 let told = told(503, "overloaded", "too many connections", Close);
+                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
+            }
+
+            Self::Exhausted => {
+                let told = told(503, "exhausted", "too many connections", Keep);
                 Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
             }
 
@@ -272,6 +279,7 @@ mod tests {
                 false,
             ),
             (Failure::Overloaded, Some(503), Connection::Close, false),
+            (Failure::Exhausted, Some(503), Connection::Keep, false),
             (Failure::ConnectFailed, Some(502), Connection::Keep, true),
             (Failure::ConnectTimedOut, Some(504), Connection::Keep, true),
             (Failure::UpstreamClosed, Some(502), Connection::Keep, true),

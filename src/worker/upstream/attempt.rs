@@ -68,6 +68,8 @@ impl Failed {
     /// What decides whether another attempt may follow.
     pub(crate) fn facts(&self, method: Method, attempts: u32) -> Facts {
         let failed = match (self.failure, self.stage, self.origin) {
+            // Another endpoint would need a connection as well.
+            (Failure::Exhausted, Stage::Connect, _) => retry::Failed::NewEnded,
             (_, Stage::Connect, _) => retry::Failed::Connect,
             (_, Stage::Unsent, Origin::Pooled) => retry::Failed::PooledUnsent,
             (_, Stage::Unsent, Origin::New) => retry::Failed::NewEnded,

@@ -39,8 +39,28 @@ pub(crate) async fn connect<W: World>(
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(Failure::ConnectTimedOut);
             }
+            Err(error) if is_ours(&error) => return Err(Failure::Exhausted),
             Err(_) => failure = Failure::ConnectFailed,
         }
     }
     Err(failure)
+}
+
+/// Whether it is this machine that is short of something: no endpoint is to blame for it, and none would do better.
+fn is_ours(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_not_blamed_for_our_own_shortage() {
+        let is = |code| is_ours(&std::io::Error::from_raw_os_error(code));
+        assert!(is(libc::EMFILE) && is(libc::ENFILE) && is(libc::ENOBUFS) && is(libc::ENOMEM));
+        assert!(!is(libc::ECONNREFUSED) && !is(libc::EHOSTUNREACH) && !is(libc::ECONNRESET));
+        // Of this endpoint only: where there is no IPv6, an IPv4 one may do.
+        assert!(!is(libc::EADDRNOTAVAIL));
+    }
 }
