@@ -318,17 +318,20 @@ fn start_worker(
 }
 
 /// One set of listeners per worker, and the addresses that they have.
-type Bound = (Vec<Vec<TcpListener>>, Vec<SocketAddr>);
-
-/// Binds every address once for each worker, and shares the sockets that were handed over.
-fn bind_http(addresses: &[SocketAddr], sockets: &[TcpListener], workers: usize) -> Result<Bound, StartError> {
-    let takes_free_port = addresses.iter().any(|address| address.port() == 0);
-    let mut tries = if takes_free_port { FREE_PORT_TRIES } else { 1 };
+fn bind_http(
+    addresses: &[SocketAddr],
+    sockets: &[TcpListener],
+    workers: usize,
+) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
+    let mut tries = 0;
     let (mut sets, mut bound) = loop {
-        tries -= 1;
+        tries += 1;
         match bind_addresses(addresses, workers) {
-            // Free for one address, in use for another: the next free port may do.
-            Err(StartError::Bind { error, .. }) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+            // The port that the kernel named for one address is taken on another: it may name a better one.
+            Err(StartError::Bind { error, .. })
+                if error.kind() == ErrorKind::AddrInUse
+                    && addresses.iter().all(|address| address.port() == 0)
+                    && tries < limits::FREE_PORT_TRIES => {}
             result => break result?,
         }
     };
@@ -338,39 +341,44 @@ fn bind_http(addresses: &[SocketAddr], sockets: &[TcpListener], workers: usize) 
         }
         bound.push(socket.local_addr().map_err(StartError::System)?);
     }
-    if bound.is_empty() { Err(StartError::NoListener) } else { Ok((sets, bound)) }
-}
-
-fn bind_addresses(addresses: &[SocketAddr], workers: usize) -> Result<Bound, StartError> {
-    let mut sets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut bound: Vec<SocketAddr> = Vec::new();
-    let mut free_port = 0;
-    for address in addresses {
-        let mut address = *address;
-        if address.port() == 0 {
-            address.set_port(free_port);
-        }
-        for set in &mut sets {
-            match ringway_net::bind_reuseport(address, limits::LISTEN_BACKLOG) {
-                Ok(listener) => {
-                    address = listener.local_addr().map_err(StartError::System)?;
-                    set.push(listener);
-                }
-                // A machine without IPv6 serves IPv4.
-                Err(error) if is_family_missing(&error) && addresses.len() > 1 => break,
-                Err(error) => return Err(StartError::Bind { address, error }),
-            }
-        }
-        if sets.iter().all(|set| set.len() > bound.len()) {
-            free_port = address.port();
-            bound.push(address);
-        }
+    if bound.is_empty() {
+        return Err(StartError::NoListener);
     }
     Ok((sets, bound))
 }
 
-/// How often another free port is tried.
-const FREE_PORT_TRIES: usize = 16;
+fn bind_addresses(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
+    let mut sets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    let mut free_port = None;
+    for address in addresses {
+        let mut address = *address;
+        let is_free = if address.port() == 0 {
+            address.set_port(free_port.unwrap_or(0));
+            ringway_net::check_free(address)
+        } else {
+            ringway_net::patiently(|| ringway_net::check_free(address))
+        };
+        match is_free {
+            Ok(()) => {}
+            // A machine without IPv6 serves IPv4.
+            Err(error) if is_family_missing(&error) && addresses.len() > 1 => continue,
+            Err(error) => return Err(StartError::Bind { address, error }),
+        }
+        for set in &mut sets {
+            let listener = ringway_net::bind_reuseport(address, limits::LISTEN_BACKLOG)
+                .map_err(|error| StartError::Bind { address, error })?;
+            address = listener.local_addr().map_err(StartError::System)?;
+            set.push(listener);
+        }
+        free_port = Some(address.port());
+        bound.push(address);
+    }
+    Ok((sets, bound))
+}
 
 fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
@@ -388,7 +396,7 @@ fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>), StartErr
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        tcp.push(bind().map_err(|error| StartError::Bind { address, error })?);
+        tcp.push(ringway_net::patiently(bind).map_err(|error| StartError::Bind { address, error })?);
     }
     let bound =
         tcp.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(StartError::System)?;

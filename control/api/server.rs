@@ -99,8 +99,13 @@ impl Default for Settings {
 /// socket appears under its name with its mode already set.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens there, `AlreadyExists` when the file is no socket, else the system's.
+/// `AddrInUse` when a process listens there and goes on to for [`BIND_PATIENCE`](limits::BIND_PATIENCE),
+/// `AlreadyExists` when the file is no socket, else the system's.
 pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+    ringway_net::patiently(|| bind_unix_now(path))
+}
+
+fn bind_unix_now(path: &Path) -> io::Result<UnixSocket> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             let message = format!("{} exists and is no socket", path.display());

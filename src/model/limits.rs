@@ -111,6 +111,11 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const UPSTREAM_REQUESTS_MAX: u32 = 100_000;
 /// Pending connections of a listener.
 pub const LISTEN_BACKLOG: u32 = 4_096;
+/// How long a start waits for an address that is in use: after a `kill -9` the kernel takes io_uring's sockets down on
+/// its own time, milliseconds after the process is gone, and a restart must not fail over that.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(2);
+/// Free ports that a start tries when one port has to be free on several addresses and the kernel names it for the first.
+pub const FREE_PORT_TRIES: usize = 32;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
 

@@ -36,7 +36,7 @@ mod task;
 
 pub use buffer::{BufClass, BufPool};
 pub use connect::connect;
-pub use listen::{Listener, UnixListener, bind_reuseport};
+pub use listen::{Listener, UnixListener, bind_reuseport, check_free, patiently};
 pub use memory::use_small_pages;
 pub use notified::Notified;
 pub use resolve::resolve;

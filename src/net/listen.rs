@@ -3,7 +3,7 @@
 use crate::core;
 use crate::socket::{TcpStream, UnixStream};
 use crate::task::{sleep, yield_now};
-use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX};
+use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::cell::Cell;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 /// A listening TCP socket of one core.
 pub struct Listener {
@@ -37,17 +38,52 @@ pub struct UnixListener {
 /// The system's: `AddrInUse` (somebody listens without sharing, or another user), `PermissionDenied` (ports below
 /// 1024), `AddrNotAvailable`.
 pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = bound(addr, true)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Whether nobody listens on an address yet, those included who would share it with [`bind_reuseport`]: two processes
+/// that each take a part of the connections are hardly ever meant.
+///
+/// # Errors
+/// As [`bind_reuseport`]; `AddrInUse` when somebody listens there, in this process or in another.
+pub fn check_free(addr: SocketAddr) -> io::Result<()> {
+    // Bound without listening: with SO_REUSEADDR that conflicts with listeners only.
+    bound(addr, false).map(drop)
+}
+
+/// Calls `attempt` until it says something else than `AddrInUse`, for [`BIND_PATIENCE`] at most. Blocks; for a start.
+///
+/// # Errors
+/// Those of the last attempt.
+pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match attempt() {
+            // The kernel tells nobody when a socket is gone for good.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(BIND_RETRY);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Between two attempts of [`patiently`].
+const BIND_RETRY: Duration = Duration::from_millis(10);
+
+fn bound(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     // For connections of an earlier process that are still in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 impl Listener {

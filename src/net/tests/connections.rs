@@ -1,7 +1,9 @@
 //! Listening, accepting, connecting.
 
 use super::*;
-use crate::{Listener, Stream, UnixListener, UnixStream, bind_reuseport, connect, join, sleep};
+use crate::{
+    Listener, Stream, UnixListener, UnixStream, bind_reuseport, check_free, connect, join, patiently, sleep,
+};
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -186,4 +188,25 @@ fn closes_on_exec(fd: i32) -> bool {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
     i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC != 0
+}
+
+/// Somebody who would share the port is somebody all the same.
+#[test]
+fn an_address_is_free_until_somebody_listens() {
+    let first = bind_reuseport(any_port(), 1).unwrap();
+    let address = first.local_addr().unwrap();
+    assert_eq!(check_free(address).unwrap_err().kind(), ErrorKind::AddrInUse);
+    drop(first);
+    check_free(address).unwrap();
+    check_free(any_port()).unwrap();
+}
+
+/// What the kernel still takes down is waited for; other errors are not.
+#[test]
+fn an_address_in_use_is_asked_for_again() {
+    let mut answers = vec![Ok(7), Err(ErrorKind::AddrInUse), Err(ErrorKind::AddrInUse)];
+    assert_eq!(patiently(|| answers.pop().unwrap().map_err(Into::into)).unwrap(), 7);
+    let mut answers = vec![Err(ErrorKind::PermissionDenied)];
+    let refused = patiently(|| answers.pop().unwrap().map(|(): ()| ()).map_err(Into::into));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
