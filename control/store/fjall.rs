@@ -11,6 +11,7 @@
 //! <path>/export.jsonl            a logical export, written now and then and at a clean end; the one before it
 //! <path>/export.previous.jsonl   is kept too
 //! <path>/aside/0001/ ...         files as they were when damage was found, with a report
+//! <path>/aside/unchecked/         files as an unclean stop left them, until a start has checked the ones in use
 //! ```
 //! Start: after an unclean stop copy `live` aside → open → scan everything against seals, totals and HEAD → when all fits,
 //! drop the copy; else put together the best that can be read, write it as a new `live`, and tell.
@@ -132,8 +133,8 @@ impl Fjall {
         let mut copy = None;
         if !clean && self.live().exists() {
             report.push(Finding::UncleanStop);
-            match self.keep_aside(Keep::Copy) {
-                Ok(path) => copy = Some(path),
+            match self.copy_unchecked() {
+                Ok(made) => copy = Some(made),
                 Err(error) => report.push(Finding::NotKeptAside { reason: error.to_string() }),
             }
         }
@@ -150,9 +151,7 @@ impl Fjall {
                     let marked = scan.mark.expect("a scan without a mark does not fit");
                     self.state = State::Open(engine);
                     self.mark = marked;
-                    if let Some(copy) = copy {
-                        let _ = fs::remove_dir_all(copy);
-                    }
+                    self.drop_unchecked();
                     return Ok(scan.image.load(marked.revision(), report));
                 }
                 drop(engine);
@@ -243,7 +242,7 @@ impl Fjall {
         &mut self,
         head: &MarkRead,
         scan: Scan,
-        copy: Option<PathBuf>,
+        copy: Option<Unchecked>,
         mut report: LoadReport,
     ) -> Loaded {
         let head_mark = match head {
@@ -259,8 +258,12 @@ impl Fjall {
         };
         scan.explain(head_mark, &mut report);
         let kept = match copy {
-            Some(copy) => Ok(copy),
-            None => self.keep_aside(Keep::Move),
+            Some(Unchecked::Made) => self.number_unchecked(),
+            // The files in use may have changed since: they are kept as well.
+            Some(Unchecked::Found) => {
+                self.number_unchecked().and_then(|first| self.keep_aside().map(|_| first))
+            }
+            None => self.keep_aside(),
         };
         let damaged = kept.as_ref().map_or_else(|_| self.live(), |kept| kept.join("live"));
         let scan = scan.or_salvaged(salvage::read_files(&damaged), head_mark, &mut report);
@@ -291,7 +294,7 @@ impl Fjall {
     /// still get something out of them.
     fn repair(&mut self, image: &Image, kept: &mut bool) -> Result<(), StoreError> {
         if !*kept {
-            self.keep_aside(Keep::Move).map_err(|source| StoreError::Write { path: self.aside(), source })?;
+            self.keep_aside().map_err(|source| StoreError::Write { path: self.aside(), source })?;
             *kept = true;
         }
         self.create(image, self.mark.revision())?;
@@ -351,31 +354,77 @@ impl Fjall {
         self.path.join("aside")
     }
 
-    /// Keeps the present files under a new number.
-    fn keep_aside(&self, keep: Keep) -> io::Result<PathBuf> {
-        durable::make_dir(&self.aside())?;
-        let next = self.copies()?.last().map_or(1, |last| last.saturating_add(1));
-        let to = self.copy(next);
-        let filled = self.fill_aside(keep, &to);
-        if filled.is_err() {
+    fn unchecked(&self) -> PathBuf {
+        self.aside().join("unchecked")
+    }
+
+    /// Copies the present files before the engine touches them. What a start that was killed has copied stays: it shows
+    /// the files as they were before that start, and a process that is killed over and over must not fill the disk.
+    pub(crate) fn copy_unchecked(&self) -> io::Result<Unchecked> {
+        if self.unchecked().exists() {
+            return Ok(Unchecked::Found);
+        }
+        // Under its name only once it is whole.
+        let part = self.aside().join("unchecked.part");
+        let copy = || {
+            durable::make_dir(&self.aside())?;
+            let _ = fs::remove_dir_all(&part);
+            self.copy_files(&part)?;
+            durable::copy_dir(&self.live(), &part.join("live"))?;
+            fs::rename(&part, self.unchecked())?;
+            durable::sync_parent(&self.unchecked())
+        };
+        let copied = copy();
+        if copied.is_err() {
+            let _ = fs::remove_dir_all(&part);
+        }
+        copied.map(|()| Unchecked::Made)
+    }
+
+    /// All that was acknowledged is there: what starts have copied until now tells nothing more.
+    fn drop_unchecked(&self) {
+        for name in ["unchecked", "unchecked.part"] {
+            let _ = fs::remove_dir_all(self.aside().join(name));
+        }
+    }
+
+    /// Damage was found: the copy becomes one of those that are kept.
+    fn number_unchecked(&self) -> io::Result<PathBuf> {
+        let to = self.next_copy()?;
+        fs::rename(self.unchecked(), &to)?;
+        durable::sync_parent(&to).map(|()| to)
+    }
+
+    /// Moves the present files away, under a new number.
+    fn keep_aside(&self) -> io::Result<PathBuf> {
+        let to = self.next_copy()?;
+        let filled = self.copy_files(&to).and_then(|()| {
+            if self.live().exists() {
+                fs::rename(self.live(), to.join("live"))?;
+            }
+            durable::sync_parent(&to)
+        });
+        // Never with the files themselves in it.
+        if filled.is_err() && !to.join("live").exists() {
             let _ = fs::remove_dir_all(&to);
         }
         filled.map(|()| to)
     }
 
-    fn fill_aside(&self, keep: Keep, to: &Path) -> io::Result<()> {
+    /// Copies what stands beside the engine's files.
+    fn copy_files(&self, to: &Path) -> io::Result<()> {
         durable::make_dir(to)?;
         for file in [self.head()].into_iter().chain(self.exports()) {
             if let (true, Some(name)) = (file.is_file(), file.file_name()) {
                 fs::copy(&file, to.join(name))?;
             }
         }
-        match keep {
-            Keep::Copy => durable::copy_dir(&self.live(), &to.join("live"))?,
-            Keep::Move if self.live().exists() => fs::rename(self.live(), to.join("live"))?,
-            Keep::Move => {}
-        }
-        durable::sync_parent(to)
+        Ok(())
+    }
+
+    fn next_copy(&self) -> io::Result<PathBuf> {
+        durable::make_dir(&self.aside())?;
+        Ok(self.copy(self.copies()?.last().map_or(1, |last| last.saturating_add(1))))
     }
 
     /// Drops the oldest copies beyond the limit.
@@ -651,9 +700,13 @@ impl Drop for Fjall {
     }
 }
 
-enum Keep {
-    Copy,
-    Move,
+/// The copy that is made before files of an unclean stop are opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unchecked {
+    /// Just now.
+    Made,
+    /// By a start that did not come so far as to decide about it.
+    Found,
 }
 
 /// Why the engine did not come up.

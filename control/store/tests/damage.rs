@@ -323,3 +323,49 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+/// A process that is killed while it starts, over and over, must not fill the disk with copies.
+#[test]
+fn what_a_killed_start_copied_is_kept_once_and_dropped_when_all_is_well() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=3);
+    drop(store);
+    let aside = place.path().join("aside");
+    let unchecked = aside.join("unchecked");
+    for round in 0..4 {
+        // As far as a start comes that is killed before it has checked anything, or in the middle of copying.
+        fs::create_dir_all(aside.join("unchecked.part")).unwrap();
+        let store = Fjall::open(place.path()).unwrap();
+        store.copy_unchecked().unwrap();
+        assert_eq!(fs::read_dir(&aside).unwrap().count(), if round == 0 { 1 } else { 2 });
+        assert!(unchecked.join("live").is_dir() && unchecked.join("HEAD").is_file());
+    }
+    let loaded = load(place.path());
+    assert!(!loaded.report.is_degraded() && loaded.revision == Revision(3), "{}", loaded.report);
+    assert!(!unchecked.exists(), "nothing is missing, so nobody needs it");
+}
+
+/// Both what the first start found and what it left behind are there for whoever looks into it.
+#[test]
+fn damage_that_a_killed_start_saw_first_is_kept_as_it_was() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=3);
+    drop(store);
+    let head = place.path().join("HEAD");
+    fs::write(&head, "as it was").unwrap();
+    Fjall::open(place.path()).unwrap().copy_unchecked().unwrap();
+    fs::write(&head, "changed since").unwrap();
+
+    let loaded = load(place.path());
+    assert!(loaded.report.is_degraded() && same_records(&loaded, &state_at(3)), "{}", loaded.report);
+    for (copy, text) in [("0001", "as it was"), ("0002", "changed since")] {
+        let copy = place.path().join("aside").join(copy);
+        assert_eq!(fs::read_to_string(copy.join("HEAD")).unwrap(), text);
+        assert!(copy.join("live").is_dir());
+    }
+    assert!(!place.path().join("aside/unchecked").exists());
+}
