@@ -57,11 +57,11 @@ pub fn check_free(addr: SocketAddr) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the last attempt.
+#[allow(clippy::disallowed_methods, reason = "the kernel tells nobody when a socket is gone for good")]
 pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + BIND_PATIENCE;
     loop {
         match attempt() {
-            // The kernel tells nobody when a socket is gone for good.
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(BIND_RETRY);
             }
