@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod attack_control;
 mod attack_data;
 mod balancing;
 mod bodies;
