@@ -453,7 +453,8 @@ fn refused(error: RequestError) -> Problem {
         501 => Kind::UnknownMethod,
         _ => Kind::BadRequest,
     };
-    Problem::new(kind, format!("the request has {error}"))
+    // Some errors name what is there, some say what is the matter.
+    Problem::new(kind, format!("the request is refused: {error}"))
 }
 
 fn too_large() -> Problem {

@@ -104,7 +104,7 @@ kinds! {
     /// The head is too long.
     HeadTooLarge = 431 "head_too_large" "The request head is too large",
     /// The method is not known at all.
-    UnknownMethod = 501 "method_unknown" "The method is not implemented",
+    UnknownMethod = 501 "method_unknown" "The method or the transfer coding is not implemented",
     /// Too many changes wait.
     Busy = 503 "busy" "Too many changes wait",
     /// The store did not take the change.

@@ -192,6 +192,8 @@ fn what_is_no_request_is_answered_and_ends_the_connection() {
         let shown: String = bytes.chars().take(60).collect();
         assert_eq!((reply.status, reply.field("connection")), (status, Some("close")), "{shown:?}");
         assert!(!reply.code().is_empty());
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("the request is refused: "), "{detail}");
         assert!(client.is_closed(), "{shown:?}");
     }
 }
