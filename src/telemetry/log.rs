@@ -128,7 +128,7 @@ pub struct LogReading {
 
 /// One core's part of the access log: an [`Observer`] of exchanges.
 ///
-/// Some 100 ns and no allocation per line. Dropping it hands over what it holds, or counts it as dropped.
+/// Some 200 ns for a line of 500 bytes, and no allocation. Dropping it hands over what it holds, or counts it as dropped.
 #[derive(Debug)]
 pub struct AccessLog {
     state: RefCell<State>,

@@ -20,7 +20,7 @@ pub struct ProcessReading {
 }
 
 impl ProcessReading {
-    /// Reads `/proc/self`. Some 30 µs; on kernels before 6.2 longer with many descriptors. For the control thread only.
+    /// Reads `/proc/self`. Some 100 µs; on kernels before 6.2 longer with many descriptors. For the control thread only.
     pub fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();

@@ -110,8 +110,10 @@ impl Registry {
             "histogram",
             "From a request's first byte to its response's last.",
         );
+        let limits: Vec<String> =
+            BUCKETS_US.iter().map(|us| Seconds(*us).to_string()).chain(["+Inf".to_owned()]).collect();
         for (labels, traffic) in &by_route_and_pool {
-            text.histogram("proxy_request_duration_seconds", labels, traffic);
+            text.histogram("proxy_request_duration_seconds", labels, &limits, traffic);
         }
         text.family("proxy_request_size_bytes", "summary", "Bytes of request bodies.");
         for (route, sums) in &by_route {
@@ -414,15 +416,18 @@ impl Text<'_> {
         self.line(name, format_args!("_count{{{labels}}} {count}"));
     }
 
-    fn histogram(&mut self, name: &str, labels: &str, traffic: &Traffic) {
+    /// Most lines are made here, so without the formatting machinery. `limits` are the buckets' upper bounds as text.
+    fn histogram(&mut self, name: &str, labels: &str, limits: &[String], traffic: &Traffic) {
         let mut below = 0;
-        for (limit, count) in BUCKETS_US.iter().zip(buckets(traffic)) {
+        for (limit, count) in limits.iter().zip(buckets(traffic)) {
             below += count;
-            self.line(name, format_args!("_bucket{{{labels},le=\"{}\"}} {below}", Seconds(*limit)));
+            for part in [name, "_bucket{", labels, ",le=\"", limit, "\"} "] {
+                self.out.push_str(part);
+            }
+            push_number(self.out, below);
+            self.out.push('\n');
         }
-        let count = requests(traffic);
-        self.line(name, format_args!("_bucket{{{labels},le=\"+Inf\"}} {count}"));
-        self.summary(name, format_args!("{labels}"), Seconds(traffic.words[DURATION_US]), count);
+        self.summary(name, format_args!("{labels}"), Seconds(traffic.words[DURATION_US]), below);
     }
 
     fn line(&mut self, start: &str, rest: fmt::Arguments<'_>) {
@@ -431,6 +436,13 @@ impl Text<'_> {
         let _ = self.out.write_fmt(rest);
         self.out.push('\n');
     }
+}
+
+fn push_number(out: &mut String, value: u64) {
+    if value >= 10 {
+        push_number(out, value / 10);
+    }
+    out.push(char::from(b'0' + (value % 10) as u8));
 }
 
 /// Microseconds, shown as seconds without needless zeros.

@@ -11,7 +11,7 @@ use ringway_model::limits;
 /// there were between them nor what others' ids are.
 #[derive(Debug)]
 pub struct RequestIds {
-    prefix: u64,
+    prefix: [u8; 16],
     keys: [u64; 2],
     counter: u64,
 }
@@ -25,7 +25,7 @@ impl RequestIds {
 
     /// With given randomness, for tests and simulations.
     pub fn from_parts(prefix: u64, keys: [u64; 2]) -> Self {
-        Self { prefix, keys, counter: 0 }
+        Self { prefix: hex(prefix), keys, counter: 0 }
     }
 
     /// The next id.
@@ -34,8 +34,8 @@ impl RequestIds {
         self.counter = self.counter.wrapping_add(1);
         let low = mix(self.counter.wrapping_add(self.keys[0])) ^ self.keys[1];
         let mut text = [0; RequestId::BYTES];
-        hex(&mut text[..16], self.prefix);
-        hex(&mut text[16..], low);
+        text[..16].copy_from_slice(&self.prefix);
+        text[16..].copy_from_slice(&hex(low));
         RequestId(text)
     }
 }
@@ -95,13 +95,20 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Writes 16 lower-case digits.
-pub(crate) fn hex(out: &mut [u8], value: u64) {
-    for (at, byte) in value.to_be_bytes().into_iter().enumerate() {
-        out[at * 2] = HEX[usize::from(byte >> 4)];
-        out[at * 2 + 1] = HEX[usize::from(byte & 15)];
-    }
+/// A number as 16 lower-case digits.
+#[inline]
+pub(crate) fn hex(value: u64) -> [u8; 16] {
+    // One digit to a byte, the first in the highest; then 0 to 9 become ASCII, and a to f are 39 further on.
+    let mut digits = u128::from(value);
+    digits = ((digits << 32) | digits) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    digits = ((digits << 16) | digits) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    digits = ((digits << 8) | digits) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    digits = ((digits << 4) | digits) & (ONES * 0x0f);
+    let letters = ((digits + ONES * 6) >> 4) & ONES;
+    (digits + ONES * u128::from(b'0') + letters * 39).to_be_bytes()
 }
+
+const ONES: u128 = u128::from_ne_bytes([1; 16]);
 
 pub(crate) const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -123,6 +130,13 @@ mod tests {
         let low = |id: &RequestId| u64::from_str_radix(&id.as_str()[16..], 16).expect("hex");
         let steps: HashSet<u64> = drawn.windows(2).map(|w| low(&w[1]).wrapping_sub(low(&w[0]))).collect();
         assert!(steps.len() > 9_990, "the step between two ids must not repeat: {}", steps.len());
+    }
+
+    #[test]
+    fn hex_is_hex() {
+        for value in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX, 0xa0f9_9f0a_0000_00ff] {
+            assert_eq!(hex(value), *format!("{value:016x}").as_bytes());
+        }
     }
 
     #[test]

@@ -43,9 +43,18 @@ fn truncate(text: &[u8], bytes_max: usize) -> &[u8] {
 }
 
 /// How many bytes at the beginning need no escape.
+#[inline]
 fn plain_prefix(text: &[u8]) -> usize {
-    let (words, _) = text.as_chunks::<8>();
+    let (words, tail) = text.as_chunks::<8>();
     let plain = words.iter().take_while(|word| is_plain_word(u64::from_ne_bytes(**word))).count() * 8;
+    if plain == text.len() - tail.len() {
+        // Most texts are plain to the end: one more word, filled up with plain bytes, tells.
+        let mut last = [b' '; 8];
+        last[..tail.len()].copy_from_slice(tail);
+        if is_plain_word(u64::from_ne_bytes(last)) {
+            return text.len();
+        }
+    }
     plain + text[plain..].iter().take_while(|byte| is_plain(**byte)).count()
 }
 
@@ -54,6 +63,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// Whether eight bytes are all plain. Exact: borrows between bytes only begin at a byte that is not plain.
+#[inline]
 fn is_plain_word(word: u64) -> bool {
     let any_zero = |x: u64| x.wrapping_sub(ONES) & !x;
     let controls = word.wrapping_sub(ONES * 0x20) & !word;

@@ -76,7 +76,7 @@ fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
     }
     if let Some(tenant) = event.tenant {
         out.extend_from_slice(b",\"tenant\":\"");
-        write_hex(out, tenant.0);
+        out.extend_from_slice(&hex(tenant.0));
         out.push(b'"');
     }
     out.extend_from_slice(b"}\n");
@@ -114,7 +114,7 @@ fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
     }
     if let Some(tenant) = event.tenant {
         out.extend_from_slice(b" tenant=");
-        write_hex(out, tenant.0);
+        out.extend_from_slice(&hex(tenant.0));
     }
     out.push(b'\n');
 }
@@ -140,31 +140,40 @@ fn number(out: &mut Vec<u8>, before: &str, value: u64) {
     write_decimal(out, value);
 }
 
-fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+fn write_decimal(out: &mut Vec<u8>, value: u64) {
+    if value < 1000 {
+        // Nearly all that is written: statuses, octets, milliseconds, counts.
+        let (digits, zeros) = THREE_DIGITS[value as usize];
+        return out.extend_from_slice(&digits[usize::from(zeros)..]);
     }
-    out.extend_from_slice(&digits[at..]);
+    write_decimal(out, value / 1000);
+    out.extend_from_slice(&THREE_DIGITS[(value % 1000) as usize].0);
 }
+
+/// The numbers below 1000 with all their digits, and how many of these are leading zeros.
+static THREE_DIGITS: [([u8; 3], u8); 1000] = {
+    let mut table = [([b'0'; 3], 0); 1000];
+    let mut value = 0;
+    while value < 1000 {
+        table[value].0 =
+            [b'0' + (value / 100) as u8, b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];
+        table[value].1 = if value < 10 {
+            2
+        } else if value < 100 {
+            1
+        } else {
+            0
+        };
+        value += 1;
+    }
+    table
+};
 
 /// Microseconds as milliseconds with three decimals.
 fn write_millis(out: &mut Vec<u8>, us: u64) {
     write_decimal(out, us / 1000);
     out.push(b'.');
-    out.extend_from_slice(&digits::<3>(us % 1000));
-}
-
-fn write_hex(out: &mut Vec<u8>, value: u64) {
-    let mut text = [0; 16];
-    hex(&mut text, value);
-    out.extend_from_slice(&text);
+    out.extend_from_slice(&THREE_DIGITS[(us % 1000) as usize].0);
 }
 
 fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
@@ -201,7 +210,7 @@ impl ClockText {
             self.text = format_second(second);
         }
         out.extend_from_slice(&self.text);
-        out.extend_from_slice(&digits::<3>(millis % 1000));
+        out.extend_from_slice(&THREE_DIGITS[(millis % 1000) as usize].0);
         out.push(b'Z');
     }
 }
@@ -381,6 +390,15 @@ mod tests {
                 "the bound is not far off: {}",
                 line.len()
             );
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_everybody_writes_them() {
+        for value in (0..2_000).chain([9_999, 10_000, 1_000_000, 1_000_007, 123_456_789_012, u64::MAX]) {
+            let mut out = Vec::new();
+            write_decimal(&mut out, value);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), value.to_string());
         }
     }
 
