@@ -398,7 +398,7 @@ fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 fn field_lines(fields: &[(&'static str, String)], id: &RequestId) -> Vec<u8> {
     let mut lines = Vec::with_capacity(256);
     let common = [
-        ("Date", http_date()),
+        ("Date", clock::timestamp().to_http_date()),
         ("X-Request-ID", id.to_string()),
         // What is true now may not be in a moment, and none of it is meant for shared caches.
         ("Cache-Control", "no-store".to_owned()),
@@ -409,13 +409,6 @@ fn field_lines(fields: &[(&'static str, String)], id: &RequestId) -> Vec<u8> {
         debug_assert!(pushed.is_ok(), "values of our own fields are clean: {name}");
     }
     lines
-}
-
-/// RFC 9110 §5.6.7.
-fn http_date() -> String {
-    let millis = i64::try_from(clock::timestamp().0).unwrap_or(i64::MAX);
-    let now = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// The head of an answer whose length is not known when it begins.

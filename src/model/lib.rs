@@ -8,6 +8,7 @@
 
 mod change;
 mod cidr;
+mod date;
 mod desired;
 mod host;
 mod id;
@@ -20,6 +21,7 @@ pub use change::{
     AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection,
 };
 pub use cidr::{Cidr, CidrError};
+pub use date::Civil;
 pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};

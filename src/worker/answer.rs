@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ringway_model::Timestamp;
 
-use crate::date;
 use crate::failure::Consequence;
 
 /// What an answer depends on besides the failure.
@@ -36,9 +35,8 @@ pub(crate) fn write(
     } else {
         json(&mut body, consequence, request_id, now);
     }
-    out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: ").as_bytes());
-    date::push_http(out, now);
-    out.extend_from_slice(b"\r\n");
+    let date = now.to_http_date();
+    out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
     let mut field = |name: &str, value: &[u8]| {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
@@ -82,7 +80,7 @@ fn json(body: &mut Vec<u8>, consequence: &Consequence, request_id: &str, now: Ti
     body.extend_from_slice(b"\",\"request_id\":\"");
     body.extend_from_slice(request_id.as_bytes());
     body.extend_from_slice(b"\",\"timestamp\":\"");
-    date::push_rfc3339(body, now);
+    body.extend_from_slice(now.to_rfc3339().as_bytes());
     body.extend_from_slice(b"\"}}\n");
 }
 

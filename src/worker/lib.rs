@@ -16,7 +16,6 @@ mod apply;
 mod body;
 mod client;
 mod core;
-mod date;
 mod drain;
 mod exchange;
 mod failure;

@@ -218,24 +218,16 @@ impl ClockText {
 /// The last millisecond of the year 9999.
 const YEAR_9999_END_MS: u64 = 253_402_300_799_999;
 
-/// Days to a date after Howard Hinnant's `civil_from_days`: a year that begins in March has its leap day last.
+/// A date and time up to the dot before the milliseconds.
 fn format_second(second: u64) -> [u8; 20] {
-    let (days, second) = (second / 86_400, second % 86_400);
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let civil = Timestamp(second * 1000).civil();
     let mut text = *b"0000-00-00T00:00:00.";
-    text[0..4].copy_from_slice(&digits::<4>(year));
-    text[5..7].copy_from_slice(&digits::<2>(month));
-    text[8..10].copy_from_slice(&digits::<2>(day));
-    text[11..13].copy_from_slice(&digits::<2>(second / 3600));
-    text[14..16].copy_from_slice(&digits::<2>(second / 60 % 60));
-    text[17..19].copy_from_slice(&digits::<2>(second % 60));
+    text[0..4].copy_from_slice(&digits::<4>(civil.year));
+    text[5..7].copy_from_slice(&digits::<2>(civil.month.into()));
+    text[8..10].copy_from_slice(&digits::<2>(civil.day.into()));
+    text[11..13].copy_from_slice(&digits::<2>(civil.hour.into()));
+    text[14..16].copy_from_slice(&digits::<2>(civil.minute.into()));
+    text[17..19].copy_from_slice(&digits::<2>(civil.second.into()));
     text
 }
 
