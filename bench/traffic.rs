@@ -83,7 +83,7 @@ fn configuration(domains: usize, now: Timestamp) -> Desired {
     let mut apply = |change: Change| desired = desired.apply(&change, now).expect("it is valid").desired;
     for app in 0..domains.min(10) {
         apply(Change::Register {
-            app: AppSpec { id: app_id(app), name: None },
+            app: AppSpec { id: app_id(app), name: None, upstream_tls: None },
             instance: None,
             domain: None,
         });
@@ -104,6 +104,8 @@ fn configuration(domains: usize, now: Timestamp) -> Desired {
 
 fn domain(number: usize, app: usize) -> DomainSpec {
     DomainSpec {
+        certificate: None,
+        client_auth: None,
         name: name(number),
         app: app_id(app),
         tenant: None,

@@ -21,7 +21,7 @@ const AT: Timestamp = Timestamp(0);
 
 fn register(app: &str) -> Change {
     Change::Register {
-        app: AppSpec { id: AppId::parse(app).unwrap(), name: None },
+        app: AppSpec { id: AppId::parse(app).unwrap(), name: None, upstream_tls: None },
         instance: None,
         domain: None,
     }
@@ -33,6 +33,8 @@ fn remove(app: &str) -> Change {
 
 fn add_domain(name: &str, app: &str) -> Change {
     Change::AddDomain(DomainSpec {
+        certificate: None,
+        client_auth: None,
         name: Hostname::parse(name).unwrap(),
         app: AppId::parse(app).unwrap(),
         tenant: None,

@@ -177,7 +177,7 @@ impl Stage {
 }
 
 fn app(id: &str) -> AppSpec {
-    AppSpec { id: AppId::parse(id).unwrap(), name: None }
+    AppSpec { id: AppId::parse(id).unwrap(), name: None, upstream_tls: None }
 }
 
 fn instance(id: &str, app: &str, target: &str) -> InstanceSpec {
@@ -191,6 +191,8 @@ fn instance(id: &str, app: &str, target: &str) -> InstanceSpec {
 
 fn domain(name: &str, app: &str) -> DomainSpec {
     DomainSpec {
+        certificate: None,
+        client_auth: None,
         name: Hostname::parse(name).unwrap(),
         app: AppId::parse(app).unwrap(),
         tenant: None,

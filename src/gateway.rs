@@ -465,7 +465,7 @@ impl Handle {
         let id = InstanceId::parse(&format!("{app}@{name}"))
             .map_err(|error| RegisterError::Invalid("target", error.to_string()))?;
         let instance = InstanceSpec { id, app: app.clone(), target, health_check: HealthCheck::default() };
-        let app = AppSpec { id: app, name: None };
+        let app = AppSpec { id: app, name: None, upstream_tls: None };
         self.submit(Change::Register { app, instance: Some(instance), domain: None })
     }
 
@@ -487,7 +487,15 @@ impl Handle {
             .transpose()
             .map_err(|error| RegisterError::Invalid("tenant", error.to_string()))?;
         let kind = if tenant.is_some() { DomainKind::Custom } else { DomainKind::Subdomain };
-        self.submit(Change::AddDomain(DomainSpec { name, app, tenant, kind, cname_target: None }))
+        self.submit(Change::AddDomain(DomainSpec {
+            name,
+            app,
+            tenant,
+            kind,
+            cname_target: None,
+            certificate: None,
+            client_auth: None,
+        }))
     }
 
     fn submit(&self, change: Change) -> Result<(), RegisterError> {

@@ -25,7 +25,7 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
             Some((id?, target?, health_check))
         },
     );
-    let app = AppSpec { id: id?, name };
+    let app = AppSpec { id: id?, name, upstream_tls: None };
     let instance = instance.map(|(id, target, health_check)| InstanceSpec {
         id,
         app: app.id.clone(),
@@ -80,7 +80,7 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let tenant = reader.optional(&TENANT_ID);
     let kind = reader.optional(&KIND);
     let cname_target = cname_target(reader, domain.as_ref());
-    let app = AppSpec { id: app?, name };
+    let app = AppSpec { id: app?, name, upstream_tls: None };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
     Some(Registration { app, instance, domain: domain?, tenant, kind, cname_target })
 }
@@ -91,6 +91,8 @@ impl Registration {
     pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
         let known = domain.filter(|domain| domain.app == self.app.id);
         let spec = DomainSpec {
+            certificate: None,
+            client_auth: None,
             name: self.domain,
             app: self.app.id.clone(),
             tenant: self.tenant.or_else(|| known.and_then(|domain| domain.tenant.clone())),
@@ -132,7 +134,15 @@ pub(crate) fn add_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let kind = reader.optional(&KIND).unwrap_or(DomainKind::Subdomain);
     let tenant = reader.optional(&TENANT_ID);
     let cname_target = cname_target(reader, name.as_ref());
-    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant, kind, cname_target }))
+    Some(Change::AddDomain(DomainSpec {
+        certificate: None,
+        client_auth: None,
+        name: name?,
+        app: app?,
+        tenant,
+        kind,
+        cname_target,
+    }))
 }
 
 /// `POST /api/tenants/custom-domains`
@@ -142,7 +152,15 @@ pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let tenant = reader.required(&TENANT_ID);
     let cname_target = cname_target(reader, name.as_ref());
     let kind = reader.optional(&KIND_CUSTOM).unwrap_or(DomainKind::Custom);
-    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant: Some(tenant?), kind, cname_target }))
+    Some(Change::AddDomain(DomainSpec {
+        certificate: None,
+        client_auth: None,
+        name: name?,
+        app: app?,
+        tenant: Some(tenant?),
+        kind,
+        cname_target,
+    }))
 }
 
 /// `POST /api/routes`: a domain with a tenant is a tenant's own, one without is the app's.
@@ -155,7 +173,15 @@ pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
         None => DomainKind::Subdomain,
     });
     let cname_target = cname_target(reader, name.as_ref());
-    Some(Change::AddDomain(DomainSpec { name: name?, app: app?, tenant, kind, cname_target }))
+    Some(Change::AddDomain(DomainSpec {
+        certificate: None,
+        client_auth: None,
+        name: name?,
+        app: app?,
+        tenant,
+        kind,
+        cname_target,
+    }))
 }
 
 /// `PUT /api/tenants/domains`
@@ -166,7 +192,15 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let kind = reader.optional(&KIND);
     let cname_target = reader.patch(&CNAME_TARGET);
     distinct(reader, name.as_ref(), cname_target.as_ref().and_then(Option::as_ref));
-    Some(Change::UpdateDomain(DomainUpdate { name: name?, app, tenant, kind, cname_target }))
+    Some(Change::UpdateDomain(DomainUpdate {
+        certificate: None,
+        client_auth: None,
+        name: name?,
+        app,
+        tenant,
+        kind,
+        cname_target,
+    }))
 }
 
 /// `DELETE /api/tenants/domains`, `POST /api/tenants/domains/get`

@@ -221,6 +221,7 @@ const CHECKS: &[(&str, Check)] = &[
 
 fn app(id: &str) -> App {
     App {
+        upstream_tls: None,
         id: AppId::parse(id).expect("a valid id"),
         name: format!("The \"{id}\" app, größer").into(),
         created_at: Timestamp(1_700_000_000_001),
@@ -264,6 +265,8 @@ fn domain(app: &str, name: &str) -> Domain {
 
 fn bare_domain(app: &str, name: &str) -> Domain {
     Domain {
+        certificate: ringway_model::CertificateMode::default(),
+        client_auth: None,
         name: host(name),
         app: AppId::parse(app).expect("a valid id"),
         tenant: None,

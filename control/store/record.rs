@@ -8,8 +8,9 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, Delta, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe,
-    Target, TenantId, Timestamp, limits,
+    App, AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, Delta, Domain, DomainKind,
+    FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe, Target, TenantId, Timestamp,
+    UpstreamTls, limits,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -173,6 +174,8 @@ pub(crate) fn edit(delta: &Delta) -> (Key, Option<Sealed>) {
 struct StoredApp {
     id: String,
     name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upstream_tls: Option<StoredUpstreamTls>,
     created_at: u64,
     updated_at: u64,
 }
@@ -182,6 +185,7 @@ impl From<&App> for StoredApp {
         Self {
             id: app.id.to_string(),
             name: app.name.to_string(),
+            upstream_tls: app.upstream_tls.as_ref().map(StoredUpstreamTls::from),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
         }
@@ -194,6 +198,10 @@ impl StoredApp {
         Some(App {
             id: AppId::parse(&self.id).ok()?,
             name: self.name.into(),
+            upstream_tls: match self.upstream_tls {
+                Some(tls) => Some(tls.into_model()?),
+                None => None,
+            },
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
         })
@@ -273,6 +281,10 @@ struct StoredDomain {
     kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cname_target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_auth: Option<StoredClientAuth>,
     created_at: u64,
     updated_at: u64,
 }
@@ -285,6 +297,10 @@ impl From<&Domain> for StoredDomain {
             tenant: domain.tenant.as_ref().map(TenantId::to_string),
             kind: domain.kind.as_str().to_owned(),
             cname_target: domain.cname_target.as_ref().map(Hostname::to_string),
+            // What most have is left out: a store without it is one of a version that knew no certificates.
+            certificate: (domain.certificate != CertificateMode::default())
+                .then(|| domain.certificate.as_str().to_owned()),
+            client_auth: domain.client_auth.as_ref().map(StoredClientAuth::from),
             created_at: domain.created_at.0,
             updated_at: domain.updated_at.0,
         }
@@ -299,8 +315,81 @@ impl StoredDomain {
             tenant: self.tenant.map(|tenant| TenantId::parse(&tenant)).transpose().ok()?,
             kind: DomainKind::parse(&self.kind)?,
             cname_target: self.cname_target.map(|name| Hostname::parse(&name)).transpose().ok()?,
+            certificate: match self.certificate {
+                Some(mode) => CertificateMode::parse(&mode)?,
+                None => CertificateMode::default(),
+            },
+            client_auth: match self.client_auth {
+                Some(auth) => Some(auth.into_model()?),
+                None => None,
+            },
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredClientAuth {
+    ca_file: String,
+    need: String,
+}
+
+impl From<&ClientAuth> for StoredClientAuth {
+    fn from(auth: &ClientAuth) -> Self {
+        Self { ca_file: auth.ca_file.to_string(), need: auth.need.as_str().to_owned() }
+    }
+}
+
+impl StoredClientAuth {
+    fn into_model(self) -> Option<ClientAuth> {
+        let ca_file = FilePath::parse(&self.ca_file).ok()?;
+        Some(ClientAuth { ca_file, need: ClientAuthNeed::parse(&self.need)? })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredUpstreamTls {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_certificate_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_key_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_name: Option<String>,
+    #[serde(default)]
+    insecure: bool,
+}
+
+impl From<&UpstreamTls> for StoredUpstreamTls {
+    fn from(tls: &UpstreamTls) -> Self {
+        let files = tls.client_certificate.as_ref();
+        Self {
+            ca_file: tls.ca_file.as_ref().map(FilePath::to_string),
+            client_certificate_file: files.map(|files| files.certificate.to_string()),
+            client_key_file: files.map(|files| files.key.to_string()),
+            server_name: tls.server_name.as_ref().map(Hostname::to_string),
+            insecure: tls.insecure,
+        }
+    }
+}
+
+impl StoredUpstreamTls {
+    fn into_model(self) -> Option<UpstreamTls> {
+        let path = |text: Option<String>| text.map(|text| FilePath::parse(&text)).transpose().ok();
+        let client_certificate = match (path(self.client_certificate_file)?, path(self.client_key_file)?) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return None,
+        };
+        Some(UpstreamTls {
+            ca_file: path(self.ca_file)?,
+            client_certificate,
+            server_name: self.server_name.map(|name| Hostname::parse(&name)).transpose().ok()?,
+            insecure: self.insecure,
         })
     }
 }

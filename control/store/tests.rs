@@ -38,8 +38,14 @@ fn deltas_of(revision: u64) -> Vec<Delta> {
     ];
     if revision == 1 {
         deltas.push(Delta::PutApp(
-            App { id: app.clone(), name: "App".into(), created_at: Timestamp(1), updated_at: Timestamp(1) }
-                .into(),
+            App {
+                upstream_tls: None,
+                id: app.clone(),
+                name: "App".into(),
+                created_at: Timestamp(1),
+                updated_at: Timestamp(1),
+            }
+            .into(),
         ));
     }
     if revision.is_multiple_of(7) {
@@ -91,6 +97,8 @@ fn domain_name(n: u64) -> Hostname {
 
 fn domain(n: u64, at: u64) -> Domain {
     Domain {
+        certificate: ringway_model::CertificateMode::default(),
+        client_auth: None,
         name: domain_name(n),
         app: AppId::parse("app").unwrap(),
         tenant: None,

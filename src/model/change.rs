@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    App, AppId, Desired, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId,
-    Revision, Target, TenantId, Timestamp, limits,
+    App, AppId, CertificateMode, ClientAuth, Desired, Domain, DomainKind, Generation, HealthCheck, Hostname,
+    Instance, InstanceId, Revision, Target, TenantId, Timestamp, UpstreamTls, limits,
 };
 
 /// One change of the configuration, as a user asked for it.
@@ -57,6 +57,8 @@ pub struct AppSpec {
     pub id: AppId,
     /// Its name for people.
     pub name: Option<Arc<str>>,
+    /// How its `https://` targets are spoken to; as before when absent, in the default way when there is none.
+    pub upstream_tls: Option<Option<UpstreamTls>>,
 }
 
 /// An instance as registered.
@@ -85,6 +87,10 @@ pub struct DomainSpec {
     pub kind: DomainKind,
     /// Where its CNAME record should point to.
     pub cname_target: Option<Hostname>,
+    /// Who brings its certificate; as before when absent.
+    pub certificate: Option<CertificateMode>,
+    /// Certificates that its clients present; as before when absent.
+    pub client_auth: Option<ClientAuth>,
 }
 
 /// New values for a domain.
@@ -100,6 +106,10 @@ pub struct DomainUpdate {
     pub kind: Option<DomainKind>,
     /// Another CNAME target, or none.
     pub cname_target: Option<Option<Hostname>>,
+    /// Somebody else who brings its certificate.
+    pub certificate: Option<CertificateMode>,
+    /// Other certificates of clients, or none.
+    pub client_auth: Option<Option<ClientAuth>>,
 }
 
 /// One record that a change wrote or removed.
@@ -256,16 +266,23 @@ impl Draft {
         let app = match self.desired.apps.get(&spec.id) {
             Some(old) => {
                 let name = spec.name.clone().unwrap_or_else(|| old.name.clone());
-                if name == old.name {
+                let upstream_tls = spec.upstream_tls.clone().unwrap_or_else(|| old.upstream_tls.clone());
+                if name == old.name && upstream_tls == old.upstream_tls {
                     return Ok(());
                 }
-                App { name, updated_at: self.now, ..App::clone(old) }
+                App { name, upstream_tls, updated_at: self.now, ..App::clone(old) }
             }
             None => {
                 room("apps", self.desired.apps.size(), limits::APPS_MAX)?;
                 self.created = true;
                 let name = spec.name.clone().unwrap_or_else(|| spec.id.as_str().into());
-                App { id: spec.id.clone(), name, created_at: self.now, updated_at: self.now }
+                App {
+                    id: spec.id.clone(),
+                    name,
+                    upstream_tls: spec.upstream_tls.clone().flatten(),
+                    created_at: self.now,
+                    updated_at: self.now,
+                }
             }
         };
         self.deltas.push(Delta::PutApp(Arc::new(app.clone())));
@@ -312,7 +329,9 @@ impl Draft {
             let same = old.app == spec.app
                 && old.tenant == spec.tenant
                 && old.kind == spec.kind
-                && old.cname_target == spec.cname_target;
+                && old.cname_target == spec.cname_target
+                && spec.certificate.is_none_or(|mode| mode == old.certificate)
+                && (spec.client_auth.is_none() || spec.client_auth == old.client_auth);
             return match same {
                 true => Ok(()),
                 false => Err(Rejection::DomainTaken(spec.name.clone(), old.app.clone())),
@@ -326,6 +345,8 @@ impl Draft {
             tenant: spec.tenant.clone(),
             kind: spec.kind,
             cname_target: spec.cname_target.clone(),
+            certificate: spec.certificate.unwrap_or_default(),
+            client_auth: spec.client_auth.clone(),
             created_at: self.now,
             updated_at: self.now,
         });
@@ -341,6 +362,8 @@ impl Draft {
             tenant: update.tenant.clone().unwrap_or_else(|| old.tenant.clone()),
             kind: update.kind.unwrap_or(old.kind),
             cname_target: update.cname_target.clone().unwrap_or_else(|| old.cname_target.clone()),
+            certificate: update.certificate.unwrap_or(old.certificate),
+            client_auth: update.client_auth.clone().unwrap_or_else(|| old.client_auth.clone()),
             ..Domain::clone(&old)
         };
         if !self.desired.apps.contains_key(&new.app) {

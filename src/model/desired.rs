@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
-use crate::{AppId, Generation, HealthCheck, Hostname, InstanceId, Revision, Target, TenantId, Timestamp};
+use crate::{
+    AppId, CertificateMode, ClientAuth, Generation, HealthCheck, Hostname, InstanceId, Revision, Target,
+    TenantId, Timestamp, UpstreamTls,
+};
 
 /// An app: a name for interchangeable instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct App {
     pub id: AppId,
     /// Its name for people; the id where none was given.
     pub name: Arc<str>,
+    /// How its `https://` targets are spoken to, when not in the default way.
+    pub upstream_tls: Option<UpstreamTls>,
     /// When it was first registered.
     pub created_at: Timestamp,
     /// When it, or its set of instances, last changed.
@@ -49,6 +54,10 @@ pub struct Domain {
     pub kind: DomainKind,
     /// The name that its CNAME record should point to.
     pub cname_target: Option<Hostname>,
+    /// Who brings its certificate.
+    pub certificate: CertificateMode,
+    /// Certificates that its clients present, if they are asked for any.
+    pub client_auth: Option<ClientAuth>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -6,6 +6,7 @@
 //! randomness. Types are parsed at the edge and cannot be wrong afterwards.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod change;
 mod cidr;
 mod date;
@@ -17,6 +18,9 @@ pub mod limits;
 mod target;
 mod time;
 
+pub use certificate::{
+    CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
+};
 pub use change::{
     AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection,
 };

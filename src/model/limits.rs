@@ -13,6 +13,8 @@ pub const APP_NAME_BYTES_MAX: usize = 256;
 pub const HOST_BYTES_MAX: usize = 253;
 /// Bytes of a health-check path.
 pub const HEALTH_PATH_BYTES_MAX: usize = 1024;
+/// Bytes of the path of a file (Linux: PATH_MAX, its NUL included).
+pub const PATH_BYTES_MAX: usize = 4095;
 /// Apps in one process. Documents ask for 1,000 routes; the bound only stops a runaway client.
 pub const APPS_MAX: usize = 100_000;
 /// Instances of one app: ten times what NFR-4.2 asks for.
@@ -21,6 +23,11 @@ pub const INSTANCES_PER_APP_MAX: usize = 1_000;
 pub const INSTANCES_MAX: usize = 200_000;
 /// Domains in one process: routing stays in nanoseconds, and the tables in about a gigabyte.
 pub const DOMAINS_MAX: usize = 1_000_000;
+
+// --- Certificates ------------------------------------------------------------------------------------------
+
+/// Challenges of the CA that are answered at one time: the orders in flight (5, NFR-4.8) with a few names each, tenfold.
+pub const CHALLENGES_MAX: usize = 256;
 
 // --- Health ------------------------------------------------------------------------------------------------
 

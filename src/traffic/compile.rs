@@ -26,7 +26,9 @@ use rpds::QueueSync;
 
 use crate::balance::affinity;
 use crate::breaker::EndpointState;
-use crate::snapshot::{Endpoint, EndpointId, Map, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map};
+use crate::snapshot::{
+    CertificateVersion, Endpoint, EndpointId, Map, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map,
+};
 
 /// How a compiler compiles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -152,6 +154,7 @@ struct State {
     pool_slots: Slots,
     endpoint_slots: Slots,
     names: Map<Hostname, Name>,
+    certificates: Map<Hostname, CertificateVersion>,
 }
 
 /// A name that targets have.
@@ -185,6 +188,7 @@ impl Compiler {
             pool_slots: Slots::default(),
             endpoint_slots: Slots::default(),
             names: map(),
+            certificates: map(),
         };
         Self { settings, state }
     }
@@ -263,6 +267,73 @@ impl Compiler {
         }
         for app in &apps {
             draft.readdress_pool(app, name);
+        }
+        Some(draft.finish(self, self.state.snapshot.revision))
+    }
+
+    /// Takes which certificates domains have now, or that they have none. The snapshot has the same revision and the next
+    /// serial. `None` when nothing follows for any route; what is said of a domain that has no route yet is kept for it.
+    pub fn update_certificates(
+        &mut self,
+        updates: &[(Hostname, Option<CertificateVersion>)],
+    ) -> Option<Compiled> {
+        let mut changed = Vec::new();
+        for (host, version) in updates {
+            let before = match version {
+                Some(version) => {
+                    let before = self.state.certificates.get(host).copied();
+                    self.state.certificates.insert_mut(host.clone(), *version);
+                    before
+                }
+                None => {
+                    let before = self.state.certificates.get(host).copied();
+                    self.state.certificates.remove_mut(host);
+                    before
+                }
+            };
+            if before != *version && self.state.snapshot.routes.contains_key(host) {
+                changed.push((host, *version));
+            }
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        let mut draft = Draft::new(self);
+        for (host, certificate) in changed {
+            if let Some(route) = draft.snapshot.routes.get(host).cloned() {
+                let route = Route { certificate, ..Route::clone(&route) };
+                draft.snapshot.routes.insert_mut(host.clone(), Arc::new(route));
+                draft.effects.work.routes += 1;
+            }
+        }
+        Some(draft.finish(self, self.state.snapshot.revision))
+    }
+
+    /// Takes the operator's default certificate. The same revision, the next serial; `None` when it is the same.
+    pub fn update_default_certificate(&self, version: Option<CertificateVersion>) -> Option<Compiled> {
+        if self.state.snapshot.default_certificate == version {
+            return None;
+        }
+        let mut draft = Draft::new(self);
+        draft.snapshot.default_certificate = version;
+        Some(draft.finish(self, self.state.snapshot.revision))
+    }
+
+    /// Answers a challenge of the CA from now on, or no more. The same revision, the next serial; `None` when it is so already.
+    /// [`limits::CHALLENGES_MAX`] are kept; whoever makes orders stays far below.
+    pub fn update_challenge(&self, token: &str, key_authorization: Option<Arc<str>>) -> Option<Compiled> {
+        let challenges = &self.state.snapshot.challenges;
+        if challenges.get(token) == key_authorization.as_ref()
+            || (key_authorization.is_some() && challenges.size() >= limits::CHALLENGES_MAX)
+        {
+            return None;
+        }
+        let mut draft = Draft::new(self);
+        match key_authorization {
+            Some(answer) => draft.snapshot.challenges.insert_mut(token.into(), answer),
+            None => {
+                draft.snapshot.challenges.remove_mut(token);
+            }
         }
         Some(draft.finish(self, self.state.snapshot.revision))
     }
@@ -363,6 +434,8 @@ impl Draft {
             tenant_line: tenant_line(domain.tenant.as_ref()),
             metric,
             kind: domain.kind,
+            certificate: self.state.certificates.get(&domain.name).copied(),
+            client_auth: domain.client_auth.clone(),
         };
         if old.as_deref() == Some(&route) {
             return;
@@ -399,7 +472,9 @@ impl Draft {
         let mut instances: Vec<_> = desired.instances_of(app.as_str()).collect();
         instances.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut endpoints = Vec::with_capacity(instances.len());
-        let mut same = old.as_ref().is_some_and(|old| old.endpoints.len() == instances.len());
+        let tls = desired.app(app.as_str()).and_then(|app| app.upstream_tls.clone());
+        let mut same =
+            old.as_ref().is_some_and(|old| old.endpoints.len() == instances.len() && old.tls == tls);
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
             let endpoint = match known.filter(|known| known.target == instance.target) {
@@ -419,7 +494,7 @@ impl Draft {
         if same {
             return;
         }
-        let pool = Pool { id, app: app.clone(), endpoints: endpoints.into(), metric };
+        let pool = Pool { id, app: app.clone(), tls, endpoints: endpoints.into(), metric };
         for gone in old.iter().flat_map(|old| &old.endpoints) {
             if pool.endpoint(gone.instance.as_str()).is_none_or(|kept| kept.id != gone.id) {
                 self.drop_endpoint(app, gone);
@@ -455,8 +530,7 @@ impl Draft {
             true => Endpoint { addresses: self.addresses_of(&endpoint.target), ..endpoint.clone() },
             false => endpoint.clone(),
         });
-        let pool =
-            Pool { id: pool.id, app: pool.app.clone(), endpoints: endpoints.collect(), metric: pool.metric };
+        let pool = Pool { endpoints: endpoints.collect(), ..Pool::clone(pool) };
         self.snapshot.pools.insert_mut(pool.id, Arc::new(pool));
         self.effects.work.pools += 1;
     }

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, DomainKind, Generation, Hostname, InstanceId, Revision, Serial, Target, TargetHost, TenantId, Tick,
+    AppId, ClientAuth, DomainKind, Generation, Hostname, InstanceId, Revision, Serial, Target, TargetHost,
+    TenantId, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
@@ -43,6 +44,11 @@ impl MetricSlot {
     pub const SHARED: Self = Self(0);
 }
 
+/// Which certificate a name has: another number for every one that is issued, uploaded or found on disk, so that a core
+/// can tell that what it holds is out of date. Numbers mean nothing beyond this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateVersion(pub u64);
+
 /// A domain, ready to be routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -64,6 +70,10 @@ pub struct Route {
     pub metric: MetricSlot,
     /// What the domain is to its owner. All kinds are routed alike.
     pub kind: DomainKind,
+    /// The domain's own certificate, if it has one that can be served.
+    pub certificate: Option<CertificateVersion>,
+    /// What its clients must prove.
+    pub client_auth: Option<ClientAuth>,
 }
 
 /// An app's endpoints.
@@ -73,6 +83,8 @@ pub struct Pool {
     pub id: PoolId,
     /// The app that it serves.
     pub app: AppId,
+    /// How its `https://` endpoints are spoken to, when not in the default way.
+    pub tls: Option<UpstreamTls>,
     /// One per instance, sorted by instance id, so that the order is the same in every snapshot.
     pub endpoints: Box<[Endpoint]>,
     /// What it is counted under.
@@ -133,6 +145,9 @@ pub struct Snapshot {
     /// How many endpoints have ever been removed. Unchanged since the snapshot before: no id is gone that was there,
     /// and whoever keeps things by [`EndpointId`] has nothing to look for.
     pub endpoints_removed: u64,
+    /// The operator's certificate for names that have none of their own.
+    pub default_certificate: Option<CertificateVersion>,
+    pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) routes: Map<Hostname, Arc<Route>>,
     pub(crate) pools: Map<PoolId, Arc<Pool>>,
     pub(crate) pool_ids: Map<AppId, PoolId>,
@@ -146,6 +161,8 @@ impl Default for Snapshot {
             serial: Serial(0),
             revision: Revision(0),
             endpoints_removed: 0,
+            default_certificate: None,
+            challenges: map(),
             routes: map(),
             pools: map(),
             pool_ids: map(),
@@ -158,6 +175,12 @@ impl Snapshot {
     /// The route of a host that is normalised already. One hash lookup, no allocation.
     pub fn route(&self, host: &str) -> Option<&Route> {
         self.routes.get(host).map(|route| &**route)
+    }
+
+    /// What to answer to `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when no order of ours asks for it.
+    /// One hash lookup.
+    pub fn challenge(&self, token: &str) -> Option<&Arc<str>> {
+        self.challenges.get(token)
     }
 
     /// A pool by its id. One hash lookup.

@@ -12,6 +12,7 @@ use ringway_telemetry::{
 use crate::client::Client;
 use crate::core::Core;
 use crate::session::{self, Entry};
+use crate::transport::Transport;
 use crate::uring::Uring;
 
 /// Begins to accept.
@@ -49,6 +50,7 @@ async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>) {
 }
 
 fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr) {
+    let stream = Transport::Tcp(stream);
     if core.clients.borrow().len() >= core.settings.connections_max {
         core.telemetry
             .connection_refused(&ConnectionRefused { client_ip: peer.ip(), reason: RefusalReason::Full });

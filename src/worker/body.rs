@@ -125,6 +125,7 @@ impl RequestBody {
         while !self.is_complete() {
             if let Rest::Length(left) = self.rest
                 && left >= limits::SPLICE_BYTES_MIN
+                && world.can_splice(client, upstream)
             {
                 let result = world.splice(client, upstream, left, progress, Some(RATE)).await;
                 let moved = result.err().map_or(left, |splice| splice.moved);

@@ -22,6 +22,7 @@ mod failure;
 mod forwarded;
 mod session;
 mod settings;
+mod transport;
 mod tunnel;
 mod upstream;
 mod uring;

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp, limits};
-use ringway_net::{Pace, Rate, SpliceFault, Stream, TcpStream, clock};
+use ringway_net::{Pace, Rate, SpliceFault, Stream, clock};
 
+use crate::transport::Transport;
 use crate::world::{Splice, SpliceError, World};
 
 /// The real world, on whichever driver the runtime has.
 pub(crate) struct Uring;
 
 impl World for Uring {
-    type Stream = TcpStream;
+    type Stream = Transport;
 
     fn now(&self) -> Tick {
         clock::now()
@@ -27,20 +28,27 @@ impl World for Uring {
         clock::timestamp()
     }
 
-    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<TcpStream> {
-        ringway_net::connect(address, deadline).await
+    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<Transport> {
+        ringway_net::connect(address, deadline).await.map(Transport::Tcp)
+    }
+
+    fn can_splice(&self, from: &Transport, to: &Transport) -> bool {
+        from.as_tcp().is_some() && to.as_tcp().is_some()
     }
 
     async fn splice(
         &self,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Transport,
+        to: &Transport,
         bytes: u64,
         progress: Duration,
         rate: Option<Rate>,
     ) -> Result<(), Splice> {
         let pace = Pace::stall(progress);
-        let Err(error) = ringway_net::splice_at_least(from, to, bytes, pace, rate).await else {
+        let (Some(from_tcp), Some(to_tcp)) = (from.as_tcp(), to.as_tcp()) else {
+            return copy(from, to, bytes, progress).await;
+        };
+        let Err(error) = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, pace, rate).await else {
             return Ok(());
         };
         let end = match error.fault {
@@ -55,7 +63,7 @@ impl World for Uring {
 }
 
 /// Without a pipe to be had (descriptors are short), bytes are copied: never more than belong to the body.
-async fn copy(from: &TcpStream, to: &TcpStream, bytes: u64, progress: Duration) -> Result<(), Splice> {
+async fn copy(from: &Transport, to: &Transport, bytes: u64, progress: Duration) -> Result<(), Splice> {
     let mut moved = 0;
     while moved < bytes {
         let part = (bytes - moved).min(limits::BODY_BUFFER_BYTES as u64) as usize;

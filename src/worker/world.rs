@@ -26,6 +26,9 @@ pub(crate) trait World: 'static {
     /// Connects; `TimedOut` at the deadline.
     fn connect(&self, address: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
 
+    /// Whether [`World::splice`] would move bytes without copying them; whoever has a buffer copies better itself otherwise.
+    fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;
+
     /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process. The
     /// sender must keep the rate, if one is given.
     fn splice(

@@ -211,6 +211,8 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let custom = r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#;
     let reply = survey.send(Post, "/api/tenants/custom-domains", &[], custom, |state| {
         state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
+            certificate: None,
+            client_auth: None,
             name: ringway_model::Hostname::parse("two.example").unwrap(),
             app: ringway_model::AppId::parse("app1").unwrap(),
             tenant: Some(ringway_model::TenantId::parse("t1").unwrap()),

@@ -50,7 +50,7 @@ impl State {
 
     pub(super) fn app(&mut self, id: &str) {
         self.make(&Change::Register {
-            app: AppSpec { id: AppId::parse(id).unwrap(), name: None },
+            app: AppSpec { id: AppId::parse(id).unwrap(), name: None, upstream_tls: None },
             instance: None,
             domain: None,
         });
@@ -67,6 +67,8 @@ impl State {
 
     pub(super) fn domain(&mut self, app: &str, name: &str, tenant: Option<&str>) {
         self.make(&Change::AddDomain(DomainSpec {
+            certificate: None,
+            client_auth: None,
             name: Hostname::parse(name).unwrap(),
             app: AppId::parse(app).unwrap(),
             tenant: tenant.map(|id| TenantId::parse(id).unwrap()),

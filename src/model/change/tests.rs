@@ -19,6 +19,8 @@ fn instance(id: &str, of: &str) -> InstanceSpec {
 
 fn domain(name: &str, of: &str, tenant: Option<&str>) -> DomainSpec {
     DomainSpec {
+        certificate: None,
+        client_auth: None,
         name: Hostname::parse(name).unwrap(),
         app: app(of),
         tenant: tenant.map(|t| TenantId::parse(t).unwrap()),
@@ -29,7 +31,7 @@ fn domain(name: &str, of: &str, tenant: Option<&str>) -> DomainSpec {
 
 fn register(id: &str, first: &str) -> Change {
     Change::Register {
-        app: AppSpec { id: app(id), name: None },
+        app: AppSpec { id: app(id), name: None, upstream_tls: None },
         instance: Some(instance(first, id)),
         domain: None,
     }
@@ -89,6 +91,8 @@ fn updating_moves_a_domain_between_apps() {
         register("b", "b-1"),
         Change::AddDomain(domain("d.example", "a", Some("t"))),
         Change::UpdateDomain(DomainUpdate {
+            certificate: None,
+            client_auth: None,
             name: Hostname::parse("d.example").unwrap(),
             app: Some(app("b")),
             tenant: Some(None),
@@ -135,6 +139,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         a.prop_map(|a| Change::RemoveApp { id: app(&a) }),
         (d, a).prop_map(|(d, a)| Change::AddDomain(domain(&d, &a, None))),
         (d, a).prop_map(|(d, a)| Change::UpdateDomain(DomainUpdate {
+            certificate: None,
+            client_auth: None,
             name: Hostname::parse(&d).unwrap(),
             app: Some(app(&a)),
             tenant: None,

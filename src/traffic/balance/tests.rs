@@ -26,6 +26,7 @@ fn endpoint(number: usize) -> Endpoint {
 
 fn pool(id: u64, count: usize) -> Pool {
     Pool {
+        tls: None,
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),

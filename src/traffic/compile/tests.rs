@@ -27,6 +27,8 @@ fn instance_spec(id: &str, app_id: &str, at: &str) -> InstanceSpec {
 
 fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
     DomainSpec {
+        certificate: None,
+        client_auth: None,
         name: host(name),
         app: app(app_id),
         tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
@@ -36,7 +38,11 @@ fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
 }
 
 fn register(app_id: &str) -> Change {
-    Change::Register { app: AppSpec { id: app(app_id), name: None }, instance: None, domain: None }
+    Change::Register {
+        app: AppSpec { id: app(app_id), name: None, upstream_tls: None },
+        instance: None,
+        domain: None,
+    }
 }
 
 /// A control plane in small: applies, compiles, commits.
@@ -386,6 +392,8 @@ fn slots_follow_what_they_stand_for() {
     let slot_of = |plane: &Plane, name: &str| plane.snapshot().route(name).unwrap().metric;
     let moved = slot_of(&plane, "shop.example");
     let update = DomainUpdate {
+        certificate: None,
+        client_auth: None,
         name: host("shop.example"),
         app: Some(app("blog")),
         tenant: None,
@@ -535,7 +543,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (name(), app_id(), tenant())
             .prop_map(|(name, app, tenant)| Change::AddDomain(domain_spec(&name, &app, tenant.as_deref()))),
         2 => (name(), prop::option::of(app_id()), prop::option::of(tenant())).prop_map(|(name, to, tenant)| {
-            Change::UpdateDomain(DomainUpdate {
+            Change::UpdateDomain(DomainUpdate { certificate: None, client_auth: None,
                 name: host(&name),
                 app: to.map(|to| app(&to)),
                 tenant: tenant.map(|tenant| tenant.map(|tenant| TenantId::parse(&tenant).unwrap())),

@@ -346,6 +346,7 @@ impl<W: World> Hop<'_, W> {
             }
             if let Outgoing::Length(left) = outgoing
                 && *left >= limits::SPLICE_BYTES_MIN
+                && self.core.world.can_splice(self.upstream, &self.client.stream)
             {
                 return self.splice(*left, quiet, record).await.map(|()| false);
             }

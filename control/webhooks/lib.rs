@@ -1,0 +1,2 @@
+//! Webhooks: signed, retried, bounded; delivered by threads of their own.
+#![forbid(unsafe_code)]

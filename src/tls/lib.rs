@@ -1,0 +1,2 @@
+//! TLS without sockets: identities, server and client configurations, tickets.
+#![forbid(unsafe_code)]

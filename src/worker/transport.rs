@@ -1,0 +1,85 @@
+//! What carries the bytes of a message: one type for every connection of a core, so that exchanges are compiled once.
+//!
+//! Whatever it is, its bytes are HTTP/1.1: a stream of HTTP/2 is translated where it is read and written, so that there
+//! is one exchange, and one strict parser that every request passes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use ringway_model::Tick;
+use ringway_net::{Pace, PeerState, Stream, TcpStream};
+
+/// A connection, or a part of one.
+pub(crate) enum Transport {
+    /// Plain TCP.
+    Tcp(TcpStream),
+}
+
+/// Calls the same method on whichever it is.
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self {
+            Self::Tcp($stream) => $call,
+        }
+    };
+}
+
+impl Stream for Transport {
+    async fn read(&self, buf: Vec<u8>, deadline: Tick) -> (io::Result<usize>, Vec<u8>) {
+        each!(self, stream => stream.read(buf, deadline).await)
+    }
+
+    async fn write_all_range(
+        &self,
+        buf: Vec<u8>,
+        range: Range<usize>,
+        pace: Pace,
+    ) -> (io::Result<()>, Vec<u8>) {
+        each!(self, stream => stream.write_all_range(buf, range, pace).await)
+    }
+
+    async fn readable(&self, deadline: Tick) -> io::Result<()> {
+        each!(self, stream => stream.readable(deadline).await)
+    }
+
+    fn peek_state(&self) -> PeerState {
+        each!(self, stream => stream.peek_state())
+    }
+
+    fn cancel_reads(&self) {
+        each!(self, stream => stream.cancel_reads());
+    }
+
+    fn resume_reads(&self) {
+        each!(self, stream => stream.resume_reads());
+    }
+
+    fn cancel_writes(&self) {
+        each!(self, stream => stream.cancel_writes());
+    }
+
+    fn resume_writes(&self) {
+        each!(self, stream => stream.resume_writes());
+    }
+
+    async fn shutdown_write(&self, deadline: Tick) -> io::Result<()> {
+        each!(self, stream => stream.shutdown_write(deadline).await)
+    }
+
+    fn abort(&self) {
+        each!(self, stream => stream.abort());
+    }
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        each!(self, stream => stream.peer_addr())
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        each!(self, stream => stream.local_addr())
+    }
+
+    fn as_tcp(&self) -> Option<&TcpStream> {
+        each!(self, stream => stream.as_tcp())
+    }
+}
