@@ -21,7 +21,7 @@ use ringway_bridge::{
 use ringway_health::NetProber;
 use ringway_model::Tick;
 use ringway_model::limits::{
-    CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT, DNS_IN_FLIGHT_MAX, REPORTS_MAX,
+    BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT, DNS_IN_FLIGHT_MAX, REPORTS_MAX,
 };
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Store, StoreError};
@@ -190,7 +190,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         name: "control".to_owned(),
         core: None,
         driver: settings.driver,
-        blocking_threads: DNS_IN_FLIGHT_MAX,
+        blocking_threads: DNS_IN_FLIGHT_MAX + BLOCKING_THREADS,
     };
     let (begun, beginning) = reply();
     let waker = inbox.waker.clone();

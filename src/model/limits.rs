@@ -226,6 +226,10 @@ pub const DNS_ADDRESSES_MAX: usize = 16;
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resolutions in flight.
 pub const DNS_IN_FLIGHT_MAX: usize = 16;
+/// Blocking calls of one runtime that run or wait for a thread, resolutions aside.
+pub const BLOCKING_CALLS_MAX: usize = 64;
+/// Threads for them, beside those of resolutions: a disk that hangs must not keep names from being resolved.
+pub const BLOCKING_THREADS: usize = 12;
 /// Routes and pools with metrics of their own; the rest shares one overflow label.
 pub const METRIC_SLOTS_MAX: usize = 1_000;
 /// Bytes of one block of access-log lines.

@@ -19,6 +19,8 @@ pub(crate) struct Core {
     pub(crate) yielder: Yielder,
     /// Resolutions that have not ended, those past their deadline included.
     pub(crate) resolutions: Cell<usize>,
+    /// Calls of [`blocking`](crate::blocking()) that have not ended.
+    pub(crate) blocking_calls: Cell<usize>,
 }
 
 /// Takes the core off its thread again, however `run` ends.

@@ -18,6 +18,7 @@
 //! [`join_until`] does. (When it happens all the same, memory stays safe, and the buffer and what was read into
 //! it are lost.)
 
+mod blocking;
 mod buffer;
 pub mod clock;
 mod connect;
@@ -34,6 +35,7 @@ mod splice;
 mod stream;
 mod task;
 
+pub use blocking::blocking;
 pub use buffer::{BufClass, BufPool};
 pub use connect::connect;
 pub use listen::{Listener, UnixListener, bind_reuseport, check_free, patiently};

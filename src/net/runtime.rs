@@ -50,7 +50,7 @@ pub struct RuntimeOptions {
     pub core: Option<usize>,
     /// Which driver.
     pub driver: DriverChoice,
-    /// Threads for blocking calls ([`resolve`](crate::resolve())); none on a data core.
+    /// Threads for blocking calls ([`resolve`](crate::resolve()), [`blocking`](crate::blocking())); none on a data core.
     pub blocking_threads: usize,
 }
 
@@ -164,6 +164,7 @@ where
         pipes: Pipes::default(),
         yielder: Yielder::new()?,
         resolutions: Cell::new(0),
+        blocking_calls: Cell::new(0),
     });
     let _installed = core::install(Rc::clone(&core));
     let reaping = Rc::clone(&core);

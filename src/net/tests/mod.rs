@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod allocations;
+mod blocking;
 mod connections;
 mod parts;
 mod splice;
