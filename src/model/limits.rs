@@ -126,6 +126,13 @@ pub const FREE_PORT_TRIES: usize = 32;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
 
+// --- HTTP/2 ------------------------------------------------------------------------------------------------
+
+/// Bytes that wait to be sent on one connection while others are being sent: one send, as with TLS and bodies.
+pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// One send of up to [`H2_OUTPUT_BYTES_MAX`] in all: a peer that takes a byte now and then makes progress, but no end.
+pub const H2_SEND_TIMEOUT: Duration = Duration::from_secs(300);
+
 // --- Data plane: runtime -----------------------------------------------------------------------------------
 
 /// Submission entries of a core's ring: a full queue is a panic in the runtime, so it is large.

@@ -10,7 +10,7 @@
 //!    ├─ UnixListener ──────▶ UnixStream┘      │
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
-//!    └─ Notified, BufPool, resolve
+//!    └─ Notified, Waits, BufPool, resolve
 //! ```
 //!
 //! A kernel that works on a buffer must keep it until it says so. Hence no future of [`Stream`] may be dropped
@@ -34,6 +34,7 @@ mod socket;
 mod splice;
 mod stream;
 mod task;
+mod waits;
 
 pub use blocking::blocking;
 pub use buffer::{BufClass, BufPool};
@@ -47,6 +48,7 @@ pub use socket::{TcpStream, UnixStream};
 pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
 pub use stream::{Pace, PeerState, Stream, linger};
 pub use task::{PanicMessage, join, join_until, sleep, sleep_until, spawn, yield_now};
+pub use waits::Waits;
 
 #[cfg(test)]
 mod tests;

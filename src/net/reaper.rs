@@ -251,7 +251,7 @@ impl Turn<'_> {
     }
 
     /// Awaits readiness, the deadline or a cancellation. Readiness wins.
-    pub(crate) async fn ready(&self, readiness: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    pub(crate) async fn ready<T>(&self, readiness: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let mut readiness = pin!(readiness);
         poll_fn(|cx| {
             if let Poll::Ready(result) = readiness.as_mut().poll(cx) {

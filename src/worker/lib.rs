@@ -20,6 +20,7 @@ mod drain;
 mod exchange;
 mod failure;
 mod forwarded;
+mod h2;
 mod session;
 mod settings;
 mod transport;

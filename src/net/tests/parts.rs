@@ -1,7 +1,7 @@
 //! The clock, buffers, wake-ups from other threads, name resolution.
 
 use super::*;
-use crate::{BufClass, BufPool, Notified, join, resolve};
+use crate::{BufClass, BufPool, Notified, Waits, join, resolve};
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -113,5 +113,23 @@ fn resolutions_past_their_deadline_leak_nothing() {
 fn a_data_core_resolves_nothing() {
     on_both_drivers(|| async {
         assert_eq!(kind(resolve("localhost", 80, soon()).await), ErrorKind::Unsupported);
+    });
+}
+
+#[test]
+fn a_wait_for_no_socket_ends_by_readiness_deadline_or_cancellation() {
+    on_both_drivers(|| async {
+        let waits = Waits::new().unwrap();
+        let never = |_: &mut std::task::Context<'_>| std::task::Poll::<std::io::Result<u8>>::Pending;
+        assert_eq!(kind(waits.read(within(Duration::from_millis(1)), never).await), ErrorKind::TimedOut);
+        // Both sides wait at the same time, and only the cancelled one ends so.
+        let write = waits.write(within(Duration::from_millis(1)), never);
+        let cancel = async { waits.cancel_reads() };
+        let ((read, written), ()) = join(join(waits.read(soon(), never), write), cancel).await;
+        assert_eq!((kind(read), kind(written)), (ErrorKind::Interrupted, ErrorKind::TimedOut));
+        let ready = |_: &mut std::task::Context<'_>| std::task::Poll::Ready(Ok(7));
+        assert_eq!(kind(waits.read(soon(), ready).await), ErrorKind::Interrupted, "a cancellation sticks");
+        waits.resume_reads();
+        assert_eq!(waits.read(Tick(0), ready).await.unwrap(), 7, "what is ready wins over the deadline");
     });
 }
