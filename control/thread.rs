@@ -21,7 +21,8 @@ use ringway_bridge::{
 use ringway_health::NetProber;
 use ringway_model::Tick;
 use ringway_model::limits::{
-    BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT, DNS_IN_FLIGHT_MAX, REPORTS_MAX,
+    BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT, DNS_IN_FLIGHT_MAX,
+    REPORTS_MAX,
 };
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Store, StoreError};

@@ -24,6 +24,9 @@ pub enum ChunkMode {
     Forward,
     /// Only the data goes on: for HTTP/1.0 clients and for callers that read the body. Trailers are dropped.
     Decode,
+    /// The data goes on, and at its end the lines of the permitted trailers ([`Fed::trailers`]): for protocols that
+    /// frame both in another way. [`field_lines`](super::field_lines) reads them.
+    Separate,
 }
 
 /// Reads a chunked body piece by piece.
@@ -59,6 +62,9 @@ pub struct Fed {
     /// `buf[consumed..]` was not used. If the body goes on, these bytes (fewer than [`HELD_BYTES_MAX`]) must stand at
     /// the front of the next buffer, with more behind them; if it is done, they are the next message.
     pub consumed: usize,
+    /// So many of the last bytes of `buf[..kept]` are trailer lines, each with its CRLF, not data.
+    /// Always 0 but at the end of a body that is read with [`ChunkMode::Separate`].
+    pub trailers: usize,
     /// Whether the body has ended.
     pub state: BodyState,
 }
@@ -84,10 +90,10 @@ impl ChunkedBody {
     /// [`BodyError`]: the message cannot be ended properly any more. Both connections must be closed without a last
     /// chunk; what was kept before stays valid.
     pub fn feed(&mut self, buf: &mut [u8]) -> Result<Fed, BodyError> {
-        let mut pass = Pass { buf, read: 0, kept: 0 };
+        let mut pass = Pass { buf, read: 0, kept: 0, trailers: 0 };
         while self.step(&mut pass)? {}
         let state = if self.is_done() { BodyState::Done } else { BodyState::More };
-        Ok(Fed { kept: pass.kept, consumed: pass.read, state })
+        Ok(Fed { kept: pass.kept, consumed: pass.read, trailers: pass.trailers, state })
     }
 
     /// Whether the end of the body was read.
@@ -217,11 +223,15 @@ impl ChunkedBody {
                 pass.keep(1);
                 pass.skip(line_len - digits - 2);
                 pass.keep(2);
-                while let Ok(Line::Field(line)) = scan_line(pass.rest(), 0) {
-                    let len = line.end as usize;
-                    if is_permitted_trailer(pass.rest(), &line) { pass.keep(len) } else { pass.skip(len) }
-                }
+                pass_trailers(pass);
                 pass.keep(2);
+            }
+            ChunkMode::Separate => {
+                pass.skip(line_len);
+                let data = pass.kept;
+                pass_trailers(pass);
+                pass.trailers = pass.kept - data;
+                pass.skip(2);
             }
         }
         self.searched = 0;
@@ -233,7 +243,7 @@ impl ChunkedBody {
     fn pass_coding(&self, pass: &mut Pass<'_>, len: usize) {
         match self.mode {
             ChunkMode::Forward => pass.keep(len),
-            ChunkMode::Decode => pass.skip(len),
+            ChunkMode::Decode | ChunkMode::Separate => pass.skip(len),
         }
     }
 
@@ -254,6 +264,7 @@ struct Pass<'a> {
     buf: &'a mut [u8],
     read: usize,
     kept: usize,
+    trailers: usize,
 }
 
 impl Pass<'_> {
@@ -357,6 +368,14 @@ fn check_extension(extension: &[u8]) -> Result<(), BodyError> {
         Ok(())
     } else {
         Err(BodyError::BadSizeLine)
+    }
+}
+
+/// Keeps the permitted ones of the trailer lines that come next.
+fn pass_trailers(pass: &mut Pass<'_>) {
+    while let Ok(Line::Field(line)) = scan_line(pass.rest(), 0) {
+        let len = line.end as usize;
+        if is_permitted_trailer(pass.rest(), &line) { pass.keep(len) } else { pass.skip(len) }
     }
 }
 

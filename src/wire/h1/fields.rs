@@ -52,6 +52,16 @@ impl FieldLine {
     }
 }
 
+/// The fields of these lines, up to the first that is none: trailers, for example.
+pub fn field_lines(buf: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let Ok(Line::Field(line)) = scan_line(buf, at) else { return None };
+        at = line.end as usize;
+        Some(Field { name: line.name(buf), value: line.value(buf), kind: line.kind })
+    })
+}
+
 /// What the bytes at a line start are.
 pub(crate) enum Line {
     /// The bytes end before the line does.

@@ -26,11 +26,11 @@ pub use body::{
     TRAILER_FIELDS_MAX, chunk_head,
 };
 pub use error::{HeadFault, RequestError, ResponseError};
-pub use fields::Field;
+pub use fields::{Field, field_lines};
 pub use request::{METHOD_BYTES_MAX, RequestHead, TargetForm, Upgrade};
 pub use response::{ResponseHead, Switch};
 pub use write::{
-    ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, Trust,
+    ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, TeLine, Trust,
     Underscores, UpgradeLine, write_get, write_request, write_response, write_simple_response,
 };
 

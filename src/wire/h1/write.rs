@@ -8,6 +8,7 @@
 
 use crate::headers::{
     FieldError, FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY, WEBSOCKET, is_field_value,
+    list_elements,
 };
 use crate::message::{Framing, Version, reason_phrase};
 
@@ -61,6 +62,16 @@ pub enum ExpectLine {
     Keep,
 }
 
+/// Whether the request's `TE: trailers` goes on (RFC 9110 §10.1.4). gRPC servers ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TeLine {
+    /// Dropped.
+    #[default]
+    Drop,
+    /// Written if the client accepts trailers, for a proxy that passes them on.
+    Keep,
+}
+
 /// Whether the upgrade fields are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpgradeLine {
@@ -111,6 +122,8 @@ pub struct RequestRewrite<'a> {
     pub framing: OutFraming,
     /// `Expect`.
     pub expect: ExpectLine,
+    /// `TE`.
+    pub te: TeLine,
     /// `Upgrade`.
     pub upgrade: UpgradeLine,
     /// Further kinds to leave out, for example [`FieldKind::XForwardedFor`] when its value is built anew.
@@ -194,6 +207,8 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     }
     if rewrite.upgrade == UpgradeLine::WebSocket {
         out.extend_from_slice(UPGRADE_LINES);
+    } else if rewrite.te == TeLine::Keep && accepts_trailers(head, buf) {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     out.extend_from_slice(rewrite.append);
     out.extend_from_slice(b"\r\n");
@@ -342,6 +357,12 @@ fn push_connection(out: &mut Vec<u8>, connection: ConnectionSignal) {
         ConnectionSignal::Close => b"Connection: close\r\n",
         ConnectionSignal::WebSocket => UPGRADE_LINES,
     });
+}
+
+fn accepts_trailers(head: &RequestHead, buf: &[u8]) -> bool {
+    head.values(buf, FieldKind::Te)
+        .flat_map(list_elements)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn push_content_length(out: &mut Vec<u8>, length: u64) {

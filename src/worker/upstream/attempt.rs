@@ -11,7 +11,7 @@ use ringway_net::{Pace, Stream, join_until};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::retry::{self, Body, Facts};
 use ringway_traffic::snapshot::Pool;
-use ringway_wire::h1::{self, ExpectLine, RequestRewrite, UpgradeLine};
+use ringway_wire::h1::{self, ExpectLine, RequestRewrite, TeLine, UpgradeLine};
 use ringway_wire::message::Method;
 
 use super::Upstream;
@@ -136,6 +136,7 @@ fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
     output.clear();
     let rewrite = RequestRewrite {
         expect: ExpectLine::Keep,
+        te: TeLine::Keep,
         upgrade: if attempt.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
         append: lines,
         ..RequestRewrite::default()

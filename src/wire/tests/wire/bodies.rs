@@ -3,7 +3,7 @@
 use ringway_wire::h1::{
     BodyError, BodyState, CHUNK_END, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, ChunkMode,
     ChunkedBody, HELD_BYTES_MAX, HeadFault, LAST_CHUNK, LengthBody, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
-    chunk_head,
+    chunk_head, field_lines,
 };
 
 /// What a relay passes on, what it has left over, and whether the body ended.
@@ -86,8 +86,29 @@ fn canonical_bodies_stay_as_they_are() {
 }
 
 #[test]
+fn data_and_trailers_come_apart_for_protocols_that_frame_them_otherwise() {
+    let bytes = "5\r\nhello\r\n0\r\ngrpc-status: 0\r\nContent-Length: 9\r\ngrpc-message: a b\r\n\r\nnext";
+    let lines = "grpc-status: 0\r\ngrpc-message: a b\r\n";
+    let relayed = relay_all_ways(ChunkMode::Separate, bytes.as_bytes());
+    assert_eq!((relayed.result, relayed.rest), (Ok(BodyState::Done), b"next".to_vec()));
+    assert_eq!(relayed.out, format!("hello{lines}").into_bytes());
+
+    let mut buf = bytes.as_bytes().to_vec();
+    let fed = ChunkedBody::new(ChunkMode::Separate).feed(&mut buf).unwrap();
+    let fields: Vec<_> = field_lines(&buf[fed.kept - fed.trailers..fed.kept])
+        .map(|field| (field.name.to_vec(), field.value.to_vec()))
+        .collect();
+    assert_eq!(
+        fields,
+        [(b"grpc-status".to_vec(), b"0".to_vec()), (b"grpc-message".to_vec(), b"a b".to_vec())]
+    );
+    let mut buf = b"5\r\nhello\r\n0\r\n\r\n".to_vec();
+    assert_eq!(ChunkedBody::new(ChunkMode::Separate).feed(&mut buf).unwrap().trailers, 0);
+}
+
+#[test]
 fn the_next_message_is_left_over() {
-    for mode in [ChunkMode::Forward, ChunkMode::Decode] {
+    for mode in [ChunkMode::Forward, ChunkMode::Decode, ChunkMode::Separate] {
         let relayed = relay_all_ways(mode, b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n");
         assert_eq!((relayed.result, relayed.rest), (Ok(BodyState::Done), b"GET / HTTP/1.1\r\n".to_vec()));
     }

@@ -235,7 +235,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic_a_body(bytes in near_heads()) {
-        for mode in [ChunkMode::Forward, ChunkMode::Decode] {
+        for mode in [ChunkMode::Forward, ChunkMode::Decode, ChunkMode::Separate] {
             let mut bytes = bytes.clone();
             let _ = ChunkedBody::new(mode).feed(&mut bytes);
         }

@@ -1,7 +1,7 @@
 //! What goes to the next hop.
 
 use ringway_wire::h1::{
-    ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, Trust,
+    ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, TeLine, Trust,
     Underscores, UpgradeLine, write_get, write_request, write_response, write_simple_response,
 };
 use ringway_wire::headers::{FieldError, FieldKind, FieldKinds};
@@ -66,6 +66,20 @@ fn hop_by_hop_fields_end_here_rfc9110_7_6_1() {
         "HTTP/1.1 200 Fine\r\nAccept: x\r\nTrailer: X-T\r\nCookie: c\r\nContent-Length: 1\r\n\r\n"
             .replace("Trailer: X-T\r\n", "Trailer: X-T\r\nProxy: evil\r\n")
     );
+}
+
+#[test]
+fn a_wish_for_trailers_goes_on_when_the_proxy_passes_them_rfc9110_10_1_4() {
+    let keep = RequestRewrite { te: TeLine::Keep, ..Default::default() };
+    let written = "TE: trailers\r\nConnection: TE\r\n";
+    for te in ["trailers", "gzip;q=0.5, Trailers"] {
+        let fields = format!("Connection: te\r\nTE: {te}\r\n");
+        assert_eq!(request_fields(&fields, &keep), written);
+        assert_eq!(request_fields(&fields, &RequestRewrite::default()), "");
+    }
+    for fields in ["TE: gzip\r\n", "TE: trailers;q=0\r\n", "Trailer: x\r\n"] {
+        assert!(!request_fields(fields, &keep).contains("TE:"), "{fields}");
+    }
 }
 
 #[test]
