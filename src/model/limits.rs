@@ -132,6 +132,39 @@ pub const WORKERS_MAX: usize = 256;
 pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// One send of up to [`H2_OUTPUT_BYTES_MAX`] in all: a peer that takes a byte now and then makes progress, but no end.
 pub const H2_SEND_TIMEOUT: Duration = Duration::from_secs(300);
+/// Requests at one time on one connection: browsers use 100, and each may cost what a connection of HTTP/1 costs.
+pub const H2_STREAMS_MAX: u32 = 128;
+/// Bytes of a body that a client may send ahead of the app, per request: what fills 100 Mbit/s at 20 ms.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all requests of a connection together: what one connection may make us hold of bodies.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a response that wait within the connection until they can be sent, per request.
+pub const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a decoded header list, with 32 for each field (RFC 9113 §6.5.2): twice a head of HTTP/1, for the 32.
+pub const H2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
+/// Fields of a request, each crumb of a cookie counted: ten cost a few bytes on the wire, and each a line with us.
+pub const H2_FIELDS_MAX: usize = 128;
+/// A connection is renewed after this time: with it whatever has grown on it, and the choice of the core.
+pub const H2_CONNECTION_AGE: Duration = Duration::from_secs(3600);
+/// The time in which the following are counted.
+pub const H2_ABUSE_WINDOW: Duration = Duration::from_secs(10);
+/// Requests taken back by the client, when they are also most of those begun: a browser that leaves a page takes back
+/// what it waits for, at most [`H2_STREAMS_MAX`].
+pub const H2_RESETS_MAX: u32 = 200;
+/// Streams that we had to reset for the client's errors: a client that errs has a defect, and errs a few times.
+pub const H2_ERRORS_MAX: u32 = 100;
+/// CONTINUATION frames of one header block: [`H2_HEADER_LIST_BYTES_MAX`] fills two frames; some clients cut smaller.
+pub const H2_CONTINUATIONS_MAX: u32 = 16;
+/// DATA frames without data and without an end.
+pub const H2_EMPTY_DATA_MAX: u32 = 100;
+/// Pings: gRPC measures its windows with one per round trip while data flow, 200 a second at 5 ms.
+pub const H2_PINGS_MAX: u32 = 2_000;
+/// SETTINGS frames, acknowledgements included: one or two are usual.
+pub const H2_SETTINGS_MAX: u32 = 100;
+/// PRIORITY and unknown frames: a few per request, and not more than four.
+pub const H2_IDLE_FRAMES_MAX: u32 = 1_000;
+/// WINDOW_UPDATE frames: two per DATA frame that we sent are usual, four are allowed, and so many in any case.
+pub const H2_WINDOW_UPDATES_MAX: u32 = 2_000;
 
 // --- Data plane: runtime -----------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ pub use runtime::{Driver, DriverChoice, DriverChoiceError, RuntimeOptions, cores
 pub use socket::{TcpStream, UnixStream};
 pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
 pub use stream::{Pace, PeerState, Stream, linger};
-pub use task::{PanicMessage, join, join_until, sleep, sleep_until, spawn, yield_now};
+pub use task::{PanicMessage, beside, join, join_until, sleep, sleep_until, spawn, yield_now};
 pub use waits::Waits;
 
 #[cfg(test)]

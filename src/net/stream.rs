@@ -76,6 +76,12 @@ pub trait Stream: 'static {
     /// Makes the close at drop a reset, so that the peer cannot take a cut message for a complete one.
     fn abort(&self);
 
+    /// Waits until the peer has given this exchange up, where that is told without reading: on a stream within a
+    /// connection. Everywhere else for ever. May be dropped at any time.
+    fn left(&self) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
+
     /// The peer's address; `None` where there is none, as on Unix sockets.
     fn peer_addr(&self) -> Option<SocketAddr>;
 

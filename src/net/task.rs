@@ -107,6 +107,18 @@ pub async fn join_until<A: Future, B: Future>(
     join_until_impl(main, side, Some(stop_side)).await
 }
 
+/// Awaits `main`, and polls `side` beside it until either ends. Then `side` is dropped: it must be one that may be.
+pub async fn beside<A: Future>(main: A, side: impl Future<Output = ()>) -> A::Output {
+    let (mut main, mut side) = (pin!(main), pin!(side));
+    let mut is_over = false;
+    poll_fn(|cx| {
+        // First, for what it does may end `main`.
+        is_over = is_over || side.as_mut().poll(cx).is_ready();
+        main.as_mut().poll(cx)
+    })
+    .await
+}
+
 async fn join_until_impl<A: Future, B: Future>(
     main: A,
     side: B,

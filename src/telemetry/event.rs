@@ -167,6 +167,15 @@ pub enum RefusalReason {
     Draining,
 }
 
+/// A client did too much of something on one connection, which was ended. [`ConnectionClosed`] follows.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionAbused {
+    /// The peer.
+    pub client_ip: IpAddr,
+    /// What it did too much of; a word.
+    pub reason: &'static str,
+}
+
 /// A client's connection is over. Follows each [`ConnectionOpened`], also after a panic.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionClosed {

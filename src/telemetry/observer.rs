@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
-    Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
+    Exchange, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
 };
 
 /// Is told of every event of a data core, on that core, while the request's connection waits: be quick, never block.
@@ -22,6 +22,8 @@ pub trait Observer {
     fn connection_opened(&self, event: &ConnectionOpened) {}
     /// A connection was accepted only to be closed.
     fn connection_refused(&self, event: &ConnectionRefused) {}
+    /// A connection was ended because of what its client did.
+    fn connection_abused(&self, event: &ConnectionAbused) {}
     /// A connection is over.
     fn connection_closed(&self, event: &ConnectionClosed) {}
     /// A request was refused before routing.
@@ -38,13 +40,14 @@ pub trait Observer {
     fn breaker_opened(&self, event: &BreakerOpened<'_>) {}
 }
 
-/// Writes the eleven methods of an `Observer` whose parts are told one after the other.
+/// Writes the methods of an `Observer` whose parts are told one after the other.
 macro_rules! tell_parts {
     (|$self:ident, $tell:ident| $body:expr) => {
         tell_parts!(@method $self, $tell, $body, exchange, Exchange<'_>);
         tell_parts!(@method $self, $tell, $body, attempt_failed, AttemptFailed<'_>);
         tell_parts!(@method $self, $tell, $body, connection_opened, ConnectionOpened);
         tell_parts!(@method $self, $tell, $body, connection_refused, ConnectionRefused);
+        tell_parts!(@method $self, $tell, $body, connection_abused, ConnectionAbused);
         tell_parts!(@method $self, $tell, $body, connection_closed, ConnectionClosed);
         tell_parts!(@method $self, $tell, $body, rejected, Rejected);
         tell_parts!(@method $self, $tell, $body, panicked, Panicked<'_>);

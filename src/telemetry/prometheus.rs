@@ -215,9 +215,13 @@ impl Registry {
     fn render_words(&self, text: &mut Text<'_>) {
         let mut rejections: BTreeMap<&str, u64> = BTreeMap::new();
         let mut failures: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut abuses: BTreeMap<&str, u64> = BTreeMap::new();
         for shard in &self.shards {
             for (word, count) in shard.rejections.read() {
                 *rejections.entry(word.unwrap_or(OTHER)).or_default() += count;
+            }
+            for (word, count) in shard.abuses.read() {
+                *abuses.entry(word.unwrap_or(OTHER)).or_default() += count;
             }
             for (word, count) in shard.failures.read() {
                 *failures.entry(word.unwrap_or(OTHER)).or_default() += count;
@@ -231,6 +235,15 @@ impl Registry {
         for (code, count) in rejections {
             let labels = format_args!("code=\"{}\"", escape_label(code));
             text.sample("ringway_bad_requests_total", labels, count);
+        }
+        text.family(
+            "ringway_connections_abused_total",
+            "counter",
+            "HTTP/2 connections ended because of their clients, by what those did too much of.",
+        );
+        for (reason, count) in abuses {
+            let labels = format_args!("reason=\"{}\"", escape_label(reason));
+            text.sample("ringway_connections_abused_total", labels, count);
         }
         text.family("ringway_failures_total", "counter", "Exchanges that failed, by what went wrong.");
         for (failure, count) in failures {

@@ -15,8 +15,8 @@ use ringway_model::{CoreId, limits};
 
 use crate::counter::{Counter, Words};
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
-    RefusalReason, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
+    Exchange, Panicked, RefusalReason, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 
@@ -80,6 +80,10 @@ impl Observer for Metrics {
         }
     }
 
+    fn connection_abused(&self, event: &ConnectionAbused) {
+        self.shard.abuses.add(event.reason);
+    }
+
     fn connection_closed(&self, _: &ConnectionClosed) {
         self.shard.connections_closed.add(1);
     }
@@ -127,6 +131,7 @@ pub(crate) struct Shard {
     pub(crate) serial: Counter,
     pub(crate) revision: Counter,
     pub(crate) rejections: Words,
+    pub(crate) abuses: Words,
     pub(crate) failures: Words,
     pub(crate) routes: Pages<TrafficPage>,
     pub(crate) pools: Pages<TrafficPage>,
@@ -149,6 +154,7 @@ impl Shard {
             serial: Counter::default(),
             revision: Counter::default(),
             rejections: Words::default(),
+            abuses: Words::default(),
             failures: Words::default(),
             routes: Pages::default(),
             pools: Pages::default(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ringway_model::Tick;
 
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
-    Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
+    Exchange, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
 };
 use crate::log::AccessLog;
 use crate::observer::{Observer, tell_parts};

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use ringway_telemetry::RequestId;
 
@@ -14,7 +15,9 @@ pub(crate) struct Client<S> {
     /// The peer is a proxy whose word about the client is believed.
     pub(crate) trusted: bool,
     /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto` as they are added for a peer that is the client itself.
-    pub(crate) address_lines: Box<[u8]>,
+    pub(crate) address_lines: Rc<[u8]>,
+    /// The exchange runs over a stream of HTTP/2.
+    pub(crate) is_http2: bool,
     pub(crate) phase: Cell<Phase>,
     /// The exchange in progress, for the log line of a panic.
     pub(crate) request_id: Cell<Option<RequestId>>,
@@ -39,6 +42,20 @@ impl<S> Client<S> {
             peer,
             trusted: settings.trusts(peer),
             address_lines: address_lines(peer, "http"),
+            is_http2: false,
+            phase: Cell::new(Phase::Idle),
+            request_id: Cell::new(None),
+        }
+    }
+
+    /// The same client on a stream of this connection.
+    pub(crate) fn for_stream(&self, stream: S) -> Self {
+        Self {
+            stream,
+            peer: self.peer,
+            trusted: self.trusted,
+            address_lines: self.address_lines.clone(),
+            is_http2: true,
             phase: Cell::new(Phase::Idle),
             request_id: Cell::new(None),
         }
@@ -46,7 +63,7 @@ impl<S> Client<S> {
 }
 
 /// The lines that tell an app where a request came from.
-pub(crate) fn address_lines(client: IpAddr, proto: &str) -> Box<[u8]> {
+pub(crate) fn address_lines(client: IpAddr, proto: &str) -> Rc<[u8]> {
     format!("X-Forwarded-For: {client}\r\nX-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n")
         .into_bytes()
         .into()

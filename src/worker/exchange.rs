@@ -62,6 +62,7 @@ pub(crate) struct Record<'s> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     failure: Option<Failure>,
+    is_http2: bool,
     pub(crate) upgraded: bool,
 }
 
@@ -348,6 +349,7 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
         host: host.as_bytes(),
         path: path.as_bytes(),
         protocol: match request.version() {
+            _ if record.is_http2 => Protocol::Http2,
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
         },
@@ -394,6 +396,7 @@ impl<'s> Record<'s> {
             bytes_in: 0,
             bytes_out: 0,
             failure: None,
+            is_http2: client.is_http2,
             upgraded: false,
         }
     }

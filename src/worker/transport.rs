@@ -10,10 +10,14 @@ use std::ops::Range;
 use ringway_model::Tick;
 use ringway_net::{Pace, PeerState, Stream, TcpStream};
 
+use crate::h2::H2Stream;
+
 /// A connection, or a part of one.
 pub(crate) enum Transport {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// A stream of a client's connection that speaks HTTP/2.
+    H2(Box<H2Stream>),
 }
 
 /// Calls the same method on whichever it is.
@@ -21,6 +25,7 @@ macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self {
             Self::Tcp($stream) => $call,
+            Self::H2($stream) => $call,
         }
     };
 }
@@ -65,6 +70,10 @@ impl Stream for Transport {
 
     async fn shutdown_write(&self, deadline: Tick) -> io::Result<()> {
         each!(self, stream => stream.shutdown_write(deadline).await)
+    }
+
+    async fn left(&self) {
+        each!(self, stream => stream.left().await);
     }
 
     fn abort(&self) {

@@ -8,8 +8,8 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 
 use super::*;
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionClosed, ConnectionOpened, ConnectionRefused, Exchange, Panicked,
-    Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
+    Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -387,6 +387,7 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
     metrics.upgrade_ended(&ended);
     metrics.panicked(&Panicked { request_id: None });
     metrics.snapshot_applied(&SnapshotApplied { serial: Serial(9), revision: Revision(7) });
+    metrics.connection_abused(&ConnectionAbused { client_ip: CLIENT, reason: "resets" });
     for code in ["bare_lf", "two_lengths", "bare_lf"] {
         metrics.rejected(&Rejected { client_ip: CLIENT, code, status: 400 });
     }
@@ -405,6 +406,7 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
         ("ringway_snapshot_serial{core=\"1\"}", 9.0),
         ("ringway_snapshot_revision{core=\"1\"}", 7.0),
         ("ringway_driver_info{core=\"1\",driver=\"io_uring\"}", 1.0),
+        ("ringway_connections_abused_total{reason=\"resets\"}", 1.0),
         ("ringway_bad_requests_total{code=\"bare_lf\"}", 2.0),
         ("ringway_bad_requests_total{code=\"two_lengths\"}", 1.0),
     ] {

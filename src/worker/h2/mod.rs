@@ -1,4 +1,18 @@
-//! HTTP/2.
+//! HTTP/2: frames and windows by the `h2` crate, requests and responses by the exchange, which speaks HTTP/1.1.
+//!
+//! ```text
+//! Stream ◄─► pipe ◄─► h2 ◄─► stream: bytes of HTTP/1.1 ◄─► exchange
+//!             │ guard
+//! ```
+//! [`server`] is the client's side. What an h2 stream carries is translated where it is read and written ([`head`],
+//! [`stream`]), so that one parser judges every request, and one exchange serves it.
 
-#[allow(dead_code)] // its users are on their way
+mod guard;
+mod head;
 pub(crate) mod pipe;
+mod server;
+mod stream;
+
+#[allow(unused_imports)] // as above
+pub(crate) use server::serve;
+pub(crate) use stream::H2Stream;

@@ -114,13 +114,13 @@ impl<W: Watch> Driver<W> {
         &self.shared.watch
     }
 
-    /// The next bytes must have come by then, or the connection is [overdue](Self::take_overdue). `NEVER`: no matter
-    /// when. A time that is moved forward is noticed up to ten seconds late.
+    /// The connection is [overdue](Self::take_overdue) then, whatever has come. `NEVER`: it never is. A time that is
+    /// moved forward is noticed up to ten seconds late.
     pub(crate) fn set_read_by(&self, deadline: Tick) {
         self.shared.read_by.set(deadline);
     }
 
-    /// Whether nothing came in time since the last look. The connection is polled when that happens.
+    /// Whether that time has passed since the last look. The connection is polled when that happens.
     pub(crate) fn take_overdue(&self) -> bool {
         self.shared.is_overdue.take()
     }
@@ -209,6 +209,7 @@ impl<W: Watch> Shared<W> {
                 buf.reserve_exact(buffer_bytes);
             }
             let now = clock::now();
+            self.tell_overdue(now);
             let (read, back) =
                 stream.read(buf, self.wait_until(now).min(now.after(limits::IDLE_BUFFER_GRACE))).await;
             match read {
@@ -246,12 +247,7 @@ impl<W: Watch> Shared<W> {
     async fn wait_for_bytes<S: Stream>(&self, stream: &S) -> bool {
         loop {
             let now = clock::now();
-            if now >= self.read_by.get() {
-                // Told once; whoever is told sets another time, or ends the connection.
-                self.read_by.set(Tick::NEVER);
-                self.is_overdue.set(true);
-                self.news.set(true);
-            }
+            self.tell_overdue(now);
             match stream.readable(self.wait_until(now)).await {
                 Ok(()) => return true,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
@@ -261,6 +257,15 @@ impl<W: Watch> Shared<W> {
                     }
                 }
             }
+        }
+    }
+
+    /// Told once: whoever is told sets another time, or ends the connection.
+    fn tell_overdue(&self, now: Tick) {
+        if now >= self.read_by.get() {
+            self.read_by.set(Tick::NEVER);
+            self.is_overdue.set(true);
+            self.news.set(true);
         }
     }
 

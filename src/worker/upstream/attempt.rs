@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use ringway_filter::Edits;
 use ringway_model::limits;
-use ringway_net::{Pace, Stream, join_until};
+use ringway_net::{Pace, Stream, beside, join_until};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::retry::{self, Body, Facts};
 use ringway_traffic::snapshot::Pool;
@@ -208,7 +208,13 @@ async fn converse<W: World>(
         if !sending.is_refused() {
             sending.finish(core.world.now());
         }
-        return respond(core, client, upstream, reply, response, answer, output, record, sending).await;
+        // A client that gives its request up spares the endpoint the rest of it.
+        let left = async {
+            client.stream.left().await;
+            upstream.cancel_reads();
+        };
+        let respond = respond(core, client, upstream, reply, response, answer, output, record, sending);
+        return beside(respond, left).await;
     }
     let pump = async {
         let progress = core.settings.body_progress_timeout;

@@ -320,6 +320,13 @@ impl<W: World> Hop<'_, W> {
                         return Err(Silence::TimedOut);
                     }
                 }
+                // Someone saw the client go.
+                Err(error)
+                    if error.kind() == ErrorKind::Interrupted
+                        && self.client.stream.peek_state() == PeerState::Closed =>
+                {
+                    return Err(Silence::ClientGone);
+                }
                 Err(_) => return Err(Silence::Broken),
             }
         }

@@ -1,0 +1,225 @@
+//! The head of an HTTP/2 request, as the text of an HTTP/1.1 request (RFC 9113 §8.3).
+//!
+//! Whether a request is one is decided by the strict parser of HTTP/1.1, which reads this text like that of any client.
+//! Here stands only what the text could not show: what becomes of the pseudo-fields, that fields which mean something
+//! between two hops of HTTP/1 are not smuggled in, and that nothing in the text can end a line early.
+//!
+//! The `h2` crate has seen to the order and uniqueness of pseudo-fields, lower-case names, no byte in a value that ends
+//! a line, and a `content-length` that the DATA frames agree with; connection-specific fields are malformed to it. It
+//! cuts the fragment off a `:path`, and does not show the `:scheme` of a request without `:authority`.
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use ringway_model::limits;
+use ringway_wire::h1::{HeadFault, RequestError};
+use ringway_wire::headers::{FieldKind, push_field};
+use ringway_wire::message::Method;
+use ringway_wire::normalize::Authority;
+
+/// What is known of a request's body when its head is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// There is none.
+    None,
+    /// It is all there, this long, with no trailers.
+    Whole(usize),
+    /// It is still to come.
+    Coming,
+}
+
+/// How the DATA of a request become the bytes behind its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// As they are: there is none, its length was told, or it is a tunnel.
+    Plain,
+    /// In chunks.
+    Chunks,
+}
+
+/// Appends the text of a request to `out`. `scheme` is what the connection speaks; `nonce` makes the key of a WebSocket.
+///
+/// # Errors
+/// The request is malformed (RFC 9113 §8.1.1), and how it is answered; `out` may hold a part of it.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    request: &Parts,
+    body: Body,
+    scheme: &str,
+    nonce: u64,
+) -> Result<Coding, RequestError> {
+    // Each crumb of a cookie is a field (RFC 9113 §8.2.3): joining them must not let more of them in.
+    if request.headers.len() > limits::H2_FIELDS_MAX {
+        return Err(HeadFault::TooManyFields.into());
+    }
+    // RFC 9113 §8.3.1: the scheme is not the client's to choose.
+    if request.uri.scheme_str().is_some_and(|named| !named.eq_ignore_ascii_case(scheme)) {
+        return Err(RequestError::UnsupportedScheme);
+    }
+    let is_websocket = is_websocket(request);
+    write_request_line(out, request, is_websocket)?;
+    write_host(out, request)?;
+
+    let mut crumbs = 0;
+    let mut has_length = false;
+    for (name, value) in &request.headers {
+        let kind = FieldKind::of(name.as_str().as_bytes());
+        match kind {
+            FieldKind::Host => {}
+            FieldKind::Cookie => crumbs += 1,
+            // RFC 9113 §8.2.2.
+            FieldKind::Connection
+            | FieldKind::ProxyConnection
+            | FieldKind::KeepAlive
+            | FieldKind::Upgrade
+            | FieldKind::Http2Settings => return Err(HeadFault::BadConnection.into()),
+            FieldKind::TransferEncoding => return Err(HeadFault::BadTransferEncoding.into()),
+            FieldKind::Te if value != "trailers" => return Err(HeadFault::BadConnection.into()),
+            // RFC 8441 §5: there is no key; ours is written below.
+            FieldKind::SecWebSocketKey if is_websocket => {}
+            FieldKind::SecWebSocketVersion if is_websocket && value == "13" => {}
+            _ => {
+                has_length |= kind == FieldKind::ContentLength;
+                push(out, name.as_str(), value.as_bytes())?;
+            }
+        }
+    }
+    if crumbs > 0 {
+        write_cookie(out, request)?;
+    }
+    let coding = if is_websocket {
+        write_handshake(out, request, nonce);
+        Coding::Plain
+    } else {
+        write_framing(out, request, body, has_length)
+    };
+    out.extend_from_slice(b"\r\n");
+    Ok(coding)
+}
+
+/// RFC 8441 §4: an extended CONNECT to a WebSocket is what the opening handshake is in HTTP/1.1.
+pub(crate) fn is_websocket(request: &Parts) -> bool {
+    request.method == http::Method::CONNECT
+        && request
+            .extensions
+            .get::<h2::ext::Protocol>()
+            .is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+/// The method as the response's framing depends on it.
+pub(crate) fn method(request: &Parts) -> Method {
+    if is_websocket(request) { Method::Get } else { Method::from_bytes(request.method.as_str().as_bytes()) }
+}
+
+fn write_request_line(out: &mut Vec<u8>, request: &Parts, is_websocket: bool) -> Result<(), RequestError> {
+    let method = if is_websocket { "GET" } else { request.method.as_str() };
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    if method == "CONNECT" {
+        // Refused, whatever it connects to; the parser wants its target.
+        let authority = request.uri.authority().ok_or(RequestError::BadTarget)?;
+        push_visible(out, authority.as_str())?;
+    } else {
+        let target = request.uri.path_and_query().ok_or(RequestError::BadTarget)?;
+        // A target that was left out, or was nothing but a fragment, reads like `/` and is none.
+        let is_absent = target.as_str() == "/" && *target != PathAndQuery::from_static("/");
+        // RFC 9113 §8.3.1: in origin-form; anything else would be taken for an absolute-form that names another host.
+        let is_target = target.as_str().starts_with('/') || method == "OPTIONS" && target == "*";
+        if is_absent || !is_target {
+            return Err(RequestError::BadTarget);
+        }
+        push_visible(out, target.as_str())?;
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    Ok(())
+}
+
+/// `:authority` becomes `Host`; a `host` beside it must say the same (RFC 9113 §8.3.1).
+fn write_host(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
+    let mut named = request.headers.get_all(http::header::HOST).iter();
+    let (host, another) = (named.next(), named.next());
+    if another.is_some() {
+        return Err(RequestError::DuplicateHost);
+    }
+    let Some(authority) = request.uri.authority() else {
+        return match host {
+            Some(host) => push(out, "Host", host.as_bytes()),
+            None => Err(RequestError::MissingHost),
+        };
+    };
+    if let Some(host) = host {
+        let normal = |text: &[u8]| Authority::parse(text).map_err(RequestError::BadHost);
+        if normal(host.as_bytes())? != normal(authority.as_str().as_bytes())? {
+            return Err(RequestError::DuplicateHost);
+        }
+    }
+    push(out, "Host", authority.as_str().as_bytes())
+}
+
+/// RFC 9113 §8.2.3: the crumbs are one field to everyone who does not speak HTTP/2.
+fn write_cookie(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
+    let mut cookie = Vec::new();
+    for crumb in request.headers.get_all(http::header::COOKIE) {
+        if !cookie.is_empty() {
+            cookie.extend_from_slice(b"; ");
+        }
+        cookie.extend_from_slice(crumb.as_bytes());
+    }
+    push(out, "cookie", &cookie)
+}
+
+fn write_framing(out: &mut Vec<u8>, request: &Parts, body: Body, has_length: bool) -> Coding {
+    match body {
+        // What was told stands there already; the parser judges it, and the crate that DATA agree with it.
+        _ if has_length => {}
+        // RFC 9110 §8.6: so that an app does not wait for a body where one is usual.
+        Body::None
+            if matches!(request.method, http::Method::POST | http::Method::PUT | http::Method::PATCH) =>
+        {
+            out.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        Body::None => {}
+        Body::Whole(bytes) => {
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(bytes.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Body::Coming => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            return Coding::Chunks;
+        }
+    }
+    Coding::Plain
+}
+
+fn write_handshake(out: &mut Vec<u8>, request: &Parts, nonce: u64) {
+    out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ");
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits = u128::from(nonce) | u128::from(nonce.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64;
+    // 16 bytes in 22 letters, of which the last has four spare bits (RFC 4648 §4).
+    for _ in 0..21 {
+        out.push(LETTERS[(bits & 0x3f) as usize]);
+        bits >>= 6;
+    }
+    out.push(LETTERS[((bits & 0x3) << 4) as usize]);
+    out.extend_from_slice(b"==\r\n");
+    // Another version than ours stands among the fields, and the parser refuses it.
+    let other_version =
+        request.headers.get_all("sec-websocket-version").iter().any(|version| version != "13");
+    if !other_version {
+        out.extend_from_slice(b"Sec-WebSocket-Version: 13\r\n");
+    }
+}
+
+/// A field that cannot end its line early, nor begin or end with white space (RFC 9113 §8.2.1).
+fn push(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), RequestError> {
+    push_field(out, name, value).map_err(|_| HeadFault::BadFieldValue.into())
+}
+
+/// A part of the request line: nothing in it can be taken for the end of that part.
+fn push_visible(out: &mut Vec<u8>, text: &str) -> Result<(), RequestError> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(RequestError::BadTarget);
+    }
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! One client connection that speaks HTTP/2: its requests are exchanges like any other, each a task of its own.
+//!
+//! ```text
+//!            ┌──────────── the connection's task ────────────┐      ┌──── one task per request ────┐
+//! client ◄──►│ pumps ◄─► guard ◄─► h2: frames, windows, HPACK │ ◄──► │ H2Stream ◄─► exchange ◄─► app │
+//!            └───────────────────────────────────────────────┘      └──────────────────────────────┘
+//! ends by:  silence without requests, age, drain ─► GOAWAY, the requests under way finish, close
+//!           abuse ─► GOAWAY(ENHANCE_YOUR_CALM), close
+//! ```
+//! What a client may cost is bounded: requests at one time by their tasks, which live on when a request is taken back;
+//! what it sends ahead by windows; what it does not take by pace; everything else by the [guard](super::guard).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use ringway_model::{Tick, limits};
+use ringway_net::{Stream, linger, spawn};
+use ringway_telemetry::{ConnectionAbused, Observer, Panicked};
+use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
+use slab::Slab;
+
+use super::guard::Guard;
+use super::head;
+use super::pipe::{self, Driver, Pipe, Watch};
+use super::stream::H2Stream;
+use crate::client::{Client, Phase};
+use crate::core::{Core, Scratch};
+use crate::exchange::{self, Next};
+use crate::failure::Failure;
+use crate::transport::Transport;
+use crate::uring::Uring;
+use crate::world::World;
+
+/// Serves a connection to its end, from the client's preface on. `scheme` is what it carries: `https` over TLS. Returns
+/// how many requests it carried.
+pub(crate) async fn serve(
+    core: &Rc<Core<Uring>>,
+    connection: &Rc<Client<Transport>>,
+    scheme: &'static str,
+) -> u32 {
+    // The drain is told to the connection, which knows what its requests are doing.
+    connection.phase.set(Phase::Tunnel);
+    let now = core.world.now();
+    let (pipe, driver) = pipe::pipe(RefCell::new(Guard::new(now)));
+    driver.set_read_by(now.after(core.settings.head_timeout));
+    let shared = Rc::new(Shared {
+        core: core.clone(),
+        connection: connection.clone(),
+        driver,
+        scheme,
+        addresses: (connection.stream.peer_addr(), connection.stream.local_addr()),
+        streams: RefCell::default(),
+        heads: Rc::default(),
+        requests: Cell::new(0),
+        is_closing: Cell::new(false),
+        waker: Cell::new(None),
+    });
+    let stall = core.settings.body_progress_timeout;
+    shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
+    if let Some(abuse) = shared.driver.watch().borrow().abuse() {
+        core.telemetry
+            .connection_abused(&ConnectionAbused { client_ip: connection.peer, reason: abuse.word() });
+    }
+    if shared.driver.is_broken() {
+        connection.stream.abort();
+    } else {
+        let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
+        let buf = Vec::with_capacity(limits::HEAD_BUFFER_BYTES);
+        linger(&connection.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+    }
+    shared.requests.get()
+}
+
+/// What the connection and its requests share.
+struct Shared {
+    core: Rc<Core<Uring>>,
+    connection: Rc<Client<Transport>>,
+    driver: Driver<RefCell<Guard>>,
+    scheme: &'static str,
+    addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    /// The requests whose tasks live.
+    streams: RefCell<Slab<Rc<Client<Transport>>>>,
+    heads: Rc<RefCell<ResponseHead>>,
+    requests: Cell<u32>,
+    /// No more requests are wanted.
+    is_closing: Cell<bool>,
+    /// Of the connection's task, while it takes no more requests.
+    waker: Cell<Option<Waker>>,
+}
+
+type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+
+impl Shared {
+    async fn run(self: &Rc<Self>, pipe: Pipe<RefCell<Guard>>, born: Tick) {
+        let Some(mut h2) = self.handshake(pipe).await else { return };
+        self.driver.set_read_by(self.core.world.now().after(self.core.settings.idle_timeout));
+        while let Some((request, respond)) = poll_fn(|cx| self.poll_request(&mut h2, cx)).await {
+            self.requests.set(self.requests.get().saturating_add(1));
+            self.start(request, respond);
+            if !self.is_closing.get() && self.core.world.now().since(born) >= limits::H2_CONNECTION_AGE {
+                self.close(&mut h2);
+            }
+        }
+    }
+
+    /// The preface and the settings (RFC 9113 §3.4); nothing if they do not come, or not in time.
+    async fn handshake(&self, pipe: Pipe<RefCell<Guard>>) -> Option<Connection<Pipe<RefCell<Guard>>, Bytes>> {
+        let mut handshake = pin!(settings().handshake::<_, Bytes>(pipe));
+        poll_fn(|cx| {
+            let is_unwanted = self.driver.take_interrupted() && self.core.draining.get();
+            if is_unwanted || self.driver.take_overdue() || self.driver.watch().borrow().abuse().is_some() {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(cx).map(Result::ok)
+        })
+        .await
+    }
+
+    /// The next request; nothing when the connection is over.
+    fn poll_request(
+        &self,
+        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Incoming>> {
+        if self.driver.take_interrupted() && self.core.draining.get() {
+            self.close(h2);
+            for (_, stream) in self.streams.borrow().iter() {
+                if stream.phase.get() == Phase::Tunnel {
+                    stream.stream.cancel_reads();
+                }
+            }
+        }
+        if self.driver.take_overdue() {
+            if self.is_closing.get() {
+                return Poll::Ready(None);
+            }
+            self.close(h2);
+        }
+        if let Some(abuse) = self.driver.watch().borrow().abuse() {
+            h2.abrupt_shutdown(abuse.reason());
+        }
+        if self.streams.borrow().len() < limits::H2_STREAMS_MAX as usize {
+            return h2.poll_accept(cx).map(|incoming| incoming.and_then(Result::ok));
+        }
+        // Requests that were taken back still cost until their tasks have ended: no more begin meanwhile.
+        self.waker.set(Some(cx.waker().clone()));
+        h2.poll_closed(cx).map(|_| None)
+    }
+
+    /// Tells the client to go elsewhere with what comes next; what has come is served.
+    fn close(&self, h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>) {
+        if self.is_closing.replace(true) {
+            return;
+        }
+        h2.graceful_shutdown();
+        if self.streams.borrow().is_empty() {
+            self.driver.set_read_by(self.core.world.now().after(limits::LINGER_TIMEOUT));
+        }
+    }
+
+    /// Gives a request a task of its own.
+    fn start(self: &Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let (parts, body) = request.into_parts();
+        let method = head::method(&parts);
+        // It fails only outside of our runtime.
+        let Ok(stream) = H2Stream::new(body, respond, method, self.heads.clone(), self.addresses) else {
+            return;
+        };
+        let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
+        let entry = Entry::new(self, &client);
+        let (core, panicked_on) = (self.core.clone(), (self.core.clone(), client.clone()));
+        let scheme = self.scheme;
+        spawn(
+            async move {
+                let _entry = entry;
+                let mut scratch = core.take_scratch();
+                exchange(&core, &client, &parts, &mut scratch, scheme).await;
+                core.give_scratch(scratch);
+            },
+            move |panic| {
+                let (core, client) = panicked_on;
+                let request_id = client.request_id.get();
+                let request_id = request_id.as_ref().map(|id| id.as_str());
+                tracing::error!(core = core.id.0, request_id, %panic, "a request's task panicked and was ended");
+                core.telemetry.panicked(&Panicked { request_id });
+                client.stream.abort();
+            },
+        );
+    }
+}
+
+/// One request, from its head to the end of its response.
+async fn exchange(
+    core: &Core<Uring>,
+    client: &Client<Transport>,
+    request: &http::request::Parts,
+    scratch: &mut Scratch,
+    scheme: &str,
+) {
+    let Transport::H2(stream) = &client.stream else { return };
+    client.phase.set(Phase::Busy);
+    let started_us = core.world.now_micros();
+    let next = match read_head(core, stream, request, scratch, (scheme, started_us)).await {
+        Ok(()) => exchange::exchange(core, client, scratch, started_us).await,
+        Err(failure) => exchange::reject(core, client, scratch, failure, started_us).await,
+    };
+    match next {
+        Next::Abort => stream.reset(Reason::INTERNAL_ERROR),
+        // With its last byte the response has ended, and what the client still sends is not wanted: the crate says so.
+        Next::Keep | Next::Close if stream.is_answered() => {}
+        Next::Keep | Next::Close => stream.reset(Reason::CANCEL),
+    }
+}
+
+/// Puts the text of the head into `input`, with what is there of the body, and has it judged.
+async fn read_head(
+    core: &Core<Uring>,
+    stream: &H2Stream,
+    request: &http::request::Parts,
+    scratch: &mut Scratch,
+    (scheme, nonce): (&str, u64),
+) -> Result<(), Failure> {
+    let Scratch { input, request: parsed, .. } = scratch;
+    input.clear();
+    parsed.reset();
+    let coding =
+        head::write(input, request, stream.look().await, scheme, nonce).map_err(Failure::BadRequest)?;
+    stream.set_coding(coding);
+    input.reserve(limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
+    stream.read_now(input).await;
+    match parsed.parse(input, &core.settings.heads).map_err(Failure::BadRequest)? {
+        Parse::Complete => Ok(()),
+        // The text ends where it says.
+        Parse::Partial => Err(Failure::BadRequest(HeadFault::HeadTooLarge.into())),
+    }
+}
+
+fn settings() -> Builder {
+    let mut settings = Builder::new();
+    settings
+        .max_concurrent_streams(limits::H2_STREAMS_MAX)
+        .initial_window_size(limits::H2_STREAM_WINDOW)
+        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+        .max_header_list_size(limits::H2_HEADER_LIST_BYTES_MAX)
+        .max_send_buffer_size(limits::H2_STREAM_SEND_BYTES_MAX)
+        .max_concurrent_reset_streams(limits::H2_ERRORS_MAX as usize)
+        .max_local_error_reset_streams(Some(limits::H2_ERRORS_MAX as usize))
+        .max_pending_accept_reset_streams(limits::H2_STREAMS_MAX as usize)
+        .enable_connect_protocol();
+    settings
+}
+
+/// A request as its connection sees it: entered while its task lives.
+struct Entry {
+    shared: Rc<Shared>,
+    key: usize,
+}
+
+impl Entry {
+    fn new(shared: &Rc<Shared>, client: &Rc<Client<Transport>>) -> Self {
+        // While a request is under way the client may be silent.
+        shared.driver.set_read_by(Tick::NEVER);
+        let key = shared.streams.borrow_mut().insert(client.clone());
+        Self { shared: shared.clone(), key }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Shared { core, driver, streams, is_closing, waker, .. } = &*self.shared;
+        let client = streams.borrow_mut().remove(self.key);
+        drop(client);
+        if streams.borrow().is_empty() {
+            let patience = if is_closing.get() { limits::LINGER_TIMEOUT } else { core.settings.idle_timeout };
+            driver.set_read_by(core.world.now().after(patience));
+        }
+        if let Some(waker) = waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Watch for RefCell<Guard> {
+    fn on_read(&self, bytes: &[u8], now: Tick) -> bool {
+        self.borrow_mut().read(bytes, now)
+    }
+
+    fn on_written(&self, bytes: &[u8]) {
+        self.borrow_mut().written(bytes);
+    }
+}
