@@ -68,7 +68,7 @@ impl ClientAuthNeed {
 }
 
 /// How the `https://` targets of an app are spoken to. Without it: verified against the system's trust store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UpstreamTls {
     /// A PEM file with the only CAs that are trusted.
     pub ca_file: Option<FilePath>,
@@ -81,7 +81,7 @@ pub struct UpstreamTls {
 }
 
 /// A certificate chain and its key, in two PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
     pub certificate: FilePath,

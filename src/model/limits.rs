@@ -28,6 +28,18 @@ pub const DOMAINS_MAX: usize = 1_000_000;
 
 /// Challenges of the CA that are answered at one time: the orders in flight (5, NFR-4.8) with a few names each, tenfold.
 pub const CHALLENGES_MAX: usize = 256;
+/// Bytes of a certificate chain in PEM form: ten certificates of 4 KiB, and their Base64.
+pub const CERTIFICATE_PEM_BYTES_MAX: usize = 64 * 1024;
+/// Certificates of a chain: a leaf, a few intermediates and cross-signed roots. Each client gets them all.
+pub const CERTIFICATE_CHAIN_MAX: usize = 10;
+/// Bytes of a private key in PEM form: RSA of 8192 bits has 6.3 KiB. A file with the chain beside it has room.
+pub const KEY_PEM_BYTES_MAX: usize = CERTIFICATE_PEM_BYTES_MAX + 16 * 1024;
+/// Bytes of a file with CAs: a whole distribution's has about 220 KiB.
+pub const CA_PEM_BYTES_MAX: usize = 1024 * 1024;
+/// Certificates of a file with CAs: a whole distribution's has about 150.
+pub const CA_CERTIFICATES_MAX: usize = 1_000;
+/// Servers whose TLS sessions one core remembers for one app, so that the next connection is cheap.
+pub const UPSTREAM_TLS_SESSIONS_MAX: usize = 32;
 
 // --- Health ------------------------------------------------------------------------------------------------
 
