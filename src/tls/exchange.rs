@@ -64,6 +64,13 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unloadable(pub Arc<str>);
 
+impl Unloadable {
+    /// Says it.
+    pub fn new(why: &str) -> Self {
+        Self(why.into())
+    }
+}
+
 impl fmt::Display for Unloadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
