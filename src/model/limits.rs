@@ -40,6 +40,43 @@ pub const CA_PEM_BYTES_MAX: usize = 1024 * 1024;
 pub const CA_CERTIFICATES_MAX: usize = 1_000;
 /// Servers whose TLS sessions one core remembers for one app, so that the next connection is cheap.
 pub const UPSTREAM_TLS_SESSIONS_MAX: usize = 32;
+/// Bytes of a file with certificates, keys or CAs: a chain has 10 KiB, a bundle of all public CAs 250.
+pub const CERTIFICATE_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a JSON file beside the certificates: the largest, the budgets of 5,000 names, has some 500 KiB.
+pub const CERTIFICATE_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Certificates and the like that the loader keeps, to share one among all cores: about 20 MiB.
+pub const CERTIFICATES_CACHED_MAX: usize = 1_024;
+/// Questions of one core to the loader that wait; when full, a handshake is refused as when nothing could be loaded.
+pub const CERTIFICATES_WANTED_MAX: usize = 4_096;
+/// Answers of the loader that wait for a core.
+pub const CERTIFICATES_LOADED_MAX: usize = 4_096;
+/// How often the files of the default certificate are looked at.
+pub const CERTIFICATE_WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Certificates that are read in one go after the start, to know when they end: some milliseconds of one thread.
+pub const CERTIFICATE_SCAN_BATCH: usize = 32;
+/// How long a certificate on the disk whose domain is not registered is kept after a start, and between two clean-ups: a store
+/// that lives in memory is filled again by the apps within minutes.
+pub const CERTIFICATE_ORPHAN_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// Changes of files that wait for the disk; more are refused, for it has stopped.
+pub const CERTIFICATE_WRITES_WAITING_MAX: usize = 1_024;
+/// Verifications at one time; each occupies a thread for blocking calls while it asks for DNS records.
+pub const VERIFICATIONS_IN_FLIGHT_MAX: usize = 8;
+/// Verifications that wait for one of those; more are told to come later.
+pub const VERIFICATIONS_WAITING_MAX: usize = 1_024;
+/// To fetch our own challenge from one address: the CA's own patience is about 10 s.
+pub const CHALLENGE_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of the answer to it that are read: a key authorization has 87.
+pub const CHALLENGE_PROBE_BYTES_MAX: usize = 8 * 1024;
+/// Addresses of one name that are probed, of each family: the CA tries one or two.
+pub const CHALLENGE_PROBE_ADDRESSES_MAX: usize = 3;
+/// All DNS questions about one name: addresses, aliases, and CAA records up the tree.
+pub const DNS_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// One question to one server.
+pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often each server is asked the same question.
+pub const DNS_TRIES: usize = 2;
+/// CNAME records that follow each other: what resolvers take.
+pub const DNS_ALIASES_MAX: usize = 8;
 
 // --- Health ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,786 @@
+//! The handle to everything about certificates, on the control thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::{self, Write as _};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbox, mailbox, wake_pair};
+use ringway_model::limits::{
+    CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX, CERTIFICATES_WANTED_MAX,
+    VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
+};
+use ringway_model::{CertificateMode, Domain, Hostname, Tick};
+use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
+use ringway_tls::{Facts, Loaded, Wanted};
+
+use crate::dns::Resolver;
+use crate::domains::{Domains, Entry, Held};
+use crate::event::CertificateEvent;
+use crate::files::{Files, FilesError, Pair};
+use crate::host::{AnyHost, Host, Unpublished};
+use crate::lane::{Crowded, Lane};
+use crate::loader::{Cache, Loader, News, read_identity};
+use crate::report::{DefaultState, DomainState, Overview, State};
+use crate::settings::Settings;
+use crate::stir::Stir;
+use crate::upload::{UploadError, check_upload};
+use crate::verify::{Challenge, Probe, ProbeOutcome, Question, Records, Verification, judge, probe};
+use crate::watch::{DefaultError, Watched};
+
+/// Why certificates could not be opened. A certificate directory that cannot be used is no reason (C7): it is reported.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The operator named a default certificate that cannot be served.
+    Default(DefaultError),
+    /// No thread or no file descriptor is left.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default(error) => error.fmt(f),
+            Self::Thread(_) => f.write_str("the thread that loads certificates cannot be started"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Default(error) => std::error::Error::source(error),
+            Self::Thread(error) => Some(error),
+        }
+    }
+}
+
+/// Certificates, opened and looked over, before the control thread has begun: what the first snapshot needs to know.
+#[derive(Debug)]
+pub struct Opened {
+    settings: Settings,
+    files: Files,
+    on_disk: HashMap<Hostname, u64, ahash::RandomState>,
+    default: Option<DefaultState>,
+    directory_problem: Option<String>,
+    wants: MailboxSender<Wanted>,
+    news: (MailboxReceiver<News>, WakeSource),
+}
+
+/// Checks the default certificate, makes the directory, lists what is in it, and starts the loader's thread, which
+/// answers each core through the mailbox at that core's number.
+///
+/// Blocks: for the default certificate's two files, and for one look at the directory and at one name in each domain's
+/// folder. No certificate of a domain is opened.
+///
+/// The thread ends when all clones of [`Opened::wants`] are gone, and with them what [`Certificates::new`] made.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Opened, StartError> {
+    let files = Files::new(&settings.dir);
+    let watched = settings.default_files.clone().map(|paths| Watched::load(&files, paths, clock::timestamp()));
+    let watched = watched.transpose().map_err(StartError::Default)?;
+    let default = watched.as_ref().map(|watched| DefaultState {
+        facts: Arc::clone(watched.facts()),
+        version: watched.version(),
+        problem: None,
+    });
+    let (on_disk, directory_problem) = survey(&files);
+    let (wants, wanted) = blocking_mailbox(CERTIFICATES_WANTED_MAX.saturating_mul(cores.len().max(1)));
+    let (waker, source) = wake_pair().map_err(StartError::Thread)?;
+    let (news_sender, news) = mailbox(NEWS_WAITING, waker);
+    let loader = Loader {
+        files: files.clone(),
+        wants: wanted,
+        cores,
+        watched,
+        news: news_sender,
+        cache: Cache::default(),
+        untold: None,
+    };
+    let thread = std::thread::Builder::new().name("ringway-certs".into()).spawn(move || loader.run());
+    thread.map_err(StartError::Thread)?;
+    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news: (news, source) })
+}
+
+/// News of the default certificate that wait: a newer one says all that counts.
+const NEWS_WAITING: usize = 4;
+
+/// What stands in the directory, and what is wrong with it.
+fn survey(files: &Files) -> (HashMap<Hostname, u64, ahash::RandomState>, Option<String>) {
+    let prepared = files.prepare();
+    let problem = match &prepared {
+        Ok(findings) => {
+            findings.iter().for_each(|finding| tracing::warn!(%finding, "found in the certificate directory"));
+            None
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let mut on_disk = HashMap::default();
+    match files.list() {
+        Ok(listing) => {
+            for finding in &listing.findings {
+                tracing::warn!(%finding, "found in the certificate directory");
+            }
+            on_disk.extend(listing.with_identity.into_iter().map(|host| (host, FIRST_VERSION)));
+            let problem = problem.inspect(|problem| {
+                tracing::error!(%problem, "the certificate directory cannot be written to: nothing new can be stored");
+            });
+            (on_disk, problem)
+        }
+        Err(error) => {
+            let problem = problem.unwrap_or_else(|| error.to_string());
+            tracing::error!(%problem, "the certificate directory cannot be used: only the default certificate is served");
+            (on_disk, Some(problem))
+        }
+    }
+}
+
+/// What is found on the disk at the start has this version, what comes later a higher one.
+const FIRST_VERSION: u64 = 1;
+
+impl Opened {
+    /// What the cores ask for certificates through.
+    pub fn wants(&self) -> MailboxSender<Wanted> {
+        self.wants.clone()
+    }
+
+    /// The version of a domain's certificate, for its route in the first snapshot.
+    pub fn version(&self, domain: &Domain) -> Option<u64> {
+        match domain.certificate {
+            CertificateMode::None => None,
+            CertificateMode::Acme | CertificateMode::Provided => self.on_disk.get(&domain.name).copied(),
+        }
+    }
+
+    /// The version of the default certificate, for the first snapshot.
+    pub fn default_version(&self) -> Option<u64> {
+        self.default.as_ref().map(|default| default.version)
+    }
+}
+
+/// The handle. Clones are the same; all live on the control thread.
+#[derive(Clone)]
+pub struct Certificates {
+    pub(crate) shared: Rc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) files: Files,
+    pub(crate) domains: RefCell<Domains>,
+    /// Domains of which something changed since [`Certificates::take_touched`]: at most all of them.
+    touched: RefCell<HashSet<Hostname, ahash::RandomState>>,
+    /// Stirred with every touch.
+    pub(crate) stir: Stir,
+    /// Stirred when there may be something to read from the disk.
+    unread: Stir,
+    host: RefCell<Option<Rc<dyn AnyHost>>>,
+    default: RefCell<Option<DefaultState>>,
+    directory_problem: RefCell<Option<String>>,
+    /// How the CA calls itself in CAA records, once its directory has told.
+    pub(crate) caa_identities: RefCell<Vec<String>>,
+    last_version: Cell<u64>,
+    /// Changes of files, one at a time.
+    disk: Lane,
+    verifications: Lane,
+    news: RefCell<Option<(MailboxReceiver<News>, WakeSource)>>,
+    /// Keeps the loader's thread alive as long as the handle.
+    _wants: MailboxSender<Wanted>,
+}
+
+/// Why a change of files came to nothing.
+#[derive(Debug)]
+pub(crate) enum DiskError {
+    /// The disk, or what is on it.
+    Files(FilesError),
+    /// Too much waits for the disk.
+    Busy,
+    /// There is no thread to do it on, or it panicked there.
+    Thread(io::Error),
+}
+
+/// Why a certificate could not be put in place.
+#[derive(Debug)]
+pub(crate) enum InstallError {
+    /// It could not be stored.
+    Disk(DiskError),
+    /// The domain is not registered any more.
+    Gone,
+    /// It is stored, and not every core has acknowledged it.
+    NotLive(Unpublished),
+}
+
+impl Certificates {
+    /// The handle, for the control thread. Nothing happens by itself until [`Certificates::run`].
+    pub fn new(opened: Opened) -> Self {
+        let Opened { settings, files, on_disk, default, directory_problem, wants, news } = opened;
+        let shared = Shared {
+            settings,
+            files,
+            domains: RefCell::new(Domains::new(on_disk)),
+            touched: RefCell::default(),
+            stir: Stir::default(),
+            unread: Stir::default(),
+            host: RefCell::default(),
+            default: RefCell::new(default),
+            directory_problem: RefCell::new(directory_problem),
+            caa_identities: RefCell::default(),
+            last_version: Cell::new(FIRST_VERSION),
+            disk: Lane::new(1, CERTIFICATE_WRITES_WAITING_MAX),
+            verifications: Lane::new(VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX),
+            news: RefCell::new(Some(news)),
+            _wants: wants,
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// A domain is registered, or its registration has changed. Called for all of them at the start, before
+    /// [`Certificates::run`], and for each change.
+    pub fn put_domain(&self, domain: &Domain) {
+        let is_stale = {
+            let mut domains = self.shared.domains.borrow_mut();
+            let entry = domains.put(domain);
+            if self.host().is_none() {
+                // The first snapshot has what `Opened::version` said.
+                entry.published = entry.wanted_version();
+            }
+            entry.published != entry.wanted_version()
+        };
+        if is_stale {
+            let (this, host) = (self.clone(), domain.name.clone());
+            spawn(async move { this.publish_logged(&host).await }, log_panic);
+        }
+        self.touch(&domain.name);
+        self.shared.unread.stir();
+    }
+
+    /// A domain is registered no more. Its certificate is removed from the disk soon, unless it is registered again by then.
+    pub fn remove_domain(&self, host: &Hostname) {
+        let had_certificate = match self.shared.domains.borrow_mut().remove(host) {
+            Some(entry) => entry.held != Held::Nothing,
+            None => return,
+        };
+        self.touch(host);
+        if self.host().is_none() {
+            // Nothing runs yet: what is left is an orphan, and orphans are looked after.
+            return;
+        }
+        let (this, host) = (self.clone(), host.clone());
+        spawn(
+            async move {
+                if this.remove_files(&host).await && had_certificate {
+                    this.notify(CertificateEvent::Removed { host });
+                }
+            },
+            log_panic,
+        );
+    }
+
+    /// Takes a certificate and its key for a domain whose mode is `provided`: checks them, stores them, and has every core
+    /// serve them.
+    ///
+    /// # Errors
+    /// See [`UploadError`]; nothing has changed then, but for [`UploadError::NotLive`].
+    pub async fn upload(&self, host: &Hostname, chain: &[u8], key: &[u8]) -> Result<Arc<Facts>, UploadError> {
+        match self.shared.domains.borrow().get(host).map(|entry| entry.domain.certificate) {
+            Some(CertificateMode::Provided) => {}
+            Some(CertificateMode::Acme | CertificateMode::None) => return Err(UploadError::NotProvided),
+            None => return Err(UploadError::UnknownDomain),
+        }
+        let identity = check_upload(host, chain, key, clock::timestamp())?;
+        let facts = Arc::new(identity.facts().clone());
+        let pair = Pair { chain: chain.to_vec(), key: key.to_vec() };
+        let installed = self.install(host, pair, Arc::clone(&facts)).await;
+        if !matches!(installed, Err(InstallError::Disk(_) | InstallError::Gone)) {
+            self.notify(CertificateEvent::Uploaded { host: host.clone(), facts: Arc::clone(&facts) });
+        }
+        match installed {
+            Ok(()) => Ok(facts),
+            Err(InstallError::Disk(DiskError::Busy)) => Err(UploadError::Busy),
+            Err(InstallError::Disk(error)) => Err(UploadError::NotStored(error.to_string())),
+            Err(InstallError::Gone) => Err(UploadError::UnknownDomain),
+            Err(InstallError::NotLive(error)) => Err(UploadError::NotLive(error)),
+        }
+    }
+
+    /// Looks at a domain's DNS records and at our own challenge URL, now. `None` when the domain is not registered, or too
+    /// many verifications wait already. What was found is kept for [`Certificates::state`].
+    pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
+        let question = {
+            let domains = self.shared.domains.borrow();
+            let domain = &domains.get(host)?.domain;
+            let settings = &self.shared.settings;
+            Question {
+                host: host.clone(),
+                cname_target: domain.cname_target.clone(),
+                public_addresses: settings.public_addresses.clone(),
+                resolver: settings.dns_resolver,
+                caa_identities: self.shared.caa_identities.borrow().clone(),
+                http_port: settings.http_port,
+            }
+        };
+        let place = self.shared.verifications.enter().await.ok()?;
+        let asked = question.clone();
+        let records = blocking(move || Records::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
+        let addresses = records.probe_addresses(question.http_port);
+        let probes = self.probe_all(host, addresses).await;
+        drop(place);
+        let verification = Arc::new(judge(&question, records, probes, clock::timestamp()));
+        if let Some(entry) = self.shared.domains.borrow_mut().get_mut(host) {
+            entry.verification = Some(Arc::clone(&verification));
+        }
+        Some(verification)
+    }
+
+    /// All about one domain; `None` when it is not registered.
+    pub fn state(&self, host: &Hostname) -> Option<DomainState> {
+        self.shared.domains.borrow().get(host).map(Entry::report)
+    }
+
+    /// The part of [`Certificates::overview`] that is not about CAs.
+    pub(crate) fn overview_of_files(&self) -> Overview {
+        let now = clock::timestamp();
+        let domains = self.shared.domains.borrow();
+        let mut states: BTreeMap<State, usize> = BTreeMap::new();
+        let mut overview = Overview { orphans: domains.orphans().len(), ..Overview::default() };
+        for (_, entry) in domains.iter() {
+            *states.entry(entry.report_state()).or_default() += 1;
+            match &entry.held {
+                Held::Unread { .. } => overview.unread += 1,
+                Held::Damaged { .. } => overview.damaged += 1,
+                Held::Ready { facts, .. } if now > facts.not_after => overview.expired += 1,
+                Held::Ready { .. } | Held::Nothing => {}
+            }
+        }
+        overview.states = State::ALL.iter().map(|state| (*state, states.get(state).copied().unwrap_or(0))).collect();
+        overview.directory_problem = self.shared.directory_problem.borrow().clone();
+        overview.default = self.shared.default.borrow().clone();
+        overview
+    }
+
+    /// Looks after everything, for ever: reads what was found at the start, follows the default certificate's files, clears
+    /// away what nobody wants. To be run once, as a task.
+    pub async fn run(self, host: impl Host) {
+        self.attach(host);
+        self.look_after_files().await;
+    }
+
+    /// All about certificates as a whole.
+    pub fn overview(&self) -> Overview {
+        self.overview_of_files()
+    }
+
+    /// Appends the metrics, in the text format of Prometheus.
+    pub fn render_metrics(&self, out: &mut String) {
+        self.render_metrics_of_files(out);
+    }
+
+    /// The part of [`Certificates::run`] that is not about CAs. Never ends by itself.
+    pub(crate) async fn look_after_files(&self) {
+        let news = self.shared.news.borrow_mut().take();
+        let Some((news, source)) = news else { return };
+        self.tell_directory_problem();
+        let (follower, reader) = (self.clone(), self.clone());
+        spawn(async move { follower.follow_default(news, source).await }, log_panic);
+        spawn(async move { reader.read_by_and_by().await }, log_panic);
+        loop {
+            sleep(CERTIFICATE_ORPHAN_GRACE).await;
+            self.remove_orphans().await;
+        }
+    }
+
+    /// Lends the handle its host. Whatever is published from now on goes there.
+    pub(crate) fn attach(&self, host: impl Host) {
+        *self.shared.host.borrow_mut() = Some(Rc::new(host));
+    }
+
+    pub(crate) fn host(&self) -> Option<Rc<dyn AnyHost>> {
+        self.shared.host.borrow().clone()
+    }
+
+    pub(crate) fn notify(&self, event: CertificateEvent) {
+        if let Some(host) = self.host() {
+            host.notify(event);
+        }
+    }
+
+    /// Something changed about a domain: whoever deals with it should look.
+    pub(crate) fn touch(&self, host: &Hostname) {
+        self.shared.touched.borrow_mut().insert(host.clone());
+        self.shared.stir.stir();
+    }
+
+    /// The domains of which something changed since the last call: registered, changed, removed, uploaded, or read from
+    /// the disk.
+    pub(crate) fn take_touched(&self) -> Vec<Hostname> {
+        self.shared.touched.borrow_mut().drain().collect()
+    }
+
+    /// Does something with the files, off this thread, in turn with everything else that does.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files) -> Result<T, FilesError> + Send + 'static,
+    ) -> Result<T, DiskError> {
+        let _place = self.shared.disk.enter().await.map_err(|Crowded| DiskError::Busy)?;
+        self.work_on_disk(work).await
+    }
+
+    /// Puts a certificate in place of what a domain has: on the disk, and on every core.
+    pub(crate) async fn install(&self, host: &Hostname, pair: Pair, facts: Arc<Facts>) -> Result<(), InstallError> {
+        let place = self.shared.disk.enter().await.map_err(|Crowded| InstallError::Disk(DiskError::Busy))?;
+        if self.shared.domains.borrow().get(host).is_none() {
+            return Err(InstallError::Gone);
+        }
+        let name = host.clone();
+        self.work_on_disk(move |files| files.write_identity(&name, &pair)).await.map_err(InstallError::Disk)?;
+        let version = self.next_version();
+        let is_registered = match self.shared.domains.borrow_mut().get_mut(host) {
+            Some(entry) => {
+                entry.held = Held::Ready { version, facts };
+                true
+            }
+            None => false,
+        };
+        // Whoever removed the domain meanwhile waits for the disk behind us, and clears it away.
+        drop(place);
+        if !is_registered {
+            return Err(InstallError::Gone);
+        }
+        self.touch(host);
+        self.publish(host).await.map_err(InstallError::NotLive)
+    }
+
+    /// Has every core serve what the domain has now.
+    async fn publish(&self, host: &Hostname) -> Result<(), Unpublished> {
+        let Some(port) = self.host() else { return Err(Unpublished::Stopping) };
+        let version = {
+            let mut domains = self.shared.domains.borrow_mut();
+            let entry = domains.get_mut(host).ok_or(Unpublished::UnknownDomain)?;
+            // What is wanted at this moment, and told at this moment: two of us never publish in the wrong order.
+            entry.published = entry.wanted_version();
+            entry.published
+        };
+        port.publish_certificate(host.clone(), version).await
+    }
+
+    async fn publish_logged(&self, host: &Hostname) {
+        match self.publish(host).await {
+            Ok(()) | Err(Unpublished::UnknownDomain | Unpublished::Stopping) => {}
+            Err(error) => tracing::warn!(%host, %error, "a certificate is not live on every core yet"),
+        }
+    }
+
+    fn next_version(&self) -> u64 {
+        let version = self.shared.last_version.get() + 1;
+        self.shared.last_version.set(version);
+        version
+    }
+
+    /// Does it, and remembers what it says about the directory. For who is in the lane.
+    async fn work_on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files) -> Result<T, FilesError> + Send + 'static,
+    ) -> Result<T, DiskError> {
+        let files = self.shared.files.clone();
+        let result = blocking(move || work(&files)).await.map_err(DiskError::Thread)?;
+        let problem = match &result {
+            Ok(_) => None,
+            Err(error) if error.is_common() => Some(error.to_string()),
+            // Says nothing about the directory.
+            Err(_) => return result.map_err(DiskError::Files),
+        };
+        let had_problem = self.shared.directory_problem.replace(problem).is_some();
+        let has_problem = self.shared.directory_problem.borrow().is_some();
+        match (had_problem, has_problem) {
+            (false, true) => self.tell_directory_problem(),
+            (true, false) => tracing::info!("the certificate directory can be used again"),
+            (true, true) | (false, false) => {}
+        }
+        result.map_err(DiskError::Files)
+    }
+
+    fn tell_directory_problem(&self) {
+        let Some(reason) = self.shared.directory_problem.borrow().clone() else { return };
+        tracing::error!(%reason, "the certificate directory cannot be used");
+        self.notify(CertificateEvent::DirectoryUnusable { reason });
+    }
+
+    /// Removes what a domain has on the disk, if it is not registered by then. Whether it did.
+    async fn remove_files(&self, host: &Hostname) -> bool {
+        let Ok(_place) = self.shared.disk.enter().await else {
+            tracing::warn!(%host, "too much waits for the disk: a removed domain's certificate is removed later");
+            return false;
+        };
+        if self.shared.domains.borrow().get(host).is_some() {
+            return false;
+        }
+        // From here on, who registers it begins anew.
+        self.shared.domains.borrow_mut().forget_orphan(host);
+        let name = host.clone();
+        match self.work_on_disk(move |files| files.remove_domain(&name)).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%host, %error, "a removed domain's certificate could not be removed");
+                false
+            }
+        }
+    }
+
+    /// Removes what nobody has registered since the start. Not at once: a store that was lost, or that lives in memory, is
+    /// filled again by the apps, and certificates cost a CA's patience.
+    async fn remove_orphans(&self) {
+        let orphans: Vec<Hostname> = self.shared.domains.borrow().orphans().cloned().collect();
+        for host in orphans {
+            if self.remove_files(&host).await {
+                tracing::info!(%host, "removed a certificate whose domain is not registered");
+                self.notify(CertificateEvent::Removed { host });
+            }
+        }
+    }
+
+    /// Reads what was on the disk at the start, a few at a time, so that it is known when each certificate ends and which of
+    /// them cannot be served. Never ends: what is registered later may find on the disk what was there before it.
+    async fn read_by_and_by(&self) {
+        loop {
+            let unread = self.unread();
+            for batch in unread.chunks(CERTIFICATE_SCAN_BATCH) {
+                self.read_batch(batch.to_vec()).await;
+                yield_now().await;
+            }
+            // What could not be read for want of threads is read later.
+            let again_at = if self.unread().is_empty() { Tick::NEVER } else { clock::now().after(REREAD_INTERVAL) };
+            self.shared.unread.wait_until(again_at).await;
+        }
+    }
+
+    fn unread(&self) -> Vec<(Hostname, u64)> {
+        let domains = self.shared.domains.borrow();
+        let unread = domains.iter().filter_map(|(host, entry)| match entry.held {
+            Held::Unread { version } => Some((host.clone(), version)),
+            Held::Nothing | Held::Ready { .. } | Held::Damaged { .. } => None,
+        });
+        unread.collect()
+    }
+
+    async fn read_batch(&self, batch: Vec<(Hostname, u64)>) {
+        let files = self.shared.files.clone();
+        let read = blocking(move || {
+            let read = batch.into_iter().map(|(host, version)| {
+                let read = read_identity(&files, &host);
+                (host, version, read)
+            });
+            read.collect::<Vec<_>>()
+        });
+        let Ok(read) = read.await else { return };
+        for (host, version, result) in read {
+            let damage = {
+                let mut domains = self.shared.domains.borrow_mut();
+                let Some(entry) = domains.get_mut(&host).filter(|entry| entry.held == Held::Unread { version }) else {
+                    continue;
+                };
+                match result {
+                    Ok(identity) => {
+                        let facts = Arc::new(identity.facts().clone());
+                        entry.held = Held::Ready { version, facts };
+                        None
+                    }
+                    Err(reason) => {
+                        entry.held = Held::Damaged { reason: reason.to_string() };
+                        Some(reason.to_string())
+                    }
+                }
+            };
+            if let Some(reason) = damage {
+                tracing::error!(%host, %reason, "a certificate on the disk cannot be served");
+                // So that the default certificate, or plain HTTP, serves in its place.
+                self.publish_logged(&host).await;
+                self.notify(CertificateEvent::Damaged { host: host.clone(), reason });
+            }
+            self.touch(&host);
+        }
+    }
+
+    async fn follow_default(&self, news: MailboxReceiver<News>, source: WakeSource) {
+        let notified = source.stream().and_then(Notified::new);
+        let mut notified = match notified {
+            Ok(notified) => notified,
+            Err(error) => {
+                tracing::error!(%error, "changes of the default certificate cannot be followed");
+                return;
+            }
+        };
+        while notified.wait().await.is_ok() {
+            source.rearm();
+            for news in news.drain(NEWS_WAITING) {
+                self.handle_news(news).await;
+            }
+        }
+    }
+
+    async fn handle_news(&self, news: News) {
+        match news {
+            News::DefaultReplaced { facts, version } => {
+                tracing::info!(fingerprint = facts.fingerprint, "the default certificate was replaced");
+                let state = DefaultState { facts: Arc::clone(&facts), version, problem: None };
+                *self.shared.default.borrow_mut() = Some(state);
+                if let Some(host) = self.host()
+                    && let Err(error) = host.publish_default(Some(version)).await
+                {
+                    tracing::warn!(%error, "the default certificate is not live on every core yet");
+                }
+                self.notify(CertificateEvent::DefaultReplaced { facts });
+            }
+            News::DefaultRefused(error) => {
+                tracing::error!(%error, "the default certificate's files have changed and cannot be served: the old one stays");
+                if let Some(default) = &mut *self.shared.default.borrow_mut() {
+                    default.problem = Some(error.to_string());
+                }
+                self.notify(CertificateEvent::DefaultRefused { reason: error.to_string() });
+            }
+            News::DefaultRestored => {
+                tracing::info!("the default certificate's files are right again");
+                if let Some(default) = &mut *self.shared.default.borrow_mut() {
+                    default.problem = None;
+                }
+            }
+        }
+    }
+
+    /// Asks for our challenge at each address.
+    async fn probe_all(&self, host: &Hostname, addresses: Vec<std::net::SocketAddr>) -> Vec<Probe> {
+        let not_asked = |addresses: Vec<std::net::SocketAddr>| {
+            addresses.into_iter().map(|address| Probe { address, outcome: ProbeOutcome::NotAsked }).collect()
+        };
+        let (Some(port), Some(challenge)) = (self.host(), Challenge::random()) else { return not_asked(addresses) };
+        if addresses.is_empty() {
+            return Vec::new();
+        }
+        let (token, answer) = (challenge.token.clone(), challenge.key_authorization.clone());
+        let mut probes = Vec::with_capacity(addresses.len());
+        match port.publish_challenge(token.clone(), Some(answer)).await {
+            // A slow core is no reason not to ask: most of them answer.
+            Ok(()) | Err(Unpublished::SlowCores) => {
+                // Two at a time: the CA's own patience is not ours to spend one after the other.
+                for pair in addresses.chunks(2) {
+                    match pair {
+                        [first, second] => {
+                            let (first, second) =
+                                join(probe(host, &challenge, *first), probe(host, &challenge, *second)).await;
+                            probes.extend([first, second]);
+                        }
+                        rest => {
+                            for address in rest {
+                                probes.push(probe(host, &challenge, *address).await);
+                            }
+                        }
+                    }
+                }
+            }
+            Err(Unpublished::Full | Unpublished::UnknownDomain | Unpublished::Stopping) => {
+                probes = not_asked(addresses);
+            }
+        }
+        // A core that is slow to forget it answers a name that nobody knows.
+        let _ = port.publish_challenge(token, None).await;
+        probes
+    }
+}
+
+impl Certificates {
+    fn render_metrics_of_files(&self, out: &mut String) {
+        let overview = self.overview_of_files();
+        let mut gauge = |name: &str, help: &str, series: &[(String, u64)]| {
+            // Writing to a String does not fail.
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for (labels, value) in series {
+                let _ = writeln!(out, "{name}{labels} {value}");
+            }
+        };
+        let one = |value: usize| vec![(String::new(), value as u64)];
+        let states: Vec<(String, u64)> = overview
+            .states
+            .iter()
+            .map(|(state, count)| (format!("{{state=\"{}\"}}", state.as_str()), *count as u64))
+            .collect();
+        gauge("ringway_certificate_domains", "Domains by the state of their certificate.", &states);
+        gauge("ringway_certificates_unread", "Certificates on the disk that have not been read since the start.", &one(overview.unread));
+        gauge("ringway_certificates_damaged", "Domains whose files on the disk cannot be served.", &one(overview.damaged));
+        gauge("ringway_certificates_expired", "Certificates of domains that are past their end.", &one(overview.expired));
+        gauge("ringway_certificates_orphaned", "Certificates on the disk without a domain.", &one(overview.orphans));
+        let is_broken = usize::from(overview.directory_problem.is_some());
+        gauge("ringway_certificate_directory_unusable", "1 when nothing can be stored in the certificate directory.", &one(is_broken));
+        let ends = self.shared.domains.borrow().iter().filter_map(|(_, entry)| entry.held.facts().map(|facts| facts.not_after)).min();
+        if let Some(end) = ends {
+            gauge(
+                "ringway_certificate_next_expiry_timestamp_seconds",
+                "When the first of all certificates of domains ends.",
+                &[(String::new(), end.0 / 1000)],
+            );
+        }
+        if let Some(default) = overview.default {
+            gauge(
+                "ringway_default_certificate_expiry_timestamp_seconds",
+                "When the default certificate ends.",
+                &[(String::new(), default.facts.not_after.0 / 1000)],
+            );
+            let is_refused = usize::from(default.problem.is_some());
+            gauge("ringway_default_certificate_refused", "1 when its files have changed and cannot be served.", &one(is_refused));
+        }
+    }
+}
+
+impl Entry {
+    fn report_state(&self) -> State {
+        match self.domain.certificate {
+            CertificateMode::None => State::None,
+            CertificateMode::Provided => State::Provided,
+            CertificateMode::Acme => self.course.state,
+        }
+    }
+}
+
+/// What could not be read is tried again after this.
+const REREAD_INTERVAL: Duration = Duration::from_secs(10);
+
+fn log_panic(panic: ringway_net::PanicMessage) {
+    tracing::error!(?panic, "a task of the certificates panicked");
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(error) => error.fmt(f),
+            Self::Busy => f.write_str("too much waits for the disk"),
+            Self::Thread(error) => write!(f, "the disk was not asked: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::Gone => f.write_str("the domain is not registered any more"),
+            Self::NotLive(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("dir", &self.shared.settings.dir).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,175 @@
+//! What is wished for and what is held, domain by domain. Pure: no clock, no disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ringway_model::{CertificateMode, Domain, Hostname, Timestamp};
+use ringway_tls::Facts;
+
+use crate::report::{DomainState, QueuePlace, State};
+use crate::verify::Verification;
+
+/// All registered domains, and what stands on the disk for those that are not.
+#[derive(Debug, Default)]
+pub(crate) struct Domains {
+    entries: HashMap<Hostname, Entry, ahash::RandomState>,
+    /// Certificates on the disk whose domain is not registered, with the version that they would have.
+    orphans: HashMap<Hostname, u64, ahash::RandomState>,
+}
+
+/// A registered domain.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What is wished for.
+    pub(crate) domain: Arc<Domain>,
+    /// What stands on the disk.
+    pub(crate) held: Held,
+    /// Where it stands with the CA: written by those who deal with it.
+    pub(crate) course: Course,
+    /// What the last verification found.
+    pub(crate) verification: Option<Arc<Verification>>,
+    /// What the cores were last told to serve.
+    pub(crate) published: Option<u64>,
+}
+
+/// What stands on the disk for a domain.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Held {
+    /// No certificate.
+    Nothing,
+    /// One that has not been read since the start.
+    Unread { version: u64 },
+    /// One that can be served.
+    Ready { version: u64, facts: Arc<Facts> },
+    /// One that cannot.
+    Damaged { reason: String },
+}
+
+/// Where a domain with mode `acme` stands with the CA.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Course {
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+    pub(crate) next_try: Option<Timestamp>,
+    pub(crate) renewal_at: Option<Timestamp>,
+    pub(crate) failures: u32,
+    pub(crate) place: Option<QueuePlace>,
+}
+
+impl Held {
+    /// The version that may be served.
+    pub(crate) fn version(&self) -> Option<u64> {
+        match self {
+            Self::Unread { version } | Self::Ready { version, .. } => Some(*version),
+            Self::Nothing | Self::Damaged { .. } => None,
+        }
+    }
+
+    /// What it says, if it was read.
+    pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
+        match self {
+            Self::Ready { facts, .. } => Some(facts),
+            Self::Nothing | Self::Unread { .. } | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+impl Entry {
+    /// The version that the cores should serve.
+    pub(crate) fn wanted_version(&self) -> Option<u64> {
+        match self.domain.certificate {
+            CertificateMode::None => None,
+            CertificateMode::Acme | CertificateMode::Provided => self.held.version(),
+        }
+    }
+
+    /// All about it, for the API.
+    pub(crate) fn report(&self) -> DomainState {
+        let mode = self.domain.certificate;
+        let damage = match &self.held {
+            Held::Damaged { reason } => Some(reason.clone()),
+            Held::Nothing | Held::Unread { .. } | Held::Ready { .. } => None,
+        };
+        let base = DomainState {
+            mode,
+            state: State::None,
+            reason: None,
+            certificate: None,
+            version: self.wanted_version(),
+            next_try: None,
+            renewal_at: None,
+            failures: 0,
+            place: None,
+            verification: self.verification.clone(),
+        };
+        match mode {
+            CertificateMode::None => base,
+            CertificateMode::Provided => {
+                let awaited = (self.held == Held::Nothing).then(|| "its certificate has not been uploaded yet".to_owned());
+                let certificate = self.held.facts().cloned();
+                DomainState { state: State::Provided, reason: damage.or(awaited), certificate, ..base }
+            }
+            CertificateMode::Acme => DomainState {
+                state: self.course.state,
+                reason: self.course.reason.clone().or(damage),
+                certificate: self.held.facts().cloned(),
+                next_try: self.course.next_try,
+                renewal_at: self.course.renewal_at,
+                failures: self.course.failures,
+                place: self.course.place,
+                ..base
+            },
+        }
+    }
+}
+
+impl Domains {
+    /// With what was found on the disk at the start.
+    pub(crate) fn new(on_disk: HashMap<Hostname, u64, ahash::RandomState>) -> Self {
+        Self { entries: HashMap::default(), orphans: on_disk }
+    }
+
+    /// A domain is wished for, or otherwise than before. A certificate that waits on the disk for it is its own.
+    pub(crate) fn put(&mut self, domain: &Domain) -> &mut Entry {
+        let domain = Arc::new(domain.clone());
+        let orphans = &mut self.orphans;
+        let entry = self.entries.entry(domain.name.clone()).or_insert_with(|| {
+            let held = orphans.remove(&domain.name).map_or(Held::Nothing, |version| Held::Unread { version });
+            let published = None;
+            Entry { domain: Arc::clone(&domain), held, course: Course::default(), verification: None, published }
+        });
+        entry.domain = domain;
+        entry
+    }
+
+    /// A domain is wished for no more. What it has on the disk is nobody's now.
+    pub(crate) fn remove(&mut self, host: &Hostname) -> Option<Entry> {
+        let entry = self.entries.remove(host)?;
+        if let Some(version) = entry.held.version() {
+            self.orphans.insert(host.clone(), version);
+        }
+        Some(entry)
+    }
+
+    /// What was on the disk for an unregistered domain is gone.
+    pub(crate) fn forget_orphan(&mut self, host: &Hostname) {
+        self.orphans.remove(host);
+    }
+
+    /// Certificates without a domain.
+    pub(crate) fn orphans(&self) -> impl ExactSizeIterator<Item = &Hostname> {
+        self.orphans.keys()
+    }
+
+    pub(crate) fn get(&self, host: &Hostname) -> Option<&Entry> {
+        self.entries.get(host)
+    }
+
+    pub(crate) fn get_mut(&mut self, host: &Hostname) -> Option<&mut Entry> {
+        self.entries.get_mut(host)
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Hostname, &Entry)> {
+        self.entries.iter()
+    }
+}

@@ -1,0 +1,288 @@
+//! The thread that reads certificates, keys and CAs for the cores.
+//!
+//! ```text
+//!  core: handshake ── Wanted ──▶ loader: cache, else the disk ── Loaded ──▶ core: handshake goes on
+//! ```
+//!
+//! A core never reads a file; it asks here, and here is one thread: a file is read and parsed once for all cores, which
+//! share it. Nothing is read before somebody asks, so that thousands of certificates cost a start nothing. What the
+//! loader cannot load harms only those who asked for it; a parser that panics is one more reason why something cannot be
+//! loaded.
+//!
+//! A certificate that has expired is loaded like any other, and reported as expired: to a client, an expired
+//! certificate for the right name says more than a wrong name or a closed connection, and some take it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError};
+use ringway_model::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX};
+use ringway_model::{Tick, UpstreamTls};
+use ringway_net::clock;
+use ringway_tls::{
+    ClientVerifier, Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted,
+};
+
+use crate::files::{Files, FilesError, Stamp};
+use crate::watch::{DefaultError, Look, Watched};
+
+/// The loader's state, before and on its thread.
+pub(crate) struct Loader {
+    pub(crate) files: Files,
+    pub(crate) wants: MailboxReceiver<Wanted>,
+    /// By the numbers of the cores.
+    pub(crate) cores: Vec<MailboxSender<Loaded>>,
+    pub(crate) watched: Option<Watched>,
+    pub(crate) news: MailboxSender<News>,
+    pub(crate) cache: Cache,
+    /// What the control thread has not been told for want of room.
+    pub(crate) untold: Option<News>,
+}
+
+/// Told to the control thread.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The default certificate was replaced.
+    DefaultReplaced { facts: Arc<Facts>, version: u64 },
+    /// What stands in its files cannot be served.
+    DefaultRefused(DefaultError),
+    /// What was wrong there is as it was before.
+    DefaultRestored,
+}
+
+impl Loader {
+    /// Answers until all who may ask have gone.
+    pub(crate) fn run(mut self) {
+        let mut watch_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
+        loop {
+            let wait = if self.watched.is_some() || self.untold.is_some() {
+                clock::now().until(watch_at)
+            } else {
+                IDLE_WAIT
+            };
+            match self.wants.recv_timeout(wait) {
+                Ok(wanted) => self.answer(wanted),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => return,
+            }
+            if clock::now() >= watch_at {
+                self.watch();
+                watch_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
+            }
+        }
+    }
+
+    /// Loads one thing and sends it to the core that wants it.
+    pub(crate) fn answer(&mut self, wanted: Wanted) {
+        let Wanted { core, want, version } = wanted;
+        let result = self.load(&want, version);
+        let Some(mailbox) = self.cores.get(usize::from(core.0)) else {
+            tracing::error!(?core, "a core that does not exist asks for a certificate");
+            return;
+        };
+        match mailbox.send(Loaded { want, version, result }) {
+            // A core that takes nothing has more handshakes than it can make; it asks again for those that still wait.
+            Err(SendError::Full(loaded)) => tracing::warn!(?core, want = ?loaded.want, "a core is too busy to take a certificate"),
+            Ok(()) | Err(SendError::Closed(_)) => {}
+        }
+    }
+
+    fn load(&mut self, want: &Want, version: u64) -> Result<Material, Unloadable> {
+        if *want == Want::Identity(IdentityName::Default) {
+            let served = self.watched.as_ref().map(|watched| Material::Identity(watched.identity().clone()));
+            return served.ok_or_else(|| unloadable("there is no default certificate"));
+        }
+        let now = clock::now();
+        if let Some(result) = self.cache.find(want, version, now) {
+            return result;
+        }
+        let files = &self.files;
+        let (result, seen) = catch_unwind(AssertUnwindSafe(|| read(files, want))).unwrap_or_else(|_| {
+            tracing::error!(?want, "loading panicked");
+            (Err(unloadable("it could not be read: a defect of ringway")), Vec::new())
+        });
+        self.cache.keep(want.clone(), version, result.clone(), seen, now);
+        result
+    }
+
+    /// Looks after the default certificate.
+    fn watch(&mut self) {
+        if let Some(news) = self.untold.take() {
+            self.tell(news);
+        }
+        let Some(watched) = &mut self.watched else { return };
+        let look = catch_unwind(AssertUnwindSafe(|| watched.look(clock::timestamp())));
+        let news = match look {
+            Ok(Look::Same) => return,
+            Ok(Look::Replaced) => News::DefaultReplaced { facts: Arc::clone(watched.facts()), version: watched.version() },
+            Ok(Look::Refused(error)) => News::DefaultRefused(error),
+            Ok(Look::Restored) => News::DefaultRestored,
+            Err(_) => {
+                tracing::error!("looking at the default certificate panicked");
+                return;
+            }
+        };
+        self.tell(news);
+    }
+
+    fn tell(&mut self, news: News) {
+        // The newest counts; an older one that was not told is out of date.
+        self.untold = match self.news.send(news) {
+            Err(SendError::Full(news)) => Some(news),
+            Ok(()) | Err(SendError::Closed(_)) => None,
+        };
+    }
+}
+
+/// How long the thread sleeps when nobody asks: it looks up now and then for no reason but to be seen alive.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Reads one thing from the disk, and what its files looked like.
+fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Vec<(PathBuf, Option<Stamp>)>) {
+    let seen: Vec<(PathBuf, Option<Stamp>)> = paths(want)
+        .into_iter()
+        .map(|path| {
+            let stamp = Stamp::read(&path).ok();
+            (path, stamp)
+        })
+        .collect();
+    let result = match want {
+        Want::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Material::Identity),
+        Want::Identity(IdentityName::Default) => Err(unloadable("there is no default certificate")),
+        Want::ClientCa(ca_file) => named(files, ca_file.as_path()).and_then(|pem| {
+            ClientVerifier::from_pem(&pem).map(Material::ClientCa).map_err(|error| unloadable(format!("{ca_file}: {error}")))
+        }),
+        Want::Upstream(_, tls) => read_upstream(files, tls).map(|tls| Material::Upstream(Arc::new(tls))),
+    };
+    (result, seen)
+}
+
+/// Reads a domain's certificate with its key.
+pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Result<Identity, Unloadable> {
+    let pair = files.read_identity(host).map_err(unloadable)?;
+    let pair = pair.ok_or_else(|| unloadable(format!("there is no certificate of {host} on the disk")))?;
+    let identity = Identity::from_pem(&pair.chain, &pair.key)
+        .map_err(|error| unloadable(format!("what is on the disk for {host} is no certificate with its key: {error}")))?;
+    if identity.facts().covers(host.as_str()) {
+        Ok(identity)
+    } else {
+        Err(unloadable(format!("the certificate on the disk for {host} does not cover it")))
+    }
+}
+
+fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
+    let ca_pem = tls.ca_file.as_ref().map(|path| named(files, path.as_path())).transpose()?;
+    let identity = match &tls.client_certificate {
+        None => None,
+        Some(paths) => {
+            let chain = named(files, paths.certificate.as_path())?;
+            let key = named(files, paths.key.as_path())?;
+            let identity = Identity::from_pem(&chain, &key)
+                .map_err(|error| unloadable(format!("{} and {}: {error}", paths.certificate, paths.key)))?;
+            Some(identity)
+        }
+    };
+    UpstreamMaterial::new(ca_pem.as_deref(), identity, tls.insecure).map_err(|error| match &tls.ca_file {
+        Some(path) => unloadable(format!("{path}: {error}")),
+        None => unloadable(error),
+    })
+}
+
+fn named(files: &Files, path: &Path) -> Result<Vec<u8>, Unloadable> {
+    files.read_named(path).map(|(bytes, _)| bytes).map_err(|error: FilesError| unloadable(error))
+}
+
+/// The files that somebody named and may change at any time.
+fn paths(want: &Want) -> Vec<PathBuf> {
+    let path = |path: &ringway_model::FilePath| path.as_path().to_owned();
+    match want {
+        Want::Identity(_) => Vec::new(),
+        Want::ClientCa(ca_file) => vec![path(ca_file)],
+        Want::Upstream(_, tls) => {
+            let client = tls.client_certificate.as_ref();
+            let named = [tls.ca_file.as_ref(), client.map(|files| &files.certificate), client.map(|files| &files.key)];
+            named.into_iter().flatten().map(path).collect()
+        }
+    }
+}
+
+fn unloadable(why: impl fmt::Display) -> Unloadable {
+    Unloadable::new(&why.to_string())
+}
+
+/// What was loaded, the least recently wanted dropped when there is no room.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    entries: HashMap<Want, Entry, ahash::RandomState>,
+    capacity: usize,
+    /// Counts uses, so that the oldest can be told.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    version: u64,
+    result: Result<Material, Unloadable>,
+    /// What the files looked like that somebody named.
+    seen: Vec<(PathBuf, Option<Stamp>)>,
+    /// What could not be loaded is tried again after this.
+    retry_at: Tick,
+    used: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new(CERTIFICATES_CACHED_MAX)
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::default(), capacity: capacity.max(1), clock: 0 }
+    }
+
+    fn find(&mut self, want: &Want, version: u64, now: Tick) -> Option<Result<Material, Unloadable>> {
+        let entry = self.entries.get_mut(want)?;
+        if entry.version != version || (entry.result.is_err() && now >= entry.retry_at) {
+            return None;
+        }
+        if entry.seen.iter().any(|(path, stamp)| Stamp::read(path).ok() != *stamp) {
+            return None;
+        }
+        self.clock += 1;
+        entry.used = self.clock;
+        Some(entry.result.clone())
+    }
+
+    fn keep(
+        &mut self,
+        want: Want,
+        version: u64,
+        result: Result<Material, Unloadable>,
+        seen: Vec<(PathBuf, Option<Stamp>)>,
+        now: Tick,
+    ) {
+        // A core that is behind asks for an older version: what it gets is not worth the newer one's place.
+        if self.entries.get(&want).is_some_and(|entry| entry.version > version) {
+            return;
+        }
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&want) {
+            // A walk over all, beside the reading and parsing that has just been done for it.
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(want, _)| want.clone());
+            oldest.map(|oldest| self.entries.remove(&oldest));
+        }
+        self.clock += 1;
+        let entry = Entry { version, result, seen, retry_at: now.after(FAILURE_AGE_MAX), used: self.clock };
+        self.entries.insert(want, entry);
+    }
+}
+
+/// What cannot be loaded is not read again for every handshake, but soon enough for somebody who has just mended it.
+const FAILURE_AGE_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
