@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbox, mailbox, wake_pair};
 use ringway_model::limits::{
-    CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX, CERTIFICATES_WANTED_MAX,
-    VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
+    CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX,
+    CERTIFICATES_WANTED_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
 };
 use ringway_model::{CertificateMode, Domain, Hostname, Tick};
 use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
@@ -83,7 +83,8 @@ pub struct Opened {
 /// See [`StartError`].
 pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Opened, StartError> {
     let files = Files::new(&settings.dir);
-    let watched = settings.default_files.clone().map(|paths| Watched::load(&files, paths, clock::timestamp()));
+    let watched =
+        settings.default_files.clone().map(|paths| Watched::load(&files, paths, clock::timestamp()));
     let watched = watched.transpose().map_err(StartError::Default)?;
     let default = watched.as_ref().map(|watched| DefaultState {
         facts: Arc::clone(watched.facts()),
@@ -116,7 +117,9 @@ fn survey(files: &Files) -> (HashMap<Hostname, u64, ahash::RandomState>, Option<
     let prepared = files.prepare();
     let problem = match &prepared {
         Ok(findings) => {
-            findings.iter().for_each(|finding| tracing::warn!(%finding, "found in the certificate directory"));
+            findings
+                .iter()
+                .for_each(|finding| tracing::warn!(%finding, "found in the certificate directory"));
             None
         }
         Err(error) => Some(error.to_string()),
@@ -327,7 +330,8 @@ impl Certificates {
         };
         let place = self.shared.verifications.enter().await.ok()?;
         let asked = question.clone();
-        let records = blocking(move || Records::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
+        let records =
+            blocking(move || Records::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
         let addresses = records.probe_addresses(question.http_port);
         let probes = self.probe_all(host, addresses).await;
         drop(place);
@@ -358,7 +362,8 @@ impl Certificates {
                 Held::Ready { .. } | Held::Nothing => {}
             }
         }
-        overview.states = State::ALL.iter().map(|state| (*state, states.get(state).copied().unwrap_or(0))).collect();
+        overview.states =
+            State::ALL.iter().map(|state| (*state, states.get(state).copied().unwrap_or(0))).collect();
         overview.directory_problem = self.shared.directory_problem.borrow().clone();
         overview.default = self.shared.default.borrow().clone();
         overview
@@ -432,13 +437,20 @@ impl Certificates {
     }
 
     /// Puts a certificate in place of what a domain has: on the disk, and on every core.
-    pub(crate) async fn install(&self, host: &Hostname, pair: Pair, facts: Arc<Facts>) -> Result<(), InstallError> {
+    pub(crate) async fn install(
+        &self,
+        host: &Hostname,
+        pair: Pair,
+        facts: Arc<Facts>,
+    ) -> Result<(), InstallError> {
         let place = self.shared.disk.enter().await.map_err(|Crowded| InstallError::Disk(DiskError::Busy))?;
         if self.shared.domains.borrow().get(host).is_none() {
             return Err(InstallError::Gone);
         }
         let name = host.clone();
-        self.work_on_disk(move |files| files.write_identity(&name, &pair)).await.map_err(InstallError::Disk)?;
+        self.work_on_disk(move |files| files.write_identity(&name, &pair))
+            .await
+            .map_err(InstallError::Disk)?;
         let version = self.next_version();
         let is_registered = match self.shared.domains.borrow_mut().get_mut(host) {
             Some(entry) => {
@@ -554,7 +566,8 @@ impl Certificates {
                 yield_now().await;
             }
             // What could not be read for want of threads is read later.
-            let again_at = if self.unread().is_empty() { Tick::NEVER } else { clock::now().after(REREAD_INTERVAL) };
+            let again_at =
+                if self.unread().is_empty() { Tick::NEVER } else { clock::now().after(REREAD_INTERVAL) };
             self.shared.unread.wait_until(again_at).await;
         }
     }
@@ -581,7 +594,9 @@ impl Certificates {
         for (host, version, result) in read {
             let damage = {
                 let mut domains = self.shared.domains.borrow_mut();
-                let Some(entry) = domains.get_mut(&host).filter(|entry| entry.held == Held::Unread { version }) else {
+                let Some(entry) =
+                    domains.get_mut(&host).filter(|entry| entry.held == Held::Unread { version })
+                else {
                     continue;
                 };
                 match result {
@@ -657,7 +672,9 @@ impl Certificates {
         let not_asked = |addresses: Vec<std::net::SocketAddr>| {
             addresses.into_iter().map(|address| Probe { address, outcome: ProbeOutcome::NotAsked }).collect()
         };
-        let (Some(port), Some(challenge)) = (self.host(), Challenge::random()) else { return not_asked(addresses) };
+        let (Some(port), Some(challenge)) = (self.host(), Challenge::random()) else {
+            return not_asked(addresses);
+        };
         if addresses.is_empty() {
             return Vec::new();
         }
@@ -709,13 +726,39 @@ impl Certificates {
             .map(|(state, count)| (format!("{{state=\"{}\"}}", state.as_str()), *count as u64))
             .collect();
         gauge("ringway_certificate_domains", "Domains by the state of their certificate.", &states);
-        gauge("ringway_certificates_unread", "Certificates on the disk that have not been read since the start.", &one(overview.unread));
-        gauge("ringway_certificates_damaged", "Domains whose files on the disk cannot be served.", &one(overview.damaged));
-        gauge("ringway_certificates_expired", "Certificates of domains that are past their end.", &one(overview.expired));
-        gauge("ringway_certificates_orphaned", "Certificates on the disk without a domain.", &one(overview.orphans));
+        gauge(
+            "ringway_certificates_unread",
+            "Certificates on the disk that have not been read since the start.",
+            &one(overview.unread),
+        );
+        gauge(
+            "ringway_certificates_damaged",
+            "Domains whose files on the disk cannot be served.",
+            &one(overview.damaged),
+        );
+        gauge(
+            "ringway_certificates_expired",
+            "Certificates of domains that are past their end.",
+            &one(overview.expired),
+        );
+        gauge(
+            "ringway_certificates_orphaned",
+            "Certificates on the disk without a domain.",
+            &one(overview.orphans),
+        );
         let is_broken = usize::from(overview.directory_problem.is_some());
-        gauge("ringway_certificate_directory_unusable", "1 when nothing can be stored in the certificate directory.", &one(is_broken));
-        let ends = self.shared.domains.borrow().iter().filter_map(|(_, entry)| entry.held.facts().map(|facts| facts.not_after)).min();
+        gauge(
+            "ringway_certificate_directory_unusable",
+            "1 when nothing can be stored in the certificate directory.",
+            &one(is_broken),
+        );
+        let ends = self
+            .shared
+            .domains
+            .borrow()
+            .iter()
+            .filter_map(|(_, entry)| entry.held.facts().map(|facts| facts.not_after))
+            .min();
         if let Some(end) = ends {
             gauge(
                 "ringway_certificate_next_expiry_timestamp_seconds",
@@ -730,7 +773,11 @@ impl Certificates {
                 &[(String::new(), default.facts.not_after.0 / 1000)],
             );
             let is_refused = usize::from(default.problem.is_some());
-            gauge("ringway_default_certificate_refused", "1 when its files have changed and cannot be served.", &one(is_refused));
+            gauge(
+                "ringway_default_certificate_refused",
+                "1 when its files have changed and cannot be served.",
+                &one(is_refused),
+            );
         }
     }
 }

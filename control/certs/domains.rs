@@ -105,7 +105,8 @@ impl Entry {
         match mode {
             CertificateMode::None => base,
             CertificateMode::Provided => {
-                let awaited = (self.held == Held::Nothing).then(|| "its certificate has not been uploaded yet".to_owned());
+                let awaited = (self.held == Held::Nothing)
+                    .then(|| "its certificate has not been uploaded yet".to_owned());
                 let certificate = self.held.facts().cloned();
                 DomainState { state: State::Provided, reason: damage.or(awaited), certificate, ..base }
             }
@@ -136,7 +137,13 @@ impl Domains {
         let entry = self.entries.entry(domain.name.clone()).or_insert_with(|| {
             let held = orphans.remove(&domain.name).map_or(Held::Nothing, |version| Held::Unread { version });
             let published = None;
-            Entry { domain: Arc::clone(&domain), held, course: Course::default(), verification: None, published }
+            Entry {
+                domain: Arc::clone(&domain),
+                held,
+                course: Course::default(),
+                verification: None,
+                published,
+            }
         });
         entry.domain = domain;
         entry

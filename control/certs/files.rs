@@ -132,7 +132,9 @@ impl Files {
         for entry in entries {
             let entry = entry.map_err(io_error("list", &domains))?;
             let name = entry.file_name();
-            let host = name.to_str().and_then(|name| Hostname::parse(name).ok().filter(|host| host.as_str() == name));
+            let host = name
+                .to_str()
+                .and_then(|name| Hostname::parse(name).ok().filter(|host| host.as_str() == name));
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             match host {
                 Some(host) if is_dir && self.has_identity(&host) => listing.with_identity.push(host),
@@ -241,7 +243,8 @@ impl Files {
         self.opened.fetch_add(1, Ordering::Relaxed);
         // Without waiting: the open of a pipe would hang.
         let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io_error("open", path))?;
+        let file =
+            options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io_error("open", path))?;
         let meta = file.metadata().map_err(io_error("read", path))?;
         if !meta.is_file() {
             return Err(FilesError::NotAFile(path.to_owned()));
@@ -253,7 +256,8 @@ impl Files {
         let name = Path::new(host.as_str());
         let mut parts = name.components();
         match (parts.next(), parts.next()) {
-            (Some(Component::Normal(part)), None) if part == name.as_os_str() && !host.as_str().starts_with('.') => {}
+            (Some(Component::Normal(part)), None)
+                if part == name.as_os_str() && !host.as_str().starts_with('.') => {}
             _ => return Err(FilesError::Name(host.as_str().to_owned())),
         }
         let folder = self.dir.join("domains").join(name);
@@ -296,7 +300,9 @@ impl Files {
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Some(value)),
             // Only where and what kind: the text of the error could carry a key.
-            Err(error) => Err(set_aside(path, format!("{:?} error at line {}", error.classify(), error.line()))),
+            Err(error) => {
+                Err(set_aside(path, format!("{:?} error at line {}", error.classify(), error.line())))
+            }
         }
     }
 
@@ -304,7 +310,10 @@ impl Files {
         let bytes = serde_json::to_vec_pretty(value)
             .map_err(|error| FilesError::Damaged { path: path.to_owned(), reason: error.to_string() })?;
         if bytes.len() > CERTIFICATE_RECORD_BYTES_MAX {
-            return Err(FilesError::TooLarge { path: path.to_owned(), bytes_max: CERTIFICATE_RECORD_BYTES_MAX });
+            return Err(FilesError::TooLarge {
+                path: path.to_owned(),
+                bytes_max: CERTIFICATE_RECORD_BYTES_MAX,
+            });
         }
         self.replace(path, &bytes)
     }
@@ -525,7 +534,11 @@ impl fmt::Display for FilesError {
                 }
             }
             Self::NotAFile(path) => {
-                write!(f, "{} is a link or something else than it should be; links are not followed here", path.display())
+                write!(
+                    f,
+                    "{} is a link or something else than it should be; links are not followed here",
+                    path.display()
+                )
             }
             Self::TooLarge { path, bytes_max } => {
                 write!(f, "{} has more than {bytes_max} bytes", path.display())

@@ -24,7 +24,8 @@ use ringway_model::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX}
 use ringway_model::{Tick, UpstreamTls};
 use ringway_net::clock;
 use ringway_tls::{
-    ClientVerifier, Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted,
+    ClientVerifier, Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want,
+    Wanted,
 };
 
 use crate::files::{Files, FilesError, Stamp};
@@ -86,7 +87,9 @@ impl Loader {
         };
         match mailbox.send(Loaded { want, version, result }) {
             // A core that takes nothing has more handshakes than it can make; it asks again for those that still wait.
-            Err(SendError::Full(loaded)) => tracing::warn!(?core, want = ?loaded.want, "a core is too busy to take a certificate"),
+            Err(SendError::Full(loaded)) => {
+                tracing::warn!(?core, want = ?loaded.want, "a core is too busy to take a certificate")
+            }
             Ok(()) | Err(SendError::Closed(_)) => {}
         }
     }
@@ -118,7 +121,9 @@ impl Loader {
         let look = catch_unwind(AssertUnwindSafe(|| watched.look(clock::timestamp())));
         let news = match look {
             Ok(Look::Same) => return,
-            Ok(Look::Replaced) => News::DefaultReplaced { facts: Arc::clone(watched.facts()), version: watched.version() },
+            Ok(Look::Replaced) => {
+                News::DefaultReplaced { facts: Arc::clone(watched.facts()), version: watched.version() }
+            }
             Ok(Look::Refused(error)) => News::DefaultRefused(error),
             Ok(Look::Restored) => News::DefaultRestored,
             Err(_) => {
@@ -154,7 +159,9 @@ fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Vec<(PathB
         Want::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Material::Identity),
         Want::Identity(IdentityName::Default) => Err(unloadable("there is no default certificate")),
         Want::ClientCa(ca_file) => named(files, ca_file.as_path()).and_then(|pem| {
-            ClientVerifier::from_pem(&pem).map(Material::ClientCa).map_err(|error| unloadable(format!("{ca_file}: {error}")))
+            ClientVerifier::from_pem(&pem)
+                .map(Material::ClientCa)
+                .map_err(|error| unloadable(format!("{ca_file}: {error}")))
         }),
         Want::Upstream(_, tls) => read_upstream(files, tls).map(|tls| Material::Upstream(Arc::new(tls))),
     };
@@ -165,8 +172,9 @@ fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Vec<(PathB
 pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Result<Identity, Unloadable> {
     let pair = files.read_identity(host).map_err(unloadable)?;
     let pair = pair.ok_or_else(|| unloadable(format!("there is no certificate of {host} on the disk")))?;
-    let identity = Identity::from_pem(&pair.chain, &pair.key)
-        .map_err(|error| unloadable(format!("what is on the disk for {host} is no certificate with its key: {error}")))?;
+    let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(|error| {
+        unloadable(format!("what is on the disk for {host} is no certificate with its key: {error}"))
+    })?;
     if identity.facts().covers(host.as_str()) {
         Ok(identity)
     } else {
@@ -204,7 +212,11 @@ fn paths(want: &Want) -> Vec<PathBuf> {
         Want::ClientCa(ca_file) => vec![path(ca_file)],
         Want::Upstream(_, tls) => {
             let client = tls.client_certificate.as_ref();
-            let named = [tls.ca_file.as_ref(), client.map(|files| &files.certificate), client.map(|files| &files.key)];
+            let named = [
+                tls.ca_file.as_ref(),
+                client.map(|files| &files.certificate),
+                client.map(|files| &files.key),
+            ];
             named.into_iter().flatten().map(path).collect()
         }
     }
@@ -272,7 +284,8 @@ impl Cache {
         }
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&want) {
             // A walk over all, beside the reading and parsing that has just been done for it.
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(want, _)| want.clone());
+            let oldest =
+                self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(want, _)| want.clone());
             oldest.map(|oldest| self.entries.remove(&oldest));
         }
         self.clock += 1;

@@ -68,6 +68,9 @@ impl fmt::Debug for DirectorySettings {
     /// Without the HMAC key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kid = self.eab.as_ref().map(|(kid, _)| kid);
-        f.debug_struct("DirectorySettings").field("url", &self.url).field("eab_kid", &kid).finish_non_exhaustive()
+        f.debug_struct("DirectorySettings")
+            .field("url", &self.url)
+            .field("eab_kid", &kid)
+            .finish_non_exhaustive()
     }
 }

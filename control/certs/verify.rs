@@ -291,7 +291,12 @@ async fn fetch(
 const USER_AGENT: &str = concat!("ringway-probe/", env!("CARGO_PKG_VERSION"));
 
 /// Puts everything together.
-pub(crate) fn judge(question: &Question, records: Records, probes: Vec<Probe>, now: Timestamp) -> Verification {
+pub(crate) fn judge(
+    question: &Question,
+    records: Records,
+    probes: Vec<Probe>,
+    now: Timestamp,
+) -> Verification {
     let expected = match &question.cname_target {
         Some(target) => vec![ExpectedRecord::Cname(target.clone())],
         None => question.public_addresses.iter().copied().map(ExpectedRecord::Address).collect(),
@@ -306,10 +311,11 @@ pub(crate) fn judge(question: &Question, records: Records, probes: Vec<Probe>, n
     // Whether the records by themselves are what they should be.
     let target_addresses = records.target.map(|target| target.addresses).unwrap_or_default();
     let is_here = |ip: &IpAddr| question.public_addresses.contains(ip) || target_addresses.contains(ip);
-    let names_target =
-        question.cname_target.as_ref().is_some_and(|target| found.aliases.iter().any(|alias| alias == target.as_str()));
-    let records_fit =
-        !found.addresses.is_empty() && (names_target || found.addresses.iter().all(is_here));
+    let names_target = question
+        .cname_target
+        .as_ref()
+        .is_some_and(|target| found.aliases.iter().any(|alias| alias == target.as_str()));
+    let records_fit = !found.addresses.is_empty() && (names_target || found.addresses.iter().all(is_here));
 
     let case = Case { question, found: &found, is_nxdomain, caa: &caa, probes: &probes, records_fit };
     let (verdict, advice) = case.judge();
@@ -347,7 +353,9 @@ impl Case<'_> {
                     Some(ours) => format!("add a CAA record `0 issue \"{ours}\"` there"),
                     None => "add a CAA record for your CA there".to_owned(),
                 };
-                let advice = format!("CAA records at {at} let only {names} issue certificates: {ours}, or remove them.");
+                let advice = format!(
+                    "CAA records at {at} let only {names} issue certificates: {ours}, or remove them."
+                );
                 return (Verdict::CaaForbids, advice);
             }
             CaaVerdict::Unanswered(error) => {
@@ -386,7 +394,9 @@ impl Case<'_> {
             .probes
             .iter()
             // Without IPv6 of our own we cannot tell; the CA comes from outside.
-            .filter(|probe| !is_ours(probe) && !(probe.outcome == ProbeOutcome::NoRoute && probe.address.is_ipv6()))
+            .filter(|probe| {
+                !is_ours(probe) && !(probe.outcome == ProbeOutcome::NoRoute && probe.address.is_ipv6())
+            })
             .collect();
         let has_ours = self.probes.iter().any(is_ours);
         let Some(worst) = failed.first() else {
@@ -408,7 +418,10 @@ impl Case<'_> {
                 format!("what answers at {ip} port {port} does not speak HTTP as it should")
             }
             ProbeOutcome::NotAsked => {
-                return (Verdict::NotAsked, format!("{host} could not be probed for want of resources; it is tried again."));
+                return (
+                    Verdict::NotAsked,
+                    format!("{host} could not be probed for want of resources; it is tried again."),
+                );
             }
         };
         let is_silent = |probe: &&&Probe| {
@@ -445,7 +458,9 @@ impl Case<'_> {
 }
 
 fn unprobed(host: &Hostname) -> String {
-    format!("the records of {host} lead here; it could not be reached from this machine itself, as is usual behind NAT.")
+    format!(
+        "the records of {host} lead here; it could not be reached from this machine itself, as is usual behind NAT."
+    )
 }
 
 fn judge_caa(caa: Option<Result<Option<CaaSet>, DnsError>>, identities: &[String]) -> CaaVerdict {

@@ -147,11 +147,7 @@ fn stamps(paths: &CertificateFiles) -> Stamps {
     (Stamp::read(paths.certificate.as_path()).ok(), Stamp::read(paths.key.as_path()).ok())
 }
 
-fn load(
-    files: &Files,
-    paths: &CertificateFiles,
-    now: Timestamp,
-) -> Result<(Identity, Stamp), DefaultError> {
+fn load(files: &Files, paths: &CertificateFiles, now: Timestamp) -> Result<(Identity, Stamp), DefaultError> {
     let read = |path: &FilePath| {
         files.read_named(path.as_path()).map_err(|error| DefaultError::Unreadable {
             path: path.clone(),

@@ -52,12 +52,14 @@ impl CaaSet {
     /// Whether nobody may issue, whatever the CA.
     pub(crate) fn forbids_all(&self) -> bool {
         let mut issuers = self.records.iter().filter(|record| record.tag == "issue").peekable();
-        self.has_unknown_critical() || (issuers.peek().is_some() && issuers.all(|record| issuer(&record.value).is_empty()))
+        self.has_unknown_critical()
+            || (issuers.peek().is_some() && issuers.all(|record| issuer(&record.value).is_empty()))
     }
 
     /// The CAs that may issue, for people.
     pub(crate) fn issuers(&self) -> Vec<String> {
-        let issuers = self.records.iter().filter(|record| record.tag == "issue").map(|record| issuer(&record.value));
+        let issuers =
+            self.records.iter().filter(|record| record.tag == "issue").map(|record| issuer(&record.value));
         issuers.filter(|issuer| !issuer.is_empty()).map(str::to_owned).collect()
     }
 
@@ -84,7 +86,8 @@ fn is_allowed_by(value: &str, identities: &[String]) -> bool {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("validationmethods").then(|| value.trim())
     });
-    methods.is_none_or(|methods| methods.split(',').any(|method| method.trim().eq_ignore_ascii_case("http-01")))
+    methods
+        .is_none_or(|methods| methods.split(',').any(|method| method.trim().eq_ignore_ascii_case("http-01")))
 }
 
 #[cfg(test)]

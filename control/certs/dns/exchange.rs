@@ -12,7 +12,12 @@ use super::DnsError;
 use super::message::{Kind, Name, Reply, UDP_BYTES, answer, question};
 
 /// Asks `server` once, for [`DNS_TRY_TIMEOUT`] at most and not beyond `deadline`.
-pub(super) fn exchange(server: SocketAddr, name: &Name, kind: Kind, deadline: Tick) -> Result<Reply, DnsError> {
+pub(super) fn exchange(
+    server: SocketAddr,
+    name: &Name,
+    kind: Kind,
+    deadline: Tick,
+) -> Result<Reply, DnsError> {
     let until = deadline.min(clock::now().after(DNS_TRY_TIMEOUT));
     let reply = over_udp(server, name, kind, until)?;
     if !reply.is_cut {

@@ -159,7 +159,9 @@ pub(super) fn answer(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Option<R
     // A resolver that cannot even read our question may leave it out.
     let asked = message.sole_question();
     let is_ours = asked.is_ok_and(|question| {
-        question.qname().name_eq(&name.0) && question.qtype() == kind.rtype() && question.qclass() == Class::IN
+        question.qname().name_eq(&name.0)
+            && question.qtype() == kind.rtype()
+            && question.qclass() == Class::IN
     });
     if !is_ours {
         return None;

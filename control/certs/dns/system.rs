@@ -41,8 +41,10 @@ mod tests {
     fn takes_the_first_three_servers_and_nothing_else() {
         let text = "# nameserver 1.1.1.1\nsearch example.com\nnameserver 10.0.0.53\n  nameserver\t2001:db8::53 x\n\
                     nameserver\nnameserver fe80::1%eth0\nnameservers 9.9.9.9\nnameserver 9.9.9.9\nnameserver 8.8.8.8\n";
-        let expected: Vec<SocketAddr> =
-            ["10.0.0.53:53", "[2001:db8::53]:53", "9.9.9.9:53"].iter().map(|text| text.parse().unwrap()).collect();
+        let expected: Vec<SocketAddr> = ["10.0.0.53:53", "[2001:db8::53]:53", "9.9.9.9:53"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
         assert_eq!(parse(text), expected);
         assert!(parse("").is_empty());
     }
