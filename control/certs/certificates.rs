@@ -296,9 +296,8 @@ impl Certificates {
             Some(CertificateMode::Acme | CertificateMode::None) => return Err(UploadError::NotProvided),
             None => return Err(UploadError::UnknownDomain),
         }
-        let identity = check_upload(host, chain, key, clock::timestamp())?;
+        let (pair, identity) = check_upload(host, chain, key, clock::timestamp())?;
         let facts = Arc::new(identity.facts().clone());
-        let pair = Pair { chain: chain.to_vec(), key: key.to_vec() };
         let installed = self.install(host, pair, Arc::clone(&facts)).await;
         if !matches!(installed, Err(InstallError::Disk(_) | InstallError::Gone)) {
             self.notify(CertificateEvent::Uploaded { host: host.clone(), facts: Arc::clone(&facts) });

@@ -159,8 +159,7 @@ impl Files {
     pub(crate) fn read_identity(&self, host: &Hostname) -> Result<Option<Pair>, FilesError> {
         let folder = self.folder(host)?;
         if let Some(both) = self.read(&folder.join(IDENTITY), CERTIFICATE_FILE_BYTES_MAX)? {
-            // Readers of PEM pass over the sections that they did not ask for.
-            return Ok(Some(Pair { chain: both.clone(), key: both }));
+            return Ok(Some(Pair::from_pem(&both, &both)));
         }
         let chain = self.read(&folder.join(HAND_PLACED.0), CERTIFICATE_FILE_BYTES_MAX)?;
         let key = self.read(&folder.join(HAND_PLACED.1), CERTIFICATE_FILE_BYTES_MAX)?;
@@ -558,6 +557,37 @@ impl std::error::Error for FilesError {
             Self::NotAFile(_) | Self::TooLarge { .. } | Self::Damaged { .. } | Self::Name(_) => None,
         }
     }
+}
+
+impl Pair {
+    /// The certificates of one text and the private keys of another, which may be the same, without what else is in them.
+    pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Self {
+        Self {
+            chain: sections(chain, |label| label == b"CERTIFICATE"),
+            key: sections(key, |label| label.ends_with(b"PRIVATE KEY")),
+        }
+    }
+}
+
+/// The sections of a PEM text (RFC 7468 §2) whose labels are wanted.
+fn sections(pem: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut wanted = Vec::new();
+    let mut is_inside = false;
+    for line in pem.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii();
+        let label = |begin: &[u8]| line.strip_prefix(begin).and_then(|rest| rest.strip_suffix(b"-----"));
+        if let Some(label) = label(b"-----BEGIN ") {
+            is_inside = is_wanted(label);
+        }
+        if is_inside {
+            wanted.extend_from_slice(line);
+            wanted.push(b'\n');
+        }
+        if label(b"-----END ").is_some() {
+            is_inside = false;
+        }
+    }
+    wanted
 }
 
 impl fmt::Debug for Pair {

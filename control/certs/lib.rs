@@ -29,6 +29,8 @@ mod loader;
 mod report;
 mod settings;
 mod stir;
+#[cfg(test)]
+mod testing;
 mod upload;
 mod verify;
 mod watch;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ringway_model::limits::CERTIFICATE_UPLOAD_BYTES_MAX;
 use ringway_model::{Hostname, Timestamp};
 use ringway_tls::{Identity, IdentityError};
 
+use crate::files::Pair;
 use crate::host::Unpublished;
 
 /// Why an upload was refused. Nothing has changed then, but for [`UploadError::NotLive`].
@@ -16,10 +16,6 @@ pub enum UploadError {
     UnknownDomain,
     /// The domain's certificate is not `provided`.
     NotProvided,
-    /// The chain has more than [`CERTIFICATE_UPLOAD_BYTES_MAX`] bytes.
-    ChainTooLarge,
-    /// The key has more than [`CERTIFICATE_UPLOAD_BYTES_MAX`] bytes.
-    KeyTooLarge,
     /// It is no certificate with its key.
     Invalid(IdentityError),
     /// It is for other names.
@@ -41,20 +37,17 @@ pub enum UploadError {
     NotLive(Unpublished),
 }
 
-/// Checks an upload. Pure.
+/// Checks an upload, and gives what is to be stored. Pure.
 pub(crate) fn check_upload(
     host: &Hostname,
     chain: &[u8],
     key: &[u8],
     now: Timestamp,
-) -> Result<Identity, UploadError> {
-    if chain.len() > CERTIFICATE_UPLOAD_BYTES_MAX {
-        return Err(UploadError::ChainTooLarge);
-    }
-    if key.len() > CERTIFICATE_UPLOAD_BYTES_MAX {
-        return Err(UploadError::KeyTooLarge);
-    }
+) -> Result<(Pair, Identity), UploadError> {
     let identity = Identity::from_pem(chain, key).map_err(UploadError::Invalid)?;
+    let pair = Pair::from_pem(chain, key);
+    // What is left out must not have counted.
+    Identity::from_pem(&pair.chain, &pair.key).map_err(UploadError::Invalid)?;
     let facts = identity.facts();
     if !facts.covers(host.as_str()) {
         return Err(UploadError::WrongName { host: host.clone(), names: facts.names.clone() });
@@ -65,7 +58,7 @@ pub(crate) fn check_upload(
     if now < facts.not_before {
         return Err(UploadError::NotYetValid(facts.not_before));
     }
-    Ok(identity)
+    Ok((pair, identity))
 }
 
 impl fmt::Display for UploadError {
@@ -75,10 +68,6 @@ impl fmt::Display for UploadError {
             Self::NotProvided => {
                 f.write_str("the certificate of this domain is not provided by you: set `certificate` to `provided` first")
             }
-            Self::ChainTooLarge => {
-                write!(f, "certificate: a chain has at most {CERTIFICATE_UPLOAD_BYTES_MAX} bytes")
-            }
-            Self::KeyTooLarge => write!(f, "key: a private key has at most {CERTIFICATE_UPLOAD_BYTES_MAX} bytes"),
             Self::Invalid(error) => error.fmt(f),
             Self::WrongName { host, names } => {
                 write!(f, "certificate: it does not cover {host}, only {}", Names(names))

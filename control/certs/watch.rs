@@ -211,3 +211,6 @@ impl fmt::Display for DefaultError {
 }
 
 impl std::error::Error for DefaultError {}
+
+#[cfg(test)]
+mod tests;

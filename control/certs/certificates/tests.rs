@@ -1,1 +1,1 @@
-//! Tests.
+//! What the handle does, with a control plane that writes down.

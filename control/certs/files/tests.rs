@@ -66,7 +66,8 @@ fn host(name: &str) -> Hostname {
 }
 
 fn pair(name: &str) -> Pair {
-    Pair { chain: format!("chain {name}\n").into_bytes(), key: format!("key {name}\n").into_bytes() }
+    let text = |label: &str| format!("-----BEGIN {label}-----\n{name}\n-----END {label}-----\n").into_bytes();
+    Pair { chain: text("CERTIFICATE"), key: text("PRIVATE KEY") }
 }
 
 fn dir() -> (tempfile::TempDir, Files) {
@@ -80,8 +81,12 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o777
 }
 
+/// The middle of the chain and of the key on the disk: `1+1` for a pair that belongs together.
 fn both(files: &Files, host: &Hostname) -> Option<String> {
-    files.read_identity(host).unwrap().map(|pair| String::from_utf8(pair.chain).unwrap())
+    let pair = files.read_identity(host).unwrap()?;
+    let middle =
+        |pem: &[u8]| String::from_utf8(pem.to_vec()).unwrap().lines().nth(1).unwrap_or_default().to_owned();
+    Some(format!("{}+{}", middle(&pair.chain), middle(&pair.key)))
 }
 
 #[test]
@@ -93,8 +98,7 @@ fn what_is_written_is_read_and_nobody_else_may() {
     files.write_identity(&shop, &pair("1")).unwrap();
     assert!(files.has_identity(&shop));
     let read = files.read_identity(&shop).unwrap().unwrap();
-    assert_eq!(read.chain, b"chain 1\nkey 1\n");
-    assert_eq!(read.key, read.chain, "both stand in one file, and each reader takes its part");
+    assert_eq!(read, pair("1"));
     files.write_record(&shop, Record::State, &note("x")).unwrap();
     files.write_common("budgets.json", &note("y")).unwrap();
     files.write_common("accounts/one.json", &note("z")).unwrap();
@@ -130,17 +134,17 @@ fn a_crash_at_any_step_leaves_the_old_pair_or_the_new_one() {
         // What the next start finds.
         let found = both(&files, &shop).unwrap();
         match found.as_str() {
-            "chain old\nkey old\n" => saw_old = true,
-            "chain new\nkey new\n" => saw_new = true,
+            "old+old" => saw_old = true,
+            "new+new" => saw_new = true,
             torn => panic!("step {step} left {torn:?}"),
         }
         if result.is_ok() {
-            assert_eq!(found, "chain new\nkey new\n");
+            assert_eq!(found, "new+new");
             break;
         }
         // What the crash left lying about is in nobody's way.
         files.write_identity(&shop, &pair("newer")).unwrap();
-        assert_eq!(both(&files, &shop).unwrap(), "chain newer\nkey newer\n");
+        assert_eq!(both(&files, &shop).unwrap(), "newer+newer");
         assert_eq!(files.list().unwrap().with_identity, std::slice::from_ref(&shop));
     }
     assert!(saw_old && saw_new);
@@ -157,7 +161,7 @@ fn a_crash_in_a_removal_leaves_no_certificate_without_its_key() {
         let result = files.remove_domain(&shop);
         files.faults.mend();
         let found = both(&files, &shop);
-        assert!(found.is_none() || found.as_deref() == Some("chain 1\nkey 1\n"), "{found:?}");
+        assert!(found.is_none() || found.as_deref() == Some("1+1"), "{found:?}");
         let is_done = result.is_ok();
         files.remove_domain(&shop).unwrap();
         let listing = files.list().unwrap();
@@ -182,7 +186,7 @@ fn a_full_disk_keeps_the_old_and_says_what_to_do() {
         text.contains("identity.pem") && text.ends_with("; free some space on this file system"),
         "{text}"
     );
-    assert_eq!(both(&files, &shop).unwrap(), "chain old\nkey old\n");
+    assert_eq!(both(&files, &shop).unwrap(), "old+old");
     let left: Vec<_> = fs::read_dir(dir.path().join("certs/domains/shop.example.com")).unwrap().collect();
     assert_eq!(left.len(), 1, "no half file takes up the room: {left:?}");
     for (errno, advice) in
@@ -231,7 +235,7 @@ fn links_are_not_followed() {
     // And one that waits where a temporary file will be made.
     symlink(outside.join("target"), domains.join("b.example/identity.pem.tmp")).unwrap();
     files.write_identity(&b, &pair("1")).unwrap();
-    assert_eq!(both(&files, &b).unwrap(), "chain 1\nkey 1\n");
+    assert_eq!(both(&files, &b).unwrap(), "1+1");
     assert!(!outside.join("target").exists());
     assert_eq!(
         fs::read(outside.join("identity.pem")).unwrap(),
@@ -297,7 +301,7 @@ fn a_pair_put_there_by_hand_is_read_until_there_is_one_of_ours() {
     let read = files.read_identity(&shop).unwrap().unwrap();
     assert_eq!((read.chain.as_slice(), read.key.as_slice()), (&b"chain by hand"[..], &b"key by hand"[..]));
     files.write_identity(&shop, &pair("1")).unwrap();
-    assert_eq!(both(&files, &shop).unwrap(), "chain 1\nkey 1\n");
+    assert_eq!(both(&files, &shop).unwrap(), "1+1");
     files.remove_domain(&shop).unwrap();
     assert!(!folder.exists());
 }
