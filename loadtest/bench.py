@@ -134,6 +134,8 @@ class Ringway(Process):
         self.started = time.monotonic() - begin
         self.http = next(address for address in ready["http"] if not address.startswith("["))
         self.http = self.http.replace("0.0.0.0", "127.0.0.1")
+        secure = [address for address in ready.get("https", []) if not address.startswith("[")]
+        self.https = secure[0].replace("0.0.0.0", "127.0.0.1") if secure else None
         self.api = ready["api"]
         # Its log must not fill the pipe.
         threading.Thread(target=self.child.stdout.read, daemon=True).start()
@@ -247,10 +249,38 @@ def open_files(count):
 # --- wrk ------------------------------------------------------------------------------------------------------
 
 
-def wrk(url, host, seconds, connections, cores, threads=1):
-    """Runs wrk once; requests, errors, and latencies in ms."""
+class KeyPair:
+    """A self-made ECDSA P-256 certificate for one name, as files."""
+
+    def __init__(self, folder, name):
+        folder = Path(folder)
+        self.certificate, self.key, self.combined = (folder / f"{name}.{kind}" for kind in ("crt", "key", "pem"))
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+        run([*command, "-keyout", self.key, "-out", self.certificate], stderr=subprocess.DEVNULL)
+        self.combined.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
+
+
+def h2load(address, host, path, seconds, connections, streams, cores):
+    """Runs h2load once over TLS; requests, errors, and latencies in ms (its summary has no percentiles)."""
+    command = ["taskset", "-c", cores, "h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}"]
+    command += [f"--connect-to={address}", f"https://{host}{path}"]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30).stdout
+    done = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", output)
+    if not done or "Application protocol: h2" not in output:
+        fail(f"h2load said: {output}")
+    finished, good, failed, errored = map(int, done.groups())
+    codes = re.search(r"status codes: (\d+) 2xx", output)
+    bad = finished - int(codes.group(1)) if codes else finished
+    return {"requests": good, "errors": failed + errored + bad, "p50": float("nan"), "p99": float("nan")}
+
+
+def wrk(url, host, seconds, connections, cores, threads=1, close=False):
+    """Runs wrk once, with a connection for each request if told to `close`; requests, errors, and latencies in ms."""
     command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency", "-H", f"Host: {host}", url]
+    if close:
+        command[-1:-1] = ["-H", "Connection: close"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30).stdout
     done = re.search(r"(\d+) requests in ([\d.]+)(s|m)", output)
     if not done:
