@@ -1,4 +1,4 @@
-//! A clock and a loop: calibrates how many calls make a batch, times batches, prints a line.
+//! What runs a line: against the clock, or a counted number of times under callgrind.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -7,16 +7,35 @@ use std::time::{Duration, Instant};
 const BATCH: Duration = Duration::from_millis(2);
 /// Batches per line.
 const BATCHES: usize = 101;
+/// Calls before those that count: tables are filled and branches taken once.
+const WARM_UP: u32 = 64;
+/// Calls that count: enough that what differs from call to call evens out.
+const COUNTED: u32 = 4096;
 
 /// Runs what its filter lets through.
 pub(crate) struct Harness {
     filter: Option<String>,
+    mode: Mode,
+    domains_max: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Nanoseconds, printed here.
+    Time,
+    /// Instructions, counted by callgrind around [`counted`]; printed here are the names and the calls.
+    Count,
 }
 
 impl Harness {
-    pub(crate) fn new(filter: Option<String>) -> Self {
+    pub(crate) fn timing(filter: Option<String>) -> Self {
         println!("{:<58} {:>12} {:>12}", "what", "median", "fastest");
-        Self { filter }
+        Self { filter, mode: Mode::Time, domains_max: usize::MAX }
+    }
+
+    /// For `bench/count`. Under callgrind a million domains take minutes to register.
+    pub(crate) fn counting(domains_max: usize) -> Self {
+        Self { filter: None, mode: Mode::Count, domains_max }
     }
 
     /// Whether a line of this name is wanted; for what is costly to prepare.
@@ -24,34 +43,66 @@ impl Harness {
         self.filter.as_ref().is_none_or(|filter| name.contains(filter))
     }
 
-    /// Times `call`; its result is used, so that the compiler cannot leave it out.
+    /// Whether lines with so many domains are wanted.
+    pub(crate) fn has_time_for(&self, domains: usize) -> bool {
+        domains <= self.domains_max
+    }
+
+    /// Whether instructions are counted: then a line must not wait for another thread.
+    pub(crate) fn is_counting(&self) -> bool {
+        self.mode == Mode::Count
+    }
+
+    /// Measures `call`; its result is used, so that the compiler cannot leave it out.
     pub(crate) fn line<T>(&mut self, name: &str, mut call: impl FnMut() -> T) {
         if !self.wants(name) {
             return;
         }
-        let mut calls = 1u32;
-        loop {
+        match self.mode {
+            Mode::Time => time(name, call),
+            Mode::Count => {
+                let mut call = || drop(black_box(call()));
+                for _ in 0..WARM_UP {
+                    call();
+                }
+                println!("{COUNTED}\t{name}");
+                counted(COUNTED, &mut call);
+            }
+        }
+    }
+}
+
+/// The only function whose instructions callgrind collects, with what it calls; its end is the end of a line.
+#[inline(never)]
+fn counted(calls: u32, call: &mut dyn FnMut()) {
+    for _ in 0..calls {
+        call();
+    }
+}
+
+fn time<T>(name: &str, mut call: impl FnMut() -> T) {
+    let mut calls = 1u32;
+    loop {
+        let begin = Instant::now();
+        for _ in 0..calls {
+            black_box(call());
+        }
+        if begin.elapsed() >= BATCH || calls >= 1 << 30 {
+            break;
+        }
+        calls *= 2;
+    }
+    let mut nanos: Vec<f64> = (0..BATCHES)
+        .map(|_| {
             let begin = Instant::now();
             for _ in 0..calls {
                 black_box(call());
             }
-            if begin.elapsed() >= BATCH || calls >= 1 << 30 {
-                break;
-            }
-            calls *= 2;
-        }
-        let mut nanos: Vec<f64> = (0..BATCHES)
-            .map(|_| {
-                let begin = Instant::now();
-                for _ in 0..calls {
-                    black_box(call());
-                }
-                begin.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-            })
-            .collect();
-        nanos.sort_unstable_by(f64::total_cmp);
-        println!("{name:<58} {:>12} {:>12}", text(nanos[BATCHES / 2]), text(nanos[0]));
-    }
+            begin.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+        })
+        .collect();
+    nanos.sort_unstable_by(f64::total_cmp);
+    println!("{name:<58} {:>12} {:>12}", text(nanos[BATCHES / 2]), text(nanos[0]));
 }
 
 fn text(nanos: f64) -> String {
