@@ -60,6 +60,8 @@ pub enum FieldKind {
     XTenantId,
     /// `X-Original-Host`
     XOriginalHost,
+    /// Any field whose name begins with `X-Client-Cert`
+    XClientCert,
     /// `Sec-WebSocket-Key` (RFC 6455 §11.3.1)
     SecWebSocketKey,
     /// `Sec-WebSocket-Version` (RFC 6455 §11.3.5)
@@ -194,6 +196,9 @@ impl FieldKind {
         if name.starts_with(b"x-forwarded") {
             return Self::XForwardedOther;
         }
+        if name.starts_with(b"x-client-cert") {
+            return Self::XClientCert;
+        }
         if name.starts_with(b"sec-websocket-") {
             return Self::SecWebSocketOther;
         }
@@ -264,7 +269,8 @@ pub const IDENTITY: FieldKinds = FieldKinds::of(&[
 ]);
 
 /// Identity that only this proxy may state, whoever the peer is.
-pub const OWN_IDENTITY: FieldKinds = FieldKinds::of(&[FieldKind::XTenantId, FieldKind::XOriginalHost]);
+pub const OWN_IDENTITY: FieldKinds =
+    FieldKinds::of(&[FieldKind::XTenantId, FieldKind::XOriginalHost, FieldKind::XClientCert]);
 
 /// The fields of a WebSocket handshake, meaningless in any other request (RFC 6455 §11.3).
 pub(crate) const WEBSOCKET: FieldKinds = FieldKinds::of(&[
@@ -419,6 +425,11 @@ mod tests {
             FieldKind::XForwardedOther
         );
         assert_eq!(FieldKind::of(b"Sec-WebSocket-Protocol"), FieldKind::SecWebSocketOther);
+        for name in
+            ["X-Client-Cert", "x-client-cert-subject", "X-CLIENT-CERT-Verified", "X-Client-Certificate"]
+        {
+            assert_eq!(FieldKind::of(name.as_bytes()), FieldKind::XClientCert, "{name}");
+        }
         assert_eq!(FieldKind::of(b"Hosts"), FieldKind::Other);
         assert_eq!(FieldKind::of(b""), FieldKind::Other);
     }

@@ -20,4 +20,5 @@ pub mod h1;
 pub mod headers;
 pub mod message;
 pub mod normalize;
+pub mod proxy_protocol;
 pub mod websocket;
