@@ -19,13 +19,14 @@ use ringway_control::{
 };
 use ringway_filter::{Chain, Filter};
 use ringway_model::{
-    AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec,
-    Target, TenantId, limits,
+    AppId, AppSpec, Change, Cidr, CoreId, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
+    InstanceSpec, Target, TenantId, limits,
 };
 use ringway_net::{Driver, DriverChoice, clock};
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_traffic::report::Report;
+use ringway_worker::{HttpMode, ListenerKind};
 
 /// A gateway to be: settings with sensible defaults, and [`Builder::spawn`].
 pub struct Builder {
@@ -34,6 +35,11 @@ pub struct Builder {
     pinned: bool,
     http: Vec<SocketAddr>,
     http_sockets: Vec<TcpListener>,
+    http_mode: HttpMode,
+    https: Vec<SocketAddr>,
+    https_sockets: Vec<TcpListener>,
+    https_public_port: Option<u16>,
+    proxy_protocol: Vec<Cidr>,
     admin: Option<Admin>,
     store: Box<dyn Store>,
     data: ringway_worker::Settings,
@@ -64,6 +70,11 @@ impl Builder {
             pinned: true,
             http: vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
             http_sockets: Vec::new(),
+            http_mode: HttpMode::default(),
+            https: Vec::new(),
+            https_sockets: Vec::new(),
+            https_public_port: None,
+            proxy_protocol: Vec::new(),
             admin: None,
             store: Box::new(Memory::new()),
             data: ringway_worker::Settings::default(),
@@ -102,6 +113,40 @@ impl Builder {
     /// Listening sockets that were handed over, beside [`Builder::http`]; all workers accept from each.
     pub fn http_sockets(mut self, sockets: Vec<TcpListener>) -> Self {
         self.http_sockets = sockets;
+        self
+    }
+
+    /// What the listeners of [`Builder::http`] serve. Default: hosts that can be served over TLS are redirected there.
+    pub fn http_mode(mut self, mode: HttpMode) -> Self {
+        self.http_mode = mode;
+        self
+    }
+
+    /// Where clients are served over TLS. Default: nowhere. Port 0 takes any free one, the same for all addresses.
+    ///
+    /// A name without a certificate is refused before anything is negotiated.
+    pub fn https(mut self, addresses: Vec<SocketAddr>) -> Self {
+        self.https = addresses;
+        self
+    }
+
+    /// Listening sockets for TLS that were handed over, beside [`Builder::https`].
+    pub fn https_sockets(mut self, sockets: Vec<TcpListener>) -> Self {
+        self.https_sockets = sockets;
+        self
+    }
+
+    /// The port that redirects name, when clients do not reach [`Builder::https`] under its own: a container's published
+    /// port, or a load balancer's.
+    pub fn https_public_port(mut self, port: u16) -> Self {
+        self.https_public_port = Some(port);
+        self
+    }
+
+    /// Networks of load balancers that begin each connection with a PROXY header, version 1 or 2, and must; of others none
+    /// is read. In addition to those of [`Builder::data`].
+    pub fn proxy_protocol(mut self, networks: Vec<Cidr>) -> Self {
+        self.proxy_protocol = networks;
         self
     }
 
@@ -157,16 +202,28 @@ impl Builder {
         if workers == 0 {
             return Err(StartError::NoWorkers);
         }
-        let (listeners, http_addresses) = bind_http(&self.http, &self.http_sockets, workers)?;
+        let (http, http_addresses) = bind(&self.http, &self.http_sockets, workers)?;
+        let (https, https_addresses) = bind(&self.https, &self.https_sockets, workers)?;
+        if http_addresses.is_empty() && https_addresses.is_empty() {
+            return Err(StartError::NoListener);
+        }
+        let https_port =
+            https_addresses.first().map(|address| self.https_public_port.unwrap_or(address.port()));
+        let kind = ListenerKind::Http(self.http_mode);
+        let listeners = http.into_iter().zip(https).map(|(http, https)| {
+            let http = http.into_iter().map(|listener| (listener, kind));
+            http.chain(https.into_iter().map(|listener| (listener, ListenerKind::Https))).collect()
+        });
         let (services, admin_addresses) = self.admin.take().map(api_service).transpose()?.unwrap_or_default();
 
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(workers).map_err(StartError::System)?;
         let filters = Chain::new(std::mem::take(&mut self.filters));
+        self.data.proxy_protocol.append(&mut self.proxy_protocol);
         let data = Arc::new(self.data);
         let mut links = Vec::with_capacity(workers);
         let mut parts = Vec::with_capacity(workers);
-        for (index, listeners) in listeners.into_iter().enumerate() {
+        for (index, listeners) in listeners.enumerate() {
             let core = CoreId(index as u16);
             let (waker, wake) = wake_pair().map_err(StartError::System)?;
             let (snapshots, snapshots_of_worker) = slot(waker.clone());
@@ -177,6 +234,7 @@ impl Builder {
                 core,
                 cpu: self.pinned.then(|| cpus[index % cpus.len()]),
                 listeners,
+                https_port,
                 snapshots: snapshots_of_worker,
                 orders: orders_of_worker,
                 wake,
@@ -217,6 +275,7 @@ impl Builder {
         wait_for_cores(&control.client)?;
         Ok(Handle {
             http_addresses,
+            https_addresses,
             admin_addresses,
             driver,
             client: control.client.clone(),
@@ -257,7 +316,8 @@ fn wait_for_cores(client: &Client) -> Result<(), StartError> {
 struct WorkerParts {
     core: CoreId,
     cpu: Option<usize>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, ListenerKind)>,
+    https_port: Option<u16>,
     snapshots: ringway_bridge::SlotReceiver<Arc<ringway_traffic::snapshot::Snapshot>>,
     orders: ringway_bridge::MailboxReceiver<ringway_traffic::report::Order>,
     wake: ringway_bridge::WakeSource,
@@ -284,6 +344,7 @@ fn start_worker(
         cpu: part.cpu,
         driver: common.driver,
         listeners: part.listeners,
+        https_port: part.https_port,
         snapshot,
         snapshots: part.snapshots,
         orders: part.orders,
@@ -317,8 +378,8 @@ fn start_worker(
     })
 }
 
-/// One set of listeners per worker, and the addresses that they have.
-fn bind_http(
+/// One set of listeners per worker, and the addresses that they have; both are empty when nothing is asked for.
+fn bind(
     addresses: &[SocketAddr],
     sockets: &[TcpListener],
     workers: usize,
@@ -340,9 +401,6 @@ fn bind_http(
             set.push(socket.try_clone().map_err(StartError::System)?);
         }
         bound.push(socket.local_addr().map_err(StartError::System)?);
-    }
-    if bound.is_empty() {
-        return Err(StartError::NoListener);
     }
     Ok((sets, bound))
 }
@@ -417,6 +475,7 @@ fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>), StartErr
 #[derive(Debug)]
 pub struct Handle {
     http_addresses: Vec<SocketAddr>,
+    https_addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
     driver: Option<Driver>,
     client: Client,
@@ -430,6 +489,11 @@ impl Handle {
     /// Where clients are served.
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
+    }
+
+    /// Where clients are served over TLS; empty when nowhere.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https_addresses
     }
 
     /// Where the admin API listens; empty without one.

@@ -159,6 +159,7 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         .driver(settings.driver)
         .http(http)
         .http_sockets(inherited.http)
+        .https_sockets(inherited.https)
         .admin(admin)
         .store(store)
         .data(data)

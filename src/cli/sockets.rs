@@ -10,8 +10,10 @@ use listenfd::ListenFd;
 /// What was handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// Public listeners: those named `http`, and TCP sockets without a name that says anything.
+    /// Public listeners without TLS: those named `http`, and TCP sockets that were given no name.
     pub(crate) http: Vec<TcpListener>,
+    /// Public listeners with TLS: those named `https`.
+    pub(crate) https: Vec<TcpListener>,
     /// TCP listeners of the admin API: those named `api`.
     pub(crate) api: Vec<TcpListener>,
     /// Unix sockets, which can only be the admin API's.
@@ -23,13 +25,14 @@ pub(crate) struct Inherited {
 pub(crate) struct SocketError {
     index: usize,
     name: String,
-    error: io::Error,
+    error: Option<io::Error>,
 }
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Http,
+    Https,
     Api,
 }
 
@@ -42,41 +45,54 @@ pub(crate) fn take() -> Result<Inherited, SocketError> {
     let mut inherited = Inherited::default();
     for index in 0..handed_over.len() {
         let name = names.next().unwrap_or_default();
+        let wrong = |error| SocketError { index, name: name.to_owned(), error };
+        // A socket is served as what it was made for, or not at all: one that is guessed to be public might not be.
+        let Some(purpose) = purpose(name) else { return Err(wrong(None)) };
         // What is no unix socket is tried as a TCP one, whose error is the one worth telling.
         if let Ok(Some(socket)) = handed_over.take_unix_listener(index) {
+            // It can only be the API's, whatever its name.
             inherited.api_unix.push(socket);
             continue;
         }
         match handed_over.take_tcp_listener(index) {
-            Ok(Some(socket)) => match purpose(name) {
+            Ok(Some(socket)) => match purpose {
                 Purpose::Http => inherited.http.push(socket),
+                Purpose::Https => inherited.https.push(socket),
                 Purpose::Api => inherited.api.push(socket),
             },
             Ok(None) => {}
-            Err(error) => return Err(SocketError { index, name: name.to_owned(), error }),
+            Err(error) => return Err(wrong(Some(error))),
         }
     }
     Ok(inherited)
 }
 
-/// systemd's own names for sockets without one are `unknown`, `stored` and the unit's.
-fn purpose(name: &str) -> Purpose {
-    if name == "api" || name.starts_with("api-") { Purpose::Api } else { Purpose::Http }
+/// What a name says: `http`, `https` or `api`, or that with a suffix as in `api-v6`. Without `FileDescriptorName=`
+/// systemd says `unknown` or the name of the socket unit, such as `ringway.socket`; some launchers say nothing.
+fn purpose(name: &str) -> Option<Purpose> {
+    let name = name.strip_suffix(".socket").unwrap_or(name);
+    match name.split_once('-').map_or(name, |(word, _)| word) {
+        "" | "unknown" | "ringway" | "http" => Some(Purpose::Http),
+        "https" => Some(Purpose::Https),
+        "api" => Some(Purpose::Api),
+        _ => None,
+    }
 }
 
 impl fmt::Display for SocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "socket {} ({:?}) that the service manager handed over cannot be used; it must be a TCP or unix stream listener",
-            self.index, self.name
-        )
+        let problem = match self.error {
+            Some(_) => "cannot be used; it must be a TCP or unix stream listener",
+            None => "is for nobody knows what; FileDescriptorName= must be http, https or api",
+        };
+        let (index, name) = (self.index, &self.name);
+        write!(f, "socket {index} ({name:?}) that the service manager handed over {problem}")
     }
 }
 
 impl std::error::Error for SocketError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.as_ref().map(|error| error as _)
     }
 }
 
@@ -85,18 +101,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_name_api_makes_a_socket_the_apis() {
-        for name in ["http", "", "unknown", "ringway.socket", "apis"] {
-            assert_eq!(purpose(name), Purpose::Http, "{name}");
+    fn a_name_says_what_a_socket_is_for() {
+        for name in ["http", "http-v6", "", "unknown", "ringway.socket", "http.socket"] {
+            assert_eq!(purpose(name), Some(Purpose::Http), "{name}");
+        }
+        for name in ["https", "https-v6", "https.socket"] {
+            assert_eq!(purpose(name), Some(Purpose::Https), "{name}");
         }
         for name in ["api", "api-v6"] {
-            assert_eq!(purpose(name), Purpose::Api, "{name}");
+            assert_eq!(purpose(name), Some(Purpose::Api), "{name}");
+        }
+        for name in ["apis", "admin", "stored", "HTTP", "metrics.socket"] {
+            assert_eq!(purpose(name), None, "{name}");
         }
     }
 
     #[test]
     fn without_a_service_manager_there_are_none() {
         let inherited = take().expect("nothing is handed over to a test");
-        assert!(inherited.http.is_empty() && inherited.api.is_empty() && inherited.api_unix.is_empty());
+        assert!(
+            inherited.http.is_empty()
+                && inherited.https.is_empty()
+                && inherited.api.is_empty()
+                && inherited.api_unix.is_empty()
+        );
     }
 }

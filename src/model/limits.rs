@@ -77,6 +77,8 @@ pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DNS_TRIES: usize = 2;
 /// CNAME records that follow each other: what resolvers take.
 pub const DNS_ALIASES_MAX: usize = 8;
+/// Bytes of a challenge's token: those of public CAs have 43, and one is also a path segment and a line in a log.
+pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 
 // --- Health ------------------------------------------------------------------------------------------------
 
@@ -152,6 +154,9 @@ pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
 pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
+/// Connections of one core that are told with a 503 that there is no room, at a time; each may take [`LINGER_TIMEOUT`].
+/// More are closed without a word.
+pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
 /// Interim (1xx) responses to one request.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 /// Attempts upstream for one request, the first included.

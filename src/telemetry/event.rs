@@ -165,6 +165,8 @@ pub enum RefusalReason {
     Full,
     /// The process is ending.
     Draining,
+    /// It came from a load balancer without the PROXY header that it owes.
+    ProxyHeader,
 }
 
 /// A client did too much of something on one connection, which was ended. [`ConnectionClosed`] follows.

@@ -188,7 +188,11 @@ impl Registry {
         }
         text.family("ringway_connections_refused_total", "counter", "Client connections closed unserved.");
         for core in &cores {
-            for (reason, count) in [("full", core.refused_full), ("draining", core.refused_draining)] {
+            for (reason, count) in [
+                ("full", core.refused_full),
+                ("draining", core.refused_draining),
+                ("proxy_header", core.refused_proxy_header),
+            ] {
                 let labels = format_args!("core=\"{}\",reason=\"{reason}\"", core.core);
                 text.sample("ringway_connections_refused_total", labels, count);
             }

@@ -100,6 +100,8 @@ pub struct CoreReading {
     pub refused_full: u64,
     /// Client connections refused because the process was ending.
     pub refused_draining: u64,
+    /// Client connections refused because a load balancer left out its PROXY header.
+    pub refused_proxy_header: u64,
     /// Tunnels that are open now.
     pub upgrades_active: u64,
     /// Tunnels opened.
@@ -127,6 +129,7 @@ impl CoreReading {
             connections_open: connections_accepted.saturating_sub(connections_closed),
             refused_full: shard.refused_full.read(),
             refused_draining: shard.refused_draining.read(),
+            refused_proxy_header: shard.refused_proxy_header.read(),
             upgrades_active: upgrades.saturating_sub(upgrades_ended),
             upgrades,
             panics: shard.panics.read(),

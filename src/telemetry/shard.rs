@@ -77,6 +77,7 @@ impl Observer for Metrics {
         match event.reason {
             RefusalReason::Full => self.shard.refused_full.add(1),
             RefusalReason::Draining => self.shard.refused_draining.add(1),
+            RefusalReason::ProxyHeader => self.shard.refused_proxy_header.add(1),
         }
     }
 
@@ -125,6 +126,7 @@ pub(crate) struct Shard {
     pub(crate) connections_closed: Counter,
     pub(crate) refused_full: Counter,
     pub(crate) refused_draining: Counter,
+    pub(crate) refused_proxy_header: Counter,
     pub(crate) upgrades_started: Counter,
     pub(crate) upgrades_ended: Counter,
     pub(crate) panics: Counter,
@@ -148,6 +150,7 @@ impl Shard {
             connections_closed: Counter::default(),
             refused_full: Counter::default(),
             refused_draining: Counter::default(),
+            refused_proxy_header: Counter::default(),
             upgrades_started: Counter::default(),
             upgrades_ended: Counter::default(),
             panics: Counter::default(),

@@ -4,33 +4,36 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_net::{Listener, TcpStream, sleep, spawn};
+use ringway_model::limits;
+use ringway_net::{Listener, Stream, TcpStream, sleep, spawn};
 use ringway_telemetry::{
     ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
 };
 
+use crate::arrival;
 use crate::client::Client;
 use crate::core::Core;
+use crate::door::{Door, ListenerKind};
 use crate::session::{self, Entry};
 use crate::transport::Transport;
 use crate::uring::Uring;
 
 /// Begins to accept.
-pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>) {
+pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>, kind: ListenerKind) {
     let id = core.id;
-    spawn(accept(core.clone(), listener), move |panic| {
+    spawn(accept(core.clone(), listener, kind), move |panic| {
         tracing::error!(core = id.0, %panic, "accepting panicked");
     });
 }
 
 /// Accepts until the listener is stopped, then serves what the kernel had queued by then.
-async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>) {
+async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>, kind: ListenerKind) {
     let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 failing = false;
-                admit(&core, stream, peer);
+                admit(&core, stream, peer, kind);
             }
             Err(_) if core.draining.get() => break,
             Err(error) => {
@@ -45,19 +48,60 @@ async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>) {
         }
     }
     while let Some((stream, peer)) = listener.accept_now() {
-        admit(&core, stream, peer);
+        admit(&core, stream, peer, kind);
     }
 }
 
-fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr) {
-    let stream = Transport::Tcp(stream);
-    if core.clients.borrow().len() >= core.settings.connections_max {
+fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr, kind: ListenerKind) {
+    let address = peer.ip().to_canonical();
+    if core.connections() >= core.settings.connections_max {
         core.telemetry
-            .connection_refused(&ConnectionRefused { client_ip: peer.ip(), reason: RefusalReason::Full });
-        spawn(session::turn_away(core.clone(), stream), |_| {});
+            .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
+        turn_away(core, stream, kind);
         return;
     }
-    let client = Rc::new(Client::new(stream, peer, &core.settings));
+    match kind {
+        ListenerKind::Http(mode) if !core.settings.expects_proxy_header(address) => {
+            serve(core, Client::new(Transport::Tcp(stream), address, Door::Http(mode), &core.settings));
+        }
+        ListenerKind::Http(_) | ListenerKind::Https => arrival::begin(core, stream, address, kind),
+    }
+}
+
+/// Says that there is no room, to so many at a time as is no burden itself. Over TLS it cannot be said cheaply.
+fn turn_away(core: &Rc<Core<Uring>>, stream: TcpStream, kind: ListenerKind) {
+    if kind == ListenerKind::Https || core.turned_away.get() >= limits::TURNED_AWAY_PER_CORE_MAX {
+        stream.abort();
+        return;
+    }
+    let turning = Turning::new(core);
+    spawn(
+        async move {
+            session::turn_away(&turning.0, Transport::Tcp(stream)).await;
+        },
+        |_| {},
+    );
+}
+
+/// A connection that is being turned away, counted while it lives.
+struct Turning(Rc<Core<Uring>>);
+
+impl Turning {
+    fn new(core: &Rc<Core<Uring>>) -> Self {
+        core.turned_away.update(|count| count + 1);
+        Self(core.clone())
+    }
+}
+
+impl Drop for Turning {
+    fn drop(&mut self) {
+        self.0.turned_away.update(|count| count - 1);
+    }
+}
+
+/// Serves a client in a task of its own.
+pub(crate) fn serve(core: &Rc<Core<Uring>>, client: Client<Transport>) {
+    let client = Rc::new(client);
     let entry = Entry::new(core, &client);
     core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
     let (served_by, panicked_on) = ((core.clone(), client.clone()), (core.clone(), client));

@@ -1,4 +1,4 @@
-//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers (C23).
+//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers (C23); challenges; redirects.
 
 use std::time::Duration;
 
@@ -18,23 +18,43 @@ pub(crate) struct Asked {
     pub(crate) close: bool,
 }
 
-/// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body, so that a user's report leads
-/// to the log line.
+/// What is answered.
+pub(crate) enum Answer<'a> {
+    /// What went wrong.
+    Failure(&'a Consequence),
+    /// Exactly these bytes, for a program.
+    Text(&'a str),
+    /// The same elsewhere.
+    Elsewhere(&'a str),
+}
+
+/// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body of a
+/// failure, so that a user's report leads to the log line.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     status: u16,
-    consequence: &Consequence,
+    answer: &Answer<'_>,
     asked: &Asked,
     request_id: &str,
     now: Timestamp,
 ) -> usize {
     let reason = ringway_wire::message::reason_phrase(status);
     let mut body = Vec::with_capacity(512);
-    if asked.html {
-        html(&mut body, status, reason, &consequence.message, request_id);
-    } else {
-        json(&mut body, consequence, request_id, now);
-    }
+    let media_type: &[u8] = match answer {
+        Answer::Failure(consequence) if asked.html => {
+            html(&mut body, status, reason, &consequence.message, request_id);
+            b"text/html; charset=utf-8"
+        }
+        Answer::Failure(consequence) => {
+            json(&mut body, consequence, request_id, now);
+            b"application/json"
+        }
+        Answer::Text(text) => {
+            body.extend_from_slice(text.as_bytes());
+            b"application/octet-stream"
+        }
+        Answer::Elsewhere(_) => b"",
+    };
     let date = now.to_http_date();
     out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
     let mut field = |name: &str, value: &[u8]| {
@@ -43,15 +63,23 @@ pub(crate) fn write(
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     };
-    field("Content-Type", if asked.html { b"text/html; charset=utf-8" } else { b"application/json" });
+    if !media_type.is_empty() {
+        field("Content-Type", media_type);
+    }
     field("Content-Length", body.len().to_string().as_bytes());
     field("Cache-Control", b"no-store");
     field("X-Request-ID", request_id.as_bytes());
-    if let Some(after) = consequence.retry_after {
-        field("Retry-After", seconds(after).to_string().as_bytes());
-    }
-    if consequence.circuit_open {
-        field("X-Proxy-Circuit-Open", b"true");
+    match answer {
+        Answer::Failure(consequence) => {
+            if let Some(after) = consequence.retry_after {
+                field("Retry-After", seconds(after).to_string().as_bytes());
+            }
+            if consequence.circuit_open {
+                field("X-Proxy-Circuit-Open", b"true");
+            }
+        }
+        Answer::Elsewhere(location) => field("Location", location.as_bytes()),
+        Answer::Text(_) => {}
     }
     match status {
         405 => field("Allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
@@ -130,7 +158,8 @@ mod tests {
         let mut out = Vec::new();
         let consequence = failure.consequence(502);
         let status = consequence.status.unwrap_or(0);
-        write(&mut out, status, &consequence, asked, "id1", Timestamp(784_111_777_000));
+        let answer = Answer::Failure(&consequence);
+        write(&mut out, status, &answer, asked, "id1", Timestamp(784_111_777_000));
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -159,6 +188,21 @@ mod tests {
         );
         let head = text(Failure::UnknownHost, &Asked { head: true, close: true, ..PLAIN });
         assert!(head.ends_with("Connection: close\r\n\r\n") && !head.contains("Content-Length: 0"), "{head}");
+    }
+
+    #[test]
+    fn a_redirect_says_where_and_a_challenge_is_exact() {
+        let mut out = Vec::new();
+        let now = Timestamp(784_111_777_000);
+        write(&mut out, 308, &Answer::Elsewhere("https://a.example/x?y"), &PLAIN, "id1", now);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{text}");
+        assert!(text.contains("\r\nContent-Length: 0\r\n"), "{text}");
+        assert!(text.ends_with("\r\nLocation: https://a.example/x?y\r\n\r\n"), "{text}");
+        out.clear();
+        assert_eq!(write(&mut out, 200, &Answer::Text("a.b"), &PLAIN, "id1", now), 3);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("\r\n\r\na.b"), "{text}");
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! One client connection as exchanges see it: who is there, and what state it is in for the drain.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ringway_telemetry::RequestId;
 
+use crate::door::Door;
 use crate::settings::Settings;
 
 /// A client connection. Shared with the drain, which may end it while its session waits.
 pub(crate) struct Client<S> {
     pub(crate) stream: S,
+    /// Who connected, or who did to the balancer that says so.
     pub(crate) peer: IpAddr,
+    pub(crate) door: Door,
     /// The peer is a proxy whose word about the client is believed.
     pub(crate) trusted: bool,
     /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto` as they are added for a peer that is the client itself.
@@ -35,13 +38,13 @@ pub(crate) enum Phase {
 }
 
 impl<S> Client<S> {
-    pub(crate) fn new(stream: S, peer: SocketAddr, settings: &Settings) -> Self {
-        let peer = peer.ip().to_canonical();
+    pub(crate) fn new(stream: S, peer: IpAddr, door: Door, settings: &Settings) -> Self {
         Self {
             stream,
             peer,
             trusted: settings.trusts(peer),
-            address_lines: address_lines(peer, "http"),
+            address_lines: address_lines(peer, door.scheme()),
+            door,
             is_http2: false,
             phase: Cell::new(Phase::Idle),
             request_id: Cell::new(None),
@@ -53,6 +56,7 @@ impl<S> Client<S> {
         Self {
             stream,
             peer: self.peer,
+            door: self.door.clone(),
             trusted: self.trusted,
             address_lines: self.address_lines.clone(),
             is_http2: true,

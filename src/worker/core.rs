@@ -14,6 +14,7 @@ use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
 
+use crate::arrival::Arrivals;
 use crate::client::Client;
 use crate::settings::Settings;
 use crate::upstream::Pool;
@@ -31,7 +32,13 @@ pub(crate) struct Core<W: World> {
     pub(crate) upstreams: RefCell<Pool<W::Stream>>,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) clients: RefCell<Slab<Rc<Client<W::Stream>>>>,
+    /// Connections that are no clients yet.
+    pub(crate) arrivals: Arrivals,
+    /// Connections that are being told that there is no room.
+    pub(crate) turned_away: Cell<usize>,
     pub(crate) draining: Cell<bool>,
+    /// Where clients reach this process over TLS, if they do.
+    pub(crate) https_port: Option<u16>,
     tables: RefCell<Rc<Tables>>,
     scratches: RefCell<Vec<Scratch>>,
 }
@@ -46,6 +53,7 @@ impl<W: World> Core<W> {
         telemetry: Telemetry,
         reports: MailboxSender<Report>,
         snapshot: Arc<Snapshot>,
+        https_port: Option<u16>,
     ) -> Self {
         Self {
             id,
@@ -58,10 +66,18 @@ impl<W: World> Core<W> {
             upstreams: RefCell::new(Pool::new()),
             request_ids: RefCell::new(RequestIds::new()),
             clients: RefCell::new(Slab::new()),
+            arrivals: Arrivals::default(),
+            turned_away: Cell::new(0),
             draining: Cell::new(false),
+            https_port,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),
         }
+    }
+
+    /// Connections that are served or about to be.
+    pub(crate) fn connections(&self) -> usize {
+        self.clients.borrow().len() + self.arrivals.len()
     }
 
     /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.

@@ -21,7 +21,7 @@ use crate::uring::Uring;
 /// Ends all connections of the core, by the deadline at the latest, and reports it.
 pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, deadline: Tick) {
     core.draining.set(true);
-    tracing::info!(core = core.id.0, connections = core.clients.borrow().len(), "draining");
+    tracing::info!(core = core.id.0, connections = core.connections(), "draining");
     for listener in listeners {
         listener.stop();
     }
@@ -37,7 +37,10 @@ pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, d
                 Phase::Idle | Phase::Busy => {}
             }
         }
-        let left = core.clients.borrow().len();
+        if idle_is_over {
+            core.arrivals.cancel_waits();
+        }
+        let left = core.connections();
         if left == 0 {
             break;
         }

@@ -21,11 +21,12 @@ use ringway_wire::h1::{self, RequestHead};
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::{Framing, Method, Version};
 
-use crate::answer::{self, Asked};
+use crate::answer::{self, Answer, Asked};
 use crate::body::RequestBody;
 use crate::client::Client;
 use crate::core::{Core, Scratch};
-use crate::failure::{Connection, Failure};
+use crate::door::{self, Door, HttpMode};
+use crate::failure::{Connection, Consequence, Failure};
 use crate::forwarded;
 use crate::upstream::{self, Attempt, Reuse};
 use crate::verdict;
@@ -120,8 +121,23 @@ async fn serve<'s, W: World>(
     body: &mut Option<RequestBody>,
 ) -> Result<Next, Failure> {
     let upgrade = admit(&scratch.request)?;
+    let challenge = door::challenge_token(&scratch.request, &scratch.input);
+    if let Some(answer) = challenge.and_then(|token| snapshot.challenge(token)) {
+        return Ok(tell(core, client, scratch, record, Told::Challenge(answer)).await);
+    }
+    if matches!(client.door, Door::Http(HttpMode::HttpsOnly)) {
+        return Err(if challenge.is_some() { Failure::UnknownChallenge } else { Failure::HttpsOnly });
+    }
     let route = snapshot.route(scratch.request.host()).ok_or(Failure::UnknownHost)?;
     record.route = Some(route);
+    if matches!(client.door, Door::Http(HttpMode::Redirect))
+        && challenge.is_none()
+        && let Some(port) = redirect_port(core, client, scratch, route)
+    {
+        let location = door::location(&scratch.request, &scratch.input, port);
+        return Ok(tell(core, client, scratch, record, Told::Elsewhere(location)).await);
+    }
+    client.door.check(route)?;
     let pool = snapshot.pool_of(route);
     record.pool = Some(pool);
     let edits = filter(core, scratch, route, record.client)?;
@@ -164,6 +180,20 @@ async fn serve<'s, W: World>(
         last = Some(failed.failure);
         tell_attempt(core, scratch, record, endpoint, failed.failure);
     }
+}
+
+/// Where to redirect a request that came without TLS; nothing when it has to be served here, for its host cannot be
+/// served over TLS (yet), or a trusted proxy has ended the client's TLS already.
+fn redirect_port<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &Scratch,
+    route: &Route,
+) -> Option<u16> {
+    let port = core.https_port?;
+    let is_secure_already =
+        client.trusted && forwarded::claims_https(&scratch.request, &scratch.input) == Some(true);
+    (route.certificate.is_some() && !is_secure_already).then_some(port)
 }
 
 /// Shows the request to the embedder's filters.
@@ -243,7 +273,8 @@ fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, 
     let Scratch { lines, request, input, .. } = scratch;
     lines.clear();
     if client.trusted {
-        forwarded::push_hop_lines(lines, client.peer, record.client, request, input);
+        let hop = (client.peer, client.door.scheme());
+        forwarded::push_hop_lines(lines, hop, record.client, request, input);
     } else {
         lines.extend_from_slice(&client.address_lines);
     }
@@ -293,37 +324,58 @@ async fn refuse<W: World>(
         return Next::Abort;
     }
     let consequence = failure.consequence(core.settings.unavailable_status);
-    let Some(status) = consequence.status else {
+    if consequence.status.is_none() {
         return match consequence.connection {
             Connection::Abort => Next::Abort,
             Connection::Keep | Connection::Close => Next::Close,
         };
-    };
+    }
+    tell(core, client, scratch, record, Told::Failure(consequence)).await
+}
+
+/// What is answered here instead of by an app.
+enum Told<'s> {
+    Failure(Consequence),
+    /// What the CA comes for.
+    Challenge(&'s str),
+    /// Where to ask again.
+    Elsewhere(String),
+}
+
+/// Answers a request here, and says what becomes of the connection.
+async fn tell<W: World>(
+    core: &Core<W>,
+    client: &Client<W::Stream>,
+    scratch: &mut Scratch,
+    record: &mut Record<'_>,
+    told: Told<'_>,
+) -> Next {
     let Scratch { request, input, output, .. } = scratch;
     let complete = request.is_complete();
     // A body that is not all there would be taken for the next request.
     let body_is_there = complete
         && record.bytes_in == 0
         && declared_bytes(request).is_some_and(|bytes| bytes <= input.len() - request.len());
-    let keep = consequence.connection == Connection::Keep
-        && body_is_there
-        && request.keep_alive()
-        && !core.draining.get();
+    let may_keep = match &told {
+        Told::Failure(consequence) => consequence.connection == Connection::Keep,
+        Told::Challenge(_) | Told::Elsewhere(_) => true,
+    };
+    let keep = may_keep && body_is_there && request.keep_alive() && !core.draining.get();
     let asked = Asked {
         head: complete && request.method() == Method::Head,
         html: complete && request.accepts_html(input),
         keep_alive_1_0: keep && request.version() == Version::Http10,
         close: !keep,
     };
+    let (status, answer) = match &told {
+        // Those without a status are told nothing.
+        Told::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
+        Told::Challenge(authorization) => (200, Answer::Text(authorization)),
+        Told::Elsewhere(location) => (door::redirect_status(request.method()), Answer::Elsewhere(location)),
+    };
     output.clear();
-    let body_bytes = answer::write(
-        output,
-        status,
-        &consequence,
-        &asked,
-        record.request_id_str(input),
-        core.world.timestamp(),
-    );
+    let id = record.request_id_str(input);
+    let body_bytes = answer::write(output, status, &answer, &asked, id, core.world.timestamp());
     record.bytes_out = body_bytes as u64;
     record.status = status;
     let pace = Pace::stall(core.settings.body_progress_timeout);

@@ -41,6 +41,13 @@ pub(crate) enum Failure {
     UnknownHost,
     /// No endpoint can take the request.
     Unavailable(Unavailable),
+    /// The domain is not served on this connection: it was made for another, or what its clients must prove was not
+    /// asked for.
+    Misdirected,
+    /// Nothing but challenges is served without TLS.
+    HttpsOnly,
+    /// No order of ours has a challenge of this name.
+    UnknownChallenge,
     /// The core has no room for another connection.
     Overloaded,
     /// This machine cannot make another connection: descriptors or memory are short.
@@ -144,6 +151,11 @@ impl Failure {
             Self::ClientStalled => silent("client_stalled", Abort),
 
             Self::UnknownHost => told(404, "unknown_host", "no app is registered for this domain", Keep),
+            Self::Misdirected => {
+                told(421, "misdirected", "this domain is not served on this connection; make a new one", Keep)
+            }
+            Self::HttpsOnly => told(421, "https_only", "this domain is served over https only", Keep),
+            Self::UnknownChallenge => told(404, "unknown_challenge", "there is no such challenge", Keep),
             Self::Unavailable(why) => unavailable_because(why, unavailable),
             Self::Overloaded => {
                 let told = told(503, "overloaded", "too many connections", Close);
@@ -271,6 +283,9 @@ mod tests {
             (Failure::RequestBodyTimedOut, Some(408), Connection::Close, false),
             (Failure::ClientStalled, None, Connection::Abort, false),
             (Failure::UnknownHost, Some(404), Connection::Keep, false),
+            (Failure::Misdirected, Some(421), Connection::Keep, false),
+            (Failure::HttpsOnly, Some(421), Connection::Keep, false),
+            (Failure::UnknownChallenge, Some(404), Connection::Keep, false),
             (Failure::Unavailable(Unavailable::NoEndpoints), Some(502), Connection::Keep, false),
             (
                 Failure::Unavailable(Unavailable::BreakersOpen { retry_after }),

@@ -51,7 +51,7 @@ pub(crate) fn kept_request_id(request: &RequestHead, input: &[u8]) -> Option<Ran
 /// The address lines for a request that came through a trusted proxy.
 pub(crate) fn push_hop_lines(
     lines: &mut Vec<u8>,
-    peer: IpAddr,
+    (peer, scheme): (IpAddr, &str),
     client: IpAddr,
     request: &RequestHead,
     input: &[u8],
@@ -64,11 +64,14 @@ pub(crate) fn push_hop_lines(
         }
     }
     push(lines, format_args!("{peer}\r\nX-Real-IP: {client}\r\nX-Forwarded-Proto: "));
-    let https = request
-        .values(input, FieldKind::XForwardedProto)
-        .last()
-        .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
-    lines.extend_from_slice(if https { b"https\r\n" } else { b"http\r\n" });
+    let is_https = claims_https(request, input).unwrap_or(scheme == "https");
+    lines.extend_from_slice(if is_https { b"https\r\n" } else { b"http\r\n" });
+}
+
+/// What a trusted proxy says about how its client came; nothing if it says nothing.
+pub(crate) fn claims_https(request: &RequestHead, input: &[u8]) -> Option<bool> {
+    let proto = request.values(input, FieldKind::XForwardedProto).last()?;
+    Some(proto.eq_ignore_ascii_case(b"https"))
 }
 
 /// What was asked for: `X-Forwarded-Host` with its port, `X-Original-Host` without.
@@ -139,7 +142,13 @@ mod tests {
     fn hop_lines_extend_what_the_proxy_said() {
         let (head, text) = head("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: HTTPS\r\n");
         let mut lines = Vec::new();
-        push_hop_lines(&mut lines, PROXY.parse().unwrap(), "203.0.113.9".parse().unwrap(), &head, &text);
+        push_hop_lines(
+            &mut lines,
+            (PROXY.parse().unwrap(), "http"),
+            "203.0.113.9".parse().unwrap(),
+            &head,
+            &text,
+        );
         push_host_lines(&mut lines, &head);
         assert_eq!(
             String::from_utf8(lines).unwrap(),

@@ -13,9 +13,11 @@
 mod accept;
 mod answer;
 mod apply;
+mod arrival;
 mod body;
 mod client;
 mod core;
+mod door;
 mod drain;
 mod exchange;
 mod failure;
@@ -43,6 +45,7 @@ use ringway_telemetry::Telemetry;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
+pub use door::{HttpMode, ListenerKind};
 pub use settings::Settings;
 
 /// What a worker is made of.
@@ -53,8 +56,10 @@ pub struct Parts {
     pub cpu: Option<usize>,
     /// Which driver to use.
     pub driver: DriverChoice,
-    /// Its listeners: one per address, bound with SO_REUSEPORT beside those of the other workers.
-    pub listeners: Vec<TcpListener>,
+    /// Its listeners and what they are for: one per address, bound with SO_REUSEPORT beside those of the other workers.
+    pub listeners: Vec<(TcpListener, ListenerKind)>,
+    /// Where clients reach the `https` listeners; none when there are none, and then nobody is redirected there.
+    pub https_port: Option<u16>,
     /// The configuration that it begins with.
     pub snapshot: Arc<Snapshot>,
     /// Newer configurations.
@@ -94,13 +99,16 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         parts.telemetry,
         parts.reports,
         parts.snapshot,
+        parts.https_port,
     ));
     let mut listeners = Vec::new();
-    for listener in parts.listeners {
+    let mut kinds = Vec::new();
+    for (listener, kind) in parts.listeners {
         listeners.push(Rc::new(Listener::from_std(listener)?));
+        kinds.push(kind);
     }
-    for listener in &listeners {
-        accept::start(&core, listener.clone());
+    for (listener, kind) in listeners.iter().zip(kinds) {
+        accept::start(&core, listener.clone(), kind);
     }
     started(driver);
     apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await

@@ -13,7 +13,7 @@ use ringway_model::{Tick, limits};
 use ringway_net::{Pace, PeerState, Stream, linger};
 use ringway_wire::h1::Parse;
 
-use crate::answer::{self, Asked};
+use crate::answer::{self, Answer, Asked};
 use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
 use crate::exchange::{self, Next};
@@ -173,12 +173,12 @@ async fn read<S: Stream>(
 }
 
 /// Tells a client for which there is no room to come back, and closes.
-pub(crate) async fn turn_away<W: World>(core: Rc<Core<W>>, stream: W::Stream) {
+pub(crate) async fn turn_away<W: World>(core: &Core<W>, stream: W::Stream) {
     let consequence = Failure::Overloaded.consequence(core.settings.unavailable_status);
     let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
     let id = core.request_ids.borrow_mut().draw();
     let mut out = Vec::new();
-    answer::write(&mut out, 503, &consequence, &asked, id.as_str(), core.world.timestamp());
+    answer::write(&mut out, 503, &Answer::Failure(&consequence), &asked, id.as_str(), core.world.timestamp());
     let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
     let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
     linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;

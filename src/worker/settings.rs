@@ -27,6 +27,8 @@ pub struct Settings {
     pub body_bytes_max: Option<u64>,
     /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed (C24).
     pub trusted_proxies: Vec<Cidr>,
+    /// Load balancers that begin each connection with a PROXY header, and must.
+    pub proxy_protocol: Vec<Cidr>,
     /// The status when no instance of an app can answer: 502, or 503 (C3).
     pub unavailable_status: u16,
     /// Limits of request and response heads.
@@ -47,6 +49,7 @@ impl Default for Settings {
             connections_max: limits::CONNECTIONS_PER_CORE_MAX,
             body_bytes_max: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
             unavailable_status: 502,
             heads: h1::Limits::default(),
             sticky_key: 0,
@@ -55,6 +58,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Does this peer begin its connections with a PROXY header? Of others such a header is never read.
+    pub fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol.iter().any(|network| network.contains(peer))
+    }
+
     /// Is this peer a proxy of ours?
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(peer))

@@ -11,6 +11,7 @@ mod balancing;
 mod bodies;
 mod churn;
 mod cli;
+mod doors;
 mod drain;
 mod embedding;
 mod errors;

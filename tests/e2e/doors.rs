@@ -1,0 +1,171 @@
+//! What is decided before a request is routed: PROXY headers of load balancers, and what the HTTP port serves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
+
+use crate::kit::*;
+
+/// A gateway in this process with one app, `app`, on `app.test`.
+fn gateway(driver: Driver, origin: &Origin, build: impl FnOnce(Builder) -> Builder) -> Handle {
+    let driver = match driver {
+        Driver::IoUring => DriverChoice::IoUring,
+        Driver::Epoll => DriverChoice::Epoll,
+    };
+    let builder =
+        Gateway::builder().http(vec!["127.0.0.1:0".parse().unwrap()]).driver(driver).workers(1).pin(false);
+    let gateway = build(builder).spawn().unwrap();
+    gateway.register_app("app", &origin.target()).unwrap();
+    gateway.register_domain("app.test", "app", None).unwrap();
+    gateway
+}
+
+fn balanced(driver: Driver, origin: &Origin) -> (Handle, SocketAddr) {
+    let gateway =
+        gateway(driver, origin, |builder| builder.proxy_protocol(vec!["127.0.0.1/32".parse().unwrap()]));
+    let address = gateway.http_addresses()[0];
+    (gateway, address)
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
+
+fn binary(rest: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    header.extend((rest.len() as u16).to_be_bytes());
+    header.extend(rest);
+    header
+}
+
+fn metrics(gateway: &Handle) -> String {
+    gateway.client().metrics().unwrap()
+}
+
+on_both_drivers! {
+    fn a_balancer_says_who_the_client_is(driver) {
+        let origin = Origin::named("a");
+        let (_gateway, address) = balanced(driver, &origin);
+        let v2 = binary(&[203, 0, 113, 9, 192, 0, 2, 1, 0xc0, 1, 0, 80]);
+        let with_tlvs = binary(&[203, 0, 113, 9, 192, 0, 2, 1, 0xc0, 1, 0, 80, 4, 0, 2, 1, 2]);
+        for header in [b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 80\r\n".to_vec(), v2, with_tlvs] {
+            let mut client = Client::connect(address);
+            client.send([&header[..], REQUEST.as_bytes()].concat());
+            assert_eq!(client.response("GET").text(), "a");
+            // The header counts for the whole connection, and stands once.
+            assert_eq!(client.get("app.test", "/").status(), 200);
+        }
+        for request in origin.requests() {
+            assert_eq!(request.field("x-forwarded-for"), Some("203.0.113.9"));
+            assert_eq!(request.field("x-real-ip"), Some("203.0.113.9"));
+        }
+    }
+
+    fn a_balancers_own_connections_are_its_own(driver) {
+        let origin = Origin::named("a");
+        let (_gateway, address) = balanced(driver, &origin);
+        let mut client = Client::connect(address);
+        client.send(format!("PROXY UNKNOWN\r\n{REQUEST}"));
+        assert_eq!(client.response("GET").status(), 200);
+        assert_eq!(origin.one_request().field("x-forwarded-for"), Some("127.0.0.1"));
+    }
+
+    fn a_header_that_comes_byte_by_byte_is_the_same(driver) {
+        let origin = Origin::named("a");
+        let (_gateway, address) = balanced(driver, &origin);
+        let mut client = Client::connect(address);
+        for byte in format!("PROXY TCP6 2001:db8::9 ::1 49153 80\r\n{REQUEST}").as_bytes() {
+            client.send([*byte]);
+        }
+        assert_eq!(client.response("GET").status(), 200);
+        assert_eq!(origin.one_request().field("x-forwarded-for"), Some("2001:db8::9"));
+    }
+
+    fn a_balancer_without_a_good_header_is_closed_and_counted(driver) {
+        let origin = Origin::named("a");
+        let (gateway, address) = balanced(driver, &origin);
+        let bad: [&[u8]; 5] = [
+            REQUEST.as_bytes(),
+            b"PROXY TCP4 203.0.113.9 192.0.2.1 49153\r\n",
+            b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 80\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+        ];
+        for header in bad {
+            let mut client = Client::connect(address);
+            let _ = client.try_send([header, REQUEST.as_bytes()].concat());
+            client.assert_closed();
+        }
+        let metrics = metrics(&gateway);
+        let counted = r#"ringway_connections_refused_total{core="0",reason="proxy_header"} 5"#;
+        assert!(metrics.contains(counted), "{metrics}");
+        assert_eq!(origin.request_count(), 0);
+    }
+
+    fn of_others_no_header_is_read(driver) {
+        let origin = Origin::named("a");
+        let (_gateway, address) = balanced(driver, &origin);
+        let mut stranger = Client::connect_from([127, 0, 0, 2], address);
+        stranger.send(REQUEST);
+        assert_eq!(stranger.response("GET").status(), 200);
+        assert_eq!(origin.one_request().field("x-forwarded-for"), Some("127.0.0.2"));
+        let mut liar = Client::connect_from([127, 0, 0, 2], address);
+        liar.send(format!("PROXY TCP4 203.0.113.9 192.0.2.1 49153 80\r\n{REQUEST}"));
+        assert_eq!(liar.response("GET").status(), 400);
+        assert_eq!(origin.request_count(), 1);
+    }
+
+    fn balancers_that_say_nothing_do_not_hold_up_the_end(driver) {
+        let origin = Origin::named("a");
+        let (gateway, address) = balanced(driver, &origin);
+        let mut silent = Client::connect(address);
+        let mut asking = Client::connect(address);
+        asking.send(format!("PROXY UNKNOWN\r\n{REQUEST}"));
+        assert_eq!(asking.response("GET").status(), 200);
+        assert!(gateway.shutdown(Duration::from_secs(8)).unwrap(), "every connection ended by itself");
+        silent.assert_closed();
+    }
+
+    fn with_https_only_nothing_but_challenges_is_served_without_tls(driver) {
+        let origin = Origin::named("a");
+        let gateway = gateway(driver, &origin, |builder| builder.http_mode(HttpMode::HttpsOnly));
+        let mut client = Client::connect(gateway.http_addresses()[0]);
+        for target in ["/", "/.well-known/", "/.well-known/acme-challenge/", "/.well-known/acme-challenge/a%2Fb"] {
+            let answer = client.get("app.test", target);
+            assert_eq!((answer.status(), &*answer.json()["error"]["code"].to_string()), (421, "\"https_only\""));
+        }
+        assert_eq!(client.get("app.test", "/.well-known/acme-challenge/unknown").status(), 404);
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!(client.response("POST").status(), 421);
+        assert_eq!(client.get("app.test", "/").status(), 421, "a body that was there is skipped");
+        assert_eq!(origin.request_count(), 0);
+    }
+
+    fn without_certificates_nobody_is_redirected(driver) {
+        let origin = Origin::named("a");
+        let https = vec!["127.0.0.1:0".parse().unwrap()];
+        let gateway = gateway(driver, &origin, |builder| builder.http_mode(HttpMode::Redirect).https(https));
+        let mut client = Client::connect(gateway.http_addresses()[0]);
+        assert_eq!(client.get("app.test", "/").text(), "a");
+        assert_eq!(client.get("app.test", "/.well-known/acme-challenge/theirs").text(), "a");
+        assert_eq!(origin.request_count(), 2);
+    }
+
+    fn what_only_we_may_say_of_a_clients_certificate_never_passes(driver) {
+        let origin = Origin::named("a");
+        let gateway = gateway(driver, &origin, |builder| builder);
+        let mut client = Client::connect(gateway.http_addresses()[0]);
+        client.send(
+            "GET / HTTP/1.1\r\nHost: app.test\r\nX-Client-Cert-Subject: CN=root\r\nX-Client-Cert-Verified: SUCCESS\r\n\
+             x-client-cert-fingerprint: 00\r\nX_Client_Cert_Verified: SUCCESS\r\nX-Client_Cert-Subject: CN=root\r\n\
+             Connection: X-Client-Cert-Verified\r\n\r\n",
+        );
+        assert_eq!(client.response("GET").status(), 200);
+        let request = origin.one_request();
+        let forged: Vec<_> = request
+            .fields
+            .iter()
+            .filter(|(name, _)| name.to_ascii_lowercase().replace('_', "-").starts_with("x-client-cert"))
+            .collect();
+        assert!(forged.is_empty(), "{forged:?}");
+    }
+}
