@@ -180,6 +180,23 @@ pub const FREE_PORT_TRIES: usize = 32;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
 
+// --- TLS ---------------------------------------------------------------------------------------------------
+
+/// Bytes of a client's first message with its frames: one full record, and a header for each of a few fragments.
+/// Browsers send 2 KiB.
+pub const TLS_HELLO_BYTES_MAX: usize = 18 * 1024;
+/// Bytes that a peer may send until the handshake is over: a long certificate chain is 16 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that a peer may send in a row without a byte of data among them: tickets, key updates, empty records. More than
+/// two full records, for data may stand at the end of one.
+pub const TLS_FRUITLESS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of plaintext that are encrypted and sent in one call: four records.
+pub const TLS_SEND_BYTES: usize = BODY_BUFFER_BYTES;
+/// Bytes of a core's buffer between the sockets and the records: as much as a caller's buffer takes.
+pub const TLS_SCRATCH_BYTES: usize = BODY_BUFFER_BYTES;
+/// Bytes that one connection encrypts or decrypts without a wait before other tasks have their turn: about 100 µs.
+pub const TLS_TURN_BYTES: usize = 256 * 1024;
+
 // --- HTTP/2 ------------------------------------------------------------------------------------------------
 
 /// Bytes that wait to be sent on one connection while others are being sent: one send, as with TLS and bodies.

@@ -66,7 +66,7 @@ impl<D: Device> Duplex<D> {
                     }
                     // Data may have come between the deadline and the cancellation: they win.
                     Step::Fail(error) if error.kind() == ErrorKind::TimedOut => {
-                        return match self.receive_now(&mut buf) {
+                        return match self.receive_now(&mut buf, usize::MAX) {
                             Err(empty) if empty.kind() == ErrorKind::WouldBlock => (Err(error), buf),
                             received => (received, buf),
                         };
@@ -187,9 +187,11 @@ impl<D: Device> Duplex<D> {
         self.fd
     }
 
-    /// Reads what is there now into the spare capacity of `buf`.
-    fn receive_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        let count = self.socket().recv_with_flags(buf.spare_capacity_mut(), libc::MSG_DONTWAIT)?;
+    /// Reads what is there now into the spare capacity of `buf`, at most `bytes_max`; `WouldBlock` when that is nothing.
+    pub(crate) fn receive_now(&self, buf: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
+        let spare = buf.spare_capacity_mut();
+        let room = spare.len().min(bytes_max);
+        let count = self.socket().recv_with_flags(&mut spare[..room], libc::MSG_DONTWAIT)?;
         // SAFETY: the kernel wrote `count` bytes behind the old length, within the capacity.
         unsafe { buf.set_len(buf.len() + count) };
         Ok(count)

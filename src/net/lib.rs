@@ -34,6 +34,7 @@ mod socket;
 mod splice;
 mod stream;
 mod task;
+pub mod tls;
 mod waits;
 
 pub use blocking::blocking;
