@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use ringway_model::Tick;
+use ringway_net::tls::TlsStream;
 use ringway_net::{Pace, PeerState, Stream, TcpStream};
 
 use crate::h2::H2Stream;
@@ -16,6 +17,9 @@ use crate::h2::H2Stream;
 pub(crate) enum Transport {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// TLS over TCP.
+    #[allow(dead_code)] // made once listeners and targets speak TLS
+    Tls(TlsStream),
     /// A stream of a client's connection that speaks HTTP/2.
     H2(Box<H2Stream>),
 }
@@ -25,6 +29,7 @@ macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self {
             Self::Tcp($stream) => $call,
+            Self::Tls($stream) => $call,
             Self::H2($stream) => $call,
         }
     };
