@@ -224,6 +224,8 @@ pub const H2_ABUSE_WINDOW: Duration = Duration::from_secs(10);
 pub const H2_RESETS_MAX: u32 = 200;
 /// Streams that we had to reset for the client's errors: a client that errs has a defect, and errs a few times.
 pub const H2_ERRORS_MAX: u32 = 100;
+/// The same in the whole life of a connection.
+pub const H2_CONNECTION_ERRORS_MAX: usize = 1_000;
 /// CONTINUATION frames of one header block: [`H2_HEADER_LIST_BYTES_MAX`] fills two frames; some clients cut smaller.
 pub const H2_CONTINUATIONS_MAX: u32 = 16;
 /// DATA frames without data and without an end.

@@ -223,3 +223,6 @@ fn push_visible(out: &mut Vec<u8>, text: &str) -> Result<(), RequestError> {
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use ringway_telemetry::{ConnectionAbused, Observer, Panicked};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
-use super::guard::Guard;
+use super::guard::{Abuse, Guard};
 use super::head;
 use super::pipe::{self, Driver, Pipe, Watch};
 use super::stream::H2Stream;
@@ -61,13 +61,14 @@ pub(crate) async fn serve(
         heads: Rc::default(),
         requests: Cell::new(0),
         is_closing: Cell::new(false),
+        fault: Cell::new(None),
         waker: Cell::new(None),
     });
     let stall = core.settings.body_progress_timeout;
     shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
-    if let Some(abuse) = shared.driver.watch().borrow().abuse() {
-        core.telemetry
-            .connection_abused(&ConnectionAbused { client_ip: connection.peer, reason: abuse.word() });
+    let abuse = shared.driver.watch().borrow().abuse().map(Abuse::word);
+    if let Some(reason) = abuse.or(shared.fault.get()) {
+        core.telemetry.connection_abused(&ConnectionAbused { client_ip: connection.peer, reason });
     }
     if shared.driver.is_broken() {
         connection.stream.abort();
@@ -92,6 +93,8 @@ struct Shared {
     requests: Cell<u32>,
     /// No more requests are wanted.
     is_closing: Cell<bool>,
+    /// What the crate ended the connection for.
+    fault: Cell<Option<&'static str>>,
     /// Of the connection's task, while it takes no more requests.
     waker: Cell<Option<Waker>>,
 }
@@ -148,11 +151,34 @@ impl Shared {
             h2.abrupt_shutdown(abuse.reason());
         }
         if self.streams.borrow().len() < limits::H2_STREAMS_MAX as usize {
-            return h2.poll_accept(cx).map(|incoming| incoming.and_then(Result::ok));
+            return h2.poll_accept(cx).map(|incoming| match incoming? {
+                Ok(request) => Some(request),
+                Err(error) => {
+                    self.blame(&error);
+                    None
+                }
+            });
         }
         // Requests that were taken back still cost until their tasks have ended: no more begin meanwhile.
         self.waker.set(Some(cx.waker().clone()));
-        h2.poll_closed(cx).map(|_| None)
+        h2.poll_closed(cx).map(|closed| {
+            if let Err(error) = closed {
+                self.blame(&error);
+            }
+            None
+        })
+    }
+
+    /// Keeps what the crate found wrong with the client's frames.
+    fn blame(&self, error: &h2::Error) {
+        if error.is_go_away() && error.is_library() {
+            self.fault.set(Some(match error.reason() {
+                Some(Reason::ENHANCE_YOUR_CALM) => "calm",
+                Some(Reason::FLOW_CONTROL_ERROR) => "flow_control",
+                Some(Reason::COMPRESSION_ERROR) => "compression",
+                _ => "protocol",
+            }));
+        }
     }
 
     /// Tells the client to go elsewhere with what comes next; what has come is served.
@@ -252,8 +278,8 @@ fn settings() -> Builder {
         .max_header_list_size(limits::H2_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(limits::H2_STREAM_SEND_BYTES_MAX)
         .max_concurrent_reset_streams(limits::H2_ERRORS_MAX as usize)
-        .max_local_error_reset_streams(Some(limits::H2_ERRORS_MAX as usize))
-        .max_pending_accept_reset_streams(limits::H2_STREAMS_MAX as usize)
+        .max_local_error_reset_streams(Some(limits::H2_CONNECTION_ERRORS_MAX))
+        .max_pending_accept_reset_streams(limits::H2_RESETS_MAX as usize)
         .enable_connect_protocol();
     settings
 }
