@@ -1,1 +1,526 @@
 //! What the handle does, with a control plane that writes down.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use ringway_model::CoreId;
+use ringway_tls::{IdentityName, Material, Want};
+
+use super::*;
+use crate::dns::tests::{Server, ip};
+use crate::testing::{Plane, domain, host, issue, on_control_thread, put_files, sound};
+use crate::verify::Verdict;
+
+use CertificateMode::{Acme, Provided};
+
+/// A certificate directory, and what one core gets from the loader.
+struct Scene {
+    dir: tempfile::TempDir,
+    core: MailboxReceiver<Loaded>,
+    senders: Vec<MailboxSender<Loaded>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (sender, core) = blocking_mailbox(64);
+        Self { dir: tempfile::tempdir().unwrap(), core, senders: vec![sender] }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("certs")
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::new(self.path())
+    }
+
+    fn files(&self) -> Files {
+        let files = Files::new(&self.path());
+        files.prepare().unwrap();
+        files
+    }
+
+    fn open(&self, settings: Settings) -> Opened {
+        open(settings, self.senders.clone()).unwrap()
+    }
+
+    /// Asks as a core does.
+    fn ask(&self, wants: &MailboxSender<Wanted>, name: IdentityName, version: u64) -> Result<String, String> {
+        wants.send(Wanted { core: CoreId(0), want: Want::Identity(name), version }).unwrap();
+        let loaded = self.core.recv_timeout(Duration::from_secs(30)).unwrap();
+        match loaded.result {
+            Ok(Material::Identity(identity)) => Ok(identity.facts().fingerprint.clone()),
+            Ok(Material::ClientCa(_) | Material::Upstream(_)) => panic!("an identity was asked for"),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+}
+
+fn of(name: &str) -> IdentityName {
+    IdentityName::Domain(host(name))
+}
+
+/// The handle with its tasks running.
+fn running(opened: Opened, plane: &Plane) -> Certificates {
+    let certificates = Certificates::new(opened);
+    start(&certificates, plane);
+    certificates
+}
+
+fn start(certificates: &Certificates, plane: &Plane) {
+    certificates.attach(plane.clone());
+    let (this, plane) = (certificates.clone(), plane.clone());
+    spawn(async move { this.run(plane).await }, |panic| panic!("{panic:?}"));
+}
+
+fn event(plane: &Plane, is_it: impl Fn(&CertificateEvent) -> bool) -> bool {
+    plane.told().events.borrow().iter().any(is_it)
+}
+
+#[test]
+fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
+    let scene = Scene::new();
+    let files = scene.files();
+    let pair = sound(&["*.example"]);
+    let count = 5_000;
+    for n in 0..count {
+        // Not synced one by one: this is a scene, not a write.
+        let folder = scene.path().join(format!("domains/d{n}.example"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("identity.pem"), [&pair.chain[..], &pair.key].concat()).unwrap();
+    }
+    drop(files);
+    let opened = scene.open(scene.settings());
+    let files = opened.files.clone();
+    let wants = opened.wants();
+    assert_eq!(opened.version(&domain("d4999.example", Acme)), Some(FIRST_VERSION));
+    assert_eq!(opened.version(&domain("d4999.example", CertificateMode::None)), None);
+    assert_eq!(opened.version(&domain("other.example", Acme)), None);
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        for n in 0..count {
+            certificates.put_domain(&domain(&format!("d{n}.example"), Acme));
+        }
+        assert_eq!(files.opened(), 0, "nothing was opened by the start");
+        assert_eq!(certificates.overview().unread, count);
+        for n in [7, 7, 11] {
+            scene.ask(&wants, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
+        }
+        assert_eq!(files.opened(), 2, "only what was wanted, and once");
+        // By and by, all of them are read, so that it is known when they end.
+        let plane = Plane::default();
+        start(&certificates, &plane);
+        while certificates.overview().unread > 0 {
+            yield_now().await;
+        }
+        assert_eq!(files.opened(), 2 + count as u64);
+        assert_eq!(certificates.overview().damaged, 0);
+        let state = certificates.state(&host("d0.example")).unwrap();
+        assert!(state.certificate.unwrap().covers("d0.example"));
+    });
+}
+
+#[test]
+fn an_upload_is_live_when_the_call_returns() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    let wants = opened.wants();
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        let state = certificates.state(&host("a.example")).unwrap();
+        assert_eq!((state.state, state.version), (State::Provided, None));
+        assert!(state.reason.unwrap().contains("has not been uploaded"));
+
+        let (first, second) = (sound(&["a.example"]), sound(&["a.example"]));
+        let mut last = None;
+        for pair in [first, second] {
+            let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
+            let (name, version) = plane.told().certificates.borrow().last().unwrap().clone();
+            assert_eq!(name, "a.example");
+            assert!(version > last, "each has a version of its own");
+            last = version;
+            let served = scene.ask(&wants, of("a.example"), version.unwrap()).unwrap();
+            assert_eq!(served, facts.fingerprint);
+            let state = certificates.state(&host("a.example")).unwrap();
+            assert_eq!((state.certificate.unwrap(), state.version, state.reason), (facts, version, None));
+        }
+        assert!(event(&plane, |event| matches!(event, CertificateEvent::Uploaded { .. })));
+    });
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        let pair = sound(&["a.example"]);
+        let upload =
+            async |name: &str| certificates.upload(&host(name), &pair.chain, &pair.key).await.unwrap_err();
+        assert!(matches!(upload("a.example").await, UploadError::UnknownDomain));
+        certificates.put_domain(&domain("a.example", Acme));
+        assert!(matches!(upload("a.example").await, UploadError::NotProvided));
+        certificates.put_domain(&domain("b.example", Provided));
+        assert!(matches!(upload("b.example").await, UploadError::WrongName { .. }));
+        assert!(plane.told().certificates.borrow().is_empty());
+        assert!(fs::read_dir(scene.path().join("domains")).unwrap().next().is_none());
+    });
+}
+
+#[test]
+fn a_full_disk_keeps_the_old_certificate_and_is_told() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    let (wants, faults) = (opened.wants(), opened.files.faults.clone());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        let (old, new) = (sound(&["a.example"]), sound(&["a.example"]));
+        let facts = certificates.upload(&host("a.example"), &old.chain, &old.key).await.unwrap();
+        let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
+        faults.refuse(libc::ENOSPC);
+        let error = certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap_err();
+        assert!(matches!(&error, UploadError::NotStored(why) if why.contains("free some space")), "{error}");
+        assert_eq!(scene.ask(&wants, of("a.example"), version).unwrap(), facts.fingerprint);
+        assert!(certificates.overview().directory_problem.is_some());
+        assert!(event(&plane, |event| matches!(event, CertificateEvent::DirectoryUnusable { .. })));
+        faults.mend();
+        certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap();
+        assert_eq!(certificates.overview().directory_problem, None);
+    });
+}
+
+#[test]
+fn a_slow_core_is_told_apart_from_a_refusal() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        plane.told().refusal.set(Some(Unpublished::SlowCores));
+        let pair = sound(&["a.example"]);
+        let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
+        assert!(matches!(error, UploadError::NotLive(Unpublished::SlowCores)));
+        assert!(certificates.state(&host("a.example")).unwrap().certificate.is_some(), "it is stored");
+    });
+}
+
+#[test]
+fn a_removed_domain_leaves_nothing_on_the_disk() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        certificates.put_domain(&domain("b.example", Provided));
+        for name in ["a.example", "b.example"] {
+            let pair = sound(&[name]);
+            certificates.upload(&host(name), &pair.chain, &pair.key).await.unwrap();
+        }
+        certificates.remove_domain(&host("a.example"));
+        assert!(certificates.state(&host("a.example")).is_none());
+        plane
+            .until("removed", |told| {
+                told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Removed { .. }))
+            })
+            .await;
+        assert!(!scene.path().join("domains/a.example").exists());
+        assert!(scene.path().join("domains/b.example").exists());
+        assert_eq!(certificates.overview().orphans, 0);
+        certificates.put_domain(&domain("a.example", Provided));
+        assert_eq!(certificates.state(&host("a.example")).unwrap().version, None, "it begins anew");
+    });
+}
+
+#[test]
+fn who_is_registered_again_at_once_keeps_the_certificate() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        let pair = sound(&["a.example"]);
+        certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
+        certificates.remove_domain(&host("a.example"));
+        certificates.put_domain(&domain("a.example", Provided));
+        // Another change of files goes through the same lane, behind the removal.
+        certificates.on_disk(|_| Ok(())).await.unwrap();
+        assert!(certificates.state(&host("a.example")).unwrap().version.is_some());
+        assert!(scene.path().join("domains/a.example/identity.pem").exists());
+        plane.until("published", |told| told.certificates.borrow().len() >= 2).await;
+    });
+}
+
+#[test]
+fn a_change_of_mode_withdraws_the_certificate_and_brings_it_back() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        let pair = sound(&["a.example"]);
+        certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
+        certificates.put_domain(&domain("a.example", CertificateMode::None));
+        plane
+            .until("withdrawn", |told| {
+                told.certificates.borrow().last().is_some_and(|(_, version)| version.is_none())
+            })
+            .await;
+        certificates.put_domain(&domain("a.example", Acme));
+        plane
+            .until("back", |told| {
+                told.certificates.borrow().last().is_some_and(|(_, version)| version.is_some())
+            })
+            .await;
+        let told = plane.told().certificates.borrow().len();
+        certificates.put_domain(&domain("a.example", Acme));
+        certificates.on_disk(|_| Ok(())).await.unwrap();
+        assert_eq!(plane.told().certificates.borrow().len(), told, "nothing new is not published");
+    });
+}
+
+#[test]
+fn one_damaged_certificate_is_withdrawn_and_told() {
+    let scene = Scene::new();
+    let files = scene.files();
+    for name in ["good.example", "bad.example"] {
+        files.write_identity(&host(name), &sound(&[name])).unwrap();
+    }
+    fs::write(scene.path().join("domains/bad.example/identity.pem"), "nonsense").unwrap();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        certificates.put_domain(&domain("good.example", Acme));
+        certificates.put_domain(&domain("bad.example", Acme));
+        let plane = Plane::default();
+        start(&certificates, &plane);
+        plane
+            .until("damage", |told| {
+                told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Damaged { .. }))
+            })
+            .await;
+        while certificates.overview().unread > 0 {
+            yield_now().await;
+        }
+        assert_eq!(plane.told().certificates.borrow()[..], [("bad.example".to_owned(), None)]);
+        assert!(certificates.state(&host("bad.example")).unwrap().reason.unwrap().contains("bad.example"));
+        assert!(certificates.state(&host("good.example")).unwrap().certificate.is_some());
+        let overview = certificates.overview();
+        assert_eq!((overview.damaged, overview.expired), (1, 0));
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_stops_nothing() {
+    let scene = Scene::new();
+    fs::write(scene.path(), "a file").unwrap();
+    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
+    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
+    let wants = opened.wants();
+    assert_eq!(opened.default_version(), Some(1));
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        plane
+            .until("told", |told| {
+                told.events
+                    .borrow()
+                    .iter()
+                    .any(|event| matches!(event, CertificateEvent::DirectoryUnusable { .. }))
+            })
+            .await;
+        assert!(certificates.overview().directory_problem.unwrap().contains("certs"));
+        assert!(scene.ask(&wants, IdentityName::Default, 1).is_ok());
+        certificates.put_domain(&domain("a.example", Provided));
+        let pair = sound(&["a.example"]);
+        let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
+        assert!(matches!(error, UploadError::NotStored(_)), "{error}");
+        let mut metrics = String::new();
+        certificates.render_metrics(&mut metrics);
+        assert!(metrics.contains("ringway_certificate_directory_unusable 1\n"), "{metrics}");
+        assert!(metrics.contains("ringway_certificate_domains{state=\"provided\"} 1\n"), "{metrics}");
+    });
+}
+
+#[test]
+fn a_default_certificate_that_cannot_be_served_stops_the_start() {
+    let scene = Scene::new();
+    for (pair, part) in [
+        (issue(&["a.example"], 2020, 2021), "has expired"),
+        (Pair { chain: sound(&["a.example"]).chain, key: sound(&["a.example"]).key }, "site.key"),
+    ] {
+        let operator = put_files(scene.dir.path(), &pair);
+        let settings = Settings { default_files: Some(operator), ..scene.settings() };
+        let error = open(settings, scene.senders.clone()).unwrap_err();
+        assert!(matches!(error, StartError::Default(_)) && error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_operators_files_are_followed_without_a_restart() {
+    let scene = Scene::new();
+    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
+    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
+    let wants = opened.wants();
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        let first = scene.ask(&wants, IdentityName::Default, 1).unwrap();
+        let next = sound(&["default.example"]);
+        put_files(scene.dir.path(), &next);
+        plane.until("replaced", |told| told.defaults.borrow().last() == Some(&Some(2))).await;
+        let second = scene.ask(&wants, IdentityName::Default, 2).unwrap();
+        assert_ne!(first, second);
+        let state = certificates.overview().default.unwrap();
+        assert_eq!(
+            (state.facts.fingerprint.clone(), state.version, state.problem),
+            (second.clone(), 2, None)
+        );
+        put_files(scene.dir.path(), &Pair { chain: b"nonsense".to_vec(), key: next.key });
+        plane
+            .until("refused", |told| {
+                told.events
+                    .borrow()
+                    .iter()
+                    .any(|event| matches!(event, CertificateEvent::DefaultRefused { .. }))
+            })
+            .await;
+        assert_eq!(scene.ask(&wants, IdentityName::Default, 2).unwrap(), second, "the old one stays");
+        assert!(certificates.overview().default.unwrap().problem.unwrap().contains("site.pem"));
+    });
+}
+
+/// Answers challenges as the cores do, from what was published.
+struct Front {
+    port: u16,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    fn new(challenges: Arc<Mutex<HashMap<String, String>>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                    head.extend_from_slice(&byte);
+                }
+                if head.is_empty() {
+                    return;
+                }
+                let head = String::from_utf8(head).unwrap();
+                let token = head.split_whitespace().nth(1).unwrap().rsplit('/').next().unwrap().to_owned();
+                let answer = challenges.lock().unwrap().get(&token).cloned();
+                let (status, body) = answer.map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
+                let length = body.len();
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+            }
+        });
+        Self { port, thread: Some(thread) }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap());
+        self.thread.take().map(|thread| thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_domain_that_leads_here_is_seen_to_do_so() {
+    let scene = Scene::new();
+    let server = Server::zone(vec![("a.example", ip("127.0.0.1")), ("c.example", ip("127.0.0.1"))]);
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let challenges = Arc::clone(&plane.told().challenges);
+        let front = Front::new(Arc::clone(&challenges));
+        let settings =
+            Settings { dns_resolver: Some(server.address), http_port: front.port, ..scene.settings() };
+        let certificates = running(scene.open(settings), &plane);
+        certificates.put_domain(&domain("a.example", Acme));
+        certificates.put_domain(&domain("b.example", Acme));
+        let verification = certificates.verify(&host("a.example")).await.unwrap();
+        assert_eq!(verification.verdict, Verdict::Ready, "{verification:?}");
+        assert_eq!(verification.probes[0].outcome, ProbeOutcome::Ours);
+        assert!(challenges.lock().unwrap().is_empty(), "the probe's challenge is gone again");
+        assert_eq!(certificates.state(&host("a.example")).unwrap().verification, Some(verification));
+        let verification = certificates.verify(&host("b.example")).await.unwrap();
+        assert_eq!(verification.verdict, Verdict::NoRecords);
+        assert!(verification.advice.contains("b.example does not exist in DNS"), "{}", verification.advice);
+        assert!(certificates.verify(&host("c.example")).await.is_none(), "only what is registered is probed");
+    });
+}
+
+#[test]
+fn somebody_elses_server_is_seen_for_what_it_is() {
+    let scene = Scene::new();
+    let server = Server::zone(vec![("a.example", ip("127.0.0.1"))]);
+    // It knows none of our challenges.
+    let front = Front::new(Arc::default());
+    let settings = Settings { dns_resolver: Some(server.address), http_port: front.port, ..scene.settings() };
+    let opened = scene.open(settings);
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Acme));
+        let verification = certificates.verify(&host("a.example")).await.unwrap();
+        assert_eq!(verification.verdict, Verdict::Elsewhere);
+        plane.told().refusal.set(Some(Unpublished::Full));
+        let verification = certificates.verify(&host("a.example")).await.unwrap();
+        assert_eq!(verification.verdict, Verdict::NotAsked, "our own shortage is not the domain's fault");
+    });
+}
+
+#[test]
+fn verifications_beyond_the_bound_are_refused_and_do_not_pile_up() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        certificates.put_domain(&domain("a.example", Acme));
+        let lane = certificates.shared.verifications.clone();
+        let mut places = Vec::new();
+        for _ in 0..VERIFICATIONS_IN_FLIGHT_MAX {
+            places.push(lane.enter().await.unwrap());
+        }
+        for _ in 0..VERIFICATIONS_WAITING_MAX {
+            let lane = lane.clone();
+            spawn(async move { drop(lane.enter().await) }, |_| {});
+        }
+        yield_now().await;
+        assert!(certificates.verify(&host("a.example")).await.is_none());
+    });
+}
+
+#[test]
+fn touched_domains_are_told_once() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        certificates.put_domain(&domain("a.example", Acme));
+        certificates.put_domain(&domain("a.example", Provided));
+        assert_eq!(certificates.take_touched(), [host("a.example")]);
+        assert!(certificates.take_touched().is_empty());
+        certificates.remove_domain(&host("a.example"));
+        certificates.remove_domain(&host("a.example"));
+        assert_eq!(certificates.take_touched(), [host("a.example")]);
+    });
+}
