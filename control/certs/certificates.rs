@@ -1,7 +1,7 @@
 //! The handle to everything about certificates, on the control thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::rc::Rc;
@@ -17,8 +17,8 @@ use ringway_model::{CertificateMode, Domain, Hostname, Tick};
 use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
 use ringway_tls::{Facts, Loaded, Wanted};
 
-use crate::dns::Resolver;
-use crate::domains::{Domains, Entry, Held};
+use crate::dns::{Resolver, public_ca};
+use crate::domains::{Domains, Entry, Held, OnDisk};
 use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
 use crate::host::{AnyHost, Host, Unpublished};
@@ -64,7 +64,7 @@ impl std::error::Error for StartError {
 pub struct Opened {
     settings: Settings,
     files: Files,
-    on_disk: HashMap<Hostname, u64, ahash::RandomState>,
+    on_disk: OnDisk,
     default: Option<DefaultState>,
     directory_problem: Option<String>,
     wants: MailboxSender<Wanted>,
@@ -113,7 +113,7 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
 const NEWS_WAITING: usize = 4;
 
 /// What stands in the directory, and what is wrong with it.
-fn survey(files: &Files) -> (HashMap<Hostname, u64, ahash::RandomState>, Option<String>) {
+fn survey(files: &Files) -> (OnDisk, Option<String>) {
     let prepared = files.prepare();
     let problem = match &prepared {
         Ok(findings) => {
@@ -124,13 +124,14 @@ fn survey(files: &Files) -> (HashMap<Hostname, u64, ahash::RandomState>, Option<
         }
         Err(error) => Some(error.to_string()),
     };
-    let mut on_disk = HashMap::default();
+    let mut on_disk = OnDisk::default();
     match files.list() {
         Ok(listing) => {
             for finding in &listing.findings {
                 tracing::warn!(%finding, "found in the certificate directory");
             }
-            on_disk.extend(listing.with_identity.into_iter().map(|host| (host, FIRST_VERSION)));
+            on_disk.extend(listing.with_identity.into_iter().map(|host| (host, Some(FIRST_VERSION))));
+            on_disk.extend(listing.without.into_iter().map(|host| (host, None)));
             let problem = problem.inspect(|problem| {
                 tracing::error!(%problem, "the certificate directory cannot be written to: nothing new can be stored");
             });
@@ -157,7 +158,9 @@ impl Opened {
     pub fn version(&self, domain: &Domain) -> Option<u64> {
         match domain.certificate {
             CertificateMode::None => None,
-            CertificateMode::Acme | CertificateMode::Provided => self.on_disk.get(&domain.name).copied(),
+            CertificateMode::Acme | CertificateMode::Provided => {
+                self.on_disk.get(&domain.name).copied().flatten()
+            }
         }
     }
 
@@ -318,12 +321,20 @@ impl Certificates {
             let domains = self.shared.domains.borrow();
             let domain = &domains.get(host)?.domain;
             let settings = &self.shared.settings;
+            let directories = settings.acme.iter().flat_map(|acme| &acme.directories);
+            let public_cas: Vec<&str> =
+                directories.filter_map(|directory| public_ca(&directory.url)).collect();
+            let mut caa_identities = self.shared.caa_identities.borrow().clone();
+            if caa_identities.is_empty() {
+                caa_identities = public_cas.iter().map(|&identity| identity.to_owned()).collect();
+            }
             Question {
                 host: host.clone(),
                 cname_target: domain.cname_target.clone(),
                 public_addresses: settings.public_addresses.clone(),
                 resolver: settings.dns_resolver,
-                caa_identities: self.shared.caa_identities.borrow().clone(),
+                caa_identities,
+                is_ca_public: !public_cas.is_empty(),
                 http_port: settings.http_port,
             }
         };
@@ -363,7 +374,7 @@ impl Certificates {
         }
         overview.states =
             State::ALL.iter().map(|state| (*state, states.get(state).copied().unwrap_or(0))).collect();
-        overview.directory_problem = self.shared.directory_problem.borrow().clone();
+        overview.directory_problem = self.directory_problem();
         overview.default = self.shared.default.borrow().clone();
         overview
     }
@@ -390,9 +401,10 @@ impl Certificates {
         let news = self.shared.news.borrow_mut().take();
         let Some((news, source)) = news else { return };
         self.tell_directory_problem();
-        let (follower, reader) = (self.clone(), self.clone());
+        let (follower, reader, mender) = (self.clone(), self.clone(), self.clone());
         spawn(async move { follower.follow_default(news, source).await }, log_panic);
         spawn(async move { reader.read_by_and_by().await }, log_panic);
+        spawn(async move { mender.follow_directory().await }, log_panic);
         loop {
             sleep(CERTIFICATE_ORPHAN_GRACE).await;
             self.remove_orphans().await;
@@ -412,6 +424,11 @@ impl Certificates {
         if let Some(host) = self.host() {
             host.notify(event);
         }
+    }
+
+    /// What is wrong with the certificate directory: while it lasts, an order would be wasted.
+    pub(crate) fn directory_problem(&self) -> Option<String> {
+        self.shared.directory_problem.borrow().clone()
     }
 
     /// Something changed about a domain: whoever deals with it should look.
@@ -517,7 +534,7 @@ impl Certificates {
     }
 
     fn tell_directory_problem(&self) {
-        let Some(reason) = self.shared.directory_problem.borrow().clone() else { return };
+        let Some(reason) = self.directory_problem() else { return };
         tracing::error!(%reason, "the certificate directory cannot be used");
         self.notify(CertificateEvent::DirectoryUnusable { reason });
     }
@@ -620,6 +637,30 @@ impl Certificates {
         }
     }
 
+    /// Tries a directory that cannot be used again and again, and takes up what stands in it when it can be.
+    async fn follow_directory(&self) {
+        loop {
+            sleep(DIRECTORY_RETRY_INTERVAL).await;
+            if self.directory_problem().is_some() {
+                self.try_directory().await;
+            }
+        }
+    }
+
+    async fn try_directory(&self) {
+        let listed = self.on_disk(|files| files.prepare().and_then(|_| files.list())).await;
+        let Ok(listing) = listed else { return };
+        for host in listing.with_identity {
+            let version = self.next_version();
+            if self.shared.domains.borrow_mut().find(&host, version) {
+                self.publish_logged(&host).await;
+                self.touch(&host);
+            }
+        }
+        self.shared.unread.stir();
+        self.shared.stir.stir();
+    }
+
     async fn follow_default(&self, news: MailboxReceiver<News>, source: WakeSource) {
         let notified = source.stream().and_then(Notified::new);
         let mut notified = match notified {
@@ -639,7 +680,7 @@ impl Certificates {
 
     async fn handle_news(&self, news: News) {
         match news {
-            News::DefaultReplaced { facts, version } => {
+            News::Replaced { facts, version } => {
                 tracing::info!(fingerprint = facts.fingerprint, "the default certificate was replaced");
                 let state = DefaultState { facts: Arc::clone(&facts), version, problem: None };
                 *self.shared.default.borrow_mut() = Some(state);
@@ -650,14 +691,14 @@ impl Certificates {
                 }
                 self.notify(CertificateEvent::DefaultReplaced { facts });
             }
-            News::DefaultRefused(error) => {
+            News::Refused(error) => {
                 tracing::error!(%error, "the default certificate's files have changed and cannot be served: the old one stays");
                 if let Some(default) = &mut *self.shared.default.borrow_mut() {
                     default.problem = Some(error.to_string());
                 }
                 self.notify(CertificateEvent::DefaultRefused { reason: error.to_string() });
             }
-            News::DefaultRestored => {
+            News::Restored => {
                 tracing::info!("the default certificate's files are right again");
                 if let Some(default) = &mut *self.shared.default.borrow_mut() {
                     default.problem = None;
@@ -751,6 +792,11 @@ impl Certificates {
             "1 when nothing can be stored in the certificate directory.",
             &one(is_broken),
         );
+        gauge(
+            "ringway_certificate_files_read",
+            "Files that were opened to be read since the start.",
+            &[(String::new(), self.shared.files.opened())],
+        );
         let ends = self
             .shared
             .domains
@@ -790,6 +836,9 @@ impl Entry {
         }
     }
 }
+
+/// A directory that cannot be used is tried again after this.
+const DIRECTORY_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What could not be read is tried again after this.
 const REREAD_INTERVAL: Duration = Duration::from_secs(10);

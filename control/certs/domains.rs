@@ -13,9 +13,12 @@ use crate::verify::Verification;
 #[derive(Debug, Default)]
 pub(crate) struct Domains {
     entries: HashMap<Hostname, Entry, ahash::RandomState>,
-    /// Certificates on the disk whose domain is not registered, with the version that they would have.
-    orphans: HashMap<Hostname, u64, ahash::RandomState>,
+    /// What stands on the disk for domains that are not registered, with the version that a certificate there would have.
+    orphans: OnDisk,
 }
+
+/// Domains that have a folder on the disk, and the version of the certificate in it, if there is one.
+pub(crate) type OnDisk = HashMap<Hostname, Option<u64>, ahash::RandomState>;
 
 /// A registered domain.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Entry {
 
 impl Domains {
     /// With what was found on the disk at the start.
-    pub(crate) fn new(on_disk: HashMap<Hostname, u64, ahash::RandomState>) -> Self {
+    pub(crate) fn new(on_disk: OnDisk) -> Self {
         Self { entries: HashMap::default(), orphans: on_disk }
     }
 
@@ -135,7 +138,10 @@ impl Domains {
         let domain = Arc::new(domain.clone());
         let orphans = &mut self.orphans;
         let entry = self.entries.entry(domain.name.clone()).or_insert_with(|| {
-            let held = orphans.remove(&domain.name).map_or(Held::Nothing, |version| Held::Unread { version });
+            let held = orphans
+                .remove(&domain.name)
+                .flatten()
+                .map_or(Held::Nothing, |version| Held::Unread { version });
             let published = None;
             Entry {
                 domain: Arc::clone(&domain),
@@ -152,9 +158,7 @@ impl Domains {
     /// A domain is wished for no more. What it has on the disk is nobody's now.
     pub(crate) fn remove(&mut self, host: &Hostname) -> Option<Entry> {
         let entry = self.entries.remove(host)?;
-        if let Some(version) = entry.held.version() {
-            self.orphans.insert(host.clone(), version);
-        }
+        self.orphans.insert(host.clone(), entry.held.version());
         Some(entry)
     }
 
@@ -163,9 +167,24 @@ impl Domains {
         self.orphans.remove(host);
     }
 
-    /// Certificates without a domain.
+    /// What has a folder and no domain.
     pub(crate) fn orphans(&self) -> impl ExactSizeIterator<Item = &Hostname> {
         self.orphans.keys()
+    }
+
+    /// A certificate was found on the disk after the start. Whether somebody waits for it.
+    pub(crate) fn find(&mut self, host: &Hostname, version: u64) -> bool {
+        match self.entries.get_mut(host) {
+            Some(entry) if entry.held == Held::Nothing => {
+                entry.held = Held::Unread { version };
+                true
+            }
+            Some(_) => false,
+            None => {
+                self.orphans.insert(host.clone(), Some(version));
+                false
+            }
+        }
     }
 
     pub(crate) fn get(&self, host: &Hostname) -> Option<&Entry> {

@@ -44,15 +44,15 @@ pub(crate) struct Loader {
     pub(crate) untold: Option<News>,
 }
 
-/// Told to the control thread.
+/// Told to the control thread about the default certificate.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// The default certificate was replaced.
-    DefaultReplaced { facts: Arc<Facts>, version: u64 },
-    /// What stands in its files cannot be served.
-    DefaultRefused(DefaultError),
+    /// It was replaced.
+    Replaced { facts: Arc<Facts>, version: u64 },
+    /// What stands in its files now cannot be served.
+    Refused(DefaultError),
     /// What was wrong there is as it was before.
-    DefaultRestored,
+    Restored,
 }
 
 impl Loader {
@@ -122,10 +122,10 @@ impl Loader {
         let news = match look {
             Ok(Look::Same) => return,
             Ok(Look::Replaced) => {
-                News::DefaultReplaced { facts: Arc::clone(watched.facts()), version: watched.version() }
+                News::Replaced { facts: Arc::clone(watched.facts()), version: watched.version() }
             }
-            Ok(Look::Refused(error)) => News::DefaultRefused(error),
-            Ok(Look::Restored) => News::DefaultRestored,
+            Ok(Look::Refused(error)) => News::Refused(error),
+            Ok(Look::Restored) => News::Restored,
             Err(_) => {
                 tracing::error!("looking at the default certificate panicked");
                 return;
@@ -146,9 +146,12 @@ impl Loader {
 /// How long the thread sleeps when nobody asks: it looks up now and then for no reason but to be seen alive.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
+/// What files looked like; none where a file could not be looked at.
+type Seen = Vec<(PathBuf, Option<Stamp>)>;
+
 /// Reads one thing from the disk, and what its files looked like.
-fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Vec<(PathBuf, Option<Stamp>)>) {
-    let seen: Vec<(PathBuf, Option<Stamp>)> = paths(want)
+fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Seen) {
+    let seen: Seen = paths(want)
         .into_iter()
         .map(|path| {
             let stamp = Stamp::read(&path).ok();
@@ -240,7 +243,7 @@ struct Entry {
     version: u64,
     result: Result<Material, Unloadable>,
     /// What the files looked like that somebody named.
-    seen: Vec<(PathBuf, Option<Stamp>)>,
+    seen: Seen,
     /// What could not be loaded is tried again after this.
     retry_at: Tick,
     used: u64,
@@ -275,7 +278,7 @@ impl Cache {
         want: Want,
         version: u64,
         result: Result<Material, Unloadable>,
-        seen: Vec<(PathBuf, Option<Stamp>)>,
+        seen: Seen,
         now: Tick,
     ) {
         // A core that is behind asks for an older version: what it gets is not worth the newer one's place.

@@ -166,6 +166,8 @@ pub(crate) struct Question {
     pub(crate) resolver: Option<SocketAddr>,
     /// How the CA calls itself in CAA records; empty: not known.
     pub(crate) caa_identities: Vec<String>,
+    /// Whether the CA comes from the internet, as the public ones do.
+    pub(crate) is_ca_public: bool,
     pub(crate) http_port: u16,
 }
 
@@ -372,6 +374,16 @@ impl Case<'_> {
     /// One address that answers wrongly is enough for a no: the CA may come there.
     fn judge_probes(&self, wanted: &str) -> (Verdict, String) {
         let host = &self.question.host;
+        if let Some(ip) = self.found.addresses.first()
+            && self.question.is_ca_public
+            && self.found.addresses.iter().copied().all(is_private)
+        {
+            let advice = format!(
+                "{host} leads to {ip}, which nobody can reach from the internet, and so neither can the CA: create \
+                 {wanted}, or upload a certificate."
+            );
+            return (Verdict::Unreachable, advice);
+        }
         let first = |wanted: fn(ProbeOutcome) -> bool| self.probes.iter().find(|probe| wanted(probe.outcome));
         if let Some(Probe { address, outcome: ProbeOutcome::Foreign(status) }) =
             first(|outcome| matches!(outcome, ProbeOutcome::Foreign(_)))
@@ -395,7 +407,7 @@ impl Case<'_> {
             .iter()
             // Without IPv6 of our own we cannot tell; the CA comes from outside.
             .filter(|probe| {
-                !is_ours(probe) && !(probe.outcome == ProbeOutcome::NoRoute && probe.address.is_ipv6())
+                !(is_ours(probe) || probe.outcome == ProbeOutcome::NoRoute && probe.address.is_ipv6())
             })
             .collect();
         let has_ours = self.probes.iter().any(is_ours);
@@ -453,6 +465,19 @@ impl Case<'_> {
             format!("an A record for {host} with the public address of this machine")
         } else {
             format!("the record {}", records.join(" and "))
+        }
+    }
+}
+
+/// Whether an address means something else on every network (RFC 1918, RFC 4193, RFC 6598, and link-local ones).
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let is_shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || is_shared
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
         }
     }
 }

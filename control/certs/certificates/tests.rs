@@ -1,6 +1,7 @@
 //! What the handle does, with a control plane that writes down.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -356,6 +357,56 @@ fn a_directory_that_cannot_be_used_stops_nothing() {
 }
 
 #[test]
+fn a_directory_that_comes_back_is_taken_up() {
+    let scene = Scene::new();
+    let elsewhere = Files::new(&scene.dir.path().join("elsewhere"));
+    elsewhere.prepare().unwrap();
+    elsewhere.write_identity(&host("a.example"), &sound(&["a.example"])).unwrap();
+    fs::write(scene.path(), "a file").unwrap();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        certificates.put_domain(&domain("a.example", Acme));
+        let plane = Plane::default();
+        start(&certificates, &plane);
+        assert!(certificates.directory_problem().is_some());
+        certificates.try_directory().await;
+        assert!(certificates.directory_problem().is_some(), "nothing has changed");
+        fs::remove_file(scene.path()).unwrap();
+        fs::rename(scene.dir.path().join("elsewhere"), scene.path()).unwrap();
+        certificates.try_directory().await;
+        assert_eq!(certificates.directory_problem(), None);
+        assert_eq!(plane.told().certificates.borrow()[..], [("a.example".to_owned(), Some(2))]);
+        while certificates.overview().unread > 0 {
+            yield_now().await;
+        }
+        assert!(certificates.state(&host("a.example")).unwrap().certificate.is_some());
+    });
+}
+
+#[test]
+fn what_nobody_registers_is_cleared_away_in_the_end() {
+    let scene = Scene::new();
+    let files = scene.files();
+    for name in ["a.example", "b.example"] {
+        files.write_identity(&host(name), &sound(&[name])).unwrap();
+    }
+    fs::create_dir(scene.path().join("domains/bare.example")).unwrap();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Acme));
+        assert_eq!(certificates.overview().orphans, 2);
+        certificates.remove_orphans().await;
+        assert_eq!(certificates.overview().orphans, 0);
+        let left: Vec<_> = fs::read_dir(scene.path().join("domains")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].file_name(), "a.example");
+    });
+}
+
+#[test]
 fn a_default_certificate_that_cannot_be_served_stops_the_start() {
     let scene = Scene::new();
     for (pair, part) in [
@@ -439,7 +490,9 @@ impl Front {
 impl Drop for Front {
     fn drop(&mut self) {
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap());
-        self.thread.take().map(|thread| thread.join().unwrap());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
     }
 }
 

@@ -68,6 +68,25 @@ impl CaaSet {
     }
 }
 
+/// How a public CA calls itself in CAA records, by the URL of its directory; `None` for others. For as long as the directory
+/// itself has not told (RFC 8555 §7.1.1, `caaIdentities`).
+pub(crate) fn public_ca(directory_url: &str) -> Option<&'static str> {
+    let host = directory_url.strip_prefix("https://")?.split(['/', ':']).next()?;
+    let is_below =
+        |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let (_, identity) = PUBLIC_CAS.iter().find(|(domain, _)| is_below(domain))?;
+    Some(identity)
+}
+
+/// Where they are, and how they call themselves.
+const PUBLIC_CAS: &[(&str, &str)] = &[
+    ("letsencrypt.org", "letsencrypt.org"),
+    ("pki.goog", "pki.goog"),
+    ("zerossl.com", "sectigo.com"),
+    ("ssl.com", "ssl.com"),
+    ("buypass.com", "buypass.com"),
+];
+
 /// Properties that CAs know: RFC 8659, RFC 9495, and the CA/Browser Forum's contacts.
 const KNOWN_TAGS: &[&str] = &["issue", "issuewild", "issuemail", "iodef", "contactemail", "contactphone"];
 
@@ -126,6 +145,22 @@ mod tests {
             (&[(true, "issue", "letsencrypt.org")], true),
         ] {
             assert_eq!(set(records).allows(&letsencrypt()), expected, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn knows_public_cas_by_their_directories() {
+        for (url, expected) in [
+            ("https://acme-v02.api.letsencrypt.org/directory", Some("letsencrypt.org")),
+            ("https://acme-staging-v02.api.letsencrypt.org/directory", Some("letsencrypt.org")),
+            ("https://dv.acme-v02.api.pki.goog/directory", Some("pki.goog")),
+            ("https://acme.zerossl.com:443/v2/DV90", Some("sectigo.com")),
+            ("https://notletsencrypt.org/directory", None),
+            ("https://letsencrypt.org.evil.example/directory", None),
+            ("https://localhost:14000/dir", None),
+            ("http://acme-v02.api.letsencrypt.org/directory", None),
+        ] {
+            assert_eq!(public_ca(url), expected, "{url}");
         }
     }
 

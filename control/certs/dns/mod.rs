@@ -12,7 +12,7 @@ mod exchange;
 mod message;
 mod system;
 
-pub(crate) use caa::{CaaSet, relevant_caa};
+pub(crate) use caa::{CaaSet, public_ca, relevant_caa};
 pub(crate) use message::Kind;
 
 use std::fmt;

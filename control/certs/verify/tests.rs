@@ -23,6 +23,7 @@ fn question() -> Question {
         public_addresses: vec!["192.0.2.1".parse().unwrap()],
         resolver: None,
         caa_identities: vec!["letsencrypt.org".to_owned()],
+        is_ca_public: true,
         http_port: 80,
     }
 }
@@ -153,6 +154,30 @@ fn a_machine_without_ipv6_judges_by_ipv4() {
         })
         .collect();
     check(&judge(&question(), found, probes, NOW), Verdict::Ready, &[]);
+}
+
+#[test]
+fn a_public_ca_cannot_come_to_a_private_address() {
+    for address in [
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.31.255.255",
+        "127.0.0.1",
+        "169.254.1.1",
+        "100.64.0.1",
+        "fd00::1",
+        "::1",
+    ] {
+        let zone = vec![("shop.example", ip(address))];
+        let verification = judged(&question(), zone.clone(), ProbeOutcome::Ours);
+        check(&verification, Verdict::Unreachable, &[address, "upload a certificate"]);
+        let own_ca = Question { is_ca_public: false, ..question() };
+        check(&judged(&own_ca, zone, ProbeOutcome::Ours), Verdict::Ready, &[]);
+    }
+    for address in ["172.32.0.1", "100.128.0.1", "8.8.8.8", "2606:4700::1"] {
+        let zone = vec![("shop.example", ip(address))];
+        check(&judged(&question(), zone, ProbeOutcome::Ours), Verdict::Ready, &[]);
+    }
 }
 
 #[test]

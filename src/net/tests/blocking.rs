@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::sync::{Arc, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
 use ringway_model::limits::BLOCKING_CALLS_MAX;
@@ -44,20 +44,22 @@ fn a_panic_is_an_error_and_the_threads_go_on() {
 #[test]
 fn only_so_many_calls_at_once() {
     with_threads(|| async {
-        let gate = Arc::new(RwLock::new(()));
-        let closed = gate.write().unwrap();
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let ended = Rc::new(Cell::new(0));
         for _ in 0..BLOCKING_CALLS_MAX {
             let (gate, ended) = (Arc::clone(&gate), Rc::clone(&ended));
             let call = async move {
-                blocking(move || drop(gate.read().unwrap())).await.unwrap();
+                let wait =
+                    move || drop(gate.1.wait_while(gate.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+                blocking(wait).await.unwrap();
                 ended.set(ended.get() + 1);
             };
             spawn(call, |panic| panic!("{panic:?}"));
         }
         yield_now().await;
         assert_eq!(blocking(|| ()).await.unwrap_err().kind(), ErrorKind::ResourceBusy);
-        drop(closed);
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
         while ended.get() < BLOCKING_CALLS_MAX {
             yield_now().await;
         }
