@@ -422,3 +422,6 @@ const READS_PER_TURN: u32 = 64;
 
 /// How often a reader that may wait for ever looks whether that is still so.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
