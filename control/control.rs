@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use ringway_certs::Certificates;
 use ringway_model::limits::DNS_TIMEOUT;
 use ringway_model::{Desired, Generation, Hostname, InstanceId, Rejection, Revision, Tick};
 use ringway_net::{clock, spawn};
@@ -86,6 +87,11 @@ impl Control {
     /// How everything is. Looks at every instance: some 20 ns each.
     pub fn status(&self) -> Status {
         self.engine.borrow().status(Now::read())
+    }
+
+    /// Certificates; `None` when none are looked after.
+    pub fn certificates(&self) -> Option<Certificates> {
+        self.engine.borrow().certificates().cloned()
     }
 
     /// Whether every core serves and the process is not ending.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use ringway_bridge::{MailboxSender, ReplySender, SendError, SlotSender, Waker};
+use ringway_certs::Certificates;
 use ringway_health::{Checker, Streak, Verdict};
 use ringway_model::limits::{APPLY_DEADLINE, CORE_STALL, LIVENESS_INTERVAL, STORE_CLOSE_TIMEOUT};
 use ringway_model::{
@@ -28,6 +29,7 @@ use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChan
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
+use crate::certify::{Acknowledged, Publications};
 use crate::client::Drained;
 use crate::control::Answer;
 use crate::lease::Leases;
@@ -91,6 +93,8 @@ pub(crate) struct Engine {
     leases: Leases,
     names: Names,
     compiler: Compiler,
+    certificates: Option<Certificates>,
+    publications: Publications,
     checker: Checker,
     registry: Registry,
     log: Option<Box<dyn Fn() -> LogReading + Send>>,
@@ -118,6 +122,7 @@ pub(crate) struct EngineParts {
     pub(crate) settings: ControlSettings,
     pub(crate) desired: Desired,
     pub(crate) compiler: Compiler,
+    pub(crate) certificates: Option<Certificates>,
     pub(crate) first: Published,
     pub(crate) registry: Registry,
     pub(crate) log: Option<Box<dyn Fn() -> LogReading + Send>>,
@@ -207,6 +212,8 @@ impl Engine {
             leases: Leases::new(parts.settings.heartbeat_timeout),
             names: Names::default(),
             compiler: parts.compiler,
+            certificates: parts.certificates,
+            publications: Publications::default(),
             checker: Checker::new(parts.settings.health),
             registry: parts.registry,
             log: parts.log,
@@ -226,8 +233,27 @@ impl Engine {
             settings: parts.settings,
         };
         engine.checker.set_targets(engine.plane.desired().instances().map(|instance| &**instance));
+        if let Some(certificates) = &engine.certificates {
+            engine.plane.desired().domains().for_each(|domain| certificates.put_domain(domain));
+        }
         engine.publish(parts.first, now);
         engine
+    }
+
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    pub(crate) fn compiler_mut(&mut self) -> &mut Compiler {
+        &mut self.compiler
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
     }
 
     pub(crate) fn desired(&self) -> &Desired {
@@ -383,6 +409,7 @@ impl Engine {
             self.begin_commit(commit, now);
         }
         self.check_liveness(now);
+        self.publications.release(|serial| self.plane.have_cores(serial), now.micros);
         self.answer();
         self.advance_end(now);
         self.log_cores();
@@ -414,7 +441,8 @@ impl Engine {
         };
         // Once a second at least, to feed the pulse.
         let pulse = now.tick.after(PULSE_INTERVAL);
-        end.min(plane).min(pulse).min(leases).min(self.names.next_deadline())
+        let publications = self.publications.next_deadline().tick();
+        end.min(plane).min(publications).min(pulse).min(leases).min(self.names.next_deadline())
     }
 
     fn begin_commit(&mut self, commit: Commit, now: Now) {
@@ -491,10 +519,33 @@ impl Engine {
                     self.leases.handle_gone(id);
                     self.checker.remove(id);
                 }
-                Delta::PutApp(_) | Delta::RemoveApp(_) | Delta::PutDomain(_) | Delta::RemoveDomain(_) => {}
+                Delta::PutDomain(domain) => {
+                    if let Some(certificates) = &self.certificates {
+                        certificates.put_domain(domain);
+                    }
+                }
+                Delta::RemoveDomain(host) => {
+                    if let Some(certificates) = &self.certificates {
+                        certificates.remove_domain(host);
+                    }
+                }
+                Delta::PutApp(_) | Delta::RemoveApp(_) => {}
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
+    }
+
+    /// Gives all cores what was compiled a moment ago, on top of what they have.
+    pub(crate) fn publish_compiled(&mut self, compiled: Compiled, now: Now) {
+        // Nothing else was committed since: this thread has compiled it in this very turn.
+        if let Ok(published) = self.compiler.commit(compiled) {
+            self.publish(published, now);
+        }
+    }
+
+    /// Somebody waits until all cores have what was published last.
+    pub(crate) fn wait_for_cores(&mut self, now: Now) -> Rc<RefCell<Acknowledged>> {
+        self.publications.wait(self.plane.published(), now.micros)
     }
 
     /// Gives all cores a snapshot that comes from no change.

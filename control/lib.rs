@@ -15,6 +15,7 @@
 //! time; `engine` puts them together; `thread` runs it all.
 #![forbid(unsafe_code)]
 
+mod certify;
 mod client;
 mod control;
 mod engine;

@@ -311,6 +311,11 @@ impl Plane {
         self.cores.progress()
     }
 
+    /// Whether every core that follows has a snapshot.
+    pub(crate) fn have_cores(&self, serial: Serial) -> bool {
+        self.cores.have(serial)
+    }
+
     /// Whether every core has had a snapshot once.
     pub(crate) fn have_cores_started(&self) -> bool {
         self.cores.have_started()

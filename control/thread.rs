@@ -18,19 +18,21 @@ use std::time::Duration;
 use ringway_bridge::{
     MailboxReceiver, MailboxSender, ReplySender, WakeSource, Waker, mailbox, reply, wake_pair,
 };
+use ringway_certs::{Certificates, Opened};
 use ringway_health::NetProber;
-use ringway_model::Tick;
 use ringway_model::limits::{
     BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT, DNS_IN_FLIGHT_MAX,
     REPORTS_MAX,
 };
+use ringway_model::{Desired, Tick};
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Store, StoreError};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_traffic::compile::{Compiler, Settings};
 use ringway_traffic::report::Report;
-use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
+use crate::certify::CertificateHost;
 use crate::client::{Call, Client};
 use crate::control::Control;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
@@ -52,6 +54,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Reads what became of the access log, when there is one.
     pub log: Option<Box<dyn Fn() -> LogReading + Send>>,
+    /// Certificates, opened; without them none is looked after.
+    pub certificates: Option<Opened>,
     /// What the operator settled.
     pub settings: ControlSettings,
     /// What else runs on the thread.
@@ -167,13 +171,16 @@ impl From<io::Error> for StartError {
 /// # Errors
 /// See [`StartError`].
 pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
-    let Parts { mut store, links, inbox, registry, log, settings, services } = parts;
+    let Parts { mut store, links, inbox, registry, log, certificates, settings, services } = parts;
     let (desired, report) = store.load().map_err(StartError::Store)?.restore();
     for finding in report.findings() {
         tracing::warn!(%finding, "found while the store was opened");
     }
     let description = store.describe();
     let mut compiler = Compiler::new(Settings { hash_key: settings.hash_key });
+    if let Some(opened) = &certificates {
+        tell_certificates(&mut compiler, opened, &desired);
+    }
     let mut compiled = compiler.compile_all(&desired);
     let first = loop {
         match compiler.commit(compiled) {
@@ -202,6 +209,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 settings,
                 desired,
                 compiler,
+                certificates: certificates.map(Certificates::new),
                 first,
                 registry,
                 log,
@@ -237,6 +245,7 @@ async fn drive(
     let Inbox { source, reports, .. } = inbox;
     let mut notified = Notified::new(source.stream()?)?;
     start_health_checks(&control);
+    start_certificates(&control);
     for service in services {
         // A service that panics is gone; the plane goes on, and the watchdog of whoever needs the service decides.
         spawn(service(control.clone()), |panic| {
@@ -269,6 +278,30 @@ async fn drive(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What the first snapshot says of certificates. Nothing is published yet.
+fn tell_certificates(compiler: &mut Compiler, opened: &Opened, desired: &Desired) {
+    let versions: Vec<_> = desired
+        .domains()
+        .filter_map(|domain| Some((domain.name.clone(), Some(CertificateVersion(opened.version(domain)?)))))
+        .collect();
+    let compiled = [
+        compiler.update_certificates(&versions),
+        compiler.update_default_certificate(opened.default_version().map(CertificateVersion)),
+    ];
+    for compiled in compiled.into_iter().flatten() {
+        // Nobody else commits: the compiler is not in use yet.
+        drop(compiler.commit(compiled));
+    }
+}
+
+fn start_certificates(control: &Control) {
+    let Some(certificates) = control.certificates() else { return };
+    let host = CertificateHost::new(control.clone());
+    spawn(certificates.run(host), |panic| {
+        tracing::error!(%panic, "certificates are not looked after any more");
+    });
 }
 
 fn start_health_checks(control: &Control) {
