@@ -39,6 +39,7 @@ fn engine() -> (Engine, SlotReceiver<Arc<Snapshot>>, Pulse) {
     let pulse = Pulse::default();
     let store = Box::new(Memory::new());
     let parts = EngineParts {
+        certificates: None,
         settings: ControlSettings {
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),

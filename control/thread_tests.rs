@@ -139,9 +139,17 @@ impl Stage {
             commit: "unknown",
         };
         settle(&mut settings);
-        let control =
-            start(Parts { store: Box::new(store), links, inbox, registry, log: None, settings, services })
-                .unwrap();
+        let control = start(Parts {
+            store: Box::new(store),
+            links,
+            inbox,
+            registry,
+            log: None,
+            certificates: None,
+            settings,
+            services,
+        })
+        .unwrap();
         let client = control.client.clone();
         let stage = Self { control, client, workers, reports };
         stage.until("all cores have a snapshot", |stage| stage.status().state != State::Starting);
@@ -582,6 +590,7 @@ fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
     }
     let (inbox, _reports) = inbox(1).unwrap();
     let parts = Parts {
+        certificates: None,
         store: Box::new(Broken),
         links: Vec::new(),
         inbox,

@@ -249,6 +249,7 @@ impl Builder {
             inbox,
             registry,
             log: log_reading,
+            certificates: None,
             settings: self.control,
             services,
         })
