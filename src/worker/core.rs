@@ -36,6 +36,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) arrivals: Arrivals,
     /// Connections that are being told that there is no room.
     pub(crate) turned_away: Cell<usize>,
+    /// Requests under way on connections of HTTP/2.
+    pub(crate) streams: Cell<usize>,
     pub(crate) draining: Cell<bool>,
     /// Where clients reach this process over TLS, if they do.
     pub(crate) https_port: Option<u16>,
@@ -68,6 +70,7 @@ impl<W: World> Core<W> {
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),
             turned_away: Cell::new(0),
+            streams: Cell::new(0),
             draining: Cell::new(false),
             https_port,
             tables: RefCell::new(Rc::new(Tables { snapshot })),

@@ -23,7 +23,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use ringway_model::{Tick, limits};
 use ringway_net::{Stream, linger, spawn};
-use ringway_telemetry::{ConnectionAbused, Observer, Panicked};
+use ringway_telemetry::{ConnectionAbused, Observer, Panicked, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
@@ -70,6 +70,8 @@ pub(crate) async fn serve(
     if let Some(reason) = abuse.or(shared.fault.get()) {
         core.telemetry.connection_abused(&ConnectionAbused { client_ip: connection.peer, reason });
     }
+    // From here on there is nobody to be told of the drain.
+    connection.phase.set(Phase::Busy);
     if shared.driver.is_broken() {
         connection.stream.abort();
     } else {
@@ -193,7 +195,19 @@ impl Shared {
     }
 
     /// Gives a request a task of its own.
-    fn start(self: &Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn start(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        // Each may hold what a connection of HTTP/1 holds.
+        if self.core.streams.get() >= self.core.settings.connections_max {
+            let code = "overloaded";
+            let rejected = Rejected { client_ip: self.connection.peer, code, status: 503 };
+            self.core.telemetry.rejected(&rejected);
+            let mut response = http::Response::new(());
+            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+            // It fails when the client has given the request up.
+            let _ = respond.send_response(response, true);
+            return;
+        }
         let (parts, body) = request.into_parts();
         let method = head::method(&parts);
         // It fails only outside of our runtime.
@@ -208,7 +222,7 @@ impl Shared {
             async move {
                 let _entry = entry;
                 let mut scratch = core.take_scratch();
-                exchange(&core, &client, &parts, &mut scratch, scheme).await;
+                exchange(&core, &client, parts, &mut scratch, scheme).await;
                 core.give_scratch(scratch);
             },
             move |panic| {
@@ -227,7 +241,7 @@ impl Shared {
 async fn exchange(
     core: &Core<Uring>,
     client: &Client<Transport>,
-    request: &http::request::Parts,
+    request: http::request::Parts,
     scratch: &mut Scratch,
     scheme: &str,
 ) {
@@ -250,16 +264,17 @@ async fn exchange(
 async fn read_head(
     core: &Core<Uring>,
     stream: &H2Stream,
-    request: &http::request::Parts,
+    request: http::request::Parts,
     scratch: &mut Scratch,
     (scheme, nonce): (&str, u64),
 ) -> Result<(), Failure> {
     let Scratch { input, request: parsed, .. } = scratch;
     input.clear();
     parsed.reset();
-    let coding =
-        head::write(input, request, stream.look().await, scheme, nonce).map_err(Failure::BadRequest)?;
-    stream.set_coding(coding);
+    let coding = head::write(input, &request, stream.look().await, scheme, nonce);
+    // From here on it is text.
+    drop(request);
+    stream.set_coding(coding.map_err(Failure::BadRequest)?);
     input.reserve(limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
     stream.read_now(input).await;
     match parsed.parse(input, &core.settings.heads).map_err(Failure::BadRequest)? {
@@ -294,6 +309,7 @@ impl Entry {
     fn new(shared: &Rc<Shared>, client: &Rc<Client<Transport>>) -> Self {
         // While a request is under way the client may be silent.
         shared.driver.set_read_by(Tick::NEVER);
+        shared.core.streams.update(|streams| streams + 1);
         let key = shared.streams.borrow_mut().insert(client.clone());
         Self { shared: shared.clone(), key }
     }
@@ -302,6 +318,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let Shared { core, driver, streams, is_closing, waker, .. } = &*self.shared;
+        core.streams.update(|streams| streams - 1);
         let client = streams.borrow_mut().remove(self.key);
         drop(client);
         if streams.borrow().is_empty() {

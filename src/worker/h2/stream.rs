@@ -604,3 +604,6 @@ const HEADS: h1::Limits =
 
 /// Fields of a usual response.
 const FIELDS_EXPECTED: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -204,15 +204,15 @@ async fn converse<W: World>(
         answer.reserve_exact(limits::BODY_BUFFER_BYTES);
     }
     let upstream = &upstream.stream;
+    // A client that gives its request up spares the endpoint the rest of it.
+    let left = async {
+        client.stream.left().await;
+        upstream.cancel_reads();
+    };
     if body.is_complete() || sending.is_refused() {
         if !sending.is_refused() {
             sending.finish(core.world.now());
         }
-        // A client that gives its request up spares the endpoint the rest of it.
-        let left = async {
-            client.stream.left().await;
-            upstream.cancel_reads();
-        };
         let respond = respond(core, client, upstream, reply, response, answer, output, record, sending);
         return beside(respond, left).await;
     }
@@ -233,7 +233,7 @@ async fn converse<W: World>(
         upstream.cancel_writes();
     };
     let response = respond(core, client, upstream, reply, response, answer, output, record, sending);
-    let (result, ()) = join_until(response, pump, stop).await;
+    let (result, ()) = beside(join_until(response, pump, stop), left).await;
     client.stream.resume_reads();
     result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))
 }
