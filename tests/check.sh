@@ -58,6 +58,8 @@ tools() {
     command -v git >/dev/null || packages+=(git)
     command -v python3 >/dev/null || packages+=(python3)
     command -v curl >/dev/null || packages+=(curl ca-certificates)
+    # Real clients of HTTP/2, for tests/e2e/http2.rs.
+    command -v h2load >/dev/null || packages+=(nghttp2-client)
     if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}" || return 1; fi
     if ! command -v cargo >/dev/null; then
         if [ -x "$HOME/.cargo/bin/cargo" ]; then
