@@ -38,30 +38,46 @@ fn a_warm_connection_reads_and_writes_without_allocating() {
     });
 }
 
-/// The system's allocator, counting the allocations of each thread.
+/// How often this thread has allocated.
+pub(crate) fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+/// Bytes that this thread has allocated and not freed.
+pub(crate) fn live_bytes() -> i64 {
+    LIVE_BYTES.get()
+}
+
+fn count(bytes: i64) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    LIVE_BYTES.set(LIVE_BYTES.get() + bytes);
+}
+
+/// The system's allocator, counting for each thread.
 struct Counting;
 
 // SAFETY: every call is handed on as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count(layout.size() as i64);
         // SAFETY: the caller's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count(layout.size() as i64);
         // SAFETY: the caller's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
         // SAFETY: the caller's.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count(size as i64 - layout.size() as i64);
         // SAFETY: the caller's.
         unsafe { System.realloc(memory, layout, size) }
     }
@@ -72,4 +88,5 @@ static COUNTING: Counting = Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
 }

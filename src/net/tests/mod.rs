@@ -7,6 +7,7 @@ mod parts;
 mod splice;
 mod stream;
 mod tasks;
+mod tls;
 
 use crate::{Driver, DriverChoice, RuntimeOptions, TcpStream, clock, run};
 use ringway_model::Tick;
