@@ -8,6 +8,7 @@
 //!    ├─ Listener ─ accept ─▶ TcpStream ┐
 //!    ├─ connect ───────────▶ TcpStream ├─ trait Stream: read, write_all, readable, cancel, abort
 //!    ├─ UnixListener ──────▶ UnixStream┘      │
+//!    ├─ tls: read_hello, connect_tls ─▶ TlsStream (over a TcpStream)
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
 //!    └─ Notified, Waits, BufPool, resolve
