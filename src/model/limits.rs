@@ -77,6 +77,33 @@ pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DNS_TRIES: usize = 2;
 /// CNAME records that follow each other: what resolvers take.
 pub const DNS_ALIASES_MAX: usize = 8;
+/// Certificates, CAs and the like that one core keeps, and as many configurations made of them: some 2 KiB each, the
+/// certificates themselves being the loader's.
+pub const MATERIALS_PER_CORE_MAX: usize = 4_096;
+/// How long something is used that has no version before it is asked for again.
+pub const MATERIAL_AGE_MAX: Duration = Duration::from_secs(30);
+/// When to ask again for something that could not be loaded, or was not answered for.
+pub const MATERIAL_RETRY: Duration = Duration::from_secs(5);
+/// How long a newer version is waited for when there is an older one: loading takes milliseconds.
+pub const MATERIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// From accept to the end of a handshake, a PROXY header included: a few round trips, and a certificate to be loaded.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way on one core, each of some 20 KiB: 80 MiB.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 4_096;
+/// Handshakes of one client (an IPv4 address, an IPv6 /64) under way on one core: an office behind one address.
+pub const HANDSHAKES_PER_CLIENT_MAX: usize = 256;
+/// Handshakes that one client may begin a second on one core, in the long run: some 5 % of what the core can do.
+pub const HANDSHAKE_RATE_PER_CLIENT: u32 = 100;
+/// How long a client may begin more than that at once: a page's worth of connections for each person of an office.
+pub const HANDSHAKE_BURST: Duration = Duration::from_secs(5);
+/// Clients whose handshakes are counted on one core, 64 bytes each; those beyond it share the core's bounds only.
+pub const HANDSHAKE_CLIENTS_MAX: usize = 65_536;
+/// Handshakes that calculate between two turns of the driver: 0.3 ms with ECDSA, 3 ms with RSA.
+pub const HANDSHAKES_PER_TURN: usize = 4;
+/// Handshakes that wait for that: as many as a core does within a second.
+pub const HANDSHAKES_QUEUED_MAX: usize = 2_048;
+/// Bytes of the name in a client's certificate that an app is told; of a longer one it gets the fingerprint.
+pub const CLIENT_SUBJECT_BYTES_MAX: usize = 1_024;
 /// Bytes of a challenge's token: those of public CAs have 43, and one is also a path segment and a line in a log.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 

@@ -187,6 +187,28 @@ pub struct ConnectionClosed {
     pub exchanges: u32,
 }
 
+/// A TLS handshake was finished; its [`ConnectionOpened`] follows.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeDone {
+    /// The peer.
+    pub client_ip: IpAddr,
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub protocol: &'static str,
+    /// The client came back with a ticket, which spares the signature.
+    pub resumed: bool,
+    /// From accept to the end of the handshake, in microseconds.
+    pub duration_us: u64,
+}
+
+/// A TLS handshake was not finished; the connection is closed and was never told as opened.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeRefused {
+    /// The peer.
+    pub client_ip: IpAddr,
+    /// Why, from a fixed vocabulary.
+    pub reason: &'static str,
+}
+
 /// A request that was refused before routing, told beside its [`Exchange`], for the codes are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejected {

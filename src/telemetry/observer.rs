@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
 };
 
 /// Is told of every event of a data core, on that core, while the request's connection waits: be quick, never block.
@@ -26,6 +26,10 @@ pub trait Observer {
     fn connection_abused(&self, event: &ConnectionAbused) {}
     /// A connection is over.
     fn connection_closed(&self, event: &ConnectionClosed) {}
+    /// A TLS handshake was finished.
+    fn handshake_done(&self, event: &HandshakeDone) {}
+    /// A TLS handshake was not finished.
+    fn handshake_refused(&self, event: &HandshakeRefused) {}
     /// A request was refused before routing.
     fn rejected(&self, event: &Rejected) {}
     /// A task panicked.
@@ -49,6 +53,8 @@ macro_rules! tell_parts {
         tell_parts!(@method $self, $tell, $body, connection_refused, ConnectionRefused);
         tell_parts!(@method $self, $tell, $body, connection_abused, ConnectionAbused);
         tell_parts!(@method $self, $tell, $body, connection_closed, ConnectionClosed);
+        tell_parts!(@method $self, $tell, $body, handshake_done, HandshakeDone);
+        tell_parts!(@method $self, $tell, $body, handshake_refused, HandshakeRefused);
         tell_parts!(@method $self, $tell, $body, rejected, Rejected);
         tell_parts!(@method $self, $tell, $body, panicked, Panicked<'_>);
         tell_parts!(@method $self, $tell, $body, upgraded, Upgraded);

@@ -70,6 +70,7 @@ impl Registry {
         render_pools(facts.pools, &mut text);
         self.render_cores(&mut text);
         self.render_words(&mut text);
+        self.render_handshakes(&mut text);
         render_facts(facts, &mut text);
     }
 
@@ -213,6 +214,48 @@ impl Registry {
                 let labels = format_args!("core=\"{}\",driver=\"{driver}\"", core.core);
                 text.sample("ringway_driver_info", labels, 1);
             }
+        }
+    }
+
+    fn render_handshakes(&self, text: &mut Text<'_>) {
+        let mut done: BTreeMap<(&str, usize), u64> = BTreeMap::new();
+        let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut duration_us = 0u64;
+        for shard in &self.shards {
+            for (resumed, words) in shard.handshakes.iter().enumerate() {
+                for (protocol, count) in words.read() {
+                    *done.entry((protocol.unwrap_or(OTHER), resumed)).or_default() += count;
+                }
+            }
+            for (reason, count) in shard.handshakes_refused.read() {
+                *refused.entry(reason.unwrap_or(OTHER)).or_default() += count;
+            }
+            duration_us = duration_us.wrapping_add(shard.handshake_us.read());
+        }
+        text.family(
+            "ringway_tls_handshakes_total",
+            "counter",
+            "TLS handshakes of clients that were finished.",
+        );
+        for ((protocol, resumed), count) in &done {
+            let labels =
+                format_args!("protocol=\"{}\",resumed=\"{}\"", escape_label(protocol), *resumed == 1);
+            text.sample("ringway_tls_handshakes_total", labels, *count);
+        }
+        text.family(
+            "ringway_tls_handshake_seconds_total",
+            "counter",
+            "Time from accept to the end of handshakes that were finished.",
+        );
+        text.line("ringway_tls_handshake_seconds_total", format_args!(" {}", Seconds(duration_us)));
+        text.family(
+            "ringway_tls_handshakes_refused_total",
+            "counter",
+            "TLS handshakes of clients that were not finished, by the reason.",
+        );
+        for (reason, count) in refused {
+            let labels = format_args!("reason=\"{}\"", escape_label(reason));
+            text.sample("ringway_tls_handshakes_refused_total", labels, count);
         }
     }
 

@@ -16,7 +16,8 @@ use ringway_model::{CoreId, limits};
 use crate::counter::{Counter, Words};
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, Panicked, RefusalReason, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, Panicked, RefusalReason, Rejected, SnapshotApplied,
+    UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 
@@ -89,6 +90,15 @@ impl Observer for Metrics {
         self.shard.connections_closed.add(1);
     }
 
+    fn handshake_done(&self, event: &HandshakeDone) {
+        self.shard.handshakes[usize::from(event.resumed)].add(event.protocol);
+        self.shard.handshake_us.add(event.duration_us);
+    }
+
+    fn handshake_refused(&self, event: &HandshakeRefused) {
+        self.shard.handshakes_refused.add(event.reason);
+    }
+
     fn rejected(&self, event: &Rejected) {
         self.shard.rejections.add(event.code);
     }
@@ -134,6 +144,10 @@ pub(crate) struct Shard {
     pub(crate) revision: Counter,
     pub(crate) rejections: Words,
     pub(crate) abuses: Words,
+    /// By protocol; of clients that came the first time, and of those that came back.
+    pub(crate) handshakes: [Words; 2],
+    pub(crate) handshake_us: Counter,
+    pub(crate) handshakes_refused: Words,
     pub(crate) failures: Words,
     pub(crate) routes: Pages<TrafficPage>,
     pub(crate) pools: Pages<TrafficPage>,
@@ -158,6 +172,9 @@ impl Shard {
             revision: Counter::default(),
             rejections: Words::default(),
             abuses: Words::default(),
+            handshakes: Default::default(),
+            handshake_us: Counter::default(),
+            handshakes_refused: Words::default(),
             failures: Words::default(),
             routes: Pages::default(),
             pools: Pages::default(),

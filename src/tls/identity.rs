@@ -238,7 +238,7 @@ fn timestamp(seconds: i64) -> Timestamp {
     Timestamp(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect()
 }
 

@@ -11,12 +11,14 @@
 //! cryptography is aws-lc-rs, handed to rustls by name: no process-wide default is set or read.
 #![forbid(unsafe_code)]
 
+mod client;
 mod exchange;
 mod identity;
 mod provider;
 mod server;
 mod upstream;
 
+pub use client::ClientCertificate;
 pub use exchange::{IdentityName, Loaded, Material, Unloadable, Want, Wanted};
 pub use identity::{Facts, Identity, IdentityError, KeyKind};
 pub use provider::{Alpn, PROTOCOL_VERSIONS, provider};

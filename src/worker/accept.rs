@@ -14,6 +14,7 @@ use crate::arrival;
 use crate::client::Client;
 use crate::core::Core;
 use crate::door::{Door, ListenerKind};
+use crate::h2;
 use crate::session::{self, Entry};
 use crate::transport::Transport;
 use crate::uring::Uring;
@@ -99,8 +100,22 @@ impl Drop for Turning {
     }
 }
 
-/// Serves a client in a task of its own.
+/// Serves a client that speaks HTTP/1.1, in a task of its own.
 pub(crate) fn serve(core: &Rc<Core<Uring>>, client: Client<Transport>) {
+    serve_by(core, client, async |core, client| session::session(core, client).await);
+}
+
+/// Serves a client that speaks HTTP/2, in a task of its own.
+pub(crate) fn serve_http2(core: &Rc<Core<Uring>>, client: Client<Transport>) {
+    serve_by(core, client, async |core, client| h2::serve(core, client, client.door.scheme()).await);
+}
+
+/// Two kinds of tasks, for the one that most connections have is small.
+fn serve_by(
+    core: &Rc<Core<Uring>>,
+    client: Client<Transport>,
+    session: impl AsyncFnOnce(&Rc<Core<Uring>>, &Rc<Client<Transport>>) -> u32 + 'static,
+) {
     let client = Rc::new(client);
     let entry = Entry::new(core, &client);
     core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
@@ -109,7 +124,7 @@ pub(crate) fn serve(core: &Rc<Core<Uring>>, client: Client<Transport>) {
         async move {
             let _entry = entry;
             let (core, client) = served_by;
-            let exchanges = session::session(&core, &client).await;
+            let exchanges = session(&core, &client).await;
             core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
         },
         move |panic| {

@@ -31,6 +31,7 @@ pub(crate) async fn apply(
         if let Some(snapshot) = snapshots.take() {
             take_over(&core, snapshot).await;
         }
+        core.materials.take_loaded(clock::now());
         for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {
@@ -78,6 +79,7 @@ fn start_housekeeping(core: Rc<Core<Uring>>) {
                 sleep(HOUSEKEEPING).await;
                 let now = clock::now();
                 core.upstreams.borrow_mut().expire(now);
+                core.handshakes.expire(now, &core.settings);
                 core.telemetry.flush_if_older(now);
                 nudge_allocator();
             }

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use ringway_model::Tick;
+use ringway_model::{Tick, limits};
 use ringway_net::{Stream, TcpStream, spawn};
 use ringway_telemetry::{ConnectionRefused, Observer, Panicked, RefusalReason};
 use ringway_wire::proxy_protocol::{self, Header, HeaderError, Step};
@@ -20,6 +20,7 @@ use crate::accept;
 use crate::client::Client;
 use crate::core::Core;
 use crate::door::{Door, ListenerKind};
+use crate::secure;
 use crate::transport::Transport;
 use crate::uring::Uring;
 use crate::world::World;
@@ -56,10 +57,10 @@ pub(crate) fn begin(core: &Rc<Core<Uring>>, stream: TcpStream, peer: IpAddr, kin
 
 async fn arrive(arrival: Arrival, peer: IpAddr, kind: ListenerKind) {
     let core = arrival.core.clone();
-    let deadline = core.world.now().after(core.settings.head_timeout);
+    let deadline = core.world.now().after(limits::HANDSHAKE_TIMEOUT);
     let mut client = peer;
     if core.settings.expects_proxy_header(peer) {
-        match read_proxy_header(&*arrival.stream, deadline).await {
+        match read_proxy_header(arrival.stream(), deadline).await {
             Ok(Header::Client(address)) => client = address.ip(),
             Ok(Header::Unknown) => {}
             Err(error) => {
@@ -76,8 +77,7 @@ async fn arrive(arrival: Arrival, peer: IpAddr, kind: ListenerKind) {
             let client = Client::new(Transport::Tcp(stream), client, Door::Http(mode), &core.settings);
             accept::serve(&core, client);
         }
-        // Without certificates there is nobody to speak TLS with.
-        ListenerKind::Https => {}
+        ListenerKind::Https => secure::receive(arrival, client, deadline).await,
     }
 }
 
@@ -103,8 +103,8 @@ fn invalid(error: HeaderError) -> io::Error {
 }
 
 /// One of [`Arrivals`], counted while it lives.
-struct Arrival {
-    core: Rc<Core<Uring>>,
+pub(crate) struct Arrival {
+    pub(crate) core: Rc<Core<Uring>>,
     stream: Rc<TcpStream>,
     key: usize,
 }
@@ -116,8 +116,13 @@ impl Arrival {
         Self { core: core.clone(), stream, key }
     }
 
+    /// The stream, still here.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// The stream, for whoever has it from now on.
-    fn into_stream(self) -> Option<TcpStream> {
+    pub(crate) fn into_stream(self) -> Option<TcpStream> {
         let stream = self.stream.clone();
         drop(self);
         // The table's and the arrival's are gone, and there were no others.

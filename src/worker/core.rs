@@ -8,6 +8,7 @@ use ringway_bridge::MailboxSender;
 use ringway_filter::Chain;
 use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
+use ringway_tls::ServerTls;
 use ringway_traffic::balance::Cursors;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
@@ -16,6 +17,9 @@ use slab::Slab;
 
 use crate::arrival::Arrivals;
 use crate::client::Client;
+use crate::handshakes::Handshakes;
+use crate::identities::{self, Identities};
+use crate::materials::{Lookup, Materials};
 use crate::settings::Settings;
 use crate::upstream::Pool;
 use crate::world::World;
@@ -39,6 +43,10 @@ pub(crate) struct Core<W: World> {
     /// Requests under way on connections of HTTP/2.
     pub(crate) streams: Cell<usize>,
     pub(crate) draining: Cell<bool>,
+    pub(crate) handshakes: Rc<Handshakes>,
+    /// Certificates and CAs.
+    pub(crate) materials: Materials,
+    pub(crate) identities: Identities,
     /// Where clients reach this process over TLS, if they do.
     pub(crate) https_port: Option<u16>,
     tables: RefCell<Rc<Tables>>,
@@ -55,7 +63,7 @@ impl<W: World> Core<W> {
         telemetry: Telemetry,
         reports: MailboxSender<Report>,
         snapshot: Arc<Snapshot>,
-        https_port: Option<u16>,
+        doors: Doors,
     ) -> Self {
         Self {
             id,
@@ -72,7 +80,10 @@ impl<W: World> Core<W> {
             turned_away: Cell::new(0),
             streams: Cell::new(0),
             draining: Cell::new(false),
-            https_port,
+            handshakes: Rc::default(),
+            materials: Materials::new(id, doors.lookup),
+            identities: Identities::new(doors.tls),
+            https_port: doors.https_port,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),
         }
@@ -80,7 +91,8 @@ impl<W: World> Core<W> {
 
     /// Connections that are served or about to be.
     pub(crate) fn connections(&self) -> usize {
-        self.clients.borrow().len() + self.arrivals.len()
+        // A handshake whose client has said nothing is counted twice, for it is both; it matters to nobody.
+        self.clients.borrow().len() + self.arrivals.len() + self.handshakes.len()
     }
 
     /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.
@@ -93,6 +105,12 @@ impl<W: World> Core<W> {
         self.upstreams.borrow_mut().keep_only(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
         self.tables.replace(Rc::new(Tables { snapshot }));
+        self.prepare();
+    }
+
+    /// Asks for what the snapshot needs at any moment.
+    pub(crate) fn prepare(&self) {
+        identities::prepare_default(&self.materials, &self.tables().snapshot, self.world.now());
     }
 
     /// Buffers for a connection that has something to do.
@@ -108,6 +126,13 @@ impl<W: World> Core<W> {
             kept.push(scratch);
         }
     }
+}
+
+/// What the doors of a core are made with.
+pub(crate) struct Doors {
+    pub(crate) https_port: Option<u16>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) lookup: Option<Lookup>,
 }
 
 /// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's

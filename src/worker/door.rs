@@ -7,12 +7,15 @@
 //! https              challenges (a CA may follow a redirect), then apps
 //! ```
 
+use std::rc::Rc;
+
 use ringway_model::{ClientAuthNeed, limits};
-use ringway_traffic::snapshot::Route;
+use ringway_traffic::snapshot::{Route, Snapshot};
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::Method;
 
 use crate::failure::Failure;
+use crate::secure::Secure;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum HttpMode {
 pub(crate) enum Door {
     /// Without TLS.
     Http(HttpMode),
+    /// Over TLS.
+    Https(Rc<Secure>),
 }
 
 impl Door {
@@ -47,15 +52,26 @@ impl Door {
     pub(crate) fn scheme(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
+            Self::Https(_) => "https",
         }
     }
 
     /// Whether `route` may be served to a client that came in here.
-    pub(crate) fn check(&self, route: &Route) -> Result<(), Failure> {
+    pub(crate) fn check(&self, snapshot: &Snapshot, route: &Route) -> Result<(), Failure> {
         match self {
             // Whoever needs a certificate of its clients is not served where they cannot present one.
             Self::Http(_) if needs_certificate(route) => Err(Failure::HttpsOnly),
             Self::Http(_) => Ok(()),
+            Self::Https(secure) => secure.check(snapshot, route),
+        }
+    }
+
+    /// What `route`'s app is told about the client's certificate: lines of a head, none unless it demands one.
+    pub(crate) fn client_lines(&self, route: &Route) -> &[u8] {
+        match self {
+            Self::Http(_) if route.client_auth.is_some() => b"X-Client-Cert-Verified: NONE\r\n",
+            Self::Http(_) => b"",
+            Self::Https(secure) => secure.lines(route),
         }
     }
 }

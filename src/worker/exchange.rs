@@ -28,6 +28,7 @@ use crate::core::{Core, Scratch};
 use crate::door::{self, Door, HttpMode};
 use crate::failure::{Connection, Consequence, Failure};
 use crate::forwarded;
+use crate::identities;
 use crate::upstream::{self, Attempt, Reuse};
 use crate::verdict;
 use crate::world::World;
@@ -132,12 +133,12 @@ async fn serve<'s, W: World>(
     record.route = Some(route);
     if matches!(client.door, Door::Http(HttpMode::Redirect))
         && challenge.is_none()
-        && let Some(port) = redirect_port(core, client, scratch, route)
+        && let Some(port) = redirect_port(core, client, scratch, snapshot, route)
     {
         let location = door::location(&scratch.request, &scratch.input, port);
         return Ok(tell(core, client, scratch, record, Told::Elsewhere(location)).await);
     }
-    client.door.check(route)?;
+    client.door.check(snapshot, route)?;
     let pool = snapshot.pool_of(route);
     record.pool = Some(pool);
     let edits = filter(core, scratch, route, record.client)?;
@@ -188,12 +189,17 @@ fn redirect_port<W: World>(
     core: &Core<W>,
     client: &Client<W::Stream>,
     scratch: &Scratch,
+    snapshot: &Snapshot,
     route: &Route,
 ) -> Option<u16> {
     let port = core.https_port?;
     let is_secure_already =
         client.trusted && forwarded::claims_https(&scratch.request, &scratch.input) == Some(true);
-    (route.certificate.is_some() && !is_secure_already).then_some(port)
+    let is_servable = || {
+        route.certificate.is_some()
+            || identities::is_covered_by_default(&core.materials, snapshot, &route.host)
+    };
+    (!is_secure_already && is_servable()).then_some(port)
 }
 
 /// Shows the request to the embedder's filters.
@@ -280,6 +286,7 @@ fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, 
     }
     forwarded::push_host_lines(lines, request);
     lines.extend_from_slice(&route.tenant_line);
+    lines.extend_from_slice(client.door.client_lines(route));
     lines.extend_from_slice(b"X-Request-ID: ");
     lines.extend_from_slice(record.request_id(input));
     lines.extend_from_slice(b"\r\n");

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Misdirected,
     /// Nothing but challenges is served without TLS.
     HttpsOnly,
+    /// It came without TLS where TLS is spoken.
+    PlainOnTls,
     /// No order of ours has a challenge of this name.
     UnknownChallenge,
     /// The core has no room for another connection.
@@ -155,6 +157,9 @@ impl Failure {
                 told(421, "misdirected", "this domain is not served on this connection; make a new one", Keep)
             }
             Self::HttpsOnly => told(421, "https_only", "this domain is served over https only", Keep),
+            Self::PlainOnTls => {
+                told(400, "plain_http", "this port speaks TLS: ask again with https://", Close)
+            }
             Self::UnknownChallenge => told(404, "unknown_challenge", "there is no such challenge", Keep),
             Self::Unavailable(why) => unavailable_because(why, unavailable),
             Self::Overloaded => {
@@ -285,6 +290,7 @@ mod tests {
             (Failure::UnknownHost, Some(404), Connection::Keep, false),
             (Failure::Misdirected, Some(421), Connection::Keep, false),
             (Failure::HttpsOnly, Some(421), Connection::Keep, false),
+            (Failure::PlainOnTls, Some(400), Connection::Close, false),
             (Failure::UnknownChallenge, Some(404), Connection::Keep, false),
             (Failure::Unavailable(Unavailable::NoEndpoints), Some(502), Connection::Keep, false),
             (

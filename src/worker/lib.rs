@@ -24,6 +24,11 @@ mod failure;
 mod forwarded;
 #[allow(dead_code)] // entered once TLS has agreed on it
 mod h2;
+mod handshakes;
+mod identities;
+mod materials;
+mod recent;
+mod secure;
 mod session;
 mod settings;
 mod transport;
@@ -42,10 +47,12 @@ use ringway_filter::Chain;
 use ringway_model::CoreId;
 use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
 use ringway_telemetry::Telemetry;
+use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
 pub use door::{HttpMode, ListenerKind};
+pub use materials::Lookup;
 pub use settings::Settings;
 
 /// What a worker is made of.
@@ -60,6 +67,10 @@ pub struct Parts {
     pub listeners: Vec<(TcpListener, ListenerKind)>,
     /// Where clients reach the `https` listeners; none when there are none, and then nobody is redirected there.
     pub https_port: Option<u16>,
+    /// What the `https` listeners insist on; without it they refuse everyone.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
+    pub lookup: Option<Lookup>,
     /// The configuration that it begins with.
     pub snapshot: Arc<Snapshot>,
     /// Newer configurations.
@@ -99,8 +110,9 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         parts.telemetry,
         parts.reports,
         parts.snapshot,
-        parts.https_port,
+        core::Doors { https_port: parts.https_port, tls: parts.tls, lookup: parts.lookup },
     ));
+    core.prepare();
     let mut listeners = Vec::new();
     let mut kinds = Vec::new();
     for (listener, kind) in parts.listeners {

@@ -29,6 +29,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<Cidr>,
     /// Load balancers that begin each connection with a PROXY header, and must.
     pub proxy_protocol: Vec<Cidr>,
+    /// Handshakes of one client under way on one core; trusted proxies have no such limit.
+    pub handshakes_per_client_max: usize,
+    /// Handshakes that one client may begin a second on one core, in the long run; 0 is no limit.
+    pub handshake_rate_per_client: u32,
     /// The status when no instance of an app can answer: 502, or 503 (C3).
     pub unavailable_status: u16,
     /// Limits of request and response heads.
@@ -50,6 +54,8 @@ impl Default for Settings {
             body_bytes_max: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
+            handshakes_per_client_max: limits::HANDSHAKES_PER_CLIENT_MAX,
+            handshake_rate_per_client: limits::HANDSHAKE_RATE_PER_CLIENT,
             unavailable_status: 502,
             heads: h1::Limits::default(),
             sticky_key: 0,

@@ -18,7 +18,6 @@ pub(crate) enum Transport {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP.
-    #[allow(dead_code)] // made once listeners and targets speak TLS
     Tls(TlsStream),
     /// A stream of a client's connection that speaks HTTP/2.
     H2(Box<H2Stream>),

@@ -1,0 +1,192 @@
+//! TLS on the way in: from a connection that was accepted to one that carries requests.
+//!
+//! ```text
+//! wait ─► hello ─► whose certificate? ─► turn ─► handshake ─► session, or HTTP/2
+//!   │       └─ no TLS: 400      └─ nobody's: unrecognized_name
+//!   └─ too many of this client, or at all: closed
+//! ```
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use ringway_model::{ClientAuth, Tick, limits};
+use ringway_net::tls::{TlsError, TlsStream, read_hello};
+use ringway_net::{Pace, Stream, TcpStream, linger};
+use ringway_telemetry::{HandshakeDone, HandshakeRefused, Observer};
+use ringway_tls::ClientCertificate;
+use ringway_traffic::snapshot::{Route, Snapshot};
+
+use crate::accept;
+use crate::answer::{self, Answer, Asked};
+use crate::arrival::Arrival;
+use crate::client::Client;
+use crate::core::Core;
+use crate::door::Door;
+use crate::failure::Failure;
+use crate::transport::Transport;
+use crate::uring::Uring;
+use crate::world::World;
+
+/// What is known of a client because it speaks TLS.
+#[derive(Debug)]
+pub(crate) struct Secure {
+    /// Whom it asked for, in lower case.
+    server_name: Option<Box<str>>,
+    /// What was demanded of it.
+    client_auth: Option<ClientAuth>,
+    /// The lines that tell a domain which demands certificates whose it was.
+    client_lines: Box<[u8]>,
+}
+
+impl Secure {
+    fn new(server_name: Option<Box<str>>, client_auth: Option<ClientAuth>, stream: &TlsStream) -> Self {
+        let certificate = match &client_auth {
+            Some(_) => stream.peer_certificate_der().and_then(|der| ClientCertificate::from_der(&der)),
+            None => None,
+        };
+        let client_lines = client_lines(certificate.as_ref());
+        Self { server_name, client_auth, client_lines }
+    }
+
+    /// Whether a host may be served on this connection: the one that it was made for; others that are the same tenant's,
+    /// for clients reuse connections (RFC 9113 §9.1.1); and none that demands of its clients what was not demanded here.
+    pub(crate) fn check(&self, snapshot: &Snapshot, route: &Route) -> Result<(), Failure> {
+        if route.client_auth.is_some() && route.client_auth != self.client_auth {
+            return Err(Failure::Misdirected);
+        }
+        let Some(name) = self.server_name.as_deref() else { return Ok(()) };
+        if name == route.host.as_str() {
+            return Ok(());
+        }
+        match snapshot.route(name) {
+            Some(asked) if asked.app == route.app && asked.tenant == route.tenant => Ok(()),
+            _ => Err(Failure::Misdirected),
+        }
+    }
+
+    /// What `route`'s app is told about the client's certificate; nothing unless it demands one.
+    pub(crate) fn lines(&self, route: &Route) -> &[u8] {
+        if route.client_auth.is_some() { &self.client_lines } else { b"" }
+    }
+}
+
+/// Nothing of a client's certificate can be forged: what clients send by these names is left out (wire: `OWN_IDENTITY`).
+fn client_lines(certificate: Option<&ClientCertificate>) -> Box<[u8]> {
+    let mut lines = String::new();
+    match certificate {
+        None => lines.push_str("X-Client-Cert-Verified: NONE\r\n"),
+        Some(certificate) => {
+            lines.push_str("X-Client-Cert-Verified: SUCCESS\r\n");
+            if certificate.subject.len() <= limits::CLIENT_SUBJECT_BYTES_MAX {
+                // Writing to a String cannot fail.
+                let _ = write!(lines, "X-Client-Cert-Subject: {}\r\n", certificate.subject);
+            }
+            let _ = write!(lines, "X-Client-Cert-Fingerprint: {}\r\n", certificate.fingerprint);
+        }
+    }
+    lines.into_bytes().into()
+}
+
+/// Why there is no TLS connection, in a word.
+type Word = &'static str;
+
+/// Makes a client of a connection, or ends it.
+pub(crate) async fn receive(arrival: Arrival, client: IpAddr, deadline: Tick) {
+    let core = arrival.core.clone();
+    if let Err(reason) = shake_hands(&core, arrival, client, deadline).await {
+        core.telemetry.handshake_refused(&HandshakeRefused { client_ip: client, reason });
+    }
+}
+
+async fn shake_hands(
+    core: &Rc<Core<Uring>>,
+    arrival: Arrival,
+    client: IpAddr,
+    deadline: Tick,
+) -> Result<(), Word> {
+    let begun_us = core.world.now_micros();
+    let entered = match core.handshakes.enter(client, core.world.now(), &core.settings) {
+        Ok(entered) => entered,
+        Err(crowded) => {
+            arrival.stream().abort();
+            return Err(crowded.word());
+        }
+    };
+    // One that has said nothing yet may be ended without being heard.
+    arrival.stream().readable(deadline).await.map_err(|error| word(&error.into()))?;
+    let Some(stream) = arrival.into_stream() else { return Err("failed") };
+    let hello = match read_hello(stream, deadline).await {
+        Ok(hello) => hello,
+        Err(TlsError::NotTls(stream)) => {
+            answer_plain_http(core, stream, deadline).await;
+            return Err("plain_http");
+        }
+        Err(error) => return Err(word(&error)),
+    };
+    let tables = core.tables();
+    let times = (core.world.now(), deadline);
+    let chosen = core.identities.choose(&core.materials, &tables.snapshot, hello.server_name(), times).await;
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(unserved) => {
+            hello.refuse(unserved.alert(), deadline).await;
+            return Err(unserved.word());
+        }
+    };
+    drop(tables);
+    if let Err(crowded) = core.handshakes.turn().await {
+        hello.stream().abort();
+        return Err(crowded.word());
+    }
+    let server_name = hello.server_name().map(Box::from);
+    let stream = hello.finish(chosen.config, deadline).await.map_err(|error| word(&error))?;
+    core.telemetry.handshake_done(&HandshakeDone {
+        client_ip: client,
+        protocol: stream.protocol(),
+        resumed: stream.resumed(),
+        duration_us: core.world.now_micros().saturating_sub(begun_us),
+    });
+    let is_http2 = stream.alpn() == Some(b"h2");
+    let secure = Rc::new(Secure::new(server_name, chosen.client_auth, &stream));
+    let client = Client::new(Transport::Tls(stream), client, Door::Https(secure), &core.settings);
+    if is_http2 {
+        accept::serve_http2(core, client);
+    } else {
+        accept::serve(core, client);
+    }
+    // Counted as one or the other without a gap: the drain waits for both.
+    drop(entered);
+    Ok(())
+}
+
+fn word(error: &TlsError) -> Word {
+    match error {
+        TlsError::NotTls(_) => "plain_http",
+        TlsError::Closed => "closed",
+        TlsError::TimedOut => "timeout",
+        TlsError::TooLarge => "too_large",
+        TlsError::Tls(rustls::Error::NoCertificatesPresented) => "client_certificate_missing",
+        TlsError::Tls(rustls::Error::InvalidCertificate(_)) => "client_certificate_invalid",
+        TlsError::Tls(rustls::Error::PeerIncompatible(_)) => "incompatible",
+        TlsError::Tls(rustls::Error::AlertReceived(_)) => "refused_by_client",
+        TlsError::Tls(_) => "malformed",
+        _ => "failed",
+    }
+}
+
+/// For people who typed `http://` and this port. The request is not read: what it asks for cannot be had here.
+async fn answer_plain_http(core: &Core<Uring>, stream: TcpStream, deadline: Tick) {
+    let consequence = Failure::PlainOnTls.consequence(core.settings.unavailable_status);
+    let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
+    let id = core.request_ids.borrow_mut().draw();
+    let (status, mut out) = (consequence.status.unwrap_or(400), Vec::new());
+    let answer = Answer::Failure(&consequence);
+    answer::write(&mut out, status, &answer, &asked, id.as_str(), core.world.timestamp());
+    let deadline = core.world.now().after(limits::LINGER_TIMEOUT).min(deadline);
+    let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
+    linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+}
+
+#[cfg(test)]
+mod tests;
