@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringway_api::{Listeners, UnixSocket};
-use ringway_bridge::{MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
+use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
+use ringway_certs::{Opened, Settings as CertificateSettings};
 use ringway_control::{
     Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, State, Submission, WorkerLink,
 };
@@ -25,8 +26,9 @@ use ringway_model::{
 use ringway_net::{Driver, DriverChoice, clock};
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
+use ringway_tls::{Loaded, ServerSettings, ServerTls, Wanted};
 use ringway_traffic::report::Report;
-use ringway_worker::{HttpMode, ListenerKind};
+use ringway_worker::{HttpMode, ListenerKind, Lookup};
 
 /// A gateway to be: settings with sensible defaults, and [`Builder::spawn`].
 pub struct Builder {
@@ -40,6 +42,8 @@ pub struct Builder {
     https_sockets: Vec<TcpListener>,
     https_public_port: Option<u16>,
     proxy_protocol: Vec<Cidr>,
+    tls: ServerSettings,
+    certificates: Option<CertificateSettings>,
     admin: Option<Admin>,
     store: Box<dyn Store>,
     data: ringway_worker::Settings,
@@ -75,6 +79,8 @@ impl Builder {
             https_sockets: Vec::new(),
             https_public_port: None,
             proxy_protocol: Vec::new(),
+            tls: ServerSettings::default(),
+            certificates: None,
             admin: None,
             store: Box::new(Memory::new()),
             data: ringway_worker::Settings::default(),
@@ -140,6 +146,18 @@ impl Builder {
     /// port, or a load balancer's.
     pub fn https_public_port(mut self, port: u16) -> Self {
         self.https_public_port = Some(port);
+        self
+    }
+
+    /// Versions of TLS that clients may speak. Default: 1.2 and 1.3.
+    pub fn tls(mut self, settings: ServerSettings) -> Self {
+        self.tls = settings;
+        self
+    }
+
+    /// Where certificates are kept and where they come from. Default: there are none, and every name is refused over TLS.
+    pub fn certificates(mut self, settings: CertificateSettings) -> Self {
+        self.certificates = Some(settings);
         self
     }
 
@@ -223,9 +241,13 @@ impl Builder {
         let data = Arc::new(self.data);
         let mut links = Vec::with_capacity(workers);
         let mut parts = Vec::with_capacity(workers);
+        let tls = Arc::new(ServerTls::new(self.tls).map_err(StartError::Tls)?);
+        let mut loaders = Vec::with_capacity(workers);
         for (index, listeners) in listeners.enumerate() {
             let core = CoreId(index as u16);
             let (waker, wake) = wake_pair().map_err(StartError::System)?;
+            let (loader, loaded) = mailbox(limits::CERTIFICATES_LOADED_MAX, waker.clone());
+            loaders.push(loader);
             let (snapshots, snapshots_of_worker) = slot(waker.clone());
             let (orders, orders_of_worker) = mailbox(limits::ORDERS_MAX, waker);
             links.push(WorkerLink { core, snapshots, orders });
@@ -235,12 +257,20 @@ impl Builder {
                 cpu: self.pinned.then(|| cpus[index % cpus.len()]),
                 listeners,
                 https_port,
+                tls: tls.clone(),
+                loaded,
                 snapshots: snapshots_of_worker,
                 orders: orders_of_worker,
                 wake,
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }
+        let certificates = self
+            .certificates
+            .map(|settings| ringway_certs::open(settings, loaders))
+            .transpose()
+            .map_err(StartError::Certificates)?;
+        let wanted = certificates.as_ref().map(Opened::wants);
         let log = self.access_log.map(Arc::new);
         let log_reading = log.clone().map(|log| Box::new(move || log.reading()) as Box<dyn Fn() -> _ + Send>);
         let control = ringway_control::start(Parts {
@@ -249,7 +279,7 @@ impl Builder {
             inbox,
             registry,
             log: log_reading,
-            certificates: None,
+            certificates,
             settings: self.control,
             services,
         })
@@ -259,7 +289,12 @@ impl Builder {
         let mut starts = Vec::with_capacity(workers);
         for part in parts {
             let (started, starting) = reply();
-            let common = Common { driver: self.driver, filters: filters.clone(), settings: data.clone() };
+            let common = Common {
+                driver: self.driver,
+                filters: filters.clone(),
+                settings: data.clone(),
+                wanted: wanted.clone(),
+            };
             let thread =
                 start_worker(part, common, &control, reports.clone(), started).map_err(StartError::System)?;
             threads.push(thread);
@@ -319,6 +354,8 @@ struct WorkerParts {
     cpu: Option<usize>,
     listeners: Vec<(TcpListener, ListenerKind)>,
     https_port: Option<u16>,
+    tls: Arc<ServerTls>,
+    loaded: MailboxReceiver<Loaded>,
     snapshots: ringway_bridge::SlotReceiver<Arc<ringway_traffic::snapshot::Snapshot>>,
     orders: ringway_bridge::MailboxReceiver<ringway_traffic::report::Order>,
     wake: ringway_bridge::WakeSource,
@@ -330,6 +367,7 @@ struct Common {
     driver: DriverChoice,
     filters: Chain,
     settings: Arc<ringway_worker::Settings>,
+    wanted: Option<MailboxSender<Wanted>>,
 }
 
 fn start_worker(
@@ -346,6 +384,8 @@ fn start_worker(
         driver: common.driver,
         listeners: part.listeners,
         https_port: part.https_port,
+        tls: Some(part.tls),
+        lookup: common.wanted.map(|wanted| Lookup { wanted, loaded: part.loaded }),
         snapshot,
         snapshots: part.snapshots,
         orders: part.orders,
@@ -619,6 +659,10 @@ pub enum StartError {
     },
     /// The admin API would be open to the network without a token.
     OpenAdmin(ringway_api::BindError),
+    /// The default certificate cannot be served, or the loader's thread did not start.
+    Certificates(ringway_certs::StartError),
+    /// The system gives no randomness for TLS.
+    Tls(ringway_tls::Error),
     /// The control thread did not start.
     Control(ringway_control::StartError),
     /// A worker did not start.
@@ -645,6 +689,8 @@ impl fmt::Display for StartError {
             Self::OpenAdmin(_) => {
                 f.write_str("the admin API must not be open to the network without a token")
             }
+            Self::Certificates(_) => f.write_str("the certificates cannot be used"),
+            Self::Tls(_) => f.write_str("TLS cannot be used"),
             Self::Control(_) => f.write_str("the control plane did not start"),
             Self::Worker(_) => f.write_str("a worker did not start"),
             Self::System(_) => f.write_str("the system refused a resource"),
@@ -658,6 +704,8 @@ impl std::error::Error for StartError {
             Self::NoWorkers | Self::NoListener => None,
             Self::Bind { error, .. } | Self::Worker(error) | Self::System(error) => Some(error),
             Self::OpenAdmin(error) => Some(error),
+            Self::Certificates(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Control(error) => Some(error),
         }
     }

@@ -32,6 +32,9 @@ impl Gateway {
 
 pub use gateway::{Admin, Builder, Handle, RegisterError, StartError};
 
+pub use ringway_certs as certs;
+pub use ringway_tls::ServerSettings as TlsSettings;
+
 pub use ringway_api::{Settings as AdminSettings, Token, UnixSocket, bind_unix};
 pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
 pub use ringway_filter as filter;

@@ -25,5 +25,8 @@ pub use provider::{Alpn, PROTOCOL_VERSIONS, provider};
 pub use server::{ClientVerifier, ServerSettings, ServerTls};
 pub use upstream::{CaError, UpstreamMaterial, trust_store};
 
+/// What TLS itself finds wrong.
+pub use rustls::Error;
+
 #[cfg(test)]
 mod tests;

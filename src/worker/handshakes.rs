@@ -94,7 +94,7 @@ impl Handshakes {
         if client.in_flight >= settings.handshakes_per_client_max {
             return Err(Crowded::Client);
         }
-        if rate > 0 && client.debt >= rate * limits::HANDSHAKE_BURST.as_millis() as u64 {
+        if rate > 0 && client.debt + 1000 > rate * limits::HANDSHAKE_BURST.as_millis() as u64 {
             return Err(Crowded::Rate);
         }
         client.debt += 1000;
