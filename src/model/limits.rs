@@ -212,10 +212,8 @@ pub const WORKERS_MAX: usize = 256;
 /// Bytes of a client's first message with its frames: one full record, and a header for each of a few fragments.
 /// Browsers send 2 KiB.
 pub const TLS_HELLO_BYTES_MAX: usize = 18 * 1024;
-/// Bytes that a peer may send until the handshake is over: a long certificate chain is 16 KiB.
-pub const TLS_HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
-/// Bytes that a peer may send in a row without a byte of data among them: tickets, key updates, empty records. More than
-/// two full records, for data may stand at the end of one.
+/// Bytes that a peer may send in a row without a byte of data among them: the handshake, tickets, key updates, empty
+/// records. A long certificate chain is 16 KiB, and a record of data shows nothing before all its 16 KiB are there.
 pub const TLS_FRUITLESS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of plaintext that are encrypted and sent in one call: four records.
 pub const TLS_SEND_BYTES: usize = BODY_BUFFER_BYTES;

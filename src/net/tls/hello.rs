@@ -5,7 +5,7 @@ use super::{TlsError, TlsStream};
 use crate::stream::Stream;
 use crate::{TcpStream, clock, linger};
 use ringway_model::Tick;
-use ringway_model::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, TLS_HANDSHAKE_BYTES_MAX, TLS_HELLO_BYTES_MAX};
+use ringway_model::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, TLS_HELLO_BYTES_MAX};
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig};
@@ -181,9 +181,8 @@ fn text_of(alert: &mut AcceptedAlert) -> Vec<u8> {
     text
 }
 
-/// Exchanges messages until both sides are sure of each other.
+/// Exchanges messages until both sides are sure of each other. The session bounds how much it hears meanwhile.
 async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> Result<TlsStream, TlsError> {
-    let mut bytes = 0;
     // What came with the first message.
     session.look();
     loop {
@@ -202,8 +201,7 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
         }
         match session.receive(&stream.duplex, HANDSHAKE_READ_BYTES, None)? {
             Received::Bytes(0) => return Err(TlsError::Closed),
-            Received::Bytes(_) if bytes > TLS_HANDSHAKE_BYTES_MAX => return Err(TlsError::TooLarge),
-            Received::Bytes(count) => bytes += count,
+            Received::Bytes(_) => {}
             Received::Empty => stream.readable(deadline).await?,
         }
     }
