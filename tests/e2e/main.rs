@@ -26,4 +26,5 @@ mod registration;
 mod routing;
 mod smuggling;
 mod timeouts;
+mod tls;
 mod websocket;

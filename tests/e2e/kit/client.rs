@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConnection, Stream, StreamOwned};
+
 use super::SOON;
 use super::http::{Fault, Message, Reader};
 
@@ -15,6 +17,7 @@ pub(crate) struct Client {
 /// A socket whose reads and writes end at a deadline.
 struct Timed {
     stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     deadline: Instant,
 }
 
@@ -28,18 +31,27 @@ impl Timed {
 impl Read for Timed {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(Some(self.left()))?;
-        self.stream.read(buf)
+        match &mut self.tls {
+            None => self.stream.read(buf),
+            Some(tls) => Stream::new(&mut **tls, &mut self.stream).read(buf),
+        }
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(Some(self.left()))?;
-        self.stream.write(bytes)
+        match &mut self.tls {
+            None => self.stream.write(bytes),
+            Some(tls) => Stream::new(&mut **tls, &mut self.stream).write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => Stream::new(&mut **tls, &mut self.stream).flush(),
+        }
     }
 }
 
@@ -65,7 +77,20 @@ impl Client {
 
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self { reader: Reader::new(Timed { stream, deadline: Instant::now() + SOON }) }
+        Self { reader: Reader::new(Timed { stream, tls: None, deadline: Instant::now() + SOON }) }
+    }
+
+    /// Over TLS, once the handshake is over; see [`Tls`](super::Tls).
+    pub(crate) fn over_tls(stream: StreamOwned<ClientConnection, TcpStream>) -> Self {
+        let StreamOwned { conn, sock, .. } = stream;
+        let mut client = Self::over(sock);
+        client.reader.stream().tls = Some(Box::new(conn));
+        client
+    }
+
+    /// What TLS knows of this connection.
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.reader.stream().tls.as_mut().expect("a connection over TLS")
     }
 
     /// From now on everything must have happened within `limit`.
@@ -82,7 +107,8 @@ impl Client {
     /// Fails when the proxy has closed: it may, once it has answered.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.within(SOON);
-        self.reader.stream().write_all(bytes.as_ref())
+        self.reader.stream().write_all(bytes.as_ref())?;
+        self.reader.stream().flush()
     }
 
     /// A simple request in well-formed HTTP/1.1.
@@ -178,7 +204,16 @@ impl Client {
 
     /// No more bytes from us: the proxy reads the end of the stream.
     pub(crate) fn finish(&mut self) {
+        if let Some(tls) = &mut self.reader.stream().tls {
+            tls.send_close_notify();
+            self.reader.stream().flush().unwrap();
+        }
         self.reader.stream().stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The bare connection, for whoever puts TLS on it.
+    pub(crate) fn into_socket(mut self) -> TcpStream {
+        self.reader.stream().stream.try_clone().unwrap()
     }
 
     pub(crate) fn local(&mut self) -> SocketAddr {

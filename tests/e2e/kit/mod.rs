@@ -13,6 +13,7 @@ pub(crate) mod origin;
 pub(crate) mod proxy;
 #[cfg(test)]
 mod selftest;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 use std::sync::{Arc, Condvar, Mutex};
@@ -24,6 +25,7 @@ pub(crate) use http::{Fault, Framing, Message};
 pub(crate) use origin::{After, Origin};
 pub(crate) use proxy::{Driver, Proxy};
 pub(crate) use serde_json::{Value, json};
+pub(crate) use tls::{Authority, Tls, TlsFault};
 
 /// How long anything may take that should happen at once. Generous: the machine may be busy with a build.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -1,0 +1,490 @@
+//! TLS with clients: whose certificate, who is refused and how, what an app is told, and what a flood may cost.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ringway::certs::Settings as CertificateSettings;
+use ringway::model::{
+    AppId, CertificateFiles, Change, ClientAuth, ClientAuthNeed, DomainKind, DomainSpec, FilePath, Hostname,
+    TenantId,
+};
+use ringway::{Builder, DriverChoice, Gateway, Handle, Submission, TlsSettings};
+use rustls::ProtocolVersion;
+
+use crate::kit::tls::{HANDSHAKE_LIMIT, is_resumed, junk_hello, presented, put};
+use crate::kit::*;
+
+/// A gateway in this process with certificates of its own, and an app on some domains.
+struct Scene {
+    gateway: Handle,
+    authority: Authority,
+    origin: Origin,
+    folder: tempfile::TempDir,
+}
+
+fn path(path: &Path) -> FilePath {
+    FilePath::parse(path.to_str().unwrap()).unwrap()
+}
+
+impl Scene {
+    /// `app.test` has a certificate of its own.
+    fn new(driver: Driver) -> Self {
+        Self::with(driver, &["app.test"], None, |builder| builder)
+    }
+
+    /// A certificate for each of `names`, and one for `default` names that have none.
+    fn with(
+        driver: Driver,
+        names: &[&str],
+        default: Option<&[&str]>,
+        build: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
+        let authority = Authority::new("the tests' own");
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = CertificateSettings::new(folder.path().join("certificates"));
+        for name in names {
+            let place = folder.path().join("certificates/domains").join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            let pair = authority.server(&[name]);
+            put(&place.join("certificate.pem"), &pair.certificate);
+            put(&place.join("key.pem"), &pair.key);
+        }
+        if let Some(default) = default {
+            let (certificate, key) = authority.server(default).write(folder.path(), "default");
+            settings.default_files =
+                Some(CertificateFiles { certificate: path(&certificate), key: path(&key) });
+        }
+        let driver = match driver {
+            Driver::IoUring => DriverChoice::IoUring,
+            Driver::Epoll => DriverChoice::Epoll,
+        };
+        let any_port: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap()];
+        let builder = Gateway::builder()
+            .http(any_port.clone())
+            .https(any_port)
+            .certificates(settings)
+            .driver(driver)
+            .workers(2)
+            .pin(false);
+        let gateway = build(builder).spawn().unwrap();
+        let origin = Origin::named("a");
+        gateway.register_app("app", &origin.target()).unwrap();
+        let scene = Self { gateway, authority, origin, folder };
+        for name in names {
+            scene.domain(name, None, None);
+        }
+        for name in names {
+            scene.wait_for(name);
+        }
+        scene
+    }
+
+    /// Registers a domain of `app`, for a tenant and with demands if there are any.
+    fn domain(&self, name: &str, tenant: Option<&str>, client_auth: Option<ClientAuth>) {
+        let change = Change::AddDomain(DomainSpec {
+            name: Hostname::parse(name).unwrap(),
+            app: AppId::parse("app").unwrap(),
+            tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
+            kind: DomainKind::Custom,
+            cname_target: None,
+            certificate: None,
+            client_auth,
+        });
+        self.gateway.client().submit(Submission::of(change)).unwrap();
+    }
+
+    fn https(&self) -> SocketAddr {
+        self.gateway.https_addresses()[0]
+    }
+
+    fn http(&self) -> Client {
+        Client::connect(self.gateway.http_addresses()[0])
+    }
+
+    fn tls(&self, name: &str) -> Tls {
+        Tls::new(&self.authority, name)
+    }
+
+    fn client(&self, name: &str) -> Client {
+        self.tls(name).connect(self.https())
+    }
+
+    /// Until a certificate that was put into the folder is served: it is looked for once its domain is known.
+    fn wait_for(&self, name: &str) {
+        eventually("a certificate is served", || self.tls(name).stream(self.https()).ok());
+    }
+
+    fn metrics(&self) -> String {
+        self.gateway.client().metrics().unwrap()
+    }
+
+    /// So many handshakes were refused for a reason. It is counted when the connection is closed, which may take until the
+    /// client has gone.
+    fn assert_refused(&self, reason: &str, count: u64) {
+        let expected = format!("ringway_tls_handshakes_refused_total{{reason=\"{reason}\"}} {count}");
+        eventually(&expected, || self.metrics().lines().any(|line| line == expected).then_some(()));
+    }
+
+    /// Who may vouch for clients, and what for.
+    fn client_auth(&self, clients: &Authority, need: ClientAuthNeed) -> ClientAuth {
+        let file = self.folder.path().join("clients.pem");
+        put(&file, &clients.pem());
+        ClientAuth { ca_file: path(&file), need }
+    }
+}
+
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// What the default certificate of most scenes is for. (Clients take no wildcard for a whole top-level domain.)
+const NAMES: &[&str] =
+    &["a1.test", "a2.test", "b.test", "none.test", "echo.test", "open.test", "bank.test", "club.test"];
+
+on_both_drivers! {
+    fn a_request_over_tls_reaches_the_app_as_https(driver) {
+        let scene = Scene::new(driver);
+        let mut client = scene.client("app.test");
+        assert_eq!(client.get("app.test", "/x?y").text(), "a");
+        assert_eq!(client.get("app.test", "/again").text(), "a");
+        for request in scene.origin.requests() {
+            assert_eq!(request.field("x-forwarded-proto"), Some("https"));
+            assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
+        }
+        assert!(scene.metrics().contains("ringway_tls_handshakes_total{protocol=\"TLSv1.3\",resumed=\"false\"}"));
+    }
+
+    fn bodies_pass_in_both_directions(driver) {
+        let scene = Scene::new(driver);
+        let echo = Origin::echo();
+        scene.gateway.register_app("echo", &echo.target()).unwrap();
+        scene.gateway.register_domain("echo.test", "echo", None).unwrap();
+        // Of no tenant, as `app.test`, but of another app: a connection of its own is needed.
+        let mut client = scene.client("app.test");
+        assert_eq!(client.get("echo.test", "/").status(), 421);
+        let mut body = pattern(300_000);
+        let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
+        scene.gateway.register_app("echo", &echo.target()).unwrap();
+        scene.gateway.register_domain("echo.test", "echo", None).unwrap();
+        scene.wait_for("echo.test");
+        let mut client = scene.client("echo.test");
+        for _ in 0..3 {
+            client.send(format!("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: {}\r\n\r\n", body.len()));
+            client.send(&body);
+            assert_eq!(client.response("POST").body, body);
+            client.send("POST / HTTP/1.1\r\nHost: echo.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.send(chunked(&body, 7_000));
+            assert_eq!(client.response("POST").body, body);
+            body.truncate(body.len() / 100);
+        }
+    }
+
+    fn a_name_that_nobody_has_is_refused_with_an_alert(driver) {
+        let scene = Scene::new(driver);
+        for name in ["stranger.test", "www.app.test", "xapp.test"] {
+            assert_eq!(scene.tls(name).refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME), "{name}");
+        }
+        scene.domain("pending.test", None, None);
+        assert_eq!(scene.tls("pending.test").refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME));
+        assert_eq!(scene.tls("app.test").without_name().refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME));
+        scene.assert_refused("unknown_name", 3);
+        scene.assert_refused("no_certificate", 1);
+        scene.assert_refused("no_name", 1);
+        assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200);
+        assert_eq!(scene.client("app.test").get("stranger.test", "/").status(), 404);
+    }
+
+    fn the_default_certificate_is_for_names_that_it_covers(driver) {
+        let scene = Scene::with(driver, &["own.test"], Some(&["*.shop.test", "own.test", "127.0.0.1"]), |builder| builder);
+        scene.domain("a.shop.test", None, None);
+        scene.domain("other.test", None, None);
+        assert_eq!(scene.client("a.shop.test").get("a.shop.test", "/").status(), 200);
+        let own = presented(&scene.tls("own.test").stream(scene.https()).unwrap());
+        let shop = presented(&scene.tls("a.shop.test").stream(scene.https()).unwrap());
+        assert_ne!(own, shop, "a domain's own certificate comes first");
+        assert_eq!(scene.tls("other.test").refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME));
+        // A name that is covered, but of nobody: 404 over TLS.
+        assert_eq!(scene.client("b.shop.test").get("b.shop.test", "/").status(), 404);
+        // Without a name, the default one.
+        let mut nameless = scene.tls("127.0.0.1").without_name().connect(scene.https());
+        assert_eq!(nameless.get("a.shop.test", "/").status(), 200);
+    }
+
+    fn a_connection_serves_one_tenant(driver) {
+        let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
+        for (name, tenant) in [("a1.test", Some("a")), ("a2.test", Some("a")), ("b.test", Some("b")), ("none.test", None)] {
+            scene.domain(name, tenant, None);
+        }
+        scene.wait_for("a1.test");
+        let mut client = scene.client("a1.test");
+        assert_eq!(client.get("a1.test", "/").status(), 200);
+        assert_eq!(client.get("a2.test", "/").status(), 200, "of the same tenant");
+        for other in ["b.test", "none.test"] {
+            let answer = client.get(other, "/");
+            assert_eq!((answer.status(), &answer.json()["error"]["code"]), (421, &json!("misdirected")), "{other}");
+        }
+        assert_eq!(client.get("A1.TEST.", "/").status(), 200, "and the connection serves on");
+        assert_eq!(scene.client("b.test").get("b.test", "/").status(), 200);
+    }
+
+    fn hosts_with_a_certificate_are_redirected_to_it(driver) {
+        let scene = Scene::new(driver);
+        scene.domain("plain.test", None, None);
+        let port = scene.https().port();
+        let mut client = scene.http();
+        let answer = client.get("APP.test:80", "/a%2Fb/?q=1&&r=%41");
+        assert_eq!(answer.status(), 301);
+        assert_eq!(answer.field("location"), Some(&*format!("https://app.test:{port}/a%2Fb/?q=1&&r=%41")));
+        client.send("HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        assert_eq!(client.response("HEAD").status(), 301);
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            client.send(format!("{method} /form HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello"));
+            let answer = client.response(method);
+            assert_eq!(answer.status(), 308);
+            assert_eq!(answer.field("location"), Some(&*format!("https://app.test:{port}/form")));
+        }
+        assert_eq!(scene.origin.request_count(), 0);
+        assert_eq!(client.get("plain.test", "/").text(), "a", "a host that has none is served");
+        assert_eq!(client.get("app.test", "/.well-known/acme-challenge/app-s_own").text(), "a", "some apps have a CA of their own");
+        assert_eq!(client.get("nobody.test", "/").status(), 404);
+    }
+
+    fn hosts_that_the_default_certificate_covers_are_redirected_too(driver) {
+        let scene = Scene::with(driver, &[], Some(&["*.shop.test"]), |builder| builder.https_public_port(443));
+        scene.domain("a.shop.test", None, None);
+        scene.domain("other.test", None, None);
+        let redirected = eventually("the cores have the default certificate", || {
+            let answer = scene.http().get("a.shop.test", "/x");
+            (answer.status() == 301).then_some(answer)
+        });
+        assert_eq!(redirected.field("location"), Some("https://a.shop.test/x"));
+        assert_eq!(scene.http().get("other.test", "/").status(), 200);
+    }
+
+    fn a_trusted_proxy_that_ended_the_clients_tls_is_not_redirected(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, |builder| {
+            let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+            builder.data(ringway::DataSettings { trusted_proxies, ..ringway::DataSettings::default() })
+        });
+        let mut client = scene.http();
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-Proto: https\r\n\r\n");
+        assert_eq!(client.response("GET").status(), 200);
+        assert_eq!(client.get("app.test", "/").status(), 301);
+        // What it says nothing about is what we see ourselves.
+        assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200);
+        assert_eq!(scene.origin.requests()[1].field("x-forwarded-proto"), Some("https"));
+    }
+
+    fn plain_http_on_the_tls_port_is_told_so(driver) {
+        let scene = Scene::new(driver);
+        let mut client = Client::connect(scene.https());
+        let answer = client.get("app.test", "/");
+        assert_eq!((answer.status(), &answer.json()["error"]["code"]), (400, &json!("plain_http")));
+        assert!(answer.text().contains("https://"), "{}", answer.text());
+        client.assert_closed();
+        scene.assert_refused("plain_http", 1);
+    }
+
+    fn the_modern_setting_takes_tls_1_3_only(driver) {
+        static OLD: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+        let scene = Scene::new(driver);
+        let mut client = scene.tls("app.test").versions(OLD).connect(scene.https());
+        assert_eq!(client.get("app.test", "/").status(), 200);
+        assert_eq!(client.tls().protocol_version(), Some(ProtocolVersion::TLSv1_2));
+        let modern = Scene::with(driver, &["app.test"], None, |builder| builder.tls(TlsSettings { modern: true }));
+        let refused = modern.tls("app.test").versions(OLD).refusal(modern.https());
+        assert_eq!(refused.alert(), Some(70), "protocol_version");
+        modern.assert_refused("incompatible", 1);
+    }
+
+    fn a_client_that_comes_back_is_recognised_on_any_core(driver) {
+        let scene = Scene::new(driver);
+        let tls = scene.tls("app.test").resuming();
+        let mut first = tls.connect(scene.https());
+        assert_eq!(first.get("app.test", "/").status(), 200);
+        let mut resumed = 0;
+        // The kernel spreads them over both cores.
+        for _ in 0..16 {
+            let stream = tls.stream(scene.https()).unwrap();
+            resumed += usize::from(is_resumed(&stream));
+            let mut client = Client::over_tls(stream);
+            assert_eq!(client.get("app.test", "/").status(), 200);
+        }
+        assert_eq!(resumed, 16);
+    }
+
+    fn a_certificate_is_swapped_while_connections_live(driver) {
+        let scene = Scene::with(driver, &[], Some(&["app.test"]), |builder| builder);
+        scene.domain("app.test", None, None);
+        scene.wait_for("app.test");
+        let mut old = scene.client("app.test");
+        assert_eq!(old.get("app.test", "/").status(), 200);
+        let next = scene.authority.server(&["app.test"]);
+        next.write(scene.folder.path(), "default");
+        // Both cores: a dozen connections in a row.
+        eventually("the new certificate is served everywhere", || {
+            (0..12)
+                .all(|_| presented(&scene.tls("app.test").stream(scene.https()).unwrap()) == next.der())
+                .then_some(())
+        });
+        assert_eq!(old.get("app.test", "/").status(), 200, "what was there goes on");
+        // A broken one changes nothing.
+        put(&scene.folder.path().join("default.pem"), "no certificate");
+        let third = scene.authority.server(&["app.test"]);
+        for _ in 0..20 {
+            assert_eq!(presented(&scene.tls("app.test").stream(scene.https()).unwrap()), next.der());
+        }
+        third.write(scene.folder.path(), "default");
+        eventually("a good one is taken up again", || {
+            (presented(&scene.tls("app.test").stream(scene.https()).unwrap()) == third.der()).then_some(())
+        });
+    }
+
+    fn required_client_certificates_let_in_those_who_have_one(driver) {
+        let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
+        let clients = Authority::new("the clients' own");
+        let strangers = Authority::new("somebody else's");
+        scene.domain("bank.test", None, Some(scene.client_auth(&clients, ClientAuthNeed::Required)));
+        scene.domain("open.test", None, None);
+        scene.wait_for("open.test");
+        let alice = clients.client("alice");
+        let mut client = scene.tls("bank.test").certificate(&alice).connect(scene.https());
+        client.send(
+            "GET / HTTP/1.1\r\nHost: bank.test\r\nX-Client-Cert-Subject: CN=root\r\nX_Client_Cert_Verified: SUCCESS\r\n\r\n",
+        );
+        assert_eq!(client.response("GET").status(), 200);
+        let request = scene.origin.one_request();
+        assert_eq!(request.field("x-client-cert-verified"), Some("SUCCESS"));
+        assert_eq!(request.field("x-client-cert-subject"), Some("CN=alice"));
+        assert_eq!(request.field("x-client-cert-fingerprint").map(str::len), Some(64));
+        assert!(request.all("x_client_cert_verified").is_empty());
+
+        let none = scene.tls("bank.test").refusal(scene.https());
+        assert_eq!(none.alert(), Some(116), "certificate_required: {none:?}");
+        let strange = scene.tls("bank.test").certificate(&strangers.client("alice")).refusal(scene.https());
+        assert_eq!(strange.alert(), Some(48), "unknown_ca: {strange:?}");
+        scene.assert_refused("client_certificate_missing", 1);
+        scene.assert_refused("client_certificate_invalid", 1);
+
+        // Neither over a connection that demanded nothing, nor without TLS.
+        assert_eq!(scene.client("open.test").get("bank.test", "/").status(), 421);
+        let mut nobody = scene.http();
+        let answer = nobody.get("bank.test", "/");
+        assert!(answer.status() == 301 || answer.status() == 421, "{}", answer.first_line);
+        // What demands nothing is served, and told nothing.
+        assert_eq!(client.get("open.test", "/").status(), 200);
+        let request = scene.origin.requests().pop().unwrap();
+        assert!(request.all("x-client-cert-verified").is_empty(), "{request:?}");
+    }
+
+    fn optional_client_certificates_say_who_has_one(driver) {
+        let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
+        let clients = Authority::new("the clients' own");
+        scene.domain("club.test", None, Some(scene.client_auth(&clients, ClientAuthNeed::Optional)));
+        assert_eq!(scene.client("club.test").get("club.test", "/").status(), 200);
+        assert_eq!(scene.origin.one_request().field("x-client-cert-verified"), Some("NONE"));
+        let mut member = scene.tls("club.test").certificate(&clients.client("bob")).connect(scene.https());
+        assert_eq!(member.get("club.test", "/").status(), 200);
+        let request = scene.origin.requests().pop().unwrap();
+        assert_eq!(request.field("x-client-cert-verified"), Some("SUCCESS"));
+        assert_eq!(request.field("x-client-cert-subject"), Some("CN=bob"));
+        let strangers = Authority::new("somebody else's");
+        let strange = scene.tls("club.test").certificate(&strangers.client("bob")).refusal(scene.https());
+        assert_eq!(strange.alert(), Some(48), "a bad one is refused: {strange:?}");
+    }
+
+    fn nobody_is_let_in_when_it_is_not_known_who_vouches_for_clients(driver) {
+        let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
+        let missing = path(&scene.folder.path().join("missing.pem"));
+        let clients = Authority::new("the clients' own");
+        scene.domain("bank.test", None, Some(ClientAuth { ca_file: missing, need: ClientAuthNeed::Required }));
+        let refused = scene.tls("bank.test").certificate(&clients.client("alice")).refusal(scene.https());
+        assert_eq!(refused.alert(), Some(80), "internal_error: {refused:?}");
+        scene.assert_refused("no_client_ca", 1);
+        assert_eq!(scene.origin.request_count(), 0);
+    }
+
+    fn a_balancer_names_the_client_before_tls_begins(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, |builder| {
+            // Others than the ones that the scene itself connects from.
+            builder.proxy_protocol(vec!["127.0.0.9".parse().unwrap()])
+        });
+        let balancer = || Client::connect_from([127, 0, 0, 9], scene.https());
+        let mut socket = balancer().into_socket();
+        std::io::Write::write_all(&mut socket, b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 443\r\n").unwrap();
+        let mut client = Client::over_tls(scene.tls("app.test").stream_over(socket).unwrap());
+        assert_eq!(client.get("app.test", "/").status(), 200);
+        assert_eq!(scene.origin.one_request().field("x-forwarded-for"), Some("203.0.113.9"));
+        let without = scene.tls("app.test").stream_over(balancer().into_socket());
+        assert!(matches!(without, Err(TlsFault::Closed)), "{without:?}");
+    }
+
+    fn a_flood_of_junk_leaves_others_served(driver) {
+        let scene = Scene::new(driver);
+        let mut established = scene.client("app.test");
+        assert_eq!(established.get("app.test", "/").status(), 200);
+        let mut junk: Vec<Client> = Vec::new();
+        for round in 0..300 {
+            let mut client = Client::connect(scene.https());
+            let bytes = match round % 3 {
+                0 => junk_hello(),
+                // The beginning of a record that never ends.
+                1 => junk_hello()[..200].to_vec(),
+                _ => pattern(1000),
+            };
+            let _ = client.try_send(bytes);
+            junk.push(client);
+            if round % 20 == 0 {
+                assert_eq!(established.get("app.test", "/").status(), 200);
+                assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200);
+            }
+        }
+        drop(junk);
+        assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200);
+    }
+
+    fn a_client_has_so_many_handshakes_and_no_more(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, |builder| {
+            let data = ringway::DataSettings { handshakes_per_client_max: 4, ..ringway::DataSettings::default() };
+            builder.data(data).workers(1)
+        });
+        let silent: Vec<Client> =
+            (0..4).map(|_| Client::connect_from([127, 0, 0, 8], scene.https())).collect();
+        let mut fifth = Client::connect_from([127, 0, 0, 8], scene.https());
+        fifth.assert_closed();
+        scene.assert_refused("client_full", 1);
+        assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200, "another client has its own");
+        drop(silent);
+        eventually("there is room again", || {
+            let socket = Client::connect_from([127, 0, 0, 8], scene.https()).into_socket();
+            scene.tls("app.test").stream_over(socket).ok()
+        });
+    }
+
+    fn a_handshake_that_stands_still_costs_a_bounded_time(driver) {
+        let scene = Scene::new(driver);
+        let mut silent = Client::connect(scene.https());
+        let mut half = Client::connect(scene.https());
+        half.send(&junk_hello()[..200]);
+        assert!(half.rest_within(HANDSHAKE_LIMIT).len() < 100);
+        assert!(silent.rest_within(HANDSHAKE_LIMIT).is_empty());
+        scene.assert_refused("timeout", 2);
+    }
+
+    fn the_drain_lets_requests_over_tls_finish_and_ends_the_rest(driver) {
+        let scene = Scene::new(driver);
+        let mut idle = scene.client("app.test");
+        assert_eq!(idle.get("app.test", "/").status(), 200);
+        let mut silent = Client::connect(scene.https());
+        let mut half = scene.client("app.test");
+        half.send("GET / HTTP/1.1\r\nHost: app.test\r\n");
+        let gate = std::thread::spawn(move || {
+            // The rest of a request that had begun.
+            half.send("\r\n");
+            half.response("GET").status()
+        });
+        assert!(scene.gateway.shutdown(Duration::from_secs(20)).unwrap(), "every connection ended by itself");
+        assert_eq!(gate.join().unwrap(), 200);
+        idle.assert_closed();
+        silent.assert_closed();
+    }
+}
