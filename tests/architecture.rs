@@ -43,7 +43,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "health",
         ],
     ),
-    ("ringway-api", &["model", "wire", "net", "tls", "telemetry", "control"]),
+    ("ringway-api", &["model", "wire", "net", "tls", "telemetry", "control", "certs"]),
     (
         "ringway",
         &[

@@ -4,8 +4,10 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_certs::State;
 use ringway_model::{
-    AppId, DomainKind, Generation, HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, limits,
+    AppId, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FilePath, Generation, HealthCheck,
+    Hostname, InstanceId, Probe, Target, TenantId, limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -128,6 +130,84 @@ pub(crate) static AFTER: Field<String> = Field {
     },
 };
 
+/// Who brings a domain's certificate.
+pub(crate) static CERTIFICATE_MODE: Field<CertificateMode> = Field {
+    name: "certificate",
+    doc: "Who brings the certificate: acme, a CA issues and renews it; provided, it is uploaded and never touched; none. As before when absent, acme for a new domain.",
+    schema: || json!({ "type": "string", "enum": ["acme", "provided", "none"] }),
+    parse: |given| {
+        CertificateMode::parse(given.text()?)
+            .ok_or_else(|| Fault::invalid("must be one of acme, provided, none"))
+    },
+};
+
+static CLIENT_AUTH_FILE: Field<FilePath> = Field {
+    name: "ca_file",
+    doc: "A PEM file on the proxy's machine with the CAs that may vouch for clients.",
+    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
+    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
+};
+
+static CLIENT_AUTH_MODE: Field<ClientAuthNeed> = Field {
+    name: "mode",
+    doc: "Whether a client without a certificate is refused; required when absent.",
+    schema: || json!({ "type": "string", "enum": ["optional", "required"] }),
+    parse: |given| {
+        ClientAuthNeed::parse(given.text()?)
+            .ok_or_else(|| Fault::invalid("must be one of optional, required"))
+    },
+};
+
+/// A certificate chain.
+pub(crate) static CERTIFICATE_PEM: Field<Arc<str>> = Field {
+    name: "certificate",
+    doc: "The certificate and its chain in PEM, the domain's own first; it must cover the domain and be valid now.",
+    schema: || pem_schema(limits::CERTIFICATE_PEM_BYTES_MAX, "-----BEGIN CERTIFICATE-----\n…"),
+    parse: |given| Ok(pem(given.text()?, limits::CERTIFICATE_PEM_BYTES_MAX)?.into()),
+};
+
+/// A private key.
+pub(crate) static KEY_PEM: Field<Secret> = Field {
+    name: "key",
+    doc: "The certificate's private key in PEM, not encrypted. It is never given out again.",
+    schema: || {
+        let mut schema = pem_schema(limits::KEY_PEM_BYTES_MAX, "-----BEGIN PRIVATE KEY-----\n…");
+        schema["writeOnly"] = json!(true);
+        schema
+    },
+    parse: |given| Ok(Secret(pem(given.text()?, limits::KEY_PEM_BYTES_MAX)?.into())),
+};
+
+/// Where a domain's certificate stands.
+pub(crate) static STATE: Field<State> = Field {
+    name: "state",
+    doc: "Only domains whose certificate stands there.",
+    schema: || json!({ "type": "string", "enum": State::ALL.map(State::as_str) }),
+    parse: |given| {
+        let word = given.text()?;
+        State::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+            Fault::invalid(format_args!("must be one of {}", State::ALL.map(State::as_str).join(", ")))
+        })
+    },
+};
+
+/// A text that is not shown anywhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Box<str>);
+
+impl Secret {
+    /// The text, for who needs it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 static HEALTH_CHECK: Field<HealthCheck> = Field {
     name: "health_check",
     doc: "How to check the instance: an HTTP path, \"tcp\" or null for whether it accepts a connection, or an object.",
@@ -213,6 +293,26 @@ pub(crate) fn health_check(reader: &mut Reader<'_>) -> Option<HealthCheck> {
     })
 }
 
+/// Reads `client_auth`: none when absent or null.
+pub(crate) fn client_auth(reader: &mut Reader<'_>) -> Option<ClientAuth> {
+    reader.object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
+}
+
+/// Reads `client_auth` of a domain that is there: absent leaves it, null removes it.
+pub(crate) fn client_auth_patch(reader: &mut Reader<'_>) -> Option<Option<ClientAuth>> {
+    reader.patch_object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
+}
+
+/// Its name, and what it is.
+const CLIENT_AUTH: (&str, &str) =
+    ("client_auth", "Certificates that clients of the domain present over TLS; null when they need none.");
+
+fn client_auth_shape(reader: &mut Reader<'_>) -> Option<ClientAuth> {
+    let ca_file = reader.required(&CLIENT_AUTH_FILE);
+    let need = reader.optional(&CLIENT_AUTH_MODE).unwrap_or(ClientAuthNeed::Required);
+    Some(ClientAuth { ca_file: ca_file?, need })
+}
+
 /// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
     match duration.subsec_millis() {
@@ -238,6 +338,21 @@ fn duration_schema(example: &str) -> Json {
             { "type": "integer", "minimum": 0, "description": "Seconds." },
         ],
     })
+}
+
+fn pem_schema(bytes_max: usize, example: &str) -> Json {
+    json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "examples": [example] })
+}
+
+/// Never repeats the text, which may be a key.
+fn pem(text: &str, bytes_max: usize) -> Result<&str, Fault> {
+    match text.len() {
+        0 => Err(Fault::invalid("must not be empty")),
+        length if length > bytes_max => {
+            Err(Fault::range(format_args!("must not be longer than {bytes_max} bytes")))
+        }
+        _ => Ok(text),
+    }
 }
 
 fn app_name(text: &str) -> Result<Arc<str>, Fault> {

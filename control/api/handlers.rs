@@ -3,8 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_model::{App, AppId, Change, Desired, Domain, Hostname, Instance, Outcome, Rejection, Revision};
+use ringway_certs::{State, UploadError};
+use ringway_model::{
+    App, AppId, CertificateMode, Change, Desired, Domain, DomainUpdate, Hostname, Instance, Outcome,
+    Rejection, Revision,
+};
 
+use crate::certificates::{
+    CertificateItem, CertificatePageTail, CertificatesView, DnsView, UploadedView, VerificationView,
+    slow_cores,
+};
 use crate::lists::{Pieces, Selection, select};
 use crate::openapi;
 use crate::plane::{Plane, Receipt, Submission};
@@ -90,14 +98,23 @@ pub(crate) async fn handle<P: Plane>(
             }
             list_instances(plane, page).await
         }
-        Operation::ListDomains => list_domains(&**plane, take(input, shape::domain_page)?).await,
+        Operation::ListDomains => list_domains(plane, take(input, shape::domain_page)?).await,
+        Operation::ListCertificates => list_certificates(plane, take(input, shape::certificate_page)?).await,
+        Operation::VerifyDomain => verify_domain(&**plane, &take(input, shape::domain_key)?).await,
+        Operation::UploadCertificate => {
+            upload_certificate(&**plane, take(input, shape::upload)?, conditions, audit).await
+        }
+        Operation::RemoveCertificate => {
+            remove_certificate(&**plane, take(input, shape::domain_key)?, conditions, audit).await
+        }
         Operation::ShowApp => show_app(&**plane, take(input, shape::app_key)?).await,
         Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
         Operation::Status => {
             take(input, shape::nothing)?;
             let desired = plane.desired();
-            let view = StatusView::new(plane.status(), &desired);
+            let certificates = plane.certificates().as_ref().map(CertificatesView::new);
+            let view = StatusView::new(plane.status(), certificates, &desired);
             Ok(Response::json(200, &view).at(desired.revision()))
         }
         Operation::Liveness => {
@@ -150,18 +167,8 @@ async fn deregister<P: Plane>(
 
 /// Hands a change over and says what it did.
 async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, audit: &mut Audit) -> Answer {
-    audit.subject = Some(subject(&change));
-    // The plane decides, for a repeated request is answered whatever the revision is by now.
-    let if_match = conditions.if_match.map(|revisions| {
-        let current = plane.desired().revision();
-        let any = revisions.first().copied().unwrap_or(NO_REVISION);
-        revisions.into_iter().find(|revision| *revision == current).unwrap_or(any)
-    });
     let is_update = matches!(change, Change::UpdateDomain(_));
-    let submission = Submission { change: change.clone(), if_match, idempotency: conditions.idempotency };
-    let receipt = plane.submit(submission).await?;
-    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_word(receipt.outcome) });
-    audit.revision = Some(receipt.revision);
+    let receipt = make(plane, change.clone(), conditions, audit).await?;
     let status = match (receipt.pending.is_empty(), receipt.outcome) {
         (false, _) => 202,
         (true, Outcome::Removed) => 204,
@@ -172,18 +179,159 @@ async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, aud
         204 => Response::empty(204),
         status => object(plane, &change, &receipt, status),
     };
+    Ok(received(response, &receipt))
+}
+
+/// Hands a change over, and notes it in the audit trail.
+async fn make<P: Plane>(
+    plane: &P,
+    change: Change,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Result<Receipt, Problem> {
+    audit.subject = Some(subject(&change));
+    // The plane decides, for a repeated request is answered whatever the revision is by now.
+    let if_match = conditions.if_match.map(|revisions| {
+        let current = plane.desired().revision();
+        let any = revisions.first().copied().unwrap_or(NO_REVISION);
+        revisions.into_iter().find(|revision| *revision == current).unwrap_or(any)
+    });
+    let submission = Submission { change, if_match, idempotency: conditions.idempotency };
+    let receipt = plane.submit(submission).await?;
+    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_word(receipt.outcome) });
+    audit.revision = Some(receipt.revision);
+    Ok(receipt)
+}
+
+/// With what a receipt says in the head.
+fn received(response: Response, receipt: &Receipt) -> Response {
     let micros = receipt.applied_in.as_micros();
     let response = response.at(receipt.revision).with("X-Ringway-Applied-Micros", micros);
-    Ok(match receipt.replayed {
+    match receipt.replayed {
         true => response.with("Idempotency-Replayed", true),
         false => response,
+    }
+}
+
+/// Takes a certificate that somebody brings. The domain is told to be `provided` first, which is what conditions and
+/// idempotency are about; but only when chain and key are known to be good.
+async fn upload_certificate<P: Plane>(
+    plane: &P,
+    upload: shape::Upload,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Answer {
+    let shape::Upload { name, certificate, key } = upload;
+    audit.subject = Some(format!("certificate of {name}"));
+    check_certificates(plane, &name)?;
+    let facts = plane.check_certificate(&name, certificate.as_bytes(), key.as_bytes())?;
+    let change = change_mode(&name, CertificateMode::Provided);
+    let mut receipt = make(plane, change, conditions, audit).await?;
+    audit.subject = Some(format!("certificate of {name}"));
+    let is_there = plane
+        .certificate(&name)
+        .and_then(|state| state.certificate)
+        .is_some_and(|present| present.fingerprint == facts.fingerprint);
+    // A request that is repeated is done again, unless the first time it came to its end: who repeats it does not know.
+    if !(receipt.replayed && is_there) {
+        match plane.upload_certificate(&name, certificate.as_bytes(), key.as_bytes()).await {
+            Ok(_) => {}
+            Err(UploadError::NotLive(_)) => {
+                let slow = slow_cores(plane).into_iter().filter(|core| !receipt.pending.contains(core));
+                let slow: Vec<_> = slow.collect();
+                receipt.pending.extend(slow);
+                let view = UploadedView::new(name.as_str(), &facts);
+                let response = Response::json(202, &Accepted::new(&receipt, Some(view)));
+                return Ok(received(response, &receipt));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let status = if receipt.pending.is_empty() { 200 } else { 202 };
+    let view = UploadedView::new(name.as_str(), &facts);
+    Ok(received(Response::json(status, &Accepted::new(&receipt, Some(view))), &receipt))
+}
+
+/// Forgets a certificate that somebody brought: the domain asks a CA again, where there is one.
+async fn remove_certificate<P: Plane>(
+    plane: &P,
+    name: Hostname,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Answer {
+    audit.subject = Some(format!("certificate of {name}"));
+    let desired = plane.desired();
+    let mode = domain_of(&desired, &name)?.certificate;
+    check_certificates(plane, &name)?;
+    let may_be_repeated = conditions.idempotency.is_some() && mode == CertificateMode::Acme;
+    let not_provided = || {
+        let detail = format!("the certificate of {name} is `{}`, not an uploaded one", mode.as_str());
+        Problem::new(Kind::NotProvided, detail)
+    };
+    if mode != CertificateMode::Provided && !may_be_repeated {
+        return Err(not_provided());
+    }
+    let receipt = make(plane, change_mode(&name, CertificateMode::Acme), conditions, audit).await?;
+    audit.subject = Some(format!("certificate of {name}"));
+    if mode != CertificateMode::Provided && !receipt.replayed {
+        return Err(not_provided());
+    }
+    if mode == CertificateMode::Provided {
+        match plane.discard_certificate(&name).await {
+            // It is gone from the disk, and a slow core will hear of it.
+            Ok(()) | Err(UploadError::NotLive(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let response = match receipt.pending.is_empty() {
+        true => Response::empty(204),
+        false => Response::json(202, &Accepted::<Gone>::new(&receipt, None)),
+    };
+    Ok(received(response, &receipt))
+}
+
+fn change_mode(name: &Hostname, mode: CertificateMode) -> Change {
+    Change::UpdateDomain(DomainUpdate {
+        name: name.clone(),
+        app: None,
+        tenant: None,
+        kind: None,
+        cname_target: None,
+        certificate: Some(mode),
+        client_auth: None,
     })
+}
+
+/// Somebody must look after certificates, and the domain must be registered.
+fn check_certificates<P: Plane>(plane: &P, name: &Hostname) -> Result<(), Problem> {
+    domain_of(&plane.desired(), name)?;
+    match plane.has_certificates() {
+        true => Ok(()),
+        false => Err(Problem::new(Kind::NoCertificates, "this process was started without certificates")),
+    }
+}
+
+/// Asks DNS and our own challenge URL, now.
+async fn verify_domain<P: Plane>(plane: &P, name: &Hostname) -> Answer {
+    check_certificates(plane, name)?;
+    let Some(verification) = plane.verify(name).await else {
+        // It may have been removed meanwhile, which is told in its own words.
+        domain_of(&plane.desired(), name)?;
+        return Err(Problem::new(Kind::Busy, "too many verifications wait; try again"));
+    };
+    let view = VerificationView {
+        domain: name.to_string(),
+        verified: verification.verdict.is_ready(),
+        dns: DnsView::new(&verification),
+    };
+    Ok(Response::json(200, &view).at(plane.desired().revision()))
 }
 
 /// The object that a change was about, as it is now.
 fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) -> Response {
     let desired = plane.desired();
-    let domain_of = |name: &Hostname| desired.domain(name.as_str()).map(|domain| DomainView::new(domain));
+    let domain_of =
+        |name: &Hostname| desired.domain(name.as_str()).map(|domain| DomainView::of(plane, domain));
     match change {
         Change::Register { app, instance, domain } => {
             let registered = desired.app(app.id.as_str()).map(|app| RegisteredView {
@@ -276,18 +424,50 @@ fn instance_pieces<P: Plane>(
     Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision)
 }
 
-async fn list_domains<P: Plane>(plane: &P, page: Page) -> Answer {
+async fn list_certificates<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
+    let desired = plane.desired();
+    let state_of =
+        |domain: &Arc<Domain>| plane.certificate(&domain.name).map_or(State::None, |known| known.state);
+    let is_wanted = |domain: &Arc<Domain>| {
+        page.tenant.as_ref().is_none_or(|tenant| domain.tenant.as_ref() == Some(tenant))
+            && page.state.is_none_or(|state| state_of(domain) == state)
+    };
+    let selection = select_domains(&desired, &page, is_wanted).await;
+    let overview = plane.certificates().as_ref().map(CertificatesView::new).unwrap_or_default();
+    let revision = desired.revision();
+    let plane = Rc::clone(plane);
+    let pieces = Pieces::page_with(
+        "certificates",
+        selection,
+        revision.0,
+        |tail| CertificatePageTail { overview, tail },
+        move |domain: &Arc<Domain>| CertificateItem::of(&*plane, domain),
+    );
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+async fn select_domains(
+    desired: &Desired,
+    page: &Page,
+    is_wanted: impl Fn(&Arc<Domain>) -> bool,
+) -> Selection<Arc<Domain>> {
+    let (after, limit) = (page.after.as_deref(), page.limit);
+    match &page.app {
+        Some(app) => select(desired.domains_of(app.as_str()), is_wanted, after, limit).await,
+        None => select(desired.domains(), is_wanted, after, limit).await,
+    }
+}
+
+async fn list_domains<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
     let desired = plane.desired();
     let is_wanted = |domain: &Arc<Domain>| {
         page.tenant.as_ref().is_none_or(|tenant| domain.tenant.as_ref() == Some(tenant))
     };
-    let (after, limit) = (page.after.as_deref(), page.limit);
-    let selection = match &page.app {
-        Some(app) => select(desired.domains_of(app.as_str()), is_wanted, after, limit).await,
-        None => select(desired.domains(), is_wanted, after, limit).await,
-    };
+    let selection = select_domains(&desired, &page, is_wanted).await;
     let revision = desired.revision();
-    let pieces = Pieces::page("domains", selection, revision.0, |domain| DomainView::new(domain));
+    let plane = Rc::clone(plane);
+    let view = move |domain: &Arc<Domain>| DomainView::of(&*plane, domain);
+    let pieces = Pieces::page("domains", selection, revision.0, view);
     Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
 }
 
@@ -348,7 +528,7 @@ fn domain_of<'a>(desired: &'a Desired, name: &Hostname) -> Result<&'a Arc<Domain
 
 fn show_domain<P: Plane>(plane: &P, name: &Hostname) -> Answer {
     let desired = plane.desired();
-    let domain = DomainView::new(domain_of(&desired, name)?);
+    let domain = DomainView::of(plane, domain_of(&desired, name)?);
     let revision = desired.revision();
     Ok(Response::json(200, &DomainDetails { domain, revision: revision.0 }).at(revision))
 }

@@ -11,6 +11,7 @@
 //! the same functions that read requests and from the types that answers are written from.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod connection;
 mod document;
 mod fields;

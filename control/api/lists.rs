@@ -137,7 +137,18 @@ impl Pieces {
         revision: u64,
         view: impl Fn(&T) -> V + 'static,
     ) -> Self {
-        let tail = PageTail { total: selection.total, next: selection.next, revision };
+        Self::page_with(name, selection, revision, |tail| tail, view)
+    }
+
+    /// The same with more behind the items: `tail` puts the usual members among its own.
+    pub(crate) fn page_with<T: 'static, V: Serialize, E: Serialize + 'static>(
+        name: &'static str,
+        selection: Selection<T>,
+        revision: u64,
+        tail: impl FnOnce(PageTail) -> E,
+        view: impl Fn(&T) -> V + 'static,
+    ) -> Self {
+        let tail = tail(PageTail { total: selection.total, next: selection.next, revision });
         let mut items = selection.items.into_iter();
         let mut is_first = true;
         Self(Box::new(move |out| {

@@ -120,7 +120,7 @@ fn tag(path: &str) -> &'static str {
 
 /// Fields that may stand in the address, and the headers that go with a change.
 fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
-    let key = route.path.split_once('{').map(|(_, rest)| rest.trim_end_matches('}'));
+    let key = route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
     let mut parameters = Vec::new();
     for field in spec.fields.iter().filter(|field| field.place != Place::Body) {
         let is_key = key == Some(field.name);

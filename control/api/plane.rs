@@ -5,12 +5,17 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ringway_certs::{DomainState, Overview, UploadError, Verification};
 
 use ringway_control::Control;
 use ringway_model::{
-    Change, CoreId, Desired, Generation, Health, InstanceId, Outcome, Rejection, Revision, Serial, Timestamp,
+    Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision, Serial,
+    Timestamp,
 };
+use ringway_tls::Facts;
 
 /// What the API administers.
 pub trait Plane: 'static {
@@ -31,6 +36,31 @@ pub trait Plane: 'static {
     fn is_ready(&self) -> bool;
     /// Appends the metrics in the Prometheus text format.
     fn metrics(&self, out: &mut String);
+
+    /// Whether somebody looks after certificates here.
+    fn has_certificates(&self) -> bool;
+    /// Where the certificate of a domain stands; `None` when it is not registered, or nobody looks after certificates.
+    fn certificate(&self, host: &Hostname) -> Option<DomainState>;
+    /// Certificates as a whole; `None` when nobody looks after them.
+    fn certificates(&self) -> Option<Overview>;
+    /// Looks at a domain's DNS records and at our own challenge URL, now. `None` when too many verifications wait, or the
+    /// domain is not registered.
+    fn verify(&self, host: &Hostname) -> impl Future<Output = Option<Arc<Verification>>>;
+    /// What an upload would say, as far as it shows without making it.
+    ///
+    /// # Errors
+    /// What is wrong with chain or key; neither is repeated.
+    fn check_certificate(&self, host: &Hostname, chain: &[u8], key: &[u8])
+    -> Result<Arc<Facts>, UploadError>;
+    /// Stores a certificate of a domain whose mode is `provided`, and has every core serve it.
+    fn upload_certificate(
+        &self,
+        host: &Hostname,
+        chain: &[u8],
+        key: &[u8],
+    ) -> impl Future<Output = Result<Arc<Facts>, UploadError>>;
+    /// Removes what was stored of a domain's certificate; no core serves it any more.
+    fn discard_certificate(&self, host: &Hostname) -> impl Future<Output = Result<(), UploadError>>;
 }
 
 /// A change with its conditions.
@@ -287,6 +317,47 @@ impl Plane for Control {
 
     fn metrics(&self, out: &mut String) {
         Self::metrics(self, out);
+    }
+
+    fn has_certificates(&self) -> bool {
+        Self::certificates(self).is_some()
+    }
+
+    fn certificate(&self, host: &Hostname) -> Option<DomainState> {
+        Self::certificates(self)?.state(host)
+    }
+
+    fn certificates(&self) -> Option<Overview> {
+        Some(Self::certificates(self)?.overview())
+    }
+
+    async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
+        Self::certificates(self)?.verify(host).await
+    }
+
+    fn check_certificate(
+        &self,
+        host: &Hostname,
+        chain: &[u8],
+        key: &[u8],
+    ) -> Result<Arc<Facts>, UploadError> {
+        let certificates = Self::certificates(self).ok_or(UploadError::UnknownDomain)?;
+        certificates.check(host, chain, key)
+    }
+
+    async fn upload_certificate(
+        &self,
+        host: &Hostname,
+        chain: &[u8],
+        key: &[u8],
+    ) -> Result<Arc<Facts>, UploadError> {
+        let certificates = Self::certificates(self).ok_or(UploadError::UnknownDomain)?;
+        certificates.upload(host, chain, key).await
+    }
+
+    async fn discard_certificate(&self, host: &Hostname) -> Result<(), UploadError> {
+        let certificates = Self::certificates(self).ok_or(UploadError::UnknownDomain)?;
+        certificates.discard(host).await
     }
 }
 

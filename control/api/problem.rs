@@ -3,6 +3,7 @@
 //! The `code` is for programs and never changes its meaning; `title` says the same for people, and `detail` speaks
 //! of this very request. The request id stands in `instance`, in the header `X-Request-ID`, and in the log.
 
+use ringway_certs::UploadError;
 use ringway_model::{Rejection, Revision};
 use serde::Serialize;
 
@@ -83,6 +84,10 @@ kinds! {
     StaleGeneration = 409 "stale_generation" "A newer registration exists",
     /// Domains point to the app.
     AppHasDomains = 409 "app_has_domains" "The app still has domains",
+    /// The domain's certificate was not uploaded.
+    NotProvided = 409 "certificate_not_provided" "The certificate is not an uploaded one",
+    /// The process was started without certificates.
+    NoCertificates = 409 "certificates_off" "Nobody looks after certificates here",
     /// A bound is reached.
     LimitReached = 409 "limit_reached" "A limit is reached",
     /// The configuration is not the one that the client saw.
@@ -99,6 +104,8 @@ kinds! {
     Misdirected = 421 "misdirected_request" "This host name is not served here",
     /// Fields are missing, unknown, mistyped or out of range.
     Invalid = 422 "invalid_request" "The request has errors",
+    /// Chain or key cannot be served.
+    BadCertificate = 422 "certificate_unusable" "The certificate cannot be used",
     /// The key was used with another request.
     KeyReused = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
     /// The head is too long.
@@ -217,6 +224,22 @@ impl From<Rejection> for Problem {
             Rejection::Full { .. } => Kind::LimitReached,
         };
         Self::new(kind, rejection.to_string())
+    }
+}
+
+impl From<UploadError> for Problem {
+    /// No variant of an upload's error, and so no detail, repeats anything of a key.
+    fn from(error: UploadError) -> Self {
+        let kind = match error {
+            UploadError::UnknownDomain => Kind::UnknownDomain,
+            UploadError::NotProvided => Kind::NotProvided,
+            UploadError::Busy => Kind::Busy,
+            UploadError::NotStored(_) => Kind::Storage,
+            UploadError::NotLive(_) => Kind::Unconfirmed,
+            // What is newer than this crate is about the certificate, as most of them are.
+            _ => Kind::BadCertificate,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -366,6 +366,22 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A new nested object: absent leaves what is there, null removes it.
+    pub(crate) fn patch_object<T>(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        shape: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if let Mode::Reads(reads) = &mut self.mode
+            && let Some(Value::Null) = reads.body.and_then(|body| body.value(name))
+        {
+            reads.asked.push(name);
+            return Some(None);
+        }
+        self.object(name, doc, shape).map(Some)
+    }
+
     /// A value in a short form, or an object of the given shape.
     pub(crate) fn short_or_object<T: PartialEq>(
         &mut self,

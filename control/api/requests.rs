@@ -1,13 +1,17 @@
 //! The shapes of the API's requests: which fields each operation takes, and the change that they ask for.
 
+use std::sync::Arc;
+
+use ringway_certs::State;
 use ringway_model::{
-    AppId, AppSpec, Change, Domain, DomainKind, DomainSpec, DomainUpdate, Generation, HealthCheck, Hostname,
-    InstanceId, InstanceSpec, Target, TenantId,
+    AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
+    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId,
 };
 
 use crate::fields::{
-    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT, TARGET,
-    TENANT_ID, health_check,
+    AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, GENERATION,
+    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, client_auth,
+    client_auth_patch, health_check,
 };
 use crate::reader::{Fault, Reader};
 
@@ -67,6 +71,8 @@ pub(crate) struct Registration {
     tenant: Option<TenantId>,
     kind: Option<DomainKind>,
     cname_target: Option<Hostname>,
+    certificate: Option<CertificateMode>,
+    client_auth: Option<ClientAuth>,
 }
 
 /// `POST /api/register`
@@ -80,9 +86,20 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let tenant = reader.optional(&TENANT_ID);
     let kind = reader.optional(&KIND);
     let cname_target = cname_target(reader, domain.as_ref());
+    let certificate = reader.optional(&CERTIFICATE_MODE);
+    let client_auth = client_auth(reader);
     let app = AppSpec { id: app?, name, upstream_tls: None };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
-    Some(Registration { app, instance, domain: domain?, tenant, kind, cname_target })
+    Some(Registration {
+        app,
+        instance,
+        domain: domain?,
+        tenant,
+        kind,
+        cname_target,
+        certificate,
+        client_auth,
+    })
 }
 
 impl Registration {
@@ -91,8 +108,8 @@ impl Registration {
     pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
         let known = domain.filter(|domain| domain.app == self.app.id);
         let spec = DomainSpec {
-            certificate: None,
-            client_auth: None,
+            certificate: self.certificate.or(known.map(|domain| domain.certificate)),
+            client_auth: self.client_auth.or_else(|| known.and_then(|domain| domain.client_auth.clone())),
             name: self.domain,
             app: self.app.id.clone(),
             tenant: self.tenant.or_else(|| known.and_then(|domain| domain.tenant.clone())),
@@ -134,9 +151,11 @@ pub(crate) fn add_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let kind = reader.optional(&KIND).unwrap_or(DomainKind::Subdomain);
     let tenant = reader.optional(&TENANT_ID);
     let cname_target = cname_target(reader, name.as_ref());
+    let certificate = reader.optional(&CERTIFICATE_MODE);
+    let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
-        certificate: None,
-        client_auth: None,
+        certificate,
+        client_auth,
         name: name?,
         app: app?,
         tenant,
@@ -152,9 +171,11 @@ pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let tenant = reader.required(&TENANT_ID);
     let cname_target = cname_target(reader, name.as_ref());
     let kind = reader.optional(&KIND_CUSTOM).unwrap_or(DomainKind::Custom);
+    let certificate = reader.optional(&CERTIFICATE_MODE);
+    let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
-        certificate: None,
-        client_auth: None,
+        certificate,
+        client_auth,
         name: name?,
         app: app?,
         tenant: Some(tenant?),
@@ -173,9 +194,11 @@ pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
         None => DomainKind::Subdomain,
     });
     let cname_target = cname_target(reader, name.as_ref());
+    let certificate = reader.optional(&CERTIFICATE_MODE);
+    let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
-        certificate: None,
-        client_auth: None,
+        certificate,
+        client_auth,
         name: name?,
         app: app?,
         tenant,
@@ -192,9 +215,11 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let kind = reader.optional(&KIND);
     let cname_target = reader.patch(&CNAME_TARGET);
     distinct(reader, name.as_ref(), cname_target.as_ref().and_then(Option::as_ref));
+    let certificate = reader.optional(&CERTIFICATE_MODE);
+    let client_auth = client_auth_patch(reader);
     Some(Change::UpdateDomain(DomainUpdate {
-        certificate: None,
-        client_auth: None,
+        certificate,
+        client_auth,
         name: name?,
         app,
         tenant,
@@ -206,6 +231,22 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
 /// `DELETE /api/tenants/domains`, `POST /api/tenants/domains/get`
 pub(crate) fn domain_key(reader: &mut Reader<'_>) -> Option<Hostname> {
     reader.key(&DOMAIN)
+}
+
+/// A certificate and its key, for a domain.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) name: Hostname,
+    pub(crate) certificate: Arc<str>,
+    pub(crate) key: Secret,
+}
+
+/// `POST /api/tenants/domains/certificate`
+pub(crate) fn upload(reader: &mut Reader<'_>) -> Option<Upload> {
+    let name = reader.key(&DOMAIN);
+    let certificate = reader.required(&CERTIFICATE_PEM);
+    let key = reader.required(&KEY_PEM);
+    Some(Upload { name: name?, certificate: certificate?, key: key? })
 }
 
 /// `DELETE /api/apps`, `POST /api/apps/get`, `POST /api/status/app`
@@ -226,6 +267,7 @@ pub(crate) struct Page {
     pub(crate) app: Option<AppId>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) domain: Option<Hostname>,
+    pub(crate) state: Option<State>,
 }
 
 /// `GET /api/apps`
@@ -253,6 +295,12 @@ pub(crate) fn domain_page(reader: &mut Reader<'_>) -> Option<Page> {
     let app = reader.filter(&APP_ID);
     let tenant = reader.filter(&TENANT_ID);
     page(reader).map(|page| Page { app, tenant, ..page })
+}
+
+/// `GET /api/status/certificates`
+pub(crate) fn certificate_page(reader: &mut Reader<'_>) -> Option<Page> {
+    let state = reader.filter(&STATE);
+    domain_page(reader).map(|page| Page { state, ..page })
 }
 
 fn page(reader: &mut Reader<'_>) -> Option<Page> {

@@ -9,6 +9,7 @@ use ringway_model::{App, Desired, Domain, HealthCheck, Instance, InstanceId, Out
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::certificates::{CertificateView, CertificatesView, ClientAuthView, is_verified};
 use crate::fields::duration_text;
 use crate::plane::{InstanceStatus, Plane, Receipt, Status, WorkerStatus};
 
@@ -198,14 +199,17 @@ pub(crate) struct DomainView {
     #[schema(examples("subdomain", "custom", "cname_target"))]
     pub(crate) kind: &'static str,
     pub(crate) cname_target: Option<String>,
-    /// `none`: this version obtains no certificates.
-    #[schema(examples("none"))]
+    /// As `status` in `certificate`.
+    #[schema(examples("active", "pending_dns", "failed"))]
     pub(crate) certificate_status: &'static str,
-    /// Null as long as there is no certificate.
+    /// As `expires_at` in `certificate`.
     #[schema(format = "date-time")]
     pub(crate) certificate_expiry: Option<String>,
-    /// Whether the owner has shown that the domain is theirs; this version does not ask.
+    /// Whether the domain was shown to lead here: by its certificate from a CA, or by the last verification.
     pub(crate) verified: bool,
+    pub(crate) certificate: CertificateView,
+    /// Certificates that its clients present; null when they need none.
+    pub(crate) client_auth: Option<ClientAuthView>,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
     #[schema(format = "date-time")]
@@ -213,16 +217,21 @@ pub(crate) struct DomainView {
 }
 
 impl DomainView {
-    pub(crate) fn new(domain: &Domain) -> Self {
+    /// As it is now.
+    pub(crate) fn of<P: Plane>(plane: &P, domain: &Domain) -> Self {
+        let state = plane.certificate(&domain.name);
+        let certificate = CertificateView::new(domain, state.as_ref());
         Self {
             domain: domain.name.to_string(),
             app_id: domain.app.to_string(),
             tenant_id: domain.tenant.as_ref().map(ToString::to_string),
             kind: domain.kind.as_str(),
             cname_target: domain.cname_target.as_ref().map(ToString::to_string),
-            certificate_status: "none",
-            certificate_expiry: None,
-            verified: false,
+            certificate_status: certificate.status,
+            certificate_expiry: certificate.expires_at.clone(),
+            verified: is_verified(state.as_ref()),
+            certificate,
+            client_auth: domain.client_auth.as_ref().map(ClientAuthView::new),
             created_at: rfc3339(domain.created_at),
             updated_at: rfc3339(domain.updated_at),
         }
@@ -341,11 +350,13 @@ pub(crate) struct StatusView {
     /// Names of targets without an address.
     pub(crate) names_unresolved: usize,
     pub(crate) store: StoreView,
+    /// Null where nobody looks after certificates.
+    pub(crate) certificates: Option<CertificatesView>,
     pub(crate) workers: Vec<WorkerView>,
 }
 
 impl StatusView {
-    pub(crate) fn new(status: Status, desired: &Desired) -> Self {
+    pub(crate) fn new(status: Status, certificates: Option<CertificatesView>, desired: &Desired) -> Self {
         Self {
             status: status.state,
             version: status.version,
@@ -369,6 +380,7 @@ impl StatusView {
                 bytes: status.store.bytes,
                 degraded: status.store.degraded,
             },
+            certificates,
             workers: status.workers.into_iter().map(WorkerView::from).collect(),
         }
     }

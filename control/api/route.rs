@@ -3,6 +3,7 @@
 
 use ringway_wire::message::Method;
 
+use crate::certificates::{CertificatePage, UploadedView, VerificationView};
 use crate::guard::Access;
 use crate::openapi::{Content, schema_of, schema_of_accepted};
 use crate::problem::Kind;
@@ -31,6 +32,10 @@ pub(crate) enum Operation {
     RemoveDomain,
     ListDomains,
     ShowDomain,
+    VerifyDomain,
+    UploadCertificate,
+    RemoveCertificate,
+    ListCertificates,
     Register,
     Deregister,
     AddRoute,
@@ -94,7 +99,16 @@ pub(crate) static ROUTES: &[Route] = {
         route(Post, "/api/tenants/domains/get", ShowDomain),
         route(Get, "/api/tenants/domains/get", ShowDomain),
         route(Post, "/api/tenants/domains/get/{domain}", ShowDomain),
+        route(Post, "/api/tenants/domains/verify", VerifyDomain),
+        route(Post, "/api/tenants/domains/verify/{domain}", VerifyDomain),
+        route(Post, "/api/tenants/domains/certificate", UploadCertificate),
+        route(Put, "/api/tenants/domains/certificate", UploadCertificate),
+        route(Put, "/api/tenants/domains/{domain}/certificate", UploadCertificate),
+        route(Delete, "/api/tenants/domains/certificate", RemoveCertificate),
+        route(Delete, "/api/tenants/domains/{domain}/certificate", RemoveCertificate),
+        route(Post, "/api/tenants/domains/certificate/delete", RemoveCertificate),
         route(Get, "/api/status", Status),
+        route(Get, "/api/status/certificates", ListCertificates),
         route(Get, "/api/status/instances", ListInstances),
         route(Post, "/api/status/app", AppStatus),
         route(Get, "/api/status/app", AppStatus),
@@ -192,12 +206,18 @@ pub(crate) fn nearest(path: &str) -> Vec<&'static str> {
 }
 
 /// `Some(None)` for a match without a key, `Some(Some(key))` for one with.
-fn matched<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
-    let Some(prefix) = pattern.find('{').map(|at| &pattern[..at]) else {
+fn matched<'a>(pattern: &'static str, path: &'a str) -> Option<Option<&'a str>> {
+    let Some((prefix, suffix)) = around_key(pattern) else {
         return (pattern == path).then_some(None);
     };
-    let key = path.strip_prefix(prefix)?;
+    let key = path.strip_prefix(prefix)?.strip_suffix(suffix)?;
     (!key.is_empty() && !key.contains('/')).then_some(Some(key))
+}
+
+/// What stands before and behind the key of a path.
+pub(crate) fn around_key(pattern: &'static str) -> Option<(&'static str, &'static str)> {
+    let (prefix, rest) = pattern.split_once('{')?;
+    Some((prefix, rest.split_once('}')?.1))
 }
 
 /// How many characters to insert, delete or replace (Levenshtein).
@@ -368,6 +388,37 @@ impl Operation {
                 json(schema_of::<DomainDetails>()),
                 &[UnknownDomain, Conflicting],
             ),
+            Self::VerifyDomain => (
+                "verifyDomain",
+                "Look at a domain's DNS records and at our own challenge URL, now.",
+                describe(shape::domain_key),
+                json(schema_of::<VerificationView>()),
+                &[UnknownDomain, NoCertificates, Conflicting, Busy],
+            ),
+            Self::UploadCertificate => (
+                "uploadCertificate",
+                "Serve a certificate of your own for a domain; from then on it is `provided`, and no CA is asked.",
+                describe(shape::upload),
+                vec![
+                    (200, Some(schema_of_accepted::<UploadedView>())),
+                    (202, Some(schema_of_accepted::<UploadedView>())),
+                ],
+                &[UnknownDomain, NoCertificates, NotProvided, BadCertificate, Conflicting],
+            ),
+            Self::RemoveCertificate => (
+                "removeCertificate",
+                "Forget an uploaded certificate; the domain is `acme` again.",
+                describe(shape::domain_key),
+                removed(),
+                &[UnknownDomain, NoCertificates, NotProvided, Conflicting],
+            ),
+            Self::ListCertificates => (
+                "listCertificates",
+                "List where the certificate of each domain stands, by name, and what is left of the CA's limits.",
+                describe(shape::certificate_page),
+                json(schema_of::<CertificatePage>()),
+                &[Conflicting],
+            ),
             Self::Register => (
                 "register",
                 "Register an app, an instance and a domain in one step; what exists already is renewed.",
@@ -471,6 +522,8 @@ impl Operation {
             | Self::AddCustomDomain
             | Self::UpdateDomain
             | Self::RemoveDomain
+            | Self::UploadCertificate
+            | Self::RemoveCertificate
             | Self::Register
             | Self::Deregister
             | Self::AddRoute => true,
@@ -481,6 +534,8 @@ impl Operation {
             | Self::Heartbeat
             | Self::ListDomains
             | Self::ShowDomain
+            | Self::VerifyDomain
+            | Self::ListCertificates
             | Self::Status
             | Self::AppStatus
             | Self::Liveness
@@ -507,8 +562,8 @@ mod tests {
     #[test]
     fn finds_every_line_of_its_own_table() {
         for route in ROUTES {
-            let path = match route.path.split_once('{') {
-                Some((prefix, _)) => format!("{prefix}some-key"),
+            let path = match around_key(route.path) {
+                Some((prefix, suffix)) => format!("{prefix}some-key{suffix}"),
                 None => route.path.to_owned(),
             };
             let key = route.path.contains('{').then_some("some-key");

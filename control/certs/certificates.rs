@@ -314,6 +314,36 @@ impl Certificates {
         }
     }
 
+    /// Whether [`Certificates::upload`] would take a certificate, as far as it shows without storing it; whose mode it
+    /// is does not count.
+    ///
+    /// # Errors
+    /// See [`UploadError`].
+    pub fn check(&self, host: &Hostname, chain: &[u8], key: &[u8]) -> Result<Arc<Facts>, UploadError> {
+        let (_, identity) = check_upload(host, chain, key, clock::timestamp())?;
+        Ok(Arc::new(identity.facts().clone()))
+    }
+
+    /// Removes a domain's certificate from the disk, and has every core serve none. To be called when its mode is not
+    /// `provided` any more, lest somebody wait for what is being removed.
+    ///
+    /// # Errors
+    /// See [`UploadError`]; the certificate is gone all the same with [`UploadError::NotLive`].
+    pub async fn discard(&self, host: &Hostname) -> Result<(), UploadError> {
+        let place = self.shared.disk.enter().await.map_err(|Crowded| UploadError::Busy)?;
+        let name = host.clone();
+        self.work_on_disk(move |files| files.remove_domain(&name))
+            .await
+            .map_err(|error| UploadError::NotStored(error.to_string()))?;
+        match self.shared.domains.borrow_mut().get_mut(host) {
+            Some(entry) => entry.held = Held::Nothing,
+            None => return Err(UploadError::UnknownDomain),
+        }
+        drop(place);
+        self.touch(host);
+        self.publish(host).await.map_err(UploadError::NotLive)
+    }
+
     /// Looks at a domain's DNS records and at our own challenge URL, now. `None` when the domain is not registered, or too
     /// many verifications wait already. What was found is kept for [`Certificates::state`].
     pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {

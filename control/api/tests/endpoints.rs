@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ringway_model::{CoreId, Rejection, limits};
+use ringway_certs::UploadError;
+use ringway_model::{CoreId, Rejection, Timestamp, limits};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 
 use super::{Api, Reply};
 use crate::problem::Kind;
-use crate::route::{Found, Operation, ROUTES, Route, find};
+use crate::route::{Found, Operation, ROUTES, Route, around_key, find};
 use crate::tests::fake::State;
 use crate::{Listeners, Refusal, Settings, Token, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
-/// `app1` serves `one.example` with the instances `i1` and `i2`; `app2` has nothing.
+/// `app1` serves `one.example` with the instances `i1` and `i2`, and `own.example` with a certificate of its own; `app2`
+/// has nothing.
 fn fixture(state: &mut State) {
     *state = State::default();
     state.app("app1");
@@ -23,6 +25,15 @@ fn fixture(state: &mut State) {
     state.instance("app1", "i1");
     state.instance("app1", "i2");
     state.domain("app1", "one.example", None);
+    state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
+        certificate: Some(ringway_model::CertificateMode::Provided),
+        client_auth: None,
+        name: ringway_model::Hostname::parse("own.example").unwrap(),
+        app: ringway_model::AppId::parse("app1").unwrap(),
+        tenant: None,
+        kind: ringway_model::DomainKind::Subdomain,
+        cname_target: None,
+    }));
 }
 
 /// A request that succeeds against the fixture: path and body. Where the path has the key, the body has not.
@@ -45,7 +56,16 @@ fn request(route: &Route) -> (String, String) {
         Operation::AddRoute => ("", r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#),
         Operation::UpdateDomain if route.path.contains('{') => ("one.example", r#"{"tenant_id":"t2"}"#),
         Operation::UpdateDomain => ("", r#"{"domain":"one.example","tenant_id":"t2"}"#),
-        Operation::RemoveDomain | Operation::ShowDomain => ("one.example", r#"{"domain":"one.example"}"#),
+        Operation::RemoveDomain | Operation::ShowDomain | Operation::VerifyDomain => {
+            ("one.example", r#"{"domain":"one.example"}"#)
+        }
+        Operation::UploadCertificate if route.path.contains('{') => {
+            ("one.example", r#"{"certificate":"a chain","key":"a key"}"#)
+        }
+        Operation::UploadCertificate => {
+            ("", r#"{"domain":"one.example","certificate":"a chain","key":"a key"}"#)
+        }
+        Operation::RemoveCertificate => ("own.example", r#"{"domain":"own.example"}"#),
         Operation::Register => (
             "",
             r#"{"domain":"two.example","instance_id":"i3","target":"http://10.0.0.6:3001","app_id":"app1","health_check":"/health"}"#,
@@ -53,6 +73,7 @@ fn request(route: &Route) -> (String, String) {
         Operation::ListApps
         | Operation::ListInstances
         | Operation::ListDomains
+        | Operation::ListCertificates
         | Operation::Status
         | Operation::Liveness
         | Operation::Readiness
@@ -60,11 +81,14 @@ fn request(route: &Route) -> (String, String) {
         | Operation::Metrics
         | Operation::OpenApi => ("", ""),
     };
-    match route.path.split_once('{') {
-        Some((prefix, _)) if route.operation == Operation::UpdateDomain => {
-            (format!("{prefix}{key}"), body.to_owned())
+    match around_key(route.path) {
+        Some((prefix, suffix)) => {
+            let body = match route.operation {
+                Operation::UpdateDomain | Operation::UploadCertificate => body.to_owned(),
+                _ => String::new(),
+            };
+            (format!("{prefix}{key}{suffix}"), body)
         }
-        Some((prefix, _)) => (format!("{prefix}{key}"), String::new()),
         None => (route.path.to_owned(), body.to_owned()),
     }
 }
@@ -175,7 +199,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(reply.json()["pending"], serde_json::json!([1, 3]));
         expect(survey.send(method, &path, &[("If-Match", "12")], &body, |_| {}), Kind::BadHeader);
         let reply = survey.send(method, &path, &[("If-Match", "\"999\"")], &body, |_| {});
-        assert_eq!(reply.field("etag"), Some("\"5\""), "the present revision is told");
+        assert_eq!(reply.field("etag"), Some("\"6\""), "the present revision is told");
         expect(reply, Kind::RevisionMismatch);
         for (refusal, kind, retry_after) in [
             (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
@@ -226,8 +250,48 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(survey.send(Get, path, &[], "", |state| state.is_ready = false).status, 503, "{path}");
     }
 
+    let upload = r#"{"domain":"one.example","certificate":"a chain","key":"a key"}"#;
+    for (method, path, body) in [
+        (Post, "/api/tenants/domains/verify", r#"{"domain":"one.example"}"#),
+        (Post, "/api/tenants/domains/certificate", upload),
+        (Delete, "/api/tenants/domains/certificate", r#"{"domain":"own.example"}"#),
+    ] {
+        let reply = survey.send(method, path, &[], body, |state| state.certificates.is_on = false);
+        assert_eq!((reply.status, reply.code().as_str()), (409, "certificates_off"), "{path}");
+    }
+    let busy = |state: &mut State| state.certificates.is_busy = true;
+    let reply = survey.send(Post, "/api/tenants/domains/verify", &[], r#"{"domain":"one.example"}"#, busy);
+    assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")));
+    let reply = survey.send(Post, "/api/tenants/domains/certificate", &[], upload, |state| {
+        state.certificates.stuck = Some(UploadError::NotProvided);
+    });
+    assert_eq!((reply.status, reply.code().as_str()), (409, "certificate_not_provided"));
+    let reply = survey.send(Post, "/api/tenants/domains/certificate", &[], upload, |state| {
+        state.certificates.unusable = Some(UploadError::Expired(Timestamp(0)));
+    });
+    assert_eq!((reply.status, reply.code().as_str()), (422, "certificate_unusable"));
+    let reply = survey.send(Delete, "/api/tenants/domains/one.example/certificate", &[], "", |_| {});
+    assert_eq!((reply.status, reply.code().as_str()), (409, "certificate_not_provided"));
+
     use Kind::*;
     for (method, path, body, kind) in [
+        (Post, "/api/tenants/domains/verify", r#"{"domain":"nope.example"}"#, UnknownDomain),
+        (Post, "/api/tenants/domains/verify/one.example", r#"{"domain":"two.example"}"#, Conflicting),
+        (
+            Post,
+            "/api/tenants/domains/certificate",
+            r#"{"domain":"nope.example","certificate":"a","key":"b"}"#,
+            UnknownDomain,
+        ),
+        (
+            Put,
+            "/api/tenants/domains/one.example/certificate",
+            r#"{"domain":"two.example","certificate":"a","key":"b"}"#,
+            Conflicting,
+        ),
+        (Delete, "/api/tenants/domains/certificate", r#"{"domain":"nope.example"}"#, UnknownDomain),
+        (Delete, "/api/tenants/domains/own.example/certificate", r#"{"domain":"two.example"}"#, Conflicting),
+        (Get, "/api/status/certificates?state=active&state=failed", "", Conflicting),
         (
             Post,
             "/api/apps/register",
@@ -330,13 +394,13 @@ fn unknown_paths_and_methods_tell_what_is_known() {
         "/",
         "/api",
         "/api/apps/",
-        "/api/status/certificates",
-        "/api/tenants/domains/verify/x",
+        "/api/status/certificate",
+        "/api/tenants/domains/x/y",
         "/../api/apps",
     ] {
         assert_eq!(api.ask("GET", path, "").status, 404, "{path}");
     }
-    for path in ["/api/tenants/domains/verify", "/api/webhooks", "/api/apps/regster"] {
+    for path in ["/api/tenants/domains/verfy", "/api/webhooks", "/api/apps/regster"] {
         assert_eq!(api.ask("POST", path, "{}").status, 404, "{path}");
     }
     let reply = api.ask("POST", "/api/apps/regster", "");
@@ -390,14 +454,20 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/status",
             "/api/status/app",
             "/api/status/app/{app_id}",
+            "/api/status/certificates",
             "/api/status/instances",
             "/api/tenants/custom-domains",
             "/api/tenants/domains",
+            "/api/tenants/domains/certificate",
+            "/api/tenants/domains/certificate/delete",
             "/api/tenants/domains/delete",
             "/api/tenants/domains/delete/{domain}",
             "/api/tenants/domains/get",
             "/api/tenants/domains/get/{domain}",
+            "/api/tenants/domains/verify",
+            "/api/tenants/domains/verify/{domain}",
             "/api/tenants/domains/{domain}",
+            "/api/tenants/domains/{domain}/certificate",
             "/health/liveness",
             "/health/readiness",
             "/health/startup",

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringway_certs::{DomainState, Overview, State as Stand, UploadError, Verdict, Verification};
 use ringway_model::{
-    AppId, AppSpec, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation, Health, HealthCheck,
-    Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Serial, Target, TenantId, Timestamp,
+    AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
+    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Serial, Target, TenantId,
+    Timestamp,
 };
+
+use ringway_tls::{Facts, KeyKind};
 
 use crate::{InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus};
 
@@ -25,6 +29,70 @@ pub(super) struct State {
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
     receipts: HashMap<String, (u64, Receipt)>,
+    pub(super) certificates: Certificates,
+}
+
+/// What the plane knows of certificates, and how it behaves with them.
+pub(super) struct Certificates {
+    /// Whether somebody looks after them.
+    pub(super) is_on: bool,
+    /// What is known of domains; the others stand where their mode says.
+    pub(super) states: HashMap<Hostname, DomainState>,
+    pub(super) overview: Overview,
+    /// Why the next certificate is refused, before it is stored.
+    pub(super) unusable: Option<UploadError>,
+    /// Why the next one does not come through.
+    pub(super) stuck: Option<UploadError>,
+    /// Whether too many verifications wait.
+    pub(super) is_busy: bool,
+    /// What was uploaded: for which domain, which chain, which key.
+    pub(super) uploads: Vec<(Hostname, String, String)>,
+    pub(super) discarded: Vec<Hostname>,
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self {
+            is_on: true,
+            states: HashMap::new(),
+            overview: Overview::default(),
+            unusable: None,
+            stuck: None,
+            is_busy: false,
+            uploads: Vec::new(),
+            discarded: Vec::new(),
+        }
+    }
+}
+
+/// A domain whose certificate stands there, with nothing else known.
+pub(super) fn stand(mode: CertificateMode, state: Stand) -> DomainState {
+    DomainState {
+        mode,
+        state,
+        reason: None,
+        certificate: None,
+        version: None,
+        next_try: None,
+        renewal_at: None,
+        failures: 0,
+        place: None,
+        verification: None,
+    }
+}
+
+/// What every uploaded certificate says.
+pub(super) fn facts(host: &str) -> Facts {
+    Facts {
+        names: vec![host.to_owned()],
+        not_before: NOW,
+        // 90 days.
+        not_after: Timestamp(NOW.0 + 90 * 24 * 3_600_000),
+        serial: "01:02".to_owned(),
+        issuer: "CN=A CA".to_owned(),
+        fingerprint: "ab".repeat(32),
+        key: KeyKind::Ecdsa,
+    }
 }
 
 impl Default for State {
@@ -38,6 +106,7 @@ impl Default for State {
             heartbeats: Vec::new(),
             submissions: Vec::new(),
             receipts: HashMap::new(),
+            certificates: Certificates::default(),
         }
     }
 }
@@ -84,7 +153,7 @@ impl State {
 }
 
 /// 2025-01-01T00:00:00Z
-const NOW: Timestamp = Timestamp(1_735_689_600_000);
+pub(super) const NOW: Timestamp = Timestamp(1_735_689_600_000);
 
 impl FakePlane {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -181,5 +250,88 @@ impl Plane for FakePlane {
 
     fn metrics(&self, out: &mut String) {
         out.push_str("# TYPE ringway_up gauge\nringway_up 1\n");
+    }
+
+    fn has_certificates(&self) -> bool {
+        self.state().certificates.is_on
+    }
+
+    fn certificate(&self, host: &Hostname) -> Option<DomainState> {
+        let state = self.state();
+        let mode = state.desired.domain(host.as_str())?.certificate;
+        let certificates = state.certificates.is_on.then_some(&state.certificates)?;
+        let default = stand(
+            mode,
+            match mode {
+                CertificateMode::Provided => Stand::Provided,
+                CertificateMode::Acme | CertificateMode::None => Stand::None,
+            },
+        );
+        Some(certificates.states.get(host).cloned().unwrap_or(default))
+    }
+
+    fn certificates(&self) -> Option<Overview> {
+        let state = self.state();
+        state.certificates.is_on.then(|| state.certificates.overview.clone())
+    }
+
+    async fn verify(&self, _: &Hostname) -> Option<Arc<Verification>> {
+        (!self.state().certificates.is_busy).then(|| Arc::new(verification()))
+    }
+
+    fn check_certificate(&self, host: &Hostname, _: &[u8], _: &[u8]) -> Result<Arc<Facts>, UploadError> {
+        match self.state().certificates.unusable.take() {
+            Some(error) => Err(error),
+            None => Ok(Arc::new(facts(host.as_str()))),
+        }
+    }
+
+    async fn upload_certificate(
+        &self,
+        host: &Hostname,
+        chain: &[u8],
+        key: &[u8],
+    ) -> Result<Arc<Facts>, UploadError> {
+        let mut state = self.state();
+        if let Some(error) = state.certificates.stuck.take() {
+            return Err(error);
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        state.certificates.uploads.push((host.clone(), text(chain), text(key)));
+        let facts = Arc::new(facts(host.as_str()));
+        let known = DomainState {
+            certificate: Some(Arc::clone(&facts)),
+            ..stand(CertificateMode::Provided, Stand::Provided)
+        };
+        state.certificates.states.insert(host.clone(), known);
+        Ok(facts)
+    }
+
+    async fn discard_certificate(&self, host: &Hostname) -> Result<(), UploadError> {
+        let mut state = self.state();
+        if let Some(error) = state.certificates.stuck.take() {
+            return Err(error);
+        }
+        state.certificates.states.remove(host);
+        state.certificates.discarded.push(host.clone());
+        Ok(())
+    }
+}
+
+/// A domain that leads elsewhere.
+pub(super) fn verification() -> Verification {
+    use ringway_certs::{CaaVerdict, ExpectedRecord, Found, Probe, ProbeOutcome};
+    Verification {
+        checked_at: NOW,
+        expected: vec![ExpectedRecord::Address([203, 0, 113, 7].into())],
+        found: Found {
+            aliases: vec!["edge.example.net".to_owned()],
+            addresses: vec![[198, 51, 100, 1].into()],
+            problem: None,
+        },
+        caa: CaaVerdict::Forbidden { at: "example".to_owned(), issuers: vec!["other.example".to_owned()] },
+        probes: vec![Probe { address: ([198, 51, 100, 1], 80).into(), outcome: ProbeOutcome::Foreign(404) }],
+        verdict: Verdict::Elsewhere,
+        advice: "point it here".to_owned(),
     }
 }

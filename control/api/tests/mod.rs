@@ -1,6 +1,7 @@
 //! The API over real sockets, against a plane that applies changes as the real one does.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod connections;
 mod doors;
 mod endpoints;

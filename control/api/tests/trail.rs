@@ -129,6 +129,15 @@ fn no_secret_no_body_and_no_query_is_logged() {
 }
 
 #[test]
+fn an_upload_is_told_without_chain_and_key() {
+    let body = r#"{"domain":"one.example","certificate":"the-secret-chain","key":"the-secret-key"}"#;
+    let (lines, _) = logged(Method::Post, "/api/tenants/domains/certificate", None, body);
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(line.contains("subject=\"certificate of one.example\""), "{line}");
+    assert!(line.contains("outcome=\"unknown_domain\"") && !line.contains("the-secret"), "{line}");
+}
+
+#[test]
 fn questions_leave_no_line() {
     assert!(logged(Method::Get, "/api/apps", None, "").0.is_empty());
     assert!(logged(Method::Post, "/api/apps/get", None, r#"{"app_id":"app1"}"#).0.is_empty());
