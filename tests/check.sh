@@ -60,6 +60,9 @@ tools() {
     command -v curl >/dev/null || packages+=(curl ca-certificates)
     # Real clients of HTTP/2, for tests/e2e/http2.rs.
     command -v h2load >/dev/null || packages+=(nghttp2-client)
+    # The CA of the tests: Debian 12's release here, a younger one below.
+    command -v pebble >/dev/null || packages+=(pebble)
+    command -v dpkg-deb >/dev/null || command -v ar >/dev/null || packages+=(binutils)
     if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}" || return 1; fi
     if ! command -v cargo >/dev/null; then
         if [ -x "$HOME/.cargo/bin/cargo" ]; then
@@ -71,6 +74,7 @@ tools() {
             rustup toolchain install || return 1
         fi
     fi
+    tests/pebble.sh >/dev/null || return 1
     cargo --version && cargo fmt --version && cargo clippy --version
 }
 

@@ -1,6 +1,9 @@
 //! What the tests of this crate share: certificates of a CA of their own, and a control plane that writes down what it is told.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/e2e/kit/pebble.rs"]
+pub(crate) mod pebble;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;

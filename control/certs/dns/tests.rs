@@ -458,3 +458,30 @@ fn caa_records_that_cannot_be_looked_up_are_not_taken_for_none() {
     let server = Server::new(|asked| vec![asked.reply(Rcode::SERVFAIL, &[])]);
     assert_eq!(relevant_caa(&server.resolver(), &host("a.example")).unwrap_err(), DnsError::ServerFailed);
 }
+
+#[test]
+fn a_name_server_that_is_not_ours_is_understood() {
+    let pebble = crate::testing::pebble::Pebble::start(crate::testing::pebble::Habits::at(80));
+    let names = pebble.names();
+    let resolver = || Resolver::with(vec![names.dns], clock::now().after(Duration::from_secs(60)));
+    assert_eq!(resolver().addresses(&host("any.example")).unwrap().addresses, ips(&["127.0.0.1"]));
+    names.set_a("shop.example", &["192.0.2.1", "192.0.2.2"]);
+    names.set_aaaa("shop.example", &["2001:db8::1"]);
+    let mut found = resolver().addresses(&host("shop.example")).unwrap().addresses;
+    found.sort();
+    assert_eq!(found, ips(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]));
+    names.set_cname("tenant.example", "shop.example");
+    let lookup = resolver().addresses(&host("tenant.example")).unwrap();
+    assert_eq!(lookup.aliases, ["shop.example"]);
+    assert_eq!(lookup.addresses.len(), 3);
+    names.set_caa("shop.example", "issue", "letsencrypt.org");
+    let set = relevant_caa(&resolver(), &host("www.shop.example")).unwrap().unwrap();
+    assert_eq!((set.at.as_str(), set.issuers()), ("shop.example", vec!["letsencrypt.org".to_owned()]));
+    names.set_servfail("broken.example");
+    assert_eq!(resolver().addresses(&host("broken.example")).unwrap_err(), DnsError::ServerFailed);
+    names.clear_servfail("broken.example");
+    names.set_default(None);
+    assert!(resolver().addresses(&host("broken.example")).unwrap().addresses.is_empty());
+    // And the CA beside it answers, over its own HTTPS.
+    assert!(pebble.root().contains("BEGIN CERTIFICATE"));
+}

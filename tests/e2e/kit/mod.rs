@@ -10,6 +10,7 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod origin;
+pub(crate) mod pebble;
 pub(crate) mod proxy;
 #[cfg(test)]
 mod selftest;

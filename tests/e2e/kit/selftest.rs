@@ -1,6 +1,7 @@
 //! The judge judged: what it must accept and what it must refuse, and an origin that is asked directly.
 
 use super::http::Reader;
+use super::pebble::{Habits, Pebble, Release};
 use super::{After, Client, Fault, Framing, Origin, chunked, eventually, pattern};
 
 fn judge(bytes: &[u8]) -> Result<super::Message, Fault> {
@@ -85,4 +86,19 @@ fn an_origin_can_reset() {
     let mut client = Client::connect(origin.address());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(matches!(client.try_response("GET"), Err(Fault::Reset)));
+}
+
+#[test]
+fn the_ca_comes_goes_and_comes_back_at_its_address() {
+    for release in [Release::New, Release::Debian12] {
+        let mut pebble = Pebble::start(Habits { release, ..Habits::at(80) });
+        let (directory, root) = (pebble.directory(), pebble.root());
+        assert!(root.contains("BEGIN CERTIFICATE"), "{release:?}");
+        pebble.stop();
+        let address = directory.trim_start_matches("https://").trim_end_matches("/dir").to_owned();
+        assert!(std::net::TcpStream::connect(&address).is_err(), "{release:?}");
+        pebble.start_again();
+        assert_eq!(pebble.directory(), directory);
+        assert_ne!(pebble.root(), root, "it has forgotten everything");
+    }
 }
