@@ -43,4 +43,4 @@ pub use report::{AuthorityState, BudgetState, DefaultState, DomainState, Overvie
 pub use settings::{AcmeSettings, DirectorySettings, Settings};
 pub use upload::UploadError;
 pub use verify::{CaaVerdict, ExpectedRecord, Found, Probe, ProbeOutcome, Verdict, Verification};
-pub use watch::DefaultError;
+pub use watch::{DefaultError, check_default};

@@ -81,6 +81,16 @@ pub enum DefaultError {
     },
 }
 
+/// Reads and checks the files as a start would, at `now`. Blocks.
+///
+/// # Errors
+/// Why a start would fail.
+pub fn check_default(paths: &CertificateFiles, now: Timestamp) -> Result<Facts, DefaultError> {
+    // Only paths of the operator's are read: no folder of certificates is needed.
+    let (identity, _) = load(&Files::new(Path::new("/")), paths, now)?;
+    Ok(identity.facts().clone())
+}
+
 impl Watched {
     /// Reads and checks the files.
     pub(crate) fn load(files: &Files, paths: CertificateFiles, now: Timestamp) -> Result<Self, DefaultError> {

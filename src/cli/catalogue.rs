@@ -75,8 +75,6 @@ pub(crate) enum Role {
     Used,
     /// The same, and nobody may see it.
     Secret,
-    /// It is accepted, so that one environment fits several versions, and does nothing yet.
-    Unused,
 }
 
 impl Group {
@@ -90,7 +88,7 @@ impl Group {
             Self::Health => "Health of instances",
             Self::Logs => "Logs",
             Self::Process => "Process",
-            Self::Certificates => "Certificates (accepted; this version does not use them)",
+            Self::Certificates => "TLS and certificates",
         }
     }
 }
@@ -135,11 +133,6 @@ impl Setting {
         self
     }
 
-    const fn unused(mut self) -> Self {
-        self.role = Role::Unused;
-        self
-    }
-
     const fn secret(mut self) -> Self {
         self.role = Role::Secret;
         self.flag = None;
@@ -157,6 +150,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &HTTP_BIND,
     &HTTP_MODE,
     &TRUSTED_PROXIES,
+    &PROXY_PROTOCOL,
     &BODY_MAX,
     &CONNECTIONS_MAX,
     &UNAVAILABLE_STATUS,
@@ -183,20 +177,28 @@ pub(crate) static ALL: &[&Setting] = &[
     &WORKERS,
     &DRIVER,
     &HTTPS_PORT,
+    &HTTPS_BIND,
+    &TLS_CERT,
+    &TLS_KEY,
+    &TLS_MODERN,
     &CERT_PATH,
     &ACME_EMAIL,
     &ACME_STAGING,
+    &ACME_DIRECTORY_URL,
+    &ACME_FALLBACK_URL,
+    &ACME_CA_BUNDLE,
+    &ACME_PROFILE,
+    &ACME_EAB_KID,
+    &ACME_EAB_HMAC,
+    &ACME_RENEW_BEFORE,
+    &ACME_CHALLENGE_PORT,
+    &DNS_RESOLVER,
+    &PUBLIC_ADDRESSES,
 ];
 
 /// Names of other releases and documents that are known and do nothing here.
-pub(crate) static LATER: &[&str] = &[
-    "PROXY_CONFIG_FILE",
-    "PROXY_METRICS_ADDRESS",
-    "PROXY_TLS_CERT",
-    "PROXY_TLS_ENABLED",
-    "PROXY_TLS_KEY",
-    "PROXY_TRACE_ENDPOINT",
-];
+pub(crate) static LATER: &[&str] =
+    &["PROXY_CONFIG_FILE", "PROXY_METRICS_ADDRESS", "PROXY_TLS_ENABLED", "PROXY_TRACE_ENDPOINT"];
 
 /// Names that only the client commands read.
 pub(crate) static CLIENT: &[&str] = &["PROXY_API_URL"];
@@ -215,8 +217,13 @@ pub(crate) static HTTP_BIND: Setting = Setting::new("PROXY_HTTP_BIND", "http-bin
 
 pub(crate) static HTTP_MODE: Setting = Setting::new("PROXY_HTTP_MODE", "http-mode", Group::Traffic)
     .value("MODE")
-    .default("plain")
-    .help("What the HTTP port does: `plain` proxies. `redirect` and `https_only` need certificates, which this version does not have");
+    .default("redirect")
+    .help("What the HTTP port does: `redirect` sends hosts that have a certificate to HTTPS and serves the others, `plain` serves all, `https_only` answers the CA's challenges and nothing else");
+
+pub(crate) static PROXY_PROTOCOL: Setting =
+    Setting::new("PROXY_PROXY_PROTOCOL", "proxy-protocol", Group::Traffic)
+        .value("CIDR,...")
+        .help("Networks of load balancers that begin each connection with a PROXY header, version 1 or 2, and must; of others none is read");
 
 pub(crate) static TRUSTED_PROXIES: Setting =
     Setting::new("PROXY_TRUSTED_PROXIES", "trusted-proxies", Group::Traffic)
@@ -368,28 +375,97 @@ pub(crate) static DRIVER: Setting = Setting::new("PROXY_DRIVER", "driver", Group
     .help("auto, io_uring or epoll; `auto` takes io_uring where the kernel allows it");
 
 pub(crate) static HTTPS_PORT: Setting = Setting::new("PROXY_HTTPS_PORT", "https-port", Group::Certificates)
-    .value("PORT")
-    .default("443")
-    .help("Port of the public HTTPS listeners")
-    .unused();
+    .value("PORT|off")
+    .computed("443 when a certificate, a CA or PROXY_CERT_PATH is given, else off")
+    .help("Port of the public HTTPS listeners; 0 takes a free one");
+
+pub(crate) static HTTPS_BIND: Setting = Setting::new("PROXY_HTTPS_BIND", "https-bind", Group::Certificates)
+    .value("IP,...")
+    .computed("as PROXY_HTTP_BIND")
+    .help("Addresses of the public HTTPS listeners");
+
+pub(crate) static TLS_CERT: Setting = Setting::new("PROXY_TLS_CERT", "tls-cert", Group::Certificates)
+    .value("PATH")
+    .help("PEM file of the default certificate and its chain, for names that have none of their own. It must be good at the start; a new file is taken up without a restart");
+
+pub(crate) static TLS_KEY: Setting = Setting::new("PROXY_TLS_KEY", "tls-key", Group::Certificates)
+    .value("PATH")
+    .help("PEM file of the default certificate's private key");
+
+pub(crate) static TLS_MODERN: Setting = Setting::new("PROXY_TLS_MODERN", "tls-modern", Group::Certificates)
+    .value("BOOL")
+    .default("false")
+    .help("TLS 1.3 only (Mozilla's `modern`); else 1.2 and 1.3");
 
 pub(crate) static CERT_PATH: Setting = Setting::new("PROXY_CERT_PATH", "cert-path", Group::Certificates)
     .value("PATH")
-    .help("The folder of the certificates")
-    .unused();
+    .computed("`certificates` beside the store")
+    .help("The folder of the certificates, their keys, and the accounts at CAs");
 
 pub(crate) static ACME_EMAIL: Setting = Setting::new("ACME_EMAIL", "acme-email", Group::Certificates)
     .aliases(&[also("PROXY_ACME_EMAIL")])
     .value("ADDRESS")
-    .help("Contact of the Let's Encrypt account")
-    .unused();
+    .help("Contact of the account at the CA. With it, certificates come from Let's Encrypt by themselves; without it and without a directory no CA is asked");
 
 pub(crate) static ACME_STAGING: Setting = Setting::new("ACME_STAGING", "acme-staging", Group::Certificates)
     .aliases(&[also("PROXY_ACME_STAGING")])
     .value("BOOL")
     .default("false")
-    .help("Use Let's Encrypt's staging environment")
-    .unused();
+    .help("Use Let's Encrypt's staging environment: wide limits, certificates that nobody trusts");
+
+pub(crate) static ACME_DIRECTORY_URL: Setting =
+    Setting::new("ACME_DIRECTORY_URL", "acme-directory-url", Group::Certificates)
+        .value("URL")
+        .help("The directory of another CA, in place of Let's Encrypt's");
+
+pub(crate) static ACME_FALLBACK_URL: Setting =
+    Setting::new("ACME_FALLBACK_URL", "acme-fallback-url", Group::Certificates)
+        .value("URL")
+        .help("The directory of a second CA, asked while the first one is out of order");
+
+pub(crate) static ACME_CA_BUNDLE: Setting =
+    Setting::new("ACME_CA_BUNDLE", "acme-ca-bundle", Group::Certificates)
+        .value("PATH")
+        .help("PEM file with the roots that the CA's own HTTPS is verified by, in place of the system's");
+
+pub(crate) static ACME_PROFILE: Setting = Setting::new("ACME_PROFILE", "acme-profile", Group::Certificates)
+    .value("NAME")
+    .help("The certificate profile to ask for where the CA offers it, as `shortlived` or `tlsserver`");
+
+pub(crate) static ACME_EAB_KID: Setting = Setting::new("ACME_EAB_KID", "acme-eab-kid", Group::Certificates)
+    .value("ID")
+    .help("Key id of the external account binding that the CA gave");
+
+pub(crate) static ACME_EAB_HMAC: Setting = Setting::new("ACME_EAB_HMAC", "", Group::Certificates)
+    .value("KEY")
+    .secret()
+    .help("HMAC key of the external account binding, in base64url as the CA gave it. Environment only: arguments are visible to everybody");
+
+pub(crate) static ACME_RENEW_BEFORE: Setting = Setting::new(
+    "ACME_RENEW_BEFORE",
+    "acme-renew-before",
+    Group::Certificates,
+)
+.value("TIME")
+.computed("when the CA says so (ARI), else when a third of the lifetime is left")
+.help("Renew so long before the end, as 30d; used where it is less than half of the certificate's lifetime");
+
+pub(crate) static DNS_RESOLVER: Setting = Setting::new("DNS_RESOLVER", "dns-resolver", Group::Certificates)
+    .aliases(&[also("PROXY_DNS_RESOLVER")])
+    .value("IP:PORT")
+    .computed("those of /etc/resolv.conf")
+    .help("Who is asked for the DNS records of domains before a certificate is");
+
+pub(crate) static PUBLIC_ADDRESSES: Setting =
+    Setting::new("PROXY_PUBLIC_ADDRESSES", "public-addresses", Group::Certificates)
+        .value("IP,...")
+        .help("The addresses at which this machine is reached from outside; with them, domains that point elsewhere are told so at once");
+
+pub(crate) static ACME_CHALLENGE_PORT: Setting =
+    Setting::new("ACME_CHALLENGE_PORT", "acme-challenge-port", Group::Certificates)
+        .value("PORT")
+        .default("80")
+        .help("The port at which the CA, and our own probe before it, fetch challenges; other than 80 in test set-ups only");
 
 /// Every name that is known in the environment.
 pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
@@ -401,7 +477,7 @@ pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
 
 /// Whether a name looks as if it were meant for us.
 pub(crate) fn is_ours(name: &str) -> bool {
-    ["PROXY_", "HEALTH_CHECK_", "HEARTBEAT_"].iter().any(|prefix| name.starts_with(prefix))
+    ["PROXY_", "ACME_", "HEALTH_CHECK_", "HEARTBEAT_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The known name that a misspelt one probably means, if one is near enough.

@@ -63,7 +63,13 @@ pub(crate) fn complaint(problems: &[Problem]) -> String {
 /// What stands between right settings and a start on this machine as this user, as far as it shows without trying.
 fn obstacles(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
-    for (name, addresses) in [("PROXY_HTTP_PORT", &settings.http), ("PROXY_API_PORT", &settings.api)] {
+    let https = settings.tls.as_ref().map(|tls| tls.https.as_slice()).unwrap_or_default();
+    let listeners = [
+        ("PROXY_HTTP_PORT", &settings.http[..]),
+        ("PROXY_HTTPS_PORT", https),
+        ("PROXY_API_PORT", &settings.api),
+    ];
+    for (name, addresses) in listeners {
         if let Some(address) = addresses.iter().find(|address| !machine::may_listen_on(address.port())) {
             found.push(format!("{name}: {}", privileged_port(address.port())));
         }
@@ -75,6 +81,19 @@ fn obstacles(settings: &Settings) -> Vec<String> {
             let path = settings.db_path.display();
             found
                 .push(format!("PROXY_DB_PATH: {path} cannot be written: {} is not ours", existing.display()));
+        }
+    }
+    if let Some(tls) = &settings.tls {
+        let dir = &tls.certificates.dir;
+        let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        if !machine::may_write(existing) {
+            let (dir, existing) = (dir.display(), existing.display());
+            found.push(format!("PROXY_CERT_PATH: {dir} cannot be written: {existing} is not ours"));
+        }
+        if let Some(files) = &tls.certificates.default_files
+            && let Err(error) = ringway_certs::check_default(files, ringway_net::clock::timestamp())
+        {
+            found.push(format!("PROXY_TLS_CERT, PROXY_TLS_KEY: {}", with_causes(&error)));
         }
     }
     let files = [("LOG_OUTPUT", Some(&settings.log_output)), ("ACCESS_LOG", settings.access_log.as_ref())];
@@ -91,6 +110,22 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         found.push(format!("PROXY_DRIVER: io_uring is not to be had here: {reason}; use auto or epoll"));
     }
     found
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors repeat their cause.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// What to do about a port that only privileged processes may take.
@@ -116,8 +151,7 @@ fn table(reading: &Reading, obstacles: &[String]) -> String {
         if group.replace(row.setting.group).is_some_and(|before| before != row.setting.group) {
             text.push('\n');
         }
-        let note = if row.setting.role == Role::Unused { "  (unused)" } else { "" };
-        let _ = writeln!(text, "{name:names$}  {value:values$}  {origin}{note}");
+        let _ = writeln!(text, "{name:names$}  {value:values$}  {origin}");
     }
     let problems = reading.outcome.as_ref().err().map(Vec::as_slice).unwrap_or_default();
     for (title, items) in [
@@ -158,7 +192,6 @@ fn object(reading: &Reading, obstacles: &[String]) -> String {
                 "value": value,
                 "secret": row.setting.role == Role::Secret,
                 "set": matches!(row.value, Value::Shown(_) | Value::Hidden),
-                "used": row.setting.role != Role::Unused,
                 "origin": origin,
                 "from": (row.origin != Origin::Default).then(|| row.origin.to_string()),
             })

@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ringway::HttpMode;
 use ringway_model::{Cidr, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
@@ -24,7 +25,8 @@ use tracing_subscriber::filter::Targets;
 use super::catalogue::{self, Alias, Fallback, Part, Role, Setting};
 use super::flags::Flags;
 use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
-use super::parse::{self, HttpMode, Output, Storage, Wrong};
+use super::parse::{self, Output, Storage, Wrong};
+use super::tls::{Given, Tls};
 
 /// Everything that an operator decided, or left to the defaults. Not wrong in itself; whether the machine can do it shows at
 /// start.
@@ -33,7 +35,10 @@ pub(crate) struct Settings {
     /// Public listeners. Port 0: one free port for all of them.
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) http_mode: HttpMode,
+    /// TLS and certificates; nothing of it when nobody asked for it.
+    pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
+    pub(crate) proxy_protocol: Vec<Cidr>,
     pub(crate) body_bytes_max: Option<u64>,
     /// Of each worker; none when nobody decided.
     pub(crate) connections_max: Option<usize>,
@@ -90,6 +95,12 @@ pub(crate) use ringway_api::Token;
 pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
 /// The store inside of the state folder.
 const STORE_NAME: &str = "routes.db";
+/// The folder of the certificates beside it.
+const CERTIFICATES_NAME: &str = "certificates";
+/// The port of HTTPS (RFC 9110 §4.2.2).
+const HTTPS_PORT: u16 = 443;
+/// Longest time before its end that a certificate is renewed: the longest lifetime that public CAs ever gave was three years.
+const RENEW_BEFORE_MAX: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
 
 /// Reads everything.
 pub(crate) fn read(
@@ -141,8 +152,10 @@ impl Reader<'_> {
 
         let http_port = self.value(&c::HTTP_PORT, parse::port, ToString::to_string);
         let http_bind = self.value(&c::HTTP_BIND, parse::addresses, joined);
-        let http_mode = self.value(&c::HTTP_MODE, parse::http_mode, ToString::to_string);
+        let http_mode =
+            self.value(&c::HTTP_MODE, parse::http_mode, |mode| parse::http_mode_word(mode).into());
         let trusted_proxies = self.optional(&c::TRUSTED_PROXIES, parse::networks, joined);
+        let proxy_protocol = self.optional(&c::PROXY_PROTOCOL, parse::networks, joined);
         let body_bytes_max = self.value(&c::BODY_MAX, parse::bytes_max, |most| most.unwrap_or(0).to_string());
         let connections_max = self.optional(
             &c::CONNECTIONS_MAX,
@@ -186,14 +199,14 @@ impl Reader<'_> {
             machine.cpus.clamp(1, limits::WORKERS_MAX),
         );
         let driver = self.value(&c::DRIVER, parse::driver, ToString::to_string);
-        let https_port = self.value(&c::HTTPS_PORT, parse::port, ToString::to_string);
-        self.optional(&c::CERT_PATH, parse::path, shown_path);
-        self.optional(&c::ACME_EMAIL, |text| Ok(text.to_owned()), Clone::clone);
-        self.value(&c::ACME_STAGING, boolean, ToString::to_string);
-
         let http = at(http_bind.as_deref(), http_port);
         let api = at(api_bind.as_deref(), api_port);
-        self.check_ports(&http, &api, https_port);
+        let tls = self.tls(machine, http_bind.as_deref(), db_path.as_deref());
+        let https = tls.as_ref().map(|tls| tls.https.clone()).unwrap_or_default();
+        self.check_ports(&http, &https, &api);
+        if http_mode == Some(HttpMode::HttpsOnly) && tls.is_none() {
+            self.problems.push(Problem::HttpsOnlyWithoutTls);
+        }
         self.check_api_bind(&api, api_token.as_ref());
         if let (Some(interval), Some(timeout)) = (health_interval, health_timeout)
             && timeout > interval
@@ -204,7 +217,9 @@ impl Reader<'_> {
         Some(Settings {
             http,
             http_mode: http_mode?,
+            tls,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
+            proxy_protocol: proxy_protocol.unwrap_or_default(),
             body_bytes_max: body_bytes_max?,
             connections_max,
             unavailable_status: unavailable_status?,
@@ -319,6 +334,92 @@ impl Reader<'_> {
         path
     }
 
+    /// What is decided about TLS, when anything is.
+    fn tls(
+        &mut self,
+        machine: &Machine,
+        http_bind: Option<&[IpAddr]>,
+        db_path: Option<&Path>,
+    ) -> Option<Tls> {
+        use catalogue as c;
+        let text = |text: &String| text.clone();
+        let given = Given {
+            tls_certificate: self.optional(&c::TLS_CERT, parse::path, shown_path),
+            tls_key: self.optional(&c::TLS_KEY, parse::path, shown_path),
+            directory_url: self.optional(&c::ACME_DIRECTORY_URL, parse::url, text),
+            fallback_url: self.optional(&c::ACME_FALLBACK_URL, parse::url, text),
+            ca_bundle: self.optional(&c::ACME_CA_BUNDLE, parse::path, shown_path),
+            email: self.optional(&c::ACME_EMAIL, parse::email, text),
+            staging: self.value(&c::ACME_STAGING, boolean, ToString::to_string).unwrap_or_default(),
+            profile: self.optional(&c::ACME_PROFILE, parse::word, text),
+            eab_kid: self.optional(&c::ACME_EAB_KID, parse::word, text),
+            eab_hmac: self.optional(&c::ACME_EAB_HMAC, parse::word, text),
+            renew_before: self.optional(
+                &c::ACME_RENEW_BEFORE,
+                |text| parse::time(text, Duration::from_secs(3600), RENEW_BEFORE_MAX),
+                time,
+            ),
+        };
+        let modern = self.value(&c::TLS_MODERN, boolean, ToString::to_string);
+        let challenge_port = self.value(&c::ACME_CHALLENGE_PORT, parse::port, ToString::to_string);
+        let dns_resolver = self.optional(&c::DNS_RESOLVER, parse::resolver, ToString::to_string);
+        let public_addresses = self.optional(&c::PUBLIC_ADDRESSES, parse::addresses, joined);
+        let dir = self.cert_path(machine, db_path);
+        self.problems.extend(given.misfits().into_iter().map(Problem::Misfit));
+
+        let is_asked_for =
+            [&c::TLS_CERT, &c::ACME_EMAIL, &c::ACME_DIRECTORY_URL, &c::CERT_PATH, &c::HTTPS_BIND];
+        let is_asked_for = is_asked_for.iter().any(|setting| self.is_given_anywhere(setting));
+        let shown = |port: &Option<u16>| port.map_or_else(|| "off".to_owned(), |port| port.to_string());
+        let port =
+            self.computed(&c::HTTPS_PORT, parse::https_port, shown, is_asked_for.then_some(HTTPS_PORT));
+        let bind = self.computed(
+            &c::HTTPS_BIND,
+            parse::addresses,
+            joined,
+            http_bind.map(<[IpAddr]>::to_vec).unwrap_or_default(),
+        );
+        let port = port??;
+        let mut certificates = ringway_certs::Settings::new(dir?);
+        certificates.default_files = given.default_files().ok()?;
+        certificates.acme = given.acme();
+        certificates.renew_before = given.renew_before;
+        certificates.dns_resolver = dns_resolver;
+        certificates.public_addresses = public_addresses.unwrap_or_default();
+        certificates.http_port = challenge_port?;
+        Some(Tls { https: at(bind.as_deref(), Some(port)), modern: modern?, certificates })
+    }
+
+    /// Where certificates are kept: beside the store, or where state is kept when that is in memory.
+    fn cert_path(&mut self, machine: &Machine, db_path: Option<&Path>) -> Option<PathBuf> {
+        let beside = db_path.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        let folder = beside.map(Path::to_owned).or_else(|| self.state_place(machine));
+        let default = folder.map(|folder| folder.join(CERTIFICATES_NAME));
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        match (self.given(&catalogue::CERT_PATH), default) {
+            (Some(given), _) => {
+                self.take(&catalogue::CERT_PATH, given, |text| parse::path(text).map(absolute), shown_path)
+            }
+            (None, Some(path)) => {
+                self.row(&catalogue::CERT_PATH, Value::Shown(shown_path(&path)), Origin::Default);
+                Some(path)
+            }
+            (None, None) => {
+                self.row(&catalogue::CERT_PATH, Value::Absent, Origin::Default);
+                None
+            }
+        }
+    }
+
+    /// Whether somebody decided on a setting, read or not.
+    fn is_given_anywhere(&mut self, setting: &'static Setting) -> bool {
+        let warnings = self.warnings.len();
+        let is_given = self.given(setting).is_some();
+        // What there is to warn of is said when it is read.
+        self.warnings.truncate(warnings);
+        is_given
+    }
+
     /// The folder for what must survive a restart: what systemd made for us, the system's, or the user's.
     fn state_place(&self, machine: &Machine) -> Option<PathBuf> {
         let absolute =
@@ -365,33 +466,25 @@ impl Reader<'_> {
         }
     }
 
-    fn check_ports(&mut self, http: &[SocketAddr], api: &[SocketAddr], https_port: Option<u16>) {
+    fn check_ports(&mut self, http: &[SocketAddr], https: &[SocketAddr], api: &[SocketAddr]) {
         let clash = |one: &SocketAddr, other: &SocketAddr| {
             let same_ip = one.ip() == other.ip()
                 || (one.is_ipv4() == other.is_ipv4()
                     && (one.ip().is_unspecified() || other.ip().is_unspecified()));
             one.port() != 0 && one.port() == other.port() && same_ip
         };
-        if let Some(taken) = api.iter().find(|address| http.iter().any(|other| clash(address, other))) {
-            self.problems.push(Problem::Overlap {
-                one: catalogue::HTTP_PORT.name,
-                other: catalogue::API_PORT.name,
-                address: *taken,
-            });
-        }
-        if !self.is_given(&catalogue::HTTPS_PORT) {
-            return;
-        }
-        // It opens nothing in this version; the next one must not fail on what this one took.
-        for (name, taken) in [(catalogue::HTTP_PORT.name, http), (catalogue::API_PORT.name, api)] {
-            if let Some(address) =
-                taken.iter().find(|address| address.port() != 0 && Some(address.port()) == https_port)
-            {
-                self.problems.push(Problem::Overlap {
-                    one: catalogue::HTTPS_PORT.name,
-                    other: name,
-                    address: *address,
-                });
+        let listeners = [
+            (catalogue::HTTP_PORT.name, http),
+            (catalogue::HTTPS_PORT.name, https),
+            (catalogue::API_PORT.name, api),
+        ];
+        for (at, (one, addresses)) in listeners.iter().enumerate() {
+            for (other, others) in &listeners[at + 1..] {
+                if let Some(taken) =
+                    others.iter().find(|address| addresses.iter().any(|held| clash(address, held)))
+                {
+                    self.problems.push(Problem::Overlap { one, other, address: *taken });
+                }
             }
         }
     }
@@ -415,9 +508,6 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, Wrong>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
-        if setting.role == Role::Unused {
-            self.warnings.push(Warning::Unused(origin));
-        }
         let is_secret = setting.role == Role::Secret;
         match text.as_deref().ok_or(Wrong::Unicode).and_then(parse) {
             Ok(value) => {

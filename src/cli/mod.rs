@@ -23,6 +23,7 @@ mod ready;
 mod run;
 mod signals;
 mod sockets;
+mod tls;
 mod transfer;
 mod version;
 
@@ -136,6 +137,7 @@ const AFTER_HELP: &str = "\
 Environment only:
   PROXY_API_TOKEN  Bearer token of the admin API, 16 characters or more. Not a flag, because every user of a
                    machine can read the arguments of its processes. See also --api-token-file
+  ACME_EAB_HMAC    HMAC key of the external account binding, in base64url as the CA gave it. See --acme-eab-kid
 
 Values:
   TIME   10s, 500ms, 1m 30s; a bare number is seconds

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::catalogue::Setting;
 use super::parse::Wrong;
+use super::tls::Misfit;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,10 @@ pub(crate) enum Problem {
     TwoTokens,
     /// No folder for the store is known.
     NoStatePlace,
+    /// Settings about certificates do not fit together.
+    Misfit(Misfit),
+    /// TLS alone, and no TLS.
+    HttpsOnlyWithoutTls,
 }
 
 /// Why there is no token though there should be one.
@@ -75,8 +80,6 @@ pub(crate) enum TokenProblem {
 /// Something that does no harm and is probably not what was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// The setting does nothing in this version.
-    Unused(Origin),
     /// A name of documents or other releases that does nothing here.
     Later(&'static str),
     /// A name that looks like ours and is not.
@@ -141,6 +144,11 @@ impl fmt::Display for Problem {
             Self::TwoTokens => f.write_str(
                 "PROXY_API_TOKEN and PROXY_API_TOKEN_FILE are both given; keep one, so that it is clear which token counts",
             ),
+            Self::Misfit(misfit) => misfit.fmt(f),
+            Self::HttpsOnlyWithoutTls => f.write_str(
+                "PROXY_HTTP_MODE=https_only: there is nothing to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
+                 ACME_EMAIL, or open PROXY_HTTPS_PORT for certificates that are uploaded",
+            ),
             Self::NoStatePlace => f.write_str(
                 "PROXY_DB_PATH: there is no folder for the store, because HOME is not set and /var/lib/ringway is not \
                  ours; give --db-path, or --storage memory to keep nothing",
@@ -152,9 +160,6 @@ impl fmt::Display for Problem {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unused(origin) => {
-                write!(f, "{origin} has no effect: this version of ringway does not handle certificates")
-            }
             Self::Later(name) => write!(f, "{name} has no effect in this version of ringway"),
             Self::Unknown { name, nearest: Some(nearest) } => {
                 write!(f, "{name} is not a setting of ringway and has no effect; was {nearest} meant?")

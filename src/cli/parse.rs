@@ -1,10 +1,11 @@
 //! From the text of a setting to its value. Every function says what it takes when a text is not that.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway::HttpMode;
 use ringway_model::{Cidr, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
@@ -29,8 +30,12 @@ pub(crate) enum Wrong {
     Count(usize, usize),
     /// None of these words.
     Word(&'static [&'static str]),
-    /// A word that a later version will take.
-    NotYet(&'static str),
+    /// Not an `https` URL.
+    Url,
+    /// Not an address for mail.
+    Email,
+    /// Not an address with a port.
+    SocketAddress,
     /// Not a filter of log levels.
     Levels,
     /// Nothing at all.
@@ -52,12 +57,6 @@ pub(crate) enum Output {
 pub(crate) enum Storage {
     Fjall,
     Memory,
-}
-
-/// What the HTTP port does. Complete for this version: without certificates there is one mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HttpMode {
-    Plain,
 }
 
 pub(crate) fn port(text: &str) -> Result<u16, Wrong> {
@@ -126,9 +125,56 @@ pub(crate) fn count(text: &str, least: usize, most: usize) -> Result<usize, Wron
 pub(crate) fn http_mode(text: &str) -> Result<HttpMode, Wrong> {
     match text {
         "plain" => Ok(HttpMode::Plain),
-        "redirect" | "https_only" => Err(Wrong::NotYet("plain")),
-        _ => Err(Wrong::Word(&["plain"])),
+        "redirect" => Ok(HttpMode::Redirect),
+        "https_only" => Ok(HttpMode::HttpsOnly),
+        _ => Err(Wrong::Word(&["redirect", "https_only", "plain"])),
     }
+}
+
+/// The word of a mode, as it is read.
+pub(crate) fn http_mode_word(mode: &HttpMode) -> &'static str {
+    match mode {
+        HttpMode::Redirect => "redirect",
+        HttpMode::HttpsOnly => "https_only",
+        HttpMode::Plain => "plain",
+    }
+}
+
+/// A port, or none.
+pub(crate) fn https_port(text: &str) -> Result<Option<u16>, Wrong> {
+    match text {
+        "off" => Ok(None),
+        _ => port(text).map(Some),
+    }
+}
+
+/// An `https` URL. What is behind the host is the CA's own business.
+pub(crate) fn url(text: &str) -> Result<String, Wrong> {
+    let host = text.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let is_clean = text.bytes().all(|byte| byte.is_ascii_graphic()) && !host.contains('@');
+    if host.is_empty() || !is_clean { Err(Wrong::Url) } else { Ok(text.to_owned()) }
+}
+
+/// What can be a contact at a CA.
+pub(crate) fn email(text: &str) -> Result<String, Wrong> {
+    let text = text.trim();
+    let is_one = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+        && text
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !host.contains('@'));
+    if is_one { Ok(text.to_owned()) } else { Err(Wrong::Email) }
+}
+
+/// A word without spaces.
+pub(crate) fn word(text: &str) -> Result<String, Wrong> {
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(text.to_owned()) } else { Err(Wrong::Empty) }
+}
+
+/// A resolver's address; port 53 where none is given.
+pub(crate) fn resolver(text: &str) -> Result<SocketAddr, Wrong> {
+    let address = text.parse::<SocketAddr>();
+    address.or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, 53).into())).map_err(|_| Wrong::SocketAddress)
 }
 
 pub(crate) fn storage(text: &str) -> Result<Storage, Wrong> {
@@ -237,9 +283,9 @@ impl fmt::Display for Wrong {
             }
             Self::Count(least, most) => write!(f, "must be a whole number from {least} to {most}"),
             Self::Word(words) => write!(f, "must be {}", list(words)),
-            Self::NotYet(instead) => {
-                write!(f, "needs certificates, which this version does not have; use `{instead}`")
-            }
+            Self::Url => f.write_str("must be an https URL, as in https://acme.example/directory"),
+            Self::Email => f.write_str("must be an address for mail, as in ops@example.com"),
+            Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
             Self::Levels => f.write_str(
                 "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",
             ),
@@ -272,14 +318,6 @@ impl fmt::Display for Storage {
         f.write_str(match self {
             Self::Fjall => "fjall",
             Self::Memory => "memory",
-        })
-    }
-}
-
-impl fmt::Display for HttpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "plain",
         })
     }
 }
@@ -382,8 +420,17 @@ mod tests {
     #[test]
     fn words_are_taken_exactly() {
         assert_eq!(http_mode("plain"), Ok(HttpMode::Plain));
-        assert_eq!(http_mode("redirect"), Err(Wrong::NotYet("plain")));
-        assert_eq!(http_mode("https_only"), Err(Wrong::NotYet("plain")));
+        assert_eq!(http_mode("redirect"), Ok(HttpMode::Redirect));
+        assert_eq!(http_mode("https_only"), Ok(HttpMode::HttpsOnly));
+        assert_eq!((https_port("off"), https_port("0")), (Ok(None), Ok(Some(0))));
+        assert_eq!(url("https://ca.example/directory").as_deref(), Ok("https://ca.example/directory"));
+        assert_eq!(url("http://ca.example/directory"), Err(Wrong::Url));
+        assert_eq!(url("https://"), Err(Wrong::Url));
+        assert_eq!(email("ops@example.com").as_deref(), Ok("ops@example.com"));
+        assert!(["ops", "@example.com", "ops@", "a b@c"].iter().all(|text| email(text).is_err()));
+        assert_eq!(resolver("127.0.0.1"), Ok(([127, 0, 0, 1], 53).into()));
+        assert_eq!(resolver("[::1]:5353"), Ok("[::1]:5353".parse().expect("an address")));
+        assert!(resolver("dns.example:53").is_err());
         assert!(http_mode("sometimes").is_err());
         assert_eq!(unavailable_status("503"), Ok(503));
         assert!(unavailable_status("500").is_err());

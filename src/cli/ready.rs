@@ -11,6 +11,7 @@ use serde_json::json;
 #[derive(Debug)]
 pub(crate) struct Ready {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     api: Option<SocketAddr>,
     api_socket: Option<PathBuf>,
     workers: usize,
@@ -23,6 +24,7 @@ impl Ready {
     pub(crate) fn of(gateway: &Handle, api_socket: Option<PathBuf>) -> Self {
         Self {
             http: gateway.http_addresses().to_vec(),
+            https: gateway.https_addresses().to_vec(),
             api: gateway.admin_addresses().first().copied(),
             api_socket,
             workers: gateway.workers(),
@@ -36,6 +38,7 @@ impl Ready {
         let line = json!({
             "event": "ready",
             "http": self.http.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "https": self.https.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "api": self.api.map(|address| address.to_string()),
             "api_socket": self.api_socket,
             "revision": self.status.as_ref().map_or(0, |status| status.revision.0),
@@ -50,11 +53,15 @@ impl Ready {
 
     /// The same for people, and how to begin when nothing is registered.
     pub(crate) fn log(&self) {
-        let http = self.http.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let joined = |addresses: &[SocketAddr]| {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let (http, https) = (joined(&self.http), joined(&self.https));
         let api = self.api.map(|address| address.to_string()).unwrap_or_default();
         let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
         tracing::info!(
             http,
+            https,
             api,
             workers = self.workers,
             driver = self.driver,

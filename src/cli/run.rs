@@ -17,12 +17,13 @@ use ringway::model::limits;
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, StartError, UnixSocket,
+    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, StartError, TlsSettings,
+    UnixSocket,
 };
 
 use super::config::{self, Machine, Settings};
 use super::flags::Flags;
-use super::parse::{HttpMode, Output, Storage};
+use super::parse::{Output, Storage};
 use super::ready::Ready;
 use super::signals::{self, Event};
 use super::sockets::{self, Inherited, SocketError};
@@ -74,6 +75,8 @@ enum Failure {
     Store(StoreError),
     AccessLog(PathBuf, io::Error),
     ApiSocket(PathBuf, io::Error),
+    /// A socket for TLS was handed over, and nothing says what to serve on it.
+    SocketWithoutTls,
     Start(StartError),
     /// The control plane was gone before it was told to end.
     Lost(ringway::Refusal),
@@ -103,8 +106,6 @@ fn serve(
 
 /// Everything that the gateway is made of.
 fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> Result<Builder, Failure> {
-    // Plain is what the data plane does; the other modes come with certificates.
-    let HttpMode::Plain = settings.http_mode;
     let store: Box<dyn Store> = match settings.storage {
         Storage::Memory => {
             tracing::info!("registrations are kept in memory only: a restart begins without any");
@@ -159,11 +160,21 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         .driver(settings.driver)
         .http(http)
         .http_sockets(inherited.http)
-        .https_sockets(inherited.https)
+        .http_mode(settings.http_mode)
+        .proxy_protocol(settings.proxy_protocol)
         .admin(admin)
         .store(store)
         .data(data)
         .control(control);
+    if let Some(tls) = settings.tls {
+        builder = builder
+            .https(if inherited.https.is_empty() { tls.https } else { Vec::new() })
+            .https_sockets(inherited.https)
+            .tls(TlsSettings { modern: tls.modern })
+            .certificates(tls.certificates);
+    } else if !inherited.https.is_empty() {
+        return Err(Failure::SocketWithoutTls);
+    }
     if let Some(output) = settings.access_log {
         let (sink, path) = match output {
             Output::Stdout => (LogSink::Stdout, PathBuf::from("stdout")),
@@ -293,17 +304,7 @@ fn sticky_key() -> u64 {
 impl Failure {
     /// The whole chain of causes, and what to do where that is known.
     fn told(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let next = error.to_string();
-            // Some errors repeat their cause.
-            if !text.ends_with(&next) {
-                text.push_str(": ");
-                text.push_str(&next);
-            }
-            cause = error.source();
-        }
+        let mut text = check::with_causes(self);
         if let Some(advice) = self.advice() {
             text.push_str("; ");
             text.push_str(&advice);
@@ -331,6 +332,7 @@ impl Failure {
             | Self::Sockets(_)
             | Self::AccessLog(..)
             | Self::ApiSocket(..)
+            | Self::SocketWithoutTls
             | Self::Lost(_) => None,
         }
     }
@@ -344,6 +346,10 @@ impl fmt::Display for Failure {
             Self::Store(error) => error.fmt(f),
             Self::AccessLog(path, _) => write!(f, "cannot write the access log to {}", path.display()),
             Self::ApiSocket(path, _) => write!(f, "cannot make the API's socket {}", path.display()),
+            Self::SocketWithoutTls => f.write_str(
+                "a socket named `https` was handed over, and there is nothing to serve TLS with; give PROXY_TLS_CERT and \
+                 PROXY_TLS_KEY, ACME_EMAIL, or PROXY_CERT_PATH for certificates that are uploaded",
+            ),
             Self::Start(error) => error.fmt(f),
             Self::Lost(_) => f.write_str("the control plane ended before it was told to"),
         }
@@ -354,6 +360,7 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Signals(error) | Self::AccessLog(_, error) | Self::ApiSocket(_, error) => Some(error),
+            Self::SocketWithoutTls => None,
             Self::Sockets(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::Start(error) => error.source(),

@@ -103,7 +103,7 @@ fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
     let environment = [
         ("HEALTH_CHECK_INTERVAL", "soon"),
         ("PROXY_HTTP_PORT", "99999"),
-        ("PROXY_HTTP_MODE", "redirect"),
+        ("PROXY_HTTP_MODE", "sometimes"),
         ("PROXY_CONNECT_TIMEOUT", "6s"),
     ];
     let told = problems(reading(&flags, &environment));
@@ -111,7 +111,7 @@ fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
     for (words, count) in [
         (["HEALTH_CHECK_INTERVAL=\"soon\"", "10s"], 1),
         (["PROXY_HTTP_PORT=\"99999\"", "65535"], 1),
-        (["PROXY_HTTP_MODE=\"redirect\"", "use `plain`"], 1),
+        (["PROXY_HTTP_MODE=\"sometimes\"", "redirect, https_only or plain"], 1),
         (["PROXY_CONNECT_TIMEOUT=\"6s\"", "to 5s"], 1),
         (["--workers \"0\" (PROXY_WORKERS)", "from 1 to 256"], 1),
     ] {
@@ -201,19 +201,65 @@ fn a_misspelt_name_is_told_with_the_one_that_was_meant() {
 
 #[test]
 fn settings_without_effect_are_told_when_somebody_sets_them() {
-    let environment =
-        [("PROXY_HTTPS_PORT", "443"), ("ACME_EMAIL", "a@example.com"), ("PROXY_CONFIG_FILE", "x.yaml")];
-    let reading = reading(&[(&c::CERT_PATH, "/x")], &environment);
+    let reading = reading(&[], &[("PROXY_CONFIG_FILE", "x.yaml")]);
     assert!(reading.outcome.is_ok());
-    assert_eq!(
-        reading.warnings,
-        [
-            Warning::Unused(Origin::Environment("PROXY_HTTPS_PORT")),
-            Warning::Unused(Origin::Flag("cert-path")),
-            Warning::Unused(Origin::Environment("ACME_EMAIL")),
-            Warning::Later("PROXY_CONFIG_FILE"),
-        ]
-    );
+    assert_eq!(reading.warnings, [Warning::Later("PROXY_CONFIG_FILE")]);
+}
+
+#[test]
+fn tls_is_served_when_anything_about_it_is_decided() {
+    let tls = |environment: &[(&str, &str)]| reading(&[], environment).outcome.expect("it fits").tls;
+    assert!(tls(&[]).is_none());
+    assert!(tls(&[("PROXY_HTTPS_PORT", "off"), ("ACME_EMAIL", "a@example.com")]).is_none());
+    for environment in [
+        [("ACME_EMAIL", "a@example.com")],
+        [("ACME_DIRECTORY_URL", "https://ca.example/directory")],
+        [("PROXY_CERT_PATH", "/var/lib/x")],
+        [("PROXY_HTTPS_PORT", "443")],
+        [("PROXY_HTTPS_BIND", "::,0.0.0.0")],
+    ] {
+        let found = tls(&environment).unwrap_or_else(|| panic!("{environment:?} asks for TLS"));
+        assert_eq!(found.https.len(), 2, "{environment:?}");
+        assert!(found.https.iter().all(|address| address.port() == 443), "{environment:?}");
+    }
+    let found = tls(&[
+        ("PROXY_HTTPS_PORT", "0"),
+        ("PROXY_HTTP_BIND", "127.0.0.1"),
+        ("PROXY_DB_PATH", "/d/routes.db"),
+    ]);
+    let found = found.expect("it is asked for");
+    assert_eq!(found.https, ["127.0.0.1:0".parse().expect("an address")]);
+    assert_eq!(found.certificates.dir, Path::new("/d/certificates"));
+    assert!(found.certificates.acme.is_none() && !found.modern);
+}
+
+#[test]
+fn what_does_not_fit_together_about_tls_is_told() {
+    for (environment, words) in [
+        (&[("PROXY_TLS_CERT", "/c.pem")][..], "needs PROXY_TLS_KEY"),
+        (&[("PROXY_TLS_KEY", "/k.pem")], "needs PROXY_TLS_CERT"),
+        (&[("PROXY_HTTP_MODE", "https_only")], "nothing to serve TLS with"),
+        (&[("ACME_EMAIL", "nobody")], "an address for mail"),
+        (&[("ACME_DIRECTORY_URL", "http://ca.example")], "an https URL"),
+        (&[("ACME_EAB_KID", "kid"), ("ACME_DIRECTORY_URL", "https://ca.example")], "ACME_EAB_HMAC"),
+        (&[("DNS_RESOLVER", "dns.example")], "127.0.0.1:53"),
+        (&[("PROXY_HTTPS_PORT", "none")], "port from 0 to 65535"),
+    ] {
+        let told = problems(reading(&[], environment));
+        assert!(told.iter().any(|line| line.contains(words)), "{environment:?}: {told:?}");
+    }
+}
+
+#[test]
+fn the_hmac_key_is_not_shown() {
+    let environment = [
+        ("ACME_EAB_KID", "kid"),
+        ("ACME_EAB_HMAC", "c2VjcmV0"),
+        ("ACME_DIRECTORY_URL", "https://ca.example/directory"),
+    ];
+    let reading = reading(&[], &environment);
+    assert_eq!(row(&reading, &c::ACME_EAB_HMAC).value, Value::Hidden);
+    assert!(!format!("{reading:?}").contains("c2VjcmV0"));
 }
 
 #[test]
