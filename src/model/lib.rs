@@ -30,5 +30,5 @@ pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
 pub use instance::{Health, HealthCheck, HealthCheckError, Probe};
-pub use target::{Target, TargetError, TargetHost};
+pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use time::{Tick, Timestamp};

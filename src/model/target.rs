@@ -5,11 +5,39 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::host::{HostError, Hostname};
 
-/// An instance's address as registered: `http://host:port`.
+/// An instance's address as registered: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
+    scheme: Scheme,
     host: TargetHost,
     port: u16,
+}
+
+/// What is spoken with a [`Target`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// HTTP over TCP.
+    Http,
+    /// HTTP over TLS; whom to believe says the app ([`UpstreamTls`](crate::UpstreamTls)).
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port of a URL that names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// The host of a [`Target`].
@@ -22,15 +50,14 @@ pub enum TargetHost {
 }
 
 impl Target {
-    /// Parses `http://host[:port][/]`; port 80 where none is given.
+    /// Parses `http://host[:port][/]` or `https://…`; port 80 or 443 where none is given.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(TargetError::NoScheme) };
-        if scheme.eq_ignore_ascii_case("https") {
-            return Err(TargetError::Https);
-        }
-        if !scheme.eq_ignore_ascii_case("http") {
+        let schemes = [Scheme::Http, Scheme::Https];
+        let Some(scheme) = schemes.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(scheme))
+        else {
             return Err(TargetError::Scheme);
-        }
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(TargetError::Path);
@@ -39,6 +66,7 @@ impl Target {
             return Err(TargetError::Credentials);
         }
         let (host, port) = split_port(authority)?;
+        let port = port.unwrap_or(scheme.default_port());
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             Some(v6) => TargetHost::Address(IpAddr::V6(
                 v6.parse().map_err(|_| TargetError::Host(HostError::Address))?,
@@ -54,7 +82,21 @@ impl Target {
         {
             return Err(TargetError::NotReachable);
         }
-        Ok(Self { host, port })
+        Ok(Self { scheme, host, port })
+    }
+
+    /// What is spoken.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host and port, as a `Host` header names them.
+    pub fn authority(&self) -> String {
+        match &self.host {
+            TargetHost::Address(IpAddr::V6(ip)) => format!("[{ip}]:{}", self.port),
+            TargetHost::Address(ip) => format!("{ip}:{}", self.port),
+            TargetHost::Name(name) => format!("{name}:{}", self.port),
+        }
     }
 
     /// The host.
@@ -78,11 +120,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            TargetHost::Address(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{}", self.port),
-            TargetHost::Address(ip) => write!(f, "http://{ip}:{}", self.port),
-            TargetHost::Name(name) => write!(f, "http://{name}:{}", self.port),
-        }
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
     }
 }
 
@@ -91,10 +129,8 @@ impl fmt::Display for Target {
 pub enum TargetError {
     /// `://` is missing.
     NoScheme,
-    /// Another scheme than `http`.
+    /// Another scheme than `http` and `https`.
     Scheme,
-    /// `https`: upstream TLS is not available in this version.
-    Https,
     /// A path, query or fragment was given.
     Path,
     /// User information was given.
@@ -113,10 +149,7 @@ impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoScheme => f.write_str("must be a URL such as http://10.0.0.5:3001"),
-            Self::Scheme => f.write_str("must use the scheme http"),
-            Self::Https => {
-                f.write_str("must use the scheme http: this version does not speak TLS to instances")
-            }
+            Self::Scheme => f.write_str("must use the scheme http or https"),
             Self::Path => f.write_str("must not have a path, query or fragment: requests keep their own"),
             Self::Credentials => f.write_str("must not contain credentials"),
             Self::Brackets => f.write_str("must write an IPv6 address in brackets, as in http://[::1]:3001"),
@@ -129,7 +162,7 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
-fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), TargetError> {
     let colon = match authority.rfind(']') {
         Some(bracket) => authority[bracket..].find(':').map(|at| bracket + at),
         None => match authority.matches(':').count() {
@@ -138,14 +171,14 @@ fn split_port(authority: &str) -> Result<(&str, u16), TargetError> {
             _ => return Err(TargetError::Brackets),
         },
     };
-    let Some(colon) = colon else { return Ok((authority, 80)) };
+    let Some(colon) = colon else { return Ok((authority, None)) };
     let digits = &authority[colon + 1..];
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(TargetError::Port);
     }
     match digits.parse() {
         Ok(0) | Err(_) => Err(TargetError::Port),
-        Ok(port) => Ok((&authority[..colon], port)),
+        Ok(port) => Ok((&authority[..colon], Some(port))),
     }
 }
 
@@ -161,6 +194,8 @@ mod tests {
             ("http://App.Internal", "http://app.internal:80"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("http://localhost:3000", "http://localhost:3000"),
+            ("https://App.Internal", "https://app.internal:443"),
+            ("HTTPS://[::1]:80/", "https://[::1]:80"),
         ] {
             assert_eq!(Target::parse(text).map(|t| t.to_string()), Ok(printed.to_owned()), "{text}");
         }
@@ -171,7 +206,6 @@ mod tests {
         for (text, error) in [
             ("10.0.0.5:3001", TargetError::NoScheme),
             ("ftp://a", TargetError::Scheme),
-            ("https://a", TargetError::Https),
             ("http://a/b", TargetError::Path),
             ("http://a?x", TargetError::Path),
             ("http://u:p@a", TargetError::Credentials),

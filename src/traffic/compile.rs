@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Delta, Desired, Domain, Hostname, Instance, InstanceId, Serial, Target, TargetHost, TenantId,
-    limits,
+    AppId, Delta, Desired, Domain, Hostname, Instance, InstanceId, Scheme, Serial, Target, TargetHost,
+    TenantId, limits,
 };
 use rpds::QueueSync;
 
@@ -477,7 +477,11 @@ impl Draft {
             old.as_ref().is_some_and(|old| old.endpoints.len() == instances.len() && old.tls == tls);
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
-            let endpoint = match known.filter(|known| known.target == instance.target) {
+            // Whom to believe has changed: a connection that was made before must not carry requests from now on, and
+            // connections go with their endpoint.
+            let distrusted =
+                instance.target.scheme() == Scheme::Https && old.as_ref().is_some_and(|old| old.tls != tls);
+            let endpoint = match known.filter(|known| known.target == instance.target && !distrusted) {
                 Some(known) if known.generation == instance.generation => known.clone(),
                 Some(known) => {
                     same = false;

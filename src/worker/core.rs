@@ -21,7 +21,7 @@ use crate::handshakes::Handshakes;
 use crate::identities::{self, Identities};
 use crate::materials::{Lookup, Materials};
 use crate::settings::Settings;
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Trust};
 use crate::world::World;
 
 /// One core's share of the data plane.
@@ -34,6 +34,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) upstreams: RefCell<Pool<W::Stream>>,
+    /// Whom to believe of the endpoints that speak TLS.
+    pub(crate) trust: Trust,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) clients: RefCell<Slab<Rc<Client<W::Stream>>>>,
     /// Connections that are no clients yet.
@@ -74,6 +76,7 @@ impl<W: World> Core<W> {
             reports,
             cursors: RefCell::new(Cursors::new(id)),
             upstreams: RefCell::new(Pool::new()),
+            trust: Trust::new(),
             request_ids: RefCell::new(RequestIds::new()),
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),

@@ -54,12 +54,16 @@ pub(crate) enum Failure {
     Overloaded,
     /// This machine cannot make another connection: descriptors or memory are short.
     Exhausted,
+    /// What its instances are spoken to with cannot be loaded: a CA, or our own certificate.
+    UpstreamTlsUnloadable,
 
     // The endpoint's fault.
     /// No connection: refused, unreachable, reset.
     ConnectFailed,
     /// No connection in time.
     ConnectTimedOut,
+    /// It speaks no TLS, or is not the one that was meant.
+    UpstreamTlsFailed,
     /// The connection ended before the first byte of a response.
     UpstreamClosed,
     /// The response head did not arrive in time.
@@ -177,6 +181,12 @@ impl Failure {
             }
             Self::ConnectTimedOut => {
                 blamed(504, "upstream_connect_timeout", "the app's instance could not be reached in time")
+            }
+            Self::UpstreamTlsFailed => {
+                blamed(502, "upstream_tls_failed", "the app's instance could not be reached securely")
+            }
+            Self::UpstreamTlsUnloadable => {
+                told(502, "upstream_tls_unloadable", "the app's instances cannot be reached securely", Keep)
             }
             Self::UpstreamClosed => {
                 blamed(502, "upstream_closed", "the app's instance closed the connection without an answer")
@@ -303,6 +313,8 @@ mod tests {
             (Failure::Exhausted, Some(503), Connection::Keep, false),
             (Failure::ConnectFailed, Some(502), Connection::Keep, true),
             (Failure::ConnectTimedOut, Some(504), Connection::Keep, true),
+            (Failure::UpstreamTlsFailed, Some(502), Connection::Keep, true),
+            (Failure::UpstreamTlsUnloadable, Some(502), Connection::Keep, false),
             (Failure::UpstreamClosed, Some(502), Connection::Keep, true),
             (Failure::ResponseTimedOut, Some(504), Connection::Keep, true),
             (Failure::UnaskedUpgrade, Some(502), Connection::Keep, true),

@@ -2,10 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp, limits};
+use ringway_net::tls::{self, TlsError};
 use ringway_net::{Pace, Rate, SpliceFault, Stream, clock};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::transport::Transport;
 use crate::world::{Splice, SpliceError, World};
@@ -30,6 +34,19 @@ impl World for Uring {
 
     async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<Transport> {
         ringway_net::connect(address, deadline).await.map(Transport::Tcp)
+    }
+
+    async fn connect_tls(
+        &self,
+        stream: Transport,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Tick,
+    ) -> Result<Transport, TlsError> {
+        match stream {
+            Transport::Tcp(tcp) => tls::connect_tls(tcp, config, name, deadline).await.map(Transport::Tls),
+            Transport::Tls(_) | Transport::H2(_) => Err(TlsError::Io(ErrorKind::InvalidInput.into())),
+        }
     }
 
     fn can_splice(&self, from: &Transport, to: &Transport) -> bool {

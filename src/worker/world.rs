@@ -4,10 +4,14 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp};
+use ringway_net::tls::TlsError;
 use ringway_net::{Rate, Stream};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 /// The world of one core.
 pub(crate) trait World: 'static {
@@ -25,6 +29,15 @@ pub(crate) trait World: 'static {
 
     /// Connects; `TimedOut` at the deadline.
     fn connect(&self, address: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Makes a connection that [`connect`](Self::connect) gave a TLS one, until the deadline.
+    fn connect_tls(
+        &self,
+        stream: Self::Stream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Tick,
+    ) -> impl Future<Output = Result<Self::Stream, TlsError>>;
 
     /// Whether [`World::splice`] would move bytes without copying them; whoever has a buffer copies better itself otherwise.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;

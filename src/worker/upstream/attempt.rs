@@ -95,11 +95,8 @@ pub(crate) async fn forward<W: World>(
     record: &mut Record<'_>,
 ) -> Result<Next, Failed> {
     let (mut upstream, origin) =
-        connect(core, attempt.picked.endpoint, attempt.reuse).await.map_err(|failure| Failed {
-            failure,
-            stage: Stage::Connect,
-            origin: Origin::New,
-            body: Body::Whole,
+        connect(core, attempt.pool, attempt.picked.endpoint, attempt.reuse).await.map_err(|failure| {
+            Failed { failure, stage: Stage::Connect, origin: Origin::New, body: Body::Whole }
         })?;
 
     write_head(scratch, attempt);

@@ -1,6 +1,8 @@
 //! A connection to an endpoint: a pooled one that is alive, or a new one.
 
-use ringway_traffic::snapshot::Endpoint;
+use ringway_model::{Scheme, Tick};
+use ringway_net::tls::TlsError;
+use ringway_traffic::snapshot::{self, Endpoint};
 
 use super::{Reuse, Upstream};
 use crate::core::Core;
@@ -15,9 +17,10 @@ pub(crate) enum Origin {
 }
 
 /// Takes a pooled connection, or connects to the endpoint's addresses one after the other. All of them together
-/// have one connect timeout.
+/// have one connect timeout, handshakes included.
 pub(crate) async fn connect<W: World>(
     core: &Core<W>,
+    pool: &snapshot::Pool,
     endpoint: &Endpoint,
     reuse: Reuse,
 ) -> Result<(Upstream<W::Stream>, Origin), Failure> {
@@ -33,6 +36,10 @@ pub(crate) async fn connect<W: World>(
     for address in &endpoint.addresses {
         match core.world.connect(*address, deadline).await {
             Ok(stream) => {
+                let stream = match endpoint.target.scheme() {
+                    Scheme::Http => stream,
+                    Scheme::Https => secure(core, pool, endpoint, stream, deadline).await?,
+                };
                 let upstream = Upstream { stream, endpoint: endpoint.id, requests: 0, keep_alive: None };
                 return Ok((upstream, Origin::New));
             }
@@ -44,6 +51,32 @@ pub(crate) async fn connect<W: World>(
         }
     }
     Err(failure)
+}
+
+/// Speaks TLS on a new connection. An address that answers wrongly is not made up for by another: it would be asked the
+/// next time, and be a way in.
+async fn secure<W: World>(
+    core: &Core<W>,
+    pool: &snapshot::Pool,
+    endpoint: &Endpoint,
+    stream: W::Stream,
+    deadline: Tick,
+) -> Result<W::Stream, Failure> {
+    let now = core.world.now();
+    let Some((config, name)) = core.trust.of(&core.materials, pool, endpoint, (now, deadline)).await else {
+        return Err(Failure::UpstreamTlsUnloadable);
+    };
+    core.world.connect_tls(stream, config, name, deadline).await.map_err(|error| {
+        let (app, instance) = (&pool.app, &endpoint.instance);
+        match error {
+            TlsError::TimedOut => Failure::ConnectTimedOut,
+            TlsError::Tls(why) => {
+                tracing::warn!(%app, %instance, %why, "an instance could not be spoken to securely");
+                Failure::UpstreamTlsFailed
+            }
+            _ => Failure::UpstreamTlsFailed,
+        }
+    })
 }
 
 /// Whether it is this machine that is short of something: no endpoint is to blame for it, and none would do better.

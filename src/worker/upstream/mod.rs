@@ -4,6 +4,8 @@ mod attempt;
 mod connect;
 mod pool;
 mod respond;
+mod trust;
 
 pub(crate) use attempt::{Attempt, Reuse, Stage, forward};
 pub(crate) use pool::{Pool, Upstream};
+pub(crate) use trust::Trust;

@@ -1,0 +1,68 @@
+//! Whom to believe when an endpoint speaks TLS, and what to ask it for.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use ringway_model::{AppId, TargetHost, Tick, UpstreamTls, limits};
+use ringway_tls::{Alpn, Material, UpstreamMaterial, Want};
+use ringway_traffic::snapshot::{Endpoint, Pool};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::materials::Materials;
+use crate::recent::Recent;
+
+/// The configurations of one core, one per app: each remembers the sessions of its servers, so that the next handshake
+/// with one is cheap.
+pub(crate) struct Trust {
+    configs: RefCell<Recent<AppId, Cached>>,
+}
+
+struct Cached {
+    /// What it was made for and of: loaded anew, it is the same as long as its files are.
+    tls: Option<UpstreamTls>,
+    material: Arc<UpstreamMaterial>,
+    config: Arc<ClientConfig>,
+}
+
+impl Trust {
+    pub(crate) fn new() -> Self {
+        Self { configs: RefCell::new(Recent::new(limits::MATERIALS_PER_CORE_MAX)) }
+    }
+
+    /// With what and under which name to speak to an endpoint; `None` when that cannot be loaded, or not by the deadline.
+    pub(crate) async fn of(
+        &self,
+        materials: &Materials,
+        pool: &Pool,
+        endpoint: &Endpoint,
+        (now, deadline): (Tick, Tick),
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let want = Want::Upstream(pool.app.clone(), pool.tls.clone().unwrap_or_default());
+        let held = materials.get(&want, 0, now, deadline).await.ok()?;
+        let Material::Upstream(material) = &held.material else { return None };
+        let mut configs = self.configs.borrow_mut();
+        let known = configs
+            .get(&pool.app)
+            .filter(|known| Arc::ptr_eq(&known.material, material) && known.tls == pool.tls);
+        let config = match known {
+            Some(known) => known.config.clone(),
+            None => {
+                let config = material.client_config(Alpn::Http1);
+                let cached =
+                    Cached { tls: pool.tls.clone(), material: material.clone(), config: config.clone() };
+                configs.insert(pool.app.clone(), cached);
+                config
+            }
+        };
+        Some((config, server_name(pool, endpoint)?))
+    }
+}
+
+fn server_name(pool: &Pool, endpoint: &Endpoint) -> Option<ServerName<'static>> {
+    let given = pool.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+    match (given, endpoint.target.host()) {
+        (Some(name), _) | (None, TargetHost::Name(name)) => name.as_str().to_owned().try_into().ok(),
+        (None, TargetHost::Address(address)) => Some((*address).into()),
+    }
+}
