@@ -390,14 +390,9 @@ fn unknown_paths_and_methods_tell_what_is_known() {
     let reply = api.ask("GET", "/api/webhooks", "");
     assert_eq!((reply.status, reply.code().as_str()), (404, "no_such_path"));
     assert!(reply.json()["detail"].as_str().unwrap().contains("/api/routes"), "{reply:?}");
-    for path in [
-        "/",
-        "/api",
-        "/api/apps/",
-        "/api/status/certificate",
-        "/api/tenants/domains/x/y",
-        "/../api/apps",
-    ] {
+    for path in
+        ["/", "/api", "/api/apps/", "/api/status/certificate", "/api/tenants/domains/x/y", "/../api/apps"]
+    {
         assert_eq!(api.ask("GET", path, "").status, 404, "{path}");
     }
     for path in ["/api/tenants/domains/verfy", "/api/webhooks", "/api/apps/regster"] {

@@ -51,6 +51,15 @@ enum DomainsCommand {
         /// The name that its CNAME record should point to; a hint
         #[arg(long, value_name = "NAME")]
         cname_target: Option<String>,
+        /// Who brings its certificate [default: acme]
+        #[arg(long, value_name = "MODE", value_parser = MODES)]
+        certificate: Option<String>,
+        /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
+        #[arg(long, value_name = "PATH")]
+        client_ca: Option<String>,
+        /// Whether clients must present a certificate
+        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca")]
+        client_certificate: String,
     },
     /// Change a domain; what is not named stays
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
@@ -75,6 +84,18 @@ enum DomainsCommand {
         /// No such name
         #[arg(long, group = "change", conflicts_with = "cname_target")]
         no_cname_target: bool,
+        /// Somebody else who brings its certificate
+        #[arg(long, value_name = "MODE", value_parser = MODES, group = "change")]
+        certificate: Option<String>,
+        /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
+        #[arg(long, value_name = "PATH", group = "change")]
+        client_ca: Option<String>,
+        /// Whether clients must present a certificate
+        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca")]
+        client_certificate: String,
+        /// Clients need no certificate
+        #[arg(long, group = "change", conflicts_with = "client_ca")]
+        no_client_ca: bool,
     },
     /// Remove a domain; requests for it are answered with 404
     #[command(visible_alias = "rm")]
@@ -86,6 +107,12 @@ enum DomainsCommand {
 
 /// The types of domains that the API knows.
 const KINDS: [&str; 3] = ["subdomain", "custom", "cname_target"];
+
+/// Who may bring a certificate.
+const MODES: [&str; 3] = ["acme", "provided", "none"];
+
+/// Whether clients must present a certificate.
+const NEEDS: [&str; 2] = ["optional", "required"];
 
 impl DomainsArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -116,7 +143,16 @@ impl DomainsArgs {
                 Some(&json!({ "domain": domain })),
                 details,
             ),
-            DomainsCommand::Add { domain, app, tenant, kind, cname_target } => {
+            DomainsCommand::Add {
+                domain,
+                app,
+                tenant,
+                kind,
+                cname_target,
+                certificate,
+                client_ca,
+                client_certificate,
+            } => {
                 let is_custom = tenant.is_some() && kind.as_deref().is_none_or(|kind| kind == "custom");
                 let path = if is_custom { "/api/tenants/custom-domains" } else { "/api/tenants/domains" };
                 let body = object([
@@ -125,6 +161,8 @@ impl DomainsArgs {
                     ("tenant_id", tenant.map(Into::into)),
                     ("type", kind.map(Into::into)),
                     ("cname_target", cname_target.map(Into::into)),
+                    ("certificate", certificate.map(Into::into)),
+                    ("client_auth", client_auth(client_ca, &client_certificate)),
                 ]);
                 api.change(Method::Post, path, &body, &format!("domain {domain}"))
             }
@@ -136,6 +174,10 @@ impl DomainsArgs {
                 kind,
                 cname_target,
                 no_cname_target,
+                certificate,
+                client_ca,
+                client_certificate,
+                no_client_ca,
             } => {
                 let body = object([
                     ("domain", Some(domain.clone().into())),
@@ -143,6 +185,11 @@ impl DomainsArgs {
                     ("tenant_id", patch(tenant, no_tenant)),
                     ("type", kind.map(Into::into)),
                     ("cname_target", patch(cname_target, no_cname_target)),
+                    ("certificate", certificate.map(Into::into)),
+                    (
+                        "client_auth",
+                        client_auth(client_ca, &client_certificate).or(no_client_ca.then_some(Value::Null)),
+                    ),
                 ]);
                 api.change(Method::Put, "/api/tenants/domains", &body, &format!("domain {domain}"))
             }
@@ -152,6 +199,11 @@ impl DomainsArgs {
             }
         }
     }
+}
+
+/// Which clients are let in, where somebody says so.
+fn client_auth(ca_file: Option<String>, need: &str) -> Option<Value> {
+    ca_file.map(|ca_file| json!({ "ca_file": ca_file, "mode": need }))
 }
 
 /// A new value, null for none, nothing for "as it is".

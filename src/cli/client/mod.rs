@@ -1,12 +1,13 @@
 //! Commands that talk to a running ringway over its admin API.
 //!
 //! ```text
-//! arguments ── apps · instances · domains · status ──► Api::call ── http ──► admin API
+//! arguments ── apps · instances · domains · certificates · status ──► Api::call ── http ──► admin API
 //!                          └── text: tables ◄── answers        └── failure: problems, exit codes
 //! ```
 
 mod address;
 mod apps;
+mod certificates;
 mod domains;
 mod failure;
 pub(crate) mod http;
@@ -44,6 +45,9 @@ pub(crate) enum ClientCommand {
     /// List, show, add, update and remove domains
     #[command(after_help = EXIT_CODES)]
     Domains(domains::DomainsArgs),
+    /// List, show, upload and verify certificates, and see what is left of the CA's limits
+    #[command(after_help = EXIT_CODES)]
+    Certificates(certificates::CertificatesArgs),
 }
 
 impl ClientCommand {
@@ -54,6 +58,7 @@ impl ClientCommand {
             Self::Apps(args) => args.run(),
             Self::Instances(args) => args.run(),
             Self::Domains(args) => args.run(),
+            Self::Certificates(args) => args.run(),
         })
     }
 }

@@ -64,6 +64,7 @@ fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>
         ClientCommand::Apps(args) => args.run(),
         ClientCommand::Instances(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
+        ClientCommand::Certificates(args) => args.run(),
     };
     (server.thread.join().unwrap(), result)
 }
@@ -108,6 +109,15 @@ fn every_command_asks_what_the_document_says() {
             "domains update own.test --no-tenant --app blog",
             r#"PUT /api/tenants/domains {"app_id":"blog","domain":"own.test","tenant_id":null}"#,
         ),
+        (
+            "domains add --app shop shop.test --certificate provided --client-ca /etc/ca.pem --client-certificate optional",
+            r#"POST /api/tenants/domains {"app_id":"shop","certificate":"provided","client_auth":{"ca_file":"/etc/ca.pem","mode":"optional"},"domain":"shop.test"}"#,
+        ),
+        (
+            "domains update own.test --certificate none --no-client-ca",
+            r#"PUT /api/tenants/domains {"certificate":"none","client_auth":null,"domain":"own.test"}"#,
+        ),
+        ("certificates remove own.test", r#"DELETE /api/tenants/domains/certificate {"domain":"own.test"}"#),
         ("domains remove own.test", r#"DELETE /api/tenants/domains {"domain":"own.test"}"#),
     ] {
         let (requests, result) = run(line, &[(204, "")]);
@@ -295,9 +305,7 @@ const README: &str = include_str!("../../../README.md");
 fn the_readme_has_every_setting_with_its_flag_and_default() {
     use super::super::catalogue::{ALL, Fallback, Role};
     for setting in ALL {
-        let line = README
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{}`", setting.name)));
+        let line = README.lines().find(|line| line.starts_with(&format!("| `{}`", setting.name)));
         let line = line.unwrap_or_else(|| panic!("{} is missing", setting.name));
         if let Some(flag) = setting.flag {
             assert!(line.contains(&format!("`--{flag}`")), "--{flag} in {line}");
