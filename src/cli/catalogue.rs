@@ -181,6 +181,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &TLS_CERT,
     &TLS_KEY,
     &TLS_MODERN,
+    &HANDSHAKE_RATE,
     &CERT_PATH,
     &ACME_EMAIL,
     &ACME_STAGING,
@@ -396,6 +397,12 @@ pub(crate) static TLS_MODERN: Setting = Setting::new("PROXY_TLS_MODERN", "tls-mo
     .value("BOOL")
     .default("false")
     .help("TLS 1.3 only (Mozilla's `modern`); else 1.2 and 1.3");
+
+pub(crate) static HANDSHAKE_RATE: Setting =
+    Setting::new("PROXY_HANDSHAKE_RATE", "handshake-rate", Group::Certificates)
+        .value("COUNT")
+        .default("100")
+        .help("TLS handshakes a second that one client address (IPv6: /64) may begin on one worker; more are closed. 0: no limit. Trusted proxies have none");
 
 pub(crate) static CERT_PATH: Setting = Setting::new("PROXY_CERT_PATH", "cert-path", Group::Certificates)
     .value("PATH")

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) proxy_protocol: Vec<Cidr>,
+    /// TLS handshakes a second of one client on one worker; 0 is no limit.
+    pub(crate) handshake_rate: u32,
     pub(crate) body_bytes_max: Option<u64>,
     /// Of each worker; none when nobody decided.
     pub(crate) connections_max: Option<usize>,
@@ -202,6 +204,8 @@ impl Reader<'_> {
         let http = at(http_bind.as_deref(), http_port);
         let api = at(api_bind.as_deref(), api_port);
         let tls = self.tls(machine, http_bind.as_deref(), db_path.as_deref());
+        let handshake_rate =
+            self.value(&c::HANDSHAKE_RATE, |text| parse::count(text, 0, 1_000_000), ToString::to_string);
         let https = tls.as_ref().map(|tls| tls.https.clone()).unwrap_or_default();
         self.check_ports(&http, &https, &api);
         if http_mode == Some(HttpMode::HttpsOnly) && tls.is_none() {
@@ -220,6 +224,7 @@ impl Reader<'_> {
             tls,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             proxy_protocol: proxy_protocol.unwrap_or_default(),
+            handshake_rate: handshake_rate? as u32,
             body_bytes_max: body_bytes_max?,
             connections_max,
             unavailable_status: unavailable_status?,
