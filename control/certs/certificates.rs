@@ -345,8 +345,16 @@ impl Certificates {
     }
 
     /// Looks at a domain's DNS records and at our own challenge URL, now. `None` when the domain is not registered, or too
-    /// many verifications wait already. What was found is kept for [`Certificates::state`].
+    /// many verifications wait already. What was found is kept for [`Certificates::state`], and whoever deals with the domain
+    /// looks at it again.
     pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
+        let verification = self.examine(host).await?;
+        self.touch(host);
+        Some(verification)
+    }
+
+    /// The same for those who deal with the domain themselves.
+    pub(crate) async fn examine(&self, host: &Hostname) -> Option<Arc<Verification>> {
         let question = {
             let domains = self.shared.domains.borrow();
             let domain = &domains.get(host)?.domain;

@@ -9,6 +9,7 @@ mod attack_control;
 mod attack_data;
 mod balancing;
 mod bodies;
+mod certificates;
 mod churn;
 mod cli;
 mod doors;

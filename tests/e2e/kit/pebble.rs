@@ -395,7 +395,7 @@ fn comes_up(process: &mut Child, addresses: &[SocketAddr]) -> bool {
 }
 
 /// An address whose port is free on TCP and UDP, now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -96,6 +96,17 @@ impl Proxy {
         chosen
     }
 
+    /// Where requests over TLS go.
+    pub(crate) fn https(&self) -> SocketAddr {
+        let addresses = self.ready["https"].as_array().expect("`https` in the ready line");
+        let mut addresses = addresses.iter().filter_map(Value::as_str).filter_map(|text| text.parse().ok());
+        let mut chosen: SocketAddr = addresses.find(SocketAddr::is_ipv4).expect("an IPv4 listener");
+        if chosen.ip().is_unspecified() {
+            chosen.set_ip([127, 0, 0, 1].into());
+        }
+        chosen
+    }
+
     /// The IPv6 listener, where the machine has one.
     pub(crate) fn http_v6(&self) -> Option<SocketAddr> {
         let addresses = self.ready["http"].as_array().expect("`http` in the ready line");
