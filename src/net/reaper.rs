@@ -59,8 +59,8 @@ pub(crate) struct Side {
     cancelled: Cell<bool>,
     /// The deadline of the pending operation has passed.
     expired: Cell<bool>,
-    /// Ends an operation whose buffer is in the kernel.
-    canceller: RefCell<Canceller>,
+    /// Ends an operation whose buffer is in the kernel; made by the first that wants it.
+    canceller: RefCell<Option<Canceller>>,
     /// Ends a wait for readiness, which holds no buffer.
     waker: Cell<Option<Waker>>,
 }
@@ -171,8 +171,9 @@ impl Side {
             return;
         }
         // Cancelling uses a canceller up: the next operation gets a fresh one.
-        let canceller = self.canceller.replace(Canceller::new());
-        self.canceller.replace(canceller.cancel());
+        if let Some(canceller) = self.canceller.take() {
+            self.canceller.replace(Some(canceller.cancel()));
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -233,9 +234,9 @@ impl Turn<'_> {
         core.reaper.arm(*key, self.direction, deadline);
     }
 
-    /// What the kernel operation needs to be cancelable. No allocation.
+    /// What the kernel operation needs to be cancelable. Allocates for the first of a side only.
     pub(crate) fn handle(&self) -> CancelHandle {
-        self.side().canceller.borrow().handle()
+        self.side().canceller.borrow_mut().get_or_insert_with(Canceller::new).handle()
     }
 
     /// Why the pending operation should end; `None` while nothing speaks against it.
