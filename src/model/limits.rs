@@ -188,8 +188,8 @@ pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 /// Attempts upstream for one request, the first included.
 pub const ATTEMPTS_MAX: usize = 4;
-/// Idle upstream connections kept per endpoint and core.
-pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 64;
+/// Idle upstream connections kept per endpoint and core: two HTTP/2 clients with all their requests under way.
+pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 256;
 /// Idle upstream connections kept per core.
 pub const UPSTREAM_IDLE_PER_CORE_MAX: usize = 1_024;
 /// An idle upstream connection is closed after this time: shorter than common servers' own (Node 5 s is
@@ -236,6 +236,8 @@ pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
 pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a response that wait within the connection until they can be sent, per request.
 pub const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+/// Tasks of a core that wait for a request: what its busiest connections keep busy; some kilobytes each.
+pub const H2_TASKS_KEPT_MAX: usize = 256;
 /// Bytes of a decoded header list, with 32 for each field (RFC 9113 §6.5.2): twice a head of HTTP/1, for the 32.
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 /// Fields of a request, each crumb of a cookie counted: ten cost a few bytes on the wire, and each a line with us.

@@ -17,6 +17,7 @@ use slab::Slab;
 
 use crate::arrival::Arrivals;
 use crate::client::Client;
+use crate::h2::Seats;
 use crate::handshakes::Handshakes;
 use crate::identities::{self, Identities};
 use crate::materials::{Lookup, Materials};
@@ -42,6 +43,7 @@ pub(crate) struct Core<W: World> {
     pub(crate) arrivals: Arrivals,
     /// Connections that are being told that there is no room.
     pub(crate) turned_away: Cell<usize>,
+    pub(crate) seats: Seats,
     /// Requests under way on connections of HTTP/2.
     pub(crate) streams: Cell<usize>,
     pub(crate) draining: Cell<bool>,
@@ -81,6 +83,7 @@ impl<W: World> Core<W> {
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),
             turned_away: Cell::new(0),
+            seats: Seats::default(),
             streams: Cell::new(0),
             draining: Cell::new(false),
             handshakes: Rc::default(),

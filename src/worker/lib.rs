@@ -22,7 +22,6 @@ mod drain;
 mod exchange;
 mod failure;
 mod forwarded;
-#[allow(dead_code)] // entered once TLS has agreed on it
 mod h2;
 mod handshakes;
 mod identities;

@@ -10,9 +10,10 @@
 mod guard;
 mod head;
 pub(crate) mod pipe;
+mod seat;
 mod server;
 mod stream;
 
-#[allow(unused_imports)] // as above
+pub(crate) use seat::Seats;
 pub(crate) use server::serve;
 pub(crate) use stream::H2Stream;

@@ -138,6 +138,7 @@ impl<W: Watch> Driver<W> {
     }
 
     /// Bytes that the pipe holds in both directions.
+    #[cfg(test)]
     pub(crate) fn bytes_held(&self) -> usize {
         let Shared { input, output, spare, .. } = &*self.shared;
         input.borrow().capacity() + output.borrow().capacity() + spare.borrow().capacity()

@@ -22,14 +22,15 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use ringway_model::{Tick, limits};
-use ringway_net::{Stream, linger, spawn};
-use ringway_telemetry::{ConnectionAbused, Observer, Panicked, Rejected};
+use ringway_net::{Stream, linger};
+use ringway_telemetry::{ConnectionAbused, Observer, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
 use super::guard::{Abuse, Guard};
 use super::head;
 use super::pipe::{self, Driver, Pipe, Watch};
+use super::seat;
 use super::stream::H2Stream;
 use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
@@ -216,35 +217,22 @@ impl Shared {
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
         let entry = Entry::new(self, &client);
-        let (core, panicked_on) = (self.core.clone(), (self.core.clone(), client.clone()));
-        let scheme = self.scheme;
-        spawn(
-            async move {
-                let _entry = entry;
-                let mut scratch = core.take_scratch();
-                exchange(&core, &client, parts, &mut scratch, scheme).await;
-                core.give_scratch(scratch);
-            },
-            move |panic| {
-                let (core, client) = panicked_on;
-                let request_id = client.request_id.get();
-                let request_id = request_id.as_ref().map(|id| id.as_str());
-                tracing::error!(core = core.id.0, request_id, %panic, "a request's task panicked and was ended");
-                core.telemetry.panicked(&Panicked { request_id });
-                client.stream.abort();
-            },
-        );
+        seat::take(&self.core, Job { client, request: parts, _entry: entry, scheme: self.scheme });
     }
 }
 
-/// One request, from its head to the end of its response.
-async fn exchange(
-    core: &Core<Uring>,
-    client: &Client<Transport>,
+/// A request that is to be served.
+pub(crate) struct Job {
+    pub(crate) client: Rc<Client<Transport>>,
     request: http::request::Parts,
-    scratch: &mut Scratch,
-    scheme: &str,
-) {
+    scheme: &'static str,
+    _entry: Entry,
+}
+
+/// Serves a request, from its head to the end of its response.
+pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch) {
+    let Job { client, request, scheme, _entry } = job;
+    let client = &*client;
     let Transport::H2(stream) = &client.stream else { return };
     client.phase.set(Phase::Busy);
     let started_us = core.world.now_micros();
