@@ -7,6 +7,7 @@
 mod admin;
 mod attack_control;
 mod attack_data;
+mod attack_http2;
 mod balancing;
 mod bodies;
 mod certificates;
@@ -17,6 +18,7 @@ mod drain;
 mod embedding;
 mod errors;
 mod headers;
+mod http2;
 mod kit;
 mod lifecycle;
 mod limits;

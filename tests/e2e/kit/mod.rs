@@ -8,6 +8,8 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
+pub(crate) mod h2;
+pub(crate) mod hpack;
 pub(crate) mod http;
 pub(crate) mod origin;
 pub(crate) mod pebble;
