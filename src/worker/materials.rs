@@ -80,7 +80,7 @@ impl Materials {
         deadline: Tick,
     ) -> Result<Rc<Held>, Missing> {
         let mut answer = self.look(want, version, now, None);
-        if let Poll::Pending = answer {
+        if answer.is_pending() {
             let patience = match self.held(want) {
                 Some(_) => deadline.min(now.after(limits::MATERIAL_PATIENCE)),
                 None => deadline,

@@ -1,9 +1,21 @@
 //! What is decided before a request is routed: PROXY headers of load balancers, and what the HTTP port serves.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringway::model::{
+    AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
+    InstanceSpec, Target, Timestamp,
+};
 use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
+use ringway_bridge::{mailbox, slot, wake_pair};
+use ringway_filter::Chain;
+use ringway_telemetry::{Registry, Telemetry};
+use ringway_traffic::compile::{Compiler, Settings as CompilerSettings};
+use ringway_traffic::report::Order;
+use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
+use ringway_worker::ListenerKind;
 
 use crate::kit::*;
 
@@ -41,7 +53,131 @@ fn metrics(gateway: &Handle) -> String {
     gateway.client().metrics().unwrap()
 }
 
+/// A core without a control plane, serving what it is told to: for what the CA's challenges make of a request, without a CA.
+struct Core {
+    http: SocketAddr,
+    orders: ringway_bridge::MailboxSender<Order>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Core {
+    fn start(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>) -> Self {
+        let listener = ringway_net::bind_reuseport("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+        let http = listener.local_addr().unwrap();
+        let (waker, wake) = wake_pair().unwrap();
+        let (_, snapshots) = slot(waker.clone());
+        let (orders, orders_of_core) = mailbox(4, waker.clone());
+        let (reports, _) = mailbox(16, waker);
+        let parts = ringway_worker::Parts {
+            id: CoreId(0),
+            cpu: None,
+            driver: if driver == Driver::Epoll { DriverChoice::Epoll } else { DriverChoice::IoUring },
+            listeners: vec![(listener, ListenerKind::Http(mode))],
+            https_port: Some(443),
+            tls: None,
+            lookup: None,
+            snapshot,
+            snapshots,
+            orders: orders_of_core,
+            wake,
+            reports,
+            telemetry: Telemetry::new(Registry::new().add_core(CoreId(0)), None, None),
+            filters: Chain::default(),
+            settings: Arc::default(),
+        };
+        let thread = std::thread::spawn(move || ringway_worker::run(parts, |_| {}).unwrap());
+        Self { http, orders, thread: Some(thread) }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `app.test` and `secure.test`, which has a certificate, led to `origin`; and the challenge `tok_en-1`.
+fn snapshot(origin: &Origin) -> Arc<Snapshot> {
+    let app = AppId::parse("app").unwrap();
+    let instance = InstanceSpec {
+        id: InstanceId::parse("app-1").unwrap(),
+        app: app.clone(),
+        target: Target::parse(&origin.target()).unwrap(),
+        health_check: HealthCheck::default(),
+    };
+    let spec = AppSpec { id: app.clone(), name: None, upstream_tls: None };
+    let mut changes = vec![Change::Register { app: spec, instance: Some(instance), domain: None }];
+    let secure = Hostname::parse("secure.test").unwrap();
+    for name in [Hostname::parse("app.test").unwrap(), secure.clone()] {
+        changes.push(Change::AddDomain(DomainSpec {
+            name,
+            app: app.clone(),
+            tenant: None,
+            kind: DomainKind::Custom,
+            cname_target: None,
+            certificate: None,
+            client_auth: None,
+        }));
+    }
+    let mut desired = Desired::default();
+    for change in changes {
+        desired = desired.apply(&change, Timestamp(0)).unwrap().desired;
+    }
+    let mut compiler = Compiler::new(CompilerSettings { hash_key: 0 });
+    let _ = compiler.commit(compiler.compile_all(&desired)).unwrap();
+    let certificates = [(secure, Some(CertificateVersion(1)))];
+    let compiled = compiler.update_certificates(&certificates).unwrap();
+    let _ = compiler.commit(compiled).unwrap();
+    let challenge = compiler.update_challenge("tok_en-1", Some("tok_en-1.thumbprint".into())).unwrap();
+    let _ = compiler.commit(challenge).unwrap();
+    compiler.snapshot().clone()
+}
+
+const CHALLENGE: &str = "/.well-known/acme-challenge/tok_en-1";
+
 on_both_drivers! {
+    fn challenges_are_answered_in_every_mode_for_every_host(driver) {
+        let origin = Origin::named("a");
+        for mode in [HttpMode::Plain, HttpMode::Redirect, HttpMode::HttpsOnly] {
+            let core = Core::start(driver, mode, snapshot(&origin));
+            let mut client = Client::connect(core.http);
+            for host in ["app.test", "secure.test", "unknown.test", "127.0.0.1"] {
+                let answer = client.get(host, CHALLENGE);
+                assert_eq!((answer.status(), &*answer.text()), (200, "tok_en-1.thumbprint"), "{host}");
+            }
+            client.send(format!("HEAD {CHALLENGE} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+            let head = client.response("HEAD");
+            assert_eq!((head.status(), head.field("content-length")), (200, Some("19")));
+            client.send(format!("GET http://app.test{CHALLENGE} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+            assert_eq!(client.response("GET").text(), "tok_en-1.thumbprint");
+        }
+        assert_eq!(origin.request_count(), 0);
+    }
+
+    fn what_is_no_challenge_of_ours_goes_where_it_would_go(driver) {
+        let origin = Origin::named("a");
+        let core = Core::start(driver, HttpMode::Redirect, snapshot(&origin));
+        let mut client = Client::connect(core.http);
+        // An app may have a CA of its own, whose challenges must not be redirected.
+        for target in ["/.well-known/acme-challenge/other", "/.well-known/acme-challenge/TOK_EN-1"] {
+            assert_eq!(client.get("secure.test", target).text(), "a", "{target}");
+        }
+        for target in ["/.well-known/acme-challenge/", "/.well-known/acme-challenge/tok_en-1?x", "/.well-known/x", "/"] {
+            let answer = client.get("secure.test", target);
+            assert_eq!(answer.status(), 301, "{target}");
+            assert_eq!(answer.field("location"), Some(&*format!("https://secure.test{target}")));
+        }
+        client.send(format!("POST {CHALLENGE} HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.response("POST").text(), "a");
+        let core = Core::start(driver, HttpMode::HttpsOnly, snapshot(&origin));
+        let mut client = Client::connect(core.http);
+        assert_eq!(client.get("secure.test", "/.well-known/acme-challenge/other").status(), 404);
+        assert_eq!(client.get("secure.test", "/").status(), 421);
+    }
+
     fn a_balancer_says_who_the_client_is(driver) {
         let origin = Origin::named("a");
         let (_gateway, address) = balanced(driver, &origin);
