@@ -1,11 +1,16 @@
 //! Plane, leases, names, compiler and health put together: events in, effects out, on the control thread.
 //!
 //! Every event is one call here, followed by [`Engine::advance`], which does what has become due: commits to the
-//! store, answers, removals of silent instances, the steps of the end.
+//! store, answers, removals of silent instances. `end` has the steps of the end, `readings` what is told of it all.
+
+// Parts of the engine, beside it: a folder here would be a crate.
+#[path = "end.rs"]
+mod end;
+#[path = "readings.rs"]
+mod readings;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,32 +19,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use ringway_bridge::{MailboxSender, ReplySender, SendError, SlotSender, Waker};
+use ringway_bridge::{MailboxSender, ReplySender, SlotSender, Waker};
 use ringway_certs::Certificates;
-use ringway_health::{Checker, Streak, Verdict};
-use ringway_model::limits::{APPLY_DEADLINE, CORE_STALL, LIVENESS_INTERVAL, STORE_CLOSE_TIMEOUT};
+use ringway_health::{Checker, Verdict};
+use ringway_model::limits::{CORE_STALL, LIVENESS_INTERVAL};
 use ringway_model::{
     Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost, Tick,
 };
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
-use ringway_telemetry::{CoreReading, Facts, LogReading, PoolFacts, ProcessReading, Registry};
-use ringway_traffic::breaker::BreakerView;
+use ringway_telemetry::{LogReading, Registry};
 use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
+use self::end::Phase;
 use crate::certify::{Acknowledged, Publications};
-use crate::client::Drained;
 use crate::control::Answer;
 use crate::lease::Leases;
 use crate::persist::{Done, StoreLink, chain};
 use crate::plane::{Commit, Plane, Publication, Ticket};
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolve::{Answered, Names};
-use crate::status::{
-    BreakerState, BreakerStatus, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
-};
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::thread::Pulse;
 use crate::time::{Micros, Now};
@@ -181,23 +182,6 @@ impl fmt::Display for NotCompiled {
 }
 
 impl std::error::Error for NotCompiled {}
-
-/// How far the end is.
-enum Phase {
-    Running,
-    /// The cores end their connections.
-    Draining {
-        deadline: Tick,
-        askers: Vec<ReplySender<Drained>>,
-    },
-    /// The store is being closed.
-    Closing {
-        deadline: Tick,
-        askers: Vec<ReplySender<Drained>>,
-        result: Drained,
-    },
-    Ended,
-}
 
 impl Engine {
     /// Gives all cores the first snapshot.
@@ -376,28 +360,6 @@ impl Engine {
         self.plane.handle_resolved(name, now.micros);
     }
 
-    pub(crate) fn handle_shutdown(&mut self, deadline: Tick, asker: Option<ReplySender<Drained>>, now: Now) {
-        match &mut self.phase {
-            Phase::Running => {
-                tracing::info!(time = ?now.tick.until(deadline), "ending: connections are drained");
-                self.plane.handle_shutdown();
-                for link in &self.links {
-                    // A full mailbox holds orders that the worker has not read for long; the end comes at the deadline.
-                    if let Err(SendError::Full(_)) = link.orders.send(Order::Drain { deadline }) {
-                        tracing::warn!(core = link.core.0, "the core does not take orders");
-                    }
-                }
-                self.phase = Phase::Draining { deadline, askers: asker.into_iter().collect() };
-            }
-            Phase::Draining { deadline: until, askers } => {
-                *until = deadline.min(*until);
-                askers.extend(asker);
-            }
-            Phase::Closing { askers, .. } => askers.extend(asker),
-            Phase::Ended => {}
-        }
-    }
-
     // --- What follows ------------------------------------------------------------------------------------------
 
     /// Does everything that is due. Returns names that have to be resolved; [`Engine::handle_addresses`] takes the answers.
@@ -428,11 +390,6 @@ impl Engine {
     }
 
     fn next_deadline(&self, now: Now) -> Tick {
-        let end = match &self.phase {
-            Phase::Running | Phase::Ended => Tick::NEVER,
-            Phase::Draining { deadline, .. } => deadline.after(DRAIN_GRACE),
-            Phase::Closing { deadline, .. } => *deadline,
-        };
         let plane = self.plane.next_deadline().tick();
         // At the end leases run out without effect: nothing is due then.
         let leases = match &self.phase {
@@ -442,7 +399,13 @@ impl Engine {
         // Once a second at least, to feed the pulse.
         let pulse = now.tick.after(PULSE_INTERVAL);
         let publications = self.publications.next_deadline().tick();
-        end.min(plane).min(publications).min(pulse).min(leases).min(self.names.next_deadline())
+        self.phase
+            .next_deadline()
+            .min(plane)
+            .min(publications)
+            .min(pulse)
+            .min(leases)
+            .min(self.names.next_deadline())
     }
 
     fn begin_commit(&mut self, commit: Commit, now: Now) {
@@ -626,41 +589,6 @@ impl Engine {
         }
     }
 
-    fn advance_end(&mut self, now: Now) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Running => self.phase = Phase::Running,
-            Phase::Draining { deadline, askers } => {
-                let is_done = self.plane.have_cores_ended() && self.plane.is_idle();
-                if !is_done && now.tick < deadline.after(DRAIN_GRACE) {
-                    self.phase = Phase::Draining { deadline, askers };
-                    return;
-                }
-                let state = |core: &CoreProgress| core.state != CoreState::Drained;
-                let pending = self.plane.cores().filter(state).map(|core| core.id).collect();
-                let result = Drained { pending };
-                for link in &self.links {
-                    // Whoever does not read its orders ends with the process.
-                    let _ = link.orders.send(Order::Stop);
-                }
-                let deadline = match self.store.close() {
-                    Ok(()) => now.tick.after(STORE_CLOSE_TIMEOUT),
-                    Err(_) => now.tick,
-                };
-                self.phase = Phase::Closing { deadline, askers, result };
-            }
-            Phase::Closing { deadline, askers, result } if now.tick < deadline => {
-                self.phase = Phase::Closing { deadline, askers, result };
-            }
-            Phase::Closing { askers, result, .. } => {
-                tracing::info!(pending = ?result.pending, "ended");
-                for asker in askers {
-                    let _ = asker.send(result.clone());
-                }
-            }
-            Phase::Ended => {}
-        }
-    }
-
     fn log_cores(&mut self) {
         for (core, logged) in self.plane.cores().zip(&mut self.core_states) {
             if core.state == *logged {
@@ -693,242 +621,6 @@ impl Engine {
             self.pulse.beat(now.tick);
         }
     }
-
-    // --- Readings ----------------------------------------------------------------------------------------------
-
-    pub(crate) fn instance_status(&self, id: &InstanceId, now: Now) -> Option<InstanceStatus> {
-        let instance = self.plane.desired().instance(id.as_str())?;
-        let snapshot = self.compiler.snapshot();
-        let endpoint = snapshot.endpoint(instance.app.as_str(), id.as_str());
-        let checked = self.checker.status(id.as_str());
-        let lease = self.leases.lease(id);
-        let is_failing =
-            checked.as_ref().is_some_and(|checked| matches!(checked.streak, Streak::Failures(_)));
-        Some(InstanceStatus {
-            generation: instance.generation,
-            health: endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health()),
-            reason: checked
-                .as_ref()
-                .and_then(|checked| checked.last_failure.as_ref())
-                .filter(|_| is_failing)
-                .map(|(failure, _)| failure.to_string()),
-            streak: checked.as_ref().map_or(0, |checked| checked.streak.len()),
-            last_checked: checked.as_ref().and_then(|checked| checked.last_checked_at),
-            breaker: endpoint.map_or(BREAKER_CLOSED, |endpoint| match endpoint.state.breaker(now.tick) {
-                BreakerView::Closed => BREAKER_CLOSED,
-                BreakerView::Open { until } => {
-                    BreakerStatus { state: BreakerState::Open, until: Some(now.timestamp_of(until)) }
-                }
-                BreakerView::HalfOpen => BreakerStatus { state: BreakerState::HalfOpen, until: None },
-            }),
-            last_heartbeat: lease.map(|lease| lease.last_heartbeat),
-            lease_expires: lease.map(|lease| now.timestamp_of(lease.expires)),
-            addresses: endpoint.map_or_else(Vec::new, |endpoint| endpoint.addresses.to_vec()),
-        })
-    }
-
-    pub(crate) fn status(&self, now: Now) -> Status {
-        let desired = self.plane.desired();
-        let (mut breakers_open, mut unhealthy) = (0, 0);
-        for endpoint in self.compiler.snapshot().pools().flat_map(|pool| &pool.endpoints) {
-            breakers_open += usize::from(endpoint.state.breaker(now.tick) != BreakerView::Closed);
-            unhealthy += usize::from(endpoint.state.health() == Health::Unhealthy);
-        }
-        let is_unresolved =
-            |name: &&Hostname| self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty);
-        let warnings = self.warnings(now);
-        let state = match &self.phase {
-            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => State::Draining,
-            Phase::Running if !self.plane.have_cores_started() => State::Starting,
-            Phase::Running if !warnings.is_empty() => State::Degraded,
-            Phase::Running => State::Ready,
-        };
-        let description = &self.store_facts.description;
-        Status {
-            state,
-            version: self.settings.version,
-            commit: self.settings.commit,
-            uptime: now.micros.since(self.started),
-            revision: desired.revision(),
-            serial: self.plane.published(),
-            cores: self.core_statuses(now),
-            counts: Counts {
-                apps: desired.app_count(),
-                instances: desired.instance_count(),
-                domains: desired.domain_count(),
-                changes_waiting: self.plane.unanswered(),
-                changes_stored: self.tally.changes_stored,
-                batches_stored: self.tally.batches_stored,
-                batches_failed: self.tally.batches_failed,
-                leases_expired: self.tally.leases_expired,
-                names_changed: self.tally.names_changed,
-            },
-            store: StoreStatus {
-                kind: description.kind,
-                path: description.path.clone(),
-                bytes: description.bytes,
-                degraded: self.store_warnings(now),
-            },
-            breakers_open,
-            unhealthy,
-            names_unresolved: self.compiler.names().filter(is_unresolved).count(),
-            warnings,
-        }
-    }
-
-    fn core_statuses(&self, now: Now) -> Vec<CoreStatus> {
-        let readings: Vec<CoreReading> = self.registry.cores().collect();
-        let status = |progress: CoreProgress| {
-            let reading = readings.iter().find(|reading| reading.core == progress.id);
-            CoreStatus {
-                core: progress.id,
-                driver: reading.and_then(|reading| reading.driver),
-                state: progress.state,
-                connections: reading.map_or(0, |reading| reading.connections_open),
-                upgrades: reading.map_or(0, |reading| reading.upgrades_active),
-                exchanges: reading.map_or(0, |reading| reading.exchanges),
-                panics: reading.map_or(0, |reading| reading.panics),
-                serial: progress.acknowledged.unwrap_or_default(),
-                last_ack_micros: progress.last_ack_micros,
-                behind: progress.behind_since.map(|since| now.micros.since(since)),
-            }
-        };
-        self.plane.cores().map(status).collect()
-    }
-
-    fn store_warnings(&self, now: Now) -> Vec<String> {
-        let mut warnings = self.store_facts.found.clone();
-        warnings.extend(self.store_facts.description.warnings.iter().cloned());
-        if let Some(failure) = &self.store_facts.failure {
-            warnings.push(format!("the last change could not be stored: {}", chain(failure)));
-        }
-        if let Some(Committing { since, .. }) = &self.committing
-            && now.micros.since(*since) >= APPLY_DEADLINE
-        {
-            let seconds = now.micros.since(*since).as_secs();
-            warnings.push(format!("a change has been with the store for {seconds} s"));
-        }
-        warnings
-    }
-
-    fn warnings(&self, now: Now) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for core in self.plane.cores() {
-            match core.state {
-                CoreState::Following | CoreState::Drained => {}
-                CoreState::Lagging => {
-                    let seconds = core.behind_since.map_or(0, |since| now.micros.since(since).as_secs());
-                    warnings.push(format!(
-                        "core {} has not acknowledged the configuration for {seconds} s",
-                        core.id
-                    ));
-                }
-                CoreState::Dead => {
-                    warnings.push(format!("core {} has panicked and serves nothing any more", core.id));
-                }
-            }
-        }
-        warnings.extend(self.store_warnings(now).into_iter().map(|warning| format!("store: {warning}")));
-        warnings
-    }
-
-    pub(crate) fn metrics(&self, now: Now, out: &mut String) {
-        let desired = self.plane.desired();
-        let snapshot = self.compiler.snapshot();
-        let pools: Vec<PoolFacts<'_>> = snapshot
-            .pools()
-            .map(|pool| {
-                let mut facts =
-                    PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
-                for endpoint in &pool.endpoints {
-                    facts.total += 1;
-                    facts.healthy += u32::from(endpoint.state.health() != Health::Unhealthy);
-                    match endpoint.state.breaker(now.tick) {
-                        BreakerView::Closed => facts.closed += 1,
-                        BreakerView::Open { .. } => facts.open += 1,
-                        BreakerView::HalfOpen => facts.half_open += 1,
-                    }
-                }
-                facts
-            })
-            .collect();
-        let log = self.log.as_ref().map(|reading| reading());
-        let facts = Facts {
-            version: self.settings.version,
-            commit: self.settings.commit,
-            uptime: now.micros.since(self.started),
-            revision: desired.revision(),
-            apps: desired.app_count(),
-            instances: desired.instance_count(),
-            domains: desired.domain_count(),
-            pools: &pools,
-            log: log.as_ref(),
-            process: ProcessReading::read(),
-        };
-        self.registry.render(&facts, out);
-        self.render_own(now, out);
-    }
-
-    /// What only the control plane counts.
-    fn render_own(&self, now: Now, out: &mut String) {
-        let tally = &self.tally;
-        let is_degraded = u64::from(!self.store_warnings(now).is_empty());
-        for (name, kind, help, value) in [
-            ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
-            ("ringway_changes_stored_total", "counter", "Changes stored.", tally.changes_stored),
-            (
-                "ringway_changes_waiting",
-                "gauge",
-                "Changes without an answer.",
-                self.plane.unanswered() as u64,
-            ),
-            ("ringway_store_batches_total", "counter", "Batches that the store took.", tally.batches_stored),
-            (
-                "ringway_store_failures_total",
-                "counter",
-                "Batches that the store refused.",
-                tally.batches_failed,
-            ),
-            (
-                "ringway_store_microseconds_total",
-                "counter",
-                "Time that batches were stored in.",
-                tally.store_micros,
-            ),
-            ("ringway_store_degraded", "gauge", "Whether the store needs attention.", is_degraded),
-            (
-                "ringway_leases_expired_total",
-                "counter",
-                "Instances deregistered: no heartbeat.",
-                tally.leases_expired,
-            ),
-            (
-                "ringway_names_changed_total",
-                "counter",
-                "Names that got other addresses.",
-                tally.names_changed,
-            ),
-            ("ringway_names_failed_total", "counter", "Resolutions that failed.", tally.names_failed),
-        ] {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-        }
-        out.push_str(
-            "# HELP ringway_core_ack_microseconds From publication to acknowledgement, last time.\n",
-        );
-        out.push_str("# TYPE ringway_core_ack_microseconds gauge\n");
-        for core in self.plane.cores() {
-            if let Some(micros) = core.last_ack_micros {
-                let _ = writeln!(out, "ringway_core_ack_microseconds{{core=\"{}\"}} {micros}", core.id);
-            }
-        }
-        out.push_str("# HELP ringway_core_lagging Whether the core is behind the configuration.\n");
-        out.push_str("# TYPE ringway_core_lagging gauge\n");
-        for core in self.plane.cores() {
-            let lags = u64::from(matches!(core.state, CoreState::Lagging | CoreState::Dead));
-            let _ = writeln!(out, "ringway_core_lagging{{core=\"{}\"}} {lags}", core.id);
-        }
-    }
 }
 
 impl fmt::Debug for Engine {
@@ -949,11 +641,6 @@ fn apply_slot(registry: &mut Registry, change: SlotChange) {
         SlotChange::FreeEndpoint { slot } => registry.free_endpoint(slot.0),
     }
 }
-
-const BREAKER_CLOSED: BreakerStatus = BreakerStatus { state: BreakerState::Closed, until: None };
-
-/// At its deadline a core cuts what is left and says so; it has this long for it.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The pulse is fed at least this often.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,457 @@
+//! What the engine tells of everything: of one instance, of the whole, and the metrics.
+
+use std::fmt::Write as _;
+
+use ringway_certs::{Certificates, Overview};
+use ringway_health::Streak;
+use ringway_model::limits::APPLY_DEADLINE;
+use ringway_model::{Health, Hostname, InstanceId, Timestamp};
+use ringway_telemetry::{CoreReading, Facts, PoolFacts, ProcessReading};
+use ringway_traffic::breaker::BreakerView;
+
+use super::end::Phase;
+use super::{Committing, Engine};
+use crate::persist::chain;
+use crate::publish::{CoreProgress, CoreState};
+use crate::status::{
+    BreakerState, BreakerStatus, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
+};
+use crate::time::Now;
+
+impl Engine {
+    pub(crate) fn instance_status(&self, id: &InstanceId, now: Now) -> Option<InstanceStatus> {
+        let instance = self.plane.desired().instance(id.as_str())?;
+        let snapshot = self.compiler.snapshot();
+        let endpoint = snapshot.endpoint(instance.app.as_str(), id.as_str());
+        let checked = self.checker.status(id.as_str());
+        let lease = self.leases.lease(id);
+        let is_failing =
+            checked.as_ref().is_some_and(|checked| matches!(checked.streak, Streak::Failures(_)));
+        Some(InstanceStatus {
+            generation: instance.generation,
+            health: endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health()),
+            reason: checked
+                .as_ref()
+                .and_then(|checked| checked.last_failure.as_ref())
+                .filter(|_| is_failing)
+                .map(|(failure, _)| failure.to_string()),
+            streak: checked.as_ref().map_or(0, |checked| checked.streak.len()),
+            last_checked: checked.as_ref().and_then(|checked| checked.last_checked_at),
+            breaker: endpoint.map_or(BREAKER_CLOSED, |endpoint| match endpoint.state.breaker(now.tick) {
+                BreakerView::Closed => BREAKER_CLOSED,
+                BreakerView::Open { until } => {
+                    BreakerStatus { state: BreakerState::Open, until: Some(now.timestamp_of(until)) }
+                }
+                BreakerView::HalfOpen => BreakerStatus { state: BreakerState::HalfOpen, until: None },
+            }),
+            last_heartbeat: lease.map(|lease| lease.last_heartbeat),
+            lease_expires: lease.map(|lease| now.timestamp_of(lease.expires)),
+            addresses: endpoint.map_or_else(Vec::new, |endpoint| endpoint.addresses.to_vec()),
+        })
+    }
+
+    pub(crate) fn status(&self, now: Now) -> Status {
+        let desired = self.plane.desired();
+        let (mut breakers_open, mut unhealthy) = (0, 0);
+        for endpoint in self.compiler.snapshot().pools().flat_map(|pool| &pool.endpoints) {
+            breakers_open += usize::from(endpoint.state.breaker(now.tick) != BreakerView::Closed);
+            unhealthy += usize::from(endpoint.state.health() == Health::Unhealthy);
+        }
+        let is_unresolved =
+            |name: &&Hostname| self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty);
+        let certificates = self.certificates().map(Certificates::overview);
+        let mut warnings = self.warnings(now);
+        if let Some(overview) = &certificates {
+            warnings.extend(certificate_warnings(overview, now.at));
+        }
+        let state = match &self.phase {
+            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => State::Draining,
+            Phase::Running if !self.plane.have_cores_started() => State::Starting,
+            Phase::Running if !warnings.is_empty() => State::Degraded,
+            Phase::Running => State::Ready,
+        };
+        let warnings =
+            [warnings, certificates.map(|overview| domain_warnings(&overview)).unwrap_or_default()].concat();
+        let description = &self.store_facts.description;
+        Status {
+            state,
+            version: self.settings.version,
+            commit: self.settings.commit,
+            uptime: now.micros.since(self.started),
+            revision: desired.revision(),
+            serial: self.plane.published(),
+            cores: self.core_statuses(now),
+            counts: Counts {
+                apps: desired.app_count(),
+                instances: desired.instance_count(),
+                domains: desired.domain_count(),
+                changes_waiting: self.plane.unanswered(),
+                changes_stored: self.tally.changes_stored,
+                batches_stored: self.tally.batches_stored,
+                batches_failed: self.tally.batches_failed,
+                leases_expired: self.tally.leases_expired,
+                names_changed: self.tally.names_changed,
+            },
+            store: StoreStatus {
+                kind: description.kind,
+                path: description.path.clone(),
+                bytes: description.bytes,
+                degraded: self.store_warnings(now),
+            },
+            breakers_open,
+            unhealthy,
+            names_unresolved: self.compiler.names().filter(is_unresolved).count(),
+            warnings,
+        }
+    }
+
+    fn core_statuses(&self, now: Now) -> Vec<CoreStatus> {
+        let readings: Vec<CoreReading> = self.registry.cores().collect();
+        let status = |progress: CoreProgress| {
+            let reading = readings.iter().find(|reading| reading.core == progress.id);
+            CoreStatus {
+                core: progress.id,
+                driver: reading.and_then(|reading| reading.driver),
+                state: progress.state,
+                connections: reading.map_or(0, |reading| reading.connections_open),
+                upgrades: reading.map_or(0, |reading| reading.upgrades_active),
+                exchanges: reading.map_or(0, |reading| reading.exchanges),
+                panics: reading.map_or(0, |reading| reading.panics),
+                serial: progress.acknowledged.unwrap_or_default(),
+                last_ack_micros: progress.last_ack_micros,
+                behind: progress.behind_since.map(|since| now.micros.since(since)),
+            }
+        };
+        self.plane.cores().map(status).collect()
+    }
+
+    fn store_warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings = self.store_facts.found.clone();
+        warnings.extend(self.store_facts.description.warnings.iter().cloned());
+        if let Some(failure) = &self.store_facts.failure {
+            warnings.push(format!("the last change could not be stored: {}", chain(failure)));
+        }
+        if let Some(Committing { since, .. }) = &self.committing
+            && now.micros.since(*since) >= APPLY_DEADLINE
+        {
+            let seconds = now.micros.since(*since).as_secs();
+            warnings.push(format!("a change has been with the store for {seconds} s"));
+        }
+        warnings
+    }
+
+    fn warnings(&self, now: Now) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for core in self.plane.cores() {
+            match core.state {
+                CoreState::Following | CoreState::Drained => {}
+                CoreState::Lagging => {
+                    let seconds = core.behind_since.map_or(0, |since| now.micros.since(since).as_secs());
+                    warnings.push(format!(
+                        "core {} has not acknowledged the configuration for {seconds} s",
+                        core.id
+                    ));
+                }
+                CoreState::Dead => {
+                    warnings.push(format!("core {} has panicked and serves nothing any more", core.id));
+                }
+            }
+        }
+        warnings.extend(self.store_warnings(now).into_iter().map(|warning| format!("store: {warning}")));
+        warnings
+    }
+
+    pub(crate) fn metrics(&self, now: Now, out: &mut String) {
+        let desired = self.plane.desired();
+        let snapshot = self.compiler.snapshot();
+        let pools: Vec<PoolFacts<'_>> = snapshot
+            .pools()
+            .map(|pool| {
+                let mut facts =
+                    PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
+                for endpoint in &pool.endpoints {
+                    facts.total += 1;
+                    facts.healthy += u32::from(endpoint.state.health() != Health::Unhealthy);
+                    match endpoint.state.breaker(now.tick) {
+                        BreakerView::Closed => facts.closed += 1,
+                        BreakerView::Open { .. } => facts.open += 1,
+                        BreakerView::HalfOpen => facts.half_open += 1,
+                    }
+                }
+                facts
+            })
+            .collect();
+        let log = self.log.as_ref().map(|reading| reading());
+        let facts = Facts {
+            version: self.settings.version,
+            commit: self.settings.commit,
+            uptime: now.micros.since(self.started),
+            revision: desired.revision(),
+            apps: desired.app_count(),
+            instances: desired.instance_count(),
+            domains: desired.domain_count(),
+            pools: &pools,
+            log: log.as_ref(),
+            process: ProcessReading::read(),
+        };
+        self.registry.render(&facts, out);
+        self.render_own(now, out);
+        if let Some(certificates) = self.certificates() {
+            certificates.render_metrics(out);
+            self.render_expiries(certificates, out);
+        }
+    }
+
+    /// When the certificate of each domain ends that has a counter of its own: a bounded number of them.
+    fn render_expiries(&self, certificates: &Certificates, out: &mut String) {
+        out.push_str(
+            "# HELP ringway_certificate_expiry_timestamp_seconds When the certificate that a domain is served with ends.\n",
+        );
+        out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
+        let counted = self.compiler.snapshot();
+        for route in counted.routes().filter(|route| route.metric.0 != 0 && route.certificate.is_some()) {
+            let facts = certificates.state(&route.host).and_then(|state| state.certificate);
+            if let Some(facts) = facts {
+                let (host, end) = (&route.host, facts.not_after.0 / 1000);
+                let _ =
+                    writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
+            }
+        }
+    }
+
+    /// What only the control plane counts.
+    fn render_own(&self, now: Now, out: &mut String) {
+        let tally = &self.tally;
+        let is_degraded = u64::from(!self.store_warnings(now).is_empty());
+        for (name, kind, help, value) in [
+            ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
+            ("ringway_changes_stored_total", "counter", "Changes stored.", tally.changes_stored),
+            (
+                "ringway_changes_waiting",
+                "gauge",
+                "Changes without an answer.",
+                self.plane.unanswered() as u64,
+            ),
+            ("ringway_store_batches_total", "counter", "Batches that the store took.", tally.batches_stored),
+            (
+                "ringway_store_failures_total",
+                "counter",
+                "Batches that the store refused.",
+                tally.batches_failed,
+            ),
+            (
+                "ringway_store_microseconds_total",
+                "counter",
+                "Time that batches were stored in.",
+                tally.store_micros,
+            ),
+            ("ringway_store_degraded", "gauge", "Whether the store needs attention.", is_degraded),
+            (
+                "ringway_leases_expired_total",
+                "counter",
+                "Instances deregistered: no heartbeat.",
+                tally.leases_expired,
+            ),
+            (
+                "ringway_names_changed_total",
+                "counter",
+                "Names that got other addresses.",
+                tally.names_changed,
+            ),
+            ("ringway_names_failed_total", "counter", "Resolutions that failed.", tally.names_failed),
+        ] {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        }
+        out.push_str(
+            "# HELP ringway_core_ack_microseconds From publication to acknowledgement, last time.\n",
+        );
+        out.push_str("# TYPE ringway_core_ack_microseconds gauge\n");
+        for core in self.plane.cores() {
+            if let Some(micros) = core.last_ack_micros {
+                let _ = writeln!(out, "ringway_core_ack_microseconds{{core=\"{}\"}} {micros}", core.id);
+            }
+        }
+        // Which certificates a core serves follows from the snapshot that it has: it is behind in neither or in both.
+        out.push_str(
+            "# HELP ringway_published_serial The newest snapshot of configuration and certificates.\n",
+        );
+        let serial = self.plane.published();
+        let _ = writeln!(out, "# TYPE ringway_published_serial gauge\nringway_published_serial {}", serial.0);
+        out.push_str(
+            "# HELP ringway_core_serial The snapshot that the core serves, certificates included.\n",
+        );
+        out.push_str("# TYPE ringway_core_serial gauge\n");
+        for core in self.plane.cores() {
+            if let Some(serial) = core.acknowledged {
+                let _ = writeln!(out, "ringway_core_serial{{core=\"{}\"}} {}", core.id, serial.0);
+            }
+        }
+        out.push_str("# HELP ringway_core_lagging Whether the core is behind the configuration.\n");
+        out.push_str("# TYPE ringway_core_lagging gauge\n");
+        for core in self.plane.cores() {
+            let lags = u64::from(matches!(core.state, CoreState::Lagging | CoreState::Dead));
+            let _ = writeln!(out, "ringway_core_lagging{{core=\"{}\"}} {lags}", core.id);
+        }
+    }
+}
+
+const BREAKER_CLOSED: BreakerStatus = BreakerStatus { state: BreakerState::Closed, until: None };
+
+/// What is wrong with certificates here, whatever the domains do.
+fn certificate_warnings(overview: &Overview, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if now < CLOCK_PLAUSIBLE {
+        warnings.push(format!(
+            "this machine's clock says {}: certificates cannot be judged, and no CA can be asked, until it is right",
+            now.to_rfc3339()
+        ));
+    }
+    if let Some(problem) = &overview.directory_problem {
+        warnings.push(format!("certificates: {problem}"));
+    }
+    if let Some(default) = &overview.default {
+        let (begin, end) = (default.facts.not_before, default.facts.not_after);
+        if let Some(problem) = &default.problem {
+            warnings.push(format!("the default certificate's files have changed and cannot be served, the old one stays: {problem}"));
+        }
+        if now > end {
+            warnings.push(format!("the default certificate has expired on {}", end.to_rfc3339()));
+        } else if is_late(begin, end, now) {
+            warnings
+                .push(format!("the default certificate ends on {} and was not replaced", end.to_rfc3339()));
+        }
+    }
+    for authority in overview.authorities.iter().filter(|authority| !authority.is_usable) {
+        let problem = authority.problem.as_deref().unwrap_or("it is left alone for a while");
+        warnings.push(format!("the CA {} is out of order: {problem}", authority.url));
+    }
+    warnings
+}
+
+/// What is wrong with certificates of single domains, or will be: worth a look, and no fault of this process.
+fn domain_warnings(overview: &Overview) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let domains = |count: usize| if count == 1 { "1 domain".to_owned() } else { format!("{count} domains") };
+    if overview.expired > 0 {
+        warnings.push(format!("the certificates of {} have expired", domains(overview.expired)));
+    }
+    if overview.damaged > 0 {
+        let count = domains(overview.damaged);
+        warnings
+            .push(format!("the certificates of {count} on the disk cannot be served; the log names them"));
+    }
+    if overview.queued > 0 {
+        for budget in overview.budgets.iter().filter(|budget| budget.left == 0) {
+            let of = budget.subject.as_ref().map(|subject| format!(" of {subject}")).unwrap_or_default();
+            let until = budget.next_at.map(|at| format!(" until {}", at.to_rfc3339())).unwrap_or_default();
+            let waiting = overview.queued;
+            warnings.push(format!(
+                "the CA's limit \"{}\"{of} is used up{until}, with {} waiting",
+                budget.limit,
+                domains(waiting)
+            ));
+        }
+    }
+    warnings
+}
+
+/// Whether two thirds of its time are over.
+fn is_late(begin: Timestamp, end: Timestamp, now: Timestamp) -> bool {
+    let lifetime = end.0.saturating_sub(begin.0);
+    now.0.saturating_sub(begin.0) > lifetime / 3 * 2
+}
+
+/// 2025-01-01T00:00:00Z. Earlier than every build of this program: a machine that believes this has lost its clock.
+const CLOCK_PLAUSIBLE: Timestamp = Timestamp(1_735_689_600_000);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ringway_certs::{AuthorityState, BudgetState, DefaultState};
+    use ringway_tls::{Facts as CertificateFacts, KeyKind};
+    use std::sync::Arc;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    const DAY: u64 = 86_400_000;
+
+    fn default_ending(left_days: u64) -> DefaultState {
+        let facts = CertificateFacts {
+            names: vec!["*.example".to_owned()],
+            not_before: Timestamp(NOW.0 + left_days * DAY - 90 * DAY),
+            not_after: Timestamp(NOW.0 + left_days * DAY),
+            serial: "01".to_owned(),
+            issuer: "CN=A".to_owned(),
+            fingerprint: "ab".to_owned(),
+            key: KeyKind::Ecdsa,
+        };
+        DefaultState { facts: Arc::new(facts), version: 1, problem: None }
+    }
+
+    #[test]
+    fn nothing_is_said_where_all_is_well() {
+        let overview = Overview { default: Some(default_ending(31)), ..Overview::default() };
+        assert_eq!(certificate_warnings(&overview, NOW), [""; 0]);
+        assert_eq!(domain_warnings(&overview), [""; 0]);
+    }
+
+    #[test]
+    fn a_default_certificate_in_its_last_third_is_told() {
+        let overview = Overview { default: Some(default_ending(29)), ..Overview::default() };
+        assert!(certificate_warnings(&overview, NOW)[0].contains("was not replaced"));
+        let later = Timestamp(NOW.0 + 30 * DAY);
+        assert!(certificate_warnings(&overview, later)[0].contains("has expired"));
+        let mut refused = default_ending(90);
+        refused.problem = Some("the key does not match".to_owned());
+        let overview = Overview { default: Some(refused), ..Overview::default() };
+        assert!(
+            certificate_warnings(&overview, NOW)[0].contains("the old one stays: the key does not match")
+        );
+    }
+
+    #[test]
+    fn what_stops_all_certificates_is_told() {
+        let overview = Overview {
+            directory_problem: Some("/var/lib/x cannot be written".to_owned()),
+            authorities: vec![AuthorityState {
+                url: "https://ca.example/dir".to_owned(),
+                is_usable: false,
+                problem: Some("it does not answer".to_owned()),
+                paused_until: None,
+                orders_in_flight: 0,
+            }],
+            ..Overview::default()
+        };
+        let told = certificate_warnings(&overview, Timestamp(0)).join("\n");
+        for words in [
+            "1970-01-01",
+            "/var/lib/x cannot be written",
+            "https://ca.example/dir is out of order: it does not answer",
+        ] {
+            assert!(told.contains(words), "{words} in {told}");
+        }
+    }
+
+    #[test]
+    fn an_empty_budget_is_told_when_somebody_waits_for_it() {
+        let budget = BudgetState {
+            limit: "new orders",
+            authority: "https://ca.example/dir".to_owned(),
+            subject: None,
+            left: 0,
+            capacity: 300,
+            next_at: Some(NOW),
+        };
+        let mut overview = Overview { budgets: vec![budget], ..Overview::default() };
+        assert_eq!(domain_warnings(&overview), [""; 0]);
+        overview.queued = 2;
+        overview.expired = 1;
+        let told = domain_warnings(&overview);
+        assert!(told[0].starts_with("the certificates of 1 domain have expired"), "{told:?}");
+        assert!(
+            told[1].contains("\"new orders\" is used up until 2027-") && told[1].contains("2 domains"),
+            "{told:?}"
+        );
+    }
+}
