@@ -220,3 +220,73 @@ fn malformed<E>(_: E) -> DnsError {
 
 /// Records of one answer that are read: far beyond what one name has.
 const RECORDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// SplitMix64.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, below: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = self.0;
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (word ^ (word >> 31)) as usize % below
+        }
+    }
+
+    /// A chain of two aliases, two addresses and a CAA record, as a resolver sends it.
+    fn sound_reply(name: &Name, kind: Kind) -> Vec<u8> {
+        let question = question(7, name, kind).unwrap();
+        let question = Message::from_octets(question).unwrap();
+        let mut answer = MessageBuilder::new_vec().start_answer(&question, Rcode::NOERROR).unwrap();
+        let edge = Name::of(&Hostname::parse("edge.example").unwrap());
+        answer.push((&name.0, 60, Cname::new(edge.0.clone()))).unwrap();
+        answer.push((&edge.0, 60, A::from_octets(192, 0, 2, 1))).unwrap();
+        answer.push((&edge.0, 60, Aaaa::new("2001:db8::1".parse().unwrap()))).unwrap();
+        let tag = domain::rdata::caa::CaaTag::from_octets(b"issue".to_vec()).unwrap();
+        answer
+            .push((&edge.0, 60, Caa::new(domain::rdata::caa::CaaFlags::new(0), tag, b"ca.test".to_vec())))
+            .unwrap();
+        answer.finish()
+    }
+
+    #[test]
+    fn no_bytes_do_harm() {
+        let name = Name::of(&Hostname::parse("shop.example").unwrap());
+        let (mut answered, mut refused, mut passed_over) = (0, 0, 0);
+        for seed in 0..30_000 {
+            let mut dice = Dice(seed);
+            let kind = [Kind::A, Kind::Aaaa, Kind::Caa][dice.roll(3)];
+            let mut bytes = sound_reply(&name, kind);
+            for _ in 0..=dice.roll(6) {
+                let at = dice.roll(bytes.len());
+                match dice.roll(4) {
+                    0 => bytes[at] = dice.roll(256) as u8,
+                    1 => bytes[at] ^= 1 << dice.roll(8),
+                    2 => bytes.truncate(at.max(1)),
+                    _ => bytes.insert(at, [0xc0, 0x0c, 0xff, 0x00][dice.roll(4)]),
+                }
+            }
+            // A panic shows its seed.
+            let read = std::panic::catch_unwind(|| answer(&bytes, 7, &name, kind));
+            match read.unwrap_or_else(|_| panic!("seed {seed}: {bytes:02x?}")) {
+                Some(Ok(reply)) => {
+                    answered += 1;
+                    let (end, walked) = reply.walk(&name);
+                    assert!(walked.len() <= RECORDS_MAX && reply.records_of(&end, kind).len() <= RECORDS_MAX);
+                }
+                Some(Err(_)) => refused += 1,
+                None => passed_over += 1,
+            }
+        }
+        assert!(
+            answered > 1_000 && refused > 1_000 && passed_over > 1_000,
+            "{answered} {refused} {passed_over}"
+        );
+    }
+}
