@@ -35,6 +35,7 @@ mod thread;
 #[cfg(test)]
 mod thread_tests;
 mod time;
+mod trust;
 
 pub use client::{Client, Drained};
 pub use control::Control;

@@ -38,6 +38,7 @@ use crate::control::Control;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
 use crate::persist;
 use crate::time::Now;
+use crate::trust::AppTrust;
 
 /// Something that runs on the control thread beside the plane, such as the admin API. It is dropped when the plane ends.
 pub type Service = Box<dyn FnOnce(Control) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -307,7 +308,7 @@ fn start_certificates(control: &Control) {
 fn start_health_checks(control: &Control) {
     let checker = control.turn(|engine, _| engine.checker().clone());
     let control = control.clone();
-    let checks = checker.run(NetProber::new(), move |verdict| {
+    let checks = checker.run(NetProber::trusting(AppTrust::new(control.clone())), move |verdict| {
         control.turn(|engine, _| engine.handle_verdict(&verdict));
     });
     spawn(checks, |panic| tracing::error!(%panic, "the health checks ended"));

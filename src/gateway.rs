@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringway_api::{Listeners, UnixSocket};
 use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
-use ringway_certs::{Opened, Settings as CertificateSettings};
+use ringway_certs::Settings as CertificateSettings;
 use ringway_control::{
     Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, State, Submission, WorkerLink,
 };
@@ -265,12 +265,15 @@ impl Builder {
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }
-        let certificates = self
-            .certificates
-            .map(|settings| ringway_certs::open(settings, loaders))
-            .transpose()
-            .map_err(StartError::Certificates)?;
-        let wanted = certificates.as_ref().map(Opened::wants);
+        let (certificates, wanted) = match self.certificates {
+            Some(settings) => {
+                let opened = ringway_certs::open(settings, loaders).map_err(StartError::Certificates)?;
+                let wants = opened.wants();
+                (Some(opened), wants)
+            }
+            // Instances that speak TLS are believed by files, too.
+            None => (None, ringway_certs::lend(loaders).map_err(StartError::Certificates)?),
+        };
         let log = self.access_log.map(Arc::new);
         let log_reading = log.clone().map(|log| Box::new(move || log.reading()) as Box<dyn Fn() -> _ + Send>);
         let control = ringway_control::start(Parts {
@@ -293,7 +296,7 @@ impl Builder {
                 driver: self.driver,
                 filters: filters.clone(),
                 settings: data.clone(),
-                wanted: wanted.clone(),
+                wanted: Some(wanted.clone()),
             };
             let thread =
                 start_worker(part, common, &control, reports.clone(), started).map_err(StartError::System)?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ringway_certs::State;
 use ringway_model::{
-    AppId, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FilePath, Generation, HealthCheck,
-    Hostname, InstanceId, Probe, Target, TenantId, limits,
+    AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FilePath, Generation,
+    HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, UpstreamTls, limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -41,9 +41,49 @@ pub(crate) static INSTANCE_ID: Field<InstanceId> = Field {
 /// Where an instance listens.
 pub(crate) static TARGET: Field<Target> = Field {
     name: "target",
-    doc: "Where the instance listens: http://host:port.",
+    doc: "Where the instance listens: http://host:port, or https://host:port; see the app's upstream_tls.",
     schema: || json!({ "type": "string", "format": "uri", "examples": ["http://10.0.0.5:3001"] }),
     parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Whom the instances of an app are believed by.
+static UPSTREAM_CA_FILE: Field<FilePath> = Field {
+    name: "ca_file",
+    doc: "A PEM file on the gateway's machine with the only CAs that are trusted; read again when it changes.",
+    schema: || json!({ "type": "string", "pattern": "^/", "examples": ["/etc/ringway/apps-ca.pem"] }),
+    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What we show.
+static UPSTREAM_CERTIFICATE_FILE: Field<FilePath> = Field {
+    name: "certificate",
+    doc: "A PEM file on the gateway's machine: the chain, leaf first.",
+    schema: || json!({ "type": "string", "pattern": "^/", "examples": ["/etc/ringway/gateway.pem"] }),
+    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What we sign with.
+static UPSTREAM_KEY_FILE: Field<FilePath> = Field {
+    name: "key",
+    doc: "A PEM file on the gateway's machine: the private key of the certificate.",
+    schema: || json!({ "type": "string", "pattern": "^/", "examples": ["/etc/ringway/gateway.key"] }),
+    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Whom to ask for.
+static UPSTREAM_SERVER_NAME: Field<Hostname> = Field {
+    name: "server_name",
+    doc: "The name that is asked for (SNI) and verified, when it is not the target's host.",
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["app1.internal"] }),
+    parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Whether anyone is believed.
+static UPSTREAM_INSECURE: Field<bool> = Field {
+    name: "insecure",
+    doc: "Verify nothing: whoever answers is believed. For tests.",
+    schema: || json!({ "type": "boolean", "default": false }),
+    parse: |given| given.boolean(),
 };
 
 /// Fences a registration.
@@ -311,6 +351,30 @@ fn client_auth_shape(reader: &mut Reader<'_>) -> Option<ClientAuth> {
     let ca_file = reader.required(&CLIENT_AUTH_FILE);
     let need = reader.optional(&CLIENT_AUTH_MODE).unwrap_or(ClientAuthNeed::Required);
     Some(ClientAuth { ca_file: ca_file?, need })
+}
+
+/// Reads `upstream_tls` of an app: absent leaves it, null removes it.
+pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
+    reader.patch_object(
+        "upstream_tls",
+        "How the app's https:// targets are spoken to; kept when absent. Null or never given: verified against the \
+         system's trust store.",
+        |reader| {
+            let ca_file = reader.optional(&UPSTREAM_CA_FILE);
+            let client_certificate = reader.object(
+                "client_certificate",
+                "What ringway proves itself with when an instance asks for a certificate.",
+                |reader| {
+                    let certificate = reader.required(&UPSTREAM_CERTIFICATE_FILE);
+                    let key = reader.required(&UPSTREAM_KEY_FILE);
+                    Some(CertificateFiles { certificate: certificate?, key: key? })
+                },
+            );
+            let server_name = reader.optional(&UPSTREAM_SERVER_NAME);
+            let insecure = reader.optional(&UPSTREAM_INSECURE).unwrap_or(false);
+            Some(UpstreamTls { ca_file, client_certificate, server_name, insecure })
+        },
+    )
 }
 
 /// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.

@@ -128,6 +128,17 @@ impl<'a> Given<'a> {
         }
     }
 
+    /// It as true or false.
+    pub(crate) fn boolean(self) -> Result<bool, Fault> {
+        match self {
+            Self::Json(Value::Bool(value)) => Ok(*value),
+            Self::Text("true") => Ok(true),
+            Self::Text("false") => Ok(false),
+            Self::Json(other) => Err(self.mistyped("true or false", other)),
+            Self::Text(_) => Err(Fault { code: "type", message: "must be true or false".into() }),
+        }
+    }
+
     /// The complaint that it has the wrong type.
     pub(crate) fn mistyped(self, wanted: &str, found: &Value<'_>) -> Fault {
         Fault { code: "type", message: format!("must be {wanted}, not {}", found.kind()) }

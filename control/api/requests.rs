@@ -11,7 +11,7 @@ use ringway_model::{
 use crate::fields::{
     AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, GENERATION,
     INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, client_auth,
-    client_auth_patch, health_check,
+    client_auth_patch, health_check, upstream_tls,
 };
 use crate::reader::{Fault, Reader};
 
@@ -29,7 +29,8 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
             Some((id?, target?, health_check))
         },
     );
-    let app = AppSpec { id: id?, name, upstream_tls: None };
+    let upstream_tls = upstream_tls(reader);
+    let app = AppSpec { id: id?, name, upstream_tls };
     let instance = instance.map(|(id, target, health_check)| InstanceSpec {
         id,
         app: app.id.clone(),
@@ -88,7 +89,8 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let cname_target = cname_target(reader, domain.as_ref());
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
-    let app = AppSpec { id: app?, name, upstream_tls: None };
+    let upstream_tls = upstream_tls(reader);
+    let app = AppSpec { id: app?, name, upstream_tls };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
     Some(Registration {
         app,

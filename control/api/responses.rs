@@ -5,7 +5,9 @@
 
 use std::num::NonZeroU8;
 
-use ringway_model::{App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp};
+use ringway_model::{
+    App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp, UpstreamTls,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,6 +24,8 @@ pub(crate) struct AppView {
     pub(crate) instance_count: usize,
     /// How many domains point to it.
     pub(crate) domain_count: usize,
+    /// How its https:// targets are spoken to; null for the default way.
+    pub(crate) upstream_tls: Option<UpstreamTlsView>,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
     #[schema(format = "date-time")]
@@ -35,8 +39,47 @@ impl AppView {
             app_name: app.name.to_string(),
             instance_count: desired.instance_count_of(app.id.as_str()),
             domain_count: desired.domain_count_of(app.id.as_str()),
+            upstream_tls: app.upstream_tls.as_ref().map(UpstreamTlsView::new),
             created_at: rfc3339(app.created_at),
             updated_at: rfc3339(app.updated_at),
+        }
+    }
+}
+
+/// How an app's https:// targets are spoken to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UpstreamTlsView {
+    /// The only CAs that are trusted; null for the system's.
+    #[schema(examples("/etc/ringway/apps-ca.pem"))]
+    pub(crate) ca_file: Option<String>,
+    /// What we prove ourselves with.
+    pub(crate) client_certificate: Option<CertificateFilesView>,
+    /// The name that is asked for and verified; null for the target's host.
+    pub(crate) server_name: Option<String>,
+    /// Whether nothing is verified.
+    pub(crate) insecure: bool,
+}
+
+/// A chain and its key, in two files.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CertificateFilesView {
+    /// The chain.
+    pub(crate) certificate: String,
+    /// Its key.
+    pub(crate) key: String,
+}
+
+impl UpstreamTlsView {
+    fn new(tls: &UpstreamTls) -> Self {
+        let client = tls.client_certificate.as_ref();
+        Self {
+            ca_file: tls.ca_file.as_ref().map(ToString::to_string),
+            client_certificate: client.map(|files| CertificateFilesView {
+                certificate: files.certificate.to_string(),
+                key: files.key.to_string(),
+            }),
+            server_name: tls.server_name.as_ref().map(ToString::to_string),
+            insecure: tls.insecure,
         }
     }
 }

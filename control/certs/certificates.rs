@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,9 @@ use ringway_model::limits::{
     CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX,
     CERTIFICATES_WANTED_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
 };
-use ringway_model::{CertificateMode, Domain, Hostname, Tick};
+use ringway_model::{CertificateMode, Domain, Hostname, Tick, UpstreamTls};
 use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
-use ringway_tls::{Facts, Loaded, Wanted};
+use ringway_tls::{Facts, Loaded, Unloadable, UpstreamMaterial, Wanted};
 
 use crate::dns::{Resolver, public_ca};
 use crate::domains::{Domains, Entry, Held, OnDisk};
@@ -23,7 +24,7 @@ use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
 use crate::host::{AnyHost, Host, Unpublished};
 use crate::lane::{Crowded, Lane};
-use crate::loader::{Cache, Loader, News, read_identity};
+use crate::loader::{Cache, Loader, News, read_identity, read_upstream};
 use crate::report::{DefaultState, DomainState, Overview, State};
 use crate::settings::Settings;
 use crate::stir::Stir;
@@ -92,11 +93,45 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
         problem: None,
     });
     let (on_disk, directory_problem) = survey(&files);
+    let (wants, news) = start_loader(files.clone(), watched, cores).map_err(StartError::Thread)?;
+    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news })
+}
+
+/// Starts the loader's thread alone, for a process that keeps no certificates: what apps and domains name by their
+/// paths is read all the same. The thread ends when all clones of what this returns are gone.
+///
+/// # Errors
+/// When no thread or no file descriptor is left.
+pub fn lend(cores: Vec<MailboxSender<Loaded>>) -> Result<MailboxSender<Wanted>, StartError> {
+    let (wants, _news) = start_loader(nowhere(), None, cores).map_err(StartError::Thread)?;
+    Ok(wants)
+}
+
+/// What an app's `https://` targets are spoken to with, read from its files now, on a thread for blocking calls.
+///
+/// # Errors
+/// Which file is of no use, and why.
+pub async fn upstream_material(tls: UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
+    let read = blocking(move || read_upstream(&nowhere(), &tls)).await;
+    read.unwrap_or_else(|error| Err(Unloadable::new(&error.to_string())))
+}
+
+/// No directory: for files that are named by their paths.
+fn nowhere() -> Files {
+    Files::new(Path::new("/dev/null"))
+}
+
+#[allow(clippy::type_complexity)] // the two ends that are left of four
+fn start_loader(
+    files: Files,
+    watched: Option<Watched>,
+    cores: Vec<MailboxSender<Loaded>>,
+) -> io::Result<(MailboxSender<Wanted>, (MailboxReceiver<News>, WakeSource))> {
     let (wants, wanted) = blocking_mailbox(CERTIFICATES_WANTED_MAX.saturating_mul(cores.len().max(1)));
-    let (waker, source) = wake_pair().map_err(StartError::Thread)?;
+    let (waker, source) = wake_pair()?;
     let (news_sender, news) = mailbox(NEWS_WAITING, waker);
     let loader = Loader {
-        files: files.clone(),
+        files,
         wants: wanted,
         cores,
         watched,
@@ -104,9 +139,8 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
         cache: Cache::default(),
         untold: None,
     };
-    let thread = std::thread::Builder::new().name("ringway-certs".into()).spawn(move || loader.run());
-    thread.map_err(StartError::Thread)?;
-    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news: (news, source) })
+    std::thread::Builder::new().name("ringway-certs".into()).spawn(move || loader.run())?;
+    Ok((wants, (news, source)))
 }
 
 /// News of the default certificate that wait: a newer one says all that counts.

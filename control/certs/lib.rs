@@ -35,7 +35,7 @@ mod upload;
 mod verify;
 mod watch;
 
-pub use certificates::{Certificates, Opened, StartError, open};
+pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_material};
 pub use dns::DnsError;
 pub use event::CertificateEvent;
 pub use host::{Host, Unpublished};

@@ -185,7 +185,7 @@ pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Re
     }
 }
 
-fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
+pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
     let ca_pem = tls.ca_file.as_ref().map(|path| named(files, path.as_path())).transpose()?;
     let identity = match &tls.client_certificate {
         None => None,

@@ -35,6 +35,8 @@ pub enum Failure {
     Status(u16),
     /// The target's name has no address.
     NameNotResolved,
+    /// It speaks no TLS, or is not the one that was meant.
+    Tls,
 }
 
 impl Failure {
@@ -49,6 +51,7 @@ impl Failure {
             Self::Malformed(_) => "malformed_response",
             Self::Status(_) => "status",
             Self::NameNotResolved => "name_not_resolved",
+            Self::Tls => "tls",
         }
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Display for Failure {
             Self::Malformed(error) => write!(f, "malformed response: {error}"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::NameNotResolved => f.write_str("name did not resolve"),
+            Self::Tls => f.write_str("TLS handshake failed: not TLS, or a certificate that is not trusted"),
         }
     }
 }
@@ -77,6 +81,8 @@ pub enum LocalFault {
     ResolverBusy,
     /// The path cannot stand in a request.
     InvalidPath,
+    /// Whom to believe is not to be found out: a CA's file, or that of our own certificate.
+    NoTrust,
     /// The probe panicked: a defect of ours.
     Panicked,
 }
@@ -87,6 +93,7 @@ impl fmt::Display for LocalFault {
             Self::NoResources => "no file descriptor, port or memory left to connect with",
             Self::ResolverBusy => "too many names are being resolved",
             Self::InvalidPath => "the path cannot stand in a request",
+            Self::NoTrust => "the files of the app's upstream_tls cannot be loaded",
             Self::Panicked => "the probe panicked",
         })
     }

@@ -116,7 +116,7 @@ impl Checker {
         let (checker, told) = (self.clone(), on_verdict.clone());
         let id = due.id;
         let probe = async move {
-            let answer = prober.probe(&due.plan.target, &due.plan.probe, due.plan.timeout).await;
+            let answer = prober.probe(&due.plan).await;
             checker.finish(id, answer, &*told);
         };
         let checker = self.clone();

@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Generation, Health, HealthCheck, Instance, InstanceId, Tick, Timestamp, limits};
+use ringway_model::{Generation, Health, HealthCheck, Instance, InstanceId, Scheme, Tick, Timestamp, limits};
 
 use crate::answer::{Answer, Failure, LocalFault};
 use crate::course::{Course, Streak, Thresholds};
@@ -290,7 +290,8 @@ fn resolve(instance: &Instance, defaults: Defaults) -> (Plan, Thresholds) {
     let interval =
         interval.unwrap_or(defaults.interval).clamp(limits::HEALTH_INTERVAL_MIN, limits::HEALTH_INTERVAL_MAX);
     let timeout = timeout.unwrap_or(defaults.timeout).min(interval);
-    let plan = Plan { target: instance.target.clone(), probe: probe.clone(), interval, timeout };
+    let app = (instance.target.scheme() == Scheme::Https).then(|| instance.app.clone());
+    let plan = Plan { target: instance.target.clone(), app, probe: probe.clone(), interval, timeout };
     let thresholds = Thresholds {
         unhealthy: unhealthy_threshold.unwrap_or(defaults.thresholds.unhealthy),
         healthy: healthy_threshold.unwrap_or(defaults.thresholds.healthy),

@@ -22,5 +22,5 @@ pub use answer::{Answer, Failure, LocalFault};
 pub use checker::Checker;
 pub use checks::{CheckStatus, Checks, Defaults, Due, Verdict};
 pub use course::{Course, Streak, Thresholds};
-pub use probe::{NetProber, Prober};
+pub use probe::{NetProber, NoTrust, Prober, Trust};
 pub use schedule::{CheckId, Plan, Schedule};

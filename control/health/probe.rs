@@ -4,19 +4,46 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Hostname, Probe, Target, TargetHost, Tick, limits};
+use ringway_model::{AppId, Hostname, Probe, Target, TargetHost, Tick, limits};
+use ringway_net::tls::{TlsError, connect_tls};
 use ringway_net::{Pace, Stream, TcpStream, clock, connect, linger, resolve};
 use ringway_wire::h1::{HeadFault, Limits, Parse, ResponseError, ResponseHead, write_get};
 use ringway_wire::message::Method;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use crate::answer::{Answer, Failure, LocalFault};
+use crate::schedule::Plan;
 
 /// Asks instances how they are.
 pub trait Prober: 'static {
-    /// Asks once. Ends within `timeout` or a little later, whatever the instance does.
-    fn probe(&self, target: &Target, probe: &Probe, timeout: Duration) -> impl Future<Output = Answer>;
+    /// Asks once. Ends within the plan's timeout or a little later, whatever the instance does.
+    fn probe(&self, plan: &Plan) -> impl Future<Output = Answer>;
+}
+
+/// Says whom to believe when an instance speaks TLS.
+pub trait Trust: 'static {
+    /// With what and under which name to speak to a target of `app`; `None` when that cannot be loaded by the deadline.
+    fn of(
+        &self,
+        app: &AppId,
+        target: &Target,
+        deadline: Tick,
+    ) -> impl Future<Output = Option<(Arc<ClientConfig>, ServerName<'static>)>>;
+}
+
+/// Believes nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTrust;
+
+impl Trust for NoTrust {
+    async fn of(&self, _: &AppId, _: &Target, _: Tick) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        None
+    }
 }
 
 /// Asks over the network, on the runtime of the calling thread.
@@ -26,8 +53,9 @@ pub trait Prober: 'static {
 /// once in [`limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
 /// resolver is no fault of the instance. Of several addresses, the first that accepts a connection is asked.
 #[derive(Debug, Default)]
-pub struct NetProber {
+pub struct NetProber<T = NoTrust> {
     names: RefCell<HashMap<Hostname, Resolved>>,
+    trust: T,
 }
 
 #[derive(Clone, Debug)]
@@ -37,9 +65,16 @@ struct Resolved {
 }
 
 impl NetProber {
-    /// Without known names.
+    /// Without known names. Instances that speak TLS are not asked.
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+impl<T> NetProber<T> {
+    /// The same, believing those whom `trust` says.
+    pub fn trusting(trust: T) -> Self {
+        Self { names: RefCell::default(), trust }
     }
 
     async fn addresses(&self, target: &Target, deadline: Tick) -> Result<Vec<SocketAddr>, Answer> {
@@ -89,9 +124,10 @@ const NAMES_MAX: usize = limits::INSTANCES_MAX;
 /// A name that was not resolved anew for so long is not in use: the longest interval, twice.
 const NAME_AGE_MAX: Duration = Duration::from_secs(2 * limits::HEALTH_INTERVAL_MAX.as_secs());
 
-impl Prober for NetProber {
-    async fn probe(&self, target: &Target, probe: &Probe, timeout: Duration) -> Answer {
-        let deadline = clock::now().after(timeout);
+impl<T: Trust> Prober for NetProber<T> {
+    async fn probe(&self, plan: &Plan) -> Answer {
+        let Plan { target, app, probe, timeout, .. } = plan;
+        let deadline = clock::now().after(*timeout);
         let addresses = match self.addresses(target, deadline).await {
             Ok(addresses) => addresses,
             Err(answer) => return answer,
@@ -100,9 +136,18 @@ impl Prober for NetProber {
             Ok(stream) => stream,
             Err(answer) => return answer,
         };
-        match probe {
-            Probe::Tcp => Answer::Well,
-            Probe::Http(path) => get(&stream, target, path, deadline).await,
+        let path = match probe {
+            Probe::Tcp => return Answer::Well,
+            Probe::Http(path) => path,
+        };
+        let Some(app) = app else { return get(&stream, target, path, deadline).await };
+        let Some((config, name)) = self.trust.of(app, target, deadline).await else {
+            return Answer::NotAsked(LocalFault::NoTrust);
+        };
+        match connect_tls(stream, config, name, deadline).await {
+            Ok(stream) => get(&stream, target, path, deadline).await,
+            Err(TlsError::TimedOut) => Answer::Failed(Failure::ConnectTimeout),
+            Err(_) => Answer::Failed(Failure::Tls),
         }
     }
 }
@@ -132,9 +177,8 @@ fn judge_connect(error: &io::Error) -> Answer {
     }
 }
 
-async fn get(stream: &TcpStream, target: &Target, path: &str, deadline: Tick) -> Answer {
-    let url = target.to_string();
-    let host = url.strip_prefix("http://").unwrap_or(&url);
+async fn get<S: Stream>(stream: &S, target: &Target, path: &str, deadline: Tick) -> Answer {
+    let host = &target.authority();
     let mut buf = Vec::with_capacity(limits::HEALTH_RESPONSE_BYTES_MAX);
     if write_get(&mut buf, host, path, USER_AGENT).is_err() {
         return Answer::NotAsked(LocalFault::InvalidPath);
@@ -154,7 +198,7 @@ async fn get(stream: &TcpStream, target: &Target, path: &str, deadline: Tick) ->
 }
 
 /// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in all.
-async fn read_answer(stream: &TcpStream, mut buf: Vec<u8>, deadline: Tick) -> (Answer, Vec<u8>) {
+async fn read_answer<S: Stream>(stream: &S, mut buf: Vec<u8>, deadline: Tick) -> (Answer, Vec<u8>) {
     let bounds = Limits { head_bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX, ..Limits::default() };
     let mut head = ResponseHead::default();
     let mut head_at = 0;

@@ -11,13 +11,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Probe, Target, Tick, limits};
+use ringway_model::{AppId, Probe, Target, Tick, limits};
 
 /// What to check, and how often. Instances with the same plan share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// Whom to ask.
     pub target: Target,
+    /// The app that says whom to believe, where the target is spoken to over TLS.
+    pub app: Option<AppId>,
     /// What to ask.
     pub probe: Probe,
     /// From the start of one check to the start of the next.
@@ -181,6 +183,7 @@ mod tests {
     fn plan(port: usize) -> Plan {
         Plan {
             target: Target::parse(&format!("http://10.{}.0.1:{}", port / 60_000, port % 60_000 + 1)).unwrap(),
+            app: None,
             probe: Probe::Tcp,
             interval: INTERVAL,
             timeout: Duration::from_secs(3),

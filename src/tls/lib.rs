@@ -23,7 +23,7 @@ pub use exchange::{IdentityName, Loaded, Material, Unloadable, Want, Wanted};
 pub use identity::{Facts, Identity, IdentityError, KeyKind};
 pub use provider::{Alpn, PROTOCOL_VERSIONS, provider};
 pub use server::{ClientVerifier, ServerSettings, ServerTls};
-pub use upstream::{CaError, UpstreamMaterial, trust_store};
+pub use upstream::{CaError, UpstreamMaterial, server_name, trust_store};
 
 /// What TLS itself finds wrong.
 pub use rustls::Error;

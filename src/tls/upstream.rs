@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use ringway_model::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX, UPSTREAM_TLS_SESSIONS_MAX};
+use ringway_model::{Target, TargetHost, UpstreamTls};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -84,6 +85,15 @@ impl fmt::Debug for UpstreamMaterial {
             .field("identity", &self.identity)
             .field("insecure", &self.insecure)
             .finish_non_exhaustive()
+    }
+}
+
+/// The name under which a target is asked for and verified: the one that was chosen, else the target's own.
+pub fn server_name(tls: Option<&UpstreamTls>, target: &Target) -> Option<ServerName<'static>> {
+    let chosen = tls.and_then(|tls| tls.server_name.as_ref());
+    match (chosen, target.host()) {
+        (Some(name), _) | (None, TargetHost::Name(name)) => name.as_str().to_owned().try_into().ok(),
+        (None, TargetHost::Address(address)) => Some((*address).into()),
     }
 }
 

@@ -30,4 +30,5 @@ mod routing;
 mod smuggling;
 mod timeouts;
 mod tls;
+mod upstream_tls;
 mod websocket;

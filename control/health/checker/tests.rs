@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use ringway_model::{AppId, Generation, Health, HealthCheck, Probe, Target, TargetHost, Timestamp, limits};
 use ringway_net::{RuntimeOptions, run};
@@ -16,6 +15,7 @@ use ringway_net::{RuntimeOptions, run};
 use super::*;
 use crate::answer::Failure;
 use crate::probe::NetProber;
+use crate::schedule::Plan;
 
 /// Checked once a second; one answer decides.
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
@@ -73,7 +73,7 @@ struct Scripted {
 }
 
 impl Prober for Scripted {
-    async fn probe(&self, target: &Target, _: &Probe, _: Duration) -> Answer {
+    async fn probe(&self, Plan { target, .. }: &Plan) -> Answer {
         assert!(self.has_panicked.replace(true), "a probe that panics, as a test");
         match target.host() {
             TargetHost::Address(_) if target.port() == 1 => Answer::Well,

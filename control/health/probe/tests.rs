@@ -23,10 +23,15 @@ fn check(probe: &Probe, timeout: Duration, origin: impl Fn() -> Origin, expected
         let target = Target::parse(&format!("http://127.0.0.1:{}", origin.port)).unwrap();
         let options = RuntimeOptions { name: "probe".into(), driver, ..RuntimeOptions::default() };
         let answer =
-            run(options, |_| async { NetProber::new().probe(&target, probe, timeout).await }).unwrap();
+            run(options, |_| async { NetProber::new().probe(&plan(&target, probe, timeout)).await }).unwrap();
         assert_eq!(answer, expected, "{driver:?}");
         origin.end();
     }
+}
+
+fn plan(target: &Target, probe: &Probe, timeout: Duration) -> Plan {
+    let (target, probe) = (target.clone(), probe.clone());
+    Plan { target, app: None, probe, interval: limits::HEALTH_INTERVAL, timeout }
 }
 
 fn health() -> Probe {
@@ -87,7 +92,7 @@ fn asks_one_get_and_says_who_asks() {
     let origin = Origin::sends("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Then::Closes);
     let target = Target::parse(&format!("http://127.0.0.1:{}", origin.port)).unwrap();
     let answer = run(RuntimeOptions::default(), |_| async {
-        NetProber::new().probe(&target, &health(), PATIENT).await
+        NetProber::new().probe(&plan(&target, &health(), PATIENT)).await
     });
     assert_eq!(answer.unwrap(), Answer::Well);
     let port = origin.port;
@@ -201,12 +206,12 @@ fn names_are_resolved_and_each_address_is_tried() {
     let options = RuntimeOptions { blocking_threads: 1, ..RuntimeOptions::default() };
     let answers = run(options, |_| async {
         let prober = NetProber::new();
-        let first = prober.probe(&target, &Probe::Tcp, PATIENT).await;
+        let first = prober.probe(&plan(&target, &Probe::Tcp, PATIENT)).await;
         // A second address that refuses stands before the good one.
         let name = Hostname::parse("localhost").unwrap();
         let refusing = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 2, 3)), port);
         prober.remember(&name, &[refusing, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)]);
-        (first, prober.probe(&target, &Probe::Tcp, PATIENT).await)
+        (first, prober.probe(&plan(&target, &Probe::Tcp, PATIENT)).await)
     });
     assert_eq!(answers.unwrap(), (Answer::Well, Answer::Well));
 }
@@ -219,11 +224,11 @@ fn without_a_resolver_known_addresses_serve_and_unknown_names_fail() {
     // Without blocking threads every resolution fails; what was resolved before is stale at once.
     let answers = run(RuntimeOptions::default(), |_| async {
         let prober = NetProber::new();
-        let unknown = prober.probe(&target, &Probe::Tcp, PATIENT).await;
+        let unknown = prober.probe(&plan(&target, &Probe::Tcp, PATIENT)).await;
         let addresses = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)];
         let name = Hostname::parse("instance.internal").unwrap();
         prober.names.borrow_mut().insert(name, Resolved { addresses, fresh_until: Tick(0) });
-        (unknown, prober.probe(&target, &Probe::Tcp, PATIENT).await)
+        (unknown, prober.probe(&plan(&target, &Probe::Tcp, PATIENT)).await)
     });
     assert_eq!(answers.unwrap(), (Answer::Failed(Failure::NameNotResolved), Answer::Well));
 }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use ringway_model::{AppId, TargetHost, Tick, UpstreamTls, limits};
-use ringway_tls::{Alpn, Material, UpstreamMaterial, Want};
+use ringway_model::{AppId, Tick, UpstreamTls, limits};
+use ringway_tls::{Alpn, Material, UpstreamMaterial, Want, server_name};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -55,14 +55,6 @@ impl Trust {
                 config
             }
         };
-        Some((config, server_name(pool, endpoint)?))
-    }
-}
-
-fn server_name(pool: &Pool, endpoint: &Endpoint) -> Option<ServerName<'static>> {
-    let given = pool.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
-    match (given, endpoint.target.host()) {
-        (Some(name), _) | (None, TargetHost::Name(name)) => name.as_str().to_owned().try_into().ok(),
-        (None, TargetHost::Address(address)) => Some((*address).into()),
+        Some((config, server_name(pool.tls.as_ref(), &endpoint.target)?))
     }
 }
