@@ -113,16 +113,34 @@ fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
             scene.ask(&wants, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
         }
         assert_eq!(files.opened(), 2, "only what was wanted, and once");
-        // By and by, all of them are read, so that it is known when they end.
-        let plane = Plane::default();
-        start(&certificates, &plane);
+    });
+}
+
+#[test]
+fn by_and_by_all_certificates_are_read() {
+    let scene = Scene::new();
+    let files = scene.files();
+    // More than two batches.
+    let count = 2 * CERTIFICATE_SCAN_BATCH + 1;
+    let pair = sound(&["*.example"]);
+    for n in 0..count {
+        files.write_identity(&host(&format!("d{n}.example")), &pair).unwrap();
+    }
+    let opened = scene.open(scene.settings());
+    let files = opened.files.clone();
+    on_control_thread(|| async {
+        let certificates = Certificates::new(opened);
+        for n in 0..count {
+            certificates.put_domain(&domain(&format!("d{n}.example"), Acme));
+        }
+        start(&certificates, &Plane::default());
         while certificates.overview().unread > 0 {
             yield_now().await;
         }
-        assert_eq!(files.opened(), 2 + count as u64);
-        assert_eq!(certificates.overview().damaged, 0);
+        assert_eq!(files.opened(), count as u64);
         let state = certificates.state(&host("d0.example")).unwrap();
         assert!(state.certificate.unwrap().covers("d0.example"));
+        assert_eq!(certificates.overview().damaged, 0);
     });
 }
 
