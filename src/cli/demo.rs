@@ -8,6 +8,7 @@
 //!                 board ◄── health ── admin API ◄─┘
 //! ```
 
+mod authority;
 mod board;
 mod sample;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use ringway::{Admin, DriverChoice, Gateway, Handle};
+use ringway::{Admin, DriverChoice, Gateway, Handle, HttpMode, certs};
 use ringway_wire::message::Method;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -30,6 +31,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::client::Address;
 use super::client::http::{Client, HttpError};
 use super::client::text::{Look, Tone, print};
+use authority::Authority;
 use board::{Board, Counter};
 use sample::Sample;
 
@@ -41,6 +43,12 @@ pub(crate) struct DemoArgs {
     /// Port of the admin API on 127.0.0.1 [default: 8080, or any free one]
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
+    /// Serve the sample apps over TLS too, with certificates of a CA that is made for it
+    #[arg(long)]
+    tls: bool,
+    /// With --tls: port of HTTPS on 127.0.0.1 and ::1 [default: 8443, or any free one]
+    #[arg(long, value_name = "PORT", requires = "tls")]
+    https_port: Option<u16>,
     /// Worker threads [default: one per CPU]
     #[arg(long, value_name = "COUNT")]
     workers: Option<usize>,
@@ -58,6 +66,7 @@ pub(crate) struct DemoArgs {
 /// The ports that the README names, taken if they are free.
 const HTTP_PORT: u16 = 8081;
 const API_PORT: u16 = 8080;
+const HTTPS_PORT: u16 = 8443;
 
 /// App, instance. The first app has two, so that there is something to balance.
 const INSTANCES: [(&str, &str); 3] = [("shop", "shop-1"), ("shop", "shop-2"), ("blog", "blog-1")];
@@ -71,6 +80,8 @@ const DOMAINS: [(&str, &str, Option<&str>); 3] = [
 /// What ends the demo: Ctrl-C, `kill`, and a terminal that is closed.
 const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
+/// The file with the demo's CA.
+const CA_NAME: &str = "ca.pem";
 /// How often the board looks at the health of instances.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// For requests under way at the end. They are the visitor's own.
@@ -102,6 +113,10 @@ fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
     let counter = Arc::new(Counter::new(news));
     let handle = start(args, &folder, &counter)?;
     let stage = Stage::of(&handle, &folder);
+    let authority = args.tls.then(Authority::new).transpose().map_err(DemoError::Authority)?;
+    if let Some(authority) = &authority {
+        std::fs::write(folder.path.join(CA_NAME), authority.pem()).map_err(DemoError::Folder)?;
+    }
 
     let mut samples = Vec::new();
     for (app, instance) in INSTANCES {
@@ -114,6 +129,12 @@ fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
             body["tenant_id"] = json!(tenant);
         }
         ask(&stage.api(), Method::Post, path, &body).map_err(DemoError::Sample)?;
+        if let Some(authority) = &authority {
+            let pair = authority.issue(domain).map_err(DemoError::Authority)?;
+            let body = json!({ "domain": domain, "certificate": pair.certificate, "key": pair.key });
+            ask(&stage.api(), Method::Post, "/api/tenants/domains/certificate", &body)
+                .map_err(DemoError::Sample)?;
+        }
     }
 
     let look = Look::of_stdout();
@@ -148,14 +169,23 @@ fn start(args: &DemoArgs, folder: &Folder, counter: &Arc<Counter>) -> Result<Han
     let store = ringway_store::Fjall::open(folder.path.join("routes.db")).map_err(DemoError::Store)?;
     let http_port = port(args.http_port, HTTP_PORT);
     let api_port = port(args.api_port, API_PORT);
+    let on_loopback =
+        |port: u16| vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
     let mut builder = Gateway::builder()
         .driver(args.driver)
-        .http(vec![(Ipv4Addr::LOCALHOST, http_port).into(), (Ipv6Addr::LOCALHOST, http_port).into()])
+        .http(on_loopback(http_port))
+        // Everything that is shown works as it stands, over TLS or not.
+        .http_mode(HttpMode::Plain)
         .admin(Admin { addresses: vec![(Ipv4Addr::LOCALHOST, api_port).into()], ..Admin::default() })
         .store(Box::new(store))
         .observer(counter.clone());
     if let Some(workers) = args.workers {
         builder = builder.workers(workers);
+    }
+    if args.tls {
+        let https_port = port(args.https_port, HTTPS_PORT);
+        let certificates = certs::Settings::new(folder.path.join("certificates"));
+        builder = builder.https(on_loopback(https_port)).certificates(certificates);
     }
     builder.spawn().map_err(DemoError::Start)
 }
@@ -234,6 +264,7 @@ fn visit(stage: &Stage, count: u64, stop: &Receiver<()>, board: &mut Board) -> R
 /// Where everything is.
 struct Stage {
     http: SocketAddr,
+    https: Option<SocketAddr>,
     api: SocketAddr,
     folder: PathBuf,
     workers: usize,
@@ -247,6 +278,7 @@ impl Stage {
         };
         Self {
             http: first(handle.http_addresses()),
+            https: handle.https_addresses().first().copied(),
             api: first(handle.admin_addresses()),
             folder: folder.path.clone(),
             workers: handle.workers(),
@@ -289,6 +321,16 @@ impl Stage {
             (format!("curl -N http://blog.localhost:{port}/stream"), "lines arrive as the app writes them"),
             (format!("curl http://shop.localhost:{port}/crash"), "kills an instance for 10 s; go on asking"),
         ]);
+        let over_tls = self.https.map_or_else(String::new, |https| {
+            let (port, ca) = (https.port(), self.folder.join(CA_NAME));
+            let curl = |rest: &str| format!("curl --cacert {} {rest}", ca.display());
+            let tries = lines(&[
+                (curl(&format!("https://shop.localhost:{port}/")), "its own certificate, HTTP/2"),
+                (curl(&format!("https://blog.localhost:{port}/")), "another one"),
+                (format!("{ringway} certificates list{flag}"), "where each certificate stands"),
+            ]);
+            format!("Over TLS, with certificates of a CA that was made for this demo:\n{tries}\n")
+        });
         let looks = lines(&[
             (format!("{ringway} status --watch{flag}"), "cores, connections, requests"),
             (format!("{ringway} instances list{flag}"), "who is in rotation, and why not"),
@@ -310,6 +352,7 @@ impl Stage {
              admin API  http://{api}\n\
              store      {} (removed at the end)\n\n\
              Try, in another terminal:\n{tries}\n\
+             {over_tls}\
              Look:\n{looks}\n\
              Your own app, here on port 3000, registers itself with one request:\n  \
              python3 -m http.server 3000 &\n  \
@@ -406,6 +449,7 @@ enum DemoError {
     Folder(io::Error),
     Store(ringway_store::StoreError),
     Start(ringway::StartError),
+    Authority(rcgen::Error),
     Sample(AskError),
     Visit(HttpError),
     Answer { domain: &'static str, status: u16 },
@@ -427,6 +471,7 @@ impl fmt::Display for DemoError {
             Self::Folder(_) => write!(f, "cannot use {}", std::env::temp_dir().display()),
             Self::Store(_) => f.write_str("cannot open a temporary store"),
             Self::Start(_) => f.write_str("the proxy did not start"),
+            Self::Authority(_) => f.write_str("cannot make certificates"),
             Self::Sample(_) => f.write_str("a sample app could not register itself"),
             Self::Visit(_) => f.write_str("the proxy did not answer"),
             Self::Answer { domain, status } => write!(f, "{domain} answered {status}"),
@@ -441,6 +486,7 @@ impl Error for DemoError {
             Self::Signals(error) | Self::Folder(error) | Self::Output(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Start(error) => Some(error),
+            Self::Authority(error) => Some(error),
             Self::Sample(error) => Some(error),
             Self::Visit(error) => Some(error),
             Self::Answer { .. } => None,

@@ -5,6 +5,8 @@ fn args(requests: Option<u64>) -> DemoArgs {
     DemoArgs {
         http_port: Some(0),
         api_port: Some(0),
+        tls: false,
+        https_port: None,
         workers: Some(1),
         driver: DriverChoice::Epoll,
         requests,
@@ -23,6 +25,7 @@ fn a_bounded_demo_registers_serves_and_cleans_up() {
 fn the_introduction_names_working_addresses() {
     let stage = Stage {
         http: "127.0.0.1:1234".parse().unwrap(),
+        https: None,
         api: "127.0.0.1:2345".parse().unwrap(),
         folder: "/tmp/x".into(),
         workers: 1,
@@ -41,6 +44,31 @@ fn the_introduction_names_working_addresses() {
     let start = text.find("-d '").unwrap() + 4;
     let body = &text[start..start + text[start..].find('\'').unwrap()];
     assert!(serde_json::from_str::<Value>(body).unwrap()["domain"].is_string());
+}
+
+#[test]
+fn over_tls_the_introduction_names_the_ca() {
+    let stage = Stage {
+        http: "127.0.0.1:1234".parse().unwrap(),
+        https: Some("127.0.0.1:4321".parse().unwrap()),
+        api: "127.0.0.1:2345".parse().unwrap(),
+        folder: "/tmp/x".into(),
+        workers: 1,
+        driver: "epoll",
+    };
+    let text = stage.introduction(&args(None), Look::PLAIN);
+    assert!(text.contains("curl --cacert /tmp/x/ca.pem https://shop.localhost:4321/"), "{text}");
+    assert!(text.contains("certificates list --api 127.0.0.1:2345"), "{text}");
+    let plain = Stage { https: None, ..stage }.introduction(&args(None), Look::PLAIN);
+    assert!(!plain.contains("TLS") && !plain.contains("https://"), "{plain}");
+}
+
+#[test]
+fn a_demo_over_tls_cleans_up_too() {
+    let temporary = tempfile::tempdir().unwrap();
+    let args = DemoArgs { tls: true, https_port: Some(0), ..args(Some(6)) };
+    demo(&args, temporary.path()).unwrap();
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "certificates are left behind");
 }
 
 #[test]
@@ -67,6 +95,7 @@ fn a_folder_is_private_and_gone_afterwards() {
 fn notes_stand_above_their_commands_where_the_terminal_is_narrow() {
     let stage = Stage {
         http: "127.0.0.1:1234".parse().unwrap(),
+        https: None,
         api: "127.0.0.1:8080".parse().unwrap(),
         folder: "/tmp/x".into(),
         workers: 2,
