@@ -36,6 +36,7 @@ pub(crate) fn run(bench: &mut Harness) {
         failure: None,
         user_agent: None,
         upgrade: None,
+        tls: None,
     };
     bench.line("metrics: count an exchange", || {
         exchange.route = exchange.route % 100 + 1;

@@ -60,6 +60,8 @@ pub struct Exchange<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// What the connection became, if it was upgraded.
     pub upgrade: Option<Upgrade>,
+    /// The version of TLS between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
+    pub tls: Option<&'static str>,
 }
 
 /// The protocol between client and proxy.
@@ -207,6 +209,15 @@ pub struct HandshakeRefused {
     pub client_ip: IpAddr,
     /// Why, from a fixed vocabulary.
     pub reason: &'static str,
+}
+
+/// A certificate, a CA file or the like was loaded for this core, or could not be.
+#[derive(Clone, Copy, Debug)]
+pub struct MaterialLoaded {
+    /// `certificate`, `client_ca` or `upstream`.
+    pub kind: &'static str,
+    /// It is in use from now on. If not, the one before is, where there is one.
+    pub is_good: bool,
 }
 
 /// A request that was refused before routing, told beside its [`Exchange`], for the codes are counted.

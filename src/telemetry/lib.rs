@@ -27,8 +27,8 @@ mod telemetry;
 
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied,
-    TenantHash, Upgrade, UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol, RefusalReason, Rejected,
+    SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded,
 };
 pub use log::{AccessLog, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected, SnapshotApplied,
+    UpgradeEnded, Upgraded,
 };
 
 /// Is told of every event of a data core, on that core, while the request's connection waits: be quick, never block.
@@ -30,6 +31,8 @@ pub trait Observer {
     fn handshake_done(&self, event: &HandshakeDone) {}
     /// A TLS handshake was not finished.
     fn handshake_refused(&self, event: &HandshakeRefused) {}
+    /// A certificate or the like was loaded, or could not be.
+    fn material_loaded(&self, event: &MaterialLoaded) {}
     /// A request was refused before routing.
     fn rejected(&self, event: &Rejected) {}
     /// A task panicked.
@@ -55,6 +58,7 @@ macro_rules! tell_parts {
         tell_parts!(@method $self, $tell, $body, connection_closed, ConnectionClosed);
         tell_parts!(@method $self, $tell, $body, handshake_done, HandshakeDone);
         tell_parts!(@method $self, $tell, $body, handshake_refused, HandshakeRefused);
+        tell_parts!(@method $self, $tell, $body, material_loaded, MaterialLoaded);
         tell_parts!(@method $self, $tell, $body, rejected, Rejected);
         tell_parts!(@method $self, $tell, $body, panicked, Panicked<'_>);
         tell_parts!(@method $self, $tell, $body, upgraded, Upgraded);

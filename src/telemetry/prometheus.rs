@@ -220,11 +220,17 @@ impl Registry {
     fn render_handshakes(&self, text: &mut Text<'_>) {
         let mut done: BTreeMap<(&str, usize), u64> = BTreeMap::new();
         let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut loads: BTreeMap<(&str, usize), u64> = BTreeMap::new();
         let mut duration_us = 0u64;
         for shard in &self.shards {
             for (resumed, words) in shard.handshakes.iter().enumerate() {
                 for (protocol, count) in words.read() {
                     *done.entry((protocol.unwrap_or(OTHER), resumed)).or_default() += count;
+                }
+            }
+            for (is_good, words) in shard.materials.iter().enumerate() {
+                for (kind, count) in words.read() {
+                    *loads.entry((kind.unwrap_or(OTHER), is_good)).or_default() += count;
                 }
             }
             for (reason, count) in shard.handshakes_refused.read() {
@@ -256,6 +262,16 @@ impl Registry {
         for (reason, count) in refused {
             let labels = format_args!("reason=\"{}\"", escape_label(reason));
             text.sample("ringway_tls_handshakes_refused_total", labels, count);
+        }
+        text.family(
+            "ringway_tls_loads_total",
+            "counter",
+            "Certificates and CAs that cores asked the loader for, by kind and outcome.",
+        );
+        for ((kind, is_good), count) in &loads {
+            let outcome = if *is_good == 1 { "loaded" } else { "failed" };
+            let labels = format_args!("kind=\"{}\",outcome=\"{outcome}\"", escape_label(kind));
+            text.sample("ringway_tls_loads_total", labels, *count);
         }
     }
 

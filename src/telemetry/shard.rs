@@ -16,8 +16,8 @@ use ringway_model::{CoreId, limits};
 use crate::counter::{Counter, Words};
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, Panicked, RefusalReason, Rejected, SnapshotApplied,
-    UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, RefusalReason, Rejected,
+    SnapshotApplied, UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 
@@ -99,6 +99,10 @@ impl Observer for Metrics {
         self.shard.handshakes_refused.add(event.reason);
     }
 
+    fn material_loaded(&self, event: &MaterialLoaded) {
+        self.shard.materials[usize::from(event.is_good)].add(event.kind);
+    }
+
     fn rejected(&self, event: &Rejected) {
         self.shard.rejections.add(event.code);
     }
@@ -148,6 +152,8 @@ pub(crate) struct Shard {
     pub(crate) handshakes: [Words; 2],
     pub(crate) handshake_us: Counter,
     pub(crate) handshakes_refused: Words,
+    /// By kind; those that could not be loaded, and those that were.
+    pub(crate) materials: [Words; 2],
     pub(crate) failures: Words,
     pub(crate) routes: Pages<TrafficPage>,
     pub(crate) pools: Pages<TrafficPage>,
@@ -175,6 +181,7 @@ impl Shard {
             handshakes: Default::default(),
             handshake_us: Counter::default(),
             handshakes_refused: Words::default(),
+            materials: Default::default(),
             failures: Words::default(),
             routes: Pages::default(),
             pools: Pages::default(),

@@ -7,7 +7,8 @@ use ringway_model::Tick;
 
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, Panicked, Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected, SnapshotApplied,
+    UpgradeEnded, Upgraded,
 };
 use crate::log::AccessLog;
 use crate::observer::{Observer, tell_parts};

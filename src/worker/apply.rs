@@ -31,7 +31,7 @@ pub(crate) async fn apply(
         if let Some(snapshot) = snapshots.take() {
             take_over(&core, snapshot).await;
         }
-        core.materials.take_loaded(clock::now());
+        core.materials.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
         for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {

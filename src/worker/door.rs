@@ -56,6 +56,14 @@ impl Door {
         }
     }
 
+    /// The version of TLS.
+    pub(crate) fn tls(&self) -> Option<&'static str> {
+        match self {
+            Self::Http(_) => None,
+            Self::Https(secure) => Some(secure.protocol),
+        }
+    }
+
     /// Whether `route` may be served to a client that came in here.
     pub(crate) fn check(&self, snapshot: &Snapshot, route: &Route) -> Result<(), Failure> {
         match self {

@@ -65,6 +65,7 @@ pub(crate) struct Record<'s> {
     pub(crate) bytes_out: u64,
     failure: Option<Failure>,
     is_http2: bool,
+    tls: Option<&'static str>,
     pub(crate) upgraded: bool,
 }
 
@@ -427,6 +428,7 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
         failure: record.failure.map(|failure| failure.consequence(core.settings.unavailable_status).word),
         user_agent: complete.then(|| request.values(input, FieldKind::UserAgent).next()).flatten(),
         upgrade: record.upgraded.then_some(Upgrade::WebSocket),
+        tls: record.tls,
     });
 }
 
@@ -456,6 +458,7 @@ impl<'s> Record<'s> {
             bytes_out: 0,
             failure: None,
             is_http2: client.is_http2,
+            tls: client.door.tls(),
             upgraded: false,
         }
     }

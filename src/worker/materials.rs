@@ -16,6 +16,7 @@ use std::task::{Poll, Waker};
 use ringway_bridge::{MailboxReceiver, MailboxSender};
 use ringway_model::{CoreId, Tick, limits};
 use ringway_net::Waits;
+use ringway_telemetry::MaterialLoaded;
 use ringway_tls::{Loaded, Material, Unloadable, Want, Wanted};
 
 use crate::recent::Recent;
@@ -106,10 +107,11 @@ impl Materials {
         self.entries.borrow().peek(want)?.held.as_ref().map(|(held, _)| held.clone())
     }
 
-    /// Takes the loader's answers and wakes who waits for them.
-    pub(crate) fn take_loaded(&self, now: Tick) {
+    /// Takes the loader's answers, tells what became of them, and wakes who waits for them.
+    pub(crate) fn take_loaded(&self, now: Tick, tell: impl Fn(&MaterialLoaded)) {
         let Some(lookup) = &self.lookup else { return };
         for loaded in lookup.loaded.drain(limits::CERTIFICATES_LOADED_MAX) {
+            tell(&MaterialLoaded { kind: kind(&loaded.want), is_good: loaded.result.is_ok() });
             self.take(loaded, now);
         }
     }
@@ -209,6 +211,15 @@ impl Materials {
             entry.waiters.push(waker.clone());
         }
         Poll::Pending
+    }
+}
+
+/// The word in metrics.
+fn kind(want: &Want) -> &'static str {
+    match want {
+        Want::Identity(_) => "certificate",
+        Want::ClientCa(_) => "client_ca",
+        Want::Upstream(..) => "upstream",
     }
 }
 

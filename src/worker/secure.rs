@@ -37,6 +37,8 @@ pub(crate) struct Secure {
     client_auth: Option<ClientAuth>,
     /// The lines that tell a domain which demands certificates whose it was.
     client_lines: Box<[u8]>,
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub(crate) protocol: &'static str,
 }
 
 impl Secure {
@@ -46,7 +48,7 @@ impl Secure {
             None => None,
         };
         let client_lines = client_lines(certificate.as_ref());
-        Self { server_name, client_auth, client_lines }
+        Self { server_name, client_auth, client_lines, protocol: stream.protocol() }
     }
 
     /// Whether a host may be served on this connection: the one that it was made for; others that are the same tenant's,

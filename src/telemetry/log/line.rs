@@ -34,7 +34,7 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Bytes of a word for a failure.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 640;
+const FIXED_BYTES_MAX: usize = 672;
 const _: () = assert!(LINE_BYTES_MAX * 2 < limits::LOG_BLOCK_BYTES, "a block must take several lines");
 
 /// Appends a line, its line feed included: at most [`LINE_BYTES_MAX`] bytes.
@@ -120,12 +120,13 @@ fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
 }
 
 /// The strings that an exchange may lack, with their keys and bounds.
-fn optional_strings<'a>(event: &Exchange<'a>) -> [(&'static str, Option<&'a [u8]>, usize); 5] {
+fn optional_strings<'a>(event: &Exchange<'a>) -> [(&'static str, Option<&'a [u8]>, usize); 6] {
     [
         ("app", event.app.map(str::as_bytes), limits::ID_BYTES_MAX),
         ("instance", event.instance.map(str::as_bytes), limits::ID_BYTES_MAX),
         ("failure", event.failure.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
+        ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("user_agent", event.user_agent, limits::LOG_FIELD_BYTES_MAX),
     ]
 }
@@ -270,6 +271,7 @@ mod tests {
             failure: Some("upstream_reset"),
             user_agent: Some(b"curl/8"),
             upgrade: Some(Upgrade::WebSocket),
+            tls: Some("TLSv1.3"),
         }
     }
 
@@ -289,6 +291,7 @@ mod tests {
             failure: None,
             user_agent: None,
             upgrade: None,
+            tls: None,
             ..full()
         }
     }
@@ -308,7 +311,7 @@ mod tests {
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"#,
-                r#""app":"shop","instance":"shop-1","failure":"upstream_reset","upgrade":"websocket","#,
+                r#""app":"shop","instance":"shop-1","failure":"upstream_reset","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -331,7 +334,7 @@ mod tests {
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
                 r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 app="shop" "#,
-                r#"instance="shop-1" failure="upstream_reset" upgrade="websocket" user_agent="curl/8" "#,
+                r#"instance="shop-1" failure="upstream_reset" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );

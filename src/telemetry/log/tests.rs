@@ -87,6 +87,7 @@ fn exchange(request_id: &str) -> Exchange<'_> {
         failure: None,
         user_agent: None,
         upgrade: None,
+        tls: None,
     }
 }
 

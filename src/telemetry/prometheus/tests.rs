@@ -40,6 +40,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         failure: None,
         user_agent: None,
         upgrade: None,
+        tls: None,
     }
 }
 

@@ -29,7 +29,7 @@ impl Bench {
 
     fn answer(&self, version: u64, result: Result<Material, Unloadable>, now: Tick) {
         self.loaded.send(Loaded { want: want(), version, result }).unwrap();
-        self.materials.take_loaded(now);
+        self.materials.take_loaded(now, |_| {});
     }
 
     fn look(&self, version: u64, now: Tick) -> Poll<Result<u64, Missing>> {
