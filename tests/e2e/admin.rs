@@ -92,7 +92,7 @@ on_both_drivers! {
             let answer = api.post("/api/tenants/domains", &json!({ "domain": domain, "app_id": "app", "type": "subdomain" }));
             assert_eq!(answer.status, 422, "{domain:?}: {}", answer.message.text());
         }
-        for target in ["", "10.0.0.1:80", "http://", "http://a:0", "http://a:99999", "https://a", "http://u:p@a", "http://a/path", "http://a?x", "unix:/x"] {
+        for target in ["", "10.0.0.1:80", "http://", "http://a:0", "http://a:99999", "ftp://a", "http://u:p@a", "http://a/path", "http://a?x", "unix:/x"] {
             let answer = api.post("/api/apps/instances", &json!({ "app_id": "app", "instance_id": "x", "target": target }));
             assert_eq!(answer.status, 422, "{target:?}: {}", answer.message.text());
         }

@@ -15,7 +15,7 @@ fn all_mistakes_are_told_at_once() {
         "/api/apps/register",
         r#"{
             "app_id": "-bad", "app_name": 7, "nmae": "x",
-            "instance": {"target": "https://a:1", "health_check": {"interval": "0s", "path": "x", "pth": 1}, "weight": 2}
+            "instance": {"target": "ftp://a:1", "health_check": {"interval": "0s", "path": "x", "pth": 1}, "weight": 2}
         }"#,
     );
     assert_eq!(reply.status, 422);
