@@ -10,6 +10,7 @@ mod attack_data;
 mod attack_http2;
 mod balancing;
 mod bodies;
+mod certificate_api;
 mod certificates;
 mod churn;
 mod cli;

@@ -1,6 +1,7 @@
 //! The file formats: marks and exports.
 
 use proptest::prelude::*;
+use ringway_model::{CertificateMode, ClientAuth, ClientAuthNeed, FilePath};
 
 use super::*;
 use crate::mark::{Mark, MarkRead, Totals};
@@ -83,6 +84,34 @@ fn a_newer_export_is_refused_by_its_version() {
     let mut text: &[u8] = b"{\"ringway_export\":2,\"revision\":1,\"records\":0}\n";
     let refused = import(&mut text, &mut Memory::new());
     assert!(matches!(refused, Err(StoreError::NewerSchema { found: 2, known: 1, .. })), "{refused:?}");
+}
+
+/// A store of a version that knew no certificates has domains whose certificate nobody spoke of; what is said now is
+/// there after a restart.
+#[test]
+fn what_is_said_about_tls_is_kept_and_need_not_be_there() {
+    let path = |text| FilePath::parse(text).unwrap();
+    let plain = domain(1, 1);
+    let told = Domain {
+        certificate: CertificateMode::Provided,
+        client_auth: Some(ClientAuth { ca_file: path("/etc/ca.pem"), need: ClientAuthNeed::Optional }),
+        ..domain(2, 2)
+    };
+    let none = Domain { certificate: CertificateMode::None, ..domain(3, 3) };
+    let domains = [plain, told, none];
+    let mut deltas: Vec<Delta> =
+        domains.iter().map(|domain| Delta::PutDomain(domain.clone().into())).collect();
+    deltas.extend(deltas_of(1).into_iter().filter(|delta| matches!(delta, Delta::PutApp(_))));
+    let mut store = Memory::new();
+    store.commit(&Batch { revision: Revision(1), deltas: &deltas }).unwrap();
+    let mut text = Vec::new();
+    export(&mut store, &mut text).unwrap();
+    let lines = String::from_utf8(text.clone()).unwrap();
+    let old = lines.lines().find(|line| line.contains("d1.example")).unwrap();
+    assert!(!old.contains("certificate") && !old.contains("client_auth"), "{old}");
+    let mut target = Memory::new();
+    import(&mut text.as_slice(), &mut target).unwrap();
+    assert_eq!(target.load().unwrap().domains, domains);
 }
 
 proptest! {

@@ -89,7 +89,37 @@ struct StatusView {
     domains: u64,
     changes: ChangeCounts,
     store: StoreView,
+    certificates: Option<CertificatesView>,
     workers: Vec<WorkerView>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CertificatesView {
+    states: std::collections::BTreeMap<String, u64>,
+    queue: QueueView,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct QueueView {
+    waiting: u64,
+}
+
+impl CertificatesView {
+    /// `3 active, 1 failed, 2 waiting`; nothing where no domain has to do with certificates.
+    fn told(&self, look: Look) -> Option<String> {
+        let mut parts: Vec<String> = self
+            .states
+            .iter()
+            .filter(|(state, count)| **count > 0 && *state != "none")
+            .map(|(state, count)| look.paint(Tone::of_state(state), &format!("{count} {}", escape(state))))
+            .collect();
+        if self.queue.waiting > 0 {
+            parts.push(format!("{} waiting", self.queue.waiting));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,6 +188,9 @@ fn page(status: &StatusView, rate: Option<f64>, look: Look) -> String {
     }
     out.push_str(&format!("store      {store}\n"));
     out.push_str(&format!("apps       {}\ndomains    {}\n", status.apps, status.domains));
+    if let Some(certificates) = status.certificates.as_ref().and_then(|known| known.told(look)) {
+        out.push_str(&format!("certs      {certificates}\n"));
+    }
     let instances = &status.instances;
     let mut health = vec![instances.total.to_string()];
     for (count, what) in
@@ -267,6 +300,7 @@ mod tests {
                 { "core": 0, "driver": "io_uring", "state": "following", "connections": 5, "exchanges": 10, "last_ack_micros": 42 },
                 { "core": 1, "driver": null, "state": "dead", "connections": 1, "exchanges": 20 },
             ],
+            "certificates": { "states": { "active": 2, "failed": 0, "none": 1 }, "queue": { "waiting": 1 } },
             "something_newer": {},
         }))
         .unwrap()
@@ -281,6 +315,7 @@ mod tests {
              store      fjall at /var/lib/ringway/routes.db, 2.0 KiB\n\
              apps       2\n\
              domains    3\n\
+             certs      2 active, 1 waiting\n\
              instances  4, 1 unhealthy\n\
              requests   30, 12 a second\n\
              \n\

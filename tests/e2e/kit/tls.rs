@@ -49,6 +49,15 @@ impl Authority {
         self.sign(parameters)
     }
 
+    /// A server's certificate that was good once.
+    pub(crate) fn expired(&self, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2020, 4, 1);
+        self.sign(parameters)
+    }
+
     /// A client's certificate.
     pub(crate) fn client(&self, common_name: &str) -> Pair {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();

@@ -1,0 +1,177 @@
+//! Certificates as operators and programs see them: the API's answers, the commands, the status, the metrics.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::kit::tls::{Pair, presented};
+use crate::kit::*;
+
+/// A process with TLS, where `app.test` and `other.test` lead to an app.
+fn stage(driver: Driver, origin: &Origin) -> (Proxy, Authority) {
+    let proxy = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0").start();
+    proxy.serve("app", "app.test", origin);
+    proxy.api().domain("other.test", "app", None);
+    (proxy, Authority::new("the tests' own"))
+}
+
+fn said(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+fn served(proxy: &Proxy, authority: &Authority, name: &str) -> Option<Vec<u8>> {
+    Tls::new(authority, name).stream(proxy.https()).ok().map(|stream| presented(&stream))
+}
+
+fn metric(proxy: &Proxy, series: &str) -> Option<u64> {
+    let text = proxy.api().get("/metrics").is(200).message.text().to_owned();
+    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+/// The files of a pair, in the process's own folder.
+fn files(proxy: &Proxy, pair: &Pair) -> [String; 2] {
+    let (certificate, key) = pair.write(proxy.store().parent().unwrap(), "pair");
+    [certificate, key].map(|path| path.to_str().unwrap().to_owned())
+}
+
+on_both_drivers! {
+    fn certificates_are_kept_from_a_terminal(driver) {
+        let origin = Origin::named("a");
+        let (proxy, authority) = stage(driver, &origin);
+        let pair = authority.server(&["app.test"]);
+        let [certificate, key] = files(&proxy, &pair);
+        let upload = ["certificates", "upload", "app.test", "--cert", &certificate, "--key", &key];
+        let output = proxy.command(&upload);
+        assert!(output.status.success() && said(&output).contains("served by every core"), "{}", said(&output));
+        assert_eq!(served(&proxy, &authority, "app.test"), Some(pair.der()));
+
+        let list = said(&proxy.command(&["certificates", "list"]));
+        let line = list.lines().find(|line| line.starts_with("app.test")).unwrap();
+        assert!(line.contains("provided") && line.contains("Z"), "{list}");
+        let list = said(&proxy.command(&["certificates", "list", "--state", "provided"]));
+        assert!(list.contains("app.test") && !list.contains("other.test"), "{list}");
+        let shown = said(&proxy.command(&["certificates", "show", "app.test"]));
+        assert!(shown.contains("the tests' own"), "{shown}");
+        assert!(said(&proxy.command(&["status"])).contains("1 provided"));
+
+        // The files the wrong way round, a file that is not there, a name that it is not for.
+        let output = proxy.command(&["certificates", "upload", "app.test", "--cert", &key, "--key", &certificate]);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("The certificate cannot be used"), "{}", said(&output));
+        let output = proxy.command(&["certificates", "upload", "app.test", "--cert", "/nowhere", "--key", &key]);
+        assert!(!output.status.success() && said(&output).contains("/nowhere"), "{}", said(&output));
+        let output = proxy.command(&["certificates", "upload", "other.test", "--cert", &certificate, "--key", &key]);
+        assert!(!output.status.success() && said(&output).contains("other.test"), "{}", said(&output));
+        assert_eq!(served(&proxy, &authority, "app.test"), Some(pair.der()));
+
+        let output = proxy.command(&["certificates", "remove", "app.test"]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(served(&proxy, &authority, "app.test"), None);
+        let output = proxy.command(&["certificates", "remove", "app.test"]);
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+        assert_eq!(proxy.get("app.test", "/").text(), "a", "and plain HTTP goes on");
+    }
+
+    fn what_an_upload_changes_is_seen_everywhere(driver) {
+        let origin = Origin::named("a");
+        let (proxy, authority) = stage(driver, &origin);
+        let pair = authority.server(&["app.test"]);
+        let body = json!({ "domain": "app.test", "certificate": pair.certificate, "key": pair.key });
+        let before = proxy.api().get("/api/status").is(200).revision();
+        // A condition of another revision is refused before anything happens.
+        let stale = [("If-Match", "\"1\"")];
+        proxy.api().call_with("POST", "/api/tenants/domains/certificate", &stale, Some(&body)).is(412);
+        assert_eq!(served(&proxy, &authority, "app.test"), None);
+        let answer = proxy.api().post("/api/tenants/domains/certificate", &body).is(200);
+        assert_eq!(answer.revision(), before + 1);
+        assert_eq!(answer.json["names"], json!(["app.test"]));
+
+        let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+        assert_eq!(domain["certificate_status"], "provided");
+        assert_eq!(domain["certificate_expiry"], answer.json["expires_at"]);
+        assert_eq!(domain["certificate"]["fingerprint"], answer.json["fingerprint"]);
+        let page = proxy.api().get("/api/status/certificates?state=provided").is(200).json;
+        assert_eq!((&page["total"], &page["certificates"][0]["domain"]), (&json!(1), &json!("app.test")));
+        assert_eq!(page["overview"]["states"]["provided"], 1);
+        assert_eq!(proxy.api().get("/api/status").is(200).json["certificates"], page["overview"]);
+
+        assert_eq!(metric(&proxy, "ringway_certificate_domains{state=\"provided\"}"), Some(1));
+        let ends = metric(&proxy, "ringway_certificate_expiry_timestamp_seconds{domain=\"app.test\"}");
+        assert!(ends.is_some_and(|seconds| seconds > 1_700_000_000), "{ends:?}");
+        eventually("every core tells that it has what was published", || {
+            let published = metric(&proxy, "ringway_published_serial")?;
+            (metric(&proxy, "ringway_core_serial{core=\"0\"}")? == published).then_some(())
+        });
+
+        // What the operator decided survives a restart, and with it whose certificate it is.
+        let proxy = proxy.stop().start();
+        let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+        assert_eq!(domain["certificate"]["mode"], "provided");
+        assert_eq!(served(&proxy, &authority, "app.test"), Some(pair.der()));
+        let told = || {
+            let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+            (domain["certificate_expiry"] == answer.json["expires_at"]).then_some(())
+        };
+        eventually("the certificate was read", told);
+    }
+
+    fn an_operators_certificate_that_has_expired_stops_the_start(driver) {
+        let authority = Authority::new("the tests' own");
+        let builder = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0");
+        let (certificate, key) = authority.expired(&["app.test"]).write(builder.folder(), "old");
+        let builder = builder
+            .env("PROXY_TLS_CERT", certificate.to_str().unwrap())
+            .env("PROXY_TLS_KEY", key.to_str().unwrap());
+        for (arguments, code) in [(&["run"][..], 1), (&["check"], 1)] {
+            let builder = arguments.iter().fold(builder.again(), |builder, argument| builder.arg(argument));
+            let output = builder.run();
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+            assert!(said(&output).contains("old.pem") && said(&output).contains("expired"), "{}", said(&output));
+        }
+        // Half of the pair is a mistake in the settings.
+        let output = builder.again().env("PROXY_TLS_KEY", "").arg("run").run();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("PROXY_TLS_KEY"), "{}", said(&output));
+    }
+}
+
+/// The line that the demo prints works as it stands, and the demo ends cleanly.
+#[test]
+fn the_demo_serves_https() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args([
+            "demo",
+            "--tls",
+            "--http-port=0",
+            "--https-port=0",
+            "--api-port=0",
+            "--workers=1",
+            "--driver=epoll",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut out = BufReader::new(demo.stdout.take().unwrap());
+    let line = loop {
+        let before = said.len();
+        assert!(out.read_line(&mut said).unwrap() > 0, "no such line in {said}");
+        let line = said[before..].trim();
+        if line.starts_with("curl --cacert") {
+            break line.split("  #").next().unwrap().trim().to_owned();
+        }
+    };
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let mut arguments =
+        vec!["--silent", "--show-error", "--max-time", "20", "--retry", "5", "--retry-connrefused"];
+    arguments.extend(words);
+    let output = Command::new("curl").args(arguments).output().unwrap();
+    let answer =
+        String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
+    assert!(output.status.success() && answer.contains("shop"), "{line}: {answer}");
+    // What it goes on to say must go somewhere until it has ended.
+    let rest = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    let interrupted = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert!(demo.wait().unwrap().success());
+    rest.join().unwrap().unwrap();
+}
