@@ -88,8 +88,11 @@ pub const MATERIAL_RETRY: Duration = Duration::from_secs(5);
 pub const MATERIAL_PATIENCE: Duration = Duration::from_secs(1);
 /// From accept to the end of a handshake, a PROXY header included: a few round trips, and a certificate to be loaded.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way on one core, each of some 20 KiB: 80 MiB.
-pub const HANDSHAKES_PER_CORE_MAX: usize = 4_096;
+/// From accept to the end of a handshake while a core has half of the handshakes that it may have: honest ones take less
+/// than a second, and those that stand still make room for them.
+pub const HANDSHAKE_TIMEOUT_CROWDED: Duration = Duration::from_secs(3);
+/// Handshakes under way on one core, from the first byte on, each of some 20 KiB: 160 MiB.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 8_192;
 /// Handshakes of one client (an IPv4 address, an IPv6 /64) under way on one core: an office behind one address.
 pub const HANDSHAKES_PER_CLIENT_MAX: usize = 256;
 /// Handshakes that one client may begin a second on one core, in the long run: some 5 % of what the core can do.
@@ -98,9 +101,9 @@ pub const HANDSHAKE_RATE_PER_CLIENT: u32 = 100;
 pub const HANDSHAKE_BURST: Duration = Duration::from_secs(5);
 /// Clients whose handshakes are counted on one core, 64 bytes each; those beyond it share the core's bounds only.
 pub const HANDSHAKE_CLIENTS_MAX: usize = 65_536;
-/// Handshakes that calculate between two turns of the driver: 0.3 ms with ECDSA, 3 ms with RSA.
-pub const HANDSHAKES_PER_TURN: usize = 4;
-/// Handshakes that wait for that: as many as a core does within a second.
+/// Steps of handshakes between two turns of the driver: 0.5 ms with ECDSA, 3 ms with RSA.
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 4;
+/// Handshakes that wait for their first step: as many as a core does within a second.
 pub const HANDSHAKES_QUEUED_MAX: usize = 2_048;
 /// Bytes of the name in a client's certificate that an app is told; of a longer one it gets the fingerprint.
 pub const CLIENT_SUBJECT_BYTES_MAX: usize = 1_024;

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use ringway_model::{Tick, limits};
+use ringway_model::Tick;
 use ringway_net::{Stream, TcpStream, spawn};
 use ringway_telemetry::{ConnectionRefused, Observer, Panicked, RefusalReason};
 use ringway_wire::proxy_protocol::{self, Header, HeaderError, Step};
@@ -57,7 +57,7 @@ pub(crate) fn begin(core: &Rc<Core<Uring>>, stream: TcpStream, peer: IpAddr, kin
 
 async fn arrive(arrival: Arrival, peer: IpAddr, kind: ListenerKind) {
     let core = arrival.core.clone();
-    let deadline = core.world.now().after(limits::HANDSHAKE_TIMEOUT);
+    let deadline = core.world.now().after(core.handshakes.timeout());
     let mut client = peer;
     if core.settings.expects_proxy_header(peer) {
         match read_proxy_header(arrival.stream(), deadline).await {

@@ -97,7 +97,6 @@ impl<W: World> Core<W> {
 
     /// Connections that are served or about to be.
     pub(crate) fn connections(&self) -> usize {
-        // A handshake whose client has said nothing is counted twice, for it is both; it matters to nobody.
         self.clients.borrow().len() + self.arrivals.len() + self.handshakes.len()
     }
 

@@ -1,15 +1,17 @@
 //! How many handshakes there may be: in all, of one client, and between two turns of the driver.
 //!
 //! A handshake is the most costly thing that a stranger can ask for with a few bytes. What it costs in memory is bounded
-//! by how many are under way; what it costs in time by letting a few do their arithmetic at a time, and everything else
-//! between them: a flood of handshakes slows down handshakes, not the traffic of those who are in.
+//! by how many are under way, from a client's first byte on; what it costs in time by letting a few take a step at a time,
+//! and everything else between them: a flood of handshakes slows down handshakes, not the traffic of those who are in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ringway_model::{Tick, limits};
 use ringway_net::{spawn, yield_now};
@@ -64,22 +66,26 @@ impl Handshakes {
         self.in_flight.get()
     }
 
-    /// Lets a client begin. `guard` says whose handshakes these are: proxies of ours have no limit of their own.
+    /// How long one that begins now may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        match self.in_flight.get() < limits::HANDSHAKES_PER_CORE_MAX / 2 {
+            true => limits::HANDSHAKE_TIMEOUT,
+            false => limits::HANDSHAKE_TIMEOUT_CROWDED,
+        }
+    }
+
+    /// Lets a client come in, which has not said anything yet. Proxies of ours have no limit of their own.
     pub(crate) fn enter(
         self: &Rc<Self>,
         client: IpAddr,
         now: Tick,
         settings: &Settings,
     ) -> Result<Entered, Crowded> {
-        if self.in_flight.get() >= limits::HANDSHAKES_PER_CORE_MAX {
-            return Err(Crowded::Core);
-        }
         let key = (!settings.trusts(client)).then(|| network(client));
         if let Some(key) = key {
             self.count(key, now, settings)?;
         }
-        self.in_flight.update(|count| count + 1);
-        Ok(Entered { handshakes: self.clone(), key })
+        Ok(Entered { handshakes: self.clone(), key, has_begun: false })
     }
 
     fn count(&self, key: u128, now: Tick, settings: &Settings) -> Result<(), Crowded> {
@@ -115,9 +121,16 @@ impl Handshakes {
         }
     }
 
-    /// Waits for the turn to calculate.
-    pub(crate) async fn turn(&self) -> Result<(), Crowded> {
-        self.turns.take().await
+    /// Takes the steps of a handshake, each in its turn. Whoever was let in for the first is let in for the others.
+    pub(crate) async fn pace<F: Future>(&self, handshake: F) -> Result<F::Output, Crowded> {
+        self.turns.has_room()?;
+        let mut handshake = pin!(handshake);
+        let mut ticket = None;
+        let step = |cx: &mut Context<'_>| match self.turns.poll_take(&mut ticket, cx) {
+            Poll::Ready(()) => handshake.as_mut().poll(cx),
+            Poll::Pending => Poll::Pending,
+        };
+        Ok(poll_fn(step).await)
     }
 }
 
@@ -132,15 +145,31 @@ impl Client {
     }
 }
 
-/// A handshake under way, counted while this lives.
+/// A client that came in, and its handshake once it has begun; counted while this lives.
 pub(crate) struct Entered {
     handshakes: Rc<Handshakes>,
     key: Option<u128>,
+    has_begun: bool,
+}
+
+impl Entered {
+    /// The client has begun to speak.
+    pub(crate) fn begin(&mut self) -> Result<(), Crowded> {
+        let count = &self.handshakes.in_flight;
+        if count.get() >= limits::HANDSHAKES_PER_CORE_MAX {
+            return Err(Crowded::Core);
+        }
+        count.update(|count| count + 1);
+        self.has_begun = true;
+        Ok(())
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.handshakes.in_flight.update(|count| count - 1);
+        if self.has_begun {
+            self.handshakes.in_flight.update(|count| count - 1);
+        }
         if let Some(key) = self.key
             && let Some(client) = self.handshakes.clients.borrow_mut().get_mut(&key)
         {
@@ -173,27 +202,38 @@ struct Ticket {
 }
 
 impl Turns {
-    async fn take(self: &Rc<Self>) -> Result<(), Crowded> {
-        if self.taken.get() < limits::HANDSHAKES_PER_TURN && self.queue.borrow().is_empty() {
-            self.taken.update(|taken| taken + 1);
-            self.run();
-            return Ok(());
+    fn has_room(&self) -> Result<(), Crowded> {
+        match self.queue.borrow().len() < limits::HANDSHAKES_QUEUED_MAX {
+            true => Ok(()),
+            false => Err(Crowded::Queue),
         }
-        if self.queue.borrow().len() >= limits::HANDSHAKES_QUEUED_MAX {
-            return Err(Crowded::Queue);
-        }
-        let ticket = Rc::new(Ticket::default());
-        self.queue.borrow_mut().push_back(ticket.clone());
-        self.run();
-        poll_fn(|cx| {
-            if ticket.is_called.get() {
-                return Poll::Ready(());
+    }
+
+    /// Ready when it is this one's turn; the next turn is to be asked for anew. `ticket` is kept by whoever asks.
+    fn poll_take(self: &Rc<Self>, ticket: &mut Option<Rc<Ticket>>, cx: &mut Context<'_>) -> Poll<()> {
+        match ticket {
+            Some(waiting) if waiting.is_called.get() => {
+                *ticket = None;
+                Poll::Ready(())
             }
-            ticket.waker.set(Some(cx.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-        Ok(())
+            Some(waiting) => {
+                waiting.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            None if self.taken.get() < limits::HANDSHAKE_STEPS_PER_TURN && self.queue.borrow().is_empty() => {
+                self.taken.update(|taken| taken + 1);
+                self.run();
+                Poll::Ready(())
+            }
+            None => {
+                let waiting = Rc::new(Ticket::default());
+                waiting.waker.set(Some(cx.waker().clone()));
+                self.queue.borrow_mut().push_back(waiting.clone());
+                *ticket = Some(waiting);
+                self.run();
+                Poll::Pending
+            }
+        }
     }
 
     /// Sees to it that those who wait are called, and that the count begins anew.
@@ -217,7 +257,7 @@ impl Turns {
     fn call(&self) {
         self.taken.set(0);
         let mut queue = self.queue.borrow_mut();
-        while self.taken.get() < limits::HANDSHAKES_PER_TURN
+        while self.taken.get() < limits::HANDSHAKE_STEPS_PER_TURN
             && let Some(ticket) = queue.pop_front()
         {
             self.taken.update(|taken| taken + 1);
@@ -233,7 +273,6 @@ impl Turns {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::time::Duration;
 
     fn settings(handshakes_per_client_max: usize, handshake_rate_per_client: u32) -> Settings {
         let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
@@ -261,7 +300,7 @@ mod tests {
         drop(first);
         let _third = enter("203.0.113.1").unwrap();
         assert_eq!(enter("203.0.113.1").err(), Some(Crowded::Client));
-        assert_eq!(handshakes.len(), 3);
+        assert_eq!(handshakes.len(), 0, "nobody has said anything yet");
     }
 
     #[test]
@@ -293,21 +332,32 @@ mod tests {
     fn proxies_of_ours_are_many_clients() {
         let handshakes = Rc::new(Handshakes::default());
         let settings = settings(1, 1);
-        let all: Vec<_> =
-            (0..100).map(|_| handshakes.enter(address("10.1.2.3"), Tick(0), &settings).unwrap()).collect();
-        assert_eq!(handshakes.len(), all.len());
+        let enter = || handshakes.enter(address("10.1.2.3"), Tick(0), &settings);
+        let all: Vec<_> = (0..100).map(|_| enter().unwrap()).collect();
+        drop(all);
     }
 
     #[test]
-    fn the_core_has_so_many_under_way() {
+    fn the_core_has_so_many_under_way_and_grows_impatient_before() {
         let handshakes = Rc::new(Handshakes::default());
         let settings = settings(usize::MAX, 0);
-        let enter =
-            |n: usize| handshakes.enter(IpAddr::from([198, 51, (n >> 8) as u8, n as u8]), Tick(0), &settings);
-        let mut all: Vec<_> = (0..limits::HANDSHAKES_PER_CORE_MAX).map(|n| enter(n).unwrap()).collect();
-        assert_eq!(enter(0).err(), Some(Crowded::Core));
+        let begin = || {
+            let mut entered = handshakes.enter(address("203.0.113.1"), Tick(0), &settings)?;
+            entered.begin().map(|()| entered)
+        };
+        let mut all: Vec<_> =
+            (0..limits::HANDSHAKES_PER_CORE_MAX / 2 - 1).map(|_| begin().unwrap()).collect();
+        assert_eq!(handshakes.timeout(), limits::HANDSHAKE_TIMEOUT);
+        all.push(begin().unwrap());
+        assert_eq!(handshakes.timeout(), limits::HANDSHAKE_TIMEOUT_CROWDED);
+        while handshakes.len() < limits::HANDSHAKES_PER_CORE_MAX {
+            all.push(begin().unwrap());
+        }
+        assert_eq!(begin().err(), Some(Crowded::Core));
         all.pop();
-        assert!(enter(0).is_ok());
+        assert!(begin().is_ok());
+        drop(all);
+        assert_eq!(handshakes.len(), 0);
     }
 
     #[test]
@@ -325,34 +375,76 @@ mod tests {
     }
 
     #[test]
-    fn a_few_calculate_between_two_turns_of_the_driver() {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let seen = order.clone();
-        let main = async move {
+    fn a_few_steps_are_taken_between_two_turns_of_the_driver() {
+        const COUNT: usize = 5 * limits::HANDSHAKE_STEPS_PER_TURN;
+        let main = async {
             let handshakes = Rc::new(Handshakes::default());
-            let count = 3 * limits::HANDSHAKES_PER_TURN;
-            for n in 0..count {
-                let (handshakes, order) = (handshakes.clone(), order.clone());
+            let steps = Rc::new(RefCell::new(Vec::new()));
+            for n in 0..COUNT {
+                let (handshakes, steps) = (handshakes.clone(), steps.clone());
                 let task = async move {
-                    handshakes.turn().await.unwrap();
-                    order.borrow_mut().push(n);
+                    let mut left = 2;
+                    // Two steps, and awake at once after the first, as a client that answers at once.
+                    let two_steps = poll_fn(|cx| {
+                        steps.borrow_mut().push(n);
+                        left -= 1;
+                        if left == 0 {
+                            return Poll::Ready(());
+                        }
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    });
+                    handshakes.pace(two_steps).await.unwrap();
                 };
                 spawn(task, |panic| panic!("{panic:?}"));
             }
-            let mut counts = Vec::new();
-            while order.borrow().len() < count {
+            let (mut before, mut turns) = (0, 0);
+            while before < 2 * COUNT {
                 yield_now().await;
-                counts.push(order.borrow().len());
+                let now = steps.borrow().len();
+                // This task and the one that calls take turns in either order, so that two calls may lie between two looks.
+                assert!(now - before <= 2 * limits::HANDSHAKE_STEPS_PER_TURN, "{now} after {before}");
+                (before, turns) = (now, turns + 1);
             }
-            assert_eq!(*order.borrow(), (0..count).collect::<Vec<_>>(), "in their order");
-            counts
+            assert!(turns >= COUNT / limits::HANDSHAKE_STEPS_PER_TURN, "{turns}");
+            let mut firsts = Vec::new();
+            for step in steps.borrow().iter() {
+                if !firsts.contains(step) {
+                    firsts.push(*step);
+                }
+            }
+            assert_eq!(firsts, (0..COUNT).collect::<Vec<_>>(), "first come, first served");
         };
-        let counts = ringway_net::run(ringway_net::RuntimeOptions::default(), |_| main).unwrap();
-        let mut before = 0;
-        for count in counts {
-            assert!(count - before <= 2 * limits::HANDSHAKES_PER_TURN, "{count} after {before}");
-            before = count;
-        }
-        assert_eq!(seen.borrow().len(), before);
+        ringway_net::run(ringway_net::RuntimeOptions::default(), |_| main).unwrap();
+    }
+
+    #[test]
+    fn those_who_wait_for_their_first_step_are_bounded() {
+        let main = async {
+            let handshakes = Rc::new(Handshakes::default());
+            let refused = Rc::new(Cell::new(0));
+            let done = Rc::new(Cell::new(0));
+            let count = limits::HANDSHAKE_STEPS_PER_TURN + limits::HANDSHAKES_QUEUED_MAX + 3;
+            for _ in 0..count {
+                let (handshakes, refused, done) = (handshakes.clone(), refused.clone(), done.clone());
+                let task = async move {
+                    match handshakes.pace(std::future::ready(())).await {
+                        Ok(()) => done.update(|count| count + 1),
+                        Err(crowded) => {
+                            assert_eq!(crowded, Crowded::Queue);
+                            refused.update(|count| count + 1);
+                        }
+                    }
+                };
+                spawn(task, |panic| panic!("{panic:?}"));
+            }
+            while done.get() + refused.get() < count {
+                yield_now().await;
+            }
+            (done.get(), refused.get())
+        };
+        let (done, refused) = ringway_net::run(ringway_net::RuntimeOptions::default(), |_| main).unwrap();
+        assert_eq!(refused, 3);
+        assert_eq!(done, limits::HANDSHAKE_STEPS_PER_TURN + limits::HANDSHAKES_QUEUED_MAX);
     }
 }

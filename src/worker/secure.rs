@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::door::Door;
 use crate::failure::Failure;
+use crate::handshakes::Crowded;
 use crate::transport::Transport;
 use crate::uring::Uring;
 use crate::world::World;
@@ -108,7 +109,7 @@ async fn shake_hands(
     deadline: Tick,
 ) -> Result<(), Word> {
     let begun_us = core.world.now_micros();
-    let entered = match core.handshakes.enter(client, core.world.now(), &core.settings) {
+    let mut entered = match core.handshakes.enter(client, core.world.now(), &core.settings) {
         Ok(entered) => entered,
         Err(crowded) => {
             arrival.stream().abort();
@@ -116,7 +117,14 @@ async fn shake_hands(
         }
     };
     // One that has said nothing yet may be ended without being heard.
-    arrival.stream().readable(deadline).await.map_err(|error| word(&error.into()))?;
+    arrival.stream().readable(deadline).await.map_err(|error| match core.draining.get() {
+        true => "draining",
+        false => word(&error.into()),
+    })?;
+    if let Err(crowded) = entered.begin() {
+        arrival.stream().abort();
+        return Err(crowded.word());
+    }
     let Some(stream) = arrival.into_stream() else { return Err("failed") };
     let hello = match read_hello(stream, deadline).await {
         Ok(hello) => hello,
@@ -137,12 +145,9 @@ async fn shake_hands(
         }
     };
     drop(tables);
-    if let Err(crowded) = core.handshakes.turn().await {
-        hello.stream().abort();
-        return Err(crowded.word());
-    }
     let server_name = hello.server_name().map(Box::from);
-    let stream = hello.finish(chosen.config, deadline).await.map_err(|error| word(&error))?;
+    let handshake = core.handshakes.pace(hello.finish(chosen.config, deadline)).await;
+    let stream = handshake.map_err(Crowded::word)?.map_err(|error| word(&error))?;
     core.telemetry.handshake_done(&HandshakeDone {
         client_ip: client,
         protocol: stream.protocol(),
