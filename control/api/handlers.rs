@@ -307,7 +307,10 @@ fn check_certificates<P: Plane>(plane: &P, name: &Hostname) -> Result<(), Proble
     domain_of(&plane.desired(), name)?;
     match plane.has_certificates() {
         true => Ok(()),
-        false => Err(Problem::new(Kind::NoCertificates, "this process was started without certificates")),
+        false => Err(Problem::new(
+            Kind::NoCertificates,
+            "this process was started without TLS: PROXY_HTTPS_PORT, PROXY_CERT_PATH, PROXY_TLS_CERT or ACME_EMAIL turn it on",
+        )),
     }
 }
 

@@ -536,6 +536,24 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_every_setting_with_its_flag_and_default() {
+        let readme = include_str!("../../README.md");
+        for setting in ALL {
+            let begin = format!("| `{}` |", setting.name);
+            let row = readme.lines().find(|line| line.starts_with(&begin));
+            let row = row.unwrap_or_else(|| panic!("{} is not in the table", setting.name));
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let flag = setting.flag.map(|flag| format!("`--{flag}`")).unwrap_or_default();
+            assert_eq!(cells[2], flag, "{row}");
+            match setting.default {
+                Fallback::Value(value) => assert_eq!(cells[3], format!("`{value}`"), "{row}"),
+                Fallback::Computed(_) => assert!(!cells[3].is_empty() && cells[3] != "none", "{row}"),
+                Fallback::Absent => assert_eq!(cells[3], "none", "{row}"),
+            }
+        }
+    }
+
+    #[test]
     fn groups_are_together() {
         let mut groups: Vec<_> = ALL.iter().map(|setting| setting.group).collect();
         groups.dedup();
