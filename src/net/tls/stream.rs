@@ -9,7 +9,7 @@ use ringway_model::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
 use rustls::HandshakeKind;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -179,7 +179,7 @@ impl Inner {
                     return Err(ErrorKind::BrokenPipe.into());
                 }
                 // Queued answers of rustls may leave less room than this; an empty queue never does.
-                let count = session.tls.writer().write(&left[..left.len().min(TLS_SEND_BYTES)])?;
+                let count = session.encrypt(&left[..left.len().min(TLS_SEND_BYTES)])?;
                 left = &left[count..];
             }
             self.flush(&turn, pace).await?;
