@@ -42,6 +42,17 @@ pub(crate) struct Acknowledged {
     waker: Option<Waker>,
 }
 
+/// Who has a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// Somebody who is waited for does not have it.
+    NotYet,
+    /// All who are waited for have it, and somebody who is not, for it lags, does not.
+    NotAll,
+    /// All who serve have it.
+    All,
+}
+
 impl Publications {
     /// Waits until all cores have `serial`, or for as long as a change of the configuration would.
     pub(crate) fn wait(&mut self, serial: Serial, now: Micros) -> Rc<RefCell<Acknowledged>> {
@@ -52,12 +63,13 @@ impl Publications {
     }
 
     /// Answers those whose wait is over.
-    pub(crate) fn release(&mut self, have: impl Fn(Serial) -> bool, now: Micros) {
+    pub(crate) fn release(&mut self, reached: impl Fn(Serial) -> Reached, now: Micros) {
         self.waiting.retain(|waiting| {
-            let result = match have(waiting.serial) {
-                true => Ok(()),
-                false if now >= waiting.deadline => Err(Unpublished::SlowCores),
-                false => return true,
+            let result = match reached(waiting.serial) {
+                Reached::All => Ok(()),
+                Reached::NotAll => Err(Unpublished::SlowCores),
+                Reached::NotYet if now >= waiting.deadline => Err(Unpublished::SlowCores),
+                Reached::NotYet => return true,
             };
             let mut answer = waiting.answer.borrow_mut();
             answer.result = Some(result);
@@ -207,3 +219,7 @@ fn log(event: &CertificateEvent) {
         other => tracing::info!(event = ?other, "certificates"),
     }
 }
+
+#[cfg(test)]
+#[path = "certify_tests.rs"]
+mod tests;

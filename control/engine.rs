@@ -34,7 +34,7 @@ use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
 use self::end::Phase;
-use crate::certify::{Acknowledged, Publications};
+use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
 use crate::lease::Leases;
 use crate::persist::{Done, StoreLink, chain};
@@ -371,7 +371,12 @@ impl Engine {
             self.begin_commit(commit, now);
         }
         self.check_liveness(now);
-        self.publications.release(|serial| self.plane.have_cores(serial), now.micros);
+        let reached = |serial| match (self.plane.have_cores(serial), self.plane.lag_behind(serial)) {
+            (false, _) => Reached::NotYet,
+            (true, true) => Reached::NotAll,
+            (true, false) => Reached::All,
+        };
+        self.publications.release(reached, now.micros);
         self.answer();
         self.advance_end(now);
         self.log_cores();

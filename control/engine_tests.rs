@@ -19,9 +19,9 @@ use crate::persist;
 use crate::thread::Pulse;
 use crate::time::{Micros, Now};
 
-const CORE: CoreId = CoreId(0);
+pub(crate) const CORE: CoreId = CoreId(0);
 
-fn at(millis: u64) -> Now {
+pub(crate) fn at(millis: u64) -> Now {
     Now { micros: Micros(millis * 1_000), tick: Tick(millis), at: Timestamp(millis) }
 }
 
@@ -30,11 +30,16 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn engine() -> (Engine, SlotReceiver<Arc<Snapshot>>, Pulse) {
+    engine_with(Desired::default())
+}
+
+/// An engine with one core, which takes nothing by itself.
+pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapshot>>, Pulse) {
     let (waker, _source) = wake_pair().unwrap();
     let (snapshots, receiver) = slot(waker.clone());
     let (orders, _orders) = mailbox(1, waker.clone());
     let mut compiler = Compiler::new(Settings { hash_key: 0 });
-    let compiled = compiler.compile_all(&Desired::default());
+    let compiled = compiler.compile_all(&desired);
     let first = compiler.commit(compiled).unwrap();
     let pulse = Pulse::default();
     let store = Box::new(Memory::new());
@@ -48,7 +53,7 @@ fn engine() -> (Engine, SlotReceiver<Arc<Snapshot>>, Pulse) {
             version: "0",
             commit: "unknown",
         },
-        desired: Desired::default(),
+        desired,
         compiler,
         first,
         registry: Registry::new(),

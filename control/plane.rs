@@ -316,6 +316,11 @@ impl Plane {
         self.cores.have(serial)
     }
 
+    /// Whether a core that serves, and is not waited for, does not have a snapshot.
+    pub(crate) fn lag_behind(&self, serial: Serial) -> bool {
+        self.cores.lag_behind(serial)
+    }
+
     /// Whether every core has had a snapshot once.
     pub(crate) fn have_cores_started(&self) -> bool {
         self.cores.have_started()

@@ -149,6 +149,11 @@ impl Cores {
         self.cores.iter().all(|core| core.state != CoreState::Following || core.acknowledged >= Some(serial))
     }
 
+    /// Whether a core that serves, and is not waited for, does not have `serial`.
+    pub(crate) fn lag_behind(&self, serial: Serial) -> bool {
+        self.cores.iter().any(|core| core.state == CoreState::Lagging && core.acknowledged < Some(serial))
+    }
+
     /// Who does not have `serial`.
     pub(crate) fn without(&self, serial: Serial) -> Vec<CoreId> {
         let without = |core: &&Core| match core.state {
