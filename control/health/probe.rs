@@ -136,6 +136,7 @@ impl<T: Trust> Prober for NetProber<T> {
             Ok(stream) => stream,
             Err(answer) => return answer,
         };
+<<<<<<< HEAD
         let path = match probe {
             Probe::Tcp => return Answer::Well,
             Probe::Http(path) => path,
@@ -148,6 +149,13 @@ impl<T: Trust> Prober for NetProber<T> {
             Ok(stream) => get(&stream, target, path, deadline).await,
             Err(TlsError::TimedOut) => Answer::Failed(Failure::ConnectTimeout),
             Err(_) => Answer::Failed(Failure::Tls),
+=======
+        match probe {
+            Probe::Tcp => Answer::Well,
+            // It speaks HTTP/2 only, as gRPC servers do: that it takes connections is all that is asked.
+            Probe::Http(_) if target.scheme() == Scheme::H2c => Answer::Well,
+            Probe::Http(path) => get(&stream, target, path, deadline).await,
+>>>>>>> d65154a (Speak HTTP/2 with endpoints: h2c targets, and https ones that choose it)
         }
     }
 }

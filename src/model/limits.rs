@@ -245,6 +245,14 @@ pub const H2_TASKS_KEPT_MAX: usize = 256;
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 /// Fields of a request, each crumb of a cookie counted: ten cost a few bytes on the wire, and each a line with us.
 pub const H2_FIELDS_MAX: usize = 128;
+/// Bytes of a response head from an endpoint, as text: what most have.
+pub const H2_RESPONSE_HEAD_BYTES: usize = 512;
+/// Requests at one time on one connection to an endpoint: what most servers allow.
+pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+/// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
+pub const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
+/// Bytes of a response that an endpoint may send ahead of its client; each request has it for itself.
+pub const H2_UPSTREAM_WINDOW: u32 = 128 * 1024;
 /// A connection is renewed after this time: with it whatever has grown on it, and the choice of the core.
 pub const H2_CONNECTION_AGE: Duration = Duration::from_secs(3600);
 /// The time in which the following are counted.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::host::{HostError, Hostname};
 
-/// An instance's address as registered: `http://host:port` or `https://host:port`.
+/// An instance's address as registered: `http://host:port`, `https://host:port` or `h2c://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     scheme: Scheme,
@@ -18,6 +18,8 @@ pub struct Target {
 pub enum Scheme {
     /// HTTP over TCP.
     Http,
+    /// HTTP/2 over TCP, known beforehand (RFC 9113 §3.3): gRPC servers without TLS.
+    H2c,
     /// HTTP over TLS; whom to believe says the app ([`UpstreamTls`](crate::UpstreamTls)).
     Https,
 }
@@ -27,6 +29,7 @@ impl Scheme {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::H2c => "h2c",
             Self::Https => "https",
         }
     }
@@ -34,7 +37,7 @@ impl Scheme {
     /// The port of a URL that names none.
     pub fn default_port(self) -> u16 {
         match self {
-            Self::Http => 80,
+            Self::Http | Self::H2c => 80,
             Self::Https => 443,
         }
     }
@@ -50,10 +53,10 @@ pub enum TargetHost {
 }
 
 impl Target {
-    /// Parses `http://host[:port][/]` or `https://…`; port 80 or 443 where none is given.
+    /// Parses `http://host[:port][/]`, `https://…` or `h2c://…`; port 80 or 443 where none is given.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(TargetError::NoScheme) };
-        let schemes = [Scheme::Http, Scheme::Https];
+        let schemes = [Scheme::Http, Scheme::H2c, Scheme::Https];
         let Some(scheme) = schemes.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(scheme))
         else {
             return Err(TargetError::Scheme);
@@ -129,7 +132,7 @@ impl fmt::Display for Target {
 pub enum TargetError {
     /// `://` is missing.
     NoScheme,
-    /// Another scheme than `http` and `https`.
+    /// Another scheme than `http`, `https` and `h2c`.
     Scheme,
     /// A path, query or fragment was given.
     Path,
@@ -149,7 +152,7 @@ impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoScheme => f.write_str("must be a URL such as http://10.0.0.5:3001"),
-            Self::Scheme => f.write_str("must use the scheme http or https"),
+            Self::Scheme => f.write_str("must use the scheme http, https or h2c"),
             Self::Path => f.write_str("must not have a path, query or fragment: requests keep their own"),
             Self::Credentials => f.write_str("must not contain credentials"),
             Self::Brackets => f.write_str("must write an IPv6 address in brackets, as in http://[::1]:3001"),
@@ -196,6 +199,7 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("https://App.Internal", "https://app.internal:443"),
             ("HTTPS://[::1]:80/", "https://[::1]:80"),
+            ("h2c://10.0.0.5:50051", "h2c://10.0.0.5:50051"),
         ] {
             assert_eq!(Target::parse(text).map(|t| t.to_string()), Ok(printed.to_owned()), "{text}");
         }

@@ -108,6 +108,7 @@ impl<W: World> Core<W> {
     /// Routes by `snapshot` from the next exchange on.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.upstreams.borrow_mut().keep_only(&snapshot);
+        self.world.keep_only(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
         self.tables.replace(Rc::new(Tables { snapshot }));
         self.prepare();

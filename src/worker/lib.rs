@@ -103,7 +103,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     parts.telemetry.set_driver(driver.as_str());
     let core = Rc::new(core::Core::new(
         parts.id,
-        uring::Uring,
+        uring::Uring::default(),
         parts.settings,
         parts.filters,
         parts.telemetry,

@@ -8,14 +8,19 @@ use std::time::Duration;
 use ringway_model::{Tick, Timestamp, limits};
 use ringway_net::tls::{self, TlsError};
 use ringway_net::{Pace, Rate, SpliceFault, Stream, clock};
+use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::h2::client::{Connections, Joined};
 use crate::transport::Transport;
 use crate::world::{Splice, SpliceError, World};
 
 /// The real world, on whichever driver the runtime has.
-pub(crate) struct Uring;
+#[derive(Default)]
+pub(crate) struct Uring {
+    connections: Connections,
+}
 
 impl World for Uring {
     type Stream = Transport;
@@ -47,6 +52,26 @@ impl World for Uring {
             Transport::Tcp(tcp) => tls::connect_tls(tcp, config, name, deadline).await.map(Transport::Tls),
             Transport::Tls(_) | Transport::H2(_) => Err(TlsError::Io(ErrorKind::InvalidInput.into())),
         }
+    }
+
+    async fn join(&self, endpoint: EndpointId, deadline: Tick) -> Option<Joined<Transport>> {
+        self.connections.join(endpoint, deadline).await
+    }
+
+    fn agreed_on_http2(&self, stream: &Transport) -> bool {
+        matches!(stream, Transport::Tls(tls) if tls.alpn() == Some(b"h2"))
+    }
+
+    fn begin_http2(&self, endpoint: EndpointId, stream: Transport, stall: Duration) -> io::Result<Transport> {
+        self.connections.begin(endpoint, stream, stall)
+    }
+
+    fn note_http1(&self, endpoint: EndpointId) {
+        self.connections.note_http1(endpoint);
+    }
+
+    fn keep_only(&self, snapshot: &Snapshot) {
+        self.connections.keep_only(|endpoint| snapshot.has_endpoint(endpoint));
     }
 
     fn can_splice(&self, from: &Transport, to: &Transport) -> bool {

@@ -10,8 +10,11 @@ use std::time::Duration;
 use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::TlsError;
 use ringway_net::{Rate, Stream};
+use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+
+use crate::h2::client::Joined;
 
 /// The world of one core.
 pub(crate) trait World: 'static {
@@ -38,6 +41,30 @@ pub(crate) trait World: 'static {
         name: ServerName<'static>,
         deadline: Tick,
     ) -> impl Future<Output = Result<Self::Stream, TlsError>>;
+
+    /// A stream of a connection to the endpoint that speaks HTTP/2, or the turn to make one; `None` at the deadline.
+    fn join(
+        &self,
+        endpoint: EndpointId,
+        deadline: Tick,
+    ) -> impl Future<Output = Option<Joined<Self::Stream>>>;
+
+    /// Whether the two sides have agreed on HTTP/2.
+    fn agreed_on_http2(&self, stream: &Self::Stream) -> bool;
+
+    /// Begins HTTP/2 on a new connection, which [`World::join`] shares from then on; its first stream.
+    fn begin_http2(
+        &self,
+        endpoint: EndpointId,
+        stream: Self::Stream,
+        stall: Duration,
+    ) -> io::Result<Self::Stream>;
+
+    /// The endpoint chose HTTP/1.1.
+    fn note_http1(&self, endpoint: EndpointId);
+
+    /// Takes no more requests to the endpoints that a snapshot does not have.
+    fn keep_only(&self, snapshot: &Snapshot);
 
     /// Whether [`World::splice`] would move bytes without copying them; whoever has a buffer copies better itself otherwise.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;

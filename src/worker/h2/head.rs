@@ -10,9 +10,10 @@
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{Request, Uri};
 use ringway_model::limits;
-use ringway_wire::h1::{HeadFault, RequestError};
-use ringway_wire::headers::{FieldKind, push_field};
+use ringway_wire::h1::{HeadFault, RequestError, RequestHead};
+use ringway_wire::headers::{FieldKind, list_elements, push_field};
 use ringway_wire::message::Method;
 use ringway_wire::normalize::Authority;
 
@@ -94,6 +95,63 @@ pub(crate) fn write(
     };
     out.extend_from_slice(b"\r\n");
     Ok(coding)
+}
+
+/// The pseudo-fields of a request, and its wish for trailers, from the text that an exchange has written.
+pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<Request<()>> {
+    let path = head.path_and_query(text);
+    // What HTTP/1.1 lets pass and a URI may not hold goes as what it stands for (RFC 3986 §2.1).
+    let target = PathAndQuery::try_from(path).or_else(|_| {
+        PathAndQuery::try_from(path.replace('<', "%3C").replace('>', "%3E").replace('`', "%60"))
+    });
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(head.authority().to_string())
+        .path_and_query(target.ok()?)
+        .build()
+        .ok()?;
+    let mut request = Request::builder().method(head.method_str(text)).uri(uri).body(()).ok()?;
+    let wants_trailers = head
+        .values(text, FieldKind::Te)
+        .flat_map(list_elements)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    if wants_trailers {
+        request.headers_mut().insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+    }
+    Some(request)
+}
+
+/// Appends the text of a response to `out`, in the shape that the parser of HTTP/1.1 wants. `method` is the request's.
+pub(crate) fn write_response(
+    out: &mut Vec<u8>,
+    response: &http::response::Parts,
+    body: Body,
+    method: Method,
+) -> Coding {
+    let status = response.status.as_u16();
+    let line = format!("HTTP/1.1 {status} {}\r\n", ringway_wire::message::reason_phrase(status));
+    out.extend_from_slice(line.as_bytes());
+    let mut has_length = false;
+    for (name, value) in &response.headers {
+        has_length |= name == http::header::CONTENT_LENGTH;
+        // What is no field of HTTP/1.1 is left out; the crate lets none pass that ends a line.
+        let _ = push_field(out, name.as_str(), value.as_bytes().trim_ascii());
+    }
+    let has_body = method != Method::Head && status >= 200 && status != 204 && status != 304;
+    let coding = match body {
+        _ if has_length || !has_body => Coding::Plain,
+        Body::None | Body::Whole(_) => {
+            let bytes = if let Body::Whole(bytes) = body { bytes } else { 0 };
+            out.extend_from_slice(format!("Content-Length: {bytes}\r\n").as_bytes());
+            Coding::Plain
+        }
+        Body::Coming => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            Coding::Chunks
+        }
+    };
+    out.extend_from_slice(b"\r\n");
+    coding
 }
 
 /// RFC 8441 §4: an extended CONNECT to a WebSocket is what the opening handshake is in HTTP/1.1.

@@ -4,9 +4,10 @@
 //! Stream ◄─► pipe ◄─► h2 ◄─► stream: bytes of HTTP/1.1 ◄─► exchange
 //!             │ guard
 //! ```
-//! [`server`] is the client's side. What an h2 stream carries is translated where it is read and written ([`head`],
+//! [`server`] is the clients' side, [`client`] the endpoints'. What an h2 stream carries is translated where it is read and written ([`head`],
 //! [`stream`]), so that one parser judges every request, and one exchange serves it.
 
+pub(crate) mod client;
 mod guard;
 mod head;
 pub(crate) mod pipe;

@@ -6,6 +6,8 @@
 //!         body  ──► DATA, as the peer's window allows;  trailers ──► HEADERS;  END_STREAM with the last of it
 //! abort:  RST_STREAM, so that a cut body never looks complete
 //! ```
+//! Towards an endpoint it is the mirror image: the request is written, and the response read.
+//!
 //! What an exchange writes has a known shape, which is relied on: a head comes in one write, and the coding of a chunk
 //! is never cut. Anything else is our mistake, and resets the stream.
 
@@ -14,30 +16,34 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ringway_model::{Tick, limits};
 use ringway_net::{Pace, PeerState, Stream, Waits, clock};
-use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, Field, Parse, ResponseHead};
+use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, Field, Parse, RequestHead, ResponseHead};
 use ringway_wire::headers::{FieldKind, HOP_BY_HOP, push_field};
 use ringway_wire::message::{Framing, Method};
 
-use super::head::Coding;
+use super::client::Lease;
+use super::head::{self, Body, Coding};
 
 /// One request and its response, within a connection.
 pub(crate) struct H2Stream {
     waits: Waits,
     inbound: RefCell<Inbound>,
     outbound: RefCell<Outbound>,
-    /// Reads heads; one for all streams of a connection.
+    /// Reads the heads of responses; one for all streams of a connection.
     heads: Rc<RefCell<ResponseHead>>,
-    method: Method,
+    /// Of the request.
+    method: Cell<Method>,
     /// The peer has reset the stream, or the connection is over.
     is_gone: Cell<bool>,
     peer: Option<SocketAddr>,
@@ -58,22 +64,35 @@ impl H2Stream {
     ) -> io::Result<Self> {
         Ok(Self {
             waits: Waits::new()?,
-            inbound: RefCell::new(Inbound::new(body)),
-            outbound: RefCell::new(Outbound {
-                state: State::Head(respond),
-                waited: Duration::ZERO,
-                moved: 0,
-            }),
+            inbound: RefCell::new(Inbound::new(Source::Body(body))),
+            outbound: RefCell::new(Outbound::new(State::Head(respond))),
             heads,
-            method,
+            method: Cell::new(method),
             is_gone: Cell::new(false),
             peer,
             local,
         })
     }
 
+    /// A stream to an endpoint: what is written first is the head of the request.
+    ///
+    /// # Errors
+    /// When no runtime of ours runs on this thread.
+    pub(crate) fn ask(ask: Ask) -> io::Result<Self> {
+        Ok(Self {
+            waits: Waits::new()?,
+            inbound: RefCell::new(Inbound::new(Source::Nothing)),
+            outbound: RefCell::new(Outbound::new(State::Ask(Box::new(ask)))),
+            heads: Rc::default(),
+            method: Cell::default(),
+            is_gone: Cell::new(false),
+            peer: None,
+            local: None,
+        })
+    }
+
     /// Looks at what is there of the body, without waiting.
-    pub(crate) async fn look(&self) -> super::head::Body {
+    pub(crate) async fn look(&self) -> Body {
         poll_fn(|cx| Poll::Ready(self.inbound.borrow_mut().look(cx))).await
     }
 
@@ -102,7 +121,7 @@ impl H2Stream {
         match &mut self.outbound.borrow_mut().state {
             State::Head(respond) => respond.send_reset(reason),
             State::Body { stream, .. } | State::Done { stream } => stream.send_reset(reason),
-            State::Answered => {}
+            State::Ask(_) | State::Answered => {}
         }
     }
 
@@ -129,7 +148,15 @@ impl H2Stream {
     fn take(&self, bytes: &mut [u8]) -> io::Result<Step> {
         let mut outbound = self.outbound.borrow_mut();
         let framing = match &mut outbound.state {
-            State::Head(_) => return outbound.send_head(bytes, self.method, &mut self.heads.borrow_mut()),
+            State::Head(_) => {
+                return outbound.send_head(bytes, self.method.get(), &mut self.heads.borrow_mut());
+            }
+            State::Ask(_) => {
+                let (step, method, answer) = outbound.send_request(bytes)?;
+                self.method.set(method);
+                self.inbound.borrow_mut().expect(answer, method);
+                return Ok(step);
+            }
             State::Body { framing, .. } => framing,
             State::Answered | State::Done { .. } => return Err(ErrorKind::InvalidData.into()),
         };
@@ -200,7 +227,9 @@ enum Room {
 
 /// What the client sends, on its way to the exchange.
 struct Inbound {
-    body: RecvStream,
+    source: Source,
+    /// Of the request that a response answers.
+    method: Method,
     coding: Coding,
     /// Coding that is to be handed on before `data`.
     text: Vec<u8>,
@@ -211,6 +240,14 @@ struct Inbound {
     end: Option<InboundEnd>,
 }
 
+enum Source {
+    /// The request was not sent yet.
+    Nothing,
+    /// The response is still to come.
+    Answer(ResponseFuture),
+    Body(RecvStream),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum InboundEnd {
     Ended,
@@ -218,9 +255,10 @@ enum InboundEnd {
 }
 
 impl Inbound {
-    fn new(body: RecvStream) -> Self {
+    fn new(source: Source) -> Self {
         Self {
-            body,
+            source,
+            method: Method::Get,
             coding: Coding::Plain,
             text: Vec::new(),
             text_at: 0,
@@ -230,16 +268,22 @@ impl Inbound {
         }
     }
 
-    fn look(&mut self, cx: &mut Context<'_>) -> super::head::Body {
-        use super::head::Body;
-        if self.data.is_empty() && self.end.is_none() && !self.body.is_end_stream() {
-            match self.body.poll_data(cx) {
+    /// What comes is the answer to a request with this method.
+    fn expect(&mut self, answer: ResponseFuture, method: Method) {
+        self.source = Source::Answer(answer);
+        self.method = method;
+    }
+
+    fn look(&mut self, cx: &mut Context<'_>) -> Body {
+        let Source::Body(body) = &mut self.source else { return Body::Coming };
+        if self.data.is_empty() && self.end.is_none() && !body.is_end_stream() {
+            match body.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => self.data = data,
                 Poll::Ready(Some(Err(_))) => self.end = Some(InboundEnd::Failed),
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
-        match (self.body.is_end_stream(), self.data.len()) {
+        match (body.is_end_stream(), self.data.len()) {
             (true, 0) => Body::None,
             (true, bytes) => Body::Whole(bytes),
             (false, _) => Body::Coming,
@@ -254,15 +298,18 @@ impl Inbound {
 
     fn take_data(&mut self, data: Bytes) {
         if !data.is_empty() && self.coding == Coding::Chunks {
-            self.set_text(&h1::chunk_head(data.len()));
+            self.push_text(&h1::chunk_head(data.len()));
             self.in_chunk = true;
         }
         self.data = data;
     }
 
-    fn set_text(&mut self, text: &[u8]) {
-        self.text.clear();
-        self.text_at = 0;
+    /// Text that follows what is there of it.
+    fn push_text(&mut self, text: &[u8]) {
+        if self.text_at == self.text.len() {
+            self.text.clear();
+            self.text_at = 0;
+        }
         self.text.extend_from_slice(text);
     }
 
@@ -302,22 +349,33 @@ impl Inbound {
             if count > 0 {
                 buf.extend_from_slice(&self.data[..count]);
                 self.data.advance(count);
-                // It fails only for more than was received.
-                let _ = self.body.flow_control().release_capacity(count);
+                if let Source::Body(body) = &mut self.source {
+                    // It fails only for more than was received.
+                    let _ = body.flow_control().release_capacity(count);
+                }
             }
             if !self.data.is_empty() || !std::mem::take(&mut self.in_chunk) {
                 return;
             }
-            self.set_text(h1::CHUNK_END);
+            self.push_text(h1::CHUNK_END);
         }
     }
 
-    /// Takes the next DATA, the trailers, or the end.
+    /// Takes the head of a response, the next DATA, the trailers, or the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(self.body.poll_data(cx)) {
+        let body = match &mut self.source {
+            Source::Nothing => return Poll::Pending,
+            Source::Answer(answer) => {
+                let answer = ready!(poll_answer(answer, cx));
+                self.take_answer(answer, cx);
+                return Poll::Ready(());
+            }
+            Source::Body(body) => body,
+        };
+        match ready!(body.poll_data(cx)) {
             Some(Ok(data)) => self.take_data(data),
             Some(Err(_)) => self.end = Some(InboundEnd::Failed),
-            None => match ready!(self.body.poll_trailers(cx)) {
+            None => match ready!(body.poll_trailers(cx)) {
                 Ok(trailers) => {
                     self.end = Some(InboundEnd::Ended);
                     if self.coding == Coding::Chunks {
@@ -330,9 +388,26 @@ impl Inbound {
         Poll::Ready(())
     }
 
+    fn take_answer(&mut self, answer: Result<Answer, h2::Error>, cx: &mut Context<'_>) {
+        let (parts, body) = match answer {
+            Ok(Answer::Interim(parts)) => (parts, Body::None),
+            Ok(Answer::Final(parts, body)) => {
+                self.source = Source::Body(body);
+                (parts, self.look(cx))
+            }
+            Err(_) => return self.end = Some(InboundEnd::Failed),
+        };
+        let mut text = Vec::with_capacity(limits::H2_RESPONSE_HEAD_BYTES);
+        let coding = head::write_response(&mut text, &parts, body, self.method);
+        self.push_text(&text);
+        if !parts.status.is_informational() {
+            self.begin(coding);
+        }
+    }
+
     /// The last chunk, with trailers: which of them may pass is the exchange's business.
     fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
-        self.set_text(b"0\r\n");
+        self.push_text(b"0\r\n");
         for (name, value) in trailers.into_iter().flatten() {
             // One that is no field of HTTP/1.1 is left out, as every recipient may (RFC 9110 §6.5.1).
             let _ = push_field(&mut self.text, name.as_str(), value.as_bytes());
@@ -341,15 +416,35 @@ impl Inbound {
     }
 }
 
-/// What the exchange sends, on its way to the client.
+/// What an endpoint says.
+enum Answer {
+    Interim(http::response::Parts),
+    Final(http::response::Parts, RecvStream),
+}
+
+fn poll_answer(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
+    if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
+        return Poll::Ready(interim.map(|response| Answer::Interim(response.into_parts().0)));
+    }
+    let response = ready!(Pin::new(answer).poll(cx));
+    Poll::Ready(response.map(|response| {
+        let (parts, body) = response.into_parts();
+        Answer::Final(parts, body)
+    }))
+}
+
+/// What the exchange sends, on its way to the peer.
 struct Outbound {
     state: State,
+    lease: Option<Lease>,
     /// Time spent waiting for the peer's window, and bytes sent meanwhile.
     waited: Duration,
     moved: u64,
 }
 
 enum State {
+    /// The request is still to come.
+    Ask(Box<Ask>),
     /// The final head is still to come.
     Head(SendResponse<Bytes>),
     /// The body is.
@@ -368,7 +463,56 @@ enum BodyFraming {
     Tunnel,
 }
 
+/// What a request to an endpoint is made with.
+pub(crate) struct Ask {
+    pub(crate) send: SendRequest<Bytes>,
+    /// Reads the heads of requests; one for all streams of a connection.
+    pub(crate) heads: Rc<RefCell<RequestHead>>,
+    pub(crate) scheme: &'static str,
+    /// Counts the stream while it lives.
+    pub(crate) lease: Lease,
+}
+
 impl Outbound {
+    fn new(state: State) -> Self {
+        Self { state, lease: None, waited: Duration::ZERO, moved: 0 }
+    }
+
+    fn send_request(&mut self, bytes: &[u8]) -> io::Result<(Step, Method, ResponseFuture)> {
+        let invalid = || io::Error::from(ErrorKind::InvalidData);
+        let State::Ask(ask) = std::mem::replace(&mut self.state, State::Answered) else {
+            return Err(invalid());
+        };
+        let Ask { mut send, heads, scheme, lease } = *ask;
+        self.lease = Some(lease);
+        let head = &mut *heads.borrow_mut();
+        head.reset();
+        if head.parse(bytes, &HEADS).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?
+            == Parse::Partial
+        {
+            return Err(invalid());
+        }
+        let consumed = head.len();
+        let request = head::request(head, &bytes[..consumed], scheme).ok_or_else(invalid)?;
+        let (mut parts, ()) = request.into_parts();
+        parts.headers.extend(fields(head.fields(bytes), &bytes[..consumed]));
+        let framing = match head.framing() {
+            Framing::Empty | Framing::UntilClose => None,
+            Framing::Length(length) => {
+                parts.headers.insert(http::header::CONTENT_LENGTH, length.into());
+                (length > 0).then_some(BodyFraming::Length(length))
+            }
+            Framing::Chunked => Some(BodyFraming::Chunked(ChunkedBody::new(ChunkMode::Separate))),
+        };
+        let request = http::Request::from_parts(parts, ());
+        let (answer, stream) = send.send_request(request, framing.is_none()).map_err(broken)?;
+        self.state = match framing {
+            Some(framing) => State::Body { stream, framing },
+            None => State::Done { stream },
+        };
+        Ok((Step { consumed, data: 0..0, is_end: false, trailers: None }, head.method(), answer))
+    }
+
     fn send_head(&mut self, bytes: &[u8], method: Method, head: &mut ResponseHead) -> io::Result<Step> {
         let invalid = |_| io::Error::from(ErrorKind::InvalidData);
         head.reset();
@@ -474,7 +618,7 @@ impl Outbound {
         match &mut self.state {
             State::Head(respond) => respond.poll_reset(cx).map(drop),
             State::Body { stream, .. } => stream.poll_reset(cx).map(drop),
-            State::Done { .. } | State::Answered => Poll::Pending,
+            State::Ask(_) | State::Done { .. } | State::Answered => Poll::Pending,
         }
     }
 }
@@ -486,8 +630,9 @@ fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -> HeaderMap
     let base = bytes.as_ptr() as usize;
     let mut map = HeaderMap::with_capacity(FIELDS_EXPECTED);
     for field in lines {
-        let is_handshake = field.kind == FieldKind::SecWebSocketAccept;
-        if HOP_BY_HOP.has(field.kind) || is_handshake {
+        // The handshake's answer is a status here, and the host a pseudo-field.
+        let is_told_otherwise = matches!(field.kind, FieldKind::SecWebSocketAccept | FieldKind::Host);
+        if HOP_BY_HOP.has(field.kind) || is_told_otherwise {
             continue;
         }
         let start = field.value.as_ptr() as usize - base;

@@ -94,10 +94,12 @@ pub(crate) async fn forward<W: World>(
     attempt: &Attempt<'_>,
     record: &mut Record<'_>,
 ) -> Result<Next, Failed> {
-    let (mut upstream, origin) =
-        connect(core, attempt.pool, attempt.picked.endpoint, attempt.reuse).await.map_err(|failure| {
-            Failed { failure, stage: Stage::Connect, origin: Origin::New, body: Body::Whole }
-        })?;
+    let (mut upstream, origin) = connect(core, attempt).await.map_err(|failure| Failed {
+        failure,
+        stage: Stage::Connect,
+        origin: Origin::New,
+        body: Body::Whole,
+    })?;
 
     write_head(scratch, attempt);
     let sending = Sending::default();

@@ -2,11 +2,13 @@
 
 use ringway_model::{Scheme, Tick};
 use ringway_net::tls::TlsError;
+use ringway_tls::Alpn;
 use ringway_traffic::snapshot::{self, Endpoint};
 
-use super::{Reuse, Upstream};
+use super::{Attempt, Reuse, Upstream};
 use crate::core::Core;
 use crate::failure::Failure;
+use crate::h2::client::Joined;
 use crate::world::World;
 
 /// Whether a connection has carried requests before.
@@ -16,33 +18,65 @@ pub(crate) enum Origin {
     New,
 }
 
-/// Takes a pooled connection, or connects to the endpoint's addresses one after the other. All of them together
-/// have one connect timeout, handshakes included.
+/// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses one after the
+/// other. All of it together has one connect timeout, handshakes included.
 pub(crate) async fn connect<W: World>(
     core: &Core<W>,
-    pool: &snapshot::Pool,
-    endpoint: &Endpoint,
-    reuse: Reuse,
+    attempt: &Attempt<'_>,
 ) -> Result<(Upstream<W::Stream>, Origin), Failure> {
-    let pooled = match reuse {
+    let endpoint = attempt.picked.endpoint;
+    let deadline = core.world.now().after(core.settings.connect_timeout);
+    // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
+    let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
+    let mut turn = None;
+    if may_share && attempt.reuse == Reuse::Allowed {
+        match core.world.join(endpoint.id, deadline).await {
+            Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, true), Origin::Pooled)),
+            Some(Joined::Connect(permit)) => turn = Some(permit),
+            None => return Err(Failure::ConnectTimedOut),
+        }
+    }
+    let pooled = match attempt.reuse {
         Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.world.now()),
         Reuse::Never => None,
     };
     if let Some(upstream) = pooled {
         return Ok((upstream, Origin::Pooled));
     }
-    let deadline = core.world.now().after(core.settings.connect_timeout);
+    let stream = open(core, attempt, deadline).await?;
+    let is_http2 = match endpoint.target.scheme() {
+        Scheme::Http => false,
+        Scheme::H2c => may_share,
+        Scheme::Https => core.world.agreed_on_http2(&stream),
+    };
+    let stream = if is_http2 {
+        let stall = core.settings.body_progress_timeout;
+        core.world.begin_http2(endpoint.id, stream, stall).map_err(|_| Failure::ConnectFailed)?
+    } else {
+        if may_share {
+            core.world.note_http1(endpoint.id);
+        }
+        stream
+    };
+    drop(turn);
+    Ok((upstream(endpoint, stream, is_http2), Origin::New))
+}
+
+fn upstream<S>(endpoint: &Endpoint, stream: S, is_shared: bool) -> Upstream<S> {
+    Upstream { stream, endpoint: endpoint.id, is_shared, requests: 0, keep_alive: None }
+}
+
+/// Connects to the first address that takes it.
+async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -> Result<W::Stream, Failure> {
+    let endpoint = attempt.picked.endpoint;
     let mut failure = Failure::ConnectFailed;
     for address in &endpoint.addresses {
         match core.world.connect(*address, deadline).await {
-            Ok(stream) => {
-                let stream = match endpoint.target.scheme() {
-                    Scheme::Http => stream,
-                    Scheme::Https => secure(core, pool, endpoint, stream, deadline).await?,
-                };
-                let upstream = Upstream { stream, endpoint: endpoint.id, requests: 0, keep_alive: None };
-                return Ok((upstream, Origin::New));
+            Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
+                let alpn = if attempt.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+                return secure(core, attempt.pool, endpoint, stream, alpn, deadline).await;
             }
+            Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(Failure::ConnectTimedOut);
             }
@@ -60,10 +94,12 @@ async fn secure<W: World>(
     pool: &snapshot::Pool,
     endpoint: &Endpoint,
     stream: W::Stream,
+    alpn: Alpn,
     deadline: Tick,
 ) -> Result<W::Stream, Failure> {
     let now = core.world.now();
-    let Some((config, name)) = core.trust.of(&core.materials, pool, endpoint, (now, deadline)).await else {
+    let Some((config, name)) = core.trust.of(&core.materials, pool, endpoint, alpn, (now, deadline)).await
+    else {
         return Err(Failure::UpstreamTlsUnloadable);
     };
     core.world.connect_tls(stream, config, name, deadline).await.map_err(|error| {

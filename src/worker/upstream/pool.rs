@@ -12,6 +12,8 @@ use ringway_traffic::snapshot::{EndpointId, Snapshot};
 pub(crate) struct Upstream<S> {
     pub(crate) stream: S,
     pub(crate) endpoint: EndpointId,
+    /// It is a stream of a connection that others use, too, and ends with its request.
+    pub(crate) is_shared: bool,
     /// Requests that it has carried.
     pub(crate) requests: u32,
     /// How long the endpoint keeps it idle, if it said so.
@@ -51,7 +53,8 @@ impl<S: Stream> Pool<S> {
     /// Keeps a connection for the next request, unless there are enough of them or it has served long enough.
     pub(crate) fn give(&mut self, mut upstream: Upstream<S>, now: Tick) {
         upstream.requests += 1;
-        if upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
+        if upstream.is_shared
+            || upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
             || self.count >= limits::UPSTREAM_IDLE_PER_CORE_MAX
         {
             return;

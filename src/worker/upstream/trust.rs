@@ -15,7 +15,8 @@ use crate::recent::Recent;
 /// The configurations of one core, one per app: each remembers the sessions of its servers, so that the next handshake
 /// with one is cheap.
 pub(crate) struct Trust {
-    configs: RefCell<Recent<AppId, Cached>>,
+    /// By app, and whether HTTP/2 will do.
+    configs: RefCell<Recent<(AppId, bool), Cached>>,
 }
 
 struct Cached {
@@ -36,22 +37,23 @@ impl Trust {
         materials: &Materials,
         pool: &Pool,
         endpoint: &Endpoint,
+        alpn: Alpn,
         (now, deadline): (Tick, Tick),
     ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         let want = Want::Upstream(pool.app.clone(), pool.tls.clone().unwrap_or_default());
         let held = materials.get(&want, 0, now, deadline).await.ok()?;
         let Material::Upstream(material) = &held.material else { return None };
         let mut configs = self.configs.borrow_mut();
-        let known = configs
-            .get(&pool.app)
-            .filter(|known| Arc::ptr_eq(&known.material, material) && known.tls == pool.tls);
+        let key = (pool.app.clone(), matches!(alpn, Alpn::Http2OrHttp1));
+        let known =
+            configs.get(&key).filter(|known| Arc::ptr_eq(&known.material, material) && known.tls == pool.tls);
         let config = match known {
             Some(known) => known.config.clone(),
             None => {
-                let config = material.client_config(Alpn::Http1);
+                let config = material.client_config(alpn);
                 let cached =
                     Cached { tls: pool.tls.clone(), material: material.clone(), config: config.clone() };
-                configs.insert(pool.app.clone(), cached);
+                configs.insert(key, cached);
                 config
             }
         };

@@ -3,7 +3,7 @@
 use super::*;
 
 fn outbound() -> Outbound {
-    Outbound { state: State::Answered, waited: Duration::ZERO, moved: 0 }
+    Outbound::new(State::Answered)
 }
 
 /// Waits of a second each, with so many bytes in each; how many were allowed.
