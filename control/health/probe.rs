@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{AppId, Hostname, Probe, Target, TargetHost, Tick, limits};
+use ringway_model::{AppId, Hostname, Probe, Scheme, Target, TargetHost, Tick, limits};
 use ringway_net::tls::{TlsError, connect_tls};
 use ringway_net::{Pace, Stream, TcpStream, clock, connect, linger, resolve};
 use ringway_wire::h1::{HeadFault, Limits, Parse, ResponseError, ResponseHead, write_get};
@@ -136,9 +136,10 @@ impl<T: Trust> Prober for NetProber<T> {
             Ok(stream) => stream,
             Err(answer) => return answer,
         };
-<<<<<<< HEAD
         let path = match probe {
             Probe::Tcp => return Answer::Well,
+            // It speaks HTTP/2 only, as gRPC servers do: that it takes connections is all that is asked.
+            Probe::Http(_) if target.scheme() == Scheme::H2c => return Answer::Well,
             Probe::Http(path) => path,
         };
         let Some(app) = app else { return get(&stream, target, path, deadline).await };
@@ -149,13 +150,6 @@ impl<T: Trust> Prober for NetProber<T> {
             Ok(stream) => get(&stream, target, path, deadline).await,
             Err(TlsError::TimedOut) => Answer::Failed(Failure::ConnectTimeout),
             Err(_) => Answer::Failed(Failure::Tls),
-=======
-        match probe {
-            Probe::Tcp => Answer::Well,
-            // It speaks HTTP/2 only, as gRPC servers do: that it takes connections is all that is asked.
-            Probe::Http(_) if target.scheme() == Scheme::H2c => Answer::Well,
-            Probe::Http(path) => get(&stream, target, path, deadline).await,
->>>>>>> d65154a (Speak HTTP/2 with endpoints: h2c targets, and https ones that choose it)
         }
     }
 }

@@ -20,6 +20,7 @@ mod embedding;
 mod errors;
 mod headers;
 mod http2;
+mod http2_upstream;
 mod kit;
 mod lifecycle;
 mod limits;
