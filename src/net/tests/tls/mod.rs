@@ -95,15 +95,21 @@ async fn serving(versions: &[&'static SupportedProtocolVersion]) -> (TlsStream, 
 
 /// Our end as the client, its peer's end as the server, both through their handshake.
 async fn connecting(alpn: Alpn) -> (TlsStream, PeerServer) {
+    connecting_to(alpn, |_| {}).await
+}
+
+/// The same to a peer that is somehow special.
+async fn connecting_to(alpn: Alpn, special: impl FnOnce(&mut ServerConfig)) -> (TlsStream, PeerServer) {
     let ca = Ca::new();
     let (chain, key) = ca.issue(NAME);
     let (chain, key) = der(&chain, &key);
-    let config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(BOTH)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
+    special(&mut config);
     let material = UpstreamMaterial::new(Some(ca.pem().as_bytes()), None, false).unwrap();
     let (stream, peer) = pair();
     let peer = thread::spawn(move || {

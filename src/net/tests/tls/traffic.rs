@@ -217,6 +217,29 @@ fn tickets_are_no_data() {
     });
 }
 
+/// But more of them than anyone needs are an attack.
+#[test]
+fn tickets_have_an_end() {
+    on_both_drivers(|| async {
+        for (tickets, patient) in [(20, true), (2_000, false)] {
+            let (ours, mut peer) =
+                connecting_to(Alpn::Http1, |config| config.send_tls13_tickets = tickets).await;
+            let sender = thread::spawn(move || {
+                // It may be cut off before it has said all of it.
+                let _ = peer.write_all(b"x");
+                peer
+            });
+            let (read, _) = ours.read(buf(), soon()).await;
+            match patient {
+                true => assert_eq!(read.unwrap(), 1),
+                false => assert_eq!(kind(read), ErrorKind::InvalidData),
+            }
+            drop(ours);
+            joined(sender).await;
+        }
+    });
+}
+
 /// Half a record is more than nothing: who has it pending must not be taken for idle.
 #[test]
 fn a_part_of_a_record_is_a_sign_of_life() {
