@@ -218,6 +218,11 @@ impl Files {
         self.write_json(&path, value)
     }
 
+    /// Removes it, if it is there.
+    pub(crate) fn remove_common(&self, name: &str) -> Result<(), FilesError> {
+        self.remove_file(&self.common(name)?)
+    }
+
     /// Removes the folder of a domain with all that is in it. What is not there is removed already.
     pub(crate) fn remove_domain(&self, host: &Hostname) -> Result<(), FilesError> {
         let folder = self.folder(host)?;

@@ -18,6 +18,8 @@
 //! blocking threads opens a file, and no private key is ever given out again.
 #![forbid(unsafe_code)]
 
+mod acme;
+mod budget;
 mod certificates;
 mod dns;
 mod domains;
@@ -26,6 +28,8 @@ mod files;
 mod host;
 mod lane;
 mod loader;
+mod queue;
+mod renewal;
 mod report;
 mod settings;
 mod stir;

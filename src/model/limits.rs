@@ -110,6 +110,39 @@ pub const CLIENT_SUBJECT_BYTES_MAX: usize = 1_024;
 /// Bytes of a challenge's token: those of public CAs have 43, and one is also a path segment and a line in a log.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 
+// --- Certificates: the CA ----------------------------------------------------------------------------------
+
+/// Orders that CAs work on at one time (C27, NFR-4.8).
+pub const ORDERS_IN_FLIGHT_MAX: usize = 5;
+/// Domains that may wait for their turn: all of them.
+pub const ORDERS_WAITING_MAX: usize = DOMAINS_MAX;
+/// From the first request of an order to its certificate; then it is left for later. Let's Encrypt takes seconds, and says
+/// itself that minutes are possible.
+pub const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
+/// One request to a CA, connection and answer included: some CAs sign before they answer.
+pub const ACME_REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
+/// To resolve the CA's name, connect, and greet by TLS.
+pub const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a CA's answer: directories and orders have 2 KiB, chains 10, a problem with many subproblems some more.
+pub const ACME_ANSWER_BYTES_MAX: usize = 128 * 1024;
+/// Requests to one CA that wait to be sent: several for each order in flight, and renewal information.
+pub const ACME_REQUESTS_WAITING_MAX: usize = 64;
+/// Connections to a CA that are kept for the next request: one for each order in flight.
+pub const ACME_CONNECTIONS_IDLE_MAX: usize = ORDERS_IN_FLIGHT_MAX;
+/// How long they are kept.
+pub const ACME_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often something is asked again when a CA refuses the nonce; three requests each. A CA that refuses nine of ten lets one
+/// of a million such questions fail.
+pub const ACME_NONCE_TRIES: usize = 40;
+/// How long what a CA says of itself is believed, and an account is not read again.
+pub const ACME_DIRECTORY_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Buckets of the CAs' limits that are remembered; a bucket is full again, and forgotten, within a week.
+pub const BUDGETS_MAX: usize = 100_000;
+/// Between two looks at an order: the first, and the longest.
+pub const ACME_POLL_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// See [`ACME_POLL_INTERVAL_MIN`].
+pub const ACME_POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
 // --- Health ------------------------------------------------------------------------------------------------
 
 /// Time between two checks of one instance (FR-3.1).

@@ -1,0 +1,308 @@
+//! What went wrong with a CA, whose fault it is, and what to do: from errors and problem documents to plain words. Pure.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use instant_acme::{Error, Problem, Subproblem};
+
+use super::transport::{Answered, TransportError};
+
+/// Why a request, or an order, came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The CA is out of order, or cannot be reached: no domain is to blame.
+    Down { why: String, retry_after: Option<Duration> },
+    /// The CA asks us to go slower. The account as a whole, unless [`Fault::scope`] says otherwise.
+    Limited { why: String, scope: LimitScope, retry_after: Option<Duration> },
+    /// The CA will not deal with us before somebody changes the settings.
+    Misconfigured { why: String },
+    /// The CA does not know our account any more.
+    AccountGone,
+    /// What we asked for is not there any more: an order that was forgotten.
+    NotFound,
+    /// The CA refuses to take the order for a replacement: it may be asked for anew.
+    NotReplaceable,
+    /// The nonce was not good. It is worth asking again at once.
+    BadNonce,
+    /// The domain cannot have a certificate now: why, and what to do.
+    Refused { why: String, kind: Refusal },
+    /// Something of ours: the disk, the cores.
+    Ours { why: String },
+}
+
+/// What a refusal counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A failed validation: the CA counts those.
+    Validation,
+    /// Anything else.
+    Other,
+}
+
+/// What a limit of the CA is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitScope {
+    /// All orders of the account.
+    Orders,
+    /// New accounts.
+    Accounts,
+    /// Certificates of the registered domain.
+    RegisteredDomain,
+    /// The exact set of names.
+    Duplicates,
+    /// Failed validations of the host.
+    FailedValidations,
+}
+
+impl Fault {
+    /// What `instant-acme` said, and what is known of the answer behind it.
+    pub(crate) fn of(error: Error, answered: &Answered) -> Self {
+        let retry_after = answered.retry_after;
+        match error {
+            Error::Api(problem) => Self::of_problem(&problem, answered),
+            Error::Other(source) => match source.downcast_ref::<TransportError>() {
+                Some(TransportError::Url(_)) => Self::Misconfigured { why: source.to_string() },
+                Some(TransportError::Busy) => Self::Ours { why: source.to_string() },
+                // The CA accepted the order and not that it replaces another.
+                None if source.to_string().starts_with("replaces field mismatch") => Self::NotReplaceable,
+                Some(_) | None => Self::Down { why: source.to_string(), retry_after },
+            },
+            Error::Unsupported(what) if what.contains("ARI") => Self::NotReplaceable,
+            Error::Unsupported(what) => Self::Misconfigured { why: format!("the CA does not support {what}") },
+            Error::Crypto | Error::KeyRejected => Self::Ours { why: error.to_string() },
+            // No problem document where one should be: a gateway in between, or a broken CA.
+            other if answered.status == 429 => {
+                Self::Limited { why: other.to_string(), scope: LimitScope::Orders, retry_after }
+            }
+            other => {
+                let why = match answered.status {
+                    0 | 200..=299 => format!("the CA's answer makes no sense: {other}"),
+                    status => format!("the CA answered with status {status}"),
+                };
+                Self::Down { why, retry_after }
+            }
+        }
+    }
+
+    /// What a problem document of the CA says (RFC 8555 §6.7).
+    pub(crate) fn of_problem(problem: &Problem, answered: &Answered) -> Self {
+        let kind = problem.r#type.as_deref().unwrap_or_default();
+        let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
+        let status = problem.status.unwrap_or(answered.status);
+        let retry_after = answered.retry_after;
+        let why = words(problem);
+        match kind {
+            "rateLimited" => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
+            "badNonce" => Self::BadNonce,
+            "accountDoesNotExist" => Self::AccountGone,
+            "externalAccountRequired" => Self::Misconfigured {
+                why: format!("{why} Set ACME_EAB_KID and ACME_EAB_HMAC to what the CA gave you."),
+            },
+            "userActionRequired" | "invalidContact" | "unsupportedContact" | "badSignatureAlgorithm"
+            | "badPublicKey" | "invalidProfile" => Self::Misconfigured { why },
+            "alreadyReplaced" => Self::NotReplaceable,
+            "serverInternal" => Self::Down { why, retry_after },
+            "connection" | "dns" | "incorrectResponse" | "tls" | "unauthorized" | "caa" => {
+                Self::Refused { why, kind: Refusal::Validation }
+            }
+            "rejectedIdentifier" | "unsupportedIdentifier" | "orderNotReady" | "malformed" | "badCSR" => {
+                match status {
+                    404 => Self::NotFound,
+                    _ => Self::Refused { why, kind: Refusal::Other },
+                }
+            }
+            _ => match status {
+                429 => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
+                404 => Self::NotFound,
+                500.. => Self::Down { why, retry_after },
+                _ => Self::Refused { why, kind: Refusal::Other },
+            },
+        }
+    }
+}
+
+impl LimitScope {
+    /// CAs say which limit it is in the text only. What is not recognised is taken for the one on all orders: it
+    /// is the one that must not be run into again.
+    fn of(problem: &Problem) -> Self {
+        let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if text.contains("failed authorizations") || text.contains("failed validation") {
+            Self::FailedValidations
+        } else if text.contains("exact set") || text.contains("duplicate") {
+            Self::Duplicates
+        } else if text.contains("registered domain") || text.contains("certificates already issued") {
+            Self::RegisteredDomain
+        } else if text.contains("registrations") || text.contains("accounts") {
+            Self::Accounts
+        } else {
+            Self::Orders
+        }
+    }
+}
+
+/// What the CA says, and what to do, as sentences.
+fn words(problem: &Problem) -> String {
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
+    let mut out = String::from("the CA says: ");
+    out.push_str(&sentence(problem.detail.as_deref().unwrap_or(kind)));
+    for sub in problem.subproblems.iter().take(SUBPROBLEMS_SHOWN_MAX) {
+        // Writing to a String does not fail.
+        let _ = write!(out, " {}", Sub(sub));
+    }
+    if let Some(advice) = advice(kind) {
+        out.push(' ');
+        out.push_str(advice);
+    }
+    out
+}
+
+/// Enough for a person to see what is wrong.
+const SUBPROBLEMS_SHOWN_MAX: usize = 3;
+/// Bytes of a CA's own words that are shown.
+const DETAIL_BYTES_MAX: usize = 400;
+
+/// What to do about it, where the CA's own words do not say.
+fn advice(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "connection" => "Let the internet reach this machine at port 80: firewall, port forwarding, or an A or AAAA record that leads elsewhere.",
+        "dns" => "Look at the domain's DNS records: the CA could not resolve it.",
+        "caa" => "Add a CAA record for the CA, or remove those that exclude it.",
+        "unauthorized" | "incorrectResponse" => {
+            "Another server answered the CA: every A and AAAA record of the domain must lead here, and no CDN may answer in between."
+        }
+        "rejectedIdentifier" => "The CA does not issue for this name; upload a certificate of another one, or change the domain.",
+        "userActionRequired" => "Open that page and agree, as the CA wants a person to.",
+        "invalidContact" | "unsupportedContact" => "Set ACME_EMAIL to an address that the CA accepts.",
+        "invalidProfile" => "Set ACME_PROFILE to a profile that the CA offers, or to none.",
+        _ => return None,
+    })
+}
+
+/// A text of the CA as one sentence that is safe to show: bounded, on one line.
+fn sentence(text: &str) -> String {
+    let mut out: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
+    if out.len() > DETAIL_BYTES_MAX {
+        let end = (0..=DETAIL_BYTES_MAX).rev().find(|at| out.is_char_boundary(*at)).unwrap_or(0);
+        out.truncate(end);
+        out.push('…');
+    }
+    if !out.ends_with(['.', '!', '?', '…']) {
+        out.push('.');
+    }
+    out
+}
+
+/// Control characters, and those that turn the direction of a text: they forge logs.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+struct Sub<'a>(&'a Subproblem);
+
+impl fmt::Display for Sub<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(instant_acme::Identifier::Dns(name)) = &self.0.identifier {
+            write!(f, "{}: ", sentence(name).trim_end_matches('.'))?;
+        }
+        let text = self.0.detail.as_deref().or(self.0.r#type.as_deref()).unwrap_or("no reason given");
+        f.write_str(&sentence(text))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down { why, .. }
+            | Self::Limited { why, .. }
+            | Self::Misconfigured { why }
+            | Self::Refused { why, .. }
+            | Self::Ours { why } => f.write_str(why),
+            Self::AccountGone => f.write_str("the CA does not know our account any more; a new one is made"),
+            Self::NotFound => f.write_str("the CA has forgotten the order"),
+            Self::NotReplaceable => f.write_str("the CA does not take the order for a replacement"),
+            Self::BadNonce => f.write_str("the CA refused our nonces again and again"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn problem(json: &str) -> Problem {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn of(kind: &str, status: u16, detail: &str) -> Fault {
+        let json = serde_json::json!({
+            "type": format!("urn:ietf:params:acme:error:{kind}"), "status": status, "detail": detail,
+        });
+        Fault::of_problem(&problem(&json.to_string()), &Answered { status, retry_after: None })
+    }
+
+    #[test]
+    fn knows_whose_fault_it_is() {
+        use LimitScope::{Accounts, Duplicates, FailedValidations, Orders, RegisteredDomain};
+        let scope = |fault| match fault {
+            Fault::Limited { scope, .. } => scope,
+            other => panic!("{other:?}"),
+        };
+        for (detail, expected) in [
+            ("too many new orders (300) from this account in the last 3h0m0s", Orders),
+            ("too many certificates (50) already issued for \"example.com\" in the last 168h0m0s: registered domain", RegisteredDomain),
+            ("too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s", Duplicates),
+            ("too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s", FailedValidations),
+            ("too many new registrations (10) from this IP address in the last 3h0m0s", Accounts),
+            ("something new", Orders),
+        ] {
+            assert_eq!(scope(of("rateLimited", 429, detail)), expected, "{detail}");
+        }
+        assert!(matches!(of("serverInternal", 500, "x"), Fault::Down { .. }));
+        assert!(matches!(of("unheardOf", 503, "x"), Fault::Down { .. }));
+        assert!(matches!(of("unheardOf", 429, "x"), Fault::Limited { .. }));
+        assert_eq!(of("badNonce", 400, "x"), Fault::BadNonce);
+        assert_eq!(of("accountDoesNotExist", 400, "x"), Fault::AccountGone);
+        assert_eq!(of("malformed", 404, "no such order"), Fault::NotFound);
+        assert_eq!(of("alreadyReplaced", 409, "x"), Fault::NotReplaceable);
+        assert!(matches!(of("externalAccountRequired", 403, "x"), Fault::Misconfigured { .. }));
+        for kind in ["connection", "dns", "unauthorized", "caa", "tls", "incorrectResponse"] {
+            assert!(matches!(of(kind, 400, "x"), Fault::Refused { kind: Refusal::Validation, .. }), "{kind}");
+        }
+        assert!(matches!(of("rejectedIdentifier", 400, "x"), Fault::Refused { kind: Refusal::Other, .. }));
+    }
+
+    #[test]
+    fn says_what_the_ca_said_and_what_to_do() {
+        let problem = problem(
+            r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Policy forbids it",
+                "subproblems":[{"identifier":{"type":"dns","value":"bad.example"},"detail":"blocked"}]}"#,
+        );
+        let fault = Fault::of_problem(&problem, &Answered { status: 400, retry_after: None });
+        let text = fault.to_string();
+        assert!(text.starts_with("the CA says: Policy forbids it. bad.example: blocked. The CA does not issue"), "{text}");
+    }
+
+    #[test]
+    fn shows_no_text_of_the_ca_that_could_forge_a_log() {
+        let fault = of("connection", 400, &format!("a\nb\u{202e}c{}", "x".repeat(10_000)));
+        let text = fault.to_string();
+        assert!(!text.contains(['\n', '\u{202e}']) && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn takes_nonsense_for_an_outage() {
+        let error = || Error::Json(serde_json::from_str::<Problem>("<html>").unwrap_err());
+        let of = |status, retry_after| Fault::of(error(), &Answered { status, retry_after });
+        let wait = Some(Duration::from_secs(7));
+        assert_eq!(
+            of(503, wait),
+            Fault::Down { why: "the CA answered with status 503".into(), retry_after: wait }
+        );
+        assert!(matches!(of(429, wait), Fault::Limited { retry_after, .. } if retry_after == wait));
+        assert!(matches!(of(200, None), Fault::Down { .. }));
+    }
+}
