@@ -165,9 +165,24 @@ impl Budgets {
 
     /// When an order may be sent; `now` if at once.
     pub(crate) fn order_at(&self, authority: &str, host: &Hostname, kind: Kind, now: Timestamp) -> Timestamp {
-        let costs = costs(host, kind);
-        let waits = costs.into_iter().chain([(Limit::Failures, host.as_str().to_owned())]);
-        waits.map(|(limit, subject)| self.next_at(authority, limit, subject, now)).max().unwrap_or(now)
+        let counted = costs(host, kind);
+        let failures = (Limit::Failures, host.as_str().to_owned());
+        let waits = counted.iter().cloned().chain([failures]);
+        let counted_at = waits.map(|(limit, subject)| self.next_at(authority, limit, subject, now)).max();
+        // An account that the CA has closed is closed to all, also to those who are not counted.
+        let account = self.buckets.get(&key(authority, Limit::Orders, String::new()));
+        let closed_at = account.map(|bucket| Timestamp(bucket.sane(now).closed_until));
+        counted_at.max(closed_at).unwrap_or(now).max(now)
+    }
+
+    /// Whether orders of this kind are counted by a limit.
+    pub(crate) fn is_counted(limit: Limit, kind: Kind) -> bool {
+        match (limit, kind) {
+            (Limit::Orders | Limit::Failures | Limit::Accounts, _) | (_, Kind::New) => true,
+            (Limit::Duplicates, Kind::Renewal) => true,
+            (Limit::Certificates, Kind::Renewal | Kind::Replacement) => false,
+            (Limit::Duplicates, Kind::Replacement) => false,
+        }
     }
 
     /// When the account may order at all.
@@ -453,9 +468,10 @@ mod tests {
         let until = after(HOUR);
         budgets.close(ca, Limit::Certificates, &name, until, START);
         assert_eq!(budgets.order_at(ca, &host("b.example.com"), Kind::New, START), until);
-        assert_eq!(budgets.order_at(ca, &name, Kind::Renewal, START), START);
+        assert_eq!(budgets.order_at(ca, &name, Kind::Renewal, START), START, "it is not counted for that");
         budgets.close(ca, Limit::Orders, &name, after(1_000 * WEEK), START);
         assert_eq!(budgets.account_at(ca, START), after(CLOSED_MAX), "nobody is believed for ever");
+        assert_eq!(budgets.order_at(ca, &name, Kind::Replacement, START), after(CLOSED_MAX));
         let report = budgets.report(ca, START);
         assert_eq!(report[0].left, 0);
     }

@@ -23,6 +23,7 @@ use crate::domains::{Domains, Entry, Held, OnDisk};
 use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
 use crate::host::{AnyHost, Host, Unpublished};
+use crate::issuance::Issuance;
 use crate::lane::{Crowded, Lane};
 use crate::loader::{Cache, Loader, News, read_identity, read_upstream};
 use crate::report::{DefaultState, DomainState, Overview, State};
@@ -229,6 +230,7 @@ pub(crate) struct Shared {
     /// Changes of files, one at a time.
     disk: Lane,
     verifications: Lane,
+    pub(crate) issuance: Issuance,
     news: RefCell<Option<(MailboxReceiver<News>, WakeSource)>>,
     /// Keeps the loader's thread alive as long as the handle.
     _wants: MailboxSender<Wanted>,
@@ -260,8 +262,10 @@ impl Certificates {
     /// The handle, for the control thread. Nothing happens by itself until [`Certificates::run`].
     pub fn new(opened: Opened) -> Self {
         let Opened { settings, files, on_disk, default, directory_problem, wants, news } = opened;
+        let issuance = Issuance::new(&settings);
         let shared = Shared {
             settings,
+            issuance,
             files,
             domains: RefCell::new(Domains::new(on_disk)),
             touched: RefCell::default(),
@@ -289,6 +293,7 @@ impl Certificates {
             if self.host().is_none() {
                 // The first snapshot has what `Opened::version` said.
                 entry.published = entry.wanted_version();
+                entry.is_from_start = true;
             }
             entry.published != entry.wanted_version()
         };
@@ -383,6 +388,9 @@ impl Certificates {
     /// looks at it again.
     pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
         let verification = self.examine(host).await?;
+        if verification.verdict.is_ready() {
+            self.revive(host);
+        }
         self.touch(host);
         Some(verification)
     }
@@ -426,7 +434,8 @@ impl Certificates {
 
     /// All about one domain; `None` when it is not registered.
     pub fn state(&self, host: &Hostname) -> Option<DomainState> {
-        self.shared.domains.borrow().get(host).map(Entry::report)
+        let state = self.shared.domains.borrow().get(host).map(Entry::report)?;
+        Some(DomainState { place: self.place(host), ..state })
     }
 
     /// The part of [`Certificates::overview`] that is not about CAs.
@@ -455,17 +464,22 @@ impl Certificates {
     /// away what nobody wants. To be run once, as a task.
     pub async fn run(self, host: impl Host) {
         self.attach(host);
+        let orders = self.clone();
+        spawn(async move { orders.look_after_orders().await }, log_panic);
         self.look_after_files().await;
     }
 
     /// All about certificates as a whole.
     pub fn overview(&self) -> Overview {
-        self.overview_of_files()
+        let mut overview = self.overview_of_files();
+        self.complete_overview(&mut overview);
+        overview
     }
 
     /// Appends the metrics, in the text format of Prometheus.
     pub fn render_metrics(&self, out: &mut String) {
         self.render_metrics_of_files(out);
+        self.render_metrics_of_orders(out);
     }
 
     /// The part of [`Certificates::run`] that is not about CAs. Never ends by itself.
@@ -522,6 +536,25 @@ impl Certificates {
     ) -> Result<T, DiskError> {
         let _place = self.shared.disk.enter().await.map_err(|Crowded| DiskError::Busy)?;
         self.work_on_disk(work).await
+    }
+
+    /// The same for one domain's files, if it is still registered when its turn comes: nothing is written for one whose
+    /// folder is being removed. `None` if it is not.
+    pub(crate) async fn on_disk_of<T: Send + 'static>(
+        &self,
+        host: &Hostname,
+        work: impl FnOnce(&Files) -> Result<T, FilesError> + Send + 'static,
+    ) -> Result<Option<T>, DiskError> {
+        let _place = self.shared.disk.enter().await.map_err(|Crowded| DiskError::Busy)?;
+        if self.shared.domains.borrow().get(host).is_none() {
+            return Ok(None);
+        }
+        self.work_on_disk(work).await.map(Some)
+    }
+
+    /// What the default certificate says.
+    pub(crate) fn default_facts(&self) -> Option<Arc<Facts>> {
+        self.shared.default.borrow().as_ref().map(|default| Arc::clone(&default.facts))
     }
 
     /// Puts a certificate in place of what a domain has: on the disk, and on every core.
@@ -915,7 +948,7 @@ const DIRECTORY_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// What could not be read is tried again after this.
 const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
-fn log_panic(panic: ringway_net::PanicMessage) {
+pub(crate) fn log_panic(panic: ringway_net::PanicMessage) {
     tracing::error!(?panic, "a task of the certificates panicked");
 }
 

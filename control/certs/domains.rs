@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ringway_model::{CertificateMode, Domain, Hostname, Timestamp};
 use ringway_tls::Facts;
 
+use crate::course::Memory;
+use crate::issuance::Stage;
 use crate::report::{DomainState, QueuePlace, State};
 use crate::verify::Verification;
 
@@ -13,6 +15,8 @@ use crate::verify::Verification;
 #[derive(Debug, Default)]
 pub(crate) struct Domains {
     entries: HashMap<Hostname, Entry, ahash::RandomState>,
+    /// Domains that were ever registered, so that who was away can tell that one was registered anew.
+    numbered: u64,
     /// What stands on the disk for domains that are not registered, with the version that a certificate there would have.
     orphans: OnDisk,
 }
@@ -33,6 +37,14 @@ pub(crate) struct Entry {
     pub(crate) verification: Option<Arc<Verification>>,
     /// What the cores were last told to serve.
     pub(crate) published: Option<u64>,
+    /// Where it stood with the CA, once the disk was asked.
+    pub(crate) memory: Option<Memory>,
+    /// What is being done for it.
+    pub(crate) stage: Stage,
+    /// It was registered before the start, and nothing was tried since.
+    pub(crate) is_from_start: bool,
+    /// No other entry has had this number, for the same domain neither.
+    pub(crate) number: u64,
 }
 
 /// What stands on the disk for a domain.
@@ -130,27 +142,39 @@ impl Entry {
 impl Domains {
     /// With what was found on the disk at the start.
     pub(crate) fn new(on_disk: OnDisk) -> Self {
-        Self { entries: HashMap::default(), orphans: on_disk }
+        Self { entries: HashMap::default(), numbered: 0, orphans: on_disk }
     }
 
     /// A domain is wished for, or otherwise than before. A certificate that waits on the disk for it is its own.
     pub(crate) fn put(&mut self, domain: &Domain) -> &mut Entry {
         let domain = Arc::new(domain.clone());
         let orphans = &mut self.orphans;
+        let numbered = &mut self.numbered;
         let entry = self.entries.entry(domain.name.clone()).or_insert_with(|| {
             let held = orphans
                 .remove(&domain.name)
                 .flatten()
                 .map_or(Held::Nothing, |version| Held::Unread { version });
             let published = None;
+            *numbered += 1;
             Entry {
                 domain: Arc::clone(&domain),
                 held,
                 course: Course::default(),
                 verification: None,
                 published,
+                memory: None,
+                stage: Stage::default(),
+                is_from_start: false,
+                number: *numbered,
             }
         });
+        if entry.domain.updated_at != domain.updated_at
+            && let Some(memory) = &mut entry.memory
+        {
+            // Whoever changes a registration wants to see what comes of it.
+            memory.revive();
+        }
         entry.domain = domain;
         entry
     }

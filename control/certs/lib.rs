@@ -21,11 +21,13 @@
 mod acme;
 mod budget;
 mod certificates;
+mod course;
 mod dns;
 mod domains;
 mod event;
 mod files;
 mod host;
+mod issuance;
 mod lane;
 mod loader;
 mod queue;
@@ -38,6 +40,7 @@ mod testing;
 mod upload;
 mod verify;
 mod watch;
+mod watchdog;
 
 pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_material};
 pub use dns::DnsError;

@@ -8,8 +8,8 @@
 //! A domain that a budget keeps waiting is looked at again when that has something for it, and not before: thousands that
 //! wait for one registered domain cost nothing meanwhile, and hold nobody else up.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use ringway_model::limits::{ORDERS_IN_FLIGHT_MAX, ORDERS_WAITING_MAX};
@@ -143,10 +143,6 @@ impl Queue {
 
     pub(crate) fn contains(&self, host: &Hostname) -> bool {
         self.waiting.contains_key(host)
-    }
-
-    pub(crate) fn is_in_flight(&self, host: &Hostname) -> bool {
-        self.in_flight.contains(host)
     }
 
     /// Everybody's place, and when their turn should come. `order_at` says when the budgets would let one go at a time, and
@@ -288,7 +284,11 @@ mod tests {
         assert_eq!(of("late.example"), QueuePlace { position: 1, expected_at: Some(at(1_000)) });
         assert_eq!(of("d0.example").expected_at, Some(at(1_000)));
         assert_eq!(of("d1.example").expected_at, Some(at(500_000)));
-        assert_eq!(of("d4.example"), QueuePlace { position: 6, expected_at: Some(at(1_000)) }, "the fifth place is free");
+        assert_eq!(
+            of("d4.example"),
+            QueuePlace { position: 6, expected_at: Some(at(1_000)) },
+            "the fifth place is free"
+        );
         assert_eq!(of("d5.example"), QueuePlace { position: 7, expected_at: Some(at(11_000)) });
         let places = queue.places(at(1_000), takes, |_, _, _| None);
         assert_eq!(places[&host("d6.example")], QueuePlace { position: 8, expected_at: None });

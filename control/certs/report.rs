@@ -104,6 +104,10 @@ pub struct Overview {
     pub damaged: usize,
     /// Certificates that are past their end.
     pub expired: usize,
+    /// Certificates past two thirds of their life whose renewal is overdue.
+    pub late: usize,
+    /// Why the clock is not believed: no certificate is judged by it meanwhile.
+    pub clock_problem: Option<String>,
     /// Folders on the disk whose domain is not registered.
     pub orphans: usize,
     /// The operator's own certificate.

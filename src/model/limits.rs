@@ -136,6 +136,43 @@ pub const ACME_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ACME_NONCE_TRIES: usize = 40;
 /// How long what a CA says of itself is believed, and an account is not read again.
 pub const ACME_DIRECTORY_TTL: Duration = Duration::from_secs(24 * 3600);
+/// After an order that the CA refused, the next one for the same domain; twice as long with each failure, at most the second.
+pub const RETRY_ORDER_MIN: Duration = Duration::from_secs(5 * 60);
+/// See [`RETRY_ORDER_MIN`].
+pub const RETRY_ORDER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After a verification that failed, the next one: somebody may be at the DNS records at this moment. Later as above.
+pub const RETRY_DNS_MIN: Duration = Duration::from_secs(15);
+/// See [`RETRY_DNS_MIN`].
+pub const RETRY_DNS_MAX: Duration = Duration::from_secs(12 * 3600);
+/// A domain whose DNS leads elsewhere for so long is not tried any more until somebody asks.
+pub const PARK_AFTER_DNS: Duration = Duration::from_secs(14 * 24 * 3600);
+/// A domain that the CA refuses for so long is not tried any more until somebody asks: CAs pause those themselves.
+pub const PARK_AFTER_REFUSALS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Attempts before either, however long the process was off in between.
+pub const PARK_ATTEMPTS_MIN: u32 = 10;
+/// A CA that is out of order is left alone for this long; twice as long with each failure, at most the second.
+pub const AUTHORITY_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// See [`AUTHORITY_PAUSE_MIN`].
+pub const AUTHORITY_PAUSE_MAX: Duration = Duration::from_secs(30 * 60);
+/// Failures in a row after which the next CA takes over: with the pauses between them, about half a minute.
+pub const AUTHORITY_FAILURES_MAX: u32 = 3;
+/// It takes over after this time in any case.
+pub const AUTHORITY_FAILOVER_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Verifications before orders, at one time, so that those that somebody asks for find places.
+pub const VERIFICATIONS_OF_QUEUE_MAX: usize = 4;
+/// How long a verification is good for, while its domain waits for its turn.
+pub const VERIFICATION_TTL: Duration = Duration::from_secs(10 * 60);
+/// Memories of domains that are read from the disk in one go: some milliseconds of one thread.
+pub const MEMORIES_READ_BATCH: usize = 32;
+/// At a start with many domains without a certificate, their first attempts are spread: so much for each.
+pub const START_SPREAD: Duration = Duration::from_millis(200);
+/// How often a CA is asked about the renewal of a certificate, where it does not say itself (RFC 9773 §4.3.3).
+pub const RENEWAL_INFO_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Questions about renewals at one time.
+pub const RENEWAL_INFO_IN_FLIGHT_MAX: usize = 2;
+/// The queue is looked at this often whatever happens, so that a clock that jumps is noticed.
+pub const CERTIFICATES_ROUND: Duration = Duration::from_secs(30);
+
 /// Buckets of the CAs' limits that are remembered; a bucket is full again, and forgotten, within a week.
 pub const BUDGETS_MAX: usize = 100_000;
 /// Between two looks at an order: the first, and the longest.

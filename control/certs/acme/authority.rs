@@ -144,10 +144,8 @@ impl Authority {
             return Ok(Rc::clone(directory));
         }
         let client = self.client().await?;
-        let (status, body) = client
-            .get(self.url())
-            .await
-            .map_err(|error| Fault::of(error, &client.answered()))?;
+        let (status, body) =
+            client.get(self.url()).await.map_err(|error| Fault::of(error, &client.answered()))?;
         let retry_after = client.answered().retry_after;
         if status != 200 {
             let why = format!("the directory of the CA answers with status {status}");
@@ -164,6 +162,11 @@ impl Authority {
         let directory = Rc::new(directory);
         *self.directory.borrow_mut() = Some((Rc::clone(&directory), clock::now()));
         Ok(directory)
+    }
+
+    /// Whether it takes orders that name the certificate which they replace, as far as is known.
+    pub(crate) fn takes_replacements(&self) -> bool {
+        self.directory.borrow().as_ref().is_some_and(|(directory, _)| directory.renewal_info.is_some())
     }
 
     /// Our account at the CA: the one that is known, else the one on the disk, else a new one.
@@ -205,7 +208,10 @@ impl Authority {
     pub(crate) async fn forget_account(&self, certificates: &Certificates) {
         self.account.borrow_mut().take();
         let name = self.file_name();
-        tracing::warn!(directory = self.url(), "the CA does not know our account any more; a new one is made");
+        tracing::warn!(
+            directory = self.url(),
+            "the CA does not know our account any more; a new one is made"
+        );
         if let Err(error) = certificates.on_disk(move |files| files.remove_common(&name)).await {
             tracing::error!(%error, "the account that the CA has forgotten could not be removed from the disk");
         }
@@ -258,8 +264,7 @@ impl Authority {
     }
 
     async fn store(&self, credentials: AccountCredentials, certificates: &Certificates) -> Result<(), Fault> {
-        let stored =
-            Stored { directory: self.url().to_owned(), email: self.acme.email.clone(), credentials };
+        let stored = Stored { directory: self.url().to_owned(), email: self.acme.email.clone(), credentials };
         let name = self.file_name();
         certificates
             .on_disk(move |files| files.write_common(&name, &stored))
@@ -287,8 +292,9 @@ fn client_config(bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
 /// Credentials cannot be cloned.
 fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, Fault> {
     let text = serde_json::to_string(credentials);
-    text.and_then(|text| serde_json::from_str(&text))
-        .map_err(|error| Fault::Ours { why: format!("the account on the disk: {:?} error", error.classify()) })
+    text.and_then(|text| serde_json::from_str(&text)).map_err(|error| Fault::Ours {
+        why: format!("the account on the disk: {:?} error", error.classify()),
+    })
 }
 
 /// CAs give the key in Base64, with either alphabet, padded or not.
@@ -322,7 +328,13 @@ mod tests {
     fn has_one_file_per_directory() {
         let (a, b) = (authority("https://a.test/dir"), authority("https://a.test/../../dir"));
         assert_ne!(a.file_name(), b.file_name());
-        assert!(b.file_name().strip_prefix("accounts/").unwrap().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'));
+        assert!(
+            b.file_name()
+                .strip_prefix("accounts/")
+                .unwrap()
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+        );
         assert_eq!(a.contact(), ["mailto:ops@example.com"]);
     }
 

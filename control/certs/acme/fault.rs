@@ -68,7 +68,9 @@ impl Fault {
                 Some(_) | None => Self::Down { why: source.to_string(), retry_after },
             },
             Error::Unsupported(what) if what.contains("ARI") => Self::NotReplaceable,
-            Error::Unsupported(what) => Self::Misconfigured { why: format!("the CA does not support {what}") },
+            Error::Unsupported(what) => {
+                Self::Misconfigured { why: format!("the CA does not support {what}") }
+            }
             Error::Crypto | Error::KeyRejected => Self::Ours { why: error.to_string() },
             // No problem document where one should be: a gateway in between, or a broken CA.
             other if answered.status == 429 => {
@@ -98,8 +100,12 @@ impl Fault {
             "externalAccountRequired" => Self::Misconfigured {
                 why: format!("{why} Set ACME_EAB_KID and ACME_EAB_HMAC to what the CA gave you."),
             },
-            "userActionRequired" | "invalidContact" | "unsupportedContact" | "badSignatureAlgorithm"
-            | "badPublicKey" | "invalidProfile" => Self::Misconfigured { why },
+            "userActionRequired"
+            | "invalidContact"
+            | "unsupportedContact"
+            | "badSignatureAlgorithm"
+            | "badPublicKey"
+            | "invalidProfile" => Self::Misconfigured { why },
             "alreadyReplaced" => Self::NotReplaceable,
             "serverInternal" => Self::Down { why, retry_after },
             "connection" | "dns" | "incorrectResponse" | "tls" | "unauthorized" | "caa" => {
@@ -165,13 +171,17 @@ const DETAIL_BYTES_MAX: usize = 400;
 /// What to do about it, where the CA's own words do not say.
 fn advice(kind: &str) -> Option<&'static str> {
     Some(match kind {
-        "connection" => "Let the internet reach this machine at port 80: firewall, port forwarding, or an A or AAAA record that leads elsewhere.",
+        "connection" => {
+            "Let the internet reach this machine at port 80: firewall, port forwarding, or an A or AAAA record that leads elsewhere."
+        }
         "dns" => "Look at the domain's DNS records: the CA could not resolve it.",
         "caa" => "Add a CAA record for the CA, or remove those that exclude it.",
         "unauthorized" | "incorrectResponse" => {
             "Another server answered the CA: every A and AAAA record of the domain must lead here, and no CDN may answer in between."
         }
-        "rejectedIdentifier" => "The CA does not issue for this name; upload a certificate of another one, or change the domain.",
+        "rejectedIdentifier" => {
+            "The CA does not issue for this name; upload a certificate of another one, or change the domain."
+        }
         "userActionRequired" => "Open that page and agree, as the CA wants a person to.",
         "invalidContact" | "unsupportedContact" => "Set ACME_EMAIL to an address that the CA accepts.",
         "invalidProfile" => "Set ACME_PROFILE to a profile that the CA offers, or to none.",
@@ -253,9 +263,18 @@ mod tests {
         };
         for (detail, expected) in [
             ("too many new orders (300) from this account in the last 3h0m0s", Orders),
-            ("too many certificates (50) already issued for \"example.com\" in the last 168h0m0s: registered domain", RegisteredDomain),
-            ("too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s", Duplicates),
-            ("too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s", FailedValidations),
+            (
+                "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s: registered domain",
+                RegisteredDomain,
+            ),
+            (
+                "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s",
+                Duplicates,
+            ),
+            (
+                "too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s",
+                FailedValidations,
+            ),
             ("too many new registrations (10) from this IP address in the last 3h0m0s", Accounts),
             ("something new", Orders),
         ] {
@@ -283,7 +302,10 @@ mod tests {
         );
         let fault = Fault::of_problem(&problem, &Answered { status: 400, retry_after: None });
         let text = fault.to_string();
-        assert!(text.starts_with("the CA says: Policy forbids it. bad.example: blocked. The CA does not issue"), "{text}");
+        assert!(
+            text.starts_with("the CA says: Policy forbids it. bad.example: blocked. The CA does not issue"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,4 +14,3 @@ pub(crate) mod authority;
 pub(crate) mod fault;
 pub(crate) mod order;
 pub(crate) mod transport;
-

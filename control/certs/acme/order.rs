@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier, NewOrder,
-    Order as Remote, OrderStatus,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier,
+    NewOrder, Order as Remote, OrderStatus,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use ringway_model::limits::{
-    ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, CHALLENGE_TOKEN_BYTES_MAX, ORDER_TIMEOUT,
+    ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, CHALLENGE_TOKEN_BYTES_MAX,
+    ORDER_TIMEOUT,
 };
 use ringway_model::{Hostname, Tick, Timestamp};
 use ringway_net::{clock, sleep};
@@ -120,7 +121,10 @@ impl Order<'_> {
         }
         let chain = self.authority.ask(client, async || order.certificate().await).await?;
         let Some(chain) = chain else {
-            return Err(Fault::Down { why: "the CA says that it has issued, and has nothing".into(), retry_after: None });
+            return Err(Fault::Down {
+                why: "the CA says that it has issued, and has nothing".into(),
+                retry_after: None,
+            });
         };
         check(self.host, &chain, &key, clock::timestamp())
     }
@@ -161,7 +165,7 @@ impl Order<'_> {
         };
         let name = self.host.clone();
         self.certificates
-            .on_disk(move |files| files.write_record(&name, Record::Order, &pending))
+            .on_disk_of(self.host, move |files| files.write_record(&name, Record::Order, &pending))
             .await
             .map_err(|error| Fault::Ours { why: format!("the order could not be stored: {error}") })?;
         Ok((order, key))
@@ -187,7 +191,9 @@ impl Order<'_> {
                     continue;
                 }
                 let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
-                    let why = "the CA does not offer the challenge http-01 for this name; upload a certificate".to_owned();
+                    let why =
+                        "the CA does not offer the challenge http-01 for this name; upload a certificate"
+                            .to_owned();
                     return Err(Fault::Refused { why, kind: Refusal::Other });
                 };
                 let token = challenge.token.clone();
@@ -229,7 +235,7 @@ impl Order<'_> {
             return Err(Fault::Down { why, retry_after: asked });
         };
         sleep(delay).await;
-        if self.certificates.state(self.host).is_none() {
+        if !self.certificates.is_wanted(self.host) {
             return Err(Fault::NotFound);
         }
         self.authority.ask(client, async || order.refresh().await.map(|_| ())).await

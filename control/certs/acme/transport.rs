@@ -20,7 +20,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use instant_acme::{BodyWrapper, BytesBody, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use ringway_model::limits::{
     ACME_ANSWER_BYTES_MAX, ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT,
     ACME_REQUEST_TIMEOUT, ACME_REQUESTS_WAITING_MAX, HEAD_BUFFER_BYTES,
@@ -114,8 +114,10 @@ impl Client {
 
     /// Fetches a document without a signature.
     pub(crate) async fn get(&self, url: &str) -> Result<(u16, Bytes), Error> {
-        let request =
-            http::Request::builder().uri(url).header(http::header::ACCEPT, "*/*").body(BodyWrapper::default());
+        let request = http::Request::builder()
+            .uri(url)
+            .header(http::header::ACCEPT, "*/*")
+            .body(BodyWrapper::default());
         let mut response = self.request(request?).await?;
         let body = response.body.into_bytes().await.map_err(Error::Other)?;
         Ok((response.parts.status.as_u16(), body))
@@ -153,7 +155,8 @@ impl HttpClient for Client {
             let mut answered = lock(&shared.answered);
             match answer {
                 Ok(answer) => {
-                    *answered = Answered { status: answer.parts.status.as_u16(), retry_after: answer.retry_after };
+                    *answered =
+                        Answered { status: answer.parts.status.as_u16(), retry_after: answer.retry_after };
                     Ok(BytesResponse { parts: answer.parts, body: Box::new(answer.body) })
                 }
                 Err(error) => {

@@ -1,0 +1,1113 @@
+//! The tasks that get and renew certificates: who is verified, who orders, what is asked of the CA meanwhile.
+//!
+//! ```text
+//!   touched, or its moment has come
+//!            │
+//!            ▼          Course (pure)              Queue, Budgets, Health (pure)
+//!        reconsider ──▶ to be verified ─▶ verified ─▶ queued ─▶ an order in flight ─▶ installed
+//!            ▲                                │                      │
+//!            └──────── memory on the disk ◀───┴── failed, later ◀────┘
+//! ```
+//! One task goes the rounds and decides; verifications, orders and questions about renewals are tasks of their own, each with
+//! a bound. What they find they write into the domain's memory, and touch it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use instant_acme::RenewalInfo;
+use ringway_model::limits::{
+    AUTHORITY_FAILOVER_AFTER, CERTIFICATES_ROUND, MEMORIES_READ_BATCH, RENEWAL_INFO_IN_FLIGHT_MAX,
+    RENEWAL_INFO_INTERVAL, START_SPREAD, VERIFICATION_TTL, VERIFICATIONS_OF_QUEUE_MAX,
+};
+use ringway_model::{CertificateMode, Hostname, Tick, Timestamp};
+use ringway_net::{blocking, clock, spawn, yield_now};
+
+use crate::acme::authority::{Authority, MayCreate};
+use crate::acme::fault::{Fault, LimitScope, Refusal};
+use crate::acme::order::{Issued, Order, Pending};
+use crate::budget::{Budgets, Kind, Limit, Stored};
+use crate::certificates::{Certificates, InstallError, log_panic};
+use crate::course::{After, Has, Memory, Next, Origin, Trouble, Warned};
+use crate::domains::{Course, Entry, Held};
+use crate::event::CertificateEvent;
+use crate::files::Record;
+use crate::queue::{Errand, Queue, Turn};
+use crate::renewal::{Lateness, Suggestion, fraction, is_overdue, part, renewal_at};
+use crate::report::{AuthorityState, Overview, QueuePlace, State};
+use crate::settings::Settings;
+use crate::verify::Verdict;
+use crate::watchdog::{ClockFault, ClockJudge, Health};
+
+mod report;
+
+/// All that the tasks share.
+pub(crate) struct Issuance {
+    /// The CAs, in the order in which they are asked.
+    seats: Vec<Rc<Seat>>,
+    budgets: RefCell<Budgets>,
+    queue: RefCell<Queue>,
+    to_verify: RefCell<VecDeque<Hostname>>,
+    verifying: Cell<usize>,
+    /// Whose memory is to be read from the disk.
+    unread: RefCell<BTreeSet<Hostname>>,
+    is_reading: Cell<bool>,
+    timers: RefCell<Timers>,
+    asking: RefCell<HashSet<Hostname, ahash::RandomState>>,
+    clock: RefCell<ClockJudge>,
+    clock_fault: Cell<Option<ClockFault>>,
+    /// Over how long the first attempts of domains that were there at the start are spread.
+    start_spread: Cell<Duration>,
+    /// When a CA that is closed may be asked again.
+    closed_until: Cell<Option<Timestamp>>,
+    /// How long an order takes, by the last ones.
+    order_takes: Cell<Duration>,
+    default_warned: Cell<Option<Warned>>,
+    places: RefCell<Option<Places>>,
+    counts: Counts,
+}
+
+/// Everybody's place in the queue, and when it was found out.
+struct Places {
+    at: Tick,
+    of: HashMap<Hostname, QueuePlace, ahash::RandomState>,
+}
+
+/// A CA, with what is known of its health.
+struct Seat {
+    authority: Authority,
+    health: RefCell<Health>,
+    in_flight: Cell<usize>,
+}
+
+/// What came of orders, since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    issued: Cell<u64>,
+    renewed: Cell<u64>,
+    refused: Cell<u64>,
+    limited: Cell<u64>,
+    outages: Cell<u64>,
+    own_faults: Cell<u64>,
+}
+
+/// What is being done for a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// It waits to be verified, or is.
+    Verifying(Errand),
+    /// It waits for its order.
+    Queued(Errand),
+    /// It has one.
+    Ordering(Errand),
+}
+
+/// When domains are to be looked at again.
+#[derive(Debug, Default)]
+struct Timers {
+    by_time: BTreeSet<(Timestamp, Hostname)>,
+    of: HashMap<Hostname, Timestamp, ahash::RandomState>,
+}
+
+impl Timers {
+    fn set(&mut self, host: &Hostname, at: Timestamp) {
+        self.clear(host);
+        self.by_time.insert((at, host.clone()));
+        self.of.insert(host.clone(), at);
+    }
+
+    fn clear(&mut self, host: &Hostname) {
+        if let Some(at) = self.of.remove(host) {
+            self.by_time.remove(&(at, host.clone()));
+        }
+    }
+
+    fn pop_due(&mut self, now: Timestamp) -> Option<Hostname> {
+        let (at, _) = self.by_time.first()?;
+        if *at > now {
+            return None;
+        }
+        let (_, host) = self.by_time.pop_first()?;
+        self.of.remove(&host);
+        Some(host)
+    }
+
+    fn next(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+}
+
+impl Issuance {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let seats = settings.acme.iter().flat_map(|acme| {
+            acme.directories.iter().map(|directory| {
+                Rc::new(Seat {
+                    authority: Authority::new(directory.clone(), acme.clone()),
+                    health: RefCell::default(),
+                    in_flight: Cell::new(0),
+                })
+            })
+        });
+        Self {
+            seats: seats.collect(),
+            budgets: RefCell::default(),
+            queue: RefCell::default(),
+            to_verify: RefCell::default(),
+            verifying: Cell::new(0),
+            unread: RefCell::default(),
+            is_reading: Cell::new(false),
+            timers: RefCell::default(),
+            asking: RefCell::default(),
+            clock: RefCell::new(ClockJudge::new(Timestamp(0))),
+            clock_fault: Cell::new(None),
+            start_spread: Cell::new(Duration::ZERO),
+            closed_until: Cell::new(None),
+            order_takes: Cell::new(FIRST_GUESS),
+            default_warned: Cell::new(None),
+            places: RefCell::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn seat_of(&self, directory: &str) -> Option<&Rc<Seat>> {
+        self.seats.iter().find(|seat| seat.authority.url() == directory)
+    }
+}
+
+/// How long an order takes, before there was one.
+const FIRST_GUESS: Duration = Duration::from_secs(10);
+
+impl Certificates {
+    fn issuance(&self) -> &Issuance {
+        &self.shared.issuance
+    }
+
+    /// Goes the rounds, for ever.
+    pub(crate) async fn look_after_orders(&self) {
+        self.read_budgets().await;
+        self.measure_start();
+        loop {
+            self.judge_clock();
+            self.closed_until_reset();
+            for (count, host) in self.take_touched().into_iter().enumerate() {
+                self.reconsider(&host);
+                if count % ROUND_PART == ROUND_PART - 1 {
+                    yield_now().await;
+                }
+            }
+            let now = clock::timestamp();
+            // Bound before the body: the timers are changed in it.
+            while let Some(host) = { self.issuance().timers.borrow_mut().pop_due(now) } {
+                self.reconsider(&host);
+            }
+            self.watch_default();
+            self.read_memories();
+            self.start_verifications();
+            self.start_orders();
+            let round = clock::now().after(CERTIFICATES_ROUND);
+            self.shared.stir.wait_until(self.next_moment().map_or(round, |at| at.min(round))).await;
+        }
+    }
+
+    /// When there is something to do even if nobody stirs.
+    fn next_moment(&self) -> Option<Tick> {
+        let issuance = self.issuance();
+        let queue = issuance.queue.borrow();
+        let closed = if queue.has_ready() { issuance.closed_until.get() } else { None };
+        let moments = [issuance.timers.borrow().next(), queue.next_due(), closed];
+        let first = moments.into_iter().flatten().min()?;
+        let wait = Duration::from_millis(first.0.saturating_sub(clock::timestamp().0));
+        // The two clocks do not tick together: never in a hot loop for a millisecond's sake.
+        Some(clock::now().after(wait.max(SHORTEST_WAIT)))
+    }
+
+    fn closed_until_reset(&self) {
+        self.issuance().closed_until.set(None);
+    }
+
+    fn judge_clock(&self) {
+        let issuance = self.issuance();
+        let now = clock::timestamp();
+        let fault = issuance.clock.borrow_mut().judge(now, clock::now());
+        if issuance.clock_fault.replace(fault) != fault {
+            match fault {
+                Some(fault) => tracing::error!("{}", fault.words(now)),
+                None => tracing::info!("the clock can be believed again"),
+            }
+        }
+    }
+
+    /// Domains that are there at the start and have no certificate are not all tried in its first second.
+    fn measure_start(&self) {
+        let domains = self.shared.domains.borrow();
+        let without = domains
+            .iter()
+            .filter(|(_, entry)| {
+                entry.is_from_start
+                    && entry.held == Held::Nothing
+                    && entry.domain.certificate == CertificateMode::Acme
+            })
+            .count();
+        let spread = if without > AT_ONCE { START_SPREAD * without as u32 } else { Duration::ZERO };
+        self.issuance().start_spread.set(spread.min(START_SPREAD_MAX));
+    }
+
+    // --- What comes next for a domain --------------------------------------------------------------------
+
+    /// Decides what comes next for a domain, and arranges it.
+    fn reconsider(&self, host: &Hostname) {
+        let issuance = self.issuance();
+        let now = clock::timestamp();
+        let mut domains = self.shared.domains.borrow_mut();
+        let Some(entry) = domains.get_mut(host) else {
+            self.dismiss(host);
+            issuance.timers.borrow_mut().clear(host);
+            return;
+        };
+        if entry.domain.certificate != CertificateMode::Acme {
+            self.dismiss(host);
+            entry.course = Course::default();
+            if !matches!(entry.stage, Stage::Ordering(_)) {
+                entry.stage = Stage::Idle;
+            }
+        }
+        if entry.domain.certificate == CertificateMode::None {
+            issuance.timers.borrow_mut().clear(host);
+            return;
+        }
+        if entry.memory.is_none() {
+            issuance.unread.borrow_mut().insert(host.clone());
+            entry.course.state = if issuance.seats.is_empty() { State::None } else { State::Verifying };
+            return;
+        }
+        let watch_at = self.watch(host, entry, now);
+        if entry.domain.certificate == CertificateMode::Acme {
+            let at = self.arrange(host, entry, now);
+            let at = [at, watch_at].into_iter().flatten().min();
+            match at {
+                Some(at) => issuance.timers.borrow_mut().set(host, at),
+                None => issuance.timers.borrow_mut().clear(host),
+            }
+        } else if let Some(at) = watch_at {
+            issuance.timers.borrow_mut().set(host, at);
+        }
+    }
+
+    /// For a domain with mode `acme` whose memory is known; when to look again.
+    fn arrange(&self, host: &Hostname, entry: &mut Entry, now: Timestamp) -> Option<Timestamp> {
+        let issuance = self.issuance();
+        let is_clock_right = issuance.clock_fault.get().is_none();
+        let facts = match &entry.held {
+            Held::Ready { facts, .. } => Some(facts.clone()),
+            // It is being read, and touched then.
+            Held::Unread { .. } => {
+                entry.course.state = State::Active;
+                return None;
+            }
+            Held::Nothing | Held::Damaged { .. } => None,
+        };
+        let memory = entry.memory.as_ref()?;
+        let moment = facts.as_ref().map(|facts| {
+            let suggestion = memory
+                .issued
+                .as_ref()
+                .filter(|origin| origin.fingerprint == facts.fingerprint)
+                .and_then(|origin| origin.suggestion);
+            renewal_at(host, facts, self.shared.settings.renew_before, suggestion)
+        });
+        entry.course.renewal_at = moment;
+        if issuance.seats.is_empty() {
+            entry.course.state = if facts.is_some() { State::Active } else { State::None };
+            entry.course.reason = Some(NO_CA.to_owned());
+            return None;
+        }
+        let ask_at = facts.as_ref().and_then(|facts| self.ask_at(host, memory, &facts.fingerprint, now));
+        if entry.stage != Stage::Idle {
+            return ask_at;
+        }
+        let has = match &facts {
+            Some(_) => Has::Certificate(moment.filter(|_| is_clock_right)),
+            None => Has::Nothing,
+        };
+        let next = memory.next(has, entry.domain.updated_at, now);
+        let memory = memory.clone();
+        entry.course.failures = memory.failures;
+        entry.course.next_try = None;
+        let at = match next {
+            Next::Rest(at) => {
+                entry.course.state = State::Active;
+                entry.course.reason = None;
+                Some(at)
+            }
+            Next::Wait(at) => {
+                entry.course.state = match memory.trouble {
+                    Some(Trouble::Dns) => State::PendingDns,
+                    Some(Trouble::Refusal) | None => State::Failed,
+                };
+                entry.course.reason = memory.reason;
+                entry.course.next_try = Some(at);
+                Some(at)
+            }
+            Next::Parked => {
+                entry.course.state = State::Parked;
+                entry.course.reason = memory.reason;
+                None
+            }
+            Next::Try(errand) => {
+                let spread = part(issuance.start_spread.get().as_millis() as u64, fraction(host, "start"));
+                let is_first = std::mem::take(&mut entry.is_from_start);
+                entry.show(errand, State::Verifying);
+                if is_first && errand == Errand::Issue && spread > 0 {
+                    return Some(Timestamp(now.0 + spread));
+                }
+                entry.stage = Stage::Verifying(errand);
+                issuance.to_verify.borrow_mut().push_back(host.clone());
+                None
+            }
+        };
+        [at, ask_at].into_iter().flatten().min()
+    }
+
+    /// It is wished for no more, or otherwise: it waits for nothing.
+    fn dismiss(&self, host: &Hostname) {
+        let issuance = self.issuance();
+        issuance.queue.borrow_mut().remove(host);
+        issuance.unread.borrow_mut().remove(host);
+        let mut to_verify = issuance.to_verify.borrow_mut();
+        if let Some(index) = to_verify.iter().position(|waiting| waiting == host) {
+            to_verify.remove(index);
+        }
+        self.forget_places();
+    }
+
+    // --- What is remembered ------------------------------------------------------------------------------
+
+    /// Reads memories of domains that nobody has looked at since the start, a few at a time.
+    fn read_memories(&self) {
+        let issuance = self.issuance();
+        if issuance.is_reading.get() || issuance.unread.borrow().is_empty() {
+            return;
+        }
+        let mut batch = Vec::new();
+        while batch.len() < MEMORIES_READ_BATCH
+            && let Some(host) = { issuance.unread.borrow_mut().pop_first() }
+        {
+            batch.push(host);
+        }
+        issuance.is_reading.set(true);
+        let (this, again) = (self.clone(), self.clone());
+        spawn(
+            async move {
+                this.read_batch_of_memories(batch).await;
+                this.issuance().is_reading.set(false);
+                this.shared.stir.stir();
+            },
+            move |panic| {
+                again.issuance().is_reading.set(false);
+                log_panic(panic);
+            },
+        );
+    }
+
+    async fn read_batch_of_memories(&self, batch: Vec<Hostname>) {
+        let files = self.shared.files.clone();
+        let hosts = batch.clone();
+        let read = blocking(move || {
+            hosts.iter().map(|host| files.read_record::<Memory>(host, Record::State)).collect::<Vec<_>>()
+        });
+        let Ok(read) = read.await else {
+            self.issuance().unread.borrow_mut().extend(batch);
+            return;
+        };
+        for (host, memory) in batch.into_iter().zip(read) {
+            // What was damaged was set aside, and is begun anew.
+            let memory = memory.unwrap_or_else(|error| {
+                tracing::error!(%host, %error, "what was remembered of a domain's certificate cannot be read");
+                None
+            });
+            if let Some(entry) = self.shared.domains.borrow_mut().get_mut(&host)
+                && entry.memory.is_none()
+            {
+                entry.memory = Some(memory.unwrap_or_default());
+            }
+            self.touch(&host);
+        }
+    }
+
+    /// Has the disk remember it. In the background: what is lost in a crash is tried again.
+    fn remember(&self, host: &Hostname) {
+        let memory = {
+            let domains = self.shared.domains.borrow();
+            match domains.get(host).and_then(|entry| entry.memory.clone()) {
+                Some(memory) => memory,
+                None => return,
+            }
+        };
+        let (this, host) = (self.clone(), host.clone());
+        spawn(
+            async move {
+                let name = host.clone();
+                let stored = this
+                    .on_disk_of(&host, move |files| files.write_record(&name, Record::State, &memory))
+                    .await;
+                if let Err(error) = stored {
+                    tracing::warn!(%host, %error, "where a domain stands with the CA could not be stored");
+                }
+            },
+            log_panic,
+        );
+    }
+
+    async fn read_budgets(&self) {
+        let stored = self.on_disk(|files| files.read_common::<Stored>(BUDGETS)).await;
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::error!(%error, "what was asked of the CAs before the start cannot be read: it is counted anew");
+            None
+        });
+        if let Some(stored) = stored {
+            *self.issuance().clock.borrow_mut() = ClockJudge::new(Timestamp(stored.seen_at));
+            *self.issuance().budgets.borrow_mut() = Budgets::restore(stored);
+        }
+    }
+
+    async fn save_budgets(&self) {
+        let stored = self.issuance().budgets.borrow_mut().store(clock::timestamp());
+        if let Err(error) = self.on_disk(move |files| files.write_common(BUDGETS, &stored)).await {
+            tracing::warn!(%error, "what is asked of the CAs could not be stored");
+        }
+    }
+
+    // --- Verifications -----------------------------------------------------------------------------------
+
+    fn start_verifications(&self) {
+        let issuance = self.issuance();
+        while issuance.verifying.get() < VERIFICATIONS_OF_QUEUE_MAX {
+            let Some(host) = ({ issuance.to_verify.borrow_mut().pop_front() }) else { return };
+            let number = match self.shared.domains.borrow().get(&host) {
+                Some(entry) => entry.number,
+                None => continue,
+            };
+            issuance.verifying.update(|count| count + 1);
+            let (this, again, name) = (self.clone(), self.clone(), host.clone());
+            spawn(
+                async move {
+                    let verification = this.examine(&host).await;
+                    let verdict =
+                        verification.map(|verification| (verification.verdict, verification.advice.clone()));
+                    this.issuance().verifying.update(|count| count - 1);
+                    this.handle_verdict(&host, number, verdict);
+                    this.touch(&host);
+                },
+                move |panic| {
+                    log_panic(panic);
+                    again.issuance().verifying.update(|count| count - 1);
+                    again.postpone(&name, number, OWN_RETRY, "the verification failed for a fault of ours");
+                },
+            );
+        }
+    }
+
+    fn handle_verdict(&self, host: &Hostname, number: u64, verdict: Option<(Verdict, String)>) {
+        let now = clock::timestamp();
+        let mut domains = self.shared.domains.borrow_mut();
+        let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == number) else { return };
+        let Stage::Verifying(errand) = entry.stage else { return };
+        entry.stage = Stage::Idle;
+        let event = match verdict {
+            Some((verdict, _)) if verdict.is_ready() => {
+                entry.stage = Stage::Queued(errand);
+                entry.course.reason = None;
+                self.issuance().queue.borrow_mut().push(host, errand, now);
+                None
+            }
+            None | Some((Verdict::NotAsked, _)) => {
+                let reason = verdict
+                    .map_or_else(|| "too many domains are being verified".to_owned(), |(_, advice)| advice);
+                entry.postpone(now.after(OWN_RETRY), reason);
+                None
+            }
+            Some((_, advice)) => {
+                let updated_at = entry.domain.updated_at;
+                let is_held = entry.held != Held::Nothing;
+                let memory = entry.memory.get_or_insert_default();
+                let next_try = memory.fail(host, Trouble::Dns, advice.clone(), updated_at, now);
+                match next_try {
+                    None => Some(CertificateEvent::Parked { host: host.clone(), reason: advice }),
+                    // A domain whose records are still to be made is no event; one that loses its certificate is.
+                    Some(_) if is_held && memory.failures == 1 => {
+                        Some(CertificateEvent::Failed { host: host.clone(), reason: advice, next_try })
+                    }
+                    Some(_) => None,
+                }
+            }
+        };
+        let is_stored = entry.stage == Stage::Idle;
+        drop(domains);
+        self.forget_places();
+        if is_stored {
+            self.remember(host);
+        }
+        if let Some(event) = event {
+            self.notify(event);
+        }
+    }
+
+    // --- Orders ------------------------------------------------------------------------------------------
+
+    fn start_orders(&self) {
+        let issuance = self.issuance();
+        loop {
+            let now = clock::timestamp();
+            let next = issuance.queue.borrow_mut().next(now, |host, errand| self.turn(host, errand, now));
+            let Some((host, errand, index)) = next else { return };
+            self.forget_places();
+            let number = {
+                let mut domains = self.shared.domains.borrow_mut();
+                let Some(entry) = domains.get_mut(&host) else {
+                    issuance.queue.borrow_mut().finish(&host);
+                    continue;
+                };
+                let checked_at = entry.verification.as_ref().map_or(0, |found| found.checked_at.0);
+                if now.0.saturating_sub(checked_at) > VERIFICATION_TTL.as_millis() as u64 {
+                    // It has waited for long: much may have changed.
+                    issuance.queue.borrow_mut().finish(&host);
+                    entry.stage = Stage::Verifying(errand);
+                    entry.show(errand, State::Verifying);
+                    issuance.to_verify.borrow_mut().push_back(host.clone());
+                    self.shared.stir.stir();
+                    continue;
+                }
+                entry.stage = Stage::Ordering(errand);
+                entry.show(errand, State::Issuing);
+                entry.course.reason = None;
+                entry.number
+            };
+            let Some(seat) = issuance.seats.get(index).cloned() else { continue };
+            let kind = self.kind(&host, errand, &seat);
+            issuance.budgets.borrow_mut().take_order(seat.authority.url(), &host, kind, now);
+            seat.in_flight.update(|count| count + 1);
+            let order = Attempt { this: self.clone(), host, number, errand, kind, seat };
+            let failed = order.clone();
+            spawn(async move { order.run().await }, move |panic| {
+                log_panic(panic);
+                failed.end();
+                failed.this.postpone(&failed.host, number, OWN_RETRY, "the order failed for a fault of ours");
+            });
+        }
+    }
+
+    /// Whether a domain may order now, and at which CA.
+    fn turn(&self, host: &Hostname, errand: Errand, now: Timestamp) -> Turn<usize> {
+        let issuance = self.issuance();
+        if self.directory_problem().is_some() {
+            return self.closed(now.after(OWN_RETRY));
+        }
+        let tick = clock::now();
+        let budgets = issuance.budgets.borrow();
+        let (mut not_before, mut closed): (Option<Timestamp>, Option<Timestamp>) = (None, None);
+        for (index, seat) in issuance.seats.iter().enumerate() {
+            let health = seat.health.borrow();
+            let url = seat.authority.url();
+            if !health.is_usable(seat.in_flight.get(), tick) {
+                // An order that tries a CA stirs us when it ends.
+                let pause = tick.until(health.paused_until()).max(Duration::from_secs(1));
+                closed = Some(closed.unwrap_or(Timestamp(u64::MAX)).min(now.after(pause)));
+                if health.is_failed_over(tick) {
+                    continue;
+                }
+                break;
+            }
+            let kind = self.kind(host, errand, seat);
+            let at = budgets.order_at(url, host, kind, now);
+            if at <= now {
+                return Turn::Now(index);
+            }
+            let is_of_account = kind != Kind::Replacement && budgets.account_at(url, now) >= at;
+            let earliest = if is_of_account { &mut closed } else { &mut not_before };
+            *earliest = Some(earliest.unwrap_or(Timestamp(u64::MAX)).min(at));
+            // A limit that is over soon is no reason to go elsewhere.
+            if at.0 - now.0 < AUTHORITY_FAILOVER_AFTER.as_millis() as u64 {
+                break;
+            }
+        }
+        match (not_before, closed) {
+            (Some(at), None) => Turn::NotBefore(at),
+            // Looked at again when either changes.
+            (Some(at), Some(open_at)) => Turn::NotBefore(at.min(open_at)),
+            (None, closed) => self.closed(closed.unwrap_or(now.after(OWN_RETRY))),
+        }
+    }
+
+    fn closed(&self, until: Timestamp) -> Turn<usize> {
+        let closed = &self.issuance().closed_until;
+        closed.set(Some(closed.get().map_or(until, |at| at.min(until))));
+        Turn::Closed(until)
+    }
+
+    /// What an order is to the limits of a CA.
+    fn kind(&self, host: &Hostname, errand: Errand, seat: &Seat) -> Kind {
+        if errand == Errand::Issue {
+            return Kind::New;
+        }
+        // Called while the domains are lent nowhere to be changed.
+        let domains = self.shared.domains.borrow();
+        match domains.get(host).and_then(|entry| entry.origin_at(seat.authority.url())) {
+            Some(origin) if origin.certificate_id.is_some() && seat.authority.takes_replacements() => {
+                Kind::Replacement
+            }
+            Some(_) => Kind::Renewal,
+            // Of another CA: to this one, it is new.
+            None => Kind::New,
+        }
+    }
+
+    /// Later, for a reason that is no fault of the domain.
+    fn postpone(&self, host: &Hostname, number: u64, by: Duration, reason: &str) {
+        let now = clock::timestamp();
+        if let Some(entry) = self.shared.domains.borrow_mut().get_mut(host)
+            && entry.number == number
+        {
+            entry.stage = Stage::Idle;
+            entry.postpone(now.after(by), reason.to_owned());
+        }
+        self.touch(host);
+    }
+
+    /// Whether an order for it makes sense still.
+    pub(crate) fn is_wanted(&self, host: &Hostname) -> bool {
+        let domains = self.shared.domains.borrow();
+        domains.get(host).is_some_and(|entry| entry.domain.certificate == CertificateMode::Acme)
+    }
+
+    /// Somebody has found that the domain leads here: what was given up, or waits for long, is tried now.
+    pub(crate) fn revive(&self, host: &Hostname) {
+        let is_changed = self
+            .shared
+            .domains
+            .borrow_mut()
+            .get_mut(host)
+            .and_then(|entry| entry.memory.as_mut())
+            .is_some_and(Memory::revive);
+        if is_changed {
+            self.remember(host);
+        }
+    }
+
+    // --- Renewal information -----------------------------------------------------------------------------
+
+    /// When the CA is to be asked about a certificate's renewal; asks, if that is now.
+    fn ask_at(
+        &self,
+        host: &Hostname,
+        memory: &Memory,
+        fingerprint: &str,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let issuance = self.issuance();
+        let origin = memory.issued.as_ref().filter(|origin| origin.fingerprint == fingerprint)?;
+        let id = origin.certificate_id.clone()?;
+        let seat = Rc::clone(issuance.seat_of(&origin.directory)?);
+        // A moment too far away comes from a clock that was wrong.
+        if origin.ask_at > now.0 && origin.ask_at - now.0 <= 2 * DAY.as_millis() as u64 {
+            return Some(Timestamp(origin.ask_at));
+        }
+        let mut asking = issuance.asking.borrow_mut();
+        if asking.contains(host) {
+            return None;
+        }
+        if asking.len() >= RENEWAL_INFO_IN_FLIGHT_MAX {
+            let spread = part(ASK_SPREAD.as_millis() as u64, fraction(host, "ask"));
+            return Some(now.after(SHORTEST_WAIT).after(Duration::from_millis(spread)));
+        }
+        asking.insert(host.clone());
+        let (this, again, name) = (self.clone(), self.clone(), host.clone());
+        let host = host.clone();
+        spawn(
+            async move {
+                let answer = ask_renewal(&seat, &id).await;
+                this.handle_renewal_info(&host, &id, answer);
+                this.issuance().asking.borrow_mut().remove(&host);
+                this.touch(&host);
+            },
+            move |panic| {
+                log_panic(panic);
+                again.issuance().asking.borrow_mut().remove(&name);
+            },
+        );
+        None
+    }
+
+    fn handle_renewal_info(&self, host: &Hostname, id: &str, answer: (Option<Suggestion>, Duration)) {
+        let now = clock::timestamp();
+        let (suggestion, again) = answer;
+        {
+            let mut domains = self.shared.domains.borrow_mut();
+            let memory = domains.get_mut(host).and_then(|entry| entry.memory.as_mut());
+            let Some(origin) = memory.and_then(|memory| memory.issued.as_mut()) else { return };
+            if origin.certificate_id.as_deref() != Some(id) {
+                return;
+            }
+            // An answer that did not come does not unsay the one before.
+            origin.suggestion = suggestion.or(origin.suggestion);
+            origin.ask_at = now.after(again).0;
+        }
+        self.remember(host);
+    }
+
+    // --- The end of certificates -------------------------------------------------------------------------
+
+    /// Says once when a certificate is late in its life; when to look again.
+    fn watch(&self, host: &Hostname, entry: &mut Entry, now: Timestamp) -> Option<Timestamp> {
+        let facts = entry.held.facts()?.clone();
+        if self.issuance().clock_fault.get().is_some() {
+            return Some(now.after(CERTIFICATES_ROUND));
+        }
+        let lateness = Lateness::of(&facts, now);
+        let warned = Warned { not_after: facts.not_after.0, lateness };
+        let memory = entry.memory.as_mut()?;
+        let said = memory.warned.filter(|said| said.not_after == warned.not_after).map(|said| said.lateness);
+        if lateness > said.unwrap_or_default() {
+            memory.warned = Some(warned);
+            let (this, host) = (self.clone(), host.clone());
+            // Not from here, where the domains are lent to be changed.
+            spawn(
+                async move {
+                    this.remember(&host);
+                    this.notify(CertificateEvent::ExpiringSoon {
+                        host: Some(host),
+                        not_after: facts.not_after,
+                    });
+                },
+                log_panic,
+            );
+        }
+        Lateness::next_at(entry.held.facts()?, now)
+    }
+
+    fn watch_default(&self) {
+        let issuance = self.issuance();
+        let Some(facts) = self.default_facts() else { return };
+        if issuance.clock_fault.get().is_some() {
+            return;
+        }
+        let lateness = Lateness::of(&facts, clock::timestamp());
+        let said = issuance.default_warned.get().filter(|said| said.not_after == facts.not_after.0);
+        if lateness > said.map(|said| said.lateness).unwrap_or_default() {
+            issuance.default_warned.set(Some(Warned { not_after: facts.not_after.0, lateness }));
+            self.notify(CertificateEvent::ExpiringSoon { host: None, not_after: facts.not_after });
+        }
+    }
+
+    fn forget_places(&self) {
+        self.issuance().places.borrow_mut().take();
+    }
+}
+
+/// One order of one domain at one CA.
+#[derive(Clone)]
+struct Attempt {
+    this: Certificates,
+    host: Hostname,
+    number: u64,
+    errand: Errand,
+    kind: Kind,
+    seat: Rc<Seat>,
+}
+
+impl Attempt {
+    async fn run(self) {
+        let began = clock::now();
+        let result = self.attempt().await;
+        self.end();
+        match result {
+            Ok(event) => {
+                self.seat.health.borrow_mut().rise();
+                let issuance = self.this.issuance();
+                let takes = clock::now().since(began);
+                issuance.order_takes.set((issuance.order_takes.get() * 3 + takes) / 4);
+                let counter = match self.errand {
+                    Errand::Issue => &issuance.counts.issued,
+                    Errand::Renew => &issuance.counts.renewed,
+                };
+                counter.update(|count| count + 1);
+                self.this.notify(event);
+            }
+            Err(fault) => self.blame(fault).await,
+        }
+        self.this.touch(&self.host);
+    }
+
+    /// It is not in flight any more.
+    fn end(&self) {
+        self.seat.in_flight.update(|count| count.saturating_sub(1));
+        self.this.issuance().queue.borrow_mut().finish(&self.host);
+        self.this.forget_places();
+    }
+
+    async fn attempt(&self) -> Result<CertificateEvent, Fault> {
+        let (this, host, authority) = (&self.this, &self.host, &self.seat.authority);
+        this.save_budgets().await;
+        let directory = authority.directory().await?;
+        *this.shared.caa_identities.borrow_mut() = directory.caa_identities().to_vec();
+        let account = authority
+            .account(this, || {
+                let taken =
+                    this.issuance().budgets.borrow_mut().take_account(authority.url(), clock::timestamp());
+                taken.map_or_else(MayCreate::NotBefore, |()| MayCreate::Yes)
+            })
+            .await?;
+        let name = host.clone();
+        let pending = this
+            .on_disk(move |files| files.read_record::<Pending>(&name, Record::Order))
+            .await
+            .map_err(|error| Fault::Ours { why: error.to_string() })?
+            .filter(|pending| pending.directory == authority.url());
+        if pending.is_some() {
+            // It was counted when it was sent.
+            this.issuance().budgets.borrow_mut().give_back(authority.url(), host, self.kind);
+        }
+        let replaces = {
+            let domains = this.shared.domains.borrow();
+            let origin = domains.get(host).and_then(|entry| entry.origin_at(authority.url()));
+            let id = origin.and_then(|origin| origin.certificate_id.clone());
+            id.filter(|_| self.errand == Errand::Renew && directory.renewal_info.is_some())
+        };
+        let profile = this.shared.settings.acme.as_ref().and_then(|acme| acme.profile.as_deref());
+        if let Some(profile) = profile.filter(|profile| !directory.offers(profile)) {
+            tracing::warn!(
+                profile,
+                directory = authority.url(),
+                "the CA does not offer ACME_PROFILE: its usual one is taken"
+            );
+        }
+        let order = Order {
+            certificates: this,
+            authority,
+            account,
+            host,
+            replaces: replaces.as_deref(),
+            profile: profile.filter(|profile| directory.offers(profile)),
+        };
+        let issued = order.fulfil(pending).await?;
+        self.install(issued).await
+    }
+
+    async fn install(&self, issued: Issued) -> Result<CertificateEvent, Fault> {
+        let (this, host) = (&self.this, &self.host);
+        let Issued { pair, facts, certificate_id } = issued;
+        if !this.is_wanted(host) {
+            return Err(Fault::NotFound);
+        }
+        match this.install(host, pair, facts.clone()).await {
+            Ok(()) => {}
+            Err(InstallError::NotLive(error)) => {
+                tracing::warn!(%host, %error, "a certificate is not live on every core yet");
+            }
+            Err(InstallError::Gone) => return Err(Fault::NotFound),
+            Err(InstallError::Disk(error)) => {
+                return Err(Fault::Ours { why: format!("the certificate could not be stored: {error}") });
+            }
+        }
+        let origin = Origin {
+            directory: self.seat.authority.url().to_owned(),
+            fingerprint: facts.fingerprint.clone(),
+            certificate_id,
+            suggestion: None,
+            ask_at: 0,
+        };
+        if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host) {
+            entry.memory.get_or_insert_default().succeed(origin);
+            entry.stage = Stage::Idle;
+        }
+        this.remember(host);
+        let name = host.clone();
+        let removed = this.on_disk_of(host, move |files| files.remove_record(&name, Record::Order)).await;
+        if let Err(error) = removed {
+            // It is found again, and is done.
+            tracing::warn!(%host, %error, "a fulfilled order could not be removed from the disk");
+        }
+        let host = host.clone();
+        Ok(match self.errand {
+            Errand::Issue => CertificateEvent::Issued { host, facts },
+            Errand::Renew => CertificateEvent::Renewed { host, facts },
+        })
+    }
+
+    /// Whose fault it was, and what follows.
+    async fn blame(&self, fault: Fault) {
+        let (this, host) = (&self.this, &self.host);
+        let issuance = this.issuance();
+        let (now, tick) = (clock::timestamp(), clock::now());
+        let url = self.seat.authority.url();
+        let reason = fault.to_string();
+        match fault {
+            Fault::Refused { why, kind } => {
+                // The CA works, whatever it thinks of this domain.
+                self.seat.health.borrow_mut().rise();
+                issuance.counts.refused.update(|count| count + 1);
+                if kind == Refusal::Validation {
+                    issuance.budgets.borrow_mut().take_failure(url, host, now);
+                }
+                self.refuse(why, now);
+                return;
+            }
+            Fault::NotFound => {
+                self.refuse(reason, now);
+                return;
+            }
+            Fault::Ours { why } => {
+                tracing::error!(%host, reason = %why, "an order could not go on");
+                issuance.counts.own_faults.update(|count| count + 1);
+                this.postpone(host, self.number, OWN_RETRY, &why);
+                return;
+            }
+            Fault::Down { retry_after, .. } => {
+                tracing::warn!(directory = url, %reason, "the CA is out of order; it is asked again later");
+                issuance.counts.outages.update(|count| count + 1);
+                self.seat.health.borrow_mut().fall(reason.clone(), retry_after, tick);
+            }
+            Fault::BadNonce => {
+                issuance.counts.outages.update(|count| count + 1);
+                self.seat.health.borrow_mut().fall(reason.clone(), None, tick);
+            }
+            Fault::Misconfigured { .. } => {
+                tracing::error!(directory = url, %reason, "the CA does not deal with us");
+                issuance.counts.outages.update(|count| count + 1);
+                self.seat.health.borrow_mut().give_up(reason.clone(), tick);
+            }
+            Fault::Limited { scope, retry_after, .. } => {
+                issuance.counts.limited.update(|count| count + 1);
+                tracing::warn!(directory = url, %host, %reason, "the CA limits us");
+                let wait = retry_after.unwrap_or(LIMITED_RETRY).max(LIMITED_RETRY_MIN);
+                let limit = match scope {
+                    LimitScope::Orders => Limit::Orders,
+                    LimitScope::RegisteredDomain => Limit::Certificates,
+                    LimitScope::Duplicates => Limit::Duplicates,
+                    LimitScope::FailedValidations => Limit::Failures,
+                    LimitScope::Accounts => {
+                        self.seat.health.borrow_mut().fall(reason.clone(), Some(wait), tick);
+                        Limit::Accounts
+                    }
+                };
+                if !Budgets::is_counted(limit, self.kind) {
+                    // The CA sees it otherwise than its documents say. What others wait for is not to be judged by that.
+                    this.postpone(host, self.number, wait, &reason);
+                    return;
+                }
+                issuance.budgets.borrow_mut().close(url, limit, host, now.after(wait), now);
+                this.save_budgets().await;
+            }
+            Fault::AccountGone => self.seat.authority.forget_account(this).await,
+            Fault::NotReplaceable => {
+                if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
+                    && let Some(origin) = entry.memory.as_mut().and_then(|memory| memory.issued.as_mut())
+                {
+                    origin.certificate_id = None;
+                }
+            }
+        }
+        // No domain is to blame: it keeps its place, and says what it waits for.
+        let mut domains = this.shared.domains.borrow_mut();
+        if let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == self.number) {
+            if entry.domain.certificate == CertificateMode::Acme {
+                entry.stage = Stage::Queued(self.errand);
+                entry.show(self.errand, State::Verifying);
+                entry.course.reason = Some(reason);
+                issuance.queue.borrow_mut().push(host, self.errand, now);
+            } else {
+                entry.stage = Stage::Idle;
+            }
+        }
+    }
+
+    fn refuse(&self, why: String, now: Timestamp) {
+        let next_try = {
+            let mut domains = self.this.shared.domains.borrow_mut();
+            let entry = domains.get_mut(&self.host).filter(|entry| entry.number == self.number);
+            let Some(entry) = entry else { return };
+            entry.stage = Stage::Idle;
+            let updated_at = entry.domain.updated_at;
+            let memory = entry.memory.get_or_insert_default();
+            memory.fail(&self.host, Trouble::Refusal, why.clone(), updated_at, now)
+        };
+        self.this.remember(&self.host);
+        let host = self.host.clone();
+        self.this.notify(match next_try {
+            Some(_) => CertificateEvent::Failed { host, reason: why, next_try },
+            None => CertificateEvent::Parked { host, reason: why },
+        });
+    }
+}
+
+/// What the CA suggests about a certificate's renewal, if it does, and when to ask again.
+async fn ask_renewal(seat: &Seat, id: &str) -> (Option<Suggestion>, Duration) {
+    if !seat.health.borrow().is_usable(0, clock::now()) {
+        return (None, RENEWAL_INFO_INTERVAL / 12);
+    }
+    let (Ok(client), Ok(directory)) = (seat.authority.client().await, seat.authority.directory().await)
+    else {
+        return (None, RENEWAL_INFO_INTERVAL / 12);
+    };
+    let Some(url) = &directory.renewal_info else { return (None, DAY) };
+    let answer = client.get(&format!("{}/{id}", url.trim_end_matches('/'))).await;
+    let retry_after = client.answered().retry_after;
+    let again = retry_after.unwrap_or(RENEWAL_INFO_INTERVAL).clamp(RENEWAL_INFO_INTERVAL_MIN, DAY);
+    let Ok((200, body)) = answer else { return (None, again.max(RENEWAL_INFO_INTERVAL / 12)) };
+    let Ok(info) = serde_json::from_slice::<RenewalInfo>(&body) else { return (None, RENEWAL_INFO_INTERVAL) };
+    let millis = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+    let window = info.suggested_window;
+    let suggestion =
+        Suggestion { start: millis(window.start.unix_timestamp()), end: millis(window.end.unix_timestamp()) };
+    // RFC 9773 §4.2: a window that ends before it begins is no answer.
+    ((suggestion.end > suggestion.start).then_some(suggestion), again)
+}
+
+impl Entry {
+    /// Shows what is being done for it; a certificate that is served meanwhile stays `active`.
+    fn show(&mut self, errand: Errand, state: State) {
+        self.course.state = if errand == Errand::Renew { State::Active } else { state };
+        self.course.next_try = None;
+    }
+
+    fn postpone(&mut self, at: Timestamp, reason: String) {
+        let memory = self.memory.get_or_insert_default();
+        memory.next_try = Some(at.0);
+        memory.reason = Some(reason);
+    }
+
+    /// Where the certificate that it has came from, if that was this CA.
+    fn origin_at(&self, directory: &str) -> Option<&Origin> {
+        let fingerprint = &self.held.facts()?.fingerprint;
+        let origin = self.memory.as_ref()?.issued.as_ref()?;
+        (origin.directory == directory && origin.fingerprint == *fingerprint).then_some(origin)
+    }
+}
+
+/// The budgets' file.
+const BUDGETS: &str = "budgets.json";
+/// Domains that are reconsidered before others have their turn.
+const ROUND_PART: usize = 512;
+/// So many domains without a certificate are tried at once after a start.
+const AT_ONCE: usize = 20;
+/// The first attempts are spread over this at most.
+const START_SPREAD_MAX: Duration = Duration::from_secs(3600);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// After a fault of our own: a disk that is full, cores that do not answer.
+const OWN_RETRY: Duration = Duration::from_secs(60);
+/// A CA that limits us and does not say for how long.
+const LIMITED_RETRY: Duration = Duration::from_secs(15 * 60);
+/// A CA that limits us and says "at once".
+const LIMITED_RETRY_MIN: Duration = Duration::from_secs(1);
+/// RFC 9773 §4.3.2 asks clients to bound what the CA says; it suggests a minute.
+const RENEWAL_INFO_INTERVAL_MIN: Duration = Duration::from_secs(60);
+/// Over which questions are spread that come all at once.
+const ASK_SPREAD: Duration = Duration::from_secs(600);
+const NO_CA: &str = "no CA is configured: set ACME_EMAIL or ACME_DIRECTORY_URL, or upload a certificate";
+
+#[cfg(test)]
+mod tests;
