@@ -350,7 +350,7 @@ mod tests {
                         // Even ones wait for the next multiple of ten.
                         let next = queue.next(at(now), |host, _| {
                             let n: u64 = host.as_str()[1..].split('.').next().unwrap().parse().unwrap();
-                            if n % 2 == 0 && now % 10 != 0 { Turn::NotBefore(at(now / 10 * 10 + 10)) } else { Turn::Now(()) }
+                            if n.is_multiple_of(2) && !now.is_multiple_of(10) { Turn::NotBefore(at(now / 10 * 10 + 10)) } else { Turn::Now(()) }
                         });
                         match next {
                             Some((host, ..)) => {
@@ -361,7 +361,7 @@ mod tests {
                                 let full = flying.len() >= ORDERS_IN_FLIGHT_MAX;
                                 let blocked = waiting.iter().all(|host: &Hostname| {
                                     let n: u64 = host.as_str()[1..].split('.').next().unwrap().parse().unwrap();
-                                    n % 2 == 0
+                                    n.is_multiple_of(2)
                                 });
                                 prop_assert!(full || blocked, "somebody could have gone");
                             }

@@ -103,7 +103,7 @@ pub(crate) fn fraction(host: &Hostname, purpose: &str) -> u32 {
 
 /// That part of a whole.
 pub(crate) fn part(whole: u64, fraction: u32) -> u64 {
-    (u128::from(whole) * u128::from(fraction) >> 32) as u64
+    ((u128::from(whole) * u128::from(fraction)) >> 32) as u64
 }
 
 #[cfg(test)]
