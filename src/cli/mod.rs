@@ -60,6 +60,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as it takes to look at it")]
 enum Command {
     /// Run the proxy; the same as no command at all
     Run {
