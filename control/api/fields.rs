@@ -41,7 +41,8 @@ pub(crate) static INSTANCE_ID: Field<InstanceId> = Field {
 /// Where an instance listens.
 pub(crate) static TARGET: Field<Target> = Field {
     name: "target",
-    doc: "Where the instance listens: http://host:port, or https://host:port; see the app's upstream_tls.",
+    doc: "Where the instance listens: http://host:port, https://host:port (see the app's upstream_tls), or h2c://host:port for \
+          HTTP/2 without TLS, as gRPC servers speak it.",
     schema: || json!({ "type": "string", "format": "uri", "examples": ["http://10.0.0.5:3001"] }),
     parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
 };
