@@ -23,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-telemetry", &["model"]),
     ("ringway-store", &["model"]),
     ("ringway-certs", &["model", "wire", "net", "tls", "bridge"]),
-    ("ringway-webhooks", &["model", "bridge"]),
+    ("ringway-webhooks", &["model", "bridge", "net", "tls"]),
     ("ringway-filter", &["model", "wire"]),
     ("ringway-health", &["model", "wire", "net"]),
     ("ringway-worker", &["model", "wire", "traffic", "filter", "telemetry", "bridge", "net", "tls"]),

@@ -221,6 +221,7 @@ const CHECKS: &[(&str, Check)] = &[
 
 fn app(id: &str) -> App {
     App {
+        webhook: None,
         upstream_tls: None,
         id: AppId::parse(id).expect("a valid id"),
         name: format!("The \"{id}\" app, größer").into(),

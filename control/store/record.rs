@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringway_model::{
     App, AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, Delta, Domain, DomainKind,
     FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe, Target, TenantId, Timestamp,
-    UpstreamTls, limits,
+    UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -176,6 +176,8 @@ struct StoredApp {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream_tls: Option<StoredUpstreamTls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<StoredWebhook>,
     created_at: u64,
     updated_at: u64,
 }
@@ -186,6 +188,7 @@ impl From<&App> for StoredApp {
             id: app.id.to_string(),
             name: app.name.to_string(),
             upstream_tls: app.upstream_tls.as_ref().map(StoredUpstreamTls::from),
+            webhook: app.webhook.as_ref().map(StoredWebhook::from),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
         }
@@ -200,6 +203,10 @@ impl StoredApp {
             name: self.name.into(),
             upstream_tls: match self.upstream_tls {
                 Some(tls) => Some(tls.into_model()?),
+                None => None,
+            },
+            webhook: match self.webhook {
+                Some(webhook) => Some(webhook.into_model()?),
                 None => None,
             },
             created_at: Timestamp(self.created_at),
@@ -346,6 +353,29 @@ impl StoredClientAuth {
     fn into_model(self) -> Option<ClientAuth> {
         let ca_file = FilePath::parse(&self.ca_file).ok()?;
         Some(ClientAuth { ca_file, need: ClientAuthNeed::parse(&self.need)? })
+    }
+}
+
+/// The secret is kept in clear, for deliveries are signed with it: the store's files are their owner's alone.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredWebhook {
+    url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl From<&Webhook> for StoredWebhook {
+    fn from(webhook: &Webhook) -> Self {
+        let secret = webhook.secret.as_ref().map(|secret| secret.expose().to_owned());
+        Self { url: webhook.url.to_string(), secret }
+    }
+}
+
+impl StoredWebhook {
+    fn into_model(self) -> Option<Webhook> {
+        let secret = self.secret.map(|secret| WebhookSecret::parse(&secret)).transpose().ok()?;
+        Some(Webhook { url: WebhookUrl::parse(&self.url).ok()?, secret })
     }
 }
 

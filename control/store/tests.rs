@@ -39,6 +39,7 @@ fn deltas_of(revision: u64) -> Vec<Delta> {
     if revision == 1 {
         deltas.push(Delta::PutApp(
             App {
+                webhook: None,
                 upstream_tls: None,
                 id: app.clone(),
                 name: "App".into(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::{
     App, AppId, CertificateMode, ClientAuth, Desired, Domain, DomainKind, Generation, HealthCheck, Hostname,
-    Instance, InstanceId, Revision, Target, TenantId, Timestamp, UpstreamTls, limits,
+    Instance, InstanceId, Revision, Target, TenantId, Timestamp, UpstreamTls, Webhook, limits,
 };
 
 /// One change of the configuration, as a user asked for it.
@@ -38,6 +38,20 @@ pub enum Change {
     RemoveApp {
         /// Which.
         id: AppId,
+    },
+    /// Has an app told of what happens to it; takes the place of the webhook that it has.
+    PutWebhook {
+        /// Whose.
+        app: AppId,
+        /// Where to. The secret of the one before stays when this has none and `keep_secret` says so.
+        webhook: Webhook,
+        /// Whether the present secret stays when none is given.
+        keep_secret: bool,
+    },
+    /// Tells an app no more.
+    RemoveWebhook {
+        /// Whose.
+        app: AppId,
     },
     /// Adds a domain. The same domain once more is accepted, a different one of that name is refused.
     AddDomain(DomainSpec),
@@ -173,6 +187,8 @@ pub enum Rejection {
         /// Its present generation.
         current: Generation,
     },
+    /// The app has no webhook.
+    UnknownWebhook(AppId),
     /// The app still has domains.
     AppHasDomains(AppId, usize),
     /// A bound was reached.
@@ -204,6 +220,7 @@ impl fmt::Display for Rejection {
             Self::StaleGeneration { id, current } => {
                 write!(f, "instance {id} was registered again meanwhile; its generation is now {current}")
             }
+            Self::UnknownWebhook(id) => write!(f, "app {id} has no webhook"),
             Self::AppHasDomains(id, count) => {
                 write!(f, "app {id} still serves {count} domain(s); delete or move them first")
             }
@@ -240,6 +257,13 @@ impl Desired {
             }
             Change::RemoveApp { id } => {
                 draft.remove_app(id)?;
+                return Ok(draft.removed());
+            }
+            Change::PutWebhook { app, webhook, keep_secret } => {
+                draft.put_webhook(app, webhook, *keep_secret)?
+            }
+            Change::RemoveWebhook { app } => {
+                draft.remove_webhook(app)?;
                 return Ok(draft.removed());
             }
             Change::AddDomain(spec) => draft.put_domain(spec)?,
@@ -280,13 +304,13 @@ impl Draft {
                     id: spec.id.clone(),
                     name,
                     upstream_tls: spec.upstream_tls.clone().flatten(),
+                    webhook: None,
                     created_at: self.now,
                     updated_at: self.now,
                 }
             }
         };
-        self.deltas.push(Delta::PutApp(Arc::new(app.clone())));
-        self.desired.put_app(app);
+        self.write_app(app);
         Ok(())
     }
 
@@ -319,6 +343,38 @@ impl Draft {
         self.deltas.push(Delta::PutInstance(Arc::new(instance.clone())));
         self.desired.put_instance(instance);
         Ok(())
+    }
+
+    fn put_webhook(&mut self, id: &AppId, webhook: &Webhook, keep_secret: bool) -> Result<(), Rejection> {
+        let Some(old) = self.desired.apps.get(id).cloned() else {
+            return Err(Rejection::UnknownApp(id.clone()));
+        };
+        let mut webhook = webhook.clone();
+        match &old.webhook {
+            Some(known) if keep_secret && webhook.secret.is_none() => webhook.secret = known.secret.clone(),
+            Some(_) => {}
+            None => self.created = true,
+        }
+        if old.webhook.as_ref() != Some(&webhook) {
+            self.write_app(App { webhook: Some(webhook), updated_at: self.now, ..App::clone(&old) });
+        }
+        Ok(())
+    }
+
+    fn remove_webhook(&mut self, id: &AppId) -> Result<(), Rejection> {
+        let Some(old) = self.desired.apps.get(id).cloned() else {
+            return Err(Rejection::UnknownApp(id.clone()));
+        };
+        if old.webhook.is_none() {
+            return Err(Rejection::UnknownWebhook(id.clone()));
+        }
+        self.write_app(App { webhook: None, updated_at: self.now, ..App::clone(&old) });
+        Ok(())
+    }
+
+    fn write_app(&mut self, app: App) {
+        self.deltas.push(Delta::PutApp(Arc::new(app.clone())));
+        self.desired.put_app(app);
     }
 
     fn put_domain(&mut self, spec: &DomainSpec) -> Result<(), Rejection> {

@@ -6,7 +6,7 @@ use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use crate::{
     AppId, CertificateMode, ClientAuth, Generation, HealthCheck, Hostname, InstanceId, Revision, Target,
-    TenantId, Timestamp, UpstreamTls,
+    TenantId, Timestamp, UpstreamTls, Webhook,
 };
 
 /// An app: a name for interchangeable instances.
@@ -18,6 +18,8 @@ pub struct App {
     pub name: Arc<str>,
     /// How its `https://` targets are spoken to, when not in the default way.
     pub upstream_tls: Option<UpstreamTls>,
+    /// Where it hears of what happens to it.
+    pub webhook: Option<Webhook>,
     /// When it was first registered.
     pub created_at: Timestamp,
     /// When it, or its set of instances, last changed.

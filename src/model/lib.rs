@@ -17,6 +17,7 @@ mod instance;
 pub mod limits;
 mod target;
 mod time;
+mod webhook;
 
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
@@ -32,3 +33,4 @@ pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, T
 pub use instance::{Health, HealthCheck, HealthCheckError, Probe};
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use time::{Tick, Timestamp};
+pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

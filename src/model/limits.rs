@@ -179,6 +179,26 @@ pub const BUDGETS_MAX: usize = 100_000;
 pub const ACME_POLL_INTERVAL_MIN: Duration = Duration::from_millis(250);
 /// See [`ACME_POLL_INTERVAL_MIN`].
 pub const ACME_POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
+// --- Webhooks ----------------------------------------------------------------------------------------------
+
+/// Bytes of a webhook's URL: what browsers and proxies take without complaint.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+/// Bytes of a secret that deliveries are signed with: shorter ones can be guessed.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
+/// The longest such secret.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 256;
+/// Deliveries that wait (NFR-4.7). When there are more, the oldest is dropped and counted.
+pub const WEBHOOKS_PENDING_MAX: usize = 1_000;
+/// Deliveries of one receiver under way: a receiver that hangs holds one thread of those below, not all.
+pub const WEBHOOKS_PER_RECEIVER_MAX: usize = 1;
+/// Threads that deliver.
+pub const WEBHOOK_THREADS: usize = 4;
+/// Tries after the first (NFR-2.8).
+pub const WEBHOOK_RETRIES_MAX: u32 = 3;
+/// Until the first of them; doubled each time (FR-6.10).
+pub const WEBHOOK_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// For one try, from the name's resolution to the last byte of the answer.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 // --- Health ------------------------------------------------------------------------------------------------
 
