@@ -177,6 +177,7 @@ impl Host for CertificateHost {
 
     fn notify(&self, event: CertificateEvent) {
         log(&event);
+        self.control.turn(|engine, now| engine.tell_of_certificate(&event, now));
     }
 }
 

@@ -25,6 +25,7 @@ use ringway_health::{Checker, Verdict};
 use ringway_model::limits::{CORE_STALL, LIVENESS_INTERVAL};
 use ringway_model::{
     Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost, Tick,
+    Webhook,
 };
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
@@ -36,6 +37,7 @@ use ringway_traffic::snapshot::Snapshot;
 use self::end::Phase;
 use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
+use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::persist::{Done, StoreLink, chain};
 use crate::plane::{Commit, Plane, Publication, Ticket};
@@ -60,6 +62,8 @@ pub struct ControlSettings {
     pub version: &'static str,
     /// Source revision that it was built from, or `unknown`.
     pub commit: &'static str,
+    /// Where the operator hears of every certificate, beside the webhooks of apps.
+    pub certificate_webhook: Option<Webhook>,
 }
 
 impl Default for ControlSettings {
@@ -72,6 +76,7 @@ impl Default for ControlSettings {
             driver: DriverChoice::Auto,
             version: env!("CARGO_PKG_VERSION"),
             commit: "unknown",
+            certificate_webhook: None,
         }
     }
 }
@@ -96,6 +101,7 @@ pub(crate) struct Engine {
     compiler: Compiler,
     certificates: Option<Certificates>,
     publications: Publications,
+    hooks: Hooks,
     checker: Checker,
     registry: Registry,
     log: Option<Box<dyn Fn() -> LogReading + Send>>,
@@ -198,6 +204,7 @@ impl Engine {
             compiler: parts.compiler,
             certificates: parts.certificates,
             publications: Publications::default(),
+            hooks: Hooks::default(),
             checker: Checker::new(parts.settings.health),
             registry: parts.registry,
             log: parts.log,
@@ -221,11 +228,25 @@ impl Engine {
             engine.plane.desired().domains().for_each(|domain| certificates.put_domain(domain));
         }
         engine.publish(parts.first, now);
+        let apps: Vec<_> = engine.desired().apps().map(|app| app.id.clone()).collect();
+        apps.iter().for_each(|app| engine.look_at_app(app, now));
         engine
     }
 
     pub(crate) fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    pub(crate) fn hooks_mut(&mut self) -> &mut Hooks {
+        &mut self.hooks
+    }
+
+    pub(crate) fn settings(&self) -> &ControlSettings {
+        &self.settings
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {
@@ -284,11 +305,16 @@ impl Engine {
         match report {
             Report::Applied { core, serial } => self.plane.handle_ack(core, serial, now.micros),
             // The state itself is where everybody reads it; this is for the log.
-            Report::BreakerChanged { instance, open: true, .. } => {
-                tracing::warn!(%instance, "circuit breaker opened: requests to this instance keep failing");
-            }
-            Report::BreakerChanged { instance, open: false, .. } => {
-                tracing::info!(%instance, "circuit breaker closed");
+            Report::BreakerChanged { instance, open, .. } => {
+                match open {
+                    true => {
+                        tracing::warn!(%instance, "circuit breaker opened: requests to this instance keep failing");
+                    }
+                    false => tracing::info!(%instance, "circuit breaker closed"),
+                }
+                if let Some(instance) = self.plane.desired().instance(instance.as_str()).cloned() {
+                    self.look_at_app(&instance.app, now);
+                }
             }
             Report::ConnectFailed { instance } => {
                 if let Some(instance) = self.plane.desired().instance(instance.as_str())
@@ -308,8 +334,10 @@ impl Engine {
         }
     }
 
-    pub(crate) fn handle_verdict(&mut self, verdict: &Verdict) {
-        let Some(instance) = self.plane.desired().instance(verdict.instance.as_str()) else { return };
+    pub(crate) fn handle_verdict(&mut self, verdict: &Verdict, now: Now) {
+        let Some(instance) = self.plane.desired().instance(verdict.instance.as_str()).cloned() else {
+            return;
+        };
         let snapshot = self.compiler.snapshot();
         let endpoint = snapshot.endpoint(instance.app.as_str(), instance.id.as_str());
         let Some(endpoint) = endpoint.filter(|endpoint| endpoint.generation == verdict.generation) else {
@@ -329,6 +357,10 @@ impl Engine {
                 tracing::info!(%instance, %app, streak, "instance is healthy again and returns to the rotation");
             }
             (Health::Healthy | Health::Unknown, _) => {}
+        }
+        if before != verdict.health {
+            let app = app.clone();
+            self.look_at_app(&app, now);
         }
     }
 
@@ -501,6 +533,7 @@ impl Engine {
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
+        self.tell_of_changes(&commit.deltas, now);
     }
 
     /// Gives all cores what was compiled a moment ago, on top of what they have.

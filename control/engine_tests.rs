@@ -46,6 +46,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
     let parts = EngineParts {
         certificates: None,
         settings: ControlSettings {
+            certificate_webhook: None,
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 0,

@@ -21,6 +21,7 @@ mod control;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
+mod hooks;
 mod idempotency;
 mod lease;
 mod persist;

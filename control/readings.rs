@@ -222,6 +222,7 @@ impl Engine {
     /// What only the control plane counts.
     fn render_own(&self, now: Now, out: &mut String) {
         let tally = &self.tally;
+        let hooks = self.hooks().reading();
         let is_degraded = u64::from(!self.store_warnings(now).is_empty());
         for (name, kind, help, value) in [
             ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
@@ -259,6 +260,21 @@ impl Engine {
                 tally.names_changed,
             ),
             ("ringway_names_failed_total", "counter", "Resolutions that failed.", tally.names_failed),
+            ("ringway_webhooks_pending", "gauge", "Webhook deliveries that wait.", hooks.pending),
+            ("ringway_webhooks_delivered_total", "counter", "Webhooks delivered.", hooks.delivered),
+            (
+                "ringway_webhooks_retried_total",
+                "counter",
+                "Tries of webhooks that were followed by another.",
+                hooks.retried,
+            ),
+            ("ringway_webhooks_failed_total", "counter", "Webhooks given up.", hooks.failed),
+            (
+                "ringway_webhooks_dropped_total",
+                "counter",
+                "Webhooks dropped because too many waited.",
+                hooks.dropped,
+            ),
         ] {
             // Writing to a string cannot fail.
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");

@@ -309,7 +309,7 @@ fn start_health_checks(control: &Control) {
     let checker = control.turn(|engine, _| engine.checker().clone());
     let control = control.clone();
     let checks = checker.run(NetProber::trusting(AppTrust::new(control.clone())), move |verdict| {
-        control.turn(|engine, _| engine.handle_verdict(&verdict));
+        control.turn(|engine, now| engine.handle_verdict(&verdict, now));
     });
     spawn(checks, |panic| tracing::error!(%panic, "the health checks ended"));
 }

@@ -131,6 +131,7 @@ impl Stage {
             }));
         }
         let mut settings = ControlSettings {
+            certificate_webhook: None,
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 7,
@@ -597,6 +598,7 @@ fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
         registry: Registry::new(),
         log: None,
         settings: ControlSettings {
+            certificate_webhook: None,
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 0,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ringway_certs::State;
 use ringway_model::{
     AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FilePath, Generation,
-    HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, UpstreamTls, limits,
+    HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, UpstreamTls, WebhookSecret, WebhookUrl,
+    limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -109,6 +110,22 @@ pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
     doc: "The name that the domain's CNAME record should point to; a hint, not needed for routing.",
     schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant-123.app1.com"] }),
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where an app hears of what happens to it.
+pub(crate) static WEBHOOK_URL: Field<WebhookUrl> = Field {
+    name: "url",
+    doc: "Where events are posted to, as JSON: http or https, without credentials.",
+    schema: || json!({ "type": "string", "format": "uri", "maxLength": limits::WEBHOOK_URL_BYTES_MAX, "examples": ["https://app1.example/hooks/ringway"] }),
+    parse: |given| WebhookUrl::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What deliveries are signed with.
+pub(crate) static WEBHOOK_SECRET: Field<WebhookSecret> = Field {
+    name: "secret",
+    doc: "Deliveries are signed with it: X-Ringway-Signature is sha256= and the HMAC-SHA256 of X-Ringway-Timestamp, a full stop and the body. It is never shown again.",
+    schema: || json!({ "type": "string", "writeOnly": true, "minLength": limits::WEBHOOK_SECRET_BYTES_MIN, "maxLength": limits::WEBHOOK_SECRET_BYTES_MAX }),
+    parse: |given| WebhookSecret::parse(given.text()?).map_err(Fault::invalid),
 };
 
 /// Names a tenant.

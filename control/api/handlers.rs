@@ -21,7 +21,7 @@ use crate::reader::{Input, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
     Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, Gone, InstanceView,
-    LivenessView, ReadinessView, RegisteredView, StatusView, instance_view, outcome_word,
+    LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView, instance_view, outcome_word,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -57,6 +57,29 @@ pub(crate) async fn handle<P: Plane>(
             let id = take(input, shape::app_key)?;
             submit(&**plane, Change::RemoveApp { id }, conditions, audit).await
         }
+        Operation::PutWebhook => {
+            let change = take(input, shape::put_webhook)?;
+            submit(&**plane, change, conditions, audit).await
+        }
+        Operation::UpdateWebhook => {
+            let update = take(input, shape::update_webhook)?;
+            let desired = plane.desired();
+            let app = app_of(&desired, &update.app)?;
+            let known = app.webhook.as_ref().ok_or(Rejection::UnknownWebhook(update.app.clone()))?;
+            submit(&**plane, update.change(known), conditions, audit).await
+        }
+        Operation::RemoveWebhook => {
+            let app = take(input, shape::app_key)?;
+            submit(&**plane, Change::RemoveWebhook { app }, conditions, audit).await
+        }
+        Operation::ShowWebhook => {
+            let id = take(input, shape::app_key)?;
+            let desired = plane.desired();
+            let app = app_of(&desired, &id)?;
+            let view = WebhookView::of(app).ok_or(Rejection::UnknownWebhook(id.clone()))?;
+            Ok(Response::json(200, &view).at(desired.revision()))
+        }
+        Operation::ListWebhooks => list_webhooks(&**plane, take(input, shape::app_page)?).await,
         Operation::AddDomain => {
             let change = take(input, shape::add_domain)?;
             submit(&**plane, change, conditions, audit).await
@@ -352,9 +375,14 @@ fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) 
         Change::UpdateDomain(update) => {
             Response::json(status, &Accepted::new(receipt, domain_of(&update.name)))
         }
-        Change::RemoveInstance { .. } | Change::RemoveApp { .. } | Change::RemoveDomain { .. } => {
-            Response::json(status, &Accepted::<Gone>::new(receipt, None))
+        Change::PutWebhook { app, .. } => {
+            let view = desired.app(app.as_str()).and_then(|app| WebhookView::of(app));
+            Response::json(status, &Accepted::new(receipt, view))
         }
+        Change::RemoveInstance { .. }
+        | Change::RemoveApp { .. }
+        | Change::RemoveWebhook { .. }
+        | Change::RemoveDomain { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
     }
 }
 
@@ -376,6 +404,7 @@ fn subject(change: &Change) -> String {
         Change::RemoveApp { id } => format!("app {id}"),
         Change::AddDomain(spec) => format!("domain {}", spec.name),
         Change::UpdateDomain(update) => format!("domain {}", update.name),
+        Change::PutWebhook { app, .. } | Change::RemoveWebhook { app } => format!("webhook of app {app}"),
         Change::RemoveDomain { name } => format!("domain {name}"),
     }
 }
@@ -392,6 +421,16 @@ async fn list_apps<P: Plane>(plane: &P, page: Page) -> Answer {
     let selection = select(desired.apps(), is_wanted, page.after.as_deref(), page.limit).await;
     let revision = desired.revision();
     let pieces = Pieces::page("apps", selection, revision.0, move |app| AppView::new(app, &desired));
+    Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
+}
+
+async fn list_webhooks<P: Plane>(plane: &P, page: Page) -> Answer {
+    let desired = plane.desired();
+    let is_wanted =
+        |app: &Arc<App>| app.webhook.is_some() && page.app.as_ref().is_none_or(|id| app.id == *id);
+    let selection = select(desired.apps(), is_wanted, page.after.as_deref(), page.limit).await;
+    let revision = desired.revision();
+    let pieces = Pieces::page("webhooks", selection, revision.0, |app| WebhookView::of(app));
     Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
 }
 

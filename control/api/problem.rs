@@ -72,6 +72,8 @@ kinds! {
     UnknownInstance = 404 "unknown_instance" "The instance is not registered",
     /// The domain is not registered.
     UnknownDomain = 404 "unknown_domain" "The domain is not registered",
+    /// The app has no webhook.
+    UnknownWebhook = 404 "unknown_webhook" "The app has no webhook",
     /// The path knows other methods.
     WrongMethod = 405 "method_not_allowed" "The method is not allowed here",
     /// The request did not arrive in time.
@@ -217,6 +219,7 @@ impl From<Rejection> for Problem {
             Rejection::UnknownApp(_) => Kind::UnknownApp,
             Rejection::UnknownInstance(_) => Kind::UnknownInstance,
             Rejection::UnknownDomain(_) => Kind::UnknownDomain,
+            Rejection::UnknownWebhook(_) => Kind::UnknownWebhook,
             Rejection::InstanceOfOtherApp(..) => Kind::InstanceOfOtherApp,
             Rejection::DomainTaken(..) => Kind::DomainTaken,
             Rejection::StaleGeneration { .. } => Kind::StaleGeneration,

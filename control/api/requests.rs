@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ringway_certs::State;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
-    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId,
+    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId, Webhook, WebhookSecret,
+    WebhookUrl,
 };
 
 use crate::fields::{
     AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, GENERATION,
-    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, client_auth,
-    client_auth_patch, health_check, upstream_tls,
+    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, WEBHOOK_SECRET,
+    WEBHOOK_URL, client_auth, client_auth_patch, health_check, upstream_tls,
 };
 use crate::reader::{Fault, Reader};
 
@@ -47,6 +48,40 @@ pub(crate) fn add_instance(reader: &mut Reader<'_>) -> Option<Change> {
     let target = reader.required(&TARGET);
     let health_check = health_check(reader).unwrap_or_default();
     Some(Change::AddInstance(InstanceSpec { id: id?, app: app?, target: target?, health_check }))
+}
+
+/// `POST /api/webhooks`
+pub(crate) fn put_webhook(reader: &mut Reader<'_>) -> Option<Change> {
+    let app = reader.required(&APP_ID);
+    let url = reader.required(&WEBHOOK_URL);
+    let secret = reader.optional(&WEBHOOK_SECRET);
+    Some(Change::PutWebhook { app: app?, webhook: Webhook { url: url?, secret }, keep_secret: false })
+}
+
+/// `PUT /api/webhooks`, given the webhook as it is now: what is absent stays, and a null takes the secret away.
+pub(crate) fn update_webhook(reader: &mut Reader<'_>) -> Option<WebhookUpdate> {
+    let app = reader.key(&APP_ID);
+    let url = reader.optional(&WEBHOOK_URL);
+    let secret = reader.patch(&WEBHOOK_SECRET);
+    Some(WebhookUpdate { app: app?, url, secret })
+}
+
+/// New values for a webhook.
+#[derive(Clone, Debug)]
+pub(crate) struct WebhookUpdate {
+    pub(crate) app: AppId,
+    url: Option<WebhookUrl>,
+    secret: Option<Option<WebhookSecret>>,
+}
+
+impl WebhookUpdate {
+    /// The change that this asks for.
+    pub(crate) fn change(self, known: &Webhook) -> Change {
+        let keep_secret = self.secret.is_none();
+        let webhook =
+            Webhook { url: self.url.unwrap_or_else(|| known.url.clone()), secret: self.secret.flatten() };
+        Change::PutWebhook { app: self.app, webhook, keep_secret }
+    }
 }
 
 /// Which instance, and which registration of it.

@@ -84,6 +84,37 @@ impl UpstreamTlsView {
     }
 }
 
+/// Where an app hears of what happens to it. Whether there is a secret is told, what it is never.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookView {
+    pub(crate) app_id: String,
+    /// Where events are posted to.
+    #[schema(format = "uri")]
+    pub(crate) url: String,
+    /// Whether deliveries are signed.
+    pub(crate) signed: bool,
+}
+
+impl WebhookView {
+    pub(crate) fn of(app: &App) -> Option<Self> {
+        let webhook = app.webhook.as_ref()?;
+        Some(Self {
+            app_id: app.id.to_string(),
+            url: webhook.url.to_string(),
+            signed: webhook.secret.is_some(),
+        })
+    }
+}
+
+/// One page of webhooks: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
+pub(crate) struct WebhookPage {
+    webhooks: Vec<WebhookView>,
+    #[serde(flatten)]
+    tail: PageTail,
+}
+
 /// An app with its instances and domains.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AppDetails {

@@ -11,7 +11,7 @@ use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
     AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, Gone, InstancePage,
-    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView,
+    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookPage, WebhookView,
 };
 
 /// What can be asked of the API.
@@ -26,6 +26,11 @@ pub(crate) enum Operation {
     ListInstances,
     ListInstancesOfApp,
     Heartbeat,
+    PutWebhook,
+    UpdateWebhook,
+    RemoveWebhook,
+    ListWebhooks,
+    ShowWebhook,
     AddDomain,
     AddCustomDomain,
     UpdateDomain,
@@ -124,6 +129,15 @@ pub(crate) static ROUTES: &[Route] = {
         route(Delete, "/api/routes", RemoveDomain),
         route(Delete, "/api/routes/{domain}", RemoveDomain),
         route(Post, "/api/routes/delete", RemoveDomain),
+        route(Post, "/api/webhooks", PutWebhook),
+        route(Put, "/api/webhooks", UpdateWebhook),
+        route(Put, "/api/webhooks/{app_id}", UpdateWebhook),
+        route(Get, "/api/webhooks", ListWebhooks),
+        route(Get, "/api/webhooks/{app_id}", ShowWebhook),
+        route(Post, "/api/webhooks/get", ShowWebhook),
+        route(Delete, "/api/webhooks", RemoveWebhook),
+        route(Delete, "/api/webhooks/{app_id}", RemoveWebhook),
+        route(Post, "/api/webhooks/delete", RemoveWebhook),
         // For machines that watch (C21).
         route(Get, "/healthz", Liveness),
         route(Get, "/health/liveness", Liveness),
@@ -343,6 +357,44 @@ impl Operation {
                 vec![(204, None)],
                 &[UnknownInstance, StaleGeneration, Conflicting],
             ),
+            Self::PutWebhook => (
+                "putWebhook",
+                "Have an app told of what happens to it; takes the place of the webhook that it has.",
+                describe(shape::put_webhook),
+                registered(schema_of_accepted::<WebhookView>),
+                &[UnknownApp],
+            ),
+            Self::UpdateWebhook => (
+                "updateWebhook",
+                "Change an app's webhook; what is absent stays, a null takes the secret away.",
+                describe(shape::update_webhook),
+                vec![
+                    (200, Some(schema_of_accepted::<WebhookView>())),
+                    (202, Some(schema_of_accepted::<WebhookView>())),
+                ],
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
+            Self::RemoveWebhook => (
+                "removeWebhook",
+                "Tell an app no more.",
+                describe(shape::app_key),
+                removed(),
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
+            Self::ListWebhooks => (
+                "listWebhooks",
+                "List the webhooks, by app.",
+                describe(shape::app_page),
+                json(schema_of::<WebhookPage>()),
+                &[Conflicting],
+            ),
+            Self::ShowWebhook => (
+                "showWebhook",
+                "Show an app's webhook; its secret is never shown.",
+                describe(shape::app_key),
+                json(schema_of::<WebhookView>()),
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
             Self::AddDomain => (
                 "addDomain",
                 "Add a domain that leads to an app.",
@@ -524,6 +576,9 @@ impl Operation {
             | Self::RemoveDomain
             | Self::UploadCertificate
             | Self::RemoveCertificate
+            | Self::PutWebhook
+            | Self::UpdateWebhook
+            | Self::RemoveWebhook
             | Self::Register
             | Self::Deregister
             | Self::AddRoute => true,
@@ -534,6 +589,8 @@ impl Operation {
             | Self::Heartbeat
             | Self::ListDomains
             | Self::ShowDomain
+            | Self::ListWebhooks
+            | Self::ShowWebhook
             | Self::VerifyDomain
             | Self::ListCertificates
             | Self::Status
@@ -597,7 +654,7 @@ mod tests {
             "//api/apps",
             "/API/apps",
             "/api/apps/a/b",
-            "/api/webhooks",
+            "/api/webhooks/a/b",
             "*",
         ] {
             assert!(matches!(find(Method::Get, path), Found::Nothing), "{path}");

@@ -193,6 +193,8 @@ pub(crate) static ALL: &[&Setting] = &[
     &ACME_EAB_HMAC,
     &ACME_RENEW_BEFORE,
     &ACME_CHALLENGE_PORT,
+    &CERTIFICATE_WEBHOOK,
+    &CERTIFICATE_WEBHOOK_SECRET,
     &DNS_RESOLVER,
     &PUBLIC_ADDRESSES,
 ];
@@ -456,6 +458,17 @@ pub(crate) static ACME_RENEW_BEFORE: Setting = Setting::new(
 .value("TIME")
 .computed("when the CA says so (ARI), else when a third of the lifetime is left")
 .help("Renew so long before the end, as 30d; used where it is less than half of the certificate's lifetime");
+
+pub(crate) static CERTIFICATE_WEBHOOK: Setting =
+    Setting::new("PROXY_CERTIFICATE_WEBHOOK", "certificate-webhook", Group::Certificates)
+        .value("URL")
+        .help("Where the operator is told of every certificate that was issued, renewed, failed or expires, beside the webhooks of apps");
+
+pub(crate) static CERTIFICATE_WEBHOOK_SECRET: Setting =
+    Setting::new("PROXY_CERTIFICATE_WEBHOOK_SECRET", "", Group::Certificates)
+        .value("SECRET")
+        .secret()
+        .help("What these are signed with. Environment only: arguments are visible to everybody");
 
 pub(crate) static DNS_RESOLVER: Setting = Setting::new("DNS_RESOLVER", "dns-resolver", Group::Certificates)
     .aliases(&[also("PROXY_DNS_RESOLVER")])

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringway::HttpMode;
-use ringway_model::{Cidr, limits};
+use ringway_model::{Cidr, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
 use tracing_subscriber::filter::Targets;
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) proxy_protocol: Vec<Cidr>,
+    /// Where the operator hears of certificates.
+    pub(crate) certificate_webhook: Option<Webhook>,
     /// TLS handshakes a second of one client on one worker; 0 is no limit.
     pub(crate) handshake_rate: u32,
     pub(crate) body_bytes_max: Option<u64>,
@@ -204,6 +206,18 @@ impl Reader<'_> {
         let http = at(http_bind.as_deref(), http_port);
         let api = at(api_bind.as_deref(), api_port);
         let tls = self.tls(machine, http_bind.as_deref(), db_path.as_deref());
+        let webhook_secret = self.optional(
+            &c::CERTIFICATE_WEBHOOK_SECRET,
+            |text| WebhookSecret::parse(text).map_err(|_| Wrong::Secret),
+            |_| String::new(),
+        );
+        let certificate_webhook = self
+            .optional(
+                &c::CERTIFICATE_WEBHOOK,
+                |text| WebhookUrl::parse(text).map_err(Wrong::Webhook),
+                ToString::to_string,
+            )
+            .map(|url| Webhook { url, secret: webhook_secret });
         let handshake_rate =
             self.value(&c::HANDSHAKE_RATE, |text| parse::count(text, 0, 1_000_000), ToString::to_string);
         let https = tls.as_ref().map(|tls| tls.https.clone()).unwrap_or_default();
@@ -224,6 +238,7 @@ impl Reader<'_> {
             tls,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             proxy_protocol: proxy_protocol.unwrap_or_default(),
+            certificate_webhook,
             handshake_rate: handshake_rate? as u32,
             body_bytes_max: body_bytes_max?,
             connections_max,

@@ -139,6 +139,8 @@ Environment only:
   PROXY_API_TOKEN  Bearer token of the admin API, 16 characters or more. Not a flag, because every user of a
                    machine can read the arguments of its processes. See also --api-token-file
   ACME_EAB_HMAC    HMAC key of the external account binding, in base64url as the CA gave it. See --acme-eab-kid
+  PROXY_CERTIFICATE_WEBHOOK_SECRET
+                   What deliveries to --certificate-webhook are signed with, 16 characters or more
 
 Values:
   TIME   10s, 500ms, 1m 30s; a bare number is seconds

@@ -36,6 +36,10 @@ pub(crate) enum Wrong {
     Email,
     /// Not an address with a port.
     SocketAddress,
+    /// Not a URL for a webhook.
+    Webhook(ringway_model::WebhookUrlError),
+    /// Not a secret for one.
+    Secret,
     /// Not a filter of log levels.
     Levels,
     /// Nothing at all.
@@ -286,6 +290,8 @@ impl fmt::Display for Wrong {
             Self::Url => f.write_str("must be an https URL, as in https://acme.example/directory"),
             Self::Email => f.write_str("must be an address for mail, as in ops@example.com"),
             Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
+            Self::Webhook(error) => error.fmt(f),
+            Self::Secret => ringway_model::WebhookSecretError.fmt(f),
             Self::Levels => f.write_str(
                 "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",
             ),

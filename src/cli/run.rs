@@ -137,6 +137,7 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         commit: version::COMMIT,
         ..ControlSettings::default()
     };
+    control.certificate_webhook = settings.certificate_webhook;
     control.health.interval = settings.health_interval;
     control.health.timeout = settings.health_timeout;
 

@@ -197,6 +197,8 @@ pub const WEBHOOK_THREADS: usize = 4;
 pub const WEBHOOK_RETRIES_MAX: u32 = 3;
 /// Until the first of them; doubled each time (FR-6.10).
 pub const WEBHOOK_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Domains of an app that are named when its last instance goes, an event each: the queue is for all apps.
+pub const WEBHOOK_DOMAINS_PER_EVENT: usize = 20;
 /// For one try, from the name's resolution to the last byte of the answer.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 

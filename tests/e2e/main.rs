@@ -33,4 +33,5 @@ mod smuggling;
 mod timeouts;
 mod tls;
 mod upstream_tls;
+mod webhooks;
 mod websocket;

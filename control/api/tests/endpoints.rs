@@ -15,9 +15,10 @@ use crate::tests::fake::State;
 use crate::{Listeners, Refusal, Settings, Token, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
+const SECRET: &str = "correct-horse-battery";
 
 /// `app1` serves `one.example` with the instances `i1` and `i2`, and `own.example` with a certificate of its own; `app2`
-/// has nothing.
+/// has nothing. `app1` has a webhook.
 fn fixture(state: &mut State) {
     *state = State::default();
     state.app("app1");
@@ -34,6 +35,14 @@ fn fixture(state: &mut State) {
         kind: ringway_model::DomainKind::Subdomain,
         cname_target: None,
     }));
+    state.make(&ringway_model::Change::PutWebhook {
+        app: ringway_model::AppId::parse("app1").unwrap(),
+        webhook: ringway_model::Webhook {
+            url: ringway_model::WebhookUrl::parse("https://app1.example/hook").unwrap(),
+            secret: ringway_model::WebhookSecret::parse(SECRET).ok(),
+        },
+        keep_secret: false,
+    });
 }
 
 /// A request that succeeds against the fixture: path and body. Where the path has the key, the body has not.
@@ -66,6 +75,10 @@ fn request(route: &Route) -> (String, String) {
             ("", r#"{"domain":"one.example","certificate":"a chain","key":"a key"}"#)
         }
         Operation::RemoveCertificate => ("own.example", r#"{"domain":"own.example"}"#),
+        Operation::PutWebhook => ("", r#"{"app_id":"app2","url":"https://app2.example/hook"}"#),
+        Operation::UpdateWebhook if route.path.contains('{') => ("app1", r#"{"url":"https://b.example/"}"#),
+        Operation::UpdateWebhook => ("", r#"{"app_id":"app1","url":"https://b.example/"}"#),
+        Operation::RemoveWebhook | Operation::ShowWebhook => ("app1", r#"{"app_id":"app1"}"#),
         Operation::Register => (
             "",
             r#"{"domain":"two.example","instance_id":"i3","target":"http://10.0.0.6:3001","app_id":"app1","health_check":"/health"}"#,
@@ -74,6 +87,7 @@ fn request(route: &Route) -> (String, String) {
         | Operation::ListInstances
         | Operation::ListDomains
         | Operation::ListCertificates
+        | Operation::ListWebhooks
         | Operation::Status
         | Operation::Liveness
         | Operation::Readiness
@@ -84,7 +98,9 @@ fn request(route: &Route) -> (String, String) {
     match around_key(route.path) {
         Some((prefix, suffix)) => {
             let body = match route.operation {
-                Operation::UpdateDomain | Operation::UploadCertificate => body.to_owned(),
+                Operation::UpdateDomain | Operation::UploadCertificate | Operation::UpdateWebhook => {
+                    body.to_owned()
+                }
                 _ => String::new(),
             };
             (format!("{prefix}{key}{suffix}"), body)
@@ -199,7 +215,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(reply.json()["pending"], serde_json::json!([1, 3]));
         expect(survey.send(method, &path, &[("If-Match", "12")], &body, |_| {}), Kind::BadHeader);
         let reply = survey.send(method, &path, &[("If-Match", "\"999\"")], &body, |_| {});
-        assert_eq!(reply.field("etag"), Some("\"6\""), "the present revision is told");
+        assert_eq!(reply.field("etag"), Some("\"7\""), "the present revision is told");
         expect(reply, Kind::RevisionMismatch);
         for (refusal, kind, retry_after) in [
             (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
@@ -224,6 +240,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         ("/api/apps/register", r#"{"app_id":"app1","app_name":"One"}"#),
         ("/api/apps/instances", r#"{"app_id":"app1","instance_id":"i1","target":"http://10.0.0.9:1"}"#),
         ("/api/tenants/domains", r#"{"domain":"one.example","app_id":"app1"}"#),
+        ("/api/webhooks", r#"{"app_id":"app1","url":"https://other.example/"}"#),
         ("/api/routes", r#"{"domain":"one.example","app_id":"app1"}"#),
         (
             "/api/register",
@@ -275,6 +292,17 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
 
     use Kind::*;
     for (method, path, body, kind) in [
+        (Post, "/api/webhooks", r#"{"app_id":"nope","url":"https://a.example/"}"#, UnknownApp),
+        (Put, "/api/webhooks", r#"{"app_id":"nope","url":"https://a.example/"}"#, UnknownApp),
+        (Put, "/api/webhooks", r#"{"app_id":"app2","url":"https://a.example/"}"#, UnknownWebhook),
+        (Put, "/api/webhooks/app1", r#"{"app_id":"app2"}"#, Conflicting),
+        (Post, "/api/webhooks/get", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Post, "/api/webhooks/get", r#"{"app_id":"app2"}"#, UnknownWebhook),
+        (Get, "/api/webhooks/app1?app_id=app2", "", Conflicting),
+        (Get, "/api/webhooks?app_id=app1&app_id=app2", "", Conflicting),
+        (Delete, "/api/webhooks", r#"{"app_id":"nope"}"#, UnknownApp),
+        (Delete, "/api/webhooks", r#"{"app_id":"app2"}"#, UnknownWebhook),
+        (Delete, "/api/webhooks/app1", r#"{"app_id":"app2"}"#, Conflicting),
         (Post, "/api/tenants/domains/verify", r#"{"domain":"nope.example"}"#, UnknownDomain),
         (Post, "/api/tenants/domains/verify/one.example", r#"{"domain":"two.example"}"#, Conflicting),
         (
@@ -387,7 +415,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
 #[test]
 fn unknown_paths_and_methods_tell_what_is_known() {
     let api = Api::start();
-    let reply = api.ask("GET", "/api/webhooks", "");
+    let reply = api.ask("GET", "/api/route", "");
     assert_eq!((reply.status, reply.code().as_str()), (404, "no_such_path"));
     assert!(reply.json()["detail"].as_str().unwrap().contains("/api/routes"), "{reply:?}");
     for path in
@@ -395,7 +423,7 @@ fn unknown_paths_and_methods_tell_what_is_known() {
     {
         assert_eq!(api.ask("GET", path, "").status, 404, "{path}");
     }
-    for path in ["/api/tenants/domains/verfy", "/api/webhooks", "/api/apps/regster"] {
+    for path in ["/api/tenants/domains/verfy", "/api/webhook", "/api/apps/regster"] {
         assert_eq!(api.ask("POST", path, "{}").status, 404, "{path}");
     }
     let reply = api.ask("POST", "/api/apps/regster", "");
@@ -463,6 +491,10 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/api/tenants/domains/verify/{domain}",
             "/api/tenants/domains/{domain}",
             "/api/tenants/domains/{domain}/certificate",
+            "/api/webhooks",
+            "/api/webhooks/delete",
+            "/api/webhooks/get",
+            "/api/webhooks/{app_id}",
             "/health/liveness",
             "/health/readiness",
             "/health/startup",
@@ -471,4 +503,35 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
             "/ready",
         ]
     );
+}
+
+#[test]
+fn a_webhook_s_secret_is_kept_and_never_shown() {
+    let settings = Settings { token: Some(Token::parse(TOKEN).unwrap()), ..Settings::default() };
+    let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
+    fixture(&mut api.state());
+    let authorization = format!("Bearer {TOKEN}");
+    let ask = |method: &str, path: &str, body: &str| {
+        let reply = api.connect().ask(method, path, &[("Authorization", &authorization)], body);
+        assert!(!format!("{reply:?}").contains(SECRET), "{method} {path}: {reply:?}");
+        reply
+    };
+    let secret = || {
+        let state = api.state();
+        let app = state.desired.app("app1").unwrap().clone();
+        app.webhook.as_ref().unwrap().secret.as_ref().map(|secret| secret.expose().to_owned())
+    };
+    let shown = ask("GET", "/api/webhooks", "").json();
+    assert_eq!(shown["webhooks"][0]["url"], "https://app1.example/hook");
+    assert_eq!(shown["webhooks"][0]["signed"], true);
+    ask("PUT", "/api/webhooks/app1", r#"{"url":"https://new.example/"}"#);
+    assert_eq!(secret().as_deref(), Some(SECRET), "a new URL leaves the secret as it is");
+    let short = ask("PUT", "/api/webhooks/app1", r#"{"secret":"too-short"}"#);
+    assert_eq!(short.status, 422);
+    assert!(!format!("{short:?}").contains("too-short"), "{short:?}");
+    ask("PUT", "/api/webhooks/app1", r#"{"secret":null}"#);
+    assert_eq!(secret(), None);
+    let wrong = ask("POST", "/api/webhooks", r#"{"app_id":"app1","url":"https://me:pass@a.example/"}"#);
+    assert_eq!(wrong.status, 422);
+    assert!(!format!("{wrong:?}").contains("pass@"), "{wrong:?}");
 }

@@ -26,6 +26,7 @@ fn the_real_control_plane_is_served() {
         registry: Registry::new(),
         log: None,
         settings: ControlSettings {
+            certificate_webhook: None,
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 7,
