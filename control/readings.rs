@@ -317,7 +317,9 @@ const BREAKER_CLOSED: BreakerStatus = BreakerStatus { state: BreakerState::Close
 /// What is wrong with certificates here, whatever the domains do.
 fn certificate_warnings(overview: &Overview, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
-    if now < CLOCK_PLAUSIBLE {
+    if let Some(problem) = &overview.clock_problem {
+        warnings.push(format!("certificates: {problem}"));
+    } else if now < CLOCK_PLAUSIBLE {
         warnings.push(format!(
             "this machine's clock says {}: certificates cannot be judged, and no CA can be asked, until it is right",
             now.to_rfc3339()
@@ -351,6 +353,10 @@ fn domain_warnings(overview: &Overview) -> Vec<String> {
     let domains = |count: usize| if count == 1 { "1 domain".to_owned() } else { format!("{count} domains") };
     if overview.expired > 0 {
         warnings.push(format!("the certificates of {} have expired", domains(overview.expired)));
+    }
+    if overview.late > 0 {
+        let count = domains(overview.late);
+        warnings.push(format!("the certificates of {count} are late in their life and were not renewed"));
     }
     if overview.damaged > 0 {
         let count = domains(overview.damaged);
@@ -463,10 +469,12 @@ mod tests {
         assert_eq!(domain_warnings(&overview), [""; 0]);
         overview.queued = 2;
         overview.expired = 1;
+        overview.late = 3;
         let told = domain_warnings(&overview);
         assert!(told[0].starts_with("the certificates of 1 domain have expired"), "{told:?}");
+        assert!(told[1].contains("3 domains are late"), "{told:?}");
         assert!(
-            told[1].contains("\"new orders\" is used up until 2027-") && told[1].contains("2 domains"),
+            told[2].contains("\"new orders\" is used up until 2027-") && told[2].contains("2 domains"),
             "{told:?}"
         );
     }

@@ -343,12 +343,16 @@ pub(crate) struct CertificatesView {
     pub(crate) states: BTreeMap<&'static str, usize>,
     /// Certificates of domains that are past their end.
     pub(crate) expired: usize,
+    /// Certificates of domains past two thirds of their life whose renewal is overdue.
+    pub(crate) late: usize,
     /// Domains whose files on the disk cannot be served.
     pub(crate) damaged: usize,
     /// Certificates on the disk that have not been read since the start; a matter of seconds.
     pub(crate) unread: usize,
     /// What is wrong with the certificate directory.
     pub(crate) directory_problem: Option<String>,
+    /// What is wrong with this machine's clock.
+    pub(crate) clock_problem: Option<String>,
     /// The operator's own certificate, for names that have none of their own.
     pub(crate) default: Option<DefaultView>,
     /// The CAs, in the order in which they are asked. Empty: none is.
@@ -375,9 +379,11 @@ impl CertificatesView {
         Self {
             states: overview.states.iter().map(|(state, count)| (state.as_str(), *count)).collect(),
             expired: overview.expired,
+            late: overview.late,
             damaged: overview.damaged,
             unread: overview.unread,
             directory_problem: overview.directory_problem.clone(),
+            clock_problem: overview.clock_problem.clone(),
             default: overview.default.as_ref().map(DefaultView::new),
             authorities: overview.authorities.iter().map(AuthorityView::new).collect(),
             budgets: overview.budgets.iter().map(BudgetView::new).collect(),
