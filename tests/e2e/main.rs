@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod acme;
 mod admin;
 mod attack_control;
 mod attack_data;

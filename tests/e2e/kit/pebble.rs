@@ -38,7 +38,8 @@ pub(crate) struct Habits {
     pub(crate) authz_reuse_percent: u8,
     /// Whether accounts need an external binding; then key id `kid-1` and this HMAC key, [`EAB_HMAC`].
     pub(crate) needs_eab: bool,
-    /// Seconds that a certificate of the profile `default` is valid.
+    /// Seconds that a certificate is valid; six days at most with the profile `shortlived`. Where no profile is asked for,
+    /// pebble takes one of the two by chance.
     pub(crate) lifetime_seconds: u64,
     /// What its `Retry-After` says of pending authorizations and orders, in seconds.
     pub(crate) retry_after_seconds: u64,
@@ -191,7 +192,10 @@ impl Pebble {
             "keyAlgorithm": "ecdsa",
             "profiles": {
                 "default": { "description": "what everyone gets", "validityPeriod": habits.lifetime_seconds },
-                "shortlived": { "description": "six days", "validityPeriod": 6 * 24 * 3600 },
+                "shortlived": {
+                    "description": "six days",
+                    "validityPeriod": habits.lifetime_seconds.min(6 * 24 * 3600),
+                },
             },
         });
         let config = home.join("pebble.json");

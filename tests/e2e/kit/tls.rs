@@ -144,8 +144,13 @@ impl TlsFault {
 impl Tls {
     /// A client that trusts `authority` and asks for `name`.
     pub(crate) fn new(authority: &Authority, name: &str) -> Self {
+        Self::trusting(&authority.pem(), name)
+    }
+
+    /// A client that trusts a root, in PEM, and asks for `name`.
+    pub(crate) fn trusting(root: &str, name: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
         Self {
             roots,
             name: name.to_owned(),
