@@ -18,8 +18,11 @@ pub(crate) struct H2Origin {
     shared: Arc<Shared>,
 }
 
+/// What is answered to each request.
+type Script = Box<dyn Fn(&Asked, &mut Replies) + Send + Sync>;
+
 struct Shared {
-    script: Box<dyn Fn(&Asked, &mut Replies) + Send + Sync>,
+    script: Script,
     ended: AtomicBool,
     connections: AtomicUsize,
     streams: Mutex<Vec<TcpStream>>,
