@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::kit::pebble::{Habits, Pebble};
 use crate::kit::tls::{Pair, presented};
 use crate::kit::*;
 
@@ -112,6 +113,61 @@ on_both_drivers! {
             (domain["certificate_expiry"] == answer.json["expires_at"]).then_some(())
         };
         eventually("the certificate was read", told);
+    }
+
+    fn a_certificate_from_a_ca_is_told_everywhere(driver) {
+        let http = pebble::free_address().port();
+        let pebble = Pebble::start(Habits::at(http));
+        let proxy = Proxy::on(driver)
+            .env("PROXY_HTTPS_PORT", "0")
+            .env("PROXY_HTTP_PORT", &http.to_string())
+            .env("ACME_CHALLENGE_PORT", &http.to_string())
+            .env("ACME_DIRECTORY_URL", &pebble.directory())
+            .env("ACME_CA_BUNDLE", pebble.bundle().to_str().unwrap())
+            .env("DNS_RESOLVER", &pebble.names().dns.to_string())
+            .start();
+        let origin = Origin::named("a");
+        proxy.serve("app", "app.test", &origin);
+        proxy.api().domain("plain.test", "app", None);
+        proxy.api().put("/api/tenants/domains/plain.test", &json!({ "certificate": "none" })).is(200);
+        let domain = eventually_within(SOON_ON_DISK, "the certificate is issued", || {
+            let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+            (domain["certificate_status"] == "active").then_some(domain)
+        });
+        let certificate = &domain["certificate"];
+        assert_eq!((&domain["verified"], &certificate["mode"]), (&json!(true), &json!("acme")));
+        assert_eq!(certificate["expires_at"], domain["certificate_expiry"]);
+        assert!(certificate["renew_at"].is_string() && certificate["issuer"].is_string(), "{certificate}");
+        let page = proxy.api().get("/api/status/certificates?state=active").is(200).json;
+        assert_eq!((&page["total"], &page["certificates"][0]["domain"]), (&json!(1), &json!("app.test")));
+        let overview = &page["overview"];
+        assert_eq!((&overview["states"]["active"], &overview["states"]["none"]), (&json!(1), &json!(1)));
+        assert_eq!(overview["authorities"][0]["url"], pebble.directory());
+        assert_eq!(overview["authorities"][0]["usable"], true);
+        let budgets = overview["budgets"].as_array().unwrap();
+        assert!(budgets.iter().any(|budget| budget["left"].as_u64() < budget["capacity"].as_u64()), "{overview}");
+        assert_eq!(metric(&proxy, "ringway_certificate_domains{state=\"active\"}"), Some(1));
+
+        let shown = said(&proxy.command(&["certificates", "show", "app.test"]));
+        assert!(shown.contains("active") && shown.contains("Pebble") && shown.contains("ready"), "{shown}");
+        let budgets = said(&proxy.command(&["certificates", "budgets"]));
+        assert!(budgets.contains(&pebble.directory()) && budgets.contains("usable"), "{budgets}");
+        let verified = said(&proxy.command(&["certificates", "verify", "app.test"]));
+        assert!(verified.contains("ready") && verified.contains("127.0.0.1"), "{verified}");
+
+        // A certificate of one's own takes its place, and is given back to the CA.
+        let pair = Authority::new("the tests' own").server(&["app.test"]);
+        let [chain, key] = files(&proxy, &pair);
+        let upload = ["certificates", "upload", "app.test", "--cert", &chain, "--key", &key];
+        assert!(proxy.command(&upload).status.success());
+        let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+        assert_eq!(domain["certificate_status"], "provided");
+        proxy.api().delete("/api/tenants/domains/app.test/certificate", &json!({})).is(204);
+        eventually_within(SOON_ON_DISK, "the CA has issued again", || {
+            let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+            let issuer = domain["certificate"]["issuer"].as_str()?.to_owned();
+            (domain["certificate_status"] == "active" && issuer.contains("Pebble")).then_some(())
+        });
     }
 
     fn an_operators_certificate_that_has_expired_stops_the_start(driver) {

@@ -336,7 +336,7 @@ fn told(dns: &DnsView, look: Look) -> String {
         }
     };
     let mut out = String::new();
-    line(&mut out, "checked", Some(&time(&dns.checked_at)));
+    line(&mut out, "checked", Some(&format!("{}: {}", time(&dns.checked_at), dns.verdict)));
     line(&mut out, "expected", records(&dns.expected).as_deref());
     line(&mut out, "found", records(&dns.found).or_else(|| dns.problem.clone()).as_deref());
     let mut caa = dns.caa.verdict.clone();
@@ -466,7 +466,7 @@ mod tests {
              next try      2025-01-01 00:01:00Z\n\
              queue         number 3, expected later\n\
              \n\
-             checked       2025-01-01 00:00:00Z\n\
+             checked       2025-01-01 00:00:00Z: elsewhere\n\
              expected      A 203.0.113.7\n\
              found         CNAME edge.example, A 198.51.100.1\n\
              CAA           forbidden by example, which names other.example\n\
