@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ringway_model::{CertificateMode, Domain, Hostname, Timestamp};
+use ringway_model::{CertificateMode, Domain, Hostname, Tick, Timestamp};
 use ringway_tls::Facts;
 
 use crate::course::Memory;
@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     pub(crate) memory: Option<Memory>,
     /// What is being done for it.
     pub(crate) stage: Stage,
+    /// Outages of the CA that orders for it met since the last that were not, and when the first was.
+    pub(crate) outages: (u32, Option<Tick>),
     /// It was registered before the start, and nothing was tried since.
     pub(crate) is_from_start: bool,
     /// No other entry has had this number, for the same domain neither.
@@ -165,6 +167,7 @@ impl Domains {
                 published,
                 memory: None,
                 stage: Stage::default(),
+                outages: (0, None),
                 is_from_start: false,
                 number: *numbered,
             }

@@ -32,7 +32,7 @@ use crate::certificates::{Certificates, InstallError, log_panic};
 use crate::course::{After, Has, Memory, Next, Origin, Trouble, Warned};
 use crate::domains::{Course, Entry, Held};
 use crate::event::CertificateEvent;
-use crate::files::Record;
+use crate::files::{FilesError, Record};
 use crate::queue::{Errand, Queue, Turn};
 use crate::renewal::{Lateness, Suggestion, fraction, is_overdue, part, renewal_at};
 use crate::report::{AuthorityState, Overview, QueuePlace, State};
@@ -79,6 +79,8 @@ struct Seat {
     authority: Authority,
     health: RefCell<Health>,
     in_flight: Cell<usize>,
+    /// When it last issued something.
+    succeeded_at: Cell<Option<Tick>>,
 }
 
 /// What came of orders, since the start.
@@ -149,6 +151,7 @@ impl Issuance {
                     authority: Authority::new(directory.clone(), acme.clone()),
                     health: RefCell::default(),
                     in_flight: Cell::new(0),
+                    succeeded_at: Cell::new(None),
                 })
             })
         });
@@ -326,7 +329,8 @@ impl Certificates {
             return None;
         }
         let ask_at = facts.as_ref().and_then(|facts| self.ask_at(host, memory, &facts.fingerprint, now));
-        if entry.stage != Stage::Idle {
+        // An order that was begun for an earlier registration touches the domain when it ends.
+        if entry.stage != Stage::Idle || issuance.queue.borrow().is_in_flight(host) {
             return ask_at;
         }
         let has = match &facts {
@@ -424,11 +428,23 @@ impl Certificates {
             return;
         };
         for (host, memory) in batch.into_iter().zip(read) {
-            // What was damaged was set aside, and is begun anew.
-            let memory = memory.unwrap_or_else(|error| {
-                tracing::error!(%host, %error, "what was remembered of a domain's certificate cannot be read");
-                None
-            });
+            let memory = match memory {
+                Ok(memory) => memory,
+                // It was set aside, and is begun anew.
+                Err(FilesError::Damaged { .. }) => {
+                    tracing::error!(%host, "what was remembered of a domain's certificate is damaged");
+                    None
+                }
+                Err(error) => {
+                    // Nothing is tried meanwhile: how often it was tried before is not known.
+                    let retry_at = clock::timestamp().after(OWN_RETRY);
+                    self.issuance().timers.borrow_mut().set(&host, retry_at);
+                    if let Some(entry) = self.shared.domains.borrow_mut().get_mut(&host) {
+                        entry.course.reason = Some(error.to_string());
+                    }
+                    continue;
+                }
+            };
             if let Some(entry) = self.shared.domains.borrow_mut().get_mut(&host)
                 && entry.memory.is_none()
             {
@@ -552,6 +568,7 @@ impl Certificates {
             self.remember(host);
         }
         if let Some(event) = event {
+            self.reconsider(host);
             self.notify(event);
         }
     }
@@ -590,7 +607,8 @@ impl Certificates {
             let kind = self.kind(&host, errand, &seat);
             issuance.budgets.borrow_mut().take_order(seat.authority.url(), &host, kind, now);
             seat.in_flight.update(|count| count + 1);
-            let order = Attempt { this: self.clone(), host, number, errand, kind, seat };
+            let account = Rc::default();
+            let order = Attempt { this: self.clone(), host, number, errand, kind, seat, account };
             let failed = order.clone();
             spawn(async move { order.run().await }, move |panic| {
                 log_panic(panic);
@@ -816,6 +834,8 @@ struct Attempt {
     errand: Errand,
     kind: Kind,
     seat: Rc<Seat>,
+    /// The account that it is made with, once there is one.
+    account: Rc<RefCell<Option<String>>>,
 }
 
 impl Attempt {
@@ -826,6 +846,7 @@ impl Attempt {
         match result {
             Ok(event) => {
                 self.seat.health.borrow_mut().rise();
+                self.seat.succeeded_at.set(Some(clock::now()));
                 let issuance = self.this.issuance();
                 let takes = clock::now().since(began);
                 issuance.order_takes.set((issuance.order_takes.get() * 3 + takes) / 4);
@@ -834,6 +855,8 @@ impl Attempt {
                     Errand::Renew => &issuance.counts.renewed,
                 };
                 counter.update(|count| count + 1);
+                // Whoever hears of it finds the state that it is about.
+                self.this.reconsider(&self.host);
                 self.this.notify(event);
             }
             Err(fault) => self.blame(fault).await,
@@ -860,6 +883,7 @@ impl Attempt {
                 taken.map_or_else(MayCreate::NotBefore, |()| MayCreate::Yes)
             })
             .await?;
+        *self.account.borrow_mut() = Some(account.id().to_owned());
         let name = host.clone();
         let pending = this
             .on_disk(move |files| files.read_record::<Pending>(&name, Record::Order))
@@ -921,6 +945,7 @@ impl Attempt {
         };
         if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host) {
             entry.memory.get_or_insert_default().succeed(origin);
+            entry.outages = (0, None);
             entry.stage = Stage::Idle;
         }
         this.remember(host);
@@ -953,6 +978,7 @@ impl Attempt {
                     issuance.budgets.borrow_mut().take_failure(url, host, now);
                 }
                 self.refuse(why, now);
+                this.save_budgets().await;
                 return;
             }
             Fault::NotFound => {
@@ -963,6 +989,11 @@ impl Attempt {
                 tracing::error!(%host, reason = %why, "an order could not go on");
                 issuance.counts.own_faults.update(|count| count + 1);
                 this.postpone(host, self.number, OWN_RETRY, &why);
+                return;
+            }
+            Fault::Down { .. } if self.is_alone_with_it(tick) => {
+                issuance.counts.refused.update(|count| count + 1);
+                self.refuse(reason, now);
                 return;
             }
             Fault::Down { retry_after, .. } => {
@@ -1001,7 +1032,10 @@ impl Attempt {
                 issuance.budgets.borrow_mut().close(url, limit, host, now.after(wait), now);
                 this.save_budgets().await;
             }
-            Fault::AccountGone => self.seat.authority.forget_account(this).await,
+            Fault::AccountGone => {
+                let account = self.account.take();
+                self.seat.authority.forget_account(this, account.as_deref()).await;
+            }
             Fault::NotReplaceable => {
                 if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
                     && let Some(origin) = entry.memory.as_mut().and_then(|memory| memory.issued.as_mut())
@@ -1024,17 +1058,28 @@ impl Attempt {
         }
     }
 
+    /// Whether the CA fails for this domain again and again, and serves others meanwhile: then it is not the CA that is down.
+    fn is_alone_with_it(&self, tick: Tick) -> bool {
+        let mut domains = self.this.shared.domains.borrow_mut();
+        let Some(entry) = domains.get_mut(&self.host) else { return false };
+        entry.outages.0 += 1;
+        let since = *entry.outages.1.get_or_insert(tick);
+        entry.outages.0 >= OUTAGES_MAX && self.seat.succeeded_at.get().is_some_and(|at| at > since)
+    }
+
     fn refuse(&self, why: String, now: Timestamp) {
         let next_try = {
             let mut domains = self.this.shared.domains.borrow_mut();
             let entry = domains.get_mut(&self.host).filter(|entry| entry.number == self.number);
             let Some(entry) = entry else { return };
             entry.stage = Stage::Idle;
+            entry.outages = (0, None);
             let updated_at = entry.domain.updated_at;
             let memory = entry.memory.get_or_insert_default();
             memory.fail(&self.host, Trouble::Refusal, why.clone(), updated_at, now)
         };
         self.this.remember(&self.host);
+        self.this.reconsider(&self.host);
         let host = self.host.clone();
         self.this.notify(match next_try {
             Some(_) => CertificateEvent::Failed { host, reason: why, next_try },
@@ -1087,6 +1132,8 @@ impl Entry {
     }
 }
 
+/// Outages that one domain may meet while others are served, before they are taken for its own.
+const OUTAGES_MAX: u32 = 3;
 /// The budgets' file.
 const BUDGETS: &str = "budgets.json";
 /// Domains that are reconsidered before others have their turn.

@@ -145,6 +145,10 @@ impl Queue {
         self.waiting.contains_key(host)
     }
 
+    pub(crate) fn is_in_flight(&self, host: &Hostname) -> bool {
+        self.in_flight.contains(host)
+    }
+
     /// Everybody's place, and when their turn should come. `order_at` says when the budgets would let one go at a time, and
     /// counts it as gone then; `None` while nobody knows. One pass over all that wait.
     pub(crate) fn places(

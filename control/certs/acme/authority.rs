@@ -205,7 +205,13 @@ impl Authority {
     }
 
     /// The CA does not know the account any more: the next who wants one makes another.
-    pub(crate) async fn forget_account(&self, certificates: &Certificates) {
+    /// `id`: the account that it does not know, which may not be the one of now any more.
+    pub(crate) async fn forget_account(&self, certificates: &Certificates, id: Option<&str>) {
+        let Ok(_place) = self.making.enter().await else { return };
+        let known = self.account.borrow().as_ref().map(|(account, _)| account.id().to_owned());
+        if known.is_some() && known.as_deref() != id {
+            return;
+        }
         self.account.borrow_mut().take();
         let name = self.file_name();
         tracing::warn!(
@@ -227,7 +233,11 @@ impl Authority {
         let account = Account::builder_with_http(Box::new(client.clone()))
             .from_credentials(credentials)
             .await
-            .map_err(|error| Fault::of(error, &client.answered()))?;
+            .map_err(|error| match error {
+                // The key on the disk is none: without it, the account is lost.
+                Error::KeyRejected | Error::Crypto => Fault::AccountGone,
+                error => Fault::of(error, &client.answered()),
+            })?;
         if stored.email != self.acme.email {
             let contact = self.contact();
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();

@@ -97,6 +97,8 @@ impl Fault {
             "rateLimited" => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
             "badNonce" => Self::BadNonce,
             "accountDoesNotExist" => Self::AccountGone,
+            // RFC 8555 §7.3.6: what a deactivated account gets. With a challenge it means something else.
+            "unauthorized" if answered.status == 401 || is_about_account(problem) => Self::AccountGone,
             "externalAccountRequired" => Self::Misconfigured {
                 why: format!("{why} Set ACME_EAB_KID and ACME_EAB_HMAC to what the CA gave you."),
             },
@@ -127,12 +129,19 @@ impl Fault {
     }
 }
 
+fn is_about_account(problem: &Problem) -> bool {
+    let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
+    text.contains("account is not valid") || text.contains("account is deactivated")
+}
+
 impl LimitScope {
     /// CAs say which limit it is in the text only. What is not recognised is taken for the one on all orders: it
     /// is the one that must not be run into again.
     fn of(problem: &Problem) -> Self {
         let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
-        if text.contains("failed authorizations") || text.contains("failed validation") {
+        // A host that has failed for months is paused until its owner asks on a page of the CA.
+        let is_of_host = ["failed authorizations", "failed validation", "paused"];
+        if is_of_host.iter().any(|words| text.contains(words)) {
             Self::FailedValidations
         } else if text.contains("exact set") || text.contains("duplicate") {
             Self::Duplicates
@@ -276,6 +285,10 @@ mod tests {
                 FailedValidations,
             ),
             ("too many new registrations (10) from this IP address in the last 3h0m0s", Accounts),
+            (
+                "Your account is temporarily prevented from requesting certificates: paused for a.example",
+                FailedValidations,
+            ),
             ("something new", Orders),
         ] {
             assert_eq!(scope(of("rateLimited", 429, detail)), expected, "{detail}");
@@ -285,6 +298,9 @@ mod tests {
         assert!(matches!(of("unheardOf", 429, "x"), Fault::Limited { .. }));
         assert_eq!(of("badNonce", 400, "x"), Fault::BadNonce);
         assert_eq!(of("accountDoesNotExist", 400, "x"), Fault::AccountGone);
+        assert_eq!(of("unauthorized", 401, "x"), Fault::AccountGone);
+        let deactivated = "Account is not valid, has status \"deactivated\"";
+        assert_eq!(of("unauthorized", 403, deactivated), Fault::AccountGone);
         assert_eq!(of("malformed", 404, "no such order"), Fault::NotFound);
         assert_eq!(of("alreadyReplaced", 409, "x"), Fault::NotReplaceable);
         assert!(matches!(of("externalAccountRequired", 403, "x"), Fault::Misconfigured { .. }));

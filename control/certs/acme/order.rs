@@ -97,22 +97,23 @@ impl Order<'_> {
         let (mut order, key) = self.begin(client, pending).await?;
         let mut patience = Patience::new(clock::now());
         let mut is_authorized = false;
+        // What the CA's last answer about this order said of the next look.
+        let mut asked = None;
         loop {
             match order.state().status {
                 OrderStatus::Pending if !is_authorized => {
                     self.authorize(client, &mut order, tokens).await?;
                     is_authorized = true;
-                    self.wait(client, &mut order, &mut patience, None).await?;
+                    asked = self.wait(client, &mut order, &mut patience, None).await?;
                 }
                 OrderStatus::Pending | OrderStatus::Processing => {
-                    let asked = client.answered().retry_after;
-                    self.wait(client, &mut order, &mut patience, asked).await?;
+                    asked = self.wait(client, &mut order, &mut patience, asked).await?;
                 }
                 OrderStatus::Ready => {
                     let csr = signing_request(self.host, &key)?;
                     self.authority.ask(client, async || order.finalize_csr(&csr).await).await?;
                     if order.state().status == OrderStatus::Ready {
-                        self.wait(client, &mut order, &mut patience, None).await?;
+                        asked = self.wait(client, &mut order, &mut patience, None).await?;
                     }
                 }
                 OrderStatus::Valid => break,
@@ -143,7 +144,7 @@ impl Order<'_> {
                     // It came to nothing while we were away.
                 }
                 // Forgotten by the CA, or of another account.
-                Err(Fault::NotFound | Fault::Refused { .. }) => {}
+                Err(Fault::NotFound | Fault::AccountGone | Fault::Refused { .. }) => {}
                 Err(fault) => return Err(fault),
             }
         }
@@ -222,14 +223,14 @@ impl Order<'_> {
             .map_err(|error| Fault::Ours { why: format!("the challenge is not live: {error}") })
     }
 
-    /// Waits a little and looks again.
+    /// Waits a little and looks again; how long the CA wants us to wait the next time.
     async fn wait(
         &self,
         client: &Client,
         order: &mut Remote,
         patience: &mut Patience,
         asked: Option<Duration>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Duration>, Fault> {
         let Some(delay) = patience.next(asked, clock::now()) else {
             let why = "the CA has not decided about the order in time; it is looked after later".to_owned();
             return Err(Fault::Down { why, retry_after: asked });
@@ -238,7 +239,8 @@ impl Order<'_> {
         if !self.certificates.is_wanted(self.host) {
             return Err(Fault::NotFound);
         }
-        self.authority.ask(client, async || order.refresh().await.map(|_| ())).await
+        self.authority.ask(client, async || order.refresh().await.map(|_| ())).await?;
+        Ok(client.answered().retry_after)
     }
 
     /// Why the order came to nothing: what the challenge says, else what the order says.

@@ -13,6 +13,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -356,8 +357,10 @@ impl Pool {
 
     async fn connect(&self, origin: &Origin, deadline: Tick) -> Result<Link, TransportError> {
         let deadline = deadline.min(clock::now().after(ACME_CONNECT_TIMEOUT));
-        let addresses =
-            resolve(&origin.host, origin.port, deadline).await.map_err(TransportError::Resolve)?;
+        let addresses = match origin.host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, origin.port)],
+            Err(_) => resolve(&origin.host, origin.port, deadline).await.map_err(TransportError::Resolve)?,
+        };
         let mut error = io::Error::from(ErrorKind::NotFound);
         for address in addresses {
             if !origin.is_tls && !address.ip().is_loopback() {

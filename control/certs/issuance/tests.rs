@@ -349,9 +349,8 @@ fn what_the_ca_refuses_says_why_and_is_tried_later() {
         );
         let wait = next_try.unwrap().0 - clock::timestamp().0;
         assert!((3 * 60_000..=5 * 60_000).contains(&wait), "{wait}");
-        until("the state says so", || life.state("blocked.example").state == State::Failed).await;
         let state = life.state("blocked.example");
-        assert_eq!((state.failures, state.next_try), (1, next_try));
+        assert_eq!((state.state, state.failures, state.next_try), (State::Failed, 1, next_try));
         assert_eq!(state.reason.as_deref(), Some(reason.as_str()));
         // Nobody else is harmed.
         life.issued("good.example").await;
@@ -434,6 +433,154 @@ fn answer_for(listener: std::net::TcpListener, challenges: Arc<std::sync::Mutex<
             std::thread::yield_now();
         };
         let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    }
+}
+
+#[test]
+fn validations_that_fail_are_told_counted_and_tried_again_later() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    // The CA comes to a port where somebody else answers; our own probe does not.
+    let other = Front::new(Arc::default());
+    let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(other.port) });
+    let settings = scene.settings(&[&ca]);
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &["shop.example.com"]);
+        let reason = life
+            .event("refused", |event| match event {
+                CertificateEvent::Failed { reason, .. } => Some(reason.clone()),
+                _ => None,
+            })
+            .await;
+        assert!(reason.contains("Another server answered the CA"), "{reason}");
+        let budgets = life.certificates.overview().budgets;
+        let failures = budgets.iter().find(|budget| budget.limit == "failed_validations").unwrap();
+        assert_eq!((failures.left, failures.subject.as_deref()), (4, Some("shop.example.com")));
+        let folder = scene.path().join("domains/shop.example.com");
+        until("the order is forgotten", || !folder.join("order.json").exists()).await;
+        until("no challenge is left", || life.plane.told().challenges.lock().unwrap().is_empty()).await;
+        assert_eq!(life.certificates.overview().authorities[0].problem, None, "the CA is in order");
+        // Until somebody has mended it, and asks.
+        let mut memory = life.certificates.shared.domains.borrow_mut();
+        let memory = memory.get_mut(&host("shop.example.com")).unwrap().memory.as_mut().unwrap();
+        assert_eq!((memory.failures, memory.trouble), (1, Some(Trouble::Refusal)));
+    });
+}
+
+#[test]
+fn a_limit_of_the_ca_is_honoured_as_it_says() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let ca = limiting::Ca::start(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
+    let mut settings = scene.settings(&[]);
+    let names = pebble(&front);
+    let acme = settings.acme.as_mut().unwrap();
+    acme.directories = vec![DirectorySettings { url: ca.directory.clone(), eab: None }];
+    acme.ca_bundle = Some(names.bundle());
+    settings.dns_resolver = Some(names.names().dns);
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &["a.example.com"]);
+        until("the CA has limited us", || ca.orders() == 1).await;
+        let of_orders = || {
+            let budgets = life.certificates.overview().budgets;
+            budgets.into_iter().find(|budget| budget.limit == "orders")
+        };
+        until("its limit is known", || of_orders().is_some()).await;
+        let budget = of_orders().unwrap();
+        let wait = budget.next_at.unwrap().0 - clock::timestamp().0;
+        assert!(budget.left == 0 && (4_000..=7_000).contains(&wait), "{budget:?}");
+        until("the domain waits", || life.state("a.example.com").place.is_some()).await;
+        let state = life.state("a.example.com");
+        assert_eq!((state.state, state.failures), (State::Verifying, 0));
+        assert!(state.reason.unwrap().contains("too many new orders"));
+        assert!(state.place.unwrap().expected_at.unwrap() >= budget.next_at.unwrap());
+        assert_eq!(life.certificates.overview().authorities[0].problem, None);
+        // Then it is asked again, and says "in 2100": for a week at most.
+        until("it is asked again", || ca.orders() == 2).await;
+        until("the new limit is known", || {
+            of_orders()
+                .is_some_and(|budget| budget.next_at.is_some_and(|at| at.0 > clock::timestamp().0 + 60_000))
+        })
+        .await;
+        let wait = of_orders().unwrap().next_at.unwrap().0 - clock::timestamp().0;
+        assert!(wait <= 7 * DAY.as_millis() as u64, "{wait}");
+        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        assert_eq!(ca.orders(), 2);
+    });
+}
+
+/// A CA that makes accounts and limits orders; over plain HTTP on this machine.
+mod limiting {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    pub(super) struct Ca {
+        pub(super) directory: String,
+        orders: Arc<AtomicUsize>,
+    }
+
+    impl Ca {
+        /// Each order is answered with the next of these as its `Retry-After`.
+        pub(super) fn start(retry_afters: &'static [&'static str]) -> Self {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let base = format!("http://{}", listener.local_addr().unwrap());
+            let orders = Arc::new(AtomicUsize::new(0));
+            let (url, count) = (base.clone(), Arc::clone(&orders));
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let (url, count) = (url.clone(), Arc::clone(&count));
+                    std::thread::spawn(
+                        move || while serve(stream.as_ref().unwrap(), &url, retry_afters, &count) {},
+                    );
+                }
+            });
+            Self { directory: format!("{base}/dir"), orders }
+        }
+
+        /// How many orders were asked for.
+        pub(super) fn orders(&self) -> usize {
+            self.orders.load(Ordering::SeqCst)
+        }
+    }
+
+    fn serve(stream: &TcpStream, url: &str, retry_afters: &[&str], orders: &AtomicUsize) -> bool {
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return false;
+            }
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        reader.read_exact(&mut body).unwrap();
+        let mut line = head.split_whitespace();
+        let (method, path) = (line.next().unwrap(), line.next().unwrap());
+        let (status, more, body) = match path {
+            "/dir" => {
+                let text = format!(
+                    r#"{{"newNonce":"{url}/nonce","newAccount":"{url}/account","newOrder":"{url}/order"}}"#
+                );
+                ("200 OK", String::new(), text)
+            }
+            "/account" => ("201 Created", format!("Location: {url}/account/1\r\n"), "{}".to_owned()),
+            "/order" => {
+                let count = orders.fetch_add(1, Ordering::SeqCst);
+                let wait = retry_afters[count.min(retry_afters.len() - 1)];
+                let text = r#"{"type":"urn:ietf:params:acme:error:rateLimited","status":429,
+                    "detail":"too many new orders (300) from this account in the last 3h0m0s"}"#;
+                ("429 Too Many Requests", format!("Retry-After: {wait}\r\n"), text.to_owned())
+            }
+            _ => ("200 OK", String::new(), String::new()),
+        };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nReplay-Nonce: abcd\r\n{more}Content-Length: {}\r\n\r\n{}",
+            body.len(),
+            if method == "HEAD" { "" } else { &body }
+        );
+        (&*stream).write_all(answer.as_bytes()).is_ok()
     }
 }
 

@@ -1,1 +1,249 @@
+//! Requests against a server that follows a script.
+#![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
+
+use ringway_tls::{Alpn, UpstreamMaterial};
+
+use super::*;
+use crate::testing::{on_control_thread, sound};
+
+/// What the server does with one connection: for each request, these bytes; then it closes, or waits.
+struct Script(Vec<Vec<&'static [u8]>>);
+
+/// Serves connections one after the other; gives the address and what was asked.
+fn serve_script(script: Script) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        for answers in script.0 {
+            let (mut stream, _) = listener.accept().unwrap();
+            for answer in answers {
+                let Some(request) = read_request(&mut stream) else { break };
+                if sender.send(request).is_err() {
+                    return;
+                }
+                // In two parts, so that heads and chunks arrive torn.
+                let middle = answer.len() / 2;
+                let _ = stream.write_all(&answer[..middle]);
+                let _ = stream.flush();
+                std::thread::yield_now();
+                let _ = stream.write_all(&answer[middle..]);
+            }
+        }
+    });
+    (address, requests)
+}
+
+/// A request with its body; `None` at the end of the connection.
+fn read_request(stream: &mut std::net::TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    Some(head + std::str::from_utf8(&body).unwrap())
+}
+
+fn client() -> Client {
+    let pair = sound(&["localhost"]);
+    let material = UpstreamMaterial::new(Some(&pair.chain), None, false).unwrap();
+    Client::start(material.client_config(Alpn::Http1))
+}
+
+/// Asks for a document of the script's only connection.
+fn fetch(script: Vec<&'static [u8]>) -> Result<(u16, String, Answered), String> {
+    let (address, _requests) = serve_script(Script(vec![script]));
+    on_control_thread(|| async move {
+        let client = client();
+        let answer = client.get(&format!("http://{address}/dir")).await;
+        let answered = client.answered();
+        answer
+            .map(|(status, body)| (status, String::from_utf8(body.to_vec()).unwrap(), answered))
+            .map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn reads_bodies_of_every_framing() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.0 200 OK\r\n\r\nhello",
+    ] {
+        let (status, body, _) = fetch(vec![answer]).unwrap();
+        assert_eq!((status, body.as_str()), (200, "hello"));
+    }
+    let (status, body, _) = fetch(vec![b"HTTP/1.1 204 No Content\r\n\r\n"]).unwrap();
+    assert_eq!((status, body.as_str()), (204, ""));
+}
+
+#[test]
+fn refuses_what_is_no_answer() {
+    for (answer, expected) in [
+        (&b""[..], "connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "ended early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "ended early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunks"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "too long"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "ended early"),
+    ] {
+        let error = fetch(vec![answer]).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn does_not_read_without_end() {
+    let endless: &'static [u8] =
+        Box::leak([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'x'; 2 * ACME_ANSWER_BYTES_MAX]].concat().into());
+    assert!(fetch(vec![endless]).unwrap_err().contains("too long"));
+    let chunked: &'static [u8] = Box::leak(
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000\r\n", &vec![b'x'; 0x40000][..]]
+            .concat()
+            .into(),
+    );
+    assert!(fetch(vec![chunked]).unwrap_err().contains("too long"));
+    let head: &'static [u8] =
+        Box::leak([&b"HTTP/1.1 200 OK\r\nA: "[..], &vec![b'x'; 2 * HEAD_BUFFER_BYTES]].concat().into());
+    assert!(fetch(vec![head]).is_err());
+}
+
+#[test]
+fn notes_how_long_the_ca_wants_to_be_left_alone() {
+    let of = |value: &str| {
+        let answer = format!("HTTP/1.1 429 Too Many\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n");
+        let (status, _, answered) = fetch(vec![Box::leak(answer.into_bytes().into())]).unwrap();
+        assert_eq!((status, answered.status), (429, 429));
+        answered.retry_after
+    };
+    assert_eq!(of("120"), Some(Duration::from_secs(120)));
+    assert_eq!(of("soon"), None);
+    let in_2100 = of("Fri, 01 Jan 2100 00:00:00 GMT").unwrap();
+    assert!(in_2100 > Duration::from_secs(50 * 365 * 24 * 3600));
+    let now = Timestamp(784_111_777_000);
+    for (value, expected) in [
+        ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+        ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+        ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+        (" 7 ", Some(7)),
+        ("0", Some(0)),
+        ("-1", None),
+        ("", None),
+        ("99999999999999999999999", None),
+    ] {
+        assert_eq!(retry_after(value, now).map(|wait| wait.as_secs()), expected, "{value}");
+    }
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (address, requests) = serve_script(Script(vec![vec![ok; 3]]));
+    on_control_thread(|| async move {
+        let client = client();
+        for n in 0..3 {
+            client.get(&format!("http://{address}/{n}")).await.unwrap();
+        }
+    });
+    let asked: Vec<String> = requests.iter().collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[2].starts_with(&format!("GET /2 HTTP/1.1\r\nHost: {address}\r\nUser-Agent: ringway/")));
+    assert!(asked.iter().all(|request| request.matches("User-Agent").count() == 1));
+}
+
+#[test]
+fn a_kept_connection_that_the_ca_has_closed_costs_nothing() {
+    let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (address, requests) = serve_script(Script(vec![vec![ok], vec![ok]]));
+    on_control_thread(|| async move {
+        let client = client();
+        client.get(&format!("http://{address}/1")).await.unwrap();
+        // The script has closed it, or is about to.
+        client.get(&format!("http://{address}/2")).await.unwrap();
+    });
+    assert_eq!(requests.iter().count(), 2);
+}
+
+#[test]
+fn the_head_of_an_answer_to_head_is_all_of_it() {
+    let answer: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\nReplay-Nonce: abc\r\n\r\n";
+    let (address, requests) = serve_script(Script(vec![vec![answer; 2]]));
+    on_control_thread(|| async move {
+        let client = client();
+        for _ in 0..2 {
+            let request = http::Request::head(format!("http://{address}/nonce"));
+            let response = client.request(request.body(BodyWrapper::default()).unwrap()).await.unwrap();
+            assert_eq!(response.parts.headers["replay-nonce"], "abc");
+        }
+    });
+    assert_eq!(requests.iter().count(), 2, "over one connection");
+}
+
+#[test]
+fn a_post_carries_its_body() {
+    let ok: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nLocation: x\r\n\r\n";
+    let (address, requests) = serve_script(Script(vec![vec![ok]]));
+    on_control_thread(|| async move {
+        let request = http::Request::post(format!("http://{address}/order"))
+            .header("content-type", "application/jose+json")
+            .body(BodyWrapper::from(b"{\"a\":1}".to_vec()))
+            .unwrap();
+        let response = client().request(request).await.unwrap();
+        assert_eq!(response.parts.status, 201);
+    });
+    let asked = requests.recv().unwrap();
+    assert!(
+        asked.contains("content-type: application/jose+json\r\n") && asked.ends_with("\r\n\r\n{\"a\":1}")
+    );
+}
+
+#[test]
+fn speaks_in_clear_to_this_machine_only() {
+    on_control_thread(|| async {
+        let client = client();
+        for url in ["http://192.0.2.1/dir", "ftp://127.0.0.1/", "/dir"] {
+            let error = client.get(url).await.unwrap_err().to_string();
+            assert!(error.contains("no https URL"), "{url}: {error}");
+        }
+    });
+}
+
+#[test]
+fn a_ca_that_nobody_vouches_for_is_not_spoken_to() {
+    // The address speaks TLS to nobody: what it sends is no handshake.
+    let (address, _requests) = serve_script(Script(vec![vec![b"no TLS at all\r\n\r\n"]]));
+    on_control_thread(|| async move {
+        let error = client().get(&format!("https://{address}/dir")).await.unwrap_err().to_string();
+        assert!(error.contains("no TLS connection to the CA"), "{error}");
+    });
+}
+
+#[test]
+fn only_so_many_requests_wait() {
+    on_control_thread(|| async {
+        let client = client();
+        let ask = || client.get("http://127.0.0.1:1/");
+        let mut waiting: Vec<_> = (0..ACME_REQUESTS_WAITING_MAX).map(|_| Box::pin(ask())).collect();
+        for one in &mut waiting {
+            let is_pending = poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await;
+            assert!(is_pending);
+        }
+        assert!(ask().await.unwrap_err().to_string().contains("too many requests"));
+        for one in waiting {
+            assert!(one.await.unwrap_err().to_string().contains("could not be reached"));
+        }
+    });
+}
