@@ -12,7 +12,7 @@ use super::transport::{Answered, TransportError};
 pub(crate) enum Fault {
     /// The CA is out of order, or cannot be reached: no domain is to blame.
     Down { why: String, retry_after: Option<Duration> },
-    /// The CA asks us to go slower. The account as a whole, unless [`Fault::scope`] says otherwise.
+    /// The CA asks us to go slower. The account as a whole, unless its scope says otherwise.
     Limited { why: String, scope: LimitScope, retry_after: Option<Duration> },
     /// The CA will not deal with us before somebody changes the settings.
     Misconfigured { why: String },

@@ -4,7 +4,7 @@
 //! followed, every answer checked against its question. It caches nothing, for who asks wants to know what is there now.
 //! Not for the data plane, whose names the system's resolver resolves.
 //!
-//! Everything here blocks, within [`DNS_CHECK_TIMEOUT`](ringway_model::limits::DNS_CHECK_TIMEOUT) per name: it runs on the
+//! Everything here blocks, within [`DNS_CHECK_TIMEOUT`] per name: it runs on the
 //! threads for blocking calls.
 
 mod caa;
