@@ -118,6 +118,15 @@ pub(crate) enum Kind {
     Replacement,
 }
 
+/// How far an order came in this attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The CA has taken a new order.
+    pub(crate) is_sent: bool,
+    /// It has issued.
+    pub(crate) is_issued: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Key {
     authority: String,
@@ -197,9 +206,15 @@ impl Budgets {
         }
     }
 
-    /// It was not sent after all.
-    pub(crate) fn give_back(&mut self, authority: &str, host: &Hostname, kind: Kind) {
-        for (limit, subject) in costs(host, kind) {
+    /// It came to this much only: what was taken for the rest is given back. CAs count orders when they are sent, and
+    /// certificates when they are issued; an outage must not use up what a domain may have in a week.
+    pub(crate) fn settle_order(&mut self, authority: &str, host: &Hostname, kind: Kind, reached: Reached) {
+        let is_kept = |limit: Limit| match limit {
+            Limit::Orders => reached.is_sent,
+            Limit::Certificates | Limit::Duplicates => reached.is_issued,
+            Limit::Failures | Limit::Accounts => true,
+        };
+        for (limit, subject) in costs(host, kind).into_iter().filter(|(limit, _)| !is_kept(*limit)) {
             let Some(rate) = Policy::of(authority).rate(limit) else { continue };
             if let Some(bucket) = self.buckets.get_mut(&key(authority, limit, subject)) {
                 bucket.full_at = bucket.full_at.saturating_sub(rate.interval());
@@ -514,12 +529,23 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_was_not_sent_costs_nothing() {
-        let (mut budgets, ca) = (Budgets::default(), le());
+    fn an_order_costs_what_it_came_to() {
         let name = host("a.example.com");
-        budgets.take_order(ca, &name, Kind::New, START);
-        budgets.give_back(ca, &name, Kind::New);
-        assert!(budgets.store(START).buckets.is_empty());
+        let after = |is_sent, is_issued| {
+            let mut budgets = Budgets::default();
+            // Many times over, as in an outage.
+            for _ in 0..20 {
+                budgets.take_order(le(), &name, Kind::New, START);
+                budgets.settle_order(le(), &name, Kind::New, Reached { is_sent, is_issued });
+            }
+            let report = budgets.report(le(), START);
+            let left = |limit: Limit| report.iter().find(|state| state.limit == limit.as_str()).unwrap().left;
+            (left(Limit::Orders), left(Limit::Certificates), left(Limit::Duplicates))
+        };
+        assert_eq!(after(false, false), (300, 50, 5));
+        assert_eq!(after(true, false), (280, 50, 5));
+        assert_eq!(after(false, true), (300, 30, 0), "resumed: the order was counted before");
+        assert_eq!(after(true, true), (280, 30, 0));
     }
 
     proptest! {

@@ -27,7 +27,7 @@ use ringway_net::{blocking, clock, spawn, yield_now};
 use crate::acme::authority::{Authority, MayCreate};
 use crate::acme::fault::{Fault, LimitScope, Refusal};
 use crate::acme::order::{Issued, Order, Pending};
-use crate::budget::{Budgets, Kind, Limit, Stored};
+use crate::budget::{Budgets, Kind, Limit, Policy, Reached, Stored};
 use crate::certificates::{Certificates, InstallError, log_panic};
 use crate::course::{After, Has, Memory, Next, Origin, Trouble, Warned};
 use crate::domains::{Course, Entry, Held};
@@ -272,7 +272,9 @@ impl Certificates {
             return;
         };
         if entry.domain.certificate != CertificateMode::Acme {
-            self.dismiss(host);
+            if entry.stage != Stage::Idle {
+                self.dismiss(host);
+            }
             entry.course = Course::default();
             if !matches!(entry.stage, Stage::Ordering(_)) {
                 entry.stage = Stage::Idle;
@@ -320,6 +322,15 @@ impl Certificates {
                 .as_ref()
                 .filter(|origin| origin.fingerprint == facts.fingerprint)
                 .and_then(|origin| origin.suggestion);
+            let is_trial = memory.issued.as_ref().is_some_and(|origin| {
+                origin.fingerprint == facts.fingerprint
+                    && Policy::of(&origin.directory) == Policy::LetsEncryptStaging
+                    && issuance.seat_of(&origin.directory).is_none()
+            });
+            if is_trial {
+                // Nobody trusts what a staging CA issues: after the trial, it is replaced at once.
+                return facts.not_before;
+            }
             renewal_at(host, facts, self.shared.settings.renew_before, suggestion)
         });
         entry.course.renewal_at = moment;
@@ -607,8 +618,8 @@ impl Certificates {
             let kind = self.kind(&host, errand, &seat);
             issuance.budgets.borrow_mut().take_order(seat.authority.url(), &host, kind, now);
             seat.in_flight.update(|count| count + 1);
-            let account = Rc::default();
-            let order = Attempt { this: self.clone(), host, number, errand, kind, seat, account };
+            let (account, is_sent) = (Rc::default(), Rc::default());
+            let order = Attempt { this: self.clone(), host, number, errand, kind, seat, account, is_sent };
             let failed = order.clone();
             spawn(async move { order.run().await }, move |panic| {
                 log_panic(panic);
@@ -836,6 +847,8 @@ struct Attempt {
     seat: Rc<Seat>,
     /// The account that it is made with, once there is one.
     account: Rc<RefCell<Option<String>>>,
+    /// Whether the CA has taken a new order in it.
+    is_sent: Rc<Cell<bool>>,
 }
 
 impl Attempt {
@@ -843,6 +856,9 @@ impl Attempt {
         let began = clock::now();
         let result = self.attempt().await;
         self.end();
+        let reached = Reached { is_sent: self.is_sent.get(), is_issued: result.is_ok() };
+        let url = self.seat.authority.url();
+        self.this.issuance().budgets.borrow_mut().settle_order(url, &self.host, self.kind, reached);
         match result {
             Ok(event) => {
                 self.seat.health.borrow_mut().rise();
@@ -890,10 +906,6 @@ impl Attempt {
             .await
             .map_err(|error| Fault::Ours { why: error.to_string() })?
             .filter(|pending| pending.directory == authority.url());
-        if pending.is_some() {
-            // It was counted when it was sent.
-            this.issuance().budgets.borrow_mut().give_back(authority.url(), host, self.kind);
-        }
         let replaces = {
             let domains = this.shared.domains.borrow();
             let origin = domains.get(host).and_then(|entry| entry.origin_at(authority.url()));
@@ -915,6 +927,7 @@ impl Attempt {
             host,
             replaces: replaces.as_deref(),
             profile: profile.filter(|profile| directory.offers(profile)),
+            is_sent: &self.is_sent,
         };
         let issued = order.fulfil(pending).await?;
         self.install(issued).await

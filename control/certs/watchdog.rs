@@ -104,7 +104,7 @@ impl Health {
 
     /// It will not deal with us until somebody changes the settings: the next one is asked at once.
     pub(crate) fn give_up(&mut self, why: String, now: Tick) {
-        self.fall(why, Some(AUTHORITY_PAUSE_MAX), now);
+        self.fall(why, Some(AUTHORITY_FAILOVER_AFTER), now);
         self.is_hopeless = true;
     }
 

@@ -14,6 +14,7 @@
 //! neither the order nor, worse, a certificate whose key is lost. An order that comes to nothing for a reason that will
 //! pass stays on the disk and is resumed.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(crate) struct Order<'a> {
     /// The certificate that this one takes the place of, as RFC 9773 names it.
     pub(crate) replaces: Option<&'a str>,
     pub(crate) profile: Option<&'a str>,
+    /// Set when the CA has taken a new order.
+    pub(crate) is_sent: &'a Cell<bool>,
 }
 
 /// A certificate that was checked, and nothing is done with it yet.
@@ -159,6 +162,7 @@ impl Order<'_> {
             wish = wish.replaces(replaces);
         }
         let order = self.authority.ask(client, async || self.account.new_order(&wish).await).await?;
+        self.is_sent.set(true);
         let pending = Pending {
             directory: self.authority.url().to_owned(),
             url: order.url().to_owned(),

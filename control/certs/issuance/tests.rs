@@ -468,6 +468,64 @@ fn validations_that_fail_are_told_counted_and_tried_again_later() {
 }
 
 #[test]
+fn some_that_fail_harm_nobody_else_and_recover_when_somebody_asks() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    // The CA's way here is fickle: what it asks for at every third domain is lost.
+    let lost: Arc<std::sync::Mutex<bool>> = Arc::new(std::sync::Mutex::new(true));
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (challenges, is_lost) = (Arc::clone(&plane.told().challenges), Arc::clone(&lost));
+    std::thread::spawn(move || fickle(&listener, &challenges, &is_lost));
+    let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(port) });
+    let settings = scene.settings(&[&ca]);
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &[]);
+        let names: Vec<String> = (0..12).map(|n| format!("d{n}.tenant-{n}.example")).collect();
+        for name in &names {
+            life.certificates.put_domain(&domain(name, Acme));
+        }
+        let bad = |name: &&String| {
+            name.as_str().trim_start_matches('d').split('.').next().unwrap().parse::<u32>().unwrap() % 3 == 0
+        };
+        let settled = |state: State| state == State::Active || state == State::Failed;
+        until("all have their answer", || names.iter().all(|name| settled(life.state(name).state))).await;
+        for name in &names {
+            let expected = if bad(&name) { State::Failed } else { State::Active };
+            assert_eq!(life.state(name).state, expected, "{name}");
+        }
+        *lost.lock().unwrap() = false;
+        for name in names.iter().filter(bad) {
+            life.certificates.verify(&host(name)).await.unwrap();
+            life.issued(name).await;
+            assert_eq!(life.state(name).failures, 0);
+        }
+    });
+}
+
+/// Answers challenges, but not to the CA for every third domain, while that is so.
+fn fickle(
+    listener: &std::net::TcpListener,
+    challenges: &std::sync::Mutex<HashMap<String, String>>,
+    is_lost: &std::sync::Mutex<bool>,
+) {
+    use std::io::{Read, Write};
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut head = [0; 4096];
+        let Ok(read) = stream.read(&mut head) else { continue };
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        let number = head.split("Host: d").nth(1).and_then(|rest| rest.split('.').next());
+        let is_bad = number.is_some_and(|number| number.parse::<u32>().unwrap_or(1).is_multiple_of(3));
+        let token =
+            head.split_whitespace().nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let answer = challenges.lock().unwrap().get(token).cloned().unwrap_or_default();
+        let answer = if is_bad && *is_lost.lock().unwrap() { "lost".to_owned() } else { answer };
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    }
+}
+
+#[test]
 fn a_limit_of_the_ca_is_honoured_as_it_says() {
     let scene = Scene::new();
     let (plane, front) = reachable();
