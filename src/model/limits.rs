@@ -343,6 +343,14 @@ pub const H2_RESPONSE_HEAD_BYTES: usize = 512;
 pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
 /// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
 pub const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
+/// How often a connection to an endpoint is looked at: one on which nothing came in this time, though answers are due, is
+/// asked for a sign of life (PING), and is over when none comes until the next look.
+pub const H2_UPSTREAM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Frames without data that an endpoint may send within [`H2_ABUSE_WINDOW`], whatever it was asked: a hundred answers of
+/// each kind there is.
+pub const H2_UPSTREAM_FRAMES_MAX: u32 = 4_000;
+/// The same for each request and each piece of a body that it was sent: all interim answers, a long head, and its windows.
+pub const H2_UPSTREAM_FRAMES_PER_REQUEST_MAX: u32 = 40;
 /// Bytes of a response that an endpoint may send ahead of its client; each request has it for itself.
 pub const H2_UPSTREAM_WINDOW: u32 = 128 * 1024;
 /// A connection is renewed after this time: with it whatever has grown on it, and the choice of the core.

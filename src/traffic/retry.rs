@@ -7,6 +7,7 @@
 //! |-----------------------------------------------|-----------------------------------------------------------|
 //! | the connection was not made                   | the next endpoint                                         |
 //! | a pooled connection, before it took a byte    | the same endpoint, over a new connection                  |
+//! | the endpoint, saying that it has done nothing | the same endpoint                                         |
 //! | a pooled connection, before a response byte   | the same endpoint over a new one, idempotent methods only |
 //! | a new connection, before a response byte      | nothing                                                   |
 //! | the response head: late or malformed          | nothing                                                   |
@@ -39,6 +40,8 @@ pub enum Failed {
     Connect,
     /// A connection that had carried requests before took no byte of this one.
     PooledUnsent,
+    /// The endpoint said that it has done nothing with the request, as HTTP/2 has it.
+    Refused,
     /// A connection that had carried requests before ended, before any byte of the response.
     PooledEnded,
     /// A new connection ended, before any byte of the response.
@@ -89,7 +92,7 @@ pub fn decide(facts: &Facts) -> Retry {
     }
     match (facts.failed, facts.method) {
         (Failed::Connect, Method::Idempotent | Method::Other) => Retry::NextEndpoint,
-        (Failed::PooledUnsent, Method::Idempotent | Method::Other) => Retry::SameEndpoint,
+        (Failed::PooledUnsent | Failed::Refused, Method::Idempotent | Method::Other) => Retry::SameEndpoint,
         (Failed::PooledEnded, Method::Idempotent) => Retry::SameEndpoint,
         (Failed::PooledEnded, Method::Other) => Retry::No,
         (

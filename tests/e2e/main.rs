@@ -21,6 +21,7 @@ mod embedding;
 mod errors;
 mod headers;
 mod http2;
+mod http2_faults;
 mod http2_upstream;
 mod kit;
 mod lifecycle;

@@ -1,8 +1,9 @@
 use super::*;
 
-const FAILED: [Failed; 8] = [
+const FAILED: [Failed; 9] = [
     Failed::Connect,
     Failed::PooledUnsent,
+    Failed::Refused,
     Failed::PooledEnded,
     Failed::NewEnded,
     Failed::HeadTimeout,
@@ -30,6 +31,8 @@ fn every_combination_is_decided_as_the_table_says() {
         (Failed::Connect, Method::Other, Retry::NextEndpoint),
         (Failed::PooledUnsent, Method::Idempotent, Retry::SameEndpoint),
         (Failed::PooledUnsent, Method::Other, Retry::SameEndpoint),
+        (Failed::Refused, Method::Idempotent, Retry::SameEndpoint),
+        (Failed::Refused, Method::Other, Retry::SameEndpoint),
         (Failed::PooledEnded, Method::Idempotent, Retry::SameEndpoint),
     ];
     for facts in all() {
@@ -46,7 +49,10 @@ fn every_combination_is_decided_as_the_table_says() {
 #[test]
 fn nothing_that_may_have_been_processed_is_sent_twice_unless_idempotent() {
     for facts in all().filter(|facts| facts.method == Method::Other && decide(facts) != Retry::No) {
-        assert!(matches!(facts.failed, Failed::Connect | Failed::PooledUnsent), "{facts:?}");
+        assert!(
+            matches!(facts.failed, Failed::Connect | Failed::PooledUnsent | Failed::Refused),
+            "{facts:?}"
+        );
     }
 }
 

@@ -4,8 +4,9 @@
 //! join ─► a stream of a connection with room
 //!      └► none: one connects, the others wait for what comes of it ─► begin ─► a task drives it
 //! ```
-//! A connection ends when it has been idle, when the endpoint says so, or when the endpoint is no longer configured; what is
-//! under way on it finishes.
+//! A connection takes no more requests when it has been idle, when the endpoint says so, or when the endpoint is no longer
+//! configured; what is under way on it finishes. An endpoint that owes an answer and is silent is asked for a sign of
+//! life: without one, the connection is over.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,13 +18,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Ping;
 use h2::client::{Builder, Connection, SendRequest};
 use ringway_model::{Tick, limits};
 use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
 
-use super::pipe::{self, Driver, Pipe};
+use super::guard::{DATA, HEADERS, PREFACE_BYTES, Scanner};
+use super::pipe::{self, Driver, Pipe, Watch};
 use super::stream::{Ask, H2Stream};
 use crate::transport::Transport;
 
@@ -51,10 +54,73 @@ struct Line {
 }
 
 struct State {
-    driver: Driver<()>,
-    active: Cell<usize>,
+    driver: Driver<Heard>,
+    /// When the last request ended.
+    idle_since: Cell<Tick>,
+    /// Requests at one time.
+    active_max: Cell<usize>,
     opened: Cell<u32>,
     is_over: Cell<bool>,
+}
+
+/// Looks at what passes.
+struct Heard {
+    /// Something came since the last look.
+    is_new: Cell<bool>,
+    inbound: RefCell<Scanner>,
+    outbound: RefCell<Scanner>,
+    /// Frames that came, without those with data, and what they may belong to; both since `since`.
+    frames: Cell<u32>,
+    reasons: Cell<u32>,
+    since: Cell<Tick>,
+    /// Requests under way.
+    active: Cell<usize>,
+    is_flood: Cell<bool>,
+}
+
+impl Heard {
+    fn new(now: Tick) -> Self {
+        Self {
+            is_new: Cell::new(false),
+            inbound: RefCell::new(Scanner::after(0)),
+            outbound: RefCell::new(Scanner::after(PREFACE_BYTES)),
+            frames: Cell::new(0),
+            reasons: Cell::new(0),
+            since: Cell::new(now),
+            active: Cell::new(0),
+            is_flood: Cell::new(false),
+        }
+    }
+}
+
+impl Watch for Heard {
+    /// An endpoint that sends frames without end, and no answers, would have the core to itself.
+    fn on_read(&self, bytes: &[u8], now: Tick) -> bool {
+        self.is_new.set(true);
+        if now.since(self.since.get()) >= limits::H2_ABUSE_WINDOW {
+            self.since.set(now);
+            self.frames.set(0);
+            self.reasons.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
+        }
+        self.inbound.borrow_mut().scan(bytes, |frame| {
+            if frame.kind != DATA || frame.len == 0 {
+                self.frames.update(|frames| frames.saturating_add(1));
+            }
+        });
+        let due = self.reasons.get().saturating_mul(limits::H2_UPSTREAM_FRAMES_PER_REQUEST_MAX);
+        if self.frames.get() > due.max(limits::H2_UPSTREAM_FRAMES_MAX) {
+            self.is_flood.set(true);
+        }
+        !self.is_flood.get()
+    }
+
+    fn on_written(&self, bytes: &[u8]) {
+        self.outbound.borrow_mut().scan(bytes, |frame| {
+            if matches!(frame.kind, HEADERS | DATA) {
+                self.reasons.update(|reasons| reasons.saturating_add(1));
+            }
+        });
+    }
 }
 
 /// What a request gets.
@@ -119,7 +185,7 @@ impl Connections {
         stall: Duration,
     ) -> io::Result<Transport> {
         let scheme = if matches!(stream, Transport::Tls(_)) { "https" } else { "http" };
-        let (pipe, driver) = pipe::pipe(());
+        let (pipe, driver) = pipe::pipe(Heard::new(clock::now()));
         // It only writes, and the pipe takes what it writes at once.
         let settings = settings();
         let handshake = pin!(settings.handshake::<_, Bytes>(pipe));
@@ -127,8 +193,13 @@ impl Connections {
         else {
             return Err(ErrorKind::InvalidData.into());
         };
-        let state =
-            Rc::new(State { driver, active: Cell::new(0), opened: Cell::new(0), is_over: Cell::new(false) });
+        let state = Rc::new(State {
+            driver,
+            idle_since: Cell::new(clock::now()),
+            active_max: Cell::new(limits::H2_UPSTREAM_STREAMS_MAX),
+            opened: Cell::new(0),
+            is_over: Cell::new(false),
+        });
         let ended = state.clone();
         spawn(run(stream, connection, state.clone(), stall), move |_| ended.is_over.set(true));
         let line = Line { send, heads: Rc::default(), scheme, state };
@@ -164,14 +235,14 @@ impl Shared {
         // Beyond the most that are allowed, the endpoint's own limit makes requests wait.
         match self.connections.len() < limits::H2_UPSTREAM_CONNECTIONS_MAX {
             true => None,
-            false => self.connections.iter().min_by_key(|line| line.state.active.get())?.open(),
+            false => self.connections.iter().min_by_key(|line| line.state.active())?.open(),
         }
     }
 }
 
 impl Line {
     fn has_room(&self) -> bool {
-        self.state.active.get() < limits::H2_UPSTREAM_STREAMS_MAX.min(self.send.current_max_send_streams())
+        self.state.active() < self.state.active_max.get().min(self.send.current_max_send_streams())
     }
 
     fn open(&self) -> Option<Transport> {
@@ -192,15 +263,39 @@ impl Line {
 /// Drives a connection to its end.
 async fn run(
     stream: Transport,
-    mut connection: Connection<Pipe<()>, Bytes>,
+    mut connection: Connection<Pipe<Heard>, Bytes>,
     state: Rc<State>,
     stall: Duration,
 ) {
+    let mut pings = connection.ping_pong();
+    let mut is_asked = false;
+    let look_again = || state.driver.set_read_by(clock::now().after(limits::H2_UPSTREAM_LOOK_INTERVAL));
+    look_again();
     let driven = poll_fn(|cx| {
+        let heard = state.driver.watch();
         // Nobody but us cancels its reads.
         state.driver.take_interrupted();
-        if state.driver.take_overdue() && state.active.get() == 0 {
+        if heard.is_flood.get() {
             return Poll::Ready(());
+        }
+        if state.driver.take_overdue() {
+            let is_silent = !heard.is_new.take();
+            let is_over = match state.active() {
+                0 if state.is_over.get() => true,
+                0 => clock::now() >= state.idle_since.get().after(limits::UPSTREAM_IDLE_TIMEOUT),
+                _ => is_silent && is_asked,
+            };
+            if is_over {
+                return Poll::Ready(());
+            }
+            // One ping is under way at most; its answer is heard like everything else.
+            is_asked = state.active() > 0
+                && is_silent
+                && pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok());
+            look_again();
+        }
+        if let Some(pings) = &mut pings {
+            let _ = pings.poll_pong(cx);
         }
         Pin::new(&mut connection).poll(cx).map(drop)
     });
@@ -224,19 +319,34 @@ fn settings() -> Builder {
     settings
 }
 
+impl State {
+    fn active(&self) -> usize {
+        self.driver.watch().active.get()
+    }
+}
+
 impl Lease {
     fn new(state: &Rc<State>) -> Self {
-        state.active.update(|active| active + 1);
-        state.driver.set_read_by(Tick::NEVER);
+        state.driver.watch().active.update(|active| active + 1);
         Self(state.clone())
+    }
+
+    /// The endpoint takes fewer requests at one time than it said, or has not said yet how many.
+    pub(crate) fn note_refused(&self) {
+        self.0.active_max.set(self.0.active().saturating_sub(1).max(1));
+    }
+
+    /// The endpoint did what none may: the connection takes no more requests, and ends with those under way.
+    pub(crate) fn note_foul(&self) {
+        self.0.is_over.set(true);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.active.update(|active| active - 1);
-        if self.0.active.get() == 0 {
-            self.0.driver.set_read_by(clock::now().after(limits::UPSTREAM_IDLE_TIMEOUT));
+        self.0.driver.watch().active.update(|active| active - 1);
+        if self.0.active() == 0 {
+            self.0.idle_since.set(clock::now());
         }
     }
 }

@@ -178,7 +178,7 @@ impl Guard {
 
 /// Finds the frame heads in a stream of bytes, however it is cut.
 #[derive(Default)]
-struct Scanner {
+pub(super) struct Scanner {
     /// What is there of a head, and of the error code of a RST_STREAM.
     head: [u8; HEAD_BYTES + CODE_BYTES],
     have: usize,
@@ -188,9 +188,9 @@ struct Scanner {
 
 /// What a frame's head says (RFC 9113 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
-    len: usize,
-    kind: u8,
+pub(super) struct Frame {
+    pub(super) len: usize,
+    pub(super) kind: u8,
     flags: u8,
     /// Of a RST_STREAM.
     code: u32,
@@ -198,11 +198,11 @@ struct Frame {
 
 impl Scanner {
     /// One whose first frame stands behind so many bytes.
-    fn after(skip: usize) -> Self {
+    pub(super) fn after(skip: usize) -> Self {
         Self { skip, ..Self::default() }
     }
 
-    fn scan(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(Frame)) {
+    pub(super) fn scan(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(Frame)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -238,13 +238,13 @@ impl Scanner {
 }
 
 /// RFC 9113 §3.4.
-const PREFACE_BYTES: usize = 24;
+pub(super) const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const CODE_BYTES: usize = 4;
 
 // RFC 9113 §6.
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
+pub(super) const DATA: u8 = 0x0;
+pub(super) const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;

@@ -17,4 +17,4 @@ mod stream;
 
 pub(crate) use seat::Seats;
 pub(crate) use server::serve;
-pub(crate) use stream::H2Stream;
+pub(crate) use stream::{GAVE_UP, H2Stream, TOOK_NOTHING};

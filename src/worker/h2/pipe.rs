@@ -210,7 +210,7 @@ impl<W: Watch> Shared<W> {
                 buf.reserve_exact(buffer_bytes);
             }
             let now = clock::now();
-            self.tell_overdue(now);
+            self.tell_overdue(now).await;
             let (read, back) =
                 stream.read(buf, self.wait_until(now).min(now.after(limits::IDLE_BUFFER_GRACE))).await;
             match read {
@@ -248,7 +248,7 @@ impl<W: Watch> Shared<W> {
     async fn wait_for_bytes<S: Stream>(&self, stream: &S) -> bool {
         loop {
             let now = clock::now();
-            self.tell_overdue(now);
+            self.tell_overdue(now).await;
             match stream.readable(self.wait_until(now)).await {
                 Ok(()) => return true,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
@@ -261,13 +261,18 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// Told once: whoever is told sets another time, or ends the connection.
-    fn tell_overdue(&self, now: Tick) {
-        if now >= self.read_by.get() {
-            self.read_by.set(Tick::NEVER);
-            self.is_overdue.set(true);
-            self.news.set(true);
+    /// Told once: whoever is told sets another time, or ends the connection, before the next wait begins.
+    async fn tell_overdue(&self, now: Tick) {
+        if now < self.read_by.get() {
+            return;
         }
+        self.read_by.set(Tick::NEVER);
+        self.is_overdue.set(true);
+        self.news.set(true);
+        // News has this polled again, after the connection was.
+        let mut was_told = false;
+        poll_fn(|_| if std::mem::replace(&mut was_told, true) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
     }
 
     /// A cancelled read says that someone wants the connection's attention; all else ends the reading.

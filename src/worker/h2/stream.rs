@@ -238,6 +238,8 @@ struct Inbound {
     /// A chunk's end follows `data`.
     in_chunk: bool,
     end: Option<InboundEnd>,
+    /// The peer did on this stream what none may.
+    is_foul: bool,
 }
 
 enum Source {
@@ -251,7 +253,7 @@ enum Source {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum InboundEnd {
     Ended,
-    Failed,
+    Failed(ErrorKind),
 }
 
 impl Inbound {
@@ -265,6 +267,7 @@ impl Inbound {
             data: Bytes::new(),
             in_chunk: false,
             end: None,
+            is_foul: false,
         }
     }
 
@@ -279,7 +282,10 @@ impl Inbound {
         if self.data.is_empty() && self.end.is_none() && !body.is_end_stream() {
             match body.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => self.data = data,
-                Poll::Ready(Some(Err(_))) => self.end = Some(InboundEnd::Failed),
+                Poll::Ready(Some(Err(error))) => {
+                    self.end = Some(InboundEnd::Failed(ErrorKind::ConnectionReset));
+                    self.is_foul = error.is_library();
+                }
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
@@ -324,9 +330,7 @@ impl Inbound {
             }
             match self.end {
                 None => {}
-                Some(InboundEnd::Failed) if count == 0 => {
-                    return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
-                }
+                Some(InboundEnd::Failed(kind)) if count == 0 => return Poll::Ready(Err(kind.into())),
                 Some(_) => return Poll::Ready(Ok(count)),
             }
             if self.poll_more(cx).is_pending() {
@@ -374,7 +378,7 @@ impl Inbound {
         };
         match ready!(body.poll_data(cx)) {
             Some(Ok(data)) => self.take_data(data),
-            Some(Err(_)) => self.end = Some(InboundEnd::Failed),
+            Some(Err(error)) => self.fail(&error, ErrorKind::ConnectionReset),
             None => match ready!(body.poll_trailers(cx)) {
                 Ok(trailers) => {
                     self.end = Some(InboundEnd::Ended);
@@ -382,7 +386,7 @@ impl Inbound {
                         self.end_chunks(trailers.as_ref());
                     }
                 }
-                Err(_) => self.end = Some(InboundEnd::Failed),
+                Err(error) => self.fail(&error, ErrorKind::ConnectionReset),
             },
         }
         Poll::Ready(())
@@ -395,7 +399,7 @@ impl Inbound {
                 self.source = Source::Body(body);
                 (parts, self.look(cx))
             }
-            Err(_) => return self.end = Some(InboundEnd::Failed),
+            Err(error) => return self.fail(&error, unanswered(&error)),
         };
         let mut text = Vec::with_capacity(limits::H2_RESPONSE_HEAD_BYTES);
         let coding = head::write_response(&mut text, &parts, body, self.method);
@@ -403,6 +407,11 @@ impl Inbound {
         if !parts.status.is_informational() {
             self.begin(coding);
         }
+    }
+
+    fn fail(&mut self, error: &h2::Error, kind: ErrorKind) {
+        self.end = Some(InboundEnd::Failed(kind));
+        self.is_foul = error.is_library();
     }
 
     /// The last chunk, with trailers: which of them may pass is the exchange's business.
@@ -647,6 +656,22 @@ fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -> HeaderMap
     map
 }
 
+/// Why an endpoint gave no answer: it says that it took nothing (RFC 9113 §6.8, §8.7), it gave up this request only, or the
+/// connection is over.
+fn unanswered(error: &h2::Error) -> ErrorKind {
+    let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+    match error.is_reset() || error.is_go_away() {
+        true if error.is_remote() && is_refused => TOOK_NOTHING,
+        true if error.is_reset() => GAVE_UP,
+        _ => ErrorKind::ConnectionReset,
+    }
+}
+
+/// The error of a read from an endpoint that has done nothing with the request, and says so.
+pub(crate) const TOOK_NOTHING: ErrorKind = ErrorKind::ConnectionRefused;
+/// The error of an endpoint that gave this request up, and this one only: it may have acted on it.
+pub(crate) const GAVE_UP: ErrorKind = ErrorKind::ConnectionAborted;
+
 fn broken(error: h2::Error) -> io::Error {
     match error.is_reset() || error.is_io() || error.is_go_away() {
         true => ErrorKind::ConnectionReset.into(),
@@ -660,6 +685,13 @@ impl Stream for H2Stream {
             return (Err(ErrorKind::InvalidInput.into()), buf);
         }
         let read = self.waits.read(deadline, |cx| self.inbound.borrow_mut().poll_fill(cx, &mut buf)).await;
+        if let (Err(error), Some(lease)) = (&read, &self.outbound.borrow().lease) {
+            if error.kind() == TOOK_NOTHING {
+                lease.note_refused();
+            } else if self.inbound.borrow().is_foul {
+                lease.note_foul();
+            }
+        }
         (read, buf)
     }
 
@@ -669,10 +701,19 @@ impl Stream for H2Stream {
         range: Range<usize>,
         pace: Pace,
     ) -> (io::Result<()>, Vec<u8>) {
-        let written = match buf.get_mut(range) {
+        let is_request = matches!(self.outbound.borrow().state, State::Ask(_));
+        let mut written = match buf.get_mut(range) {
             Some(part) => self.write(part, pace).await,
             None => Err(ErrorKind::InvalidInput.into()),
         };
+        if is_request
+            && let Err(error) = &mut written
+            && !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
+            && !matches!(self.inbound.borrow().source, Source::Nothing)
+        {
+            // The head went out, and there may be an answer to it.
+            *error = GAVE_UP.into();
+        }
         (written, buf)
     }
 
@@ -689,7 +730,7 @@ impl Stream for H2Stream {
 
     fn peek_state(&self) -> PeerState {
         let inbound = self.inbound.borrow();
-        if self.is_gone.get() || inbound.end == Some(InboundEnd::Failed) {
+        if self.is_gone.get() || matches!(inbound.end, Some(InboundEnd::Failed(_))) {
             PeerState::Closed
         } else if inbound.data.is_empty() {
             PeerState::Idle

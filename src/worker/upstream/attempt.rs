@@ -22,6 +22,7 @@ use crate::client::Client;
 use crate::core::{Core, Scratch};
 use crate::exchange::{Next, Record};
 use crate::failure::Failure;
+use crate::h2;
 use crate::tunnel;
 use crate::world::World;
 
@@ -50,6 +51,8 @@ pub(crate) enum Stage {
     Connect,
     /// There is one, and it took nothing of the request.
     Unsent,
+    /// The endpoint said that it has done nothing with the request (RFC 9113 §8.7).
+    Refused,
     /// The request, or a part of it, was sent; no byte of a response came.
     Waiting,
     /// The client has got something of a response.
@@ -71,6 +74,7 @@ impl Failed {
             // Another endpoint would need a connection as well.
             (Failure::Exhausted, Stage::Connect, _) => retry::Failed::NewEnded,
             (_, Stage::Connect, _) => retry::Failed::Connect,
+            (_, Stage::Refused, _) => retry::Failed::Refused,
             (_, Stage::Unsent, Origin::Pooled) => retry::Failed::PooledUnsent,
             (_, Stage::Unsent, Origin::New) => retry::Failed::NewEnded,
             (_, Stage::Answered, _) => retry::Failed::Answered,
@@ -169,11 +173,17 @@ async fn send_first<W: World>(
     }
     let (sent, back) = upstream.write_all(std::mem::take(output), pace).await;
     *output = back;
-    sent.map_err(|error| match error.kind() {
+    match sent.map_err(|error| error.kind()) {
+        Ok(()) => {}
         // A part of it may have gone out.
-        ErrorKind::TimedOut => (Failure::ResponseTimedOut, Stage::Waiting),
-        _ => (Failure::UpstreamClosed, Stage::Unsent),
-    })?;
+        Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
+        // The head is out: the endpoint may have acted on it, and have answered.
+        Err(h2::GAVE_UP) => {
+            sending.refuse(core.world.now());
+            return Ok(());
+        }
+        Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
+    }
     if !joined {
         let (sent, back) = upstream.write_all_range(std::mem::take(input), body.first.clone(), pace).await;
         *input = back;

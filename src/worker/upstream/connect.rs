@@ -29,7 +29,8 @@ pub(crate) async fn connect<W: World>(
     // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
     let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
     let mut turn = None;
-    if may_share && attempt.reuse == Reuse::Allowed {
+    // A shared connection that has failed takes no more requests: whatever there is is another one.
+    if may_share {
         match core.world.join(endpoint.id, deadline).await {
             Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, true), Origin::Pooled)),
             Some(Joined::Connect(permit)) => turn = Some(permit),

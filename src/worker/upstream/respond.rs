@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::exchange::Record;
 use crate::failure::Failure;
+use crate::h2;
 use crate::verdict;
 use crate::world::{SpliceError, World};
 
@@ -228,6 +229,10 @@ enum Silence {
     Ended,
     /// The connection broke.
     Broken,
+    /// The endpoint has done nothing with the request, and says so.
+    TookNothing,
+    /// The endpoint gave up this request, not the connection.
+    GaveUp,
     TimedOut,
     ClientGone,
 }
@@ -271,9 +276,9 @@ impl<W: World> Hop<'_, W> {
                         Ok(()) => {}
                         Err(Silence::ClientGone) => return Err(waiting(Failure::ClientClosed)),
                         Err(Silence::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
-                        Err(Silence::Ended | Silence::Broken) if began || interim > 0 => {
-                            return Err(waiting(Failure::ResponseHeadCut));
-                        }
+                        Err(Silence::GaveUp) => return Err(waiting(Failure::ResponseHeadCut)),
+                        Err(_) if began || interim > 0 => return Err(waiting(Failure::ResponseHeadCut)),
+                        Err(Silence::TookNothing) => return Err((Failure::UpstreamClosed, Stage::Refused)),
                         Err(Silence::Ended | Silence::Broken) => {
                             return Err(waiting(Failure::UpstreamClosed));
                         }
@@ -327,7 +332,13 @@ impl<W: World> Hop<'_, W> {
                 {
                     return Err(Silence::ClientGone);
                 }
-                Err(_) => return Err(Silence::Broken),
+                Err(error) => {
+                    return Err(match error.kind() {
+                        h2::TOOK_NOTHING => Silence::TookNothing,
+                        h2::GAVE_UP => Silence::GaveUp,
+                        _ => Silence::Broken,
+                    });
+                }
             }
         }
     }
@@ -363,7 +374,9 @@ impl<W: World> Hop<'_, W> {
             match self.read(self.core.world.now().after(quiet)).await {
                 Ok(()) => {}
                 Err(Silence::Ended) => return self.end(outgoing).await.map(|()| false),
-                Err(Silence::Broken) => return Err(answered(Failure::ResponseCut)),
+                Err(Silence::Broken | Silence::TookNothing | Silence::GaveUp) => {
+                    return Err(answered(Failure::ResponseCut));
+                }
                 Err(Silence::TimedOut) => return Err(answered(Failure::ResponseStalled)),
                 Err(Silence::ClientGone) => return Err(answered(Failure::ClientClosed)),
             }

@@ -10,6 +10,7 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod h2;
 pub(crate) mod h2_origin;
+pub(crate) mod h2_script;
 pub(crate) mod hpack;
 pub(crate) mod http;
 pub(crate) mod origin;
