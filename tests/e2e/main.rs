@@ -19,6 +19,7 @@ mod doors;
 mod drain;
 mod embedding;
 mod errors;
+mod grpc;
 mod headers;
 mod http2;
 mod http2_faults;
