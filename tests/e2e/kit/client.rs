@@ -64,10 +64,15 @@ impl Client {
 
     /// A connection from another address of the loopback network.
     pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect_timeout(&address.into(), SOON).unwrap();
-        Self::over(socket.into())
+        Self::try_connect_from(source, address).unwrap_or_else(|error| panic!("connect to {address}: {error}"))
+    }
+
+    /// Fails when the proxy turned the connection away: its reset may come before `connect` has returned.
+    pub(crate) fn try_connect_from(source: [u8; 4], address: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), SOON)?;
+        Ok(Self::over(socket.into()))
     }
 
     /// Fails instead of panicking: whether anybody listens is the question.
