@@ -43,6 +43,8 @@ use crate::persist::{Done, StoreLink, chain};
 use crate::plane::{Commit, Plane, Publication, Ticket};
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolve::{Answered, Names};
+use crate::resolved::ResolvedHosts;
+use crate::resolver::ResolverLink;
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::thread::Pulse;
 use crate::time::{Micros, Now};
@@ -102,6 +104,7 @@ pub(crate) struct Engine {
     certificates: Option<Certificates>,
     publications: Publications,
     hooks: Hooks,
+    resolved: Option<ResolvedHosts>,
     checker: Checker,
     registry: Registry,
     log: Option<Box<dyn Fn() -> LogReading + Send>>,
@@ -130,6 +133,7 @@ pub(crate) struct EngineParts {
     pub(crate) desired: Desired,
     pub(crate) compiler: Compiler,
     pub(crate) certificates: Option<Certificates>,
+    pub(crate) resolver: Option<ResolverLink>,
     pub(crate) first: Published,
     pub(crate) registry: Registry,
     pub(crate) log: Option<Box<dyn Fn() -> LogReading + Send>>,
@@ -205,6 +209,7 @@ impl Engine {
             certificates: parts.certificates,
             publications: Publications::default(),
             hooks: Hooks::default(),
+            resolved: parts.resolver.map(ResolvedHosts::new),
             checker: Checker::new(parts.settings.health),
             registry: parts.registry,
             log: parts.log,
@@ -243,6 +248,18 @@ impl Engine {
 
     pub(crate) fn hooks_mut(&mut self) -> &mut Hooks {
         &mut self.hooks
+    }
+
+    pub(crate) fn resolved(&self) -> Option<&ResolvedHosts> {
+        self.resolved.as_ref()
+    }
+
+    pub(crate) fn resolved_mut(&mut self) -> Option<&mut ResolvedHosts> {
+        self.resolved.as_mut()
+    }
+
+    pub(crate) fn links(&self) -> &[WorkerLink] {
+        &self.links
     }
 
     pub(crate) fn settings(&self) -> &ControlSettings {
@@ -317,12 +334,14 @@ impl Engine {
                 }
             }
             Report::ConnectFailed { instance } => {
-                if let Some(instance) = self.plane.desired().instance(instance.as_str())
-                    && let TargetHost::Name(name) = instance.target.host()
+                if let Some(known) = self.plane.desired().instance(instance.as_str())
+                    && let TargetHost::Name(name) = known.target.host()
                 {
                     self.names.handle_wanted(name, now.tick);
                 }
+                self.handle_resolved_unreachable(&instance, now);
             }
+            Report::HostWanted { core, host } => self.handle_host_wanted(core, &host, now),
             Report::Drained { core } => self.plane.handle_drained(core, now.micros),
             Report::WorkerPanicked { core } => {
                 tracing::error!(
@@ -399,6 +418,7 @@ impl Engine {
         self.take_from_store(now);
         self.plane.handle_time(now.micros);
         self.expire_leases(now);
+        self.advance_resolver(now);
         if let Some(commit) = self.plane.poll_commit(now.micros, now.at) {
             self.begin_commit(commit, now);
         }
@@ -436,8 +456,11 @@ impl Engine {
         // Once a second at least, to feed the pulse.
         let pulse = now.tick.after(PULSE_INTERVAL);
         let publications = self.publications.next_deadline().tick();
+        let resolver =
+            self.resolved.as_ref().map_or(Tick::NEVER, |resolved| resolved.hosts().next_deadline());
         self.phase
             .next_deadline()
+            .min(resolver)
             .min(plane)
             .min(publications)
             .min(pulse)
@@ -523,6 +546,7 @@ impl Engine {
                     if let Some(certificates) = &self.certificates {
                         certificates.put_domain(domain);
                     }
+                    self.forget_resolved(&domain.name, now);
                 }
                 Delta::RemoveDomain(host) => {
                     if let Some(certificates) = &self.certificates {

@@ -45,6 +45,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
     let store = Box::new(Memory::new());
     let parts = EngineParts {
         certificates: None,
+        resolver: None,
         settings: ControlSettings {
             certificate_webhook: None,
             health: ringway_health::Defaults::default(),

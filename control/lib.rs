@@ -22,6 +22,7 @@ mod engine;
 #[cfg(test)]
 mod engine_tests;
 mod hooks;
+mod hosts;
 mod idempotency;
 mod lease;
 mod persist;
@@ -30,6 +31,8 @@ mod plane;
 mod plane_tests;
 mod publish;
 mod resolve;
+mod resolved;
+mod resolver;
 mod status;
 mod submission;
 mod thread;
@@ -41,6 +44,7 @@ mod trust;
 pub use client::{Client, Drained};
 pub use control::Control;
 pub use engine::{ControlSettings, WorkerLink};
+pub use resolver::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use status::{
     BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
 };

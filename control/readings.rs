@@ -13,6 +13,7 @@ use super::end::Phase;
 use super::{Committing, Engine};
 use crate::persist::chain;
 use crate::publish::{CoreProgress, CoreState};
+use crate::resolved::ResolvedHosts;
 use crate::status::{
     BreakerState, BreakerStatus, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
 };
@@ -223,6 +224,7 @@ impl Engine {
     fn render_own(&self, now: Now, out: &mut String) {
         let tally = &self.tally;
         let hooks = self.hooks().reading();
+        let resolver = self.resolved().map(ResolvedHosts::tally).unwrap_or_default();
         let is_degraded = u64::from(!self.store_warnings(now).is_empty());
         for (name, kind, help, value) in [
             ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
@@ -260,6 +262,25 @@ impl Engine {
                 tally.names_changed,
             ),
             ("ringway_names_failed_total", "counter", "Resolutions that failed.", tally.names_failed),
+            (
+                "ringway_resolver_hosts",
+                "gauge",
+                "Hosts that are served as the resolver says.",
+                self.resolved().map_or(0, ResolvedHosts::served) as u64,
+            ),
+            ("ringway_resolver_known_total", "counter", "Answers of the resolver: targets.", resolver.known),
+            (
+                "ringway_resolver_unknown_total",
+                "counter",
+                "Answers of the resolver: no app.",
+                resolver.unknown,
+            ),
+            (
+                "ringway_resolver_failures_total",
+                "counter",
+                "Questions that the resolver did not answer.",
+                resolver.failed,
+            ),
             ("ringway_webhooks_pending", "gauge", "Webhook deliveries that wait.", hooks.pending),
             ("ringway_webhooks_delivered_total", "counter", "Webhooks delivered.", hooks.delivered),
             (

@@ -37,6 +37,7 @@ use crate::client::{Call, Client};
 use crate::control::Control;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
 use crate::persist;
+use crate::resolver::{self, TargetResolver};
 use crate::time::Now;
 use crate::trust::AppTrust;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub log: Option<Box<dyn Fn() -> LogReading + Send>>,
     /// Certificates, opened; without them none is looked after.
     pub certificates: Option<Opened>,
+    /// Who is asked about hosts that nobody registered.
+    pub resolver: Option<Arc<dyn TargetResolver>>,
     /// What the operator settled.
     pub settings: ControlSettings,
     /// What else runs on the thread.
@@ -172,7 +175,7 @@ impl From<io::Error> for StartError {
 /// # Errors
 /// See [`StartError`].
 pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
-    let Parts { mut store, links, inbox, registry, log, certificates, settings, services } = parts;
+    let Parts { mut store, links, inbox, registry, log, certificates, resolver, settings, services } = parts;
     let (desired, report) = store.load().map_err(StartError::Store)?.restore();
     for finding in report.findings() {
         tracing::warn!(%finding, "found while the store was opened");
@@ -195,6 +198,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     pulse.beat(clock::now());
     let (calls, calls_receiver) = mailbox(CHANGES_WAITING_MAX, inbox.waker.clone());
     let store = persist::start(store, inbox.waker.clone())?;
+    let resolver = resolver.map(|resolver| resolver::start(resolver, inbox.waker.clone())).transpose()?;
     let options = RuntimeOptions {
         name: "control".to_owned(),
         core: None,
@@ -211,6 +215,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 desired,
                 compiler,
                 certificates: certificates.map(Certificates::new),
+                resolver,
                 first,
                 registry,
                 log,

@@ -78,6 +78,7 @@ impl Worker {
                         Order::Drain { .. } => {
                             ends.reports.send(Report::Drained { core: ends.core }).unwrap();
                         }
+                        Order::HostAbsent { .. } => {}
                         Order::Stop => return,
                     }
                 }
@@ -147,6 +148,7 @@ impl Stage {
             registry,
             log: None,
             certificates: None,
+            resolver: None,
             settings,
             services,
         })
@@ -592,6 +594,7 @@ fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
     let (inbox, _reports) = inbox(1).unwrap();
     let parts = Parts {
         certificates: None,
+        resolver: None,
         store: Box::new(Broken),
         links: Vec::new(),
         inbox,

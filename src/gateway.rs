@@ -16,7 +16,8 @@ use ringway_api::{Listeners, UnixSocket};
 use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, mailbox, reply, slot, wake_pair};
 use ringway_certs::Settings as CertificateSettings;
 use ringway_control::{
-    Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, State, Submission, WorkerLink,
+    Client, ControlSettings, ControlThread, Parts, Pulse, Refusal, Service, State, Submission,
+    TargetResolver, WorkerLink,
 };
 use ringway_filter::{Chain, Filter};
 use ringway_model::{
@@ -42,6 +43,7 @@ pub struct Builder {
     https_sockets: Vec<TcpListener>,
     https_public_port: Option<u16>,
     proxy_protocol: Vec<Cidr>,
+    resolver: Option<Arc<dyn TargetResolver>>,
     tls: ServerSettings,
     certificates: Option<CertificateSettings>,
     admin: Option<Admin>,
@@ -79,6 +81,7 @@ impl Builder {
             https_sockets: Vec::new(),
             https_public_port: None,
             proxy_protocol: Vec::new(),
+            resolver: None,
             tls: ServerSettings::default(),
             certificates: None,
             admin: None,
@@ -168,6 +171,12 @@ impl Builder {
         self
     }
 
+    /// Who is asked about hosts that are not registered. Default: nobody, and they are unknown.
+    pub fn resolver(mut self, resolver: Arc<dyn TargetResolver>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
     /// Serves the admin API. Default: there is none, and changes are made through the [`Handle`].
     pub fn admin(mut self, admin: Admin) -> Self {
         self.admin = Some(admin);
@@ -239,6 +248,7 @@ impl Builder {
         let filters = Chain::new(std::mem::take(&mut self.filters));
         self.data.proxy_protocol.append(&mut self.proxy_protocol);
         let data = Arc::new(self.data);
+        let resolves = self.resolver.is_some();
         let mut links = Vec::with_capacity(workers);
         let mut parts = Vec::with_capacity(workers);
         let tls = Arc::new(ServerTls::new(self.tls).map_err(StartError::Tls)?);
@@ -283,6 +293,7 @@ impl Builder {
             registry,
             log: log_reading,
             certificates,
+            resolver: self.resolver,
             settings: self.control,
             services,
         })
@@ -297,6 +308,7 @@ impl Builder {
                 filters: filters.clone(),
                 settings: data.clone(),
                 wanted: Some(wanted.clone()),
+                resolves,
             };
             let thread =
                 start_worker(part, common, &control, reports.clone(), started).map_err(StartError::System)?;
@@ -371,6 +383,7 @@ struct Common {
     filters: Chain,
     settings: Arc<ringway_worker::Settings>,
     wanted: Option<MailboxSender<Wanted>>,
+    resolves: bool,
 }
 
 fn start_worker(
@@ -389,6 +402,7 @@ fn start_worker(
         https_port: part.https_port,
         tls: Some(part.tls),
         lookup: common.wanted.map(|wanted| Lookup { wanted, loaded: part.loaded }),
+        resolves: common.resolves,
         snapshot,
         snapshots: part.snapshots,
         orders: part.orders,

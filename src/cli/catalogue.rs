@@ -151,6 +151,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &HTTP_MODE,
     &TRUSTED_PROXIES,
     &PROXY_PROTOCOL,
+    &RESOLVER_URL,
     &BODY_MAX,
     &CONNECTIONS_MAX,
     &UNAVAILABLE_STATUS,
@@ -227,6 +228,10 @@ pub(crate) static PROXY_PROTOCOL: Setting =
     Setting::new("PROXY_PROXY_PROTOCOL", "proxy-protocol", Group::Traffic)
         .value("CIDR,...")
         .help("Networks of load balancers that begin each connection with a PROXY header, version 1 or 2, and must; of others none is read");
+
+pub(crate) static RESOLVER_URL: Setting = Setting::new("PROXY_RESOLVER_URL", "resolver-url", Group::Traffic)
+    .value("URL")
+    .help("Who is asked about hosts that are not registered, such as a process manager: http://HOST:PORT/PATH or unix:PATH; gets ?host= and answers with targets, or 404");
 
 pub(crate) static TRUSTED_PROXIES: Setting =
     Setting::new("PROXY_TRUSTED_PROXIES", "trusted-proxies", Group::Traffic)

@@ -26,6 +26,7 @@ use super::catalogue::{self, Alias, Fallback, Part, Role, Setting};
 use super::flags::Flags;
 use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
 use super::parse::{self, Output, Storage, Wrong};
+use super::resolver::ResolverUrl;
 use super::tls::{Given, Tls};
 
 /// Everything that an operator decided, or left to the defaults. Not wrong in itself; whether the machine can do it shows at
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) proxy_protocol: Vec<Cidr>,
+    /// Who knows hosts that are not registered.
+    pub(crate) resolver: Option<ResolverUrl>,
     /// Where the operator hears of certificates.
     pub(crate) certificate_webhook: Option<Webhook>,
     /// TLS handshakes a second of one client on one worker; 0 is no limit.
@@ -160,6 +163,11 @@ impl Reader<'_> {
             self.value(&c::HTTP_MODE, parse::http_mode, |mode| parse::http_mode_word(mode).into());
         let trusted_proxies = self.optional(&c::TRUSTED_PROXIES, parse::networks, joined);
         let proxy_protocol = self.optional(&c::PROXY_PROTOCOL, parse::networks, joined);
+        let resolver = self.optional(
+            &c::RESOLVER_URL,
+            |text| text.parse::<ResolverUrl>().map_err(Wrong::ResolverUrl),
+            ToString::to_string,
+        );
         let body_bytes_max = self.value(&c::BODY_MAX, parse::bytes_max, |most| most.unwrap_or(0).to_string());
         let connections_max = self.optional(
             &c::CONNECTIONS_MAX,
@@ -238,6 +246,7 @@ impl Reader<'_> {
             tls,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             proxy_protocol: proxy_protocol.unwrap_or_default(),
+            resolver,
             certificate_webhook,
             handshake_rate: handshake_rate? as u32,
             body_bytes_max: body_bytes_max?,

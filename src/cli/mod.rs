@@ -20,6 +20,7 @@ mod notify;
 mod origin;
 mod parse;
 mod ready;
+mod resolver;
 mod run;
 mod signals;
 mod sockets;

@@ -11,6 +11,8 @@ use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
 use tracing_subscriber::filter::Targets;
 
+use super::resolver::ResolverUrlError;
+
 /// Why a text is not a value: what it must be. Never repeats the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
@@ -38,6 +40,8 @@ pub(crate) enum Wrong {
     SocketAddress,
     /// Not a URL for a webhook.
     Webhook(ringway_model::WebhookUrlError),
+    /// No place to ask a resolver at.
+    ResolverUrl(ResolverUrlError),
     /// Not a secret for one.
     Secret,
     /// Not a filter of log levels.
@@ -291,6 +295,7 @@ impl fmt::Display for Wrong {
             Self::Email => f.write_str("must be an address for mail, as in ops@example.com"),
             Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
             Self::Webhook(error) => error.fmt(f),
+            Self::ResolverUrl(error) => error.fmt(f),
             Self::Secret => ringway_model::WebhookSecretError.fmt(f),
             Self::Levels => f.write_str(
                 "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",

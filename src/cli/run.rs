@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -25,6 +26,7 @@ use super::config::{self, Machine, Settings};
 use super::flags::Flags;
 use super::parse::{Output, Storage};
 use super::ready::Ready;
+use super::resolver::HttpResolver;
 use super::signals::{self, Event};
 use super::sockets::{self, Inherited, SocketError};
 use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
@@ -168,6 +170,9 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         .store(store)
         .data(data)
         .control(control);
+    if let Some(url) = settings.resolver {
+        builder = builder.resolver(Arc::new(HttpResolver::new(url)));
+    }
     if let Some(tls) = settings.tls {
         builder = builder
             .https(if inherited.https.is_empty() { tls.https } else { Vec::new() })

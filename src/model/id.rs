@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limits;
+use crate::{Hostname, Target, limits};
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -60,6 +60,28 @@ text_id! {
     /// Names a tenant. Opaque to ringway: handed to the app in `X-Tenant-ID`.
     TenantId
 }
+
+impl AppId {
+    /// What serves a host that nobody registered, as a resolver says: no app that is registered can have this id.
+    pub fn resolved(host: &Hostname) -> Self {
+        Self(format!("{RESOLVED}{host}").into())
+    }
+
+    /// Whether it is one of [`AppId::resolved`].
+    pub fn is_resolved(&self) -> bool {
+        self.0.starts_with(RESOLVED)
+    }
+}
+
+impl InstanceId {
+    /// One of the targets behind such a host.
+    pub fn resolved(host: &Hostname, target: &Target) -> Self {
+        Self(format!("{RESOLVED}{host}@{target}").into())
+    }
+}
+
+/// Begins the ids that nobody can choose.
+const RESOLVED: char = '~';
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

@@ -202,6 +202,31 @@ pub const WEBHOOK_DOMAINS_PER_EVENT: usize = 20;
 /// For one try, from the name's resolution to the last byte of the answer.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
+// --- Resolver: hosts that nobody registered ------------------------------------------------------------------
+
+/// What a resolver may take for one answer, from the request that asks for the host.
+pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Threads that ask it: a resolver is near, and one answer that takes its time holds up no more than one of them.
+pub const RESOLVER_THREADS: usize = 4;
+/// Hosts that are resolved or wait for it; what comes beyond is refused at once.
+pub const RESOLVED_HOSTS_MAX: usize = 10_000;
+/// Targets of one host; the rest is not used.
+pub const RESOLVED_TARGETS_MAX: usize = 64;
+/// While a host is in use, the resolver is asked about it again when its answer is this old.
+pub const RESOLVED_FRESH: Duration = Duration::from_secs(1);
+/// A host that nobody has asked for this long is forgotten: the next request waits for a fresh answer.
+pub const RESOLVED_IDLE: Duration = Duration::from_secs(5);
+/// How long a host is served by the last answer while the resolver gives none.
+pub const RESOLVED_STALE_MAX: Duration = Duration::from_secs(60);
+/// A target that cannot be connected to has the resolver asked at once, but not more often than this.
+pub const RESOLVED_RETRY: Duration = Duration::from_millis(100);
+/// Hosts without a route that a core keeps in mind: those it waits for, and those that are not to be asked for again yet.
+pub const HOSTS_PER_CORE_MAX: usize = 1_024;
+/// How long a core takes "no such host" for an answer.
+pub const HOST_ABSENT_AGE: Duration = Duration::from_secs(1);
+/// How long a request waits for its host's route: the resolver's time, and what it takes to bring the answer to the cores.
+pub const HOST_PATIENCE: Duration = Duration::from_millis(2_500);
+
 // --- Health ------------------------------------------------------------------------------------------------
 
 /// Time between two checks of one instance (FR-3.1).

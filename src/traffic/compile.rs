@@ -226,6 +226,14 @@ impl Compiler {
         self.compile_these(desired, apps.into_iter(), hosts.into_iter())
     }
 
+    /// Compiles what a resolver says beside the configuration: another set of apps, instances and domains, whose names are
+    /// not those of the configuration. The snapshot has the same revision and the next serial.
+    pub fn compile_resolved(&self, resolved: &Desired, deltas: &[Delta]) -> Compiled {
+        let mut compiled = self.compile(resolved, deltas);
+        Arc::make_mut(&mut compiled.state.snapshot).revision = self.state.snapshot.revision;
+        compiled
+    }
+
     /// Compiles all of `desired`, whatever the snapshot in use was compiled from. What is the same keeps its id.
     pub fn compile_all(&self, desired: &Desired) -> Compiled {
         // The oldest first, so that the same ones have metric slots of their own after every start.

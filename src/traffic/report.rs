@@ -1,6 +1,6 @@
 //! What the two planes tell each other beside snapshots.
 
-use ringway_model::{CoreId, InstanceId, Serial, Tick};
+use ringway_model::{CoreId, Hostname, InstanceId, Serial, Tick};
 
 use crate::snapshot::EndpointId;
 
@@ -28,6 +28,14 @@ pub enum Report {
         /// Which instance.
         instance: InstanceId,
     },
+    /// A request asks for a host that has no route, or one that a resolver gave and that should be asked for again. A
+    /// snapshot with its route follows, or [`Order::HostAbsent`]; nothing when its route is fresh.
+    HostWanted {
+        /// Which core.
+        core: CoreId,
+        /// Which host.
+        host: Hostname,
+    },
     /// The core was told to drain and has no connection left.
     Drained {
         /// Which core.
@@ -41,13 +49,29 @@ pub enum Report {
 }
 
 /// Told by the control thread to a data core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Takes no new connections, ends those that are idle, and lets the rest finish.
     Drain {
         /// What is not finished by then is cut off.
         deadline: Tick,
     },
+    /// There is no route for a host that the core asked for.
+    HostAbsent {
+        /// Which host.
+        host: Hostname,
+        /// Why.
+        why: Absence,
+    },
     /// Ends at once.
     Stop,
+}
+
+/// Why a host that nobody registered has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The resolver does not know it.
+    Unknown,
+    /// The resolver could not be asked, or did not answer.
+    Unresolved,
 }

@@ -211,6 +211,15 @@ impl Snapshot {
         self.endpoints.contains_key(&id)
     }
 
+    /// Whether a request for this host can be sent on, or never will be: it has a route, and its endpoints' names have been
+    /// resolved, one of them at least. Two hash lookups.
+    pub fn is_settled(&self, host: &str) -> bool {
+        self.route(host).is_some_and(|route| {
+            let endpoints = &self.pool_of(route).endpoints;
+            endpoints.is_empty() || endpoints.iter().any(|endpoint| !endpoint.addresses.is_empty())
+        })
+    }
+
     /// How many routes there are.
     pub fn route_count(&self) -> usize {
         self.routes.size()

@@ -42,6 +42,11 @@ pub(crate) async fn apply(
                     });
                 }
                 Order::Drain { .. } => {}
+                Order::HostAbsent { host, why } => {
+                    if let Some(hosts) = &core.hosts {
+                        hosts.handle_absent(&host, why, clock::now());
+                    }
+                }
                 Order::Stop => {
                     core.telemetry.flush();
                     return Ok(());

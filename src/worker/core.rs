@@ -19,6 +19,7 @@ use crate::arrival::Arrivals;
 use crate::client::Client;
 use crate::h2::Seats;
 use crate::handshakes::Handshakes;
+use crate::hosts::Hosts;
 use crate::identities::{self, Identities};
 use crate::materials::{Lookup, Materials};
 use crate::settings::Settings;
@@ -51,6 +52,8 @@ pub(crate) struct Core<W: World> {
     /// Certificates and CAs.
     pub(crate) materials: Materials,
     pub(crate) identities: Identities,
+    /// Hosts that have no route yet, where somebody may know them.
+    pub(crate) hosts: Option<Hosts>,
     /// Where clients reach this process over TLS, if they do.
     pub(crate) https_port: Option<u16>,
     tables: RefCell<Rc<Tables>>,
@@ -89,6 +92,7 @@ impl<W: World> Core<W> {
             handshakes: Rc::default(),
             materials: Materials::new(id, doors.lookup),
             identities: Identities::new(doors.tls),
+            hosts: doors.resolves.then(|| Hosts::new(id)),
             https_port: doors.https_port,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),
@@ -111,6 +115,9 @@ impl<W: World> Core<W> {
         self.world.keep_only(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
         self.tables.replace(Rc::new(Tables { snapshot }));
+        if let Some(hosts) = &self.hosts {
+            hosts.handle_snapshot(&self.tables().snapshot);
+        }
         self.prepare();
     }
 
@@ -139,6 +146,7 @@ pub(crate) struct Doors {
     pub(crate) https_port: Option<u16>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) lookup: Option<Lookup>,
+    pub(crate) resolves: bool,
 }
 
 /// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's

@@ -28,6 +28,7 @@ use crate::core::{Core, Scratch};
 use crate::door::{self, Door, HttpMode};
 use crate::failure::{Connection, Consequence, Failure};
 use crate::forwarded;
+use crate::hosts;
 use crate::identities;
 use crate::upstream::{self, Attempt, Reuse};
 use crate::verdict;
@@ -76,10 +77,16 @@ pub(crate) async fn exchange<W: World>(
     scratch: &mut Scratch,
     started_us: u64,
 ) -> Next {
-    let tables = core.tables();
+    let mut tables = core.tables();
+    let mut absent = Failure::UnknownHost;
+    if hosts::is_wanted(core, client, scratch, &tables.snapshot) {
+        // Boxed: it must not make every exchange larger.
+        absent = Box::pin(hosts::wait(core, scratch.request.host())).await;
+        tables = core.tables();
+    }
     let mut record = Record::new(core, client, scratch, started_us);
     let mut body = None;
-    let next = match serve(core, client, scratch, &tables.snapshot, &mut record, &mut body).await {
+    let next = match serve(core, client, scratch, &tables.snapshot, absent, &mut record, &mut body).await {
         Ok(next) => next,
         Err(failure) => refuse(core, client, scratch, &mut record, failure).await,
     };
@@ -119,6 +126,7 @@ async fn serve<'s, W: World>(
     client: &Client<W::Stream>,
     scratch: &mut Scratch,
     snapshot: &'s Snapshot,
+    absent: Failure,
     record: &mut Record<'s>,
     body: &mut Option<RequestBody>,
 ) -> Result<Next, Failure> {
@@ -130,7 +138,7 @@ async fn serve<'s, W: World>(
     if matches!(client.door, Door::Http(HttpMode::HttpsOnly)) {
         return Err(if challenge.is_some() { Failure::UnknownChallenge } else { Failure::HttpsOnly });
     }
-    let route = snapshot.route(scratch.request.host()).ok_or(Failure::UnknownHost)?;
+    let route = snapshot.route(scratch.request.host()).ok_or(absent)?;
     record.route = Some(route);
     if matches!(client.door, Door::Http(HttpMode::Redirect))
         && challenge.is_none()
@@ -142,6 +150,9 @@ async fn serve<'s, W: World>(
     client.door.check(snapshot, route)?;
     let pool = snapshot.pool_of(route);
     record.pool = Some(pool);
+    if pool.endpoints.is_empty() && route.app.is_resolved() {
+        return Err(Failure::NotRunning);
+    }
     let edits = filter(core, scratch, route, record.client)?;
 
     let (framing, head_bytes) = (scratch.request.framing(), scratch.request.len());

@@ -39,6 +39,10 @@ pub(crate) enum Failure {
     // Nobody's fault.
     /// The host is not registered.
     UnknownHost,
+    /// Nobody registered the host, and who may know it does not answer.
+    Unresolved,
+    /// A resolver knows the host's app, and none of its targets is healthy.
+    NotRunning,
     /// No endpoint can take the request.
     Unavailable(Unavailable),
     /// The domain is not served on this connection: it was made for another, or what its clients must prove was not
@@ -157,6 +161,20 @@ impl Failure {
             Self::ClientStalled => silent("client_stalled", Abort),
 
             Self::UnknownHost => told(404, "unknown_host", "no app is registered for this domain", Keep),
+            Self::NotRunning => {
+                let told =
+                    told(503, "not_running", "the app of this domain is not running at the moment", Keep);
+                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
+            }
+            Self::Unresolved => {
+                let told = told(
+                    503,
+                    "unresolved",
+                    "the apps of this domain cannot be asked for at the moment",
+                    Keep,
+                );
+                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
+            }
             Self::Misdirected => {
                 told(421, "misdirected", "this domain is not served on this connection; make a new one", Keep)
             }
@@ -298,6 +316,8 @@ mod tests {
             (Failure::RequestBodyTimedOut, Some(408), Connection::Close, false),
             (Failure::ClientStalled, None, Connection::Abort, false),
             (Failure::UnknownHost, Some(404), Connection::Keep, false),
+            (Failure::Unresolved, Some(503), Connection::Keep, false),
+            (Failure::NotRunning, Some(503), Connection::Keep, false),
             (Failure::Misdirected, Some(421), Connection::Keep, false),
             (Failure::HttpsOnly, Some(421), Connection::Keep, false),
             (Failure::PlainOnTls, Some(400), Connection::Close, false),

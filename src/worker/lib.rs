@@ -24,6 +24,7 @@ mod failure;
 mod forwarded;
 mod h2;
 mod handshakes;
+mod hosts;
 mod identities;
 mod materials;
 mod recent;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub tls: Option<Arc<ServerTls>>,
     /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
     pub lookup: Option<Lookup>,
+    /// Whether the control thread may know hosts that no snapshot has yet: requests for them wait until it was asked.
+    pub resolves: bool,
     /// The configuration that it begins with.
     pub snapshot: Arc<Snapshot>,
     /// Newer configurations.
@@ -109,7 +112,12 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         parts.telemetry,
         parts.reports,
         parts.snapshot,
-        core::Doors { https_port: parts.https_port, tls: parts.tls, lookup: parts.lookup },
+        core::Doors {
+            https_port: parts.https_port,
+            tls: parts.tls,
+            lookup: parts.lookup,
+            resolves: parts.resolves,
+        },
     ));
     core.prepare();
     let mut listeners = Vec::new();

@@ -76,6 +76,7 @@ impl Core {
             https_port: Some(443),
             tls: None,
             lookup: None,
+            resolves: false,
             snapshot,
             snapshots,
             orders: orders_of_core,

@@ -31,6 +31,7 @@ mod observe;
 mod persistence;
 mod protocol;
 mod registration;
+mod resolver;
 mod routing;
 mod smuggling;
 mod timeouts;

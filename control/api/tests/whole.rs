@@ -20,6 +20,7 @@ fn the_real_control_plane_is_served() {
     let (inbox, _reports) = inbox(0).unwrap();
     let control = start(Parts {
         certificates: None,
+        resolver: None,
         store: Box::new(Memory::new()),
         links: Vec::new(),
         inbox,

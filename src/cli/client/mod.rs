@@ -23,11 +23,12 @@ use ringway_wire::message::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, AddressError};
 pub(crate) use failure::{EXIT_CODES, Failure};
 
 use failure::{Refusal, conclude};
-use http::{Answer, Client};
+use http::Answer;
+pub(crate) use http::Client;
 use text::{Look, Table};
 
 /// What can be asked of a running ringway.

@@ -64,7 +64,8 @@ impl Client {
 
     /// A connection from another address of the loopback network.
     pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
-        Self::try_connect_from(source, address).unwrap_or_else(|error| panic!("connect to {address}: {error}"))
+        Self::try_connect_from(source, address)
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"))
     }
 
     /// Fails when the proxy turned the connection away: its reset may come before `connect` has returned.
