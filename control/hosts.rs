@@ -3,7 +3,8 @@
 //! ```text
 //!  wanted ──► queued ── poll_question ──► asked ── answer ──► served: asked again when it is wanted and no longer fresh
 //!               └──────── RESOLVER_TIMEOUT ┴──► whoever waits is told so
-//!  served ── not wanted for RESOLVED_IDLE, or without an answer for RESOLVED_STALE_MAX ──► forgotten
+//!  served ── not wanted for RESOLVED_IDLE ──► remembered: the next request waits for a fresh answer
+//!    └─────────────────────────────────────────┴── without an answer for RESOLVED_STALE_MAX ──► forgotten
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
@@ -12,7 +13,7 @@ use ahash::AHashMap;
 use ringway_model::limits::{
     RESOLVED_FRESH, RESOLVED_HOSTS_MAX, RESOLVED_IDLE, RESOLVED_RETRY, RESOLVED_STALE_MAX, RESOLVER_TIMEOUT,
 };
-use ringway_model::{CoreId, Hostname, Tick};
+use ringway_model::{CoreId, Hostname, Target, Tick};
 use ringway_traffic::report::Absence;
 
 /// The hosts that a resolver was asked for.
@@ -30,8 +31,10 @@ struct Host {
     question: Question,
     /// The cores whose requests wait for the answer.
     askers: Vec<CoreId>,
-    /// When the resolver last said where it is served; never, while there is no route.
-    answered: Option<Tick>,
+    /// The last answer that said where it is served, and when that was.
+    answer: Option<(Tick, Vec<Target>)>,
+    /// Whether there is a route by that answer.
+    is_routed: bool,
     wanted: Tick,
     /// Its entry in the deadlines.
     deadline: Tick,
@@ -55,15 +58,17 @@ enum Question {
 pub(crate) enum Effect {
     /// These cores have to be told that there is no route.
     Tell(Vec<CoreId>, Hostname, Absence),
+    /// The host is to be routed to these targets.
+    Put(Hostname, Vec<Target>),
     /// The host's route is to be removed.
     Remove(Hostname),
 }
 
-/// What an answer says, without where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The host has a route from now on.
-    Known,
+    /// The host is served by these.
+    Known(Vec<Target>),
     /// No app has it.
     Unknown,
     /// No answer.
@@ -77,24 +82,19 @@ impl Hosts {
             if self.hosts.len() >= RESOLVED_HOSTS_MAX {
                 return Some(Effect::Tell(vec![core], host.clone(), Absence::Unresolved));
             }
-            let new = Host {
-                question: Question::None,
-                askers: Vec::new(),
-                answered: None,
-                wanted: now,
-                deadline: now,
-            };
-            self.hosts.insert(host.clone(), new);
+            self.hosts.insert(host.clone(), Host::new(now));
             self.deadlines.insert((now, host.clone()));
         }
         let entry = self.hosts.get_mut(host)?;
         entry.wanted = now;
         match entry.question {
             // One call for one host: the next begins when this one has returned.
-            Question::Overdue if entry.answered.is_none() => {
-                return Some(Effect::Tell(vec![core], host.clone(), Absence::Unresolved));
+            Question::Overdue if !entry.is_routed => {
+                let effect = entry.fall_back(now, host);
+                self.arm(host);
+                return Some(effect.unwrap_or(Effect::Tell(vec![core], host.clone(), Absence::Unresolved)));
             }
-            Question::None if entry.answered.is_some_and(|at| now < at.after(RESOLVED_FRESH)) => return None,
+            Question::None if entry.is_fresh(now) => return None,
             Question::None => {
                 entry.question = Question::Queued { since: now };
                 self.queue.push_back(host.clone());
@@ -111,7 +111,7 @@ impl Hosts {
     /// A target of this host could not be connected to: the answer may be too old.
     pub(crate) fn handle_unreachable(&mut self, host: &Hostname, now: Tick) {
         let Some(entry) = self.hosts.get_mut(host) else { return };
-        let is_old = entry.answered.is_none_or(|at| now >= at.after(RESOLVED_RETRY));
+        let is_old = entry.answer.as_ref().is_none_or(|(at, _)| now >= at.after(RESOLVED_RETRY));
         if entry.question == Question::None && is_old {
             entry.question = Question::Queued { since: now };
             self.queue.push_back(host.clone());
@@ -140,35 +140,32 @@ impl Hosts {
         None
     }
 
-    /// The resolver answered, or failed. Effects follow; that the host has a route is the caller's to see to.
+    /// The resolver answered, or failed.
     pub(crate) fn handle_answer(&mut self, host: &Hostname, verdict: Verdict, now: Tick) -> Vec<Effect> {
         let Some(entry) = self.hosts.get_mut(host) else { return Vec::new() };
         entry.question = Question::None;
         let askers = std::mem::take(&mut entry.askers);
-        let had_route = entry.answered.is_some();
         let absence = match verdict {
-            Verdict::Known => {
-                entry.answered = Some(now);
+            Verdict::Known(targets) => {
+                entry.answer = Some((now, targets.clone()));
+                entry.is_routed = true;
                 self.arm(host);
-                return Vec::new();
+                return vec![Effect::Put(host.clone(), targets)];
             }
             // What is known is served on for a while.
-            Verdict::Failed if had_route => {
+            Verdict::Failed if entry.is_usable(now) => {
+                let effect = if askers.is_empty() { None } else { entry.fall_back(now, host) };
                 self.arm(host);
-                return Vec::new();
+                return effect.into_iter().collect();
             }
             Verdict::Failed => Absence::Unresolved,
             Verdict::Unknown => Absence::Unknown,
         };
+        let was_routed = entry.is_routed;
         self.forget(host);
-        let mut effects = Vec::new();
-        if had_route {
-            effects.push(Effect::Remove(host.clone()));
-        }
-        if !askers.is_empty() {
-            effects.push(Effect::Tell(askers, host.clone(), absence));
-        }
-        effects
+        let removal = was_routed.then(|| Effect::Remove(host.clone()));
+        let word = (!askers.is_empty()).then(|| Effect::Tell(askers, host.clone(), absence));
+        removal.into_iter().chain(word).collect()
     }
 
     /// What has become due.
@@ -188,37 +185,33 @@ impl Hosts {
         if let Question::Queued { since } | Question::Asked { since } = entry.question
             && since.after(RESOLVER_TIMEOUT) <= now
         {
-            if matches!(entry.question, Question::Asked { .. }) {
-                entry.question = Question::Overdue;
-            } else {
-                entry.question = Question::None;
+            let is_asked = matches!(entry.question, Question::Asked { .. });
+            entry.question = if is_asked { Question::Overdue } else { Question::None };
+            let askers = std::mem::take(&mut entry.askers);
+            if !askers.is_empty() && !entry.is_routed {
+                let told = || Effect::Tell(askers, host.clone(), Absence::Unresolved);
+                effects.push(entry.fall_back(now, host).unwrap_or_else(told));
+            }
+            if !is_asked {
                 self.queue.retain(|queued| queued != host);
             }
-            let askers = std::mem::take(&mut entry.askers);
-            if entry.answered.is_none() && !askers.is_empty() {
-                effects.push(Effect::Tell(askers, host.clone(), Absence::Unresolved));
+        }
+        let Some(entry) = self.hosts.get_mut(host) else { return };
+        if !entry.is_awaited() {
+            let is_over = !entry.is_usable(now);
+            if entry.is_routed && (is_over || entry.wanted.after(RESOLVED_IDLE) <= now) {
+                entry.is_routed = false;
+                effects.push(Effect::Remove(host.clone()));
+            }
+            // One whose thread is not back is kept, so that it is not asked for on another.
+            if is_over && entry.question == Question::None {
+                return self.forget(host);
+            }
+            if is_over {
+                entry.answer = None;
             }
         }
-        let is_over = match (entry.answered, entry.question) {
-            (_, Question::Queued { .. } | Question::Asked { .. }) => false,
-            (Some(at), Question::None | Question::Overdue) => {
-                entry.wanted.after(RESOLVED_IDLE) <= now || at.after(RESOLVED_STALE_MAX) <= now
-            }
-            (None, Question::None) => true,
-            // Kept until its thread is back, so that it is not asked for on another.
-            (None, Question::Overdue) => false,
-        };
-        if !is_over {
-            return self.arm(host);
-        }
-        if entry.answered.is_some() {
-            effects.push(Effect::Remove(host.clone()));
-        }
-        entry.answered = None;
-        match entry.question {
-            Question::Overdue => self.arm(host),
-            Question::None | Question::Queued { .. } | Question::Asked { .. } => self.forget(host),
-        }
+        self.arm(host);
     }
 
     /// When [`Hosts::handle_time`] is worth a call.
@@ -228,20 +221,58 @@ impl Hosts {
 
     fn arm(&mut self, host: &Hostname) {
         let Some(entry) = self.hosts.get_mut(host) else { return };
-        let question = match entry.question {
-            Question::Queued { since } | Question::Asked { since } => since.after(RESOLVER_TIMEOUT),
-            Question::None | Question::Overdue => Tick::NEVER,
-        };
-        let route = entry
-            .answered
-            .map_or(Tick::NEVER, |at| entry.wanted.after(RESOLVED_IDLE).min(at.after(RESOLVED_STALE_MAX)));
-        let route = if question == Tick::NEVER { route } else { Tick::NEVER };
-        let deadline = question.min(route);
+        let deadline = entry.next_deadline();
         self.deadlines.remove(&(entry.deadline, host.clone()));
         entry.deadline = deadline;
         if deadline != Tick::NEVER {
             self.deadlines.insert((deadline, host.clone()));
         }
+    }
+}
+
+impl Host {
+    fn new(now: Tick) -> Self {
+        Self {
+            question: Question::None,
+            askers: Vec::new(),
+            answer: None,
+            is_routed: false,
+            wanted: now,
+            deadline: now,
+        }
+    }
+
+    /// Somebody waits for the answer to a question that is not too old.
+    fn is_awaited(&self) -> bool {
+        matches!(self.question, Question::Queued { .. } | Question::Asked { .. })
+    }
+
+    /// Its route is as good as a question would make it.
+    fn is_fresh(&self, now: Tick) -> bool {
+        self.is_routed && self.answer.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_FRESH))
+    }
+
+    /// Its last answer may be used while there is no newer one.
+    fn is_usable(&self, now: Tick) -> bool {
+        self.answer.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_STALE_MAX))
+    }
+
+    /// Goes back to the last answer, if there is no route.
+    fn fall_back(&mut self, now: Tick, host: &Hostname) -> Option<Effect> {
+        if self.is_routed || !self.is_usable(now) {
+            return None;
+        }
+        self.is_routed = true;
+        self.answer.as_ref().map(|(_, targets)| Effect::Put(host.clone(), targets.clone()))
+    }
+
+    fn next_deadline(&self) -> Tick {
+        if let Question::Queued { since } | Question::Asked { since } = self.question {
+            return since.after(RESOLVER_TIMEOUT);
+        }
+        let Some((at, _)) = &self.answer else { return Tick::NEVER };
+        let idle = if self.is_routed { self.wanted.after(RESOLVED_IDLE) } else { Tick::NEVER };
+        at.after(RESOLVED_STALE_MAX).min(idle)
     }
 }
 
@@ -266,12 +297,20 @@ mod tests {
         Effect::Tell(cores.to_vec(), name.clone(), why)
     }
 
+    fn known() -> Verdict {
+        Verdict::Known(vec![Target::parse("http://127.0.0.1:3001").unwrap()])
+    }
+
+    fn put(name: &Hostname) -> Effect {
+        Effect::Put(name.clone(), vec![Target::parse("http://127.0.0.1:3001").unwrap()])
+    }
+
     /// A host that has had its route since tick 0.
     fn served(name: &Hostname) -> Hosts {
         let mut hosts = Hosts::default();
         assert_eq!(hosts.handle_wanted(name, A, Tick(0)), None);
         assert_eq!(hosts.poll_question().as_ref(), Some(name));
-        assert!(hosts.handle_answer(name, Verdict::Known, Tick(0)).is_empty());
+        assert_eq!(hosts.handle_answer(name, known(), Tick(0)), [put(name)]);
         hosts
     }
 
@@ -304,14 +343,21 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_nobody_wants_any_more_is_forgotten() {
+    fn a_host_that_nobody_wants_any_more_is_remembered_for_a_while() {
         let a = host("a.test");
         let mut hosts = served(&a);
         assert_eq!(hosts.next_deadline(), after(RESOLVED_IDLE));
         hosts.handle_wanted(&a, A, Tick(500));
         assert!(hosts.handle_time(after(RESOLVED_IDLE)).is_empty(), "it was wanted meanwhile");
         assert_eq!(hosts.next_deadline(), Tick(500).after(RESOLVED_IDLE));
-        assert_eq!(hosts.handle_time(Tick(500).after(RESOLVED_IDLE)), [Effect::Remove(a)]);
+        let idle = Tick(500).after(RESOLVED_IDLE);
+        // The question of tick 500 was not due: the host was fresh.
+        assert_eq!(hosts.handle_time(idle), [Effect::Remove(a.clone())]);
+        assert_eq!(hosts.handle_wanted(&a, B, idle), None);
+        assert_eq!(hosts.poll_question(), Some(a.clone()), "a fresh answer first");
+        assert_eq!(hosts.handle_answer(&a, Verdict::Failed, idle), [put(&a)], "then the one before");
+        assert_eq!(hosts.handle_time(idle.after(RESOLVED_IDLE)), [Effect::Remove(a)]);
+        assert!(hosts.handle_time(after(RESOLVED_STALE_MAX)).is_empty());
         assert!(hosts.hosts.is_empty() && hosts.deadlines.is_empty());
     }
 
@@ -355,9 +401,33 @@ mod tests {
         let now = after(RESOLVER_TIMEOUT * 2);
         assert_eq!(hosts.handle_wanted(&a, B, now), Some(tell(&[B], &a, Absence::Unresolved)));
         assert_eq!(hosts.poll_question(), None, "never twice at once for one host");
-        assert!(hosts.handle_answer(&a, Verdict::Known, now).is_empty(), "late, and good all the same");
+        assert_eq!(hosts.handle_answer(&a, known(), now), [put(&a)], "late, and good all the same");
         assert_eq!(hosts.handle_wanted(&a, B, now), None);
         assert_eq!(hosts.poll_question(), None, "fresh");
+    }
+
+    #[test]
+    fn a_call_that_does_not_return_leaves_what_is_known() {
+        let a = host("a.test");
+        let mut hosts = served(&a);
+        assert_eq!(hosts.handle_time(after(RESOLVED_IDLE)), [Effect::Remove(a.clone())]);
+        let now = after(RESOLVED_IDLE);
+        hosts.handle_wanted(&a, A, now);
+        hosts.poll_question().unwrap();
+        assert_eq!(hosts.handle_time(now.after(RESOLVER_TIMEOUT)), [put(&a)]);
+        let idle = now.after(RESOLVED_IDLE);
+        assert_eq!(hosts.handle_time(idle), [Effect::Remove(a.clone())]);
+        assert_eq!(
+            hosts.handle_wanted(&a, A, idle),
+            Some(put(&a)),
+            "nothing is asked, its thread is not back"
+        );
+        assert_eq!(hosts.handle_time(after(RESOLVED_STALE_MAX)), [Effect::Remove(a.clone())]);
+        let late = after(RESOLVED_STALE_MAX);
+        assert_eq!(hosts.handle_wanted(&a, A, late), Some(tell(&[A], &a, Absence::Unresolved)));
+        assert_eq!(hosts.next_deadline(), Tick::NEVER);
+        assert!(hosts.handle_answer(&a, Verdict::Unknown, late).is_empty());
+        assert!(hosts.hosts.is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ringway_traffic::report::Order;
 
 use crate::engine::Engine;
 use crate::hosts::{Effect, Hosts, Verdict};
-use crate::resolver::{Resolution, Resolved, ResolverLink};
+use crate::resolver::{Resolution, Resolved, ResolvedTarget, ResolverLink};
 use crate::time::Now;
 
 /// The resolver, and what it said.
@@ -173,11 +173,6 @@ impl Engine {
     fn handle_resolution(&mut self, Resolution { host, result }: Resolution, now: Now) {
         let is_registered = self.desired().domain(host.as_str()).is_some();
         let Some(resolved) = self.resolved_mut() else { return };
-        let verdict = match &result {
-            Ok(Resolved::Targets(_)) => Verdict::Known,
-            Ok(Resolved::Unknown) => Verdict::Unknown,
-            Err(_) => Verdict::Failed,
-        };
         match &result {
             Ok(_) if resolved.failures > 0 => {
                 tracing::info!(failures = resolved.failures, "the resolver answers again");
@@ -193,28 +188,24 @@ impl Engine {
                 }
             }
         }
-        match verdict {
-            Verdict::Known => resolved.tally.known += 1,
-            Verdict::Unknown => resolved.tally.unknown += 1,
-            Verdict::Failed => resolved.tally.failed += 1,
-        }
         if is_registered {
             return resolved.hosts.forget(&host);
         }
-        let deltas = match &result {
+        let verdict = match result {
             Ok(Resolved::Targets(targets)) => {
-                let mut healthy: Vec<Target> = Vec::new();
-                for target in targets.iter().filter(|target| target.healthy).map(|target| &target.target) {
-                    if !healthy.contains(target) && healthy.len() < RESOLVED_TARGETS_MAX {
-                        healthy.push(target.clone());
-                    }
-                }
-                resolved.put(&host, &healthy, now.at)
+                resolved.tally.known += 1;
+                Verdict::Known(healthy(targets))
             }
-            Ok(Resolved::Unknown) | Err(_) => Vec::new(),
+            Ok(Resolved::Unknown) => {
+                resolved.tally.unknown += 1;
+                Verdict::Unknown
+            }
+            Err(_) => {
+                resolved.tally.failed += 1;
+                Verdict::Failed
+            }
         };
         let effects = resolved.hosts.handle_answer(&host, verdict, now.tick);
-        self.publish_resolved(&deltas, now);
         self.follow(effects, now);
     }
 
@@ -226,6 +217,11 @@ impl Engine {
                         // Full: the requests that wait are answered when their patience ends.
                         let _ = link.orders.send(Order::HostAbsent { host: host.clone(), why });
                     }
+                }
+                Effect::Put(host, targets) => {
+                    let Some(resolved) = self.resolved_mut() else { return };
+                    let deltas = resolved.put(&host, &targets, now.at);
+                    self.publish_resolved(&deltas, now);
                 }
                 Effect::Remove(host) => {
                     let Some(resolved) = self.resolved_mut() else { return };
@@ -244,4 +240,15 @@ impl Engine {
         let compiled = self.compiler().compile_resolved(&resolved.desired, deltas);
         self.publish_compiled(compiled, now);
     }
+}
+
+/// Those that may be sent to, each once.
+fn healthy(targets: Vec<ResolvedTarget>) -> Vec<Target> {
+    let mut healthy = Vec::new();
+    for ResolvedTarget { target, .. } in targets.into_iter().filter(|target| target.healthy) {
+        if !healthy.contains(&target) && healthy.len() < RESOLVED_TARGETS_MAX {
+            healthy.push(target);
+        }
+    }
+    healthy
 }

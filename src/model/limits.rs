@@ -214,7 +214,7 @@ pub const RESOLVED_HOSTS_MAX: usize = 10_000;
 pub const RESOLVED_TARGETS_MAX: usize = 64;
 /// While a host is in use, the resolver is asked about it again when its answer is this old.
 pub const RESOLVED_FRESH: Duration = Duration::from_secs(1);
-/// A host that nobody has asked for this long is forgotten: the next request waits for a fresh answer.
+/// A host that nobody has asked for this long loses its route: the next request waits for a fresh answer.
 pub const RESOLVED_IDLE: Duration = Duration::from_secs(5);
 /// How long a host is served by the last answer while the resolver gives none.
 pub const RESOLVED_STALE_MAX: Duration = Duration::from_secs(60);
