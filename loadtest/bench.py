@@ -33,20 +33,21 @@ def need(*commands):
         fail(f"missing: {' '.join(missing)} (apt-get install {' '.join(missing)})")
 
 
-def build(profile="release"):
-    """Builds the product and the load-test tool; returns both paths."""
+def build(profile="release", binary=None):
+    """Builds the load-test tool, and the product unless a binary of it is given; returns both paths."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     flags = ["--release"] if profile == "release" else []
     if profile not in ("release", "dev"):
         flags = ["--profile", profile]
-    run(["cargo", "build", "--quiet", "--locked", "--bin", "ringway", *flags], cwd=ROOT)
+    if binary is None:
+        run(["cargo", "build", "--quiet", "--locked", "--bin", "ringway", *flags], cwd=ROOT)
     tool = target / "loadtest"
     run(
         ["cargo", "build", "--quiet", "--locked", "--release", "--target-dir", str(tool)],
         cwd=ROOT / "loadtest",
     )
     folder = {"dev": "debug"}.get(profile, profile)
-    return target / folder / "ringway", tool / "release" / "loadtest"
+    return (binary or target / folder / "ringway").resolve(), tool / "release" / "loadtest"
 
 
 def run(command, **kwargs):

@@ -6,11 +6,14 @@
 //! loadtest hold ADDRESS COUNT                open idle keep-alive connections until standard input ends
 //! loadtest churn HTTP API TARGET SECONDS CHANGES_PER_SECOND WEBSOCKETS REQUESTS_PER_SECOND
 //! loadtest live HTTP API TARGET CHANGES      time from a change to its first request, on many connections
+//! loadtest pingpong ADDRESS HOST CONNECTIONS BYTES SECONDS        WebSockets that wait for each message to come back
+//! loadtest steady ADDRESS HOST RATE CONNECTIONS SECONDS           requests at a fixed rate, latencies from their due times
 //! ```
 #![deny(missing_docs)]
 
 mod churn;
 mod client;
+mod lines;
 mod live;
 mod origin;
 
@@ -26,7 +29,13 @@ fn main() -> ExitCode {
         ["hold", address, count] => hold(address, count),
         ["churn", http, api, target, rest @ ..] if rest.len() == 4 => churn_of(http, api, target, rest),
         ["live", http, api, target, changes] => live_of(http, api, target, changes),
-        _ => Err("usage: loadtest origin|hold|churn|live …; see the top of src/main.rs".to_owned()),
+        ["pingpong", address, host, connections, bytes, seconds] => {
+            ping_pong(address, host, [connections, bytes, seconds])
+        }
+        ["steady", address, host, rate, connections, seconds] => {
+            steady(address, host, [rate, connections, seconds])
+        }
+        _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady …; see the top of src/main.rs".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,4 +75,14 @@ fn churn_of(http: &str, api: &str, target: &str, rest: &[&str]) -> Result<(), St
 
 fn live_of(http: &str, api: &str, target: &str, changes: &str) -> Result<(), String> {
     live::run(parse(http)?, parse(api)?, target, parse(changes)?)
+}
+
+fn ping_pong(address: &str, host: &str, rest: [&str; 3]) -> Result<(), String> {
+    let [connections, bytes, seconds] = rest;
+    lines::ping_pong(parse(address)?, host, parse(connections)?, parse(bytes)?, parse(seconds)?)
+}
+
+fn steady(address: &str, host: &str, rest: [&str; 3]) -> Result<(), String> {
+    let [rate, connections, seconds] = rest;
+    lines::steady(parse(address)?, host, parse(rate)?, parse(connections)?, parse(seconds)?)
 }
