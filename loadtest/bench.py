@@ -1,6 +1,7 @@
 """What the load tests share: building, starting and pinning processes, reading their CPU time and memory, and
 writing reports. Python's standard library only; loopback only; everything that is started is ended by its id."""
 
+import html
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -235,6 +237,17 @@ def memory_mb(pid):
     return value("Pss"), value("Rss")
 
 
+def peak_mb(pid):
+    """The most memory (RSS) that a process and its children ever had at once; each at its own moment."""
+    peaks = [re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{one}/status").read_text(), re.MULTILINE) for one in family(pid)]
+    return sum(int(peak.group(1)) for peak in peaks if peak) / 1024
+
+
+def pss_kb(pid):
+    """Memory of a process and its children, pages that they share counted once."""
+    return sum(memory_mb(one)[0] for one in family(pid)) * 1024
+
+
 def open_files(count):
     """Allows this process (and those it starts) so many descriptors, as far as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -276,12 +289,53 @@ def h2load(address, host, path, seconds, connections, streams, cores):
     return {"requests": good, "errors": failed + errored + bad, "p50": float("nan"), "p99": float("nan")}
 
 
-def wrk(url, host, seconds, connections, cores, threads=1, close=False):
-    """Runs wrk once, with a connection for each request if told to `close`; requests, errors, and latencies in ms."""
+def lines(tool, words, cores):
+    """Runs the load-test tool once; it prints requests, errors, and latencies in ms."""
+    command = ["taskset", "-c", cores, str(tool), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=int(words[-1]) + 60)
+    if done.returncode:
+        fail(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+class idle:
+    """So many connections that have had a request each, for as long as the block lasts."""
+
+    def __init__(self, address, host, count, secure):
+        context = None
+        if secure:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        request = f"GET /1 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        name, port = address.rsplit(":", 1)
+        self.sockets = []
+        for _ in range(count):
+            one = socket.create_connection((name, int(port)), timeout=20)
+            if context:
+                one = context.wrap_socket(one, server_hostname=host)
+            one.sendall(request)
+            if b" 200 " not in one.recv(65536):
+                fail(f"{address} does not answer with 200")
+            self.sockets.append(one)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for one in self.sockets:
+            one.close()
+
+
+def wrk(url, host, seconds, connections, cores, threads=1, close=False, script=None, arguments=()):
+    """Runs wrk once, with a connection for each request if told to `close`, or with a script of `loadtest/wrk`; requests,
+    errors, and latencies in ms."""
     command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency", "-H", f"Host: {host}", url]
     if close:
         command[-1:-1] = ["-H", "Connection: close"]
+    if script:
+        command[-1:-1] = ["-s", str(ROOT / "loadtest" / "wrk" / script)]
+        command += ["--", *map(str, arguments)] if arguments else []
     output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30).stdout
     done = re.search(r"(\d+) requests in ([\d.]+)(s|m)", output)
     if not done:
@@ -323,6 +377,31 @@ def report(name, lines):
     path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     print(f"\nwritten to {path.relative_to(ROOT)}")
+
+
+def chart(name, bars):
+    """Bars of ratios beside the line where nginx is, as `<name>.svg` beside the reports."""
+    width, left, row = 900, 470, 26
+    scale = (width - left - 60) / max(1.2, *(ratio for _, ratio in bars if ratio == ratio))
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{row * len(bars) + 50}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left + scale}" y="18" text-anchor="middle" fill="#555">nginx = 1</text>',
+    ]
+    for at, (what, ratio) in enumerate(bars):
+        if ratio != ratio:
+            continue
+        top, fill = 30 + at * row, "#2f7d4f" if ratio <= 1 else "#b5532a"
+        words = what if len(what) <= 66 else what[:65] + "…"
+        out += [
+            f'<text x="{left - 8}" y="{top + 14}" text-anchor="end">{html.escape(words)}</text>',
+            f'<rect x="{left}" y="{top}" width="{ratio * scale:.1f}" height="{row - 8}" fill="{fill}"/>',
+            f'<text x="{left + ratio * scale + 5:.1f}" y="{top + 14}">{ratio:.2f}</text>',
+        ]
+    bottom = 30 + row * len(bars)
+    out += [f'<line x1="{left + scale}" x2="{left + scale}" y1="24" y2="{bottom}" stroke="#555" stroke-dasharray="4 3"/>', "</svg>"]
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    (REPORTS / f"{name}.svg").write_text("\n".join(out) + "\n")
 
 
 def spread(values):
