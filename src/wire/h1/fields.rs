@@ -37,6 +37,7 @@ pub(crate) struct FieldLine {
     pub(crate) kind: FieldKind,
     /// For a name with underscores: what it is to a reader that takes `_` for `-`, as CGI and WSGI do.
     pub(crate) alias: FieldKind,
+    /// Or another mark, with which it resembles a field that says who the client is.
     pub(crate) has_underscore: bool,
     /// Named by `Connection`, and nothing that a peer must not be able to remove.
     pub(crate) is_nominated: bool,
@@ -123,15 +124,19 @@ pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
     // An all-blank value trims to nothing behind its blanks; both offsets then meet.
     let value_start = start + after_colon + leading;
 
-    let (kind, alias) = if has_underscore {
-        for byte in &mut folded {
-            if *byte == b'_' {
-                *byte = b'-';
+    let kind = FieldKind::of_folded(&folded, len);
+    let (kind, alias) = match (has_underscore, kind) {
+        (true, _) => (FieldKind::Other, resemblance(folded, len)),
+        // CGI as lighttpd does it takes every mark for `_`: `X.Client.Cert-Verified` must not pass for the field that
+        // only we may write. All such names begin with `X`; others with marks are what they are.
+        (false, FieldKind::Other) if folded[0] == b'x' => match resemblance(folded, len) {
+            alias if IDENTITY.with(OWN_IDENTITY).has(alias) => {
+                has_underscore = true;
+                (FieldKind::Other, alias)
             }
-        }
-        (FieldKind::Other, FieldKind::of_folded(&folded, len))
-    } else {
-        (FieldKind::of_folded(&folded, len), FieldKind::Other)
+            _ => (FieldKind::Other, FieldKind::Other),
+        },
+        (false, kind) => (kind, FieldKind::Other),
     };
     Ok(Line::Field(FieldLine {
         start: start as u32,
@@ -144,6 +149,16 @@ pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
         has_underscore,
         is_nominated: false,
     }))
+}
+
+/// What a name is to a reader that tells no mark from another.
+fn resemblance(mut folded: [u8; FOLDED_BYTES_MAX], len: usize) -> FieldKind {
+    for byte in folded.iter_mut().take(len) {
+        if !byte.is_ascii_alphanumeric() {
+            *byte = b'-';
+        }
+    }
+    FieldKind::of_folded(&folded, len)
 }
 
 /// The field lines of a head while it is read, and afterwards.
