@@ -75,7 +75,10 @@ pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsE
         match step {
             Step::Accepted(accepted, rest) => {
                 let hello = accepted.client_hello();
-                let server_name = hello.server_name().map(|name| name.to_ascii_lowercase().into());
+                // RFC 6066 §3: without the dot that makes a name absolute; some clients send what was typed.
+                let server_name = hello
+                    .server_name()
+                    .map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into());
                 let offers_h2 = hello.alpn().is_some_and(|mut names| names.any(|name| name == b"h2"));
                 return Ok(Hello { stream, accepted, rest, server_name, offers_h2 });
             }
@@ -105,7 +108,7 @@ pub async fn connect_tls(
 }
 
 impl Hello {
-    /// The name that the client asks for (SNI), in lower case.
+    /// The name that the client asks for (SNI), in lower case and without a dot at its end.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
