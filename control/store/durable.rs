@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all, and copies of directories.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A new content for a file, written and synced beside it: what may fail for want of space has happened.
@@ -16,7 +16,7 @@ impl Prepared {
     pub(crate) fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let tmp = beside(path);
         let prepared = Self { tmp, path: path.to_owned() };
-        let mut file = File::create(&prepared.tmp)?;
+        let mut file = create(&prepared.tmp)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         Ok(prepared)
@@ -60,6 +60,14 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Creates a file, or empties it, that only its owner may read: records hold the secrets of webhooks.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    // One that was there keeps its mode otherwise.
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    Ok(file)
+}
+
 /// Makes a directory that only its owner may read, and those above it.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -94,7 +102,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
 
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
-    let mut target = File::create(to)?;
+    let mut target = create(to)?;
     let meta = source.metadata()?;
     let allocated = meta.blocks() * 512;
     let mut block = vec![0; COPY_BLOCK_BYTES];
@@ -116,6 +124,8 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     target.set_len(meta.len())?;
     target.sync_all()
 }
+
+const FILE_MODE: u32 = 0o600;
 
 /// 4 KiB: the block of common file systems, the unit in which holes come.
 const COPY_BLOCK_BYTES: usize = 4096;

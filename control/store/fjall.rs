@@ -888,7 +888,7 @@ impl ExportJob {
 
     fn write(&self, image: &Image, mark: &Mark, path: &Path, previous: &Path) -> io::Result<()> {
         let tmp = durable::beside(path);
-        let file = BufWriter::new(File::create(&tmp)?);
+        let file = BufWriter::new(durable::create(&tmp)?);
         let mut writer = export::Writer::new(file, mark.revision(), mark.totals.records())?;
         for ((kind, _), sealed) in image.iter() {
             writer.record(*kind, sealed)?;

@@ -1,7 +1,8 @@
 //! `ringway export` and `ringway import`: a store's records as JSON lines, to move between stores (FR-5.12).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -87,10 +88,19 @@ pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
 }
 
 fn export_draft(store: &mut Fjall, draft: &Path) -> Result<Summary, StoreError> {
-    let mut to = BufWriter::new(File::create(draft).map_err(StoreError::Transfer)?);
+    let mut to = BufWriter::new(create_private(draft).map_err(StoreError::Transfer)?);
     let summary = export(store, &mut to)?;
     to.flush().and_then(|()| to.get_ref().sync_all()).map_err(StoreError::Transfer)?;
     Ok(summary)
+}
+
+/// What is exported holds the secrets of webhooks: only its owner may read it.
+fn create_private(path: &Path) -> io::Result<File> {
+    const MODE: u32 = 0o600;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
+    // What an earlier try left there keeps its mode otherwise.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    Ok(file)
 }
 
 /// Fills the new or empty store at `db` from a file, or from standard input for `-`.
