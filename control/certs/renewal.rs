@@ -125,6 +125,7 @@ mod tests {
             issuer: String::new(),
             fingerprint: String::new(),
             key: KeyKind::Ecdsa,
+            for_servers: true,
         }
     }
 

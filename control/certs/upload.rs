@@ -25,6 +25,8 @@ pub enum UploadError {
         /// What it covers.
         names: Vec<String>,
     },
+    /// It says that servers may not use it.
+    NotForServers,
     /// It is past its end.
     Expired(Timestamp),
     /// It is not valid yet.
@@ -52,6 +54,9 @@ pub(crate) fn check_upload(
     if !facts.covers(host.as_str()) {
         return Err(UploadError::WrongName { host: host.clone(), names: facts.names.clone() });
     }
+    if !facts.for_servers {
+        return Err(UploadError::NotForServers);
+    }
     if now > facts.not_after {
         return Err(UploadError::Expired(facts.not_after));
     }
@@ -70,8 +75,14 @@ impl fmt::Display for UploadError {
             }
             Self::Invalid(error) => error.fmt(f),
             Self::WrongName { host, names } => {
-                write!(f, "certificate: it does not cover {host}, only {}", Names(names))
+                match names.is_empty() {
+                true => write!(f, "certificate: it names no host (subjectAltName); it must name {host}"),
+                false => write!(f, "certificate: it does not cover {host}, only {}", Names(names)),
             }
+            }
+            Self::NotForServers => f.write_str(
+                "certificate: its extended key usage does not allow servers (serverAuth), and no client would take it",
+            ),
             Self::Expired(at) => write!(f, "certificate: it has expired on {}", at.to_http_date()),
             Self::NotYetValid(at) => write!(f, "certificate: it is not valid before {}", at.to_http_date()),
             Self::NotStored(why) => write!(f, "it could not be stored: {why}"),
@@ -90,9 +101,6 @@ impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Enough to recognise a certificate by.
         const SHOWN_MAX: usize = 5;
-        if self.0.is_empty() {
-            return f.write_str("no name at all");
-        }
         for (index, name) in self.0.iter().take(SHOWN_MAX).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{}", name.escape_debug())?;

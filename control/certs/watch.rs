@@ -63,6 +63,11 @@ pub enum DefaultError {
         /// What is wrong.
         error: IdentityError,
     },
+    /// It says that servers may not use it.
+    NotForServers {
+        /// The chain.
+        certificate: FilePath,
+    },
     /// It is past its end.
     Expired {
         /// The chain.
@@ -178,6 +183,9 @@ fn load(files: &Files, paths: &CertificateFiles, now: Timestamp) -> Result<(Iden
     })?;
     let facts = identity.facts();
     let certificate = paths.certificate.clone();
+    if !facts.for_servers {
+        return Err(DefaultError::NotForServers { certificate });
+    }
     if now > facts.not_after {
         return Err(DefaultError::Expired { certificate, not_after: facts.not_after });
     }
@@ -193,6 +201,7 @@ impl DefaultError {
         let path: &Path = match self {
             Self::Unreadable { path, .. } => path.as_path(),
             Self::Invalid { certificate, .. }
+            | Self::NotForServers { certificate }
             | Self::Expired { certificate, .. }
             | Self::NotYetValid { certificate, .. } => certificate.as_path(),
         };
@@ -207,6 +216,11 @@ impl fmt::Display for DefaultError {
             Self::Invalid { certificate, key, error } => {
                 write!(f, "{certificate} and {key} are no certificate with its key: {error}")
             }
+            Self::NotForServers { certificate } => write!(
+                f,
+                "the certificate in {certificate} is not for servers: its extended key usage lacks serverAuth, and no \
+                 client would take it"
+            ),
             Self::Expired { certificate, not_after } => {
                 write!(f, "the certificate in {certificate} has expired on {}", not_after.to_http_date())
             }

@@ -42,6 +42,8 @@ pub struct Facts {
     pub fingerprint: String,
     /// What its key signs with.
     pub key: KeyKind,
+    /// Whether it may be a server's: its extended key usage says so, or says nothing (RFC 5280 §4.2.1.12).
+    pub for_servers: bool,
 }
 
 /// The kinds of keys.
@@ -170,6 +172,7 @@ impl Facts {
         }
         let alternative = parsed.subject_alternative_name().ok()?;
         let names = alternative.map(|names| &*names.value.general_names).unwrap_or_default();
+        let usage = parsed.extended_key_usage().ok()?;
         let validity = parsed.validity();
         Some(Self {
             names: names.iter().filter_map(name_text).collect(),
@@ -180,6 +183,7 @@ impl Facts {
             issuer: parsed.issuer().to_string(),
             fingerprint: hex(digest(&SHA256, certificate).as_ref()),
             key: KeyKind::Rsa,
+            for_servers: usage.is_none_or(|usage| usage.value.any || usage.value.server_auth),
         })
     }
 }

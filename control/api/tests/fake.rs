@@ -92,6 +92,7 @@ pub(super) fn facts(host: &str) -> Facts {
         issuer: "CN=A CA".to_owned(),
         fingerprint: "ab".repeat(32),
         key: KeyKind::Ecdsa,
+        for_servers: true,
     }
 }
 
