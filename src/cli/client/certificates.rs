@@ -1,7 +1,10 @@
 //! `ringway certificates`
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use ringway_model::limits::{CERTIFICATE_PEM_BYTES_MAX, KEY_PEM_BYTES_MAX};
 use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -111,7 +114,11 @@ impl CertificatesArgs {
                 })
             }
             CertificatesCommand::Upload { domain, cert, key } => {
-                let body = json!({ "domain": domain, "certificate": read(&cert)?, "key": read(&key)? });
+                let body = json!({
+                    "domain": domain,
+                    "certificate": read(&cert, CERTIFICATE_PEM_BYTES_MAX)?,
+                    "key": read(&key, KEY_PEM_BYTES_MAX)?,
+                });
                 api.show(Method::Post, CERTIFICATE, Some(&body), |facts: Uploaded, look| {
                     uploaded(&facts, look)
                 })
@@ -130,8 +137,24 @@ impl CertificatesArgs {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::File { path: path.display().to_string(), error })
+/// Reads a file, or a pipe; more than could be uploaded is not waited for, for there may be no end of it.
+fn read(path: &Path, bytes_max: usize) -> Result<String, Failure> {
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let text = read.and_then(|_| match String::from_utf8(bytes) {
+        Ok(text) if text.len() <= bytes_max => Ok(text),
+        Ok(_) => {
+            let reason =
+                format!("it has more than {bytes_max} bytes, too many for a certificate or key in PEM form");
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, reason))
+        }
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no text: a certificate or key in PEM form is",
+        )),
+    });
+    text.map_err(|error| Failure::File { path: path.display().to_string(), error })
 }
 
 #[derive(Debug, Default, Deserialize)]
