@@ -67,6 +67,14 @@ impl Authority {
         self.sign(parameters)
     }
 
+    /// A certificate for these names that only clients may use.
+    pub(crate) fn for_clients_only(&self, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(parameters)
+    }
+
     fn sign(&self, parameters: CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap().pem();
@@ -209,6 +217,14 @@ impl Tls {
         config.alpn_protocols.clone_from(&self.alpn);
         config.enable_sni = self.sends_name;
         Arc::new(config)
+    }
+
+    /// The record with this client's first message.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut hello = Vec::new();
+        ClientConnection::new(self.config(), name).unwrap().write_tls(&mut hello).unwrap();
+        hello
     }
 
     /// A connection whose handshake is over, for whoever reads and writes by itself; everything must happen `SOON`.
