@@ -428,6 +428,7 @@ mod tests {
             issuer: "CN=A".to_owned(),
             fingerprint: "ab".to_owned(),
             key: KeyKind::Ecdsa,
+            for_servers: true,
         };
         DefaultState { facts: Arc::new(facts), version: 1, problem: None }
     }
