@@ -20,6 +20,8 @@ struct Connection {
     sent: usize,
     /// Bytes of a request body that are still to come.
     body_left: usize,
+    /// The size of the answer that follows it.
+    due: Option<usize>,
     is_tunnel: bool,
     is_waiting_to_write: bool,
 }
@@ -81,6 +83,7 @@ impl Connection {
             output: Vec::new(),
             sent: 0,
             body_left: 0,
+            due: None,
             is_tunnel: false,
             is_waiting_to_write: false,
         }
@@ -126,6 +129,15 @@ impl Connection {
             let swallowed = self.body_left.min(self.input.len() - at);
             self.body_left -= swallowed;
             at += swallowed;
+            // As most servers do: first the whole request, then the answer.
+            if self.body_left == 0
+                && let Some(size) = self.due.take()
+            {
+                if bodies.len() > 16 {
+                    bodies.clear();
+                }
+                self.output.extend_from_slice(bodies.entry(size).or_insert_with(|| response(size)));
+            }
             let Some(end) = find(&self.input[at..], b"\r\n\r\n") else { break };
             let head = &self.input[at..at + end + 2];
             at += end + 4;
@@ -138,11 +150,7 @@ impl Connection {
                 continue;
             }
             let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-            let size = number(target.strip_prefix(b"/").unwrap_or_default()).min(BODY_BYTES_MAX);
-            if bodies.len() > 16 {
-                bodies.clear();
-            }
-            self.output.extend_from_slice(bodies.entry(size).or_insert_with(|| response(size)));
+            self.due = Some(number(target.strip_prefix(b"/").unwrap_or_default()).min(BODY_BYTES_MAX));
         }
         self.input.drain(..at);
         Ok(())

@@ -127,6 +127,12 @@ async fn join_until_impl<A: Future, B: Future>(
     let (mut main, mut side) = (pin!(main), pin!(side));
     let (mut main_output, mut side_output) = (None, None);
     poll_fn(|cx| {
+        // First, for when both have come to their end, it is `main` that wants to know of the other.
+        if side_output.is_none()
+            && let Poll::Ready(output) = side.as_mut().poll(cx)
+        {
+            side_output = Some(output);
+        }
         if main_output.is_none()
             && let Poll::Ready(output) = main.as_mut().poll(cx)
         {
@@ -135,12 +141,11 @@ async fn join_until_impl<A: Future, B: Future>(
                 && side_output.is_none()
             {
                 stop_side();
+                // What was cancelled may be over at once.
+                if let Poll::Ready(output) = side.as_mut().poll(cx) {
+                    side_output = Some(output);
+                }
             }
-        }
-        if side_output.is_none()
-            && let Poll::Ready(output) = side.as_mut().poll(cx)
-        {
-            side_output = Some(output);
         }
         match (main_output.take(), side_output.take()) {
             (Some(main), Some(side)) => Poll::Ready((main, side)),

@@ -329,6 +329,11 @@ fn a_side_is_stopped_and_awaited_when_main_ends() {
         assert_eq!(stops.get(), 1);
         // A side that is done needs no stopping.
         let ((), ()) = join_until(sleep(Duration::from_millis(2)), async {}, || stops.set(9)).await;
+        // A request whose last byte went out in the moment in which its answer came was sent whole.
+        let is_sent = Cell::new(false);
+        let stopped = || panic!("both were over");
+        let (was_sent, ()) = join_until(async { is_sent.get() }, async { is_sent.set(true) }, stopped).await;
+        assert!(was_sent);
         assert_eq!(stops.get(), 1);
     });
 }
