@@ -65,6 +65,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ringway-bench", &["model", "wire", "traffic", "bridge", "filter", "telemetry"]),
+    ("ringway-fuzz-targets", &["model", "wire", "traffic"]),
 ];
 
 /// The only crates with `unsafe`: they speak to the kernel, or across threads.
