@@ -174,7 +174,10 @@ async fn serve<'s, W: World>(
         record.begin_attempt(core.world.now_micros(), endpoint);
         let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits };
         let failed = match upstream::forward(core, client, scratch, body, &attempt, record).await {
-            Ok(next) => return Ok(next),
+            Ok(next) => {
+                verdict::ended(core, &picked, record.status, pool);
+                return Ok(next);
+            }
             Err(failed) => failed,
         };
         let decision = retry::decide(&failed.facts(scratch.request.method(), record.attempts));
@@ -182,11 +185,11 @@ async fn serve<'s, W: World>(
             // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
             Retry::SameEndpoint => again = Some(picked),
             Retry::NextEndpoint => {
-                verdict::blame(core, &picked, failed.failure, pool);
+                verdict::blame(core, &picked, failed.failure, record.status, pool);
                 tried.insert(endpoint.id);
             }
             Retry::No => {
-                verdict::blame(core, &picked, failed.failure, pool);
+                verdict::blame(core, &picked, failed.failure, record.status, pool);
                 return Err(failed.failure);
             }
         }

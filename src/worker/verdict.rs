@@ -10,23 +10,47 @@ use crate::core::Core;
 use crate::failure::Failure;
 use crate::world::World;
 
-/// The endpoint answered with a head that can be used. A gateway's error is no success: something behind the endpoint fails.
-pub(crate) fn praise<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
-    let now = core.world.now();
+/// The endpoint answered with a head that can be used: its body may still break off, so that the verdict waits for the
+/// end, [`ended`]. Two do not wait: a gateway's error, which says that something behind the endpoint fails, and a probe,
+/// which may be a stream of hours while everybody else is refused.
+pub(crate) fn begun<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     let state = &picked.endpoint.state;
     let transition = match status {
-        502..=504 => state.record_failure(picked.admission, now),
-        _ => state.record_success(picked.admission),
+        GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST => {
+            state.record_failure(picked.admission, core.world.now())
+        }
+        _ if picked.admission.is_probe() || status == 101 => state.record_success(picked.admission),
+        _ => None,
     };
     tell_transition(core, picked.endpoint, transition, pool);
 }
 
-/// The attempt failed: by the endpoint's fault, or by the client's, which says nothing about the endpoint.
-pub(crate) fn blame<W: World>(core: &Core<W>, picked: &Picked<'_>, failure: Failure, pool: &Pool) {
+/// The answer with this status was handed over whole, or its client gave it up.
+pub(crate) fn ended<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
+    // What became of a tunnel says nothing about answers.
+    if !matches!(status, 101 | GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST) {
+        let transition = picked.endpoint.state.record_success(picked.admission);
+        tell_transition(core, picked.endpoint, transition, pool);
+    }
+}
+
+/// The attempt failed: by the endpoint's fault, or by the client's, which says nothing about the endpoint beyond the
+/// head that it had sent, if any: its `status`, else 0.
+pub(crate) fn blame<W: World>(
+    core: &Core<W>,
+    picked: &Picked<'_>,
+    failure: Failure,
+    status: u16,
+    pool: &Pool,
+) {
     let now = core.world.now();
     let endpoint = picked.endpoint;
-    if !failure.consequence(core.settings.unavailable_status).blames_endpoint {
-        return endpoint.state.abandon(picked.admission, now);
+    match (failure.consequence(core.settings.unavailable_status).blames_endpoint, status) {
+        (false, 0) => return endpoint.state.abandon(picked.admission, now),
+        (false, _) => return ended(core, picked, status, pool),
+        // One request counts once.
+        (true, GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST) => return,
+        (true, _) => {}
     }
     let transition = endpoint.state.record_failure(picked.admission, now);
     tell_transition(core, endpoint, transition, pool);
@@ -35,6 +59,10 @@ pub(crate) fn blame<W: World>(core: &Core<W>, picked: &Picked<'_>, failure: Fail
         let _ = core.reports.send(Report::ConnectFailed { instance: endpoint.instance.clone() });
     }
 }
+
+/// 502, 503 and 504 (RFC 9110 §15.6.3 to §15.6.5).
+const GATEWAY_ERRORS_FIRST: u16 = 502;
+const GATEWAY_ERRORS_LAST: u16 = 504;
 
 fn tell_transition<W: World>(
     core: &Core<W>,

@@ -175,14 +175,14 @@ pub(crate) async fn respond<W: World>(
         if !reply.upgrade || response.switch() != Some(Switch::WebSocket) {
             return Err((Failure::UnaskedUpgrade, Stage::Waiting));
         }
-        verdict::praise(core, reply.attempt.picked, status, reply.attempt.pool);
+        verdict::begun(core, reply.attempt.picked, status, reply.attempt.pool);
         hop.write_head(response, ConnectionSignal::WebSocket, OutFraming::AsReceived);
         record.status = status;
         hop.send_output().await?;
         return Ok(Answered { upgraded: true, ..Answered::default() });
     }
 
-    verdict::praise(core, reply.attempt.picked, status, reply.attempt.pool);
+    verdict::begun(core, reply.attempt.picked, status, reply.attempt.pool);
     let framing = response.framing();
     let mut outgoing = Outgoing::of(framing, reply.version);
     // After a refused upgrade the client may already be speaking the other protocol (RFC 9931).
