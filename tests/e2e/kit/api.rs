@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Client, Message, SOON_ON_DISK};
+use super::{Client, Fault, Message, SOON_ON_DISK};
 
 /// The admin API of one process. Every call is a connection of its own.
 #[derive(Clone, Copy)]
@@ -72,6 +72,19 @@ impl Api {
         }
         head.push_str("\r\n");
         self.raw(method, &format!("{head}{body}"))
+    }
+
+    /// The same of a process that may be gone, or go away meanwhile.
+    pub(crate) fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Message, Fault> {
+        let body = body.to_string();
+        let mut client = Client::try_connect(self.address).map_err(Fault::Socket)?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        client.try_send(format!("{head}{body}")).map_err(Fault::Socket)?;
+        client.within(SOON_ON_DISK).patiently(method)
     }
 
     /// Any bytes; for what a good client does not write.

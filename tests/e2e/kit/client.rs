@@ -135,12 +135,22 @@ impl Client {
 
     /// The next final response, by the deadline that [`within`](Self::within) set.
     pub(crate) fn patient_response(&mut self, method: &str) -> Message {
-        self.reader.response(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
+        self.patiently(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
+    }
+
+    /// The same, failing instead of panicking.
+    pub(crate) fn patiently(&mut self, method: &str) -> Result<Message, Fault> {
+        self.reader.response(method)
     }
 
     pub(crate) fn response_head(&mut self, method: &str) -> Message {
         self.within(SOON);
         self.reader.response_head(method).unwrap_or_else(|fault| panic!("no response head: {fault:?}"))
+    }
+
+    pub(crate) fn try_response_head(&mut self, method: &str) -> Result<Message, Fault> {
+        self.within(SOON);
+        self.reader.response_head(method)
     }
 
     /// One response head, of a 1xx too.

@@ -13,6 +13,7 @@ pub(crate) mod h2_origin;
 pub(crate) mod h2_script;
 pub(crate) mod hpack;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod origin;
 pub(crate) mod pebble;
 pub(crate) mod proxy;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 pub(crate) use api::Api;
 pub(crate) use client::Client;
 pub(crate) use http::{Fault, Framing, Message};
-pub(crate) use origin::{After, Origin};
+pub(crate) use origin::{After, Connection, Origin};
 pub(crate) use proxy::{Driver, Proxy};
 pub(crate) use serde_json::{Value, json};
 pub(crate) use tls::{Authority, Tls, TlsFault};
@@ -100,6 +101,14 @@ impl Gate {
     pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() += 1;
         self.0.1.notify_all();
+    }
+
+    /// Passes when it was opened, without waiting.
+    pub(crate) fn pass_now(&self) -> bool {
+        let mut count = self.0.0.lock().unwrap();
+        let open = *count > 0;
+        *count -= u64::from(open);
+        open
     }
 
     /// Waits for one `open`; false when none came in time.

@@ -21,6 +21,8 @@ pub(crate) struct Origin {
 struct Shared {
     listener: Socket,
     script: Box<dyn Fn(&mut Connection) + Send + Sync>,
+    /// Remembers what it was sent, and all its connections.
+    remembers: bool,
     /// False while the origin plays dead: connections are refused.
     listening: AtomicBool,
     ended: AtomicBool,
@@ -74,12 +76,15 @@ pub(crate) struct Connection {
 
 struct Recording {
     record: Arc<Record>,
+    remembers: bool,
 }
 
 impl Read for Recording {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = (&self.record.stream).read(buf)?;
-        self.record.bytes.lock().unwrap().extend_from_slice(&buf[..count]);
+        if self.remembers {
+            self.record.bytes.lock().unwrap().extend_from_slice(&buf[..count]);
+        }
         if count == 0 {
             self.record.ended.store(true, Ordering::SeqCst);
         }
@@ -90,6 +95,15 @@ impl Read for Recording {
 impl Origin {
     /// Runs `script` once for every connection.
     pub(crate) fn script(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+        Self::new(script, true)
+    }
+
+    /// The same for hours of traffic: it keeps nothing of what it was sent.
+    pub(crate) fn forgetful(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+        Self::new(script, false)
+    }
+
+    fn new(script: impl Fn(&mut Connection) + Send + Sync + 'static, remembers: bool) -> Self {
         // The kernel takes a port that it chose itself back when a socket stops listening; one that was
         // asked for stays. So a first socket finds the port and a second one asks for it.
         let finder = reusable();
@@ -102,6 +116,7 @@ impl Origin {
         let shared = Arc::new(Shared {
             listener,
             script: Box::new(script),
+            remembers,
             listening: AtomicBool::new(true),
             ended: AtomicBool::new(false),
             wake: Gate::new(),
@@ -248,6 +263,15 @@ impl Origin {
         self.cut();
     }
 
+    /// Ends as a process does that is killed: connections are reset and refused; the port stays ours.
+    pub(crate) fn kill(&self) {
+        self.shared.listening.store(false, Ordering::SeqCst);
+        self.shared.listener.shutdown(Shutdown::Both).unwrap();
+        for record in self.shared.connections.lock().unwrap().iter() {
+            abort(&record.stream);
+        }
+    }
+
     /// Listens again on the same port.
     pub(crate) fn revive(&self) {
         self.shared.listener.listen(1024).unwrap();
@@ -384,6 +408,9 @@ fn accept(shared: &Arc<Shared>) {
                 let record =
                     Arc::new(Record { stream, bytes: Mutex::default(), ended: AtomicBool::new(false) });
                 let mut connections = shared.connections.lock().unwrap();
+                if !shared.remembers {
+                    connections.retain(|record| !record.has_ended());
+                }
                 let index = connections.len();
                 connections.push(Arc::clone(&record));
                 drop(connections);
@@ -406,7 +433,7 @@ fn accept(shared: &Arc<Shared>) {
 }
 
 fn serve(shared: &Arc<Shared>, record: Arc<Record>, index: usize) {
-    let reader = Reader::new(Recording { record: Arc::clone(&record) });
+    let reader = Reader::new(Recording { record: Arc::clone(&record), remembers: shared.remembers });
     let mut connection = Connection { reader, shared: Arc::clone(shared), index };
     (shared.script)(&mut connection);
     record.ended.store(true, Ordering::SeqCst);
