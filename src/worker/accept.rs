@@ -18,6 +18,7 @@ use crate::h2;
 use crate::session::{self, Entry};
 use crate::transport::Transport;
 use crate::uring::Uring;
+use crate::world::World;
 
 /// Begins to accept.
 pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>, kind: ListenerKind) {
@@ -58,7 +59,7 @@ fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr, kind: List
     if core.connections() >= core.settings.connections_max {
         core.telemetry
             .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
-        turn_away(core, stream, kind);
+        turn_away(core, Transport::Tcp(stream), kind);
         return;
     }
     match kind {
@@ -70,38 +71,38 @@ fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr, kind: List
 }
 
 /// Says that there is no room, to so many at a time as is no burden itself. Over TLS it cannot be said cheaply.
-fn turn_away(core: &Rc<Core<Uring>>, stream: TcpStream, kind: ListenerKind) {
+pub(crate) fn turn_away<W: World>(core: &Rc<Core<W>>, stream: W::Stream, kind: ListenerKind) {
     if kind == ListenerKind::Https || core.turned_away.get() >= limits::TURNED_AWAY_PER_CORE_MAX {
         stream.abort();
         return;
     }
     let turning = Turning::new(core);
-    spawn(
+    core.world.spawn(
         async move {
-            session::turn_away(&turning.0, Transport::Tcp(stream)).await;
+            session::turn_away(&turning.0, stream).await;
         },
         |_| {},
     );
 }
 
 /// A connection that is being turned away, counted while it lives.
-struct Turning(Rc<Core<Uring>>);
+struct Turning<W: World>(Rc<Core<W>>);
 
-impl Turning {
-    fn new(core: &Rc<Core<Uring>>) -> Self {
+impl<W: World> Turning<W> {
+    fn new(core: &Rc<Core<W>>) -> Self {
         core.turned_away.update(|count| count + 1);
         Self(core.clone())
     }
 }
 
-impl Drop for Turning {
+impl<W: World> Drop for Turning<W> {
     fn drop(&mut self) {
         self.0.turned_away.update(|count| count - 1);
     }
 }
 
 /// Serves a client that speaks HTTP/1.1, in a task of its own.
-pub(crate) fn serve(core: &Rc<Core<Uring>>, client: Client<Transport>) {
+pub(crate) fn serve<W: World>(core: &Rc<Core<W>>, client: Client<W::Stream>) {
     serve_by(core, client, async |core, client| session::session(core, client).await);
 }
 
@@ -111,16 +112,16 @@ pub(crate) fn serve_http2(core: &Rc<Core<Uring>>, client: Client<Transport>) {
 }
 
 /// Two kinds of tasks, for the one that most connections have is small.
-fn serve_by(
-    core: &Rc<Core<Uring>>,
-    client: Client<Transport>,
-    session: impl AsyncFnOnce(&Rc<Core<Uring>>, &Rc<Client<Transport>>) -> u32 + 'static,
+fn serve_by<W: World>(
+    core: &Rc<Core<W>>,
+    client: Client<W::Stream>,
+    session: impl AsyncFnOnce(&Rc<Core<W>>, &Rc<Client<W::Stream>>) -> u32 + 'static,
 ) {
     let client = Rc::new(client);
     let entry = Entry::new(core, &client);
     core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
     let (served_by, panicked_on) = ((core.clone(), client.clone()), (core.clone(), client));
-    spawn(
+    core.world.spawn(
         async move {
             let _entry = entry;
             let (core, client) = served_by;

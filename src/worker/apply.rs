@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, SlotReceiver, WakeSource};
-use ringway_net::{Listener, Notified, clock, sleep, spawn};
+use ringway_net::{Listener, Notified, clock};
 use ringway_telemetry::{Observer, SnapshotApplied};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -13,6 +13,7 @@ use ringway_traffic::snapshot::Snapshot;
 use crate::core::Core;
 use crate::drain::drain;
 use crate::uring::Uring;
+use crate::world::World;
 
 /// Applies what comes until the order to stop.
 pub(crate) async fn apply(
@@ -22,7 +23,7 @@ pub(crate) async fn apply(
     orders: MailboxReceiver<Order>,
     wake: WakeSource,
 ) -> std::io::Result<()> {
-    start_housekeeping(core.clone());
+    start_housekeeping(&core);
     tell_applied(&core);
     let mut notified = Notified::new(wake.stream()?)?;
     loop {
@@ -37,7 +38,8 @@ pub(crate) async fn apply(
                 Order::Drain { deadline } if !core.draining.get() => {
                     // Given away: a listener that nobody accepts from must be closed, or it swallows connections.
                     let listeners = std::mem::take(&mut listeners);
-                    spawn(drain(core.clone(), listeners, deadline), |panic| {
+                    let stop = move || listeners.iter().for_each(|listener| listener.stop());
+                    core.world.spawn(drain(core.clone(), stop, deadline), |panic| {
                         tracing::error!(%panic, "the drain panicked");
                     });
                 }
@@ -58,7 +60,7 @@ pub(crate) async fn apply(
 }
 
 /// Routes by a newer snapshot; an older one is refused, for configurations never move backwards.
-async fn take_over(core: &Rc<Core<Uring>>, snapshot: Arc<Snapshot>) {
+pub(crate) async fn take_over<W: World>(core: &Core<W>, snapshot: Arc<Snapshot>) {
     let serial = snapshot.serial;
     if serial > core.tables().snapshot.serial {
         core.set_snapshot(snapshot);
@@ -66,23 +68,25 @@ async fn take_over(core: &Rc<Core<Uring>>, snapshot: Arc<Snapshot>) {
     }
     // An acknowledgement is never dropped: someone waits for it.
     while core.reports.send(Report::Applied { core: core.id, serial }).is_err() {
-        sleep(REPORT_RETRY).await;
+        core.world.sleep(REPORT_RETRY).await;
     }
 }
 
-fn tell_applied(core: &Core<Uring>) {
+fn tell_applied<W: World>(core: &Core<W>) {
     let tables = core.tables();
     let (serial, revision) = (tables.snapshot.serial, tables.snapshot.revision);
     core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
 /// Once a second: closes idle upstream connections and hands over a log block that has waited.
-fn start_housekeeping(core: Rc<Core<Uring>>) {
-    spawn(
+pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
+    let own = core.clone();
+    core.world.spawn(
         async move {
             loop {
-                sleep(HOUSEKEEPING).await;
-                let now = clock::now();
+                let core = &own;
+                core.world.sleep(HOUSEKEEPING).await;
+                let now = core.world.now();
                 core.upstreams.borrow_mut().expire(now);
                 core.handshakes.expire(now, &core.settings);
                 core.telemetry.flush_if_older(now);

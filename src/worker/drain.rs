@@ -11,25 +11,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{Listener, Stream, clock, sleep};
+use ringway_net::Stream;
 use ringway_traffic::report::Report;
 
 use crate::client::Phase;
 use crate::core::Core;
-use crate::uring::Uring;
+use crate::world::World;
 
-/// Ends all connections of the core, by the deadline at the latest, and reports it.
-pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, deadline: Tick) {
+/// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once
+/// connections can know that the core drains.
+pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOnce(), deadline: Tick) {
     core.draining.set(true);
     tracing::info!(core = core.id.0, connections = core.connections(), "draining");
-    for listener in listeners {
-        listener.stop();
-    }
+    stop_listening();
     core.upstreams.borrow_mut().clear();
-    let idle_until = clock::now().after(limits::DRAIN_IDLE_GRACE);
+    let idle_until = core.world.now().after(limits::DRAIN_IDLE_GRACE);
     loop {
         // Every round anew: a connection that was busy may have fallen idle, and a queued one may have come in.
-        let idle_is_over = clock::now() >= idle_until;
+        let idle_is_over = core.world.now() >= idle_until;
         for (_, client) in core.clients.borrow().iter() {
             match client.phase.get() {
                 Phase::Tunnel => client.stream.cancel_reads(),
@@ -44,7 +43,7 @@ pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, d
         if left == 0 {
             break;
         }
-        if clock::now() >= deadline {
+        if core.world.now() >= deadline {
             tracing::warn!(
                 core = core.id.0,
                 connections = left,
@@ -52,11 +51,11 @@ pub(crate) async fn drain(core: Rc<Core<Uring>>, listeners: Vec<Rc<Listener>>, d
             );
             break;
         }
-        sleep(ROUND).await;
+        core.world.sleep(ROUND).await;
     }
     // The control thread waits for this; it also gives up at the deadline, so a full mailbox costs nothing but time.
-    while core.reports.send(Report::Drained { core: core.id }).is_err() && clock::now() < deadline {
-        sleep(ROUND).await;
+    while core.reports.send(Report::Drained { core: core.id }).is_err() && core.world.now() < deadline {
+        core.world.sleep(ROUND).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp, limits};
 use ringway_net::tls::{self, TlsError};
-use ringway_net::{Pace, Rate, SpliceFault, Stream, clock};
+use ringway_net::{Pace, PanicMessage, Rate, SpliceFault, Stream, clock};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -35,6 +35,18 @@ impl World for Uring {
 
     fn timestamp(&self) -> Timestamp {
         clock::timestamp()
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {
+        ringway_net::sleep(duration)
+    }
+
+    fn spawn<F, P>(&self, future: F, on_panic: P)
+    where
+        F: Future<Output = ()> + 'static,
+        P: FnOnce(PanicMessage) + 'static,
+    {
+        ringway_net::spawn(future, on_panic);
     }
 
     async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<Transport> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::TlsError;
-use ringway_net::{Rate, Stream};
+use ringway_net::{PanicMessage, Rate, Stream};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -29,6 +29,15 @@ pub(crate) trait World: 'static {
 
     /// The time for people.
     fn timestamp(&self) -> Timestamp;
+
+    /// Waits for so long.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+
+    /// Runs `future` as a task of this core. When it panics, it ends, alone, and `on_panic` is told.
+    fn spawn<F, P>(&self, future: F, on_panic: P)
+    where
+        F: Future<Output = ()> + 'static,
+        P: FnOnce(PanicMessage) + 'static;
 
     /// Connects; `TimedOut` at the deadline.
     fn connect(&self, address: SocketAddr, deadline: Tick) -> impl Future<Output = io::Result<Self::Stream>>;
