@@ -38,6 +38,10 @@ mod uring;
 mod verdict;
 mod world;
 
+#[cfg(test)]
+#[path = "../../tests/sim/mod.rs"]
+mod sim;
+
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,0 +1,152 @@
+//! The product's world: this run's network and clock.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_model::{Tick, Timestamp};
+use ringway_net::tls::TlsError;
+use ringway_net::{Pace, PanicMessage, Rate, Stream};
+use ringway_traffic::snapshot::{EndpointId, Snapshot};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::engine::Engine;
+use super::network::{End, SimStream, pair};
+use super::origin;
+use super::requests::Case;
+use crate::h2::client::Joined;
+use crate::world::{Splice, SpliceError, World};
+
+/// The world of the one core of a run.
+pub(super) struct Sim {
+    pub(super) engine: Rc<Engine>,
+    pub(super) case: Rc<Case>,
+    /// Connections that the product holds.
+    pub(super) live: Rc<Cell<usize>>,
+    /// The last one's number.
+    pub(super) connections: Rc<Cell<u64>>,
+    pub(super) splices: bool,
+}
+
+impl Sim {
+    /// A connection between the product and the world around it.
+    pub(super) fn connection(&self, peer: SocketAddr) -> (SimStream, End) {
+        self.connections.set(self.connections.get() + 1);
+        let (ours, theirs) = pair(&self.engine, self.connections.get(), self.case.is_calm);
+        (SimStream::new(ours, peer, &self.live), theirs)
+    }
+}
+
+impl World for Sim {
+    type Stream = SimStream;
+
+    fn now(&self) -> Tick {
+        Tick(self.engine.now() / 1_000)
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.engine.now()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000 + self.engine.now() / 1_000)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.engine.sleep(duration.as_micros() as u64).await;
+    }
+
+    fn spawn<F, P>(&self, future: F, _on_panic: P)
+    where
+        F: Future<Output = ()> + 'static,
+        P: FnOnce(PanicMessage) + 'static,
+    {
+        // A panic is a finding here: it ends the run.
+        self.engine.spawn(true, future);
+    }
+
+    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<SimStream> {
+        let engine = &self.engine;
+        let is_evil = engine.chance(self.case.evil / 2);
+        if is_evil && engine.chance(30) {
+            engine.note(|| format!("connect {address}: silence"));
+            let until = deadline.0 * 1_000 + engine.below(100_000);
+            engine.sleep(until.saturating_sub(engine.now())).await;
+            return Err(ErrorKind::TimedOut.into());
+        }
+        engine.sleep(engine.below(2_000)).await;
+        if is_evil {
+            engine.note(|| format!("connect {address}: refused"));
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+        let (stream, end) = self.connection(address);
+        engine.note(|| format!("connect {address}: connection {}", end.number()));
+        engine.spawn(false, origin::serve(engine.clone(), self.case.clone(), end, address));
+        Ok(stream)
+    }
+
+    async fn connect_tls(
+        &self,
+        _stream: SimStream,
+        _config: Arc<ClientConfig>,
+        _name: ServerName<'static>,
+        _deadline: Tick,
+    ) -> Result<SimStream, TlsError> {
+        Err(TlsError::Io(ErrorKind::Unsupported.into()))
+    }
+
+    async fn join(&self, _endpoint: EndpointId, _deadline: Tick) -> Option<Joined<SimStream>> {
+        None
+    }
+
+    fn agreed_on_http2(&self, _stream: &SimStream) -> bool {
+        false
+    }
+
+    fn begin_http2(&self, _: EndpointId, _: SimStream, _: Duration) -> io::Result<SimStream> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn note_http1(&self, _endpoint: EndpointId) {}
+
+    fn keep_only(&self, _snapshot: &Snapshot) {}
+
+    fn can_splice(&self, _from: &SimStream, _to: &SimStream) -> bool {
+        self.splices
+    }
+
+    async fn splice(
+        &self,
+        from: &SimStream,
+        to: &SimStream,
+        bytes: u64,
+        progress: Duration,
+        _rate: Option<Rate>,
+    ) -> Result<(), Splice> {
+        let mut moved = 0;
+        while moved < bytes {
+            let fail = |error| Err(Splice { moved, error });
+            let part = (bytes - moved).min(64 * 1024) as usize;
+            let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(progress)).await;
+            let count = match read {
+                Ok(0) => return fail(SpliceError::Sender),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::TimedOut => return fail(SpliceError::SenderStalled),
+                Err(_) => return fail(SpliceError::Sender),
+            };
+            let (written, _) = to.write_all_range(buf, 0..count, Pace::stall(progress)).await;
+            match written {
+                Ok(()) => moved += count as u64,
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return fail(SpliceError::ReceiverStalled);
+                }
+                Err(_) => return fail(SpliceError::Receiver),
+            }
+        }
+        Ok(())
+    }
+}
