@@ -98,6 +98,8 @@ pub enum FieldKind {
     IfMatch,
     /// `Idempotency-Key`
     IdempotencyKey,
+    /// `Max-Forwards` (RFC 9110 §7.6.2)
+    MaxForwards,
 }
 
 impl FieldKind {
@@ -157,6 +159,7 @@ impl FieldKind {
             12 => match name {
                 b"content-type" => Self::ContentType,
                 b"x-request-id" => Self::XRequestId,
+                b"max-forwards" => Self::MaxForwards,
                 _ => Self::Other,
             },
             13 if name == b"authorization" => Self::Authorization,

@@ -26,6 +26,8 @@ pub(crate) enum Answer<'a> {
     Text(&'a str),
     /// The same elsewhere.
     Elsewhere(&'a str),
+    /// What may be asked here: an OPTIONS that goes no further.
+    Methods,
 }
 
 /// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body of a
@@ -53,7 +55,7 @@ pub(crate) fn write(
             body.extend_from_slice(text.as_bytes());
             b"application/octet-stream"
         }
-        Answer::Elsewhere(_) => b"",
+        Answer::Elsewhere(_) | Answer::Methods => b"",
     };
     let date = now.to_http_date();
     out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
@@ -79,10 +81,11 @@ pub(crate) fn write(
             }
         }
         Answer::Elsewhere(location) => field("Location", location.as_bytes()),
+        Answer::Methods => field("Allow", METHODS),
         Answer::Text(_) => {}
     }
     match status {
-        405 => field("Allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
+        405 => field("Allow", METHODS),
         426 => field("Sec-WebSocket-Version", b"13"),
         _ => {}
     }
@@ -98,6 +101,9 @@ pub(crate) fn write(
     out.extend_from_slice(&body);
     body.len()
 }
+
+/// The value of `Allow`.
+const METHODS: &[u8] = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
 
 fn json(body: &mut Vec<u8>, consequence: &Consequence, request_id: &str, now: Timestamp) {
     // Words are ours and ids are validated: neither has a character that JSON would escape.

@@ -27,7 +27,7 @@ use crate::client::Client;
 use crate::core::{Core, Scratch};
 use crate::door::{self, Door, HttpMode};
 use crate::failure::{Connection, Consequence, Failure};
-use crate::forwarded;
+use crate::forwarded::{self, Reach};
 use crate::hosts;
 use crate::identities;
 use crate::upstream::{self, Attempt, Reuse};
@@ -148,6 +148,9 @@ async fn serve<'s, W: World>(
         return Ok(tell(core, client, scratch, record, Told::Elsewhere(location)).await);
     }
     client.door.check(snapshot, route)?;
+    if forwarded::reach(&scratch.request, &scratch.input) == Reach::Here {
+        return Ok(tell(core, client, scratch, record, Told::Methods).await);
+    }
     let pool = snapshot.pool_of(route);
     record.pool = Some(pool);
     if pool.endpoints.is_empty() && route.app.is_resolved() {
@@ -300,6 +303,7 @@ fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, 
         lines.extend_from_slice(&client.address_lines);
     }
     forwarded::push_host_lines(lines, request);
+    forwarded::push_reach_line(lines, request, input);
     lines.extend_from_slice(&route.tenant_line);
     lines.extend_from_slice(client.door.client_lines(route));
     lines.extend_from_slice(b"X-Request-ID: ");
@@ -362,6 +366,8 @@ enum Told<'s> {
     Challenge(&'s str),
     /// Where to ask again.
     Elsewhere(String),
+    /// What may be asked here.
+    Methods,
 }
 
 /// Answers a request here, and says what becomes of the connection.
@@ -380,7 +386,7 @@ async fn tell<W: World>(
         && declared_bytes(request).is_some_and(|bytes| bytes <= input.len() - request.len());
     let may_keep = match &told {
         Told::Failure(consequence) => consequence.connection == Connection::Keep,
-        Told::Challenge(_) | Told::Elsewhere(_) => true,
+        Told::Challenge(_) | Told::Elsewhere(_) | Told::Methods => true,
     };
     let keep = may_keep && body_is_there && request.keep_alive() && !core.draining.get();
     let asked = Asked {
@@ -394,6 +400,7 @@ async fn tell<W: World>(
         Told::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
         Told::Challenge(authorization) => (200, Answer::Text(authorization)),
         Told::Elsewhere(location) => (door::redirect_status(request.method()), Answer::Elsewhere(location)),
+        Told::Methods => (200, Answer::Methods),
     };
     output.clear();
     let id = record.request_id_str(input);

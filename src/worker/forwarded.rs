@@ -9,7 +9,8 @@ use std::ops::Range;
 use ringway_model::limits;
 use ringway_telemetry::is_valid_request_id;
 use ringway_wire::h1::RequestHead;
-use ringway_wire::headers::{FieldKind, list_elements};
+use ringway_wire::headers::{FieldKind, FieldKinds, list_elements};
+use ringway_wire::message::Method;
 
 use crate::settings::Settings;
 
@@ -87,6 +88,50 @@ pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead) {
     lines.extend_from_slice(b"\r\n");
 }
 
+/// What a request says about how far it may go (RFC 9110 §7.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// As far as it likes.
+    Any,
+    /// To here, where it is answered.
+    Here,
+    /// On to the next hop, and so many more after it.
+    On(u64),
+}
+
+/// Reads `Max-Forwards`, which means something in OPTIONS (and in TRACE, which is not served). What is no number, or
+/// stands there twice, limits nothing, and is not passed on either.
+pub(crate) fn reach(request: &RequestHead, input: &[u8]) -> Reach {
+    if rewritten_kinds(request) == FieldKinds::NONE {
+        return Reach::Any;
+    }
+    let mut values = request.values(input, FieldKind::MaxForwards);
+    let (Some(value), None) = (values.next(), values.next()) else { return Reach::Any };
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Reach::Any;
+    }
+    // A number beyond ours is the greatest of ours (RFC 9110 §7.6.2).
+    let hops =
+        value.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    hops.checked_sub(1).map_or(Reach::Here, Reach::On)
+}
+
+/// The line for the next hop, if there is one.
+pub(crate) fn push_reach_line(lines: &mut Vec<u8>, request: &RequestHead, input: &[u8]) {
+    if let Reach::On(hops) = reach(request, input) {
+        push(lines, format_args!("Max-Forwards: {hops}\r\n"));
+    }
+}
+
+/// Fields that are not copied, for [`push_reach_line`] writes them.
+pub(crate) fn rewritten_kinds(request: &RequestHead) -> FieldKinds {
+    if request.method() == Method::Options && request.has(FieldKind::MaxForwards) {
+        FieldKinds::of(&[FieldKind::MaxForwards])
+    } else {
+        FieldKinds::NONE
+    }
+}
+
 /// `address`, `address:port` or `[address]:port`.
 fn parse_hop(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim();
@@ -155,6 +200,25 @@ mod tests {
             "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
              X-Forwarded-Host: shop.example:8080\r\nX-Original-Host: shop.example\r\n"
         );
+    }
+
+    #[test]
+    fn an_options_goes_as_far_as_it_may() {
+        let reach = |method: &str, fields: &str| {
+            let (head, text) = head(fields);
+            let text = [method.as_bytes(), &text[3..]].concat();
+            let mut again = head;
+            again.reset();
+            assert_eq!(again.parse(&text, &Limits::default()), Ok(Parse::Complete));
+            super::reach(&again, &text)
+        };
+        assert_eq!(reach("OPTIONS", ""), Reach::Any);
+        assert_eq!(reach("GET", "Max-Forwards: 0\r\n"), Reach::Any);
+        assert_eq!(reach("OPTIONS", "Max-Forwards: 0\r\n"), Reach::Here);
+        assert_eq!(reach("OPTIONS", "max-forwards: 10\r\n"), Reach::On(9));
+        assert_eq!(reach("OPTIONS", "Max-Forwards: x\r\n"), Reach::Any);
+        assert_eq!(reach("OPTIONS", "Max-Forwards: 1\r\nMax-Forwards: 0\r\n"), Reach::Any);
+        assert_eq!(reach("OPTIONS", "Max-Forwards: 99999999999999999999999\r\n"), Reach::On(u64::MAX - 1));
     }
 
     #[test]

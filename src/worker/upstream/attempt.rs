@@ -22,6 +22,7 @@ use crate::client::Client;
 use crate::core::{Core, Scratch};
 use crate::exchange::{Next, Record};
 use crate::failure::Failure;
+use crate::forwarded;
 use crate::h2;
 use crate::tunnel;
 use crate::world::World;
@@ -141,6 +142,7 @@ fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
         expect: ExpectLine::Keep,
         te: TeLine::Keep,
         upgrade: if attempt.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
+        remove_kinds: forwarded::rewritten_kinds(request),
         append: lines,
         ..RequestRewrite::default()
     };
