@@ -16,6 +16,8 @@ mod certificate_api;
 mod certificates;
 mod churn;
 mod cli;
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod doors;
 mod drain;
 mod embedding;

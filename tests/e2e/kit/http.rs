@@ -304,8 +304,9 @@ impl<S: Read> Reader<S> {
         let first = self.line().map_err(inside)?;
         head.extend_from_slice(&first);
         head.extend_from_slice(b"\r\n");
-        let first = String::from_utf8(first).map_err(|error| Fault::Malformed(error.to_string()))?;
-        if first.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
+        // A reason may hold bytes beyond ASCII (RFC 9112 §4); a request line is judged by its parts.
+        let first: String = first.into_iter().map(char::from).collect();
+        if first.chars().any(|byte| byte < ' ' || byte == '\x7f') {
             return Err(Fault::Malformed(format!("first line {first:?}")));
         }
         let fields = self.fields(&mut head).map_err(inside)?;
