@@ -62,6 +62,9 @@ tools() {
     command -v h2load >/dev/null || packages+=(nghttp2-client)
     # The CA of the tests: Debian 12's release here, a younger one below.
     command -v pebble >/dev/null || packages+=(pebble)
+    # Clocks that jump, for tests/e2e/faults_system.rs.
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
+    command -v prlimit >/dev/null || packages+=(util-linux)
     command -v dpkg-deb >/dev/null || command -v ar >/dev/null || packages+=(binutils)
     if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}" || return 1; fi
     if ! command -v cargo >/dev/null; then

@@ -23,6 +23,7 @@ mod drain;
 mod embedding;
 mod errors;
 mod faults;
+mod faults_system;
 mod grpc;
 mod headers;
 mod http2;

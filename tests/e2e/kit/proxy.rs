@@ -34,6 +34,8 @@ impl Driver {
 pub(crate) struct Builder {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    /// A command that becomes the process, as `prlimit` does.
+    wrapper: Vec<String>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -53,7 +55,8 @@ impl Proxy {
     /// Two workers, quick health checks, an empty store.
     pub(crate) fn on(driver: Driver) -> Builder {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let builder = Builder { environment: BTreeMap::new(), arguments: Vec::new(), folder };
+        let builder =
+            Builder { environment: BTreeMap::new(), arguments: Vec::new(), wrapper: Vec::new(), folder };
         builder
             .env("PROXY_DRIVER", driver.name())
             .env("PROXY_WORKERS", "2")
@@ -231,6 +234,12 @@ impl Builder {
         self
     }
 
+    /// Started by a command that replaces itself with the process.
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("routes.db")
     }
@@ -266,7 +275,9 @@ impl Builder {
     }
 
     fn process(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        let words = [self.wrapper.as_slice(), &[env!("CARGO_BIN_EXE_ringway").to_owned()]].concat();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         for (name, _) in std::env::vars() {
             if ["PROXY_", "HEALTH_", "HEARTBEAT_", "LOG_", "ACME_"]
                 .iter()
@@ -293,6 +304,7 @@ impl Builder {
         Self {
             environment: self.environment.clone(),
             arguments: self.arguments.clone(),
+            wrapper: self.wrapper.clone(),
             folder: Arc::clone(&self.folder),
         }
     }
