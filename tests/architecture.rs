@@ -629,29 +629,31 @@ fn licence_term(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
     allowed.contains(&name)
 }
 
-/// A threat whose test has been renamed or removed is not shown to be defended any more.
+/// A threat or a fault whose test has been renamed or removed is not shown to be answered any more.
 #[test]
-fn the_threat_model_names_tests_that_exist() {
-    let folder = root().join("tests");
-    let text = std::fs::read_to_string(folder.join("THREATS.md")).unwrap();
+fn the_threat_model_and_the_faults_name_tests_that_exist() {
     let mut named = 0;
     let mut wrong = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let tests: Vec<_> =
-            line.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
-        if line.starts_with('|') && line.matches(" | ").count() == 2 && tests.is_empty() {
-            let is_heading = line.starts_with("| attack ") || line.starts_with("| who ");
-            let is_party = line.starts_with("| **");
-            if !is_heading && !is_party {
-                wrong.push(format!("line {}: no test is named", number + 1));
+    for page in ["tests/THREATS.md", "loadtest/report/faults.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let tests: Vec<_> =
+                line.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
+            if line.starts_with('|') && line.matches(" | ").count() == 2 && tests.is_empty() {
+                let is_heading =
+                    ["| attack ", "| who ", "| fault "].iter().any(|word| line.starts_with(word));
+                let is_party = line.starts_with("| **");
+                if !is_heading && !is_party {
+                    wrong.push(format!("{page}:{}: no test is named", number + 1));
+                }
             }
-        }
-        for (module, test) in tests {
-            named += 1;
-            let source =
-                std::fs::read_to_string(folder.join("e2e").join(format!("{module}.rs"))).unwrap_or_default();
-            if !source.contains(&format!("fn {test}(")) {
-                wrong.push(format!("line {}: {module}::{test} is not in tests/e2e", number + 1));
+            for (module, test) in tests {
+                named += 1;
+                let source = std::fs::read_to_string(root().join(format!("tests/e2e/{module}.rs")))
+                    .unwrap_or_default();
+                if !source.contains(&format!("fn {test}(")) {
+                    wrong.push(format!("{page}:{}: {module}::{test} is not in tests/e2e", number + 1));
+                }
             }
         }
     }

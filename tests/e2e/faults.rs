@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::kit::h2::H2;
 use crate::kit::*;
 
 /// One way to misbehave.
@@ -748,9 +749,97 @@ impl Shared {
     }
 }
 
+/// What a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Front {
+    Http1,
+    Http2,
+}
+
+/// One client connection.
+enum Visitor {
+    Http1(Client),
+    Http2(H2),
+}
+
+/// What came of a request.
+#[derive(Debug)]
+#[allow(dead_code, reason = "what was seen instead is printed")]
+enum Seen {
+    Whole { status: u16, body: String, word: Option<String>, circuit_open: bool },
+    Cut(String),
+    Nothing(String),
+}
+
+impl Seen {
+    fn whole(status: u16, kind: Option<&str>, circuit_open: bool, body: &[u8]) -> Self {
+        let json: Option<Value> =
+            kind.filter(|kind| kind.contains("json")).and_then(|_| serde_json::from_slice(body).ok());
+        let word = json.and_then(|json| json["error"]["code"].as_str().map(str::to_owned));
+        Self::Whole { status, body: String::from_utf8_lossy(body).into_owned(), word, circuit_open }
+    }
+}
+
+impl Visitor {
+    fn ask(&mut self, asked: Asked, host: &str, path: &str) -> Seen {
+        let (method, length, sent) = match asked {
+            Asked::Get => ("GET", 0, 0),
+            Asked::Head => ("HEAD", 0, 0),
+            Asked::Post => ("POST", 5, 5),
+            Asked::Upload => ("POST", 60_000, 60_000),
+            Asked::Unfinished => ("POST", 50_000_000, 1_000),
+        };
+        match self {
+            Self::Http1(client) => {
+                let framing =
+                    if length > 0 { format!("Content-Length: {length}\r\n") } else { String::new() };
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{framing}\r\n");
+                client.send([head.into_bytes(), pattern(sent)].concat());
+                match client.try_response(method) {
+                    Ok(answer) => Seen::whole(
+                        answer.status(),
+                        answer.field("content-type"),
+                        answer.field("x-proxy-circuit-open").is_some(),
+                        &answer.body,
+                    ),
+                    Err(fault @ (Fault::Cut(_) | Fault::CutHead | Fault::Closed | Fault::Reset)) => {
+                        Seen::Cut(format!("{fault:?}"))
+                    }
+                    Err(fault) => Seen::Nothing(format!("{fault:?}")),
+                }
+            }
+            Self::Http2(client) => {
+                client.within(SOON);
+                let announced = length.to_string();
+                let more = [("content-length", announced.as_str())];
+                let fields = client.fields(method, host, path, if length > 0 { &more } else { &[] });
+                let stream = client.begin(&fields, length == 0);
+                if length > 0 {
+                    client.upload(stream, &pattern(sent));
+                }
+                if length > 0 && asked != Asked::Unfinished {
+                    client.data(stream, &[], true);
+                }
+                let answer = client.response(stream);
+                match answer.is_ended {
+                    true => Seen::whole(
+                        answer.status(),
+                        answer.get("content-type"),
+                        answer.get("x-proxy-circuit-open").is_some(),
+                        &answer.body,
+                    ),
+                    false => Seen::Cut(format!("{:?}", answer.reset)),
+                }
+            }
+        }
+    }
+}
+
 /// One row against one proxy.
 struct Play<'a> {
     proxy: &'a Proxy,
+    front: Front,
+    authority: &'a Authority,
     host: String,
     target: Misbehaving,
     number: usize,
@@ -762,20 +851,32 @@ impl Play<'_> {
         &self.target.shared.fault
     }
 
+    fn visitor(&self) -> Visitor {
+        match self.front {
+            Front::Http1 => Visitor::Http1(self.proxy.client()),
+            Front::Http2 => {
+                let tls = Tls::new(self.authority, &self.host).alpn(&["h2"]);
+                Visitor::Http2(H2::open(Box::new(tls.stream(self.proxy.https()).unwrap()), "https", &[]))
+            }
+        }
+    }
+
     /// Everything that the row says, or what does not hold.
     fn run(mut self) -> Result<(), String> {
-        let mut client = self.proxy.client();
-        self.misbehave(&mut client)?;
-        let mut clients = vec![self.proxy.client()];
-        match self.fault().client {
-            Fate::Kept => clients.push(client),
-            // An answer that broke off is the end already.
-            Fate::Ended if !matches!(self.fault().sees, Sees::Cut) => ended(&mut client)?,
-            Fate::Ended | Fate::None => {}
+        let mut visitor = self.visitor();
+        self.misbehave(&mut visitor)?;
+        let mut visitors = vec![self.visitor()];
+        match (self.fault().client, &mut visitor) {
+            // An answer that broke off is the end already; and of HTTP/2 one stream ends, not the connection.
+            (Fate::Ended, Visitor::Http1(client)) if !matches!(self.fault().sees, Sees::Cut) => {
+                ended(client)?
+            }
+            (Fate::Ended | Fate::None, Visitor::Http1(_)) => {}
+            (Fate::Kept, _) | (_, Visitor::Http2(_)) => visitors.push(visitor),
         }
         let before = self.target.origin.connections().len();
-        for client in &mut clients {
-            self.good(client)?;
+        for visitor in &mut visitors {
+            self.good(visitor)?;
         }
         let after = self.target.origin.connections();
         match self.fault().upstream {
@@ -791,35 +892,31 @@ impl Play<'_> {
             Fate::Kept | Fate::None => {}
         }
         for _ in 0..5 {
-            let mut client = self.proxy.client();
-            self.misbehave(&mut client).map_err(|what| format!("again: {what}"))?;
+            let mut visitor = self.visitor();
+            self.misbehave(&mut visitor).map_err(|what| format!("again: {what}"))?;
         }
-        let mut client = self.proxy.client();
+        let mut visitor = self.visitor();
         match self.fault().blame {
-            Blame::Nobody => self.good(&mut client),
-            Blame::Endpoint => {
-                let answer = client.get(&self.host, "/good/blamed");
-                match answer.field("x-proxy-circuit-open") {
-                    Some(_) if answer.status() == 502 => Ok(()),
-                    _ => Err(format!("the breaker did not open: {} {}", answer.first_line, answer.text())),
-                }
-            }
+            Blame::Nobody => self.good(&mut visitor),
+            Blame::Endpoint => match visitor.ask(Asked::Get, &self.host, "/good/blamed") {
+                Seen::Whole { status: 502, circuit_open: true, .. } => Ok(()),
+                other => Err(format!("the breaker did not open: {other:?}")),
+            },
         }
     }
 
     /// A request for something sound gets its own answer.
-    fn good(&mut self, client: &mut Client) -> Result<(), String> {
+    fn good(&mut self, visitor: &mut Visitor) -> Result<(), String> {
         self.asked += 1;
         let token = format!("{}-{}", self.number, self.asked);
-        client.send(format!("GET /good/{token} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host));
-        match client.try_response("GET") {
-            Ok(answer) if answer.status() == 200 && answer.text() == token => Ok(()),
+        match visitor.ask(Asked::Get, &self.host, &format!("/good/{token}")) {
+            Seen::Whole { status: 200, body, .. } if body == token => Ok(()),
             other => Err(format!("afterwards, {token} was answered with {other:?}")),
         }
     }
 
     /// The fault, and what its client sees of it.
-    fn misbehave(&self, client: &mut Client) -> Result<(), String> {
+    fn misbehave(&self, visitor: &mut Visitor) -> Result<(), String> {
         let fault = self.fault();
         // What the fault meets is a new connection, never one that an earlier request left behind.
         self.target.origin.cut();
@@ -827,19 +924,7 @@ impl Play<'_> {
         if matches!(fault.does, Does::Refuses) {
             self.target.origin.die();
         }
-        let (method, length, sent) = match fault.asked {
-            Asked::Get => ("GET", 0, 0),
-            Asked::Head => ("HEAD", 0, 0),
-            Asked::Post => ("POST", 5, 5),
-            Asked::Upload => ("POST", 60_000, 60_000),
-            Asked::Unfinished => ("POST", 50_000_000, 1_000),
-        };
-        let framing = if length > 0 { format!("Content-Length: {length}\r\n") } else { String::new() };
-        let mut bytes =
-            format!("{method} /fault HTTP/1.1\r\nHost: {}\r\n{framing}\r\n", self.host).into_bytes();
-        bytes.extend(pattern(sent));
-        client.send(&bytes);
-        let seen = client.try_response(method);
+        let seen = visitor.ask(fault.asked, &self.host, "/fault");
         let verdict = fault.sees.judge(&seen);
         if matches!(fault.does, Does::Later(_)) {
             self.target.shared.answered.open();
@@ -881,18 +966,13 @@ fn ended(client: &mut Client) -> Result<(), String> {
 }
 
 impl Sees {
-    fn judge(&self, seen: &Result<Message, Fault>) -> Result<(), String> {
-        let is_cut = matches!(seen, Err(Fault::Cut(_) | Fault::CutHead | Fault::Closed | Fault::Reset));
-        let is_told = |status, words: &[&str]| {
-            let Ok(answer) = seen else { return false };
-            answer.status() == status
-                && answer.field("content-type").is_some_and(|kind| kind.contains("json"))
-                && words.iter().any(|word| answer.json()["error"]["code"] == *word)
-        };
+    fn judge(&self, seen: &Seen) -> Result<(), String> {
+        let is_told = |wanted: u16, words: &[&str]| matches!(seen, Seen::Whole { status, word: Some(word), .. } if *status == wanted && words.contains(&word.as_str()));
+        let is_cut = matches!(seen, Seen::Cut(_));
         let holds = match self {
             Self::Told(status, words) => is_told(*status, words),
-            Self::Answer(status, body) => {
-                seen.as_ref().is_ok_and(|answer| answer.status() == *status && answer.text() == *body)
+            Self::Answer(wanted, text) => {
+                matches!(seen, Seen::Whole { status, body, .. } if status == wanted && body == text)
             }
             Self::Cut => is_cut,
             Self::CutOrTold(status, words) => is_cut || is_told(*status, words),
@@ -904,34 +984,116 @@ impl Sees {
 /// How many rows are played at one time: most of them wait.
 const PLAYERS: usize = 8;
 
+/// Plays the whole catalogue.
+fn play(driver: Driver, front: Front) {
+    let authority = Authority::new("faults");
+    let names: Vec<String> = (0..catalogue().len()).map(|number| format!("app{number}.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // One worker, so that it is known which connections are pooled; checks that come once, so that only requests blame.
+    let start = || {
+        let builder = Proxy::on(driver).env("PROXY_WORKERS", "1").env("HEALTH_CHECK_INTERVAL", "300s");
+        let (certificate, key) = authority.server(&names).write(builder.folder(), "default");
+        builder
+            .env("PROXY_HTTPS_PORT", "0")
+            .env("PROXY_HANDSHAKE_RATE", "0")
+            .env("PROXY_TLS_CERT", certificate.to_str().unwrap())
+            .env("PROXY_TLS_KEY", key.to_str().unwrap())
+    };
+    let usual = start().start();
+    let impatient = start().env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_BODY_TIMEOUT", "1s").start();
+    let rows = Mutex::new(catalogue().into_iter().enumerate());
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..PLAYERS {
+            scope.spawn(|| {
+                while let Some((number, fault)) = { rows.lock().unwrap().next() } {
+                    let proxy = if fault.patience == Patience::Usual { &usual } else { &impatient };
+                    let name = fault.name;
+                    let target = Misbehaving::new(fault);
+                    let (app, host) = (format!("app{number}"), format!("app{number}.test"));
+                    proxy.serve(&app, &host, &target.origin);
+                    let play = Play { proxy, front, authority: &authority, host, target, number, asked: 0 };
+                    // The other rows shall be heard, too.
+                    let played = catch_unwind(AssertUnwindSafe(|| play.run()));
+                    if let Err(what) = played.unwrap_or_else(|_| Err("a panic, see above".into())) {
+                        wrong.lock().unwrap().push(format!("{name}: {what}"));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{} rows do not hold:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 on_both_drivers! {
     fn every_fault_of_an_origin_is_answered_as_the_catalogue_says(driver) {
-        // One worker, so that it is known which connections are pooled; checks that come once, so that only requests blame.
-        let start = || Proxy::on(driver).env("PROXY_WORKERS", "1").env("HEALTH_CHECK_INTERVAL", "300s");
-        let usual = start().start();
-        let impatient = start().env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_BODY_TIMEOUT", "1s").start();
-        let rows = Mutex::new(catalogue().into_iter().enumerate());
-        let wrong = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..PLAYERS {
-                scope.spawn(|| {
-                    while let Some((number, fault)) = { rows.lock().unwrap().next() } {
-                        let proxy = if fault.patience == Patience::Usual { &usual } else { &impatient };
-                        let name = fault.name;
-                        let target = Misbehaving::new(fault);
-                        let (app, host) = (format!("app{number}"), format!("app{number}.test"));
-                        proxy.serve(&app, &host, &target.origin);
-                        let play = Play { proxy, host, target, number, asked: 0 };
-                        // The other rows shall be heard, too.
-                        let played = catch_unwind(AssertUnwindSafe(|| play.run()));
-                        if let Err(what) = played.unwrap_or_else(|_| Err("a panic, see above".into())) {
-                            wrong.lock().unwrap().push(format!("{name}: {what}"));
-                        }
-                    }
-                });
-            }
-        });
-        let wrong = wrong.into_inner().unwrap();
-        assert!(wrong.is_empty(), "{} rows do not hold:\n{}", wrong.len(), wrong.join("\n"));
+        play(driver, Front::Http1);
     }
+
+    fn every_fault_of_an_origin_is_answered_so_over_http2_too(driver) {
+        play(driver, Front::Http2);
+    }
+}
+
+impl Row {
+    /// The row as the report shows it.
+    fn line(&self) -> String {
+        let request = match self.asked {
+            Asked::Get => "GET",
+            Asked::Head => "HEAD",
+            Asked::Post => "POST",
+            Asked::Upload => "POST, 60 kB",
+            Asked::Unfinished => "POST, unfinished",
+        };
+        let sees = match &self.sees {
+            Sees::Told(status, words) => format!("{status} `{}`", words.join("` or `")),
+            Sees::Answer(status, _) => format!("its {status}, whole"),
+            Sees::Cut => "a connection cut within the answer".to_owned(),
+            Sees::CutOrTold(status, words) => {
+                format!("a connection cut within the answer, or {status} `{}`", words.join("` or `"))
+            }
+        };
+        let fate = |fate| match fate {
+            Fate::Kept => "kept",
+            Fate::Ended => "ended",
+            Fate::None => "-",
+        };
+        let blame = match self.blame {
+            Blame::Endpoint => "yes",
+            Blame::Nobody => "no",
+        };
+        format!(
+            "| {} | {request} | {sees} | {} | {} | {blame} |\n",
+            self.name,
+            fate(self.client),
+            fate(self.upstream)
+        )
+    }
+}
+
+/// `FAULTS_REPORT=write` writes the table anew.
+#[test]
+fn the_report_shows_the_catalogue() {
+    const BEGIN: &str =
+        "<!-- The catalogue: FAULTS_REPORT=write cargo test --test e2e the_report_shows_the_catalogue -->\n";
+    const END: &str = "<!-- The catalogue ends. -->";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/report/faults.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let rows = catalogue();
+    let mut table = format!(
+        "{} ways.\n\n| the origin | request | its client sees | client's connection | upstream | opens the breaker |\n|---|---|---|---|---|---|\n",
+        rows.len()
+    );
+    table.extend(rows.iter().map(Row::line));
+    let (before, rest) = text.split_once(BEGIN).expect("the catalogue's place in the report");
+    let (shown, after) = rest.split_once(END).expect("the catalogue's end in the report");
+    if std::env::var("FAULTS_REPORT").is_ok_and(|wish| wish == "write") {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(shown, table, "the report is older than the catalogue");
+    }
+    let mut names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|two| two[0] != two[1]), "two rows have the same name");
 }
