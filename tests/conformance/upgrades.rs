@@ -87,6 +87,8 @@ fn handshakes() -> Vec<Handshake> {
         ask("6455 §4.2.1", "no key", with(2, ""), no_or_plain()),
         ask("6455 §4.2.1", "an empty key", with(2, "Sec-WebSocket-Key:"), no_or_plain()),
         ask("6455 §4.2.1", "a key of 15 bytes", with(2, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"), no_or_plain()),
+        ask("6455 §4.2.1", "a key of 13 bytes", with(2, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBubw=="), no_or_plain()),
+        ask("6455 §4.2.1", "a key of 19 bytes", with(2, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSB4eA=="), no_or_plain()),
         ask("6455 §4.2.1", "a key of 17 bytes", with(2, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZXg="), no_or_plain()),
         ask("6455 §4.2.1", "a key that is no base64", with(2, "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), no_or_plain()),
         ask("6455 §4.2.1", "a key without padding", with(2, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"), no_or_plain()),
