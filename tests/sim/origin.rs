@@ -257,11 +257,13 @@ impl Origin {
             }
             return false;
         }
-        if evil == 13 && out != Framing::UntilClose && self.end.is_quiet() {
-            if self.end.place(b"HTTP/1.1 200 OK\r\nX-Sim-Id: 999998\r\nContent-Length: 0\r\n\r\n") {
-                self.spoilt = Some("the endpoint had spoken on after its answer");
-                return true;
-            }
+        if evil == 13
+            && out != Framing::UntilClose
+            && self.end.is_quiet()
+            && self.end.place(b"HTTP/1.1 200 OK\r\nX-Sim-Id: 999998\r\nContent-Length: 0\r\n\r\n")
+        {
+            self.spoilt = Some("the endpoint had spoken on after its answer");
+            return true;
         }
         if closes {
             return false;
