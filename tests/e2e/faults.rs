@@ -759,7 +759,7 @@ enum Front {
 /// One client connection.
 enum Visitor {
     Http1(Client),
-    Http2(H2),
+    Http2(Box<H2>),
 }
 
 /// What came of a request.
@@ -856,7 +856,11 @@ impl Play<'_> {
             Front::Http1 => Visitor::Http1(self.proxy.client()),
             Front::Http2 => {
                 let tls = Tls::new(self.authority, &self.host).alpn(&["h2"]);
-                Visitor::Http2(H2::open(Box::new(tls.stream(self.proxy.https()).unwrap()), "https", &[]))
+                Visitor::Http2(Box::new(H2::open(
+                    Box::new(tls.stream(self.proxy.https()).unwrap()),
+                    "https",
+                    &[],
+                )))
             }
         }
     }
