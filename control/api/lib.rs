@@ -15,6 +15,8 @@ mod certificates;
 mod connection;
 mod document;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod handlers;
 mod lists;

@@ -26,6 +26,8 @@ mod dns;
 mod domains;
 mod event;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod issuance;
 mod lane;

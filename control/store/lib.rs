@@ -36,6 +36,8 @@ mod durable;
 mod error;
 mod export;
 mod fjall;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod mark;
 mod memory;

@@ -106,8 +106,11 @@ fn parse_line(bytes: &[u8]) -> Result<Step, HeaderError> {
             _ => read_line(line).map(Step::Done).ok_or(HeaderError::Line),
         };
     }
-    let need = least_rest(bytes);
-    if bytes.len() + need > V1_BYTES_MAX { Err(HeaderError::TooLong) } else { Ok(Step::Need(need)) }
+    // By what is there and not by what is guessed to follow: the verdict must not depend on where the bytes were cut.
+    if bytes.len() + line_end(bytes) > V1_BYTES_MAX {
+        return Err(HeaderError::TooLong);
+    }
+    Ok(Step::Need(least_rest(bytes).min(V1_BYTES_MAX - bytes.len())))
 }
 
 fn read_line(line: &[u8]) -> Option<Header> {
@@ -142,9 +145,14 @@ fn port(text: &str) -> Option<u16> {
     if is_plain { text.parse().ok() } else { None }
 }
 
+/// How many bytes of the line end are missing.
+fn line_end(line: &[u8]) -> usize {
+    if line.ends_with(b"\r") { 1 } else { 2 }
+}
+
 /// How many bytes are at least missing of a line that has no line end yet, so that few reads suffice for it.
 fn least_rest(line: &[u8]) -> usize {
-    let line_end = if line.ends_with(b"\r") { 1 } else { 2 };
+    let line_end = line_end(line);
     let is_tcp = line.starts_with(b"PROXY TCP4 ") || line.starts_with(b"PROXY TCP6 ");
     if !is_tcp {
         return V1_BYTES_MIN.saturating_sub(line.len()).max(line_end);
@@ -294,6 +302,11 @@ mod tests {
         assert_eq!(parse(&[0x16, 3, 1]), Err(HeaderError::Signature));
         let endless = format!("PROXY UNKNOWN {}", "x".repeat(100));
         assert_eq!(parse(endless.as_bytes()), Err(HeaderError::TooLong));
+        // However many fields seem to be missing: a longer part of the same line may seem to need fewer.
+        let line = format!("PROXY TCP4 {} 1", "x".repeat(90));
+        for end in 1..=line.len() {
+            assert!(matches!(parse(&line.as_bytes()[..end]), Ok(Step::Need(_))), "{end}");
+        }
         let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_BYTES_MAX - 15));
         assert_eq!(too_long.len(), V1_BYTES_MAX + 1);
         assert_eq!(parse(too_long.as_bytes()), Err(HeaderError::TooLong));

@@ -22,6 +22,8 @@ mod drain;
 mod exchange;
 mod failure;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzzing;
 mod h2;
 mod handshakes;
 mod hosts;

@@ -9,7 +9,7 @@
 
 pub(crate) mod client;
 mod guard;
-mod head;
+pub(crate) mod head;
 pub(crate) mod pipe;
 mod seat;
 mod server;

@@ -9,11 +9,15 @@
 //! read again as the same, an independent reader agrees. Nothing here has a clock, a file or randomness of its own.
 #![forbid(unsafe_code)]
 
+mod api;
+mod certificate;
 mod chunks;
 mod configuration;
+mod h2_head;
 mod host;
 mod mutate;
 mod proxy_protocol;
+mod records;
 mod request;
 mod response;
 mod source;
@@ -31,10 +35,14 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target { name: "api", run: api::check },
+    Target { name: "certificate", run: certificate::check },
     Target { name: "chunks", run: chunks::check },
     Target { name: "configuration", run: configuration::check },
+    Target { name: "h2_head", run: h2_head::check },
     Target { name: "host", run: host::check },
     Target { name: "proxy_protocol", run: proxy_protocol::check },
+    Target { name: "records", run: records::check },
     Target { name: "request", run: request::check },
     Target { name: "response", run: response::check },
     Target { name: "websocket", run: websocket::check },

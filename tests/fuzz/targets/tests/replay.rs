@@ -71,6 +71,17 @@ fn corpora_are_small() {
 }
 
 #[test]
+fn api() {
+    replay("api", MUTATIONS);
+}
+
+#[test]
+fn certificate() {
+    // Keys are checked against their certificates.
+    replay("certificate", MUTATIONS / 8);
+}
+
+#[test]
 fn chunks() {
     replay("chunks", MUTATIONS);
 }
@@ -82,6 +93,12 @@ fn configuration() {
 }
 
 #[test]
+fn h2_head() {
+    // Each is a connection.
+    replay("h2_head", MUTATIONS / 8);
+}
+
+#[test]
 fn host() {
     replay("host", MUTATIONS);
 }
@@ -89,6 +106,11 @@ fn host() {
 #[test]
 fn proxy_protocol() {
     replay("proxy_protocol", MUTATIONS);
+}
+
+#[test]
+fn records() {
+    replay("records", MUTATIONS);
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! A door for the fuzz targets (`tests/fuzz`): how requests are read, without a plane and sockets.
+
+use crate::document;
+use crate::reader::{self, Finding, Input, Reader};
+use crate::requests as shape;
+
+/// How a body was refused.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is no document; the member for each name that occurs twice.
+    Document(Vec<String>),
+    /// What was found: code and pointer.
+    Findings(Vec<(&'static str, Option<String>)>),
+}
+
+/// The shapes of requests with a body.
+pub const SHAPES: usize = 11;
+
+/// Reads a body by a shape; `key` is what the path would have. The body is overwritten.
+///
+/// # Errors
+/// What a client would be told.
+pub fn read(shape: usize, key: Option<String>, body: &mut [u8]) -> Result<(), Refusal> {
+    let body = document::parse(body).map_err(|error| match error {
+        document::DocumentError::Duplicates(findings) => {
+            Refusal::Document(findings.into_iter().filter_map(|finding| finding.pointer).collect())
+        }
+        _ => Refusal::Document(Vec::new()),
+    })?;
+    let input = Input { body: Some(body), key, query: Vec::new() };
+    match shape % SHAPES {
+        0 => take(&input, shape::register_app),
+        1 => take(&input, shape::add_instance),
+        2 => take(&input, shape::put_webhook),
+        3 => take(&input, shape::update_webhook),
+        4 => take(&input, shape::register),
+        5 => take(&input, shape::deregister),
+        6 => take(&input, shape::add_domain),
+        7 => take(&input, shape::add_custom_domain),
+        8 => take(&input, shape::add_route),
+        9 => take(&input, shape::update_domain),
+        _ => take(&input, shape::upload),
+    }
+}
+
+fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<(), Refusal> {
+    let told = |finding: Finding| (finding.code, finding.pointer);
+    reader::read(input, shape)
+        .map(|_| ())
+        .map_err(|findings| Refusal::Findings(findings.into_iter().map(told).collect()))
+}

@@ -1,0 +1,52 @@
+//! Stored records and exports: what is read is written again as the same, and nothing passes a seal that is not its own.
+//!
+//! The first byte says what the rest is: the body of a record of some kind, or an export.
+
+use ringway_store::fuzzing::{KINDS, rewrite, unseal};
+use ringway_store::{Memory, Store, export, import};
+
+pub(crate) fn check(bytes: &[u8]) {
+    let Some((&choice, body)) = bytes.split_first() else { return };
+    match usize::from(choice) % 4 {
+        3 => check_export(body),
+        kind => check_record(kind, body, choice),
+    }
+}
+
+fn check_record(kind: usize, body: &[u8], choice: u8) {
+    let kind = KINDS[kind];
+    let Some((key, sealed)) = rewrite(kind, body) else { return };
+    let again = unseal(kind, &key, &sealed).expect("its own seal");
+    assert_eq!(rewrite(kind, &again), Some((key.clone(), sealed.clone())), "written twice");
+    for other in KINDS {
+        assert_eq!(unseal(other, &key, &sealed).is_some(), other == kind, "the seal of another kind");
+    }
+    assert_eq!(unseal(kind, &format!("{key}x"), &sealed), None, "the seal of another key");
+    let mut damaged = sealed;
+    let at = usize::from(choice >> 2) * damaged.len() / 64;
+    damaged[at] ^= 1;
+    assert_eq!(unseal(kind, &key, &damaged), None, "damaged");
+}
+
+fn check_export(text: &[u8]) {
+    let mut store = Memory::new();
+    let Ok(summary) = import(&mut { text }, &mut store) else {
+        let loaded = store.load().expect("memory");
+        assert!(
+            loaded.apps.is_empty() && loaded.instances.is_empty() && loaded.domains.is_empty(),
+            "taken in part"
+        );
+        return;
+    };
+    let mut once = Vec::new();
+    let exported = export(&mut store, &mut once).expect("memory");
+    assert_eq!(
+        (exported.revision, exported.apps, exported.instances, exported.domains),
+        (summary.revision, summary.apps, summary.instances, summary.domains)
+    );
+    let mut other = Memory::new();
+    import(&mut once.as_slice(), &mut other).expect("an export");
+    let mut twice = Vec::new();
+    export(&mut other, &mut twice).expect("memory");
+    assert_eq!(twice, once, "exported twice");
+}
