@@ -4,7 +4,7 @@
 #   tests/check.sh           all steps, in order; the last line says "N passed, N failed"
 #   tests/check.sh fmt deps  only these steps
 #
-# Steps: tools fmt clippy deps test doctest docs loadtest. Installs what it misses where it may (root or
+# Steps: tools fmt clippy deps test models doctest docs loadtest. Installs what it misses where it may (root or
 # password-less sudo). Every step runs even if one before it failed, so that one run shows all findings.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -146,6 +146,12 @@ tests() {
     fi
 }
 
+# What crosses threads, in every order of its steps: another cfg, so in a folder of its own, and only the small crates.
+models() {
+    run_tests models env RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --lib \
+        -p ringway-bridge -p ringway-traffic -p ringway-telemetry models
+}
+
 docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 }
@@ -163,7 +169,7 @@ loadtest() {
 # --- all of it ---------------------------------------------------------------------------------------------
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test doctest docs loadtest)
+[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test models doctest docs loadtest)
 for name in "${steps[@]}"; do
     case $name in
     tools) step tools tools ;;
@@ -171,6 +177,7 @@ for name in "${steps[@]}"; do
     clippy) step clippy cargo clippy --locked --workspace --all-targets --quiet -- -D warnings ;;
     deps) step deps deps ;;
     test) tests ;;
+    models) models ;;
     doctest) run_tests doctest cargo test --locked --workspace --doc --no-fail-fast ;;
     docs) step docs docs ;;
     loadtest) step loadtest loadtest ;;

@@ -19,10 +19,12 @@
 //! | every value counts | [`mailbox()`] | the sender gets its value back |
 //! | one answer to one question | [`reply()`] | cannot be |
 #![forbid(unsafe_code)]
+#![cfg_attr(loom, allow(private_interfaces))] // the models' own sockets stand where the system's are public
 
 mod mailbox;
 mod reply;
 mod slot;
+mod sync;
 mod wake;
 
 pub use mailbox::{
@@ -32,5 +34,7 @@ pub use reply::{ReplyError, ReplyReceiver, ReplySender, reply};
 pub use slot::{SlotReceiver, SlotSender, slot};
 pub use wake::{WakeSource, Waker, wake_pair};
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -1,7 +1,8 @@
 //! Bounded queues between threads: every value counts, and the sender decides what to do when there is no room.
 
 use crate::Waker;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crate::sync::{Receiver, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, TrySendError};
 use std::fmt;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! One answer to one question, for a caller that may block: an embedder's thread asks the control thread.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::sync::{Receiver, Sender, bounded};
+use crossbeam_channel::RecvTimeoutError;
 use std::fmt;
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Latest wins: a place for one value, where a newer one replaces an older one that nobody took.
 
 use crate::Waker;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::{Receiver, Sender, bounded};
+use crossbeam_channel::TrySendError;
 use std::sync::{Arc, Weak};
 
 /// The publishing side of a slot. One per slot: with two publishers, "latest" would mean nothing.

@@ -1,9 +1,9 @@
 //! A wake-up for a thread that sleeps in its I/O driver: one byte through a socket pair, however many sends.
 
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sync::{AtomicBool, Ordering, UnixStream};
 
 /// Wakes the one receiver that holds the matching [`WakeSource`]. Cheap to clone, one per sender.
 ///

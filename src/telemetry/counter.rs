@@ -1,7 +1,11 @@
 //! Counters that one thread writes and others read.
 
 use std::sync::OnceLock;
+#[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts upwards. Only one thread may add, any may read; a second writer would lose counts, nothing worse.
 ///
@@ -10,10 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     #[inline]
     pub(crate) fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
@@ -64,6 +64,9 @@ impl Default for Words {
 
 /// Words of one vocabulary: ours have fewer than forty, the rest is for embedders' filters.
 const WORDS_MAX: usize = 64;
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -241,7 +241,7 @@ impl TrafficPage {
     fn count_status(&self, status: u16) {
         match STATUS_INDEX.get(usize::from(status)) {
             Some(&RARE) => {
-                let rare = self.rare.get_or_init(|| Box::new([const { Counter::new() }; 500]));
+                let rare = self.rare.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())));
                 rare[usize::from(status) - 100].add(1);
             }
             Some(&index) => self.words[usize::from(index)].add(1),
@@ -253,7 +253,7 @@ impl TrafficPage {
 impl Default for TrafficPage {
     fn default() -> Self {
         Self {
-            words: [const { Counter::new() }; TRAFFIC_WORDS],
+            words: std::array::from_fn(|_| Counter::default()),
             rare: OnceLock::new(),
             upstream: UpstreamPage::default(),
         }

@@ -31,8 +31,12 @@
 //!
 //! An open breaker's epoch was given to nobody, so that no result can touch it.
 
+#[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use ringway_model::{Health, Tick, limits};
 
@@ -336,5 +340,7 @@ const _: () = assert!(
     "the longest time is reached within two bits of levels"
 );
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
 mod tests;

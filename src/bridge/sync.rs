@@ -1,0 +1,14 @@
+//! What this crate stands on: the system's sockets, atomics and channels, or, under `--cfg loom`, those of the models.
+
+#[cfg(not(all(test, loom)))]
+pub(crate) use {
+    crossbeam_channel::{Receiver, Sender, bounded},
+    std::os::unix::net::UnixStream,
+    std::sync::atomic::{AtomicBool, Ordering},
+};
+
+#[cfg(all(test, loom))]
+pub(crate) use {
+    crate::models::system::{Receiver, Sender, UnixStream, bounded},
+    loom::sync::atomic::{AtomicBool, Ordering},
+};

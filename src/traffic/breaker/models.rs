@@ -1,0 +1,155 @@
+//! Models of a breaker that several cores move at once, for loom: every order of their steps.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p ringway-traffic --lib --target-dir target/loom models
+//! ```
+//! Health is not among them: loom does not order a plain store beside an exchange as the language does.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+
+const NOW: Tick = Tick(1_000_000);
+
+/// Runs these on a thread each, beside one another; what they gave, in their order.
+fn beside<T: 'static>(
+    state: &Arc<EndpointState>,
+    events: impl IntoIterator<Item = Box<dyn FnOnce(&EndpointState) -> T>>,
+) -> Vec<T> {
+    let threads: Vec<_> = events
+        .into_iter()
+        .map(|event| {
+            let state = state.clone();
+            thread::spawn(move || event(&state))
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().expect("a thread of the model")).collect()
+}
+
+fn failed(state: &EndpointState, times: u32) -> Option<Transition> {
+    (0..times).filter_map(|_| state.record_failure(state.admit(NOW).expect("closed"), NOW)).last()
+}
+
+/// Open, and the time for a probe.
+fn half_open() -> (Arc<EndpointState>, Tick) {
+    let state = Arc::new(EndpointState::default());
+    match failed(&state, limits::BREAKER_FAILURES) {
+        Some(Transition::Opened { until }) => (state, until),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_breaker_that_opens_is_told_of_once() {
+    loom::model(|| {
+        let state = Arc::new(EndpointState::default());
+        failed(&state, limits::BREAKER_FAILURES - 1);
+        let told = beside(
+            &state,
+            (0..2).map(|_| {
+                let admission = state.admit(NOW).expect("closed");
+                Box::new(move |state: &EndpointState| state.record_failure(admission, NOW)) as Box<_>
+            }),
+        );
+        assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
+        assert!(matches!(state.breaker(NOW), BreakerView::Open { .. }));
+    });
+}
+
+#[test]
+fn two_failures_are_both_counted() {
+    loom::model(|| {
+        let state = Arc::new(EndpointState::default());
+        failed(&state, limits::BREAKER_FAILURES - 2);
+        let told = beside(
+            &state,
+            (0..2).map(|_| {
+                let admission = state.admit(NOW).expect("closed");
+                Box::new(move |state: &EndpointState| state.record_failure(admission, NOW)) as Box<_>
+            }),
+        );
+        assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
+    });
+}
+
+#[test]
+fn of_all_cores_one_sends_the_probe() {
+    loom::model(|| {
+        let (state, until) = half_open();
+        let admitted = beside(
+            &state,
+            (0..2).map(|_| Box::new(move |state: &EndpointState| state.admit(until)) as Box<_>),
+        );
+        let probes: Vec<_> = admitted.iter().copied().flatten().collect();
+        assert!(matches!(probes.as_slice(), [Admission::Probe(_)]), "{admitted:?}");
+    });
+}
+
+/// A probe that succeeds while another core, which was admitted before the breaker opened, fails late.
+#[test]
+fn a_late_failure_does_not_undo_what_the_probe_found() {
+    loom::model(|| {
+        let state = Arc::new(EndpointState::default());
+        let late = state.admit(NOW).expect("closed");
+        let Some(Transition::Opened { until }) = failed(&state, limits::BREAKER_FAILURES) else {
+            panic!("closed")
+        };
+        let probe = state.admit(until).expect("half open");
+        let told = beside(
+            &state,
+            [
+                Box::new(move |state: &EndpointState| state.record_success(probe)) as Box<_>,
+                Box::new(move |state: &EndpointState| state.record_failure(late, until)) as Box<_>,
+            ],
+        );
+        assert_eq!(told, [Some(Transition::Closed), None]);
+        assert_eq!(state.breaker(until), BreakerView::Closed);
+    });
+}
+
+/// The lease of a probe is over: another core takes it while the first one tells at last how it went.
+#[test]
+fn a_probe_that_was_given_up_counts_for_nothing() {
+    loom::model(|| {
+        let (state, until) = half_open();
+        let first = state.admit(until).expect("half open");
+        let over = until.after(limits::BREAKER_PROBE_LEASE);
+        let next = state.clone();
+        let thread = thread::spawn(move || next.admit(over));
+        let told = state.record_failure(first, over);
+        let second = thread.join().expect("a thread of the model");
+        match (told, second) {
+            // It came before the other one took the probe: then there is none to take.
+            (Some(Transition::Opened { until }), None) => {
+                assert_eq!(state.breaker(over), BreakerView::Open { until });
+            }
+            (None, Some(second @ Admission::Probe(_))) => {
+                assert_eq!(state.breaker(over), BreakerView::HalfOpen);
+                assert_eq!(state.record_success(second), Some(Transition::Closed));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_result_of_the_process_before_counts_for_nothing() {
+    loom::model(|| {
+        let state = Arc::new(EndpointState::default());
+        failed(&state, limits::BREAKER_FAILURES - 1);
+        let late = state.admit(NOW).expect("closed");
+        let other = state.clone();
+        let thread = thread::spawn(move || other.renew());
+        let told = state.record_failure(late, NOW);
+        thread.join().expect("a thread of the model");
+        match told {
+            Some(Transition::Opened { .. }) => assert_eq!(state.breaker(NOW), BreakerView::HalfOpen),
+            None => {
+                assert_eq!(state.breaker(NOW), BreakerView::Closed);
+                assert_eq!(failed(&state, limits::BREAKER_FAILURES - 1), None, "counted from the beginning");
+            }
+            Some(Transition::Closed) => panic!("a failure closes nothing"),
+        }
+    });
+}
