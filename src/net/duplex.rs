@@ -114,6 +114,10 @@ impl<D: Device> Duplex<D> {
                             return (Err(error), buf);
                         }
                     }
+                    // A peer may act on what was taken before.
+                    Step::Fail(error) if from > range.start && is_broken(&error) => {
+                        return (Err(ErrorKind::WriteZero.into()), buf);
+                    }
                     Step::Fail(error) => return (Err(error), buf),
                 },
             }
@@ -209,6 +213,11 @@ impl<D> AsFd for Duplex<D> {
         // SAFETY: the descriptor is open as long as the device, which lives as long as the borrow of `self`.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
+}
+
+/// The connection's own error, not ours of a deadline or a cancellation.
+fn is_broken(error: &io::Error) -> bool {
+    !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// What follows a failed operation.

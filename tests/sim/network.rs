@@ -408,6 +408,10 @@ impl Stream for SimStream {
             let part = &buf[from..range.end];
             match self.wait(WRITE, deadline, |cx| self.end.poll_write(cx, part)).await {
                 Ok(count) => from += count,
+                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                    return (Err(error), buf);
+                }
+                Err(_) if from > range.start => return (Err(ErrorKind::WriteZero.into()), buf),
                 Err(error) => return (Err(error), buf),
             }
         }

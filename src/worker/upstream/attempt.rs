@@ -179,8 +179,8 @@ async fn send_first<W: World>(
         Ok(()) => {}
         // A part of it may have gone out.
         Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
-        // The head is out: the endpoint may have acted on it, and have answered.
-        Err(h2::GAVE_UP) => {
+        // The head may be out: the endpoint may have acted on it, and have answered.
+        Err(h2::GAVE_UP | ErrorKind::WriteZero) => {
             sending.refuse(core.world.now());
             return Ok(());
         }
