@@ -97,7 +97,7 @@ enum Blame {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     Usual,
-    OneSecond,
+    Short,
 }
 
 impl Row {
@@ -163,8 +163,8 @@ impl Row {
         Self { does, ..self }
     }
 
-    fn in_one_second(self) -> Self {
-        Self { patience: Patience::OneSecond, ..self }
+    fn with_short_patience(self) -> Self {
+        Self { patience: Patience::Short, ..self }
     }
 }
 
@@ -219,7 +219,8 @@ fn connections() -> Vec<Row> {
     vec![
         Row::told("refuses connections", 502, &["upstream_connect_failed"], Does::Refuses)
             .upstream(Fate::None),
-        Row::told("accepts and says nothing", 504, TIMED_OUT, Does::OnAccept(silent(Waits))).in_one_second(),
+        Row::told("accepts and says nothing", 504, TIMED_OUT, Does::OnAccept(silent(Waits)))
+            .with_short_patience(),
         Row::told("closes at once", 502, CLOSED, Does::OnAccept(silent(Closes))),
         // The reset may be there before the connect has returned.
         Row::told(
@@ -232,7 +233,8 @@ fn connections() -> Vec<Row> {
         Row::told("resets after the request's head", 502, CLOSED, Does::OnHead(silent(Resets))),
         Row::told("closes after the request, a POST", 502, CLOSED, says("", Closes)).asked(Asked::Post),
         Row::told("resets after the request, a POST", 502, CLOSED, says("", Resets)).asked(Asked::Post),
-        Row::told("reads the request and says nothing", 504, TIMED_OUT, says("", Waits)).in_one_second(),
+        Row::told("reads the request and says nothing", 504, TIMED_OUT, says("", Waits))
+            .with_short_patience(),
         Row::told("half a status line, then the end", 502, HEAD_CUT, says("HTTP/1.1 20", Closes)),
         Row::told("half a head, then the end", 502, HEAD_CUT, says("HTTP/1.1 200 OK\r\nContent-Le", Closes)),
         Row::told(
@@ -242,7 +244,7 @@ fn connections() -> Vec<Row> {
             says("HTTP/1.1 200 OK\r\nContent-Le", Resets),
         ),
         Row::told("half a head, then silence", 504, TIMED_OUT, says("HTTP/1.1 200 OK\r\nContent-Le", Waits))
-            .in_one_second(),
+            .with_short_patience(),
         Row::told(
             "a head without its empty line, then the end",
             502,
@@ -308,7 +310,7 @@ fn heads() -> Vec<Row> {
             TIMED_OUT,
             says("HTTP/1.1 102 Processing\r\n\r\n", Waits),
         )
-        .in_one_second(),
+        .with_short_patience(),
         Row::passes(
             "100s and 103s that nobody waits for",
             format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n{OK}"),
@@ -467,7 +469,7 @@ fn lengths() -> Vec<Row> {
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok",
             Waits,
         )
-        .in_one_second(),
+        .with_short_patience(),
         Row::cut(
             "a length too large, then a reset",
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok",
@@ -480,7 +482,7 @@ fn lengths() -> Vec<Row> {
             [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec(), pattern(300_000)].concat(),
             Waits,
         )
-        .in_one_second(),
+        .with_short_patience(),
         Row::cut(
             "a long body that ends early",
             [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec(), pattern(300_000)].concat(),
@@ -557,7 +559,7 @@ fn lengths() -> Vec<Row> {
             200,
             "until the end",
         ),
-        Row::cut("no length, then silence", "HTTP/1.1 200 OK\r\n\r\nuntil the", Waits).in_one_second(),
+        Row::cut("no length, then silence", "HTTP/1.1 200 OK\r\n\r\nuntil the", Waits).with_short_patience(),
         Row::passes("drips its body", "", Serves, 200, "drop by drop")
             .does(Does::Answers(drips("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\ndrop by drop", Serves))),
     ]
@@ -582,7 +584,7 @@ fn chunks() -> Vec<Row> {
         cut("trailers without an end", &format!("0\r\n{}", "X: y\r\n".repeat(20_000))),
         cut("a trailer without a colon", "0\r\nnonsense\r\n\r\n"),
         cut("a folded trailer", "0\r\nX: y\r\n z\r\n\r\n"),
-        cut("chunks that stop", "").in_one_second(),
+        cut("chunks that stop", "").with_short_patience(),
         Row::cut("a chunk cut off", format!("{CHUNKED}5\r\nab"), Closes),
         Row::cut("no last chunk", format!("{CHUNKED}2\r\nab\r\n"), Closes),
         Row::cut("no end after the last chunk", format!("{CHUNKED}2\r\nab\r\n0\r\n"), Closes),
@@ -642,7 +644,7 @@ fn uploads() -> Vec<Row> {
         Row::told("reads an upload and says nothing", 504, TIMED_OUT, says("", Waits))
             .asked(Asked::Upload)
             .client(Fate::Ended)
-            .in_one_second(),
+            .with_short_patience(),
         Row::passes("answers before the request was sent, and once more", "", Waits, 200, "ok").does(
             Does::OnAccept(Box::new(|connection| {
                 connection.send(format!("{OK}{SMUGGLED}"));
@@ -986,7 +988,7 @@ impl Sees {
 }
 
 /// How many rows are played at one time: most of them wait.
-const PLAYERS: usize = 8;
+const PLAYERS: usize = 16;
 
 /// Plays the whole catalogue.
 fn play(driver: Driver, front: Front) {
@@ -1004,7 +1006,7 @@ fn play(driver: Driver, front: Front) {
             .env("PROXY_TLS_KEY", key.to_str().unwrap())
     };
     let usual = start().start();
-    let impatient = start().env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_BODY_TIMEOUT", "1s").start();
+    let impatient = start().env("PROXY_RESPONSE_TIMEOUT", "2s").env("PROXY_BODY_TIMEOUT", "2s").start();
     let rows = Mutex::new(catalogue().into_iter().enumerate());
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
