@@ -342,11 +342,6 @@ impl Connection {
         self.shared.requests.lock().unwrap().push(request.clone());
     }
 
-    /// The number, from 0, of the request that an [`Origin::http`] answers: exact while there is one at a time.
-    pub(crate) fn count(&self) -> usize {
-        self.shared.requests.lock().unwrap().len() - 1
-    }
-
     /// Writes bytes; a proxy that has gone away is not the script's problem.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         (&self.reader.stream().record.stream).write_all(bytes.as_ref()).is_ok()
