@@ -118,7 +118,7 @@ fn is_framed(fields: &[(Vec<u8>, Vec<u8>)], head: &RequestHead, body: Option<usi
         return;
     }
     if let Some(told) = told {
-        assert_eq!(length.map(|length| length.to_string().into_bytes()), Some(told.to_vec()).map(unpadded));
+        assert_eq!(length.map(|length| length.to_string().into_bytes()), Some(unpadded(told.to_vec())));
     } else {
         assert_eq!(length, body.map(|bytes| bytes as u64));
     }
