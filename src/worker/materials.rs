@@ -6,7 +6,8 @@
 //!   └──► asked for once ─► loaded ──────────────────────────► it
 //!                       ├─► unloadable, or no answer in time ─► the older version, if there is one
 //! ```
-//! What has no version of its own (CAs, version 0) is used at once, and asked for again when it is older than a while.
+//! What has no version of its own (CAs, version 0) is asked for again when it is older than a while, and waited for as a newer
+//! version is: a CA that was taken away vouches for nobody any more.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -179,15 +180,9 @@ impl Materials {
         let has_versions = version != 0;
         if let Some((held, held_version)) = &entry.held
             && *held_version == version
+            && (has_versions || now < entry.since.after(limits::MATERIAL_AGE_MAX))
         {
-            if has_versions || now < entry.since.after(limits::MATERIAL_AGE_MAX) {
-                return Poll::Ready(Ok(held.clone()));
-            }
-            let held = held.clone();
-            // It is good enough until a newer one is there.
-            entry.since = now;
-            let _ = lookup.wanted.send(Wanted { core: self.core, want: want.clone(), version });
-            return Poll::Ready(Ok(held));
+            return Poll::Ready(Ok(held.clone()));
         }
         if let Some((refused, why, until)) = &entry.refused
             && *refused == version
