@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Client, Fault, Message, SOON_ON_DISK};
+use super::{Client, Fault, Message, SOON_ON_DISK, eventually_within};
 
 /// The admin API of one process. Every call is a connection of its own.
 #[derive(Clone, Copy)]
@@ -113,11 +113,33 @@ impl Api {
         self.call("DELETE", path, Some(body))
     }
 
+    /// Something is there that was not, on every core. A machine that is short of time lets a core follow later than the API
+    /// waits for it; then it says so with 202, and this waits on.
+    #[track_caller]
+    fn made(&self, answer: Answer) -> Answer {
+        if answer.status == 202 {
+            eventually_within(SOON_ON_DISK, "all cores serve it", || self.have_cores_all().then_some(()));
+            return answer;
+        }
+        answer.is(201)
+    }
+
+    /// Whether every core has what was published last.
+    fn have_cores_all(&self) -> bool {
+        let text = self.get("/metrics").message.text();
+        let values = |name: &str| -> Vec<u64> {
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+        };
+        let (published, cores) = (values("ringway_published_serial "), values("ringway_core_serial{"));
+        !cores.is_empty() && cores.iter().all(|core| published.iter().all(|published| core >= published))
+    }
+
     /// Registers an app with an instance that is checked by TCP.
     #[track_caller]
     pub(crate) fn register(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body = json!({ "app_id": app, "app_name": app, "instance": { "instance_id": instance, "target": target } });
-        self.post("/api/apps/register", &body).is(201)
+        self.made(self.post("/api/apps/register", &body))
     }
 
     /// Adds an instance that is checked at `/health`.
@@ -125,14 +147,14 @@ impl Api {
     pub(crate) fn add_checked(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body =
             json!({ "app_id": app, "instance_id": instance, "target": target, "health_check": "/health" });
-        self.post("/api/apps/instances", &body).is(201)
+        self.made(self.post("/api/apps/instances", &body))
     }
 
     /// Adds an instance that is checked by TCP.
     #[track_caller]
     pub(crate) fn add(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body = json!({ "app_id": app, "instance_id": instance, "target": target });
-        self.post("/api/apps/instances", &body).is(201)
+        self.made(self.post("/api/apps/instances", &body))
     }
 
     #[track_caller]
@@ -146,11 +168,11 @@ impl Api {
         match tenant {
             None => {
                 let body = json!({ "domain": domain, "app_id": app, "type": "subdomain" });
-                self.post("/api/tenants/domains", &body).is(201)
+                self.made(self.post("/api/tenants/domains", &body))
             }
             Some(tenant) => {
                 let body = json!({ "domain": domain, "app_id": app, "tenant_id": tenant });
-                self.post("/api/tenants/custom-domains", &body).is(201)
+                self.made(self.post("/api/tenants/custom-domains", &body))
             }
         }
     }
