@@ -23,20 +23,22 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match words.as_slice() {
-        ["origin"] => origin::run(0),
-        ["origin", port] => parse(port).and_then(origin::run),
-        ["hold", address, count] => hold(address, count),
-        ["churn", http, api, target, rest @ ..] if rest.len() == 4 => churn_of(http, api, target, rest),
-        ["live", http, api, target, changes] => live_of(http, api, target, changes),
-        ["pingpong", address, host, connections, bytes, seconds] => {
-            ping_pong(address, host, [connections, bytes, seconds])
-        }
-        ["steady", address, host, rate, connections, seconds] => {
-            steady(address, host, [rate, connections, seconds])
-        }
-        _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady …; see the top of src/main.rs".to_owned()),
-    };
+    let result =
+        match words.as_slice() {
+            ["origin"] => origin::run(0),
+            ["origin", port] => parse(port).and_then(origin::run),
+            ["hold", address, count] => hold(address, count),
+            ["churn", http, api, target, rest @ ..] if rest.len() == 4 => churn_of(http, api, target, rest),
+            ["live", http, api, target, changes] => live_of(http, api, target, changes),
+            ["pingpong", address, host, connections, bytes, seconds] => {
+                ping_pong(address, host, [connections, bytes, seconds])
+            }
+            ["steady", address, host, rate, connections, seconds] => {
+                steady(address, host, [rate, connections, seconds])
+            }
+            _ => Err("usage: loadtest origin|hold|churn|live|pingpong|steady …; see the top of src/main.rs"
+                .to_owned()),
+        };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

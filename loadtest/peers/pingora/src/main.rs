@@ -33,7 +33,8 @@ impl ProxyHttp for Peer {
         request: &mut RequestHeader,
         (): &mut (),
     ) -> Result<()> {
-        let client = session.client_addr().and_then(|address| address.as_inet().map(|inet| inet.ip().to_string()));
+        let client =
+            session.client_addr().and_then(|address| address.as_inet().map(|inet| inet.ip().to_string()));
         let client = client.unwrap_or_default();
         let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         request.insert_header("X-Real-IP", client.as_str())?;
