@@ -414,6 +414,8 @@ pub const REAP_INTERVAL: Duration = Duration::from_millis(100);
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Connections accepted in a row before other tasks have their turn.
 pub const ACCEPT_BATCH_MAX: u32 = 64;
+/// Silent connections that are taken up again in a row before other tasks have their turn.
+pub const LOT_BATCH_MAX: usize = 64;
 /// Bytes of a splice pipe: what one turn moves.
 pub const SPLICE_PIPE_BYTES: usize = 256 * 1024;
 /// Empty splice pipes kept per core; each is two file descriptors.

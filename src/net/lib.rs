@@ -9,6 +9,7 @@
 //!    ├─ connect ───────────▶ TcpStream ├─ trait Stream: read, write_all, readable, cancel, abort
 //!    ├─ UnixListener ──────▶ UnixStream┘      │
 //!    ├─ tls: read_hello, connect_tls ─▶ TlsStream (over a TcpStream)
+//!    ├─ Lot: silent connections, a line in a table each
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
 //!    └─ Notified, Waits, BufPool, resolve
@@ -26,6 +27,7 @@ mod connect;
 mod core;
 mod duplex;
 mod listen;
+mod lot;
 mod memory;
 mod notified;
 mod reaper;
@@ -42,6 +44,7 @@ pub use blocking::blocking;
 pub use buffer::{BufClass, BufPool};
 pub use connect::connect;
 pub use listen::{Listener, UnixListener, bind_reuseport, check_free, patiently};
+pub use lot::{Left, Lot};
 pub use memory::use_small_pages;
 pub use notified::Notified;
 pub use resolve::resolve;

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::door::{Door, ListenerKind};
 use crate::h2;
-use crate::session::{self, Entry};
+use crate::session::{self, Begun, Ended, Entry};
 use crate::transport::Transport;
 use crate::uring::Uring;
 use crate::world::World;
@@ -101,32 +101,42 @@ impl<W: World> Drop for Turning<W> {
     }
 }
 
-/// Serves a client that speaks HTTP/1.1, in a task of its own.
+/// Serves a new client that speaks HTTP/1.1, in a task of its own.
 pub(crate) fn serve<W: World>(core: &Rc<Core<W>>, client: Client<W::Stream>) {
-    serve_by(core, client, async |core, client| session::session(core, client).await);
+    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
+    let begun = session::begin(core);
+    resume(core, client, begun);
 }
 
-/// Serves a client that speaks HTTP/2, in a task of its own.
+/// Goes on with a client that was silent.
+pub(crate) fn resume<W: World>(core: &Rc<Core<W>>, client: Client<W::Stream>, begun: Begun) {
+    serve_by(core, client, async move |core, client| session::session(core, client, begun).await);
+}
+
+/// Serves a new client that speaks HTTP/2, in a task of its own.
 pub(crate) fn serve_http2(core: &Rc<Core<Uring>>, client: Client<Transport>) {
-    serve_by(core, client, async |core, client| h2::serve(core, client, client.door.scheme()).await);
+    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
+    serve_by(core, client, async |core, client| {
+        Ended::Over(h2::serve(core, client, client.door.scheme()).await)
+    });
 }
 
 /// Two kinds of tasks, for the one that most connections have is small.
 fn serve_by<W: World>(
     core: &Rc<Core<W>>,
     client: Client<W::Stream>,
-    session: impl AsyncFnOnce(&Rc<Core<W>>, &Rc<Client<W::Stream>>) -> u32 + 'static,
+    session: impl AsyncFnOnce(&Rc<Core<W>>, &Rc<Client<W::Stream>>) -> Ended + 'static,
 ) {
     let client = Rc::new(client);
     let entry = Entry::new(core, &client);
-    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
     let (served_by, panicked_on) = ((core.clone(), client.clone()), (core.clone(), client));
     core.world.spawn(
         async move {
             let _entry = entry;
             let (core, client) = served_by;
-            let exchanges = session(&core, &client).await;
-            core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
+            if let Ended::Over(exchanges) = session(&core, &client).await {
+                core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
+            }
         },
         move |panic| {
             let (core, client) = panicked_on;

@@ -78,7 +78,7 @@ fn tell_applied<W: World>(core: &Core<W>) {
     core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
-/// Once a second: closes idle upstream connections and hands over a log block that has waited.
+/// Once a second: closes idle upstream connections, hands over a log block that has waited, and frees unused memory.
 pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
     let own = core.clone();
     core.world.spawn(
@@ -90,6 +90,7 @@ pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
                 core.upstreams.borrow_mut().expire(now);
                 core.handshakes.expire(now, &core.settings);
                 core.telemetry.flush_if_older(now);
+                core.free_spare_scratches();
                 nudge_allocator();
             }
         },

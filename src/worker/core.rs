@@ -58,6 +58,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) https_port: Option<u16>,
     tables: RefCell<Rc<Tables>>,
     scratches: RefCell<Vec<Scratch>>,
+    /// How many of them nobody needed since the last look.
+    scratches_spare: Cell<usize>,
 }
 
 impl<W: World> Core<W> {
@@ -96,12 +98,13 @@ impl<W: World> Core<W> {
             https_port: doors.https_port,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),
+            scratches_spare: Cell::new(0),
         }
     }
 
     /// Connections that are served or about to be.
     pub(crate) fn connections(&self) -> usize {
-        self.clients.borrow().len() + self.arrivals.len() + self.handshakes.len()
+        self.clients.borrow().len() + self.world.parked() + self.arrivals.len() + self.handshakes.len()
     }
 
     /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.
@@ -128,7 +131,19 @@ impl<W: World> Core<W> {
 
     /// Buffers for a connection that has something to do.
     pub(crate) fn take_scratch(&self) -> Scratch {
-        self.scratches.borrow_mut().pop().unwrap_or_default()
+        let mut kept = self.scratches.borrow_mut();
+        let scratch = kept.pop().unwrap_or_default();
+        self.scratches_spare.update(|spare| spare.min(kept.len()));
+        scratch
+    }
+
+    /// Frees the buffers that nobody needed since this was last called.
+    pub(crate) fn free_spare_scratches(&self) {
+        let mut kept = self.scratches.borrow_mut();
+        let spare = self.scratches_spare.get().min(kept.len());
+        // Those that were used last are at the end, and likely still in the cache.
+        kept.drain(..spare);
+        self.scratches_spare.set(kept.len());
     }
 
     /// Buffers of a connection that falls idle or ends. A few are kept warm, the rest is freed, so that a peak's memory goes back.

@@ -16,6 +16,7 @@ use ringway_traffic::report::Report;
 
 use crate::client::Phase;
 use crate::core::Core;
+use crate::silent;
 use crate::world::World;
 
 /// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once
@@ -38,6 +39,7 @@ pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOn
         }
         if idle_is_over {
             core.arrivals.cancel_waits();
+            silent::end(&core);
         }
         let left = core.connections();
         if left == 0 {

@@ -3,7 +3,7 @@
 //! ```text
 //! accept ─► session ─► exchange ─► upstream (pool, connect, attempt, respond) ─► finish
 //!              │           └─ tunnel, after an upgrade
-//!              └─ wait without a buffer
+//!              └─ silent: wait without a session
 //! apply: new snapshots and orders from the control thread        drain: the orderly end
 //! ```
 //! A worker shares nothing with other workers but immutable snapshots and the endpoints' health; it serves on when
@@ -33,6 +33,7 @@ mod recent;
 mod secure;
 mod session;
 mod settings;
+mod silent;
 mod transport;
 mod tunnel;
 mod upstream;
@@ -112,7 +113,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     parts.telemetry.set_driver(driver.as_str());
     let core = Rc::new(core::Core::new(
         parts.id,
-        uring::Uring::default(),
+        uring::Uring::new()?,
         parts.settings,
         parts.filters,
         parts.telemetry,
@@ -135,6 +136,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     for (listener, kind) in listeners.iter().zip(kinds) {
         accept::start(&core, listener.clone(), kind);
     }
+    silent::start(&core);
     started(driver);
     apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! ┌► wait ──first byte──► read head ──► exchange ──Keep──┐
 //! ├──────────────────────────────────────────────────────┘   everything else closes
-//! └─ silence ─► idle: no buffer, no future of an exchange, only readiness ─► again
+//! └─ silence ─► idle: no buffer; without TLS not even a session ([`silent`](crate::silent)) ─► again
 //! ```
 
 use std::io::ErrorKind;
@@ -18,24 +18,51 @@ use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
 use crate::exchange::{self, Next};
 use crate::failure::Failure;
+use crate::silent::Silent;
 use crate::world::World;
 
-/// Serves a connection to its end. Returns how many requests it carried.
+/// Where a session begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    /// The requests that the connection has carried before.
+    pub(crate) exchanges: u32,
+    /// When the next one has to begin.
+    pub(crate) first_byte_by: Tick,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With its connection, which carried so many requests.
+    Over(u32),
+    /// Before its connection, which the world has taken until there is something to do.
+    Parked,
+}
+
+/// Serves a connection to its end, or until it has been silent for a while and the world can keep it for less.
 ///
 /// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for as
 /// long as requests follow each other.
-pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>) -> u32 {
-    let mut exchanges = 0;
-    // The first head must come soon after the connection; later ones within the idle time.
-    let mut first_byte_by = core.world.now().after(core.settings.head_timeout);
+pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>, begun: Begun) -> Ended {
+    let Begun { mut exchanges, mut first_byte_by } = begun;
     while let Rest::Idle { until } = Box::pin(serve(core, client, first_byte_by, &mut exchanges)).await {
+        if let Some(silent) = Silent::of(client, exchanges, until)
+            && core.world.park(&client.stream, silent)
+        {
+            return Ended::Parked;
+        }
         let ready = client.stream.readable(until).await;
         if !serves_on(client, ready) {
             break;
         }
         first_byte_by = core.world.now().after(limits::IDLE_BUFFER_GRACE).max(until);
     }
-    exchanges
+    Ended::Over(exchanges)
+}
+
+/// A connection whose first request must come soon after it; later ones have the idle time.
+pub(crate) fn begin<W: World>(core: &Core<W>) -> Begun {
+    Begun { exchanges: 0, first_byte_by: core.world.now().after(core.settings.head_timeout) }
 }
 
 /// Why a connection is not served at the moment.

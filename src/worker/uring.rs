@@ -7,19 +7,28 @@ use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp, limits};
 use ringway_net::tls::{self, TlsError};
-use ringway_net::{Pace, PanicMessage, Rate, SpliceFault, Stream, clock};
+use ringway_net::{Left, Lot, Pace, PanicMessage, Rate, SpliceFault, Stream, clock};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::h2::client::{Connections, Joined};
+use crate::silent::Silent;
 use crate::transport::Transport;
 use crate::world::{Splice, SpliceError, World};
 
 /// The real world, on whichever driver the runtime has.
-#[derive(Default)]
 pub(crate) struct Uring {
     connections: Connections,
+    pub(crate) silent: Lot<Silent>,
+}
+
+impl Uring {
+    /// # Errors
+    /// The system's.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { connections: Connections::default(), silent: Lot::new()? })
+    }
 }
 
 impl World for Uring {
@@ -84,6 +93,23 @@ impl World for Uring {
 
     fn keep_only(&self, snapshot: &Snapshot) {
         self.connections.keep_only(|endpoint| snapshot.has_endpoint(endpoint));
+    }
+
+    fn park(&self, stream: &Transport, silent: Silent) -> bool {
+        let Transport::Tcp(tcp) = stream else { return false };
+        self.silent.park(tcp, silent.until(), silent).is_ok()
+    }
+
+    fn take_parked(&self) -> Vec<(Option<Transport>, Silent)> {
+        let parted = |left| match left {
+            Left::Ready(stream, silent) => (Some(Transport::Tcp(stream)), silent),
+            Left::Expired(silent) => (None, silent),
+        };
+        self.silent.take_all().into_iter().map(parted).collect()
+    }
+
+    fn parked(&self) -> usize {
+        self.silent.len()
     }
 
     fn can_splice(&self, from: &Transport, to: &Transport) -> bool {

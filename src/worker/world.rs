@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::h2::client::Joined;
+use crate::silent::Silent;
 
 /// The world of one core.
 pub(crate) trait World: 'static {
@@ -74,6 +75,22 @@ pub(crate) trait World: 'static {
 
     /// Takes no more requests to the endpoints that a snapshot does not have.
     fn keep_only(&self, snapshot: &Snapshot);
+
+    /// Takes a silent connection, to begin its session anew when something comes. False where it has to be kept by its
+    /// session.
+    fn park(&self, _stream: &Self::Stream, _silent: Silent) -> bool {
+        false
+    }
+
+    /// Gives all of them back; one without a stream is closed.
+    fn take_parked(&self) -> Vec<(Option<Self::Stream>, Silent)> {
+        Vec::new()
+    }
+
+    /// How many connections it has taken that way.
+    fn parked(&self) -> usize {
+        0
+    }
 
     /// Whether [`World::splice`] would move bytes without copying them; whoever has a buffer copies better itself otherwise.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;

@@ -31,6 +31,15 @@ impl Full {
     }
 }
 
+/// Connections that the proxy only watches: those of an epoll instance that waits for a byte or the end of each, and is
+/// not the runtime's own, whose watches are edge-triggered.
+fn put_aside(proxy: &Proxy) -> usize {
+    let watched = |line: &str| line.starts_with("tfd:") && line.contains("events:     2019 ");
+    let folder = std::fs::read_dir(format!("/proc/{}/fdinfo", proxy.pid())).unwrap();
+    let files = folder.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok());
+    files.map(|text| text.lines().filter(|line| watched(line)).count()).sum()
+}
+
 on_both_drivers! {
     fn an_idle_connection_is_closed_after_its_time(driver) {
         let origin = Origin::named("a");
@@ -39,6 +48,43 @@ on_both_drivers! {
         let mut client = proxy.client();
         client.get("app.test", "/");
         client.assert_closed();
+    }
+
+    fn a_silent_connection_is_put_aside_and_goes_on(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut clients: Vec<Client> = (0..5).map(|_| proxy.client()).collect();
+        for round in 0..2 {
+            for client in &mut clients {
+                assert_eq!(client.get("app.test", "/").text(), "a");
+            }
+            eventually("all are put aside", || (put_aside(&proxy) == clients.len()).then_some(()));
+            assert_eq!(clients[round].get("app.test", "/again").text(), "a");
+            eventually("the others stay where they are", || (put_aside(&proxy) >= clients.len() - 1).then_some(()));
+        }
+        drop(clients);
+        eventually("none is left", || (put_aside(&proxy) == 0).then_some(()));
+    }
+
+    fn a_connection_that_was_put_aside_is_closed_after_its_time(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_IDLE_TIMEOUT", "3s").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        client.get("app.test", "/");
+        eventually("it is put aside", || (put_aside(&proxy) == 1).then_some(()));
+        client.assert_closed();
+    }
+
+    fn a_connection_that_was_put_aside_ends_with_the_process(driver) {
+        let origin = Origin::named("a");
+        let mut proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.get("app.test", "/");
+        eventually("it is put aside", || (put_aside(&proxy) == 1).then_some(()));
+        proxy.sigterm();
+        client.assert_closed();
+        assert_eq!(proxy.wait_exit().code(), Some(0));
     }
 
     fn a_body_that_stops_is_given_up(driver) {

@@ -3,6 +3,7 @@
 mod allocations;
 mod blocking;
 mod connections;
+mod lot;
 mod parts;
 mod splice;
 mod stream;
