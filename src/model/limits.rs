@@ -283,6 +283,9 @@ pub const BODY_RATE_MIN: u64 = 64;
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is left of a request's body when its answer is complete is still passed on up to this length: dearer than two new
+/// connections it is only beyond.
+pub const EARLY_ANSWER_REST_MAX: u64 = 256 * 1024;
 /// Bytes that are read and thrown away meanwhile.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is

@@ -96,6 +96,15 @@ impl RequestBody {
         matches!(self.rest, Rest::Nothing)
     }
 
+    /// How many bytes are still to come, where the framing tells.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self.rest {
+            Rest::Nothing => Some(0),
+            Rest::Length(left) => Some(left),
+            Rest::Chunked(_) => None,
+        }
+    }
+
     /// Sends what is still to come of the body whose beginning stands in `input`. A client must move: a byte within the
     /// progress timeout, and the least rate over a longer window.
     pub(crate) async fn pump<W: World>(

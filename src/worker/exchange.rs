@@ -41,6 +41,8 @@ pub(crate) enum Next {
     Keep,
     /// Closes in an orderly way.
     Close,
+    /// Closes at once, in an orderly way: the client sends nothing more, as it has said, and all that it sent was read.
+    End,
     /// Resets the connection.
     Abort,
 }
@@ -100,8 +102,18 @@ pub(crate) async fn exchange<W: World>(
             take_out(scratch, body);
             Next::Keep
         }
-        Next::Close | Next::Abort => next,
+        Next::Close if is_last(scratch, &record, body.as_ref()) => Next::End,
+        Next::Close | Next::End | Next::Abort => next,
     }
+}
+
+/// Whether the client has said that this was its last request, and nothing of it is left to read (RFC 9112 §9.6).
+fn is_last(scratch: &Scratch, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
+    let Scratch { request, input, .. } = scratch;
+    let is_read = body.is_some_and(|body| {
+        body.is_complete() && body.rest_read.as_ref().map_or(body.consumed == input.len(), Vec::is_empty)
+    });
+    is_read && !record.upgraded && request.is_complete() && !request.keep_alive()
 }
 
 /// Answers a request whose head could not be read; there is nothing to route.

@@ -98,7 +98,12 @@ async fn serve<W: World>(
         *exchanges += 1;
         match next {
             Next::Keep => first_byte_by = core.world.now().after(core.settings.idle_timeout),
-            Next::Close => {
+            Next::End
+                if client.stream.as_tcp().is_some() && client.stream.peek_state() != PeerState::HasData =>
+            {
+                break Rest::Over;
+            }
+            Next::Close | Next::End => {
                 let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
                 let buf = std::mem::take(&mut scratch.input);
                 scratch.input = linger(&client.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;

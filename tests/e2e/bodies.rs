@@ -132,6 +132,51 @@ on_both_drivers! {
         assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
     }
 
+    fn an_early_answer_to_a_small_upload_costs_no_connection(driver) {
+        let origin = Origin::script(|connection| {
+            while let Ok(mut request) = connection.request_head() {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                if connection.body(&mut request).is_err() {
+                    return;
+                }
+                connection.remember(&request);
+            }
+        });
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        let body = pattern(50_000);
+        for _ in 0..3 {
+            client.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n", body.len()));
+            client.send(&body[..20_000]);
+            let answer = client.response("POST");
+            assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
+            assert!(!answer.lists("connection", "close"), "the rest is waited for");
+            client.send(&body[20_000..]);
+        }
+        assert_eq!(client.get("app.test", "/").status(), 200, "what follows the body is a request");
+        eventually("all bodies arrive", || (origin.request_count() == 4).then_some(()));
+        for request in &origin.requests()[..3] {
+            assert!(request.body == body, "{} bytes", request.body.len());
+        }
+        assert_eq!(origin.connections().len(), 1);
+    }
+
+    fn an_early_answer_to_a_client_that_breaks_off_ends_its_connections(driver) {
+        let origin = Origin::script(|connection| {
+            if connection.request_head().is_ok() {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                connection.until_closed();
+            }
+        });
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 50000\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "ok");
+        drop(client);
+        eventually("the endpoint's connection ends", || origin.connections().iter().all(|one| one.has_ended()).then_some(()));
+        assert_eq!(proxy.get("app.test", "/").status(), 200, "another client has an endpoint's connection of its own");
+    }
+
     fn both_sides_may_stream_at_once(driver) {
         // Answers every chunk with a chunk before it reads the next one.
         let origin = Origin::script(|connection| {

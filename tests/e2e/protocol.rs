@@ -269,6 +269,23 @@ on_both_drivers! {
         client.assert_closed();
     }
 
+    fn a_client_that_wants_to_close_and_goes_on_sending_gets_its_whole_answer(driver) {
+        // Bytes that nobody reads make a close a reset, which would overtake the answer.
+        let body = pattern(1_000_000);
+        let origin = {
+            let body = body.clone();
+            Origin::http(move |_, connection| {
+                connection.reply(200, &body);
+                After::Keep
+            })
+        };
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi\r\n");
+        assert!(client.response("POST").body == body);
+        client.assert_closed();
+    }
+
     fn a_client_that_sends_its_end_first_still_gets_its_answer(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);

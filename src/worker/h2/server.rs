@@ -243,8 +243,8 @@ pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch
     match next {
         Next::Abort => stream.reset(Reason::INTERNAL_ERROR),
         // With its last byte the response has ended, and what the client still sends is not wanted: the crate says so.
-        Next::Keep | Next::Close if stream.is_answered() => {}
-        Next::Keep | Next::Close => stream.reset(Reason::CANCEL),
+        Next::Keep | Next::Close | Next::End if stream.is_answered() => {}
+        Next::Keep | Next::Close | Next::End => stream.reset(Reason::CANCEL),
     }
 }
 

@@ -107,7 +107,10 @@ pub(crate) async fn forward<W: World>(
     })?;
 
     write_head(scratch, attempt);
-    let sending = Sending::default();
+    let may_outlast = !client.is_http2
+        && !scratch.request.expects_continue()
+        && body.left().is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
+    let sending = Sending::that_may_outlast_its_answer(may_outlast);
     send_first(core, &upstream.stream, scratch, body, &sending).await.map_err(|(failure, stage)| Failed {
         failure,
         stage,
@@ -239,6 +242,9 @@ async fn converse<W: World>(
         }
     };
     let stop = || {
+        if sending.outlasts() {
+            return;
+        }
         sending.stop();
         client.stream.cancel_reads();
         upstream.cancel_writes();

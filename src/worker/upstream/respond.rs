@@ -67,9 +67,22 @@ pub(crate) struct Sending {
     refused: Cell<bool>,
     failure: Cell<Option<Failure>>,
     stopped: Cell<bool>,
+    /// What is left of the request may still be sent when its answer is complete.
+    may_outlast: bool,
+    outlasts: Cell<bool>,
 }
 
 impl Sending {
+    /// Of a request whose rest is worth sending even when the endpoint has answered already.
+    pub(crate) fn that_may_outlast_its_answer(may_outlast: bool) -> Self {
+        Self { may_outlast, ..Self::default() }
+    }
+
+    /// The response is complete: whether the rest of the request goes on to be sent, so that neither connection is lost.
+    pub(crate) fn outlasts(&self) -> bool {
+        self.outlasts.get()
+    }
+
     /// The request is out.
     pub(crate) fn finish(&self, now: Tick) {
         self.finished_at.set(Some(now));
@@ -189,7 +202,7 @@ pub(crate) async fn respond<W: World>(
     let close = !reply.keep_alive
         || reply.upgrade
         || outgoing.ends_with_connection()
-        || !sending.is_whole()
+        || !(sending.is_whole() || sending.may_outlast && response.keep_alive())
         || core.draining.get();
     hop.write_head(response, ConnectionSignal::for_client(reply.version, !close), outgoing.framing());
     record.status = status;
@@ -200,11 +213,9 @@ pub(crate) async fn respond<W: World>(
         false => core.settings.body_progress_timeout,
     };
     let leftover = hop.relay(&mut outgoing, head_bytes, quiet, record).await?;
-    Ok(Answered {
-        reusable: response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose),
-        close,
-        upgraded: false,
-    })
+    let reusable = response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose);
+    sending.outlasts.set(sending.may_outlast && reusable && !close);
+    Ok(Answered { reusable, close, upgraded: false })
 }
 
 /// Server-sent events are silent for as long as nothing happens.
