@@ -300,6 +300,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HEAD_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of a buffer for a body on its way.
 pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes of a buffer between the two sides of an exchange: a body's and the head before it, so that one of 64 KiB fits.
+pub const RELAY_BUFFER_BYTES: usize = BODY_BUFFER_BYTES + HEAD_BUFFER_BYTES;
 /// Bodies at least this long, of known length, are spliced instead of copied.
 pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.

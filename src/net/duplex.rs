@@ -201,6 +201,17 @@ impl<D: Device> Duplex<D> {
         Ok(count)
     }
 
+    /// See [`Stream::read_more`](crate::Stream::read_more).
+    pub(crate) fn read_more(&self, buf: &mut Vec<u8>) {
+        if buf.len() == buf.capacity() {
+            return;
+        }
+        // Not beside a reader, which would get what follows.
+        let Ok(_turn) = self.registration.begin(Direction::Read) else { return };
+        // An error shows again as the end of the stream.
+        let _ = self.receive_now(buf, usize::MAX);
+    }
+
     fn device(&self) -> &D {
         // SAFETY: the mutable references of `read` and `write_all_range` are used only while those clone the
         // descriptor, which does not suspend, so none is in use now.

@@ -83,6 +83,10 @@ impl Stream for TcpStream {
         self.duplex.write_all_range(buf, range, pace)
     }
 
+    fn read_more(&self, buf: &mut Vec<u8>) {
+        self.duplex.read_more(buf);
+    }
+
     fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
         self.duplex.readable(deadline)
     }

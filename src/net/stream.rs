@@ -42,6 +42,10 @@ pub trait Stream: 'static {
         self.write_all_range(buf, range, pace)
     }
 
+    /// Adds what has come already to the spare capacity of `buf`, without waiting; where that cannot be had, or when
+    /// the stream has ended or failed, nothing, and the next [`read`](Self::read) tells. One system call.
+    fn read_more(&self, _buf: &mut Vec<u8>) {}
+
     /// Waits until a read would not wait (data, the end, or an error), holding no buffer.
     ///
     /// # Errors

@@ -189,7 +189,7 @@ impl Scratch {
     fn clear(&mut self) {
         for buffer in [&mut self.input, &mut self.answer, &mut self.output, &mut self.lines] {
             buffer.clear();
-            if buffer.capacity() > ringway_model::limits::BODY_BUFFER_BYTES {
+            if buffer.capacity() > ringway_model::limits::RELAY_BUFFER_BYTES {
                 *buffer = Vec::new();
             }
         }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ringway_filter::{Edits, RequestView, Verdict};
+use ringway_model::limits;
 use ringway_net::{Pace, Stream};
 use ringway_telemetry::{
     AttemptFailed, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
@@ -171,6 +172,7 @@ async fn serve<'s, W: World>(
     let edits = filter(core, scratch, route, record.client)?;
 
     let (framing, head_bytes) = (scratch.request.framing(), scratch.request.len());
+    read_more(client, scratch);
     let body = body.insert(RequestBody::begin(framing, head_bytes, &mut scratch.input, &core.settings)?);
     forwarded_lines(client, scratch, route, record);
 
@@ -302,6 +304,21 @@ fn tell_attempt<W: World>(
         failure: failure.consequence(core.settings.unavailable_status).word,
         duration_us: core.world.now_micros().saturating_sub(record.attempt_us),
     });
+}
+
+/// Takes what has come meanwhile of a body that fits into a buffer, so that it need not be pumped in pieces.
+fn read_more<S: Stream>(client: &Client<S>, scratch: &mut Scratch) {
+    let Scratch { request, input, .. } = scratch;
+    let Some(end) = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len())) else {
+        return;
+    };
+    if end <= input.len() || end > limits::RELAY_BUFFER_BYTES || input.len() < limits::HEAD_BUFFER_BYTES / 2 {
+        return;
+    }
+    if input.capacity() < end {
+        input.reserve_exact(limits::RELAY_BUFFER_BYTES - input.len());
+    }
+    client.stream.read_more(input);
 }
 
 /// Writes the lines that the endpoint is told by, whatever the client sent.

@@ -48,6 +48,10 @@ impl Stream for Transport {
         each!(self, stream => stream.write_all_range(buf, range, pace).await)
     }
 
+    fn read_more(&self, buf: &mut Vec<u8>) {
+        each!(self, stream => stream.read_more(buf));
+    }
+
     async fn readable(&self, deadline: Tick) -> io::Result<()> {
         each!(self, stream => stream.readable(deadline).await)
     }

@@ -162,7 +162,7 @@ fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
     );
 }
 
-/// Sends the head and what is there of the body, in one piece when that is cheap.
+/// Sends the head and what is there of the body, joined as far as that is cheap.
 async fn send_first<W: World>(
     core: &Core<W>,
     upstream: &W::Stream,
@@ -172,10 +172,8 @@ async fn send_first<W: World>(
 ) -> Result<(), (Failure, Stage)> {
     let Scratch { input, output, .. } = scratch;
     let pace = Pace::stall(core.settings.body_progress_timeout);
-    let joined = body.first.len() <= JOINED_BYTES_MAX;
-    if joined {
-        output.extend_from_slice(&input[body.first.clone()]);
-    }
+    let rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
+    output.extend_from_slice(&input[body.first.start..rest.start]);
     let (sent, back) = upstream.write_all(std::mem::take(output), pace).await;
     *output = back;
     match sent.map_err(|error| error.kind()) {
@@ -189,8 +187,8 @@ async fn send_first<W: World>(
         }
         Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
     }
-    if !joined {
-        let (sent, back) = upstream.write_all_range(std::mem::take(input), body.first.clone(), pace).await;
+    if !rest.is_empty() {
+        let (sent, back) = upstream.write_all_range(std::mem::take(input), rest, pace).await;
         *input = back;
         if sent.is_err() {
             // The head is out: the endpoint may have acted on it, and have answered.
@@ -214,8 +212,8 @@ async fn converse<W: World>(
 ) -> Result<Answered, (Failure, Stage)> {
     let Scratch { input, answer, output, response, .. } = scratch;
     answer.clear();
-    if answer.capacity() < limits::BODY_BUFFER_BYTES {
-        answer.reserve_exact(limits::BODY_BUFFER_BYTES);
+    if answer.capacity() < limits::RELAY_BUFFER_BYTES {
+        answer.reserve_exact(limits::RELAY_BUFFER_BYTES);
     }
     let upstream = &upstream.stream;
     // A client that gives its request up spares the endpoint the rest of it.

@@ -202,7 +202,7 @@ pub(crate) async fn respond<W: World>(
     let close = !reply.keep_alive
         || reply.upgrade
         || outgoing.ends_with_connection()
-        || !(sending.is_whole() || sending.may_outlast && response.keep_alive())
+        || !(sending.is_whole() || sending.may_outlast && !sending.is_refused() && response.keep_alive())
         || core.draining.get();
     hop.write_head(response, ConnectionSignal::for_client(reply.version, !close), outgoing.framing());
     record.status = status;
@@ -365,6 +365,13 @@ impl<W: World> Hop<'_, W> {
         let answered = |failure| (failure, Stage::Answered);
         let mut start = head_bytes;
         loop {
+            if let Outgoing::Length(left) = outgoing
+                && *left < limits::SPLICE_BYTES_MIN
+                && *left > (self.answer.len() - start) as u64
+            {
+                // More of it has likely come since, and one send is cheaper than two.
+                self.upstream.read_more(self.answer);
+            }
             let taken = outgoing
                 .take(&mut self.answer[start..])
                 .map_err(|error| answered(Failure::ResponseBodyMalformed(error)))?;
@@ -433,6 +440,13 @@ impl<W: World> Hop<'_, W> {
     async fn send(&mut self, part: std::ops::Range<usize>, chunk: bool) -> Result<(), Failed> {
         if chunk && !part.is_empty() {
             self.output.extend_from_slice(&h1::chunk_head(part.len()));
+        }
+        let mut part = part;
+        if !chunk && !part.is_empty() && self.output.len() <= part.start {
+            // The head that it came with was as long at least: ours takes its place before the body.
+            part.start -= self.output.len();
+            self.answer[part.start..][..self.output.len()].copy_from_slice(self.output);
+            self.output.clear();
         }
         let joined = chunk || part.len() <= super::attempt::JOINED_BYTES_MAX && !self.output.is_empty();
         if joined {
