@@ -6,16 +6,17 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
 use ringway_model::Tick;
 use socket2::SockRef;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::io::{self, ErrorKind};
+use std::mem::ManuallyDrop;
 use std::net::Shutdown;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// A stream type of the runtime.
 pub(crate) trait Device:
-    CancelableAsyncReadRent + CancelableAsyncWriteRent + AsRawFd + 'static
+    CancelableAsyncReadRent + CancelableAsyncWriteRent + AsRawFd + IntoRawFd + 'static
 {
     /// Waits until a read would not wait. May be dropped at any time.
     fn wait_readable(&self) -> impl Future<Output = io::Result<()>>;
@@ -24,9 +25,11 @@ pub(crate) trait Device:
 }
 
 /// A socket, non-blocking on either driver so that direct system calls on it never wait.
-pub(crate) struct Duplex<D> {
-    device: UnsafeCell<D>,
+pub(crate) struct Duplex<D: Device> {
+    device: UnsafeCell<ManuallyDrop<D>>,
     fd: RawFd,
+    /// Operations of the runtime that have not ended, or that nobody has awaited to their end.
+    pending: Cell<usize>,
     registration: Registration,
 }
 
@@ -35,7 +38,9 @@ impl<D: Device> Duplex<D> {
     /// When no runtime of ours runs on this thread.
     pub(crate) fn new(device: D) -> io::Result<Self> {
         let fd = device.as_raw_fd();
-        Ok(Self { device: UnsafeCell::new(device), fd, registration: Registration::new()? })
+        let registration = Registration::new()?;
+        let device = UnsafeCell::new(ManuallyDrop::new(device));
+        Ok(Self { device, fd, pending: Cell::new(0), registration })
     }
 
     /// See [`Stream::read`](crate::Stream::read).
@@ -54,13 +59,14 @@ impl<D: Device> Duplex<D> {
             // first suspension, and declares (its `Split`) that reads and writes may go on at the same time; the
             // turn ensures that there is one reader. The device lives as long as `self`, which the future borrows.
             let device = unsafe { &mut *self.device.get() };
-            let (read, slice) = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle()).await;
+            let reading = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle());
+            let (read, slice) = self.to_its_end(reading).await;
             buf = slice.into_inner();
             match read {
                 Err(error) => match next_step(&turn, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = turn.ready(self.device().wait_readable()).await {
+                        if let Err(error) = turn.ready(self.to_its_end(self.device().wait_readable())).await {
                             return (Err(error), buf);
                         }
                     }
@@ -97,7 +103,8 @@ impl<D: Device> Duplex<D> {
         while from < range.end {
             // SAFETY: as in `read`, with the one writer.
             let device = unsafe { &mut *self.device.get() };
-            let (written, slice) = device.cancelable_write(buf.slice(from..range.end), turn.handle()).await;
+            let writing = device.cancelable_write(buf.slice(from..range.end), turn.handle());
+            let (written, slice) = self.to_its_end(writing).await;
             buf = slice.into_inner();
             match written {
                 Ok(0) => return (Err(ErrorKind::WriteZero.into()), buf),
@@ -110,7 +117,7 @@ impl<D: Device> Duplex<D> {
                 Err(error) => match next_step(&turn, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = turn.ready(self.device().wait_writable()).await {
+                        if let Err(error) = turn.ready(self.to_its_end(self.device().wait_writable())).await {
                             return (Err(error), buf);
                         }
                     }
@@ -147,8 +154,8 @@ impl<D: Device> Duplex<D> {
     /// Waits for readiness within a turn, until its deadline.
     pub(crate) async fn wait(&self, turn: &Turn<'_>, direction: Direction) -> io::Result<()> {
         match direction {
-            Direction::Read => turn.ready(self.device().wait_readable()).await,
-            Direction::Write => turn.ready(self.device().wait_writable()).await,
+            Direction::Read => turn.ready(self.to_its_end(self.device().wait_readable())).await,
+            Direction::Write => turn.ready(self.to_its_end(self.device().wait_writable())).await,
         }
     }
 
@@ -212,6 +219,14 @@ impl<D: Device> Duplex<D> {
         let _ = self.receive_now(buf, usize::MAX);
     }
 
+    /// Awaits an operation of the runtime, and knows of it when it is dropped before.
+    async fn to_its_end<F: Future>(&self, operation: F) -> F::Output {
+        self.pending.update(|count| count + 1);
+        let output = operation.await;
+        self.pending.update(|count| count - 1);
+        output
+    }
+
     fn device(&self) -> &D {
         // SAFETY: the mutable references of `read` and `write_all_range` are used only while those clone the
         // descriptor, which does not suspend, so none is in use now.
@@ -219,7 +234,20 @@ impl<D: Device> Duplex<D> {
     }
 }
 
-impl<D> AsFd for Duplex<D> {
+impl<D: Device> Drop for Duplex<D> {
+    /// Closes the socket: at once where nothing is pending on it, which is one system call. The runtime's own way is an
+    /// operation of the ring, and another one that cancels it because nobody awaits it.
+    fn drop(&mut self) {
+        // SAFETY: the device is taken here only, and nothing uses it afterwards.
+        let device = unsafe { ManuallyDrop::take(self.device.get_mut()) };
+        if self.pending.get() == 0 {
+            // SAFETY: the descriptor is the device's own, which has just given it away.
+            drop(unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) });
+        }
+    }
+}
+
+impl<D: Device> AsFd for Duplex<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is open as long as the device, which lives as long as the borrow of `self`.
         unsafe { BorrowedFd::borrow_raw(self.fd) }

@@ -33,7 +33,6 @@ pub struct Lot<T> {
 }
 
 struct Line<T> {
-    /// Closed with the line, and thereby watched no more.
     socket: OwnedFd,
     peer: Option<SocketAddr>,
     until: Tick,
@@ -163,13 +162,22 @@ impl<T> Lot<T> {
             }
         }
         self.earliest.set(earliest);
-        left.extend(over.into_iter().map(|key| Left::Expired(lines.remove(key).what)));
+        left.extend(over.into_iter().map(|key| {
+            let line = lines.remove(key);
+            self.watch_no_more(&line.socket);
+            Left::Expired(line.what)
+        }));
+    }
+
+    /// Not left to the close: somebody may have another descriptor of the same connection for a moment.
+    fn watch_no_more(&self, socket: &OwnedFd) {
+        // Fails for one that is not watched, and then there is nothing to end.
+        let _ = control(self.epoll.raw_fd(), libc::EPOLL_CTL_DEL, socket.as_raw_fd(), 0, 0);
     }
 
     fn take(&self, key: usize) -> Option<Left<T>> {
         let Line { socket, peer, what, .. } = self.lines.borrow_mut().try_remove(key)?;
-        // Fails for one that is not watched, and then there is nothing to end.
-        let _ = control(self.epoll.raw_fd(), libc::EPOLL_CTL_DEL, socket.as_raw_fd(), 0, 0);
+        self.watch_no_more(&socket);
         Some(match TcpStream::adopt(socket.into(), peer) {
             Ok(stream) => Left::Ready(stream, what),
             Err(_) => Left::Expired(what),

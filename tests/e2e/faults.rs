@@ -32,7 +32,7 @@ enum Asked {
     Get,
     Head,
     Post,
-    /// 60 kB, all of them sent at once.
+    /// 100 kB, all of them sent at once: more than is taken before an endpoint is asked.
     Upload,
     /// Fifty megabytes are announced, a thousand bytes are sent.
     Unfinished,
@@ -788,7 +788,7 @@ impl Visitor {
             Asked::Get => ("GET", 0, 0),
             Asked::Head => ("HEAD", 0, 0),
             Asked::Post => ("POST", 5, 5),
-            Asked::Upload => ("POST", 60_000, 60_000),
+            Asked::Upload => ("POST", 100_000, 100_000),
             Asked::Unfinished => ("POST", 50_000_000, 1_000),
         };
         match self {
@@ -1049,7 +1049,7 @@ impl Row {
             Asked::Get => "GET",
             Asked::Head => "HEAD",
             Asked::Post => "POST",
-            Asked::Upload => "POST, 60 kB",
+            Asked::Upload => "POST, 100 kB",
             Asked::Unfinished => "POST, unfinished",
         };
         let sees = match &self.sees {

@@ -450,6 +450,8 @@ impl<W: World> Hop<'_, W> {
         }
         let joined = chunk || part.len() <= super::attempt::JOINED_BYTES_MAX && !self.output.is_empty();
         if joined {
+            // To the byte: growing by halves would make it twice as large as what is sent.
+            self.output.reserve_exact(part.len() + 2);
             self.output.extend_from_slice(&self.answer[part.clone()]);
             if chunk && !part.is_empty() {
                 self.output.extend_from_slice(b"\r\n");
