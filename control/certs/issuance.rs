@@ -929,8 +929,22 @@ impl Attempt {
             profile: profile.filter(|profile| directory.offers(profile)),
             is_sent: &self.is_sent,
         };
-        let issued = order.fulfil(pending).await?;
-        self.install(issued).await
+        match order.fulfil(pending).await {
+            Ok(issued) => self.install(issued).await,
+            Err(fault) => {
+                if matches!(fault, Fault::Refused { kind: Refusal::Validation, .. }) {
+                    // A crash before the order is forgotten books it twice, which is better than never.
+                    this.issuance().budgets.borrow_mut().take_failure(
+                        authority.url(),
+                        host,
+                        clock::timestamp(),
+                    );
+                    this.save_budgets().await;
+                }
+                order.forget_after(&fault).await;
+                Err(fault)
+            }
+        }
     }
 
     async fn install(&self, issued: Issued) -> Result<CertificateEvent, Fault> {
@@ -983,13 +997,10 @@ impl Attempt {
         let url = self.seat.authority.url();
         let reason = fault.to_string();
         match fault {
-            Fault::Refused { why, kind } => {
+            Fault::Refused { why, .. } => {
                 // The CA works, whatever it thinks of this domain.
                 self.seat.health.borrow_mut().rise();
                 issuance.counts.refused.update(|count| count + 1);
-                if kind == Refusal::Validation {
-                    issuance.budgets.borrow_mut().take_failure(url, host, now);
-                }
                 self.refuse(why, now);
                 this.save_budgets().await;
                 return;

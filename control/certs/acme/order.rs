@@ -74,7 +74,7 @@ pub(crate) struct Issued {
 
 impl Order<'_> {
     /// Sees the order through. Whatever comes of it, its challenges are withdrawn; what is left on the disk is resumed by the
-    /// next call with the same CA.
+    /// next call with the same CA. What came to nothing stays there until [`forget_after`](Self::forget_after).
     pub(crate) async fn fulfil(&self, pending: Option<Pending>) -> Result<Issued, Fault> {
         let client = self.authority.client().await?;
         let mut tokens = Vec::new();
@@ -85,10 +85,22 @@ impl Order<'_> {
                 let _ = host.publish_challenge(token, None).await;
             }
         }
-        if result.as_ref().is_err_and(|fault| !is_resumed_after(fault)) {
-            self.forget().await;
-        }
         result
+    }
+
+    /// Takes the order from the disk, unless it goes on later. To be called once the failure is booked where a crash leaves
+    /// it: an order that is forgotten tells nobody that it failed.
+    pub(crate) async fn forget_after(&self, fault: &Fault) {
+        if is_resumed_after(fault) {
+            return;
+        }
+        let name = self.host.clone();
+        if let Err(error) =
+            self.certificates.on_disk(move |files| files.remove_record(&name, Record::Order)).await
+        {
+            // It is found again, and the CA says that it is over.
+            tracing::warn!(host = %self.host, %error, "an order that came to nothing could not be removed from the disk");
+        }
     }
 
     async fn drive(
@@ -133,18 +145,17 @@ impl Order<'_> {
         check(self.host, &chain, &key, clock::timestamp())
     }
 
-    /// The order on the disk if the CA still has it, else a new one, which is on the disk when this returns.
+    /// The order on the disk if the CA still has it, else a new one, which is on the disk when this returns. One that failed
+    /// while we were away is given as it is: it is blamed like any other, or a process that crashes again and again would
+    /// order anew each time and use up what the CA allows.
     async fn begin(&self, client: &Client, pending: Option<Pending>) -> Result<(Remote, String), Fault> {
         if let Some(pending) = pending.filter(|pending| pending.directory == self.authority.url()) {
             let found =
                 self.authority.ask(client, async || self.account.order(pending.url.clone()).await).await;
             match found {
-                Ok(mut order) => {
-                    if order.state().status != OrderStatus::Invalid {
-                        tracing::info!(host = %self.host, order = order.url(), "an order is resumed");
-                        return Ok((order, pending.key));
-                    }
-                    // It came to nothing while we were away.
+                Ok(order) => {
+                    tracing::info!(host = %self.host, order = order.url(), "an order is resumed");
+                    return Ok((order, pending.key));
                 }
                 // Forgotten by the CA, or of another account.
                 Err(Fault::NotFound | Fault::AccountGone | Fault::Refused { .. }) => {}
@@ -280,16 +291,6 @@ impl Order<'_> {
                 why: "the CA ended the order and does not say why".to_owned(),
                 kind: Refusal::Other,
             },
-        }
-    }
-
-    async fn forget(&self) {
-        let name = self.host.clone();
-        if let Err(error) =
-            self.certificates.on_disk(move |files| files.remove_record(&name, Record::Order)).await
-        {
-            // It is found again, and the CA says that it is over.
-            tracing::warn!(host = %self.host, %error, "an order that came to nothing could not be removed from the disk");
         }
     }
 }

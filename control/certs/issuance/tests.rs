@@ -414,6 +414,52 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
     assert_eq!(ca.log().matches("Added order").count(), 1, "the same order: {url}\n{}", ca.log());
 }
 
+#[test]
+fn an_order_that_failed_while_nobody_was_there_is_booked_and_not_replaced() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    // The CA's question is accepted by nobody, until this end of it is closed.
+    let nobody = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let ca = Pebble::start(Habits {
+        http_port: nobody.local_addr().unwrap().port(),
+        authz_reuse_percent: 0,
+        ..Habits::at(front.port)
+    });
+    let settings = scene.settings(&[&ca]);
+    let order = scene.path().join("domains/shop.example.com/order.json");
+    on_control_thread(|| async {
+        let _life = scene.live(settings.clone(), front, plane, &["shop.example.com"]);
+        until("the order is on the disk", || order.exists()).await;
+        until("the CA is told to ask", || ca.log().contains("Pulled a task from the Tasks queue")).await;
+        // And here the process ends, as by kill -9: everything is dropped where it is.
+    });
+    drop(nobody);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !ca.log().contains("set INVALID") {
+        assert!(std::time::Instant::now() < deadline, "the CA does not end the order:\n{}", ca.log());
+        std::thread::yield_now();
+    }
+    let (plane, front) = reachable();
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &["shop.example.com"]);
+        let next_try = life
+            .event("refused", |event| match event {
+                CertificateEvent::Failed { next_try, .. } => Some(*next_try),
+                _ => None,
+            })
+            .await;
+        let state = life.state("shop.example.com");
+        assert_eq!((state.state, state.failures, state.next_try), (State::Failed, 1, next_try));
+        let wait = next_try.unwrap().0 - clock::timestamp().0;
+        assert!((3 * 60_000..=5 * 60_000).contains(&wait), "{wait}");
+        let budgets = life.certificates.overview().budgets;
+        let failures = budgets.iter().find(|budget| budget.limit == "failed_validations").unwrap();
+        assert_eq!((failures.left, failures.subject.as_deref()), (4, Some("shop.example.com")));
+        until("the order is forgotten", || !order.exists()).await;
+    });
+    assert_eq!(ca.log().matches("Added order").count(), 1, "no new order\n{}", ca.log());
+}
+
 /// Answers challenges at a listener that was there before, until the test ends.
 fn answer_for(listener: std::net::TcpListener, challenges: Arc<std::sync::Mutex<HashMap<String, String>>>) {
     use std::io::{Read, Write};
