@@ -1,4 +1,4 @@
-//! The only code that crosses threads: latest-wins slots, bounded mailboxes, one-shot replies, wake-ups.
+//! The only code that crosses threads: latest-wins slots, bounded mailboxes, one-shot replies, wake-ups, numbers.
 //!
 //! Cores share nothing but what passes through here. A sender never blocks and never allocates without a
 //! bound; a receiver is woken by one byte on a socket, however many values were sent meanwhile:
@@ -18,15 +18,18 @@
 //! | the newest state, older ones are worthless | [`slot()`] | the newer replaces the older |
 //! | every value counts | [`mailbox()`] | the sender gets its value back |
 //! | one answer to one question | [`reply()`] | cannot be |
+//! | how others do at the moment, nobody is woken | [`board()`] | cannot be |
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(private_interfaces))] // the models' own sockets stand where the system's are public
 
+mod board;
 mod mailbox;
 mod reply;
 mod slot;
 mod sync;
 mod wake;
 
+pub use board::{Place, board};
 pub use mailbox::{
     Drain, MailboxReceiver, MailboxSender, SendError, TryRecvError, blocking_mailbox, mailbox,
 };

@@ -177,6 +177,32 @@ fn a_slot_is_closed_only_when_nothing_is_left() {
     });
 }
 
+/// How a core that ends knows that it has everything: who hands over closes after its last one, and whoever sees all others
+/// closed finds in the mailbox what there is.
+#[test]
+fn who_sees_a_place_closed_sees_what_was_sent_before() {
+    model(|| {
+        let (waker, _source) = wake_pair().unwrap();
+        let (sender, values) = mailbox(2, waker);
+        let mut places = board(3);
+        let (own, one, other) = (places.remove(0), places.remove(0), places.remove(0));
+        let second = sender.clone();
+        thread::spawn(move || {
+            sender.send(1).unwrap();
+            one.close();
+        });
+        thread::spawn(move || {
+            second.send(2).unwrap();
+            // Closed by dropping it.
+            drop(other);
+        });
+        while !own.is_last() {
+            thread::yield_now();
+        }
+        assert_eq!(values.waiting(), 2);
+    });
+}
+
 #[test]
 fn a_question_is_answered_once_or_known_to_be_dropped() {
     model(|| {

@@ -4,11 +4,11 @@
 pub(crate) use {
     crossbeam_channel::{Receiver, Sender, bounded},
     std::os::unix::net::UnixStream,
-    std::sync::atomic::{AtomicBool, Ordering},
+    std::sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 #[cfg(all(test, loom))]
 pub(crate) use {
     crate::models::system::{Receiver, Sender, UnixStream, bounded},
-    loom::sync::atomic::{AtomicBool, Ordering},
+    loom::sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };

@@ -156,6 +156,28 @@ fn replies_across_threads_or_says_why_not() {
     assert_eq!(sender.send(1), Err(1), "an answer that nobody waits for comes back");
 }
 
+#[test]
+fn a_board_shows_what_each_owner_wrote_last_until_it_is_gone() {
+    let mut places = board(3);
+    assert_eq!(places.iter().map(Place::own).collect::<Vec<_>>(), [0, 1, 2]);
+    places[1].write(7);
+    places[2].write(usize::MAX);
+    let seen = |by: &Place| (0..by.count()).map(|place| by.read(place)).collect::<Vec<_>>();
+    for place in &places {
+        assert_eq!(seen(place), [Some(0), Some(7), Some(u32::MAX as usize - 1)]);
+        assert!(!place.is_last());
+    }
+    places[1].write(6);
+    places[1].close();
+    places[1].write(5);
+    assert_eq!(places[0].read(1), None, "closed for good");
+    assert!(!places[0].is_last());
+    drop(places.pop());
+    assert_eq!(places[0].read(2), None, "its owner has gone");
+    assert!(places[0].is_last());
+    assert!(!places[1].is_last(), "the first is there");
+}
+
 /// Three senders against one receiver that empties its mailbox only when woken: with a lost wake-up the
 /// receiver's read fails, with a lost value the sums differ.
 #[test]
