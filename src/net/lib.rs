@@ -43,7 +43,7 @@ mod waits;
 pub use blocking::blocking;
 pub use buffer::{BufClass, BufPool};
 pub use connect::connect;
-pub use listen::{Listener, UnixListener, bind_reuseport, check_free, patiently};
+pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, patiently};
 pub use lot::{Left, Lot};
 pub use memory::use_small_pages;
 pub use notified::Notified;

@@ -22,6 +22,13 @@ pub struct Listener {
     gate: Gate,
 }
 
+/// A connection that was accepted and is no core's yet: it may cross to another thread, and is served where it is adopted.
+/// Dropped, it is closed.
+pub struct Accepted {
+    socket: OwnedFd,
+    peer: SocketAddr,
+}
+
 /// A listening Unix socket.
 pub struct UnixListener {
     listener: monoio::net::UnixListener,
@@ -108,16 +115,26 @@ impl Listener {
     /// and calls again does not spin; the connection waits in the kernel meanwhile. Else the system's, after which
     /// the listener is of no use.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = self.take().await?;
+        let peer = accepted.peer;
+        Ok((accepted.adopt()?, peer))
+    }
+
+    /// As [`accept`](Self::accept), for whichever core is to have the connection.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub async fn take(&self) -> io::Result<Accepted> {
         let fd = self.listener.as_raw_fd();
         let (socket, addr) = self.gate.accept(fd, || self.listener.readable(false)).await?;
-        adopt_tcp(socket, addr)
+        Accepted::new(socket, &addr)
     }
 
     /// The next connection that the kernel holds; `None` when there is none. Does not wait; for draining after
     /// [`stop`](Self::stop).
-    pub fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
+    pub fn take_now(&self) -> Option<Accepted> {
         let (socket, addr) = accept_now(self.listener.as_raw_fd())?;
-        adopt_tcp(socket, addr).ok()
+        Accepted::new(socket, &addr).ok()
     }
 
     /// Ends a pending accept, and all that follow, with `Interrupted`.
@@ -128,6 +145,27 @@ impl Listener {
     /// The address, with the port that the kernel chose if it did.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+}
+
+impl Accepted {
+    fn new(socket: OwnedFd, addr: &SockAddr) -> io::Result<Self> {
+        // A TCP listener accepts nothing else.
+        let peer = addr.as_socket().ok_or(ErrorKind::InvalidData)?;
+        Ok(Self { socket, peer })
+    }
+
+    /// Who connected.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The connection, on this thread from now on. Inside of [`run`](crate::run) only.
+    ///
+    /// # Errors
+    /// The system's, with which the connection is closed.
+    pub fn adopt(self) -> io::Result<TcpStream> {
+        TcpStream::adopt(self.socket.into(), Some(self.peer))
     }
 }
 
@@ -279,10 +317,10 @@ fn accept4(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
     Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, addr))
 }
 
-fn adopt_tcp(socket: OwnedFd, addr: SockAddr) -> io::Result<(TcpStream, SocketAddr)> {
-    // A TCP listener accepts nothing else.
-    let addr = addr.as_socket().ok_or(ErrorKind::InvalidData)?;
-    Ok((TcpStream::adopt(socket.into(), Some(addr))?, addr))
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Listener {

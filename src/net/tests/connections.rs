@@ -55,9 +55,9 @@ fn a_stopped_listener_hands_out_what_was_queued() {
         let peers: Vec<_> = (0..3).map(|_| StdStream::connect(listener.local_addr()).unwrap()).collect();
         assert_eq!(kind(listener.accept().await), ErrorKind::Interrupted, "stopped for good");
         let mut accepted = Vec::new();
-        while let Some((stream, addr)) = listener.accept_now() {
-            assert!(peers.iter().any(|peer| peer.local_addr().unwrap() == addr));
-            accepted.push(stream);
+        while let Some(one) = listener.take_now() {
+            assert!(peers.iter().any(|peer| peer.local_addr().unwrap() == one.peer()));
+            accepted.push(one);
         }
         assert_eq!(accepted.len(), peers.len());
         let addr = listener.local_addr();
@@ -81,7 +81,40 @@ fn a_flood_of_connections_is_accepted_in_batches() {
         for _ in &peers {
             accepted.push(listener.accept().await.unwrap());
         }
-        assert!(listener.accept_now().is_none());
+        assert!(listener.take_now().is_none());
+    });
+}
+
+#[test]
+fn what_one_thread_accepted_another_serves() {
+    on_both_drivers(|| async {
+        let listener = listener();
+        let mut peer = StdStream::connect(listener.local_addr()).unwrap();
+        let accepted = listener.take().await.unwrap();
+        assert_eq!(accepted.peer(), peer.local_addr().unwrap());
+        let other = std::thread::spawn(move || {
+            let serve = |_| async {
+                let stream = accepted.adopt().unwrap();
+                assert!(stream.duplex.socket().nonblocking().unwrap());
+                stream.write_all(b"hi".to_vec(), crate::Pace::until(soon())).await.0.unwrap();
+                stream.peer_addr()
+            };
+            crate::run(crate::RuntimeOptions::default(), serve).unwrap()
+        });
+        assert_eq!(other.join().unwrap(), peer.local_addr().ok());
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).unwrap();
+        assert_eq!(said, b"hi");
+    });
+}
+
+#[test]
+fn what_is_dropped_before_anybody_serves_it_is_closed() {
+    on_both_drivers(|| async {
+        let listener = listener();
+        let mut peer = StdStream::connect(listener.local_addr()).unwrap();
+        drop(listener.take().await.unwrap());
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     });
 }
 
