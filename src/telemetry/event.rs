@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
-use ringway_model::{Revision, Serial, Timestamp};
+use ringway_model::{CoreId, Revision, Serial, Timestamp};
 
 /// One request and its response, told once, when both are over.
 ///
@@ -149,6 +149,15 @@ pub struct AttemptFailed<'a> {
 pub struct ConnectionOpened {
     /// The peer.
     pub client_ip: IpAddr,
+}
+
+/// A client's connection was accepted and given to another core, which tells [`ConnectionOpened`] of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionHandedOver {
+    /// The peer.
+    pub client_ip: IpAddr,
+    /// The core that has it now.
+    pub to: CoreId,
 }
 
 /// A client's connection was accepted and closed again without being served. Not followed by [`ConnectionClosed`].

@@ -26,9 +26,9 @@ mod shard;
 mod telemetry;
 
 pub use event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol, RefusalReason, Rejected,
-    SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol,
+    RefusalReason, Rejected, SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded,
 };
 pub use log::{AccessLog, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected, SnapshotApplied,
-    UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected,
+    SnapshotApplied, UpgradeEnded, Upgraded,
 };
 
 /// Is told of every event of a data core, on that core, while the request's connection waits: be quick, never block.
@@ -21,6 +21,8 @@ pub trait Observer {
     fn attempt_failed(&self, event: &AttemptFailed<'_>) {}
     /// A connection was accepted.
     fn connection_opened(&self, event: &ConnectionOpened) {}
+    /// A connection was accepted and given to another core.
+    fn connection_handed_over(&self, event: &ConnectionHandedOver) {}
     /// A connection was accepted only to be closed.
     fn connection_refused(&self, event: &ConnectionRefused) {}
     /// A connection was ended because of what its client did.
@@ -53,6 +55,7 @@ macro_rules! tell_parts {
         tell_parts!(@method $self, $tell, $body, exchange, Exchange<'_>);
         tell_parts!(@method $self, $tell, $body, attempt_failed, AttemptFailed<'_>);
         tell_parts!(@method $self, $tell, $body, connection_opened, ConnectionOpened);
+        tell_parts!(@method $self, $tell, $body, connection_handed_over, ConnectionHandedOver);
         tell_parts!(@method $self, $tell, $body, connection_refused, ConnectionRefused);
         tell_parts!(@method $self, $tell, $body, connection_abused, ConnectionAbused);
         tell_parts!(@method $self, $tell, $body, connection_closed, ConnectionClosed);

@@ -171,11 +171,17 @@ impl Registry {
     fn render_cores(&self, text: &mut Text<'_>) {
         let cores: Vec<CoreReading> = self.cores().collect();
         type Value = fn(&CoreReading) -> u64;
-        let families: [(&str, &str, &str, Value); 6] = [
+        let families: [(&str, &str, &str, Value); 7] = [
             ("ringway_connections_open", "gauge", "Client connections open.", |core| core.connections_open),
             ("ringway_connections_accepted_total", "counter", "Client connections accepted.", |core| {
                 core.connections_accepted
             }),
+            (
+                "ringway_connections_handed_over_total",
+                "counter",
+                "Client connections accepted and given to another core.",
+                |core| core.connections_handed_over,
+            ),
             ("ringway_exchanges_total", "counter", "Exchanges that are over.", |core| core.exchanges),
             ("ringway_panics_total", "counter", "Tasks that panicked.", |core| core.panics),
             ("ringway_snapshot_serial", "gauge", "Serial of the snapshot in use.", |core| core.serial),

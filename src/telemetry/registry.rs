@@ -96,6 +96,8 @@ pub struct CoreReading {
     pub connections_accepted: u64,
     /// Client connections that are open now.
     pub connections_open: u64,
+    /// Client connections accepted and given to other cores.
+    pub connections_handed_over: u64,
     /// Client connections refused because the core had too many.
     pub refused_full: u64,
     /// Client connections refused because the process was ending.
@@ -127,6 +129,7 @@ impl CoreReading {
             exchanges: shard.exchanges.read(),
             connections_accepted,
             connections_open: connections_accepted.saturating_sub(connections_closed),
+            connections_handed_over: shard.connections_handed_over.read(),
             refused_full: shard.refused_full.read(),
             refused_draining: shard.refused_draining.read(),
             refused_proxy_header: shard.refused_proxy_header.read(),

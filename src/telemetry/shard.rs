@@ -15,9 +15,9 @@ use ringway_model::{CoreId, limits};
 
 use crate::counter::{Counter, Words};
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, RefusalReason, Rejected,
-    SnapshotApplied, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, RefusalReason,
+    Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 
@@ -72,6 +72,10 @@ impl Observer for Metrics {
 
     fn connection_opened(&self, _: &ConnectionOpened) {
         self.shard.connections_opened.add(1);
+    }
+
+    fn connection_handed_over(&self, _: &ConnectionHandedOver) {
+        self.shard.connections_handed_over.add(1);
     }
 
     fn connection_refused(&self, event: &ConnectionRefused) {
@@ -138,6 +142,7 @@ pub(crate) struct Shard {
     pub(crate) exchanges: Counter,
     pub(crate) connections_opened: Counter,
     pub(crate) connections_closed: Counter,
+    pub(crate) connections_handed_over: Counter,
     pub(crate) refused_full: Counter,
     pub(crate) refused_draining: Counter,
     pub(crate) refused_proxy_header: Counter,
@@ -168,6 +173,7 @@ impl Shard {
             exchanges: Counter::default(),
             connections_opened: Counter::default(),
             connections_closed: Counter::default(),
+            connections_handed_over: Counter::default(),
             refused_full: Counter::default(),
             refused_draining: Counter::default(),
             refused_proxy_header: Counter::default(),

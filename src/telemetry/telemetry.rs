@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ringway_model::Tick;
 
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected, SnapshotApplied,
-    UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected,
+    SnapshotApplied, UpgradeEnded, Upgraded,
 };
 use crate::log::AccessLog;
 use crate::observer::{Observer, tell_parts};

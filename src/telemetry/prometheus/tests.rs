@@ -8,8 +8,9 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 
 use super::*;
 use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionOpened, ConnectionRefused,
-    Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded,
+    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
+    ConnectionRefused, Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade,
+    UpgradeEnded, Upgraded,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -380,6 +381,7 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
         metrics.connection_opened(&ConnectionOpened { client_ip: CLIENT });
     }
     metrics.connection_closed(&ConnectionClosed { client_ip: CLIENT, exchanges: 1 });
+    metrics.connection_handed_over(&ConnectionHandedOver { client_ip: CLIENT, to: CoreId(0) });
     metrics.connection_refused(&ConnectionRefused { client_ip: CLIENT, reason: RefusalReason::Full });
     for _ in 0..2 {
         metrics.upgraded(&Upgraded { kind: Upgrade::WebSocket, route: 1 });
@@ -399,6 +401,8 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
         ("ringway_connections_open{core=\"1\"}", 2.0),
         ("ringway_connections_open{core=\"0\"}", 0.0),
         ("ringway_connections_accepted_total{core=\"1\"}", 3.0),
+        ("ringway_connections_handed_over_total{core=\"1\"}", 1.0),
+        ("ringway_connections_handed_over_total{core=\"0\"}", 0.0),
         ("ringway_connections_refused_total{core=\"1\",reason=\"full\"}", 1.0),
         ("ringway_connections_refused_total{core=\"1\",reason=\"draining\"}", 0.0),
         ("ringway_upgrades_active{core=\"1\",kind=\"websocket\"}", 1.0),
