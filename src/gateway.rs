@@ -253,7 +253,8 @@ impl Builder {
         let mut parts = Vec::with_capacity(workers);
         let tls = Arc::new(ServerTls::new(self.tls).map_err(StartError::Tls)?);
         let mut loaders = Vec::with_capacity(workers);
-        for (index, listeners) in listeners.enumerate() {
+        let neighbours = ringway_worker::neighbours(workers).map_err(StartError::System)?;
+        for ((index, listeners), neighbours) in listeners.enumerate().zip(neighbours) {
             let core = CoreId(index as u16);
             let (waker, wake) = wake_pair().map_err(StartError::System)?;
             let (loader, loaded) = mailbox(limits::CERTIFICATES_LOADED_MAX, waker.clone());
@@ -272,6 +273,7 @@ impl Builder {
                 snapshots: snapshots_of_worker,
                 orders: orders_of_worker,
                 wake,
+                neighbours,
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }
@@ -374,6 +376,7 @@ struct WorkerParts {
     snapshots: ringway_bridge::SlotReceiver<Arc<ringway_traffic::snapshot::Snapshot>>,
     orders: ringway_bridge::MailboxReceiver<ringway_traffic::report::Order>,
     wake: ringway_bridge::WakeSource,
+    neighbours: Option<ringway_worker::Neighbours>,
     telemetry: Telemetry,
 }
 
@@ -402,6 +405,7 @@ fn start_worker(
         https_port: part.https_port,
         tls: Some(part.tls),
         lookup: common.wanted.map(|wanted| Lookup { wanted, loaded: part.loaded }),
+        neighbours: part.neighbours,
         resolves: common.resolves,
         snapshot,
         snapshots: part.snapshots,

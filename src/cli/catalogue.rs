@@ -248,7 +248,7 @@ pub(crate) static CONNECTIONS_MAX: Setting =
     Setting::new("PROXY_CONNECTIONS_MAX", "connections-max", Group::Traffic)
         .value("COUNT")
         .computed("65536, or what the limit of open files allows")
-        .help("Most client connections of one worker; more are answered with 503");
+        .help("Most client connections of one worker; when all are full, more are answered with 503");
 
 pub(crate) static UNAVAILABLE_STATUS: Setting =
     Setting::new("PROXY_UNAVAILABLE_STATUS", "unavailable-status", Group::Traffic)

@@ -306,6 +306,15 @@ pub const RELAY_BUFFER_BYTES: usize = BODY_BUFFER_BYTES + HEAD_BUFFER_BYTES;
 pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
+/// Connections by which a core may be ahead of the least busy one before that one gets the next, beside an eighth of what that
+/// one has. Crossing to another core costs a few microseconds, and of many short connections none is worth it; but of
+/// eight long ones each counts, so that the fixed part is as small as it can be without passing on nearly every one.
+pub const HANDOVER_CONNECTIONS_MARGIN: usize = 1;
+/// See [`HANDOVER_CONNECTIONS_MARGIN`]: one of so many parts of what the least busy core has.
+pub const HANDOVER_SHARE_MARGIN: usize = 8;
+/// Connections on their way to one core. A core that leaves so many lying has enough to do, and whoever accepted more keeps
+/// them. 10 KiB.
+pub const HANDOVERS_WAITING_MAX: usize = 256;
 /// Connections of one core that are told with a 503 that there is no room, at a time; each may take [`LINGER_TIMEOUT`].
 /// More are closed without a word.
 pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;

@@ -1,11 +1,11 @@
-//! Taking connections: one loop per listener.
+//! Taking connections: one loop per listener, and those that another core has taken ([`neighbours`]).
 
-use std::net::SocketAddr;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::limits;
-use ringway_net::{Listener, Stream, TcpStream, sleep, spawn};
+use ringway_net::{Accepted, Listener, Stream, sleep, spawn};
 use ringway_telemetry::{
     ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
 };
@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::door::{Door, ListenerKind};
 use crate::h2;
+use crate::neighbours;
 use crate::session::{self, Begun, Ended, Entry};
 use crate::transport::Transport;
 use crate::uring::Uring;
@@ -32,11 +33,8 @@ pub(crate) fn start(core: &Rc<Core<Uring>>, listener: Rc<Listener>, kind: Listen
 async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>, kind: ListenerKind) {
     let mut failing = false;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                failing = false;
-                admit(&core, stream, peer, kind);
-            }
+        match listener.take().await.and_then(|accepted| place(&core, accepted, kind)) {
+            Ok(()) => failing = false,
             Err(_) if core.draining.get() => break,
             Err(error) => {
                 if !failing {
@@ -49,18 +47,30 @@ async fn accept(core: Rc<Core<Uring>>, listener: Rc<Listener>, kind: ListenerKin
             }
         }
     }
-    while let Some((stream, peer)) = listener.accept_now() {
-        admit(&core, stream, peer, kind);
+    while let Some(accepted) = listener.take_now() {
+        if let Err(error) = admit(&core, accepted, kind) {
+            tracing::debug!(core = core.id.0, %error, "a connection was lost at its beginning");
+        }
     }
 }
 
-fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr, kind: ListenerKind) {
-    let address = peer.ip().to_canonical();
+/// Has a new connection served: here, or by a core that has clearly less to do.
+fn place(core: &Rc<Core<Uring>>, accepted: Accepted, kind: ListenerKind) -> io::Result<()> {
+    match neighbours::hand_over(core, accepted, kind) {
+        Some(kept) => admit(core, kept, kind),
+        None => Ok(()),
+    }
+}
+
+/// Serves a connection, or says that there is no room.
+pub(crate) fn admit(core: &Rc<Core<Uring>>, accepted: Accepted, kind: ListenerKind) -> io::Result<()> {
+    let address = accepted.peer().ip().to_canonical();
+    let stream = accepted.adopt()?;
     if core.connections() >= core.settings.connections_max {
         core.telemetry
             .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
         turn_away(core, Transport::Tcp(stream), kind);
-        return;
+        return Ok(());
     }
     match kind {
         ListenerKind::Http(mode) if !core.settings.expects_proxy_header(address) => {
@@ -68,6 +78,7 @@ fn admit(core: &Rc<Core<Uring>>, stream: TcpStream, peer: SocketAddr, kind: List
         }
         ListenerKind::Http(_) | ListenerKind::Https => arrival::begin(core, stream, address, kind),
     }
+    Ok(())
 }
 
 /// Says that there is no room, to so many at a time as is no burden itself. Over TLS it cannot be said cheaply.

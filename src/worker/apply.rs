@@ -89,6 +89,7 @@ pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
                 let now = core.world.now();
                 core.upstreams.borrow_mut().expire(now);
                 core.handshakes.expire(now, &core.settings);
+                core.tell_neighbours();
                 core.telemetry.flush_if_older(now);
                 core.free_spare_scratches();
                 nudge_allocator();

@@ -113,6 +113,7 @@ impl Arrival {
     fn new(core: &Rc<Core<Uring>>, stream: TcpStream) -> Self {
         let stream = Rc::new(stream);
         let key = core.arrivals.waiting.borrow_mut().insert(stream.clone());
+        core.tell_neighbours();
         Self { core: core.clone(), stream, key }
     }
 
@@ -133,5 +134,6 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         self.core.arrivals.waiting.borrow_mut().remove(self.key);
+        self.core.tell_neighbours();
     }
 }

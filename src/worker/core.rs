@@ -1,4 +1,4 @@
-//! What the sessions of one core share. Nothing in it is seen by another core.
+//! What the sessions of one core share. Nothing in it is seen by another core, but how many connections it has.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,6 +22,7 @@ use crate::handshakes::Handshakes;
 use crate::hosts::Hosts;
 use crate::identities::{self, Identities};
 use crate::materials::{Lookup, Materials};
+use crate::neighbours::Neighbours;
 use crate::settings::Settings;
 use crate::upstream::{Pool, Trust};
 use crate::world::World;
@@ -56,6 +57,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) hosts: Option<Hosts>,
     /// Where clients reach this process over TLS, if they do.
     pub(crate) https_port: Option<u16>,
+    /// The other cores, where there are any.
+    pub(crate) neighbours: Option<Neighbours>,
     tables: RefCell<Rc<Tables>>,
     scratches: RefCell<Vec<Scratch>>,
     /// How many of them nobody needed since the last look.
@@ -96,6 +99,7 @@ impl<W: World> Core<W> {
             identities: Identities::new(doors.tls),
             hosts: doors.resolves.then(|| Hosts::new(id)),
             https_port: doors.https_port,
+            neighbours: doors.neighbours,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),
             scratches_spare: Cell::new(0),
@@ -105,6 +109,13 @@ impl<W: World> Core<W> {
     /// Connections that are served or about to be.
     pub(crate) fn connections(&self) -> usize {
         self.clients.borrow().len() + self.world.parked() + self.arrivals.len() + self.handshakes.len()
+    }
+
+    /// Lets the other cores know how many those are. To be called when there is one more or one less.
+    pub(crate) fn tell_neighbours(&self) {
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.tell(self.connections());
+        }
     }
 
     /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.
@@ -162,6 +173,7 @@ pub(crate) struct Doors {
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) lookup: Option<Lookup>,
     pub(crate) resolves: bool,
+    pub(crate) neighbours: Option<Neighbours>,
 }
 
 /// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's

@@ -1,7 +1,8 @@
 //! The orderly end of a core.
 //!
 //! ```text
-//! Order::Drain ─► listeners stop, what the kernel had queued is still served
+//! Order::Drain ─► nothing is handed to other cores any more; what comes from those that do not drain yet is served
+//!              ─► listeners stop, what the kernel had queued is still served
 //!              ─► busy connections finish their request and close, tunnels say goodbye
 //!              ─► idle ones have a moment for a request that is on its way, and close
 //!              ─► all gone, or the deadline: Report::Drained
@@ -16,6 +17,7 @@ use ringway_traffic::report::Report;
 
 use crate::client::Phase;
 use crate::core::Core;
+use crate::neighbours::Neighbours;
 use crate::silent;
 use crate::world::World;
 
@@ -23,6 +25,9 @@ use crate::world::World;
 /// connections can know that the core drains.
 pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOnce(), deadline: Tick) {
     core.draining.set(true);
+    if let Some(neighbours) = &core.neighbours {
+        neighbours.leave();
+    }
     tracing::info!(core = core.id.0, connections = core.connections(), "draining");
     stop_listening();
     core.upstreams.borrow_mut().clear();
@@ -42,7 +47,7 @@ pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOn
             silent::end(&core);
         }
         let left = core.connections();
-        if left == 0 {
+        if left == 0 && core.neighbours.as_ref().is_none_or(Neighbours::is_done) {
             break;
         }
         if core.world.now() >= deadline {

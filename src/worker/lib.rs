@@ -6,7 +6,8 @@
 //!              └─ silent: wait without a session
 //! apply: new snapshots and orders from the control thread        drain: the orderly end
 //! ```
-//! A worker shares nothing with other workers but immutable snapshots and the endpoints' health; it serves on when
+//! A worker shares nothing with other workers but immutable snapshots, the endpoints' health, and new connections when it has
+//! more than they ([`neighbours`](neighbours())); it serves on when
 //! the control thread stalls. Above `session`, code is blind to the client's protocol version.
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ mod handshakes;
 mod hosts;
 mod identities;
 mod materials;
+mod neighbours;
 mod recent;
 mod secure;
 mod session;
@@ -60,6 +62,7 @@ use ringway_traffic::snapshot::Snapshot;
 
 pub use door::{HttpMode, ListenerKind};
 pub use materials::Lookup;
+pub use neighbours::{Neighbours, neighbours};
 pub use settings::Settings;
 
 /// What a worker is made of.
@@ -78,6 +81,8 @@ pub struct Parts {
     pub tls: Option<Arc<ServerTls>>,
     /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
     pub lookup: Option<Lookup>,
+    /// The other workers, with which it shares connections evenly; none when it is the only one.
+    pub neighbours: Option<Neighbours>,
     /// Whether the control thread may know hosts that no snapshot has yet: requests for them wait until it was asked.
     pub resolves: bool,
     /// The configuration that it begins with.
@@ -124,6 +129,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
             tls: parts.tls,
             lookup: parts.lookup,
             resolves: parts.resolves,
+            neighbours: parts.neighbours,
         },
     ));
     core.prepare();
@@ -137,6 +143,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         accept::start(&core, listener.clone(), kind);
     }
     silent::start(&core);
+    neighbours::start(&core)?;
     started(driver);
     apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await
 }

@@ -100,6 +100,8 @@ pub(crate) async fn receive(arrival: Arrival, client: IpAddr, deadline: Tick) {
     if let Err(reason) = shake_hands(&core, arrival, client, deadline).await {
         core.telemetry.handshake_refused(&HandshakeRefused { client_ip: client, reason });
     }
+    // One handshake less, and perhaps one client more.
+    core.tell_neighbours();
 }
 
 async fn shake_hands(

@@ -226,6 +226,7 @@ impl<W: World> Entry<W> {
     /// Enters a client.
     pub(crate) fn new(core: &Rc<Core<W>>, client: &Rc<Client<W::Stream>>) -> Self {
         let key = core.clients.borrow_mut().insert(client.clone());
+        core.tell_neighbours();
         Self { core: core.clone(), key }
     }
 }
@@ -233,5 +234,6 @@ impl<W: World> Entry<W> {
 impl<W: World> Drop for Entry<W> {
     fn drop(&mut self) {
         self.core.clients.borrow_mut().remove(self.key);
+        self.core.tell_neighbours();
     }
 }

@@ -91,4 +91,5 @@ fn resume<W: World>(core: &Rc<Core<W>>, stream: W::Stream, silent: &Silent) {
 fn tell_closed<W: World>(core: &Core<W>, silent: &Silent) {
     core.telemetry
         .connection_closed(&ConnectionClosed { client_ip: silent.peer, exchanges: silent.exchanges });
+    core.tell_neighbours();
 }

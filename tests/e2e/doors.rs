@@ -74,6 +74,7 @@ impl Core {
             driver: if driver == Driver::Epoll { DriverChoice::Epoll } else { DriverChoice::IoUring },
             listeners: vec![(listener, ListenerKind::Http(mode))],
             https_port: Some(443),
+            neighbours: None,
             tls: None,
             lookup: None,
             resolves: false,

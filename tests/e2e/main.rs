@@ -40,6 +40,7 @@ mod resolver;
 mod routing;
 mod smuggling;
 mod soak;
+mod spread;
 mod timeouts;
 mod tls;
 mod upstream_tls;

@@ -193,7 +193,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let mut registry = Registry::new();
     let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(told.clone()));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
-    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false };
+    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, neighbours: None };
     let snapshot = plane.compiler.snapshot().clone();
     let core =
         Core::new(CoreId(0), world, settings.clone(), Chain::default(), telemetry, reports, snapshot, doors);
