@@ -6,12 +6,12 @@ use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_bridge::{MailboxReceiver, TryRecvError, blocking_mailbox};
+use ringway_bridge::{MailboxReceiver, TryRecvError, blocking_mailbox, slot};
 use ringway_filter::Chain;
-use ringway_net::{Listener, RuntimeOptions, bind_reuseport, clock, run, sleep};
+use ringway_net::{DriverChoice, Listener, RuntimeOptions, bind_reuseport, clock, run, sleep};
 use ringway_telemetry::{Registry, Telemetry};
 use ringway_traffic::compile::{self, Compiler};
-use ringway_traffic::report::Report;
+use ringway_traffic::report::{Order, Report};
 
 use crate::core::Doors;
 use crate::door::HttpMode;
@@ -253,6 +253,43 @@ fn a_connection_that_was_on_its_way_when_the_drain_began_is_served() {
             }
         }
     });
+}
+
+/// A whole worker, however it ends: the others must not go on giving it connections.
+#[test]
+fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
+    for panics in [false, true] {
+        let mut made = neighbours(2).unwrap();
+        let (waker, wake) = wake_pair().unwrap();
+        let (_, snapshots) = slot(waker.clone());
+        let (orders, orders_of_worker) = mailbox(1, waker);
+        let (reports, _reported) = blocking_mailbox(limits::REPORTS_MAX);
+        let parts = crate::Parts {
+            id: CoreId(1),
+            cpu: None,
+            driver: DriverChoice::Auto,
+            listeners: Vec::new(),
+            https_port: None,
+            tls: None,
+            lookup: None,
+            neighbours: made.pop().unwrap(),
+            resolves: false,
+            snapshot: Compiler::new(compile::Settings { hash_key: 7 }).snapshot().clone(),
+            snapshots,
+            orders: orders_of_worker,
+            wake,
+            reports,
+            telemetry: Telemetry::new(Registry::new().add_core(CoreId(1)), None, None),
+            filters: Chain::default(),
+            settings: Arc::default(),
+        };
+        orders.send(Order::Stop).unwrap();
+        let worker = std::thread::spawn(move || crate::run(parts, move |_| assert!(!panics)).unwrap());
+        assert_eq!(worker.join().is_err(), panics);
+        let other = made.pop().unwrap().unwrap();
+        assert_eq!(other.place.read(1), None);
+        assert!(other.is_done());
+    }
 }
 
 #[test]
