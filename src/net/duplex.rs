@@ -118,14 +118,10 @@ impl<D: Device> Duplex<D> {
                     Step::Again => {}
                     Step::Wait => {
                         if let Err(error) = turn.ready(self.to_its_end(self.device().wait_writable())).await {
-                            return (Err(error), buf);
+                            return (Err(break_after(from > range.start, error)), buf);
                         }
                     }
-                    // A peer may act on what was taken before.
-                    Step::Fail(error) if from > range.start && is_broken(&error) => {
-                        return (Err(ErrorKind::WriteZero.into()), buf);
-                    }
-                    Step::Fail(error) => return (Err(error), buf),
+                    Step::Fail(error) => return (Err(break_after(from > range.start, error)), buf),
                 },
             }
         }
@@ -254,9 +250,14 @@ impl<D: Device> AsFd for Duplex<D> {
     }
 }
 
-/// The connection's own error, not ours of a deadline or a cancellation.
-fn is_broken(error: &io::Error) -> bool {
-    !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
+/// The error of a write: `WriteZero` when the connection broke after it had taken a part, which a peer may act on. A deadline
+/// or a cancellation, which are ours, stay what they are.
+pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::Interrupted => error,
+        _ if has_taken => ErrorKind::WriteZero.into(),
+        _ => error,
+    }
 }
 
 /// What follows a failed operation.

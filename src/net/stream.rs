@@ -28,7 +28,7 @@ pub trait Stream: 'static {
     /// # Errors
     /// `TimedOut` when `pace` is not kept, `Interrupted` after [`cancel_writes`](Self::cancel_writes),
     /// `InvalidInput` when `range` is not in `buf`, `WriteZero` when the connection broke after it had taken a part, else
-    /// the system's: of plain TCP it has then taken nothing. It is good for nothing but closing.
+    /// the system's: it has then taken nothing. It is good for nothing but closing.
     fn write_all_range(
         &self,
         buf: Vec<u8>,

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -28,6 +29,8 @@ struct Shared {
     handshakes: AtomicUsize,
     health_checks: AtomicUsize,
     names: Mutex<Vec<Option<String>>>,
+    /// Heads of requests at `/breaks`, each of which the instance resets without reading on.
+    broken: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -94,7 +97,15 @@ fn serve(mut socket: TcpStream, config: Arc<ServerConfig>, shared: &Shared) {
     shared.handshakes.fetch_add(1, Ordering::SeqCst);
     shared.names.lock().unwrap().push(tls.server_name().map(str::to_owned));
     let mut reader = Reader::new(StreamOwned::new(tls, socket));
-    while let Ok(request) = reader.request() {
+    while let Ok(mut request) = reader.request_head() {
+        if request.target() == "/breaks" {
+            shared.broken.fetch_add(1, Ordering::SeqCst);
+            socket2::SockRef::from(&reader.stream().sock).set_linger(Some(Duration::ZERO)).unwrap();
+            return;
+        }
+        if reader.body(&mut request).is_err() {
+            return;
+        }
         if request.target() == "/health" {
             shared.health_checks.fetch_add(1, Ordering::SeqCst);
         }
@@ -186,6 +197,28 @@ on_both_drivers! {
         let body = json!({ "app_id": "app", "upstream_tls": null });
         proxy.api().post("/api/apps/register", &body);
         assert_eq!(client.get("app.test", "/").status(), 502);
+    }
+
+    fn a_post_of_which_a_pooled_connection_took_a_part_is_never_sent_twice(driver) {
+        let authority = Authority::new("the apps' CA");
+        let instance = Secure::new(&authority.server(&["app.internal"]), None);
+        let proxy = Proxy::on(driver).env("PROXY_WORKERS", "1").start();
+        register(&proxy, &instance, json!({ "insecure": true }));
+        proxy.api().domain("app.test", "app", None);
+        // Bodies that go out with the head, behind it, and in many pieces.
+        for (at, bytes) in [5, 30_000, 4_000_000].into_iter().enumerate() {
+            let mut client = Client::connect(proxy.http());
+            assert_eq!(client.get("app.test", "/").body, b"secure");
+            let head = format!("POST /breaks HTTP/1.1\r\nHost: app.test\r\nContent-Length: {bytes}\r\n\r\n");
+            // The answer may come before all of the body has gone.
+            let _ = client.try_send([head.into_bytes(), vec![b'x'; bytes]].concat());
+            match client.try_response("POST") {
+                Ok(answer) => assert_eq!(answer.status(), 502, "{bytes}"),
+                Err(Fault::Reset | Fault::Closed) if bytes > 30_000 => {}
+                Err(fault) => panic!("{bytes}: {fault:?}"),
+            }
+            assert_eq!(instance.shared.broken.load(Ordering::SeqCst), at + 1, "{bytes}");
+        }
     }
 
     fn bodies_pass_in_both_directions(driver) {

@@ -190,6 +190,29 @@ fn a_stalled_write_times_out_and_a_cancelled_one_ends() {
     });
 }
 
+/// What a peer may have seen must not be repeated by mistake, so the two are told apart.
+#[test]
+fn a_write_that_broke_says_whether_a_part_was_taken() {
+    on_both_drivers(|| async {
+        let (stream, mut peer) = pair();
+        let reader = thread::spawn(move || {
+            peer.read_exact(&mut [0]).unwrap();
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        });
+        let (written, _) = stream.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        assert_eq!(kind(written), ErrorKind::WriteZero);
+        joined(reader).await;
+
+        let (stream, peer) = pair();
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let _ = stream.readable(soon()).await;
+        let (written, _) = stream.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let kind = kind(written);
+        assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
+    });
+}
+
 /// Each bit of progress gives the writer its full time again, but the hard end stays.
 #[test]
 fn a_slow_reader_is_waited_for_until_the_hard_end() {

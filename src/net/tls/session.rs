@@ -22,6 +22,8 @@ pub(super) struct Session {
     swollen: bool,
     /// We have said that nothing more comes.
     pub(super) ended: bool,
+    /// Bytes that the socket has taken, of whatever record.
+    pub(super) taken: u64,
 }
 
 /// What a look into a session shows.
@@ -55,6 +57,7 @@ impl Session {
             broken: false,
             swollen: true,
             ended: false,
+            taken: 0,
         }
     }
 
@@ -226,7 +229,10 @@ impl Session {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Sink(socket)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(sent) => count += sent,
+                Ok(sent) => {
+                    count += sent;
+                    self.taken += sent as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Sent { count, all: false }),
                 Err(error) => return Err(error),

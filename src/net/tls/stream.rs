@@ -1,6 +1,7 @@
 //! A TLS connection as a [`Stream`].
 
 use super::session::{Look, Received, Session};
+use crate::duplex::break_after;
 use crate::reaper::{Direction, Turn};
 use crate::stream::{Pace, PeerState, Stream};
 use crate::{TcpStream, yield_now};
@@ -167,7 +168,16 @@ impl Inner {
         }
     }
 
+    /// Writes all, and tells a connection that broke before it took anything from one that broke after. A part of a record counts
+    /// like the whole: what stood before it in the queue may have been records of ours too.
     async fn write(&self, bytes: &[u8], pace: Pace) -> io::Result<()> {
+        let before = self.session.borrow().taken;
+        let written = self.write_records(bytes, pace).await;
+        // A pending read sends, too, what rustls has queued: hence the session counts, not the loop below.
+        written.map_err(|error| break_after(self.session.borrow().taken != before, error))
+    }
+
+    async fn write_records(&self, bytes: &[u8], pace: Pace) -> io::Result<()> {
         let turn = self.tcp.duplex.begin(Direction::Write)?;
         turn.arm(pace.next_deadline());
         let mut left = bytes;

@@ -326,6 +326,28 @@ fn a_stalled_write_times_out() {
     });
 }
 
+#[test]
+fn a_write_that_broke_says_whether_a_part_was_taken() {
+    on_both_drivers(|| async {
+        let (ours, mut peer) = connecting(Alpn::Http1).await;
+        let reader = thread::spawn(move || {
+            peer.read_exact(&mut [0]).unwrap();
+            socket2::SockRef::from(&peer.sock).set_linger(Some(Duration::ZERO)).unwrap();
+        });
+        let (written, _) = ours.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        assert_eq!(kind(written), ErrorKind::WriteZero);
+        joined(reader).await;
+
+        let (ours, peer) = connecting(Alpn::Http1).await;
+        socket2::SockRef::from(&peer.sock).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let _ = ours.readable(soon()).await;
+        let (written, _) = ours.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let kind = kind(written);
+        assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
+    });
+}
+
 /// The peer writes at about the moment of the cancellation, again and again: each message arrives exactly once.
 #[test]
 fn cancelled_reads_lose_no_message() {
