@@ -30,6 +30,7 @@ use ringway_model::{
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
+use ringway_tls::{Unloadable, Want};
 use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -39,6 +40,7 @@ use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
+use crate::named::FileProblems;
 use crate::persist::{Done, StoreLink, chain};
 use crate::plane::{Commit, Plane, Publication, Ticket};
 use crate::publish::{CoreProgress, CoreState};
@@ -104,6 +106,7 @@ pub(crate) struct Engine {
     certificates: Option<Certificates>,
     publications: Publications,
     hooks: Hooks,
+    files: FileProblems,
     resolved: Option<ResolvedHosts>,
     checker: Checker,
     registry: Registry,
@@ -209,6 +212,7 @@ impl Engine {
             certificates: parts.certificates,
             publications: Publications::default(),
             hooks: Hooks::default(),
+            files: FileProblems::default(),
             resolved: parts.resolver.map(ResolvedHosts::new),
             checker: Checker::new(parts.settings.health),
             registry: parts.registry,
@@ -316,6 +320,11 @@ impl Engine {
         }
         self.leases.handle_heartbeat(id, current, now.tick, now.at);
         Ok(())
+    }
+
+    /// What is wrong with the files that apps and domains name.
+    pub(crate) fn handle_file_problems(&mut self, problems: AHashMap<Want, Unloadable>) {
+        self.files.put(problems);
     }
 
     pub(crate) fn handle_report(&mut self, report: Report, now: Now) {

@@ -25,6 +25,7 @@ mod hooks;
 mod hosts;
 mod idempotency;
 mod lease;
+mod named;
 mod persist;
 mod plane;
 #[cfg(test)]

@@ -159,6 +159,7 @@ impl Engine {
             }
         }
         warnings.extend(self.store_warnings(now).into_iter().map(|warning| format!("store: {warning}")));
+        warnings.extend(self.files.warnings());
         warnings
     }
 
@@ -229,6 +230,12 @@ impl Engine {
         for (name, kind, help, value) in [
             ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(self.is_ready())),
             ("ringway_changes_stored_total", "counter", "Changes stored.", tally.changes_stored),
+            (
+                "ringway_named_files_unusable",
+                "gauge",
+                "Apps and CA files of domains whose files cannot be read, or make no sense.",
+                self.files.len() as u64,
+            ),
             (
                 "ringway_changes_waiting",
                 "gauge",

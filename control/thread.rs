@@ -36,10 +36,10 @@ use crate::certify::CertificateHost;
 use crate::client::{Call, Client};
 use crate::control::Control;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
-use crate::persist;
 use crate::resolver::{self, TargetResolver};
 use crate::time::Now;
 use crate::trust::AppTrust;
+use crate::{named, persist};
 
 /// Something that runs on the control thread beside the plane, such as the admin API. It is dropped when the plane ends.
 pub type Service = Box<dyn FnOnce(Control) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -252,6 +252,9 @@ async fn drive(
     let mut notified = Notified::new(source.stream()?)?;
     start_health_checks(&control);
     start_certificates(&control);
+    spawn(named::watch(control.clone()), |panic| {
+        tracing::error!(%panic, "files that apps and domains name are not looked after any more");
+    });
     for service in services {
         // A service that panics is gone; the plane goes on, and the watchdog of whoever needs the service decides.
         spawn(service(control.clone()), |panic| {

@@ -51,7 +51,7 @@ pub(crate) static TARGET: Field<Target> = Field {
 /// Whom the instances of an app are believed by.
 static UPSTREAM_CA_FILE: Field<FilePath> = Field {
     name: "ca_file",
-    doc: "A PEM file on the gateway's machine with the only CAs that are trusted; read again when it changes.",
+    doc: "A PEM file on the gateway's machine with the only CAs that are trusted; it must be good when it is named, and is read again when it changes.",
     schema: || json!({ "type": "string", "pattern": "^/", "examples": ["/etc/ringway/apps-ca.pem"] }),
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
@@ -201,7 +201,7 @@ pub(crate) static CERTIFICATE_MODE: Field<CertificateMode> = Field {
 
 static CLIENT_AUTH_FILE: Field<FilePath> = Field {
     name: "ca_file",
-    doc: "A PEM file on the proxy's machine with the CAs that may vouch for clients.",
+    doc: "A PEM file on the proxy's machine with the CAs that may vouch for clients; it must be good when it is named, and is read again when it changes.",
     schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_certs::{State, UploadError};
+use ringway_certs::{State, UploadError, names_files};
 use ringway_model::{
-    App, AppId, CertificateMode, Change, Desired, Domain, DomainUpdate, Hostname, Instance, Outcome,
+    App, AppId, AppSpec, CertificateMode, Change, Desired, Domain, DomainUpdate, Hostname, Instance, Outcome,
     Rejection, Revision,
 };
+use ringway_tls::Want;
 
 use crate::certificates::{
     CertificateItem, CertificatePageTail, CertificatesView, DnsView, UploadedView, VerificationView,
@@ -17,7 +18,7 @@ use crate::lists::{Pieces, Selection, select};
 use crate::openapi;
 use crate::plane::{Plane, Receipt, Submission};
 use crate::problem::{Kind, Problem};
-use crate::reader::{Input, Reader, read};
+use crate::reader::{Finding, Input, Pointer, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
     Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, Gone, InstanceView,
@@ -191,6 +192,8 @@ async fn deregister<P: Plane>(
 /// Hands a change over and says what it did.
 async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, audit: &mut Audit) -> Answer {
     let is_update = matches!(change, Change::UpdateDomain(_));
+    audit.subject = Some(subject(&change));
+    check_files(plane, &change).await?;
     let receipt = make(plane, change.clone(), conditions, audit).await?;
     let status = match (receipt.pending.is_empty(), receipt.outcome) {
         (false, _) => 202,
@@ -203,6 +206,55 @@ async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, aud
         status => object(plane, &change, &receipt, status),
     };
     Ok(received(response, &receipt))
+}
+
+/// A file that a change names must be good when it is named. What is said again of a domain or an app that has it is no news:
+/// an instance must be able to register although somebody has broken a file since, whose last good content stays in force.
+async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem> {
+    let desired = plane.desired();
+    let (app, domain) = match change {
+        Change::Register { app, domain, .. } => {
+            (Some(app), domain.as_ref().map(|domain| (&domain.name, domain.client_auth.as_ref())))
+        }
+        Change::AddDomain(domain) => (None, Some((&domain.name, domain.client_auth.as_ref()))),
+        Change::UpdateDomain(update) => {
+            (None, Some((&update.name, update.client_auth.as_ref().and_then(Option::as_ref))))
+        }
+        Change::AddInstance(_)
+        | Change::RemoveInstance { .. }
+        | Change::RemoveApp { .. }
+        | Change::PutWebhook { .. }
+        | Change::RemoveWebhook { .. }
+        | Change::RemoveDomain { .. } => return Ok(()),
+    };
+    let mut named = Vec::new();
+    if let Some((name, Some(client_auth))) = domain {
+        let known = desired.domain(name.as_str()).and_then(|domain| domain.client_auth.as_ref());
+        if known.is_none_or(|known| known.ca_file != client_auth.ca_file) {
+            named.push((&["client_auth", "ca_file"][..], Want::ClientCa(client_auth.ca_file.clone())));
+        }
+    }
+    if let Some(AppSpec { id, upstream_tls: Some(Some(tls)), .. }) = app {
+        let known = desired.app(id.as_str()).and_then(|app| app.upstream_tls.as_ref());
+        if known.is_none_or(|known| {
+            (&known.ca_file, &known.client_certificate) != (&tls.ca_file, &tls.client_certificate)
+        }) {
+            named.push((&["upstream_tls"][..], Want::Upstream(id.clone(), tls.clone())));
+        }
+    }
+    let mut findings = Vec::new();
+    for (field, want) in named.into_iter().filter(|(_, want)| names_files(want)) {
+        if let Err(why) = plane.check_files(want).await {
+            let mut pointer = Pointer::default();
+            field.iter().for_each(|name| pointer.push(name));
+            findings.push(Finding::at(
+                &pointer,
+                "invalid",
+                format!("names a file that cannot be used: {why}"),
+            ));
+        }
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Problem::findings(findings)) }
 }
 
 /// Hands a change over, and notes it in the audit trail.

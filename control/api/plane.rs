@@ -15,7 +15,7 @@ use ringway_model::{
     Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision, Serial,
     Timestamp,
 };
-use ringway_tls::Facts;
+use ringway_tls::{Facts, Unloadable, Want};
 
 /// What the API administers.
 pub trait Plane: 'static {
@@ -52,6 +52,11 @@ pub trait Plane: 'static {
     /// What is wrong with chain or key; neither is repeated.
     fn check_certificate(&self, host: &Hostname, chain: &[u8], key: &[u8])
     -> Result<Arc<Facts>, UploadError>;
+    /// Reads what a change names by its path.
+    ///
+    /// # Errors
+    /// Which file is of no use, and why.
+    fn check_files(&self, want: Want) -> impl Future<Output = Result<(), Unloadable>>;
     /// Stores a certificate of a domain whose mode is `provided`, and has every core serve it.
     fn upload_certificate(
         &self,
@@ -343,6 +348,10 @@ impl Plane for Control {
     ) -> Result<Arc<Facts>, UploadError> {
         let certificates = Self::certificates(self).ok_or(UploadError::UnknownDomain)?;
         certificates.check(host, chain, key)
+    }
+
+    async fn check_files(&self, want: Want) -> Result<(), Unloadable> {
+        ringway_certs::check_files(want).await
     }
 
     async fn upload_certificate(

@@ -32,6 +32,7 @@ mod host;
 mod issuance;
 mod lane;
 mod loader;
+mod named;
 mod queue;
 mod renewal;
 mod report;
@@ -48,6 +49,7 @@ pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_ma
 pub use dns::DnsError;
 pub use event::CertificateEvent;
 pub use host::{Host, Unpublished};
+pub use named::{FileWatch, check_files, names_files};
 pub use report::{AuthorityState, BudgetState, DefaultState, DomainState, Overview, QueuePlace, State};
 pub use settings::{AcmeSettings, DirectorySettings, Settings};
 pub use upload::UploadError;

@@ -108,7 +108,14 @@ impl Loader {
             tracing::error!(?want, "loading panicked");
             (Err(unloadable("it could not be read: a defect of ringway")), Vec::new())
         });
-        self.cache.keep(want.clone(), version, result.clone(), seen, now);
+        let standing_in = match &result {
+            // All cores go by the same, also those that had not asked while the file was good.
+            Err(_) => self.cache.stand_in(want),
+            Ok(_) => None,
+        };
+        let is_final = standing_in.is_none();
+        let result = standing_in.map_or(result, Ok);
+        self.cache.keep(want.clone(), version, result.clone(), Found { seen, is_final }, now);
         result
     }
 
@@ -147,10 +154,10 @@ impl Loader {
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// What files looked like; none where a file could not be looked at.
-type Seen = Vec<(PathBuf, Option<Stamp>)>;
+pub(crate) type Seen = Vec<(PathBuf, Option<Stamp>)>;
 
 /// Reads one thing from the disk, and what its files looked like.
-fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Seen) {
+pub(crate) fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Seen) {
     let seen: Seen = paths(want)
         .into_iter()
         .map(|path| {
@@ -208,7 +215,7 @@ fn named(files: &Files, path: &Path) -> Result<Vec<u8>, Unloadable> {
 }
 
 /// The files that somebody named and may change at any time.
-fn paths(want: &Want) -> Vec<PathBuf> {
+pub(crate) fn paths(want: &Want) -> Vec<PathBuf> {
     let path = |path: &ringway_model::FilePath| path.as_path().to_owned();
     match want {
         Want::Identity(_) => Vec::new(),
@@ -244,9 +251,19 @@ struct Entry {
     result: Result<Material, Unloadable>,
     /// What the files looked like that somebody named.
     seen: Seen,
-    /// What could not be loaded is tried again after this.
+    /// Whether that is what the files say; else it was not to be had, or is what they said before.
+    is_final: bool,
+    /// What is not final is tried again after this.
     retry_at: Tick,
     used: u64,
+}
+
+/// What was found on the disk.
+#[derive(Debug)]
+struct Found {
+    seen: Seen,
+    /// Whether the result is what is there now.
+    is_final: bool,
 }
 
 impl Default for Cache {
@@ -262,7 +279,7 @@ impl Cache {
 
     fn find(&mut self, want: &Want, version: u64, now: Tick) -> Option<Result<Material, Unloadable>> {
         let entry = self.entries.get_mut(want)?;
-        if entry.version != version || (entry.result.is_err() && now >= entry.retry_at) {
+        if entry.version != version || (!entry.is_final && now >= entry.retry_at) {
             return None;
         }
         if entry.seen.iter().any(|(path, stamp)| Stamp::read(path).ok() != *stamp) {
@@ -273,12 +290,20 @@ impl Cache {
         Some(entry.result.clone())
     }
 
+    /// What was last good of files that somebody named. A certificate of a domain has versions, and cores that keep theirs.
+    fn stand_in(&self, want: &Want) -> Option<Material> {
+        match want {
+            Want::Identity(_) => None,
+            Want::ClientCa(_) | Want::Upstream(..) => self.entries.get(want)?.result.clone().ok(),
+        }
+    }
+
     fn keep(
         &mut self,
         want: Want,
         version: u64,
         result: Result<Material, Unloadable>,
-        seen: Seen,
+        found: Found,
         now: Tick,
     ) {
         // A core that is behind asks for an older version: what it gets is not worth the newer one's place.
@@ -292,7 +317,9 @@ impl Cache {
             oldest.map(|oldest| self.entries.remove(&oldest));
         }
         self.clock += 1;
-        let entry = Entry { version, result, seen, retry_at: now.after(FAILURE_AGE_MAX), used: self.clock };
+        let is_final = found.is_final && result.is_ok();
+        let retry_at = now.after(FAILURE_AGE_MAX);
+        let entry = Entry { version, result, seen: found.seen, is_final, retry_at, used: self.clock };
         self.entries.insert(want, entry);
     }
 }

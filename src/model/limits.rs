@@ -82,6 +82,13 @@ pub const DNS_ALIASES_MAX: usize = 8;
 pub const MATERIALS_PER_CORE_MAX: usize = 4_096;
 /// How long something is used that has no version before it is asked for again.
 pub const MATERIAL_AGE_MAX: Duration = Duration::from_secs(30);
+/// How often the files are looked at that apps and domains name by their paths: soon enough for somebody who has just broken
+/// one, and a few system calls for each.
+pub const NAMED_FILES_INTERVAL: Duration = Duration::from_secs(5);
+/// So many of them are looked at: as many as a core keeps.
+pub const NAMED_FILES_MAX: usize = MATERIALS_PER_CORE_MAX;
+/// So many of those that cannot be used are named in the status.
+pub const NAMED_FILES_TOLD_MAX: usize = 20;
 /// When to ask again for something that could not be loaded, or was not answered for.
 pub const MATERIAL_RETRY: Duration = Duration::from_secs(5);
 /// How long a newer version is waited for when there is an older one: loading takes milliseconds.

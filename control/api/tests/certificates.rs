@@ -134,6 +134,33 @@ fn who_brings_the_certificate_and_who_may_connect_is_said_with_the_domain() {
 }
 
 #[test]
+fn a_file_that_cannot_be_used_is_refused_when_it_is_named_and_not_when_it_is_repeated() {
+    let api = api();
+    let good = r#"{"client_auth":{"ca_file":"/etc/ca.pem"}}"#;
+    assert_eq!(api.ask("PUT", "/api/tenants/domains/a.example", good).status, 200);
+    let app = r#"{"app_id":"app1","upstream_tls":{"ca_file":"/etc/ca.pem"}}"#;
+    assert_eq!(api.ask("POST", "/api/apps/register", app).status, 200);
+    api.state().certificates.files = Some("cannot open /etc/x.pem: it is gone");
+    let revision = api.state().desired.revision();
+    let body = r#"{"client_auth":{"ca_file":"/etc/x.pem"}}"#;
+    let reply = api.ask("PUT", "/api/tenants/domains/a.example", body);
+    assert_eq!((reply.status, reply.code().as_str()), (422, "invalid_request"));
+    assert_eq!(reply.findings(), ["client_auth.ca_file invalid"]);
+    assert_eq!(reply.json()["errors"][0]["pointer"], "/client_auth/ca_file");
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.ends_with("cannot be used: cannot open /etc/x.pem: it is gone"), "{detail}");
+    let body = r#"{"app_id":"app1","upstream_tls":{"ca_file":"/etc/x.pem"}}"#;
+    assert_eq!(api.ask("POST", "/api/apps/register", body).findings(), ["upstream_tls invalid"]);
+    assert_eq!(api.state().desired.revision(), revision);
+    // What is in force may be said again, whatever has become of it; other things are no matter of files.
+    let again = r#"{"client_auth":{"ca_file":"/etc/ca.pem","mode":"optional"}}"#;
+    assert_eq!(api.ask("PUT", "/api/tenants/domains/a.example", again).status, 200);
+    assert_eq!(api.ask("POST", "/api/apps/register", app).status, 200);
+    let body = r#"{"app_id":"app1","upstream_tls":{"insecure":true}}"#;
+    assert_eq!(api.ask("POST", "/api/apps/register", body).status, 200);
+}
+
+#[test]
 fn an_instance_that_registers_again_leaves_what_the_operator_decided() {
     let api = api();
     let body = r#"{"certificate":"none","client_auth":{"ca_file":"/etc/ca.pem","mode":"optional"}}"#;

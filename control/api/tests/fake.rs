@@ -11,7 +11,7 @@ use ringway_model::{
     Timestamp,
 };
 
-use ringway_tls::{Facts, KeyKind};
+use ringway_tls::{Facts, KeyKind, Unloadable, Want};
 
 use crate::{InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus};
 
@@ -41,6 +41,8 @@ pub(super) struct Certificates {
     pub(super) overview: Overview,
     /// Why the next certificate is refused, before it is stored.
     pub(super) unusable: Option<UploadError>,
+    /// Files that changes name cannot be used, for this reason.
+    pub(super) files: Option<&'static str>,
     /// Why the next one does not come through.
     pub(super) stuck: Option<UploadError>,
     /// Whether too many verifications wait.
@@ -57,6 +59,7 @@ impl Default for Certificates {
             states: HashMap::new(),
             overview: Overview::default(),
             unusable: None,
+            files: None,
             stuck: None,
             is_busy: false,
             uploads: Vec::new(),
@@ -285,6 +288,10 @@ impl Plane for FakePlane {
             Some(error) => Err(error),
             None => Ok(Arc::new(facts(host.as_str()))),
         }
+    }
+
+    async fn check_files(&self, _: Want) -> Result<(), Unloadable> {
+        self.state().certificates.files.map_or(Ok(()), |why| Err(Unloadable::new(why)))
     }
 
     async fn upload_certificate(

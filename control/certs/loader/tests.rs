@@ -160,10 +160,25 @@ fn client_cas_are_read_again_when_they_change() {
     scene.ask(1, want.clone(), 0).unwrap();
     assert_eq!(scene.opened(), opened + 1, "changed");
     fs::remove_file(path.as_path()).unwrap();
-    let why = scene.ask(0, want.clone(), 0).unwrap_err().to_string();
-    assert!(why.contains("ca.pem"), "{why}");
+    // What was good stays in force, also on a core that asks for the first time.
+    assert!(matches!(scene.ask(0, want.clone(), 0).unwrap(), Material::ClientCa(_)));
     fs::write(path.as_path(), "nonsense").unwrap();
-    assert!(scene.ask(0, want, 0).unwrap_err().to_string().contains("ca.pem"));
+    assert!(matches!(scene.ask(1, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    let opened = scene.opened();
+    ca(&scene);
+    scene.ask(1, want, 0).unwrap();
+    assert_eq!(scene.opened(), opened + 1, "and is replaced as soon as there is something good");
+}
+
+#[test]
+fn a_ca_file_that_was_never_good_is_not_to_be_had() {
+    let mut scene = Scene::new(Cache::default());
+    let path = scene.path("ca.pem", b"nonsense");
+    let want = Want::ClientCa(path.clone());
+    assert!(scene.ask(0, want.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
+    fs::remove_file(path.as_path()).unwrap();
+    let why = scene.ask(0, want, 0).unwrap_err().to_string();
+    assert!(why.contains("ca.pem"), "{why}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Api {
     /// Something is there that was not, on every core. A machine that is short of time lets a core follow later than the API
     /// waits for it; then it says so with 202, and this waits on.
     #[track_caller]
-    fn made(&self, answer: Answer) -> Answer {
+    pub(crate) fn made(&self, answer: Answer) -> Answer {
         if answer.status == 202 {
             eventually_within(SOON_ON_DISK, "all cores serve it", || self.have_cores_all().then_some(()));
             return answer;
