@@ -3,36 +3,26 @@
 use crate::Waker;
 use crate::sync::{Receiver, Sender, bounded};
 use crossbeam_channel::TrySendError;
-use std::sync::{Arc, Weak};
 
 /// The publishing side of a slot. One per slot: with two publishers, "latest" would mean nothing.
 #[derive(Debug)]
 pub struct SlotSender<T> {
-    /// Tells the receiver that there is a publisher; the channel cannot, because we hold both of its ends. The
-    /// first field, so that it is gone before the waker's end wakes the receiver.
-    _alive: Arc<()>,
     values: Sender<T>,
     /// To take an outdated value out again.
     outdated: Receiver<T>,
     waker: Waker,
 }
 
-/// The receiving side of a slot.
+/// The receiving side of a slot. That its publisher has gone shows in the wake-ups, which then end.
 #[derive(Debug)]
 pub struct SlotReceiver<T> {
     values: Receiver<T>,
-    publisher: Weak<()>,
 }
 
 /// Makes an empty slot whose receiver is woken through `waker`.
 pub fn slot<T>(waker: Waker) -> (SlotSender<T>, SlotReceiver<T>) {
     let (sender, receiver) = bounded(1);
-    let alive = Arc::new(());
-    let publisher = Arc::downgrade(&alive);
-    (
-        SlotSender { _alive: alive, values: sender, outdated: receiver.clone(), waker },
-        SlotReceiver { values: receiver, publisher },
-    )
+    (SlotSender { values: sender, outdated: receiver.clone(), waker }, SlotReceiver { values: receiver })
 }
 
 impl<T> SlotSender<T> {
@@ -61,11 +51,5 @@ impl<T> SlotReceiver<T> {
     /// Takes the newest value; `None` when nothing was published since the last time.
     pub fn take(&self) -> Option<T> {
         self.values.try_recv().ok()
-    }
-
-    /// Whether the publisher has gone and nothing is left to take.
-    pub fn is_closed(&self) -> bool {
-        // In this order: a publisher that has gone adds nothing after we looked.
-        self.publisher.strong_count() == 0 && self.values.is_empty()
     }
 }

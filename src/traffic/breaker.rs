@@ -106,9 +106,12 @@ impl EndpointState {
     }
 
     /// Tells what active checks say. Seen by the next request on every core.
+    ///
+    /// Beside a [`renew`](Self::renew) on another thread it is as if one had come after the other: either finds what it
+    /// would write already there, or replaces the other's word in one step.
     pub fn set_health(&self, health: Health) {
         if self.health() != health {
-            self.health.store(health as u8, Ordering::Relaxed);
+            self.health.swap(health as u8, Ordering::Relaxed);
         }
     }
 
@@ -170,7 +173,8 @@ impl EndpointState {
     /// The process behind the endpoint registered again, so it is alive: an unhealthy endpoint becomes unknown, an
     /// open breaker half open, and results of requests to the former process count no more.
     pub fn renew(&self) {
-        // A check that ends at the same moment wins: it is newer than what it is compared with.
+        // In one step: a check that ends at the same moment would otherwise be undone although it is newer than what was
+        // looked at. Who asks between the two words below is refused, as he would have been a moment before.
         let unknown = Health::Unknown as u8;
         let _ = self.health.compare_exchange(UNHEALTHY, unknown, Ordering::Relaxed, Ordering::Relaxed);
         self.step(|breaker| Some(breaker.renew()));

@@ -3,7 +3,10 @@
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p ringway-traffic --lib --target-dir target/loom models
 //! ```
-//! Health is not among them: loom does not order a plain store beside an exchange as the language does.
+//! What can come of an order is written down and compared with all that should: an order that is not tried shows, too.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use loom::sync::Arc;
 use loom::thread;
@@ -12,11 +15,11 @@ use super::*;
 
 const NOW: Tick = Tick(1_000_000);
 
+/// What one core does.
+type Event<T> = Box<dyn FnOnce(&EndpointState) -> T>;
+
 /// Runs these on a thread each, beside one another; what they gave, in their order.
-fn beside<T: 'static>(
-    state: &Arc<EndpointState>,
-    events: impl IntoIterator<Item = Box<dyn FnOnce(&EndpointState) -> T>>,
-) -> Vec<T> {
+fn beside<T: 'static>(state: &Arc<EndpointState>, events: impl IntoIterator<Item = Event<T>>) -> Vec<T> {
     let threads: Vec<_> = events
         .into_iter()
         .map(|event| {
@@ -25,6 +28,17 @@ fn beside<T: 'static>(
         })
         .collect();
     threads.into_iter().map(|thread| thread.join().expect("a thread of the model")).collect()
+}
+
+/// What a model gives in every order of its steps.
+fn outcomes<T: Ord + Send + 'static>(model: impl Fn() -> T + Sync + Send + 'static) -> BTreeSet<T> {
+    let all = std::sync::Arc::new(Mutex::new(BTreeSet::new()));
+    let these = all.clone();
+    loom::model(move || {
+        let outcome = model();
+        these.lock().expect("nobody panicked with it").insert(outcome);
+    });
+    std::mem::take(&mut *all.lock().expect("nobody panicked with it"))
 }
 
 fn failed(state: &EndpointState, times: u32) -> Option<Transition> {
@@ -108,10 +122,31 @@ fn a_late_failure_does_not_undo_what_the_probe_found() {
     });
 }
 
+/// A request that comes while the probe succeeds.
+#[test]
+fn nobody_is_taken_for_a_second_probe() {
+    let admitted = outcomes(|| {
+        let (state, until) = half_open();
+        let probe = state.admit(until).expect("half open");
+        let told: Vec<Option<Admission>> = beside(
+            &state,
+            [
+                Box::new(move |state: &EndpointState| {
+                    assert_eq!(state.record_success(probe), Some(Transition::Closed));
+                    None
+                }) as Event<_>,
+                Box::new(move |state: &EndpointState| state.admit(until)) as Box<_>,
+            ],
+        );
+        told[1].map(Admission::is_probe)
+    });
+    assert_eq!(admitted, [None, Some(false)].into());
+}
+
 /// The lease of a probe is over: another core takes it while the first one tells at last how it went.
 #[test]
 fn a_probe_that_was_given_up_counts_for_nothing() {
-    loom::model(|| {
+    let was_counted = outcomes(|| {
         let (state, until) = half_open();
         let first = state.admit(until).expect("half open");
         let over = until.after(limits::BREAKER_PROBE_LEASE);
@@ -123,19 +158,22 @@ fn a_probe_that_was_given_up_counts_for_nothing() {
             // It came before the other one took the probe: then there is none to take.
             (Some(Transition::Opened { until }), None) => {
                 assert_eq!(state.breaker(over), BreakerView::Open { until });
+                true
             }
             (None, Some(second @ Admission::Probe(_))) => {
                 assert_eq!(state.breaker(over), BreakerView::HalfOpen);
                 assert_eq!(state.record_success(second), Some(Transition::Closed));
+                false
             }
             other => panic!("{other:?}"),
         }
     });
+    assert_eq!(was_counted, [false, true].into());
 }
 
 #[test]
 fn a_result_of_the_process_before_counts_for_nothing() {
-    loom::model(|| {
+    let was_counted = outcomes(|| {
         let state = Arc::new(EndpointState::default());
         failed(&state, limits::BREAKER_FAILURES - 1);
         let late = state.admit(NOW).expect("closed");
@@ -144,12 +182,40 @@ fn a_result_of_the_process_before_counts_for_nothing() {
         let told = state.record_failure(late, NOW);
         thread.join().expect("a thread of the model");
         match told {
-            Some(Transition::Opened { .. }) => assert_eq!(state.breaker(NOW), BreakerView::HalfOpen),
+            Some(Transition::Opened { .. }) => {
+                assert_eq!(state.breaker(NOW), BreakerView::HalfOpen);
+                true
+            }
             None => {
                 assert_eq!(state.breaker(NOW), BreakerView::Closed);
                 assert_eq!(failed(&state, limits::BREAKER_FAILURES - 1), None, "counted from the beginning");
+                false
             }
             Some(Transition::Closed) => panic!("a failure closes nothing"),
         }
     });
+    assert_eq!(was_counted, [false, true].into());
+}
+
+/// A check's verdict and a registration at the same moment, from every health: what is left is what one after the other leaves.
+#[test]
+fn health_and_a_registration_come_one_after_the_other() {
+    use Health::{Healthy, Unhealthy, Unknown};
+    let renewed = |health| if health == Unhealthy { Unknown } else { health };
+    for before in [Unknown, Healthy, Unhealthy] {
+        for verdict in [Unknown, Healthy, Unhealthy] {
+            let left = outcomes(move || {
+                let state = Arc::new(EndpointState::default());
+                state.set_health(before);
+                let events: [Event<()>; 2] = [
+                    Box::new(move |state: &EndpointState| state.set_health(verdict)),
+                    Box::new(EndpointState::renew),
+                ];
+                beside(&state, events);
+                state.health() as u8
+            });
+            let expected = [renewed(verdict), verdict].map(|health| health as u8);
+            assert_eq!(left, expected.into(), "{before:?}, then {verdict:?}");
+        }
+    }
 }
