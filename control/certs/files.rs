@@ -574,23 +574,25 @@ impl Pair {
     }
 }
 
-/// The sections of a PEM text (RFC 7468 §2) whose labels are wanted.
+/// The sections of a PEM text (RFC 7468 §2) whose labels are wanted. A section ends where it does to whom reads it: with its own
+/// label, whatever else stands on that line. What stands there is left out as well, for it may be anything, a key for example.
 fn sections(pem: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut wanted = Vec::new();
-    let mut is_inside = false;
+    let mut inside: Option<&[u8]> = None;
     for line in pem.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii();
-        let label = |begin: &[u8]| line.strip_prefix(begin).and_then(|rest| rest.strip_suffix(b"-----"));
-        if let Some(label) = label(b"-----BEGIN ") {
-            is_inside = is_wanted(label);
+        let line = line.trim_ascii_end();
+        if let Some(label) = line.strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----")) {
+            inside = Some(label).filter(|label| is_wanted(label));
         }
-        if is_inside {
+        let Some(label) = inside else { continue };
+        let end = [b"-----END ", label, b"-----"].concat();
+        if line.starts_with(&end) {
+            wanted.extend_from_slice(&end);
+            inside = None;
+        } else {
             wanted.extend_from_slice(line);
-            wanted.push(b'\n');
         }
-        if label(b"-----END ").is_some() {
-            is_inside = false;
-        }
+        wanted.push(b'\n');
     }
     wanted
 }

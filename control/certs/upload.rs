@@ -46,10 +46,10 @@ pub(crate) fn check_upload(
     key: &[u8],
     now: Timestamp,
 ) -> Result<(Pair, Identity), UploadError> {
-    let identity = Identity::from_pem(chain, key).map_err(UploadError::Invalid)?;
+    // What is left out must not have counted, and what is kept is what is judged.
+    Identity::from_pem(chain, key).map_err(UploadError::Invalid)?;
     let pair = Pair::from_pem(chain, key);
-    // What is left out must not have counted.
-    Identity::from_pem(&pair.chain, &pair.key).map_err(UploadError::Invalid)?;
+    let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(UploadError::Invalid)?;
     let facts = identity.facts();
     if !facts.covers(host.as_str()) {
         return Err(UploadError::WrongName { host: host.clone(), names: facts.names.clone() });
