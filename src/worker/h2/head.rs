@@ -213,11 +213,11 @@ fn write_host(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
     push(out, "Host", authority.as_str().as_bytes())
 }
 
-/// RFC 9113 §8.2.3: the crumbs are one field to everyone who does not speak HTTP/2.
+/// RFC 9113 §8.2.3: the crumbs are one field to everyone who does not speak HTTP/2, empty ones included.
 fn write_cookie(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
     let mut cookie = Vec::new();
-    for crumb in request.headers.get_all(http::header::COOKIE) {
-        if !cookie.is_empty() {
+    for (index, crumb) in request.headers.get_all(http::header::COOKIE).iter().enumerate() {
+        if index > 0 {
             cookie.extend_from_slice(b"; ");
         }
         cookie.extend_from_slice(crumb.as_bytes());
