@@ -247,7 +247,7 @@ pub(crate) static BODY_MAX: Setting = Setting::new("PROXY_BODY_MAX", "body-max",
 pub(crate) static CONNECTIONS_MAX: Setting =
     Setting::new("PROXY_CONNECTIONS_MAX", "connections-max", Group::Traffic)
         .value("COUNT")
-        .computed("65536, or what the limit of open files allows")
+        .computed("65536, or what open files and memory allow")
         .help("Most client connections of one worker; when all are full, more are answered with 503");
 
 pub(crate) static UNAVAILABLE_STATUS: Setting =

@@ -16,6 +16,7 @@ mod files;
 mod flags;
 mod logging;
 mod machine;
+mod memory;
 mod notify;
 mod origin;
 mod parse;

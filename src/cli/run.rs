@@ -29,7 +29,7 @@ use super::ready::Ready;
 use super::resolver::HttpResolver;
 use super::signals::{self, Event};
 use super::sockets::{self, Inherited, SocketError};
-use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
+use super::{FAILED, OK, USAGE, check, files, logging, memory, notify, version};
 
 /// Runs until told to end.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
@@ -263,7 +263,8 @@ fn end(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<(), Fail
     Ok(())
 }
 
-/// Raises the limit of open files as far as it goes. Returns how many connections a worker may have.
+/// Raises the limit of open files as far as it goes. Returns how many connections a worker may have: as many as those files and
+/// the memory suffice for, when nobody has said.
 fn raise_file_limit(settings: &Settings) -> usize {
     let granted = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(granted) => granted,
@@ -272,10 +273,17 @@ fn raise_file_limit(settings: &Settings) -> usize {
             rlimit::Resource::NOFILE.get_soft().unwrap_or(FILES_ASSUMED)
         }
     };
-    let room = connections_in(granted, settings.workers);
+    let memory = memory::available();
+    let memory_mib = memory.map(|bytes| bytes >> 20);
     match settings.connections_max {
         None => {
-            tracing::info!(open_files = granted, connections_per_worker = room, "limit of open files");
+            let room = connections_in(granted, memory, settings.workers);
+            tracing::info!(
+                open_files = granted,
+                memory_mib,
+                connections_per_worker = room,
+                "connections that open files and memory allow"
+            );
             room
         }
         Some(wanted) => {
@@ -288,14 +296,24 @@ fn raise_file_limit(settings: &Settings) -> usize {
                     "the limit of open files is too low for PROXY_CONNECTIONS_MAX; raise LimitNOFILE= or `ulimit -Hn`"
                 );
             }
+            let needed = (wanted * settings.workers) as u64 * limits::CONNECTION_BYTES;
+            if memory.is_some_and(|memory| memory < needed) {
+                tracing::warn!(
+                    memory_mib,
+                    needed_mib = needed >> 20,
+                    "PROXY_CONNECTIONS_MAX is more than the memory suffices for, should all of them send half a request"
+                );
+            }
             wanted
         }
     }
 }
 
-/// Connections of each worker for which so many open files suffice.
-fn connections_in(open_files: u64, workers: usize) -> usize {
-    let room = open_files.saturating_sub(FILES_RESERVED) / FILES_PER_CONNECTION / workers.max(1) as u64;
+/// Connections of each worker for which so many open files and so much memory suffice.
+fn connections_in(open_files: u64, memory: Option<u64>, workers: usize) -> usize {
+    let by_files = open_files.saturating_sub(FILES_RESERVED) / FILES_PER_CONNECTION;
+    let by_memory = memory.map(|bytes| bytes / limits::CONNECTIONS_MEMORY_PART / limits::CONNECTION_BYTES);
+    let room = by_memory.map_or(by_files, |by_memory| by_files.min(by_memory)) / workers.max(1) as u64;
     usize::try_from(room).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_PER_CORE_MAX)
 }
 
@@ -393,10 +411,16 @@ mod tests {
 
     #[test]
     fn connections_fit_the_open_files() {
-        assert_eq!(connections_in(1024, 1), 384);
-        assert_eq!(connections_in(1024, 2), 192);
-        assert_eq!(connections_in(1_048_576, 2), limits::CONNECTIONS_PER_CORE_MAX);
-        assert_eq!(connections_in(0, 64), 1, "a process that can accept nothing is of no use");
+        assert_eq!(connections_in(1024, None, 1), 384);
+        assert_eq!(connections_in(1024, None, 2), 192);
+        assert_eq!(connections_in(1_048_576, None, 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(connections_in(0, None, 64), 1, "a process that can accept nothing is of no use");
+        // Half of 128 MiB for half requests of 40 KiB.
+        assert_eq!(connections_in(1_048_576, Some(128 << 20), 1), 1638);
+        assert_eq!(connections_in(1_048_576, Some(128 << 20), 2), 819);
+        assert_eq!(connections_in(1024, Some(128 << 20), 1), 384);
+        assert_eq!(connections_in(1_048_576, Some(64 << 30), 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(connections_in(1_048_576, Some(0), 2), 1);
     }
 
     #[test]

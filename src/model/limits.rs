@@ -311,6 +311,11 @@ pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
 pub const RELAY_BUFFER_BYTES: usize = BODY_BUFFER_BYTES + HEAD_BUFFER_BYTES;
 /// Bodies at least this long, of known length, are spliced instead of copied.
 pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+/// What a connection costs that has sent half a request, and means no good: its buffers of 16 KiB on both sides, and what the
+/// kernel keeps. (Idle ones cost 3 to 9 KB.)
+pub const CONNECTION_BYTES: u64 = 40 * 1024;
+/// Connections may fill one part in so many of the memory, when nobody says how many there may be: the rest is for what they do.
+pub const CONNECTIONS_MEMORY_PART: u64 = 2;
 /// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
 /// Connections by which a core may be ahead of the least busy one before that one gets the next, beside an eighth of what that
