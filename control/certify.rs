@@ -208,10 +208,14 @@ fn log(event: &CertificateEvent) {
             tracing::error!(%host, reason, "a certificate on the disk cannot be served");
         }
         CertificateEvent::DefaultReplaced { facts } => {
-            tracing::info!(expires = %facts.not_after.to_rfc3339(), "the default certificate was replaced");
+            let (fingerprint, expires) = (&facts.fingerprint, facts.not_after.to_rfc3339());
+            tracing::info!(fingerprint, expires, "the default certificate was replaced");
         }
         CertificateEvent::DefaultRefused { reason } => {
-            tracing::error!(reason, "the default certificate's new files cannot be used; the old one stays");
+            tracing::error!(
+                reason,
+                "the default certificate's files have changed and cannot be served: the old one stays"
+            );
         }
         CertificateEvent::DirectoryUnusable { reason } => {
             tracing::error!(reason, "the certificate directory cannot be used");

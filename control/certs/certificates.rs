@@ -290,6 +290,7 @@ impl Certificates {
         let is_stale = {
             let mut domains = self.shared.domains.borrow_mut();
             let entry = domains.put(domain);
+            self.show_outlook(entry);
             if self.host().is_none() {
                 // The first snapshot has what `Opened::version` said.
                 entry.published = entry.wanted_version();
@@ -640,7 +641,6 @@ impl Certificates {
 
     fn tell_directory_problem(&self) {
         let Some(reason) = self.directory_problem() else { return };
-        tracing::error!(%reason, "the certificate directory cannot be used");
         self.notify(CertificateEvent::DirectoryUnusable { reason });
     }
 
@@ -786,7 +786,6 @@ impl Certificates {
     async fn handle_news(&self, news: News) {
         match news {
             News::Replaced { facts, version } => {
-                tracing::info!(fingerprint = facts.fingerprint, "the default certificate was replaced");
                 let state = DefaultState { facts: Arc::clone(&facts), version, problem: None };
                 *self.shared.default.borrow_mut() = Some(state);
                 if let Some(host) = self.host()
@@ -797,7 +796,6 @@ impl Certificates {
                 self.notify(CertificateEvent::DefaultReplaced { facts });
             }
             News::Refused(error) => {
-                tracing::error!(%error, "the default certificate's files have changed and cannot be served: the old one stays");
                 if let Some(default) = &mut *self.shared.default.borrow_mut() {
                     default.problem = Some(error.to_string());
                 }

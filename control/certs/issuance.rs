@@ -189,6 +189,13 @@ impl Certificates {
         &self.shared.issuance
     }
 
+    /// Says of a domain that was put what will not change: whoever put it is answered before its turn comes.
+    pub(crate) fn show_outlook(&self, entry: &mut Entry) {
+        if self.issuance().seats.is_empty() && entry.domain.certificate == CertificateMode::Acme {
+            entry.course.reason = Some(NO_CA.to_owned());
+        }
+    }
+
     /// Goes the rounds, for ever.
     pub(crate) async fn look_after_orders(&self) {
         self.read_budgets().await;

@@ -84,6 +84,24 @@ fn event(plane: &Plane, is_it: impl Fn(&CertificateEvent) -> bool) -> bool {
 }
 
 #[test]
+fn without_a_ca_a_new_domain_says_so_at_once() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        let reason = |name: &str| certificates.state(&host(name)).unwrap().reason;
+        for name in ["first.example", "later.example"] {
+            certificates.put_domain(&domain(name, Acme));
+            // Whoever registers it is answered now.
+            assert!(reason(name).unwrap().contains("no CA is configured"));
+            certificates.put_domain(&domain(name, Provided));
+            assert!(reason(name).unwrap().contains("not been uploaded"));
+        }
+    });
+}
+
+#[test]
 fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
     let scene = Scene::new();
     let files = scene.files();
