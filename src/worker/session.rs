@@ -45,7 +45,10 @@ pub(crate) enum Ended {
 /// long as requests follow each other.
 pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>, begun: Begun) -> Ended {
     let Begun { mut exchanges, mut first_byte_by } = begun;
-    while let Rest::Idle { until } = Box::pin(serve(core, client, first_byte_by, &mut exchanges)).await {
+    loop {
+        // Made where it will live: kilobytes, which would be copied from the stack otherwise.
+        let serving = Box::write(Box::new_uninit(), serve(core, client, first_byte_by, &mut exchanges));
+        let Rest::Idle { until } = Box::into_pin(serving).await else { break };
         if let Some(silent) = Silent::of(client, exchanges, until)
             && core.world.park(&client.stream, silent)
         {

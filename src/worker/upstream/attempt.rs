@@ -212,8 +212,8 @@ async fn converse<W: World>(
 ) -> Result<Answered, (Failure, Stage)> {
     let Scratch { input, answer, output, response, .. } = scratch;
     answer.clear();
-    if answer.capacity() < limits::RELAY_BUFFER_BYTES {
-        answer.reserve_exact(limits::RELAY_BUFFER_BYTES);
+    if answer.capacity() < limits::HEAD_BUFFER_BYTES {
+        answer.reserve_exact(limits::HEAD_BUFFER_BYTES);
     }
     let upstream = &upstream.stream;
     // A client that gives its request up spares the endpoint the rest of it.

@@ -319,8 +319,18 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
+    /// Most answers fit into a head's buffer, and a long one is better spliced than copied; the others get a body's here.
+    fn make_room(&mut self) {
+        if self.answer.capacity() < limits::RELAY_BUFFER_BYTES {
+            self.answer.reserve_exact(limits::RELAY_BUFFER_BYTES - self.answer.len());
+        }
+    }
+
     /// Appends to `answer` what the endpoint sends, and looks now and then whether the client is still there to get it.
     async fn read(&mut self, give_up: Tick) -> Result<(), Silence> {
+        if self.answer.len() == self.answer.capacity() {
+            self.make_room();
+        }
         loop {
             let deadline = give_up.min(self.core.world.now().after(WATCH_INTERVAL));
             let (read, back) = self.upstream.read(std::mem::take(self.answer), deadline).await;
@@ -370,6 +380,7 @@ impl<W: World> Hop<'_, W> {
                 && *left > (self.answer.len() - start) as u64
             {
                 // More of it has likely come since, and one send is cheaper than two.
+                self.make_room();
                 self.upstream.read_more(self.answer);
             }
             let taken = outgoing
@@ -389,6 +400,7 @@ impl<W: World> Hop<'_, W> {
             // What the framing cannot judge yet stays at the front.
             self.answer.drain(..start + taken.consumed);
             start = 0;
+            self.make_room();
             match self.read(self.core.world.now().after(quiet)).await {
                 Ok(()) => {}
                 Err(Silence::Ended) => return self.end(outgoing).await.map(|()| false),
