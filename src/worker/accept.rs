@@ -1,4 +1,4 @@
-//! Taking connections: one loop per listener, and those that another core has taken ([`neighbours`]).
+//! Taking connections: one loop per listener, and those that another core has taken ([`mod@neighbours`]).
 
 use std::io;
 use std::rc::Rc;
