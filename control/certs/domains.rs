@@ -129,7 +129,7 @@ impl Entry {
             }
             CertificateMode::Acme => DomainState {
                 state: self.course.state,
-                reason: self.course.reason.clone().or(damage),
+                reason: both(damage, self.course.reason.clone()),
                 certificate: self.held.facts().cloned(),
                 next_try: self.course.next_try,
                 renewal_at: self.course.renewal_at,
@@ -224,5 +224,13 @@ impl Domains {
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Hostname, &Entry)> {
         self.entries.iter()
+    }
+}
+
+/// What is wrong with the certificate that is there, and why no better one is on its way.
+fn both(damage: Option<String>, course: Option<String>) -> Option<String> {
+    match (damage, course) {
+        (Some(damage), Some(course)) => Some(format!("{damage}; {course}")),
+        (damage, course) => damage.or(course),
     }
 }
