@@ -936,21 +936,29 @@ impl Attempt {
             profile: profile.filter(|profile| directory.offers(profile)),
             is_sent: &self.is_sent,
         };
-        match order.fulfil(pending).await {
-            Ok(issued) => self.install(issued).await,
-            Err(fault) => {
-                if matches!(fault, Fault::Refused { kind: Refusal::Validation, .. }) {
-                    // A crash before the order is forgotten books it twice, which is better than never.
-                    this.issuance().budgets.borrow_mut().take_failure(
-                        authority.url(),
-                        host,
-                        clock::timestamp(),
-                    );
-                    this.save_budgets().await;
-                }
-                order.forget_after(&fault).await;
-                Err(fault)
+        let mut pending = pending;
+        loop {
+            let was_begun_before = pending.is_some();
+            let fault = match order.fulfil(pending.take()).await {
+                Ok(issued) => return self.install(issued).await,
+                Err(fault) => fault,
+            };
+            let has_failed = matches!(fault, Fault::Refused { kind: Refusal::Validation, .. });
+            let now = clock::timestamp();
+            if has_failed {
+                // A crash before the order is forgotten books it twice, which is better than never.
+                this.issuance().budgets.borrow_mut().take_failure(authority.url(), host, now);
+                this.save_budgets().await;
             }
+            order.forget_after(&fault).await;
+            // Nobody may have been there to answer the CA: that is no reason to let the domain wait, as long as the CA
+            // allows more of them, which a process that crashes again and again uses up at last.
+            let is_allowed =
+                || this.issuance().budgets.borrow().order_at(authority.url(), host, self.kind, now) <= now;
+            if !(was_begun_before && has_failed && is_allowed()) {
+                return Err(fault);
+            }
+            tracing::info!(host = %host, reason = %fault, "an order that was begun before the start failed: a new one follows");
         }
     }
 

@@ -146,7 +146,7 @@ impl Order<'_> {
     }
 
     /// The order on the disk if the CA still has it, else a new one, which is on the disk when this returns. One that failed
-    /// while we were away is given as it is: it is blamed like any other, or a process that crashes again and again would
+    /// while we were away is given as it is: it is booked like any other, or a process that crashes again and again would
     /// order anew each time and use up what the CA allows.
     async fn begin(&self, client: &Client, pending: Option<Pending>) -> Result<(Remote, String), Fault> {
         if let Some(pending) = pending.filter(|pending| pending.directory == self.authority.url()) {
