@@ -190,7 +190,7 @@ impl UnixListener {
         UnixStream::from_std(socket.into())
     }
 
-    /// The next connection that the kernel holds; see [`Listener::accept_now`].
+    /// The next connection that the kernel holds, without waiting for one.
     pub fn accept_now(&self) -> Option<UnixStream> {
         let (socket, _) = accept_now(self.listener.as_raw_fd())?;
         UnixStream::from_std(socket.into()).ok()
