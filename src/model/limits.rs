@@ -336,8 +336,9 @@ pub const INTERIM_RESPONSES_MAX: usize = 16;
 pub const ATTEMPTS_MAX: usize = 4;
 /// Idle upstream connections kept per endpoint and core: two HTTP/2 clients with all their requests under way.
 pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 256;
-/// Idle upstream connections kept per core.
-pub const UPSTREAM_IDLE_PER_CORE_MAX: usize = 1_024;
+/// Idle upstream connections kept per core, and no more than half of the clients that it may have: one for each of thousands of
+/// endpoints, for with fewer than there are endpoints most requests would have to connect.
+pub const UPSTREAM_IDLE_PER_CORE_MAX: usize = 8_192;
 /// An idle upstream connection is closed after this time: shorter than common servers' own (Node 5 s is
 /// covered by the check at checkout, Go and nginx 75 s and more).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -77,6 +77,7 @@ impl<W: World> Core<W> {
         snapshot: Arc<Snapshot>,
         doors: Doors,
     ) -> Self {
+        let upstreams = Pool::new(settings.connections_max);
         Self {
             id,
             world,
@@ -85,7 +86,7 @@ impl<W: World> Core<W> {
             telemetry,
             reports,
             cursors: RefCell::new(Cursors::new(id)),
-            upstreams: RefCell::new(Pool::new()),
+            upstreams: RefCell::new(upstreams),
             trust: Trust::new(),
             request_ids: RefCell::new(RequestIds::new()),
             clients: RefCell::new(Slab::new()),

@@ -30,11 +30,15 @@ struct Idle<S> {
 pub(crate) struct Pool<S> {
     idle: HashMap<EndpointId, VecDeque<Idle<S>>, BuildHasherDefault<IdHasher>>,
     count: usize,
+    count_max: usize,
 }
 
 impl<S: Stream> Pool<S> {
-    pub(crate) fn new() -> Self {
-        Self { idle: HashMap::default(), count: 0 }
+    /// Of a core that may have so many clients. The open files are counted for those, and for a connection for each of
+    /// them; half as many idle ones more are what is at hand beside it.
+    pub(crate) fn new(clients_max: usize) -> Self {
+        let count_max = limits::UPSTREAM_IDLE_PER_CORE_MAX.min(clients_max.div_ceil(2));
+        Self { idle: HashMap::default(), count: 0, count_max }
     }
 
     /// Takes the connection that was used last, which is the likeliest to be alive. One that has been closed,
@@ -55,7 +59,7 @@ impl<S: Stream> Pool<S> {
         upstream.requests += 1;
         if upstream.is_shared
             || upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
-            || self.count >= limits::UPSTREAM_IDLE_PER_CORE_MAX
+            || self.count >= self.count_max
         {
             return;
         }
