@@ -31,6 +31,8 @@ pub(crate) struct Client<S> {
 pub(crate) enum Phase {
     /// Between two requests: may be ended, once nothing can be on its way any more.
     Idle,
+    /// Between two requests, the last of which was told that the connection stays before the drain began: ends by itself, soon.
+    Leaving,
     /// In a request: may finish it.
     Busy,
     /// Upgraded: is told to go.

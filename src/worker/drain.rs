@@ -4,7 +4,8 @@
 //! Order::Drain ─► nothing is handed to other cores any more; what comes from those that do not drain yet is served
 //!              ─► listeners stop, what the kernel had queued is still served
 //!              ─► busy connections finish their request and close, tunnels say goodbye
-//!              ─► idle ones have a moment for a request that is on its way, and close
+//!              ─► idle ones have a moment for a request that is on its way, and close; so have those that fall idle after an
+//!                 answer that did not tell them yet
 //!              ─► all gone, or the deadline: Report::Drained
 //! ```
 
@@ -39,7 +40,7 @@ pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOn
             match client.phase.get() {
                 Phase::Tunnel => client.stream.cancel_reads(),
                 Phase::Idle if idle_is_over => client.stream.cancel_reads(),
-                Phase::Idle | Phase::Busy => {}
+                Phase::Idle | Phase::Leaving | Phase::Busy => {}
             }
         }
         if idle_is_over {

@@ -98,7 +98,6 @@ pub(crate) async fn exchange<W: World>(
     }
     finish(core, scratch, &record);
     match next {
-        Next::Keep if core.draining.get() => Next::Close,
         Next::Keep => {
             take_out(scratch, body);
             Next::Keep

@@ -84,8 +84,8 @@ async fn serve<W: World>(
     exchanges: &mut u32,
 ) -> Rest {
     let mut scratch = core.take_scratch();
+    client.phase.set(Phase::Idle);
     let rest = loop {
-        client.phase.set(Phase::Idle);
         match wait(core, client, &mut scratch, first_byte_by).await {
             Wait::Bytes => {}
             Wait::Silence => break Rest::Idle { until: first_byte_by },
@@ -100,7 +100,14 @@ async fn serve<W: World>(
         };
         *exchanges += 1;
         match next {
-            Next::Keep => first_byte_by = core.world.now().after(core.settings.idle_timeout),
+            Next::Keep if core.draining.get() => {
+                client.phase.set(Phase::Leaving);
+                first_byte_by = core.world.now().after(limits::DRAIN_IDLE_GRACE);
+            }
+            Next::Keep => {
+                client.phase.set(Phase::Idle);
+                first_byte_by = core.world.now().after(core.settings.idle_timeout);
+            }
             Next::End
                 if client.stream.as_tcp().is_some() && client.stream.peek_state() != PeerState::HasData =>
             {

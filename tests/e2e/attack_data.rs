@@ -117,6 +117,43 @@ on_both_drivers! {
         assert!(proxy.wait_exit().success());
     }
 
+    fn a_drain_that_begins_during_an_answer_leaves_the_connection_for_one_request_more(driver) {
+        let rest = Gate::new();
+        let origin = {
+            let rest = rest.clone();
+            Origin::http(move |request, connection| {
+                if request.target() == "/long" {
+                    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+                    rest.pass();
+                    connection.send("world");
+                } else {
+                    connection.reply(200, b"short");
+                }
+                After::Keep
+            })
+        };
+        let mut proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.send("GET /long HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        // It was not told that the connection ends: nobody knew.
+        let head = client.response_head("GET");
+        assert!(!head.lists("connection", "close"));
+        proxy.sigterm();
+        eventually("the drain begins", || {
+            proxy.log().iter().any(|line| line.contains("\"message\":\"draining\"")).then_some(())
+        });
+        assert_eq!(client.exactly(5), b"hello");
+        // Longer than an idle connection would be left.
+        client.assert_silent(Duration::from_millis(1_200));
+        rest.open();
+        assert_eq!(client.exactly(5), b"world");
+        let last = client.get("app.test", "/");
+        assert_eq!((last.status(), last.text().as_str()), (200, "short"));
+        assert!(last.lists("connection", "close"));
+        client.assert_closed();
+        assert!(proxy.wait_exit().success());
+    }
+
     fn memory_comes_in_small_pages(driver) {
         // With huge pages an idle connection costs the whole of a buffer of which it touched a part.
         let proxy = Proxy::on(driver).start();
