@@ -17,6 +17,8 @@ pub struct TcpStream {
     peer: Option<SocketAddr>,
     /// Asked for when first needed: most connections never are.
     local: Cell<Option<SocketAddr>>,
+    /// The kernel may be holding back a last segment, for more was said to follow.
+    pub(crate) held: Cell<bool>,
 }
 
 /// A Unix stream connection.
@@ -41,7 +43,7 @@ impl TcpStream {
         // Before monoio's, which panics without a runtime.
         crate::core::current()?;
         let duplex = Duplex::new(monoio::net::TcpStream::from_std(stream)?)?;
-        Ok(Self { duplex, peer, local: Cell::new(None) })
+        Ok(Self { duplex, peer, local: Cell::new(None), held: Cell::new(false) })
     }
 
     /// Waits until a write would not wait, holding no buffer.
@@ -50,6 +52,14 @@ impl TcpStream {
     /// As [`Stream::write_all`].
     pub async fn writable(&self, deadline: Tick) -> io::Result<()> {
         self.duplex.writable(deadline).await
+    }
+
+    /// Has the kernel send what it holds back for more to follow. A system call if there is anything.
+    pub(crate) fn release_held(&self) {
+        if self.held.replace(false) {
+            // Setting what is set already pushes what is pending (tcp(7)). On a broken connection the next write tells.
+            let _ = self.duplex.socket().set_tcp_nodelay(true);
+        }
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -85,6 +95,15 @@ impl Stream for TcpStream {
 
     fn read_more(&self, buf: &mut Vec<u8>) {
         self.duplex.read_more(buf);
+    }
+
+    fn write_held(&self, bytes: &[u8]) -> usize {
+        // Not beside a writer, whose bytes come first.
+        let Ok(_turn) = self.duplex.begin(Direction::Write) else { return 0 };
+        let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let taken = self.duplex.socket().send_with_flags(bytes, flags).unwrap_or(0);
+        self.held.set(self.held.get() || taken > 0);
+        taken
     }
 
     fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {

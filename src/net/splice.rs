@@ -101,6 +101,7 @@ async fn splice_all(
                 // The pipe is empty here, so it is the connection that has nothing.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     without_wait = 0;
+                    to.release_held();
                     reading.arm(pace.next_deadline());
                     from.duplex.wait(&reading, Direction::Read).await.map_err(SpliceFault::Read)?;
                 }
@@ -118,9 +119,10 @@ async fn splice_all(
             }
             (since, received) = (Some(clock::now()), 0);
         }
-        // More is known to follow at once only when this was as much as fits: else the kernel would hold the last
-        // segment back for what may be long in coming.
+        // More is likely to follow at once only when this was as much as fits: else the kernel would be made to hold the
+        // last segment back for nothing.
         let more = if left > 0 && in_pipe == want { libc::SPLICE_F_MORE } else { 0 };
+        to.held.set(more != 0);
         while in_pipe > 0 {
             check(&writing).map_err(SpliceFault::Write)?;
             match splice_now(pipe.reader.as_raw_fd(), to.raw_fd(), in_pipe, more) {

@@ -48,6 +48,10 @@ impl Stream for Transport {
         each!(self, stream => stream.write_all_range(buf, range, pace).await)
     }
 
+    fn write_held(&self, bytes: &[u8]) -> usize {
+        each!(self, stream => stream.write_held(bytes))
+    }
+
     fn read_more(&self, buf: &mut Vec<u8>) {
         each!(self, stream => stream.read_more(buf));
     }

@@ -78,6 +78,50 @@ fn holds_nothing_back() {
     });
 }
 
+/// Bytes that were handed to the kernel and have not been sent once (`SIOCOUTQNSD`, tcp(7)).
+fn unsent(stream: &TcpStream) -> i32 {
+    let mut count = 0;
+    // SAFETY: the descriptor is open, and the kernel writes a number.
+    assert_eq!(unsafe { libc::ioctl(stream.raw_fd(), libc::SIOCOUTQNSD, &raw mut count) }, 0);
+    count
+}
+
+#[test]
+fn what_was_held_for_a_splice_goes_out_before_it_waits() {
+    on_both_drivers(|| async {
+        let (from, mut sender) = pair();
+        let (to, mut receiver) = pair();
+        assert_eq!(to.write_held(b"head"), 4);
+        assert_eq!(unsent(&to), 4);
+        let splicing = splice(&from, &to, 8, Pace::stall(PATIENCE));
+        let peers = async {
+            crate::yield_now().await;
+            assert_eq!(unsent(&to), 0, "the splice waits, and so would what is held");
+            sender.write_all(b"the body").unwrap();
+        };
+        let (moved, ()) = join(splicing, peers).await;
+        assert_eq!(moved.unwrap(), 8);
+        let mut all = [0; 12];
+        receiver.read_exact(&mut all).unwrap();
+        assert_eq!(&all, b"headthe body");
+    });
+}
+
+#[test]
+fn what_was_held_goes_out_with_what_is_spliced() {
+    on_both_drivers(|| async {
+        let (from, mut sender) = pair();
+        let (to, mut receiver) = pair();
+        sender.write_all(b"the body").unwrap();
+        assert_eq!(to.write_held(b"head"), 4);
+        splice(&from, &to, 8, Pace::stall(PATIENCE)).await.unwrap();
+        assert_eq!(unsent(&to), 0);
+        let mut all = [0; 12];
+        receiver.read_exact(&mut all).unwrap();
+        assert_eq!(&all, b"headthe body");
+    });
+}
+
 #[test]
 fn an_early_end_says_how_much_was_moved() {
     on_both_drivers(|| async {

@@ -386,16 +386,18 @@ impl<W: World> Hop<'_, W> {
             let taken = outgoing
                 .take(&mut self.answer[start..])
                 .map_err(|error| answered(Failure::ResponseBodyMalformed(error)))?;
-            self.send(start..start + taken.kept, matches!(outgoing, Outgoing::Chunked)).await?;
+            let mut part = start..start + taken.kept;
+            let spliced_left = self.spliced_left(outgoing);
+            if spliced_left.is_some() {
+                part = self.send_held(part);
+            }
+            self.send(part, matches!(outgoing, Outgoing::Chunked)).await?;
             record.bytes_out += taken.kept as u64;
             if taken.done {
                 return Ok(start + taken.consumed < self.answer.len());
             }
-            if let Outgoing::Length(left) = outgoing
-                && *left >= limits::SPLICE_BYTES_MIN
-                && self.core.world.can_splice(self.upstream, &self.client.stream)
-            {
-                return self.splice(*left, quiet, record).await.map(|()| false);
+            if let Some(left) = spliced_left {
+                return self.splice(left, quiet, record).await.map(|()| false);
             }
             // What the framing cannot judge yet stays at the front.
             self.answer.drain(..start + taken.consumed);
@@ -448,18 +450,46 @@ impl<W: World> Hop<'_, W> {
         })
     }
 
+    /// How much of the body is left, when that is moved without looking at it.
+    fn spliced_left(&self, outgoing: &Outgoing) -> Option<u64> {
+        match outgoing {
+            Outgoing::Length(left)
+                if *left >= limits::SPLICE_BYTES_MIN
+                    && self.core.world.can_splice(self.upstream, &self.client.stream) =>
+            {
+                Some(*left)
+            }
+            _ => None,
+        }
+    }
+
+    /// What [`send`](Self::send) does, as far as the kernel takes it at once to send it with what is spliced next; returns
+    /// what is left of `part`.
+    fn send_held(&mut self, part: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let mut part = self.put_before(part);
+        if self.output.is_empty() {
+            part.start += self.client.stream.write_held(&self.answer[part.clone()]);
+        }
+        part
+    }
+
+    /// Puts `output` before the part of `answer` that follows it, if there is room: the head that it came with was as long
+    /// at least.
+    fn put_before(&mut self, mut part: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        if !part.is_empty() && self.output.len() <= part.start {
+            part.start -= self.output.len();
+            self.answer[part.start..][..self.output.len()].copy_from_slice(self.output);
+            self.output.clear();
+        }
+        part
+    }
+
     /// Sends `output`, then the given part of `answer`, as a chunk of its own if told so; in one piece when that is cheap.
     async fn send(&mut self, part: std::ops::Range<usize>, chunk: bool) -> Result<(), Failed> {
         if chunk && !part.is_empty() {
             self.output.extend_from_slice(&h1::chunk_head(part.len()));
         }
-        let mut part = part;
-        if !chunk && !part.is_empty() && self.output.len() <= part.start {
-            // The head that it came with was as long at least: ours takes its place before the body.
-            part.start -= self.output.len();
-            self.answer[part.start..][..self.output.len()].copy_from_slice(self.output);
-            self.output.clear();
-        }
+        let part = if chunk { part } else { self.put_before(part) };
         let joined = chunk || part.len() <= super::attempt::JOINED_BYTES_MAX && !self.output.is_empty();
         if joined {
             // To the byte: growing by halves would make it twice as large as what is sent.
