@@ -207,15 +207,22 @@ def family(pid):
 
 
 def cpu_seconds(pid):
-    """User and system time of a process, its threads and its children that are alive."""
-    total = 0.0
+    """User and system time together of a process, its threads and its children that are alive."""
+    return sum(cpu_split(pid))
+
+
+def cpu_split(pid):
+    """(user, system) time of a process, its threads and its children that are alive. The sum is exact; how the kernel splits it
+    it samples."""
+    user = system = 0.0
     for one in family(pid):
         try:
             fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        total += (int(fields[11]) + int(fields[12])) * TICK
-    return total
+        user += int(fields[11]) * TICK
+        system += int(fields[12]) * TICK
+    return user, system
 
 
 def machine_cpu_seconds():

@@ -284,6 +284,14 @@ fn raise_file_limit(settings: &Settings) -> usize {
                 connections_per_worker = room,
                 "connections that open files and memory allow"
             );
+            if room < CONNECTIONS_FEW {
+                tracing::warn!(
+                    open_files = granted,
+                    memory_mib,
+                    connections_per_worker = room,
+                    "these are few: more clients at once are answered with 503; raise LimitNOFILE=, `ulimit -Hn` or the memory limit"
+                );
+            }
             room
         }
         Some(wanted) => {
@@ -308,6 +316,9 @@ fn raise_file_limit(settings: &Settings) -> usize {
         }
     }
 }
+
+/// Fewer connections of a worker than this are likely nobody's wish.
+const CONNECTIONS_FEW: usize = 64;
 
 /// Connections of each worker for which so many open files and so much memory suffice.
 fn connections_in(open_files: u64, memory: Option<u64>, workers: usize) -> usize {
