@@ -156,14 +156,24 @@ docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 }
 
+# Those that are Python by their name or their first line: none is run here, but each must be Python.
+python_scripts() {
+    { find loadtest bench tests -name target -prune -o -name '*.py' -print &&
+        grep -rIlE --exclude-dir=target '^#!.*python3$' loadtest bench tests; } | sort -u | python3 -c '
+import ast, sys
+paths = sys.stdin.read().split()
+for path in paths:
+    ast.parse(open(path).read(), path)
+print(len(paths), "Python scripts")
+sys.exit(not paths)'
+}
+
 # The load-test tools are a workspace of their own: they must build and stay tidy, they are not run here.
 loadtest() {
     [ -f loadtest/Cargo.toml ] || return 0
     cargo fmt --manifest-path loadtest/Cargo.toml --all --check &&
         cargo clippy --locked --manifest-path loadtest/Cargo.toml --target-dir target/loadtest --all-targets --quiet -- -D warnings &&
-        for script in loadtest/compare loadtest/scale loadtest/churn loadtest/bench.py; do
-            [ ! -f "$script" ] || python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script" || return 1
-        done
+        python_scripts
 }
 
 # --- all of it ---------------------------------------------------------------------------------------------
