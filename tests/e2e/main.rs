@@ -9,6 +9,7 @@ mod admin;
 mod attack_control;
 mod attack_data;
 mod attack_http2;
+mod attack_records;
 mod attack_tls;
 mod balancing;
 mod bodies;

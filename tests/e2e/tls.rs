@@ -1,6 +1,6 @@
 //! TLS with clients: whose certificate, who is refused and how, what an app is told, and what a flood may cost.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -135,6 +135,17 @@ impl Scene {
 }
 
 const UNRECOGNIZED_NAME: u8 = 112;
+/// The type of a record that belongs to a handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+
+/// Where a balancer connects from: another address than the clients of most scenes.
+const BALANCER: [u8; 4] = [127, 0, 0, 9];
+/// What it says of a client.
+const LINE: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 443\r\n";
+
+fn balanced(builder: Builder) -> Builder {
+    builder.proxy_protocol(vec![IpAddr::from(BALANCER).to_string().parse().unwrap()])
+}
 
 /// What the default certificate of most scenes is for. (Clients take no wildcard for a whole top-level domain.)
 const NAMES: &[&str] =
@@ -404,18 +415,119 @@ on_both_drivers! {
     }
 
     fn a_balancer_names_the_client_before_tls_begins(driver) {
-        let scene = Scene::with(driver, &["app.test"], None, |builder| {
-            // Others than the ones that the scene itself connects from.
-            builder.proxy_protocol(vec!["127.0.0.9".parse().unwrap()])
-        });
-        let balancer = || Client::connect_from([127, 0, 0, 9], scene.https());
+        let scene = Scene::with(driver, &["app.test"], None, balanced);
+        let balancer = || Client::connect_from(BALANCER, scene.https());
         let mut socket = balancer().into_socket();
-        std::io::Write::write_all(&mut socket, b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 443\r\n").unwrap();
+        std::io::Write::write_all(&mut socket, LINE).unwrap();
         let mut client = Client::over_tls(scene.tls("app.test").stream_over(socket).unwrap());
         assert_eq!(client.get("app.test", "/").status(), 200);
         assert_eq!(scene.origin.one_request().field("x-forwarded-for"), Some("203.0.113.9"));
         let without = scene.tls("app.test").stream_over(balancer().into_socket());
         assert!(matches!(without, Err(TlsFault::Closed)), "{without:?}");
+    }
+
+    /// A line is at most 107 bytes long, and a binary header 4,112 here.
+    fn a_header_that_is_no_good_ends_its_connection_before_tls(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, balanced);
+        let hello = scene.tls("app.test").hello();
+        let binary = |version, kind, length: u16| {
+            [b"\r\n\r\n\0\r\nQUIT\n", &[version, kind][..], &length.to_be_bytes()].concat()
+        };
+        let unknown = |bytes: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(bytes - 16)).into_bytes();
+        let bad = [
+            // None at all, behind the hello, and twice.
+            Vec::new(),
+            [&hello[..], LINE].concat(),
+            [LINE, LINE].concat(),
+            // Cut.
+            b"PROXY TCP4 203.0.113.9 192.0.2.1 49153\r\n".to_vec(),
+            b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 443\n".to_vec(),
+            b"PROXY TCP4 203.0.113.9".to_vec(),
+            binary(0x21, 0x11, 11),
+            // Too large.
+            unknown(108),
+            b"PROXY UNKNOWN".iter().copied().chain([b' '; 5000]).collect(),
+            binary(0x21, 0x11, 4097),
+            binary(0x21, 0x11, 0xffff),
+            // Of no version, command, family or address that there is.
+            binary(0x31, 0x11, 12),
+            binary(0x22, 0x11, 12),
+            binary(0x21, 0x12, 12),
+            b"PROXY TCP4 203.0.113.999 192.0.2.1 49153 443\r\n".to_vec(),
+            b"PROXY TCP4 ::1 ::1 49153 443\r\n".to_vec(),
+        ];
+        for header in bad {
+            let mut client = Client::connect_from(BALANCER, scene.https());
+            let _ = client.try_send([&header[..], &hello].concat());
+            let answer = client.try_rest().unwrap_or_default();
+            assert_ne!(answer.first(), Some(&HANDSHAKE), "served after {}", header.escape_ascii());
+        }
+        let good = [
+            unknown(107),
+            binary(0x20, 0, 0),
+            [&binary(0x21, 0x11, 4096)[..], &[203, 0, 113, 9, 192, 0, 2, 1, 0xc0, 1, 1, 0xbb], &[0; 4084]].concat(),
+        ];
+        for header in good {
+            let mut client = Client::connect_from(BALANCER, scene.https());
+            client.send([&header[..], &hello].concat());
+            assert_eq!(client.exactly(1), [HANDSHAKE], "refused after {}", header.escape_ascii());
+        }
+        assert_eq!(scene.origin.request_count(), 0);
+    }
+
+    /// From the first byte of the header to the end of the handshake there is one time for all, however it is spent.
+    fn a_header_that_comes_slowly_takes_the_handshakes_time(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, balanced);
+        let beginnings: [&[u8]; 4] = [b"", b"P", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\xff", LINE];
+        let mut slow: Vec<Client> = beginnings
+            .iter()
+            .map(|beginning| {
+                let mut client = Client::connect_from(BALANCER, scene.https());
+                client.send(beginning);
+                client
+            })
+            .collect();
+        let mut socket = Client::connect_from(BALANCER, scene.https()).into_socket();
+        std::io::Write::write_all(&mut socket, LINE).unwrap();
+        let mut other = Client::over_tls(scene.tls("app.test").stream_over(socket).unwrap());
+        assert_eq!(other.get("app.test", "/").status(), 200, "another is served meanwhile");
+        for client in &mut slow {
+            assert!(client.rest_within(HANDSHAKE_LIMIT).is_empty());
+        }
+        other.assert_open("app.test");
+    }
+
+    /// To strangers it is neither a header nor TLS.
+    fn of_strangers_no_header_is_read_before_tls(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, balanced);
+        let hello = scene.tls("app.test").hello();
+        for header in [LINE, b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0"] {
+            let mut liar = Client::connect(scene.https());
+            liar.send([header, &hello].concat());
+            assert_eq!(liar.response("GET").status(), 400);
+            liar.assert_closed();
+        }
+        scene.assert_refused("plain_http", 2);
+        assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200, "without one it is served");
+        assert_eq!(scene.origin.one_request().field("x-forwarded-for"), Some("127.0.0.1"));
+    }
+
+    /// The bound of one client is for those behind a balancer each, and not for all of them together.
+    fn clients_behind_a_balancer_have_handshakes_of_their_own(driver) {
+        let scene = Scene::with(driver, &["app.test"], None, |builder| {
+            let data = ringway::DataSettings { handshakes_per_client_max: 4, ..ringway::DataSettings::default() };
+            balanced(builder.data(data).workers(1))
+        });
+        let begin = |client: &str| {
+            let mut connection = Client::connect_from(BALANCER, scene.https());
+            connection.send(format!("PROXY TCP4 {client} 192.0.2.1 49153 443\r\n"));
+            connection
+        };
+        // Which of them is one too many is open: their headers are read side by side.
+        let _silent: Vec<Client> = (0..5).map(|_| begin("203.0.113.9")).collect();
+        scene.assert_refused("client_full", 1);
+        let mut other = Client::over_tls(scene.tls("app.test").stream_over(begin("203.0.113.10").into_socket()).unwrap());
+        assert_eq!(other.get("app.test", "/").status(), 200);
     }
 
     fn a_flood_of_junk_leaves_others_served(driver) {

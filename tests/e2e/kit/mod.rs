@@ -17,6 +17,7 @@ pub(crate) mod load;
 pub(crate) mod origin;
 pub(crate) mod pebble;
 pub(crate) mod proxy;
+pub(crate) mod records;
 #[cfg(test)]
 mod selftest;
 pub(crate) mod tls;

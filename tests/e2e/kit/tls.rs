@@ -10,6 +10,7 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -198,11 +199,22 @@ impl Tls {
         self
     }
 
+    /// The same client with a configuration of the caller's.
+    pub(super) fn configured(mut self, config: ClientConfig) -> Self {
+        self.config = Some(Arc::new(config));
+        self
+    }
+
     fn config(&self) -> Arc<ClientConfig> {
-        if let Some(config) = &self.config {
-            return Arc::clone(config);
+        match &self.config {
+            Some(config) => Arc::clone(config),
+            None => self.config_of(default_provider()),
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    }
+
+    /// What this client would be with other cryptography.
+    pub(super) fn config_of(&self, provider: CryptoProvider) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(self.versions)
             .unwrap()
             .with_root_certificates(self.roots.clone());
