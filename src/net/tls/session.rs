@@ -16,6 +16,8 @@ pub(super) struct Session {
     /// Bytes received since the last one of plaintext.
     fruitless: usize,
     boundary: Boundary,
+    /// Records of the peer since somebody asked for their number.
+    records: usize,
     /// The peer broke the protocol; rustls keeps the error.
     broken: bool,
     /// Fed since its buffer was made small.
@@ -54,6 +56,7 @@ impl Session {
             held: rest,
             fruitless: 0,
             boundary: Boundary::default(),
+            records: 0,
             broken: false,
             swollen: true,
             ended: false,
@@ -105,7 +108,7 @@ impl Session {
                 // Full of a message that is too long: rustls says so when it looks at it.
                 Err(_) => {}
             }
-            self.boundary.pass(&before[..before.len() - left.len()]);
+            self.records += self.boundary.pass(&before[..before.len() - left.len()]);
             match self.tls.process_new_packets() {
                 Ok(state) if state.plaintext_bytes_to_read() > 0 => self.fruitless = 0,
                 Ok(_) if before.len() == left.len() => self.broken = true,
@@ -172,6 +175,11 @@ impl Session {
             let held = std::mem::take(&mut self.held);
             self.feed(&held, buf);
         }
+    }
+
+    /// How many records have come since this was asked last.
+    pub(super) fn take_records(&mut self) -> usize {
+        std::mem::take(&mut self.records)
     }
 
     /// Whether the peer has sent a part of a record, whose rest is missing.
@@ -262,7 +270,9 @@ struct Boundary {
 }
 
 impl Boundary {
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// Goes on over these bytes: how many headers ended in them.
+    fn pass(&mut self, mut bytes: &[u8]) -> usize {
+        let mut headers = 0;
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.left > 0 {
                 let count = self.left.min(bytes.len());
@@ -275,12 +285,14 @@ impl Boundary {
                 4 => {
                     self.length[1] = byte;
                     self.left = usize::from(u16::from_be_bytes(self.length));
+                    headers += 1;
                 }
                 _ => {}
             }
             self.header = (self.header + 1) % 5;
             bytes = rest;
         }
+        headers
     }
 
     fn is_within(self) -> bool {

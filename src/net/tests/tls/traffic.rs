@@ -428,3 +428,46 @@ fn a_busy_connection_does_not_starve_its_core() {
         assert_eq!(joined(reader).await, 16 << 20);
     });
 }
+
+/// Nor does one whose peer makes a record of each byte, so that little is much to do.
+#[test]
+fn a_flood_of_small_records_does_not_starve_its_core() {
+    const RECORDS: usize = 20_000;
+    on_both_drivers(|| async {
+        let (ours, mut peer) = serving(BOTH).await;
+        let flood = thread::spawn(move || {
+            for _ in 0..RECORDS / 100 {
+                for _ in 0..100 {
+                    peer.conn.writer().write_all(b"x").unwrap();
+                }
+                while peer.conn.wants_write() {
+                    peer.conn.write_tls(&mut peer.sock).unwrap();
+                }
+            }
+            peer
+        });
+        let taken = std::cell::Cell::new(0);
+        let busy = async {
+            let mut buf = Vec::with_capacity(64 << 10);
+            while taken.get() < RECORDS {
+                let read;
+                (read, buf) = ours.read(buf, soon()).await;
+                taken.set(taken.get() + read.unwrap());
+                buf.clear();
+            }
+        };
+        let other = async {
+            let (mut before, mut most) = (0, 0);
+            while taken.get() < RECORDS {
+                most = most.max(taken.get() - before);
+                before = taken.get();
+                crate::yield_now().await;
+            }
+            most
+        };
+        let ((), most) = join(busy, other).await;
+        // What one call to the socket brings is worked on at once: 64 KiB, of 22 bytes for each record and its byte.
+        assert!(most <= 2 * (64 << 10) / 23, "{most} records in one turn");
+        drop(joined(flood).await);
+    });
+}
