@@ -22,11 +22,17 @@ fn check_record(kind: usize, body: &[u8], choice: u8) {
         assert_eq!(unseal(other, &key, &sealed).is_some(), other == kind, "the seal of another kind");
     }
     assert_eq!(unseal(kind, &format!("{key}x"), &sealed), None, "the seal of another key");
-    let mut damaged = sealed;
-    let at = usize::from(choice >> 2) * damaged.len() / 64;
-    damaged[at] ^= 1;
-    assert_eq!(unseal(kind, &key, &damaged), None, "damaged");
+    // Every byte of the seal, and one of what is sealed.
+    let body_at = SEAL_BYTES + usize::from(choice >> 2) * (sealed.len() - SEAL_BYTES) / 64;
+    for at in (0..SEAL_BYTES).chain([body_at]) {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 1;
+        assert_eq!(unseal(kind, &key, &damaged), None, "damaged at {at}");
+    }
 }
+
+/// In front of what it seals.
+const SEAL_BYTES: usize = 8;
 
 fn check_export(text: &[u8]) {
     let mut store = Memory::new();
