@@ -9,14 +9,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbox, mailbox, wake_pair};
+use ringway_bridge::{
+    MailboxReceiver, MailboxSender, SendError, WakeSource, blocking_mailbox, mailbox, wake_pair,
+};
 use ringway_model::limits::{
     CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX,
     CERTIFICATES_WANTED_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
 };
 use ringway_model::{CertificateMode, Domain, Hostname, Tick, UpstreamTls};
 use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
-use ringway_tls::{Facts, Loaded, Unloadable, UpstreamMaterial, Wanted};
+use ringway_tls::{
+    Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted,
+};
 
 use crate::dns::{Resolver, public_ca};
 use crate::domains::{Domains, Entry, Held, OnDisk};
@@ -71,6 +75,7 @@ pub struct Opened {
     directory_problem: Option<String>,
     wants: MailboxSender<Wanted>,
     news: (MailboxReceiver<News>, WakeSource),
+    cores: Vec<MailboxSender<Loaded>>,
 }
 
 /// Checks the default certificate, makes the directory, lists what is in it, and starts the loader's thread, which
@@ -94,8 +99,8 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
         problem: None,
     });
     let (on_disk, directory_problem) = survey(&files);
-    let (wants, news) = start_loader(files.clone(), watched, cores).map_err(StartError::Thread)?;
-    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news })
+    let (wants, news) = start_loader(files.clone(), watched, cores.clone()).map_err(StartError::Thread)?;
+    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news, cores })
 }
 
 /// Starts the loader's thread alone, for a process that keeps no certificates: what apps and domains name by their
@@ -232,6 +237,8 @@ pub(crate) struct Shared {
     verifications: Lane,
     pub(crate) issuance: Issuance,
     news: RefCell<Option<(MailboxReceiver<News>, WakeSource)>>,
+    /// Where each core takes what is new of something that it has.
+    cores: Vec<MailboxSender<Loaded>>,
     /// Keeps the loader's thread alive as long as the handle.
     _wants: MailboxSender<Wanted>,
 }
@@ -261,7 +268,7 @@ pub(crate) enum InstallError {
 impl Certificates {
     /// The handle, for the control thread. Nothing happens by itself until [`Certificates::run`].
     pub fn new(opened: Opened) -> Self {
-        let Opened { settings, files, on_disk, default, directory_problem, wants, news } = opened;
+        let Opened { settings, files, on_disk, default, directory_problem, wants, news, cores } = opened;
         let issuance = Issuance::new(&settings);
         let shared = Shared {
             settings,
@@ -279,6 +286,7 @@ impl Certificates {
             disk: Lane::new(1, CERTIFICATE_WRITES_WAITING_MAX),
             verifications: Lane::new(VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX),
             news: RefCell::new(Some(news)),
+            cores,
             _wants: wants,
         };
         Self { shared: Rc::new(shared) }
@@ -341,7 +349,7 @@ impl Certificates {
         }
         let (pair, identity) = check_upload(host, chain, key, clock::timestamp())?;
         let facts = Arc::new(identity.facts().clone());
-        let installed = self.install(host, pair, Arc::clone(&facts)).await;
+        let installed = self.install(host, pair, identity, Arc::clone(&facts)).await;
         if !matches!(installed, Err(InstallError::Disk(_) | InstallError::Gone)) {
             self.notify(CertificateEvent::Uploaded { host: host.clone(), facts: Arc::clone(&facts) });
         }
@@ -563,6 +571,7 @@ impl Certificates {
         &self,
         host: &Hostname,
         pair: Pair,
+        identity: Identity,
         facts: Arc<Facts>,
     ) -> Result<(), InstallError> {
         let place = self.shared.disk.enter().await.map_err(|Crowded| InstallError::Disk(DiskError::Busy))?;
@@ -587,7 +596,23 @@ impl Certificates {
             return Err(InstallError::Gone);
         }
         self.touch(host);
-        self.publish(host).await.map_err(InstallError::NotLive)
+        let has_reached_all = self.hand_over(host, version, &identity);
+        self.publish(host).await.map_err(InstallError::NotLive)?;
+        if has_reached_all { Ok(()) } else { Err(InstallError::NotLive(Unpublished::SlowCores)) }
+    }
+
+    /// Gives a new certificate to all cores before they are told of it: one that acknowledges its version and has an older one
+    /// would serve that one on for as long as the loader takes to read what stands on a slow disk. Whether all had room.
+    fn hand_over(&self, host: &Hostname, version: u64, identity: &Identity) -> bool {
+        let want = Want::Identity(IdentityName::Domain(host.clone()));
+        let mut has_reached_all = true;
+        for core in &self.shared.cores {
+            let result = Ok(Material::Identity(identity.clone()));
+            if let Err(SendError::Full(_)) = core.send(Loaded { want: want.clone(), version, result }) {
+                has_reached_all = false;
+            }
+        }
+        has_reached_all
     }
 
     /// Has every core serve what the domain has now.

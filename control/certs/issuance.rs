@@ -14,6 +14,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::RenewalInfo;
@@ -964,11 +965,12 @@ impl Attempt {
 
     async fn install(&self, issued: Issued) -> Result<CertificateEvent, Fault> {
         let (this, host) = (&self.this, &self.host);
-        let Issued { pair, facts, certificate_id } = issued;
+        let Issued { pair, identity, certificate_id } = issued;
         if !this.is_wanted(host) {
             return Err(Fault::NotFound);
         }
-        match this.install(host, pair, facts.clone()).await {
+        let facts = Arc::new(identity.facts().clone());
+        match this.install(host, pair, identity, Arc::clone(&facts)).await {
             Ok(()) => {}
             Err(InstallError::NotLive(error)) => {
                 tracing::warn!(%host, %error, "a certificate is not live on every core yet");

@@ -29,10 +29,12 @@ pub(crate) async fn apply(
     loop {
         // Down with the flag before looking: what is sent from here on rings again.
         wake.rearm();
-        if let Some(snapshot) = snapshots.take() {
+        let snapshot = snapshots.take();
+        // Between taking a snapshot and acknowledging it: a new certificate was sent before the snapshot that has its version.
+        core.materials.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
+        if let Some(snapshot) = snapshot {
             take_over(&core, snapshot).await;
         }
-        core.materials.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
         for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {

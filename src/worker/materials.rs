@@ -6,6 +6,9 @@
 //!   └──► asked for once ─► loaded ──────────────────────────► it
 //!                       ├─► unloadable, or no answer in time ─► the older version, if there is one
 //! ```
+//! A certificate that is new comes unasked, before the snapshot with its version: a core that has an older one never serves that
+//! one again once it has acknowledged the snapshot, however long the loader takes.
+//!
 //! What has no version of its own (CAs, version 0) is asked for again when it is older than a while, and waited for as a newer
 //! version is: a CA that was taken away vouches for nobody any more.
 
@@ -125,6 +128,8 @@ impl Materials {
             entry.asked = None;
         }
         match loaded.result {
+            // Asked for by the snapshot before; the newer one has come unasked meanwhile.
+            Ok(_) if entry.held.as_ref().is_some_and(|(_, held)| *held > loaded.version) => {}
             Ok(material) => {
                 self.loads.update(|loads| loads + 1);
                 entry.held = Some((Rc::new(Held { material, load: self.loads.get() }), loaded.version));
@@ -179,7 +184,7 @@ impl Materials {
         let Some(entry) = entries.get(want) else { return Poll::Ready(Err(Missing::NoAnswer)) };
         let has_versions = version != 0;
         if let Some((held, held_version)) = &entry.held
-            && *held_version == version
+            && *held_version >= version
             && (has_versions || now < entry.since.after(limits::MATERIAL_AGE_MAX))
         {
             return Poll::Ready(Ok(held.clone()));

@@ -15,7 +15,6 @@
 //! pass stays on the disk and is resumed.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
@@ -29,7 +28,7 @@ use ringway_model::limits::{
 };
 use ringway_model::{Hostname, Tick, Timestamp};
 use ringway_net::{clock, sleep};
-use ringway_tls::{Facts, Identity};
+use ringway_tls::Identity;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
@@ -67,7 +66,7 @@ pub(crate) struct Order<'a> {
 /// A certificate that was checked, and nothing is done with it yet.
 pub(crate) struct Issued {
     pub(crate) pair: Pair,
-    pub(crate) facts: Arc<Facts>,
+    pub(crate) identity: Identity,
     /// Its name in RFC 9773, if it has one.
     pub(crate) certificate_id: Option<String>,
 }
@@ -378,11 +377,7 @@ fn check(host: &Hostname, chain: &str, key: &str, now: Timestamp) -> Result<Issu
     let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).ok();
     let certificate_id =
         leaf.and_then(|leaf| CertificateIdentifier::try_from(&leaf).ok()).map(|id| id.to_string());
-    Ok(Issued {
-        pair: Pair::from_pem(chain.as_bytes(), key.as_bytes()),
-        facts: Arc::new(facts.clone()),
-        certificate_id,
-    })
+    Ok(Issued { pair: Pair::from_pem(chain.as_bytes(), key.as_bytes()), identity, certificate_id })
 }
 
 /// Clocks of machines differ by so much without anybody noticing.
@@ -434,7 +429,7 @@ mod tests {
         let of = |pair: &Pair, name: &str| check(&host(name), &text(&pair.chain), &text(&pair.key), now);
         let pair = issue(&["a.example"], 2020, 2100);
         let issued = of(&pair, "a.example").unwrap();
-        assert!(issued.facts.covers("a.example"));
+        assert!(issued.identity.facts().covers("a.example"));
         assert!(refusal(of(&pair, "b.example")).contains("does not cover b.example"));
         assert!(refusal(of(&issue(&["a.example"], 2019, 2020), "a.example")).contains("ended already"));
         assert!(refusal(of(&issue(&["a.example"], 2090, 2100), "a.example")).contains("clock"));

@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use ringway_model::CoreId;
-use ringway_tls::{IdentityName, Material, Want};
 
 use super::*;
 use crate::dns::tests::{Server, ip};
@@ -52,6 +51,8 @@ impl Scene {
 
     /// Asks as a core does.
     fn ask(&self, wants: &MailboxSender<Wanted>, name: IdentityName, version: u64) -> Result<String, String> {
+        // What was handed over unasked is not the answer.
+        self.core.drain(usize::MAX).for_each(drop);
         wants.send(Wanted { core: CoreId(0), want: Want::Identity(name), version }).unwrap();
         let loaded = self.core.recv_timeout(Duration::from_secs(30)).unwrap();
         match loaded.result {
@@ -238,6 +239,29 @@ fn a_full_disk_keeps_the_old_certificate_and_is_told() {
         faults.mend();
         certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap();
         assert_eq!(certificates.overview().directory_problem, None);
+    });
+}
+
+#[test]
+fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
+    let scene = Scene::new();
+    let opened = scene.open(scene.settings());
+    on_control_thread(|| async {
+        let plane = Plane::default();
+        let certificates = running(opened, &plane);
+        certificates.put_domain(&domain("a.example", Provided));
+        let pair = sound(&["a.example"]);
+        let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
+        let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
+        let given = scene.core.try_recv().unwrap();
+        assert_eq!((&given.want, given.version), (&Want::Identity(of("a.example")), version));
+        assert!(
+            matches!(&given.result, Ok(Material::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
+        );
+        // A core that takes nothing more may serve the older one for a while, and nobody is told otherwise.
+        while scene.senders[0].send(given.clone()).is_ok() {}
+        let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
+        assert!(matches!(error, UploadError::NotLive(Unpublished::SlowCores)), "{error}");
     });
 }
 

@@ -78,6 +78,26 @@ fn a_newer_version_is_asked_for_and_takes_over() {
 }
 
 #[test]
+fn what_comes_unasked_is_served_at_once_and_by_snapshots_that_are_behind() {
+    let bench = Bench::new();
+    bench.answer(2, Ok(material()), NOW);
+    assert_eq!(
+        bench.look(2, NOW),
+        Poll::Pending,
+        "nobody has ever wanted it here: it is asked for when somebody does"
+    );
+    bench.answer(2, Ok(material()), NOW);
+    bench.answer(3, Ok(material()), NOW);
+    for version in [2, 3] {
+        assert_eq!(bench.look(version, NOW), Poll::Ready(Ok(2)));
+    }
+    // The answer to a question of before comes late, and takes nothing away.
+    bench.answer(2, Ok(material()), NOW);
+    assert_eq!(bench.look(3, NOW), Poll::Ready(Ok(2)));
+    assert_eq!(bench.questions(), [2]);
+}
+
+#[test]
 fn a_newer_version_that_is_broken_leaves_the_older_one_in_force() {
     let bench = Bench::new();
     let _ = bench.look(1, NOW);
