@@ -131,7 +131,7 @@ fn register(proxy: &Proxy, instance: &Secure, upstream_tls: Value) {
     });
     let answer = proxy.api().post("/api/apps/register", &body);
     if answer.status != 200 {
-        proxy.api().made(answer);
+        answer.is(201);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Client, Fault, Message, SOON_ON_DISK, eventually_within};
 
 /// The admin API of one process. Every call is a connection of its own.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Api {
     address: SocketAddr,
 }
@@ -15,6 +15,7 @@ pub(crate) struct Api {
 /// What the API said.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    api: Api,
     pub(crate) status: u16,
     pub(crate) message: Message,
     /// Null when there is no body.
@@ -22,11 +23,26 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Panics with the whole answer unless its status is this one.
+    /// What was changed is on every core. A machine that is short of time lets a core follow later than the API waits for it;
+    /// then the API says so with 202, and this waits on, and takes it for the `success` that it would have been.
+    #[track_caller]
+    pub(crate) fn everywhere(mut self, success: u16) -> Self {
+        if self.status == 202 {
+            eventually_within(SOON_ON_DISK, "all cores serve it", || self.api.have_cores_all().then_some(()));
+            self.status = success;
+        }
+        self
+    }
+
+    /// Panics with the whole answer unless its status is this one; a success counts once it is on every core.
     #[track_caller]
     pub(crate) fn is(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{} {}", self.message.first_line, self.message.text());
-        self
+        let this = match status {
+            200 | 201 | 204 => self.everywhere(status),
+            _ => self,
+        };
+        assert_eq!(this.status, status, "{} {}", this.message.first_line, this.message.text());
+        this
     }
 
     /// The revision that the answer names, in its body or its ETag.
@@ -94,7 +110,7 @@ impl Api {
         let message = client.within(SOON_ON_DISK).patient_response(method);
         let is_json = message.field("content-type").is_some_and(|kind| kind.contains("json"));
         let json = if is_json && !message.body.is_empty() { message.json() } else { Value::Null };
-        Answer { status: message.status(), message, json }
+        Answer { api: *self, status: message.status(), message, json }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -113,19 +129,8 @@ impl Api {
         self.call("DELETE", path, Some(body))
     }
 
-    /// Something is there that was not, on every core. A machine that is short of time lets a core follow later than the API
-    /// waits for it; then it says so with 202, and this waits on.
-    #[track_caller]
-    pub(crate) fn made(&self, answer: Answer) -> Answer {
-        if answer.status == 202 {
-            eventually_within(SOON_ON_DISK, "all cores serve it", || self.have_cores_all().then_some(()));
-            return answer;
-        }
-        answer.is(201)
-    }
-
     /// Whether every core has what was published last.
-    fn have_cores_all(&self) -> bool {
+    pub(super) fn have_cores_all(&self) -> bool {
         let text = self.get("/metrics").message.text();
         let values = |name: &str| -> Vec<u64> {
             let lines = text.lines().filter(|line| line.starts_with(name));
@@ -139,7 +144,7 @@ impl Api {
     #[track_caller]
     pub(crate) fn register(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body = json!({ "app_id": app, "app_name": app, "instance": { "instance_id": instance, "target": target } });
-        self.made(self.post("/api/apps/register", &body))
+        self.post("/api/apps/register", &body).is(201)
     }
 
     /// Adds an instance that is checked at `/health`.
@@ -147,14 +152,14 @@ impl Api {
     pub(crate) fn add_checked(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body =
             json!({ "app_id": app, "instance_id": instance, "target": target, "health_check": "/health" });
-        self.made(self.post("/api/apps/instances", &body))
+        self.post("/api/apps/instances", &body).is(201)
     }
 
     /// Adds an instance that is checked by TCP.
     #[track_caller]
     pub(crate) fn add(&self, app: &str, instance: &str, target: &str) -> Answer {
         let body = json!({ "app_id": app, "instance_id": instance, "target": target });
-        self.made(self.post("/api/apps/instances", &body))
+        self.post("/api/apps/instances", &body).is(201)
     }
 
     #[track_caller]
@@ -168,11 +173,11 @@ impl Api {
         match tenant {
             None => {
                 let body = json!({ "domain": domain, "app_id": app, "type": "subdomain" });
-                self.made(self.post("/api/tenants/domains", &body))
+                self.post("/api/tenants/domains", &body).is(201)
             }
             Some(tenant) => {
                 let body = json!({ "domain": domain, "app_id": app, "tenant_id": tenant });
-                self.made(self.post("/api/tenants/custom-domains", &body))
+                self.post("/api/tenants/custom-domains", &body).is(201)
             }
         }
     }

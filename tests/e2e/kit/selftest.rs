@@ -2,7 +2,7 @@
 
 use super::http::Reader;
 use super::pebble::{Habits, Pebble, Release};
-use super::{After, Client, Fault, Framing, Origin, chunked, eventually, pattern};
+use super::{After, Api, Client, Fault, Framing, Origin, chunked, eventually, json, pattern};
 
 fn judge(bytes: &[u8]) -> Result<super::Message, Fault> {
     Reader::new(bytes).response("GET")
@@ -54,6 +54,26 @@ fn the_judge_tells_a_cut_body_from_a_whole_one() {
     }
     assert!(matches!(judge(b"HTTP/1.1 200 OK\r\nConte"), Err(Fault::CutHead)));
     assert!(matches!(judge(b""), Err(Fault::Closed)));
+}
+
+#[test]
+fn a_change_counts_once_the_last_core_has_it() {
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let admin = Origin::http(move |request, connection| {
+        if request.method() == "POST" {
+            connection.reply(202, b"");
+            return After::Close;
+        }
+        // The second core follows at the third look.
+        let serial = 5 + looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst).min(2);
+        let cores =
+            format!("ringway_core_serial{{core=\"0\"}} 7\nringway_core_serial{{core=\"1\"}} {serial}\n");
+        connection.reply(200, format!("ringway_published_serial 7\n{cores}").as_bytes());
+        After::Close
+    });
+    let api = Api::new(admin.address());
+    assert_eq!(api.post("/change", &json!({})).is(201).status, 201);
+    assert_eq!(admin.request_count(), 4, "the change and three looks");
 }
 
 #[test]
