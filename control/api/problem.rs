@@ -267,9 +267,9 @@ impl From<Refusal> for Problem {
                 Kind::Unconfirmed,
                 "no answer came in time; look at what is there before you try again",
             ),
-            Refusal::Storage => Self::new(
+            Refusal::Storage { why } => Self::new(
                 Kind::Storage,
-                "the store did not take the change, and nothing was changed; see the log",
+                format!("the store did not take the change, and nothing was changed: {why}"),
             ),
             Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
         }

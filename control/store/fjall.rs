@@ -14,9 +14,12 @@
 //! <path>/aside/unchecked/         files as an unclean stop left them, until a start has checked the ones in use
 //! ```
 //! Start: after an unclean stop copy `live` aside → open → scan everything against seals, totals and HEAD → when all fits,
-//! drop the copy; else put together the best that can be read, write it as a new `live`, and tell.
+//! drop the copy; else put together the best that can be read, write it as a new `live`, and tell. `unwritable` has what
+//! happens where nothing can be written.
 //!
 //! Nothing but this file names fjall.
+
+mod unwritable;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter};
@@ -36,20 +39,23 @@ use crate::recovery::{Fallback, Restored, Scan};
 use crate::salvage;
 use crate::{Batch, Description, Finding, LoadReport, Loaded, Store, StoreError};
 
+use self::unwritable::{Lock, scratch_folders};
+
 /// Records on this machine's disk.
 ///
 /// Cost: a commit is one fsynced append to fjall's journal and one fsynced small file; memory is a few MB beside the
 /// last writes; the journal is one sparse file of 64 MB.
 pub struct Fjall {
     path: PathBuf,
-    /// Held for the lock that it carries.
-    _lock: File,
+    lock: Lock,
     state: State,
     /// The mark of what was loaded or last acknowledged.
     mark: Mark,
     export: ExportState,
     /// The last commit stands in the engine and not yet in HEAD.
     head_behind: bool,
+    /// Where the engine's files may be copied to when they cannot be written.
+    scratch: Vec<PathBuf>,
 }
 
 enum State {
@@ -62,6 +68,11 @@ enum State {
     Unrepaired {
         image: Image,
         kept: bool,
+    },
+    /// The directory cannot be written: this is what it holds.
+    Unwritable {
+        image: Image,
+        why: String,
     },
 }
 
@@ -76,20 +87,31 @@ struct ExportState {
 
 impl Fjall {
     /// Takes a directory, made if it is not there. Nothing is read before [`Store::load`].
+    ///
+    /// One that cannot be written and holds a store is taken, too: what it holds is loaded, commits are refused with
+    /// [`StoreError::NotWritable`] until it can be written, and [`Store::describe`] warns.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         if path.exists() && !path.is_dir() {
             return Err(StoreError::NotADirectory { path });
         }
-        let lock = lock(&path)?;
+        let lock = Lock::take(&path)?;
         Ok(Self {
             path,
-            _lock: lock,
+            lock,
             state: State::Closed,
             mark: Mark::new(Revision(0), Totals::default()),
             export: ExportState::default(),
             head_behind: false,
+            scratch: scratch_folders(),
         })
+    }
+
+    /// With no room for temporary files anywhere.
+    #[cfg(test)]
+    pub(crate) fn without_scratch(mut self) -> Self {
+        self.scratch.clear();
+        self
     }
 
     fn live(&self) -> PathBuf {
@@ -145,7 +167,7 @@ impl Fjall {
             let _ = durable::write(&self.head(), &Mark { clean: false, ..mark }.encode());
         }
 
-        let scan = match self.open_and_scan() {
+        let scan = match open_and_scan(&self.live()) {
             Ok((engine, scan)) => {
                 if scan.fits(&head) {
                     let marked = scan.mark.expect("a scan without a mark does not fit");
@@ -186,7 +208,7 @@ impl Fjall {
 
     /// Opens what was just written and reads it back.
     fn open_verified(&mut self, report: LoadReport) -> Result<Loaded, StoreError> {
-        let (engine, scan) = self.open_and_scan().map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
         let Some(mark) = scan.mark.filter(|_| scan.fits(&MarkRead::Missing)) else {
             return Err(self.diverged(&scan));
         };
@@ -215,26 +237,6 @@ impl Fjall {
         }
     }
 
-    fn open_and_scan(&self) -> Result<(Engine, Scan), Unopened> {
-        let live = self.live();
-        if !live.exists() {
-            return Err(Unopened::Damaged(Finding::FileMissing { path: live }));
-        }
-        // The engine meets bytes here that nobody vouches for; a panic in it is one more kind of damage.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let engine = Engine::open(&live)?;
-            let scan = engine.scan()?;
-            Ok((engine, scan))
-        }));
-        match opened {
-            Ok(result) => result,
-            Err(_) => Err(Unopened::Damaged(Finding::FilesUnreadable {
-                path: live,
-                reason: "it panicked over their content".to_owned(),
-            })),
-        }
-    }
-
     // --- recovery ------------------------------------------------------------------------------------------
 
     /// Puts together the best that can be read, makes a new `live` of it, and says what happened.
@@ -245,17 +247,7 @@ impl Fjall {
         copy: Option<Unchecked>,
         mut report: LoadReport,
     ) -> Loaded {
-        let head_mark = match head {
-            MarkRead::Whole(mark) => Some(*mark),
-            MarkRead::Damaged | MarkRead::Newer(_) => {
-                report.push(Finding::FileDamaged { path: self.head() });
-                None
-            }
-            MarkRead::Missing => {
-                report.push(Finding::FileMissing { path: self.head() });
-                None
-            }
-        };
+        let head_mark = self.head_mark(head, &mut report);
         scan.explain(head_mark, &mut report);
         let kept = match copy {
             Some(Unchecked::Made) => self.number_unchecked(),
@@ -288,6 +280,16 @@ impl Fjall {
         self.export.commits_since = u64::MAX / 2;
         loaded.report = report;
         loaded
+    }
+
+    /// What HEAD says; what is wrong with it is reported.
+    fn head_mark(&self, head: &MarkRead, report: &mut LoadReport) -> Option<Mark> {
+        match head {
+            MarkRead::Whole(mark) => return Some(*mark),
+            MarkRead::Damaged | MarkRead::Newer(_) => report.push(Finding::FileDamaged { path: self.head() }),
+            MarkRead::Missing => report.push(Finding::FileMissing { path: self.head() }),
+        }
+        None
     }
 
     /// Makes a new `live` of what was recovered. Without a copy of the damaged files they are not replaced: a person may
@@ -454,7 +456,7 @@ impl Fjall {
 
     /// Opens the engine and compares it with what was acknowledged.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let (engine, scan) = self.open_and_scan().map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
         if scan.findings.is_empty() && scan.mark.is_some_and(|mark| same(&mark, &self.mark)) {
             self.state = State::Open(engine);
             return Ok(());
@@ -466,7 +468,8 @@ impl Fjall {
     fn ready(&mut self) -> Result<&Engine, StoreError> {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Open(engine) => self.state = State::Open(engine),
-            State::Closed => _ = self.start()?,
+            State::Closed => _ = self.start_or_read()?,
+            State::Unwritable { image, why } => self.become_writable(image, why)?,
             State::Failed(undo, failed) => {
                 if let Err(error) = self.undo(&undo, &failed) {
                     self.state = State::Failed(undo, failed);
@@ -486,13 +489,16 @@ impl Fjall {
                 action: "open its files",
                 source: "what was recovered is not written yet".into(),
             }),
+            State::Unwritable { why, .. } => {
+                Err(StoreError::Engine { action: "open its files", source: why.as_str().into() })
+            }
         }
     }
 
     /// Opens the engine after a failed commit. The batch may have reached the journal though the engine said no; it was
     /// refused, so it is taken back.
     fn undo(&mut self, undo: &[(Key, Option<Vec<u8>>)], failed: &Mark) -> Result<(), StoreError> {
-        let (engine, scan) = self.open_and_scan().map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
         let Some(found) = scan.mark.filter(|_| scan.findings.is_empty()) else {
             return Err(self.diverged(&scan));
         };
@@ -603,7 +609,8 @@ impl Store for Fjall {
                 report.push(Finding::NotRepaired { reason: "no change was made since".to_owned() });
                 Ok(image.load(self.mark.revision(), report))
             }
-            State::Closed => self.start(),
+            State::Unwritable { image, .. } => Ok(image.load(self.mark.revision(), LoadReport::default())),
+            State::Closed => self.start_or_read(),
             State::Open(_) | State::Failed(..) => {
                 let engine = self.ready()?;
                 let scan = engine.scan().map_err(|unopened| match unopened {
@@ -641,6 +648,10 @@ impl Store for Fjall {
     /// Exports in the background when anything changed since the last one.
     fn maintain(&mut self) -> Result<(), StoreError> {
         self.reap_export();
+        if matches!(self.state, State::Unwritable { .. }) {
+            // While it cannot be written, the description says so.
+            let _ = self.ready();
+        }
         if self.export.commits_since > 0 && self.export.running.is_none() {
             self.start_export();
         }
@@ -675,6 +686,9 @@ impl Store for Fjall {
             State::Unrepaired { .. } => {
                 warnings.push("the repaired store could not be written yet".to_owned())
             }
+            State::Unwritable { why, .. } => warnings.push(format!(
+                "it cannot be written, so that what it holds is served and changes are refused: {why}"
+            )),
         }
         if self.head_behind {
             warnings.push("HEAD could not be written: a loss would not be noticed".to_owned());
@@ -903,22 +917,23 @@ impl ExportJob {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = path.join("LOCK");
-    let not_writable = |source| StoreError::NotWritable { path: path.to_owned(), source };
-    durable::make_dir(path).map_err(not_writable)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&file)
-        .map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(not_writable(source)),
+/// Opens the engine on its files and reads all of them.
+fn open_and_scan(live: &Path) -> Result<(Engine, Scan), Unopened> {
+    if !live.exists() {
+        return Err(Unopened::Damaged(Finding::FileMissing { path: live.to_owned() }));
     }
+    // The engine meets bytes here that nobody vouches for; a panic in it is one more kind of damage.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let engine = Engine::open(live)?;
+        let scan = engine.scan()?;
+        Ok((engine, scan))
+    }));
+    opened.unwrap_or_else(|_| {
+        Err(Unopened::Damaged(Finding::FilesUnreadable {
+            path: live.to_owned(),
+            reason: "it panicked over their content".to_owned(),
+        }))
+    })
 }
 
 /// Reads a small file; one that has grown beyond reason is not ours.

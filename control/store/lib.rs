@@ -69,8 +69,8 @@ pub trait Store: Send {
     /// Reads everything, repairs what can be repaired, and reports what was found.
     ///
     /// Damage is no error: what can be read comes back, and [`LoadReport::is_degraded`] says so. An error means that
-    /// nothing can be read *or written* until somebody acts (in use by another process, not writable, written by a
-    /// newer version). May be called again; then it returns the present contents.
+    /// nothing can be read until somebody acts (in use by another process, neither readable nor writable, written by a
+    /// newer version). What can only be read is loaded; commits are refused then. May be called again; then it returns the present contents.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
     /// Writes a batch: atomic, and durable when it returns.

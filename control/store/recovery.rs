@@ -23,6 +23,8 @@ pub(crate) struct Fallback {
 pub(crate) struct Restored {
     pub(crate) image: Image,
     pub(crate) revision: Revision,
+    /// Whether it is proven to be all that was acknowledged.
+    pub(crate) is_whole: bool,
 }
 
 impl Restored {
@@ -73,11 +75,11 @@ impl Restored {
             || (exported == Some(newest) && since == newest && taken > 0 && known.is_some());
         if proven {
             report.push(Finding::NothingLost { revision: newest });
-            return Self { image, revision: newest };
+            return Self { image, revision: newest, is_whole: true };
         }
         let revision = newest.next();
         report.push(Finding::ChangesLost { since, acknowledged: newest, served_as: revision });
-        Self { image, revision }
+        Self { image, revision, is_whole: false }
     }
 }
 

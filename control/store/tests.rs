@@ -3,6 +3,7 @@
 mod damage;
 mod failure;
 mod format;
+mod unwritable;
 
 use std::path::Path;
 

@@ -52,13 +52,13 @@ impl Shim {
 
 fn add_domain(proxy: &Proxy, domain: &str) -> u16 {
     let body = json!({ "domain": domain, "app_id": "app", "type": "subdomain" });
-    proxy.api().post("/api/tenants/domains", &body).status
+    proxy.api().post("/api/tenants/domains", &body).everywhere(201).status
 }
 
 fn upload(proxy: &Proxy, authority: &Authority, domain: &str) -> (u16, Vec<u8>) {
     let pair = authority.server(&[domain]);
     let body = json!({ "domain": domain, "certificate": pair.certificate, "key": pair.key });
-    (proxy.api().post("/api/tenants/domains/certificate", &body).status, pair.der())
+    (proxy.api().post("/api/tenants/domains/certificate", &body).everywhere(200).status, pair.der())
 }
 
 fn served(proxy: &Proxy, authority: &Authority, name: &str) -> Option<Vec<u8>> {
@@ -249,24 +249,71 @@ on_both_drivers! {
         assert_eq!(proxy.get("slow.test", "/").text(), "a");
     }
 
-    fn a_folder_that_cannot_be_written_is_said_at_the_start(driver) {
+    fn a_certificate_that_takes_long_to_read_is_served_once_it_is_acknowledged(driver) {
+        let (shim, origin, authority) = (Shim::new(), Origin::named("a"), Authority::new("unread"));
+        let proxy = shim.under(Proxy::on(driver).env("PROXY_HTTPS_PORT", "0").env("PROXY_WORKERS", "1")).start();
+        proxy.serve("app", "app.test", &origin);
+        let (status, first) = upload(&proxy, &authority, "app.test");
+        assert_eq!((status, served(&proxy, &authority, "app.test")), (200, Some(first)));
+        shim.on("unread");
+        for _ in 0..2 {
+            let (status, next) = upload(&proxy, &authority, "app.test");
+            assert_eq!((status, served(&proxy, &authority, "app.test")), (200, Some(next)));
+        }
+    }
+
+    fn a_store_that_cannot_be_written_is_served_and_refuses_changes(driver) {
         let (shim, origin, authority) = (Shim::new(), Origin::named("a"), Authority::new("read-only"));
         let proxy = shim.under(Proxy::on(driver).env("PROXY_HTTPS_PORT", "0")).start();
         proxy.serve("app", "app.test", &origin);
-        assert_eq!(upload(&proxy, &authority, "app.test").0, 200);
+        let (status, certificate) = upload(&proxy, &authority, "app.test");
+        assert_eq!(status, 200);
+        let path = proxy.store().to_str().unwrap().to_owned();
+        let check = |proxy: &Proxy| {
+            assert!(proxy.ready()["degraded"].to_string().contains(&path), "{}", proxy.ready());
+            assert_eq!(proxy.get("app.test", "/").text(), "a");
+            assert_eq!(served(proxy, &authority, "app.test").as_ref(), Some(&certificate));
+            let body = json!({ "domain": "refused.test", "app_id": "app", "type": "subdomain" });
+            let refused = proxy.api().post("/api/tenants/domains", &body).is(503);
+            let said = refused.message.text();
+            let is_precise = ["storage_unavailable", &path, "--db-path", "Read-only"].iter().all(|word| said.contains(word));
+            assert!(is_precise, "{said}");
+            assert_eq!(proxy.get("refused.test", "/").status(), 404);
+            let status = proxy.api().get("/api/status").is(200).json;
+            assert_eq!(status["status"], "degraded", "{status}");
+            assert!(status["store"]["degraded"].to_string().contains("changes are refused"), "{status}");
+        };
         let builder = proxy.stop();
+        // Nothing at all can be written: there is no room for a copy either.
+        shim.on("readonly");
+        let proxy = builder.start();
+        check(&proxy);
+        // Only the store; and the process before it has not ended cleanly.
+        let builder = proxy.kill9();
+        std::fs::write(shim.switch("readonly"), &path).unwrap();
+        let proxy = builder.start();
+        check(&proxy);
+        // It is taken up again without a restart, and nothing was harmed.
+        shim.off("readonly");
+        eventually("changes are accepted again", || (add_domain(&proxy, "later.test") == 201).then_some(()));
+        assert_eq!(proxy.get("later.test", "/").text(), "a");
+        let proxy = proxy.kill9().start();
+        assert_eq!(proxy.api().get("/api/status").is(200).json["status"], "ready");
+        assert_eq!(domains(&proxy), ["app.test", "later.test"]);
+        assert_eq!(served(&proxy, &authority, "app.test"), Some(certificate));
+    }
+
+    fn a_store_that_can_neither_be_read_nor_made_is_said_at_the_start(driver) {
+        let shim = Shim::new();
+        let builder = shim.under(Proxy::on(driver));
         shim.on("readonly");
         let output = builder.again().run();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(!output.status.success(), "{said}");
         assert!(said.contains(builder.store().to_str().unwrap()), "which folder? {said}");
         assert!(!said.contains("panicked"), "{said}");
-        // Nothing was harmed by the attempt.
         shim.off("readonly");
-        let proxy = builder.start();
-        assert_eq!(proxy.get("app.test", "/").text(), "a");
-        assert!(served(&proxy, &authority, "app.test").is_some());
-        assert_eq!(proxy.api().get("/api/status").is(200).json["status"], "ready");
+        assert_eq!(builder.start().api().get("/api/status").is(200).json["status"], "ready");
     }
 
     fn names_that_do_not_resolve_keep_their_last_addresses(driver) {

@@ -5,7 +5,8 @@
  *   full      writes to regular files, and making folders, fail with ENOSPC; a file can still be cut, or be made as a hole
  *   broken    fsync and fdatasync fail with EIO
  *   slow      fsync and fdatasync take three seconds
- *   readonly  nothing can be opened for writing or made: EROFS
+ *   unread    opening a certificate to read it takes three seconds
+ *   readonly  nothing can be opened for writing or made: EROFS; with a path in the file, nothing below that one
  *   nameless  getaddrinfo fails with EAI_AGAIN
  *
  * A name that ends in `.fault` resolves to 127.0.0.1. Only what goes through the C library is concerned: files and names,
@@ -24,6 +25,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static int is_on(const char *name) {
     const char *folder = getenv("FAULTS_SWITCHES");
@@ -46,20 +49,29 @@ static int no_room(int fd) {
     return 1;
 }
 
+static int is_read_only(const char *path) {
+    char name[4096], below[4096];
+    if (!is_on("readonly")) return 0;
+    snprintf(name, sizeof name, "%s/readonly", getenv("FAULTS_SWITCHES"));
+    int before = errno, fd = REAL(open)(name, O_RDONLY);
+    ssize_t length = fd < 0 ? 0 : read(fd, below, sizeof below);
+    if (fd >= 0) close(fd);
+    errno = before;
+    return length <= 0 || strncmp(path, below, (size_t)length) == 0;
+}
+
 static int may_not_make(const char *path) {
     if (access(path, F_OK) == 0) { errno = EEXIST; return 1; }
-    if (is_on("readonly")) { errno = EROFS; return 1; }
+    if (is_read_only(path)) { errno = EROFS; return 1; }
     if (is_on("full")) { errno = ENOSPC; return 1; }
     return 0;
 }
 
-static int may_not_open(int flags) {
-    if ((flags & (O_WRONLY | O_RDWR | O_CREAT)) && is_on("readonly")) { errno = EROFS; return 1; }
+static int may_not_open(const char *path, int flags) {
+    if ((flags & (O_WRONLY | O_RDWR | O_CREAT)) && is_read_only(path)) { errno = EROFS; return 1; }
     /* What exists can be opened without room. */
     return 0;
 }
-
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 ssize_t write(int fd, const void *from, size_t count) { return no_room(fd) ? -1 : REAL(write)(fd, from, count); }
 ssize_t writev(int fd, const struct iovec *from, int count) { return no_room(fd) ? -1 : REAL(writev)(fd, from, count); }
@@ -82,12 +94,18 @@ int fdatasync(int fd) { return stalls() ? -1 : REAL(fdatasync)(fd); }
 
 static mode_t mode_of(int flags, va_list rest) { return (flags & (O_CREAT | O_TMPFILE)) ? va_arg(rest, mode_t) : 0; }
 
+static void take_time(const char *path, int flags) {
+    size_t length = strlen(path);
+    if ((flags & O_ACCMODE) == O_RDONLY && length > 4 && strcmp(path + length - 4, ".pem") == 0 && is_on("unread")) sleep(3);
+}
+
 int open(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
     mode_t mode = mode_of(flags, rest);
     va_end(rest);
-    return may_not_open(flags) ? -1 : REAL(open)(path, flags, mode);
+    take_time(path, flags);
+    return may_not_open(path, flags) ? -1 : REAL(open)(path, flags, mode);
 }
 
 int open64(const char *path, int flags, ...) {
@@ -95,7 +113,8 @@ int open64(const char *path, int flags, ...) {
     va_start(rest, flags);
     mode_t mode = mode_of(flags, rest);
     va_end(rest);
-    return may_not_open(flags) ? -1 : REAL(open64)(path, flags, mode);
+    take_time(path, flags);
+    return may_not_open(path, flags) ? -1 : REAL(open64)(path, flags, mode);
 }
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {

@@ -219,7 +219,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         expect(reply, Kind::RevisionMismatch);
         for (refusal, kind, retry_after) in [
             (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
-            (Refusal::Storage, Kind::Storage, Some("5")),
+            (Refusal::Storage { why: "the disk is full".into() }, Kind::Storage, Some("5")),
             (Refusal::ShuttingDown, Kind::ShuttingDown, Some("5")),
             (Refusal::Unconfirmed, Kind::Unconfirmed, None),
             (Refusal::IdempotencyConflict, Kind::KeyReused, None),

@@ -1,0 +1,222 @@
+//! A directory that cannot be written: read-only, of somebody else, on a full disk. What it holds is served; changes are
+//! refused until it can be written again, which every change and every maintenance tries.
+//!
+//! ```text
+//! start ─► lock, open, write ──✗──► a copy for the engine ─► fits ─────────────────────────────► served, unchanged
+//!                                    └─► no room for one, or damaged ─► salvage and exports ─► served, and what is lost told
+//! served ─► next change ─► the whole start once more ─► the same revision and content ─► open
+//!                           └─► still not ─► refused    └─► another ─► refused until a restart
+//! ```
+//! The engine writes when it opens its files, so it never sees the files themselves here.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+
+use super::*;
+
+/// The right to use a directory.
+pub(super) struct Lock {
+    /// Held open for the lock that it carries. None where it cannot even be read: whoever can write may do so beside us, and
+    /// what they did is noticed before we write.
+    file: Option<File>,
+    /// Why it cannot be written, where that is so.
+    refusal: Option<io::Error>,
+}
+
+impl Lock {
+    /// Locks a directory, made if it is not there. One that holds files of ours need not be writable.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        let name = path.join("LOCK");
+        let not_writable = |source| StoreError::NotWritable { path: path.to_owned(), source };
+        durable::make_dir(path).map_err(not_writable)?;
+        let options = File::options().create(true).truncate(false).read(true).write(true).open(&name);
+        let (file, refusal) = match options {
+            Ok(file) => (Some(file), None),
+            Err(error) if holds_files(path) => (File::open(&name).ok(), Some(error)),
+            Err(error) => return Err(not_writable(error)),
+        };
+        match file.as_ref().map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => Err(StoreError::Locked { path: path.to_owned() }),
+            Some(Err(TryLockError::Error(source))) if refusal.is_none() => Err(not_writable(source)),
+            // Some file systems lock only what is open for writing.
+            Some(Err(TryLockError::Error(_))) => Ok(Self { file: None, refusal }),
+            Some(Ok(())) | None => Ok(Self { file, refusal }),
+        }
+    }
+
+    /// Tries again where it could not be written before.
+    fn retake(&mut self, path: &Path) -> Result<(), StoreError> {
+        if self.refusal.is_none() {
+            return Ok(());
+        }
+        // It would stand in our own way.
+        self.file = None;
+        *self = Self::take(path)?;
+        self.refused(path).map_or(Ok(()), Err)
+    }
+
+    /// What stands against writing.
+    fn refused(&self, path: &Path) -> Option<StoreError> {
+        let refusal = self.refusal.as_ref()?;
+        let source = io::Error::new(refusal.kind(), refusal.to_string());
+        Some(StoreError::NotWritable { path: path.to_owned(), source })
+    }
+}
+
+/// Whether anything stands there that could be served.
+fn holds_files(path: &Path) -> bool {
+    ["HEAD", "live", "live.new", "export.jsonl", "export.previous.jsonl"]
+        .iter()
+        .any(|name| path.join(name).exists())
+}
+
+impl Fjall {
+    /// Starts; reads at least, where nothing can be written.
+    pub(super) fn start_or_read(&mut self) -> Result<Loaded, StoreError> {
+        let refused = match self.lock.refused(&self.path) {
+            Some(refused) => refused,
+            None => match self.start() {
+                Err(refused @ StoreError::NotWritable { .. }) if holds_files(&self.path) => refused,
+                started => return started,
+            },
+        };
+        self.read_only(refused)
+    }
+
+    /// Serves what can be read without writing anything here.
+    fn read_only(&mut self, refused: StoreError) -> Result<Loaded, StoreError> {
+        let head = match self.read_head() {
+            Ok(head) => head,
+            Err(error @ StoreError::NewerSchema { .. }) => return Err(error),
+            Err(_) => return Err(refused),
+        };
+        let mut report = LoadReport::default();
+        let scan = match self.scan_copy() {
+            Ok(scan) => scan,
+            Err(Unopened::Newer(found)) => {
+                return Err(StoreError::NewerSchema { path: self.path.clone(), found, known: SCHEMA });
+            }
+            Err(Unopened::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
+            // Nowhere is room for a copy.
+            Err(Unopened::System(_)) => Scan::default(),
+        };
+        let (image, mark) = match scan.mark.filter(|_| scan.fits(&head)) {
+            Some(mark) => (scan.image, mark),
+            None => {
+                let restored = self.read_without_engine(&head, scan, &mut report);
+                if restored.is_whole {
+                    report = LoadReport::default();
+                } else if restored.image.is_empty() {
+                    // Nothing can be read either.
+                    return Err(refused);
+                }
+                let mark = Mark::new(restored.revision, restored.image.totals());
+                (restored.image, mark)
+            }
+        };
+        self.mark = mark;
+        let loaded = image.load(mark.revision(), report);
+        self.state = State::Unwritable { image, why: with_source(&refused) };
+        Ok(loaded)
+    }
+
+    fn read_without_engine(&self, head: &MarkRead, scan: Scan, report: &mut LoadReport) -> Restored {
+        let head_mark = self.head_mark(head, report);
+        scan.explain(head_mark, report);
+        let scan = scan.or_salvaged(salvage::read_files(&self.files()), head_mark, report);
+        let fallback = self.newest_export(report);
+        Restored::best(head_mark, &scan, fallback, report)
+    }
+
+    /// What the engine says of a copy of its files.
+    fn scan_copy(&self) -> Result<Scan, Unopened> {
+        let mut refused = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        for folder in &self.scratch {
+            let copied = Scratch::new(folder).and_then(|scratch| {
+                durable::copy_dir(&self.files(), &scratch.live())?;
+                Ok(scratch)
+            });
+            let scratch = match copied {
+                Ok(scratch) => scratch,
+                Err(error) => {
+                    refused = error;
+                    continue;
+                }
+            };
+            match open_and_scan(&scratch.live()) {
+                Ok((engine, scan)) => {
+                    drop(engine);
+                    return Ok(scan);
+                }
+                Err(Unopened::System(error)) => refused = error,
+                Err(unopened) => return Err(unopened),
+            }
+        }
+        Err(Unopened::System(refused))
+    }
+
+    /// The engine's files, also where a repair ended between its two renames.
+    fn files(&self) -> PathBuf {
+        if !self.live().exists() && self.live_new().exists() { self.live_new() } else { self.live() }
+    }
+
+    /// Tries the whole start once more. What is served counts: a store that has become another meanwhile takes no change.
+    pub(super) fn become_writable(&mut self, served: Image, why: String) -> Result<(), StoreError> {
+        let mark = self.mark;
+        let started = self.lock.retake(&self.path).and_then(|()| self.start());
+        let error = match started {
+            Ok(loaded) if same(&self.mark, &mark) => {
+                for finding in loaded.report.findings() {
+                    tracing::warn!(%finding, "found while the store was opened for writing");
+                }
+                tracing::info!(path = %self.path.display(), "the store can be written again");
+                return Ok(());
+            }
+            Ok(_) => StoreError::Diverged {
+                path: self.path.clone(),
+                acknowledged: mark.revision(),
+                found: self.mark.revision(),
+            },
+            Err(error) => error,
+        };
+        self.mark = mark;
+        self.state = State::Unwritable { image: served, why };
+        Err(error)
+    }
+}
+
+/// Where the engine's files may be copied to for a moment: a folder for temporary files, or memory.
+pub(super) fn scratch_folders() -> Vec<PathBuf> {
+    vec![std::env::temp_dir(), PathBuf::from("/dev/shm")]
+}
+
+/// A folder that nobody else can look into, removed when it is dropped: records hold the secrets of webhooks.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let mut refused = io::Error::from(io::ErrorKind::AlreadyExists);
+        for attempt in 0..SCRATCH_ATTEMPTS {
+            let path = folder.join(format!("ringway-store-{}-{attempt}", std::process::id()));
+            // Never one that is there already: somebody else may have made it.
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    fn live(&self) -> PathBuf {
+        self.0.join("live")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Names that a process of the same number may have left behind.
+const SCRATCH_ATTEMPTS: usize = 64;
