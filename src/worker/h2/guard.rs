@@ -41,6 +41,8 @@ pub(crate) enum Abuse {
     Idle,
     /// Window updates without data to account for them.
     WindowUpdates,
+    /// A frame that is longer or shorter than its kind may be: once is too much (RFC 9113 §4.2).
+    FrameSize,
 }
 
 impl Abuse {
@@ -55,12 +57,24 @@ impl Abuse {
             Self::Settings => "settings",
             Self::Idle => "idle_frames",
             Self::WindowUpdates => "window_updates",
+            Self::FrameSize => "frame_size",
         }
     }
 
     /// What the client is told.
     pub(crate) fn reason(self) -> Reason {
-        Reason::ENHANCE_YOUR_CALM
+        match self {
+            // RFC 9113 §4.2: the code is a MUST, and the crate has another one for most of these.
+            Self::FrameSize => Reason::FRAME_SIZE_ERROR,
+            Self::Resets
+            | Self::Errors
+            | Self::Continuations
+            | Self::EmptyData
+            | Self::Pings
+            | Self::Settings
+            | Self::Idle
+            | Self::WindowUpdates => Reason::ENHANCE_YOUR_CALM,
+        }
     }
 }
 
@@ -158,7 +172,8 @@ impl Guard {
                 (window.idle > due).then_some(Abuse::Idle)
             }
         };
-        self.abuse = self.abuse.or(too_much);
+        let wrong = (!frame.has_a_possible_size()).then_some(Abuse::FrameSize);
+        self.abuse = self.abuse.or(wrong).or(too_much);
     }
 
     fn count_written(&mut self, frame: Frame) {
@@ -194,6 +209,26 @@ pub(super) struct Frame {
     flags: u8,
     /// Of a RST_STREAM.
     code: u32,
+}
+
+impl Frame {
+    /// Whether a frame of this kind may be so long, by its head alone (RFC 9113 §4.2 and §6). A length of padding that does not
+    /// fit is another error, and so is a frame on the wrong stream.
+    fn has_a_possible_size(self) -> bool {
+        let has = |flag: u8| usize::from(self.flags & flag != 0);
+        let is_possible = match self.kind {
+            DATA => self.len >= has(PADDED),
+            HEADERS => self.len >= has(PADDED) + PRIORITY_BYTES * has(WITH_PRIORITY),
+            PRIORITY => self.len == PRIORITY_BYTES,
+            RST_STREAM | WINDOW_UPDATE => self.len == CODE_BYTES,
+            SETTINGS if has(ACK) == 1 => self.len == 0,
+            SETTINGS => self.len.is_multiple_of(SETTING_BYTES),
+            PING => self.len == PING_BYTES,
+            GOAWAY => self.len >= GOAWAY_BYTES_MIN,
+            _ => true,
+        };
+        is_possible && self.len <= FRAME_BYTES_MAX
+    }
 }
 
 impl Scanner {
@@ -241,16 +276,27 @@ impl Scanner {
 pub(super) const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const CODE_BYTES: usize = 4;
+const PRIORITY_BYTES: usize = 5;
+const SETTING_BYTES: usize = 6;
+const PING_BYTES: usize = 8;
+const GOAWAY_BYTES_MIN: usize = 8;
+/// What a peer may send to one that has not asked for more (RFC 9113 §4.2), as we have not.
+const FRAME_BYTES_MAX: usize = 16_384;
 
 // RFC 9113 §6.
 pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
+const PRIORITY: u8 = 0x2;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
+const PADDED: u8 = 0x8;
+const WITH_PRIORITY: u8 = 0x20;
 
 #[cfg(test)]
 mod tests;

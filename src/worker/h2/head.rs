@@ -97,6 +97,13 @@ pub(crate) fn write(
     Ok(coding)
 }
 
+/// How many bytes of DATA a request says it has. Nothing for tunnels, whose bytes are no body; what is no length is refused elsewhere.
+pub(crate) fn body_length(request: &Parts) -> Option<u64> {
+    let told = request.headers.get(http::header::CONTENT_LENGTH)?;
+    let length = || told.to_str().ok()?.parse().ok();
+    if is_websocket(request) { None } else { length() }
+}
+
 /// The pseudo-fields of a request, and its wish for trailers, from the text that an exchange has written.
 pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<Request<()>> {
     let path = head.path_and_query(text);

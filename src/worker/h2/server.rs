@@ -260,15 +260,28 @@ async fn read_head(
     input.clear();
     parsed.reset();
     let coding = head::write(input, &request, stream.look().await, scheme, nonce);
+    let length = head::body_length(&request);
     // From here on it is text.
     drop(request);
-    stream.set_coding(coding.map_err(Failure::BadRequest)?);
+    stream.set_coding(coding.map_err(Failure::BadRequest)?, length);
     input.reserve(limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
     stream.read_now(input).await;
     match parsed.parse(input, &core.settings.heads).map_err(Failure::BadRequest)? {
+        Parse::Complete if length == Some(0) => wait_for_the_end(core, stream).await,
         Parse::Complete => Ok(()),
         // The text ends where it says.
         Parse::Partial => Err(Failure::BadRequest(HeadFault::HeadTooLarge.into())),
+    }
+}
+
+/// A request that says that it has no body is whole by its text: whether DATA come all the same must be known before anything of
+/// it goes on (RFC 9113 §8.1.1).
+async fn wait_for_the_end(core: &Core<Uring>, stream: &H2Stream) -> Result<(), Failure> {
+    let deadline = core.world.now().after(core.settings.body_progress_timeout);
+    match stream.read(Vec::with_capacity(1), deadline).await.0 {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Failure::RequestBodyTimedOut),
+        Err(_) => Err(Failure::ClientClosed),
     }
 }
 

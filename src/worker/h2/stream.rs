@@ -96,9 +96,11 @@ impl H2Stream {
         poll_fn(|cx| Poll::Ready(self.inbound.borrow_mut().look(cx))).await
     }
 
-    /// How the body is read from now on.
-    pub(crate) fn set_coding(&self, coding: Coding) {
-        self.inbound.borrow_mut().begin(coding);
+    /// How the body is read from now on, and how long its head says it is.
+    pub(crate) fn set_coding(&self, coding: Coding, length: Option<u64>) {
+        let mut inbound = self.inbound.borrow_mut();
+        inbound.left = length;
+        inbound.begin(coding);
     }
 
     /// Appends to `buf` what is there of the body, as far as it has room, without waiting.
@@ -237,6 +239,11 @@ struct Inbound {
     data: Bytes,
     /// A chunk's end follows `data`.
     in_chunk: bool,
+    /// How much of a request's body is still to be handed on, where its head says how long it is.
+    left: Option<u64>,
+    /// The last of such a body, kept until the stream has ended with it: more DATA make the request malformed (RFC 9113 §8.1.1),
+    /// and nobody behind us must take it for whole before that is known.
+    last: Bytes,
     end: Option<InboundEnd>,
     /// The peer did on this stream what none may.
     is_foul: bool,
@@ -266,6 +273,8 @@ impl Inbound {
             text_at: 0,
             data: Bytes::new(),
             in_chunk: false,
+            left: None,
+            last: Bytes::new(),
             end: None,
             is_foul: false,
         }
@@ -303,6 +312,18 @@ impl Inbound {
     }
 
     fn take_data(&mut self, data: Bytes) {
+        if let Some(left) = &mut self.left {
+            // The crate resets the stream before it hands out more than was told.
+            *left = left.saturating_sub(data.len() as u64);
+            let is_open = matches!(&self.source, Source::Body(body) if !body.is_end_stream());
+            if *left == 0 && is_open {
+                // What follows an end that was kept is empty.
+                if !data.is_empty() {
+                    self.last = data;
+                }
+                return;
+            }
+        }
         if !data.is_empty() && self.coding == Coding::Chunks {
             self.push_text(&h1::chunk_head(data.len()));
             self.in_chunk = true;
@@ -382,6 +403,9 @@ impl Inbound {
             None => match ready!(body.poll_trailers(cx)) {
                 Ok(trailers) => {
                     self.end = Some(InboundEnd::Ended);
+                    if !self.last.is_empty() {
+                        self.data = std::mem::take(&mut self.last);
+                    }
                     if self.coding == Coding::Chunks {
                         self.end_chunks(trailers.as_ref());
                     }

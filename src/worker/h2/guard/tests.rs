@@ -44,6 +44,42 @@ fn each_kind_of_frame_has_its_bound() {
 }
 
 #[test]
+fn a_frame_of_another_size_than_its_kind_has_ends_the_connection_rfc9113_4_2() {
+    const PUSH_PROMISE: u8 = 5;
+    for (kind, flags, possible, impossible) in [
+        (DATA, 0, &[0, 1, 16_384][..], &[16_385][..]),
+        (DATA, PADDED, &[1, 2, 16_384], &[0, 16_385]),
+        (HEADERS, 4, &[0, 1, 16_384], &[16_385]),
+        (HEADERS, 4 | PADDED, &[1], &[0]),
+        (HEADERS, 4 | WITH_PRIORITY, &[5, 6], &[0, 4]),
+        (HEADERS, 4 | PADDED | WITH_PRIORITY, &[6], &[5]),
+        (PRIORITY, 0, &[5], &[0, 4, 6]),
+        (RST_STREAM, 0, &[4], &[0, 3, 5]),
+        (SETTINGS, 0, &[0, 6, 12], &[1, 5, 7]),
+        (SETTINGS, ACK, &[0], &[1, 6]),
+        (PUSH_PROMISE, 0, &[0, 4], &[16_385]),
+        (PING, 0, &[8], &[0, 7, 9]),
+        (PING, ACK, &[8], &[0, 7, 9]),
+        (GOAWAY, 0, &[8, 9], &[0, 7]),
+        (WINDOW_UPDATE, 0, &[4], &[0, 3, 5]),
+        (CONTINUATION, 4, &[0, 16_384], &[16_385]),
+        (99, 0xff, &[0, 1, 16_384], &[16_385]),
+    ] {
+        for (lengths, expected) in [(possible, None), (impossible, Some(Abuse::FrameSize))] {
+            for &length in lengths {
+                let mut guard = guard();
+                let is_good = guard.read(&frame(kind, flags, &vec![0; length]), NOW);
+                assert_eq!(
+                    (is_good, guard.abuse()),
+                    (expected.is_none(), expected),
+                    "{kind} {flags} {length}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn what_requests_and_bodies_need_is_never_too_much() {
     for bytes in [
         frame(HEADERS, 5, b"x"),
