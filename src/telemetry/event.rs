@@ -180,12 +180,12 @@ pub enum RefusalReason {
     ProxyHeader,
 }
 
-/// A client did too much of something on one connection, which was ended. [`ConnectionClosed`] follows.
+/// A client did too much of something on one connection, or what its protocol forbids; it was ended. [`ConnectionClosed`] follows.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionAbused {
     /// The peer.
     pub client_ip: IpAddr,
-    /// What it did too much of; a word.
+    /// What it did; a word.
     pub reason: &'static str,
 }
 

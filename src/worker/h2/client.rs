@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -95,7 +96,7 @@ impl Heard {
 
 impl Watch for Heard {
     /// An endpoint that sends frames without end, and no answers, would have the core to itself.
-    fn on_read(&self, bytes: &[u8], now: Tick) -> bool {
+    fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
         self.is_new.set(true);
         if now.since(self.since.get()) >= limits::H2_ABUSE_WINDOW {
             self.since.set(now);
@@ -106,12 +107,13 @@ impl Watch for Heard {
             if frame.kind != DATA || frame.len == 0 {
                 self.frames.update(|frames| frames.saturating_add(1));
             }
+            ControlFlow::Continue(())
         });
         let due = self.reasons.get().saturating_mul(limits::H2_UPSTREAM_FRAMES_PER_REQUEST_MAX);
         if self.frames.get() > due.max(limits::H2_UPSTREAM_FRAMES_MAX) {
             self.is_flood.set(true);
         }
-        !self.is_flood.get()
+        if self.is_flood.get() { 0 } else { bytes.len() }
     }
 
     fn on_written(&self, bytes: &[u8]) {
@@ -119,6 +121,7 @@ impl Watch for Heard {
             if matches!(frame.kind, HEADERS | DATA) {
                 self.reasons.update(|reasons| reasons.saturating_add(1));
             }
+            ControlFlow::Continue(())
         });
     }
 }

@@ -1,12 +1,15 @@
-//! What a client may do to a connection that costs it less than us: counted over the frame heads that pass.
+//! What a client may do to a connection that costs it less than us, and what none may do at all: seen by the frame heads that pass.
 //!
 //! No I/O and no clock. Every count has a bound in a window of time; beyond it the connection ends with GOAWAY. The
-//! `h2` crate has bounds of its own; these do not depend on its version, count what it does not, and say what it was.
+//! `h2` crate has bounds of its own; these do not depend on its version, count what it does not, and say what it was. Faults that
+//! a head shows are found here where the crate finds none, or has another code for them than RFC 9113 demands.
 //!
 //! ```text
-//! bytes in ──► Scanner ──► frame heads ──► counts ──► Abuse ──► GOAWAY, closed, counted
-//! bytes out ─► Scanner ──► our resets, DATA ──┘
+//! bytes in ──► Scanner ──► frame heads ──► counts, faults ──► Abuse ──► GOAWAY, closed, counted
+//! bytes out ─► Scanner ──► our resets, DATA ──┘      └► what came before ──► h2
 //! ```
+
+use std::ops::ControlFlow;
 
 use h2::Reason;
 use ringway_model::{Tick, limits};
@@ -15,14 +18,18 @@ use ringway_model::{Tick, limits};
 pub(crate) struct Guard {
     inbound: Scanner,
     outbound: Scanner,
+    /// The client's SETTINGS came.
+    is_greeted: bool,
     /// Of the header block that is being received.
     continuations: u32,
+    /// Streams that the client has ended and we have not, oldest first: nothing more of a request may come on them.
+    ended: Vec<u32>,
     window: Counts,
     since: Tick,
     abuse: Option<Abuse>,
 }
 
-/// What a client did too much of.
+/// What a client did too much of, or what none may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Abuse {
     /// Requests taken back (CVE-2023-44487).
@@ -41,8 +48,12 @@ pub(crate) enum Abuse {
     Idle,
     /// Window updates without data to account for them.
     WindowUpdates,
-    /// A frame that is longer or shorter than its kind may be: once is too much (RFC 9113 §4.2).
+    /// Something else than SETTINGS behind the preface (RFC 9113 §3.4).
+    Preface,
+    /// A frame that is longer or shorter than its kind may be (RFC 9113 §4.2).
     FrameSize,
+    /// More of a request whose end has come (RFC 9113 §5.1).
+    Closed,
 }
 
 impl Abuse {
@@ -57,15 +68,18 @@ impl Abuse {
             Self::Settings => "settings",
             Self::Idle => "idle_frames",
             Self::WindowUpdates => "window_updates",
+            Self::Preface => "preface",
             Self::FrameSize => "frame_size",
+            Self::Closed => "closed",
         }
     }
 
     /// What the client is told.
     pub(crate) fn reason(self) -> Reason {
         match self {
-            // RFC 9113 §4.2: the code is a MUST, and the crate has another one for most of these.
+            Self::Preface => Reason::PROTOCOL_ERROR,
             Self::FrameSize => Reason::FRAME_SIZE_ERROR,
+            Self::Closed => Reason::STREAM_CLOSED,
             Self::Resets
             | Self::Errors
             | Self::Continuations
@@ -99,40 +113,80 @@ impl Guard {
         Self {
             inbound: Scanner::after(PREFACE_BYTES),
             outbound: Scanner::after(0),
+            is_greeted: false,
             continuations: 0,
+            ended: Vec::new(),
             window: Counts::default(),
             since: now,
             abuse: None,
         }
     }
 
-    /// Looks at what the client sent. False once it has done too much of something.
-    pub(crate) fn read(&mut self, bytes: &[u8], now: Tick) -> bool {
+    /// Looks at what the client sent; how many of the bytes stand before what was too much.
+    pub(crate) fn read(&mut self, bytes: &[u8], now: Tick) -> usize {
         if now.since(self.since) >= limits::H2_ABUSE_WINDOW {
             self.window = Counts::default();
             self.since = now;
         }
+        if self.abuse.is_some() {
+            return 0;
+        }
         let mut inbound = std::mem::take(&mut self.inbound);
-        inbound.scan(bytes, |frame| self.count_read(frame));
+        let passed = inbound.scan(bytes, |frame| {
+            self.abuse = self.fault(frame).or_else(|| self.count_read(frame));
+            if self.abuse.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         self.inbound = inbound;
-        self.abuse.is_none()
+        passed
     }
 
     /// Looks at what we sent. What is too much is told with the next bytes of the client, which caused it.
     pub(crate) fn written(&mut self, bytes: &[u8]) {
         let mut outbound = std::mem::take(&mut self.outbound);
-        outbound.scan(bytes, |frame| self.count_written(frame));
+        outbound.scan(bytes, |frame| {
+            self.count_written(frame);
+            ControlFlow::Continue(())
+        });
         self.outbound = outbound;
     }
 
-    /// What the client did too much of.
+    /// What the client did too much of, or should not have done.
     pub(crate) fn abuse(&self) -> Option<Abuse> {
         self.abuse
     }
 
-    fn count_read(&mut self, frame: Frame) {
+    /// What no client may do, and this frame does. All of it ends the connection, also what an answer to its stream would be enough
+    /// for (RFC 9113 §5.4.1).
+    fn fault(&mut self, frame: Frame) -> Option<Abuse> {
+        if !std::mem::replace(&mut self.is_greeted, true) && frame.kind != SETTINGS {
+            return Some(Abuse::Preface);
+        }
+        if !frame.has_a_possible_size() {
+            return Some(Abuse::FrameSize);
+        }
+        if matches!(frame.kind, HEADERS | DATA) && self.ended.contains(&frame.stream) {
+            return Some(Abuse::Closed);
+        }
+        if frame.kind == RST_STREAM {
+            self.forget(frame.stream);
+        } else if frame.ends_a_message() {
+            // Streams that we had reset before their ends came are never answered: they make room.
+            if self.ended.len() == ENDED_MAX {
+                self.ended.remove(0);
+            }
+            self.ended.push(frame.stream);
+        }
+        None
+    }
+
+    fn forget(&mut self, stream: u32) {
+        self.ended.retain(|ended| *ended != stream);
+    }
+
+    /// What the client does too much of with this frame.
+    fn count_read(&mut self, frame: Frame) -> Option<Abuse> {
         let window = &mut self.window;
-        let too_much = match frame.kind {
+        match frame.kind {
             DATA => {
                 window.empty_data += u32::from(frame.len == 0 && frame.flags & END_STREAM == 0);
                 (window.empty_data > limits::H2_EMPTY_DATA_MAX).then_some(Abuse::EmptyData)
@@ -171,12 +225,13 @@ impl Guard {
                 let due = limits::H2_IDLE_FRAMES_MAX.max(window.opened.saturating_mul(4));
                 (window.idle > due).then_some(Abuse::Idle)
             }
-        };
-        let wrong = (!frame.has_a_possible_size()).then_some(Abuse::FrameSize);
-        self.abuse = self.abuse.or(wrong).or(too_much);
+        }
     }
 
     fn count_written(&mut self, frame: Frame) {
+        if frame.kind == RST_STREAM || frame.ends_a_message() {
+            self.forget(frame.stream);
+        }
         match frame.kind {
             DATA => self.window.data_sent += 1,
             // NO_ERROR follows an early answer, INTERNAL_ERROR and CANCEL are the app's doing: none is the client's.
@@ -207,11 +262,16 @@ pub(super) struct Frame {
     pub(super) len: usize,
     pub(super) kind: u8,
     flags: u8,
+    stream: u32,
     /// Of a RST_STREAM.
     code: u32,
 }
 
 impl Frame {
+    fn ends_a_message(self) -> bool {
+        matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
+    }
+
     /// Whether a frame of this kind may be so long, by its head alone (RFC 9113 §4.2 and §6). A length of padding that does not
     /// fit is another error, and so is a frame on the wrong stream.
     fn has_a_possible_size(self) -> bool {
@@ -237,13 +297,21 @@ impl Scanner {
         Self { skip, ..Self::default() }
     }
 
-    pub(super) fn scan(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(Frame)) {
+    /// Tells each frame whose head has come whole. One that it is to stop at ends the scan; how many of the bytes stand before
+    /// that one.
+    pub(super) fn scan(&mut self, all: &[u8], mut on_frame: impl FnMut(Frame) -> ControlFlow<()>) -> usize {
+        let mut bytes = all;
+        // Where the head stands that is being read. It may have begun before these bytes.
+        let mut begin = 0;
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
             if bytes.is_empty() {
-                return;
+                return all.len();
+            }
+            if self.have == 0 {
+                begin = all.len() - bytes.len();
             }
             let want = match self.have {
                 HEAD_BYTES.. => HEAD_BYTES + CODE_BYTES,
@@ -254,20 +322,24 @@ impl Scanner {
             self.have += taken;
             bytes = &bytes[taken..];
             if self.have < want {
-                return;
+                return all.len();
             }
-            let [a, b, c, kind, flags, ..] = self.head;
+            let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
             let len = u32::from_be_bytes([0, a, b, c]) as usize;
             if kind == RST_STREAM && len == CODE_BYTES && self.have == HEAD_BYTES {
                 continue;
             }
             let code = match self.have {
                 HEAD_BYTES => 0,
-                _ => u32::from_be_bytes([self.head[9], self.head[10], self.head[11], self.head[12]]),
+                _ => u32::from_be_bytes(code),
             };
+            // The first bit is reserved.
+            let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
             self.skip = len - (self.have - HEAD_BYTES);
             self.have = 0;
-            on_frame(Frame { len, kind, flags, code });
+            if on_frame(Frame { len, kind, flags, stream, code }).is_break() {
+                return begin;
+            }
         }
     }
 }
@@ -282,6 +354,8 @@ const PING_BYTES: usize = 8;
 const GOAWAY_BYTES_MIN: usize = 8;
 /// What a peer may send to one that has not asked for more (RFC 9113 §4.2), as we have not.
 const FRAME_BYTES_MAX: usize = 16_384;
+/// As many requests as a client may have at one time; of more, the crate names the fault.
+const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
 
 // RFC 9113 §6.
 pub(super) const DATA: u8 = 0x0;

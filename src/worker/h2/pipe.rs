@@ -24,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What looks at the bytes that pass, and may end the reading.
 pub(crate) trait Watch: 'static {
-    /// The peer sent these bytes. False: they are forgotten, and no more are read.
-    fn on_read(&self, bytes: &[u8], now: Tick) -> bool;
+    /// The peer sent these bytes; how many of them may pass. Fewer than all: the others are forgotten, and no more are read.
+    fn on_read(&self, bytes: &[u8], now: Tick) -> usize;
 
     /// The crate wrote these bytes.
     fn on_written(&self, bytes: &[u8]);
@@ -33,8 +33,8 @@ pub(crate) trait Watch: 'static {
 
 /// Nobody looks.
 impl Watch for () {
-    fn on_read(&self, _: &[u8], _: Tick) -> bool {
-        true
+    fn on_read(&self, bytes: &[u8], _: Tick) -> usize {
+        bytes.len()
     }
 
     fn on_written(&self, _: &[u8]) {}
@@ -104,7 +104,7 @@ enum End {
     /// The peer closed in an orderly way.
     Closed,
     Failed(ErrorKind),
-    /// The watch ended it: as if nothing came any more.
+    /// The watch ended it: behind what it let pass it is as if nothing came any more.
     Refused,
 }
 
@@ -211,7 +211,7 @@ impl<W: Watch> Shared<W> {
             }
             let now = clock::now();
             self.tell_overdue(now).await;
-            let (read, back) =
+            let (read, mut back) =
                 stream.read(buf, self.wait_until(now).min(now.after(limits::IDLE_BUFFER_GRACE))).await;
             match read {
                 Ok(0) => return self.end(End::Closed),
@@ -220,11 +220,14 @@ impl<W: Watch> Shared<W> {
                     if count == back.capacity() {
                         buffer_bytes = limits::BODY_BUFFER_BYTES;
                     }
-                    if !self.watch.on_read(&back, clock::now()) {
-                        return self.end(End::Refused);
-                    }
+                    let passed = self.watch.on_read(&back, clock::now());
+                    let is_refused = passed < back.len();
+                    back.truncate(passed);
                     self.input.replace(back);
                     self.news.set(true);
+                    if is_refused {
+                        return self.end(End::Refused);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     drop(back);

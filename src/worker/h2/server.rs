@@ -5,7 +5,7 @@
 //! client ◄──►│ pumps ◄─► guard ◄─► h2: frames, windows, HPACK │ ◄──► │ H2Stream ◄─► exchange ◄─► app │
 //!            └───────────────────────────────────────────────┘      └──────────────────────────────┘
 //! ends by:  silence without requests, age, drain ─► GOAWAY, the requests under way finish, close
-//!           abuse ─► GOAWAY(ENHANCE_YOUR_CALM), close
+//!           abuse ─► what came before it is taken, GOAWAY, close
 //! ```
 //! What a client may cost is bounded: requests at one time by their tasks, which live on when a request is taken back;
 //! what it sends ahead by windows; what it does not take by pace; everything else by the [guard](super::guard).
@@ -122,7 +122,7 @@ impl Shared {
         let mut handshake = pin!(settings().handshake::<_, Bytes>(pipe));
         poll_fn(|cx| {
             let is_unwanted = self.driver.take_interrupted() && self.core.draining.get();
-            if is_unwanted || self.driver.take_overdue() || self.driver.watch().borrow().abuse().is_some() {
+            if is_unwanted || self.driver.take_overdue() {
                 return Poll::Ready(None);
             }
             handshake.as_mut().poll(cx).map(Result::ok)
@@ -150,9 +150,24 @@ impl Shared {
             }
             self.close(h2);
         }
-        if let Some(abuse) = self.driver.watch().borrow().abuse() {
-            h2.abrupt_shutdown(abuse.reason());
+        let polled = self.poll_frames(h2, cx);
+        let abuse = self.driver.watch().borrow().abuse();
+        match abuse {
+            // All that came before it has been taken: GOAWAY names the last request of it (RFC 9113 §6.8).
+            Some(abuse) if polled.is_pending() => {
+                h2.abrupt_shutdown(abuse.reason());
+                self.poll_frames(h2, cx)
+            }
+            _ => polled,
         }
+    }
+
+    /// Takes what has come, up to the next request.
+    fn poll_frames(
+        &self,
+        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Incoming>> {
         if self.streams.borrow().len() < limits::H2_STREAMS_MAX as usize {
             return h2.poll_accept(cx).map(|incoming| match incoming? {
                 Ok(request) => Some(request),
@@ -333,7 +348,7 @@ impl Drop for Entry {
 }
 
 impl Watch for RefCell<Guard> {
-    fn on_read(&self, bytes: &[u8], now: Tick) -> bool {
+    fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
         self.borrow_mut().read(bytes, now)
     }
 

@@ -11,6 +11,9 @@ use super::hpack::{Decoder, literal};
 use super::tls::{Authority, Tls};
 use super::{Driver, Origin, Proxy, SOON, proxy};
 
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const PRIORITY: u8 = 2;
@@ -168,9 +171,26 @@ impl H2 {
         Self::open(Box::new(stream), "https", settings)
     }
 
+    /// A connection on which nothing has followed the preface yet.
+    pub(crate) fn without_settings(proxy: &Secure) -> Self {
+        let mut client = Self::over(Box::new(proxy.tls.stream(proxy.https()).unwrap()), "https");
+        client.send(PREFACE);
+        client
+    }
+
     /// Says hello with these settings, and opens all windows as data come.
     pub(crate) fn open(wire: Box<dyn Wire>, scheme: &'static str, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self {
+        let mut client = Self::over(wire, scheme);
+        let payload: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| [id.to_be_bytes().as_slice(), value.to_be_bytes().as_slice()].concat())
+            .collect();
+        client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &payload)].concat());
+        client
+    }
+
+    fn over(wire: Box<dyn Wire>, scheme: &'static str) -> Self {
+        Self {
             wire,
             buffer: Vec::new(),
             decoder: Decoder::default(),
@@ -186,15 +206,7 @@ impl H2 {
             windows: BTreeMap::new(),
             pongs: 0,
             ended: None,
-        };
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        let payload: Vec<u8> = settings
-            .iter()
-            .flat_map(|(id, value)| [id.to_be_bytes().as_slice(), value.to_be_bytes().as_slice()].concat())
-            .collect();
-        bytes.extend(frame(SETTINGS, 0, 0, &payload));
-        client.send(&bytes);
-        client
+        }
     }
 
     /// From now on everything must have happened within `limit`.

@@ -230,15 +230,16 @@ fn a_cancelled_read_asks_for_attention_and_the_reading_goes_on() {
 fn a_watch_ends_the_reading() {
     struct Refusing(Cell<bool>);
     impl Watch for Refusing {
-        fn on_read(&self, bytes: &[u8], _: Tick) -> bool {
-            self.0.set(bytes == b"evil");
-            !self.0.get()
+        fn on_read(&self, bytes: &[u8], _: Tick) -> usize {
+            let passed = bytes.windows(4).position(|part| part == b"evil").unwrap_or(bytes.len());
+            self.0.set(passed < bytes.len());
+            passed
         }
 
         fn on_written(&self, _: &[u8]) {}
     }
     on_a_core(|| async {
-        let stream = Scripted::new([Ok(b"good".to_vec()), Ok(b"evil".to_vec()), Ok(b"more".to_vec())]);
+        let stream = Scripted::new([Ok(b"good".to_vec()), Ok(b" and evil".to_vec()), Ok(b"more".to_vec())]);
         let (mut pipe, driver) = pipe(Refusing(Cell::new(false)));
         let mut read = Vec::new();
         let connection = poll_fn(|cx| {
@@ -247,11 +248,12 @@ fn a_watch_ends_the_reading() {
             if Pin::new(&mut pipe).poll_read(cx, &mut buf).is_ready() {
                 read.extend_from_slice(buf.filled());
                 cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if driver.watch().0.get() { Poll::Ready(()) } else { Poll::Pending }
         });
         driver.drive(&stream, STALL, connection).await;
-        assert_eq!(read, b"good");
+        assert_eq!(read, b"good and ", "what stands before it is still read");
         assert_eq!(stream.reads.borrow().len(), 1, "no more is read");
     });
 }
