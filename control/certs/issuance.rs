@@ -14,34 +14,33 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use instant_acme::RenewalInfo;
 use ringway_model::limits::{
-    AUTHORITY_FAILOVER_AFTER, CERTIFICATES_ROUND, MEMORIES_READ_BATCH, RENEWAL_INFO_IN_FLIGHT_MAX,
-    RENEWAL_INFO_INTERVAL, START_SPREAD, VERIFICATION_TTL, VERIFICATIONS_OF_QUEUE_MAX,
+    AUTHORITY_FAILOVER_AFTER, CERTIFICATES_ROUND, START_SPREAD, VERIFICATION_TTL, VERIFICATIONS_OF_QUEUE_MAX,
 };
 use ringway_model::{CertificateMode, Hostname, Tick, Timestamp};
-use ringway_net::{blocking, clock, spawn, yield_now};
+use ringway_net::{clock, spawn, yield_now};
 
-use crate::acme::authority::{Authority, MayCreate};
-use crate::acme::fault::{Fault, LimitScope, Refusal};
-use crate::acme::order::{Issued, Order, Pending};
-use crate::budget::{Budgets, Kind, Limit, Policy, Reached, Stored};
-use crate::certificates::{Certificates, InstallError, log_panic};
+use crate::acme::authority::Authority;
+use crate::budget::{Budgets, Kind, Policy};
+use crate::certificates::{Certificates, log_panic};
 use crate::course::{After, Has, Memory, Next, Origin, Trouble, Warned};
 use crate::domains::{Course, Entry, Held};
 use crate::event::CertificateEvent;
-use crate::files::{FilesError, Record};
 use crate::queue::{Errand, Queue, Turn};
-use crate::renewal::{Lateness, Suggestion, fraction, is_overdue, part, renewal_at};
+use crate::renewal::{Lateness, fraction, is_overdue, part, renewal_at};
 use crate::report::{AuthorityState, Overview, QueuePlace, State};
 use crate::settings::Settings;
 use crate::verify::Verdict;
 use crate::watchdog::{ClockFault, ClockJudge, Health};
 
+mod attempt;
+mod memories;
+mod renewal_info;
 mod report;
+
+use attempt::Attempt;
 
 /// All that the tasks share.
 pub(crate) struct Issuance {
@@ -407,115 +406,6 @@ impl Certificates {
         self.forget_places();
     }
 
-    // --- What is remembered ------------------------------------------------------------------------------
-
-    /// Reads memories of domains that nobody has looked at since the start, a few at a time.
-    fn read_memories(&self) {
-        let issuance = self.issuance();
-        if issuance.is_reading.get() || issuance.unread.borrow().is_empty() {
-            return;
-        }
-        let mut batch = Vec::new();
-        while batch.len() < MEMORIES_READ_BATCH
-            && let Some(host) = { issuance.unread.borrow_mut().pop_first() }
-        {
-            batch.push(host);
-        }
-        issuance.is_reading.set(true);
-        let (this, again) = (self.clone(), self.clone());
-        spawn(
-            async move {
-                this.read_batch_of_memories(batch).await;
-                this.issuance().is_reading.set(false);
-                this.shared.stir.stir();
-            },
-            move |panic| {
-                again.issuance().is_reading.set(false);
-                log_panic(panic);
-            },
-        );
-    }
-
-    async fn read_batch_of_memories(&self, batch: Vec<Hostname>) {
-        let files = self.shared.files.clone();
-        let hosts = batch.clone();
-        let read = blocking(move || {
-            hosts.iter().map(|host| files.read_record::<Memory>(host, Record::State)).collect::<Vec<_>>()
-        });
-        let Ok(read) = read.await else {
-            self.issuance().unread.borrow_mut().extend(batch);
-            return;
-        };
-        for (host, memory) in batch.into_iter().zip(read) {
-            let memory = match memory {
-                Ok(memory) => memory,
-                // It was set aside, and is begun anew.
-                Err(FilesError::Damaged { .. }) => {
-                    tracing::error!(%host, "what was remembered of a domain's certificate is damaged");
-                    None
-                }
-                Err(error) => {
-                    // Nothing is tried meanwhile: how often it was tried before is not known.
-                    let retry_at = clock::timestamp().after(OWN_RETRY);
-                    self.issuance().timers.borrow_mut().set(&host, retry_at);
-                    if let Some(entry) = self.shared.domains.borrow_mut().get_mut(&host) {
-                        entry.course.reason = Some(error.to_string());
-                    }
-                    continue;
-                }
-            };
-            if let Some(entry) = self.shared.domains.borrow_mut().get_mut(&host)
-                && entry.memory.is_none()
-            {
-                entry.memory = Some(memory.unwrap_or_default());
-            }
-            self.touch(&host);
-        }
-    }
-
-    /// Has the disk remember it. In the background: what is lost in a crash is tried again.
-    fn remember(&self, host: &Hostname) {
-        let memory = {
-            let domains = self.shared.domains.borrow();
-            match domains.get(host).and_then(|entry| entry.memory.clone()) {
-                Some(memory) => memory,
-                None => return,
-            }
-        };
-        let (this, host) = (self.clone(), host.clone());
-        spawn(
-            async move {
-                let name = host.clone();
-                let stored = this
-                    .on_disk_of(&host, move |files| files.write_record(&name, Record::State, &memory))
-                    .await;
-                if let Err(error) = stored {
-                    tracing::warn!(%host, %error, "where a domain stands with the CA could not be stored");
-                }
-            },
-            log_panic,
-        );
-    }
-
-    async fn read_budgets(&self) {
-        let stored = self.on_disk(|files| files.read_common::<Stored>(BUDGETS)).await;
-        let stored = stored.unwrap_or_else(|error| {
-            tracing::error!(%error, "what was asked of the CAs before the start cannot be read: it is counted anew");
-            None
-        });
-        if let Some(stored) = stored {
-            *self.issuance().clock.borrow_mut() = ClockJudge::new(Timestamp(stored.seen_at));
-            *self.issuance().budgets.borrow_mut() = Budgets::restore(stored);
-        }
-    }
-
-    async fn save_budgets(&self) {
-        let stored = self.issuance().budgets.borrow_mut().store(clock::timestamp());
-        if let Err(error) = self.on_disk(move |files| files.write_common(BUDGETS, &stored)).await {
-            tracing::warn!(%error, "what is asked of the CAs could not be stored");
-        }
-    }
-
     // --- Verifications -----------------------------------------------------------------------------------
 
     fn start_verifications(&self) {
@@ -734,67 +624,6 @@ impl Certificates {
         }
     }
 
-    // --- Renewal information -----------------------------------------------------------------------------
-
-    /// When the CA is to be asked about a certificate's renewal; asks, if that is now.
-    fn ask_at(
-        &self,
-        host: &Hostname,
-        memory: &Memory,
-        fingerprint: &str,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let issuance = self.issuance();
-        let origin = memory.issued.as_ref().filter(|origin| origin.fingerprint == fingerprint)?;
-        let id = origin.certificate_id.clone()?;
-        let seat = Rc::clone(issuance.seat_of(&origin.directory)?);
-        // A moment too far away comes from a clock that was wrong.
-        if origin.ask_at > now.0 && origin.ask_at - now.0 <= 2 * DAY.as_millis() as u64 {
-            return Some(Timestamp(origin.ask_at));
-        }
-        let mut asking = issuance.asking.borrow_mut();
-        if asking.contains(host) {
-            return None;
-        }
-        if asking.len() >= RENEWAL_INFO_IN_FLIGHT_MAX {
-            let spread = part(ASK_SPREAD.as_millis() as u64, fraction(host, "ask"));
-            return Some(now.after(SHORTEST_WAIT).after(Duration::from_millis(spread)));
-        }
-        asking.insert(host.clone());
-        let (this, again, name) = (self.clone(), self.clone(), host.clone());
-        let host = host.clone();
-        spawn(
-            async move {
-                let answer = ask_renewal(&seat, &id).await;
-                this.handle_renewal_info(&host, &id, answer);
-                this.issuance().asking.borrow_mut().remove(&host);
-                this.touch(&host);
-            },
-            move |panic| {
-                log_panic(panic);
-                again.issuance().asking.borrow_mut().remove(&name);
-            },
-        );
-        None
-    }
-
-    fn handle_renewal_info(&self, host: &Hostname, id: &str, answer: (Option<Suggestion>, Duration)) {
-        let now = clock::timestamp();
-        let (suggestion, again) = answer;
-        {
-            let mut domains = self.shared.domains.borrow_mut();
-            let memory = domains.get_mut(host).and_then(|entry| entry.memory.as_mut());
-            let Some(origin) = memory.and_then(|memory| memory.issued.as_mut()) else { return };
-            if origin.certificate_id.as_deref() != Some(id) {
-                return;
-            }
-            // An answer that did not come does not unsay the one before.
-            origin.suggestion = suggestion.or(origin.suggestion);
-            origin.ask_at = now.after(again).0;
-        }
-        self.remember(host);
-    }
-
     // --- The end of certificates -------------------------------------------------------------------------
 
     /// Says once when a certificate is late in its life; when to look again.
@@ -844,314 +673,6 @@ impl Certificates {
     }
 }
 
-/// One order of one domain at one CA.
-#[derive(Clone)]
-struct Attempt {
-    this: Certificates,
-    host: Hostname,
-    number: u64,
-    errand: Errand,
-    kind: Kind,
-    seat: Rc<Seat>,
-    /// The account that it is made with, once there is one.
-    account: Rc<RefCell<Option<String>>>,
-    /// Whether the CA has taken a new order in it.
-    is_sent: Rc<Cell<bool>>,
-}
-
-impl Attempt {
-    async fn run(self) {
-        let began = clock::now();
-        let result = self.attempt().await;
-        self.end();
-        let reached = Reached { is_sent: self.is_sent.get(), is_issued: result.is_ok() };
-        let url = self.seat.authority.url();
-        self.this.issuance().budgets.borrow_mut().settle_order(url, &self.host, self.kind, reached);
-        match result {
-            Ok(event) => {
-                self.seat.health.borrow_mut().rise();
-                self.seat.succeeded_at.set(Some(clock::now()));
-                let issuance = self.this.issuance();
-                let takes = clock::now().since(began);
-                issuance.order_takes.set((issuance.order_takes.get() * 3 + takes) / 4);
-                let counter = match self.errand {
-                    Errand::Issue => &issuance.counts.issued,
-                    Errand::Renew => &issuance.counts.renewed,
-                };
-                counter.update(|count| count + 1);
-                // Whoever hears of it finds the state that it is about.
-                self.this.reconsider(&self.host);
-                self.this.notify(event);
-            }
-            Err(fault) => self.blame(fault).await,
-        }
-        self.this.touch(&self.host);
-    }
-
-    /// It is not in flight any more.
-    fn end(&self) {
-        self.seat.in_flight.update(|count| count.saturating_sub(1));
-        self.this.issuance().queue.borrow_mut().finish(&self.host);
-        self.this.forget_places();
-    }
-
-    async fn attempt(&self) -> Result<CertificateEvent, Fault> {
-        let (this, host, authority) = (&self.this, &self.host, &self.seat.authority);
-        this.save_budgets().await;
-        let directory = authority.directory().await?;
-        *this.shared.caa_identities.borrow_mut() = directory.caa_identities().to_vec();
-        let account = authority
-            .account(this, || {
-                let taken =
-                    this.issuance().budgets.borrow_mut().take_account(authority.url(), clock::timestamp());
-                taken.map_or_else(MayCreate::NotBefore, |()| MayCreate::Yes)
-            })
-            .await?;
-        *self.account.borrow_mut() = Some(account.id().to_owned());
-        let name = host.clone();
-        let pending = this
-            .on_disk(move |files| files.read_record::<Pending>(&name, Record::Order))
-            .await
-            .map_err(|error| Fault::Ours { why: error.to_string() })?
-            .filter(|pending| pending.directory == authority.url());
-        let replaces = {
-            let domains = this.shared.domains.borrow();
-            let origin = domains.get(host).and_then(|entry| entry.origin_at(authority.url()));
-            let id = origin.and_then(|origin| origin.certificate_id.clone());
-            id.filter(|_| self.errand == Errand::Renew && directory.renewal_info.is_some())
-        };
-        let profile = this.shared.settings.acme.as_ref().and_then(|acme| acme.profile.as_deref());
-        if let Some(profile) = profile.filter(|profile| !directory.offers(profile)) {
-            tracing::warn!(
-                profile,
-                directory = authority.url(),
-                "the CA does not offer ACME_PROFILE: its usual one is taken"
-            );
-        }
-        let order = Order {
-            certificates: this,
-            authority,
-            account,
-            host,
-            replaces: replaces.as_deref(),
-            profile: profile.filter(|profile| directory.offers(profile)),
-            is_sent: &self.is_sent,
-        };
-        let mut pending = pending;
-        loop {
-            let was_begun_before = pending.is_some();
-            let fault = match order.fulfil(pending.take()).await {
-                Ok(issued) => return self.install(issued).await,
-                Err(fault) => fault,
-            };
-            let has_failed = matches!(fault, Fault::Refused { kind: Refusal::Validation, .. });
-            let now = clock::timestamp();
-            if has_failed {
-                // A crash before the order is forgotten books it twice, which is better than never.
-                this.issuance().budgets.borrow_mut().take_failure(authority.url(), host, now);
-                this.save_budgets().await;
-            }
-            order.forget_after(&fault).await;
-            // Nobody may have been there to answer the CA: that is no reason to let the domain wait, as long as the CA
-            // allows more of them, which a process that crashes again and again uses up at last.
-            let is_allowed =
-                || this.issuance().budgets.borrow().order_at(authority.url(), host, self.kind, now) <= now;
-            if !(was_begun_before && has_failed && is_allowed()) {
-                return Err(fault);
-            }
-            tracing::info!(host = %host, reason = %fault, "an order that was begun before the start failed: a new one follows");
-        }
-    }
-
-    async fn install(&self, issued: Issued) -> Result<CertificateEvent, Fault> {
-        let (this, host) = (&self.this, &self.host);
-        let Issued { pair, identity, certificate_id } = issued;
-        if !this.is_wanted(host) {
-            return Err(Fault::NotFound);
-        }
-        let facts = Arc::new(identity.facts().clone());
-        match this.install(host, pair, identity, Arc::clone(&facts)).await {
-            Ok(()) => {}
-            Err(InstallError::NotLive(error)) => {
-                tracing::warn!(%host, %error, "a certificate is not live on every core yet");
-            }
-            Err(InstallError::Gone) => return Err(Fault::NotFound),
-            Err(InstallError::Disk(error)) => {
-                return Err(Fault::Ours { why: format!("the certificate could not be stored: {error}") });
-            }
-        }
-        let origin = Origin {
-            directory: self.seat.authority.url().to_owned(),
-            fingerprint: facts.fingerprint.clone(),
-            certificate_id,
-            suggestion: None,
-            ask_at: 0,
-        };
-        if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host) {
-            entry.memory.get_or_insert_default().succeed(origin);
-            entry.outages = (0, None);
-            entry.stage = Stage::Idle;
-        }
-        this.remember(host);
-        let name = host.clone();
-        let removed = this.on_disk_of(host, move |files| files.remove_record(&name, Record::Order)).await;
-        if let Err(error) = removed {
-            // It is found again, and is done.
-            tracing::warn!(%host, %error, "a fulfilled order could not be removed from the disk");
-        }
-        let host = host.clone();
-        Ok(match self.errand {
-            Errand::Issue => CertificateEvent::Issued { host, facts },
-            Errand::Renew => CertificateEvent::Renewed { host, facts },
-        })
-    }
-
-    /// Whose fault it was, and what follows.
-    async fn blame(&self, fault: Fault) {
-        let (this, host) = (&self.this, &self.host);
-        let issuance = this.issuance();
-        let (now, tick) = (clock::timestamp(), clock::now());
-        let url = self.seat.authority.url();
-        let reason = fault.to_string();
-        match fault {
-            Fault::Refused { why, .. } => {
-                // The CA works, whatever it thinks of this domain.
-                self.seat.health.borrow_mut().rise();
-                issuance.counts.refused.update(|count| count + 1);
-                self.refuse(why, now);
-                this.save_budgets().await;
-                return;
-            }
-            Fault::NotFound => {
-                self.refuse(reason, now);
-                return;
-            }
-            Fault::Ours { why } => {
-                tracing::error!(%host, reason = %why, "an order could not go on");
-                issuance.counts.own_faults.update(|count| count + 1);
-                this.postpone(host, self.number, OWN_RETRY, &why);
-                return;
-            }
-            Fault::Down { .. } if self.is_alone_with_it(tick) => {
-                issuance.counts.refused.update(|count| count + 1);
-                self.refuse(reason, now);
-                return;
-            }
-            Fault::Down { retry_after, .. } => {
-                tracing::warn!(directory = url, %reason, "the CA is out of order; it is asked again later");
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().fall(reason.clone(), retry_after, tick);
-            }
-            Fault::BadNonce => {
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().fall(reason.clone(), None, tick);
-            }
-            Fault::Misconfigured { .. } => {
-                tracing::error!(directory = url, %reason, "the CA does not deal with us");
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().give_up(reason.clone(), tick);
-            }
-            Fault::Limited { scope, retry_after, .. } => {
-                issuance.counts.limited.update(|count| count + 1);
-                tracing::warn!(directory = url, %host, %reason, "the CA limits us");
-                let wait = retry_after.unwrap_or(LIMITED_RETRY).max(LIMITED_RETRY_MIN);
-                let limit = match scope {
-                    LimitScope::Orders => Limit::Orders,
-                    LimitScope::RegisteredDomain => Limit::Certificates,
-                    LimitScope::Duplicates => Limit::Duplicates,
-                    LimitScope::FailedValidations => Limit::Failures,
-                    LimitScope::Accounts => {
-                        self.seat.health.borrow_mut().fall(reason.clone(), Some(wait), tick);
-                        Limit::Accounts
-                    }
-                };
-                if !Budgets::is_counted(limit, self.kind) {
-                    // The CA sees it otherwise than its documents say. What others wait for is not to be judged by that.
-                    this.postpone(host, self.number, wait, &reason);
-                    return;
-                }
-                issuance.budgets.borrow_mut().close(url, limit, host, now.after(wait), now);
-                this.save_budgets().await;
-            }
-            Fault::AccountGone => {
-                let account = self.account.take();
-                self.seat.authority.forget_account(this, account.as_deref()).await;
-            }
-            Fault::NotReplaceable => {
-                if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
-                    && let Some(origin) = entry.memory.as_mut().and_then(|memory| memory.issued.as_mut())
-                {
-                    origin.certificate_id = None;
-                }
-            }
-        }
-        // No domain is to blame: it keeps its place, and says what it waits for.
-        let mut domains = this.shared.domains.borrow_mut();
-        if let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == self.number) {
-            if entry.domain.certificate == CertificateMode::Acme {
-                entry.stage = Stage::Queued(self.errand);
-                entry.show(self.errand, State::Verifying);
-                entry.course.reason = Some(reason);
-                issuance.queue.borrow_mut().push(host, self.errand, now);
-            } else {
-                entry.stage = Stage::Idle;
-            }
-        }
-    }
-
-    /// Whether the CA fails for this domain again and again, and serves others meanwhile: then it is not the CA that is down.
-    fn is_alone_with_it(&self, tick: Tick) -> bool {
-        let mut domains = self.this.shared.domains.borrow_mut();
-        let Some(entry) = domains.get_mut(&self.host) else { return false };
-        entry.outages.0 += 1;
-        let since = *entry.outages.1.get_or_insert(tick);
-        entry.outages.0 >= OUTAGES_MAX && self.seat.succeeded_at.get().is_some_and(|at| at > since)
-    }
-
-    fn refuse(&self, why: String, now: Timestamp) {
-        let next_try = {
-            let mut domains = self.this.shared.domains.borrow_mut();
-            let entry = domains.get_mut(&self.host).filter(|entry| entry.number == self.number);
-            let Some(entry) = entry else { return };
-            entry.stage = Stage::Idle;
-            entry.outages = (0, None);
-            let updated_at = entry.domain.updated_at;
-            let memory = entry.memory.get_or_insert_default();
-            memory.fail(&self.host, Trouble::Refusal, why.clone(), updated_at, now)
-        };
-        self.this.remember(&self.host);
-        self.this.reconsider(&self.host);
-        let host = self.host.clone();
-        self.this.notify(match next_try {
-            Some(_) => CertificateEvent::Failed { host, reason: why, next_try },
-            None => CertificateEvent::Parked { host, reason: why },
-        });
-    }
-}
-
-/// What the CA suggests about a certificate's renewal, if it does, and when to ask again.
-async fn ask_renewal(seat: &Seat, id: &str) -> (Option<Suggestion>, Duration) {
-    if !seat.health.borrow().is_usable(0, clock::now()) {
-        return (None, RENEWAL_INFO_INTERVAL / 12);
-    }
-    let (Ok(client), Ok(directory)) = (seat.authority.client().await, seat.authority.directory().await)
-    else {
-        return (None, RENEWAL_INFO_INTERVAL / 12);
-    };
-    let Some(url) = &directory.renewal_info else { return (None, DAY) };
-    let answer = client.get(&format!("{}/{id}", url.trim_end_matches('/'))).await;
-    let retry_after = client.answered().retry_after;
-    let again = retry_after.unwrap_or(RENEWAL_INFO_INTERVAL).clamp(RENEWAL_INFO_INTERVAL_MIN, DAY);
-    let Ok((200, body)) = answer else { return (None, again.max(RENEWAL_INFO_INTERVAL / 12)) };
-    let Ok(info) = serde_json::from_slice::<RenewalInfo>(&body) else { return (None, RENEWAL_INFO_INTERVAL) };
-    let millis = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
-    let window = info.suggested_window;
-    let suggestion =
-        Suggestion { start: millis(window.start.unix_timestamp()), end: millis(window.end.unix_timestamp()) };
-    // RFC 9773 §4.2: a window that ends before it begins is no answer.
-    ((suggestion.end > suggestion.start).then_some(suggestion), again)
-}
-
 impl Entry {
     /// Shows what is being done for it; a certificate that is served meanwhile stays `active`.
     fn show(&mut self, errand: Errand, state: State) {
@@ -1173,28 +694,16 @@ impl Entry {
     }
 }
 
-/// Outages that one domain may meet while others are served, before they are taken for its own.
-const OUTAGES_MAX: u32 = 3;
-/// The budgets' file.
-const BUDGETS: &str = "budgets.json";
 /// Domains that are reconsidered before others have their turn.
 const ROUND_PART: usize = 512;
 /// So many domains without a certificate are tried at once after a start.
 const AT_ONCE: usize = 20;
 /// The first attempts are spread over this at most.
 const START_SPREAD_MAX: Duration = Duration::from_secs(3600);
-const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// After a fault of our own: a disk that is full, cores that do not answer.
 const OWN_RETRY: Duration = Duration::from_secs(60);
-/// A CA that limits us and does not say for how long.
-const LIMITED_RETRY: Duration = Duration::from_secs(15 * 60);
-/// A CA that limits us and says "at once".
-const LIMITED_RETRY_MIN: Duration = Duration::from_secs(1);
-/// RFC 9773 §4.3.2 asks clients to bound what the CA says; it suggests a minute.
-const RENEWAL_INFO_INTERVAL_MIN: Duration = Duration::from_secs(60);
-/// Over which questions are spread that come all at once.
-const ASK_SPREAD: Duration = Duration::from_secs(600);
 const NO_CA: &str = "no CA is configured: set ACME_EMAIL or ACME_DIRECTORY_URL, or upload a certificate";
 
 #[cfg(test)]
