@@ -2,213 +2,39 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ringway_bridge::{
-    MailboxReceiver, MailboxSender, SendError, WakeSource, blocking_mailbox, mailbox, wake_pair,
-};
+use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, WakeSource};
 use ringway_model::limits::{
-    CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH, CERTIFICATE_WRITES_WAITING_MAX,
-    CERTIFICATES_WANTED_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
+    CERTIFICATE_WRITES_WAITING_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
 };
-use ringway_model::{CertificateMode, Domain, Hostname, Tick, UpstreamTls};
-use ringway_net::{Notified, blocking, clock, join, sleep, spawn, yield_now};
-use ringway_tls::{
-    Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted,
-};
+use ringway_model::{CertificateMode, Domain, Hostname};
+use ringway_net::{blocking, clock, join, spawn};
+use ringway_tls::{Facts, Identity, IdentityName, Loaded, Material, Want, Wanted};
 
 use crate::dns::{Resolver, public_ca};
-use crate::domains::{Domains, Entry, Held, OnDisk};
+use crate::domains::{Domains, Entry, Held};
 use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
 use crate::host::{AnyHost, Host, Unpublished};
 use crate::issuance::Issuance;
 use crate::lane::{Crowded, Lane};
-use crate::loader::{Cache, Loader, News, read_identity, read_upstream};
+use crate::loader::News;
 use crate::report::{DefaultState, DomainState, Overview, State};
 use crate::settings::Settings;
 use crate::stir::Stir;
 use crate::upload::{UploadError, check_upload};
 use crate::verify::{Challenge, Probe, ProbeOutcome, Question, Records, Verification, judge, probe};
-use crate::watch::{DefaultError, Watched};
 
-/// Why certificates could not be opened. A certificate directory that cannot be used is no reason (C7): it is reported.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The operator named a default certificate that cannot be served.
-    Default(DefaultError),
-    /// No thread or no file descriptor is left.
-    Thread(io::Error),
-}
+mod metrics;
+mod opening;
+mod upkeep;
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default(error) => error.fmt(f),
-            Self::Thread(_) => f.write_str("the thread that loads certificates cannot be started"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Default(error) => std::error::Error::source(error),
-            Self::Thread(error) => Some(error),
-        }
-    }
-}
-
-/// Certificates, opened and looked over, before the control thread has begun: what the first snapshot needs to know.
-#[derive(Debug)]
-pub struct Opened {
-    settings: Settings,
-    files: Files,
-    on_disk: OnDisk,
-    default: Option<DefaultState>,
-    directory_problem: Option<String>,
-    wants: MailboxSender<Wanted>,
-    news: (MailboxReceiver<News>, WakeSource),
-    cores: Vec<MailboxSender<Loaded>>,
-}
-
-/// Checks the default certificate, makes the directory, lists what is in it, and starts the loader's thread, which
-/// answers each core through the mailbox at that core's number.
-///
-/// Blocks: for the default certificate's two files, and for one look at the directory and at one name in each domain's
-/// folder. No certificate of a domain is opened.
-///
-/// The thread ends when all clones of [`Opened::wants`] are gone, and with them what [`Certificates::new`] made.
-///
-/// # Errors
-/// See [`StartError`].
-pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Opened, StartError> {
-    let files = Files::new(&settings.dir);
-    let watched =
-        settings.default_files.clone().map(|paths| Watched::load(&files, paths, clock::timestamp()));
-    let watched = watched.transpose().map_err(StartError::Default)?;
-    let default = watched.as_ref().map(|watched| DefaultState {
-        facts: Arc::clone(watched.facts()),
-        version: watched.version(),
-        problem: None,
-    });
-    let (on_disk, directory_problem) = survey(&files);
-    let (wants, news) = start_loader(files.clone(), watched, cores.clone()).map_err(StartError::Thread)?;
-    Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news, cores })
-}
-
-/// Starts the loader's thread alone, for a process that keeps no certificates: what apps and domains name by their
-/// paths is read all the same. The thread ends when all clones of what this returns are gone.
-///
-/// # Errors
-/// When no thread or no file descriptor is left.
-pub fn lend(cores: Vec<MailboxSender<Loaded>>) -> Result<MailboxSender<Wanted>, StartError> {
-    let (wants, _news) = start_loader(nowhere(), None, cores).map_err(StartError::Thread)?;
-    Ok(wants)
-}
-
-/// What an app's `https://` targets are spoken to with, read from its files now, on a thread for blocking calls.
-///
-/// # Errors
-/// Which file is of no use, and why.
-pub async fn upstream_material(tls: UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
-    let read = blocking(move || read_upstream(&nowhere(), &tls)).await;
-    read.unwrap_or_else(|error| Err(Unloadable::new(&error.to_string())))
-}
-
-/// No directory: for files that are named by their paths.
-fn nowhere() -> Files {
-    Files::new(Path::new("/dev/null"))
-}
-
-#[allow(clippy::type_complexity)] // the two ends that are left of four
-fn start_loader(
-    files: Files,
-    watched: Option<Watched>,
-    cores: Vec<MailboxSender<Loaded>>,
-) -> io::Result<(MailboxSender<Wanted>, (MailboxReceiver<News>, WakeSource))> {
-    let (wants, wanted) = blocking_mailbox(CERTIFICATES_WANTED_MAX.saturating_mul(cores.len().max(1)));
-    let (waker, source) = wake_pair()?;
-    let (news_sender, news) = mailbox(NEWS_WAITING, waker);
-    let loader = Loader {
-        files,
-        wants: wanted,
-        cores,
-        watched,
-        news: news_sender,
-        cache: Cache::default(),
-        untold: None,
-    };
-    std::thread::Builder::new().name("ringway-certs".into()).spawn(move || loader.run())?;
-    Ok((wants, (news, source)))
-}
-
-/// News of the default certificate that wait: a newer one says all that counts.
-const NEWS_WAITING: usize = 4;
-
-/// What stands in the directory, and what is wrong with it.
-fn survey(files: &Files) -> (OnDisk, Option<String>) {
-    let prepared = files.prepare();
-    let problem = match &prepared {
-        Ok(findings) => {
-            findings
-                .iter()
-                .for_each(|finding| tracing::warn!(%finding, "found in the certificate directory"));
-            None
-        }
-        Err(error) => Some(error.to_string()),
-    };
-    let mut on_disk = OnDisk::default();
-    match files.list() {
-        Ok(listing) => {
-            for finding in &listing.findings {
-                tracing::warn!(%finding, "found in the certificate directory");
-            }
-            on_disk.extend(listing.with_identity.into_iter().map(|host| (host, Some(FIRST_VERSION))));
-            on_disk.extend(listing.without.into_iter().map(|host| (host, None)));
-            let problem = problem.inspect(|problem| {
-                tracing::error!(%problem, "the certificate directory cannot be written to: nothing new can be stored");
-            });
-            (on_disk, problem)
-        }
-        Err(error) => {
-            let problem = problem.unwrap_or_else(|| error.to_string());
-            tracing::error!(%problem, "the certificate directory cannot be used: only the default certificate is served");
-            (on_disk, Some(problem))
-        }
-    }
-}
-
-/// What is found on the disk at the start has this version, what comes later a higher one.
-const FIRST_VERSION: u64 = 1;
-
-impl Opened {
-    /// What the cores ask for certificates through.
-    pub fn wants(&self) -> MailboxSender<Wanted> {
-        self.wants.clone()
-    }
-
-    /// The version of a domain's certificate, for its route in the first snapshot.
-    pub fn version(&self, domain: &Domain) -> Option<u64> {
-        match domain.certificate {
-            CertificateMode::None => None,
-            CertificateMode::Acme | CertificateMode::Provided => {
-                self.on_disk.get(&domain.name).copied().flatten()
-            }
-        }
-    }
-
-    /// The version of the default certificate, for the first snapshot.
-    pub fn default_version(&self) -> Option<u64> {
-        self.default.as_ref().map(|default| default.version)
-    }
-}
+use opening::FIRST_VERSION;
+pub use opening::{Opened, StartError, lend, open, upstream_material};
 
 /// The handle. Clones are the same; all live on the control thread.
 #[derive(Clone)]
@@ -491,21 +317,6 @@ impl Certificates {
         self.render_metrics_of_orders(out);
     }
 
-    /// The part of [`Certificates::run`] that is not about CAs. Never ends by itself.
-    pub(crate) async fn look_after_files(&self) {
-        let news = self.shared.news.borrow_mut().take();
-        let Some((news, source)) = news else { return };
-        self.tell_directory_problem();
-        let (follower, reader, mender) = (self.clone(), self.clone(), self.clone());
-        spawn(async move { follower.follow_default(news, source).await }, log_panic);
-        spawn(async move { reader.read_by_and_by().await }, log_panic);
-        spawn(async move { mender.follow_directory().await }, log_panic);
-        loop {
-            sleep(CERTIFICATE_ORPHAN_GRACE).await;
-            self.remove_orphans().await;
-        }
-    }
-
     /// Lends the handle its host. Whatever is published from now on goes there.
     pub(crate) fn attach(&self, host: impl Host) {
         *self.shared.host.borrow_mut() = Some(Rc::new(host));
@@ -690,151 +501,6 @@ impl Certificates {
         }
     }
 
-    /// Removes what nobody has registered since the start. Not at once: a store that was lost, or that lives in memory, is
-    /// filled again by the apps, and certificates cost a CA's patience.
-    async fn remove_orphans(&self) {
-        let orphans: Vec<Hostname> = self.shared.domains.borrow().orphans().cloned().collect();
-        for host in orphans {
-            if self.remove_files(&host).await {
-                tracing::info!(%host, "removed a certificate whose domain is not registered");
-                self.notify(CertificateEvent::Removed { host });
-            }
-        }
-    }
-
-    /// Reads what was on the disk at the start, a few at a time, so that it is known when each certificate ends and which of
-    /// them cannot be served. Never ends: what is registered later may find on the disk what was there before it.
-    async fn read_by_and_by(&self) {
-        loop {
-            let unread = self.unread();
-            for batch in unread.chunks(CERTIFICATE_SCAN_BATCH) {
-                self.read_batch(batch.to_vec()).await;
-                yield_now().await;
-            }
-            // What could not be read for want of threads is read later.
-            let again_at =
-                if self.unread().is_empty() { Tick::NEVER } else { clock::now().after(REREAD_INTERVAL) };
-            self.shared.unread.wait_until(again_at).await;
-        }
-    }
-
-    fn unread(&self) -> Vec<(Hostname, u64)> {
-        let domains = self.shared.domains.borrow();
-        let unread = domains.iter().filter_map(|(host, entry)| match entry.held {
-            Held::Unread { version } => Some((host.clone(), version)),
-            Held::Nothing | Held::Ready { .. } | Held::Damaged { .. } => None,
-        });
-        unread.collect()
-    }
-
-    async fn read_batch(&self, batch: Vec<(Hostname, u64)>) {
-        let files = self.shared.files.clone();
-        let read = blocking(move || {
-            let read = batch.into_iter().map(|(host, version)| {
-                let read = read_identity(&files, &host);
-                (host, version, read)
-            });
-            read.collect::<Vec<_>>()
-        });
-        let Ok(read) = read.await else { return };
-        for (host, version, result) in read {
-            let damage = {
-                let mut domains = self.shared.domains.borrow_mut();
-                let Some(entry) =
-                    domains.get_mut(&host).filter(|entry| entry.held == Held::Unread { version })
-                else {
-                    continue;
-                };
-                match result {
-                    Ok(identity) => {
-                        let facts = Arc::new(identity.facts().clone());
-                        entry.held = Held::Ready { version, facts };
-                        None
-                    }
-                    Err(reason) => {
-                        entry.held = Held::Damaged { reason: reason.to_string() };
-                        Some(reason.to_string())
-                    }
-                }
-            };
-            if let Some(reason) = damage {
-                tracing::error!(%host, %reason, "a certificate on the disk cannot be served");
-                // So that the default certificate, or plain HTTP, serves in its place.
-                self.publish_logged(&host).await;
-                self.notify(CertificateEvent::Damaged { host: host.clone(), reason });
-            }
-            self.touch(&host);
-        }
-    }
-
-    /// Tries a directory that cannot be used again and again, and takes up what stands in it when it can be.
-    async fn follow_directory(&self) {
-        loop {
-            sleep(DIRECTORY_RETRY_INTERVAL).await;
-            if self.directory_problem().is_some() {
-                self.try_directory().await;
-            }
-        }
-    }
-
-    async fn try_directory(&self) {
-        let listed = self.on_disk(|files| files.prepare().and_then(|_| files.list())).await;
-        let Ok(listing) = listed else { return };
-        for host in listing.with_identity {
-            let version = self.next_version();
-            if self.shared.domains.borrow_mut().find(&host, version) {
-                self.publish_logged(&host).await;
-                self.touch(&host);
-            }
-        }
-        self.shared.unread.stir();
-        self.shared.stir.stir();
-    }
-
-    async fn follow_default(&self, news: MailboxReceiver<News>, source: WakeSource) {
-        let notified = source.stream().and_then(Notified::new);
-        let mut notified = match notified {
-            Ok(notified) => notified,
-            Err(error) => {
-                tracing::error!(%error, "changes of the default certificate cannot be followed");
-                return;
-            }
-        };
-        while notified.wait().await.is_ok() {
-            source.rearm();
-            for news in news.drain(NEWS_WAITING) {
-                self.handle_news(news).await;
-            }
-        }
-    }
-
-    async fn handle_news(&self, news: News) {
-        match news {
-            News::Replaced { facts, version } => {
-                let state = DefaultState { facts: Arc::clone(&facts), version, problem: None };
-                *self.shared.default.borrow_mut() = Some(state);
-                if let Some(host) = self.host()
-                    && let Err(error) = host.publish_default(Some(version)).await
-                {
-                    tracing::warn!(%error, "the default certificate is not live on every core yet");
-                }
-                self.notify(CertificateEvent::DefaultReplaced { facts });
-            }
-            News::Refused(error) => {
-                if let Some(default) = &mut *self.shared.default.borrow_mut() {
-                    default.problem = Some(error.to_string());
-                }
-                self.notify(CertificateEvent::DefaultRefused { reason: error.to_string() });
-            }
-            News::Restored => {
-                tracing::info!("the default certificate's files are right again");
-                if let Some(default) = &mut *self.shared.default.borrow_mut() {
-                    default.problem = None;
-                }
-            }
-        }
-    }
-
     /// Asks for our challenge at each address.
     async fn probe_all(&self, host: &Hostname, addresses: Vec<std::net::SocketAddr>) -> Vec<Probe> {
         let not_asked = |addresses: Vec<std::net::SocketAddr>| {
@@ -877,84 +543,6 @@ impl Certificates {
     }
 }
 
-impl Certificates {
-    fn render_metrics_of_files(&self, out: &mut String) {
-        let overview = self.overview_of_files();
-        let mut gauge = |name: &str, help: &str, series: &[(String, u64)]| {
-            // Writing to a String does not fail.
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
-            for (labels, value) in series {
-                let _ = writeln!(out, "{name}{labels} {value}");
-            }
-        };
-        let one = |value: usize| vec![(String::new(), value as u64)];
-        let states: Vec<(String, u64)> = overview
-            .states
-            .iter()
-            .map(|(state, count)| (format!("{{state=\"{}\"}}", state.as_str()), *count as u64))
-            .collect();
-        gauge("ringway_certificate_domains", "Domains by the state of their certificate.", &states);
-        gauge(
-            "ringway_certificates_unread",
-            "Certificates on the disk that have not been read since the start.",
-            &one(overview.unread),
-        );
-        gauge(
-            "ringway_certificates_damaged",
-            "Domains whose files on the disk cannot be served.",
-            &one(overview.damaged),
-        );
-        gauge(
-            "ringway_certificates_expired",
-            "Certificates of domains that are past their end.",
-            &one(overview.expired),
-        );
-        gauge(
-            "ringway_certificates_orphaned",
-            "Certificates on the disk without a domain.",
-            &one(overview.orphans),
-        );
-        let is_broken = usize::from(overview.directory_problem.is_some());
-        gauge(
-            "ringway_certificate_directory_unusable",
-            "1 when nothing can be stored in the certificate directory.",
-            &one(is_broken),
-        );
-        gauge(
-            "ringway_certificate_files_read",
-            "Files that were opened to be read since the start.",
-            &[(String::new(), self.shared.files.opened())],
-        );
-        let ends = self
-            .shared
-            .domains
-            .borrow()
-            .iter()
-            .filter_map(|(_, entry)| entry.held.facts().map(|facts| facts.not_after))
-            .min();
-        if let Some(end) = ends {
-            gauge(
-                "ringway_certificate_next_expiry_timestamp_seconds",
-                "When the first of all certificates of domains ends.",
-                &[(String::new(), end.0 / 1000)],
-            );
-        }
-        if let Some(default) = overview.default {
-            gauge(
-                "ringway_default_certificate_expiry_timestamp_seconds",
-                "When the default certificate ends.",
-                &[(String::new(), default.facts.not_after.0 / 1000)],
-            );
-            let is_refused = usize::from(default.problem.is_some());
-            gauge(
-                "ringway_default_certificate_refused",
-                "1 when its files have changed and cannot be served.",
-                &one(is_refused),
-            );
-        }
-    }
-}
-
 impl Entry {
     fn report_state(&self) -> State {
         match self.domain.certificate {
@@ -964,12 +552,6 @@ impl Entry {
         }
     }
 }
-
-/// A directory that cannot be used is tried again after this.
-const DIRECTORY_RETRY_INTERVAL: Duration = Duration::from_secs(30);
-
-/// What could not be read is tried again after this.
-const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) fn log_panic(panic: ringway_net::PanicMessage) {
     tracing::error!(?panic, "a task of the certificates panicked");

@@ -8,8 +8,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use ringway_bridge::blocking_mailbox;
 use ringway_model::CoreId;
+use ringway_model::limits::CERTIFICATE_SCAN_BATCH;
+use ringway_net::yield_now;
 
 use super::*;
 use crate::dns::tests::{Server, ip};
