@@ -17,28 +17,32 @@
 //! drop the copy; else put together the best that can be read, write it as a new `live`, and tell. `unwritable` has what
 //! happens where nothing can be written.
 //!
-//! Nothing but this file names fjall.
+//! `engine` is fjall itself; `exports`, `aside` and `unwritable` have an idea each.
 
+mod aside;
+mod engine;
+mod exports;
 mod unwritable;
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufReader, BufWriter};
+use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use ringway_model::{Revision, limits};
+use ringway_model::Revision;
 
 use crate::durable::{self, Prepared};
 use crate::export;
-use crate::image::{Image, edits, position, printable};
+use crate::image::{Image, edits};
 use crate::mark::{Mark, MarkRead, SCHEMA, Totals};
-use crate::record::{Key, RecordKind, Sealed, seal_of};
+use crate::record::{Key, seal_of};
 use crate::recovery::{Fallback, Restored, Scan};
 use crate::salvage;
 use crate::{Batch, Description, Finding, LoadReport, Loaded, Store, StoreError};
 
+use self::aside::Unchecked;
+use self::engine::{Engine, Unopened, engine_error, is_systems, open_and_scan};
+use self::exports::ExportState;
 use self::unwritable::{Lock, scratch_folders};
 
 /// Records on this machine's disk.
@@ -74,15 +78,6 @@ enum State {
         image: Image,
         why: String,
     },
-}
-
-#[derive(Default)]
-struct ExportState {
-    /// The newest export's revision, once known.
-    revision: Option<Revision>,
-    commits_since: u64,
-    running: Option<JoinHandle<Result<Revision, StoreError>>>,
-    failure: Option<String>,
 }
 
 impl Fjall {
@@ -124,10 +119,6 @@ impl Fjall {
 
     fn head(&self) -> PathBuf {
         self.path.join("HEAD")
-    }
-
-    fn exports(&self) -> [PathBuf; 2] {
-        [self.path.join("export.jsonl"), self.path.join("export.previous.jsonl")]
     }
 
     fn not_writable(&self, path: PathBuf) -> impl FnOnce(io::Error) -> StoreError {
@@ -352,106 +343,6 @@ impl Fjall {
         put().map_err(|source| StoreError::Write { path: live.clone(), source })
     }
 
-    fn aside(&self) -> PathBuf {
-        self.path.join("aside")
-    }
-
-    fn unchecked(&self) -> PathBuf {
-        self.aside().join("unchecked")
-    }
-
-    /// Copies the present files before the engine touches them. What a start that was killed has copied stays: it shows
-    /// the files as they were before that start, and a process that is killed over and over must not fill the disk.
-    pub(crate) fn copy_unchecked(&self) -> io::Result<Unchecked> {
-        if self.unchecked().exists() {
-            return Ok(Unchecked::Found);
-        }
-        // Under its name only once it is whole.
-        let part = self.aside().join("unchecked.part");
-        let copy = || {
-            durable::make_dir(&self.aside())?;
-            let _ = fs::remove_dir_all(&part);
-            self.copy_files(&part)?;
-            durable::copy_dir(&self.live(), &part.join("live"))?;
-            fs::rename(&part, self.unchecked())?;
-            durable::sync_parent(&self.unchecked())
-        };
-        let copied = copy();
-        if copied.is_err() {
-            let _ = fs::remove_dir_all(&part);
-        }
-        copied.map(|()| Unchecked::Made)
-    }
-
-    /// All that was acknowledged is there: what starts have copied until now tells nothing more.
-    fn drop_unchecked(&self) {
-        for name in ["unchecked", "unchecked.part"] {
-            let _ = fs::remove_dir_all(self.aside().join(name));
-        }
-    }
-
-    /// Damage was found: the copy becomes one of those that are kept.
-    fn number_unchecked(&self) -> io::Result<PathBuf> {
-        let to = self.next_copy()?;
-        fs::rename(self.unchecked(), &to)?;
-        durable::sync_parent(&to).map(|()| to)
-    }
-
-    /// Moves the present files away, under a new number.
-    fn keep_aside(&self) -> io::Result<PathBuf> {
-        let to = self.next_copy()?;
-        let filled = self.copy_files(&to).and_then(|()| {
-            if self.live().exists() {
-                fs::rename(self.live(), to.join("live"))?;
-            }
-            durable::sync_parent(&to)
-        });
-        // Never with the files themselves in it.
-        if filled.is_err() && !to.join("live").exists() {
-            let _ = fs::remove_dir_all(&to);
-        }
-        filled.map(|()| to)
-    }
-
-    /// Copies what stands beside the engine's files.
-    fn copy_files(&self, to: &Path) -> io::Result<()> {
-        durable::make_dir(to)?;
-        for file in [self.head()].into_iter().chain(self.exports()) {
-            if let (true, Some(name)) = (file.is_file(), file.file_name()) {
-                fs::copy(&file, to.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn next_copy(&self) -> io::Result<PathBuf> {
-        durable::make_dir(&self.aside())?;
-        Ok(self.copy(self.copies()?.last().map_or(1, |last| last.saturating_add(1))))
-    }
-
-    /// Drops the oldest copies beyond the limit.
-    fn forget_copies(&self) {
-        let Ok(numbers) = self.copies() else { return };
-        let excess = numbers.len().saturating_sub(limits::STORE_COPIES_MAX);
-        for number in numbers.into_iter().take(excess) {
-            let _ = fs::remove_dir_all(self.copy(number));
-        }
-    }
-
-    /// The numbers of the copies, ascending.
-    fn copies(&self) -> io::Result<Vec<u32>> {
-        let mut numbers: Vec<u32> = fs::read_dir(self.aside())?
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    fn copy(&self, number: u32) -> PathBuf {
-        self.aside().join(format!("{number:04}"))
-    }
-
     // --- commits -------------------------------------------------------------------------------------------
 
     /// Opens the engine and compares it with what was acknowledged.
@@ -551,53 +442,6 @@ impl Fjall {
         };
         Ok(())
     }
-
-    // --- exports -------------------------------------------------------------------------------------------
-
-    fn export_due(&self) -> bool {
-        let records = self.mark.totals.records();
-        self.export.running.is_none()
-            && self.export.commits_since >= limits::STORE_EXPORT_COMMITS.max(records / EXPORT_SHARE)
-    }
-
-    /// Writes an export on a thread of its own, from a snapshot.
-    fn start_export(&mut self) {
-        let State::Open(engine) = &self.state else { return };
-        let job = engine.export_job(self.exports());
-        let spawned = std::thread::Builder::new().name("ringway-export".to_owned()).spawn(move || job.run());
-        match spawned {
-            Ok(handle) => {
-                self.export.running = Some(handle);
-                self.export.commits_since = 0;
-            }
-            Err(error) => self.export.failure = Some(error.to_string()),
-        }
-    }
-
-    fn join_export(&mut self) {
-        let Some(handle) = self.export.running.take() else { return };
-        self.finish_export(handle);
-    }
-
-    fn reap_export(&mut self) {
-        if let Some(handle) = self.export.running.take_if(|handle| handle.is_finished()) {
-            self.finish_export(handle);
-        }
-    }
-
-    fn finish_export(&mut self, handle: JoinHandle<Result<Revision, StoreError>>) {
-        match handle.join() {
-            Ok(Ok(revision)) => {
-                self.export.revision = Some(revision);
-                self.export.failure = None;
-            }
-            Ok(Err(error)) => self.export.failure = Some(with_source(&error)),
-            Err(_) => self.export.failure = Some("the export panicked".to_owned()),
-        }
-        if let Some(failure) = &self.export.failure {
-            tracing::warn!(failure, "the logical export failed; the store itself works");
-        }
-    }
 }
 
 impl Store for Fjall {
@@ -664,7 +508,7 @@ impl Store for Fjall {
         let State::Open(engine) = &self.state else { return Ok(()) };
         let mut exported = Ok(());
         if self.export.revision != Some(self.mark.revision()) {
-            match engine.export_job(self.exports()).run() {
+            match self.export_now(engine) {
                 Ok(revision) => self.export.revision = Some(revision),
                 Err(error) => exported = Err(error),
             }
@@ -714,228 +558,6 @@ impl Drop for Fjall {
     }
 }
 
-/// The copy that is made before files of an unclean stop are opened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Unchecked {
-    /// Just now.
-    Made,
-    /// By a start that did not come so far as to decide about it.
-    Found,
-}
-
-/// Why the engine did not come up.
-enum Unopened {
-    /// The system refused (rights, space, descriptors): nothing is wrong with the files.
-    System(io::Error),
-    /// They are of a schema that is not known here.
-    Newer(u32),
-    /// Something is wrong with the files.
-    Damaged(Finding),
-}
-
-// --- the engine --------------------------------------------------------------------------------------------
-
-struct Engine {
-    keyspaces: [Keyspace; 3],
-    meta: Keyspace,
-    /// Last, so that it is dropped after the handles to it.
-    database: Database,
-    path: PathBuf,
-}
-
-impl Engine {
-    fn database(path: &Path) -> fjall::Result<Database> {
-        Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .worker_threads(1)
-            .open()
-    }
-
-    fn with(database: Database, path: &Path) -> fjall::Result<Self> {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        Ok(Self {
-            keyspaces: [
-                database.keyspace("apps", options)?,
-                database.keyspace("instances", options)?,
-                database.keyspace("domains", options)?,
-            ],
-            meta: database.keyspace("meta", options)?,
-            database,
-            path: path.to_owned(),
-        })
-    }
-
-    fn open(path: &Path) -> Result<Self, Unopened> {
-        let unopened = |error: fjall::Error| match error {
-            fjall::Error::Io(error) if is_systems(&error) => Unopened::System(error),
-            fjall::Error::Storage(fjall::LsmError::Io(error)) if is_systems(&error) => {
-                Unopened::System(error)
-            }
-            error => Unopened::Damaged(Finding::FilesUnreadable {
-                path: path.to_owned(),
-                reason: format!("{error:?}"),
-            }),
-        };
-        let database = Self::database(path).map_err(unopened)?;
-        Self::with(database, path).map_err(unopened)
-    }
-
-    /// Writes a new database and closes it.
-    fn fill(path: &Path, image: &Image, mark: &Mark) -> fjall::Result<()> {
-        let engine = Self::with(Self::database(path)?, path)?;
-        let writes: Vec<_> =
-            image.iter().map(|(key, sealed)| (key.clone(), Some(sealed.bytes().to_vec()))).collect();
-        engine.write(&writes, mark)
-    }
-
-    fn get(&self, key: &Key) -> fjall::Result<Option<Vec<u8>>> {
-        Ok(self.keyspaces[position(key.0)].get(&key.1)?.map(|value| value.to_vec()))
-    }
-
-    /// One batch, durable on return.
-    fn write(&self, writes: &[(Key, Option<Vec<u8>>)], mark: &Mark) -> fjall::Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for ((kind, key), value) in writes {
-            let keyspace = &self.keyspaces[position(*kind)];
-            match value {
-                Some(value) => batch.insert(keyspace, key.as_bytes(), value.as_slice()),
-                None => batch.remove(keyspace, key.as_bytes()),
-            }
-        }
-        batch.insert(&self.meta, MARK_KEY, mark.encode());
-        batch.commit()
-    }
-
-    fn scan(&self) -> Result<Scan, Unopened> {
-        let snapshot = self.database.snapshot();
-        let mut scan = Scan::default();
-        match snapshot.get(&self.meta, MARK_KEY) {
-            Ok(Some(bytes)) => match Mark::decode(&bytes) {
-                MarkRead::Whole(mark) => scan.mark = Some(mark),
-                MarkRead::Newer(found) => return Err(Unopened::Newer(found)),
-                MarkRead::Damaged | MarkRead::Missing => {}
-            },
-            Ok(None) => {}
-            Err(error) => scan
-                .findings
-                .push(Finding::FilesUnreadable { path: self.path.clone(), reason: format!("{error:?}") }),
-        }
-        for kind in RecordKind::ALL {
-            self.scan_kind(&snapshot, kind, &mut scan);
-        }
-        Ok(scan)
-    }
-
-    fn scan_kind(&self, snapshot: &Snapshot, kind: RecordKind, scan: &mut Scan) {
-        let mut after = None;
-        for item in snapshot.iter(&self.keyspaces[position(kind)]) {
-            let (key, value) = match item.into_inner() {
-                Ok(pair) => pair,
-                Err(error) => {
-                    scan.findings.push(Finding::RecordsUnreadable {
-                        kind,
-                        after,
-                        reason: format!("{error:?}"),
-                    });
-                    return;
-                }
-            };
-            let text = std::str::from_utf8(&key).ok();
-            match text.and_then(|text| Some((text, Sealed::verify(kind, text, &value)?))) {
-                Some((text, sealed)) => _ = scan.image.put((kind, text.to_owned()), sealed),
-                None => {
-                    scan.findings.push(Finding::RecordDamaged { kind, key: printable(&key) });
-                    if let Some(text) = text {
-                        scan.damaged.push((kind, text.to_owned()));
-                    }
-                }
-            }
-            after = Some(printable(&key));
-        }
-    }
-
-    fn export_job(&self, paths: [PathBuf; 2]) -> ExportJob {
-        ExportJob {
-            snapshot: self.database.snapshot(),
-            engine: Self {
-                keyspaces: self.keyspaces.clone(),
-                meta: self.meta.clone(),
-                database: self.database.clone(),
-                path: self.path.clone(),
-            },
-            paths,
-        }
-    }
-}
-
-/// Everything that an export needs, so that it can run beside commits.
-struct ExportJob {
-    snapshot: Snapshot,
-    engine: Engine,
-    paths: [PathBuf; 2],
-}
-
-impl ExportJob {
-    fn run(self) -> Result<Revision, StoreError> {
-        let damaged =
-            || StoreError::Engine { action: "read what is to be exported", source: "it is damaged".into() };
-        let bytes = self
-            .snapshot
-            .get(&self.engine.meta, MARK_KEY)
-            .map_err(engine_error("read what is to be exported"))?
-            .ok_or_else(damaged)?;
-        let MarkRead::Whole(mark) = Mark::decode(&bytes) else { return Err(damaged()) };
-        let mut scan = Scan { mark: Some(mark), ..Scan::default() };
-        for kind in RecordKind::ALL {
-            self.engine.scan_kind(&self.snapshot, kind, &mut scan);
-        }
-        // A good export is never replaced by one of damaged records.
-        if !scan.fits(&MarkRead::Missing) {
-            return Err(damaged());
-        }
-        let [path, previous] = &self.paths;
-        self.write(&scan.image, &mark, path, previous)
-            .map_err(|source| StoreError::Write { path: path.clone(), source })?;
-        Ok(mark.revision())
-    }
-
-    fn write(&self, image: &Image, mark: &Mark, path: &Path, previous: &Path) -> io::Result<()> {
-        let tmp = durable::beside(path);
-        let file = BufWriter::new(durable::create(&tmp)?);
-        let mut writer = export::Writer::new(file, mark.revision(), mark.totals.records())?;
-        for ((kind, _), sealed) in image.iter() {
-            writer.record(*kind, sealed)?;
-        }
-        let file = writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        if path.exists() {
-            fs::rename(path, previous)?;
-        }
-        fs::rename(&tmp, path)?;
-        durable::sync_parent(path)
-    }
-}
-
-/// Opens the engine on its files and reads all of them.
-fn open_and_scan(live: &Path) -> Result<(Engine, Scan), Unopened> {
-    if !live.exists() {
-        return Err(Unopened::Damaged(Finding::FileMissing { path: live.to_owned() }));
-    }
-    // The engine meets bytes here that nobody vouches for; a panic in it is one more kind of damage.
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let engine = Engine::open(live)?;
-        let scan = engine.scan()?;
-        Ok((engine, scan))
-    }));
-    opened.unwrap_or_else(|_| {
-        Err(Unopened::Damaged(Finding::FilesUnreadable {
-            path: live.to_owned(),
-            reason: "it panicked over their content".to_owned(),
-        }))
-    })
-}
-
 /// Reads a small file; one that has grown beyond reason is not ours.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -948,19 +570,6 @@ fn same(a: &Mark, b: &Mark) -> bool {
     a.revision == b.revision && a.totals == b.totals
 }
 
-/// Errors that say something about the machine and nothing about the content of files.
-fn is_systems(error: &io::Error) -> bool {
-    use io::ErrorKind::*;
-    matches!(
-        error.kind(),
-        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory
-    )
-}
-
-fn engine_error(action: &'static str) -> impl FnOnce(fjall::Error) -> StoreError {
-    move |error| StoreError::Engine { action, source: Box::new(error) }
-}
-
 fn with_source(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -968,14 +577,5 @@ fn with_source(error: &StoreError) -> String {
     }
 }
 
-const MARK_KEY: &str = "mark";
 /// A mark is one short line.
 const MARK_BYTES_MAX: u64 = 4096;
-/// 8 MiB: records are read at start and before they are replaced, nothing else; a cache brings little.
-const CACHE_BYTES: u64 = 8 << 20;
-/// 4 MiB for each kind of record: thousands of them, before a table is written.
-const MEMTABLE_BYTES: u64 = 4 << 20;
-/// 64 MiB, the least that fjall allows.
-const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// An export costs as much as there are records; it is due after a tenth as many commits, so that it adds little to each.
-const EXPORT_SHARE: u64 = 10;

@@ -9,10 +9,17 @@
 //! ```
 //! The engine writes when it opens its files, so it never sees the files themselves here.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
-use super::*;
+use super::engine::{Unopened, open_and_scan};
+use super::{Fjall, State, same, with_source};
+use crate::image::Image;
+use crate::mark::{Mark, MarkRead, SCHEMA};
+use crate::recovery::{Restored, Scan};
+use crate::{LoadReport, Loaded, StoreError, durable, salvage};
 
 /// The right to use a directory.
 pub(super) struct Lock {

@@ -1,0 +1,211 @@
+//! The storage engine: opening it, one durable batch, reading everything.
+//!
+//! Nothing but this file names fjall.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use crate::image::{Image, position, printable};
+use crate::mark::{Mark, MarkRead};
+use crate::record::{Key, RecordKind, Sealed};
+use crate::recovery::Scan;
+use crate::{Finding, StoreError};
+
+pub(super) struct Engine {
+    keyspaces: [Keyspace; 3],
+    meta: Keyspace,
+    /// Last, so that it is dropped after the handles to it.
+    database: Database,
+    path: PathBuf,
+}
+
+impl Engine {
+    fn database(path: &Path) -> fjall::Result<Database> {
+        Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(1)
+            .open()
+    }
+
+    fn with(database: Database, path: &Path) -> fjall::Result<Self> {
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        Ok(Self {
+            keyspaces: [
+                database.keyspace("apps", options)?,
+                database.keyspace("instances", options)?,
+                database.keyspace("domains", options)?,
+            ],
+            meta: database.keyspace("meta", options)?,
+            database,
+            path: path.to_owned(),
+        })
+    }
+
+    pub(super) fn open(path: &Path) -> Result<Self, Unopened> {
+        let unopened = |error: fjall::Error| match error {
+            fjall::Error::Io(error) if is_systems(&error) => Unopened::System(error),
+            fjall::Error::Storage(fjall::LsmError::Io(error)) if is_systems(&error) => {
+                Unopened::System(error)
+            }
+            error => Unopened::Damaged(Finding::FilesUnreadable {
+                path: path.to_owned(),
+                reason: format!("{error:?}"),
+            }),
+        };
+        let database = Self::database(path).map_err(unopened)?;
+        Self::with(database, path).map_err(unopened)
+    }
+
+    /// Writes a new database and closes it.
+    pub(super) fn fill(path: &Path, image: &Image, mark: &Mark) -> fjall::Result<()> {
+        let engine = Self::with(Self::database(path)?, path)?;
+        let writes: Vec<_> =
+            image.iter().map(|(key, sealed)| (key.clone(), Some(sealed.bytes().to_vec()))).collect();
+        engine.write(&writes, mark)
+    }
+
+    pub(super) fn get(&self, key: &Key) -> fjall::Result<Option<Vec<u8>>> {
+        Ok(self.keyspaces[position(key.0)].get(&key.1)?.map(|value| value.to_vec()))
+    }
+
+    /// One batch, durable on return.
+    pub(super) fn write(&self, writes: &[(Key, Option<Vec<u8>>)], mark: &Mark) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for ((kind, key), value) in writes {
+            let keyspace = &self.keyspaces[position(*kind)];
+            match value {
+                Some(value) => batch.insert(keyspace, key.as_bytes(), value.as_slice()),
+                None => batch.remove(keyspace, key.as_bytes()),
+            }
+        }
+        batch.insert(&self.meta, MARK_KEY, mark.encode());
+        batch.commit()
+    }
+
+    /// Reads and checks everything.
+    pub(super) fn scan(&self) -> Result<Scan, Unopened> {
+        self.freeze().scan()
+    }
+
+    /// What there is now, to be read beside later batches.
+    pub(super) fn freeze(&self) -> Frozen {
+        let engine = Self {
+            keyspaces: self.keyspaces.clone(),
+            meta: self.meta.clone(),
+            database: self.database.clone(),
+            path: self.path.clone(),
+        };
+        Frozen { snapshot: self.database.snapshot(), engine }
+    }
+}
+
+/// All records at one moment.
+pub(super) struct Frozen {
+    snapshot: Snapshot,
+    engine: Engine,
+}
+
+impl Frozen {
+    /// Reads and checks everything.
+    pub(super) fn scan(&self) -> Result<Scan, Unopened> {
+        let mut scan = Scan::default();
+        match self.snapshot.get(&self.engine.meta, MARK_KEY) {
+            Ok(Some(bytes)) => match Mark::decode(&bytes) {
+                MarkRead::Whole(mark) => scan.mark = Some(mark),
+                MarkRead::Newer(found) => return Err(Unopened::Newer(found)),
+                MarkRead::Damaged | MarkRead::Missing => {}
+            },
+            Ok(None) => {}
+            Err(error) => scan.findings.push(Finding::FilesUnreadable {
+                path: self.engine.path.clone(),
+                reason: format!("{error:?}"),
+            }),
+        }
+        for kind in RecordKind::ALL {
+            self.scan_kind(kind, &mut scan);
+        }
+        Ok(scan)
+    }
+
+    fn scan_kind(&self, kind: RecordKind, scan: &mut Scan) {
+        let mut after = None;
+        for item in self.snapshot.iter(&self.engine.keyspaces[position(kind)]) {
+            let (key, value) = match item.into_inner() {
+                Ok(pair) => pair,
+                Err(error) => {
+                    scan.findings.push(Finding::RecordsUnreadable {
+                        kind,
+                        after,
+                        reason: format!("{error:?}"),
+                    });
+                    return;
+                }
+            };
+            let text = std::str::from_utf8(&key).ok();
+            match text.and_then(|text| Some((text, Sealed::verify(kind, text, &value)?))) {
+                Some((text, sealed)) => _ = scan.image.put((kind, text.to_owned()), sealed),
+                None => {
+                    scan.findings.push(Finding::RecordDamaged { kind, key: printable(&key) });
+                    if let Some(text) = text {
+                        scan.damaged.push((kind, text.to_owned()));
+                    }
+                }
+            }
+            after = Some(printable(&key));
+        }
+    }
+}
+
+/// Opens the engine on its files and reads all of them.
+pub(super) fn open_and_scan(live: &Path) -> Result<(Engine, Scan), Unopened> {
+    if !live.exists() {
+        return Err(Unopened::Damaged(Finding::FileMissing { path: live.to_owned() }));
+    }
+    // The engine meets bytes here that nobody vouches for; a panic in it is one more kind of damage.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let engine = Engine::open(live)?;
+        let scan = engine.scan()?;
+        Ok((engine, scan))
+    }));
+    opened.unwrap_or_else(|_| {
+        Err(Unopened::Damaged(Finding::FilesUnreadable {
+            path: live.to_owned(),
+            reason: "it panicked over their content".to_owned(),
+        }))
+    })
+}
+
+/// Why the engine did not come up.
+pub(super) enum Unopened {
+    /// The system refused (rights, space, descriptors): nothing is wrong with the files.
+    System(io::Error),
+    /// They are of a schema that is not known here.
+    Newer(u32),
+    /// Something is wrong with the files.
+    Damaged(Finding),
+}
+
+/// Errors that say something about the machine and nothing about the content of files.
+pub(super) fn is_systems(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory
+    )
+}
+
+pub(super) fn engine_error(action: &'static str) -> impl FnOnce(fjall::Error) -> StoreError {
+    move |error| StoreError::Engine { action, source: Box::new(error) }
+}
+
+const MARK_KEY: &str = "mark";
+/// 8 MiB: records are read at start and before they are replaced, nothing else; a cache brings little.
+const CACHE_BYTES: u64 = 8 << 20;
+/// 4 MiB for each kind of record: thousands of them, before a table is written.
+const MEMTABLE_BYTES: u64 = 4 << 20;
+/// 64 MiB, the least that fjall allows.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;

@@ -1,0 +1,123 @@
+//! The logical export: what starts fall back on when the engine's files are damaged.
+
+use std::fs;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use ringway_model::{Revision, limits};
+
+use super::engine::{Engine, Frozen};
+use super::{Fjall, State, with_source};
+use crate::image::Image;
+use crate::mark::{Mark, MarkRead};
+use crate::{StoreError, durable, export};
+
+/// What is known of the exports.
+#[derive(Default)]
+pub(super) struct ExportState {
+    /// The newest export's revision, once known.
+    pub(super) revision: Option<Revision>,
+    pub(super) commits_since: u64,
+    pub(super) running: Option<JoinHandle<Result<Revision, StoreError>>>,
+    pub(super) failure: Option<String>,
+}
+
+impl Fjall {
+    /// The newest one, and the one before it.
+    pub(super) fn exports(&self) -> [PathBuf; 2] {
+        [self.path.join("export.jsonl"), self.path.join("export.previous.jsonl")]
+    }
+
+    /// Whether enough has changed since the last one.
+    pub(super) fn export_due(&self) -> bool {
+        let records = self.mark.totals.records();
+        self.export.running.is_none()
+            && self.export.commits_since >= limits::STORE_EXPORT_COMMITS.max(records / EXPORT_SHARE)
+    }
+
+    /// Writes an export on a thread of its own, from a snapshot.
+    pub(super) fn start_export(&mut self) {
+        let State::Open(engine) = &self.state else { return };
+        let job = ExportJob { frozen: engine.freeze(), paths: self.exports() };
+        let spawned = std::thread::Builder::new().name("ringway-export".to_owned()).spawn(move || job.run());
+        match spawned {
+            Ok(handle) => {
+                self.export.running = Some(handle);
+                self.export.commits_since = 0;
+            }
+            Err(error) => self.export.failure = Some(error.to_string()),
+        }
+    }
+
+    /// Writes an export on this thread.
+    pub(super) fn export_now(&self, engine: &Engine) -> Result<Revision, StoreError> {
+        ExportJob { frozen: engine.freeze(), paths: self.exports() }.run()
+    }
+
+    /// Waits for the one that is being written.
+    pub(super) fn join_export(&mut self) {
+        let Some(handle) = self.export.running.take() else { return };
+        self.finish_export(handle);
+    }
+
+    /// Takes note of one that has ended.
+    pub(super) fn reap_export(&mut self) {
+        if let Some(handle) = self.export.running.take_if(|handle| handle.is_finished()) {
+            self.finish_export(handle);
+        }
+    }
+
+    fn finish_export(&mut self, handle: JoinHandle<Result<Revision, StoreError>>) {
+        match handle.join() {
+            Ok(Ok(revision)) => {
+                self.export.revision = Some(revision);
+                self.export.failure = None;
+            }
+            Ok(Err(error)) => self.export.failure = Some(with_source(&error)),
+            Err(_) => self.export.failure = Some("the export panicked".to_owned()),
+        }
+        if let Some(failure) = &self.export.failure {
+            tracing::warn!(failure, "the logical export failed; the store itself works");
+        }
+    }
+}
+
+/// Everything that an export needs, so that it can run beside commits.
+struct ExportJob {
+    frozen: Frozen,
+    paths: [PathBuf; 2],
+}
+
+impl ExportJob {
+    fn run(self) -> Result<Revision, StoreError> {
+        let damaged =
+            || StoreError::Engine { action: "read what is to be exported", source: "it is damaged".into() };
+        let scan = self.frozen.scan().map_err(|_| damaged())?;
+        // A good export is never replaced by one of damaged records.
+        let Some(mark) = scan.mark.filter(|_| scan.fits(&MarkRead::Missing)) else { return Err(damaged()) };
+        let [path, previous] = &self.paths;
+        self.write(&scan.image, &mark, path, previous)
+            .map_err(|source| StoreError::Write { path: path.clone(), source })?;
+        Ok(mark.revision())
+    }
+
+    fn write(&self, image: &Image, mark: &Mark, path: &Path, previous: &Path) -> io::Result<()> {
+        let tmp = durable::beside(path);
+        let file = BufWriter::new(durable::create(&tmp)?);
+        let mut writer = export::Writer::new(file, mark.revision(), mark.totals.records())?;
+        for ((kind, _), sealed) in image.iter() {
+            writer.record(*kind, sealed)?;
+        }
+        let file = writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        if path.exists() {
+            fs::rename(path, previous)?;
+        }
+        fs::rename(&tmp, path)?;
+        durable::sync_parent(path)
+    }
+}
+
+/// An export costs as much as there are records; it is due after a tenth as many commits, so that it adds little to each.
+const EXPORT_SHARE: u64 = 10;
