@@ -65,7 +65,7 @@ pub struct Opened {
 /// Blocks: for the default certificate's two files, and for one look at the directory and at one name in each domain's
 /// folder. No certificate of a domain is opened.
 ///
-/// The thread ends when all clones of [`Opened::wants`] are gone, and with them what [`Certificates::new`] made.
+/// The thread ends when all clones of [`Opened::wants`] are gone, and with them what [`Certificates::new`](super::Certificates::new) made.
 ///
 /// # Errors
 /// See [`StartError`].
