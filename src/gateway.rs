@@ -251,7 +251,13 @@ impl Builder {
         let resolves = self.resolver.is_some();
         let mut links = Vec::with_capacity(workers);
         let mut parts = Vec::with_capacity(workers);
-        let tls = Arc::new(ServerTls::new(self.tls).map_err(StartError::Tls)?);
+        // Its keys are random: gathering what the first random number needs takes the library 25 ms, and the store is
+        // read meanwhile.
+        let tls = self.tls;
+        let tls = std::thread::Builder::new()
+            .name("ringway-keys".to_owned())
+            .spawn(move || ServerTls::new(tls))
+            .map_err(StartError::System)?;
         let mut loaders = Vec::with_capacity(workers);
         let neighbours = ringway_worker::neighbours(workers).map_err(StartError::System)?;
         for ((index, listeners), neighbours) in listeners.enumerate().zip(neighbours) {
@@ -268,7 +274,6 @@ impl Builder {
                 cpu: self.pinned.then(|| cpus[index % cpus.len()]),
                 listeners,
                 https_port,
-                tls: tls.clone(),
                 loaded,
                 snapshots: snapshots_of_worker,
                 orders: orders_of_worker,
@@ -301,12 +306,15 @@ impl Builder {
         })
         .map_err(StartError::Control)?;
 
+        let tls = tls.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let tls = Arc::new(tls.map_err(StartError::Tls)?);
         let mut threads = Vec::with_capacity(workers);
         let mut starts = Vec::with_capacity(workers);
         for part in parts {
             let (started, starting) = reply();
             let common = Common {
                 driver: self.driver,
+                tls: tls.clone(),
                 filters: filters.clone(),
                 settings: data.clone(),
                 wanted: Some(wanted.clone()),
@@ -371,7 +379,6 @@ struct WorkerParts {
     cpu: Option<usize>,
     listeners: Vec<(TcpListener, ListenerKind)>,
     https_port: Option<u16>,
-    tls: Arc<ServerTls>,
     loaded: MailboxReceiver<Loaded>,
     snapshots: ringway_bridge::SlotReceiver<Arc<ringway_traffic::snapshot::Snapshot>>,
     orders: ringway_bridge::MailboxReceiver<ringway_traffic::report::Order>,
@@ -383,6 +390,7 @@ struct WorkerParts {
 /// What all workers have in common.
 struct Common {
     driver: DriverChoice,
+    tls: Arc<ServerTls>,
     filters: Chain,
     settings: Arc<ringway_worker::Settings>,
     wanted: Option<MailboxSender<Wanted>>,
@@ -403,7 +411,7 @@ fn start_worker(
         driver: common.driver,
         listeners: part.listeners,
         https_port: part.https_port,
-        tls: Some(part.tls),
+        tls: Some(common.tls),
         lookup: common.wanted.map(|wanted| Lookup { wanted, loaded: part.loaded }),
         neighbours: part.neighbours,
         resolves: common.resolves,
