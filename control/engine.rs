@@ -36,12 +36,13 @@ use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
 use self::end::Phase;
+use crate::causes::with_causes;
 use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::named::FileProblems;
-use crate::persist::{Done, StoreLink, chain};
+use crate::persist::{Done, StoreLink};
 use crate::plane::{Commit, Plane, Publication, Ticket};
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolve::{Answered, Names};
@@ -651,7 +652,7 @@ impl Engine {
                     // Registered again or removed meanwhile: as it should be.
                     Err(Refusal::Rejected(_)) => {}
                     Err(refusal) => {
-                        let error = chain(&refusal);
+                        let error = with_causes(&refusal);
                         tracing::warn!(%instance, error, "a silent instance could not be deregistered yet");
                     }
                 },

@@ -15,6 +15,7 @@
 //! time; `engine` puts them together; `thread` runs it all.
 #![forbid(unsafe_code)]
 
+mod causes;
 mod certify;
 mod client;
 mod control;
@@ -42,6 +43,7 @@ mod thread_tests;
 mod time;
 mod trust;
 
+pub use causes::with_causes;
 pub use client::{Client, Drained};
 pub use control::Control;
 pub use engine::{ControlSettings, WorkerLink};

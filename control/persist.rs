@@ -15,6 +15,7 @@ use ringway_bridge::{
 use ringway_net::clock;
 use ringway_store::{Batch, Description, Store};
 
+use crate::causes::with_causes;
 use crate::plane::Commit;
 use crate::submission::StorageFailure;
 
@@ -128,7 +129,7 @@ impl Keeper {
             }
             if clock::now() >= maintain_at {
                 if let Err(error) = self.guarded(|store| store.maintain()) {
-                    tracing::warn!(error = %chain(&error), "the store's maintenance failed");
+                    tracing::warn!(error = %with_causes(&error), "the store's maintenance failed");
                 }
                 self.describe();
                 maintain_at = clock::now().after(MAINTAIN_INTERVAL);
@@ -140,7 +141,7 @@ impl Keeper {
         let batch = Batch { revision: commit.desired.revision(), deltas: &commit.deltas };
         self.guarded(|store| store.commit(&batch)).inspect_err(|error| {
             tracing::error!(
-                error = %chain(error), revision = %batch.revision, changes = commit.changes,
+                error = %with_causes(error), revision = %batch.revision, changes = commit.changes,
                 "changes could not be stored and were refused"
             );
         })
@@ -148,7 +149,7 @@ impl Keeper {
 
     fn close(&mut self) {
         if let Err(error) = self.guarded(|store| store.close()) {
-            tracing::error!(error = %chain(&error), "the store could not be closed cleanly");
+            tracing::error!(error = %with_causes(&error), "the store could not be closed cleanly");
         }
     }
 
@@ -174,18 +175,6 @@ impl Keeper {
         // At most one commit and one close are under way; when the control thread has gone, nobody needs to know.
         let _ = self.done.send(done);
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A commit and the end: more is never under way. Twice that, so that a full queue means a defect.

@@ -11,7 +11,7 @@ use ringway_traffic::breaker::BreakerView;
 
 use super::end::Phase;
 use super::{Committing, Engine};
-use crate::persist::chain;
+use crate::causes::with_causes;
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolved::ResolvedHosts;
 use crate::status::{
@@ -130,7 +130,7 @@ impl Engine {
         let mut warnings = self.store_facts.found.clone();
         warnings.extend(self.store_facts.description.warnings.iter().cloned());
         if let Some(failure) = &self.store_facts.failure {
-            warnings.push(format!("the last change could not be stored: {}", chain(failure)));
+            warnings.push(format!("the last change could not be stored: {}", with_causes(failure)));
         }
         if let Some(Committing { since, .. }) = &self.committing
             && now.micros.since(*since) >= APPLY_DEADLINE

@@ -12,7 +12,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, TryRecvError, Waker, blocki
 use ringway_model::limits::RESOLVER_THREADS;
 use ringway_model::{Hostname, Target};
 
-use crate::persist::chain;
+use crate::causes::with_causes;
 
 /// Knows which targets serve a host that is not registered: a process manager, a service registry.
 ///
@@ -63,7 +63,7 @@ impl ResolverError {
 
     /// From an error and its causes.
     pub fn because(error: &dyn Error) -> Self {
-        Self(chain(error))
+        Self(with_causes(error))
     }
 }
 

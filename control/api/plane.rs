@@ -373,18 +373,6 @@ impl Plane for Control {
     }
 }
 
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 impl From<ringway_control::Refusal> for Refusal {
     fn from(refusal: ringway_control::Refusal) -> Self {
         use ringway_control::Refusal as Theirs;
@@ -393,7 +381,7 @@ impl From<ringway_control::Refusal> for Refusal {
             Theirs::RevisionMismatch { current } => Self::RevisionMismatch { current },
             Theirs::IdempotencyConflict => Self::IdempotencyConflict,
             Theirs::Busy { retry_after } => Self::Busy { retry_after },
-            Theirs::Storage(failure) => Self::Storage { why: with_causes(&failure) },
+            Theirs::Storage(failure) => Self::Storage { why: ringway_control::with_causes(&failure) },
             Theirs::ShuttingDown => Self::ShuttingDown,
             // A refusal that is newer than this crate is one of which nothing may be promised.
             _ => Self::Unconfirmed,

@@ -93,7 +93,7 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         if let Some(files) = &tls.certificates.default_files
             && let Err(error) = ringway_certs::check_default(files, ringway_net::clock::timestamp())
         {
-            found.push(format!("PROXY_TLS_CERT, PROXY_TLS_KEY: {}", with_causes(&error)));
+            found.push(format!("PROXY_TLS_CERT, PROXY_TLS_KEY: {}", ringway_control::with_causes(&error)));
         }
     }
     let files = [("LOG_OUTPUT", Some(&settings.log_output)), ("ACCESS_LOG", settings.access_log.as_ref())];
@@ -110,22 +110,6 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         found.push(format!("PROXY_DRIVER: io_uring is not to be had here: {reason}; use auto or epoll"));
     }
     found
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors repeat their cause.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// What to do about a port that only privileged processes may take.

@@ -340,7 +340,7 @@ fn sticky_key() -> u64 {
 impl Failure {
     /// The whole chain of causes, and what to do where that is known.
     fn told(&self) -> String {
-        let mut text = check::with_causes(self);
+        let mut text = ringway_control::with_causes(self);
         if let Some(advice) = self.advice() {
             text.push_str("; ");
             text.push_str(&advice);
