@@ -59,14 +59,15 @@ impl<D: Device> Duplex<D> {
             // first suspension, and declares (its `Split`) that reads and writes may go on at the same time; the
             // turn ensures that there is one reader. The device lives as long as `self`, which the future borrows.
             let device = unsafe { &mut *self.device.get() };
-            let reading = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle());
-            let (read, slice) = self.to_its_end(reading).await;
+            let pending = self.begins();
+            let (read, slice) = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle()).await;
+            pending.ended();
             buf = slice.into_inner();
             match read {
                 Err(error) => match next_step(&turn, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = turn.ready(self.to_its_end(self.device().wait_readable())).await {
+                        if let Err(error) = self.wait(&turn, Direction::Read).await {
                             return (Err(error), buf);
                         }
                     }
@@ -103,8 +104,9 @@ impl<D: Device> Duplex<D> {
         while from < range.end {
             // SAFETY: as in `read`, with the one writer.
             let device = unsafe { &mut *self.device.get() };
-            let writing = device.cancelable_write(buf.slice(from..range.end), turn.handle());
-            let (written, slice) = self.to_its_end(writing).await;
+            let pending = self.begins();
+            let (written, slice) = device.cancelable_write(buf.slice(from..range.end), turn.handle()).await;
+            pending.ended();
             buf = slice.into_inner();
             match written {
                 Ok(0) => return (Err(ErrorKind::WriteZero.into()), buf),
@@ -117,7 +119,7 @@ impl<D: Device> Duplex<D> {
                 Err(error) => match next_step(&turn, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = turn.ready(self.to_its_end(self.device().wait_writable())).await {
+                        if let Err(error) = self.wait(&turn, Direction::Write).await {
                             return (Err(break_after(from > range.start, error)), buf);
                         }
                     }
@@ -215,12 +217,18 @@ impl<D: Device> Duplex<D> {
         let _ = self.receive_now(buf, usize::MAX);
     }
 
-    /// Awaits an operation of the runtime, and knows of it when it is dropped before.
+    /// Awaits a small operation of the runtime, and knows of it when it is dropped before.
     async fn to_its_end<F: Future>(&self, operation: F) -> F::Output {
-        self.pending.update(|count| count + 1);
+        let pending = self.begins();
         let output = operation.await;
-        self.pending.update(|count| count - 1);
+        pending.ended();
         output
+    }
+
+    /// An operation of the runtime begins, and is pending until it is told to have ended: for ever when it is dropped before.
+    fn begins(&self) -> Pending<'_> {
+        self.pending.update(|count| count + 1);
+        Pending(&self.pending)
     }
 
     fn device(&self) -> &D {
@@ -257,6 +265,15 @@ pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
         ErrorKind::TimedOut | ErrorKind::Interrupted => error,
         _ if has_taken => ErrorKind::WriteZero.into(),
         _ => error,
+    }
+}
+
+/// An operation of the runtime that is under way.
+struct Pending<'a>(&'a Cell<usize>);
+
+impl Pending<'_> {
+    fn ended(self) {
+        self.0.update(|count| count - 1);
     }
 }
 

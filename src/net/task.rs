@@ -33,25 +33,26 @@ where
 {
     let core = current().expect("tasks are spawned inside of ringway_net::run");
     let key = core.tasks.wakers.borrow_mut().insert(None);
+    // The runtime moves what it is given several times, and a future may be kilobytes.
+    let mut slot = Some(Box::pin(future));
     // The runtime's handle only awaits the end; without it the task goes on.
     drop(monoio::spawn(async move {
-        let mut slot = pin!(Some(future));
         let panicked = poll_fn(|cx| {
             if core.tasks.stopping.get() {
                 return Poll::Ready(None);
             }
             core.tasks.keep_waker(key, cx.waker());
-            let Some(future) = slot.as_mut().as_pin_mut() else {
+            let Some(future) = &mut slot else {
                 return Poll::Ready(None);
             };
-            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
                 Ok(polled) => polled.map(|()| None),
                 Err(payload) => Poll::Ready(Some(payload)),
             }
         })
         .await;
         // What the future still holds is dropped here, and may panic too.
-        let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(slot.take())));
         let waker = core.tasks.wakers.borrow_mut().remove(key);
         drop(waker);
         if let Some(payload) = panicked.or(dropped.err()) {
@@ -90,7 +91,8 @@ pub async fn yield_now() {
     }
 }
 
-/// Does both, until both are done.
+/// Does both, until both are done. Here and in what follows, a large future is better pinned first: what is handed over by
+/// value makes the caller's own future as large again.
 pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     join_until_impl(a, b, None::<fn()>).await
 }

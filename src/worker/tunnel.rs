@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
@@ -22,7 +23,7 @@ use crate::world::World;
 pub(crate) async fn run<W: World>(
     core: &Core<W>,
     client: &Client<W::Stream>,
-    upstream: Upstream<W::Stream>,
+    upstream: Box<Upstream<W::Stream>>,
     scratch: &mut Scratch,
     record: &mut Record<'_>,
 ) -> Next {
@@ -46,7 +47,7 @@ pub(crate) async fn run<W: World>(
     let outbound =
         Direction { core, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
     let ((bytes_in, _), (bytes_out, back_out)) =
-        join(inbound.relay(from_client), outbound.relay(from_upstream)).await;
+        join(pin!(inbound.relay(from_client)), pin!(outbound.relay(from_upstream))).await;
 
     scratch.answer = back_out;
     record.bytes_in += bytes_in;

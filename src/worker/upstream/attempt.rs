@@ -4,6 +4,7 @@
 //! read. A longer body is pumped beside the reading of the response, for an endpoint may answer before it has read all.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 
 use ringway_filter::Edits;
 use ringway_model::limits;
@@ -226,7 +227,7 @@ async fn converse<W: World>(
             sending.finish(core.world.now());
         }
         let respond = respond(core, client, upstream, reply, response, answer, output, record, sending);
-        return beside(respond, left).await;
+        return beside(pin!(respond), pin!(left)).await;
     }
     let pump = async {
         let progress = core.settings.body_progress_timeout;
@@ -248,7 +249,7 @@ async fn converse<W: World>(
         upstream.cancel_writes();
     };
     let response = respond(core, client, upstream, reply, response, answer, output, record, sending);
-    let (result, ()) = beside(join_until(response, pump, stop), left).await;
+    let (result, ()) = beside(join_until(pin!(response), pin!(pump), stop), pin!(left)).await;
     client.stream.resume_reads();
     result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))
 }

@@ -23,7 +23,7 @@ pub(crate) enum Origin {
 pub(crate) async fn connect<W: World>(
     core: &Core<W>,
     attempt: &Attempt<'_>,
-) -> Result<(Upstream<W::Stream>, Origin), Failure> {
+) -> Result<(Box<Upstream<W::Stream>>, Origin), Failure> {
     let endpoint = attempt.picked.endpoint;
     let deadline = core.world.now().after(core.settings.connect_timeout);
     // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
@@ -63,8 +63,8 @@ pub(crate) async fn connect<W: World>(
     Ok((upstream(endpoint, stream, is_http2), Origin::New))
 }
 
-fn upstream<S>(endpoint: &Endpoint, stream: S, is_shared: bool) -> Upstream<S> {
-    Upstream { stream, endpoint: endpoint.id, is_shared, requests: 0, keep_alive: None }
+fn upstream<S>(endpoint: &Endpoint, stream: S, is_shared: bool) -> Box<Upstream<S>> {
+    Box::new(Upstream { stream, endpoint: endpoint.id, is_shared, requests: 0, keep_alive: None })
 }
 
 /// Connects to the first address that takes it.
@@ -75,7 +75,8 @@ async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -
         match core.world.connect(*address, deadline).await {
             Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
                 let alpn = if attempt.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
-                return secure(core, attempt.pool, endpoint, stream, alpn, deadline).await;
+                // In a box, for it would be the largest part of the future of every exchange.
+                return Box::pin(secure(core, attempt.pool, endpoint, stream, alpn, deadline)).await;
             }
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {

@@ -21,7 +21,8 @@ pub(crate) struct Upstream<S> {
 }
 
 struct Idle<S> {
-    upstream: Upstream<S>,
+    /// In a box, for every request takes it out and puts it back.
+    upstream: Box<Upstream<S>>,
     until: Tick,
 }
 
@@ -43,7 +44,7 @@ impl<S: Stream> Pool<S> {
 
     /// Takes the connection that was used last, which is the likeliest to be alive. One that has been closed,
     /// or on which the endpoint has spoken out of turn, is dropped: its next answer would not be ours.
-    pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Upstream<S>> {
+    pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(candidate) = idle.pop_back() {
             self.count -= 1;
@@ -55,7 +56,7 @@ impl<S: Stream> Pool<S> {
     }
 
     /// Keeps a connection for the next request, unless there are enough of them or it has served long enough.
-    pub(crate) fn give(&mut self, mut upstream: Upstream<S>, now: Tick) {
+    pub(crate) fn give(&mut self, mut upstream: Box<Upstream<S>>, now: Tick) {
         upstream.requests += 1;
         if upstream.is_shared
             || upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
