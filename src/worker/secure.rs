@@ -8,11 +8,12 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 
 use ringway_model::{ClientAuth, Tick, limits};
 use ringway_net::tls::{TlsError, TlsStream, read_hello};
-use ringway_net::{Pace, Stream, TcpStream, linger};
+use ringway_net::{Pace, PeerState, Stream, TcpStream, linger};
 use ringway_telemetry::{HandshakeDone, HandshakeRefused, Observer};
 use ringway_tls::ClientCertificate;
 use ringway_traffic::snapshot::{Route, Snapshot};
@@ -119,10 +120,12 @@ async fn shake_hands(
         }
     };
     // One that has said nothing yet may be ended without being heard.
-    arrival.stream().readable(deadline).await.map_err(|error| match core.draining.get() {
-        true => "draining",
-        false => word(&error.into()),
-    })?;
+    if arrival.stream().peek_state() == PeerState::Idle {
+        arrival.stream().readable(deadline).await.map_err(|error| match core.draining.get() {
+            true => "draining",
+            false => word(&error.into()),
+        })?;
+    }
     if let Err(crowded) = entered.begin() {
         arrival.stream().abort();
         return Err(crowded.word());
@@ -148,7 +151,7 @@ async fn shake_hands(
     };
     drop(tables);
     let server_name = hello.server_name().map(Box::from);
-    let handshake = core.handshakes.pace(hello.finish(chosen.config, deadline)).await;
+    let handshake = core.handshakes.pace(pin!(hello.finish(chosen.config, deadline))).await;
     let stream = handshake.map_err(Crowded::word)?.map_err(|error| word(&error))?;
     core.telemetry.handshake_done(&HandshakeDone {
         client_ip: client,

@@ -8,7 +8,7 @@ use ringway_model::Tick;
 use ringway_model::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, TLS_HELLO_BYTES_MAX};
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig};
 use socket2::SockRef;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -53,11 +53,14 @@ impl Alert {
 /// [`TlsError::NotTls`] with the stream, untouched, when the first byte is none of TLS. When the message is broken the
 /// client has been told.
 pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsError> {
-    stream.readable(deadline).await?;
-    match first_byte(&stream)? {
-        None => return Err(TlsError::Closed),
-        Some(HANDSHAKE_RECORD) => {}
-        Some(_) => return Err(TlsError::NotTls(stream)),
+    loop {
+        match first_byte(&stream) {
+            Ok(None) => return Err(TlsError::Closed),
+            Ok(Some(HANDSHAKE_RECORD)) => break,
+            Ok(Some(_)) => return Err(TlsError::NotTls(stream)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.readable(deadline).await?,
+            Err(error) => return Err(error.into()),
+        }
     }
     let mut acceptor = Acceptor::default();
     let mut bytes = 0;
@@ -196,11 +199,21 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
             part(stream, &[], deadline).await;
             return Err(error);
         }
-        while !session.send(&stream.duplex)?.all {
-            stream.writable(deadline).await?;
+        // What a server has left to say by then are tickets: they go out with its first answer, or before it waits.
+        let is_served = !session.tls.is_handshaking() && is_server_of_tls13(&session.tls);
+        let mut has_spoken = false;
+        while !is_served && session.tls.wants_write() {
+            has_spoken = true;
+            if !session.send(&stream.duplex)?.all {
+                stream.writable(deadline).await?;
+            }
         }
         if !session.tls.is_handshaking() {
             return Ok(TlsStream::new(stream, session));
+        }
+        if has_spoken {
+            // The peer has to hear it first.
+            stream.readable(deadline).await?;
         }
         match session.receive(&stream.duplex, HANDSHAKE_READ_BYTES, None)? {
             Received::Bytes(0) => return Err(TlsError::Closed),
@@ -208,6 +221,11 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
             Received::Empty => stream.readable(deadline).await?,
         }
     }
+}
+
+/// In TLS 1.3 the last word of a handshake is the client's (RFC 8446 §2).
+fn is_server_of_tls13(tls: &Connection) -> bool {
+    matches!(tls, Connection::Server(_)) && tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }
 
 /// Says a last word and closes, so that the peer gets it and not a reset.

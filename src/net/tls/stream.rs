@@ -141,7 +141,12 @@ impl Inner {
             if self.is_more_there.get() && receive(self)? != Received::Empty {
                 continue;
             }
-            self.session.borrow_mut().shrink();
+            {
+                let mut session = self.session.borrow_mut();
+                // Tickets that found no answer to go out with. What does not fit goes out with what is written next.
+                let _ = session.send(&self.tcp.duplex);
+                session.shrink();
+            }
             let waited = self.tcp.duplex.wait(turn, Direction::Read).await;
             if let Err(error) = waited {
                 // Data may have come between the deadline and now: they win.
