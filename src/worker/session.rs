@@ -108,11 +108,8 @@ async fn serve<W: World>(
                 client.phase.set(Phase::Idle);
                 first_byte_by = core.world.now().after(core.settings.idle_timeout);
             }
-            Next::End
-                if client.stream.as_tcp().is_some() && client.stream.peek_state() != PeerState::HasData =>
-            {
-                break Rest::Over;
-            }
+            // Over TLS the goodbye is said when the stream is dropped.
+            Next::End if client.stream.peek_state() != PeerState::HasData => break Rest::Over,
             Next::Close | Next::End => {
                 let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
                 let buf = std::mem::take(&mut scratch.input);
