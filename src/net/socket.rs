@@ -90,6 +90,8 @@ impl Stream for TcpStream {
         range: Range<usize>,
         pace: Pace,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        // Goes out with it.
+        self.held.set(false);
         self.duplex.write_all_range(buf, range, pace)
     }
 

@@ -46,8 +46,8 @@ pub trait Stream: 'static {
     /// the stream has ended or failed, nothing, and the next [`read`](Self::read) tells. One system call.
     fn read_more(&self, _buf: &mut Vec<u8>) {}
 
-    /// Gives the kernel bytes that a [`splice`](crate::splice()) follows at once, so that both go out together; how many it took.
-    /// The splice sends what the kernel holds back before it waits; without one the kernel does after 200 ms. Nothing
+    /// Gives the kernel bytes that a [`splice`](crate::splice()) or a write follows at once, so that both go out together; how many
+    /// it took. The splice sends what the kernel holds back before it waits; without either the kernel does after 200 ms. Nothing
     /// where that cannot be had, or when the stream has failed: write the rest, which tells. One system call.
     fn write_held(&self, _bytes: &[u8]) -> usize {
         0

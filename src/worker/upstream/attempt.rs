@@ -163,7 +163,8 @@ fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
     );
 }
 
-/// Sends the head and what is there of the body, joined as far as that is cheap.
+/// Sends the head and what is there of the body: a little of it in one piece with the head, and much of it from where it lies,
+/// for which the kernel holds the head.
 async fn send_first<W: World>(
     core: &Core<W>,
     upstream: &W::Stream,
@@ -173,20 +174,26 @@ async fn send_first<W: World>(
 ) -> Result<(), (Failure, Stage)> {
     let Scratch { input, output, .. } = scratch;
     let pace = Pace::stall(core.settings.body_progress_timeout);
-    let rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
-    output.extend_from_slice(&input[body.first.start..rest.start]);
-    let (sent, back) = upstream.write_all(std::mem::take(output), pace).await;
-    *output = back;
-    match sent.map_err(|error| error.kind()) {
-        Ok(()) => {}
-        // A part of it may have gone out.
-        Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
-        // The head may be out: the endpoint may have acted on it, and have answered.
-        Err(h2::GAVE_UP | ErrorKind::WriteZero) => {
-            sending.refuse(core.world.now());
-            return Ok(());
+    let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
+    let held = if rest.is_empty() { 0 } else { upstream.write_held(output) };
+    if held == output.len() {
+        rest.start = body.first.start;
+    } else {
+        output.extend_from_slice(&input[body.first.start..rest.start]);
+        let part = held..output.len();
+        let (sent, back) = upstream.write_all_range(std::mem::take(output), part, pace).await;
+        *output = back;
+        match sent.map_err(|error| error.kind()) {
+            Ok(()) => {}
+            // A part of it may have gone out.
+            Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
+            // The head may be out: the endpoint may have acted on it, and have answered.
+            Err(error) if held > 0 || matches!(error, h2::GAVE_UP | ErrorKind::WriteZero) => {
+                sending.refuse(core.world.now());
+                return Ok(());
+            }
+            Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
         }
-        Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
     }
     if !rest.is_empty() {
         let (sent, back) = upstream.write_all_range(std::mem::take(input), rest, pace).await;
