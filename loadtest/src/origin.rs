@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// Bytes of the largest body that can be asked for.
 const BODY_BYTES_MAX: usize = 16 << 20;
+const BACKLOG: libc::c_int = 4096;
 /// The answer to the key of RFC 6455 §1.3, which the churn client sends.
 const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -34,6 +35,11 @@ pub(crate) fn run(port: u16) -> Result<(), String> {
 fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
     listener.set_nonblocking(true)?;
+    // A thousand connections come at once, and the 128 of the standard library would let most of them wait for a second.
+    // SAFETY: a plain system call on a socket that is open.
+    if unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
     println!("{}", listener.local_addr()?.port());
     // SAFETY: a plain system call.
     let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };

@@ -334,8 +334,9 @@ pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 /// Attempts upstream for one request, the first included.
 pub const ATTEMPTS_MAX: usize = 4;
-/// Idle upstream connections kept per endpoint and core: two HTTP/2 clients with all their requests under way.
-pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 256;
+/// Idle upstream connections kept per endpoint and core: what a thousand busy clients of one app leave over between two waves.
+/// With fewer, each wave would connect anew.
+pub const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 1_024;
 /// Idle upstream connections kept per core, and no more than half of the clients that it may have: one for each of thousands of
 /// endpoints, for with fewer than there are endpoints most requests would have to connect.
 pub const UPSTREAM_IDLE_PER_CORE_MAX: usize = 8_192;
