@@ -404,7 +404,7 @@ def report(name, lines):
     path = REPORTS / f"{name}.md"
     path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    print(f"\nwritten to {path.relative_to(ROOT)}")
+    print(f"\nwritten to {os.path.relpath(path)}")
 
 
 def chart(name, bars):

@@ -76,6 +76,41 @@ fn a_session_is_resumed_on_another_core() {
 }
 
 #[test]
+fn tickets_go_out_with_the_first_answer() {
+    on_both_drivers(|| async {
+        let (ours, mut peer) = serving(&[&TLS13]).await;
+        peer.sock.set_nonblocking(true).unwrap();
+        assert_eq!(peer.conn.read_tls(&mut peer.sock).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        peer.sock.set_nonblocking(false).unwrap();
+        write(&ours, b"x").await;
+        peer.conn.read_tls(&mut peer.sock).unwrap();
+        peer.conn.process_new_packets().unwrap();
+        assert_eq!(peer.conn.tls13_tickets_received(), 2);
+        let mut answer = [0];
+        peer.conn.reader().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"x");
+    });
+}
+
+#[test]
+fn a_client_that_says_nothing_gets_its_tickets_all_the_same() {
+    on_both_drivers(|| async {
+        let (ours, mut peer) = serving(&[&TLS13]).await;
+        let peer = thread::spawn(move || {
+            while peer.conn.tls13_tickets_received() < 2 {
+                peer.conn.read_tls(&mut peer.sock).unwrap();
+                peer.conn.process_new_packets().unwrap();
+            }
+            peer.write_all(b"x").unwrap();
+            peer
+        });
+        let (read, buf) = ours.read(buf(), soon()).await;
+        assert_eq!((read.unwrap(), &buf[..]), (1, &b"x"[..]));
+        drop(joined(peer).await);
+    });
+}
+
+#[test]
 fn a_client_with_a_certificate_is_verified_every_time() {
     on_both_drivers(|| async {
         let ca = Ca::new();
