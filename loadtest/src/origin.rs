@@ -165,7 +165,7 @@ impl Connection {
 
 fn response(size: usize) -> Vec<u8> {
     let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
     )
     .into_bytes();
     bytes.extend((0..size).map(|at| b'a' + (at % 26) as u8));

@@ -99,6 +99,13 @@ impl Stream for TcpStream {
         self.duplex.read_more(buf);
     }
 
+    fn is_delivered(&self) -> bool {
+        let mut unacknowledged: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and the kernel writes one number.
+        let result = unsafe { libc::ioctl(self.raw_fd(), libc::TIOCOUTQ, &raw mut unacknowledged) };
+        result == 0 && unacknowledged == 0
+    }
+
     fn write_held(&self, bytes: &[u8]) -> usize {
         // Not beside a writer, whose bytes come first.
         let Ok(_turn) = self.duplex.begin(Direction::Write) else { return 0 };

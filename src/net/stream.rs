@@ -62,6 +62,13 @@ pub trait Stream: 'static {
     /// Looks at the connection without waiting and without taking anything from it. One system call.
     fn peek_state(&self) -> PeerState;
 
+    /// Whether everything that was written has arrived in the peer's kernel; no where that cannot be known. A connection that is
+    /// closed before may lose the rest: the kernel answers what the peer still sends with a reset, and sends nothing more.
+    /// One system call.
+    fn is_delivered(&self) -> bool {
+        false
+    }
+
     /// Ends a pending read or wait for readability with `Interrupted`, its buffer given back.
     ///
     /// Sticky: reads that begin later end the same way, until [`resume_reads`](Self::resume_reads), so that it

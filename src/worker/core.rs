@@ -1,12 +1,12 @@
 //! What the sessions of one core share. Nothing in it is seen by another core, but how many connections it has.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
 use ringway_filter::Chain;
-use ringway_model::CoreId;
+use ringway_model::{CoreId, Timestamp};
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
 use ringway_traffic::balance::Cursors;
@@ -27,6 +27,24 @@ use crate::settings::Settings;
 use crate::upstream::{Pool, Trust};
 use crate::world::World;
 
+/// The `Date` line of responses that came without one, made once a second (RFC 9110 §6.6.1).
+#[derive(Default)]
+pub(crate) struct DateLine {
+    second: Cell<u64>,
+    line: RefCell<Vec<u8>>,
+}
+
+impl DateLine {
+    /// The line for `now`, with its CRLF.
+    pub(crate) fn at(&self, now: Timestamp) -> Ref<'_, [u8]> {
+        let second = now.0 / 1000;
+        if self.second.replace(second) != second || self.line.borrow().is_empty() {
+            *self.line.borrow_mut() = format!("Date: {}\r\n", now.to_http_date()).into_bytes();
+        }
+        Ref::map(self.line.borrow(), Vec::as_slice)
+    }
+}
+
 /// One core's share of the data plane.
 pub(crate) struct Core<W: World> {
     pub(crate) id: CoreId,
@@ -40,6 +58,7 @@ pub(crate) struct Core<W: World> {
     /// Whom to believe of the endpoints that speak TLS.
     pub(crate) trust: Trust,
     pub(crate) request_ids: RefCell<RequestIds>,
+    pub(crate) date_line: DateLine,
     pub(crate) clients: RefCell<Slab<Rc<Client<W::Stream>>>>,
     /// Connections that are no clients yet.
     pub(crate) arrivals: Arrivals,
@@ -89,6 +108,7 @@ impl<W: World> Core<W> {
             upstreams: RefCell::new(upstreams),
             trust: Trust::new(),
             request_ids: RefCell::new(RequestIds::new()),
+            date_line: DateLine::default(),
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),
             turned_away: Cell::new(0),

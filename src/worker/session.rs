@@ -108,8 +108,10 @@ async fn serve<W: World>(
                 client.phase.set(Phase::Idle);
                 first_byte_by = core.world.now().after(core.settings.idle_timeout);
             }
-            // Over TLS the goodbye is said when the stream is dropped.
-            Next::End if client.stream.peek_state() != PeerState::HasData => break Rest::Over,
+            // What has not arrived would be lost if the client sent something more, whatever it has said.
+            Next::End if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData => {
+                break Rest::Over;
+            }
             Next::Close | Next::End => {
                 let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
                 let buf = std::mem::take(&mut scratch.input);

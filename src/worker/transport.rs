@@ -64,6 +64,10 @@ impl Stream for Transport {
         each!(self, stream => stream.peek_state())
     }
 
+    fn is_delivered(&self) -> bool {
+        each!(self, stream => stream.is_delivered())
+    }
+
     fn cancel_reads(&self) {
         each!(self, stream => stream.cancel_reads());
     }

@@ -1,5 +1,9 @@
 //! What is added to a message on its way, what is taken out, and what a stranger cannot forge.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringway::model::Timestamp;
+
 use crate::kit::*;
 
 /// Sends one GET with these field lines and shows what arrived.
@@ -152,6 +156,42 @@ on_both_drivers! {
         assert_eq!(request.field("x-b"), Some("1"));
         assert_eq!(request.field("x-empty"), Some(""));
         assert_eq!(request.field("x-latin").map(|value| value.chars().count()), Some(2), "bytes beyond ASCII pass");
+    }
+
+    fn an_answer_without_a_date_gets_the_one_of_its_arrival(driver) {
+        // RFC 9110 §6.6.1.
+        let origin = Origin::http(|request, connection| {
+            match request.target() {
+                "/early" => {
+                    connection.send("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+                }
+                "/own" => {
+                    connection.send("HTTP/1.1 304 Not Modified\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+                }
+                _ => {
+                    let body = "x".repeat(100_000);
+                    connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+                }
+            }
+            After::Keep
+        });
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        for _ in 0..2 {
+            let before = now();
+            let answer = client.get("app.test", "/");
+            assert_eq!(answer.body.len(), 100_000);
+            let dates: Vec<String> = (before..=now()).map(|second| Timestamp(second * 1000).to_http_date()).collect();
+            let [date] = answer.all("date")[..] else { panic!("{:?}", answer.all("date")) };
+            assert!(dates.iter().any(|one| one == date), "{date}, not one of {dates:?}");
+        }
+        assert_eq!(client.get("app.test", "/own").all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
+        client.send("GET /early HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        let early = client.one_response_head("GET");
+        assert_eq!((early.status(), early.all("date").len()), (103, 0));
+        let last = client.one_response_head("GET");
+        assert_eq!((last.status(), last.all("date").len()), (204, 1));
     }
 
     fn every_request_has_an_id_of_its_own(driver) {

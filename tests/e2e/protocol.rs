@@ -284,6 +284,16 @@ on_both_drivers! {
         client.send("POST / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi\r\n");
         assert!(client.response("POST").body == body);
         client.assert_closed();
+        // Nor when they come while the answer is on its way, and all of it is in the proxy's kernel.
+        for _ in 0..8 {
+            let mut client = proxy.client();
+            client.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n");
+            let mut answer = client.response_head("GET");
+            client.send("\r\n");
+            client.body(&mut answer).unwrap();
+            assert!(answer.body == body, "{} bytes", answer.body.len());
+            client.assert_closed();
+        }
     }
 
     fn a_client_that_sends_its_end_first_still_gets_its_answer(driver) {

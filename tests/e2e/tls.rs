@@ -323,6 +323,28 @@ on_both_drivers! {
         assert_eq!(resumed, 16);
     }
 
+    fn a_client_that_closes_its_direction_during_the_answer_gets_all_of_it(driver) {
+        let scene = Scene::with(driver, &["app.test"], Some(&["large.test"]), |builder| builder);
+        let body = pattern(1_000_000);
+        let large = {
+            let body = body.clone();
+            Origin::http(move |_, connection| {
+                connection.reply(200, &body);
+                After::Keep
+            })
+        };
+        scene.gateway.register_app("large", &large.target()).unwrap();
+        scene.gateway.register_domain("large.test", "large", None).unwrap();
+        for _ in 0..8 {
+            let mut client = scene.client("large.test");
+            client.send("GET / HTTP/1.1\r\nHost: large.test\r\nConnection: close\r\n\r\n");
+            let mut answer = client.response_head("GET");
+            client.finish();
+            client.body(&mut answer).unwrap();
+            assert!(answer.body == body, "{} bytes", answer.body.len());
+        }
+    }
+
     fn a_certificate_is_swapped_while_connections_live(driver) {
         let scene = Scene::with(driver, &[], Some(&["app.test"]), |builder| builder);
         scene.domain("app.test", None, None);

@@ -467,10 +467,19 @@ impl<W: World> Hop<'_, W> {
     /// what is left of `part`.
     fn send_held(&mut self, part: std::ops::Range<usize>) -> std::ops::Range<usize> {
         let mut part = self.put_before(part);
+        self.hold_output();
         if self.output.is_empty() {
             part.start += self.client.stream.write_held(&self.answer[part.clone()]);
         }
         part
+    }
+
+    /// Sends `output`, as far as the kernel takes it at once to send it with what is written next.
+    fn hold_output(&mut self) {
+        if !self.output.is_empty() {
+            let held = self.client.stream.write_held(self.output);
+            self.output.drain(..held);
+        }
     }
 
     /// Puts `output` before the part of `answer` that follows it, if there is room: the head that it came with was as long
@@ -499,6 +508,9 @@ impl<W: World> Hop<'_, W> {
                 self.output.extend_from_slice(b"\r\n");
             }
         }
+        if !joined && !part.is_empty() {
+            self.hold_output();
+        }
         if !self.output.is_empty() {
             self.send_output().await?;
         }
@@ -515,9 +527,15 @@ impl<W: World> Hop<'_, W> {
     /// Puts a response head into `output`, as the client is to see it.
     fn write_head(&mut self, response: &ResponseHead, connection: ConnectionSignal, framing: OutFraming) {
         self.output.clear();
-        let filters = &self.core.filters;
+        let core = self.core;
+        let date = match response.status() < 200 || response.has(FieldKind::Date) {
+            true => None,
+            false => Some(core.date_line.at(core.world.timestamp())),
+        };
+        let date = date.as_deref().unwrap_or_default();
+        let filters = &core.filters;
         if filters.is_empty() || response.is_interim() {
-            let rewrite = ResponseRewrite { connection, framing, ..ResponseRewrite::default() };
+            let rewrite = ResponseRewrite { connection, framing, append: date, ..ResponseRewrite::default() };
             return h1::write_response(self.output, self.answer, response, &rewrite);
         }
         let mut edits = Edits::default();
@@ -527,7 +545,7 @@ impl<W: World> Hop<'_, W> {
             connection,
             framing,
             remove: &remove,
-            append: edits.lines(),
+            append: &[date, edits.lines()].concat(),
             ..ResponseRewrite::default()
         };
         h1::write_response(self.output, self.answer, response, &rewrite);
