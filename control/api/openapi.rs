@@ -185,7 +185,7 @@ fn responses(spec: &Spec) -> Map<String, Json> {
         responses.insert(status.to_string(), response);
     }
     let mut problems: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
-    for kind in &spec.problems {
+    for kind in spec.problems.iter().chain(BEFORE_ROUTING) {
         problems.entry(kind.status()).or_default().push(*kind);
     }
     for (status, kinds) in problems {
@@ -203,6 +203,9 @@ fn responses(spec: &Spec) -> Map<String, Json> {
     }
     responses
 }
+
+/// What any request may be told before it is known what it is for. Methods and paths that there are not are not in the document.
+const BEFORE_ROUTING: &[Kind] = &[Kind::Timeout, Kind::UriTooLong, Kind::HeadTooLarge, Kind::Crowded];
 
 fn answer_words(status: u16) -> &'static str {
     match status {

@@ -394,7 +394,7 @@ pub(crate) static HTTPS_BIND: Setting = Setting::new("PROXY_HTTPS_BIND", "https-
 
 pub(crate) static TLS_CERT: Setting = Setting::new("PROXY_TLS_CERT", "tls-cert", Group::Certificates)
     .value("PATH")
-    .help("PEM file of the default certificate and its chain, for names that have none of their own. It must be good at the start; a new file is taken up without a restart");
+    .help("PEM file of the default certificate and its chain, for those domains that it names and that have none of their own. It must be good at the start; a new file is taken up without a restart");
 
 pub(crate) static TLS_KEY: Setting = Setting::new("PROXY_TLS_KEY", "tls-key", Group::Certificates)
     .value("PATH")
@@ -409,7 +409,7 @@ pub(crate) static HANDSHAKE_RATE: Setting =
     Setting::new("PROXY_HANDSHAKE_RATE", "handshake-rate", Group::Certificates)
         .value("COUNT")
         .default("100")
-        .help("TLS handshakes a second that one client address (IPv6: /64) may begin on one worker; more are closed. 0: no limit. Trusted proxies have none");
+        .help("TLS handshakes a second that one client address (IPv6: /64) may begin on one worker; more are closed. 0: no limit. In any case at most 256 of it are under way there at a time. Trusted proxies have neither limit");
 
 pub(crate) static CERT_PATH: Setting = Setting::new("PROXY_CERT_PATH", "cert-path", Group::Certificates)
     .value("PATH")

@@ -52,8 +52,11 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
             ExitCode::from(OK)
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            eprintln!("ringway: {error}{}", cause.unwrap_or_default());
+            let file = match &error {
+                StoreError::Transfer(_) => format!("{}: ", file.display()),
+                _ => String::new(),
+            };
+            eprintln!("ringway: {file}{}", ringway_control::with_causes(&error));
             ExitCode::from(FAILED)
         }
     }

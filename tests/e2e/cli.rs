@@ -1,5 +1,7 @@
 //! The commands: what is configured, what is wrong with it, and the registry from a terminal.
 
+use std::process::Command;
+
 use crate::kit::*;
 
 fn text(output: &std::process::Output) -> String {
@@ -86,6 +88,21 @@ fn a_port_that_is_taken_is_named() {
     let output = Proxy::on(Driver::Epoll).env("PROXY_API_PORT", &port).run();
     assert!(!output.status.success());
     assert!(text(&output).contains(&port), "{}", text(&output));
+}
+
+#[test]
+fn a_file_that_cannot_be_transferred_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing/file");
+    for verb in ["export", "import"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args([verb, missing.to_str().unwrap(), "--db-path"])
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        assert!(text(&output).contains(missing.to_str().unwrap()), "{}", text(&output));
+    }
 }
 
 on_both_drivers! {

@@ -40,7 +40,7 @@ enum AppsCommand {
         /// The id of an instance of it
         #[arg(long, requires = "target")]
         instance: Option<String>,
-        /// Where that instance listens: http://HOST:PORT
+        /// Where that instance listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         #[arg(long, value_name = "URL", requires = "instance")]
         target: Option<String>,
         #[command(flatten)]

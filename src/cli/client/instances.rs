@@ -39,7 +39,7 @@ enum InstancesCommand {
         app: String,
         /// The instance's id, unique over all apps
         instance: String,
-        /// Where it listens: http://HOST:PORT
+        /// Where it listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         target: String,
         #[command(flatten)]
         health: HealthCheck,
