@@ -115,10 +115,12 @@ enum Command {
 
 /// Reads the arguments and does what they say.
 pub(crate) fn main() -> ExitCode {
+    // Before the allocator has touched much: what it has by huge pages stays so.
+    let small_pages = ringway_net::use_small_pages();
     let cli = Cli::parse();
     match cli.command {
-        None => run::run(&cli.flags),
-        Some(Command::Run { flags }) => run::run(&flags),
+        None => run::run(&cli.flags, small_pages),
+        Some(Command::Run { flags }) => run::run(&flags, small_pages),
         Some(Command::Check { json, flags }) => check::run(&flags, check::Format::of(json)),
         Some(Command::Export { file, db_path }) => transfer::run(transfer::Direction::Out, &file, db_path),
         Some(Command::Import { file, db_path }) => transfer::run(transfer::Direction::In, &file, db_path),

@@ -31,11 +31,9 @@ use super::signals::{self, Event};
 use super::sockets::{self, Inherited, SocketError};
 use super::{FAILED, OK, USAGE, check, files, logging, memory, notify, version};
 
-/// Runs until told to end.
-pub(crate) fn run(flags: &Flags) -> ExitCode {
+/// Runs until told to end. `small_pages`: what came of asking for them.
+pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
     let begun = Instant::now();
-    // Before the first thread and its heap.
-    let small_pages = ringway_net::use_small_pages();
     let inherited = sockets::take();
     let reading = config::read(flags, std::env::vars_os(), &Machine::here());
     let settings = match reading.outcome {
