@@ -41,6 +41,7 @@ impl Filter for House {
 
     fn on_response(&self, response: &ResponseView<'_>, edits: &mut Edits) {
         edits.set("X-Seen", response.status().to_string().as_bytes()).unwrap();
+        edits.set("Date", b"Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
     }
 }
 
@@ -82,6 +83,7 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\nCookie: a=b\r\nX-House: forged\r\n\r\n");
         let answer = client.response("GET");
         assert_eq!(answer.field("x-seen"), Some("200"));
+        assert_eq!(answer.all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
         let request = origin.one_request();
         assert_eq!(request.field("x-house"), Some("app"));
         assert!(request.all("cookie").is_empty());

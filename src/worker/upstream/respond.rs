@@ -541,11 +541,13 @@ impl<W: World> Hop<'_, W> {
         let mut edits = Edits::default();
         filters.on_response(&ResponseView::new(response, self.answer), &mut edits);
         let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
+        // A filter that sets a date, or wants none, has its way.
+        let keeps_date = !remove.iter().any(|name| name.eq_ignore_ascii_case("date"));
         let rewrite = ResponseRewrite {
             connection,
             framing,
             remove: &remove,
-            append: &[date, edits.lines()].concat(),
+            append: &[if keeps_date { date } else { b"" }, edits.lines()].concat(),
             ..ResponseRewrite::default()
         };
         h1::write_response(self.output, self.answer, response, &rewrite);
