@@ -155,6 +155,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &BODY_MAX,
     &CONNECTIONS_MAX,
     &UNAVAILABLE_STATUS,
+    &VIA,
     &HEAD_TIMEOUT,
     &IDLE_TIMEOUT,
     &CONNECT_TIMEOUT,
@@ -237,6 +238,11 @@ pub(crate) static TRUSTED_PROXIES: Setting =
     Setting::new("PROXY_TRUSTED_PROXIES", "trusted-proxies", Group::Traffic)
         .value("CIDR,...")
         .help("Networks of proxies in front of this one, whose X-Forwarded-* and X-Request-ID are believed");
+
+pub(crate) static VIA: Setting = Setting::new("PROXY_VIA", "via", Group::Traffic)
+    .value("NAME|off")
+    .computed("ringway- and 8 digits, drawn at each start")
+    .help("What this proxy calls itself in the Via field of requests it passes on, by which it knows loops. With `off` there is no field, and loops are not known");
 
 pub(crate) static BODY_MAX: Setting = Setting::new("PROXY_BODY_MAX", "body-max", Group::Traffic)
     .aliases(&[also("PROXY_BODY_LIMIT")])

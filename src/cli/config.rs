@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringway::HttpMode;
+use ringway::{HttpMode, Via};
 use ringway_model::{Cidr, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     /// Of each worker; none when nobody decided.
     pub(crate) connections_max: Option<usize>,
     pub(crate) unavailable_status: u16,
+    pub(crate) via: Option<Via>,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -176,6 +177,9 @@ impl Reader<'_> {
         );
         let unavailable_status =
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
+        let via = self.optional(&c::VIA, parse::via, |via| {
+            via.as_ref().map_or_else(|| "off".into(), |via| via.pseudonym().into())
+        });
         let head_timeout = self.value(&c::HEAD_TIMEOUT, timeout, time);
         let idle_timeout = self.value(&c::IDLE_TIMEOUT, timeout, time);
         let connect_timeout =
@@ -252,6 +256,7 @@ impl Reader<'_> {
             body_bytes_max: body_bytes_max?,
             connections_max,
             unavailable_status: unavailable_status?,
+            via: via.unwrap_or_else(|| Some(Via::unique())),
             head_timeout: head_timeout?,
             idle_timeout: idle_timeout?,
             connect_timeout: connect_timeout?,

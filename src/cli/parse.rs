@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::HttpMode;
+use ringway::{HttpMode, NoPseudonym, Via};
 use ringway_model::{Cidr, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
@@ -42,6 +42,8 @@ pub(crate) enum Wrong {
     Webhook(ringway_model::WebhookUrlError),
     /// No place to ask a resolver at.
     ResolverUrl(ResolverUrlError),
+    /// No name for `Via`.
+    Via(NoPseudonym),
     /// Not a secret for one.
     Secret,
     /// Not a filter of log levels.
@@ -205,6 +207,14 @@ pub(crate) fn unavailable_status(text: &str) -> Result<u16, Wrong> {
     }
 }
 
+/// None: no field.
+pub(crate) fn via(text: &str) -> Result<Option<Via>, Wrong> {
+    if text == "off" {
+        return Ok(None);
+    }
+    Via::named(text).map(Some).map_err(Wrong::Via)
+}
+
 pub(crate) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
     match text {
         "json" => Ok(LogFormat::Json),
@@ -296,6 +306,7 @@ impl fmt::Display for Wrong {
             Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
             Self::Webhook(error) => error.fmt(f),
             Self::ResolverUrl(error) => error.fmt(f),
+            Self::Via(error) => error.fmt(f),
             Self::Secret => ringway_model::WebhookSecretError.fmt(f),
             Self::Levels => f.write_str(
                 "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",

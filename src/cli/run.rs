@@ -126,6 +126,7 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         body_bytes_max: settings.body_bytes_max,
         trusted_proxies: settings.trusted_proxies,
         unavailable_status: settings.unavailable_status,
+        via: settings.via,
         handshake_rate_per_client: settings.handshake_rate,
         sticky_key: sticky_key(),
         ..DataSettings::default()

@@ -549,6 +549,14 @@ pub const LOG_FIELD_BYTES_MAX: usize = 1_024;
 /// Bytes of a request id taken over from a trusted proxy.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
+// --- Via ---------------------------------------------------------------------------------------------------
+
+/// Times that a request may pass this proxy; the next time it is answered with 508. An app in front of another, a login or a
+/// gateway, hands requests on twice; a target that leads back here would hand them on until connections are spent.
+pub const VIA_PASSES_MAX: usize = 4;
+/// Bytes of this proxy's name in `Via`: as long as a label of a domain name, and a byte.
+pub const VIA_PSEUDONYM_BYTES_MAX: usize = 64;
+
 // --- The process -------------------------------------------------------------------------------------------
 
 /// For a worker to build its runtime and listen.

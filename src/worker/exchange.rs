@@ -31,6 +31,7 @@ use crate::failure::{Connection, Consequence, Failure};
 use crate::forwarded::{self, Reach};
 use crate::hosts;
 use crate::identities;
+use crate::settings::Settings;
 use crate::upstream::{self, Attempt, Reuse};
 use crate::verdict;
 use crate::world::World;
@@ -160,6 +161,9 @@ async fn serve<'s, W: World>(
         return Ok(tell(core, client, scratch, record, Told::Elsewhere(location)).await);
     }
     client.door.check(snapshot, route)?;
+    if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&scratch.request, &scratch.input)) {
+        return Err(Failure::Loop);
+    }
     if forwarded::reach(&scratch.request, &scratch.input) == Reach::Here {
         return Ok(tell(core, client, scratch, record, Told::Methods).await);
     }
@@ -173,7 +177,7 @@ async fn serve<'s, W: World>(
     let (framing, head_bytes) = (scratch.request.framing(), scratch.request.len());
     read_more(client, scratch);
     let body = body.insert(RequestBody::begin(framing, head_bytes, &mut scratch.input, &core.settings)?);
-    forwarded_lines(client, scratch, route, record);
+    forwarded_lines(&core.settings, client, scratch, route, record);
 
     let mut tried = TriedSet::default();
     let mut again: Option<Picked<'s>> = None;
@@ -321,7 +325,13 @@ fn read_more<S: Stream>(client: &Client<S>, scratch: &mut Scratch) {
 }
 
 /// Writes the lines that the endpoint is told by, whatever the client sent.
-fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, record: &Record<'_>) {
+fn forwarded_lines<S>(
+    settings: &Settings,
+    client: &Client<S>,
+    scratch: &mut Scratch,
+    route: &Route,
+    record: &Record<'_>,
+) {
     let Scratch { lines, request, input, .. } = scratch;
     lines.clear();
     if client.trusted {
@@ -332,6 +342,9 @@ fn forwarded_lines<S>(client: &Client<S>, scratch: &mut Scratch, route: &Route, 
     }
     forwarded::push_host_lines(lines, request);
     forwarded::push_reach_line(lines, request, input);
+    if let Some(via) = &settings.via {
+        lines.extend_from_slice(via.line(request.version(), client.is_http2));
+    }
     lines.extend_from_slice(&route.tenant_line);
     lines.extend_from_slice(client.door.client_lines(route));
     lines.extend_from_slice(b"X-Request-ID: ");

@@ -52,6 +52,8 @@ pub(crate) enum Failure {
     HttpsOnly,
     /// It came without TLS where TLS is spoken.
     PlainOnTls,
+    /// It was here before, more often than there is a reason for.
+    Loop,
     /// No order of ours has a challenge of this name.
     UnknownChallenge,
     /// The core has no room for another connection.
@@ -182,6 +184,12 @@ impl Failure {
             Self::PlainOnTls => {
                 told(400, "plain_http", "this port speaks TLS: ask again with https://", Close)
             }
+            Self::Loop => told(
+                508,
+                "loop_detected",
+                "the request came back here again and again: a target of this domain's app leads to this proxy",
+                Keep,
+            ),
             Self::UnknownChallenge => told(404, "unknown_challenge", "there is no such challenge", Keep),
             Self::Unavailable(why) => unavailable_because(why, unavailable),
             Self::Overloaded => {
@@ -321,6 +329,7 @@ mod tests {
             (Failure::Misdirected, Some(421), Connection::Keep, false),
             (Failure::HttpsOnly, Some(421), Connection::Keep, false),
             (Failure::PlainOnTls, Some(400), Connection::Close, false),
+            (Failure::Loop, Some(508), Connection::Keep, false),
             (Failure::UnknownChallenge, Some(404), Connection::Keep, false),
             (Failure::Unavailable(Unavailable::NoEndpoints), Some(502), Connection::Keep, false),
             (

@@ -41,6 +41,7 @@ mod tunnel;
 mod upstream;
 mod uring;
 mod verdict;
+mod via;
 mod world;
 
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use door::{HttpMode, ListenerKind};
 pub use materials::Lookup;
 pub use neighbours::{Neighbours, neighbours};
 pub use settings::Settings;
+pub use via::{NoPseudonym, Via};
 
 /// What a worker is made of.
 pub struct Parts {

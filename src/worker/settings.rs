@@ -6,7 +6,9 @@ use std::time::Duration;
 use ringway_model::{Cidr, limits};
 use ringway_wire::h1;
 
-/// Settings of every worker. The defaults are those of `ringway_model::limits`.
+use crate::via::Via;
+
+/// Settings of every worker. The defaults are those of `ringway_model::limits`, and a name in `Via` that no other has.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// From the first byte of a request head, or from accept, to its last.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub unavailable_status: u16,
     /// Limits of request and response heads.
     pub heads: h1::Limits,
+    /// What this proxy calls itself in `Via`, by which it knows loops; without it there is no such line, and no such knowledge.
+    pub via: Option<Via>,
     /// Keys the choice of an endpoint for WebSocket reconnects; the same on all cores and after a restart.
     pub sticky_key: u64,
 }
@@ -58,6 +62,7 @@ impl Default for Settings {
             handshake_rate_per_client: limits::HANDSHAKE_RATE_PER_CLIENT,
             unavailable_status: 502,
             heads: h1::Limits::default(),
+            via: Some(Via::unique()),
             sticky_key: 0,
         }
     }

@@ -23,7 +23,8 @@ pub(crate) fn naming() -> Origin {
 /// Runs a table of requests.
 pub(crate) fn requests(driver: Driver, cases: &[Case]) {
     let origin = naming();
-    let proxy = Proxy::serving(driver, &origin);
+    let proxy = Proxy::on(driver).env("PROXY_VIA", "edge").start();
+    proxy.serve("app", "app.test", &origin);
     all(
         cases,
         |case| format!("{}, {}: sent {}", case.section, case.name, shown(&case.sent)),

@@ -48,7 +48,12 @@ fn cases() -> Vec<Case> {
         case("9112 §9.3", "HTTP/1.0 with keep-alive and close", format!("{}{HIDDEN}", old("Connection: keep-alive, close\r\n")), once()),
         case("9112 §9.3", "HTTP/1.0 with Proxy-Connection is not persistent", format!("{}{HIDDEN}", old("Proxy-Connection: keep-alive\r\n")), once()),
         case("9112 §9.5", "a client that half-closes gets its answer", get(""), once()).cut(),
-        case("9110 §7.6.3", "Via with our name is no loop", get("Via: 1.1 ringway\r\n"), vec![answered(&[400, 502, 508]), once().with_all("via", &["1.1 ringway"]).into()]),
+        case("9110 §7.6.3", "a gateway adds itself to Via", get(""), once().with_all("via", &["1.1 edge"])),
+        case("9110 §7.6.3", "Via says how the request came", old(""), once().with_all("via", &["1.0 edge"])),
+        case("9110 §7.6.3", "who passed it on before stands before us", get("Via: 1.0 a (one, two)\r\nVia: HTTP/2.0 b\r\n"), once().with_all("via", &["1.0 a (one, two)", "HTTP/2.0 b", "1.1 edge"])),
+        case("9110 §7.6.3", "Via may be nominated away, but for ours", get("Connection: via\r\nVia: 1.1 a\r\n"), once().with_all("via", &["1.1 edge"])),
+        case("9110 §7.6.3", "Via with our name is no loop yet", get("Via: 1.1 edge\r\n"), once().with_all("via", &["1.1 edge", "1.1 edge"])),
+        case("9110 §7.6.3", "Via with our name again and again is a loop", get("Via: 1.1 edge, 1.1 a, 1.1 edge\r\nVia: 1.0 edge,2.0 edge\r\n"), answered(&[508])),
         case("9110 §14.2", "Range passes", get("Range: bytes=0-1,,5-\r\n"), once().with("range", "bytes=0-1,,5-")),
         case("9110 §13.1.1", "conditions pass", get("If-Match: *\r\nIf-None-Match: \"x\"\r\n"), once().with("if-match", "*").with("if-none-match", "\"x\"")),
     ]

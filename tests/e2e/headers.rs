@@ -194,6 +194,42 @@ on_both_drivers! {
         assert_eq!((last.status(), last.all("date").len()), (204, 1));
     }
 
+    fn a_request_that_leads_back_here_is_ended(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::serving(driver, &origin);
+        let api = proxy.api();
+        api.register("loop", "loop-1", &format!("http://{}", proxy.http()));
+        api.domain("loop.test", "loop", None);
+        for _ in 0..3 {
+            let mut client = proxy.client();
+            let answer = client.get("loop.test", "/");
+            assert_eq!((answer.status(), &answer.json()["error"]["code"]), (508, &"loop_detected".into()));
+            // Nothing is left of it: the connection serves on.
+            assert_eq!(client.get("app.test", "/").text(), "a");
+        }
+        // RFC 9110 §7.6.3: each time that it came, it went on with one mark more, and the fifth time it did not.
+        eventually("each of its ways is counted", || {
+            (proxy.metric("proxy_requests_total", &["status=\"508\""]) == 15.0).then_some(())
+        });
+    }
+
+    fn an_app_in_front_of_another_is_no_loop(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_VIA", "edge-1").start();
+        proxy.serve("app", "app.test", &origin);
+        let request = arrived(&proxy, &origin, "Via: 1.1 edge-1, 1.1 login\r\nVia: 1.1 edge-1\r\n");
+        assert_eq!(request.all("via"), ["1.1 edge-1, 1.1 login", "1.1 edge-1", "1.1 edge-1"]);
+    }
+
+    fn a_name_in_via_can_be_given_up(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_VIA", "off").start();
+        proxy.serve("app", "app.test", &origin);
+        assert!(arrived(&proxy, &origin, "").all("via").is_empty());
+        let often = "1.1 off, 1.1 off, 1.1 off, 1.1 off";
+        assert_eq!(arrived(&proxy, &origin, &format!("Via: {often}\r\n")).all("via"), [often]);
+    }
+
     fn every_request_has_an_id_of_its_own(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);

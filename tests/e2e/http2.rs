@@ -29,6 +29,7 @@ on_both_drivers! {
         assert_eq!(request.field("x-kept"), Some("yes"));
         assert_eq!(request.field("x-forwarded-proto"), Some("https"));
         assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
+        assert!(request.field("via").is_some_and(|via| via.starts_with("2.0 ringway-")), "{request:?}");
         assert_eq!(request.framing, Framing::None);
     }
 

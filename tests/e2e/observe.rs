@@ -2,17 +2,6 @@
 
 use crate::kit::*;
 
-/// The sum of a metric's samples whose labels contain all of these.
-fn metric(proxy: &Proxy, name: &str, labels: &[&str]) -> f64 {
-    let answer = proxy.api().get("/metrics").is(200);
-    let text = answer.message.text();
-    text.lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-        .filter(|line| labels.iter().all(|label| line.contains(label)))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum()
-}
-
 on_both_drivers! {
     fn the_status_tells_the_driver_and_the_connections_of_every_core(driver) {
         let origin = Origin::named("a");
@@ -55,15 +44,15 @@ on_both_drivers! {
         client.get("unknown.test", "/");
         proxy.client().send("nonsense\r\n\r\n").response("GET");
         eventually("the requests are counted", || {
-            (metric(&proxy, "proxy_requests_total", &["route=\"app.test\"", "status=\"200\""]) == 7.0).then_some(())
+            (proxy.metric("proxy_requests_total", &["route=\"app.test\"", "status=\"200\""]) == 7.0).then_some(())
         });
         eventually("the upstream requests are counted", || {
-            (metric(&proxy, "proxy_upstream_requests_total", &["pool=\"app\""]) == 7.0).then_some(())
+            (proxy.metric("proxy_upstream_requests_total", &["pool=\"app\""]) == 7.0).then_some(())
         });
         eventually("the unknown name is counted", || {
-            (metric(&proxy, "proxy_requests_total", &["status=\"404\""]) == 1.0).then_some(())
+            (proxy.metric("proxy_requests_total", &["status=\"404\""]) == 1.0).then_some(())
         });
-        assert_eq!(metric(&proxy, "proxy_request_duration_seconds_count", &["route=\"app.test\""]), 7.0);
+        assert_eq!(proxy.metric("proxy_request_duration_seconds_count", &["route=\"app.test\""]), 7.0);
         let text = proxy.api().get("/metrics").is(200);
         assert!(text.message.field("content-type").unwrap().starts_with("text/plain"));
         // The text format: every sample belongs to a family that was announced.
@@ -85,10 +74,10 @@ on_both_drivers! {
         let proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();
         ws::open(&mut client, "app.test", "/");
-        eventually("it is counted", || (metric(&proxy, "ringway_upgrades_active", &["websocket"]) == 1.0).then_some(()));
+        eventually("it is counted", || (proxy.metric("ringway_upgrades_active", &["websocket"]) == 1.0).then_some(()));
         drop(client);
-        eventually("its end too", || (metric(&proxy, "ringway_upgrades_active", &["websocket"]) == 0.0).then_some(()));
-        assert_eq!(metric(&proxy, "ringway_upgrades_total", &["websocket"]), 1.0);
+        eventually("its end too", || (proxy.metric("ringway_upgrades_active", &["websocket"]) == 0.0).then_some(()));
+        assert_eq!(proxy.metric("ringway_upgrades_total", &["websocket"]), 1.0);
     }
 
     fn names_that_strangers_choose_make_no_series(driver) {

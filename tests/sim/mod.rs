@@ -32,6 +32,7 @@ use crate::client::Client;
 use crate::core::{Core, Doors};
 use crate::door::{Door, HttpMode, ListenerKind};
 use crate::settings::Settings;
+use crate::via::Via;
 use crate::{accept, apply, drain};
 
 /// What the core has told.
@@ -167,6 +168,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let settings = Arc::new(Settings {
         tunnel_idle_timeout: Duration::from_secs(100),
         connections_max: if is_small { 2 } else { 1_000 },
+        via: Some(Via::named("sim").unwrap()),
         ..Settings::default()
     });
     let mut plane = Plane::new();

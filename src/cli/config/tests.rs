@@ -132,6 +132,7 @@ fn both_sides_of_every_bound() {
         ("PROXY_DRAIN_TIMEOUT", "0", "3601s"),
         ("PROXY_HEAD_TIMEOUT", "10ms", "9ms"),
         ("PROXY_UNAVAILABLE_STATUS", "503", "504"),
+        ("PROXY_VIA", "edge-1.example", "edge 1"),
     ] {
         assert!(reading(&[], &[(name, good)]).outcome.is_ok(), "{name}={good}");
         let told = problems(reading(&[], &[(name, bad)]));

@@ -121,6 +121,17 @@ impl Proxy {
         Some(chosen)
     }
 
+    /// The sum of the series of this name that have all these labels (`status="200"`).
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let answer = self.api().get("/metrics").is(200);
+        let text = answer.message.text();
+        text.lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
     pub(crate) fn api_address(&self) -> SocketAddr {
         let text = self.ready["api"].as_str().expect("`api` in the ready line");
         text.parse().unwrap_or_else(|_| panic!("the API's address {text}"))
