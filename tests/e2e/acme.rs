@@ -274,6 +274,30 @@ on_both_drivers! {
         is_served(&scene.proxy, &scene.pebble, "app.test");
     }
 
+    fn a_certificate_that_the_ca_does_not_let_be_replaced_is_renewed(driver) {
+        // RFC 9773 §5. A CA may not know it any more, or know it as another account's.
+        let scene = Scene::new(driver);
+        scene.domain("app.test");
+        let first = scene.issued("app.test");
+        let Scene { pebble, proxy, origin, directory } = scene;
+        let builder = proxy.stop();
+        let path = directory.join("domains/app.test/state.json");
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let issued = &mut state["issued"];
+        let (key_id, _) = issued["certificate_id"].as_str().unwrap().split_once('.').unwrap();
+        issued["certificate_id"] = json!(format!("{key_id}.AQ"));
+        // Now, as the CA suggested, which has not to be asked again.
+        issued["suggestion"] = json!({ "start": 1, "end": 2 });
+        issued["ask_at"] = json!(u64::MAX / 2);
+        fs::write(&path, state.to_string()).unwrap();
+        let scene = Scene { pebble, proxy: builder.start(), origin, directory };
+        eventually_within(ISSUED, "it is renewed all the same", || {
+            let state = certificate(&scene.proxy, "app.test");
+            (state["fingerprint"].is_string() && state["fingerprint"] != first.as_str()).then_some(())
+        });
+        is_served(&scene.proxy, &scene.pebble, "app.test");
+    }
+
     fn a_domain_that_is_removed_leaves_nothing(driver) {
         let scene = Scene::new(driver);
         scene.domain("app.test");

@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     /// What we asked for is not there any more: an order that was forgotten.
     NotFound,
     /// The CA refuses to take the order for a replacement: it may be asked for anew.
-    NotReplaceable,
+    NotReplaceable { why: String },
     /// The nonce was not good. It is worth asking again at once.
     BadNonce,
     /// The domain cannot have a certificate now: why, and what to do.
@@ -64,10 +64,14 @@ impl Fault {
                 Some(TransportError::Url(_)) => Self::Misconfigured { why: source.to_string() },
                 Some(TransportError::Busy) => Self::Ours { why: source.to_string() },
                 // The CA accepted the order and not that it replaces another.
-                None if source.to_string().starts_with("replaces field mismatch") => Self::NotReplaceable,
+                None if source.to_string().starts_with("replaces field mismatch") => {
+                    Self::NotReplaceable { why: source.to_string() }
+                }
                 Some(_) | None => Self::Down { why: source.to_string(), retry_after },
             },
-            Error::Unsupported(what) if what.contains("ARI") => Self::NotReplaceable,
+            Error::Unsupported(what) if what.contains("ARI") => {
+                Self::NotReplaceable { why: format!("the CA does not support {what}") }
+            }
             Error::Unsupported(what) => {
                 Self::Misconfigured { why: format!("the CA does not support {what}") }
             }
@@ -108,7 +112,7 @@ impl Fault {
             | "badSignatureAlgorithm"
             | "badPublicKey"
             | "invalidProfile" => Self::Misconfigured { why },
-            "alreadyReplaced" => Self::NotReplaceable,
+            "alreadyReplaced" => Self::NotReplaceable { why },
             "serverInternal" => Self::Down { why, retry_after },
             "connection" | "dns" | "incorrectResponse" | "tls" | "unauthorized" | "caa" => {
                 Self::Refused { why, kind: Refusal::Validation }
@@ -235,11 +239,11 @@ impl fmt::Display for Fault {
             Self::Down { why, .. }
             | Self::Limited { why, .. }
             | Self::Misconfigured { why }
+            | Self::NotReplaceable { why }
             | Self::Refused { why, .. }
             | Self::Ours { why } => f.write_str(why),
             Self::AccountGone => f.write_str("the CA does not know our account any more; a new one is made"),
             Self::NotFound => f.write_str("the CA has forgotten the order"),
-            Self::NotReplaceable => f.write_str("the CA does not take the order for a replacement"),
             Self::BadNonce => f.write_str("the CA refused our nonces again and again"),
         }
     }
@@ -302,7 +306,7 @@ mod tests {
         let deactivated = "Account is not valid, has status \"deactivated\"";
         assert_eq!(of("unauthorized", 403, deactivated), Fault::AccountGone);
         assert_eq!(of("malformed", 404, "no such order"), Fault::NotFound);
-        assert_eq!(of("alreadyReplaced", 409, "x"), Fault::NotReplaceable);
+        assert!(matches!(of("alreadyReplaced", 409, "x"), Fault::NotReplaceable { .. }));
         assert!(matches!(of("externalAccountRequired", 403, "x"), Fault::Misconfigured { .. }));
         for kind in ["connection", "dns", "unauthorized", "caa", "tls", "incorrectResponse"] {
             assert!(matches!(of(kind, 400, "x"), Fault::Refused { kind: Refusal::Validation, .. }), "{kind}");

@@ -168,10 +168,16 @@ impl Order<'_> {
         if let Some(profile) = self.profile {
             wish = wish.profile(profile);
         }
-        if let Some(replaces) = self.replaces.and_then(identifier) {
+        let replaces = self.replaces.and_then(identifier);
+        let is_replacement = replaces.is_some();
+        if let Some(replaces) = replaces {
             wish = wish.replaces(replaces);
         }
-        let order = self.authority.ask(client, async || self.account.new_order(&wish).await).await?;
+        let order = self.authority.ask(client, async || self.account.new_order(&wish).await).await.map_err(
+            |fault| {
+                if is_replacement { without_replacement(fault, client.answered().status) } else { fault }
+            },
+        )?;
         self.is_sent.set(true);
         let pending = Pending {
             directory: self.authority.url().to_owned(),
@@ -294,6 +300,18 @@ impl Order<'_> {
     }
 }
 
+/// What a refused order for a replacement came to. RFC 9773 §5 has a code for a certificate that was replaced already and leaves
+/// all else to the CA: one of another account, one that it does not know, one that it stumbles over. An order for a certificate
+/// must not fail for that, so that it is tried once more without.
+fn without_replacement(fault: Fault, status: u16) -> Fault {
+    match fault {
+        Fault::Refused { why, .. } => Fault::NotReplaceable { why },
+        Fault::NotFound => Fault::NotReplaceable { why: fault.to_string() },
+        Fault::Down { why, .. } if status == 500 => Fault::NotReplaceable { why },
+        other => other,
+    }
+}
+
 /// Whether an order that was stopped by this goes on later.
 fn is_resumed_after(fault: &Fault) -> bool {
     match fault {
@@ -302,7 +320,7 @@ fn is_resumed_after(fault: &Fault) -> bool {
         | Fault::Misconfigured { .. }
         | Fault::BadNonce
         | Fault::Ours { .. } => true,
-        Fault::AccountGone | Fault::NotFound | Fault::NotReplaceable | Fault::Refused { .. } => false,
+        Fault::AccountGone | Fault::NotFound | Fault::NotReplaceable { .. } | Fault::Refused { .. } => false,
     }
 }
 

@@ -253,7 +253,8 @@ impl Attempt {
                 let account = self.account.take();
                 self.seat.authority.forget_account(this, account.as_deref()).await;
             }
-            Fault::NotReplaceable => {
+            Fault::NotReplaceable { .. } => {
+                tracing::info!(directory = url, %host, %reason, "the CA takes no order for a replacement: another follows, for a new certificate");
                 if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
                     && let Some(origin) = entry.memory.as_mut().and_then(|memory| memory.issued.as_mut())
                 {
