@@ -18,8 +18,8 @@ enum End {
     /// The stream is reset with one of these codes; nothing arrives whole.
     Reset(&'static [u32]),
     /// The connection ends with GOAWAY of one of these codes; nothing arrives whole. Where RFC 9113 §4.3 names
-    /// COMPRESSION_ERROR, §5.1 STREAM_CLOSED and §6.5.2 FLOW_CONTROL_ERROR the crate says PROTOCOL_ERROR: another word, and the
-    /// same end; those cases accept both, and README.md lists them.
+    /// COMPRESSION_ERROR the crate says PROTOCOL_ERROR: another word, and the same end; those cases accept both, and README.md
+    /// lists them.
     GoAway(&'static [u32]),
     /// The request was whole before the fault, so that it may have arrived; the stream or the connection ends with one of
     /// these codes.
@@ -52,7 +52,6 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 const COMPRESSION_ERROR: u32 = 9;
 const PUSH_PROMISE: u8 = 5;
-const PADDED: u8 = 8;
 const WITH_PRIORITY: u8 = 0x20;
 
 fn stream(
@@ -447,7 +446,11 @@ fn frames() -> Vec<Stream> {
         stream("9113 §6.5", "SETTINGS of five bytes", frame(SETTINGS, 0, 0, &[0; 5]), size()),
         stream("9113 §6.5", "ACK of SETTINGS with bytes", frame(SETTINGS, ACK, 0, &[0; 6]), size()),
         stream("9113 §6.5.2", "ENABLE_PUSH of 2", frame(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]), connection()),
-        stream("9113 §6.5.2", "a window beyond 2^31-1", frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]), [GoAway(&[FLOW_CONTROL_ERROR, PROTOCOL_ERROR])]),
+        stream("9113 §6.5.2", "a window beyond 2^31-1", frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]), [GoAway(&[FLOW_CONTROL_ERROR])]),
+        stream("9113 §6.5.2", "a window beyond 2^31-1 among others", frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9, 0, 4, 0xff, 0xff, 0xff, 0xff, 0, 5, 0, 0, 0x40, 0]), [GoAway(&[FLOW_CONTROL_ERROR])]),
+        stream("9113 §6.5.2", "the largest window", all_of(&[&frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]), &whole()]), [Forwarded(once())]),
+        stream("9113 §6.9.2", "a window beyond 2^31-1 by what it was and becomes", all_of(&[&open(), &frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0, 0]), &frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])]), [GoAway(&[FLOW_CONTROL_ERROR])]),
+        stream("9113 §6.9.2", "a window that becomes negative", all_of(&[&open(), &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]), &frame(DATA, END_STREAM, 1, b"hello")]), [Forwarded(hello())]),
         stream("9113 §6.5.2", "a frame size below 2^14", frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 0x3f, 0xff]), connection()),
         stream("9113 §6.5.2", "an unknown setting", all_of(&[&frame(SETTINGS, 0, 0, &[0x77, 0x77, 0, 0, 0, 1]), &whole()]), [Forwarded(once())]),
         stream("9113 §6.4", "RST_STREAM of three bytes", all_of(&[&open(), &frame(RST_STREAM, 0, 1, &[0; 3])]), size()),

@@ -245,7 +245,7 @@ const FATAL: &[&str] = &[
 ];
 
 /// What a flood writes: the n-th piece of it.
-type Flood = fn(&mut H2, usize) -> Vec<u8>;
+pub(crate) type Flood = fn(&mut H2, usize) -> Vec<u8>;
 
 /// A request that begins on the next stream.
 fn request(client: &mut H2, end: bool) -> (u32, Vec<u8>) {
@@ -274,7 +274,7 @@ fn bomb(client: &mut H2, at: usize) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &bytes)
 }
 
-const FLOODS: &[(&str, Flood)] = &[
+pub(crate) const FLOODS: &[(&str, Flood)] = &[
     ("rapid reset", |client, _| {
         let (stream, mut bytes) = request(client, true);
         bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
@@ -316,6 +316,19 @@ const FLOODS: &[(&str, Flood)] = &[
     ("empty continuation", |client, at| {
         let stream = if at == 0 { client.next_stream() } else { 1 };
         if at == 0 { frame(HEADERS, 0, stream, &block(&good())) } else { frame(CONTINUATION, 0, stream, &[]) }
+    }),
+    ("continuation of full frames", |client, at| {
+        let stream = if at == 0 { client.next_stream() } else { 1 };
+        let full = block(&[("x", &"y".repeat(16_376))]);
+        if at == 0 {
+            frame(HEADERS, 0, stream, &block(&good()))
+        } else {
+            frame(CONTINUATION, 0, stream, &full)
+        }
+    }),
+    ("data that are padding", |client, at| match at {
+        0 => request(client, false).1,
+        _ => frame(DATA, PADDED, 1, &[[100].as_slice(), &[0; 100]].concat()),
     }),
     ("empty data", |client, at| if at == 0 { request(client, false).1 } else { frame(DATA, 0, 1, &[]) }),
     ("settings", |_, _| frame(SETTINGS, 0, 0, &[])),

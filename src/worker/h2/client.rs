@@ -26,7 +26,7 @@ use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
 
-use super::guard::{DATA, HEADERS, PREFACE_BYTES, Scanner};
+use super::guard::{DATA, HEADERS, PREFACE_BYTES, Scanner, Seen};
 use super::pipe::{self, Driver, Pipe, Watch};
 use super::stream::{Ask, H2Stream};
 use crate::transport::Transport;
@@ -103,8 +103,10 @@ impl Watch for Heard {
             self.frames.set(0);
             self.reasons.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
         }
-        self.inbound.borrow_mut().scan(bytes, |frame| {
-            if frame.kind != DATA || frame.len == 0 {
+        self.inbound.borrow_mut().scan(bytes, |seen| {
+            if let Seen::Frame(frame) = seen
+                && (frame.kind != DATA || !frame.has_data())
+            {
                 self.frames.update(|frames| frames.saturating_add(1));
             }
             ControlFlow::Continue(())
@@ -117,8 +119,10 @@ impl Watch for Heard {
     }
 
     fn on_written(&self, bytes: &[u8]) {
-        self.outbound.borrow_mut().scan(bytes, |frame| {
-            if matches!(frame.kind, HEADERS | DATA) {
+        self.outbound.borrow_mut().scan(bytes, |seen| {
+            if let Seen::Frame(frame) = seen
+                && matches!(frame.kind, HEADERS | DATA)
+            {
                 self.reasons.update(|reasons| reasons.saturating_add(1));
             }
             ControlFlow::Continue(())

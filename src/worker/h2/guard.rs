@@ -1,12 +1,13 @@
-//! What a client may do to a connection that costs it less than us, and what none may do at all: seen by the frame heads that pass.
+//! What a client may do to a connection that costs it less than us, and what none may do at all: seen by the heads of the frames that
+//! pass, and by the settings among them.
 //!
 //! No I/O and no clock. Every count has a bound in a window of time; beyond it the connection ends with GOAWAY. The
 //! `h2` crate has bounds of its own; these do not depend on its version, count what it does not, and say what it was. Faults that
-//! a head shows are found here where the crate finds none, or has another code for them than RFC 9113 demands.
+//! these show are found here where the crate finds none, or has another code for them than RFC 9113 demands.
 //!
 //! ```text
-//! bytes in ──► Scanner ──► frame heads ──► counts, faults ──► Abuse ──► GOAWAY, closed, counted
-//! bytes out ─► Scanner ──► our resets, DATA ──┘      └► what came before ──► h2
+//! bytes in ──► Scanner ──► heads, settings ──► counts, faults ──► Abuse ──► GOAWAY, closed, counted
+//! bytes out ─► Scanner ──► our resets, DATA ────┘      └► what came before ──► h2
 //! ```
 
 use std::ops::ControlFlow;
@@ -54,6 +55,8 @@ pub(crate) enum Abuse {
     FrameSize,
     /// More of a request whose end has come (RFC 9113 §5.1).
     Closed,
+    /// A window beyond what any may be (RFC 9113 §6.5.2).
+    FlowControl,
 }
 
 impl Abuse {
@@ -71,6 +74,7 @@ impl Abuse {
             Self::Preface => "preface",
             Self::FrameSize => "frame_size",
             Self::Closed => "closed",
+            Self::FlowControl => "flow_control",
         }
     }
 
@@ -80,6 +84,7 @@ impl Abuse {
             Self::Preface => Reason::PROTOCOL_ERROR,
             Self::FrameSize => Reason::FRAME_SIZE_ERROR,
             Self::Closed => Reason::STREAM_CLOSED,
+            Self::FlowControl => Reason::FLOW_CONTROL_ERROR,
             Self::Resets
             | Self::Errors
             | Self::Continuations
@@ -132,8 +137,11 @@ impl Guard {
             return 0;
         }
         let mut inbound = std::mem::take(&mut self.inbound);
-        let passed = inbound.scan(bytes, |frame| {
-            self.abuse = self.fault(frame).or_else(|| self.count_read(frame));
+        let passed = inbound.scan(bytes, |seen| {
+            self.abuse = match seen {
+                Seen::Frame(frame) => self.fault(frame).or_else(|| self.count_read(frame)),
+                Seen::Setting(setting) => setting.fault(),
+            };
             if self.abuse.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.inbound = inbound;
@@ -143,8 +151,10 @@ impl Guard {
     /// Looks at what we sent. What is too much is told with the next bytes of the client, which caused it.
     pub(crate) fn written(&mut self, bytes: &[u8]) {
         let mut outbound = std::mem::take(&mut self.outbound);
-        outbound.scan(bytes, |frame| {
-            self.count_written(frame);
+        outbound.scan(bytes, |seen| {
+            if let Seen::Frame(frame) = seen {
+                self.count_written(frame);
+            }
             ControlFlow::Continue(())
         });
         self.outbound = outbound;
@@ -188,7 +198,7 @@ impl Guard {
         let window = &mut self.window;
         match frame.kind {
             DATA => {
-                window.empty_data += u32::from(frame.len == 0 && frame.flags & END_STREAM == 0);
+                window.empty_data += u32::from(!frame.has_data() && frame.flags & END_STREAM == 0);
                 (window.empty_data > limits::H2_EMPTY_DATA_MAX).then_some(Abuse::EmptyData)
             }
             HEADERS => {
@@ -246,14 +256,42 @@ impl Guard {
     }
 }
 
-/// Finds the frame heads in a stream of bytes, however it is cut.
+/// Finds the frame heads and the settings in a stream of bytes, however it is cut.
 #[derive(Default)]
 pub(super) struct Scanner {
-    /// What is there of a head, and of the error code of a RST_STREAM.
+    /// What is there of a head, and of what follows it that says more: the error code of a RST_STREAM, the length of padding.
     head: [u8; HEAD_BYTES + CODE_BYTES],
     have: usize,
     /// Bytes until the next head.
     skip: usize,
+    /// These bytes are settings.
+    has_settings: bool,
+    /// What is there of one.
+    setting: [u8; SETTING_BYTES],
+    setting_have: usize,
+}
+
+/// What a [`Scanner`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A frame, by its head.
+    Frame(Frame),
+    /// One setting of the SETTINGS whose head was seen last.
+    Setting(Setting),
+}
+
+/// RFC 9113 §6.5.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    id: u16,
+    value: u32,
+}
+
+impl Setting {
+    /// What is wrong with it by itself. Of the others the crate knows, and says what RFC 9113 §6.5.2 names.
+    fn fault(self) -> Option<Abuse> {
+        (self.id == INITIAL_WINDOW_SIZE && self.value > WINDOW_MAX).then_some(Abuse::FlowControl)
+    }
 }
 
 /// What a frame's head says (RFC 9113 §4.1).
@@ -265,11 +303,18 @@ pub(super) struct Frame {
     stream: u32,
     /// Of a RST_STREAM.
     code: u32,
+    /// Of DATA: bytes behind the data, and the one that says how many.
+    padding: usize,
 }
 
 impl Frame {
     fn ends_a_message(self) -> bool {
         matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
+    }
+
+    /// Whether DATA bring any.
+    pub(super) fn has_data(self) -> bool {
+        self.len > self.padding
     }
 
     /// Whether a frame of this kind may be so long, by its head alone (RFC 9113 §4.2 and §6). A length of padding that does not
@@ -297,16 +342,19 @@ impl Scanner {
         Self { skip, ..Self::default() }
     }
 
-    /// Tells each frame whose head has come whole. One that it is to stop at ends the scan; how many of the bytes stand before
-    /// that one.
-    pub(super) fn scan(&mut self, all: &[u8], mut on_frame: impl FnMut(Frame) -> ControlFlow<()>) -> usize {
+    /// Tells each frame whose head has come whole, and its settings. One that it is to stop at ends the scan; how many of the bytes
+    /// stand before that frame.
+    pub(super) fn scan(&mut self, all: &[u8], mut on_seen: impl FnMut(Seen) -> ControlFlow<()>) -> usize {
         let mut bytes = all;
         // Where the head stands that is being read. It may have begun before these bytes.
         let mut begin = 0;
         loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
+            let (skipped, rest) = bytes.split_at(self.skip.min(bytes.len()));
+            self.skip -= skipped.len();
+            bytes = rest;
+            if self.has_settings && self.read_settings(skipped, &mut on_seen).is_break() {
+                return begin;
+            }
             if bytes.is_empty() {
                 return all.len();
             }
@@ -314,7 +362,7 @@ impl Scanner {
                 begin = all.len() - bytes.len();
             }
             let want = match self.have {
-                HEAD_BYTES.. => HEAD_BYTES + CODE_BYTES,
+                HEAD_BYTES.. => HEAD_BYTES + self.more(),
                 _ => HEAD_BYTES,
             };
             let taken = (want - self.have).min(bytes.len());
@@ -324,23 +372,55 @@ impl Scanner {
             if self.have < want {
                 return all.len();
             }
-            let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
-            let len = u32::from_be_bytes([0, a, b, c]) as usize;
-            if kind == RST_STREAM && len == CODE_BYTES && self.have == HEAD_BYTES {
+            let more = self.more();
+            if self.have < HEAD_BYTES + more {
                 continue;
             }
-            let code = match self.have {
-                HEAD_BYTES => 0,
-                _ => u32::from_be_bytes(code),
+            let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
+            let len = u32::from_be_bytes([0, a, b, c]) as usize;
+            let (code, padding) = match more {
+                CODE_BYTES => (u32::from_be_bytes(code), 0),
+                PADDING_BYTES => (0, PADDING_BYTES + usize::from(code[0])),
+                _ => (0, 0),
             };
             // The first bit is reserved.
             let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
             self.skip = len - (self.have - HEAD_BYTES);
             self.have = 0;
-            if on_frame(Frame { len, kind, flags, stream, code }).is_break() {
+            self.has_settings = kind == SETTINGS;
+            self.setting_have = 0;
+            if on_seen(Seen::Frame(Frame { len, kind, flags, stream, code, padding })).is_break() {
                 return begin;
             }
         }
+    }
+
+    /// Bytes behind a whole head that are read with it.
+    fn more(&self) -> usize {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let len = u32::from_be_bytes([0, a, b, c]) as usize;
+        match kind {
+            RST_STREAM if len == CODE_BYTES => CODE_BYTES,
+            DATA if flags & PADDED != 0 && len > 0 => PADDING_BYTES,
+            _ => 0,
+        }
+    }
+
+    fn read_settings(
+        &mut self,
+        bytes: &[u8],
+        on_seen: &mut impl FnMut(Seen) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for &byte in bytes {
+            self.setting[self.setting_have] = byte;
+            self.setting_have = (self.setting_have + 1) % SETTING_BYTES;
+            if self.setting_have == 0 {
+                let [a, b, c, d, e, f] = self.setting;
+                let (id, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]));
+                on_seen(Seen::Setting(Setting { id, value }))?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -348,12 +428,15 @@ impl Scanner {
 pub(super) const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const CODE_BYTES: usize = 4;
+const PADDING_BYTES: usize = 1;
 const PRIORITY_BYTES: usize = 5;
 const SETTING_BYTES: usize = 6;
 const PING_BYTES: usize = 8;
 const GOAWAY_BYTES_MIN: usize = 8;
 /// What a peer may send to one that has not asked for more (RFC 9113 §4.2), as we have not.
 const FRAME_BYTES_MAX: usize = 16_384;
+/// RFC 9113 §6.9.1.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// As many requests as a client may have at one time; of more, the crate names the fault.
 const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
 
@@ -369,6 +452,8 @@ const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
+// RFC 9113 §6.5.2.
+const INITIAL_WINDOW_SIZE: u16 = 0x4;
 const PADDED: u8 = 0x8;
 const WITH_PRIORITY: u8 = 0x20;
 

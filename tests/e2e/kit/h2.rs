@@ -27,6 +27,7 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
 
 // RFC 9113 §7.
 pub(crate) const PROTOCOL_ERROR: u32 = 1;

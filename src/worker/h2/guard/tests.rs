@@ -45,6 +45,13 @@ fn each_kind_of_frame_has_its_bound() {
         (frame(CONTINUATION, 0, b""), limits::H2_CONTINUATIONS_MAX, Abuse::Continuations),
         (frame(CONTINUATION, 0, &[7; 300]), limits::H2_CONTINUATIONS_MAX, Abuse::Continuations),
         (frame(DATA, 0, b""), limits::H2_EMPTY_DATA_MAX, Abuse::EmptyData),
+        // Padding is no data.
+        (frame(DATA, PADDED, &[0]), limits::H2_EMPTY_DATA_MAX, Abuse::EmptyData),
+        (
+            frame(DATA, PADDED, &[[255].as_slice(), &[0; 255]].concat()),
+            limits::H2_EMPTY_DATA_MAX,
+            Abuse::EmptyData,
+        ),
         (frame(PING, 0, &[0; 8]), limits::H2_PINGS_MAX, Abuse::Pings),
         (frame(SETTINGS, 0, b""), limits::H2_SETTINGS_MAX, Abuse::Settings),
         (frame(2, 0, &[0; 5]), limits::H2_IDLE_FRAMES_MAX, Abuse::Idle),
@@ -130,6 +137,33 @@ fn nothing_but_settings_follows_the_preface_rfc9113_3_4() {
 }
 
 #[test]
+fn no_window_is_larger_than_windows_may_be_rfc9113_6_5_2() {
+    for (payload, is_good) in [
+        (&[0, 4, 0x7f, 0xff, 0xff, 0xff][..], true),
+        (&[0, 4, 0x80, 0, 0, 0], false),
+        (&[0, 4, 0xff, 0xff, 0xff, 0xff], false),
+        (&[0, 3, 0, 0, 0, 1, 0, 4, 0x80, 0, 0, 0], false),
+        (&[0, 4, 0, 0, 0, 1, 0, 4, 0x80, 0, 0, 0], false),
+        // Other settings may have any value, or are the crate's to judge.
+        (&[0, 3, 0xff, 0xff, 0xff, 0xff], true),
+        (&[4, 4, 0xff, 0xff, 0xff, 0xff], true),
+        (&[0, 1, 0xff, 0, 0, 4, 0, 1, 0xff, 0, 0, 4], true),
+    ] {
+        let bytes = [frame(PING, 0, &[0; 8]), frame(SETTINGS, 0, payload), frame(PING, 0, &[0; 8])].concat();
+        for step in 1..=bytes.len() {
+            let mut guard = guard();
+            let is_all = bytes.chunks(step).all(|piece| passes(&mut guard, piece));
+            let expected = (!is_good).then_some(Abuse::FlowControl);
+            assert_eq!((is_all, guard.abuse()), (is_good, expected), "{payload:?} in pieces of {step}");
+        }
+        let mut guard = guard();
+        assert_eq!(guard.read(&bytes, NOW), if is_good { bytes.len() } else { 17 }, "{payload:?}");
+        // What is no SETTINGS has no settings.
+        assert!(passes(&mut self::guard(), &frame(DATA, 0, payload)));
+    }
+}
+
+#[test]
 fn nothing_of_a_request_comes_behind_its_end_rfc9113_5_1() {
     let get = frame(HEADERS, 5, b"x");
     let post = [frame(HEADERS, 4, b"x"), frame(DATA, END_STREAM, b"y")].concat();
@@ -175,6 +209,14 @@ fn a_stream_is_forgotten_when_both_have_ended_it() {
 }
 
 #[test]
+fn data_behind_padding_are_data() {
+    let mut guard = guard();
+    for _ in 0..20_000 {
+        assert!(passes(&mut guard, &frame(DATA, PADDED, &[2, b'x', 0, 0])));
+    }
+}
+
+#[test]
 fn window_updates_are_paid_for_by_data() {
     let mut guard = guard();
     let update = frame(WINDOW_UPDATE, 0, &[0, 0, 0, 1]);
@@ -216,29 +258,42 @@ fn counts_begin_anew_with_each_window_of_time() {
 #[test]
 fn frames_are_found_however_their_bytes_are_cut() {
     let frames = [
-        frame(SETTINGS, 0, &[0; 18]),
+        frame(SETTINGS, 0, &[0, 1, 0, 0, 0, 2, 0, 3, 0, 0, 0, 4, 5, 6, 7, 8, 9, 10]),
         frame(HEADERS, 5, &[1; 300]),
         frame(RST_STREAM, 0, &[0xaa, 0xbb, 0xcc, 0xdd]),
         frame(RST_STREAM, 0, b"odd"),
         frame(DATA, 1, b""),
+        frame(DATA, PADDED, &[3, b'x', 0, 0, 0]),
+        frame(DATA, PADDED, b""),
         frame_of(0x8000_0000 | 77, PING, 1, &[9; 8]),
     ];
     let expected = [
-        (SETTINGS, 0, 18, 1, 0),
-        (HEADERS, 5, 300, 1, 0),
-        (RST_STREAM, 0, 4, 1, 0xaabb_ccdd),
-        (RST_STREAM, 0, 3, 1, 0),
-        (DATA, 1, 0, 1, 0),
-        (PING, 1, 8, 77, 0),
+        (SETTINGS, 0, 18, 1, 0, 0),
+        (HEADERS, 5, 300, 1, 0, 0),
+        (RST_STREAM, 0, 4, 1, 0xaabb_ccdd, 0),
+        (RST_STREAM, 0, 3, 1, 0, 0),
+        (DATA, 1, 0, 1, 0, 0),
+        (DATA, PADDED, 5, 1, 0, 4),
+        (DATA, PADDED, 0, 1, 0, 0),
+        (PING, 1, 8, 77, 0, 0),
     ]
-    .map(|(kind, flags, len, stream, code)| Frame { len, kind, flags, stream, code });
+    .map(|(kind, flags, len, stream, code, padding)| {
+        Seen::Frame(Frame { len, kind, flags, stream, code, padding })
+    });
+    let (settings, others) = expected.split_at(1);
+    let expected = [
+        settings,
+        &[(1, 2), (3, 4), (0x506, 0x0708_090a)].map(|(id, value)| Seen::Setting(Setting { id, value })),
+        others,
+    ]
+    .concat();
     let bytes = frames.concat();
     for step in [1, 2, 7, 9, 10, 13, 100, bytes.len()] {
         let mut scanner = Scanner::default();
         let mut found = Vec::new();
         for piece in bytes.chunks(step) {
-            let passed = scanner.scan(piece, |frame| {
-                found.push(frame);
+            let passed = scanner.scan(piece, |seen| {
+                found.push(seen);
                 ControlFlow::Continue(())
             });
             assert_eq!(passed, piece.len());
