@@ -1,4 +1,4 @@
-//! The head of an HTTP/2 request, as the text of an HTTP/1.1 request (RFC 9113 §8.3).
+//! Heads of HTTP/2 as the text of HTTP/1.1, and back (RFC 9113 §8.3).
 //!
 //! Whether a request is one is decided by the strict parser of HTTP/1.1, which reads this text like that of any client.
 //! Here stands only what the text could not show: what becomes of the pseudo-fields, that fields which mean something
@@ -8,12 +8,13 @@
 //! a line, and a `content-length` that the DATA frames agree with; connection-specific fields are malformed to it. It
 //! cuts the fragment off a `:path`, and does not show the `:scheme` of a request without `:authority`.
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ringway_model::limits;
-use ringway_wire::h1::{HeadFault, RequestError, RequestHead};
-use ringway_wire::headers::{FieldKind, list_elements, push_field};
+use ringway_wire::h1::{Field, HeadFault, RequestError, RequestHead};
+use ringway_wire::headers::{FieldKind, HOP_BY_HOP, list_elements, push_field};
 use ringway_wire::message::Method;
 use ringway_wire::normalize::Authority;
 
@@ -123,9 +124,33 @@ pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<R
         .flat_map(list_elements)
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     if wants_trailers {
-        request.headers_mut().insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
     }
     Some(request)
+}
+
+/// The fields of a head or of trailers as HTTP/2 has them: without those that mean something on one connection only
+/// (RFC 9113 §8.2.2). `bytes` are what they are slices of.
+pub(crate) fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -> HeaderMap {
+    let shared = Bytes::copy_from_slice(bytes);
+    let base = bytes.as_ptr() as usize;
+    let mut map = HeaderMap::with_capacity(FIELDS_EXPECTED);
+    for field in lines {
+        // The handshake's answer is a status here, and the host a pseudo-field.
+        let is_told_otherwise = matches!(field.kind, FieldKind::SecWebSocketAccept | FieldKind::Host);
+        if HOP_BY_HOP.has(field.kind) || is_told_otherwise {
+            continue;
+        }
+        let start = field.value.as_ptr() as usize - base;
+        let value = shared.slice(start..start + field.value.len());
+        // The parser has judged both; what the types of the crate do not take is left out.
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(value))
+        {
+            let _ = map.try_append(name, value);
+        }
+    }
+    map
 }
 
 /// Appends the text of a response to `out`, in the shape that the parser of HTTP/1.1 wants. `method` is the request's.
@@ -288,6 +313,9 @@ fn push_visible(out: &mut Vec<u8>, text: &str) -> Result<(), RequestError> {
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }
+
+/// Fields of a usual response.
+const FIELDS_EXPECTED: usize = 16;
 
 #[cfg(test)]
 mod tests;

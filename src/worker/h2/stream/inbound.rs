@@ -1,0 +1,307 @@
+//! What comes in on a stream, as the bytes of HTTP/1.1 that the exchange reads.
+//!
+//! ```text
+//! HEADERS ──► text of a head (responses) │ DATA ──► as they are, or in chunks │ trailers ──► behind the last chunk │ end
+//! ```
+//! The window opens by what was copied out, so that nobody sends more than the exchange takes.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
+use ringway_model::limits;
+use ringway_net::PeerState;
+use ringway_wire::h1;
+use ringway_wire::headers::push_field;
+use ringway_wire::message::Method;
+
+use super::{GAVE_UP, TOOK_NOTHING};
+use crate::h2::head::{self, Body, Coding};
+
+/// What the peer sends, on its way to the exchange: a request's body, or a whole response.
+pub(super) struct Inbound {
+    source: Source,
+    /// Of the request that a response answers.
+    method: Method,
+    coding: Coding,
+    /// Coding that is to be handed on before `data`.
+    text: Vec<u8>,
+    text_at: usize,
+    data: Bytes,
+    /// A chunk's end follows `data`.
+    in_chunk: bool,
+    /// How much of a request's body is still to be handed on, where its head says how long it is.
+    left: Option<u64>,
+    /// The last of such a body, kept until the stream has ended with it: more DATA make the request malformed (RFC 9113 §8.1.1),
+    /// and nobody behind us must take it for whole before that is known.
+    last: Bytes,
+    end: Option<End>,
+    /// The peer did on this stream what none may.
+    is_foul: bool,
+}
+
+/// Where it comes from.
+pub(super) enum Source {
+    /// The request was not sent yet.
+    Nothing,
+    /// The response is still to come.
+    Answer(ResponseFuture),
+    Body(RecvStream),
+}
+
+/// How it came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ended,
+    Failed(ErrorKind),
+}
+
+impl Inbound {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            method: Method::Get,
+            coding: Coding::Plain,
+            text: Vec::new(),
+            text_at: 0,
+            data: Bytes::new(),
+            in_chunk: false,
+            left: None,
+            last: Bytes::new(),
+            end: None,
+            is_foul: false,
+        }
+    }
+
+    /// What comes is the answer to a request with this method.
+    pub(super) fn expect(&mut self, answer: ResponseFuture, method: Method) {
+        self.source = Source::Answer(answer);
+        self.method = method;
+    }
+
+    /// Looks at what is there of a request's body, without waiting.
+    pub(super) fn look(&mut self, cx: &mut Context<'_>) -> Body {
+        let Source::Body(body) = &mut self.source else { return Body::Coming };
+        if self.data.is_empty() && self.end.is_none() && !body.is_end_stream() {
+            match body.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => self.data = data,
+                Poll::Ready(Some(Err(error))) => {
+                    self.end = Some(End::Failed(ErrorKind::ConnectionReset));
+                    self.is_foul = error.is_library();
+                }
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+        match (body.is_end_stream(), self.data.len()) {
+            (true, 0) => Body::None,
+            (true, bytes) => Body::Whole(bytes),
+            (false, _) => Body::Coming,
+        }
+    }
+
+    /// How the body is handed on from now on, and how long its head says it is.
+    pub(super) fn set_coding(&mut self, coding: Coding, length: Option<u64>) {
+        self.left = length;
+        self.begin(coding);
+    }
+
+    /// Whether something was asked for, which an answer may come to.
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(self.source, Source::Nothing)
+    }
+
+    /// Whether the peer did on this stream what none may.
+    pub(super) fn is_foul(&self) -> bool {
+        self.is_foul
+    }
+
+    /// What is known of the peer without waiting.
+    pub(super) fn peer_state(&self) -> PeerState {
+        match self.end {
+            Some(End::Failed(_)) => PeerState::Closed,
+            _ if self.data.is_empty() => PeerState::Idle,
+            _ => PeerState::HasData,
+        }
+    }
+
+    fn begin(&mut self, coding: Coding) {
+        self.coding = coding;
+        let data = std::mem::take(&mut self.data);
+        self.take_data(data);
+    }
+
+    fn take_data(&mut self, data: Bytes) {
+        if let Some(left) = &mut self.left {
+            // The crate resets the stream before it hands out more than was told.
+            *left = left.saturating_sub(data.len() as u64);
+            let is_open = matches!(&self.source, Source::Body(body) if !body.is_end_stream());
+            if *left == 0 && is_open {
+                // What follows an end that was kept is empty.
+                if !data.is_empty() {
+                    self.last = data;
+                }
+                return;
+            }
+        }
+        if !data.is_empty() && self.coding == Coding::Chunks {
+            self.push_text(&h1::chunk_head(data.len()));
+            self.in_chunk = true;
+        }
+        self.data = data;
+    }
+
+    /// Text that follows what is there of it.
+    fn push_text(&mut self, text: &[u8]) {
+        if self.text_at == self.text.len() {
+            self.text.clear();
+            self.text_at = 0;
+        }
+        self.text.extend_from_slice(text);
+    }
+
+    /// Fills the spare capacity of `buf`; 0 is the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let before = buf.len();
+        loop {
+            self.copy(buf);
+            let count = buf.len() - before;
+            if buf.len() == buf.capacity() {
+                return Poll::Ready(Ok(count));
+            }
+            match self.end {
+                None => {}
+                Some(End::Failed(kind)) if count == 0 => return Poll::Ready(Err(kind.into())),
+                Some(_) => return Poll::Ready(Ok(count)),
+            }
+            if self.poll_more(cx).is_pending() {
+                return if count > 0 { Poll::Ready(Ok(count)) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Ready when there is something to hand on, the end included.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_ready = self.text_at < self.text.len() || !self.data.is_empty() || self.end.is_some();
+        if is_ready { Poll::Ready(()) } else { self.poll_more(cx) }
+    }
+
+    /// Copies what is there, and opens the window by it.
+    fn copy(&mut self, buf: &mut Vec<u8>) {
+        loop {
+            let text = &self.text[self.text_at..];
+            let part = &text[..text.len().min(buf.capacity() - buf.len())];
+            buf.extend_from_slice(part);
+            self.text_at += part.len();
+            if self.text_at < self.text.len() {
+                return;
+            }
+            let count = self.data.len().min(buf.capacity() - buf.len());
+            if count > 0 {
+                buf.extend_from_slice(&self.data[..count]);
+                self.data.advance(count);
+                if let Source::Body(body) = &mut self.source {
+                    // It fails only for more than was received.
+                    let _ = body.flow_control().release_capacity(count);
+                }
+            }
+            if !self.data.is_empty() || !std::mem::take(&mut self.in_chunk) {
+                return;
+            }
+            self.push_text(h1::CHUNK_END);
+        }
+    }
+
+    /// Takes the head of a response, the next DATA, the trailers, or the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let body = match &mut self.source {
+            Source::Nothing => return Poll::Pending,
+            Source::Answer(answer) => {
+                let answer = ready!(poll_answer(answer, cx));
+                self.take_answer(answer, cx);
+                return Poll::Ready(());
+            }
+            Source::Body(body) => body,
+        };
+        match ready!(body.poll_data(cx)) {
+            Some(Ok(data)) => self.take_data(data),
+            Some(Err(error)) => self.fail(&error, ErrorKind::ConnectionReset),
+            None => match ready!(body.poll_trailers(cx)) {
+                Ok(trailers) => {
+                    self.end = Some(End::Ended);
+                    if !self.last.is_empty() {
+                        self.data = std::mem::take(&mut self.last);
+                    }
+                    if self.coding == Coding::Chunks {
+                        self.end_chunks(trailers.as_ref());
+                    }
+                }
+                Err(error) => self.fail(&error, ErrorKind::ConnectionReset),
+            },
+        }
+        Poll::Ready(())
+    }
+
+    fn take_answer(&mut self, answer: Result<Answer, h2::Error>, cx: &mut Context<'_>) {
+        let (parts, body) = match answer {
+            Ok(Answer::Interim(parts)) => (parts, Body::None),
+            Ok(Answer::Final(parts, body)) => {
+                self.source = Source::Body(body);
+                (parts, self.look(cx))
+            }
+            Err(error) => return self.fail(&error, unanswered(&error)),
+        };
+        let mut text = Vec::with_capacity(limits::H2_RESPONSE_HEAD_BYTES);
+        let coding = head::write_response(&mut text, &parts, body, self.method);
+        self.push_text(&text);
+        if !parts.status.is_informational() {
+            self.begin(coding);
+        }
+    }
+
+    fn fail(&mut self, error: &h2::Error, kind: ErrorKind) {
+        self.end = Some(End::Failed(kind));
+        self.is_foul = error.is_library();
+    }
+
+    /// The last chunk, with trailers: which of them may pass is the exchange's business.
+    fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
+        self.push_text(b"0\r\n");
+        for (name, value) in trailers.into_iter().flatten() {
+            // One that is no field of HTTP/1.1 is left out, as every recipient may (RFC 9110 §6.5.1).
+            let _ = push_field(&mut self.text, name.as_str(), value.as_bytes());
+        }
+        self.text.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What an endpoint says.
+enum Answer {
+    Interim(http::response::Parts),
+    Final(http::response::Parts, RecvStream),
+}
+
+fn poll_answer(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
+    if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
+        return Poll::Ready(interim.map(|response| Answer::Interim(response.into_parts().0)));
+    }
+    let response = ready!(Pin::new(answer).poll(cx));
+    Poll::Ready(response.map(|response| {
+        let (parts, body) = response.into_parts();
+        Answer::Final(parts, body)
+    }))
+}
+
+/// Why an endpoint gave no answer: it says that it took nothing (RFC 9113 §6.8, §8.7), it gave up this request only, or the
+/// connection is over.
+fn unanswered(error: &h2::Error) -> ErrorKind {
+    let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+    match error.is_reset() || error.is_go_away() {
+        true if error.is_remote() && is_refused => TOOK_NOTHING,
+        true if error.is_reset() => GAVE_UP,
+        _ => ErrorKind::ConnectionReset,
+    }
+}
