@@ -17,9 +17,10 @@
 //! drop the copy; else put together the best that can be read, write it as a new `live`, and tell. `unwritable` has what
 //! happens where nothing can be written.
 //!
-//! `engine` is fjall itself; `exports`, `aside` and `unwritable` have an idea each.
+//! `engine` is fjall itself; `exports`, `compact`, `aside` and `unwritable` have an idea each.
 
 mod aside;
+mod compact;
 mod engine;
 mod exports;
 mod unwritable;
@@ -117,6 +118,10 @@ impl Fjall {
         self.path.join("live.new")
     }
 
+    fn live_old(&self) -> PathBuf {
+        self.path.join("live.old")
+    }
+
     fn head(&self) -> PathBuf {
         self.path.join("HEAD")
     }
@@ -133,7 +138,7 @@ impl Fjall {
         let started_before = !matches!(head, MarkRead::Missing)
             || self.live().exists()
             || self.exports().iter().any(|path| path.exists());
-        // A repair, or the very first start, ended between its two renames.
+        // What put a new one in place ended between its two renames.
         if !self.live().exists() && self.live_new().exists() && started_before {
             fs::rename(self.live_new(), self.live()).map_err(self.not_writable(self.live_new()))?;
         }
@@ -165,6 +170,7 @@ impl Fjall {
                     self.state = State::Open(engine);
                     self.mark = marked;
                     self.drop_unchecked();
+                    let _ = fs::remove_dir_all(self.live_old());
                     return Ok(scan.image.load(marked.revision(), report));
                 }
                 drop(engine);
@@ -318,29 +324,41 @@ impl Fjall {
         best
     }
 
-    /// Writes a whole new `live` and puts it in place of the old one, then HEAD.
+    /// Makes a new store of these records, in place of what is there.
     fn create(&self, image: &Image, revision: Revision) -> Result<(), StoreError> {
-        let new = self.live_new();
         let mark = Mark::new(revision, image.totals());
+        self.write_new(image, &mark)?;
+        self.put_new()
+            .and_then(|()| durable::write(&self.head(), &mark.encode()))
+            .map_err(|source| StoreError::Write { path: self.live(), source })
+    }
+
+    /// Writes a whole new `live` beside the old one.
+    fn write_new(&self, image: &Image, mark: &Mark) -> Result<(), StoreError> {
+        let new = self.live_new();
         let _ = fs::remove_dir_all(&new);
         durable::make_dir(&new).map_err(self.not_writable(new.clone()))?;
-        let written = catch_unwind(AssertUnwindSafe(|| Engine::fill(&new, image, &mark)));
-        match written {
-            Ok(result) => result.map_err(engine_error("write a new store"))?,
-            Err(_) => {
-                return Err(StoreError::Engine { action: "write a new store", source: "it panicked".into() });
-            }
+        match catch_unwind(AssertUnwindSafe(|| Engine::fill(&new, image, mark))) {
+            Ok(result) => result.map_err(engine_error("write a new store")),
+            Err(_) => Err(StoreError::Engine { action: "write a new store", source: "it panicked".into() }),
         }
-        let live = self.live();
-        let put = || {
-            if live.exists() {
-                fs::remove_dir_all(&live)?;
-            }
-            fs::rename(&new, &live)?;
-            durable::sync_parent(&live)?;
-            durable::write(&self.head(), &mark.encode())
-        };
-        put().map_err(|source| StoreError::Write { path: live.clone(), source })
+    }
+
+    /// Puts it in place of the old one, which goes only then: at every moment there is a whole one, `live` or, where that
+    /// is missing, `live.new`.
+    fn put_new(&self) -> io::Result<()> {
+        let (live, old) = (self.live(), self.live_old());
+        let _ = fs::remove_dir_all(&old);
+        if live.exists() {
+            fs::rename(&live, &old)?;
+        }
+        if let Err(error) = fs::rename(self.live_new(), &live) {
+            let _ = fs::rename(&old, &live);
+            return Err(error);
+        }
+        durable::sync_parent(&live)?;
+        let _ = fs::remove_dir_all(&old);
+        Ok(())
     }
 
     // --- commits -------------------------------------------------------------------------------------------
@@ -502,7 +520,8 @@ impl Store for Fjall {
         Ok(())
     }
 
-    /// Writes a last export and marks the end as clean. Blocks for as long as the export takes.
+    /// Writes a last export, and the files anew when that is worth it, and marks the end as clean. Blocks for as long as that
+    /// takes.
     fn close(&mut self) -> Result<(), StoreError> {
         self.join_export();
         let State::Open(engine) = &self.state else { return Ok(()) };
@@ -513,7 +532,12 @@ impl Store for Fjall {
                 Err(error) => exported = Err(error),
             }
         }
+        let compacted =
+            if exported.is_ok() && self.is_compaction_due() { self.compacted(engine) } else { None };
         self.state = State::Closed;
+        if let Some(image) = compacted {
+            self.compact(&image);
+        }
         let head = self.head();
         durable::write(&head, &Mark { clean: exported.is_ok(), ..self.mark }.encode())
             .map_err(|source| StoreError::Write { path: head, source })?;

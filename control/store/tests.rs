@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod compact;
 mod damage;
 mod failure;
 mod format;
@@ -72,6 +73,11 @@ fn commit_all(store: &mut dyn Store, revisions: impl IntoIterator<Item = u64>) {
 
 fn same_records(a: &Loaded, b: &Loaded) -> bool {
     (&a.apps, &a.instances, &a.domains) == (&b.apps, &b.instances, &b.domains)
+}
+
+/// In memory where there is such a place: hundreds of copies are made, and here no power fails.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn load(path: &Path) -> Loaded {

@@ -55,15 +55,36 @@ fn damage_after_a_crash_is_never_silent() {
     store.load().unwrap();
     commit_all(&mut store, 1..=LAST);
     drop(store); // no clean end, and no export
+    assert_never_silent(place.path(), LAST);
+}
 
-    let expected = state_at(LAST);
-    for_each_damage(place.path(), |case, loaded| {
+/// Most records stand in tables then, and the newest in the journal.
+#[test]
+fn damage_to_compacted_files_is_never_silent() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    const COMPACTED: u64 = 2_500;
+    commit_all(&mut store, 1..=COMPACTED);
+    store.close().unwrap();
+    assert!(durable::disk_bytes(&place.path().join("live")) < 200_000, "it was not compacted");
+    drop(store);
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, COMPACTED + 1..=COMPACTED + 20);
+    drop(store);
+    assert_never_silent(place.path(), COMPACTED + 20);
+}
+
+fn assert_never_silent(place: &Path, last: u64) {
+    let expected = state_at(last);
+    for_each_damage(place, |case, loaded| {
         if same_records(loaded, &expected) {
-            assert!(loaded.revision >= Revision(LAST), "{case}: revision {}", loaded.revision);
+            assert!(loaded.revision >= Revision(last), "{case}: revision {}", loaded.revision);
         } else {
             assert!(loaded.report.is_degraded(), "{case}: silently other records");
             assert!(
-                loaded.revision > Revision(LAST),
+                loaded.revision > Revision(last),
                 "{case}: revision {} has two meanings",
                 loaded.revision
             );
@@ -305,11 +326,6 @@ fn inflict(path: &Path, damage: Damage) -> bool {
         Damage::Delete => {}
     }
     true
-}
-
-/// In memory where there is such a place: hundreds of copies are made, and here no power fails.
-fn directory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {

@@ -1,0 +1,76 @@
+//! New files at a clean end: what they hold, and that nothing is lost while they take the place of the old ones.
+
+use std::fs;
+
+use super::*;
+use crate::durable;
+
+/// As many changes as make a journal worth it.
+const CHANGES: u64 = 2_500;
+
+/// A store that was changed so often, and closed.
+fn aged() -> tempfile::TempDir {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=CHANGES);
+    assert!(durable::disk_bytes(&place.path().join("live")) > 1 << 20, "too few changes for this test");
+    store.close().unwrap();
+    place
+}
+
+fn assert_whole(place: &Path) {
+    let mut store = Fjall::open(place).unwrap();
+    let loaded = store.load().unwrap();
+    assert!(!loaded.report.is_degraded(), "{}", loaded.report);
+    assert_eq!(loaded.revision, Revision(CHANGES));
+    assert!(same_records(&loaded, &state_at(CHANGES)));
+    commit_all(&mut store, CHANGES + 1..=CHANGES + 50);
+    drop(store); // as a crash leaves it
+    let loaded = load(place);
+    assert!(!loaded.report.is_degraded(), "{}", loaded.report);
+    assert!(same_records(&loaded, &state_at(CHANGES + 50)));
+    for left in ["live.old", "live.new"] {
+        assert!(!place.join(left).exists(), "{left} stays behind");
+    }
+}
+
+#[test]
+fn a_clean_end_leaves_what_is_registered_and_not_what_ever_changed() {
+    let place = aged();
+    let bytes = durable::disk_bytes(&place.path().join("live"));
+    assert!(bytes < 200_000, "{bytes} bytes for 100 records");
+    assert_whole(place.path());
+}
+
+#[test]
+fn a_kill_between_the_renames_loses_nothing() {
+    for has_old in [true, false] {
+        let place = aged();
+        let at = |name: &str| place.path().join(name);
+        durable::copy_dir(&at("live"), &at("live.old")).unwrap();
+        fs::rename(at("live"), at("live.new")).unwrap();
+        if !has_old {
+            fs::remove_dir_all(at("live.old")).unwrap();
+        }
+        assert_whole(place.path());
+    }
+    let place = aged();
+    durable::copy_dir(&place.path().join("live"), &place.path().join("live.old")).unwrap();
+    assert_whole(place.path());
+}
+
+#[test]
+fn where_no_new_files_can_be_written_the_old_ones_stay() {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=CHANGES);
+    let in_the_way = place.path().join("live.new");
+    fs::write(&in_the_way, "no folder").unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert!(durable::disk_bytes(&place.path().join("live")) > 1 << 20, "they are the old ones");
+    fs::remove_file(in_the_way).unwrap();
+    assert_whole(place.path());
+}
