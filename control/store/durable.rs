@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// A new content for a file, written and synced beside it: what may fail for want of space has happened.
 pub(crate) struct Prepared {
-    tmp: PathBuf,
+    /// Until it is put in place.
+    tmp: Option<PathBuf>,
     path: PathBuf,
 }
 
@@ -15,8 +16,8 @@ impl Prepared {
     /// Writes `bytes` to a temporary file beside `path`.
     pub(crate) fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let tmp = beside(path);
-        let prepared = Self { tmp, path: path.to_owned() };
-        let mut file = create(&prepared.tmp)?;
+        let prepared = Self { tmp: Some(tmp.clone()), path: path.to_owned() };
+        let mut file = create(&tmp)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         Ok(prepared)
@@ -30,15 +31,21 @@ impl Prepared {
     }
 
     /// Puts it in place for every process at once, and durably with the next sync of anything on the file system.
-    pub(crate) fn replace_soon(self) -> io::Result<()> {
-        fs::rename(&self.tmp, &self.path)
+    pub(crate) fn replace_soon(mut self) -> io::Result<()> {
+        if let Some(tmp) = &self.tmp {
+            fs::rename(tmp, &self.path)?;
+        }
+        self.tmp = None;
+        Ok(())
     }
 }
 
 impl Drop for Prepared {
-    /// What was not put in place is not left behind either; after a rename there is nothing to remove.
+    /// What was not put in place is not left behind either.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.tmp);
+        if let Some(tmp) = &self.tmp {
+            let _ = fs::remove_file(tmp);
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Fjall {
     /// The mark of what was loaded or last acknowledged.
     mark: Mark,
     export: ExportState,
+    /// On the disk, when that was last looked at: it takes a walk through all folders.
+    bytes: u64,
     /// The last commit stands in the engine and not yet in HEAD.
     head_behind: bool,
     /// Where the engine's files may be copied to when they cannot be written.
@@ -98,6 +100,7 @@ impl Fjall {
             state: State::Closed,
             mark: Mark::new(Revision(0), Totals::default()),
             export: ExportState::default(),
+            bytes: 0,
             head_behind: false,
             scratch: scratch_folders(),
         })
@@ -462,9 +465,8 @@ impl Fjall {
     }
 }
 
-impl Store for Fjall {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.join_export();
+impl Fjall {
+    fn read_all(&mut self) -> Result<Loaded, StoreError> {
         match &self.state {
             State::Unrepaired { image, .. } => {
                 let mut report = LoadReport::default();
@@ -492,6 +494,15 @@ impl Store for Fjall {
             }
         }
     }
+}
+
+impl Store for Fjall {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.join_export();
+        let loaded = self.read_all()?;
+        self.bytes = durable::disk_bytes(&self.path);
+        Ok(loaded)
+    }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
         self.ready()?;
@@ -517,6 +528,7 @@ impl Store for Fjall {
         if self.export.commits_since > 0 && self.export.running.is_none() {
             self.start_export();
         }
+        self.bytes = durable::disk_bytes(&self.path);
         Ok(())
     }
 
@@ -567,7 +579,7 @@ impl Store for Fjall {
         Description {
             kind: "fjall",
             path: Some(self.path.clone()),
-            bytes: durable::disk_bytes(&self.path),
+            bytes: self.bytes,
             revision: self.mark.revision(),
             exported: self.export.revision,
             warnings,

@@ -10,55 +10,70 @@ use crate::{Batch, Finding, LoadReport, Loaded};
 
 /// Sealed records by kind and key. The content of the memory adapter, of an export, and of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Image(BTreeMap<Key, Sealed>);
+pub(crate) struct Image {
+    records: BTreeMap<Key, Sealed>,
+    /// Of keys and records, carried along.
+    bytes: u64,
+}
 
 impl Image {
     /// Puts a record, and gives back the one that it replaces.
     pub(crate) fn put(&mut self, key: Key, sealed: Sealed) -> Option<Sealed> {
-        self.0.insert(key, sealed)
+        let key_bytes = key.1.len();
+        self.bytes += (key_bytes + sealed.bytes().len()) as u64;
+        let replaced = self.records.insert(key, sealed);
+        if let Some(replaced) = &replaced {
+            self.bytes -= (key_bytes + replaced.bytes().len()) as u64;
+        }
+        replaced
     }
 
     pub(crate) fn remove(&mut self, key: &Key) -> Option<Sealed> {
-        self.0.remove(key)
+        let removed = self.records.remove(key);
+        if let Some(removed) = &removed {
+            self.bytes -= (key.1.len() + removed.bytes().len()) as u64;
+        }
+        removed
     }
 
     pub(crate) fn contains(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
+        self.records.contains_key(key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Sealed)> {
-        self.0.iter()
+        self.records.iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.records.is_empty()
     }
 
     pub(crate) fn apply(&mut self, edits: BTreeMap<Key, Option<Sealed>>) {
         for (key, value) in edits {
             match value {
-                Some(sealed) => self.0.insert(key, sealed),
-                None => self.0.remove(&key),
+                Some(sealed) => self.put(key, sealed),
+                None => self.remove(&key),
             };
         }
     }
 
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for ((kind, _), sealed) in &self.0 {
+        for ((kind, _), sealed) in &self.records {
             totals.add(*kind, sealed.seal());
         }
         totals
     }
 
+    /// Bytes of the keys and the records.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.iter().map(|((_, key), sealed)| (key.len() + sealed.bytes().len()) as u64).sum()
+        self.bytes
     }
 
     /// Decodes every record; one that fits its checksum and still cannot be understood is reported.
     pub(crate) fn load(&self, revision: Revision, mut report: LoadReport) -> Loaded {
         let mut loaded = Loaded { revision, ..Loaded::default() };
-        for ((kind, key), sealed) in &self.0 {
+        for ((kind, key), sealed) in &self.records {
             match Record::decode(*kind, sealed.body()) {
                 Some(Record::App(app)) => loaded.apps.push(app),
                 Some(Record::Instance(instance)) => loaded.instances.push(instance),
@@ -73,7 +88,11 @@ impl Image {
 
 impl FromIterator<Record> for Image {
     fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
-        Self(records.into_iter().map(|record| record.encode()).collect())
+        let mut image = Self::default();
+        for (key, sealed) in records.into_iter().map(|record| record.encode()) {
+            image.put(key, sealed);
+        }
+        image
     }
 }
 

@@ -152,7 +152,8 @@ pub struct Description {
     pub kind: &'static str,
     /// Where it keeps its files, if it has any.
     pub path: Option<PathBuf>,
-    /// Bytes that it occupies there, holes not counted; for one in memory, bytes of its records.
+    /// Bytes that it occupied there, holes not counted, when it was loaded or last maintained; for one in memory, bytes of its
+    /// records now.
     pub bytes: u64,
     /// The revision that it holds.
     pub revision: Revision,
