@@ -8,9 +8,9 @@ use crate::kit::records::{KeyUpdate, Records};
 use crate::kit::*;
 
 /// The n-th piece of a flood.
-type Flood = fn(&mut Records, usize) -> Vec<u8>;
+pub(crate) type Flood = fn(&mut Records, usize) -> Vec<u8>;
 
-const FLOODS: &[(&str, Flood)] = &[
+pub(crate) const FLOODS: &[(&str, Flood)] = &[
     ("key updates", |records, _| records.key_update(KeyUpdate::NotRequested)),
     ("key updates that ask for ours", |records, _| records.key_update(KeyUpdate::Requested)),
     ("empty records", |records, _| records.data(b"")),
@@ -38,7 +38,7 @@ const OLD_FLOODS: &[(&str, Flood)] = &[
     ("empty messages", |records, _| records.record(ContentType::Handshake, b"")),
 ];
 
-static MODERN: [&SupportedProtocolVersion; 1] = [&TLS13];
+pub(crate) static MODERN: [&SupportedProtocolVersion; 1] = [&TLS13];
 static OLD: [&SupportedProtocolVersion; 1] = [&TLS12];
 
 /// Alerts of the level that ends nothing (RFC 5246 §7.2).

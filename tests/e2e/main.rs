@@ -11,6 +11,7 @@ mod attack_data;
 mod attack_http2;
 mod attack_records;
 mod attack_tls;
+mod attacks;
 mod balancing;
 mod bodies;
 mod certificate_api;
