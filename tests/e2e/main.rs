@@ -29,6 +29,7 @@ mod faults_system;
 mod grpc;
 mod headers;
 mod http2;
+mod http2_chaos;
 mod http2_faults;
 mod http2_upstream;
 mod kit;
