@@ -95,6 +95,48 @@ on_both_drivers! {
         assert!(answer.body == body, "bytes were changed");
     }
 
+    /// Of a body that nobody reads to its end, too, the connection's window is opened again: else later ones would stand still.
+    fn bodies_that_are_given_up_take_no_room_from_others(driver) {
+        let origin = Origin::script(|connection| {
+            while let Ok(mut head) = connection.request_head() {
+                let is_early = head.target() == "/early";
+                if is_early {
+                    connection.reply(200, b"early");
+                }
+                if connection.body(&mut head).is_err() {
+                    return;
+                }
+                if !is_early {
+                    connection.reply(200, &head.body);
+                }
+            }
+        });
+        let proxy = serving(driver, &origin);
+        let mut client = H2::connect(&proxy);
+        client.stingy();
+        // The first settings tell the windows.
+        client.until("settings", |client| client.settings.contains_key(&INITIAL_WINDOW_SIZE).then_some(()));
+        // All of them together are some megabytes, the connection's window is one.
+        for round in 0..300 {
+            let (authority, path) = [("other.test", "/"), ("app.test", "/early"), ("app.test", "/taken-back")][round % 3];
+            let fields = client.fields("POST", authority, path, &[("content-length", "1000000")]);
+            let stream = client.begin(&fields, false);
+            client.upload(stream, &pattern(16_000));
+            if path == "/taken-back" {
+                client.reset(stream, CANCEL);
+            } else {
+                client.within(SOON).until("an answer", |client| (client.answer(stream).status() != 0).then_some(()));
+            }
+        }
+        let body = pattern(3 << 20);
+        client.within(3 * SOON);
+        let fields = client.fields("POST", "app.test", "/", &[]);
+        let stream = client.begin(&fields, false);
+        client.upload(stream, &body).data(stream, b"", true);
+        client.frame(WINDOW_UPDATE, 0, 0, &(4u32 << 20).to_be_bytes()).window(stream, 4 << 20);
+        assert!(client.response(stream).body == body);
+    }
+
     fn responses_without_a_body_end_with_their_head(driver) {
         let origin = Origin::http(|request, connection| {
             connection.send(match request.target() {
