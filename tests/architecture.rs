@@ -636,12 +636,12 @@ fn licence_term(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
     allowed.contains(&name)
 }
 
-/// A threat or a fault whose test has been renamed or removed is not shown to be answered any more.
+/// A threat, a fault or a requirement whose test has been renamed or removed is not shown to be answered any more.
 #[test]
-fn the_threat_model_and_the_faults_name_tests_that_exist() {
+fn the_threat_model_and_the_reports_name_tests_that_exist() {
     let mut named = 0;
     let mut wrong = Vec::new();
-    for page in ["tests/THREATS.md", "loadtest/report/faults.md"] {
+    for page in ["tests/THREATS.md", "loadtest/report/faults.md", "loadtest/report/requirements.md"] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         for (number, line) in text.lines().enumerate() {
             let tests: Vec<_> =
