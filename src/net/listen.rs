@@ -3,7 +3,7 @@
 use crate::core;
 use crate::socket::{TcpStream, UnixStream};
 use crate::task::{sleep, yield_now};
-use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE};
+use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE, UNSENT_BYTES_MAX};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::cell::Cell;
 use std::fmt;
@@ -102,7 +102,9 @@ impl Listener {
         core::current()?;
         listener.set_nonblocking(true)?;
         // Inherited by accepted connections; sockets that we did not bind may lack it.
-        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        let socket = SockRef::from(&listener);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         let local = listener.local_addr()?;
         Ok(Self { listener: monoio::net::TcpListener::from_std(listener)?, local, gate: Gate::default() })
     }

@@ -1,8 +1,22 @@
 //! Bodies in both directions: every framing, large ones, early answers, streams that nobody may hold back.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::kit::*;
+
+/// Bytes that one end of a connection over IPv4 has given to the kernel, and the other end has not taken.
+fn unacknowledged(from: SocketAddr, to: SocketAddr) -> usize {
+    let hex = |address: SocketAddr| {
+        let SocketAddr::V4(address) = address else { panic!("{address} is none of IPv4") };
+        format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port())
+    };
+    let ends = format!(" {} {} ", hex(from), hex(to));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).expect("the connection");
+    let queue = line.split_whitespace().nth(4).and_then(|queues| queues.split(':').next()).unwrap();
+    usize::from_str_radix(queue, 16).unwrap()
+}
 
 on_both_drivers! {
     fn bodies_of_every_size_arrive_whole_in_both_directions(driver) {
@@ -305,6 +319,8 @@ on_both_drivers! {
             (std::mem::replace(&mut last, now) == now).then_some(now)
         });
         assert!(stopped < 40 << 20, "{stopped} bytes are under way without a reader");
+        let queued = unacknowledged(proxy.http(), client.local());
+        assert!(queued <= 1 << 20, "{queued} bytes wait in the kernel for a client that reads nothing");
         // And it goes on when the client reads.
         client.body(&mut answer).unwrap();
         assert_eq!(answer.body.len(), 64 << 20);
