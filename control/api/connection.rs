@@ -26,18 +26,22 @@ use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::service::{Admission, Body, Head, Response, Service};
 
-/// Whether a connection may be closed at any time.
+/// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// Between two requests.
+    /// Its client's next request.
     Idle,
-    /// Within one.
-    Busy,
+    /// The rest of one.
+    Receiving,
+    /// Us.
+    Answering,
+    /// Its client to take an answer, or to leave.
+    Sending,
 }
 
 /// What a connection asks of the server that it belongs to.
 pub(crate) trait Host {
-    /// It became idle or busy.
+    /// It waits for something else from now on.
     fn report(&self, activity: Activity);
     /// Whether connections are to end after the answer under way.
     fn is_draining(&self) -> bool;
@@ -118,7 +122,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
                 return Next::Close;
             }
         }
-        self.host.report(Activity::Busy);
+        self.host.report(Activity::Receiving);
         let deadline = clock::now().after(self.timeouts.request);
         let id = self.service.draw_id();
         match self.read_head(deadline).await {
@@ -198,6 +202,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
                 return self.write(response, wire, After::Linger, id).await;
             }
         };
+        self.host.report(Activity::Answering);
         let service = Rc::clone(&self.service);
         let response = service.answer(admitted, &mut body, &self.remote, id).await;
         self.write(response, wire, After::for_client(wire), id).await
@@ -267,6 +272,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         after: After,
         id: &RequestId,
     ) -> Next {
+        self.host.report(Activity::Sending);
         let after = if self.host.is_draining() && after == After::Keep { After::Close } else { after };
         let Response { status, fields, body } = response;
         let fields = field_lines(&fields, id);

@@ -70,7 +70,8 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Host names beside localhost and the addresses under which clients reach the API.
     pub hosts: Vec<String>,
-    /// Connections at once; more are answered with 503.
+    /// Connections at once. For one more the one ends that has waited for its client the longest; when all wait for us, it is
+    /// answered with 503.
     pub connections_max: usize,
     /// For one request to arrive, from its first byte to its last.
     pub request_timeout: Duration,
@@ -217,7 +218,7 @@ struct Server<P> {
 impl<P: Plane> Server<P> {
     /// Serves a new connection in a task of its own.
     async fn welcome<S: Stream>(&self, stream: S, door: &Rc<Door>) {
-        if self.clients.count() >= self.connections_max {
+        if self.clients.count() >= self.connections_max && !self.clients.make_room(self.connections_max) {
             turn_away(stream, &self.service.draw_id().to_string()).await;
             return;
         }
@@ -314,18 +315,41 @@ fn goes_on(error: &io::Error) -> bool {
     }
 }
 
+/// A fourth more than there may be, while those that were told to end do so.
+const LEAVING_SHARE: usize = 4;
+
 /// The open connections.
 #[derive(Default)]
 struct Clients {
     open: RefCell<Slab<Entry>>,
+    turn: Cell<u64>,
     is_draining: Cell<bool>,
     last_left: RefCell<Option<Waker>>,
 }
 
 struct Entry {
     activity: Activity,
-    /// Ends its reads and writes.
-    cancel: Rc<dyn Fn()>,
+    /// When that began, counted in turns.
+    since: u64,
+    /// It was told to end.
+    is_leaving: bool,
+    stream: Rc<dyn Cancel>,
+}
+
+/// Ends what a connection waits for.
+trait Cancel {
+    fn reads(&self);
+    fn writes(&self);
+}
+
+impl<S: Stream> Cancel for S {
+    fn reads(&self) {
+        self.cancel_reads();
+    }
+
+    fn writes(&self) {
+        self.cancel_writes();
+    }
 }
 
 /// A connection's place among the others; left when dropped.
@@ -340,15 +364,37 @@ impl Clients {
     }
 
     fn enter<S: Stream>(self: &Rc<Self>, stream: Rc<S>) -> Client {
-        let cancel = Rc::new(move || {
-            stream.cancel_reads();
-            stream.cancel_writes();
-        });
-        let key = self.open.borrow_mut().insert(Entry { activity: Activity::Busy, cancel });
+        let entry = Entry { activity: Activity::Idle, since: self.next_turn(), is_leaving: false, stream };
+        let key = self.open.borrow_mut().insert(entry);
         Client { clients: Rc::clone(self), key }
     }
 
-    /// Ends idle connections now, busy ones after their answer, and all at `deadline`.
+    fn next_turn(&self) -> u64 {
+        self.turn.replace(self.turn.get() + 1)
+    }
+
+    /// Ends the connection that has waited for its client the longest, so that nobody keeps others out by being slow. Says no
+    /// when all wait for us, or when so many are leaving that they would be too many.
+    fn make_room(&self, connections_max: usize) -> bool {
+        let mut open = self.open.borrow_mut();
+        if open.len() >= connections_max + connections_max.div_ceil(LEAVING_SHARE) {
+            return false;
+        }
+        let waiting = open.iter_mut().map(|(_, entry)| entry);
+        let waiting = waiting.filter(|entry| entry.activity != Activity::Answering && !entry.is_leaving);
+        let Some(entry) = waiting.min_by_key(|entry| entry.since) else { return false };
+        entry.is_leaving = true;
+        let (stream, is_sending) = (Rc::clone(&entry.stream), entry.activity == Activity::Sending);
+        drop(open);
+        // One whose request is there already is still answered.
+        stream.reads();
+        if is_sending {
+            stream.writes();
+        }
+        true
+    }
+
+    /// Ends idle connections now, the others after their answer, and all at `deadline`.
     async fn drain(&self, deadline: Tick) {
         self.is_draining.set(true);
         self.cancel(|activity| activity == Activity::Idle);
@@ -374,14 +420,17 @@ impl Clients {
     }
 
     fn cancel(&self, is_meant: impl Fn(Activity) -> bool) {
-        let meant: Vec<Rc<dyn Fn()>> = self
+        let meant: Vec<Rc<dyn Cancel>> = self
             .open
             .borrow()
             .iter()
             .filter(|(_, entry)| is_meant(entry.activity))
-            .map(|(_, entry)| Rc::clone(&entry.cancel))
+            .map(|(_, entry)| Rc::clone(&entry.stream))
             .collect();
-        meant.iter().for_each(|cancel| cancel());
+        for stream in meant {
+            stream.reads();
+            stream.writes();
+        }
     }
 }
 
@@ -389,6 +438,7 @@ impl Host for Client {
     fn report(&self, activity: Activity) {
         if let Some(entry) = self.clients.open.borrow_mut().get_mut(self.key) {
             entry.activity = activity;
+            entry.since = self.clients.next_turn();
         }
     }
 

@@ -502,7 +502,7 @@ pub const STORE_EXPORT_COMMITS: u64 = 1_000;
 
 /// Bytes of an API request's body.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Connections of the admin API.
+/// Connections of the admin API. Whoever is slow gives way to whoever comes.
 pub const API_CONNECTIONS_MAX: usize = 512;
 /// To read one API request.
 pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

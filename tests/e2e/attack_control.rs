@@ -55,6 +55,23 @@ on_both_drivers! {
         }
     }
 
+    /// More connections than the API has places, each with a request that does not go on: apps' heartbeats come through.
+    fn slow_clients_of_the_api_keep_nobody_out(driver) {
+        let origin = Origin::named("one");
+        let proxy = Proxy::serving(driver, &origin);
+        let mut slow: Vec<Client> = Vec::new();
+        for _ in 0..600 {
+            let mut client = Client::connect(proxy.api_address());
+            let _ = client.try_send("POST /api/apps/heartbeat HTTP/1.1\r\nHost: loc");
+            slow.push(client);
+        }
+        for _ in 0..20 {
+            proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": "app-1" })).is(204);
+            proxy.api().get("/healthz").is(200);
+        }
+        slow[0].assert_closed();
+    }
+
     /// A hundred writers that all saw the same revision: one gets through. And all who repeat one request under one key
     /// get the answer of the first.
     fn a_hundred_writers_at_once_are_judged_one_by_one(driver) {

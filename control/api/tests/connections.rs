@@ -216,18 +216,64 @@ fn clients_that_leave_in_the_middle_free_their_places() {
 }
 
 #[test]
-fn connections_are_bounded() {
+fn connections_are_bounded_and_who_waits_longest_for_its_client_gives_way() {
+    const MAX: usize = 4;
+    let settings = Settings { connections_max: MAX, ..Settings::default() };
+    let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
+    let mut idle = api.connect();
+    assert_eq!(idle.ask("GET", "/healthz", &[], "").status, 200);
+    let mut waiting = vec![idle];
+    waiting.extend((1..MAX).map(|_| {
+        let mut slow = api.connect();
+        slow.send(b"POST /api/apps/register HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n");
+        assert_eq!(slow.reply(false).status, 100, "the rest is waited for");
+        slow
+    }));
+    let mut served = Vec::new();
+    for mut longest in waiting {
+        let mut new = api.connect();
+        assert_eq!(new.ask("GET", "/healthz", &[], "").status, 200);
+        assert!(longest.is_closed());
+        served.push(new);
+    }
+    for client in &mut served {
+        assert_eq!(client.ask("GET", "/healthz", &[], "").status, 200, "the newest are still in");
+    }
+    assert!(api.state().submissions.is_empty());
+}
+
+#[test]
+fn one_more_than_all_that_wait_for_us_is_told_so() {
     let settings = Settings { connections_max: 2, ..Settings::default() };
     let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
-    let mut first = api.connect();
-    let mut second = api.connect();
-    assert_eq!(first.ask("GET", "/healthz", &[], "").status, 200);
-    assert_eq!(second.ask("GET", "/healthz", &[], "").status, 200);
+    api.state().is_held = true;
+    let mut waiting: Vec<_> = (0..2)
+        .map(|number| {
+            let mut client = api.connect();
+            let body = format!(r#"{{"app_id":"a{number}"}}"#);
+            client.send(
+                format!(
+                    "POST /api/apps/register HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .as_bytes(),
+            );
+            let begun = std::time::Instant::now();
+            while api.state().submissions.len() <= number {
+                assert!(begun.elapsed() < crate::tests::PATIENCE, "the request does not arrive");
+                std::thread::yield_now();
+            }
+            client
+        })
+        .collect();
     let mut third = api.connect();
     let reply = third.reply(false);
     assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")));
     assert_eq!(reply.json()["code"], "too_many_connections");
-    assert_eq!(first.ask("GET", "/healthz", &[], "").status, 200, "those who are in stay in");
+    api.state().is_held = false;
+    for client in &mut waiting {
+        assert_eq!(client.reply(false).status, 201, "those who are in stay in");
+    }
 }
 
 #[test]

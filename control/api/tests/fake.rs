@@ -10,7 +10,7 @@ use ringway_model::{
     Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Serial, Target, TenantId,
     Timestamp,
 };
-
+use ringway_net::{clock, sleep_until};
 use ringway_tls::{Facts, KeyKind, Unloadable, Want};
 
 use crate::{InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus};
@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) statuses: HashMap<InstanceId, InstanceStatus>,
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
+    /// Keeps who has submitted waiting.
+    pub(super) is_held: bool,
     receipts: HashMap<String, (u64, Receipt)>,
     pub(super) certificates: Certificates,
 }
@@ -109,6 +111,7 @@ impl Default for State {
             statuses: HashMap::new(),
             heartbeats: Vec::new(),
             submissions: Vec::new(),
+            is_held: false,
             receipts: HashMap::new(),
             certificates: Certificates::default(),
         }
@@ -167,8 +170,11 @@ impl FakePlane {
 
 impl Plane for FakePlane {
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        self.state().submissions.push(submission.clone());
+        while self.state().is_held {
+            sleep_until(clock::now().after(Duration::from_millis(1))).await;
+        }
         let mut state = self.state();
-        state.submissions.push(submission.clone());
         if let Some(refusal) = state.refuse.take() {
             return Err(refusal);
         }
