@@ -71,6 +71,27 @@ fn commit_all(store: &mut dyn Store, revisions: impl IntoIterator<Item = u64>) {
     }
 }
 
+/// How the process that had a store ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It closed its store, which has an export then.
+    Clean,
+    /// It did not.
+    Killed,
+}
+
+/// A store with the history up to a revision, which no process has open any more.
+fn made(last: u64, ended: Ended) -> tempfile::TempDir {
+    let place = directory();
+    let mut store = Fjall::open(place.path()).unwrap();
+    store.load().unwrap();
+    commit_all(&mut store, 1..=last);
+    if ended == Ended::Clean {
+        store.close().unwrap();
+    }
+    place
+}
+
 fn same_records(a: &Loaded, b: &Loaded) -> bool {
     (&a.apps, &a.instances, &a.domains) == (&b.apps, &b.instances, &b.domains)
 }

@@ -34,12 +34,7 @@ const LAST: u64 = 200;
 
 #[test]
 fn damage_after_a_clean_end_loses_nothing() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=LAST);
-    store.close().unwrap();
-    drop(store);
+    let place = made(LAST, Ended::Clean);
 
     let expected = state_at(LAST);
     for_each_damage(place.path(), |case, loaded| {
@@ -50,25 +45,16 @@ fn damage_after_a_clean_end_loses_nothing() {
 
 #[test]
 fn damage_after_a_crash_is_never_silent() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=LAST);
-    drop(store); // no clean end, and no export
+    let place = made(LAST, Ended::Killed);
     assert_never_silent(place.path(), LAST);
 }
 
 /// Most records stand in tables then, and the newest in the journal.
 #[test]
 fn damage_to_compacted_files_is_never_silent() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
     const COMPACTED: u64 = 2_500;
-    commit_all(&mut store, 1..=COMPACTED);
-    store.close().unwrap();
+    let place = made(COMPACTED, Ended::Clean);
     assert!(durable::disk_bytes(&place.path().join("live")) < 200_000, "it was not compacted");
-    drop(store);
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
     commit_all(&mut store, COMPACTED + 1..=COMPACTED + 20);
@@ -122,11 +108,7 @@ fn an_older_export_fills_the_holes_of_damaged_records() {
 
 #[test]
 fn one_damaged_record_costs_itself_and_nothing_else() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=50);
-    drop(store); // no clean end, and no export
+    let place = made(50, Ended::Killed);
     let expected = state_at(50);
     let victim = domain_name(25);
     let journal = file_with(place.path(), victim.as_str().as_bytes());
@@ -147,11 +129,7 @@ fn one_damaged_record_costs_itself_and_nothing_else() {
 
 #[test]
 fn everything_is_salvaged_when_no_record_is_damaged_and_removed_ones_stay_away() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=LAST);
-    drop(store);
+    let place = made(LAST, Ended::Killed);
     // The engine's own bytes at the beginning, before the first record of ours.
     let journal = file_with(place.path(), b"\"schema\":");
     let file = fs::File::options().write(true).open(&journal).unwrap();
@@ -194,11 +172,7 @@ fn an_app_that_was_removed_with_its_instances_stays_away() {
 
 #[test]
 fn after_a_repair_the_store_works_and_the_next_start_is_whole() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=50);
-    drop(store);
+    let place = made(50, Ended::Killed);
     fs::remove_dir_all(place.path().join("live/keyspaces")).unwrap();
 
     let mut store = Fjall::open(place.path()).unwrap();
@@ -238,11 +212,7 @@ fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
 
 #[test]
 fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=3);
-    drop(store);
+    let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
     let body = r#"{"schema":2,"something":"new"}"#;
     let seal = crate::record::checksum(0, b"mark", body.as_bytes());
@@ -343,11 +313,7 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
 /// A process that is killed while it starts, over and over, must not fill the disk with copies.
 #[test]
 fn what_a_killed_start_copied_is_kept_once_and_dropped_when_all_is_well() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=3);
-    drop(store);
+    let place = made(3, Ended::Killed);
     let aside = place.path().join("aside");
     let unchecked = aside.join("unchecked");
     for round in 0..4 {
@@ -366,11 +332,7 @@ fn what_a_killed_start_copied_is_kept_once_and_dropped_when_all_is_well() {
 /// Both what the first start found and what it left behind are there for whoever looks into it.
 #[test]
 fn damage_that_a_killed_start_saw_first_is_kept_as_it_was() {
-    let place = directory();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=3);
-    drop(store);
+    let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
     fs::write(&head, "as it was").unwrap();
     Fjall::open(place.path()).unwrap().copy_unchecked().unwrap();

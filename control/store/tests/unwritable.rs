@@ -12,18 +12,6 @@ use crate::StoreError;
 
 const LAST: u64 = 150;
 
-/// A store of so many changes, ended cleanly or not.
-fn made(is_clean: bool) -> tempfile::TempDir {
-    let place = tempfile::tempdir().unwrap();
-    let mut store = Fjall::open(place.path()).unwrap();
-    store.load().unwrap();
-    commit_all(&mut store, 1..=LAST);
-    if is_clean {
-        store.close().unwrap();
-    }
-    place
-}
-
 fn refuse_writing(place: &Path) {
     fs::remove_file(place.join("LOCK")).unwrap();
     fs::create_dir(place.join("LOCK")).unwrap();
@@ -52,9 +40,10 @@ fn commit(store: &mut Fjall, revision: u64) -> Result<(), StoreError> {
 
 #[test]
 fn what_it_holds_is_served_unchanged_and_it_is_taken_up_again() {
-    for (is_clean, has_scratch) in [(true, true), (true, false), (false, true), (false, false)] {
-        let case = format!("ended cleanly: {is_clean}, room for a copy: {has_scratch}");
-        let place = made(is_clean);
+    use Ended::{Clean, Killed};
+    for (ended, has_scratch) in [(Clean, true), (Clean, false), (Killed, true), (Killed, false)] {
+        let case = format!("ended: {ended:?}, room for a copy: {has_scratch}");
+        let place = made(LAST, ended);
         refuse_writing(place.path());
         let before = everything(place.path());
         let mut store = Fjall::open(place.path()).unwrap();
@@ -90,7 +79,7 @@ fn what_it_holds_is_served_unchanged_and_it_is_taken_up_again() {
 
 #[test]
 fn maintenance_takes_it_up_again_without_a_change() {
-    let place = made(true);
+    let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
@@ -101,7 +90,7 @@ fn maintenance_takes_it_up_again_without_a_change() {
 
 #[test]
 fn it_is_still_for_one_process() {
-    let place = made(true);
+    let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let first = Fjall::open(place.path()).unwrap();
     assert!(matches!(Fjall::open(place.path()), Err(StoreError::Locked { .. })));
@@ -112,7 +101,7 @@ fn it_is_still_for_one_process() {
 #[test]
 fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written() {
     for has_scratch in [true, false] {
-        let place = made(false);
+        let place = made(LAST, Ended::Killed);
         let journal = fs::read_dir(place.path().join("live")).unwrap().flatten().map(|entry| entry.path());
         let journal =
             journal.into_iter().find(|path| path.extension().is_some_and(|end| end == "jnl")).unwrap();
@@ -149,7 +138,7 @@ fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written
 
 #[test]
 fn one_that_became_another_meanwhile_takes_no_change_from_us() {
-    let place = made(true);
+    let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
