@@ -457,10 +457,6 @@ pub const SPLICE_TURN_BYTES: u64 = 1024 * 1024;
 pub const PANIC_CHARS_MAX: usize = 512;
 /// Rounds in which the tasks of an ending runtime end: a task may spawn one more, and that one more; deeper is a loop.
 pub const STOP_ROUNDS_MAX: usize = 64;
-/// Free head buffers kept per core: 4 MiB.
-pub const POOLED_HEAD_BUFFERS_MAX: usize = 256;
-/// Free body buffers kept per core: 4 MiB.
-pub const POOLED_BODY_BUFFERS_MAX: usize = 64;
 
 // --- Between the planes ------------------------------------------------------------------------------------
 

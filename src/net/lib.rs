@@ -12,7 +12,7 @@
 //!    ├─ Lot: silent connections, a line in a table each
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
-//!    └─ Notified, Waits, BufPool, resolve
+//!    └─ Notified, Waits, resolve
 //! ```
 //!
 //! A kernel that works on a buffer must keep it until it says so. Hence no future of [`Stream`] may be dropped
@@ -21,7 +21,6 @@
 //! it are lost.)
 
 mod blocking;
-mod buffer;
 pub mod clock;
 mod connect;
 mod core;
@@ -41,7 +40,6 @@ pub mod tls;
 mod waits;
 
 pub use blocking::blocking;
-pub use buffer::{BufClass, BufPool};
 pub use connect::connect;
 pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, patiently};
 pub use lot::{Left, Lot};

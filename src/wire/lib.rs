@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! bytes ──h1::RequestHead::parse──▶ offsets into the caller's buffer ──h1::write_request──▶ bytes for the upstream
-//!   └──── h1::ChunkedBody / h1::LengthBody: which of the following bytes are the body, made safe in place ────▶
+//!   └──── h1::ChunkedBody: which of the following bytes are the body, made safe in place ────▶
 //! ```
 //!
 //! Two habits run through it. A head never borrows the buffer that it was parsed from: it keeps offsets, and the

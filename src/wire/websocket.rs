@@ -13,7 +13,7 @@ pub enum HandshakeError {
     Connection,
     /// Not exactly one `Sec-WebSocket-Key` of 16 bytes in base64 (item 5).
     Key,
-    /// Not exactly one `Sec-WebSocket-Version: 13` (item 6). The 426 answer carries [`VERSION_FIELD`].
+    /// Not exactly one `Sec-WebSocket-Version: 13` (item 6).
     Version,
     /// The request has a body, which could not be told from frames.
     Body,
@@ -45,9 +45,6 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
-
-/// The field line of a 426 answer (RFC 6455 §4.4).
-pub const VERSION_FIELD: &[u8] = b"Sec-WebSocket-Version: 13\r\n";
 
 /// Close code: the endpoint goes away (RFC 6455 §7.4.1).
 pub const CLOSE_GOING_AWAY: u16 = 1001;

@@ -1,7 +1,7 @@
-//! The clock, buffers, wake-ups from other threads, name resolution.
+//! The clock, wake-ups from other threads, name resolution.
 
 use super::*;
-use crate::{BufClass, BufPool, Notified, Waits, join, resolve};
+use crate::{Notified, Waits, join, resolve};
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -16,33 +16,6 @@ fn the_clock_is_one_for_all_threads_and_never_goes_back() {
     assert!(micros / 1000 >= milliseconds.0);
     // 2020, in milliseconds: the system's clock is set, and in the right unit.
     assert!(clock::timestamp().0 > 1_577_836_800_000);
-}
-
-#[test]
-fn buffers_come_back_empty_and_are_bounded() {
-    let pool = BufPool::with_bounds(2, 1);
-    let mut head = pool.take(BufClass::Head);
-    assert_eq!(head.capacity(), BufClass::Head.bytes());
-    head.extend_from_slice(b"secret of another client");
-    let memory = head.as_ptr();
-    pool.give(head);
-    let head = pool.take(BufClass::Head);
-    assert_eq!(head.as_ptr(), memory, "the same memory again");
-    assert!(head.is_empty());
-    for _ in 0..3 {
-        pool.give(Vec::with_capacity(BufClass::Head.bytes()));
-        pool.give(Vec::with_capacity(BufClass::Body.bytes()));
-    }
-    assert_eq!(pool.bytes_free(), 2 * BufClass::Head.bytes() + BufClass::Body.bytes());
-}
-
-#[test]
-fn buffers_of_no_class_are_not_kept() {
-    let pool = BufPool::new();
-    for bytes in [0, 1, BufClass::Head.bytes() - 1, 2 * BufClass::Head.bytes(), 2 * BufClass::Body.bytes()] {
-        pool.give(Vec::with_capacity(bytes));
-        assert_eq!(pool.bytes_free(), 0, "{bytes}");
-    }
 }
 
 #[test]

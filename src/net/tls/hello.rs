@@ -22,7 +22,6 @@ pub struct Hello {
     /// What came behind it.
     rest: Vec<u8>,
     server_name: Option<Box<str>>,
-    offers_h2: bool,
 }
 
 /// How a client is told that it is not served (RFC 8446 §6.2).
@@ -82,8 +81,7 @@ pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsE
                 let server_name = hello
                     .server_name()
                     .map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into());
-                let offers_h2 = hello.alpn().is_some_and(|mut names| names.any(|name| name == b"h2"));
-                return Ok(Hello { stream, accepted, rest, server_name, offers_h2 });
+                return Ok(Hello { stream, accepted, rest, server_name });
             }
             Step::Failed(error) => return Err(error),
             Step::Refused(error, alert) => {
@@ -114,11 +112,6 @@ impl Hello {
     /// The name that the client asks for (SNI), in lower case and without a dot at its end.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
-    }
-
-    /// Whether the client speaks HTTP/2.
-    pub fn offers_h2(&self) -> bool {
-        self.offers_h2
     }
 
     /// The connection that it came on, for its addresses.

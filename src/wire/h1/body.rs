@@ -395,36 +395,6 @@ fn is_permitted_trailer(buf: &[u8], line: &FieldLine) -> bool {
         && !TRAILER_NAMES_FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
-/// Counts a body of known length (RFC 9112 §6.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LengthBody {
-    left: u64,
-}
-
-impl LengthBody {
-    /// A body of this many bytes.
-    pub fn new(length: u64) -> Self {
-        Self { left: length }
-    }
-
-    /// How many of `available` bytes belong to the body; they count as taken.
-    pub fn take(&mut self, available: usize) -> usize {
-        let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(available);
-        self.left -= taken as u64;
-        taken
-    }
-
-    /// The bytes that are still missing.
-    pub fn left(&self) -> u64 {
-        self.left
-    }
-
-    /// Whether nothing is missing.
-    pub fn is_done(&self) -> bool {
-        self.left == 0
-    }
-}
-
 /// The line before the data of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHead {

@@ -22,8 +22,8 @@ mod write;
 
 pub use body::{
     BodyError, BodyState, CHUNK_END, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, ChunkHead,
-    ChunkMode, ChunkedBody, Fed, HELD_BYTES_MAX, LAST_CHUNK, LengthBody, TRAILER_BYTES_MAX,
-    TRAILER_FIELDS_MAX, chunk_head,
+    ChunkMode, ChunkedBody, Fed, HELD_BYTES_MAX, LAST_CHUNK, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
+    chunk_head,
 };
 pub use error::{HeadFault, RequestError, ResponseError};
 pub use fields::{Field, field_lines};

@@ -2,8 +2,8 @@
 
 use ringway_wire::h1::{
     BodyError, BodyState, CHUNK_END, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, ChunkMode,
-    ChunkedBody, HELD_BYTES_MAX, HeadFault, LAST_CHUNK, LengthBody, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
-    chunk_head, field_lines,
+    ChunkedBody, HELD_BYTES_MAX, HeadFault, LAST_CHUNK, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX, chunk_head,
+    field_lines,
 };
 
 /// What a relay passes on, what it has left over, and whether the body ended.
@@ -256,15 +256,6 @@ fn data_is_counted_without_the_coding() {
     assert_eq!(body.feed(&mut buf).unwrap().state, BodyState::Done);
     assert_eq!((body.data_bytes(), body.data_left()), (10, 0));
     assert_eq!(body.feed(&mut [1, 2, 3]).unwrap().consumed, 0, "a finished body takes nothing more");
-}
-
-#[test]
-fn length_bodies_take_what_is_theirs() {
-    let mut body = LengthBody::new(5);
-    assert_eq!((body.take(3), body.left(), body.is_done()), (3, 2, false));
-    assert_eq!((body.take(9), body.left(), body.is_done()), (2, 0, true));
-    assert_eq!(body.take(1), 0);
-    assert!(LengthBody::new(0).is_done());
 }
 
 #[test]
