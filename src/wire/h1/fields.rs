@@ -200,12 +200,10 @@ impl Section {
 
     /// Reads lines up to and with the empty one.
     pub(crate) fn read(&mut self, buf: &[u8], limits: &Limits) -> Result<Parse, HeadFault> {
-        let window = &buf[..buf.len().min(limits.head_bytes_max)];
-        let partial =
-            if buf.len() < limits.head_bytes_max { Ok(Parse::Partial) } else { Err(HeadFault::HeadTooLarge) };
+        let window = limits.window(buf);
         // Not the first look at this line: only a new line end makes another one worth it.
         if self.searched > self.at && !self.has_line_end(window) {
-            return partial;
+            return limits.partial(buf);
         }
         loop {
             match scan_line(window, self.at) {
@@ -226,7 +224,7 @@ impl Section {
                 }
                 Ok(Line::Partial) => {
                     self.searched = window.len();
-                    return partial;
+                    return limits.partial(buf);
                 }
                 Err(fault) if self.has_line_end(window) => {
                     return Err(match fault {
@@ -234,7 +232,7 @@ impl Section {
                         _ => fault,
                     });
                 }
-                Err(_) => return partial,
+                Err(_) => return limits.partial(buf),
             }
         }
     }
@@ -330,6 +328,56 @@ impl Section {
         Ok(options)
     }
 }
+
+/// What both heads tell of themselves; `Stage::Done` is theirs.
+macro_rules! impl_head_accessors {
+    ($head:ident) => {
+        impl $head {
+            /// Whether the head was parsed whole.
+            pub fn is_complete(&self) -> bool {
+                self.stage == Stage::Done
+            }
+
+            /// The bytes of the head with its empty line: where the body begins.
+            pub fn len(&self) -> usize {
+                self.section.at
+            }
+
+            /// Never true of a parsed head.
+            pub fn is_empty(&self) -> bool {
+                self.section.at == 0
+            }
+
+            /// All fields in the order in which they came.
+            pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
+                self.section.iter(buf)
+            }
+
+            /// The values of all fields of this name, in any case. Cost: a walk over the fields; for well-known names
+            /// [`values`](Self::values) is cheaper.
+            pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+                let is_named = move |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+                self.section.iter(buf).filter(is_named).map(|field| field.value)
+            }
+
+            /// The values of all fields of this kind.
+            pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
+                self.section.values(buf, kind)
+            }
+
+            /// Whether a field of this kind is there.
+            pub fn has(&self, kind: FieldKind) -> bool {
+                self.section.seen.has(kind)
+            }
+
+            pub(super) fn lines(&self) -> &[FieldLine] {
+                &self.section.lines
+            }
+        }
+    };
+}
+
+pub(super) use impl_head_accessors;
 
 /// What the fields declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

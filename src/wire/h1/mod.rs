@@ -51,6 +51,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What of `buf` may be head.
+    fn window<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        &buf[..buf.len().min(self.head_bytes_max)]
+    }
+
+    /// The verdict on a head whose end is not in `buf`: the rest may come, unless there is no room for it.
+    fn partial(&self, buf: &[u8]) -> Result<Parse, HeadFault> {
+        if buf.len() < self.head_bytes_max { Ok(Parse::Partial) } else { Err(HeadFault::HeadTooLarge) }
+    }
+}
+
 /// How far a head has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parse {

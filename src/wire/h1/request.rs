@@ -13,7 +13,7 @@ use crate::message::{Framing, Method, Version};
 use crate::normalize::Authority;
 use crate::websocket::{self, HandshakeError};
 
-use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section};
+use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, impl_head_accessors};
 use super::{HeadFault, Limits, Parse, RequestError};
 
 /// 32: the longest registered method has 16 (UPDATEREDIRECTREF has 17).
@@ -84,7 +84,7 @@ impl RequestHead {
     /// # Errors
     /// [`RequestError`], which says how to answer. The connection must be closed: where this request ends is unknown.
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
-        let window = &buf[..buf.len().min(limits.head_bytes_max)];
+        let window = limits.window(buf);
         if self.stage == Stage::Start {
             match window {
                 [] | [b'\r'] => return Ok(Parse::Partial),
@@ -102,11 +102,7 @@ impl RequestHead {
         }
         if self.stage == Stage::RequestLine {
             if self.read_request_line(window, limits)? == Parse::Partial {
-                return if buf.len() < limits.head_bytes_max {
-                    Ok(Parse::Partial)
-                } else {
-                    Err(HeadFault::HeadTooLarge.into())
-                };
+                return Ok(limits.partial(buf)?);
             }
             self.stage = Stage::Fields;
         }
@@ -123,21 +119,6 @@ impl RequestHead {
     /// Whether any byte of the request has arrived: tells an idle connection from a slow request.
     pub fn has_begun(&self) -> bool {
         self.stage != Stage::Start
-    }
-
-    /// Whether the head was parsed whole.
-    pub fn is_complete(&self) -> bool {
-        self.stage == Stage::Done
-    }
-
-    /// The bytes of the head with its empty line: where the body begins.
-    pub fn len(&self) -> usize {
-        self.section.at
-    }
-
-    /// Never true of a parsed head.
-    pub fn is_empty(&self) -> bool {
-        self.section.at == 0
     }
 
     /// The method.
@@ -233,32 +214,10 @@ impl RequestHead {
         })
     }
 
-    /// All fields in the order in which they came.
-    pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
-        self.section.iter(buf)
-    }
-
-    /// The values of all fields of this name, in any case. Cost: a walk over the fields; for well-known names
-    /// [`values`](Self::values) is cheaper.
-    pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.section
-            .iter(buf)
-            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value)
-    }
-
-    /// The values of all fields of this kind.
-    pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
-        self.section.values(buf, kind)
-    }
-
-    /// Whether a field of this kind is there.
-    pub fn has(&self, kind: FieldKind) -> bool {
-        self.section.seen.has(kind)
-    }
-
-    pub(super) fn lines(&self) -> &[FieldLine] {
-        &self.section.lines
+    /// Whether the sender takes trailers: `TE` says so (RFC 9110 §10.1.4).
+    pub fn accepts_trailers(&self, buf: &[u8]) -> bool {
+        let mut codings = self.values(buf, FieldKind::Te).flat_map(list_elements);
+        codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
     }
 
     fn read_request_line(&mut self, window: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
@@ -425,6 +384,8 @@ impl RequestHead {
         Ok(())
     }
 }
+
+impl_head_accessors!(RequestHead);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {

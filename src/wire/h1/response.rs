@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::headers::{FieldKind, list_elements, trim};
 use crate::message::{Framing, Method, Version};
 
-use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section};
+use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, impl_head_accessors};
 use super::request::Span;
 use super::{HeadFault, Limits, Parse, ResponseError};
 
@@ -59,14 +59,10 @@ impl ResponseHead {
         request_method: Method,
         limits: &Limits,
     ) -> Result<Parse, ResponseError> {
-        let window = &buf[..buf.len().min(limits.head_bytes_max)];
+        let window = limits.window(buf);
         if self.stage == Stage::StatusLine {
             if !self.section.has_line_end(window) {
-                return if buf.len() < limits.head_bytes_max {
-                    Ok(Parse::Partial)
-                } else {
-                    Err(HeadFault::HeadTooLarge.into())
-                };
+                return Ok(limits.partial(buf)?);
             }
             self.read_status_line(window)?;
             self.stage = Stage::Fields;
@@ -79,21 +75,6 @@ impl ResponseHead {
             self.stage = Stage::Done;
         }
         Ok(Parse::Complete)
-    }
-
-    /// Whether the head was parsed whole.
-    pub fn is_complete(&self) -> bool {
-        self.stage == Stage::Done
-    }
-
-    /// The bytes of the head with its empty line: where the body begins.
-    pub fn len(&self) -> usize {
-        self.section.at
-    }
-
-    /// Never true of a parsed head.
-    pub fn is_empty(&self) -> bool {
-        self.section.at == 0
     }
 
     /// The protocol version that the origin speaks.
@@ -140,33 +121,6 @@ impl ResponseHead {
     /// What a 101 switches to; `None` for all other statuses.
     pub fn switch(&self) -> Option<Switch> {
         self.switch
-    }
-
-    /// All fields in the order in which they came.
-    pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
-        self.section.iter(buf)
-    }
-
-    /// The values of all fields of this name, in any case. Cost: a walk over the fields.
-    pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.section
-            .iter(buf)
-            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value)
-    }
-
-    /// The values of all fields of this kind.
-    pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
-        self.section.values(buf, kind)
-    }
-
-    /// Whether a field of this kind is there.
-    pub fn has(&self, kind: FieldKind) -> bool {
-        self.section.seen.has(kind)
-    }
-
-    pub(super) fn lines(&self) -> &[FieldLine] {
-        &self.section.lines
     }
 
     /// The bytes from the status to the end of the reason.
@@ -260,6 +214,8 @@ impl ResponseHead {
         if is_websocket { Switch::WebSocket } else { Switch::Other }
     }
 }
+
+impl_head_accessors!(ResponseHead);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {

@@ -8,7 +8,6 @@
 
 use crate::headers::{
     FieldError, FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY, WEBSOCKET, is_field_value,
-    list_elements,
 };
 use crate::message::{Framing, Version, reason_phrase};
 
@@ -207,7 +206,7 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     }
     if rewrite.upgrade == UpgradeLine::WebSocket {
         out.extend_from_slice(UPGRADE_LINES);
-    } else if rewrite.te == TeLine::Keep && accepts_trailers(head, buf) {
+    } else if rewrite.te == TeLine::Keep && head.accepts_trailers(buf) {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     out.extend_from_slice(rewrite.append);
@@ -357,12 +356,6 @@ fn push_connection(out: &mut Vec<u8>, connection: ConnectionSignal) {
         ConnectionSignal::Close => b"Connection: close\r\n",
         ConnectionSignal::WebSocket => UPGRADE_LINES,
     });
-}
-
-fn accepts_trailers(head: &RequestHead, buf: &[u8]) -> bool {
-    head.values(buf, FieldKind::Te)
-        .flat_map(list_elements)
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn push_content_length(out: &mut Vec<u8>, length: u64) {

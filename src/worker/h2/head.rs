@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ringway_model::limits;
 use ringway_wire::h1::{Field, HeadFault, RequestError, RequestHead};
-use ringway_wire::headers::{FieldKind, HOP_BY_HOP, list_elements, push_field};
+use ringway_wire::headers::{FieldKind, HOP_BY_HOP, push_field};
 use ringway_wire::message::Method;
 use ringway_wire::normalize::Authority;
 
@@ -119,11 +119,7 @@ pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<R
         .build()
         .ok()?;
     let mut request = Request::builder().method(head.method_str(text)).uri(uri).body(()).ok()?;
-    let wants_trailers = head
-        .values(text, FieldKind::Te)
-        .flat_map(list_elements)
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    if wants_trailers {
+    if head.accepts_trailers(text) {
         request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
     }
     Some(request)
