@@ -1,12 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use ringway_model::{
     AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, Generation, Health, HealthCheck, InstanceSpec,
-    Revision, Timestamp,
+    Revision, TenantId, Timestamp,
 };
 
+use super::draft::tenant_hash;
 use super::*;
+use crate::snapshot::{Endpoint, EndpointId, PoolId};
 
 fn app(text: &str) -> AppId {
     AppId::parse(text).unwrap()

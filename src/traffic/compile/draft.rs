@@ -1,0 +1,289 @@
+//! One snapshot in the making: routes, pools and endpoints put and removed, ids and metric slots given out.
+//!
+//! What comes to the same is left as it is, so that it stays shared with the snapshot before, and keeps its id.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ringway_model::{
+    AppId, Desired, Domain, Hostname, Instance, Revision, Scheme, Target, TargetHost, TenantId,
+};
+
+use super::{Compiled, Compiler, Effects, Name, Settings, SlotChange, State};
+use crate::balance::affinity;
+use crate::breaker::EndpointState;
+use crate::snapshot::{Endpoint, EndpointId, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map};
+
+/// The next snapshot in the making.
+pub(super) struct Draft {
+    settings: Settings,
+    pub(super) snapshot: Snapshot,
+    pub(super) state: State,
+    pub(super) effects: Effects,
+    /// Names that lost or got a user. Those without any are dropped at the end: a name that one instance gives up and
+    /// another takes in the same batch keeps its addresses.
+    names_touched: BTreeSet<Hostname>,
+}
+
+impl Draft {
+    /// Nothing changed yet.
+    pub(super) fn new(compiler: &Compiler) -> Self {
+        Self {
+            settings: compiler.settings,
+            snapshot: Snapshot::clone(&compiler.state.snapshot),
+            state: compiler.state.clone(),
+            effects: Effects::default(),
+            names_touched: BTreeSet::new(),
+        }
+    }
+
+    /// Routes a domain, or routes it anew; nothing if that comes to the same.
+    pub(super) fn put_route(&mut self, desired: &Desired, domain: &Domain) {
+        let pool = match self.snapshot.pool_ids.get(&domain.app) {
+            Some(pool) => *pool,
+            None => {
+                self.put_pool(desired, &domain.app);
+                self.snapshot.pool_ids[&domain.app]
+            }
+        };
+        let old = self.snapshot.routes.get(&domain.name).cloned();
+        let (id, metric) = match &old {
+            Some(old) => (old.id, old.metric),
+            None => (RouteId(count(&mut self.state.routes_made)), self.state.route_slots.take()),
+        };
+        let route = Route {
+            id,
+            host: domain.name.clone(),
+            app: domain.app.clone(),
+            tenant: domain.tenant.clone(),
+            tenant_hash: domain.tenant.as_ref().map(|tenant| tenant_hash(self.settings.hash_key, tenant)),
+            pool,
+            tenant_line: tenant_line(domain.tenant.as_ref()),
+            metric,
+            kind: domain.kind,
+            certificate: self.state.certificates.get(&domain.name).copied(),
+            client_auth: domain.client_auth.clone(),
+        };
+        if old.as_deref() == Some(&route) {
+            return;
+        }
+        if metric != MetricSlot::SHARED && old.is_none_or(|old| old.app != route.app) {
+            self.effects.slots.push(SlotChange::NameRoute {
+                slot: metric,
+                host: route.host.clone(),
+                app: route.app.clone(),
+            });
+        }
+        self.snapshot.routes.insert_mut(route.host.clone(), Arc::new(route));
+        self.effects.work.routes += 1;
+    }
+
+    /// Nothing if there is no such route.
+    pub(super) fn remove_route(&mut self, host: &Hostname) {
+        let Some(old) = self.snapshot.routes.get(host) else { return };
+        if self.state.route_slots.give(old.metric) {
+            self.effects.slots.push(SlotChange::FreeRoute { slot: old.metric });
+        }
+        self.snapshot.routes.remove_mut(host);
+        self.effects.work.routes += 1;
+    }
+
+    /// Makes the pool of an app's instances, in which those that are the same keep their endpoints; nothing if all are.
+    pub(super) fn put_pool(&mut self, desired: &Desired, app: &AppId) {
+        let old = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)).cloned();
+        let (id, metric) = match &old {
+            Some(old) => (old.id, old.metric),
+            None => (PoolId(count(&mut self.state.pools_made)), self.state.pool_slots.take()),
+        };
+        if old.is_none() && metric != MetricSlot::SHARED {
+            self.effects.slots.push(SlotChange::NamePool { slot: metric, app: app.clone() });
+        }
+        let mut instances: Vec<_> = desired.instances_of(app.as_str()).collect();
+        instances.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let mut endpoints = Vec::with_capacity(instances.len());
+        let tls = desired.app(app.as_str()).and_then(|app| app.upstream_tls.clone());
+        let mut same =
+            old.as_ref().is_some_and(|old| old.endpoints.len() == instances.len() && old.tls == tls);
+        for instance in instances {
+            let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
+            // Whom to believe has changed: a connection that was made before must not carry requests from now on, and
+            // connections go with their endpoint.
+            let distrusted =
+                instance.target.scheme() == Scheme::Https && old.as_ref().is_some_and(|old| old.tls != tls);
+            let endpoint = match known.filter(|known| known.target == instance.target && !distrusted) {
+                Some(known) if known.generation == instance.generation => known.clone(),
+                Some(known) => {
+                    same = false;
+                    self.effects.renewed.push(known.state.clone());
+                    Endpoint { generation: instance.generation, ..known.clone() }
+                }
+                None => {
+                    same = false;
+                    self.make_endpoint(id, instance)
+                }
+            };
+            endpoints.push(endpoint);
+        }
+        if same {
+            return;
+        }
+        let pool = Pool { id, app: app.clone(), tls, endpoints: endpoints.into(), metric };
+        for gone in old.iter().flat_map(|old| &old.endpoints) {
+            if pool.endpoint(gone.instance.as_str()).is_none_or(|kept| kept.id != gone.id) {
+                self.drop_endpoint(app, gone);
+            }
+        }
+        self.snapshot.pool_ids.insert_mut(app.clone(), id);
+        self.snapshot.pools.insert_mut(id, Arc::new(pool));
+        self.effects.work.pools += 1;
+    }
+
+    /// Takes the endpoints with it. Nothing if there is no such pool.
+    pub(super) fn remove_pool(&mut self, app: &AppId) {
+        let Some(id) = self.snapshot.pool_ids.get(app).copied() else { return };
+        if let Some(pool) = self.snapshot.pools.get(&id).cloned() {
+            for endpoint in &pool.endpoints {
+                self.drop_endpoint(app, endpoint);
+            }
+            if self.state.pool_slots.give(pool.metric) {
+                self.effects.slots.push(SlotChange::FreePool { slot: pool.metric });
+            }
+        }
+        self.snapshot.pools.remove_mut(&id);
+        self.snapshot.pool_ids.remove_mut(app);
+        self.effects.work.pools += 1;
+    }
+
+    /// Gives the endpoints at `name` its addresses. They keep their ids: connections to the former addresses serve
+    /// until they end by themselves.
+    pub(super) fn readdress_pool(&mut self, app: &AppId, name: &Hostname) {
+        let Some(pool) = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)) else {
+            return;
+        };
+        let endpoints = pool.endpoints.iter().map(|endpoint| match endpoint.name() == Some(name) {
+            true => Endpoint { addresses: self.addresses_of(&endpoint.target), ..endpoint.clone() },
+            false => endpoint.clone(),
+        });
+        let pool = Pool { endpoints: endpoints.collect(), ..Pool::clone(pool) };
+        self.snapshot.pools.insert_mut(pool.id, Arc::new(pool));
+        self.effects.work.pools += 1;
+    }
+
+    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance) -> Endpoint {
+        let id = EndpointId(count(&mut self.state.endpoints_made));
+        let metric = self.state.endpoint_slots.take();
+        if metric != MetricSlot::SHARED {
+            self.effects.slots.push(SlotChange::NameEndpoint {
+                slot: metric,
+                app: instance.app.clone(),
+                instance: instance.id.clone(),
+                target: instance.target.clone(),
+            });
+        }
+        if let TargetHost::Name(name) = instance.target.host() {
+            self.use_name(name, &instance.app);
+        }
+        self.snapshot.endpoints.insert_mut(id, pool);
+        Endpoint {
+            id,
+            instance: instance.id.clone(),
+            generation: instance.generation,
+            target: instance.target.clone(),
+            addresses: self.addresses_of(&instance.target),
+            state: Arc::new(EndpointState::default()),
+            metric,
+            affinity: affinity(instance.id.as_str()),
+        }
+    }
+
+    fn drop_endpoint(&mut self, app: &AppId, endpoint: &Endpoint) {
+        if self.state.endpoint_slots.give(endpoint.metric) {
+            self.effects.slots.push(SlotChange::FreeEndpoint { slot: endpoint.metric });
+        }
+        if let Some(name) = endpoint.name() {
+            self.leave_name(name, app);
+        }
+        self.snapshot.endpoints.remove_mut(&endpoint.id);
+        self.snapshot.endpoints_removed += 1;
+    }
+
+    /// Where to connect to for a target, as far as is known.
+    fn addresses_of(&self, target: &Target) -> Box<[SocketAddr]> {
+        match target.host() {
+            TargetHost::Address(address) => [SocketAddr::new(*address, target.port())].into(),
+            TargetHost::Name(name) => match self.state.names.get(name) {
+                Some(name) => {
+                    name.addresses.iter().map(|address| SocketAddr::new(*address, target.port())).collect()
+                }
+                None => [].into(),
+            },
+        }
+    }
+
+    /// One more endpoint of the app is at this name.
+    fn use_name(&mut self, name: &Hostname, app: &AppId) {
+        self.names_touched.insert(name.clone());
+        let mut entry = match self.state.names.get(name) {
+            Some(entry) => entry.clone(),
+            None => Name { addresses: [].into(), users: map() },
+        };
+        let count = entry.users.get(app).copied().unwrap_or(0) + 1;
+        entry.users.insert_mut(app.clone(), count);
+        self.state.names.insert_mut(name.clone(), entry);
+    }
+
+    /// One less is.
+    fn leave_name(&mut self, name: &Hostname, app: &AppId) {
+        self.names_touched.insert(name.clone());
+        let Some(entry) = self.state.names.get_mut(name) else { return };
+        match entry.users.get(app).copied() {
+            Some(count) if count > 1 => entry.users.insert_mut(app.clone(), count - 1),
+            Some(_) | None => {
+                entry.users.remove_mut(app);
+            }
+        }
+    }
+
+    /// Drops names that nobody uses any more, and gives the snapshot the next serial.
+    pub(super) fn finish(mut self, compiler: &Compiler, revision: Revision) -> Compiled {
+        for name in std::mem::take(&mut self.names_touched) {
+            let is_used = self.state.names.get(&name).is_some_and(|entry| !entry.users.is_empty());
+            let was_known = compiler.state.names.contains_key(&name);
+            if !is_used {
+                self.state.names.remove_mut(&name);
+            }
+            match (was_known, is_used) {
+                (false, true) => self.effects.names_added.push(name),
+                (true, false) => self.effects.names_removed.push(name),
+                (true, true) | (false, false) => {}
+            }
+        }
+        let base = compiler.state.snapshot.serial;
+        self.snapshot.serial = base.next();
+        self.snapshot.revision = revision;
+        self.state.snapshot = Arc::new(self.snapshot);
+        Compiled { base, state: self.state, effects: self.effects }
+    }
+}
+
+fn count(made: &mut u64) -> u64 {
+    *made += 1;
+    *made
+}
+
+fn tenant_line(tenant: Option<&TenantId>) -> Box<[u8]> {
+    match tenant {
+        Some(tenant) => format!("X-Tenant-ID: {tenant}\r\n").into_bytes().into(),
+        None => [].into(),
+    }
+}
+
+/// The same as `telemetry::TenantHash::new`, which may not be imported here.
+pub(super) fn tenant_hash(key: u64, tenant: &TenantId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(key);
+    hasher.write(tenant.as_str().as_bytes());
+    hasher.finish()
+}
