@@ -17,7 +17,8 @@ use ringway_wire::message::Method;
 
 use super::Upstream;
 use super::connect::{Origin, connect};
-use super::respond::{Answered, Reply, Sending, respond};
+use super::respond::{Answered, Reply, respond};
+use super::sending::Sending;
 use crate::body::{PumpError, RequestBody};
 use crate::client::Client;
 use crate::core::{Core, Scratch};
@@ -60,6 +61,9 @@ pub(crate) enum Stage {
     /// The client has got something of a response.
     Answered,
 }
+
+/// What went wrong, and how far the attempt had come.
+pub(super) type FailedAt = (Failure, Stage);
 
 /// An attempt that failed.
 pub(crate) struct Failed {
@@ -171,7 +175,7 @@ async fn send_first<W: World>(
     scratch: &mut Scratch,
     body: &RequestBody,
     sending: &Sending,
-) -> Result<(), (Failure, Stage)> {
+) -> Result<(), FailedAt> {
     let Scratch { input, output, .. } = scratch;
     let pace = Pace::stall(core.settings.body_progress_timeout);
     let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
@@ -217,7 +221,7 @@ async fn converse<W: World>(
     reply: &Reply<'_>,
     record: &mut Record<'_>,
     sending: &Sending,
-) -> Result<Answered, (Failure, Stage)> {
+) -> Result<Answered, FailedAt> {
     let Scratch { input, answer, output, response, .. } = scratch;
     answer.clear();
     if answer.capacity() < limits::HEAD_BUFFER_BYTES {

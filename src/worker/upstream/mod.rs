@@ -2,8 +2,10 @@
 
 mod attempt;
 mod connect;
+mod outgoing;
 mod pool;
 mod respond;
+mod sending;
 mod trust;
 
 pub(crate) use attempt::{Attempt, Reuse, Stage, forward};

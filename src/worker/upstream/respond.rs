@@ -6,19 +6,22 @@
 //! Nothing is buffered beyond one read: events and long polls pass at once. A body that breaks off upstream never
 //! looks complete downstream.
 
-use std::cell::Cell;
 use std::io::ErrorKind;
+use std::ops::Range;
+use std::time::Duration;
 
 use ringway_filter::{Edits, ResponseView};
 use ringway_model::{Tick, limits};
 use ringway_net::{Pace, PeerState, Stream};
 use ringway_wire::h1::{
-    self, BodyState, ChunkMode, ChunkedBody, ConnectionSignal, OutFraming, Parse, RequestHead, ResponseHead,
-    ResponseRewrite, Switch,
+    self, ConnectionSignal, OutFraming, Parse, RequestHead, ResponseHead, ResponseRewrite, Switch,
 };
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::{Framing, Method, Version};
 
+use super::attempt::{FailedAt, JOINED_BYTES_MAX};
+use super::outgoing::Outgoing;
+use super::sending::Sending;
 use super::{Attempt, Stage};
 use crate::client::Client;
 use crate::core::Core;
@@ -60,112 +63,6 @@ pub(crate) struct Answered {
     pub(crate) upgraded: bool,
 }
 
-/// How the sending of the request stands, for the one who waits for its response.
-#[derive(Default)]
-pub(crate) struct Sending {
-    finished_at: Cell<Option<Tick>>,
-    refused: Cell<bool>,
-    failure: Cell<Option<Failure>>,
-    stopped: Cell<bool>,
-    /// What is left of the request may still be sent when its answer is complete.
-    may_outlast: bool,
-    outlasts: Cell<bool>,
-}
-
-impl Sending {
-    /// Of a request whose rest is worth sending even when the endpoint has answered already.
-    pub(crate) fn that_may_outlast_its_answer(may_outlast: bool) -> Self {
-        Self { may_outlast, ..Self::default() }
-    }
-
-    /// The response is complete: whether the rest of the request goes on to be sent, so that neither connection is lost.
-    pub(crate) fn outlasts(&self) -> bool {
-        self.outlasts.get()
-    }
-
-    /// The request is out.
-    pub(crate) fn finish(&self, now: Tick) {
-        self.finished_at.set(Some(now));
-    }
-
-    /// The endpoint takes no more of the request; it may have answered already.
-    pub(crate) fn refuse(&self, now: Tick) {
-        self.refused.set(true);
-        self.finish(now);
-    }
-
-    /// Nobody waits for the request any more: what comes of its sending is our own doing from here on.
-    pub(crate) fn stop(&self) {
-        self.stopped.set(true);
-    }
-
-    /// The client failed to send it.
-    pub(crate) fn fail(&self, failure: Failure) {
-        if !self.stopped.get() {
-            self.failure.set(Some(failure));
-        }
-    }
-
-    /// What the client did wrong.
-    pub(crate) fn client_failure(&self) -> Option<Failure> {
-        self.failure.get()
-    }
-
-    /// All of the request is out.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.finished_at.get().is_some() && !self.refused.get()
-    }
-
-    /// The endpoint takes no more.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refused.get()
-    }
-}
-
-/// How the body leaves, given how it came and what the client understands.
-enum Outgoing {
-    /// No body.
-    Nothing,
-    /// As long as announced.
-    Length(u64),
-    /// In chunks, as they come.
-    Chunks(ChunkedBody),
-    /// Came in chunks, leaves without framing until the end: for HTTP/1.0.
-    Unchunked(ChunkedBody),
-    /// Came until the end, leaves in chunks, so that the client can tell a whole body from a cut one.
-    Chunked,
-    /// Until the end on both sides: for HTTP/1.0.
-    UntilClose,
-}
-
-impl Outgoing {
-    fn of(framing: Framing, version: Version) -> Self {
-        match (framing, version) {
-            (Framing::Empty, _) => Self::Nothing,
-            (Framing::Length(length), _) => Self::Length(length),
-            (Framing::Chunked, Version::Http11) => Self::Chunks(ChunkedBody::new(ChunkMode::Forward)),
-            (Framing::Chunked, Version::Http10) => Self::Unchunked(ChunkedBody::new(ChunkMode::Decode)),
-            (Framing::UntilClose, Version::Http11) => Self::Chunked,
-            (Framing::UntilClose, Version::Http10) => Self::UntilClose,
-        }
-    }
-
-    /// The framing to announce.
-    fn framing(&self) -> OutFraming {
-        match self {
-            Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
-            Self::Chunked => OutFraming::Chunked,
-            Self::Unchunked(_) | Self::UntilClose => OutFraming::None,
-        }
-    }
-
-    fn ends_with_connection(&self) -> bool {
-        matches!(self, Self::Unchunked(_) | Self::UntilClose)
-    }
-}
-
-type Failed = (Failure, Stage);
-
 /// Reads the response of `upstream` and sends it to `client`. On failure says whether the client has seen any of it.
 #[allow(clippy::too_many_arguments)] // the parts of a scratch, lent one by one because the request's pump holds the rest
 pub(crate) async fn respond<W: World>(
@@ -178,7 +75,7 @@ pub(crate) async fn respond<W: World>(
     output: &mut Vec<u8>,
     record: &mut Record<'_>,
     sending: &Sending,
-) -> Result<Answered, Failed> {
+) -> Result<Answered, FailedAt> {
     let mut hop = Hop { core, client, upstream, answer, output };
     hop.read_final_head(reply, response, sending).await?;
     record.answered_us = Some(core.world.now_micros());
@@ -202,7 +99,7 @@ pub(crate) async fn respond<W: World>(
     let close = !reply.keep_alive
         || reply.upgrade
         || outgoing.ends_with_connection()
-        || !(sending.is_whole() || sending.may_outlast && !sending.is_refused() && response.keep_alive())
+        || !(sending.is_whole() || sending.may_outlast() && !sending.is_refused() && response.keep_alive())
         || core.draining.get();
     hop.write_head(response, ConnectionSignal::for_client(reply.version, !close), outgoing.framing());
     record.status = status;
@@ -214,7 +111,7 @@ pub(crate) async fn respond<W: World>(
     };
     let leftover = hop.relay(&mut outgoing, head_bytes, quiet, record).await?;
     let reusable = response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose);
-    sending.outlasts.set(sending.may_outlast && reusable && !close);
+    sending.set_answered(reusable && !close);
     Ok(Answered { reusable, close, upgraded: false })
 }
 
@@ -255,7 +152,7 @@ impl<W: World> Hop<'_, W> {
         reply: &Reply<'_>,
         response: &mut ResponseHead,
         sending: &Sending,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), FailedAt> {
         let waiting = |failure| (failure, Stage::Waiting);
         let mut interim = 0;
         response.reset();
@@ -309,7 +206,7 @@ impl<W: World> Hop<'_, W> {
             match self.read(give_up).await {
                 Err(Silence::TimedOut) => {
                     let now = self.core.world.now();
-                    give_up = sending.finished_at.get().unwrap_or(now).max(begun).after(timeout);
+                    give_up = sending.finished_at().unwrap_or(now).max(begun).after(timeout);
                     if now >= give_up {
                         return Err(Silence::TimedOut);
                     }
@@ -369,9 +266,9 @@ impl<W: World> Hop<'_, W> {
         &mut self,
         outgoing: &mut Outgoing,
         head_bytes: usize,
-        quiet: std::time::Duration,
+        quiet: Duration,
         record: &mut Record<'_>,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, FailedAt> {
         let answered = |failure| (failure, Stage::Answered);
         let mut start = head_bytes;
         loop {
@@ -416,7 +313,7 @@ impl<W: World> Hop<'_, W> {
     }
 
     /// The endpoint ended its connection: the end of a body that had no other, and a cut in all others.
-    async fn end(&mut self, outgoing: &Outgoing) -> Result<(), Failed> {
+    async fn end(&mut self, outgoing: &Outgoing) -> Result<(), FailedAt> {
         match outgoing {
             Outgoing::UntilClose => Ok(()),
             Outgoing::Chunked => {
@@ -431,12 +328,7 @@ impl<W: World> Hop<'_, W> {
     }
 
     /// Moves the rest of a long body without looking at it.
-    async fn splice(
-        &mut self,
-        bytes: u64,
-        quiet: std::time::Duration,
-        record: &mut Record<'_>,
-    ) -> Result<(), Failed> {
+    async fn splice(&mut self, bytes: u64, quiet: Duration, record: &mut Record<'_>) -> Result<(), FailedAt> {
         let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet, None).await;
         record.bytes_out += result.err().map_or(bytes, |splice| splice.moved);
         result.map_err(|splice| {
@@ -465,7 +357,7 @@ impl<W: World> Hop<'_, W> {
 
     /// What [`send`](Self::send) does, as far as the kernel takes it at once to send it with what is spliced next; returns
     /// what is left of `part`.
-    fn send_held(&mut self, part: std::ops::Range<usize>) -> std::ops::Range<usize> {
+    fn send_held(&mut self, part: Range<usize>) -> Range<usize> {
         let mut part = self.put_before(part);
         self.hold_output();
         if self.output.is_empty() {
@@ -484,7 +376,7 @@ impl<W: World> Hop<'_, W> {
 
     /// Puts `output` before the part of `answer` that follows it, if there is room: the head that it came with was as long
     /// at least.
-    fn put_before(&mut self, mut part: std::ops::Range<usize>) -> std::ops::Range<usize> {
+    fn put_before(&mut self, mut part: Range<usize>) -> Range<usize> {
         if !part.is_empty() && self.output.len() <= part.start {
             part.start -= self.output.len();
             self.answer[part.start..][..self.output.len()].copy_from_slice(self.output);
@@ -494,12 +386,12 @@ impl<W: World> Hop<'_, W> {
     }
 
     /// Sends `output`, then the given part of `answer`, as a chunk of its own if told so; in one piece when that is cheap.
-    async fn send(&mut self, part: std::ops::Range<usize>, chunk: bool) -> Result<(), Failed> {
+    async fn send(&mut self, part: Range<usize>, chunk: bool) -> Result<(), FailedAt> {
         if chunk && !part.is_empty() {
             self.output.extend_from_slice(&h1::chunk_head(part.len()));
         }
         let part = if chunk { part } else { self.put_before(part) };
-        let joined = chunk || part.len() <= super::attempt::JOINED_BYTES_MAX && !self.output.is_empty();
+        let joined = chunk || part.len() <= JOINED_BYTES_MAX && !self.output.is_empty();
         if joined {
             // To the byte: growing by halves would make it twice as large as what is sent.
             self.output.reserve_exact(part.len() + 2);
@@ -553,7 +445,7 @@ impl<W: World> Hop<'_, W> {
         h1::write_response(self.output, self.answer, response, &rewrite);
     }
 
-    async fn send_output(&mut self) -> Result<(), Failed> {
+    async fn send_output(&mut self) -> Result<(), FailedAt> {
         let pace = Pace::stall(self.core.settings.body_progress_timeout);
         let (sent, back) = self.client.stream.write_all(std::mem::take(self.output), pace).await;
         *self.output = back;
@@ -562,33 +454,7 @@ impl<W: World> Hop<'_, W> {
     }
 }
 
-impl Outgoing {
-    /// How much of `bytes` can go out as it stands, and how much of it belongs to this body.
-    fn take(&mut self, bytes: &mut [u8]) -> Result<Taken, h1::BodyError> {
-        let all = bytes.len();
-        Ok(match self {
-            Self::Nothing => Taken { kept: 0, consumed: 0, done: true },
-            Self::Length(left) => {
-                let taken = (*left).min(all as u64);
-                *left -= taken;
-                Taken { kept: taken as usize, consumed: taken as usize, done: *left == 0 }
-            }
-            Self::Chunks(chunked) | Self::Unchunked(chunked) => {
-                let fed = chunked.feed(bytes)?;
-                Taken { kept: fed.kept, consumed: fed.consumed, done: fed.state == BodyState::Done }
-            }
-            Self::Chunked | Self::UntilClose => Taken { kept: all, consumed: all, done: false },
-        })
-    }
-}
-
-struct Taken {
-    kept: usize,
-    consumed: usize,
-    done: bool,
-}
-
-fn client_failed(error: &std::io::Error) -> Failed {
+fn client_failed(error: &std::io::Error) -> FailedAt {
     let failure = match error.kind() {
         ErrorKind::TimedOut => Failure::ClientStalled,
         _ => Failure::ClientClosed,
@@ -597,4 +463,4 @@ fn client_failed(error: &std::io::Error) -> Failed {
 }
 
 /// How often the one who waits for an endpoint looks after the client.
-const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
