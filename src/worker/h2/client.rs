@@ -12,7 +12,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -26,8 +25,8 @@ use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
 
-use super::guard::{DATA, HEADERS, PREFACE_BYTES, Scanner, Seen};
-use super::pipe::{self, Driver, Pipe, Watch};
+use super::heard::Heard;
+use super::pipe::{self, Driver, Pipe};
 use super::stream::{Ask, H2Stream};
 use crate::transport::Transport;
 
@@ -62,72 +61,6 @@ struct State {
     active_max: Cell<usize>,
     opened: Cell<u32>,
     is_over: Cell<bool>,
-}
-
-/// Looks at what passes.
-struct Heard {
-    /// Something came since the last look.
-    is_new: Cell<bool>,
-    inbound: RefCell<Scanner>,
-    outbound: RefCell<Scanner>,
-    /// Frames that came, without those with data, and what they may belong to; both since `since`.
-    frames: Cell<u32>,
-    reasons: Cell<u32>,
-    since: Cell<Tick>,
-    /// Requests under way.
-    active: Cell<usize>,
-    is_flood: Cell<bool>,
-}
-
-impl Heard {
-    fn new(now: Tick) -> Self {
-        Self {
-            is_new: Cell::new(false),
-            inbound: RefCell::new(Scanner::after(0)),
-            outbound: RefCell::new(Scanner::after(PREFACE_BYTES)),
-            frames: Cell::new(0),
-            reasons: Cell::new(0),
-            since: Cell::new(now),
-            active: Cell::new(0),
-            is_flood: Cell::new(false),
-        }
-    }
-}
-
-impl Watch for Heard {
-    /// An endpoint that sends frames without end, and no answers, would have the core to itself.
-    fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
-        self.is_new.set(true);
-        if now.since(self.since.get()) >= limits::H2_ABUSE_WINDOW {
-            self.since.set(now);
-            self.frames.set(0);
-            self.reasons.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
-        }
-        self.inbound.borrow_mut().scan(bytes, |seen| {
-            if let Seen::Frame(frame) = seen
-                && (frame.kind != DATA || !frame.has_data())
-            {
-                self.frames.update(|frames| frames.saturating_add(1));
-            }
-            ControlFlow::Continue(())
-        });
-        let due = self.reasons.get().saturating_mul(limits::H2_UPSTREAM_FRAMES_PER_REQUEST_MAX);
-        if self.frames.get() > due.max(limits::H2_UPSTREAM_FRAMES_MAX) {
-            self.is_flood.set(true);
-        }
-        if self.is_flood.get() { 0 } else { bytes.len() }
-    }
-
-    fn on_written(&self, bytes: &[u8]) {
-        self.outbound.borrow_mut().scan(bytes, |seen| {
-            if let Seen::Frame(frame) = seen
-                && matches!(frame.kind, HEADERS | DATA)
-            {
-                self.reasons.update(|reasons| reasons.saturating_add(1));
-            }
-            ControlFlow::Continue(())
-        });
-    }
 }
 
 /// What a request gets.
@@ -282,11 +215,11 @@ async fn run(
         let heard = state.driver.watch();
         // Nobody but us cancels its reads.
         state.driver.take_interrupted();
-        if heard.is_flood.get() {
+        if heard.is_flood() {
             return Poll::Ready(());
         }
         if state.driver.take_overdue() {
-            let is_silent = !heard.is_new.take();
+            let is_silent = !heard.take_new();
             let is_over = match state.active() {
                 0 if state.is_over.get() => true,
                 0 => clock::now() >= state.idle_since.get().after(limits::UPSTREAM_IDLE_TIMEOUT),

@@ -10,6 +10,7 @@
 pub(crate) mod client;
 mod guard;
 pub(crate) mod head;
+mod heard;
 pub(crate) mod pipe;
 mod seat;
 mod server;
