@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::limits;
+use ringway_model::{Tick, limits};
 use ringway_net::{Accepted, Listener, Stream, sleep, spawn};
 use ringway_telemetry::{
     ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
@@ -14,6 +14,7 @@ use crate::arrival;
 use crate::client::Client;
 use crate::core::Core;
 use crate::door::{Door, ListenerKind};
+use crate::failure::Failure;
 use crate::h2;
 use crate::neighbours;
 use crate::session::{self, Begun, Ended, Entry};
@@ -90,7 +91,7 @@ pub(crate) fn turn_away<W: World>(core: &Rc<Core<W>>, stream: W::Stream, kind: L
     let turning = Turning::new(core);
     core.world.spawn(
         async move {
-            session::turn_away(&turning.0, stream).await;
+            session::turn_away(&turning.0, stream, Failure::Overloaded, Tick::NEVER).await;
         },
         |_| {},
     );

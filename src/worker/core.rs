@@ -1,12 +1,12 @@
 //! What the sessions of one core share. Nothing in it is seen by another core, but how many connections it has.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
 use ringway_filter::Chain;
-use ringway_model::{CoreId, Timestamp};
+use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
 use ringway_traffic::balance::Cursors;
@@ -17,6 +17,7 @@ use slab::Slab;
 
 use crate::arrival::Arrivals;
 use crate::client::Client;
+use crate::date_line::DateLine;
 use crate::h2::Seats;
 use crate::handshakes::Handshakes;
 use crate::hosts::Hosts;
@@ -26,24 +27,6 @@ use crate::neighbours::Neighbours;
 use crate::settings::Settings;
 use crate::upstream::{Pool, Trust};
 use crate::world::World;
-
-/// The `Date` line of responses that came without one, made once a second (RFC 9110 §6.6.1).
-#[derive(Default)]
-pub(crate) struct DateLine {
-    second: Cell<u64>,
-    line: RefCell<Vec<u8>>,
-}
-
-impl DateLine {
-    /// The line for `now`, with its CRLF.
-    pub(crate) fn at(&self, now: Timestamp) -> Ref<'_, [u8]> {
-        let second = now.0 / 1000;
-        if self.second.replace(second) != second || self.line.borrow().is_empty() {
-            *self.line.borrow_mut() = format!("Date: {}\r\n", now.to_http_date()).into_bytes();
-        }
-        Ref::map(self.line.borrow(), Vec::as_slice)
-    }
-}
 
 /// One core's share of the data plane.
 pub(crate) struct Core<W: World> {

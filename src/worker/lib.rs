@@ -18,6 +18,7 @@ mod arrival;
 mod body;
 mod client;
 mod core;
+mod date_line;
 mod door;
 mod drain;
 mod exchange;

@@ -84,20 +84,16 @@ impl Materials {
         now: Tick,
         deadline: Tick,
     ) -> Result<Rc<Held>, Missing> {
-        let mut answer = self.look(want, version, now, None);
-        if answer.is_pending() {
-            let patience = match self.held(want) {
-                Some(_) => deadline.min(now.after(limits::MATERIAL_PATIENCE)),
-                None => deadline,
-            };
-            answer = match self.wait(want, version, now, patience).await {
-                Ok(result) => Poll::Ready(result),
-                Err(_) => Poll::Ready(self.held(want).ok_or(Missing::NoAnswer)),
-            };
+        if let Poll::Ready(answer) = self.look(want, version, now, None) {
+            return answer;
         }
-        match answer {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(Missing::NoAnswer),
+        let patience = match self.held(want) {
+            Some(_) => deadline.min(now.after(limits::MATERIAL_PATIENCE)),
+            None => deadline,
+        };
+        match self.wait(want, version, now, patience).await {
+            Ok(answer) => answer,
+            Err(_) => self.held(want).ok_or(Missing::NoAnswer),
         }
     }
 

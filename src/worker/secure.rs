@@ -13,19 +13,19 @@ use std::rc::Rc;
 
 use ringway_model::{ClientAuth, Tick, limits};
 use ringway_net::tls::{TlsError, TlsStream, read_hello};
-use ringway_net::{Pace, PeerState, Stream, TcpStream, linger};
+use ringway_net::{PeerState, Stream};
 use ringway_telemetry::{HandshakeDone, HandshakeRefused, Observer};
 use ringway_tls::ClientCertificate;
 use ringway_traffic::snapshot::{Route, Snapshot};
 
 use crate::accept;
-use crate::answer::{self, Answer, Asked};
 use crate::arrival::Arrival;
 use crate::client::Client;
 use crate::core::Core;
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::handshakes::Crowded;
+use crate::session;
 use crate::transport::Transport;
 use crate::uring::Uring;
 use crate::world::World;
@@ -134,7 +134,8 @@ async fn shake_hands(
     let hello = match read_hello(stream, deadline).await {
         Ok(hello) => hello,
         Err(TlsError::NotTls(stream)) => {
-            answer_plain_http(core, stream, deadline).await;
+            // For people who typed `http://` and this port. The request is not read: what it asks for cannot be had here.
+            session::turn_away(core, stream, Failure::PlainOnTls, deadline).await;
             return Err("plain_http");
         }
         Err(error) => return Err(word(&error)),
@@ -185,19 +186,6 @@ fn word(error: &TlsError) -> Word {
         TlsError::Tls(_) => "malformed",
         _ => "failed",
     }
-}
-
-/// For people who typed `http://` and this port. The request is not read: what it asks for cannot be had here.
-async fn answer_plain_http(core: &Core<Uring>, stream: TcpStream, deadline: Tick) {
-    let consequence = Failure::PlainOnTls.consequence(core.settings.unavailable_status);
-    let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
-    let id = core.request_ids.borrow_mut().draw();
-    let (status, mut out) = (consequence.status.unwrap_or(400), Vec::new());
-    let answer = Answer::Failure(&consequence);
-    answer::write(&mut out, status, &answer, &asked, id.as_str(), core.world.timestamp());
-    let deadline = core.world.now().after(limits::LINGER_TIMEOUT).min(deadline);
-    let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
-    linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
 }
 
 #[cfg(test)]

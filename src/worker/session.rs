@@ -213,14 +213,20 @@ async fn read<S: Stream>(
     read.map_err(|error| error.kind())
 }
 
-/// Tells a client for which there is no room to come back, and closes.
-pub(crate) async fn turn_away<W: World>(core: &Core<W>, stream: W::Stream) {
-    let consequence = Failure::Overloaded.consequence(core.settings.unavailable_status);
+/// Tells a client that is not heard why, and closes, by `deadline` at the latest.
+pub(crate) async fn turn_away<W: World, S: Stream>(
+    core: &Core<W>,
+    stream: S,
+    failure: Failure,
+    deadline: Tick,
+) {
+    let consequence = failure.consequence(core.settings.unavailable_status);
+    let status = consequence.status.unwrap_or(503);
     let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
     let id = core.request_ids.borrow_mut().draw();
-    let mut out = Vec::new();
-    answer::write(&mut out, 503, &Answer::Failure(&consequence), &asked, id.as_str(), core.world.timestamp());
-    let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
+    let (answer, mut out) = (Answer::Failure(&consequence), Vec::new());
+    answer::write(&mut out, status, &answer, &asked, id.as_str(), core.world.timestamp());
+    let deadline = core.world.now().after(limits::LINGER_TIMEOUT).min(deadline);
     let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
     linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
 }
