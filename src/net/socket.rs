@@ -79,10 +79,45 @@ impl UnixStream {
     }
 }
 
+/// What both kinds of sockets leave to their [`Duplex`].
+macro_rules! delegate_to_duplex {
+    () => {
+        fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+            self.duplex.read(buf, deadline)
+        }
+
+        fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
+            self.duplex.readable(deadline)
+        }
+
+        fn peek_state(&self) -> PeerState {
+            self.duplex.peek_state()
+        }
+
+        fn cancel_reads(&self) {
+            self.duplex.cancel(Direction::Read);
+        }
+
+        fn resume_reads(&self) {
+            self.duplex.resume(Direction::Read);
+        }
+
+        fn cancel_writes(&self) {
+            self.duplex.cancel(Direction::Write);
+        }
+
+        fn resume_writes(&self) {
+            self.duplex.resume(Direction::Write);
+        }
+
+        async fn shutdown_write(&self, _deadline: Tick) -> io::Result<()> {
+            self.duplex.shutdown_write()
+        }
+    };
+}
+
 impl Stream for TcpStream {
-    fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
-        self.duplex.read(buf, deadline)
-    }
+    delegate_to_duplex!();
 
     fn write_all_range(
         &self,
@@ -115,34 +150,6 @@ impl Stream for TcpStream {
         taken
     }
 
-    fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
-        self.duplex.readable(deadline)
-    }
-
-    fn peek_state(&self) -> PeerState {
-        self.duplex.peek_state()
-    }
-
-    fn cancel_reads(&self) {
-        self.duplex.cancel(Direction::Read);
-    }
-
-    fn resume_reads(&self) {
-        self.duplex.resume(Direction::Read);
-    }
-
-    fn cancel_writes(&self) {
-        self.duplex.cancel(Direction::Write);
-    }
-
-    fn resume_writes(&self) {
-        self.duplex.resume(Direction::Write);
-    }
-
-    async fn shutdown_write(&self, _deadline: Tick) -> io::Result<()> {
-        self.duplex.shutdown_write()
-    }
-
     fn abort(&self) {
         self.duplex.abort();
     }
@@ -164,9 +171,7 @@ impl Stream for TcpStream {
 }
 
 impl Stream for UnixStream {
-    fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
-        self.duplex.read(buf, deadline)
-    }
+    delegate_to_duplex!();
 
     fn write_all_range(
         &self,
@@ -175,34 +180,6 @@ impl Stream for UnixStream {
         pace: Pace,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         self.duplex.write_all_range(buf, range, pace)
-    }
-
-    fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>> {
-        self.duplex.readable(deadline)
-    }
-
-    fn peek_state(&self) -> PeerState {
-        self.duplex.peek_state()
-    }
-
-    fn cancel_reads(&self) {
-        self.duplex.cancel(Direction::Read);
-    }
-
-    fn resume_reads(&self) {
-        self.duplex.resume(Direction::Read);
-    }
-
-    fn cancel_writes(&self) {
-        self.duplex.cancel(Direction::Write);
-    }
-
-    fn resume_writes(&self) {
-        self.duplex.resume(Direction::Write);
-    }
-
-    async fn shutdown_write(&self, _deadline: Tick) -> io::Result<()> {
-        self.duplex.shutdown_write()
     }
 
     /// Unix sockets know no reset: the peer sees the end of the stream, or `ECONNRESET` when it had sent

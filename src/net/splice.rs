@@ -5,6 +5,7 @@ use crate::socket::TcpStream;
 use crate::stream::Pace;
 use crate::task::yield_now;
 use crate::{clock, core};
+use ringway_model::Tick;
 use ringway_model::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
 use std::cell::RefCell;
 use std::fmt;
@@ -89,7 +90,7 @@ async fn splice_all(
     let writing = to.duplex.begin(Direction::Write).map_err(SpliceFault::Write)?;
     let mut left = len;
     let mut without_wait = 0;
-    let (mut since, mut received) = (rate.map(|_| clock::now()), 0);
+    let mut window = rate.map(Window::begin);
     while left > 0 {
         let want = left.min(SPLICE_PIPE_BYTES as u64) as usize;
         let mut in_pipe = loop {
@@ -109,15 +110,10 @@ async fn splice_all(
             }
         };
         left -= in_pipe as u64;
-        received += in_pipe as u64;
-        if let (Some(rate), Some(begun)) = (rate, since)
-            && let elapsed = clock::now().since(begun)
-            && elapsed >= rate.window
+        if let Some(window) = &mut window
+            && !window.is_fast_enough(in_pipe)
         {
-            if u128::from(received) * 1000 < u128::from(rate.bytes_per_second) * elapsed.as_millis() {
-                return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
-            }
-            (since, received) = (Some(clock::now()), 0);
+            return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
         }
         // More is likely to follow at once only when this was as much as fits: else the kernel would be made to hold the
         // last segment back for nothing.
@@ -137,7 +133,9 @@ async fn splice_all(
                     without_wait = 0;
                     writing.arm(pace.next_deadline());
                     to.duplex.wait(&writing, Direction::Write).await.map_err(SpliceFault::Write)?;
-                    (since, received) = (rate.map(|_| clock::now()), 0);
+                    if let Some(window) = &mut window {
+                        *window = Window::begin(window.rate);
+                    }
                 }
                 Err(error) => return Err(SpliceFault::Write(error)),
             }
@@ -150,6 +148,32 @@ async fn splice_all(
     // Only here is the pipe known to be empty.
     core.pipes.give(pipe);
     Ok(())
+}
+
+/// A stretch of time in which a sender must have sent enough.
+struct Window {
+    rate: Rate,
+    since: Tick,
+    bytes: u64,
+}
+
+impl Window {
+    fn begin(rate: Rate) -> Self {
+        Self { rate, since: clock::now(), bytes: 0 }
+    }
+
+    /// Whether the sender keeps the rate, now that so many bytes more have come.
+    fn is_fast_enough(&mut self, count: usize) -> bool {
+        self.bytes += count as u64;
+        let elapsed = clock::now().since(self.since);
+        if elapsed < self.rate.window {
+            return true;
+        }
+        let due = u128::from(self.rate.bytes_per_second) * elapsed.as_millis();
+        let is_enough = u128::from(self.bytes) * 1000 >= due;
+        *self = Self::begin(self.rate);
+        is_enough
+    }
 }
 
 /// A cancellation between two waits counts as well. A deadline cannot pass unseen, for it is armed only to wait.
