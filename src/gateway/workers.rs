@@ -1,0 +1,152 @@
+//! The workers' threads: what they are made of, their start, and the word of one that ends by itself.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, SlotReceiver, WakeSource, reply};
+use ringway_control::{Client, ControlThread, State, WorkerLink};
+use ringway_filter::Chain;
+use ringway_model::{CoreId, limits};
+use ringway_net::{Driver, DriverChoice, clock};
+use ringway_telemetry::Telemetry;
+use ringway_tls::{Loaded, ServerTls, Wanted};
+use ringway_traffic::report::{Order, Report};
+use ringway_traffic::snapshot::Snapshot;
+use ringway_worker::{ListenerKind, Lookup, Neighbours};
+
+use super::StartError;
+
+/// The workers before their start, and the ends of what connects them with the others.
+#[derive(Default)]
+pub(super) struct Wired {
+    pub(super) workers: Vec<WorkerParts>,
+    /// The control thread's.
+    pub(super) links: Vec<WorkerLink>,
+    /// The certificate loader's.
+    pub(super) loaders: Vec<MailboxSender<Loaded>>,
+}
+
+/// What one worker has for itself.
+pub(super) struct WorkerParts {
+    pub(super) core: CoreId,
+    pub(super) cpu: Option<usize>,
+    pub(super) listeners: Vec<(TcpListener, ListenerKind)>,
+    pub(super) https_port: Option<u16>,
+    pub(super) loaded: MailboxReceiver<Loaded>,
+    pub(super) snapshots: SlotReceiver<Arc<Snapshot>>,
+    pub(super) orders: MailboxReceiver<Order>,
+    pub(super) wake: WakeSource,
+    pub(super) neighbours: Option<Neighbours>,
+    pub(super) telemetry: Telemetry,
+}
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) driver: DriverChoice,
+    pub(super) tls: Arc<ServerTls>,
+    pub(super) filters: Chain,
+    pub(super) settings: Arc<ringway_worker::Settings>,
+    pub(super) wanted: MailboxSender<Wanted>,
+    pub(super) resolves: bool,
+}
+
+/// Starts all workers, and waits until they serve and the control thread has heard of it; the driver that they got.
+pub(super) fn start(
+    workers: Vec<WorkerParts>,
+    common: &Common,
+    control: &ControlThread,
+    reports: &MailboxSender<Report>,
+) -> Result<(Vec<JoinHandle<()>>, Option<Driver>), StartError> {
+    let mut threads = Vec::with_capacity(workers.len());
+    let mut starts = Vec::with_capacity(workers.len());
+    for part in workers {
+        let (started, starting) = reply();
+        let thread = start_worker(part, common.clone(), control, reports.clone(), started)
+            .map_err(StartError::System)?;
+        threads.push(thread);
+        starts.push(starting);
+    }
+    let mut driver = None;
+    for starting in starts {
+        match starting.wait(limits::WORKER_START_TIMEOUT) {
+            Ok(Ok(started)) => driver = Some(started),
+            Ok(Err(error)) => return Err(StartError::Worker(error)),
+            Err(_) => return Err(StartError::Worker(ErrorKind::TimedOut.into())),
+        }
+    }
+    wait_for_cores(&control.client)?;
+    Ok((threads, driver))
+}
+
+/// Starts a worker on a thread of its own. `started` is told how that went, and the control plane when it ends by itself.
+fn start_worker(
+    part: WorkerParts,
+    common: Common,
+    control: &ControlThread,
+    reports: MailboxSender<Report>,
+    started: ReplySender<io::Result<Driver>>,
+) -> io::Result<JoinHandle<()>> {
+    let (core, snapshot) = (part.core, control.snapshot.clone());
+    let parts = ringway_worker::Parts {
+        id: core,
+        cpu: part.cpu,
+        driver: common.driver,
+        listeners: part.listeners,
+        https_port: part.https_port,
+        tls: Some(common.tls),
+        lookup: Some(Lookup { wanted: common.wanted, loaded: part.loaded }),
+        neighbours: part.neighbours,
+        resolves: common.resolves,
+        snapshot,
+        snapshots: part.snapshots,
+        orders: part.orders,
+        wake: part.wake,
+        reports: reports.clone(),
+        telemetry: part.telemetry,
+        filters: common.filters,
+        settings: common.settings,
+    };
+    std::thread::Builder::new().name(format!("worker-{core}")).spawn(move || {
+        let started = Cell::new(Some(started));
+        let tell = |result| {
+            if let Some(started) = started.take() {
+                // Whoever waits for it gave up when it cannot be told.
+                let _ = started.send(result);
+            }
+        };
+        let run = || ringway_worker::run(parts, |driver| tell(Ok(driver)));
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(core = core.0, %error, "a worker ended");
+                tell(Err(error));
+                let _ = reports.send(Report::WorkerPanicked { core });
+            }
+            Err(_) => {
+                tracing::error!(core = core.0, "a worker panicked and ended");
+                let _ = reports.send(Report::WorkerPanicked { core });
+            }
+        }
+    })
+}
+
+/// Waits until the control thread has heard of every core: from then on the process calls itself ready. A matter of
+/// microseconds, for the cores have their first snapshot already.
+fn wait_for_cores(client: &Client) -> Result<(), StartError> {
+    let deadline = clock::now().after(limits::WORKER_START_TIMEOUT);
+    loop {
+        let status = client.status().map_err(|_| StartError::System(ErrorKind::BrokenPipe.into()))?;
+        if status.state != State::Starting {
+            return Ok(());
+        }
+        if clock::now() >= deadline {
+            return Err(StartError::Worker(ErrorKind::TimedOut.into()));
+        }
+        std::thread::yield_now();
+    }
+}
