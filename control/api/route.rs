@@ -69,7 +69,7 @@ pub(crate) static ROUTES: &[Route] = {
         Route { method, path, operation }
     }
     &[
-        // The paths of document 000, each key in the body, the query or the path (C2).
+        // The paths of document 000, each key in the body, the query or the path: clients of all three kinds are there.
         route(Post, "/api/apps/register", RegisterApp),
         route(Get, "/api/apps", ListApps),
         route(Get, "/api/apps/{app_id}", ShowApp),
@@ -119,7 +119,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/api/status/app", AppStatus),
         route(Get, "/api/status/app/{app_id}", AppStatus),
         route(Post, "/api/status/app/{app_id}", AppStatus),
-        // The paths of its use cases (C1).
+        // The paths of its use cases.
         route(Post, "/api/register", Register),
         route(Delete, "/api/register", Deregister),
         route(Delete, "/api/register/{instance_id}", Deregister),
@@ -138,7 +138,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Delete, "/api/webhooks", RemoveWebhook),
         route(Delete, "/api/webhooks/{app_id}", RemoveWebhook),
         route(Post, "/api/webhooks/delete", RemoveWebhook),
-        // For machines that watch (C21).
+        // For machines that watch.
         route(Get, "/healthz", Liveness),
         route(Get, "/health/liveness", Liveness),
         route(Get, "/ready", Readiness),

@@ -4,7 +4,7 @@
 //! back; there is a token while it is nearer than the whole capacity. So a bucket that is full is no bucket, and
 //! what is kept on the disk is a list of moments.
 //!
-//! What Let's Encrypt writes of its limits is the measure for it (S0-28). A CA of which nothing is known has the limits that
+//! What Let's Encrypt writes of its limits is the measure for it. A CA of which nothing is known has the limits that
 //! protect any CA; when it says itself that it has enough, the bucket concerned is closed until it wants to be asked again.
 
 use std::collections::HashMap;

@@ -23,7 +23,7 @@ pub struct Settings {
     pub public_addresses: Vec<IpAddr>,
     /// The operator's own certificate, for names that have none of their own. Strict: a start without it fails.
     pub default_files: Option<CertificateFiles>,
-    /// Renew so long before the end, where that is less than half of the lifetime (C28).
+    /// Renew so long before the end, where that is less than half of the lifetime.
     pub renew_before: Option<Duration>,
 }
 

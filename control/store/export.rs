@@ -47,6 +47,9 @@ impl Summary {
 }
 
 /// Writes everything that a store holds to `to`.
+///
+/// # Errors
+/// The store's when it cannot be loaded, [`StoreError::Transfer`] when `to` takes no more.
 pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, StoreError> {
     let loaded = store.load()?;
     let image = loaded.image();
@@ -60,6 +63,10 @@ pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, Stor
 }
 
 /// Fills an empty store with an export. Nothing is stored unless the export is whole.
+///
+/// # Errors
+/// [`StoreError::Transfer`] when `from` cannot be read, [`StoreError::NewerSchema`] and [`StoreError::Import`] when it is none
+/// that this version knows; else the store's, also when it is not empty.
 pub fn import(from: &mut dyn BufRead, store: &mut dyn Store) -> Result<Summary, StoreError> {
     let read = read(from).map_err(StoreError::Transfer)?;
     if let Some(found) = read.newer {
@@ -72,6 +79,9 @@ pub fn import(from: &mut dyn BufRead, store: &mut dyn Store) -> Result<Summary, 
 }
 
 /// Copies everything from one store into another, empty one.
+///
+/// # Errors
+/// Those of either store, also when `to` is not empty.
 pub fn migrate(from: &mut dyn Store, to: &mut dyn Store) -> Result<Summary, StoreError> {
     fill(&from.load()?, to)
 }

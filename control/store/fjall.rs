@@ -88,6 +88,10 @@ impl Fjall {
     ///
     /// One that cannot be written and holds a store is taken, too: what it holds is loaded, commits are refused with
     /// [`StoreError::NotWritable`] until it can be written, and [`Store::describe`] warns.
+    ///
+    /// # Errors
+    /// [`StoreError::NotADirectory`], [`StoreError::Locked`] while another process has it, [`StoreError::NotWritable`] when there
+    /// is none and none can be made, else the system's.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         if path.exists() && !path.is_dir() {

@@ -137,12 +137,18 @@ impl Edits {
         self.removed.push(name.into());
     }
 
-    /// Adds a line. Fails when name or value could not stand in a head (RFC 9110 §5.1, §5.5).
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// When name or value could not stand in a head (RFC 9110 §5.1, §5.5); nothing is added then.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
         headers::push_field(&mut self.lines, name, value)
     }
 
     /// Replaces every line of a field by one.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); nothing is replaced then.
     pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
         self.append(name, value)?;
         self.remove(name);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{Hostname, limits};
 
-/// Who brings the certificate of a domain (C9).
+/// Who brings the certificate of a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CertificateMode {
     /// The CA issues it and it is renewed without anyone's hand, when a CA is configured.
@@ -34,7 +34,7 @@ impl CertificateMode {
     }
 }
 
-/// Certificates that clients of a domain present (S4-28).
+/// Certificates that clients of a domain present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
     /// A PEM file with the certificates of those who may vouch for a client.
@@ -76,7 +76,7 @@ pub struct UpstreamTls {
     pub client_certificate: Option<CertificateFiles>,
     /// The name that is asked for and verified, when it is not the target's host.
     pub server_name: Option<Hostname>,
-    /// Nothing is verified: whoever answers is believed (C10: explicit, never a default).
+    /// Nothing is verified: whoever answers is believed. Explicit, never a default.
     pub insecure: bool,
 }
 

@@ -233,6 +233,9 @@ impl std::error::Error for Rejection {}
 
 impl Desired {
     /// Applies one change; pure. The cost follows the change, not the configuration.
+    ///
+    /// # Errors
+    /// Why it is refused; what it was applied to is as it was.
     pub fn apply(&self, change: &Change, now: Timestamp) -> Result<Applied, Rejection> {
         let mut draft = Draft {
             desired: Desired { revision: self.revision.next(), ..self.clone() },

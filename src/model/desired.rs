@@ -50,7 +50,7 @@ pub struct Domain {
     pub name: Hostname,
     /// The app that serves it.
     pub app: AppId,
-    /// Told to the app in `X-Tenant-ID`, whatever the kind (C25).
+    /// Told to the app in `X-Tenant-ID`, whatever the kind.
     pub tenant: Option<TenantId>,
     /// What it is to its owner.
     pub kind: DomainKind,

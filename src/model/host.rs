@@ -17,7 +17,8 @@ pub struct Hostname(Arc<str>);
 impl Hostname {
     /// Parses what a person or an app calls a domain: any case, one trailing dot, U-labels (`bücher.example`).
     ///
-    /// Refused: ports, paths, wildcards, IP addresses, empty or overlong labels, underscores, names without IDNA form.
+    /// # Errors
+    /// Refused are ports, paths, wildcards, IP addresses, empty or overlong labels, underscores, names without IDNA form.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {

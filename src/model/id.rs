@@ -17,6 +17,9 @@ macro_rules! text_id {
 
         impl $name {
             /// Parses an identifier.
+            ///
+            /// # Errors
+            /// It is not of the form above.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 check(text)?;
                 Ok(Self(text.into()))

@@ -34,6 +34,9 @@ pub enum Probe {
 
 impl Probe {
     /// An HTTP probe of `path`: origin-form, visible ASCII, at most [`limits::HEALTH_PATH_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// It is not of that form.
     pub fn http(path: &str) -> Result<Self, HealthCheckError> {
         if !path.starts_with('/') {
             return Err(HealthCheckError::PathStart);

@@ -119,7 +119,7 @@ pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 
 // --- Certificates: the CA ----------------------------------------------------------------------------------
 
-/// Orders that CAs work on at one time (C27, NFR-4.8).
+/// Orders that CAs work on at one time (NFR-4.8).
 pub const ORDERS_IN_FLIGHT_MAX: usize = 5;
 /// Domains that may wait for their turn: all of them.
 pub const ORDERS_WAITING_MAX: usize = DOMAINS_MAX;
@@ -298,7 +298,7 @@ pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is
 /// served, and told that it is the last.
 pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(1);
-/// From SIGTERM to the end of the process (C40).
+/// From SIGTERM to the end of the process.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 // --- Data plane: size --------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ pub enum TargetHost {
 
 impl Target {
     /// Parses `http://host[:port][/]`, `https://…` or `h2c://…`; port 80 or 443 where none is given.
+    ///
+    /// # Errors
+    /// It is not of that form, or its host is none.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(TargetError::NoScheme) };
         let schemes = [Scheme::Http, Scheme::H2c, Scheme::Https];

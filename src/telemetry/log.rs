@@ -53,7 +53,10 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    /// Opens the sink and starts the writer thread. Errors are those of opening a file or starting a thread.
+    /// Opens the sink and starts the writer thread.
+    ///
+    /// # Errors
+    /// Those of opening a file or starting a thread.
     pub fn start(sink: LogSink, format: LogFormat) -> io::Result<Self> {
         let (full, to_write) = bounded(limits::LOG_BLOCKS_MAX);
         let (used, empty) = bounded(limits::LOG_BLOCKS_MAX);

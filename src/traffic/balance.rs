@@ -58,6 +58,9 @@ impl Cursors {
     ///
     /// One hash lookup, and two relaxed loads for each endpoint that is looked at; no allocation but for a pool that
     /// this core sees for the first time.
+    ///
+    /// # Errors
+    /// Why none of them can be asked.
     pub fn pick<'p>(
         &mut self,
         pool: &'p Pool,
@@ -105,8 +108,11 @@ const CURSORS_SPARE: usize = 64;
 /// Picks the endpoint that `client` belongs to: the same one for the same number, on every core and in every process,
 /// as long as it is available; when it is not, its clients are spread over the others, and nobody else moves.
 ///
-/// `client` is a hash of what identifies the client (C43). Rendezvous hashing: the cost follows the pool's size, so it
+/// `client` is a hash of what identifies the client. Rendezvous hashing: the cost follows the pool's size, so it
 /// is for upgrades, not for every request.
+///
+/// # Errors
+/// As [`Cursors::pick`].
 pub fn sticky<'p>(
     pool: &'p Pool,
     client: u64,

@@ -15,7 +15,7 @@
 //! | the client                                    | nothing                                                   |
 //!
 //! A pooled connection that ends before it answers was most likely closed by its server while it lay idle: the one
-//! replay that is on by default (C11). A *new* connection that ends so may well have ended because of this
+//! replay that is on by default. A *new* connection that ends so may well have ended because of this
 //! very request, and repeating it would take the next instance down too.
 
 use ringway_model::limits;

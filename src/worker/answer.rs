@@ -1,4 +1,4 @@
-//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers (C23); challenges; redirects.
+//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers; challenges; redirects.
 
 use std::time::Duration;
 

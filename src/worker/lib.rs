@@ -107,6 +107,9 @@ pub struct Parts {
 }
 
 /// Runs a worker on this thread until it is told to stop. `started` is called once it accepts, with the driver that it got.
+///
+/// # Errors
+/// No runtime can be built, a listener cannot be taken over, or the wake-up from the control thread is broken.
 pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
     let options = RuntimeOptions {
         name: format!("worker-{}", parts.id),

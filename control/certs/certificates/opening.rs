@@ -18,7 +18,7 @@ use crate::report::DefaultState;
 use crate::settings::Settings;
 use crate::watch::{DefaultError, Watched};
 
-/// Why certificates could not be opened. A certificate directory that cannot be used is no reason (C7): it is reported.
+/// Why certificates could not be opened. A certificate directory that cannot be used is no reason: it is reported.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
