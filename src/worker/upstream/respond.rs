@@ -288,7 +288,11 @@ impl<W: World> Hop<'_, W> {
             if spliced_left.is_some() {
                 part = self.send_held(part);
             }
-            self.send(part, matches!(outgoing, Outgoing::Chunked)).await?;
+            if matches!(outgoing, Outgoing::Chunked) {
+                self.send_chunk(part).await?;
+            } else {
+                self.send_part(part).await?;
+            }
             record.bytes_out += taken.kept as u64;
             if taken.done {
                 return Ok(start + taken.consumed < self.answer.len());
@@ -355,7 +359,7 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
-    /// What [`send`](Self::send) does, as far as the kernel takes it at once to send it with what is spliced next; returns
+    /// What [`send_part`](Self::send_part) does, as far as the kernel takes it at once to send it with what is spliced next; returns
     /// what is left of `part`.
     fn send_held(&mut self, part: Range<usize>) -> Range<usize> {
         let mut part = self.put_before(part);
@@ -385,28 +389,35 @@ impl<W: World> Hop<'_, W> {
         part
     }
 
-    /// Sends `output`, then the given part of `answer`, as a chunk of its own if told so; in one piece when that is cheap.
-    async fn send(&mut self, part: Range<usize>, chunk: bool) -> Result<(), FailedAt> {
-        if chunk && !part.is_empty() {
+    /// Sends `output`, then the given part of `answer` as a chunk of its own, in one piece.
+    async fn send_chunk(&mut self, part: Range<usize>) -> Result<(), FailedAt> {
+        if !part.is_empty() {
             self.output.extend_from_slice(&h1::chunk_head(part.len()));
-        }
-        let part = if chunk { part } else { self.put_before(part) };
-        let joined = chunk || part.len() <= JOINED_BYTES_MAX && !self.output.is_empty();
-        if joined {
             // To the byte: growing by halves would make it twice as large as what is sent.
-            self.output.reserve_exact(part.len() + 2);
-            self.output.extend_from_slice(&self.answer[part.clone()]);
-            if chunk && !part.is_empty() {
-                self.output.extend_from_slice(b"\r\n");
-            }
+            self.output.reserve_exact(part.len() + h1::CHUNK_END.len());
+            self.output.extend_from_slice(&self.answer[part]);
+            self.output.extend_from_slice(h1::CHUNK_END);
         }
-        if !joined && !part.is_empty() {
-            self.hold_output();
+        if self.output.is_empty() { Ok(()) } else { self.send_output().await }
+    }
+
+    /// Sends `output`, then the given part of `answer`; in one piece when that is cheap.
+    async fn send_part(&mut self, part: Range<usize>) -> Result<(), FailedAt> {
+        let mut part = self.put_before(part);
+        if !self.output.is_empty() {
+            if part.len() <= JOINED_BYTES_MAX {
+                // To the byte, as above.
+                self.output.reserve_exact(part.len());
+                self.output.extend_from_slice(&self.answer[part.clone()]);
+                part.start = part.end;
+            } else {
+                self.hold_output();
+            }
         }
         if !self.output.is_empty() {
             self.send_output().await?;
         }
-        if !joined && !part.is_empty() {
+        if !part.is_empty() {
             let pace = Pace::stall(self.core.settings.body_progress_timeout);
             let (sent, back) =
                 self.client.stream.write_all_range(std::mem::take(self.answer), part, pace).await;
