@@ -9,6 +9,7 @@
 //! ringway is stricter than it must be, a comment beside the case says why.
 
 mod chunks;
+mod endpoints;
 mod exchange;
 mod fields;
 mod framing;
