@@ -37,10 +37,15 @@ use crate::watchdog::{ClockFault, ClockJudge, Health};
 
 mod attempt;
 mod memories;
+mod orders;
 mod renewal_info;
 mod report;
+mod timers;
+mod verifications;
+mod warnings;
 
 use attempt::Attempt;
+use timers::Timers;
 
 /// All that the tasks share.
 pub(crate) struct Issuance {
@@ -108,41 +113,6 @@ pub(crate) enum Stage {
     Ordering(Errand),
 }
 
-/// When domains are to be looked at again.
-#[derive(Debug, Default)]
-struct Timers {
-    by_time: BTreeSet<(Timestamp, Hostname)>,
-    of: HashMap<Hostname, Timestamp, ahash::RandomState>,
-}
-
-impl Timers {
-    fn set(&mut self, host: &Hostname, at: Timestamp) {
-        self.clear(host);
-        self.by_time.insert((at, host.clone()));
-        self.of.insert(host.clone(), at);
-    }
-
-    fn clear(&mut self, host: &Hostname) {
-        if let Some(at) = self.of.remove(host) {
-            self.by_time.remove(&(at, host.clone()));
-        }
-    }
-
-    fn pop_due(&mut self, now: Timestamp) -> Option<Hostname> {
-        let (at, _) = self.by_time.first()?;
-        if *at > now {
-            return None;
-        }
-        let (_, host) = self.by_time.pop_first()?;
-        self.of.remove(&host);
-        Some(host)
-    }
-
-    fn next(&self) -> Option<Timestamp> {
-        self.by_time.first().map(|(at, _)| *at)
-    }
-}
-
 impl Issuance {
     pub(crate) fn new(settings: &Settings) -> Self {
         let seats = settings.acme.iter().flat_map(|acme| {
@@ -202,7 +172,7 @@ impl Certificates {
         self.measure_start();
         loop {
             self.judge_clock();
-            self.closed_until_reset();
+            self.issuance().closed_until.set(None);
             for (count, host) in self.take_touched().into_iter().enumerate() {
                 self.reconsider(&host);
                 if count % ROUND_PART == ROUND_PART - 1 {
@@ -235,10 +205,6 @@ impl Certificates {
         Some(clock::now().after(wait.max(SHORTEST_WAIT)))
     }
 
-    fn closed_until_reset(&self) {
-        self.issuance().closed_until.set(None);
-    }
-
     fn judge_clock(&self) {
         let issuance = self.issuance();
         let now = clock::timestamp();
@@ -265,8 +231,6 @@ impl Certificates {
         let spread = if without > AT_ONCE { START_SPREAD * without as u32 } else { Duration::ZERO };
         self.issuance().start_spread.set(spread.min(START_SPREAD_MAX));
     }
-
-    // --- What comes next for a domain --------------------------------------------------------------------
 
     /// Decides what comes next for a domain, and arranges it.
     fn reconsider(&self, host: &Hostname) {
@@ -406,192 +370,6 @@ impl Certificates {
         self.forget_places();
     }
 
-    // --- Verifications -----------------------------------------------------------------------------------
-
-    fn start_verifications(&self) {
-        let issuance = self.issuance();
-        while issuance.verifying.get() < VERIFICATIONS_OF_QUEUE_MAX {
-            let Some(host) = ({ issuance.to_verify.borrow_mut().pop_front() }) else { return };
-            let number = match self.shared.domains.borrow().get(&host) {
-                Some(entry) => entry.number,
-                None => continue,
-            };
-            issuance.verifying.update(|count| count + 1);
-            let (this, again, name) = (self.clone(), self.clone(), host.clone());
-            spawn(
-                async move {
-                    let verification = this.examine(&host).await;
-                    let verdict =
-                        verification.map(|verification| (verification.verdict, verification.advice.clone()));
-                    this.issuance().verifying.update(|count| count - 1);
-                    this.handle_verdict(&host, number, verdict);
-                    this.touch(&host);
-                },
-                move |panic| {
-                    log_panic(panic);
-                    again.issuance().verifying.update(|count| count - 1);
-                    again.postpone(&name, number, OWN_RETRY, "the verification failed for a fault of ours");
-                },
-            );
-        }
-    }
-
-    fn handle_verdict(&self, host: &Hostname, number: u64, verdict: Option<(Verdict, String)>) {
-        let now = clock::timestamp();
-        let mut domains = self.shared.domains.borrow_mut();
-        let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == number) else { return };
-        let Stage::Verifying(errand) = entry.stage else { return };
-        entry.stage = Stage::Idle;
-        let event = match verdict {
-            Some((verdict, _)) if verdict.is_ready() => {
-                entry.stage = Stage::Queued(errand);
-                entry.course.reason = None;
-                self.issuance().queue.borrow_mut().push(host, errand, now);
-                None
-            }
-            None | Some((Verdict::NotAsked, _)) => {
-                let reason = verdict
-                    .map_or_else(|| "too many domains are being verified".to_owned(), |(_, advice)| advice);
-                entry.postpone(now.after(OWN_RETRY), reason);
-                None
-            }
-            Some((_, advice)) => {
-                let updated_at = entry.domain.updated_at;
-                let is_held = entry.held != Held::Nothing;
-                let memory = entry.memory.get_or_insert_default();
-                let next_try = memory.fail(host, Trouble::Dns, advice.clone(), updated_at, now);
-                match next_try {
-                    None => Some(CertificateEvent::Parked { host: host.clone(), reason: advice }),
-                    // A domain whose records are still to be made is no event; one that loses its certificate is.
-                    Some(_) if is_held && memory.failures == 1 => {
-                        Some(CertificateEvent::Failed { host: host.clone(), reason: advice, next_try })
-                    }
-                    Some(_) => None,
-                }
-            }
-        };
-        let is_stored = entry.stage == Stage::Idle;
-        drop(domains);
-        self.forget_places();
-        if is_stored {
-            self.remember(host);
-        }
-        if let Some(event) = event {
-            self.reconsider(host);
-            self.notify(event);
-        }
-    }
-
-    // --- Orders ------------------------------------------------------------------------------------------
-
-    fn start_orders(&self) {
-        let issuance = self.issuance();
-        loop {
-            let now = clock::timestamp();
-            let next = issuance.queue.borrow_mut().next(now, |host, errand| self.turn(host, errand, now));
-            let Some((host, errand, index)) = next else { return };
-            self.forget_places();
-            let number = {
-                let mut domains = self.shared.domains.borrow_mut();
-                let Some(entry) = domains.get_mut(&host) else {
-                    issuance.queue.borrow_mut().finish(&host);
-                    continue;
-                };
-                let checked_at = entry.verification.as_ref().map_or(0, |found| found.checked_at.0);
-                if now.0.saturating_sub(checked_at) > VERIFICATION_TTL.as_millis() as u64 {
-                    // It has waited for long: much may have changed.
-                    issuance.queue.borrow_mut().finish(&host);
-                    entry.stage = Stage::Verifying(errand);
-                    entry.show(errand, State::Verifying);
-                    issuance.to_verify.borrow_mut().push_back(host.clone());
-                    self.shared.stir.stir();
-                    continue;
-                }
-                entry.stage = Stage::Ordering(errand);
-                entry.show(errand, State::Issuing);
-                entry.course.reason = None;
-                entry.number
-            };
-            let Some(seat) = issuance.seats.get(index).cloned() else { continue };
-            let kind = self.kind(&host, errand, &seat);
-            issuance.budgets.borrow_mut().take_order(seat.authority.url(), &host, kind, now);
-            seat.in_flight.update(|count| count + 1);
-            let (account, is_sent) = (Rc::default(), Rc::default());
-            let order = Attempt { this: self.clone(), host, number, errand, kind, seat, account, is_sent };
-            let failed = order.clone();
-            spawn(async move { order.run().await }, move |panic| {
-                log_panic(panic);
-                failed.end();
-                failed.this.postpone(&failed.host, number, OWN_RETRY, "the order failed for a fault of ours");
-            });
-        }
-    }
-
-    /// Whether a domain may order now, and at which CA.
-    fn turn(&self, host: &Hostname, errand: Errand, now: Timestamp) -> Turn<usize> {
-        let issuance = self.issuance();
-        if self.directory_problem().is_some() {
-            return self.closed(now.after(OWN_RETRY));
-        }
-        let tick = clock::now();
-        let budgets = issuance.budgets.borrow();
-        let (mut not_before, mut closed): (Option<Timestamp>, Option<Timestamp>) = (None, None);
-        for (index, seat) in issuance.seats.iter().enumerate() {
-            let health = seat.health.borrow();
-            let url = seat.authority.url();
-            if !health.is_usable(seat.in_flight.get(), tick) {
-                // An order that tries a CA stirs us when it ends.
-                let pause = tick.until(health.paused_until()).max(Duration::from_secs(1));
-                closed = Some(closed.unwrap_or(Timestamp(u64::MAX)).min(now.after(pause)));
-                if health.is_failed_over(tick) {
-                    continue;
-                }
-                break;
-            }
-            let kind = self.kind(host, errand, seat);
-            let at = budgets.order_at(url, host, kind, now);
-            if at <= now {
-                return Turn::Now(index);
-            }
-            let is_of_account = kind != Kind::Replacement && budgets.account_at(url, now) >= at;
-            let earliest = if is_of_account { &mut closed } else { &mut not_before };
-            *earliest = Some(earliest.unwrap_or(Timestamp(u64::MAX)).min(at));
-            // A limit that is over soon is no reason to go elsewhere.
-            if at.0 - now.0 < AUTHORITY_FAILOVER_AFTER.as_millis() as u64 {
-                break;
-            }
-        }
-        match (not_before, closed) {
-            (Some(at), None) => Turn::NotBefore(at),
-            // Looked at again when either changes.
-            (Some(at), Some(open_at)) => Turn::NotBefore(at.min(open_at)),
-            (None, closed) => self.closed(closed.unwrap_or(now.after(OWN_RETRY))),
-        }
-    }
-
-    fn closed(&self, until: Timestamp) -> Turn<usize> {
-        let closed = &self.issuance().closed_until;
-        closed.set(Some(closed.get().map_or(until, |at| at.min(until))));
-        Turn::Closed(until)
-    }
-
-    /// What an order is to the limits of a CA.
-    fn kind(&self, host: &Hostname, errand: Errand, seat: &Seat) -> Kind {
-        if errand == Errand::Issue {
-            return Kind::New;
-        }
-        // Called while the domains are lent nowhere to be changed.
-        let domains = self.shared.domains.borrow();
-        match domains.get(host).and_then(|entry| entry.origin_at(seat.authority.url())) {
-            Some(origin) if origin.certificate_id.is_some() && seat.authority.takes_replacements() => {
-                Kind::Replacement
-            }
-            Some(_) => Kind::Renewal,
-            // Of another CA: to this one, it is new.
-            None => Kind::New,
-        }
-    }
-
     /// Later, for a reason that is no fault of the domain.
     fn postpone(&self, host: &Hostname, number: u64, by: Duration, reason: &str) {
         let now = clock::timestamp();
@@ -621,50 +399,6 @@ impl Certificates {
             .is_some_and(Memory::revive);
         if is_changed {
             self.remember(host);
-        }
-    }
-
-    // --- The end of certificates -------------------------------------------------------------------------
-
-    /// Says once when a certificate is late in its life; when to look again.
-    fn watch(&self, host: &Hostname, entry: &mut Entry, now: Timestamp) -> Option<Timestamp> {
-        let facts = entry.held.facts()?.clone();
-        if self.issuance().clock_fault.get().is_some() {
-            return Some(now.after(CERTIFICATES_ROUND));
-        }
-        let lateness = Lateness::of(&facts, now);
-        let warned = Warned { not_after: facts.not_after.0, lateness };
-        let memory = entry.memory.as_mut()?;
-        let said = memory.warned.filter(|said| said.not_after == warned.not_after).map(|said| said.lateness);
-        if lateness > said.unwrap_or_default() {
-            memory.warned = Some(warned);
-            let (this, host) = (self.clone(), host.clone());
-            // Not from here, where the domains are lent to be changed.
-            spawn(
-                async move {
-                    this.remember(&host);
-                    this.notify(CertificateEvent::ExpiringSoon {
-                        host: Some(host),
-                        not_after: facts.not_after,
-                    });
-                },
-                log_panic,
-            );
-        }
-        Lateness::next_at(entry.held.facts()?, now)
-    }
-
-    fn watch_default(&self) {
-        let issuance = self.issuance();
-        let Some(facts) = self.default_facts() else { return };
-        if issuance.clock_fault.get().is_some() {
-            return;
-        }
-        let lateness = Lateness::of(&facts, clock::timestamp());
-        let said = issuance.default_warned.get().filter(|said| said.not_after == facts.not_after.0);
-        if lateness > said.map(|said| said.lateness).unwrap_or_default() {
-            issuance.default_warned.set(Some(Warned { not_after: facts.not_after.0, lateness }));
-            self.notify(CertificateEvent::ExpiringSoon { host: None, not_after: facts.not_after });
         }
     }
 
