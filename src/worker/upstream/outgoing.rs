@@ -14,7 +14,7 @@ pub(super) enum Outgoing {
     /// Came in chunks, leaves without framing until the end: for HTTP/1.0.
     Unchunked(ChunkedBody),
     /// Came until the end, leaves in chunks, so that the client can tell a whole body from a cut one.
-    Chunked,
+    IntoChunks,
     /// Until the end on both sides: for HTTP/1.0.
     UntilClose,
 }
@@ -27,7 +27,7 @@ impl Outgoing {
             (Framing::Length(length), _) => Self::Length(length),
             (Framing::Chunked, Version::Http11) => Self::Chunks(ChunkedBody::new(ChunkMode::Forward)),
             (Framing::Chunked, Version::Http10) => Self::Unchunked(ChunkedBody::new(ChunkMode::Decode)),
-            (Framing::UntilClose, Version::Http11) => Self::Chunked,
+            (Framing::UntilClose, Version::Http11) => Self::IntoChunks,
             (Framing::UntilClose, Version::Http10) => Self::UntilClose,
         }
     }
@@ -36,7 +36,7 @@ impl Outgoing {
     pub(super) fn framing(&self) -> OutFraming {
         match self {
             Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
-            Self::Chunked => OutFraming::Chunked,
+            Self::IntoChunks => OutFraming::Chunked,
             Self::Unchunked(_) | Self::UntilClose => OutFraming::None,
         }
     }
@@ -64,7 +64,7 @@ impl Outgoing {
                 let fed = chunked.feed(bytes)?;
                 Taken { kept: fed.kept, consumed: fed.consumed, done: fed.state == BodyState::Done }
             }
-            Self::Chunked | Self::UntilClose => Taken { kept: all, consumed: all, done: false },
+            Self::IntoChunks | Self::UntilClose => Taken { kept: all, consumed: all, done: false },
         })
     }
 }

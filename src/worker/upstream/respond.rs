@@ -288,7 +288,7 @@ impl<W: World> Hop<'_, W> {
             if spliced_left.is_some() {
                 part = self.send_held(part);
             }
-            if matches!(outgoing, Outgoing::Chunked) {
+            if matches!(outgoing, Outgoing::IntoChunks) {
                 self.send_chunk(part).await?;
             } else {
                 self.send_part(part).await?;
@@ -320,7 +320,7 @@ impl<W: World> Hop<'_, W> {
     async fn end(&mut self, outgoing: &Outgoing) -> Result<(), FailedAt> {
         match outgoing {
             Outgoing::UntilClose => Ok(()),
-            Outgoing::Chunked => {
+            Outgoing::IntoChunks => {
                 self.output.clear();
                 self.output.extend_from_slice(h1::LAST_CHUNK);
                 self.send_output().await
