@@ -146,8 +146,10 @@ impl Fjall {
             || self.live().exists()
             || self.exports().iter().any(|path| path.exists());
         // What put a new one in place ended between its two renames.
-        if !self.live().exists() && self.live_new().exists() && started_before {
-            fs::rename(self.live_new(), self.live()).map_err(self.not_writable(self.live_new()))?;
+        for left in [self.live_new(), self.live_old()] {
+            if !self.live().exists() && left.exists() && started_before {
+                fs::rename(&left, self.live()).map_err(self.not_writable(left))?;
+            }
         }
         if !started_before {
             self.create(&Image::default(), Revision(0))?;
