@@ -17,7 +17,7 @@ use ringway_wire::h1::{
     BodyState, CHUNK_END, ChunkMode, ChunkedBody, ConnectionSignal, LAST_CHUNK, Limits, Parse, RequestError,
     RequestHead, SimpleResponse, chunk_head, write_simple_response,
 };
-use ringway_wire::headers::push_field;
+use ringway_wire::headers::{FieldKind, push_field};
 use ringway_wire::message::{Framing, Method, Version, reason_phrase};
 
 use crate::guard::{Credentials, Door};
@@ -181,6 +181,9 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
                 origin: single(wire.field(bytes, "origin")),
                 fetch_site: single(wire.field(bytes, "sec-fetch-site")),
                 authorization: single(wire.field(bytes, "authorization")),
+                is_forwarded: [FieldKind::Via, FieldKind::Forwarded, FieldKind::XForwardedFor]
+                    .into_iter()
+                    .any(|kind| wire.has(kind)),
             },
             has_body: wire.framing().has_body(),
             content_type: values("content-type"),

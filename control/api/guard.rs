@@ -2,7 +2,8 @@
 //!
 //! Without a token it listens on the loopback interface only, and that alone is not enough: any web page that a
 //! user of the machine opens can make the browser send requests to 127.0.0.1. So the `Host` must be a name of this
-//! listener (DNS rebinding), and what a browser marks as coming from another site is refused (CSRF).
+//! listener (DNS rebinding), what a browser marks as coming from another site is refused (CSRF), and so is what a proxy
+//! passed on: an instance whose target is this API would open it to the world.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -117,6 +118,8 @@ pub(crate) struct Credentials<'a> {
     pub(crate) fetch_site: Option<&'a [u8]>,
     /// `Authorization`.
     pub(crate) authorization: Option<&'a [u8]>,
+    /// Whether a proxy says that it passed the request on. Ours always does, whatever it was asked with.
+    pub(crate) is_forwarded: bool,
 }
 
 /// Where a connection was accepted.
@@ -169,17 +172,25 @@ impl Guard {
         Ok(())
     }
 
-    /// Asks for the token where there is one.
+    /// Asks for the token where there is one, and else for a client on this machine.
     pub(crate) fn check_token(
         &self,
         door: &Door,
         access: Access,
         from: &Credentials<'_>,
     ) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return Ok(()) };
         if *door == Door::Unix || access == Access::Open {
             return Ok(());
         }
+        let Some(token) = &self.token else {
+            return match from.is_forwarded {
+                false => Ok(()),
+                true => Err(Problem::new(
+                    Kind::CrossSite,
+                    "a proxy passed this on (Via, Forwarded or X-Forwarded-For); without a token only clients on this machine are served",
+                )),
+            };
+        };
         match from.authorization.and_then(bearer) {
             Some(given) if token.matches(given) => Ok(()),
             Some(_) => Err(Problem::new(Kind::Unauthorized, "the token is not the right one")),
@@ -320,5 +331,18 @@ mod tests {
         assert!(check(&door, Access::Open, None));
         assert!(check(&Door::Unix, Access::Guarded, None));
         assert!(Guard::default().check_token(&door, Access::Guarded, &Credentials::default()).is_ok());
+    }
+
+    #[test]
+    fn what_a_proxy_passed_on_needs_a_token() {
+        let door = Door::Tcp("127.0.0.1:8080".parse().unwrap());
+        let from = Credentials { is_forwarded: true, ..Credentials::default() };
+        let open = Guard::default();
+        let kind = |result: Result<(), Problem>| result.map_err(|problem| problem.kind);
+        assert_eq!(kind(open.check_token(&door, Access::Guarded, &from)), Err(Kind::CrossSite));
+        assert_eq!(kind(open.check_token(&door, Access::Open, &from)), Ok(()), "probes tell nothing");
+        assert_eq!(kind(open.check_token(&Door::Unix, Access::Guarded, &from)), Ok(()));
+        let with_token = Credentials { authorization: Some(b"Bearer 0123456789abcdef"), ..from };
+        assert_eq!(kind(guard().check_token(&door, Access::Guarded, &with_token)), Ok(()));
     }
 }

@@ -215,6 +215,32 @@ on_both_drivers! {
         assert_eq!(ask(&format!("Host: {address}\r\nOrigin: null\r\n")), 403);
     }
 
+    fn it_cannot_be_published_through_the_proxy(driver) {
+        let token = "0123456789abcdef";
+        for via in ["edge", "off"] {
+            let proxy = Proxy::on(driver).env("PROXY_VIA", via).start();
+            let api = proxy.api();
+            api.register("api", "api-1", &format!("http://{}", proxy.api_address()));
+            api.domain("localhost", "api", None);
+            let mut client = proxy.client();
+            let mut ask = |request: &str| client.send(request).response("GET");
+            let answer = ask("GET /api/apps HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!((answer.status(), &answer.json()["code"]), (403, &json!("cross_site")), "{via}");
+            let hiding = "Via: 1.1 a\r\nX-Forwarded-For: 127.0.0.1\r\nConnection: via, x-forwarded-for, forwarded";
+            let body = r#"{"app_id":"mine"}"#;
+            let post = format!(
+                "POST /api/apps/register HTTP/1.1\r\nHost: localhost\r\n{hiding}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            assert_eq!(ask(&post).status(), 403, "{via}");
+            assert_eq!(api.get("/api/apps").is(200).json["total"], 1);
+        }
+        // Whoever has the token may come from anywhere.
+        let proxy = Proxy::on(driver).env("PROXY_API_TOKEN", token).start();
+        let headers = [("Authorization", "Bearer 0123456789abcdef"), ("Via", "1.1 a")];
+        Api::new(proxy.api_address()).call_with("GET", "/api/apps", &headers, None).is(200);
+    }
+
     fn a_bind_beyond_loopback_needs_a_token(driver) {
         let output = Proxy::on(driver).env("PROXY_API_BIND", "0.0.0.0").run();
         assert!(!output.status.success());
