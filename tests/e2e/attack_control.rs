@@ -1,14 +1,13 @@
 //! What was found by attacking the control plane from outside.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::kit::*;
 
-/// A port that nobody listens on at the moment.
+/// A port that nobody listens on, and nobody else will.
 fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    crate::kit::pebble::free_address().port().to_string()
 }
 
 on_both_drivers! {

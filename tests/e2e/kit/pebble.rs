@@ -10,8 +10,13 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -398,16 +403,26 @@ fn comes_up(process: &mut Child, addresses: &[SocketAddr]) -> bool {
     process.try_wait().unwrap().is_none()
 }
 
-/// An address whose port is free on TCP and UDP, now.
+/// An address whose port is free on TCP and UDP, and stays so until this process binds it: it is none of those that the kernel
+/// gives to whoever asks for any, and a name that is held as long as the process tells other tests that it is taken.
 pub(crate) fn free_address() -> SocketAddr {
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let mut claims = CLAIMS.lock().unwrap();
+    let first = FREE_PORTS.start + (std::process::id() * 17 % FREE_PORTS.len() as u32) as u16;
+    for port in (first..FREE_PORTS.end).chain(FREE_PORTS.start..first) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let name = unix::net::SocketAddr::from_abstract_name(format!("ringway-test-port-{port}")).unwrap();
+        let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            claims.push(claim);
             return address;
         }
     }
+    panic!("no port of {FREE_PORTS:?} is free");
 }
+
+/// Below those of `net.ipv4.ip_local_port_range`.
+const FREE_PORTS: Range<u16> = 16_384..32_768;
 
 fn nowhere() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
