@@ -179,7 +179,9 @@ impl Fjall {
                     self.state = State::Open(engine);
                     self.mark = marked;
                     self.drop_unchecked();
-                    let _ = fs::remove_dir_all(self.live_old());
+                    for left in [self.live_old(), self.live_new()] {
+                        let _ = fs::remove_dir_all(left);
+                    }
                     return Ok(scan.image.load(marked.revision(), report));
                 }
                 drop(engine);

@@ -54,9 +54,11 @@ fn a_kill_between_the_renames_loses_nothing() {
         fs::remove_dir_all(&live).unwrap();
         assert_whole(place.path());
     }
-    let place = aged();
-    durable::copy_dir(&place.path().join("live"), &place.path().join("live.old")).unwrap();
-    assert_whole(place.path());
+    for left in ["live.old", "live.new"] {
+        let place = aged();
+        durable::copy_dir(&place.path().join("live"), &place.path().join(left)).unwrap();
+        assert_whole(place.path());
+    }
 }
 
 #[test]
