@@ -58,6 +58,9 @@ tools() {
     command -v git >/dev/null || packages+=(git)
     command -v python3 >/dev/null || packages+=(python3)
     command -v curl >/dev/null || packages+=(curl ca-certificates)
+    # tests/clients.sh makes a virtual environment of Python and asks npm for undici.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    command -v npm >/dev/null || packages+=(nodejs npm)
     # Real clients of HTTP/2, for tests/e2e/http2.rs.
     command -v h2load >/dev/null || packages+=(nghttp2-client)
     # The CA of the tests: Debian 12's release here, a younger one below.
@@ -78,6 +81,7 @@ tools() {
         fi
     fi
     tests/pebble.sh >/dev/null || return 1
+    tests/clients.sh >/dev/null || return 1
     cargo --version && cargo fmt --version && cargo clippy --version
 }
 

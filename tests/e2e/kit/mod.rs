@@ -8,6 +8,7 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
+pub(crate) mod clients;
 pub(crate) mod h2;
 pub(crate) mod h2_origin;
 pub(crate) mod h2_script;
