@@ -1,12 +1,16 @@
 //! Every setting: its name in the environment, its flag, its default, what it is for.
 //!
 //! The one place that names them. Flags, `--help`, `ringway check`, the hints about misspelt names and the aliases are
-//! made from this table; [`config`](super::config) reads the values.
+//! made from this table; [`config`](super::config) reads the values. Every setting has three kinds of names: its flag
+//! (`--http-port`), that flag in capitals behind [`OWN_PREFIX`] (`RINGWAY_HTTP_PORT`), and the name that the requirements
+//! use (`PROXY_HTTP_PORT`), with more aliases beside it.
+
+use std::fmt;
 
 /// One thing that an operator can decide.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// Its name in the environment; what it is called in every message.
+    /// Its name in the requirements; what it is called in every message.
     pub(crate) name: &'static str,
     /// Its flag without the dashes; none for a secret, because everybody on a machine can read arguments.
     pub(crate) flag: Option<&'static str>,
@@ -33,6 +37,41 @@ pub(crate) struct Alias {
     pub(crate) part: Part,
 }
 
+/// Name of a setting in the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// [`OWN_PREFIX`], and this.
+    Own(&'static str),
+    /// A name of the requirements, or an alias.
+    Documented(&'static str),
+}
+
+/// Prefix that every setting may have in the environment.
+pub(crate) const OWN_PREFIX: &str = "RINGWAY_";
+/// Prefix of the names in the requirements.
+const DOCUMENTED_PREFIX: &str = "PROXY_";
+/// Prefixes that no other program uses for settings of its own; a wrong value behind them was meant for ringway.
+const SPECIFIC_PREFIXES: [&str; 3] = [OWN_PREFIX, DOCUMENTED_PREFIX, "ACME_"];
+
+impl Variable {
+    /// Whether platforms and other programs use the same name for something else.
+    pub(crate) fn is_generic(self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Documented(name) => !SPECIFIC_PREFIXES.iter().any(|prefix| name.starts_with(prefix)),
+        }
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(stem) => write!(f, "{OWN_PREFIX}{stem}"),
+            Self::Documented(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Which part of an alias's value is the setting's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -42,6 +81,24 @@ pub(crate) enum Part {
     Host,
     /// The port of `address:port`.
     Port,
+}
+
+impl Part {
+    /// That part of a value. What has no port is an address alone.
+    pub(crate) fn of(self, text: &str) -> String {
+        let (host, port) = match text.rsplit_once(':') {
+            // An IPv6 address without brackets has colons of its own.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+            _ => (text, ""),
+        };
+        match self {
+            Self::Whole => text,
+            Self::Host if host.is_empty() => "::,0.0.0.0",
+            Self::Host => host,
+            Self::Port => port,
+        }
+        .to_owned()
+    }
 }
 
 /// What holds when nobody decides.
@@ -94,6 +151,36 @@ impl Group {
 }
 
 impl Setting {
+    /// The part of the name that all its names share, as `HTTP_PORT`.
+    fn stem(&self) -> &'static str {
+        self.name.strip_prefix(DOCUMENTED_PREFIX).unwrap_or(self.name)
+    }
+
+    /// Its name behind [`OWN_PREFIX`].
+    pub(crate) fn own_name(&self) -> Variable {
+        Variable::Own(self.stem())
+    }
+
+    /// Its names in the environment, and which part of each value counts: the first that is set wins. Names that platforms
+    /// use too come last, so that they never override a name that only ringway reads.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (Variable, Part)> + use<> {
+        let documented = std::iter::once((Variable::Documented(self.name), Part::Whole));
+        let aliases = self.aliases.iter().map(|alias| (Variable::Documented(alias.name), alias.part));
+        let documented = documented.chain(aliases);
+        let specific = documented.clone().filter(|(variable, _)| !variable.is_generic());
+        let generic = documented.filter(|(variable, _)| variable.is_generic());
+        std::iter::once((self.own_name(), Part::Whole)).chain(specific).chain(generic)
+    }
+
+    /// The value of the first of its names that is set.
+    pub(crate) fn find(&self, environment: impl Fn(&str) -> Option<String>) -> Option<(Variable, String)> {
+        self.variables().find_map(|(variable, part)| {
+            let name = variable.to_string();
+            let value = environment(&name).filter(|value| !is_service_link(&name, value))?;
+            Some((variable, part.of(&value)))
+        })
+    }
+
     /// A setting as most of them are; the constants below change what differs.
     const fn new(name: &'static str, flag: &'static str, group: Group) -> Self {
         Self {
@@ -205,8 +292,8 @@ pub(crate) static ALL: &[&Setting] = &[
 pub(crate) static LATER: &[&str] =
     &["PROXY_CONFIG_FILE", "PROXY_METRICS_ADDRESS", "PROXY_TLS_ENABLED", "PROXY_TRACE_ENDPOINT"];
 
-/// Names that only the client commands read.
-pub(crate) static CLIENT: &[&str] = &["PROXY_API_URL"];
+/// Names that only the client commands, or the build, read.
+pub(crate) static ELSEWHERE: &[&str] = &["RINGWAY_API", "RINGWAY_API_URL", "PROXY_API_URL", "RINGWAY_COMMIT"];
 
 pub(crate) static HTTP_PORT: Setting = Setting::new("PROXY_HTTP_PORT", "http-port", Group::Traffic)
     .aliases(&[also("PROXY_PORT")])
@@ -370,13 +457,15 @@ pub(crate) static LOG_OUTPUT: Setting = Setting::new("LOG_OUTPUT", "log-output",
     .aliases(&[also("PROXY_LOG_OUTPUT")])
     .value("WHERE")
     .default("stderr")
-    .help("stderr, stdout or a file; SIGHUP opens a file anew");
+    .help(
+        "stderr (or on), stdout, off, or a file, whose path has a / or a . in it; SIGHUP opens a file again",
+    );
 
 pub(crate) static ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "access-log", Group::Logs)
     .aliases(&[also("PROXY_ACCESS_LOG")])
     .value("WHERE")
     .default("off")
-    .help("One line per request: off, stdout, stderr or a file; SIGHUP opens a file anew");
+    .help("One line per request: off, on (stderr), stdout, or a file, whose path has a / or a . in it; SIGHUP opens a file again");
 
 pub(crate) static WORKERS: Setting = Setting::new("PROXY_WORKERS", "workers", Group::Process)
     .value("COUNT")
@@ -499,26 +588,41 @@ pub(crate) static ACME_CHALLENGE_PORT: Setting =
         .help("The port at which the CA, and our own probe before it, fetch challenges; other than 80 in test set-ups only");
 
 /// Every name that is known in the environment.
-pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
-    let ours = ALL.iter().flat_map(|setting| {
-        std::iter::once(setting.name).chain(setting.aliases.iter().map(|alias| alias.name))
-    });
-    ours.chain(LATER.iter().copied()).chain(CLIENT.iter().copied())
+pub(crate) fn known_names() -> impl Iterator<Item = String> {
+    let ours = ALL.iter().flat_map(|setting| setting.variables().map(|(variable, _)| variable.to_string()));
+    ours.chain(LATER.iter().chain(ELSEWHERE).map(|name| (*name).to_owned()))
 }
 
 /// Whether a name looks as if it were meant for us.
 pub(crate) fn is_ours(name: &str) -> bool {
-    ["PROXY_", "ACME_", "HEALTH_CHECK_", "HEARTBEAT_"].iter().any(|prefix| name.starts_with(prefix))
+    SPECIFIC_PREFIXES.iter().chain(&["HEALTH_CHECK_", "HEARTBEAT_"]).any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether Kubernetes sets this variable for a service that is called like a prefix of ours, `ringway` or `proxy-api`:
+/// `RINGWAY_SERVICE_HOST`, `PROXY_API_PORT_80_TCP_ADDR`, and more, or an address with a scheme in place of a port.
+pub(crate) fn is_service_link(name: &str, value: &str) -> bool {
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let names_port =
+        name.rsplit_once("_PORT_").is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
+    let names_service = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
+    is_address || names_port || names_service
 }
 
 /// The known name that a misspelt one probably means, if one is near enough.
-pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    let near = |known: &&'static str| {
-        let distance = distance(name.as_bytes(), known.as_bytes());
-        (distance <= DISTANCE_MAX).then_some((distance, *known))
-    };
+pub(crate) fn nearest(name: &str) -> Option<String> {
+    let stem = SPECIFIC_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+    // A setting by the wrong prefix, or one of its aliases by ours.
+    let same_stem = ALL.iter().find(|setting| {
+        let mut stems = setting.aliases.iter().filter_map(|alias| alias.name.strip_prefix(DOCUMENTED_PREFIX));
+        stem.is_some_and(|stem| stem == setting.stem() || stems.any(|alias| alias == stem))
+    });
+    let is_known = known_names().any(|known| known == name);
+    if let (Some(setting), false) = (same_stem, is_known) {
+        return Some(setting.own_name().to_string());
+    }
     known_names()
-        .filter_map(|known| near(&known))
+        .map(|known| (distance(name.as_bytes(), known.as_bytes()), known))
+        .filter(|(distance, _)| *distance <= DISTANCE_MAX)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -588,22 +692,70 @@ mod tests {
     #[test]
     fn every_known_name_is_its_own_nearest() {
         for name in known_names() {
-            assert_eq!(nearest(name), Some(name));
+            assert_eq!(nearest(&name).as_ref(), Some(&name));
         }
     }
 
     #[test]
     fn a_misspelt_name_finds_its_setting() {
-        assert_eq!(nearest("PROXY_HTPP_PORT"), Some("PROXY_HTTP_PORT"));
-        assert_eq!(nearest("PROXY_WORKER"), Some("PROXY_WORKERS"));
-        assert_eq!(nearest("HEALTH_CHECK_INTERVALL"), Some("HEALTH_CHECK_INTERVAL"));
+        for (misspelt, meant) in [
+            ("PROXY_HTPP_PORT", "PROXY_HTTP_PORT"),
+            ("RINGWAY_HTPP_PORT", "RINGWAY_HTTP_PORT"),
+            ("RINGWAY_LOGLEVEL", "RINGWAY_LOG_LEVEL"),
+            ("PROXY_WORKER", "PROXY_WORKERS"),
+            ("HEALTH_CHECK_INTERVALL", "HEALTH_CHECK_INTERVAL"),
+            ("RINGWAY_PORT", "RINGWAY_HTTP_PORT"),
+            ("RINGWAY_BODY_LIMIT", "RINGWAY_BODY_MAX"),
+            ("PROXY_ACME_DIRECTORY_URL", "RINGWAY_ACME_DIRECTORY_URL"),
+        ] {
+            assert_eq!(nearest(misspelt).as_deref(), Some(meant), "{misspelt}");
+        }
         assert_eq!(nearest("PROXY_SOMETHING_ELSE_ENTIRELY"), None);
         assert_eq!(nearest(&"PROXY_".repeat(1000)), None);
     }
 
     #[test]
     fn only_names_of_ours_are_judged() {
-        assert!(is_ours("PROXY_X") && is_ours("HEALTH_CHECK_X"));
+        assert!(is_ours("RINGWAY_X") && is_ours("PROXY_X") && is_ours("HEALTH_CHECK_X"));
         assert!(!is_ours("PATH") && !is_ours("HTTP_PROXY") && !is_ours("http_proxy"));
+    }
+
+    #[test]
+    fn the_own_name_of_a_setting_is_its_flag_in_capitals() {
+        for setting in ALL {
+            let name = setting.own_name().to_string();
+            assert!(!setting.own_name().is_generic() && is_ours(&name), "{name}");
+            if let Some(flag) = setting.flag {
+                assert_eq!(name, format!("RINGWAY_{}", flag.replace('-', "_").to_uppercase()));
+            }
+            assert_eq!(setting.variables().next(), Some((setting.own_name(), Part::Whole)), "it wins");
+        }
+        let names: Vec<_> = ALL.iter().map(|setting| setting.own_name().to_string()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn names_that_others_use_too_come_last() {
+        let generic = |name| Variable::Documented(name).is_generic();
+        assert!(
+            ["LOG_LEVEL", "ACCESS_LOG", "HEALTH_CHECK_INTERVAL", "DNS_RESOLVER"].into_iter().all(generic)
+        );
+        assert!(!["PROXY_WORKERS", "ACME_EMAIL", "PROXY_LOG_LEVEL"].into_iter().any(generic));
+        let names: Vec<_> = LOG_LEVEL.variables().map(|(variable, _)| variable.to_string()).collect();
+        assert_eq!(names, ["RINGWAY_LOG_LEVEL", "PROXY_LOG_LEVEL", "LOG_LEVEL"]);
+    }
+
+    #[test]
+    fn service_links_are_known_by_name_or_value() {
+        for (name, value) in [
+            ("RINGWAY_SERVICE_HOST", "10.0.0.1"),
+            ("RINGWAY_SERVICE_PORT", "80"),
+            ("PROXY_API_SERVICE_PORT_HTTP", "80"),
+            ("RINGWAY_HTTP_PORT", "tcp://10.0.0.1:80"),
+            ("RINGWAY_PORT_53_UDP_PROTO", "udp"),
+        ] {
+            assert!(is_service_link(name, value), "{name}={value}");
+        }
+        assert!(!is_service_link("RINGWAY_HTTP_PORT", "80") && !is_service_link("PROXY_HTTP_PORT", "tcp"));
     }
 }

@@ -96,7 +96,7 @@ fn obstacles(settings: &Settings) -> Vec<String> {
             found.push(format!("PROXY_TLS_CERT, PROXY_TLS_KEY: {}", ringway_control::with_causes(&error)));
         }
     }
-    let files = [("LOG_OUTPUT", Some(&settings.log_output)), ("ACCESS_LOG", settings.access_log.as_ref())];
+    let files = [("LOG_OUTPUT", settings.log_output.as_ref()), ("ACCESS_LOG", settings.access_log.as_ref())];
     for (name, output) in files {
         let Some(Output::File(path)) = output else { continue };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -172,6 +172,7 @@ fn object(reading: &Reading, obstacles: &[String]) -> String {
             };
             json!({
                 "name": row.setting.name,
+                "env": row.setting.own_name().to_string(),
                 "flag": row.setting.flag.map(|flag| format!("--{flag}")),
                 "value": value,
                 "secret": row.setting.role == Role::Secret,

@@ -22,7 +22,7 @@ use ringway_net::DriverChoice;
 use ringway_telemetry::LogFormat;
 use tracing_subscriber::filter::Targets;
 
-use super::catalogue::{self, Alias, Fallback, Part, Role, Setting};
+use super::catalogue::{self, Fallback, Role, Setting, Variable};
 use super::flags::Flags;
 use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
 use super::parse::{self, Output, Storage, Wrong};
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat_timeout: Duration,
     pub(crate) log_levels: Targets,
     pub(crate) log_format: LogFormat,
-    pub(crate) log_output: Output,
+    pub(crate) log_output: Option<Output>,
     pub(crate) access_log: Option<Output>,
     pub(crate) workers: usize,
     pub(crate) driver: DriverChoice,
@@ -203,11 +203,9 @@ impl Reader<'_> {
             self.value(&c::HEALTH_CHECK_TIMEOUT, within(parse::TIME_MIN, limits::HEALTH_INTERVAL_MAX), time);
         let heartbeat_timeout = self.value(&c::HEARTBEAT_TIMEOUT, within(seconds(1), parse::TIME_MAX), time);
         let log_levels = self.value(&c::LOG_LEVEL, parse::levels, ToString::to_string);
-        let log_output = self.value(&c::LOG_OUTPUT, parse::output, ToString::to_string);
-        let log_format = self.log_format(machine, log_output.as_ref());
-        let access_log = self.value(&c::ACCESS_LOG, parse::access_log, |output| {
-            output.as_ref().map_or_else(|| "off".into(), ToString::to_string)
-        });
+        let log_output = self.value(&c::LOG_OUTPUT, parse::output, parse::output_word);
+        let log_format = self.log_format(machine, log_output.as_ref().and_then(Option::as_ref));
+        let access_log = self.value(&c::ACCESS_LOG, parse::output, parse::output_word);
         let workers = self.computed(
             &c::WORKERS,
             |text| parse::count(text, 1, limits::WORKERS_MAX),
@@ -287,15 +285,11 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, Wrong>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
-        if let Some(given) = self.given(setting) {
-            return self.take(setting, given, parse, show);
-        }
         let Fallback::Value(text) = setting.default else {
             unreachable!("{} has no default of its own", setting.name)
         };
-        let value = parse(text).expect("the defaults of the catalogue are values; a test reads them all");
-        self.row(setting, Value::Shown(show(&value)), Origin::Default);
-        Some(value)
+        let default = parse(text).expect("the defaults of the catalogue are values; a test reads them all");
+        self.computed(setting, parse, show, default)
     }
 
     /// A setting that need not have a value.
@@ -305,15 +299,15 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, Wrong>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
-        if let Some(given) = self.given(setting) {
-            return self.take(setting, given, parse, show);
+        let decision = self.decision(setting, parse, show);
+        if let Decision::Default = decision {
+            let value = match setting.default {
+                Fallback::Computed(how) => Value::Shown(how.to_owned()),
+                Fallback::Value(_) | Fallback::Absent => Value::Absent,
+            };
+            self.row(setting, value, Origin::Default);
         }
-        let value = match setting.default {
-            Fallback::Computed(how) => Value::Shown(how.to_owned()),
-            Fallback::Value(_) | Fallback::Absent => Value::Absent,
-        };
-        self.row(setting, value, Origin::Default);
-        None
+        decision.value()
     }
 
     /// A setting whose default depends on the machine.
@@ -324,11 +318,12 @@ impl Reader<'_> {
         show: impl Fn(&T) -> String,
         default: T,
     ) -> Option<T> {
-        if let Some(given) = self.given(setting) {
-            return self.take(setting, given, parse, show);
+        let decision = self.decision(setting, parse, &show);
+        if let Decision::Default = decision {
+            self.row(setting, Value::Shown(show(&default)), Origin::Default);
+            return Some(default);
         }
-        self.row(setting, Value::Shown(show(&default)), Origin::Default);
-        Some(default)
+        decision.value()
     }
 
     fn log_format(&mut self, machine: &Machine, output: Option<&Output>) -> Option<LogFormat> {
@@ -347,10 +342,11 @@ impl Reader<'_> {
 
     fn db_path(&mut self, machine: &Machine, storage: Option<Storage>) -> Option<PathBuf> {
         let setting = &catalogue::DB_PATH;
-        if let Some(given) = self.given(setting) {
-            // A path is made absolute once; failing that, the current folder is gone, and opening the store tells.
-            let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-            return self.take(setting, given, |text| parse::path(text).map(absolute), shown_path);
+        // A path is made absolute once; failing that, the current folder is gone, and opening the store tells.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        match self.decision(setting, |text| parse::path(text).map(absolute), shown_path) {
+            Decision::Default => {}
+            decided => return decided.value(),
         }
         if storage == Some(Storage::Memory) {
             self.row(setting, Value::Absent, Origin::Default);
@@ -384,7 +380,7 @@ impl Reader<'_> {
             fallback_url: self.optional(&c::ACME_FALLBACK_URL, parse::url, text),
             ca_bundle: self.optional(&c::ACME_CA_BUNDLE, parse::path, shown_path),
             email: self.optional(&c::ACME_EMAIL, parse::email, text),
-            staging: self.value(&c::ACME_STAGING, boolean, ToString::to_string).unwrap_or_default(),
+            staging: self.value(&c::ACME_STAGING, parse::boolean, ToString::to_string).unwrap_or_default(),
             profile: self.optional(&c::ACME_PROFILE, parse::word, text),
             eab_kid: self.optional(&c::ACME_EAB_KID, parse::word, text),
             eab_hmac: self.optional(&c::ACME_EAB_HMAC, parse::word, text),
@@ -394,7 +390,7 @@ impl Reader<'_> {
                 time,
             ),
         };
-        let modern = self.value(&c::TLS_MODERN, boolean, ToString::to_string);
+        let modern = self.value(&c::TLS_MODERN, parse::boolean, ToString::to_string);
         let challenge_port = self.value(&c::ACME_CHALLENGE_PORT, parse::port, ToString::to_string);
         let dns_resolver = self.optional(&c::DNS_RESOLVER, parse::resolver, ToString::to_string);
         let public_addresses = self.optional(&c::PUBLIC_ADDRESSES, parse::addresses, joined);
@@ -430,18 +426,14 @@ impl Reader<'_> {
         let folder = beside.map(Path::to_owned).or_else(|| self.state_place(machine));
         let default = folder.map(|folder| folder.join(CERTIFICATES_NAME));
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        match (self.given(&catalogue::CERT_PATH), default) {
-            (Some(given), _) => {
-                self.take(&catalogue::CERT_PATH, given, |text| parse::path(text).map(absolute), shown_path)
+        let setting = &catalogue::CERT_PATH;
+        match self.decision(setting, |text| parse::path(text).map(absolute), shown_path) {
+            Decision::Default => {
+                let shown = default.as_ref().map_or(Value::Absent, |path| Value::Shown(shown_path(path)));
+                self.row(setting, shown, Origin::Default);
+                default
             }
-            (None, Some(path)) => {
-                self.row(&catalogue::CERT_PATH, Value::Shown(shown_path(&path)), Origin::Default);
-                Some(path)
-            }
-            (None, None) => {
-                self.row(&catalogue::CERT_PATH, Value::Absent, Origin::Default);
-                None
-            }
+            decided => decided.value(),
         }
     }
 
@@ -535,25 +527,32 @@ impl Reader<'_> {
     }
 
     /// Parses what was given and notes it.
-    fn take<T>(
+    fn decision<T>(
         &mut self,
         setting: &'static Setting,
-        (origin, text): (Origin, Option<String>),
         parse: impl Fn(&str) -> Result<T, Wrong>,
         show: impl Fn(&T) -> String,
-    ) -> Option<T> {
+    ) -> Decision<T> {
+        let Some((origin, text)) = self.given(setting) else { return Decision::Default };
         let is_secret = setting.role == Role::Secret;
         match text.as_deref().ok_or(Wrong::Unicode).and_then(parse) {
             Ok(value) => {
                 let shown = if is_secret { Value::Hidden } else { Value::Shown(show(&value)) };
                 self.row(setting, shown, origin);
-                Some(value)
+                Decision::Value(value)
             }
             Err(wrong) => {
-                self.row(setting, Value::Wrong, origin);
                 let given = text.filter(|_| !is_secret);
+                if let Origin::Environment(name) = origin
+                    && name.is_generic()
+                {
+                    let own = setting.own_name();
+                    self.warn_once(Warning::Generic { name, own, given, wrong });
+                    return Decision::Default;
+                }
+                self.row(setting, Value::Wrong, origin);
                 self.problems.push(Problem::Value { name: setting.name, origin, given, wrong });
-                None
+                Decision::Wrong
             }
         }
     }
@@ -565,20 +564,23 @@ impl Reader<'_> {
         {
             return Some((Origin::Flag(flag), value.to_str().map(str::to_owned)));
         }
-        let mut found: Option<(&'static str, Option<String>)> =
-            self.environment.get(setting.name).map(|value| (setting.name, value.to_str().map(str::to_owned)));
-        for alias in setting.aliases {
-            let Some(value) = self.environment.get(alias.name) else { continue };
-            if value.to_str().is_some_and(|text| text.starts_with("tcp://")) {
-                self.warn_once(Warning::ServiceLink(alias.name));
+        let mut found: Option<(Variable, Option<String>)> = None;
+        for (variable, which) in setting.variables() {
+            let name = variable.to_string();
+            let Some(value) = self.environment.get(&name) else { continue };
+            let text = value.to_str();
+            if text.is_some_and(|text| catalogue::is_service_link(&name, text)) {
+                self.warn_once(Warning::ServiceLink(variable));
                 continue;
             }
+            let text = text.map(|text| which.of(text));
             match &found {
-                Some((by, _)) => self.warnings.push(Warning::Shadowed { name: alias.name, by }),
-                None => found = Some((alias.name, value.to_str().map(|text| part(alias, text)))),
+                Some((_, same)) if *same == text => {}
+                Some((by, _)) => self.warn_once(Warning::Shadowed { name: variable, by: *by }),
+                None => found = Some((variable, text)),
             }
         }
-        found.map(|(name, text)| (Origin::Environment(name), text))
+        found.map(|(variable, text)| (Origin::Environment(variable), text))
     }
 
     fn is_given(&self, setting: &'static Setting) -> bool {
@@ -602,10 +604,14 @@ impl Reader<'_> {
     }
 
     fn warn_about_names(&mut self) {
-        for name in self.environment.keys().filter(|name| catalogue::is_ours(name)) {
+        for (name, value) in self.environment {
+            let is_link = value.to_str().is_some_and(|value| catalogue::is_service_link(name, value));
+            if !catalogue::is_ours(name) || is_link {
+                continue;
+            }
             if let Some(later) = catalogue::LATER.iter().find(|later| *later == name) {
                 self.warnings.push(Warning::Later(later));
-            } else if !catalogue::known_names().any(|known| known == name) {
+            } else if !catalogue::known_names().any(|known| known == *name) {
                 let nearest = catalogue::nearest(name);
                 self.warnings.push(Warning::Unknown { name: name.clone(), nearest });
             }
@@ -613,33 +619,27 @@ impl Reader<'_> {
     }
 }
 
-/// The part of an alias's value that counts. What has no port is an address alone.
-fn part(alias: &Alias, text: &str) -> String {
-    let (host, port) = match text.rsplit_once(':') {
-        // An IPv6 address without brackets has colons of its own.
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-        _ => (text, ""),
-    };
-    match alias.part {
-        Part::Whole => text,
-        Part::Host if host.is_empty() => "::,0.0.0.0",
-        Part::Host => host,
-        Part::Port => port,
+/// What was decided about a setting.
+enum Decision<T> {
+    Value(T),
+    /// Something that is no value, which is noted.
+    Wrong,
+    /// Nothing, or nothing that was meant for ringway.
+    Default,
+}
+
+impl<T> Decision<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Wrong | Self::Default => None,
+        }
     }
-    .to_owned()
 }
 
 fn at(addresses: Option<&[IpAddr]>, port: Option<u16>) -> Vec<SocketAddr> {
     let (Some(addresses), Some(port)) = (addresses, port) else { return Vec::new() };
     addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
-}
-
-fn boolean(text: &str) -> Result<bool, Wrong> {
-    match text {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(Wrong::Word(&["true", "false"])),
-    }
 }
 
 fn time(time: &Duration) -> String {

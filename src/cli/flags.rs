@@ -54,7 +54,7 @@ impl clap::FromArgMatches for Flags {
 
 fn argument(setting: &'static Setting) -> Option<Arg> {
     let flag = setting.flag?;
-    let (help, name) = (setting.help, setting.name);
+    let (help, name, own) = (setting.help, setting.name, setting.own_name());
     let default = match setting.default {
         Fallback::Value(text) => format!(" [default: {text}]"),
         Fallback::Computed(how) => format!(" [default: {how}]"),
@@ -68,7 +68,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             // So that `--workers -1` is told what it must be instead of that `-1` is no flag.
             .allow_negative_numbers(true)
             .help(format!("{help}{default}"))
-            .long_help(format!("{help}\n[env: {name}]{default}"))
+            .long_help(format!("{help}\n[env: {own}, {name}]{default}"))
             .help_heading(setting.group.title()),
     )
 }

@@ -22,7 +22,11 @@ use super::parse::Output;
 /// # Errors
 /// When the log's file cannot be opened.
 pub(crate) fn start(settings: &Settings) -> io::Result<()> {
-    let writer = match &settings.log_output {
+    let Some(output) = &settings.log_output else {
+        // A panic is still told on standard error, by the standard library.
+        return Ok(());
+    };
+    let writer = match output {
         Output::Stdout => BoxMakeWriter::new(io::stdout),
         Output::Stderr => BoxMakeWriter::new(io::stderr),
         Output::File(path) => BoxMakeWriter::new(Mutex::new(LogFile::open(path)?)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::catalogue::Setting;
+use super::catalogue::{Setting, Variable};
 use super::parse::Wrong;
 use super::tls::Misfit;
 
@@ -14,7 +14,7 @@ pub(crate) enum Origin {
     /// A flag, without its dashes.
     Flag(&'static str),
     /// A name in the environment.
-    Environment(&'static str),
+    Environment(Variable),
     /// Nobody decided.
     Default,
 }
@@ -83,20 +83,25 @@ pub(crate) enum Warning {
     /// A name of documents or other releases that does nothing here.
     Later(&'static str),
     /// A name that looks like ours and is not.
-    Unknown { name: String, nearest: Option<&'static str> },
-    /// Two names of one setting are given; the second counts.
-    Shadowed { name: &'static str, by: &'static str },
-    /// A variable that Kubernetes sets for a service that happens to be called `proxy`.
-    ServiceLink(&'static str),
+    Unknown { name: String, nearest: Option<String> },
+    /// Two names of one setting are given and say different things; the second counts.
+    Shadowed { name: Variable, by: Variable },
+    /// A variable that Kubernetes sets for a service that happens to be called `proxy` or `ringway`.
+    ServiceLink(Variable),
+    /// A wrong value behind a name that platforms use too; the default holds.
+    Generic { name: Variable, own: Variable, given: Option<String>, wrong: Wrong },
     /// The intervals of health checks are shorter than their timeout.
     TimeoutCut,
 }
+
+/// Characters of an ignored value that a warning shows.
+const GIVEN_CHARS_MAX: usize = 64;
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(flag) => write!(f, "--{flag}"),
-            Self::Environment(name) => f.write_str(name),
+            Self::Environment(name) => name.fmt(f),
             Self::Default => f.write_str("default"),
         }
     }
@@ -121,11 +126,13 @@ impl fmt::Display for Problem {
                     (Origin::Flag(flag), Some(given)) => write!(f, "--{flag} {given:?} ({name})")?,
                     (Origin::Flag(flag), None) => write!(f, "--{flag} ({name})")?,
                     (Origin::Environment(from), Some(given)) => write!(f, "{from}={given:?}")?,
-                    (Origin::Environment(from), None) => f.write_str(from)?,
+                    (Origin::Environment(from), None) => from.fmt(f)?,
                     (Origin::Default, _) => f.write_str(name)?,
                 }
                 match origin {
-                    Origin::Environment(from) if from != name => write!(f, " (for {name}): {wrong}"),
+                    Origin::Environment(Variable::Documented(from)) if from != name => {
+                        write!(f, " (for {name}): {wrong}")
+                    }
                     _ => write!(f, ": {wrong}"),
                 }
             }
@@ -167,7 +174,20 @@ impl fmt::Display for Warning {
             Self::Unknown { name, nearest: None } => {
                 write!(f, "{name} is not a setting of ringway and has no effect; `ringway --help` lists them")
             }
-            Self::Shadowed { name, by } => write!(f, "{name} has no effect, because {by} is given too"),
+            Self::Shadowed { name, by } => {
+                write!(f, "{name} has no effect, because {by} is given too, with another value")
+            }
+            Self::Generic { name, own, given, wrong } => {
+                name.fmt(f)?;
+                if let Some(given) = given {
+                    let shown: String = given.chars().take(GIVEN_CHARS_MAX).collect();
+                    write!(f, "={shown:?}")?;
+                }
+                write!(
+                    f,
+                    " is ignored and the default holds, for the name is not ringway's alone: it {wrong}; {own} is"
+                )
+            }
             Self::ServiceLink(name) => write!(
                 f,
                 "{name} is the address of a Kubernetes service and is ignored; set enableServiceLinks: false to be rid of it"

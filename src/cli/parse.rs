@@ -30,6 +30,8 @@ pub(crate) enum Wrong {
     Bytes,
     /// Not a whole number within these bounds.
     Count(usize, usize),
+    /// No place for a log.
+    Output,
     /// None of these words.
     Word(&'static [&'static str]),
     /// Not an `https` URL.
@@ -153,7 +155,7 @@ pub(crate) fn http_mode_word(mode: &HttpMode) -> &'static str {
 /// A port, or none.
 pub(crate) fn https_port(text: &str) -> Result<Option<u16>, Wrong> {
     match text {
-        "off" => Ok(None),
+        _ if text.eq_ignore_ascii_case("off") => Ok(None),
         _ => port(text).map(Some),
     }
 }
@@ -207,9 +209,9 @@ pub(crate) fn unavailable_status(text: &str) -> Result<u16, Wrong> {
     }
 }
 
-/// None: no field.
+/// None: no field. `off` in any case, for a proxy that is called `OFF` was not meant.
 pub(crate) fn via(text: &str) -> Result<Option<Via>, Wrong> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
     Via::named(text).map(Some).map_err(Wrong::Via)
@@ -223,20 +225,32 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
     }
 }
 
-pub(crate) fn output(text: &str) -> Result<Output, Wrong> {
+/// Where a log goes; none: nowhere. A file has a `/` or a `.` in its path, so that no file is named `on` or `console`.
+pub(crate) fn output(text: &str) -> Result<Option<Output>, Wrong> {
     match text {
         "" => Err(Wrong::Empty),
-        "stdout" => Ok(Output::Stdout),
-        "stderr" => Ok(Output::Stderr),
-        path => Ok(Output::File(path.into())),
+        "stdout" => Ok(Some(Output::Stdout)),
+        "stderr" => Ok(Some(Output::Stderr)),
+        path if path.contains(['/', '.']) => Ok(Some(Output::File(path.into()))),
+        word => match boolean(word) {
+            Ok(true) => Ok(Some(Output::Stderr)),
+            Ok(false) => Ok(None),
+            Err(_) => Err(Wrong::Output),
+        },
     }
 }
 
-/// None: no lines.
-pub(crate) fn access_log(text: &str) -> Result<Option<Output>, Wrong> {
-    match text {
-        "off" => Ok(None),
-        text => output(text).map(Some),
+/// The word of an output, as it is read.
+pub(crate) fn output_word(output: &Option<Output>) -> String {
+    output.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)
+}
+
+/// Yes or no, in the words that people use.
+pub(crate) fn boolean(text: &str) -> Result<bool, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(Wrong::Word(&["true", "false"])),
     }
 }
 
@@ -300,6 +314,9 @@ impl fmt::Display for Wrong {
                 f.write_str("must be a number of bytes, as in 1048576, 500KB or 10MiB; 0 is no limit")
             }
             Self::Count(least, most) => write!(f, "must be a whole number from {least} to {most}"),
+            Self::Output => f.write_str(
+                "must be stderr, stdout, on (stderr), off, or a file whose path has a / or a . in it, as in ./log",
+            ),
             Self::Word(words) => write!(f, "must be {}", list(words)),
             Self::Url => f.write_str("must be an https URL, as in https://acme.example/directory"),
             Self::Email => f.write_str("must be an address for mail, as in ops@example.com"),
@@ -456,12 +473,28 @@ mod tests {
         assert!(http_mode("sometimes").is_err());
         assert_eq!(unavailable_status("503"), Ok(503));
         assert!(unavailable_status("500").is_err());
-        assert_eq!(access_log("off"), Ok(None));
-        assert_eq!(access_log("/var/log/x"), Ok(Some(Output::File("/var/log/x".into()))));
+        assert_eq!((https_port("OFF"), via("OFF").map(|via| via.is_none())), (Ok(None), Ok(true)));
         assert_eq!(storage("memory"), Ok(Storage::Memory));
         assert_eq!(
             Wrong::Word(&["auto", "io_uring", "epoll"]).to_string(),
             "must be auto, io_uring or epoll"
         );
+    }
+
+    #[test]
+    fn outputs_are_words_or_paths() {
+        for on in ["on", "ON", "true", "1", "yes", "stderr"] {
+            assert_eq!(output(on), Ok(Some(Output::Stderr)), "{on}");
+        }
+        for off in ["off", "Off", "false", "0", "no"] {
+            assert_eq!(output(off), Ok(None), "{off}");
+        }
+        assert_eq!(output("stdout"), Ok(Some(Output::Stdout)));
+        for path in ["/var/log/x", "./on", "logs/on", "access.log"] {
+            assert_eq!(output(path), Ok(Some(Output::File(path.into()))), "{path}");
+        }
+        for wrong in ["console", "json", "access", "enabled"] {
+            assert_eq!(output(wrong), Err(Wrong::Output), "{wrong}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use ringway::{
 
 use super::config::{self, Machine, Settings};
 use super::flags::Flags;
-use super::parse::{Output, Storage};
+use super::parse::{self, Output, Storage};
 use super::ready::Ready;
 use super::resolver::HttpResolver;
 use super::signals::{self, Event};
@@ -44,7 +44,8 @@ pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
         }
     };
     if let Err(error) = logging::start(&settings) {
-        logging::complain(&format!("cannot write the log to {}: {error}", settings.log_output));
+        let output = parse::output_word(&settings.log_output);
+        logging::complain(&format!("cannot write the log to {output}: {error}"));
         return ExitCode::from(FAILED);
     }
     for warning in &reading.warnings {
@@ -59,7 +60,7 @@ pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
         Err(failure) => {
             let told = failure.told();
             tracing::error!("{told}");
-            if output != Output::Stderr {
+            if output != Some(Output::Stderr) {
                 logging::complain(&told);
             }
             ExitCode::from(FAILED)

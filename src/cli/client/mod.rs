@@ -26,6 +26,7 @@ use serde_json::Value;
 pub(crate) use address::{Address, AddressError};
 pub(crate) use failure::{EXIT_CODES, Failure};
 
+use super::catalogue;
 use failure::{Refusal, conclude};
 use http::Answer;
 pub(crate) use http::Client;
@@ -111,12 +112,11 @@ impl ApiArgs {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
-        let from_env = || env("PROXY_API_TOKEN_FILE").map(PathBuf::from);
         let file = match &self.token_file {
             Some(file) => Some(file.clone()),
-            None => match env("PROXY_API_TOKEN") {
-                Some(token) => return Ok(Some(token)),
-                None => from_env(),
+            None => match catalogue::API_TOKEN.find(env) {
+                Some((_, token)) => return Ok(Some(token)),
+                None => catalogue::API_TOKEN_FILE.find(env).map(|(_, path)| PathBuf::from(path)),
             },
         };
         let Some(file) = file else { return Ok(None) };
@@ -129,26 +129,28 @@ impl ApiArgs {
 
 /// Where the API is according to the environment: its own name first, else what the server would bind to.
 fn address_from(env: &impl Fn(&str) -> Option<String>) -> Result<Address, Failure> {
-    for name in ["RINGWAY_API", "PROXY_API_URL"] {
+    for name in ["RINGWAY_API", "RINGWAY_API_URL", "PROXY_API_URL"] {
         if let Some(text) = env(name) {
             return text.parse().map_err(|error| Failure::Usage(format!("{name}: {error}")));
         }
     }
-    let ip = env("PROXY_API_BIND")
-        .and_then(|text| text.split(',').next()?.trim().trim_matches(['[', ']']).parse().ok())
+    let ip = catalogue::API_BIND
+        .find(env)
+        .and_then(|(_, text)| text.split(',').next()?.trim().trim_matches(['[', ']']).parse().ok())
         .unwrap_or(std::net::IpAddr::from([127, 0, 0, 1]));
     let ip = match ip {
         std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
         std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let port =
-        match env("PROXY_API_PORT") {
-            Some(text) => text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-                Failure::Usage("PROXY_API_PORT: must be a port from 1 to 65535 here".into())
-            })?,
-            None => address::DEFAULT_PORT,
-        };
+    let port = match catalogue::API_PORT.find(env) {
+        Some((name, text)) => text
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| Failure::Usage(format!("{name}: must be a port from 1 to 65535 here")))?,
+        None => address::DEFAULT_PORT,
+    };
     Ok(Address::Tcp(std::net::SocketAddr::new(ip, port).to_string()))
 }
 

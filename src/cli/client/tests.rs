@@ -233,6 +233,9 @@ fn the_environment_of_the_server_leads_to_it() {
         (&[("PROXY_API_BIND", "0.0.0.0"), ("PROXY_API_PORT", "1")], "127.0.0.1:1"),
         (&[("PROXY_API_BIND", "10.0.0.7, 127.0.0.1")], "10.0.0.7:8080"),
         (&[("PROXY_API_BIND", "::")], "[::1]:8080"),
+        (&[("RINGWAY_API_PORT", "9091"), ("PROXY_API_PORT", "9090")], "127.0.0.1:9091"),
+        (&[("PROXY_ADMIN_ADDRESS", "10.0.0.7:9090")], "10.0.0.7:9090"),
+        (&[("RINGWAY_API_PORT", "tcp://10.0.0.1:80")], "127.0.0.1:8080"),
         (&[("RINGWAY_API", "unix:/run/x"), ("PROXY_API_PORT", "x")], "unix:/run/x"),
     ] {
         let api = api_args("apps list").open_with(environment(values)).unwrap();
@@ -263,6 +266,7 @@ fn the_token_comes_from_the_nearest_place() {
     for (line, values, token) in [
         ("apps list", &[][..], None),
         ("apps list", &[("PROXY_API_TOKEN", "from-env")], Some("from-env")),
+        ("apps list", &[("RINGWAY_API_TOKEN", "own"), ("PROXY_API_TOKEN", "from-env")], Some("own")),
         ("apps list", &[("PROXY_API_TOKEN_FILE", file)], Some("from-the-file")),
         ("apps list --token from-flag", &[("PROXY_API_TOKEN", "from-env")], Some("from-flag")),
         (

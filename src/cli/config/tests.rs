@@ -42,6 +42,11 @@ fn row<'a>(reading: &'a Reading, setting: &Setting) -> &'a Row {
     reading.rows.iter().find(|row| row.setting.name == setting.name).unwrap()
 }
 
+/// The environment as an origin.
+fn from(name: &'static str) -> Origin {
+    Origin::Environment(Variable::Documented(name))
+}
+
 #[test]
 fn the_defaults_are_those_of_the_documents_and_the_limits() {
     let reading = reading(NO_FLAGS, &[]);
@@ -75,7 +80,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
     let environment = [("PROXY_WORKERS", "3"), ("PROXY_HTTP_PORT", "8000")];
     let reading = reading(&[(&c::WORKERS, "2")], &environment);
     assert_eq!(row(&reading, &c::WORKERS).origin, Origin::Flag("workers"));
-    assert_eq!(row(&reading, &c::HTTP_PORT).origin, Origin::Environment("PROXY_HTTP_PORT"));
+    assert_eq!(row(&reading, &c::HTTP_PORT).origin, from("PROXY_HTTP_PORT"));
     assert_eq!(row(&reading, &c::API_PORT).origin, Origin::Default);
     let settings = reading.outcome.unwrap();
     assert_eq!((settings.workers, settings.http[0].port()), (2, 8000));
@@ -101,7 +106,7 @@ fn rows_show_what_is_in_force() {
 fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
     let flags = [(&c::WORKERS, "0")];
     let environment = [
-        ("HEALTH_CHECK_INTERVAL", "soon"),
+        ("RINGWAY_HEALTH_CHECK_INTERVAL", "soon"),
         ("PROXY_HTTP_PORT", "99999"),
         ("PROXY_HTTP_MODE", "sometimes"),
         ("PROXY_CONNECT_TIMEOUT", "6s"),
@@ -124,9 +129,9 @@ fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
 fn both_sides_of_every_bound() {
     for (name, good, bad) in [
         ("PROXY_CONNECT_TIMEOUT", "5s", "5001ms"),
-        ("HEALTH_CHECK_INTERVAL", "1s", "999ms"),
-        ("HEALTH_CHECK_INTERVAL", "300s", "301s"),
-        ("HEARTBEAT_TIMEOUT", "1s", "999ms"),
+        ("RINGWAY_HEALTH_CHECK_INTERVAL", "1s", "999ms"),
+        ("PROXY_HEALTH_CHECK_INTERVAL", "300s", "301s"),
+        ("PROXY_HEARTBEAT_TIMEOUT", "1s", "999ms"),
         ("PROXY_WORKERS", "256", "257"),
         ("PROXY_CONNECTIONS_MAX", "65536", "65537"),
         ("PROXY_DRAIN_TIMEOUT", "0", "3601s"),
@@ -158,7 +163,7 @@ fn aliases_stand_for_their_settings() {
     ];
     let reading = reading(&[], &environment);
     assert_eq!(reading.warnings, []);
-    assert_eq!(row(&reading, &c::API_BIND).origin, Origin::Environment("PROXY_ADMIN_ADDRESS"));
+    assert_eq!(row(&reading, &c::API_BIND).origin, from("PROXY_ADMIN_ADDRESS"));
     let settings = reading.outcome.unwrap();
     assert_eq!(settings.http, ["127.0.0.1:8000".parse().unwrap()]);
     assert_eq!(settings.api, ["127.0.0.1:9090".parse().unwrap()]);
@@ -179,15 +184,82 @@ fn an_admin_address_may_be_ipv6_or_every_address() {
 #[test]
 fn the_documents_name_wins_over_an_alias() {
     let reading = reading(&[], &[("PROXY_HTTP_PORT", "1000"), ("PROXY_PORT", "2000")]);
-    assert_eq!(reading.warnings, [Warning::Shadowed { name: "PROXY_PORT", by: "PROXY_HTTP_PORT" }]);
+    let (name, by) = (Variable::Documented("PROXY_PORT"), Variable::Documented("PROXY_HTTP_PORT"));
+    assert_eq!(reading.warnings, [Warning::Shadowed { name, by }]);
     assert_eq!(reading.outcome.unwrap().http[0].port(), 1000);
 }
 
 #[test]
-fn the_address_of_a_kubernetes_service_is_no_port() {
-    let reading = reading(&[], &[("PROXY_PORT", "tcp://10.0.0.1:80")]);
-    assert_eq!(reading.warnings, [Warning::ServiceLink("PROXY_PORT")]);
-    assert_eq!(row(&reading, &c::HTTP_PORT).origin, Origin::Default);
+fn every_setting_is_read_from_its_own_name() {
+    for setting in catalogue::ALL {
+        let name = setting.own_name().to_string();
+        // No setting takes this text, but a path, a word or a secret may.
+        let found = reading(&[], &[(&name, "\u{7f} a")]);
+        assert_eq!(row(&found, setting).origin, Origin::Environment(setting.own_name()), "{name}");
+        assert!(found.warnings.is_empty(), "{name}: {:?}", found.warnings);
+    }
+}
+
+#[test]
+fn the_own_name_wins_over_all_others() {
+    let environment = [("RINGWAY_HTTP_PORT", "1"), ("PROXY_HTTP_PORT", "2"), ("PROXY_PORT", "1")];
+    let found = reading(&[], &environment);
+    let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "the same value twice is no contradiction: {told:?}");
+    assert!(told[0].starts_with("PROXY_HTTP_PORT ") && told[0].contains("RINGWAY_HTTP_PORT"), "{told:?}");
+    assert_eq!(found.outcome.unwrap().http[0].port(), 1);
+    let found = reading(&[], &[("LOG_LEVEL", "debug"), ("RINGWAY_LOG_LEVEL", "off")]);
+    assert_eq!(row(&found, &c::LOG_LEVEL).value, Value::Shown("off".into()));
+}
+
+#[test]
+fn a_wrong_value_behind_a_name_of_the_platform_stops_nothing() {
+    for (name, value, setting) in [
+        ("LOG_FORMAT", "combined", &c::LOG_FORMAT),
+        ("LOG_LEVEL", "verbose", &c::LOG_LEVEL),
+        ("LOG_OUTPUT", "console", &c::LOG_OUTPUT),
+        ("ACCESS_LOG", "combined", &c::ACCESS_LOG),
+        ("HEALTH_CHECK_INTERVAL", "soon", &c::HEALTH_CHECK_INTERVAL),
+        ("HEARTBEAT_TIMEOUT", "0", &c::HEARTBEAT_TIMEOUT),
+        ("DNS_RESOLVER", "dns.example", &c::DNS_RESOLVER),
+    ] {
+        let found = reading(&[], &[(name, value)]);
+        let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let own = setting.own_name().to_string();
+        for words in [&format!("{name}={value:?} is ignored"), &own] {
+            assert!(told[0].contains(words), "{words} in {told:?}");
+        }
+        assert_eq!(row(&found, setting).origin, Origin::Default, "{name}");
+        assert_eq!(row(&found, setting).value, row(&reading(&[], &[]), setting).value, "{name}");
+        assert!(found.outcome.is_ok());
+        let told = problems(reading(&[], &[(&own, value)]));
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{own}={value:?}: must")), "{told:?}");
+        assert!(reading(&[(setting, value)], &[]).outcome.is_err(), "the flag");
+    }
+    // Only the alias that is ringway's alone counts.
+    let found = reading(&[], &[("LOG_FORMAT", "combined"), ("PROXY_LOG_FORMAT", "text")]);
+    assert_eq!(found.outcome.unwrap().log_format, LogFormat::Text);
+    assert!(reading(&[], &[("PROXY_LOG_FORMAT", "combined")]).outcome.is_err());
+}
+
+#[test]
+fn the_addresses_of_a_kubernetes_service_are_no_settings() {
+    let found = reading(
+        &[],
+        &[
+            ("PROXY_PORT", "tcp://10.0.0.1:80"),
+            ("RINGWAY_SERVICE_HOST", "10.0.0.1"),
+            ("RINGWAY_SERVICE_PORT", "80"),
+            ("RINGWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ],
+    );
+    assert_eq!(found.warnings, [Warning::ServiceLink(Variable::Documented("PROXY_PORT"))]);
+    assert_eq!(row(&found, &c::HTTP_PORT).origin, Origin::Default);
+    // A service may be called like a setting: `ringway-http`.
+    let found = reading(&[], &[("RINGWAY_HTTP_PORT", "tcp://10.0.0.1:80")]);
+    assert_eq!(found.warnings, [Warning::ServiceLink(c::HTTP_PORT.own_name())]);
+    assert!(found.outcome.is_ok());
 }
 
 #[test]
@@ -243,7 +315,7 @@ fn what_does_not_fit_together_about_tls_is_told() {
         (&[("ACME_EMAIL", "nobody")], "an address for mail"),
         (&[("ACME_DIRECTORY_URL", "http://ca.example")], "an https URL"),
         (&[("ACME_EAB_KID", "kid"), ("ACME_DIRECTORY_URL", "https://ca.example")], "ACME_EAB_HMAC"),
-        (&[("DNS_RESOLVER", "dns.example")], "127.0.0.1:53"),
+        (&[("PROXY_DNS_RESOLVER", "dns.example")], "127.0.0.1:53"),
         (&[("PROXY_HTTPS_PORT", "none")], "port from 0 to 65535"),
     ] {
         let told = problems(reading(&[], environment));
