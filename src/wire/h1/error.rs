@@ -38,6 +38,8 @@ pub enum HeadFault {
     LengthAndTransferEncoding,
     /// `Transfer-Encoding` in an HTTP/1.0 message (RFC 9112 §6.1).
     TransferEncodingInHttp10,
+    /// `Transfer-Encoding` in more than one field line: readers disagree about which of them counts.
+    DuplicateTransferEncoding,
     /// `Transfer-Encoding` that does not end in a single `chunked`, or is no list of tokens (RFC 9112 §6.3 item 4).
     BadTransferEncoding,
     /// `Transfer-Encoding` with another coding than `chunked` (RFC 9112 §6.1).
@@ -66,6 +68,7 @@ impl HeadFault {
             | Self::DuplicateContentLength
             | Self::LengthAndTransferEncoding
             | Self::TransferEncodingInHttp10
+            | Self::DuplicateTransferEncoding
             | Self::BadTransferEncoding
             | Self::BadConnection
             | Self::TooManyConnectionOptions => 400,
@@ -90,6 +93,7 @@ impl HeadFault {
             Self::DuplicateContentLength => "duplicate_content_length",
             Self::LengthAndTransferEncoding => "length_and_transfer_encoding",
             Self::TransferEncodingInHttp10 => "transfer_encoding_in_http10",
+            Self::DuplicateTransferEncoding => "duplicate_transfer_encoding",
             Self::BadTransferEncoding => "bad_transfer_encoding",
             Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::BadConnection => "bad_connection",
@@ -108,14 +112,15 @@ impl fmt::Display for HeadFault {
             Self::ObsFold => "a field is continued on a second line",
             Self::LeadingWhitespace => "white space before the first field",
             Self::EmptyFieldName => "a field without a name",
-            Self::SpaceBeforeColon => "white space before a colon",
+            Self::SpaceBeforeColon => "white space in or behind a field name",
             Self::BadFieldName => "a field name that is not a token",
             Self::MissingColon => "a field line without a colon",
             Self::BadFieldValue => "a control byte in a field value",
             Self::BadContentLength => "an invalid Content-Length",
-            Self::DuplicateContentLength => "more than one Content-Length",
+            Self::DuplicateContentLength => "Content-Length given twice",
             Self::LengthAndTransferEncoding => "both Content-Length and Transfer-Encoding",
             Self::TransferEncodingInHttp10 => "Transfer-Encoding in an HTTP/1.0 message",
+            Self::DuplicateTransferEncoding => "Transfer-Encoding given twice",
             Self::BadTransferEncoding => "an invalid Transfer-Encoding",
             Self::UnsupportedTransferCoding => "a transfer coding other than chunked",
             Self::BadConnection => "an invalid Connection field",

@@ -25,6 +25,18 @@ pub struct Field<'a> {
     pub kind: FieldKind,
 }
 
+/// Field that a fault is about, by its name as it was sent. Never a value, which may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultyField<'a> {
+    /// The field of this name, up to [`FAULTY_NAME_BYTES_MAX`].
+    Named(&'a [u8]),
+    /// A line without a name, behind the field of this name.
+    After(&'a [u8]),
+}
+
+/// 64: bytes of a name that a fault shows; longer ones are cut.
+pub const FAULTY_NAME_BYTES_MAX: usize = 64;
+
 /// Where a field line stands in the buffer, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldLine {
@@ -161,6 +173,16 @@ fn resemblance(mut folded: [u8; FOLDED_BYTES_MAX], len: usize) -> FieldKind {
     FieldKind::of_folded(&folded, len)
 }
 
+/// The part of what stands before a colon that can be a name: two words of it, and no byte that values have and names have
+/// not, for the colon that ends the name may be missing, and a later one be a value's.
+fn shown(name: &[u8]) -> &[u8] {
+    let is_blank = |byte: u8| byte == b' ' || byte == b'\t';
+    let end = name.iter().position(|byte| TOKEN_FOLD[*byte as usize] == 0 && !is_blank(*byte));
+    let name = &name[..end.unwrap_or(name.len()).min(FAULTY_NAME_BYTES_MAX)];
+    let blanks = || name.iter().enumerate().filter(|(_, byte)| is_blank(**byte));
+    blanks().nth(1).map_or(name, |(second, _)| &name[..second])
+}
+
 /// The field lines of a head while it is read, and afterwards.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Section {
@@ -237,6 +259,41 @@ impl Section {
         }
     }
 
+    /// The field that a fault of the line that begins at `at`, or of what the lines declare, is about.
+    pub(crate) fn faulty_field<'a>(&self, buf: &'a [u8], fault: HeadFault) -> Option<FaultyField<'a>> {
+        use HeadFault as Fault;
+        let before = || Some(FaultyField::After(shown(self.lines.last()?.name(buf))));
+        match fault {
+            Fault::HeadTooLarge
+            | Fault::TooManyFields
+            | Fault::BareLf
+            | Fault::BareCr
+            | Fault::SpaceBeforeColon
+            | Fault::BadFieldName
+            | Fault::BadFieldValue => {
+                let line = buf.get(self.at..).unwrap_or_default();
+                let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+                // Without a colon it is no name, and may be a value or a body.
+                match line.iter().position(|byte| *byte == b':') {
+                    Some(colon) if colon > 0 => Some(FaultyField::Named(shown(&line[..colon]))),
+                    _ => before(),
+                }
+            }
+            Fault::ObsFold | Fault::EmptyFieldName | Fault::MissingColon => before(),
+            // The fault names its field, or there is none before it.
+            Fault::LeadingWhitespace
+            | Fault::BadContentLength
+            | Fault::DuplicateContentLength
+            | Fault::LengthAndTransferEncoding
+            | Fault::TransferEncodingInHttp10
+            | Fault::DuplicateTransferEncoding
+            | Fault::BadTransferEncoding
+            | Fault::UnsupportedTransferCoding
+            | Fault::BadConnection
+            | Fault::TooManyConnectionOptions => None,
+        }
+    }
+
     pub(crate) fn iter<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
         self.lines.iter().map(|line| Field { name: line.name(buf), value: line.value(buf), kind: line.kind })
     }
@@ -267,7 +324,7 @@ impl Section {
             return Err(HeadFault::LengthAndTransferEncoding);
         }
         if self.repeated.has(FieldKind::TransferEncoding) {
-            return Err(HeadFault::BadTransferEncoding);
+            return Err(HeadFault::DuplicateTransferEncoding);
         }
         let value = self.values(buf, FieldKind::TransferEncoding).next().unwrap_or_default();
         if value.eq_ignore_ascii_case(b"chunked") {
@@ -346,6 +403,17 @@ macro_rules! impl_head_accessors {
             /// Never true of a parsed head.
             pub fn is_empty(&self) -> bool {
                 self.section.at == 0
+            }
+
+            /// The field that a fault which [`parse`](Self::parse) has just found in `buf` is about. `None` where the
+            /// fault names its field, or is in the first line.
+            pub fn faulty_field<'a>(
+                &self,
+                buf: &'a [u8],
+                fault: HeadFault,
+            ) -> Option<super::fields::FaultyField<'a>> {
+                let is_in_fields = self.stage == Stage::Fields;
+                is_in_fields.then(|| self.section.faulty_field(buf, fault)).flatten()
             }
 
             /// All fields in the order in which they came.

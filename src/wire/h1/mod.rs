@@ -26,7 +26,7 @@ pub use body::{
     chunk_head,
 };
 pub use error::{HeadFault, RequestError, ResponseError};
-pub use fields::{Field, field_lines};
+pub use fields::{FAULTY_NAME_BYTES_MAX, FaultyField, Field, field_lines};
 pub use request::{METHOD_BYTES_MAX, RequestHead, TargetForm, Upgrade};
 pub use response::{ResponseHead, Switch};
 pub use write::{

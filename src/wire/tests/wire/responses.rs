@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway_wire::h1::{HeadFault, Limits, Parse, ResponseError, ResponseHead, Switch};
+use ringway_wire::h1::{FaultyField, HeadFault, Limits, Parse, ResponseError, ResponseHead, Switch};
 use ringway_wire::message::{Framing, Method, Version};
 
 use HeadFault::*;
@@ -120,7 +120,7 @@ fn smuggling_is_refused_in_responses_too() {
         ("Content-Length: +5\r\n", BadContentLength),
         ("Transfer-Encoding: identity\r\n", UnsupportedTransferCoding),
         ("Transfer-Encoding: gzip, chunked\r\n", UnsupportedTransferCoding),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", BadTransferEncoding),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", DuplicateTransferEncoding),
         ("X: a\n", BareLf),
         ("X: a\rb\r\n", BareCr),
         ("X: a\r\n b\r\n", ObsFold),
@@ -204,5 +204,38 @@ fn a_101_tells_what_it_switches_to_rfc9110_15_2_2() {
     ] {
         let head = complete(format!("HTTP/1.1 101 x\r\n{fields}\r\n"), Method::Get);
         assert_eq!((head.switch(), head.is_interim()), (Some(switch), false), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_fault_knows_its_field_by_name_and_shows_no_value() {
+    use FaultyField::{After, Named};
+    let long = [b"HTTP/1.1 200 OK\r\nX-Big: ".as_slice(), &[b'a'; 20_000], b"\r\n\r\n"].concat();
+    for (bytes, fault, field) in [
+        (&b"HTTP/1.1 200 OK\r\nfoo bar: x\r\n\r\n"[..], SpaceBeforeColon, Some(Named(b"foo bar"))),
+        (b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Y(z: x\r\n\r\n", BadFieldName, Some(Named(b"X-Y"))),
+        (b"HTTP/1.1 200 OK\r\nX-Y: a\x01b\r\n\r\n", BadFieldValue, Some(Named(b"X-Y"))),
+        (b"HTTP/1.1 200 OK\r\nX-Y: a\nsecret\r\n\r\n", BareLf, Some(Named(b"X-Y"))),
+        (b"HTTP/1.1 200 OK\r\nX-Y: a\r\n secret: b\r\n\r\n", ObsFold, Some(After(b"X-Y"))),
+        (b"HTTP/1.1 200 OK\r\nX-Y: a\r\nsecret\r\n\r\n", MissingColon, Some(After(b"X-Y"))),
+        (b"HTTP/1.1 200 OK\r\nsecret\r\n\r\n", MissingColon, None),
+        (
+            b"HTTP/1.1 200 OK\r\nSet-Cookie id=secret; Expires=Wed, 21 Oct 2015 07:28:00\r\n\r\n",
+            SpaceBeforeColon,
+            Some(Named(b"Set-Cookie id")),
+        ),
+        (b"HTTP/1.1 200 OK\r\nA b secret: c\r\n\r\n", SpaceBeforeColon, Some(Named(b"A b"))),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            DuplicateTransferEncoding,
+            None,
+        ),
+        (b"HTTP/1.1 200 O:K\n\r\n", BareLf, None),
+        (&long, HeadTooLarge, Some(Named(b"X-Big"))),
+    ] {
+        let mut head = ResponseHead::default();
+        let text = String::from_utf8_lossy(bytes);
+        assert_eq!(head.parse(bytes, Method::Get, &Limits::default()), Err(fault.into()), "{text:?}");
+        assert_eq!(head.faulty_field(bytes, fault), field, "{text:?}");
     }
 }
