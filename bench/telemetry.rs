@@ -20,6 +20,7 @@ pub(crate) fn run(bench: &mut Harness) {
         method: b"GET",
         host: b"tenant-1.bench.test",
         path: b"/products/42",
+        query: None,
         protocol: Protocol::Http11,
         status: 200,
         bytes_in: 0,
@@ -34,7 +35,10 @@ pub(crate) fn run(bench: &mut Harness) {
         instance: Some("app-0-1"),
         attempts: 1,
         failure: None,
+        upstream_error: None,
+        request_error: None,
         user_agent: None,
+        referer: None,
         upgrade: None,
         tls: None,
     };

@@ -36,6 +36,7 @@ use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
 use self::end::Phase;
+use crate::attempt_warnings::AttemptWarnings;
 use crate::causes::with_causes;
 use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
@@ -103,6 +104,7 @@ pub(crate) struct Engine {
     plane: Plane,
     leases: Leases,
     names: Names,
+    attempt_warnings: AttemptWarnings,
     compiler: Compiler,
     certificates: Option<Certificates>,
     publications: Publications,
@@ -209,6 +211,7 @@ impl Engine {
             plane: Plane::new(parts.desired, ids.iter().copied()),
             leases: Leases::new(parts.settings.heartbeat_timeout),
             names: Names::default(),
+            attempt_warnings: AttemptWarnings::default(),
             compiler: parts.compiler,
             certificates: parts.certificates,
             publications: Publications::default(),
@@ -350,6 +353,11 @@ impl Engine {
                     self.names.handle_wanted(name, now.tick);
                 }
                 self.handle_resolved_unreachable(&instance, now);
+            }
+            Report::AttemptsFailed { app, instance, reason, text, failures } => {
+                if let Some(failures) = self.attempt_warnings.count(&instance, failures, now.tick) {
+                    tracing::warn!(%app, %instance, reason, error = %text, failures, "upstream attempts failed");
+                }
             }
             Report::HostWanted { core, host } => self.handle_host_wanted(core, &host, now),
             Report::Drained { core } => self.plane.handle_drained(core, now.micros),

@@ -15,6 +15,7 @@
 //! time; `engine` puts them together; `thread` runs it all.
 #![forbid(unsafe_code)]
 
+mod attempt_warnings;
 mod causes;
 mod certify;
 mod client;

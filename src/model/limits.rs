@@ -544,6 +544,12 @@ pub const LOG_BLOCK_BYTES: usize = 64 * 1024;
 pub const LOG_BLOCKS_MAX: usize = 64;
 /// How long a line waits at most for its block to fill.
 pub const LOG_FLUSH_AGE: Duration = Duration::from_secs(1);
+/// Bytes of the text that says why an attempt upstream, or a request, was given up.
+pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256;
+/// Time between two warnings about failed attempts at one instance.
+pub const UPSTREAM_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Instances whose last warning a core, or the control thread, remembers; beyond them the oldest is forgotten.
+pub const UPSTREAM_WARNINGS_MAX: usize = 1_024;
 /// Bytes of a path or user agent in a log line.
 pub const LOG_FIELD_BYTES_MAX: usize = 1_024;
 /// Bytes of a request id taken over from a trusted proxy.

@@ -27,6 +27,8 @@ pub struct Exchange<'a> {
     pub host: &'a [u8],
     /// The path without its query; empty when unknown.
     pub path: &'a [u8],
+    /// The query without its question mark. May hold secrets: the access log shows it only where an operator chose so.
+    pub query: Option<&'a [u8]>,
     /// The client's protocol.
     pub protocol: Protocol,
     /// The status sent to the client; 0 when the client got none.
@@ -56,12 +58,28 @@ pub struct Exchange<'a> {
     pub attempts: u32,
     /// The word for what went wrong, from a fixed vocabulary; `None` when nothing did.
     pub failure: Option<&'static str>,
+    /// Cause of the failure, where it is the instance's.
+    pub upstream_error: Option<UpstreamError<'a>>,
+    /// Rule that the request broke, and the field that broke it, where the failure is the client's.
+    pub request_error: Option<&'a str>,
     /// The client's `User-Agent`.
     pub user_agent: Option<&'a [u8]>,
+    /// The client's `Referer`, where the access log shows it.
+    pub referer: Option<&'a [u8]>,
     /// What the connection became, if it was upgraded.
     pub upgrade: Option<Upgrade>,
     /// The version of TLS between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
     pub tls: Option<&'static str>,
+}
+
+/// Cause of a failed attempt upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamError<'a> {
+    /// The rule that was broken, or the kind of failure; a word from a fixed vocabulary, for metrics.
+    pub reason: &'static str,
+    /// The same for people, with names of fields, addresses and errors of the system. Printable ASCII, of
+    /// [`limits::UPSTREAM_ERROR_BYTES_MAX`](ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX), without values of fields.
+    pub text: &'a str,
 }
 
 /// The protocol between client and proxy.
@@ -140,6 +158,8 @@ pub struct AttemptFailed<'a> {
     pub instance: &'a str,
     /// The word for what went wrong.
     pub failure: &'static str,
+    /// Cause of the failure; `None` for a pooled connection that had ended, which says nothing about the instance.
+    pub error: Option<UpstreamError<'a>>,
     /// How long it took, in microseconds.
     pub duration_us: u64,
 }

@@ -28,9 +28,9 @@ mod telemetry;
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol,
-    RefusalReason, Rejected, SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded,
+    RefusalReason, Rejected, SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
-pub use log::{AccessLog, LogFormat, LogHandle, LogReading, LogSink};
+pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;
 pub use process::ProcessReading;
 pub use prometheus::{Facts, PoolFacts};

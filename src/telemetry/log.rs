@@ -8,6 +8,7 @@
 //! are dropped and counted: a slow disk costs lines, never a request. Nothing is allocated once blocks circulate.
 
 mod escape;
+mod fields;
 mod line;
 mod writer;
 
@@ -23,9 +24,10 @@ use ringway_model::{CoreId, Tick, limits};
 use crate::counter::Counter;
 use crate::event::Exchange;
 use crate::observer::Observer;
-use line::{ClockText, LINE_BYTES_MAX, write_line};
+use line::{ClockText, line_bytes_max, write_line};
 use writer::{Order, Writer, WriterCounts};
 
+pub use fields::{LogFields, LogFieldsError};
 pub use line::LogFormat;
 
 /// Where lines go.
@@ -44,6 +46,7 @@ pub enum LogSink {
 #[derive(Debug)]
 pub struct LogHandle {
     format: LogFormat,
+    fields: LogFields,
     cores: Vec<(CoreId, Arc<CoreCounts>)>,
     written: Arc<WriterCounts>,
     full: Sender<Vec<u8>>,
@@ -70,7 +73,15 @@ impl LogHandle {
             let _ = ended.send(());
         };
         std::thread::Builder::new().name("ringway-log".into()).spawn(run)?;
-        Ok(Self { format, cores: Vec::new(), written, full, empty, orders, done })
+        let fields = LogFields::default();
+        Ok(Self { format, fields, cores: Vec::new(), written, full, empty, orders, done })
+    }
+
+    /// Shows these fields in lines of cores that are added from now on.
+    #[must_use]
+    pub fn fields(mut self, fields: LogFields) -> Self {
+        self.fields = fields;
+        self
     }
 
     /// Makes the part of one core.
@@ -79,6 +90,7 @@ impl LogHandle {
         self.cores.push((core, counts.clone()));
         let state = State {
             format: self.format,
+            fields: self.fields,
             block: Vec::new(),
             lines: 0,
             waiting_since: None,
@@ -87,7 +99,7 @@ impl LogHandle {
             full: self.full.clone(),
             empty: self.empty.clone(),
         };
-        AccessLog { state: RefCell::new(state) }
+        AccessLog { shows_referer: self.fields.referer, state: RefCell::new(state) }
     }
 
     /// Opens the file at its path anew, after it was renamed. Returns at once; failures are counted and logged, and the
@@ -134,10 +146,16 @@ pub struct LogReading {
 /// Some 200 ns for a line of 500 bytes, and no allocation. Dropping it hands over what it holds, or counts it as dropped.
 #[derive(Debug)]
 pub struct AccessLog {
+    shows_referer: bool,
     state: RefCell<State>,
 }
 
 impl AccessLog {
+    /// Whether an [`Exchange`] should carry the client's `Referer`.
+    pub fn shows_referer(&self) -> bool {
+        self.shows_referer
+    }
+
     /// Hands over what has waited for [`limits::LOG_FLUSH_AGE`]. To be called a few times a second; cheap when
     /// nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
@@ -176,6 +194,7 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 struct State {
     format: LogFormat,
+    fields: LogFields,
     /// No memory until the first line.
     block: Vec<u8>,
     /// Lines in the block.
@@ -189,14 +208,14 @@ struct State {
 
 impl State {
     fn append(&mut self, event: &Exchange<'_>) {
-        if self.block.len() + LINE_BYTES_MAX > limits::LOG_BLOCK_BYTES && !self.hand_over() {
+        if self.block.len() + line_bytes_max(self.fields) > limits::LOG_BLOCK_BYTES && !self.hand_over() {
             return self.counts.dropped.add(1);
         }
         if self.block.capacity() < limits::LOG_BLOCK_BYTES {
             self.block = self.empty.try_recv().unwrap_or_default();
             self.block.reserve_exact(limits::LOG_BLOCK_BYTES);
         }
-        write_line(&mut self.block, self.format, &mut self.clock, event);
+        write_line(&mut self.block, self.format, self.fields, &mut self.clock, event);
         self.lines += 1;
     }
 

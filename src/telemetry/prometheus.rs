@@ -156,6 +156,19 @@ impl Registry {
             }
         }
 
+        text.family(
+            "proxy_upstream_errors_total",
+            "counter",
+            "Failed attempts at instances of the pool, by their reason.",
+        );
+        let named = pools.iter().map(|(names, traffic)| (&*names.name, traffic));
+        for (pool, traffic) in named.chain([(OTHER, &other)]) {
+            for (reason, count) in traffic.errors.iter().filter(|(_, count)| **count > 0) {
+                let labels = format_args!("pool=\"{pool}\",reason=\"{}\"", escape_label(reason));
+                text.sample("proxy_upstream_errors_total", labels, *count);
+            }
+        }
+
         let mut upstream: Vec<(String, Upstream)> = Vec::with_capacity(endpoints.len() + pools.len() + 1);
         for (Names { name, pool }, totals) in endpoints {
             upstream.push((format!("pool=\"{pool}\",endpoint=\"{name}\""), totals));

@@ -270,11 +270,18 @@ pub(crate) struct Traffic {
     pub(crate) words: [u64; TRAFFIC_WORDS],
     pub(crate) rare: BTreeMap<u16, u64>,
     pub(crate) upstream: Upstream,
+    /// Failed attempts of a pool, by their reason.
+    pub(crate) errors: BTreeMap<&'static str, u64>,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        Self { words: [0; TRAFFIC_WORDS], rare: BTreeMap::new(), upstream: Upstream::default() }
+        Self {
+            words: [0; TRAFFIC_WORDS],
+            rare: BTreeMap::new(),
+            upstream: Upstream::default(),
+            errors: BTreeMap::new(),
+        }
     }
 }
 
@@ -292,6 +299,9 @@ impl Page for TrafficPage {
             }
         }
         self.upstream.add_to(&mut totals.upstream);
+        for (reason, count) in self.errors.get().into_iter().flat_map(|errors| errors.read()) {
+            *totals.errors.entry(reason.unwrap_or(OTHER)).or_default() += count;
+        }
     }
 }
 
@@ -304,6 +314,9 @@ impl Totals for Traffic {
             *self.rare.entry(*status).or_default() += count;
         }
         self.upstream.add(&other.upstream);
+        for (reason, count) in &other.errors {
+            *self.errors.entry(reason).or_default() += count;
+        }
     }
 
     fn subtract(&mut self, base: &Self) {
@@ -316,6 +329,11 @@ impl Totals for Traffic {
             }
         }
         self.upstream.subtract(&base.upstream);
+        for (reason, count) in &base.errors {
+            if let Some(total) = self.errors.get_mut(reason) {
+                *total = total.saturating_sub(*count);
+            }
+        }
     }
 }
 

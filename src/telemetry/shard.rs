@@ -17,7 +17,7 @@ use crate::counter::{Counter, Words};
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, RefusalReason,
-    Rejected, SnapshotApplied, UpgradeEnded, Upgraded,
+    Rejected, SnapshotApplied, UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 
@@ -64,9 +64,11 @@ impl Observer for Metrics {
         if let Some(failure) = event.failure {
             shard.failures.add(failure);
         }
+        shard.count_error(event.pool, event.upstream_error);
     }
 
     fn attempt_failed(&self, event: &AttemptFailed<'_>) {
+        self.shard.count_error(event.pool, event.error);
         self.shard.count_upstream(event.pool, event.endpoint, event.duration_us, Some(event.failure));
     }
 
@@ -195,6 +197,13 @@ impl Shard {
         }
     }
 
+    #[inline]
+    fn count_error(&self, pool: u16, error: Option<UpstreamError<'_>>) {
+        if let Some(error) = error {
+            self.pools.page(pool).errors.get_or_init(Box::default).add(error.reason);
+        }
+    }
+
     fn count_upstream(&self, pool: u16, endpoint: u16, duration_us: u64, failure: Option<&'static str>) {
         let words = match endpoint {
             0 => &self.pools.page(pool).upstream.words,
@@ -240,6 +249,8 @@ pub(crate) struct TrafficPage {
     pub(crate) rare: OnceLock<Box<[Counter; 500]>>,
     /// Of pools only: attempts at endpoints without a slot.
     pub(crate) upstream: UpstreamPage,
+    /// Of pools only: failed attempts, by their reason.
+    pub(crate) errors: OnceLock<Box<Words>>,
 }
 
 impl TrafficPage {
@@ -262,6 +273,7 @@ impl Default for TrafficPage {
             words: std::array::from_fn(|_| Counter::default()),
             rare: OnceLock::new(),
             upstream: UpstreamPage::default(),
+            errors: OnceLock::new(),
         }
     }
 }

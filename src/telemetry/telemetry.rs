@@ -39,6 +39,11 @@ impl Telemetry {
         self.metrics.set_driver(driver);
     }
 
+    /// Whether an [`Exchange`] should carry the client's `Referer`, which costs a walk over the request's fields.
+    pub fn wants_referer(&self) -> bool {
+        self.log.as_ref().is_some_and(AccessLog::shows_referer)
+    }
+
     /// Hands log lines over that have waited for [`LOG_FLUSH_AGE`](ringway_model::limits::LOG_FLUSH_AGE). To be called
     /// a few times a second; cheap when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {

@@ -1,6 +1,6 @@
 //! What the two planes tell each other beside snapshots.
 
-use ringway_model::{CoreId, Hostname, InstanceId, Serial, Tick};
+use ringway_model::{AppId, CoreId, Hostname, InstanceId, Serial, Tick};
 
 use crate::snapshot::EndpointId;
 
@@ -27,6 +27,19 @@ pub enum Report {
     ConnectFailed {
         /// Which instance.
         instance: InstanceId,
+    },
+    /// Attempts at an instance failed: reported by each core once in a while, for the log.
+    AttemptsFailed {
+        /// Which app.
+        app: AppId,
+        /// Which instance.
+        instance: InstanceId,
+        /// The rule that was broken, or the kind of failure, of the last one; a word from a fixed vocabulary.
+        reason: &'static str,
+        /// The same for people.
+        text: Box<str>,
+        /// Failures since the core's last report about this instance.
+        failures: u32,
     },
     /// A request asks for a host that has no route, or one that a resolver gave and that should be asked for again. A
     /// snapshot with its route follows, or [`Order::HostAbsent`]; nothing when its route is fresh.

@@ -26,6 +26,7 @@ use crate::materials::{Lookup, Materials};
 use crate::neighbours::Neighbours;
 use crate::settings::Settings;
 use crate::upstream::{Pool, Trust};
+use crate::warnings::Warnings;
 use crate::world::World;
 
 /// One core's share of the data plane.
@@ -59,6 +60,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) hosts: Option<Hosts>,
     /// Where clients reach this process over TLS, if they do.
     pub(crate) https_port: Option<u16>,
+    /// Instances that were warned about lately.
+    pub(crate) warnings: Warnings,
     /// The other cores, where there are any.
     pub(crate) neighbours: Option<Neighbours>,
     tables: RefCell<Rc<Tables>>,
@@ -103,6 +106,7 @@ impl<W: World> Core<W> {
             identities: Identities::new(doors.tls),
             hosts: doors.resolves.then(|| Hosts::new(id)),
             https_port: doors.https_port,
+            warnings: Warnings::default(),
             neighbours: doors.neighbours,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             scratches: RefCell::new(Vec::new()),

@@ -24,6 +24,7 @@ use ringway_wire::message::{Framing, Method, Version};
 
 use crate::answer::{self, Answer, Asked};
 use crate::body::RequestBody;
+use crate::cause::{self, Cause};
 use crate::client::Client;
 use crate::core::{Core, Scratch};
 use crate::door::{self, Door, HttpMode};
@@ -34,6 +35,7 @@ use crate::identities;
 use crate::settings::Settings;
 use crate::upstream::{self, Attempt, Reuse};
 use crate::verdict;
+use crate::warnings;
 use crate::world::World;
 
 /// What the session does next.
@@ -69,6 +71,8 @@ pub(crate) struct Record<'s> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     failure: Option<Failure>,
+    /// Cause of the failure of the last attempt, or of the request's refusal.
+    cause: Option<Box<Cause>>,
     is_http2: bool,
     tls: Option<&'static str>,
     pub(crate) upgraded: bool,
@@ -125,8 +129,10 @@ pub(crate) async fn reject<W: World>(
     failure: Failure,
     started_us: u64,
 ) -> Next {
+    let cause = Cause::of_request(failure, &scratch.request, &scratch.input);
     scratch.request.reset();
     let mut record = Record::new(core, client, scratch, started_us);
+    record.cause = cause;
     let next = refuse(core, client, scratch, &mut record, failure).await;
     let code = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
@@ -187,12 +193,19 @@ async fn serve<'s, W: World>(
             Some(picked) => (picked, Reuse::Never),
             None => match select(core, pool, &tried, upgrade, record.client) {
                 Ok(picked) => (picked, Reuse::Allowed),
-                Err(unavailable) => return Err(last.unwrap_or(Failure::Unavailable(unavailable))),
+                Err(unavailable) => {
+                    return Err(last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure));
+                }
             },
         };
         let endpoint = picked.endpoint;
+        // The last attempt is the exchange's.
+        if let Some((endpoint, failure)) = last {
+            tell_attempt(core, scratch, record, endpoint, failure);
+        }
         record.begin_attempt(core.world.now_micros(), endpoint);
-        let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits };
+        let cause = cause::Slot::default();
+        let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits, cause };
         let failed = match upstream::forward(core, client, scratch, body, &attempt, record).await {
             Ok(next) => {
                 verdict::ended(core, &picked, record.status, pool);
@@ -201,6 +214,9 @@ async fn serve<'s, W: World>(
             Err(failed) => failed,
         };
         let decision = retry::decide(&failed.facts(scratch.request.method(), record.attempts));
+        if decision != Retry::SameEndpoint {
+            record.note_cause(core, scratch, &attempt, failed.failure);
+        }
         match decision {
             // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
             Retry::SameEndpoint => again = Some(picked),
@@ -213,8 +229,7 @@ async fn serve<'s, W: World>(
                 return Err(failed.failure);
             }
         }
-        last = Some(failed.failure);
-        tell_attempt(core, scratch, record, endpoint, failed.failure);
+        last = Some((endpoint, failed.failure));
     }
 }
 
@@ -299,12 +314,14 @@ fn tell_attempt<W: World>(
     endpoint: &Endpoint,
     failure: Failure,
 ) {
+    let word = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.attempt_failed(&AttemptFailed {
         request_id: record.request_id_str(&scratch.input),
         pool: record.pool.map_or(0, |pool| pool.metric.0),
         endpoint: endpoint.metric.0,
         instance: endpoint.instance.as_str(),
-        failure: failure.consequence(core.settings.unavailable_status).word,
+        failure: word,
+        error: record.cause.as_ref().map(|cause| cause.upstream_error(word)),
         duration_us: core.world.now_micros().saturating_sub(record.attempt_us),
     });
 }
@@ -459,10 +476,21 @@ async fn tell<W: World>(
 fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
     let Scratch { request, input, .. } = scratch;
     let complete = request.is_complete();
-    let (method, host, path) = match complete {
-        true => (request.method_str(input), request.host(), request.path(input)),
-        false => ("", "", ""),
+    let (method, host, path, query) = match complete {
+        true => {
+            let target = request.path_and_query(input);
+            let (path, query) =
+                target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            (request.method_str(input), request.host(), path, query)
+        }
+        false => ("", "", "", None),
     };
+    let word = record.failure.map(|failure| failure.consequence(core.settings.unavailable_status).word);
+    // Of a request that was refused before any attempt the cause is its own.
+    let cause = record.cause.as_deref().filter(|_| record.failure.is_some());
+    let upstream_error = cause.filter(|_| record.attempts > 0).zip(word);
+    let request_error = record.failure.and_then(cause::request_error);
+    let wants_referer = complete && core.telemetry.wants_referer();
     core.telemetry.exchange(&Exchange {
         time: core.world.timestamp(),
         request_id: record.request_id_str(input),
@@ -470,6 +498,7 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
         method: method.as_bytes(),
         host: host.as_bytes(),
         path: path.as_bytes(),
+        query: query.map(str::as_bytes),
         protocol: match request.version() {
             _ if record.is_http2 => Protocol::Http2,
             Version::Http10 => Protocol::Http10,
@@ -487,8 +516,11 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
         tenant: record.route.and_then(|route| route.tenant_hash).map(TenantHash),
         instance: record.endpoint.map(|endpoint| endpoint.instance.as_str()),
         attempts: record.attempts,
-        failure: record.failure.map(|failure| failure.consequence(core.settings.unavailable_status).word),
+        failure: word,
+        upstream_error: upstream_error.map(|(cause, word)| cause.upstream_error(word)),
+        request_error: cause.filter(|_| record.attempts == 0).map(Cause::text).or(request_error.as_deref()),
         user_agent: complete.then(|| request.values(input, FieldKind::UserAgent).next()).flatten(),
+        referer: wants_referer.then(|| request.field(input, "referer").next()).flatten(),
         upgrade: record.upgraded.then_some(Upgrade::WebSocket),
         tls: record.tls,
     });
@@ -519,6 +551,7 @@ impl<'s> Record<'s> {
             bytes_in: 0,
             bytes_out: 0,
             failure: None,
+            cause: None,
             is_http2: client.is_http2,
             tls: client.door.tls(),
             upgraded: false,
@@ -542,6 +575,23 @@ impl<'s> Record<'s> {
         self.attempts += 1;
         self.attempt_us = now_us;
         self.answered_us = None;
+        self.cause = None;
         self.endpoint = Some(endpoint);
+    }
+
+    /// Notes why an attempt failed, and reports it where the instance is to blame.
+    #[cold]
+    fn note_cause<W: World>(
+        &mut self,
+        core: &Core<W>,
+        scratch: &Scratch,
+        attempt: &Attempt<'_>,
+        failure: Failure,
+    ) {
+        self.cause = Cause::of_attempt(failure, &attempt.cause, scratch, &core.settings);
+        if let Some(cause) = &self.cause {
+            let word = failure.consequence(core.settings.unavailable_status).word;
+            warnings::report(core, attempt.pool, attempt.picked.endpoint, cause, word);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod answer;
 mod apply;
 mod arrival;
 mod body;
+mod cause;
 mod client;
 mod core;
 mod date_line;
@@ -43,6 +44,7 @@ mod upstream;
 mod uring;
 mod verdict;
 mod via;
+mod warnings;
 mod world;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ringway_model::{Timestamp, limits};
 
 use super::escape::{GROWTH, write_escaped};
+use super::fields::LogFields;
 use crate::event::Exchange;
 use crate::request_id::hex;
 
@@ -20,12 +21,19 @@ pub enum LogFormat {
 }
 
 /// Most bytes of one line, so that a block that has as many left takes any line without growing.
-pub(crate) const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
+pub(crate) const fn line_bytes_max(fields: LogFields) -> usize {
+    let chosen = fields.query as usize + fields.referer as usize;
+    LINE_BYTES_MAX + chosen * (CHOSEN_BYTES_MAX + GROWTH * limits::LOG_FIELD_BYTES_MAX)
+}
+
+/// Most bytes of a line without a query and a referer.
+const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
     + GROWTH
         * (2 * limits::LOG_FIELD_BYTES_MAX
             + limits::HOST_BYTES_MAX
             + METHOD_BYTES_MAX
             + FAILURE_BYTES_MAX
+            + limits::UPSTREAM_ERROR_BYTES_MAX
             + limits::REQUEST_ID_BYTES_MAX
             + 2 * limits::ID_BYTES_MAX);
 
@@ -34,23 +42,36 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Bytes of a word for a failure.
 const FAILURE_BYTES_MAX: usize = 64;
 /// Keys, punctuation, numbers, time and address.
-const FIXED_BYTES_MAX: usize = 672;
-const _: () = assert!(LINE_BYTES_MAX * 2 < limits::LOG_BLOCK_BYTES, "a block must take several lines");
+const FIXED_BYTES_MAX: usize = 704;
+/// Key and punctuation of a query or a referer.
+const CHOSEN_BYTES_MAX: usize = 16;
+const ALL_FIELDS: LogFields =
+    LogFields { client_ip: true, user_agent: true, tenant: true, query: true, referer: true };
+const _: () =
+    assert!(line_bytes_max(ALL_FIELDS) * 2 < limits::LOG_BLOCK_BYTES, "a block must take several lines");
 
-/// Appends a line, its line feed included: at most [`LINE_BYTES_MAX`] bytes.
-pub(crate) fn write_line(out: &mut Vec<u8>, format: LogFormat, clock: &mut ClockText, event: &Exchange<'_>) {
+/// Appends a line, its line feed included: at most [`line_bytes_max`] bytes.
+pub(crate) fn write_line(
+    out: &mut Vec<u8>,
+    format: LogFormat,
+    fields: LogFields,
+    clock: &mut ClockText,
+    event: &Exchange<'_>,
+) {
     match format {
-        LogFormat::Json => write_json(out, clock, event),
-        LogFormat::Text => write_text(out, clock, event),
+        LogFormat::Json => write_json(out, fields, clock, event),
+        LogFormat::Text => write_text(out, fields, clock, event),
     }
 }
 
-fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
+fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event: &Exchange<'_>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     clock.write(out, event.time);
     string(out, "\",\"request_id\":\"", event.request_id.as_bytes(), limits::REQUEST_ID_BYTES_MAX);
-    out.extend_from_slice(b"\",\"client_ip\":\"");
-    write_ip(out, event.client_ip);
+    if fields.client_ip {
+        out.extend_from_slice(b"\",\"client_ip\":\"");
+        write_ip(out, event.client_ip);
+    }
     string(out, "\",\"method\":\"", event.method, METHOD_BYTES_MAX);
     string(out, "\",\"host\":\"", event.host, limits::HOST_BYTES_MAX);
     string(out, "\",\"path\":\"", event.path, limits::LOG_FIELD_BYTES_MAX);
@@ -66,7 +87,7 @@ fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
     number(out, ",\"bytes_in\":", event.bytes_in);
     number(out, ",\"bytes_out\":", event.bytes_out);
     number(out, ",\"attempts\":", u64::from(event.attempts));
-    for (key, value, bytes_max) in optional_strings(event) {
+    for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(key.as_bytes());
@@ -74,7 +95,7 @@ fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
             out.push(b'"');
         }
     }
-    if let Some(tenant) = event.tenant {
+    if let Some(tenant) = event.tenant.filter(|_| fields.tenant) {
         out.extend_from_slice(b",\"tenant\":\"");
         out.extend_from_slice(&hex(tenant.0));
         out.push(b'"');
@@ -82,10 +103,13 @@ fn write_json(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
+fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event: &Exchange<'_>) {
     clock.write(out, event.time);
     out.push(b' ');
-    write_ip(out, event.client_ip);
+    match fields.client_ip {
+        true => write_ip(out, event.client_ip),
+        false => out.push(b'-'),
+    }
     string(out, " \"", event.method, METHOD_BYTES_MAX);
     string(out, " ", event.host, limits::HOST_BYTES_MAX);
     string(out, "", event.path, limits::LOG_FIELD_BYTES_MAX);
@@ -104,7 +128,7 @@ fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
     number(out, " bytes_in=", event.bytes_in);
     number(out, " bytes_out=", event.bytes_out);
     number(out, " attempts=", u64::from(event.attempts));
-    for (key, value, bytes_max) in optional_strings(event) {
+    for (key, value, bytes_max) in optional_strings(fields, event) {
         if let Some(value) = value {
             out.push(b' ');
             out.extend_from_slice(key.as_bytes());
@@ -112,22 +136,34 @@ fn write_text(out: &mut Vec<u8>, clock: &mut ClockText, event: &Exchange<'_>) {
             out.push(b'"');
         }
     }
-    if let Some(tenant) = event.tenant {
+    if let Some(tenant) = event.tenant.filter(|_| fields.tenant) {
         out.extend_from_slice(b" tenant=");
         out.extend_from_slice(&hex(tenant.0));
     }
     out.push(b'\n');
 }
 
-/// The strings that an exchange may lack, with their keys and bounds.
-fn optional_strings<'a>(event: &Exchange<'a>) -> [(&'static str, Option<&'a [u8]>, usize); 6] {
+/// The strings that an exchange may lack, or a line leave out, with their keys and bounds.
+fn optional_strings<'a>(
+    fields: LogFields,
+    event: &Exchange<'a>,
+) -> [(&'static str, Option<&'a [u8]>, usize); 10] {
+    let upstream_error = event.upstream_error.map(|error| error.text.as_bytes());
+    let referer = event.referer.filter(|_| fields.referer).map(|referer| match fields.query {
+        true => referer,
+        false => referer.split(|byte| *byte == b'?').next().unwrap_or_default(),
+    });
     [
         ("app", event.app.map(str::as_bytes), limits::ID_BYTES_MAX),
         ("instance", event.instance.map(str::as_bytes), limits::ID_BYTES_MAX),
         ("failure", event.failure.map(str::as_bytes), FAILURE_BYTES_MAX),
+        ("upstream_error", upstream_error, limits::UPSTREAM_ERROR_BYTES_MAX),
+        ("request_error", event.request_error.map(str::as_bytes), limits::UPSTREAM_ERROR_BYTES_MAX),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
-        ("user_agent", event.user_agent, limits::LOG_FIELD_BYTES_MAX),
+        ("user_agent", event.user_agent.filter(|_| fields.user_agent), limits::LOG_FIELD_BYTES_MAX),
+        ("query", event.query.filter(|_| fields.query), limits::LOG_FIELD_BYTES_MAX),
+        ("referer", referer, limits::LOG_FIELD_BYTES_MAX),
     ]
 }
 
@@ -245,7 +281,7 @@ fn digits<const N: usize>(mut value: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Protocol, TenantHash, Upgrade};
+    use crate::event::{Protocol, TenantHash, Upgrade, UpstreamError};
 
     fn full() -> Exchange<'static> {
         Exchange {
@@ -255,6 +291,7 @@ mod tests {
             method: b"GET",
             host: b"shop.example",
             path: b"/v1/users/123",
+            query: Some(b"token=hush"),
             protocol: Protocol::Http11,
             status: 200,
             bytes_in: 0,
@@ -268,8 +305,14 @@ mod tests {
             tenant: Some(TenantHash(0xab)),
             instance: Some("shop-1"),
             attempts: 2,
-            failure: Some("upstream_reset"),
+            failure: Some("upstream_bad_response"),
+            upstream_error: Some(UpstreamError {
+                reason: "duplicate_transfer_encoding",
+                text: "Transfer-Encoding given twice",
+            }),
+            request_error: None,
             user_agent: Some(b"curl/8"),
+            referer: Some(b"https://shop.example/a?token=hush"),
             upgrade: Some(Upgrade::WebSocket),
             tls: Some("TLSv1.3"),
         }
@@ -281,6 +324,7 @@ mod tests {
             method: b"",
             host: b"",
             path: b"",
+            query: None,
             protocol: Protocol::Http10,
             status: 0,
             upstream_us: None,
@@ -289,7 +333,9 @@ mod tests {
             instance: None,
             attempts: 0,
             failure: None,
+            upstream_error: None,
             user_agent: None,
+            referer: None,
             upgrade: None,
             tls: None,
             ..full()
@@ -297,9 +343,13 @@ mod tests {
     }
 
     fn line(format: LogFormat, event: &Exchange<'_>) -> String {
+        line_with(LogFields::default(), format, event)
+    }
+
+    fn line_with(fields: LogFields, format: LogFormat, event: &Exchange<'_>) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, format, &mut ClockText::new(), event);
-        assert!(out.len() <= LINE_BYTES_MAX);
+        write_line(&mut out, format, fields, &mut ClockText::new(), event);
+        assert!(out.len() <= line_bytes_max(fields));
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -311,7 +361,8 @@ mod tests {
                 r#"{"timestamp":"2026-01-20T10:30:45.007Z","request_id":"abc123","client_ip":"203.0.113.7","#,
                 r#""method":"GET","host":"shop.example","path":"/v1/users/123","protocol":"HTTP/1.1","status":200,"#,
                 r#""duration_ms":12.345,"upstream_ms":11.002,"bytes_in":0,"bytes_out":512,"attempts":2,"#,
-                r#""app":"shop","instance":"shop-1","failure":"upstream_reset","upgrade":"websocket","tls":"TLSv1.3","#,
+                r#""app":"shop","instance":"shop-1","failure":"upstream_bad_response","#,
+                r#""upstream_error":"Transfer-Encoding given twice","upgrade":"websocket","tls":"TLSv1.3","#,
                 r#""user_agent":"curl/8","tenant":"00000000000000ab"}"#,
                 "\n"
             )
@@ -334,10 +385,25 @@ mod tests {
             concat!(
                 r#"2026-01-20T10:30:45.007Z 203.0.113.7 "GET shop.example/v1/users/123 HTTP/1.1" 200 12.345ms "#,
                 r#"request_id="abc123" upstream_ms=11.002 bytes_in=0 bytes_out=512 attempts=2 app="shop" "#,
-                r#"instance="shop-1" failure="upstream_reset" upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
+                r#"instance="shop-1" failure="upstream_bad_response" upstream_error="Transfer-Encoding given twice" "#,
+                r#"upgrade="websocket" tls="TLSv1.3" user_agent="curl/8" "#,
                 "tenant=00000000000000ab\n"
             )
         );
+    }
+
+    #[test]
+    fn fields_are_added_and_left_out_by_choice() {
+        let fields = |text: &str| text.parse::<LogFields>().expect("fields");
+        for format in [LogFormat::Json, LogFormat::Text] {
+            assert!(!line(format, &full()).contains("hush"), "secrets in queries are dropped unless chosen");
+            let referer = line_with(fields("+referer"), format, &full());
+            assert!(referer.contains("https://shop.example/a\"") && !referer.contains("hush"), "{referer}");
+            let all = line_with(fields("+query,+referer"), format, &full());
+            assert_eq!(all.matches("token=hush").count(), 2, "{all}");
+            let few = line_with(fields("-client_ip,-user_agent,-tenant"), format, &full());
+            assert!(!few.contains("203.0.113.7") && !few.contains("curl") && !few.contains("00ab"), "{few}");
+        }
     }
 
     #[test]
@@ -375,13 +441,21 @@ mod tests {
             instance: Some(&id),
             attempts: u32::MAX,
             failure: Some(id.clone().leak()),
+            upstream_error: Some(UpstreamError { reason: "", text: &id }),
             user_agent: Some(&worst),
+            query: Some(&worst),
+            referer: Some(&worst),
             ..full()
         };
-        for format in [LogFormat::Json, LogFormat::Text] {
-            let line = line(format, &event);
+        for (format, fields) in [
+            (LogFormat::Json, LogFields::default()),
+            (LogFormat::Text, LogFields::default()),
+            (LogFormat::Json, ALL_FIELDS),
+            (LogFormat::Text, ALL_FIELDS),
+        ] {
+            let line = line_with(fields, format, &event);
             assert!(
-                line.len() > LINE_BYTES_MAX - FIXED_BYTES_MAX,
+                line.len() > line_bytes_max(fields) - FIXED_BYTES_MAX,
                 "the bound is not far off: {}",
                 line.len()
             );

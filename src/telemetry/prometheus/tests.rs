@@ -10,7 +10,7 @@ use super::*;
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade,
-    UpgradeEnded, Upgraded,
+    UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -25,6 +25,7 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         method: b"GET",
         host: b"shop.example",
         path: b"/",
+        query: None,
         protocol: Protocol::Http11,
         status,
         bytes_in: 10,
@@ -39,7 +40,10 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
         instance: None,
         attempts: 1,
         failure: None,
+        upstream_error: None,
+        request_error: None,
         user_agent: None,
+        referer: None,
         upgrade: None,
         tls: None,
     }
@@ -344,6 +348,7 @@ fn attempts_are_counted_by_endpoint_and_the_rest_by_pool() {
         endpoint,
         instance: "shop-1",
         failure: "refused",
+        error: None,
         duration_us: 500_000,
     };
     metrics.attempt_failed(&failed(1));
@@ -368,6 +373,39 @@ fn attempts_are_counted_by_endpoint_and_the_rest_by_pool() {
     assert_eq!(series["proxy_retries_total{route=\"_other\",outcome=\"exhausted\"}"], 1.0);
     assert_eq!(series["ringway_failures_total{failure=\"refused\"}"], 1.0);
     assert_eq!(series["ringway_failures_total{failure=\"reset\"}"], 1.0);
+}
+
+#[test]
+fn failed_attempts_are_counted_by_pool_and_reason() {
+    let (mut registry, metrics) = one_core();
+    registry.name_pool(1, "shop");
+    let error = |reason| Some(UpstreamError { reason, text: "text" });
+    let failed = |pool, error| AttemptFailed {
+        request_id: "r",
+        pool,
+        endpoint: 0,
+        instance: "shop-1",
+        failure: "upstream_bad_response",
+        error,
+        duration_us: 1,
+    };
+    metrics.attempt_failed(&failed(1, error("bad_field_name")));
+    metrics.attempt_failed(&failed(1, None));
+    metrics.attempt_failed(&failed(0, error("connect_refused")));
+    metrics.exchange(&Exchange { upstream_error: error("bad_field_name"), ..exchange(1, 1, 502) });
+    let of = |series: &HashMap<String, f64>, pool: &str, reason: &str| {
+        series.get(&format!("proxy_upstream_errors_total{{pool=\"{pool}\",reason=\"{reason}\"}}")).copied()
+    };
+    let series = scrape(&registry, &facts());
+    assert_eq!(of(&series, "shop", "bad_field_name"), Some(2.0));
+    assert_eq!(of(&series, "_other", "connect_refused"), Some(1.0));
+    assert_eq!(sum_of(&series, "proxy_upstream_errors_total"), 3.0);
+    // The next owner of the slot starts at zero, and nothing is lost.
+    registry.free_pool(1);
+    registry.name_pool(1, "blog");
+    let series = scrape(&registry, &facts());
+    assert_eq!(of(&series, "blog", "bad_field_name"), None);
+    assert_eq!(of(&series, "_other", "bad_field_name"), Some(2.0));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use super::connect::{Origin, connect};
 use super::respond::{Answered, Reply, respond};
 use super::sending::Sending;
 use crate::body::{PumpError, RequestBody};
+use crate::cause;
 use crate::client::Client;
 use crate::core::{Core, Scratch};
 use crate::exchange::{Next, Record};
@@ -37,6 +38,8 @@ pub(crate) struct Attempt<'a> {
     /// The request asks to become a WebSocket, validly.
     pub(crate) upgrade: bool,
     pub(crate) edits: &'a Edits,
+    /// Cause of its failure, left by the part that failed.
+    pub(crate) cause: cause::Slot,
 }
 
 /// Whether a pooled connection will do.

@@ -1,11 +1,14 @@
 //! A connection to an endpoint: a pooled one that is alive, or a new one.
 
+use std::net::SocketAddr;
+
 use ringway_model::{Scheme, Tick};
 use ringway_net::tls::TlsError;
 use ringway_tls::Alpn;
-use ringway_traffic::snapshot::{self, Endpoint};
+use ringway_traffic::snapshot::Endpoint;
 
 use super::{Attempt, Reuse, Upstream};
+use crate::cause::Cause;
 use crate::core::Core;
 use crate::failure::Failure;
 use crate::h2::client::Joined;
@@ -52,7 +55,10 @@ pub(crate) async fn connect<W: World>(
     };
     let stream = if is_http2 {
         let stall = core.settings.body_progress_timeout;
-        core.world.begin_http2(endpoint.id, stream, stall).map_err(|_| Failure::ConnectFailed)?
+        core.world.begin_http2(endpoint.id, stream, stall).map_err(|_| {
+            attempt.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
+            Failure::ConnectFailed
+        })?
     } else {
         if may_share {
             core.world.note_http1(endpoint.id);
@@ -76,14 +82,17 @@ async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -
             Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
                 let alpn = if attempt.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
                 // In a box, for it would be the largest part of the future of every exchange.
-                return Box::pin(secure(core, attempt.pool, endpoint, stream, alpn, deadline)).await;
+                return Box::pin(secure(core, attempt, *address, stream, alpn, deadline)).await;
             }
             Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                return Err(Failure::ConnectTimedOut);
-            }
             Err(error) if is_ours(&error) => return Err(Failure::Exhausted),
-            Err(_) => failure = Failure::ConnectFailed,
+            Err(error) => {
+                attempt.cause.set(Some(Cause::of_connect(*address, &error)));
+                if error.kind() == std::io::ErrorKind::TimedOut {
+                    return Err(Failure::ConnectTimedOut);
+                }
+                failure = Failure::ConnectFailed;
+            }
         }
     }
     Err(failure)
@@ -93,25 +102,22 @@ async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -
 /// next time, and be a way in.
 async fn secure<W: World>(
     core: &Core<W>,
-    pool: &snapshot::Pool,
-    endpoint: &Endpoint,
+    attempt: &Attempt<'_>,
+    address: SocketAddr,
     stream: W::Stream,
     alpn: Alpn,
     deadline: Tick,
 ) -> Result<W::Stream, Failure> {
     let now = core.world.now();
+    let (pool, endpoint) = (attempt.pool, attempt.picked.endpoint);
     let Some((config, name)) = core.trust.of(&core.materials, pool, endpoint, alpn, (now, deadline)).await
     else {
         return Err(Failure::UpstreamTlsUnloadable);
     };
     core.world.connect_tls(stream, config, name, deadline).await.map_err(|error| {
-        let (app, instance) = (&pool.app, &endpoint.instance);
+        attempt.cause.set(Some(Cause::of_tls(address, &error)));
         match error {
             TlsError::TimedOut => Failure::ConnectTimedOut,
-            TlsError::Tls(why) => {
-                tracing::warn!(%app, %instance, %why, "an instance could not be spoken to securely");
-                Failure::UpstreamTlsFailed
-            }
             _ => Failure::UpstreamTlsFailed,
         }
     })

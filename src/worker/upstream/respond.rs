@@ -23,6 +23,7 @@ use super::attempt::{FailedAt, JOINED_BYTES_MAX};
 use super::outgoing::Outgoing;
 use super::sending::Sending;
 use super::{Attempt, Stage};
+use crate::cause::{self, Cause};
 use crate::client::Client;
 use crate::core::Core;
 use crate::exchange::Record;
@@ -76,7 +77,7 @@ pub(crate) async fn respond<W: World>(
     record: &mut Record<'_>,
     sending: &Sending,
 ) -> Result<Answered, FailedAt> {
-    let mut hop = Hop { core, client, upstream, answer, output };
+    let mut hop = Hop { core, client, upstream, answer, output, cause: &reply.attempt.cause };
     hop.read_final_head(reply, response, sending).await?;
     record.answered_us = Some(core.world.now_micros());
     let status = response.status();
@@ -129,6 +130,7 @@ struct Hop<'a, W: World> {
     upstream: &'a W::Stream,
     answer: &'a mut Vec<u8>,
     output: &'a mut Vec<u8>,
+    cause: &'a cause::Slot,
 }
 
 /// Why a read from the endpoint gave nothing.
@@ -251,6 +253,7 @@ impl<W: World> Hop<'_, W> {
                     return Err(Silence::ClientGone);
                 }
                 Err(error) => {
+                    self.cause.set(Cause::of_read(&error));
                     return Err(match error.kind() {
                         h2::TOOK_NOTHING => Silence::TookNothing,
                         h2::GAVE_UP => Silence::GaveUp,

@@ -20,6 +20,7 @@ use ringway_wire::headers::push_field;
 use ringway_wire::message::Method;
 
 use super::{GAVE_UP, TOOK_NOTHING};
+use crate::cause::H2Fault;
 use crate::h2::head::{self, Body, Coding};
 
 /// What the peer sends, on its way to the exchange: a request's body, or a whole response.
@@ -42,6 +43,9 @@ pub(super) struct Inbound {
     end: Option<End>,
     /// The peer did on this stream what none may.
     is_foul: bool,
+    /// Why a response ended early, for the next read.
+    fault: Option<Box<H2Fault>>,
+    is_response: bool,
 }
 
 /// Where it comes from.
@@ -74,6 +78,8 @@ impl Inbound {
             last: Bytes::new(),
             end: None,
             is_foul: false,
+            fault: None,
+            is_response: false,
         }
     }
 
@@ -81,6 +87,7 @@ impl Inbound {
     pub(super) fn expect(&mut self, answer: ResponseFuture, method: Method) {
         self.source = Source::Answer(answer);
         self.method = method;
+        self.is_response = true;
     }
 
     /// Looks at what is there of a request's body, without waiting.
@@ -174,7 +181,12 @@ impl Inbound {
             }
             match self.end {
                 None => {}
-                Some(End::Failed(kind)) if count == 0 => return Poll::Ready(Err(kind.into())),
+                Some(End::Failed(kind)) if count == 0 => {
+                    return Poll::Ready(Err(match self.fault.take() {
+                        Some(fault) => io::Error::new(kind, fault),
+                        None => kind.into(),
+                    }));
+                }
                 Some(_) => return Poll::Ready(Ok(count)),
             }
             if self.poll_more(cx).is_pending() {
@@ -265,6 +277,9 @@ impl Inbound {
     fn fail(&mut self, error: &h2::Error, kind: ErrorKind) {
         self.end = Some(End::Failed(kind));
         self.is_foul = error.is_library();
+        if self.is_response {
+            self.fault = Some(Box::new(H2Fault::new(error)));
+        }
     }
 
     /// The last chunk, with trailers: which of them may pass is the exchange's business.
