@@ -84,11 +84,7 @@ fn configuration(domains: usize, now: Timestamp) -> Desired {
     let mut desired = Desired::default();
     let mut apply = |change: Change| desired = desired.apply(&change, now).expect("it is valid").desired;
     for app in 0..domains.min(10) {
-        apply(Change::Register {
-            app: AppSpec { id: app_id(app), name: None, upstream_tls: None },
-            instance: None,
-            domain: None,
-        });
+        apply(Change::Register { app: AppSpec::new(app_id(app)), instance: None, domain: None });
         for number in 0..INSTANCES {
             apply(Change::AddInstance(InstanceSpec {
                 id: InstanceId::parse(&format!("app-{app}-{number}")).expect("an id"),

@@ -19,7 +19,7 @@ fn host() -> Hostname {
 
 /// `app.test` leads to an app.
 fn desired() -> Desired {
-    let app = AppSpec { id: AppId::parse("app").unwrap(), name: None, upstream_tls: None };
+    let app = AppSpec::new(AppId::parse("app").unwrap());
     let domain = DomainSpec {
         name: host(),
         app: app.id.clone(),

@@ -20,11 +20,7 @@ const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
 const AT: Timestamp = Timestamp(0);
 
 fn register(app: &str) -> Change {
-    Change::Register {
-        app: AppSpec { id: AppId::parse(app).unwrap(), name: None, upstream_tls: None },
-        instance: None,
-        domain: None,
-    }
+    Change::Register { app: AppSpec::new(AppId::parse(app).unwrap()), instance: None, domain: None }
 }
 
 fn remove(app: &str) -> Change {

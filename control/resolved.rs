@@ -60,7 +60,7 @@ impl ResolvedHosts {
         let mut changes = Vec::new();
         if self.desired.domain(host.as_str()).is_none() {
             changes.push(Change::Register {
-                app: AppSpec { id: app.clone(), name: None, upstream_tls: None },
+                app: AppSpec::new(app.clone()),
                 instance: None,
                 domain: Some(DomainSpec {
                     name: host.clone(),

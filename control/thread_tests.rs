@@ -188,7 +188,7 @@ impl Stage {
 }
 
 fn app(id: &str) -> AppSpec {
-    AppSpec { id: AppId::parse(id).unwrap(), name: None, upstream_tls: None }
+    AppSpec::new(AppId::parse(id).unwrap())
 }
 
 fn instance(id: &str, app: &str, target: &str) -> InstanceSpec {

@@ -2,7 +2,7 @@
 //!
 //! Stricter than JSON asks for: the whole is one object, no name occurs twice in an object (RFC 8259 §4 leaves
 //! open which one counts, and two readers that choose differently disagree about what was said), and nesting is
-//! bounded. Arrays are counted, not kept: no body of this API has one.
+//! bounded.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ pub(crate) enum Value<'a> {
     Negative(i64),
     Fraction(f64),
     Text(&'a str),
-    Array,
+    Array(Vec<Value<'a>>),
     Object(Object<'a>),
 }
 
@@ -32,7 +32,7 @@ impl Value<'_> {
             Self::Bool(_) => "a boolean",
             Self::Unsigned(_) | Self::Negative(_) | Self::Fraction(_) => "a number",
             Self::Text(_) => "a string",
-            Self::Array => "an array",
+            Self::Array(_) => "an array",
             Self::Object(_) => "an object",
         }
     }
@@ -119,10 +119,7 @@ impl<'a> Builder<'a> {
             Some(Node::String(text)) => Ok(Value::Text(text)),
             Some(Node::Static(value)) => Ok(scalar(value)),
             Some(Node::Array { len, .. }) => {
-                for _ in 0..len {
-                    self.value(depth + 1)?;
-                }
-                Ok(Value::Array)
+                (0..len).map(|_| self.value(depth + 1)).collect::<Result<_, _>>().map(Value::Array)
             }
             Some(Node::Object { len, .. }) => self.object(len, depth),
         }
@@ -218,7 +215,8 @@ mod tests {
         assert_eq!(object.value("g"), Some(&Value::Unsigned(u64::MAX)));
         let Some(Value::Object(inner)) = object.value("c") else { panic!("c is an object") };
         assert_eq!(inner.value("d"), Some(&Value::Negative(-1)));
-        assert_eq!(inner.value("e"), Some(&Value::Array));
+        let inmost = Value::Array(vec![Value::Unsigned(2)]);
+        assert_eq!(inner.value("e"), Some(&Value::Array(vec![Value::Unsigned(1), inmost])));
         assert_eq!(inner.value("f"), Some(&Value::Fraction(1.5)));
         assert_eq!(inner.value("z"), None);
     }

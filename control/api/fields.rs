@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ringway_certs::State;
 use ringway_model::{
-    AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FilePath, Generation,
-    HealthCheck, Hostname, InstanceId, Probe, Target, TenantId, UpstreamTls, WebhookSecret, WebhookUrl,
-    limits,
+    AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FailurePolicy,
+    FilePath, Generation, HealthCheck, Hostname, InstanceId, OnAllUnhealthy, Probe, StatusSet,
+    StatusSetError, Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -86,6 +86,51 @@ static UPSTREAM_INSECURE: Field<bool> = Field {
     doc: "Verify nothing: whoever answers is believed. For tests.",
     schema: || json!({ "type": "boolean", "default": false }),
     parse: |given| given.boolean(),
+};
+
+/// Treatment of requests while no instance of an app is healthy.
+static ON_ALL_UNHEALTHY: Field<OnAllUnhealthy> = Field {
+    name: "on_all_unhealthy",
+    doc: "What happens to requests while all instances fail their health checks: reject answers 502, panic_open ignores health \
+          and sends them all, trickle sends one request a second and answers the others with 502. Kept when absent; null is reject.",
+    schema: || json!({ "type": "string", "enum": OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str), "default": OnAllUnhealthy::default().as_str() }),
+    parse: |given| {
+        OnAllUnhealthy::parse(given.text()?).ok_or_else(|| {
+            let words = OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
+};
+
+/// Statuses that count against an instance.
+static FAILURE_STATUSES: Field<StatusSet> = Field {
+    name: "statuses",
+    doc: "Statuses from 500 to 599 that count as failures when the app answers with them, single or in ranges; none when absent. \
+          Any client that knows a request with such an answer can then take instances out of rotation.",
+    schema: || {
+        let part =
+            json!({ "type": "string", "pattern": "^5[0-9]{2}( *- *5[0-9]{2})?$", "examples": ["502-504"] });
+        let single = json!({ "type": "integer", "minimum": 500, "maximum": 599 });
+        json!({ "oneOf": [
+            { "type": "array", "items": { "oneOf": [part, single] }, "default": [], "examples": [["502-504"]] },
+            { "type": "string", "description": "The same as one text, separated by commas.", "examples": ["500,502-504"] },
+        ] })
+    },
+    parse: statuses,
+};
+
+/// Late responses that count against an instance.
+static FAILURE_TIMEOUTS: Field<TimeoutPolicy> = Field {
+    name: "timeouts",
+    doc: "Whether a response that is late, or stops midway, counts as a failure: unchecked, while the instance's health check has \
+          not passed; always; never.",
+    schema: || json!({ "type": "string", "enum": TimeoutPolicy::ALL.map(TimeoutPolicy::as_str), "default": TimeoutPolicy::default().as_str() }),
+    parse: |given| {
+        TimeoutPolicy::parse(given.text()?).ok_or_else(|| {
+            let words = TimeoutPolicy::ALL.map(TimeoutPolicy::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
 };
 
 /// Fences a registration.
@@ -395,6 +440,26 @@ pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Option<Option<UpstreamTls
     )
 }
 
+/// Reads `on_all_unhealthy` of an app: absent leaves it, null is the default.
+pub(crate) fn on_all_unhealthy(reader: &mut Reader<'_>) -> Option<OnAllUnhealthy> {
+    reader.patch(&ON_ALL_UNHEALTHY).map(Option::unwrap_or_default)
+}
+
+/// Reads `failures` of an app: absent leaves it, null is the default.
+pub(crate) fn failures(reader: &mut Reader<'_>) -> Option<FailurePolicy> {
+    let given = reader.patch_object(
+        "failures",
+        "Which results count against an instance's circuit breaker besides connection failures and broken messages, which \
+         always do; kept when absent. Null or never given: no statuses, and timeouts while health checks do not pass.",
+        |reader| {
+            let statuses = reader.optional(&FAILURE_STATUSES).unwrap_or_default();
+            let timeouts = reader.optional(&FAILURE_TIMEOUTS).unwrap_or_default();
+            Some(FailurePolicy { statuses, timeouts })
+        },
+    );
+    given.map(Option::unwrap_or_default)
+}
+
 /// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
     match duration.subsec_millis() {
@@ -460,6 +525,32 @@ fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
         .ok()
         .and_then(NonZeroU8::new)
         .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", u8::MAX)))
+}
+
+/// `["502-504", 500]`, or `"500,502-504"`.
+fn statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
+    let part = |value: &Value<'_>| match value {
+        Value::Unsigned(number) => StatusSet::parse(&number.to_string()).map_err(status_fault),
+        Value::Text(text) => StatusSet::parse_part(text).map_err(status_fault),
+        other => {
+            Err(Given::Json(other).mistyped("an array of statuses and ranges, as [500, \"502-504\"]", other))
+        }
+    };
+    match given {
+        Given::Json(Value::Array(parts)) => {
+            parts.iter().try_fold(StatusSet::EMPTY, |set, value| Ok(set.union(part(value)?)))
+        }
+        Given::Json(Value::Text(text)) => StatusSet::parse(text).map_err(status_fault),
+        Given::Json(other) => part(other),
+        Given::Text(text) => StatusSet::parse(text).map_err(status_fault),
+    }
+}
+
+fn status_fault(error: StatusSetError) -> Fault {
+    match error {
+        StatusSetError::Form => Fault::invalid(error),
+        StatusSetError::Range | StatusSetError::Order => Fault::range(error),
+    }
 }
 
 /// `"10s"`, `"500ms"`, `"2m"`, or whole seconds.
@@ -578,6 +669,58 @@ mod tests {
             ]
         );
         assert_eq!(findings[0].pointer.as_deref(), Some("/health_check/path"));
+    }
+
+    #[test]
+    fn what_counts_as_a_failure_is_read_in_every_form() {
+        let read_one = |body: &str| {
+            let mut bytes = body.as_bytes().to_vec();
+            let body = Some(document::parse(&mut bytes).unwrap());
+            read(&Input { body, ..Input::default() }, |reader| {
+                Some((failures(reader), on_all_unhealthy(reader)))
+            })
+            .map_err(|findings| {
+                findings.iter().map(|found| format!("{} {}", found.field, found.code)).collect::<Vec<_>>()
+            })
+        };
+        let policy =
+            |statuses, timeouts| FailurePolicy { statuses: StatusSet::parse(statuses).unwrap(), timeouts };
+        let default = FailurePolicy::default();
+        assert_eq!(read_one("{}"), Ok((None, None)));
+        for (body, expected) in [
+            (r#"{"failures":null}"#, default),
+            (r#"{"failures":{}}"#, default),
+            (r#"{"failures":{"statuses":[],"timeouts":"unchecked"}}"#, default),
+            (r#"{"failures":{"statuses":null,"timeouts":null}}"#, default),
+            (r#"{"failures":{"statuses":["502-504",500]}}"#, policy("500,502-504", TimeoutPolicy::Unchecked)),
+            (r#"{"failures":{"statuses":"500,502-504"}}"#, policy("500,502-504", TimeoutPolicy::Unchecked)),
+            (r#"{"failures":{"statuses":503,"timeouts":"never"}}"#, policy("503", TimeoutPolicy::Never)),
+            (r#"{"failures":{"timeouts":"always"}}"#, policy("", TimeoutPolicy::Always)),
+        ] {
+            assert_eq!(read_one(body), Ok((Some(expected), None)), "{body}");
+        }
+        for (body, expected) in [
+            (r#"{"on_all_unhealthy":null}"#, OnAllUnhealthy::Reject),
+            (r#"{"on_all_unhealthy":"panic_open"}"#, OnAllUnhealthy::PanicOpen),
+            (r#"{"on_all_unhealthy":"trickle"}"#, OnAllUnhealthy::Trickle),
+        ] {
+            assert_eq!(read_one(body), Ok((None, Some(expected))), "{body}");
+        }
+        for (body, expected) in [
+            (
+                r#"{"failures":{"statuses":["502-504",true],"timeouts":"sometimes","x":1}}"#,
+                vec!["failures.statuses type", "failures.timeouts invalid", "failures.x unknown"],
+            ),
+            (r#"{"failures":{"statuses":["5xx"]}}"#, vec!["failures.statuses invalid"]),
+            (r#"{"failures":{"statuses":[404]}}"#, vec!["failures.statuses range"]),
+            (r#"{"failures":{"statuses":["504-502"]}}"#, vec!["failures.statuses range"]),
+            (r#"{"failures":{"statuses":{}}}"#, vec!["failures.statuses type"]),
+            (r#"{"failures":"always"}"#, vec!["failures type"]),
+            (r#"{"on_all_unhealthy":"open"}"#, vec!["on_all_unhealthy invalid"]),
+            (r#"{"on_all_unhealthy":1}"#, vec!["on_all_unhealthy type"]),
+        ] {
+            assert_eq!(read_one(body), Err(expected.into_iter().map(str::to_owned).collect()), "{body}");
+        }
     }
 
     #[test]

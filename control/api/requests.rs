@@ -12,7 +12,7 @@ use ringway_model::{
 use crate::fields::{
     AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, GENERATION,
     INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, WEBHOOK_SECRET,
-    WEBHOOK_URL, client_auth, client_auth_patch, health_check, upstream_tls,
+    WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check, on_all_unhealthy, upstream_tls,
 };
 use crate::reader::{Fault, Reader};
 
@@ -31,7 +31,9 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
         },
     );
     let upstream_tls = upstream_tls(reader);
-    let app = AppSpec { id: id?, name, upstream_tls };
+    let on_all_unhealthy = on_all_unhealthy(reader);
+    let failures = failures(reader);
+    let app = AppSpec { id: id?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = instance.map(|(id, target, health_check)| InstanceSpec {
         id,
         app: app.id.clone(),
@@ -125,7 +127,9 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
     let upstream_tls = upstream_tls(reader);
-    let app = AppSpec { id: app?, name, upstream_tls };
+    let on_all_unhealthy = on_all_unhealthy(reader);
+    let failures = failures(reader);
+    let app = AppSpec { id: app?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
     Some(Registration {
         app,

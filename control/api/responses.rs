@@ -26,6 +26,10 @@ pub(crate) struct AppView {
     pub(crate) domain_count: usize,
     /// How its https:// targets are spoken to; null for the default way.
     pub(crate) upstream_tls: Option<UpstreamTlsView>,
+    /// What happens to requests while all instances fail their health checks.
+    #[schema(examples("reject", "panic_open", "trickle"))]
+    pub(crate) on_all_unhealthy: &'static str,
+    pub(crate) failures: FailuresView,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
     #[schema(format = "date-time")]
@@ -40,10 +44,26 @@ impl AppView {
             instance_count: desired.instance_count_of(app.id.as_str()),
             domain_count: desired.domain_count_of(app.id.as_str()),
             upstream_tls: app.upstream_tls.as_ref().map(UpstreamTlsView::new),
+            on_all_unhealthy: app.on_all_unhealthy.as_str(),
+            failures: FailuresView {
+                statuses: app.failures.statuses.parts().collect(),
+                timeouts: app.failures.timeouts.as_str(),
+            },
             created_at: rfc3339(app.created_at),
             updated_at: rfc3339(app.updated_at),
         }
     }
+}
+
+/// Results that count against an instance besides connection failures and broken messages.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FailuresView {
+    /// Statuses of the app, single or in ranges.
+    #[schema(examples(json!(["502-504"])))]
+    pub(crate) statuses: Vec<String>,
+    /// Whether late responses count.
+    #[schema(examples("unchecked", "always", "never"))]
+    pub(crate) timeouts: &'static str,
 }
 
 /// How an app's https:// targets are spoken to.

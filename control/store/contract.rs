@@ -13,8 +13,8 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, Delta, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe,
-    Revision, Target, TenantId, Timestamp,
+    App, AppId, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname, Instance,
+    InstanceId, OnAllUnhealthy, Probe, Revision, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -223,6 +223,11 @@ fn app(id: &str) -> App {
     App {
         webhook: None,
         upstream_tls: None,
+        failures: FailurePolicy {
+            statuses: StatusSet::parse("500,502-504").expect("statuses"),
+            timeouts: TimeoutPolicy::Always,
+        },
+        on_all_unhealthy: OnAllUnhealthy::Trickle,
         id: AppId::parse(id).expect("a valid id"),
         name: format!("The \"{id}\" app, größer").into(),
         created_at: Timestamp(1_700_000_000_001),

@@ -20,7 +20,7 @@
 //! use ringway_store::{Batch, Memory, Store};
 //!
 //! let mut store = Memory::new();
-//! let app = AppSpec { id: AppId::parse("shop")?, name: None, upstream_tls: None };
+//! let app = AppSpec::new(AppId::parse("shop")?);
 //! let change = Change::Register { app, instance: None, domain: None };
 //! let applied = Desired::default().apply(&change, Timestamp(0))?;
 //! store.commit(&Batch { revision: applied.revision(), deltas: &applied.deltas })?;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ringway_model::{
     App, AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, Delta, Domain, DomainKind,
-    FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId, Probe, Target, TenantId, Timestamp,
-    UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
+    FailurePolicy, FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId, OnAllUnhealthy, Probe,
+    StatusSet, Target, TenantId, TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl,
+    limits,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -177,6 +178,10 @@ struct StoredApp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream_tls: Option<StoredUpstreamTls>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    failures: Option<StoredFailures>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_all_unhealthy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     webhook: Option<StoredWebhook>,
     created_at: u64,
     updated_at: u64,
@@ -188,6 +193,10 @@ impl From<&App> for StoredApp {
             id: app.id.to_string(),
             name: app.name.to_string(),
             upstream_tls: app.upstream_tls.as_ref().map(StoredUpstreamTls::from),
+            // Defaults are left out: a version that knows neither setting reads such a record.
+            failures: (app.failures != FailurePolicy::default()).then(|| StoredFailures::from(app.failures)),
+            on_all_unhealthy: (app.on_all_unhealthy != OnAllUnhealthy::default())
+                .then(|| app.on_all_unhealthy.as_str().to_owned()),
             webhook: app.webhook.as_ref().map(StoredWebhook::from),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
@@ -204,6 +213,14 @@ impl StoredApp {
             upstream_tls: match self.upstream_tls {
                 Some(tls) => Some(tls.into_model()?),
                 None => None,
+            },
+            failures: match self.failures {
+                Some(failures) => failures.into_model()?,
+                None => FailurePolicy::default(),
+            },
+            on_all_unhealthy: match self.on_all_unhealthy {
+                Some(policy) => OnAllUnhealthy::parse(&policy)?,
+                None => OnAllUnhealthy::default(),
             },
             webhook: match self.webhook {
                 Some(webhook) => Some(webhook.into_model()?),
@@ -353,6 +370,29 @@ impl StoredClientAuth {
     fn into_model(self) -> Option<ClientAuth> {
         let ca_file = FilePath::parse(&self.ca_file).ok()?;
         Some(ClientAuth { ca_file, need: ClientAuthNeed::parse(&self.need)? })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredFailures {
+    /// As [`StatusSet`] reads it.
+    statuses: String,
+    timeouts: String,
+}
+
+impl From<FailurePolicy> for StoredFailures {
+    fn from(policy: FailurePolicy) -> Self {
+        Self { statuses: policy.statuses.to_string(), timeouts: policy.timeouts.as_str().to_owned() }
+    }
+}
+
+impl StoredFailures {
+    fn into_model(self) -> Option<FailurePolicy> {
+        Some(FailurePolicy {
+            statuses: StatusSet::parse(&self.statuses).ok()?,
+            timeouts: TimeoutPolicy::parse(&self.timeouts)?,
+        })
     }
 }
 

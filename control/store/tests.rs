@@ -9,8 +9,8 @@ mod unwritable;
 use std::path::Path;
 
 use ringway_model::{
-    App, AppId, Delta, Domain, DomainKind, Generation, HealthCheck, Hostname, Instance, InstanceId, Revision,
-    Target, Timestamp,
+    App, AppId, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname, Instance,
+    InstanceId, OnAllUnhealthy, Revision, Target, Timestamp,
 };
 
 use crate::{Batch, Fjall, Loaded, Memory, Store, contract};
@@ -43,6 +43,8 @@ fn deltas_of(revision: u64) -> Vec<Delta> {
             App {
                 webhook: None,
                 upstream_tls: None,
+                failures: FailurePolicy::default(),
+                on_all_unhealthy: OnAllUnhealthy::default(),
                 id: app.clone(),
                 name: "App".into(),
                 created_at: Timestamp(1),

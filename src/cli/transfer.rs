@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (from, to, file) =
             (folder.path().join("from"), folder.path().join("to"), folder.path().join("records"));
-        let app = AppSpec { id: AppId::parse("shop").unwrap(), name: None, upstream_tls: None };
+        let app = AppSpec::new(AppId::parse("shop").unwrap());
         let change = Change::Register { app, instance: None, domain: None };
         let applied = Desired::default().apply(&change, Timestamp(1)).unwrap();
         let mut store = Fjall::open(&from).unwrap();

@@ -72,7 +72,7 @@ impl Handle {
         let id = InstanceId::parse(&format!("{app}@{name}"))
             .map_err(|error| RegisterError::Invalid("target", error.to_string()))?;
         let instance = InstanceSpec { id, app: app.clone(), target, health_check: HealthCheck::default() };
-        let app = AppSpec { id: app, name: None, upstream_tls: None };
+        let app = AppSpec::new(app);
         self.submit(Change::Register { app, instance: Some(instance), domain: None })
     }
 

@@ -9,8 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    App, AppId, CertificateMode, ClientAuth, Desired, Domain, DomainKind, Generation, HealthCheck, Hostname,
-    Instance, InstanceId, Revision, Target, TenantId, Timestamp, UpstreamTls, Webhook, limits,
+    App, AppId, CertificateMode, ClientAuth, Desired, Domain, DomainKind, FailurePolicy, Generation,
+    HealthCheck, Hostname, Instance, InstanceId, OnAllUnhealthy, Revision, Target, TenantId, Timestamp,
+    UpstreamTls, Webhook, limits,
 };
 
 /// One change of the configuration, as a user asked for it.
@@ -73,6 +74,17 @@ pub struct AppSpec {
     pub name: Option<Arc<str>>,
     /// How its `https://` targets are spoken to; as before when absent, in the default way when there is none.
     pub upstream_tls: Option<Option<UpstreamTls>>,
+    /// Results that count against an instance; as before when absent.
+    pub failures: Option<FailurePolicy>,
+    /// Treatment of requests while no instance is healthy; as before when absent.
+    pub on_all_unhealthy: Option<OnAllUnhealthy>,
+}
+
+impl AppSpec {
+    /// An app of which nothing but the id is given.
+    pub fn new(id: AppId) -> Self {
+        Self { id, name: None, upstream_tls: None, failures: None, on_all_unhealthy: None }
+    }
 }
 
 /// An instance as registered.
@@ -292,12 +304,17 @@ impl Draft {
     fn put_app(&mut self, spec: &AppSpec) -> Result<(), Rejection> {
         let app = match self.desired.apps.get(&spec.id) {
             Some(old) => {
-                let name = spec.name.clone().unwrap_or_else(|| old.name.clone());
-                let upstream_tls = spec.upstream_tls.clone().unwrap_or_else(|| old.upstream_tls.clone());
-                if name == old.name && upstream_tls == old.upstream_tls {
+                let app = App {
+                    name: spec.name.clone().unwrap_or_else(|| old.name.clone()),
+                    upstream_tls: spec.upstream_tls.clone().unwrap_or_else(|| old.upstream_tls.clone()),
+                    failures: spec.failures.unwrap_or(old.failures),
+                    on_all_unhealthy: spec.on_all_unhealthy.unwrap_or(old.on_all_unhealthy),
+                    ..App::clone(old)
+                };
+                if app == **old {
                     return Ok(());
                 }
-                App { name, upstream_tls, updated_at: self.now, ..App::clone(old) }
+                App { updated_at: self.now, ..app }
             }
             None => {
                 room("apps", self.desired.apps.size(), limits::APPS_MAX)?;
@@ -307,6 +324,8 @@ impl Draft {
                     id: spec.id.clone(),
                     name,
                     upstream_tls: spec.upstream_tls.clone().flatten(),
+                    failures: spec.failures.unwrap_or_default(),
+                    on_all_unhealthy: spec.on_all_unhealthy.unwrap_or_default(),
                     webhook: None,
                     created_at: self.now,
                     updated_at: self.now,

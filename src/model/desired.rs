@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use crate::{
-    AppId, CertificateMode, ClientAuth, Generation, HealthCheck, Hostname, InstanceId, Revision, Target,
-    TenantId, Timestamp, UpstreamTls, Webhook,
+    AppId, CertificateMode, ClientAuth, FailurePolicy, Generation, HealthCheck, Hostname, InstanceId,
+    OnAllUnhealthy, Revision, Target, TenantId, Timestamp, UpstreamTls, Webhook,
 };
 
 /// An app: a name for interchangeable instances.
@@ -18,6 +18,10 @@ pub struct App {
     pub name: Arc<str>,
     /// How its `https://` targets are spoken to, when not in the default way.
     pub upstream_tls: Option<UpstreamTls>,
+    /// Results that count against an instance.
+    pub failures: FailurePolicy,
+    /// Treatment of requests while no instance is healthy.
+    pub on_all_unhealthy: OnAllUnhealthy,
     /// Where it hears of what happens to it.
     pub webhook: Option<Webhook>,
     /// When it was first registered.

@@ -6,6 +6,7 @@
 //! randomness. Types are parsed at the edge and cannot be wrong afterwards.
 #![forbid(unsafe_code)]
 
+mod availability;
 mod certificate;
 mod change;
 mod cidr;
@@ -19,6 +20,7 @@ mod target;
 mod time;
 mod webhook;
 
+pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
 };

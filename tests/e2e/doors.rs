@@ -110,7 +110,7 @@ fn snapshot(origin: &Origin) -> Arc<Snapshot> {
         target: Target::parse(&origin.target()).unwrap(),
         health_check: HealthCheck::default(),
     };
-    let spec = AppSpec { id: app.clone(), name: None, upstream_tls: None };
+    let spec = AppSpec::new(app.clone());
     let mut changes = vec![Change::Register { app: spec, instance: Some(instance), domain: None }];
     let secure = Hostname::parse("secure.test").unwrap();
     for name in [Hostname::parse("app.test").unwrap(), secure.clone()] {

@@ -173,8 +173,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     });
     let mut plane = Plane::new();
     for app in 0..APPS as usize {
-        let spec =
-            AppSpec { id: AppId::parse(&format!("app{app}")).unwrap(), name: None, upstream_tls: None };
+        let spec = AppSpec::new(AppId::parse(&format!("app{app}")).unwrap());
         plane.change(&Change::Register { app: spec, instance: None, domain: None });
         for number in 0..1 + engine.below(INSTANCES) {
             plane.change(&Change::AddInstance(instance(app, number)));

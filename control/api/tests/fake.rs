@@ -126,7 +126,7 @@ impl State {
 
     pub(super) fn app(&mut self, id: &str) {
         self.make(&Change::Register {
-            app: AppSpec { id: AppId::parse(id).unwrap(), name: None, upstream_tls: None },
+            app: AppSpec::new(AppId::parse(id).unwrap()),
             instance: None,
             domain: None,
         });

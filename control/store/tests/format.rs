@@ -114,6 +114,42 @@ fn what_is_said_about_tls_is_kept_and_need_not_be_there() {
     assert_eq!(target.load().unwrap().domains, domains);
 }
 
+/// A store of a version that did not know the policies of apps: its export, byte for byte.
+#[test]
+fn an_app_without_policies_has_the_defaults() {
+    let text = r#"{"ringway_export":1,"revision":1,"records":3}
+{"kind":"app","seal":"ecc44293afb28469","record":{"id":"app","name":"App","created_at":1,"updated_at":1}}
+{"kind":"instance","seal":"1a70ff1bca6581fe","record":{"id":"instance-1","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}}
+{"kind":"domain","seal":"828572cbb23ddca0","record":{"name":"d1.example","app":"app","kind":"subdomain","created_at":1,"updated_at":1}}
+{"end":3,"checksum":"c4aa8559ce389337"}
+"#;
+    let mut store = Memory::new();
+    import(&mut text.as_bytes(), &mut store).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(
+        (loaded.apps[0].failures, loaded.apps[0].on_all_unhealthy),
+        (FailurePolicy::default(), OnAllUnhealthy::Reject)
+    );
+    let mut again = Vec::new();
+    export(&mut store, &mut again).unwrap();
+    assert_eq!(String::from_utf8(again).unwrap(), text);
+}
+
+/// Values that a later version may know, and this one does not, are not taken for others.
+#[test]
+fn a_policy_that_is_none_makes_the_record_unreadable() {
+    let app = |members: &str| {
+        let body = format!(r#"{{"id":"a","name":"A",{members}"created_at":1,"updated_at":1}}"#);
+        record::Record::decode(record::RecordKind::App, body.as_bytes())
+    };
+    assert!(app("").is_some());
+    assert!(app(r#""on_all_unhealthy":"trickle","#).is_some());
+    assert!(app(r#""failures":{"statuses":"502-504","timeouts":"always"},"#).is_some());
+    assert_eq!(app(r#""on_all_unhealthy":"open","#), None);
+    assert_eq!(app(r#""failures":{"statuses":"404","timeouts":"always"},"#), None);
+    assert_eq!(app(r#""failures":{"statuses":"","timeouts":"x"},"#), None);
+}
+
 proptest! {
     /// Bytes from a disk never panic, whatever they are.
     #[test]

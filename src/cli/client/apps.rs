@@ -1,12 +1,13 @@
 //! `ringway apps`
 
+use ringway_model::{OnAllUnhealthy, StatusSet, TimeoutPolicy};
 use ringway_wire::message::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::instances::{HealthCheck, InstanceView, instance_table};
 use super::text::{Cell, Look, Table, Tone, escape};
-use super::{ApiArgs, Failure, List, object, time};
+use super::{ApiArgs, Failure, List, object, parse, time};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AppsArgs {
@@ -45,6 +46,18 @@ enum AppsCommand {
         target: Option<String>,
         #[command(flatten)]
         health: HealthCheck,
+        #[command(flatten)]
+        policies: Policies,
+    },
+    /// Change an app that is registered; what is not given stays
+    Update {
+        /// Its id
+        app: String,
+        /// Its name for people
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        policies: Policies,
     },
     /// Remove an app and its instances; refused while domains lead to it
     #[command(visible_alias = "rm")]
@@ -52,6 +65,70 @@ enum AppsCommand {
         /// Its id
         app: String,
     },
+}
+
+/// What is done when instances fail.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Policies {
+    /// What happens to requests while all instances fail their health checks: `reject` answers 502, `panic_open` sends
+    /// them all the same, `trickle` sends one a second [default: reject]
+    #[arg(long, value_name = "POLICY", value_parser = on_all_unhealthy)]
+    on_all_unhealthy: Option<OnAllUnhealthy>,
+    /// Statuses that count as failures of an instance when the app answers with them, as in 500,502-504, or `none`
+    /// [default: none]
+    #[arg(long, value_name = "LIST|none", value_parser = statuses)]
+    failure_statuses: Option<StatusSet>,
+    /// Whether a late response counts as a failure of the instance: `unchecked`, while its health check has not passed;
+    /// `always`; `never` [default: unchecked]
+    #[arg(long, value_name = "WHEN", value_parser = timeouts)]
+    failure_timeouts: Option<TimeoutPolicy>,
+}
+
+impl Policies {
+    /// The members of a registration: `on_all_unhealthy`, and `failures` where a part of them is given. The other part is
+    /// the one of `known`, the app as it is.
+    fn members(&self, known: Option<&FailuresView>) -> [(&'static str, Option<Value>); 2] {
+        let is_given = self.failure_statuses.is_some() || self.failure_timeouts.is_some();
+        let failures = is_given.then(|| {
+            object([
+                (
+                    "statuses",
+                    self.failure_statuses
+                        .map(|set| set.parts().collect::<Vec<_>>())
+                        .or_else(|| known.map(|known| known.statuses.clone()))
+                        .map(Value::from),
+                ),
+                (
+                    "timeouts",
+                    self.failure_timeouts
+                        .map(|policy| policy.as_str().to_owned())
+                        .or_else(|| known.map(|known| known.timeouts.clone()))
+                        .map(Value::from),
+                ),
+            ])
+        });
+        [
+            ("on_all_unhealthy", self.on_all_unhealthy.map(|policy| policy.as_str().into())),
+            ("failures", failures),
+        ]
+    }
+}
+
+fn on_all_unhealthy(text: &str) -> Result<OnAllUnhealthy, String> {
+    let words = OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str).join(", ");
+    OnAllUnhealthy::parse(text).ok_or_else(|| format!("must be one of {words}"))
+}
+
+fn timeouts(text: &str) -> Result<TimeoutPolicy, String> {
+    let words = TimeoutPolicy::ALL.map(TimeoutPolicy::as_str).join(", ");
+    TimeoutPolicy::parse(text).ok_or_else(|| format!("must be one of {words}"))
+}
+
+fn statuses(text: &str) -> Result<StatusSet, String> {
+    match text {
+        "none" => Ok(StatusSet::EMPTY),
+        text => StatusSet::parse(text).map_err(|error| error.to_string()),
+    }
 }
 
 impl AppsArgs {
@@ -79,7 +156,7 @@ impl AppsArgs {
             AppsCommand::Show { app } => {
                 api.show(Method::Post, "/api/apps/get", Some(&json!({ "app_id": app })), details)
             }
-            AppsCommand::Add { app, name, instance, target, health } => {
+            AppsCommand::Add { app, name, instance, target, health, policies } => {
                 let instance = instance.zip(target).map(|(id, target)| {
                     object([
                         ("instance_id", Some(id.into())),
@@ -87,11 +164,26 @@ impl AppsArgs {
                         ("health_check", health.value()),
                     ])
                 });
-                let body = object([
-                    ("app_id", Some(app.clone().into())),
-                    ("app_name", name.map(Into::into)),
-                    ("instance", instance),
-                ]);
+                let body = object(
+                    [
+                        ("app_id", Some(app.clone().into())),
+                        ("app_name", name.map(Into::into)),
+                        ("instance", instance),
+                    ]
+                    .into_iter()
+                    .chain(policies.members(None)),
+                );
+                api.change(Method::Post, "/api/apps/register", &body, &format!("app {app}"))
+            }
+            AppsCommand::Update { app, name, policies } => {
+                // A registration would make an app whose id was misspelt.
+                let known: AppDetails =
+                    parse(&api.call(Method::Post, "/api/apps/get", Some(&json!({ "app_id": app })))?)?;
+                let body = object(
+                    [("app_id", Some(app.clone().into())), ("app_name", name.map(Into::into))]
+                        .into_iter()
+                        .chain(policies.members(Some(&known.app.failures))),
+                );
                 api.change(Method::Post, "/api/apps/register", &body, &format!("app {app}"))
             }
             AppsCommand::Remove { app } => {
@@ -108,7 +200,16 @@ struct AppView {
     app_name: String,
     instance_count: u64,
     domain_count: u64,
+    on_all_unhealthy: String,
+    failures: FailuresView,
     created_at: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FailuresView {
+    statuses: Vec<String>,
+    timeouts: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -392,7 +392,7 @@ fn time(text: &str) -> String {
 }
 
 /// An object without the members that nobody gave.
-fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Value>)>) -> Value {
     Value::Object(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 

@@ -83,6 +83,14 @@ fn every_command_asks_what_the_document_says() {
             "apps add shop --instance shop-1 --target http://127.0.0.1:1 --health-check /health",
             r#"POST /api/apps/register {"app_id":"shop","instance":{"health_check":"/health","instance_id":"shop-1","target":"http://127.0.0.1:1"}}"#,
         ),
+        (
+            "apps add shop --on-all-unhealthy trickle --failure-statuses 500,502-504 --failure-timeouts never",
+            r#"POST /api/apps/register {"app_id":"shop","failures":{"statuses":["500","502-504"],"timeouts":"never"},"on_all_unhealthy":"trickle"}"#,
+        ),
+        (
+            "apps add shop --failure-statuses none",
+            r#"POST /api/apps/register {"app_id":"shop","failures":{"statuses":[]}}"#,
+        ),
         ("apps remove shop", r#"DELETE /api/apps {"app_id":"shop"}"#),
         (
             "instances add --app shop shop-1 http://127.0.0.1:1 --health-check tcp",
@@ -124,6 +132,29 @@ fn every_command_asks_what_the_document_says() {
         assert!(result.is_ok(), "{line}: {result:?}");
         assert_eq!(requests, [request], "{line}");
     }
+}
+
+/// A part of `failures` that is not given stays, and an app that is not there is not made.
+#[test]
+fn an_update_of_an_app_keeps_what_is_not_given() {
+    let known = r#"{"app_id":"shop","failures":{"statuses":["502-504"],"timeouts":"always"}}"#;
+    let asked = r#"POST /api/apps/get {"app_id":"shop"}"#;
+    for (line, request) in [
+        ("--on-all-unhealthy panic_open", r#"{"app_id":"shop","on_all_unhealthy":"panic_open"}"#),
+        (
+            "--failure-timeouts unchecked",
+            r#"{"app_id":"shop","failures":{"statuses":["502-504"],"timeouts":"unchecked"}}"#,
+        ),
+        ("--failure-statuses none", r#"{"app_id":"shop","failures":{"statuses":[],"timeouts":"always"}}"#),
+        ("--name Shop", r#"{"app_id":"shop","app_name":"Shop"}"#),
+    ] {
+        let (requests, result) = run(&format!("apps update shop {line}"), &[(200, known), (204, "")]);
+        assert!(result.is_ok(), "{line}: {result:?}");
+        assert_eq!(requests, [asked.to_owned(), format!("POST /api/apps/register {request}")], "{line}");
+    }
+    let (requests, result) = run("apps update shop --name Shop", &[(404, "{}")]);
+    assert!(result.is_err());
+    assert_eq!(requests, [asked]);
 }
 
 #[test]
@@ -197,6 +228,9 @@ fn wrong_arguments_are_refused_before_anything_is_asked() {
         "apps",
         "apps add",
         "apps add shop --instance shop-1",
+        "apps add shop --on-all-unhealthy open",
+        "apps add shop --failure-statuses 404",
+        "apps update shop --failure-timeouts sometimes",
         "apps list --api https://127.0.0.1",
         "apps list --timeout 0s",
         "instances add --app shop shop-1",

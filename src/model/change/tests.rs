@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::{StatusSet, TimeoutPolicy};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -30,11 +31,7 @@ fn domain(name: &str, of: &str, tenant: Option<&str>) -> DomainSpec {
 }
 
 fn register(id: &str, first: &str) -> Change {
-    Change::Register {
-        app: AppSpec { id: app(id), name: None, upstream_tls: None },
-        instance: Some(instance(first, id)),
-        domain: None,
-    }
+    Change::Register { app: AppSpec::new(app(id)), instance: Some(instance(first, id)), domain: None }
 }
 
 fn after(changes: &[Change]) -> Desired {
@@ -49,6 +46,35 @@ fn registering_makes_app_and_instance_in_one_revision() {
     assert_eq!(applied.deltas.len(), 2);
     assert_eq!(applied.desired.instances_of("a").count(), 1);
     assert_eq!(applied.desired.instance("a-1").unwrap().generation, Generation(1));
+}
+
+#[test]
+fn policies_of_an_app_stay_until_others_are_given() {
+    let failures =
+        FailurePolicy { statuses: StatusSet::parse("502-504").unwrap(), timeouts: TimeoutPolicy::Always };
+    let spec = |failures, on_all_unhealthy| Change::Register {
+        app: AppSpec { failures, on_all_unhealthy, ..AppSpec::new(app("a")) },
+        instance: None,
+        domain: None,
+    };
+    let mut desired = Desired::default();
+    for (change, outcome, expected) in [
+        (spec(None, None), Outcome::Created, (FailurePolicy::default(), OnAllUnhealthy::Reject)),
+        (spec(Some(failures), None), Outcome::Updated, (failures, OnAllUnhealthy::Reject)),
+        (spec(None, Some(OnAllUnhealthy::Trickle)), Outcome::Updated, (failures, OnAllUnhealthy::Trickle)),
+        (spec(None, None), Outcome::Unchanged, (failures, OnAllUnhealthy::Trickle)),
+        (
+            spec(Some(FailurePolicy::default()), None),
+            Outcome::Updated,
+            (FailurePolicy::default(), OnAllUnhealthy::Trickle),
+        ),
+    ] {
+        let applied = desired.apply(&change, NOW).unwrap();
+        assert_eq!(applied.outcome, outcome, "{change:?}");
+        desired = applied.desired;
+        let app = desired.app("a").unwrap();
+        assert_eq!((app.failures, app.on_all_unhealthy), expected, "{change:?}");
+    }
 }
 
 #[test]

@@ -41,11 +41,7 @@ fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
 }
 
 fn register(app_id: &str) -> Change {
-    Change::Register {
-        app: AppSpec { id: app(app_id), name: None, upstream_tls: None },
-        instance: None,
-        domain: None,
-    }
+    Change::Register { app: AppSpec::new(app(app_id)), instance: None, domain: None }
 }
 
 /// A control plane in small: applies, compiles, commits.

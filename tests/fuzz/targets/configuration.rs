@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ringway_model::{
     App, AppId, AppSpec, CertificateMode, Change, ClientAuth, ClientAuthNeed, Delta, Desired, Domain,
-    DomainKind, DomainSpec, DomainUpdate, FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId,
-    InstanceSpec, Outcome, Revision, Target, TenantId, Timestamp, UpstreamTls, Webhook, WebhookSecret,
-    WebhookUrl,
+    DomainKind, DomainSpec, DomainUpdate, FailurePolicy, FilePath, Generation, HealthCheck, Hostname,
+    Instance, InstanceId, InstanceSpec, OnAllUnhealthy, Outcome, Revision, StatusSet, Target, TenantId,
+    TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl,
 };
 use ringway_traffic::compile::{Compiler, Settings};
 use ringway_traffic::snapshot::{CertificateVersion, Endpoint, MetricSlot, PoolId, Route, RouteId, Snapshot};
@@ -286,6 +286,13 @@ fn pick<T, E: std::fmt::Debug>(
     parse(words[source.below(words.len())]).expect("a good word")
 }
 
+fn failures(source: &mut Source<'_>) -> FailurePolicy {
+    FailurePolicy {
+        statuses: pick(source, &["", "503", "500,502-504", "500-599"], StatusSet::parse),
+        timeouts: TimeoutPolicy::ALL[source.below(3)],
+    }
+}
+
 fn changes(source: &mut Source<'_>) -> Vec<Change> {
     (0..=source.below(4)).map(|_| change(source)).collect()
 }
@@ -297,6 +304,8 @@ fn change(source: &mut Source<'_>) -> Change {
                 id: pick(source, APPS, AppId::parse),
                 name: source.option(|source| pick(source, &["one", "two"], |name| Ok::<_, ()>(name.into()))),
                 upstream_tls: source.option(|source| source.option(upstream_tls)),
+                failures: source.option(failures),
+                on_all_unhealthy: source.option(|source| OnAllUnhealthy::ALL[source.below(3)]),
             },
             instance: source.option(instance),
             domain: source.option(domain),

@@ -1,0 +1,252 @@
+//! An app's policies on failing instances: which results count against an instance, and what is done when none is healthy.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Treatment of requests while every instance of an app fails its health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum OnAllUnhealthy {
+    /// Requests are answered with 502.
+    #[default]
+    Reject,
+    /// Health is ignored: all instances take requests. Circuit breakers still count.
+    PanicOpen,
+    /// One request a second is let through, the others are answered with 502.
+    Trickle,
+}
+
+impl OnAllUnhealthy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Reject, Self::PanicOpen, Self::Trickle];
+
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::PanicOpen => "panic_open",
+            Self::Trickle => "trickle",
+        }
+    }
+
+    /// Parses the word that the API uses.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == text)
+    }
+}
+
+/// Results that count against an instance's circuit breaker besides connection failures and broken messages, which
+/// always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct FailurePolicy {
+    /// Statuses of the app's own responses; none by default, because any client may know a request that the app
+    /// answers with one.
+    pub statuses: StatusSet,
+    /// Responses that are late.
+    pub timeouts: TimeoutPolicy,
+}
+
+/// Whether a response whose head, or next byte, does not come in time counts against the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum TimeoutPolicy {
+    /// It counts while the instance's health check has not passed: a client may know a slow route of an instance that
+    /// is well.
+    #[default]
+    Unchecked,
+    /// It counts.
+    Always,
+    /// It does not count.
+    Never,
+}
+
+impl TimeoutPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Unchecked, Self::Always, Self::Never];
+
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    /// Parses the word that the API uses.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == text)
+    }
+}
+
+/// A set of statuses from 500 to 599: one bit each, bit 0 for 500.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct StatusSet(u128);
+
+/// Why a text is no set of statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusSetError {
+    /// Neither three digits, nor two times three with a `-` between them.
+    Form,
+    /// Outside of 500 to 599.
+    Range,
+    /// The end of a range is smaller than its beginning.
+    Order,
+}
+
+impl StatusSet {
+    /// No status.
+    pub const EMPTY: Self = Self(0);
+
+    /// Parses one part: `503` or `502-504`.
+    ///
+    /// # Errors
+    /// See [`StatusSetError`].
+    pub fn parse_part(text: &str) -> Result<Self, StatusSetError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (status(first.trim())?, status(last.trim())?);
+        if first > last {
+            return Err(StatusSetError::Order);
+        }
+        Ok(Self((first..=last).fold(0, |bits, status| bits | bit(status))))
+    }
+
+    /// Parses parts separated by commas; the empty text is the empty set.
+    ///
+    /// # Errors
+    /// See [`StatusSetError`].
+    pub fn parse(text: &str) -> Result<Self, StatusSetError> {
+        if text.trim().is_empty() {
+            return Ok(Self::EMPTY);
+        }
+        text.split(',').try_fold(Self::EMPTY, |set, part| Ok(set.union(Self::parse_part(part.trim())?)))
+    }
+
+    /// The statuses that are in either.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a status is in the set.
+    pub fn has(self, status: u16) -> bool {
+        STATUSES.contains(&status) && self.0 & bit(status) != 0
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its ranges in ascending order, none of which touches the next.
+    pub fn ranges(self) -> impl Iterator<Item = RangeInclusive<u16>> {
+        let mut from = *STATUSES.start();
+        std::iter::from_fn(move || {
+            let first = (from..=*STATUSES.end()).find(|status| self.has(*status))?;
+            let last = (first..=*STATUSES.end()).take_while(|status| self.has(*status)).last()?;
+            from = last + 1;
+            Some(first..=last)
+        })
+    }
+
+    /// Its ranges as [`parse_part`](Self::parse_part) reads them.
+    pub fn parts(self) -> impl Iterator<Item = String> {
+        self.ranges().map(|range| match range.start() == range.end() {
+            true => range.start().to_string(),
+            false => format!("{}-{}", range.start(), range.end()),
+        })
+    }
+}
+
+/// As [`StatusSet::parse`] reads it.
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.parts().enumerate() {
+            f.write_str(if at == 0 { "" } else { "," })?;
+            f.write_str(&part)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StatusSet({self})")
+    }
+}
+
+impl fmt::Display for StatusSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Form => "must be statuses or ranges of them, as in 503 or \"502-504\"",
+            Self::Range => {
+                "must be from 500 to 599: other statuses are about the request, and would let any client \
+                 take an instance out"
+            }
+            Self::Order => "must have ranges that begin with the smaller status",
+        })
+    }
+}
+
+impl std::error::Error for StatusSetError {}
+
+/// Server errors (RFC 9110 §15.6).
+const STATUSES: RangeInclusive<u16> = 500..=599;
+
+/// Of a status within [`STATUSES`].
+fn bit(status: u16) -> u128 {
+    1 << (status - *STATUSES.start())
+}
+
+fn status(text: &str) -> Result<u16, StatusSetError> {
+    let is_number = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let status = text.parse().ok().filter(|_| is_number).ok_or(StatusSetError::Form)?;
+    if STATUSES.contains(&status) { Ok(status) } else { Err(StatusSetError::Range) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for policy in OnAllUnhealthy::ALL {
+            assert_eq!(OnAllUnhealthy::parse(policy.as_str()), Some(policy));
+        }
+        for policy in TimeoutPolicy::ALL {
+            assert_eq!(TimeoutPolicy::parse(policy.as_str()), Some(policy));
+        }
+        assert_eq!((OnAllUnhealthy::parse("Reject"), TimeoutPolicy::parse("")), (None, None));
+    }
+
+    #[test]
+    fn a_set_is_shown_in_its_shortest_form() {
+        for (text, shown) in [
+            ("", ""),
+            ("503", "503"),
+            ("502-504", "502-504"),
+            ("504, 502,503", "502-504"),
+            ("500,502 - 504,599,598", "500,502-504,598-599"),
+            ("500-599", "500-599"),
+        ] {
+            let set = StatusSet::parse(text).unwrap();
+            assert_eq!(set.to_string(), shown, "{text}");
+            assert_eq!(StatusSet::parse(shown), Ok(set), "{text}");
+        }
+        let set = StatusSet::parse("500,599").unwrap();
+        assert!(set.has(500) && set.has(599));
+        assert!([0, 100, 200, 499, 501, 598, 600, 627, 628, u16::MAX].iter().all(|status| !set.has(*status)));
+        assert!(StatusSet::EMPTY.is_empty() && !set.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        for text in ["5", "5xx", "0503", "+50", "502-", "-502", "502-504-505", "503,", ",", "503 504", "٥٠٣"]
+        {
+            assert_eq!(StatusSet::parse(text), Err(StatusSetError::Form), "{text:?}");
+        }
+        for text in ["499", "600", "404", "404-503", "500-600"] {
+            assert_eq!(StatusSet::parse(text), Err(StatusSetError::Range), "{text:?}");
+        }
+        assert_eq!(StatusSet::parse("504-502"), Err(StatusSetError::Order));
+    }
+}
