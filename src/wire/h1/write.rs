@@ -8,8 +8,9 @@
 
 use crate::headers::{
     FieldError, FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY, WEBSOCKET, is_field_value,
+    push_field,
 };
-use crate::message::{Framing, Version, reason_phrase};
+use crate::message::{Framing, Method, Version, reason_phrase};
 
 use super::fields::FieldLine;
 use super::{RequestHead, ResponseHead};
@@ -302,25 +303,47 @@ pub fn write_simple_response(out: &mut Vec<u8>, response: &SimpleResponse<'_>) {
 /// Appends a GET without a body that closes its connection: a health check.
 ///
 /// # Errors
-/// [`FieldError::Target`] if `path_and_query` is no origin-form, [`FieldError::Value`] if `host` is no field value;
-/// nothing was written then.
+/// As [`write_bodiless_request`].
 pub fn write_get(
     out: &mut Vec<u8>,
     host: &str,
     path_and_query: &str,
     user_agent: &str,
 ) -> Result<(), FieldError> {
-    if !path_and_query.starts_with('/') || !path_and_query.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
-    {
+    let fields = [("User-Agent", user_agent), ("Accept", "*/*")];
+    write_bodiless_request(out, Method::Get, host, path_and_query, fields)
+}
+
+/// Appends a request without a body that closes its connection: a health check. `fields` are written as they are given.
+///
+/// # Errors
+/// [`FieldError::Target`] if `path_and_query` is no origin-form or the method an extension, [`FieldError::Value`] if `host` or
+/// a value is no field value, [`FieldError::Name`] if a name is no token; nothing was written then.
+pub fn write_bodiless_request<'a>(
+    out: &mut Vec<u8>,
+    method: Method,
+    host: &str,
+    path_and_query: &str,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), FieldError> {
+    let is_target = path_and_query.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    let Some(method) = method.name().filter(|_| path_and_query.starts_with('/') && is_target) else {
         return Err(FieldError::Target);
-    }
-    if !is_field_value(host.as_bytes()) || !is_field_value(user_agent.as_bytes()) {
+    };
+    if !is_field_value(host.as_bytes()) {
         return Err(FieldError::Value);
     }
-    for part in ["GET ", path_and_query, " HTTP/1.1\r\nHost: ", host, "\r\nUser-Agent: ", user_agent] {
+    let before = out.len();
+    for part in [method, " ", path_and_query, " HTTP/1.1\r\nHost: ", host, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    out.extend_from_slice(b"\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    for (name, value) in fields {
+        if let Err(error) = push_field(out, name, value.as_bytes()) {
+            out.truncate(before);
+            return Err(error);
+        }
+    }
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use ringway_wire::h1::{
     ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, TeLine, Trust,
-    Underscores, UpgradeLine, write_get, write_request, write_response, write_simple_response,
+    Underscores, UpgradeLine, write_bodiless_request, write_get, write_request, write_response,
+    write_simple_response,
 };
 use ringway_wire::headers::{FieldError, FieldKind, FieldKinds};
 use ringway_wire::message::{Method, Version};
@@ -296,4 +297,19 @@ fn writes_a_get_that_it_would_accept() {
         (head.path_and_query(&out), head.authority().to_string()),
         ("/health?a=b", "127.0.0.1:3000".to_owned())
     );
+}
+
+#[test]
+fn a_bodiless_request_has_the_callers_fields_or_is_not_written() {
+    let mut out = Vec::new();
+    let bad_name = [("X-A", "1"), ("X A", "2")];
+    assert_eq!(write_bodiless_request(&mut out, Method::Head, "a", "/", bad_name), Err(FieldError::Name));
+    let bad_value = [("X-A", "1\r\nHost: b")];
+    assert_eq!(write_bodiless_request(&mut out, Method::Head, "a", "/", bad_value), Err(FieldError::Value));
+    assert_eq!(write_bodiless_request(&mut out, Method::Extension, "a", "/", []), Err(FieldError::Target));
+    assert!(out.is_empty());
+    let fields = [("Authorization", "Bearer x"), ("X-Forwarded-Proto", "https")];
+    assert_eq!(write_bodiless_request(&mut out, Method::Head, "a.example", "/up", fields), Ok(()));
+    let text = "HEAD /up HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer x\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), text);
 }
