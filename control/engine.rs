@@ -385,6 +385,7 @@ impl Engine {
         let (instance, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
         match (verdict.health, &verdict.reason) {
             (Health::Unhealthy, Some(reason)) => {
+                let reason = verdict.plan.explain(*reason);
                 tracing::warn!(%instance, %app, streak, %reason, "instance is unhealthy and leaves the rotation");
             }
             (Health::Unhealthy, None) => {

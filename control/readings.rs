@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ringway_certs::{Certificates, Overview};
-use ringway_health::Streak;
+use ringway_health::CheckStatus;
 use ringway_model::limits::APPLY_DEADLINE;
 use ringway_model::{Health, Hostname, InstanceId, Timestamp};
 use ringway_telemetry::{CoreReading, Facts, PoolFacts, ProcessReading};
@@ -26,16 +26,10 @@ impl Engine {
         let endpoint = snapshot.endpoint(instance.app.as_str(), id.as_str());
         let checked = self.checker.status(id.as_str());
         let lease = self.leases.lease(id);
-        let is_failing =
-            checked.as_ref().is_some_and(|checked| matches!(checked.streak, Streak::Failures(_)));
         Some(InstanceStatus {
             generation: instance.generation,
             health: endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health()),
-            reason: checked
-                .as_ref()
-                .and_then(|checked| checked.last_failure.as_ref())
-                .filter(|_| is_failing)
-                .map(|(failure, _)| failure.to_string()),
+            reason: checked.as_ref().and_then(CheckStatus::reason),
             streak: checked.as_ref().map_or(0, |checked| checked.streak.len()),
             last_checked: checked.as_ref().and_then(|checked| checked.last_checked_at),
             breaker: endpoint.map_or(BREAKER_CLOSED, |endpoint| match endpoint.state.breaker(now.tick) {

@@ -50,6 +50,11 @@ impl<'a> Object<'a> {
         self.members.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// Names and values, in the order of the text.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&'a str, &Value<'a>)> {
+        self.members.iter().map(|(name, value)| (*name, value))
+    }
+
     /// The names, in the order of the text.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
         self.members.iter().map(|(name, _)| *name)

@@ -1,14 +1,15 @@
 //! The fields of the API: one constant each, with what it takes and how that is documented.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_certs::State;
 use ringway_model::{
-    AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind, FailurePolicy,
-    FilePath, Generation, HealthCheck, Hostname, InstanceId, OnAllUnhealthy, Probe, StatusSet,
-    StatusSetError, Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
+    AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind,
+    FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Probe,
+    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRanges, StatusSet, StatusSetError, Target,
+    TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -116,7 +117,7 @@ static FAILURE_STATUSES: Field<StatusSet> = Field {
             { "type": "string", "description": "The same as one text, separated by commas.", "examples": ["500,502-504"] },
         ] })
     },
-    parse: statuses,
+    parse: failure_statuses,
 };
 
 /// Late responses that count against an instance.
@@ -325,12 +326,99 @@ static HEALTH_CHECK: Field<HealthCheck> = Field {
     },
 };
 
-static HEALTH_PATH: Field<Probe> = Field {
+static HEALTH_PATH: Field<ProbePath> = Field {
     name: "path",
-    doc: "The path that is asked for with GET and answers with a status from 200 to 399; null for a TCP connection.",
+    doc: "The path that is requested; null for a check that only opens a TCP connection.",
     schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::HEALTH_PATH_BYTES_MAX, "examples": ["/health"] }),
-    parse: |given| Probe::http(given.text()?).map_err(Fault::invalid),
+    parse: |given| ProbePath::parse(given.text()?).map_err(Fault::invalid),
 };
+
+static HEALTH_PORT: Field<NonZeroU16> = Field {
+    name: "port",
+    doc: "Another port than the target's. Beside an h2c target it is spoken to in HTTP/1.1.",
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX }),
+    parse: |given| {
+        u16::try_from(given.unsigned()?)
+            .ok()
+            .and_then(NonZeroU16::new)
+            .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", u16::MAX)))
+    },
+};
+
+static HEALTH_METHOD: Field<ProbeMethod> = Field {
+    name: "method",
+    doc: "The request's method; GET when absent.",
+    schema: || json!({ "type": "string", "enum": ProbeMethod::ALL.map(ProbeMethod::as_str), "default": "GET" }),
+    parse: |given| {
+        let methods = ProbeMethod::ALL.map(ProbeMethod::as_str).join(", ");
+        ProbeMethod::parse(given.text()?)
+            .ok_or_else(|| Fault::invalid(format_args!("must be one of {methods}")))
+    },
+};
+
+static HEALTH_HOST: Field<ProbeHost> = Field {
+    name: "host",
+    doc: "The request's Host, for apps that refuse an address there, as Django and Rails do; the target's host and port when absent.",
+    schema: || json!({ "type": "string", "maxLength": limits::HOST_BYTES_MAX + 6, "examples": ["app1.com"] }),
+    parse: |given| ProbeHost::parse(given.text()?).map_err(Fault::invalid),
+};
+
+static HEALTH_HEADERS: Field<ProbeHeaders> = Field {
+    name: "headers",
+    doc: "Further header fields of the request, names and values. Values may be secrets: only the names are ever shown.",
+    schema: || {
+        json!({
+            "type": "object",
+            "maxProperties": limits::HEALTH_HEADERS_MAX,
+            "additionalProperties": { "type": "string", "maxLength": limits::HEALTH_HEADER_VALUE_BYTES_MAX },
+            "examples": [{ "X-Forwarded-Proto": "https" }],
+        })
+    },
+    parse: |given| {
+        let fields = match given {
+            Given::Json(Value::Object(fields)) => fields.members(),
+            Given::Json(other) => {
+                return Err(given.mistyped("an object of field names and values", other));
+            }
+            Given::Text(_) => return Err(Fault::invalid("belongs into the body")),
+        };
+        let texts: Vec<(&str, &str)> = fields
+            .map(|(name, value)| match value {
+                Value::Text(text) => Ok((name, *text)),
+                other => Err(given.mistyped("an object whose values are strings", other)),
+            })
+            .collect::<Result<_, _>>()?;
+        ProbeHeaders::new(texts).map_err(Fault::invalid)
+    },
+};
+
+static EXPECT: Field<Expectation> = Field {
+    name: "expect",
+    doc: "The response that counts as healthy: accepted statuses, or an object with `status` and `body`.",
+    schema: statuses_schema,
+    parse: |given| Ok(Expectation { statuses: Some(statuses(given)?), body: None }),
+};
+
+static EXPECT_STATUS: Field<StatusRanges> = Field {
+    name: "status",
+    doc: "Accepted statuses: one, a range, or several of both; 200 to 399 when absent.",
+    schema: statuses_schema,
+    parse: statuses,
+};
+
+static EXPECT_BODY: Field<BodyText> = Field {
+    name: "body",
+    doc: "Text that the body must contain, within its first 64 KiB.",
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HEALTH_BODY_TEXT_BYTES_MAX, "examples": ["ok"] }),
+    parse: |given| BodyText::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What a health check expects of the response.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Expectation {
+    statuses: Option<StatusRanges>,
+    body: Option<BodyText>,
+}
 
 static HEALTH_INTERVAL: Field<Duration> = Field {
     name: "interval",
@@ -380,9 +468,11 @@ static HEALTHY_THRESHOLD: Field<NonZeroU8> = Field {
 };
 
 /// Reads `health_check`: a path, `"tcp"`, null, or an object; a TCP connection when absent.
-pub(crate) fn health_check(reader: &mut Reader<'_>) -> Option<HealthCheck> {
+pub(crate) fn health_check(reader: &mut Reader<'_>, target: Option<&Target>) -> Option<HealthCheck> {
     reader.short_or_object(&HEALTH_CHECK, |reader| {
-        let probe = reader.optional(&HEALTH_PATH).unwrap_or_default();
+        let path = reader.optional(&HEALTH_PATH);
+        let port = reader.optional(&HEALTH_PORT);
+        let probe = http_probe(reader, path, target.filter(|_| port.is_none()));
         let interval = reader.optional(&HEALTH_INTERVAL);
         let timeout = reader.optional(&HEALTH_TIMEOUT);
         let unhealthy_threshold = reader.optional(&UNHEALTHY_THRESHOLD);
@@ -392,8 +482,47 @@ pub(crate) fn health_check(reader: &mut Reader<'_>) -> Option<HealthCheck> {
         {
             reader.fault(HEALTH_TIMEOUT.name, Fault::range("must not be longer than interval"));
         }
-        Some(HealthCheck { probe, interval, timeout, unhealthy_threshold, healthy_threshold })
+        Some(HealthCheck { probe, port, interval, timeout, unhealthy_threshold, healthy_threshold })
     })
+}
+
+/// Reads the fields of an HTTP check. `endpoint` is the target where that is what the check asks.
+fn http_probe(reader: &mut Reader<'_>, path: Option<ProbePath>, endpoint: Option<&Target>) -> Probe {
+    let method = reader.optional(&HEALTH_METHOD);
+    let host = reader.optional(&HEALTH_HOST);
+    let headers = reader.optional(&HEALTH_HEADERS);
+    let expected = reader.short_or_object(&EXPECT, |reader| {
+        Some(Expectation { statuses: reader.optional(&EXPECT_STATUS), body: reader.optional(&EXPECT_BODY) })
+    });
+    let is_h2c = endpoint.is_some_and(|target| target.scheme() == Scheme::H2c);
+    for (name, is_given) in [
+        (HEALTH_METHOD.name, method.is_some()),
+        (HEALTH_HOST.name, host.is_some()),
+        (HEALTH_HEADERS.name, headers.is_some()),
+        (EXPECT.name, expected.is_some()),
+    ] {
+        if !is_given {
+            continue;
+        }
+        if path.is_none() && !reader.is_faulty(HEALTH_PATH.name) {
+            reader.fault(name, Fault::invalid("needs path: a check without one only opens a TCP connection"));
+        } else if is_h2c {
+            reader.fault(
+                name,
+                Fault::invalid(
+                    "needs port: an h2c target is checked by a TCP connection; name a port that speaks HTTP/1.1",
+                ),
+            );
+        }
+    }
+    let Expectation { statuses, body } = expected.unwrap_or_default();
+    let method = method.unwrap_or_default();
+    if method == ProbeMethod::Head && body.is_some() {
+        reader.fault(HEALTH_METHOD.name, Fault::invalid("must not be HEAD when a body is expected"));
+    }
+    let Some(path) = path else { return Probe::Tcp };
+    let (headers, statuses) = (headers.unwrap_or_default(), statuses.unwrap_or_default());
+    Probe::Http(Arc::new(HttpProbe { path, method, host, headers, statuses, body }))
 }
 
 /// Reads `client_auth`: none when absent or null.
@@ -487,6 +616,19 @@ fn duration_schema(example: &str) -> Json {
     })
 }
 
+fn statuses_schema() -> Json {
+    let range = "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$";
+    let one = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+    let item = json!({ "oneOf": [{ "type": "string", "pattern": range }, one] });
+    json!({
+        "oneOf": [
+            { "type": "string", "examples": ["200-399", "200,204"] },
+            one,
+            { "type": "array", "items": item, "minItems": 1, "maxItems": limits::HEALTH_STATUS_RANGES_MAX },
+        ],
+    })
+}
+
 fn pem_schema(bytes_max: usize, example: &str) -> Json {
     json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "examples": [example] })
 }
@@ -520,6 +662,24 @@ fn app_name(text: &str) -> Result<Arc<str>, Fault> {
     }
 }
 
+/// `200`, `"200-399"`, `"200,204"`, or an array of such.
+fn statuses(given: Given<'_>) -> Result<StatusRanges, Fault> {
+    let one = |value: &Value<'_>| match value {
+        Value::Text(text) => Ok((*text).to_owned()),
+        Value::Unsigned(number) => Ok(number.to_string()),
+        other => {
+            let wanted = "a status such as 200, a range such as \"200-399\", or an array of these";
+            Err(given.mistyped(wanted, other))
+        }
+    };
+    let text = match given {
+        Given::Text(text) => text.to_owned(),
+        Given::Json(Value::Array(items)) => items.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(","),
+        Given::Json(value) => one(value)?,
+    };
+    StatusRanges::parse(&text).map_err(Fault::invalid)
+}
+
 fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
     u8::try_from(given.unsigned()?)
         .ok()
@@ -528,7 +688,7 @@ fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
 }
 
 /// `["502-504", 500]`, or `"500,502-504"`.
-fn statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
+fn failure_statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
     let part = |value: &Value<'_>| match value {
         Value::Unsigned(number) => StatusSet::parse(&number.to_string()).map_err(status_fault),
         Value::Text(text) => StatusSet::parse_part(text).map_err(status_fault),
@@ -588,9 +748,14 @@ mod tests {
     use crate::reader::{Finding, Input, read};
 
     fn check(body: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
+        check_of(body, "http://10.0.0.5:3001")
+    }
+
+    fn check_of(body: &str, target: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
+        let target = Target::parse(target).ok();
         let mut bytes = body.as_bytes().to_vec();
         let body = Some(document::parse(&mut bytes).unwrap());
-        read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader)))
+        read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader, target.as_ref())))
     }
 
     fn seconds(value: u64) -> Option<Duration> {
@@ -599,7 +764,7 @@ mod tests {
 
     #[test]
     fn health_checks_come_in_four_forms() {
-        let http = HealthCheck { probe: Probe::Http("/health".into()), ..HealthCheck::default() };
+        let http = HealthCheck { probe: Probe::http("/health").unwrap(), ..HealthCheck::default() };
         assert_eq!(check(r#"{}"#), Ok(None));
         assert_eq!(check(r#"{"health_check":null}"#), Ok(None));
         assert_eq!(check(r#"{"health_check":"tcp"}"#), Ok(Some(HealthCheck::default())));
@@ -654,7 +819,7 @@ mod tests {
     #[test]
     fn a_health_check_tells_all_its_mistakes() {
         let findings = check(
-            r#"{"health_check":{"path":"x","interval":"10s","timeout":"11s","unhealthy_threshold":0,"healthy_threshold":256,"port":1}}"#,
+            r#"{"health_check":{"path":"x","interval":"10s","timeout":"11s","unhealthy_threshold":0,"healthy_threshold":256,"prt":1}}"#,
         )
         .unwrap_err();
         let told: Vec<_> = findings.iter().map(|f| (f.field.as_str(), f.code)).collect();
@@ -665,7 +830,7 @@ mod tests {
                 ("health_check.unhealthy_threshold", "range"),
                 ("health_check.healthy_threshold", "range"),
                 ("health_check.timeout", "range"),
-                ("health_check.port", "unknown"),
+                ("health_check.prt", "unknown"),
             ]
         );
         assert_eq!(findings[0].pointer.as_deref(), Some("/health_check/path"));
@@ -721,6 +886,85 @@ mod tests {
         ] {
             assert_eq!(read_one(body), Err(expected.into_iter().map(str::to_owned).collect()), "{body}");
         }
+    }
+
+    #[test]
+    fn a_health_check_takes_a_whole_request_and_what_it_expects() {
+        let full = check(
+            r#"{"health_check":{"path":"/up","port":9000,"method":"OPTIONS","host":"App.example",
+                "headers":{"Authorization":"Bearer x"},"expect":{"status":[200,"300-399"],"body":"ok"}}}"#,
+        );
+        let probe = HttpProbe {
+            method: ProbeMethod::Options,
+            host: Some(ProbeHost::parse("app.example").unwrap()),
+            headers: ProbeHeaders::new([("Authorization", "Bearer x")]).unwrap(),
+            statuses: StatusRanges::parse("200,300-399").unwrap(),
+            body: Some(BodyText::parse("ok").unwrap()),
+            ..HttpProbe::new("/up").unwrap()
+        };
+        let (probe, port) = (Probe::Http(probe.into()), NonZeroU16::new(9000));
+        assert_eq!(full, Ok(Some(HealthCheck { probe, port, ..HealthCheck::default() })));
+        let tcp = HealthCheck { port, ..HealthCheck::default() };
+        assert_eq!(check(r#"{"health_check":{"port":9000}}"#), Ok(Some(tcp)));
+        for (expect, shown) in [
+            ("200", "200"),
+            (r#""200-299""#, "200-299"),
+            (r#""200,204""#, "200,204"),
+            (r#"[200,"300-399"]"#, "200,300-399"),
+            (r#"{"status":401}"#, "401"),
+            (r#"{"body":"ok"}"#, "200-399"),
+            ("null", "200-399"),
+        ] {
+            let check = check(&format!(r#"{{"health_check":{{"path":"/up","expect":{expect}}}}}"#));
+            let Ok(Some(HealthCheck { probe: Probe::Http(probe), .. })) = check else {
+                panic!("{expect}: {check:?}");
+            };
+            assert_eq!(probe.statuses.to_string(), shown, "{expect}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_health_check_says_what_is_wrong_with_it() {
+        for (fields, field, message) in [
+            (r#""path":"/","host":"10.0.0.5""#, "host", "give a name"),
+            (r#""path":"/","port":0"#, "port", "1 to 65535"),
+            (r#""path":"/","port":65536"#, "port", "1 to 65535"),
+            (r#""path":"/","method":"get""#, "method", "GET, HEAD, OPTIONS"),
+            (r#""path":"/","method":"POST""#, "method", "GET, HEAD, OPTIONS"),
+            (r#""path":"/","headers":{"Host":"a"}"#, "headers", "set `host`"),
+            (r#""path":"/","headers":{"Content-Length":"1"}"#, "headers", "Content-Length"),
+            (r#""path":"/","headers":{"X-A":1}"#, "headers", "values are strings"),
+            (r#""path":"/","headers":["X-A"]"#, "headers", "an object"),
+            (r#""path":"/","headers":{"X-A":"secret\n"}"#, "headers", "X-A"),
+            (r#""path":"/","expect":"2xx""#, "expect", "200-399"),
+            (r#""path":"/","expect":[]"#, "expect", "200-399"),
+            (r#""path":"/","expect":[[200]]"#, "expect", "an array of these"),
+            (r#""path":"/","expect":{"status":99}"#, "expect.status", "100 to 599"),
+            (r#""path":"/","expect":{"body":""}"#, "expect.body", "1 to 256"),
+            (r#""path":"/","expect":{"bdy":"x"}"#, "expect.bdy", "known are: status, body"),
+            (r#""path":"/","method":"HEAD","expect":{"body":"ok"}"#, "method", "must not be HEAD"),
+            (r#""host":"a.example""#, "host", "needs path"),
+            (r#""expect":200"#, "expect", "needs path"),
+        ] {
+            let findings = check(&format!("{{\"health_check\":{{{fields}}}}}")).unwrap_err();
+            assert_eq!(findings.len(), 1, "{fields}: {findings:?}");
+            assert_eq!(findings[0].field, format!("health_check.{field}"), "{fields}");
+            assert!(findings[0].message.contains(message), "{fields}: {}", findings[0].message);
+            assert!(!findings[0].message.contains("secret"));
+        }
+        let findings = check(r#"{"health_check":{"path":"x","host":"a.example"}}"#).unwrap_err();
+        assert_eq!(findings.len(), 1, "a wrong path is there all the same: {findings:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_over_h2c_needs_a_port_of_its_own() {
+        let check = |fields: &str| {
+            check_of(&format!("{{\"health_check\":{{\"path\":\"/\"{fields}}}}}"), "h2c://10.0.0.5:50051")
+        };
+        assert!(check("").is_ok(), "as ever: a path is taken, and a connection opened");
+        let findings = check(r#","expect":200"#).unwrap_err();
+        assert!(findings[0].message.contains("needs port"), "{findings:?}");
+        assert!(check(r#","expect":200,"port":8080"#).is_ok());
     }
 
     #[test]

@@ -428,6 +428,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether a field of this object was found to be wrong.
+    pub(crate) fn is_faulty(&self, name: &str) -> bool {
+        let Mode::Reads(reads) = &self.mode else { return false };
+        let mut pointer = reads.pointer.clone();
+        pointer.push(name);
+        reads.findings.iter().any(|finding| finding.field == pointer.dotted())
+    }
+
     /// Reads an object that stands in this one's place for a while.
     fn nested<T>(
         &mut self,

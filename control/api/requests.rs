@@ -26,7 +26,7 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
         |reader| {
             let id = reader.required(&INSTANCE_ID);
             let target = reader.required(&TARGET);
-            let health_check = health_check(reader).unwrap_or_default();
+            let health_check = health_check(reader, target.as_ref()).unwrap_or_default();
             Some((id?, target?, health_check))
         },
     );
@@ -48,7 +48,7 @@ pub(crate) fn add_instance(reader: &mut Reader<'_>) -> Option<Change> {
     let app = reader.required(&APP_ID);
     let id = reader.required(&INSTANCE_ID);
     let target = reader.required(&TARGET);
-    let health_check = health_check(reader).unwrap_or_default();
+    let health_check = health_check(reader, target.as_ref()).unwrap_or_default();
     Some(Change::AddInstance(InstanceSpec { id: id?, app: app?, target: target?, health_check }))
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let instance = reader.required(&INSTANCE_ID);
     let target = reader.required(&TARGET);
     let app = reader.required(&APP_ID);
-    let health_check = health_check(reader).unwrap_or_default();
+    let health_check = health_check(reader, target.as_ref()).unwrap_or_default();
     let name = reader.optional(&APP_NAME);
     let tenant = reader.optional(&TENANT_ID);
     let kind = reader.optional(&KIND);
@@ -180,8 +180,8 @@ pub(crate) fn deregister(reader: &mut Reader<'_>) -> Option<Deregistration> {
     let key = instance_key(reader);
     let app = reader.filter(&APP_ID);
     let _: Option<Hostname> = reader.optional(&DOMAIN);
-    let _: Option<Target> = reader.optional(&TARGET);
-    let _: Option<HealthCheck> = health_check(reader);
+    let target: Option<Target> = reader.optional(&TARGET);
+    let _: Option<HealthCheck> = health_check(reader, target.as_ref());
     Some(Deregistration { key: key?, app })
 }
 

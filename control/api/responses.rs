@@ -3,10 +3,11 @@
 //! Added are `revision` (which configuration an answer speaks of), `generation` (fences a registration) and what is
 //! known about health beyond one word. No field of the document is left out.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 
 use ringway_model::{
-    App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, Timestamp, UpstreamTls,
+    App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, ProbeMethod, StatusRanges,
+    Timestamp, UpstreamTls,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -251,6 +252,19 @@ pub(crate) enum HealthCheckView {
         /// The path; null for a TCP connection.
         path: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(examples("HEAD"))]
+        method: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(examples("app1.com"))]
+        host: Option<String>,
+        /// The names of the header fields; their values are not shown.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        headers: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expect: Option<ExpectView>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(examples("10s"))]
         interval: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,18 +277,45 @@ pub(crate) enum HealthCheckView {
     },
 }
 
+/// The response that counts as healthy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExpectView {
+    /// Accepted statuses, ranges separated by commas.
+    #[schema(examples("200-399"))]
+    pub(crate) status: String,
+    /// Text that the body must contain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<String>,
+}
+
 impl HealthCheckView {
     fn new(check: &HealthCheck) -> Self {
-        let path = match &check.probe {
+        let http = match &check.probe {
             Probe::Tcp => None,
-            Probe::Http(path) => Some(path.to_string()),
+            Probe::Http(probe) => Some(probe),
         };
-        let HealthCheck { probe: _, interval, timeout, unhealthy_threshold, healthy_threshold } = check;
-        if (interval, timeout, unhealthy_threshold, healthy_threshold) == (&None, &None, &None, &None) {
+        let path = http.map(|probe| probe.path.as_str().to_owned());
+        let HealthCheck { probe: _, port, interval, timeout, unhealthy_threshold, healthy_threshold } = check;
+        if (port, interval, timeout, unhealthy_threshold, healthy_threshold)
+            == (&None, &None, &None, &None, &None)
+            && http.is_none_or(|probe| probe.is_plain())
+        {
             return Self::Short(path);
         }
+        let expect = http.filter(|probe| probe.statuses != StatusRanges::default() || probe.body.is_some());
         Self::Full {
             path,
+            port: port.map(NonZeroU16::get),
+            method: http
+                .map(|probe| probe.method)
+                .filter(|method| *method != ProbeMethod::Get)
+                .map(ProbeMethod::as_str),
+            host: http.and_then(|probe| probe.host.as_ref()).map(ToString::to_string),
+            headers: http.map(|probe| probe.headers.names().map(str::to_owned).collect()).unwrap_or_default(),
+            expect: expect.map(|probe| ExpectView {
+                status: probe.statuses.to_string(),
+                body: probe.body.as_ref().map(|text| text.as_str().to_owned()),
+            }),
             interval: interval.map(duration_text),
             timeout: timeout.map(duration_text),
             unhealthy_threshold: unhealthy_threshold.map(NonZeroU8::get),
@@ -626,6 +667,7 @@ pub(crate) fn instance_view<P: Plane>(plane: &P, desired: &Desired, id: &Instanc
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ringway_model::{BodyText, HttpProbe, ProbeHeaders, ProbeHost};
     use std::time::Duration;
 
     #[test]
@@ -638,12 +680,28 @@ mod tests {
     #[test]
     fn health_checks_are_written_as_short_as_they_were_given() {
         let json = |check: &HealthCheck| serde_json::to_string(&HealthCheckView::new(check)).unwrap();
-        let http = HealthCheck { probe: Probe::Http("/health".into()), ..HealthCheck::default() };
+        let http = HealthCheck { probe: Probe::http("/health").unwrap(), ..HealthCheck::default() };
         assert_eq!(json(&HealthCheck::default()), "null");
         assert_eq!(json(&http), r#""/health""#);
         let slow = HealthCheck { interval: Some(Duration::from_secs(30)), ..http };
         assert_eq!(json(&slow), r#"{"path":"/health","interval":"30s"}"#);
         let tcp = HealthCheck { healthy_threshold: NonZeroU8::new(1), ..HealthCheck::default() };
         assert_eq!(json(&tcp), r#"{"path":null,"healthy_threshold":1}"#);
+        let probe = HttpProbe {
+            method: ProbeMethod::Options,
+            host: Some(ProbeHost::parse("app.example").unwrap()),
+            headers: ProbeHeaders::new([("Authorization", "correct-horse")]).unwrap(),
+            body: Some(BodyText::parse("ok").unwrap()),
+            ..HttpProbe::new("/up").unwrap()
+        };
+        let full = HealthCheck {
+            probe: Probe::Http(probe.into()),
+            port: NonZeroU16::new(9000),
+            ..HealthCheck::default()
+        };
+        assert_eq!(
+            json(&full),
+            r#"{"path":"/up","port":9000,"method":"OPTIONS","host":"app.example","headers":["Authorization"],"expect":{"status":"200-399","body":"ok"}}"#
+        );
     }
 }

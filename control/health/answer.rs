@@ -1,8 +1,14 @@
 //! What a probe can bring back.
 
 use std::fmt;
+use std::time::Duration;
 
+#[cfg(doc)]
+use ringway_model::limits;
+use ringway_model::{Probe, Scheme};
 use ringway_wire::h1::ResponseError;
+
+use crate::schedule::Plan;
 
 /// What came of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,12 @@ pub enum Failure {
     ClosedEarly,
     /// What came is no HTTP response.
     Malformed(ResponseError),
-    /// A status outside 200 to 399.
+    /// A status that is not expected.
     Status(u16),
+    /// The expected text is not in the body, or not in its first [`limits::HEALTH_BODY_BYTES_MAX`] bytes.
+    TextMissing,
+    /// The body's chunks are malformed.
+    MalformedBody,
     /// The target's name has no address.
     NameNotResolved,
     /// It speaks no TLS, or is not the one that was meant.
@@ -50,6 +60,8 @@ impl Failure {
             Self::ClosedEarly => "closed_early",
             Self::Malformed(_) => "malformed_response",
             Self::Status(_) => "status",
+            Self::TextMissing => "text_missing",
+            Self::MalformedBody => "malformed_body",
             Self::NameNotResolved => "name_not_resolved",
             Self::Tls => "tls",
         }
@@ -66,8 +78,86 @@ impl fmt::Display for Failure {
             Self::ClosedEarly => f.write_str("connection closed before a response"),
             Self::Malformed(error) => write!(f, "malformed response: {error}"),
             Self::Status(status) => write!(f, "status {status}"),
+            Self::TextMissing => f.write_str("body lacks the expected text"),
+            Self::MalformedBody => f.write_str("malformed chunked body"),
             Self::NameNotResolved => f.write_str("name did not resolve"),
             Self::Tls => f.write_str("TLS handshake failed: not TLS, or a certificate that is not trusted"),
+        }
+    }
+}
+
+/// A failure in the words of its check: the request, then the result. Queries of paths, header values and bodies are left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Explained<'a> {
+    plan: &'a Plan,
+    failure: Failure,
+}
+
+impl Plan {
+    /// A failure of this check, for logs and the API: `GET /health: status 503, expected 200-399`.
+    pub fn explain(&self, failure: Failure) -> Explained<'_> {
+        Explained { plan: self, failure }
+    }
+
+    /// Whether the check ends once a connection is there. A server of HTTP/2 without TLS, as gRPC's are, is not spoken to.
+    pub(crate) fn only_connects(&self) -> bool {
+        match &self.probe {
+            Probe::Tcp => true,
+            Probe::Http(_) => self.endpoint().scheme() == Scheme::H2c,
+        }
+    }
+}
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, failure } = *self;
+        match (&plan.probe, plan.port) {
+            (Probe::Http(probe), port) if !plan.only_connects() => {
+                let (path, query) = match probe.path.as_str().split_once('?') {
+                    Some((path, _)) => (path, "?…"),
+                    None => (probe.path.as_str(), ""),
+                };
+                let method = probe.method.as_str();
+                match port {
+                    Some(port) => write!(f, "{method} :{port}{path}{query}: ")?,
+                    None => write!(f, "{method} {path}{query}: ")?,
+                }
+            }
+            (_, Some(port)) => write!(f, "port {port}: ")?,
+            (_, None) => {}
+        }
+        match (failure, &plan.probe) {
+            (Failure::ConnectTimeout, _) => write!(f, "timed out after {} connecting", Seconds(plan.timeout)),
+            (Failure::ResponseTimeout, _) => {
+                write!(f, "timed out after {} waiting for the response", Seconds(plan.timeout))
+            }
+            (Failure::Status(status), Probe::Http(probe)) => {
+                write!(f, "status {status}, expected {}", probe.statuses)?;
+                // What frameworks answer to a Host that they do not serve, which an address mostly is.
+                match (&probe.host, status) {
+                    (None, 400 | 403 | 421) => {
+                        write!(f, " (its Host was {}; `host` sets another)", plan.endpoint().authority())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            (Failure::TextMissing, Probe::Http(probe)) => match &probe.body {
+                Some(text) => write!(f, "body lacks {:?}", text.as_str()),
+                None => write!(f, "{failure}"),
+            },
+            (failure, _) => write!(f, "{failure}"),
+        }
+    }
+}
+
+/// `3s`, or `1500ms` where seconds are not whole.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => write!(f, "{}s", self.0.as_secs()),
+            _ => write!(f, "{}ms", self.0.as_millis()),
         }
     }
 }
@@ -79,8 +169,8 @@ pub enum LocalFault {
     NoResources,
     /// Too many names are being resolved.
     ResolverBusy,
-    /// The path cannot stand in a request.
-    InvalidPath,
+    /// A part of the request cannot stand in one.
+    InvalidRequest,
     /// Whom to believe is not to be found out: a CA's file, or that of our own certificate.
     NoTrust,
     /// The probe panicked: a defect of ours.
@@ -92,9 +182,91 @@ impl fmt::Display for LocalFault {
         f.write_str(match self {
             Self::NoResources => "no file descriptor, port or memory left to connect with",
             Self::ResolverBusy => "too many names are being resolved",
-            Self::InvalidPath => "the path cannot stand in a request",
+            Self::InvalidRequest => "its path, host or headers cannot stand in a request",
             Self::NoTrust => "the files of the app's upstream_tls cannot be loaded",
             Self::Panicked => "the probe panicked",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::num::NonZeroU16;
+
+    use ringway_model::{BodyText, HttpProbe, ProbeHeaders, ProbeHost, ProbeMethod, StatusRanges, Target};
+
+    use super::*;
+
+    fn plan(target: &str, probe: Probe) -> Plan {
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(3));
+        Plan { target: Target::parse(target).unwrap(), port: None, app: None, probe, interval, timeout }
+    }
+
+    fn http(path: &str) -> HttpProbe {
+        HttpProbe::new(path).unwrap()
+    }
+
+    #[test]
+    fn a_failure_says_what_was_asked_and_what_came() {
+        let explained = |probe: HttpProbe, failure| {
+            plan("http://10.0.0.5:3001", Probe::Http(probe.into())).explain(failure).to_string()
+        };
+        assert_eq!(
+            explained(http("/health"), Failure::Status(503)),
+            "GET /health: status 503, expected 200-399"
+        );
+        let only = StatusRanges::parse("200,204").unwrap();
+        let head = HttpProbe { method: ProbeMethod::Head, statuses: only, ..http("/up") };
+        assert_eq!(explained(head, Failure::Status(302)), "HEAD /up: status 302, expected 200,204");
+        let text = HttpProbe { body: Some(BodyText::parse("ok").unwrap()), ..http("/health") };
+        assert_eq!(explained(text, Failure::TextMissing), r#"GET /health: body lacks "ok""#);
+        assert_eq!(
+            explained(http("/health"), Failure::ResponseTimeout),
+            "GET /health: timed out after 3s waiting for the response"
+        );
+        assert_eq!(explained(http("/health"), Failure::Refused), "GET /health: connection refused");
+    }
+
+    #[test]
+    fn a_status_that_an_unknown_host_gets_names_the_host() {
+        let explained = |probe: HttpProbe| {
+            plan("http://10.0.0.5:3001", Probe::Http(probe.into())).explain(Failure::Status(400)).to_string()
+        };
+        assert_eq!(
+            explained(http("/up")),
+            "GET /up: status 400, expected 200-399 (its Host was 10.0.0.5:3001; `host` sets another)"
+        );
+        let host = Some(ProbeHost::parse("app.example").unwrap());
+        assert_eq!(explained(HttpProbe { host, ..http("/up") }), "GET /up: status 400, expected 200-399");
+    }
+
+    #[test]
+    fn queries_and_header_values_stay_secret() {
+        let headers = ProbeHeaders::new([("Authorization", "correct-horse")]).unwrap();
+        let probe = HttpProbe { headers, ..http("/health?token=battery") };
+        let plan = plan("http://10.0.0.5:3001", Probe::Http(probe.into()));
+        assert_eq!(
+            plan.explain(Failure::ClosedEarly).to_string(),
+            "GET /health?…: connection closed before a response"
+        );
+    }
+
+    #[test]
+    fn a_check_that_only_connects_says_no_path_and_another_port_is_named() {
+        let tcp = plan("http://10.0.0.5:3001", Probe::Tcp);
+        assert_eq!(tcp.explain(Failure::ConnectTimeout).to_string(), "timed out after 3s connecting");
+        let h2c = plan("h2c://10.0.0.5:3001", Probe::Http(http("/health").into()));
+        assert_eq!(h2c.explain(Failure::Refused).to_string(), "connection refused");
+        let port = NonZeroU16::new(9000);
+        assert_eq!(
+            Plan { port, ..tcp }.explain(Failure::Refused).to_string(),
+            "port 9000: connection refused"
+        );
+        assert_eq!(
+            Plan { port, ..h2c }.explain(Failure::Refused).to_string(),
+            "GET :9000/health: connection refused",
+            "a port of its own is spoken to in HTTP/1.1"
+        );
     }
 }

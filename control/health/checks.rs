@@ -45,14 +45,16 @@ pub struct Verdict {
     pub generation: Generation,
     /// What it counts as from now on.
     pub health: Health,
-    /// The failure that made it unhealthy.
+    /// The failure that made it unhealthy; [`Plan::explain`] puts it into words.
     pub reason: Option<Failure>,
+    /// The check.
+    pub plan: Arc<Plan>,
     /// The answers that led there.
     pub streak: Streak,
 }
 
 /// What is known of an instance, for the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckStatus {
     /// What it counts as.
     pub health: Health,
@@ -66,10 +68,22 @@ pub struct CheckStatus {
     pub not_asked: Option<LocalFault>,
     /// When it is to be checked next; `None` while a check is under way.
     pub next_due: Option<Tick>,
-    /// Time between two checks.
-    pub interval: Duration,
+    /// The check.
+    pub plan: Arc<Plan>,
     /// How many answers in a row change its health.
     pub thresholds: Thresholds,
+}
+
+impl CheckStatus {
+    /// Why the last check failed, or could not be made.
+    pub fn reason(&self) -> Option<String> {
+        let is_failing = matches!(self.streak, Streak::Failures(_));
+        match (self.not_asked, self.last_failure.filter(|_| is_failing)) {
+            (Some(fault), _) => Some(format!("not checked: {fault}")),
+            (None, Some((failure, _))) => Some(self.plan.explain(failure).to_string()),
+            (None, None) => None,
+        }
+    }
 }
 
 /// A check to make now; to be answered with [`Checks::handle_answer`].
@@ -96,7 +110,7 @@ pub struct Checks {
 #[derive(Debug)]
 struct Watched {
     generation: Generation,
-    plan: Plan,
+    plan: Arc<Plan>,
     check: CheckId,
     thresholds: Thresholds,
     /// Since when: a check that began before says nothing about this registration.
@@ -121,7 +135,7 @@ impl Checks {
         let (plan, thresholds) = resolve(instance, self.defaults);
         let mut fresh = Watched {
             generation: instance.generation,
-            plan: plan.clone(),
+            plan: Arc::new(plan.clone()),
             check: CheckId::default(),
             thresholds,
             since: now,
@@ -133,8 +147,9 @@ impl Checks {
         if let Some(old) = self.watched.get_mut(&instance.id) {
             let is_same = old.generation == fresh.generation
                 && old.plan.target == plan.target
+                && old.plan.port == plan.port
                 && old.plan.probe == plan.probe;
-            if is_same && old.plan == plan {
+            if is_same && *old.plan == plan {
                 old.thresholds = thresholds;
                 return;
             }
@@ -215,6 +230,7 @@ impl Checks {
                     generation: watched.generation,
                     health: watched.course.health,
                     reason,
+                    plan: watched.plan.clone(),
                     streak: watched.course.streak,
                 });
             }
@@ -232,7 +248,7 @@ impl Checks {
             last_checked_at: watched.last_checked_at,
             not_asked: watched.not_asked,
             next_due: self.schedule.due(watched.check),
-            interval: watched.plan.interval,
+            plan: watched.plan.clone(),
             thresholds: watched.thresholds,
         })
     }
@@ -285,13 +301,14 @@ impl Watched {
 
 /// An instance's own values where it has them, within bounds.
 fn resolve(instance: &Instance, defaults: Defaults) -> (Plan, Thresholds) {
-    let HealthCheck { probe, interval, timeout, unhealthy_threshold, healthy_threshold } =
+    let HealthCheck { probe, port, interval, timeout, unhealthy_threshold, healthy_threshold } =
         &instance.health_check;
     let interval =
         interval.unwrap_or(defaults.interval).clamp(limits::HEALTH_INTERVAL_MIN, limits::HEALTH_INTERVAL_MAX);
     let timeout = timeout.unwrap_or(defaults.timeout).min(interval);
     let app = (instance.target.scheme() == Scheme::Https).then(|| instance.app.clone());
-    let plan = Plan { target: instance.target.clone(), app, probe: probe.clone(), interval, timeout };
+    let plan =
+        Plan { target: instance.target.clone(), port: *port, app, probe: probe.clone(), interval, timeout };
     let thresholds = Thresholds {
         unhealthy: unhealthy_threshold.unwrap_or(defaults.thresholds.unhealthy),
         healthy: healthy_threshold.unwrap_or(defaults.thresholds.healthy),

@@ -18,7 +18,7 @@ mod course;
 mod probe;
 mod schedule;
 
-pub use answer::{Answer, Failure, LocalFault};
+pub use answer::{Answer, Explained, Failure, LocalFault};
 pub use checker::Checker;
 pub use checks::{CheckStatus, Checks, Defaults, Due, Verdict};
 pub use course::{Course, Streak, Thresholds};

@@ -1,4 +1,4 @@
-//! Asking an instance: a TCP connection, or one GET.
+//! Probes of an instance: a TCP connection, or one HTTP request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,11 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{AppId, Hostname, Probe, Scheme, Target, TargetHost, Tick, limits};
+use ringway_model::{
+    AppId, BodyText, Hostname, HttpProbe, Probe, ProbeMethod, Target, TargetHost, Tick, limits,
+};
 use ringway_net::tls::{TlsError, connect_tls};
 use ringway_net::{Pace, Stream, TcpStream, clock, connect, linger, resolve};
-use ringway_wire::h1::{HeadFault, Limits, Parse, ResponseError, ResponseHead, write_get};
-use ringway_wire::message::Method;
+use ringway_wire::h1::{
+    BodyError, BodyState, ChunkMode, ChunkedBody, HeadFault, Limits, Parse, ResponseError, ResponseHead,
+    write_bodiless_request,
+};
+use ringway_wire::headers::FieldError;
+use ringway_wire::message::{Framing, Method};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -48,8 +54,8 @@ impl Trust for NoTrust {
 
 /// Asks over the network, on the runtime of the calling thread.
 ///
-/// A TCP probe is well when the connection is established. An HTTP probe is well when `GET path` is answered with a
-/// status from 200 to 399; redirects are not followed, the body does not matter. Names are resolved at most
+/// A TCP probe is well when the connection is established. An HTTP probe is well when the response has an expected status and,
+/// where a text is expected, its body contains it; redirects are not followed. Names are resolved at most
 /// once in [`limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
 /// resolver is no fault of the instance. Of several addresses, the first that accepts a connection is asked.
 #[derive(Debug, Default)]
@@ -126,7 +132,8 @@ const NAME_AGE_MAX: Duration = Duration::from_secs(2 * limits::HEALTH_INTERVAL_M
 
 impl<T: Trust> Prober for NetProber<T> {
     async fn probe(&self, plan: &Plan) -> Answer {
-        let Plan { target, app, probe, timeout, .. } = plan;
+        let Plan { app, probe, timeout, .. } = plan;
+        let target = &plan.endpoint();
         let deadline = clock::now().after(*timeout);
         let addresses = match self.addresses(target, deadline).await {
             Ok(addresses) => addresses,
@@ -136,18 +143,16 @@ impl<T: Trust> Prober for NetProber<T> {
             Ok(stream) => stream,
             Err(answer) => return answer,
         };
-        let path = match probe {
-            Probe::Tcp => return Answer::Well,
-            // It speaks HTTP/2 only, as gRPC servers do: that it takes connections is all that is asked.
-            Probe::Http(_) if target.scheme() == Scheme::H2c => return Answer::Well,
-            Probe::Http(path) => path,
+        let probe = match probe {
+            Probe::Http(probe) if !plan.only_connects() => probe,
+            Probe::Http(_) | Probe::Tcp => return Answer::Well,
         };
-        let Some(app) = app else { return get(&stream, target, path, deadline).await };
+        let Some(app) = app else { return exchange(&stream, target, probe, deadline).await };
         let Some((config, name)) = self.trust.of(app, target, deadline).await else {
             return Answer::NotAsked(LocalFault::NoTrust);
         };
         match connect_tls(stream, config, name, deadline).await {
-            Ok(stream) => get(&stream, target, path, deadline).await,
+            Ok(stream) => exchange(&stream, target, probe, deadline).await,
             Err(TlsError::TimedOut) => Answer::Failed(Failure::ConnectTimeout),
             Err(_) => Answer::Failed(Failure::Tls),
         }
@@ -179,19 +184,18 @@ fn judge_connect(error: &io::Error) -> Answer {
     }
 }
 
-async fn get<S: Stream>(stream: &S, target: &Target, path: &str, deadline: Tick) -> Answer {
-    let host = &target.authority();
+async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, deadline: Tick) -> Answer {
     let mut buf = Vec::with_capacity(limits::HEALTH_RESPONSE_BYTES_MAX);
-    if write_get(&mut buf, host, path, USER_AGENT).is_err() {
-        return Answer::NotAsked(LocalFault::InvalidPath);
+    if write_request(&mut buf, target, probe).is_err() {
+        return Answer::NotAsked(LocalFault::InvalidRequest);
     }
     let (written, mut buf) = stream.write_all(buf, Pace::until(deadline)).await;
     if let Err(error) = written {
         return judge_exchange(&error);
     }
     buf.clear();
-    let (answer, buf) = read_answer(stream, buf, deadline).await;
-    if matches!(answer, Answer::Well | Answer::Failed(Failure::Status(_))) {
+    let (answer, buf) = read_response(stream, buf, probe, deadline).await;
+    if matches!(answer, Answer::Well | Answer::Failed(Failure::Status(_) | Failure::TextMissing)) {
         // So that the instance sees its answer read and not a reset.
         let until = deadline.min(clock::now().after(limits::HEALTH_LINGER));
         linger(stream, buf, limits::HEALTH_RESPONSE_BYTES_MAX, until).await;
@@ -199,8 +203,33 @@ async fn get<S: Stream>(stream: &S, target: &Target, path: &str, deadline: Tick)
     answer
 }
 
-/// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in all.
-async fn read_answer<S: Stream>(stream: &S, mut buf: Vec<u8>, deadline: Tick) -> (Answer, Vec<u8>) {
+fn write_request(out: &mut Vec<u8>, target: &Target, probe: &HttpProbe) -> Result<(), FieldError> {
+    let host = match &probe.host {
+        Some(host) => host.to_string(),
+        None => target.authority(),
+    };
+    let own = [("User-Agent", USER_AGENT), ("Accept", "*/*")];
+    let is_given = |own: &str| probe.headers.names().any(|name| name.eq_ignore_ascii_case(own));
+    let fields = own.into_iter().filter(|(name, _)| !is_given(name)).chain(probe.headers.expose());
+    write_bodiless_request(out, method(probe.method), &host, probe.path.as_str(), fields)
+}
+
+fn method(method: ProbeMethod) -> Method {
+    match method {
+        ProbeMethod::Get => Method::Get,
+        ProbeMethod::Head => Method::Head,
+        ProbeMethod::Options => Method::Options,
+    }
+}
+
+/// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in all; then as
+/// much of the body as the probe needs.
+async fn read_response<S: Stream>(
+    stream: &S,
+    mut buf: Vec<u8>,
+    probe: &HttpProbe,
+    deadline: Tick,
+) -> (Answer, Vec<u8>) {
     let bounds = Limits { head_bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX, ..Limits::default() };
     let mut head = ResponseHead::default();
     let mut head_at = 0;
@@ -217,23 +246,103 @@ async fn read_answer<S: Stream>(stream: &S, mut buf: Vec<u8>, deadline: Tick) ->
             Err(error) => return (judge_exchange(&error), buf),
         }
         loop {
-            match head.parse(&buf[head_at..], Method::Get, &bounds) {
+            match head.parse(&buf[head_at..], method(probe.method), &bounds) {
                 Ok(Parse::Partial) => break,
                 Ok(Parse::Complete) if head.is_interim() && head.switch().is_none() => {
                     head_at += head.len();
                     head.reset();
                 }
-                Ok(Parse::Complete) => return (judge_status(head.status()), buf),
+                Ok(Parse::Complete) if !probe.statuses.has(head.status()) => {
+                    return (Answer::Failed(Failure::Status(head.status())), buf);
+                }
+                Ok(Parse::Complete) => {
+                    let Some(text) = &probe.body else { return (Answer::Well, buf) };
+                    buf.drain(..head_at + head.len());
+                    return find_text(stream, buf, head.framing(), text, deadline).await;
+                }
                 Err(error) => return (Answer::Failed(Failure::Malformed(error)), buf),
             }
         }
     }
 }
 
-fn judge_status(status: u16) -> Answer {
-    match status {
-        200..=399 => Answer::Well,
-        status => Answer::Failed(Failure::Status(status)),
+/// Looks for a text in a body of which `buf` has the first bytes.
+async fn find_text<S: Stream>(
+    stream: &S,
+    mut buf: Vec<u8>,
+    framing: Framing,
+    text: &BodyText,
+    deadline: Tick,
+) -> (Answer, Vec<u8>) {
+    let mut search = BodySearch::new(framing, text.as_str().as_bytes());
+    loop {
+        match search.feed(&mut buf) {
+            Ok(Searched::Found) => return (Answer::Well, buf),
+            Ok(Searched::Missing) => return (Answer::Failed(Failure::TextMissing), buf),
+            Ok(Searched::More) => {}
+            Err(_) => return (Answer::Failed(Failure::MalformedBody), buf),
+        }
+        let (read, back) = stream.read(buf, deadline).await;
+        buf = back;
+        match read {
+            Ok(0) if framing == Framing::UntilClose => return (Answer::Failed(Failure::TextMissing), buf),
+            Ok(0) => return (Answer::Failed(Failure::ClosedEarly), buf),
+            Ok(_) => {}
+            Err(error) => return (judge_exchange(&error), buf),
+        }
+    }
+}
+
+/// A search for a text in the first [`limits::HEALTH_BODY_BYTES_MAX`] bytes of a body; pure.
+struct BodySearch<'a> {
+    text: &'a [u8],
+    framing: Framing,
+    chunks: ChunkedBody,
+    /// Bytes of the body so far.
+    seen: usize,
+    /// The end of what was searched: as much of it as may be the beginning of the text.
+    tail: Vec<u8>,
+}
+
+/// The state of a [`BodySearch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Searched {
+    Found,
+    /// It is in none of the body, or in none of the bytes that are looked at.
+    Missing,
+    More,
+}
+
+impl<'a> BodySearch<'a> {
+    fn new(framing: Framing, text: &'a [u8]) -> Self {
+        Self { text, framing, chunks: ChunkedBody::new(ChunkMode::Decode), seen: 0, tail: Vec::new() }
+    }
+
+    /// Takes bytes that were received; leaves those that it needs again with more behind them.
+    fn feed(&mut self, buf: &mut Vec<u8>) -> Result<Searched, BodyError> {
+        let (kept, consumed, mut is_done) = match self.framing {
+            Framing::Empty => (0, 0, true),
+            Framing::UntilClose => (buf.len(), buf.len(), false),
+            Framing::Length(length) => {
+                let left = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(self.seen);
+                let count = buf.len().min(left);
+                (count, count, count == left)
+            }
+            Framing::Chunked => {
+                let fed = self.chunks.feed(buf)?;
+                (fed.kept, fed.consumed, fed.state == BodyState::Done)
+            }
+        };
+        let room = limits::HEALTH_BODY_BYTES_MAX - self.seen;
+        is_done |= kept >= room;
+        self.seen += kept.min(room);
+        self.tail.extend_from_slice(&buf[..kept.min(room)]);
+        buf.drain(..consumed);
+        if self.tail.windows(self.text.len()).any(|window| window == self.text) {
+            return Ok(Searched::Found);
+        }
+        self.tail.drain(..self.tail.len().saturating_sub(self.text.len() - 1));
+        Ok(if is_done { Searched::Missing } else { Searched::More })
     }
 }
 

@@ -8,6 +8,7 @@
 //! added in one moment, as at a start, neither begin together nor fall into step later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use ringway_model::{AppId, Probe, Target, Tick, limits};
 /// What to check, and how often. Instances with the same plan share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
-    /// Whom to ask.
+    /// The instance's target.
     pub target: Target,
+    /// Another port than the target's.
+    pub port: Option<NonZeroU16>,
     /// The app that says whom to believe, where the target is spoken to over TLS.
     pub app: Option<AppId>,
     /// What to ask.
@@ -26,6 +29,13 @@ pub struct Plan {
     pub interval: Duration,
     /// How long one check may take.
     pub timeout: Duration,
+}
+
+impl Plan {
+    /// The endpoint that is checked.
+    pub fn endpoint(&self) -> Target {
+        self.port.map_or_else(|| self.target.clone(), |port| self.target.on_health_port(port))
+    }
 }
 
 /// Names a check of a [`Schedule`]; never used twice.
@@ -183,6 +193,7 @@ mod tests {
     fn plan(port: usize) -> Plan {
         Plan {
             target: Target::parse(&format!("http://10.{}.0.1:{}", port / 60_000, port % 60_000 + 1)).unwrap(),
+            port: None,
             app: None,
             probe: Probe::Tcp,
             interval: INTERVAL,

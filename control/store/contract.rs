@@ -9,12 +9,13 @@
 //! });
 //! ```
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname, Instance,
-    InstanceId, OnAllUnhealthy, Probe, Revision, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp,
+    App, AppId, BodyText, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname,
+    HttpProbe, Instance, InstanceId, OnAllUnhealthy, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath,
+    Revision, StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -238,7 +239,8 @@ fn app(id: &str) -> App {
 fn instance(app: &str, id: &str) -> Instance {
     Instance {
         health_check: HealthCheck {
-            probe: Probe::http("/health?deep=\"1\"").expect("a valid path"),
+            probe: Probe::Http(probe().into()),
+            port: NonZeroU16::new(9000),
             interval: Some(Duration::from_millis(1_500)),
             timeout: Some(Duration::from_secs(1)),
             unhealthy_threshold: NonZeroU8::new(5),
@@ -246,6 +248,18 @@ fn instance(app: &str, id: &str) -> Instance {
         },
         target: Target::parse("http://[2001:db8::1]:3001").expect("a valid target"),
         ..bare_instance(app, id)
+    }
+}
+
+fn probe() -> HttpProbe {
+    let headers = [("Authorization", "Bearer \"x\""), ("X-Forwarded-Proto", "https")];
+    HttpProbe {
+        path: ProbePath::parse("/health?deep=\"1\"").expect("a valid path"),
+        method: ProbeMethod::Options,
+        host: Some(ProbeHost::parse("app.example:8443").expect("a valid host")),
+        headers: ProbeHeaders::new(headers).expect("valid fields"),
+        statuses: StatusRanges::parse("200,300-399").expect("valid ranges"),
+        body: Some(BodyText::parse("größer \"ok\"").expect("a valid text")),
     }
 }
 

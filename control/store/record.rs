@@ -4,14 +4,15 @@
 //! changing what is on disk; a change here is a new [`SCHEMA`](crate::mark::SCHEMA).
 
 use std::fmt;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, Delta, Domain, DomainKind,
-    FailurePolicy, FilePath, Generation, HealthCheck, Hostname, Instance, InstanceId, OnAllUnhealthy, Probe,
-    StatusSet, Target, TenantId, TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl,
-    limits,
+    App, AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, Delta, Domain,
+    DomainKind, FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, Instance, InstanceId,
+    OnAllUnhealthy, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, StatusRanges, StatusSet, Target,
+    TenantId, TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -241,6 +242,19 @@ struct StoredInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_path: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_port: Option<NonZeroU16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_method: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_host: Option<String>,
+    /// In clear, like the secrets of webhooks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    health_headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     health_interval_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_timeout_ms: Option<u64>,
@@ -255,14 +269,25 @@ struct StoredInstance {
 impl From<&Instance> for StoredInstance {
     fn from(instance: &Instance) -> Self {
         let check = &instance.health_check;
+        let http = match &check.probe {
+            Probe::Tcp => None,
+            Probe::Http(probe) => Some(probe),
+        };
+        // What most have is left out.
+        let method = http.map(|probe| probe.method).filter(|method| *method != ProbeMethod::default());
+        let statuses = http.map(|probe| &probe.statuses).filter(|known| **known != StatusRanges::default());
+        let headers = http.into_iter().flat_map(|probe| probe.headers.expose());
         Self {
             id: instance.id.to_string(),
             app: instance.app.to_string(),
             target: instance.target.to_string(),
-            health_path: match &check.probe {
-                Probe::Tcp => None,
-                Probe::Http(path) => Some(path.to_string()),
-            },
+            health_path: http.map(|probe| probe.path.as_str().to_owned()),
+            health_port: check.port,
+            health_method: method.map(|method| method.as_str().to_owned()),
+            health_host: http.and_then(|probe| probe.host.as_ref()).map(ToString::to_string),
+            health_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            health_status: statuses.map(ToString::to_string),
+            health_body: http.and_then(|probe| probe.body.as_ref()).map(|text| text.as_str().to_owned()),
             health_interval_ms: check.interval.map(millis),
             health_timeout_ms: check.timeout.map(millis),
             unhealthy_threshold: check.unhealthy_threshold,
@@ -274,16 +299,33 @@ impl From<&Instance> for StoredInstance {
 }
 
 impl StoredInstance {
+    fn probe(&self) -> Option<Probe> {
+        let Some(path) = &self.health_path else { return Some(Probe::Tcp) };
+        let headers = self.health_headers.iter().map(|(name, value)| (&**name, &**value));
+        Some(Probe::Http(Arc::new(HttpProbe {
+            path: ProbePath::parse(path).ok()?,
+            method: match &self.health_method {
+                Some(method) => ProbeMethod::parse(method)?,
+                None => ProbeMethod::default(),
+            },
+            host: self.health_host.as_deref().map(ProbeHost::parse).transpose().ok()?,
+            headers: ProbeHeaders::new(headers).ok()?,
+            statuses: match &self.health_status {
+                Some(ranges) => StatusRanges::parse(ranges).ok()?,
+                None => StatusRanges::default(),
+            },
+            body: self.health_body.as_deref().map(BodyText::parse).transpose().ok()?,
+        })))
+    }
+
     fn into_model(self) -> Option<Instance> {
         Some(Instance {
             id: InstanceId::parse(&self.id).ok()?,
             app: AppId::parse(&self.app).ok()?,
             target: Target::parse(&self.target).ok()?,
             health_check: HealthCheck {
-                probe: match self.health_path {
-                    None => Probe::Tcp,
-                    Some(path) => Probe::http(&path).ok()?,
-                },
+                probe: self.probe()?,
+                port: self.health_port,
                 interval: self.health_interval_ms.map(Duration::from_millis),
                 timeout: self.health_timeout_ms.map(Duration::from_millis),
                 unhealthy_threshold: self.unhealthy_threshold,

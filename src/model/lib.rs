@@ -16,6 +16,7 @@ mod host;
 mod id;
 mod instance;
 pub mod limits;
+mod probe;
 mod target;
 mod time;
 mod webhook;
@@ -32,7 +33,11 @@ pub use date::Civil;
 pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
-pub use instance::{Health, HealthCheck, HealthCheckError, Probe};
+pub use instance::{Health, HealthCheck};
+pub use probe::{
+    BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
+    ProbePath, StatusRanges,
+};
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use time::{Tick, Timestamp};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

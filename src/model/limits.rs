@@ -13,6 +13,16 @@ pub const APP_NAME_BYTES_MAX: usize = 256;
 pub const HOST_BYTES_MAX: usize = 253;
 /// Bytes of a health-check path.
 pub const HEALTH_PATH_BYTES_MAX: usize = 1024;
+/// Header fields of one health check.
+pub const HEALTH_HEADERS_MAX: usize = 16;
+/// Bytes of the name of such a field.
+pub const HEALTH_HEADER_NAME_BYTES_MAX: usize = 64;
+/// Bytes of its value: a bearer token has room.
+pub const HEALTH_HEADER_VALUE_BYTES_MAX: usize = 4096;
+/// Ranges of statuses that one health check accepts.
+pub const HEALTH_STATUS_RANGES_MAX: usize = 16;
+/// Bytes of the text that a health endpoint's body must contain.
+pub const HEALTH_BODY_TEXT_BYTES_MAX: usize = 256;
 /// Bytes of the path of a file (Linux: PATH_MAX, its NUL included).
 pub const PATH_BYTES_MAX: usize = 4095;
 /// Apps in one process. Documents ask for 1,000 routes; the bound only stops a runaway client.
@@ -252,6 +262,8 @@ pub const HEALTHY_THRESHOLD: u8 = 2;
 pub const HEALTH_CHECKS_IN_FLIGHT_MAX: usize = 100;
 /// Bytes of a health endpoint's answer that are read before the connection is closed.
 pub const HEALTH_RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a health endpoint's body in which the expected text is searched.
+pub const HEALTH_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long the rest of a health endpoint's answer is waited for, once its status is known.
 pub const HEALTH_LINGER: Duration = Duration::from_millis(100);
 /// An instance that has sent heartbeats is deregistered this long after the last one (FR-4.4).

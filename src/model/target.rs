@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 use crate::host::{HostError, Hostname};
 
@@ -113,6 +114,16 @@ impl Target {
     /// The TCP port, never 0.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The endpoint of a health check on another port of the same host. HTTP/2 without TLS is spoken on the target's own port
+    /// only: on another one a health check speaks HTTP/1.1.
+    pub fn on_health_port(&self, port: NonZeroU16) -> Self {
+        let scheme = match self.scheme {
+            Scheme::H2c => Scheme::Http,
+            scheme @ (Scheme::Http | Scheme::Https) => scheme,
+        };
+        Self { scheme, host: self.host.clone(), port: port.get() }
     }
 
     /// The socket address, when no resolver is needed for it.

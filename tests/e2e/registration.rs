@@ -182,3 +182,66 @@ on_both_drivers! {
         eventually("it is seen to be unwell", || (api.instance("app", "app-1")["health"] == "unhealthy").then_some(()));
     }
 }
+
+/// As Django and Rails are: a Host that is not its own is 400; and the proxy has to know a secret.
+#[test]
+fn a_health_check_has_the_host_headers_and_expectations_of_its_instance() {
+    let origin = Origin::script(|connection| {
+        while let Ok(request) = connection.request() {
+            let is_ours = request.field("host") == Some("app.example");
+            let is_known = request.field("authorization") == Some("Bearer correct-horse");
+            match (is_ours, is_known) {
+                (false, _) => connection.reply(400, b"DisallowedHost"),
+                (true, false) => connection.reply(401, b""),
+                (true, true) => connection.reply(200, b"database: ok"),
+            }
+        }
+    });
+    let proxy = Proxy::start(Driver::IoUring);
+    let api = proxy.api();
+    let check = |fields: Value| {
+        let body = json!({ "app_id": "app", "instance": {
+            "instance_id": "app-1", "target": origin.target(), "health_check": fields,
+        } });
+        let answer = api.post("/api/apps/register", &body);
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+    };
+    let health = |expected: &str| {
+        eventually(expected, || {
+            let instance = api.instance("app", "app-1");
+            (instance["health"] == expected).then_some(instance)
+        })
+    };
+    check(json!({ "path": "/up?key=battery", "unhealthy_threshold": 1 }));
+    let reason = health("unhealthy")["health_reason"].as_str().unwrap().to_owned();
+    assert!(
+        reason.starts_with("GET /up?…: status 400, expected 200-399 (its Host was 127.0.0.1:"),
+        "{reason}"
+    );
+
+    let headers = json!({ "Authorization": "Bearer correct-horse" });
+    let full = |body: &str| {
+        json!({
+            "path": "/up", "host": "app.example", "headers": headers, "unhealthy_threshold": 1,
+            "expect": { "status": [200], "body": body },
+        })
+    };
+    check(full("cache: ok"));
+    assert_eq!(health("unhealthy")["health_reason"], "GET /up: body lacks \"cache: ok\"");
+    check(full("database: ok"));
+    let well = health("healthy");
+    assert_eq!(well["health_reason"], Value::Null);
+    assert_eq!(
+        well["health_check"],
+        json!({ "path": "/up", "host": "app.example", "headers": ["Authorization"], "unhealthy_threshold": 1,
+                "expect": { "status": "200", "body": "database: ok" } })
+    );
+    // It is asked in the same way after a restart, and the secret is nowhere but in the request.
+    let log = proxy.log().join("\n");
+    assert!(log.contains("status 400, expected 200-399"), "{log}");
+    let proxy = proxy.stop().start();
+    let api = proxy.api();
+    eventually("healthy again", || (api.instance("app", "app-1")["health"] == "healthy").then_some(()));
+    let log = log + &proxy.log().join("\n");
+    assert!(!log.contains("horse") && !log.contains("battery"), "{log}");
+}

@@ -25,6 +25,7 @@ fn instance(id: &str, target: &str, generation: u64) -> Instance {
         target: Target::parse(target).unwrap(),
         health_check: HealthCheck {
             probe: Probe::http("/health").unwrap(),
+            port: None,
             interval: Some(limits::HEALTH_INTERVAL_MIN),
             timeout: None,
             unhealthy_threshold: NonZeroU8::new(1),

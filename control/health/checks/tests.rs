@@ -211,7 +211,7 @@ fn other_timing_keeps_the_health_and_another_target_does_not() {
     scenario.upsert(&a);
     let status = scenario.checks.status("a").unwrap();
     assert_eq!((status.health, status.streak), (Unhealthy, Streak::Failures(3)));
-    assert_eq!((status.interval, status.thresholds.healthy.get()), (Duration::from_secs(60), 5));
+    assert_eq!((status.plan.interval, status.thresholds.healthy.get()), (Duration::from_secs(60), 5));
     assert_eq!(scenario.checks.check_count(), 1);
 
     a.health_check.probe = Probe::http("/health").unwrap();

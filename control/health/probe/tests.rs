@@ -31,7 +31,7 @@ fn check(probe: &Probe, timeout: Duration, origin: impl Fn() -> Origin, expected
 
 fn plan(target: &Target, probe: &Probe, timeout: Duration) -> Plan {
     let (target, probe) = (target.clone(), probe.clone());
-    Plan { target, app: None, probe, interval: limits::HEALTH_INTERVAL, timeout }
+    Plan { target, port: None, app: None, probe, interval: limits::HEALTH_INTERVAL, timeout }
 }
 
 fn health() -> Probe {
@@ -101,6 +101,131 @@ fn asks_one_get_and_says_who_asks() {
     assert!(request.contains(&format!("\r\nHost: 127.0.0.1:{port}\r\n")), "{request}");
     assert!(request.contains("\r\nUser-Agent: ringway-health/0."), "{request}");
     assert!(request.contains("\r\nConnection: close\r\n"), "{request}");
+}
+
+/// The request that an instance gets from a probe, and the answer.
+fn request_of(probe: HttpProbe, response: &str) -> (String, Answer, u16) {
+    let origin = Origin::sends(response, Then::Closes);
+    let target = Target::parse(&format!("http://127.0.0.1:{}", origin.port)).unwrap();
+    let probe = Probe::Http(probe.into());
+    let answer = run(RuntimeOptions::default(), |_| async {
+        NetProber::new().probe(&plan(&target, &probe, PATIENT)).await
+    });
+    let port = origin.port;
+    (origin.end().unwrap(), answer.unwrap(), port)
+}
+
+#[test]
+fn asks_in_the_way_that_the_probe_says() {
+    let headers = [("X-Forwarded-Proto", "https"), ("user-agent", "mine/1"), ("Authorization", "Bearer x")];
+    let probe = HttpProbe {
+        method: ProbeMethod::Head,
+        host: Some(ringway_model::ProbeHost::parse("App.example:8443").unwrap()),
+        headers: ringway_model::ProbeHeaders::new(headers).unwrap(),
+        ..HttpProbe::new("/up").unwrap()
+    };
+    let (request, answer, _) = request_of(probe, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    assert_eq!(answer, Answer::Well, "the answer to HEAD has no body");
+    assert_eq!(
+        request,
+        "HEAD /up HTTP/1.1\r\nHost: app.example:8443\r\nAccept: */*\r\nX-Forwarded-Proto: https\r\n\
+         user-agent: mine/1\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n"
+    );
+    let options = HttpProbe { method: ProbeMethod::Options, ..HttpProbe::new("/").unwrap() };
+    let (request, ..) = request_of(options, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert!(request.starts_with("OPTIONS / HTTP/1.1\r\n"), "{request}");
+}
+
+#[test]
+fn another_port_is_asked_instead_of_the_targets() {
+    let origin = Origin::sends("HTTP/1.1 200 OK\r\n\r\n", Then::Closes);
+    let port = std::num::NonZeroU16::new(origin.port);
+    // Nothing listens on the target's port. Beside HTTP/2 without TLS, a port of its own speaks HTTP/1.1.
+    let target = Target::parse("h2c://127.0.0.1:1").unwrap();
+    let plan = Plan { port, ..plan(&target, &health(), PATIENT) };
+    let answer = run(RuntimeOptions::default(), |_| async { NetProber::new().probe(&plan).await });
+    assert_eq!(answer.unwrap(), Answer::Well);
+    let request = origin.end().unwrap();
+    assert!(request.contains(&format!("\r\nHost: 127.0.0.1:{}\r\n", port.unwrap())), "{request}");
+}
+
+#[test]
+fn only_expected_statuses_are_well() {
+    let probe = |statuses| HttpProbe {
+        statuses: ringway_model::StatusRanges::parse(statuses).unwrap(),
+        ..HttpProbe::new("/").unwrap()
+    };
+    for (statuses, status, expected) in [
+        ("200", 200, Answer::Well),
+        ("200", 302, Answer::Failed(Failure::Status(302))),
+        ("401,503", 503, Answer::Well),
+        ("401,503", 200, Answer::Failed(Failure::Status(200))),
+    ] {
+        let (_, answer, _) = request_of(probe(statuses), &format!("HTTP/1.1 {status} X\r\n\r\n"));
+        assert_eq!(answer, expected, "{status} of {statuses}");
+    }
+}
+
+fn looking_for(text: &str) -> Probe {
+    let body = Some(BodyText::parse(text).unwrap());
+    Probe::Http(HttpProbe { body, ..HttpProbe::new("/").unwrap() }.into())
+}
+
+#[test]
+fn the_body_must_contain_the_expected_text() {
+    let missing = Answer::Failed(Failure::TextMissing);
+    for (response, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall is ok", Answer::Well),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nall is ok", missing),
+        ("HTTP/1.1 200 OK\r\n\r\nall is ok", Answer::Well),
+        ("HTTP/1.1 200 OK\r\n\r\nall is o", missing),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n", Answer::Well),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\nX: ok\r\n\r\n", missing),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nok\r\n",
+            Answer::Failed(Failure::MalformedBody),
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nall is o", Answer::Failed(Failure::ClosedEarly)),
+        ("HTTP/1.1 204 No Content\r\n\r\n", missing),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nok", Answer::Failed(Failure::Status(503))),
+    ] {
+        check(&looking_for("ok"), PATIENT, || Origin::sends(response, Then::Closes), expected);
+    }
+    // Found before the end: nothing else is waited for. Not found: the rest is, for as long as a check may take.
+    let begins = "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok";
+    check(&looking_for("ok"), PATIENT, || Origin::sends(begins, Then::Waits), Answer::Well);
+    let timeout = Answer::Failed(Failure::ResponseTimeout);
+    check(&looking_for("okay"), HASTY, || Origin::sends(begins, Then::Waits), timeout);
+}
+
+#[test]
+fn a_body_is_searched_up_to_its_limit() {
+    let max = limits::HEALTH_BODY_BYTES_MAX;
+    for (before, expected) in [(max - 2, Answer::Well), (max - 1, Answer::Failed(Failure::TextMissing))] {
+        let body = format!("{}ok{}", "x".repeat(before), "x".repeat(4 * max));
+        let response = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+        check(&looking_for("ok"), PATIENT, || Origin::sends(response.as_str(), Then::Closes), expected);
+    }
+}
+
+#[test]
+fn a_text_is_found_however_the_body_is_cut() {
+    let chunked = b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n";
+    for (framing, body) in [
+        (Framing::Length(7), &b"abcdefg"[..]),
+        (Framing::UntilClose, b"abcdefg"),
+        (Framing::Chunked, chunked),
+    ] {
+        for cut in 1..=body.len() {
+            let mut search = BodySearch::new(framing, b"cdef");
+            let mut buf = Vec::new();
+            let found = body.chunks(cut).any(|piece| {
+                buf.extend_from_slice(piece);
+                search.feed(&mut buf).unwrap() == Searched::Found
+            });
+            assert!(found, "{framing:?} in pieces of {cut}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The file formats: marks and exports.
 
 use proptest::prelude::*;
-use ringway_model::{CertificateMode, ClientAuth, ClientAuthNeed, FilePath};
+use ringway_model::{CertificateMode, ClientAuth, ClientAuthNeed, FilePath, Probe};
 
 use super::*;
 use crate::mark::{Mark, MarkRead, Totals};
@@ -46,6 +46,21 @@ fn the_export_of_a_known_state_does_not_change() {
         })
         .collect();
     assert_eq!(unsealed, expected);
+}
+
+/// Records as earlier versions wrote them, byte for byte.
+#[test]
+fn instances_of_earlier_versions_are_read() {
+    let bare = r#"{"id":"i","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}"#;
+    let checked = r#"{"id":"i","app":"app","target":"http://127.0.0.1:3001","health_path":"/health?a=b","health_interval_ms":5000,"health_timeout_ms":1500,"unhealthy_threshold":2,"healthy_threshold":1,"registered_at":1,"generation":1}"#;
+    for body in [bare, checked] {
+        let record = record::Record::decode(record::RecordKind::Instance, body.as_bytes()).unwrap();
+        let written = record.encode().1;
+        assert_eq!(String::from_utf8_lossy(written.body()), body, "nor is anything added to them");
+    }
+    let record = record::Record::decode(record::RecordKind::Instance, checked.as_bytes()).unwrap();
+    let record::Record::Instance(instance) = record else { panic!("an instance") };
+    assert_eq!(instance.health_check.probe, Probe::http("/health?a=b").unwrap());
 }
 
 #[test]

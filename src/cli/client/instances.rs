@@ -66,18 +66,101 @@ enum InstancesCommand {
     },
 }
 
-/// How an instance is checked.
+/// The health check of an instance.
 #[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Health check")]
 pub(crate) struct HealthCheck {
     /// A path that answers 200 to 399 while the instance is well; `tcp` only connects [default: tcp]
     #[arg(long, value_name = "PATH|tcp")]
     health_check: Option<String>,
+    /// The Host to ask for; frameworks such as Django and Rails refuse the target's address
+    #[arg(long, value_name = "NAME[:PORT]")]
+    health_host: Option<String>,
+    /// Another port than the target's
+    #[arg(long, value_name = "PORT")]
+    health_port: Option<std::num::NonZeroU16>,
+    /// GET, HEAD or OPTIONS [default: GET]
+    #[arg(long, value_name = "METHOD")]
+    health_method: Option<String>,
+    /// A header field to send, or @PATH of a file with one a line; may be repeated. Other users of the machine can read
+    /// arguments: better keep secrets in a file
+    #[arg(long, value_name = "NAME: VALUE|@PATH", value_parser = header)]
+    health_header: Vec<Headers>,
+    /// Statuses that count as healthy, as in 200,204 or 200-299 [default: 200-399]
+    #[arg(long, value_name = "STATUSES")]
+    health_expect_status: Option<String>,
+    /// Text that the body must contain
+    #[arg(long, value_name = "TEXT")]
+    health_expect_body: Option<String>,
+    /// Time between two checks [default: the proxy's, 10s]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    health_interval: Option<Duration>,
+    /// Longest time of one check [default: the proxy's, 3s]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    health_timeout: Option<Duration>,
+    /// Failures in a row that take the instance out [default: the proxy's, 3]
+    #[arg(long, value_name = "COUNT")]
+    health_unhealthy_threshold: Option<std::num::NonZeroU8>,
+    /// Successes in a row that bring it back [default: the proxy's, 2]
+    #[arg(long, value_name = "COUNT")]
+    health_healthy_threshold: Option<std::num::NonZeroU8>,
 }
 
 impl HealthCheck {
+    /// The `health_check` of a request, in its short form where that says all.
     pub(crate) fn value(self) -> Option<Value> {
-        self.health_check.map(Value::String)
+        let headers: serde_json::Map<String, Value> =
+            self.health_header.into_iter().flat_map(|headers| headers.0).collect();
+        let expect = object([
+            ("status", self.health_expect_status.map(Into::into)),
+            ("body", self.health_expect_body.map(Into::into)),
+        ]);
+        let is_empty = |value: &Value| value.as_object().is_none_or(serde_json::Map::is_empty);
+        let mut full = object([
+            ("host", self.health_host.map(Into::into)),
+            ("port", self.health_port.map(|port| port.get().into())),
+            ("method", self.health_method.map(|method| method.to_ascii_uppercase().into())),
+            ("headers", Some(Value::Object(headers)).filter(|headers| !is_empty(headers))),
+            ("expect", Some(expect).filter(|expect| !is_empty(expect))),
+            ("interval", self.health_interval.map(duration)),
+            ("timeout", self.health_timeout.map(duration)),
+            ("unhealthy_threshold", self.health_unhealthy_threshold.map(|count| count.get().into())),
+            ("healthy_threshold", self.health_healthy_threshold.map(|count| count.get().into())),
+        ]);
+        if is_empty(&full) {
+            return self.health_check.map(Value::String);
+        }
+        if let Some(path) = self.health_check.filter(|path| path != "tcp") {
+            full["path"] = path.into();
+        }
+        Some(full)
     }
+}
+
+/// Header fields of one argument. Values may be secrets: `Debug` hides them.
+#[derive(Clone)]
+struct Headers(Vec<(String, Value)>);
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// `Name: value`, or the lines of a file `@PATH`.
+fn header(text: &str) -> Result<Headers, String> {
+    let field = |line: &str| match line.split_once(':') {
+        Some((name, value)) => Ok((name.to_owned(), Value::from(value.trim()))),
+        None => Err("must be a name, a colon and a value, as in \"X-Forwarded-Proto: https\"".to_owned()),
+    };
+    let Some(path) = text.strip_prefix('@') else { return Ok(Headers(vec![field(text)?])) };
+    let lines = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let fields = lines.lines().filter(|line| !line.trim().is_empty()).map(field);
+    fields.collect::<Result<_, _>>().map(Headers).map_err(|error| format!("in {path}: a line {error}"))
+}
+
+fn duration(time: Duration) -> Value {
+    format!("{}ms", time.as_millis()).into()
 }
 
 impl InstancesArgs {

@@ -97,6 +97,14 @@ fn every_command_asks_what_the_document_says() {
             r#"POST /api/apps/instances {"app_id":"shop","health_check":"tcp","instance_id":"shop-1","target":"http://127.0.0.1:1"}"#,
         ),
         (
+            "instances add --app shop shop-1 http://127.0.0.1:1 --health-check /up --health-host shop.test --health-port 9000 --health-method head --health-header X-A:1 --health-header X-B:2 --health-expect-status 200,204 --health-expect-body ok --health-interval 5s --health-timeout 1500ms --health-unhealthy-threshold 2 --health-healthy-threshold 1",
+            r#"POST /api/apps/instances {"app_id":"shop","health_check":{"expect":{"body":"ok","status":"200,204"},"headers":{"X-A":"1","X-B":"2"},"healthy_threshold":1,"host":"shop.test","interval":"5000ms","method":"HEAD","path":"/up","port":9000,"timeout":"1500ms","unhealthy_threshold":2},"instance_id":"shop-1","target":"http://127.0.0.1:1"}"#,
+        ),
+        (
+            "apps add shop --instance shop-1 --target http://127.0.0.1:1 --health-check tcp --health-port 9000",
+            r#"POST /api/apps/register {"app_id":"shop","instance":{"health_check":{"port":9000},"instance_id":"shop-1","target":"http://127.0.0.1:1"}}"#,
+        ),
+        (
             "instances rm shop-1 --generation 7",
             r#"DELETE /api/apps/instances {"generation":7,"instance_id":"shop-1"}"#,
         ),
