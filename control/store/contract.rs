@@ -271,6 +271,7 @@ fn bare_instance(app: &str, id: &str) -> Instance {
         health_check: HealthCheck::default(),
         registered_at: Timestamp(3),
         generation: Generation(u64::MAX),
+        draining: Some(Timestamp(u64::MAX)),
     }
 }
 

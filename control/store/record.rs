@@ -264,6 +264,8 @@ struct StoredInstance {
     healthy_threshold: Option<NonZeroU8>,
     registered_at: u64,
     generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    draining: Option<u64>,
 }
 
 impl From<&Instance> for StoredInstance {
@@ -294,6 +296,7 @@ impl From<&Instance> for StoredInstance {
             healthy_threshold: check.healthy_threshold,
             registered_at: instance.registered_at.0,
             generation: instance.generation.0,
+            draining: instance.draining.map(|until| until.0),
         }
     }
 }
@@ -333,6 +336,7 @@ impl StoredInstance {
             },
             registered_at: Timestamp(self.registered_at),
             generation: Generation(self.generation),
+            draining: self.draining.map(Timestamp),
         })
     }
 }

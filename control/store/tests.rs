@@ -119,6 +119,7 @@ fn instance(n: u64, generation: u64) -> Instance {
         health_check: HealthCheck::default(),
         registered_at: Timestamp(generation),
         generation: Generation(generation),
+        draining: None,
     }
 }
 

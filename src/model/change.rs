@@ -35,6 +35,15 @@ pub enum Change {
         /// Only this registration of it; any when absent.
         generation: Option<Generation>,
     },
+    /// Takes an instance out of rotation, to be removed once its requests are done. Of two drains the earlier end counts.
+    DrainInstance {
+        /// Which.
+        id: InstanceId,
+        /// Only this registration of it; any when absent.
+        generation: Option<Generation>,
+        /// The latest time of the removal.
+        until: Timestamp,
+    },
     /// Removes an app with its instances. Refused while domains point to it.
     RemoveApp {
         /// Which.
@@ -270,6 +279,9 @@ impl Desired {
                 draft.remove_instance(id, *generation)?;
                 return Ok(draft.removed());
             }
+            Change::DrainInstance { id, generation, until } => {
+                draft.drain_instance(id, *generation, *until)?;
+            }
             Change::RemoveApp { id } => {
                 draft.remove_app(id)?;
                 return Ok(draft.removed());
@@ -361,6 +373,7 @@ impl Draft {
             health_check: spec.health_check.clone(),
             registered_at: self.now,
             generation: Generation(self.desired.revision.0),
+            draining: None,
         };
         self.deltas.push(Delta::PutInstance(Arc::new(instance.clone())));
         self.desired.put_instance(instance);
@@ -458,13 +471,38 @@ impl Draft {
         self.desired.put_domain(domain);
     }
 
-    fn remove_instance(&mut self, id: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection> {
+    fn drain_instance(
+        &mut self,
+        id: &InstanceId,
+        generation: Option<Generation>,
+        until: Timestamp,
+    ) -> Result<(), Rejection> {
+        let old = self.registration(id, generation)?;
+        if old.draining.is_none_or(|end| until < end) {
+            let instance = Instance { draining: Some(until), ..Instance::clone(&old) };
+            self.deltas.push(Delta::PutInstance(Arc::new(instance.clone())));
+            self.desired.put_instance(instance);
+        }
+        Ok(())
+    }
+
+    /// The instance, if it is registered, and by this registration if one is given.
+    fn registration(
+        &self,
+        id: &InstanceId,
+        generation: Option<Generation>,
+    ) -> Result<Arc<Instance>, Rejection> {
         let Some(instance) = self.desired.instances.get(id).cloned() else {
             return Err(Rejection::UnknownInstance(id.clone()));
         };
         if generation.is_some_and(|generation| generation != instance.generation) {
             return Err(Rejection::StaleGeneration { id: id.clone(), current: instance.generation });
         }
+        Ok(instance)
+    }
+
+    fn remove_instance(&mut self, id: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection> {
+        let instance = self.registration(id, generation)?;
         self.desired.remove_instance(&instance.app, id);
         self.deltas.push(Delta::RemoveInstance(instance.app.clone(), id.clone()));
         Ok(())

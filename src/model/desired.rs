@@ -45,6 +45,8 @@ pub struct Instance {
     pub registered_at: Timestamp,
     /// Which registration of this id it is.
     pub generation: Generation,
+    /// The latest time of its removal, once it drains: it gets no new requests. A new registration ends the drain.
+    pub draining: Option<Timestamp>,
 }
 
 /// A name under which an app is reached.

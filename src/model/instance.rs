@@ -33,13 +33,15 @@ pub enum Health {
     Healthy,
     /// Out of rotation.
     Unhealthy,
+    /// Registered a moment ago and not checked yet: takes traffic only while no other endpoint can.
+    Joining,
 }
 
 impl Health {
     /// The word that the API uses.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Unknown => "unknown",
+            Self::Unknown | Self::Joining => "unknown",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
         }

@@ -258,6 +258,12 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 pub const UNHEALTHY_THRESHOLD: u8 = 3;
 /// Consecutive successes that make it healthy again (FR-3.4).
 pub const HEALTHY_THRESHOLD: u8 = 2;
+/// First time between two probes of an instance that was registered and has not been well yet; doubled with each failure.
+pub const JOINING_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest time between them: a deploy notices within it that its instance is up.
+pub const JOINING_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long after its registration an instance is probed that often: longer than any start that somebody waits for.
+pub const JOINING_TIME: Duration = Duration::from_secs(300);
 /// Checks in flight at once (NFR-4.9).
 pub const HEALTH_CHECKS_IN_FLIGHT_MAX: usize = 100;
 /// Bytes of a health endpoint's answer that are read before the connection is closed.
@@ -312,6 +318,10 @@ pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(1);
 /// From SIGTERM to the end of the process.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest drain of an instance: whoever has longer requests removes it without waiting.
+pub const INSTANCE_DRAIN_MAX: Duration = Duration::from_secs(3600);
+/// Longest time that an answer of the admin API about an instance can be waited for.
+pub const API_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 // --- Data plane: size --------------------------------------------------------------------------------------
 

@@ -63,6 +63,25 @@ fn instances_of_earlier_versions_are_read() {
     assert_eq!(instance.health_check.probe, Probe::http("/health?a=b").unwrap());
 }
 
+/// A store of a version that knew no drains has no such field; one that drains keeps its end.
+#[test]
+fn a_drain_is_stored_and_its_absence_is_none() {
+    let delta = |draining| {
+        let old = instance(1, 1);
+        ringway_model::Delta::PutInstance(std::sync::Arc::new(Instance { draining, ..old }))
+    };
+    for draining in [None, Some(Timestamp(1_700_000_000_000))] {
+        let (_, sealed) = record::edit(&delta(draining));
+        let body = String::from_utf8(sealed.unwrap().body().to_vec()).unwrap();
+        assert_eq!(body.contains("draining"), draining.is_some(), "{body}");
+        let read = record::Record::decode(record::RecordKind::Instance, body.as_bytes());
+        match read.unwrap() {
+            record::Record::Instance(instance) => assert_eq!(instance.draining, draining),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn an_export_that_is_not_whole_is_refused_and_nothing_is_stored() {
     let mut text = Vec::new();

@@ -93,6 +93,27 @@ fn registering_again_is_a_new_generation_that_fences_the_old() {
 }
 
 #[test]
+fn a_drain_keeps_the_generation_and_its_earlier_end() {
+    let drain = |generation: Option<u64>, until| Change::DrainInstance {
+        id: InstanceId::parse("a-1").unwrap(),
+        generation: generation.map(Generation),
+        until: Timestamp(until),
+    };
+    let desired = after(&[register("a", "a-1"), drain(Some(1), 9_000)]);
+    let instance = desired.instance("a-1").unwrap();
+    assert_eq!((instance.generation, instance.draining), (Generation(1), Some(Timestamp(9_000))));
+    let later = desired.apply(&drain(None, 9_001), NOW).unwrap();
+    assert_eq!(later.outcome, Outcome::Unchanged);
+    let earlier = desired.apply(&drain(None, 8_999), NOW).unwrap();
+    assert_eq!(earlier.outcome, Outcome::Updated);
+    assert_eq!(earlier.desired.instance("a-1").unwrap().draining, Some(Timestamp(8_999)));
+    assert!(matches!(desired.apply(&drain(Some(7), 1), NOW), Err(Rejection::StaleGeneration { .. })));
+    let again = desired.apply(&register("a", "a-1"), NOW).unwrap().desired;
+    assert_eq!(again.instance("a-1").unwrap().draining, None, "a new registration ends the drain");
+    assert!(matches!(after(&[]).apply(&drain(None, 1), NOW), Err(Rejection::UnknownInstance(_))));
+}
+
+#[test]
 fn an_instance_id_cannot_move_to_another_app() {
     let desired = after(&[register("a", "x"), register("b", "b-1")]);
     assert_eq!(
@@ -161,6 +182,11 @@ fn any_change() -> impl Strategy<Value = Change> {
         (i, 0..9u64).prop_map(|(i, g)| Change::RemoveInstance {
             id: InstanceId::parse(&i).unwrap(),
             generation: (g > 4).then_some(Generation(g)),
+        }),
+        (i, 0..9u64).prop_map(|(i, until)| Change::DrainInstance {
+            id: InstanceId::parse(&i).unwrap(),
+            generation: None,
+            until: Timestamp(until),
         }),
         a.prop_map(|a| Change::RemoveApp { id: app(&a) }),
         (d, a).prop_map(|(d, a)| Change::AddDomain(domain(&d, &a, None))),
