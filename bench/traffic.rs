@@ -25,7 +25,7 @@ pub(crate) fn run(bench: &mut Harness) {
 fn among(bench: &mut Harness, domains: usize) {
     let now = Timestamp(1_700_000_000_000);
     let mut desired = configuration(domains, now);
-    let mut compiler = Compiler::new(Settings { hash_key: 7 });
+    let mut compiler = Compiler::new(Settings { hash_key: 7, cores: 4 });
     publish_all(&mut compiler, &desired);
     let snapshot = compiler.snapshot().clone();
 

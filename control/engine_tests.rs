@@ -38,7 +38,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
     let (waker, _source) = wake_pair().unwrap();
     let (snapshots, receiver) = slot(waker.clone());
     let (orders, _orders) = mailbox(1, waker.clone());
-    let mut compiler = Compiler::new(Settings { hash_key: 0 });
+    let mut compiler = Compiler::new(Settings { hash_key: 0, cores: 4 });
     let compiled = compiler.compile_all(&desired);
     let first = compiler.commit(compiled).unwrap();
     let pulse = Pulse::default();

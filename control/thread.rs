@@ -181,7 +181,8 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         tracing::warn!(%finding, "found while the store was opened");
     }
     let description = store.describe();
-    let mut compiler = Compiler::new(Settings { hash_key: settings.hash_key });
+    let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
+    let mut compiler = Compiler::new(Settings { hash_key: settings.hash_key, cores });
     if let Some(opened) = &certificates {
         tell_certificates(&mut compiler, opened, &desired);
     }

@@ -54,7 +54,8 @@ impl Cursors {
         Self { core, positions: HashMap::default() }
     }
 
-    /// Picks the next endpoint that is available and not in `tried`, and asks it for admission.
+    /// Picks the next endpoint that is available and not in `tried`, and asks it for admission. One that joins is picked
+    /// only when no other can be.
     ///
     /// One hash lookup, and two relaxed loads for each endpoint that is looked at; no allocation but for a pool that
     /// this core sees for the first time.
@@ -76,6 +77,13 @@ impl Cursors {
         for index in (start..count).chain(0..start) {
             let endpoint = &pool.endpoints[index];
             if let Some(admission) = admit(endpoint, tried, now) {
+                *position = index + 1;
+                return Ok(Picked { endpoint, admission });
+            }
+        }
+        for index in (start..count).chain(0..start) {
+            let endpoint = &pool.endpoints[index];
+            if let Some(admission) = admit_joining(endpoint, tried, now) {
                 *position = index + 1;
                 return Ok(Picked { endpoint, admission });
             }
@@ -124,14 +132,20 @@ pub fn sticky<'p>(
     }
     // Admission can be refused to what was available a moment ago, when another core takes the probe: look again.
     for _ in 0..pool.endpoints.len() {
-        let candidates = pool
-            .endpoints
-            .iter()
-            .filter(|endpoint| !tried.contains(endpoint.id) && endpoint.is_available(now));
-        let Some(endpoint) = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity)) else {
-            break;
+        let best = |is_candidate: &dyn Fn(&Endpoint) -> bool| {
+            let untried = pool.endpoints.iter().filter(|endpoint| !tried.contains(endpoint.id));
+            let candidates = untried.filter(|endpoint| is_candidate(endpoint));
+            candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))
         };
-        if let Some(admission) = admit(endpoint, tried, now) {
+        let in_rotation = best(&|endpoint| endpoint.state.is_in_rotation() && endpoint.is_available(now));
+        let admitted = match in_rotation {
+            Some(endpoint) => (endpoint, admit(endpoint, tried, now)),
+            None => match best(&|endpoint| endpoint.is_available(now)) {
+                Some(endpoint) => (endpoint, admit_joining(endpoint, tried, now)),
+                None => break,
+            },
+        };
+        if let (endpoint, Some(admission)) = admitted {
             return Ok(Picked { endpoint, admission });
         }
     }
@@ -185,6 +199,14 @@ fn admit(endpoint: &Endpoint, tried: &TriedSet, now: Tick) -> Option<Admission> 
         return None;
     }
     endpoint.state.admit(now)
+}
+
+/// Admits to an endpoint that joins, for want of another.
+fn admit_joining(endpoint: &Endpoint, tried: &TriedSet, now: Tick) -> Option<Admission> {
+    if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
+        return None;
+    }
+    endpoint.state.admit_joining(now)
 }
 
 fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {

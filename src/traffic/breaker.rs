@@ -91,16 +91,22 @@ pub enum Transition {
 
 impl Default for EndpointState {
     fn default() -> Self {
-        Self { health: AtomicU8::new(Health::Unknown as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
+        Self::new(Health::Unknown)
     }
 }
 
 impl EndpointState {
+    /// With a closed breaker.
+    pub fn new(health: Health) -> Self {
+        Self { health: AtomicU8::new(health as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
+    }
+
     /// What active checks last said.
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             HEALTHY => Health::Healthy,
             UNHEALTHY => Health::Unhealthy,
+            JOINING => Health::Joining,
             _ => Health::Unknown,
         }
     }
@@ -115,7 +121,7 @@ impl EndpointState {
         }
     }
 
-    /// Whether [`admit`](Self::admit) would let a request pass. Two relaxed loads.
+    /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
         self.health() != Health::Unhealthy && self.load().admit(now).is_some()
     }
@@ -142,9 +148,20 @@ impl EndpointState {
 
     /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
     pub fn admit(&self, now: Tick) -> Option<Admission> {
-        if self.health() == Health::Unhealthy {
-            return None;
-        }
+        if self.is_in_rotation() { self.admit_by_breaker(now) } else { None }
+    }
+
+    /// Asks to send a request to an endpoint that joins, for want of one in rotation.
+    pub fn admit_joining(&self, now: Tick) -> Option<Admission> {
+        if self.health() == Health::Joining { self.admit_by_breaker(now) } else { None }
+    }
+
+    /// Whether health checks let it take its turn: not while it joins.
+    pub fn is_in_rotation(&self) -> bool {
+        matches!(self.health(), Health::Unknown | Health::Healthy)
+    }
+
+    fn admit_by_breaker(&self, now: Tick) -> Option<Admission> {
         // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
         let (before, after) = self.step(|breaker| breaker.admit(now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
@@ -170,13 +187,12 @@ impl EndpointState {
         self.step(|breaker| breaker.abandon(admission.epoch(), now));
     }
 
-    /// The process behind the endpoint registered again, so it is alive: an unhealthy endpoint becomes unknown, an
+    /// The process behind the endpoint registered again, so it is alive: an unhealthy endpoint joins again, an
     /// open breaker half open, and results of requests to the former process count no more.
     pub fn renew(&self) {
         // In one step: a check that ends at the same moment would otherwise be undone although it is newer than what was
         // looked at. Who asks between the two words below is refused, as he would have been a moment before.
-        let unknown = Health::Unknown as u8;
-        let _ = self.health.compare_exchange(UNHEALTHY, unknown, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.health.compare_exchange(UNHEALTHY, JOINING, Ordering::Relaxed, Ordering::Relaxed);
         self.step(|breaker| Some(breaker.renew()));
     }
 
@@ -221,6 +237,7 @@ pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 const HEALTHY: u8 = Health::Healthy as u8;
 const UNHEALTHY: u8 = Health::Unhealthy as u8;
+const JOINING: u8 = Health::Joining as u8;
 
 /// The machine of the table above, without its atomics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ringway_model::{AppId, Delta, Desired, Hostname, InstanceId, Serial, Target, limits};
+use ringway_model::{AppId, Delta, Desired, Health, Hostname, InstanceId, Serial, Target, limits};
 
 use self::draft::Draft;
 use self::slots::Slots;
@@ -32,6 +32,8 @@ mod slots;
 pub struct Settings {
     /// Key of the hash that stands for a tenant in access logs; readers of the logs must not know it.
     pub hash_key: u64,
+    /// Data cores, which are numbered from 0: each counts the requests of an endpoint by itself.
+    pub cores: usize,
 }
 
 impl fmt::Debug for Settings {
@@ -207,26 +209,19 @@ impl Compiler {
 
     /// Compiles `desired`, which differs from what the snapshot in use was compiled from by `deltas`.
     ///
-    /// The cost follows the deltas: a route for each domain, and for each app that got or lost an instance a pool.
+    /// The cost follows the deltas: a route for each domain, and for each app that got or lost an instance a pool. New
+    /// endpoints [join](Health::Joining): whoever is in rotation serves until their first check succeeds.
     pub fn compile(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
-        let mut apps = BTreeSet::new();
-        let mut hosts = BTreeSet::new();
-        for delta in deltas {
-            match delta {
-                Delta::PutApp(app) => apps.insert(&app.id),
-                Delta::RemoveApp(app) | Delta::RemoveInstance(app, _) => apps.insert(app),
-                Delta::PutInstance(instance) => apps.insert(&instance.app),
-                Delta::PutDomain(domain) => hosts.insert(&domain.name),
-                Delta::RemoveDomain(host) => hosts.insert(host),
-            };
-        }
-        self.compile_these(desired, apps.into_iter(), hosts.into_iter())
+        let (apps, hosts) = touched(deltas);
+        self.compile_these(desired, Health::Joining, apps.into_iter(), hosts.into_iter())
     }
 
     /// Compiles what a resolver says beside the configuration: another set of apps, instances and domains, whose names are
     /// not those of the configuration. The snapshot has the same revision and the next serial.
     pub fn compile_resolved(&self, resolved: &Desired, deltas: &[Delta]) -> Compiled {
-        let mut compiled = self.compile(resolved, deltas);
+        let (apps, hosts) = touched(deltas);
+        // Nothing checks their health: they take traffic at once.
+        let mut compiled = self.compile_these(resolved, Health::Unknown, apps.into_iter(), hosts.into_iter());
         Arc::make_mut(&mut compiled.state.snapshot).revision = self.state.snapshot.revision;
         compiled
     }
@@ -243,6 +238,7 @@ impl Compiler {
         let gone_hosts = old.routes.keys().filter(|host| desired.domain(host.as_str()).is_none());
         self.compile_these(
             desired,
+            Health::Unknown,
             gone_apps.chain(apps.iter().map(|app| &app.id)),
             gone_hosts.chain(domains.iter().map(|domain| &domain.name)),
         )
@@ -360,10 +356,12 @@ impl Compiler {
     fn compile_these<'a>(
         &self,
         desired: &Desired,
+        newcomers: Health,
         apps: impl Iterator<Item = &'a AppId>,
         hosts: impl Iterator<Item = &'a Hostname>,
     ) -> Compiled {
         let mut draft = Draft::new(self);
+        draft.newcomers = newcomers;
         for app in apps {
             match desired.app(app.as_str()) {
                 Some(_) => draft.put_pool(desired, app),
@@ -378,6 +376,22 @@ impl Compiler {
         }
         draft.finish(self, desired.revision())
     }
+}
+
+/// The apps and domains that deltas concern.
+fn touched(deltas: &[Delta]) -> (BTreeSet<&AppId>, BTreeSet<&Hostname>) {
+    let mut apps = BTreeSet::new();
+    let mut hosts = BTreeSet::new();
+    for delta in deltas {
+        match delta {
+            Delta::PutApp(app) => apps.insert(&app.id),
+            Delta::RemoveApp(app) | Delta::RemoveInstance(app, _) => apps.insert(app),
+            Delta::PutInstance(instance) => apps.insert(&instance.app),
+            Delta::PutDomain(domain) => hosts.insert(&domain.name),
+            Delta::RemoveDomain(host) => hosts.insert(host),
+        };
+    }
+    (apps, hosts)
 }
 
 impl Compiled {

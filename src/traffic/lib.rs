@@ -9,6 +9,7 @@
 //! - [`compile`] turns what users registered into the tables that cores route by, at a cost that follows the change.
 //! - [`snapshot`] is those tables: immutable, shared by all cores.
 //! - [`breaker`] is the one thing in them that changes: an endpoint's health and circuit breaker, in atomics.
+//! - [`in_flight`] counts the requests under way at an endpoint, so that a drain knows its end.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] says whether a failed attempt may be followed by another.
 //! - [`report`] is what the two planes tell each other beside snapshots.
 //!
@@ -18,6 +19,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod compile;
+pub mod in_flight;
 pub mod report;
 pub mod retry;
 pub mod snapshot;

@@ -13,6 +13,7 @@ use ringway_model::{
 use rpds::HashTrieMapSync;
 
 use crate::breaker::EndpointState;
+use crate::in_flight::InFlight;
 
 /// A persistent map whose hash has a random key: names that strangers choose cannot be made to collide.
 pub(crate) type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -87,16 +88,32 @@ pub struct Pool {
     pub tls: Option<UpstreamTls>,
     /// One per instance, sorted by instance id, so that the order is the same in every snapshot.
     pub endpoints: Box<[Endpoint]>,
+    /// Those that finish their requests and get no new ones, sorted likewise.
+    pub draining: Box<[Endpoint]>,
     /// What it is counted under.
     pub metric: MetricSlot,
 }
 
 impl Pool {
-    /// The endpoint of an instance. A binary search.
+    /// The endpoint of an instance, draining or not. Two binary searches.
     pub fn endpoint(&self, instance: &str) -> Option<&Endpoint> {
-        let at = self.endpoints.binary_search_by(|endpoint| endpoint.instance.as_str().cmp(instance)).ok()?;
-        Some(&self.endpoints[at])
+        find(&self.endpoints, instance).or_else(|| find(&self.draining, instance))
     }
+
+    /// Whether new requests may go to an endpoint. A binary search.
+    pub fn offers(&self, endpoint: &Endpoint) -> bool {
+        find(&self.endpoints, endpoint.instance.as_str()).is_some_and(|found| found.id == endpoint.id)
+    }
+
+    /// All endpoints, those in rotation first.
+    pub fn all_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().chain(&self.draining)
+    }
+}
+
+fn find<'a>(endpoints: &'a [Endpoint], instance: &str) -> Option<&'a Endpoint> {
+    let at = endpoints.binary_search_by(|endpoint| endpoint.instance.as_str().cmp(instance)).ok()?;
+    Some(&endpoints[at])
 }
 
 /// An instance, ready to be sent to.
@@ -114,6 +131,8 @@ pub struct Endpoint {
     pub addresses: Box<[SocketAddr]>,
     /// Health and breaker, shared with all snapshots that have this endpoint.
     pub state: Arc<EndpointState>,
+    /// Its requests under way, shared likewise.
+    pub in_flight: Arc<InFlight>,
     /// What it is counted under.
     pub metric: MetricSlot,
     /// The instance id as a number, the same in every process: see [`balance::sticky`](crate::balance::sticky).
@@ -145,6 +164,8 @@ pub struct Snapshot {
     /// How many endpoints have ever been removed. Unchanged since the snapshot before: no id is gone that was there,
     /// and whoever keeps things by [`EndpointId`] has nothing to look for.
     pub endpoints_removed: u64,
+    /// How many routes have ever been removed or led to another app, likewise.
+    pub routes_removed: u64,
     /// The operator's certificate for names that have none of their own.
     pub default_certificate: Option<CertificateVersion>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
@@ -161,6 +182,7 @@ impl Default for Snapshot {
             serial: Serial(0),
             revision: Revision(0),
             endpoints_removed: 0,
+            routes_removed: 0,
             default_certificate: None,
             challenges: map(),
             routes: map(),

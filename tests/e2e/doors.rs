@@ -128,7 +128,7 @@ fn snapshot(origin: &Origin) -> Arc<Snapshot> {
     for change in changes {
         desired = desired.apply(&change, Timestamp(0)).unwrap().desired;
     }
-    let mut compiler = Compiler::new(CompilerSettings { hash_key: 0 });
+    let mut compiler = Compiler::new(CompilerSettings { hash_key: 0, cores: 4 });
     let _ = compiler.commit(compiler.compile_all(&desired)).unwrap();
     let certificates = [(secure, Some(CertificateVersion(1)))];
     let compiled = compiler.update_certificates(&certificates).unwrap();

@@ -75,7 +75,10 @@ struct Plane {
 
 impl Plane {
     fn new() -> Self {
-        Self { desired: Desired::default(), compiler: Compiler::new(compile::Settings { hash_key: 7 }) }
+        Self {
+            desired: Desired::default(),
+            compiler: Compiler::new(compile::Settings { hash_key: 7, cores: 4 }),
+        }
     }
 
     /// What is refused changes nothing.

@@ -20,6 +20,7 @@ fn endpoint(number: usize) -> Endpoint {
         target: Target::parse("http://127.0.0.1:3000").unwrap(),
         addresses: [([127, 0, 0, 1], 3000).into()].into(),
         state: Arc::new(EndpointState::default()),
+        in_flight: Arc::default(),
         metric: MetricSlot::SHARED,
     }
 }
@@ -30,6 +31,7 @@ fn pool(id: u64, count: usize) -> Pool {
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),
+        draining: [].into(),
         metric: MetricSlot::SHARED,
     }
 }
@@ -254,4 +256,46 @@ fn tells_why_nothing_is_available() {
     check(&three, due, Unavailable::BreakersOpen { retry_after: PROBE_WAIT });
     three.endpoints[1].state.record_success(probe);
     assert_eq!(pick(&mut Cursors::new(CoreId(0)), &three, due), Ok(EndpointId(2)));
+}
+
+/// A pool of three: the first is healthy, the second joins, the third is unhealthy.
+fn rolling() -> Pool {
+    let pool = pool(1, 3);
+    for (endpoint, health) in pool.endpoints.iter().zip([Health::Healthy, Health::Joining, Health::Unhealthy])
+    {
+        endpoint.state.set_health(health);
+    }
+    pool
+}
+
+#[test]
+fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
+    let pool = rolling();
+    let mut cursors = Cursors::new(CoreId(0));
+    let [first, joining, _] = [0, 1, 2].map(|at| pool.endpoints[at].id);
+    for _ in 0..6 {
+        assert_eq!(pick(&mut cursors, &pool, NOW), Ok(first));
+    }
+    for client in 0..32 {
+        let picked = sticky(&pool, client, &TriedSet::default(), NOW).unwrap();
+        assert_eq!(picked.endpoint.id, first);
+    }
+    // What was tried cannot be sent to again, and neither can what has an open breaker or is unhealthy.
+    let mut tried = TriedSet::default();
+    tried.insert(first);
+    assert_eq!(cursors.pick(&pool, &tried, NOW).unwrap().endpoint.id, joining);
+    assert_eq!(sticky(&pool, 7, &tried, NOW).unwrap().endpoint.id, joining);
+    open_breaker(&pool.endpoints[0], NOW);
+    assert_eq!(pick(&mut cursors, &pool, NOW), Ok(joining));
+    pool.endpoints[1].state.set_health(Health::Healthy);
+    assert_eq!(pick(&mut cursors, &pool, NOW), Ok(joining));
+}
+
+#[test]
+fn a_first_registration_takes_traffic_at_once() {
+    let pool = pool(1, 2);
+    pool.endpoints.iter().for_each(|endpoint| endpoint.state.set_health(Health::Joining));
+    let mut cursors = Cursors::new(CoreId(0));
+    let picks = counts((0..10).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    assert_eq!(picks.values().copied().collect::<Vec<_>>(), [5, 5]);
 }

@@ -200,9 +200,9 @@ fn a_result_of_the_process_before_counts_for_nothing() {
 /// A check's verdict and a registration at the same moment, from every health: what is left is what one after the other leaves.
 #[test]
 fn health_and_a_registration_come_one_after_the_other() {
-    use Health::{Healthy, Unhealthy, Unknown};
-    let renewed = |health| if health == Unhealthy { Unknown } else { health };
-    for before in [Unknown, Healthy, Unhealthy] {
+    use Health::{Healthy, Joining, Unhealthy, Unknown};
+    let renewed = |health| if health == Unhealthy { Joining } else { health };
+    for before in [Unknown, Healthy, Unhealthy, Joining] {
         for verdict in [Unknown, Healthy, Unhealthy] {
             let left = outcomes(move || {
                 let state = Arc::new(EndpointState::default());

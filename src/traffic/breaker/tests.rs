@@ -212,6 +212,12 @@ fn unhealthy_takes_no_request_and_unknown_does() {
     state.set_health(Health::Healthy);
     assert_eq!(state.health(), Health::Healthy);
     assert!(state.admit(NOW).is_some());
+    assert_eq!(state.admit_joining(NOW), None);
+    state.set_health(Health::Joining);
+    assert_eq!(state.health(), Health::Joining);
+    assert!(state.is_available(NOW) && !state.is_in_rotation());
+    assert_eq!(state.admit(NOW), None);
+    assert!(state.admit_joining(NOW).is_some());
 }
 
 #[test]
@@ -220,7 +226,8 @@ fn a_new_registration_forgives() {
     let of_old_process = state.admit(NOW).unwrap();
     state.set_health(Health::Unhealthy);
     state.renew();
-    assert_eq!(state.health(), Health::Unknown);
+    assert_eq!(state.health(), Health::Joining);
+    state.set_health(Health::Healthy);
     for _ in 0..limits::BREAKER_FAILURES {
         assert_eq!(state.record_failure(of_old_process, NOW), None);
     }

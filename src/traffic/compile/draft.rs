@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Hostname, Instance, Revision, Scheme, Target, TargetHost, TenantId,
+    AppId, Desired, Domain, Health, Hostname, Instance, Revision, Scheme, Target, TargetHost, TenantId,
 };
 
 use super::{Compiled, Compiler, Effects, Name, Settings, SlotChange, State};
 use crate::balance::affinity;
 use crate::breaker::EndpointState;
+use crate::in_flight::InFlight;
 use crate::snapshot::{Endpoint, EndpointId, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map};
 
 /// The next snapshot in the making.
@@ -25,6 +26,8 @@ pub(super) struct Draft {
     /// Names that lost or got a user. Those without any are dropped at the end: a name that one instance gives up and
     /// another takes in the same batch keeps its addresses.
     names_touched: BTreeSet<Hostname>,
+    /// What the health of an instance is that had no endpoint at its target before.
+    pub(super) newcomers: Health,
 }
 
 impl Draft {
@@ -36,6 +39,7 @@ impl Draft {
             state: compiler.state.clone(),
             effects: Effects::default(),
             names_touched: BTreeSet::new(),
+            newcomers: Health::Unknown,
         }
     }
 
@@ -69,7 +73,9 @@ impl Draft {
         if old.as_deref() == Some(&route) {
             return;
         }
-        if metric != MetricSlot::SHARED && old.is_none_or(|old| old.app != route.app) {
+        let is_moved = old.as_ref().is_some_and(|old| old.app != route.app);
+        self.snapshot.routes_removed += u64::from(is_moved);
+        if metric != MetricSlot::SHARED && (is_moved || old.is_none()) {
             self.effects.slots.push(SlotChange::NameRoute {
                 slot: metric,
                 host: route.host.clone(),
@@ -87,6 +93,7 @@ impl Draft {
             self.effects.slots.push(SlotChange::FreeRoute { slot: old.metric });
         }
         self.snapshot.routes.remove_mut(host);
+        self.snapshot.routes_removed += 1;
         self.effects.work.routes += 1;
     }
 
@@ -103,15 +110,19 @@ impl Draft {
         let mut instances: Vec<_> = desired.instances_of(app.as_str()).collect();
         instances.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut endpoints = Vec::with_capacity(instances.len());
+        let mut draining = Vec::new();
         let tls = desired.app(app.as_str()).and_then(|app| app.upstream_tls.clone());
         let mut same =
-            old.as_ref().is_some_and(|old| old.endpoints.len() == instances.len() && old.tls == tls);
+            old.as_ref().is_some_and(|old| old.all_endpoints().count() == instances.len() && old.tls == tls);
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
             // Whom to believe has changed: a connection that was made before must not carry requests from now on, and
             // connections go with their endpoint.
             let distrusted =
                 instance.target.scheme() == Scheme::Https && old.as_ref().is_some_and(|old| old.tls != tls);
+            let was_draining = known.is_some_and(|known| old.as_ref().is_some_and(|old| !old.offers(known)));
+            same &= was_draining == instance.draining.is_some();
+            let health = if distrusted { Health::Unknown } else { self.newcomers };
             let endpoint = match known.filter(|known| known.target == instance.target && !distrusted) {
                 Some(known) if known.generation == instance.generation => known.clone(),
                 Some(known) => {
@@ -121,16 +132,26 @@ impl Draft {
                 }
                 None => {
                     same = false;
-                    self.make_endpoint(id, instance)
+                    self.make_endpoint(id, instance, health)
                 }
             };
-            endpoints.push(endpoint);
+            match instance.draining {
+                Some(_) => draining.push(endpoint),
+                None => endpoints.push(endpoint),
+            }
         }
         if same {
             return;
         }
-        let pool = Pool { id, app: app.clone(), tls, endpoints: endpoints.into(), metric };
-        for gone in old.iter().flat_map(|old| &old.endpoints) {
+        let pool = Pool {
+            id,
+            app: app.clone(),
+            tls,
+            endpoints: endpoints.into(),
+            draining: draining.into(),
+            metric,
+        };
+        for gone in old.iter().flat_map(|old| old.all_endpoints()) {
             if pool.endpoint(gone.instance.as_str()).is_none_or(|kept| kept.id != gone.id) {
                 self.drop_endpoint(app, gone);
             }
@@ -144,7 +165,7 @@ impl Draft {
     pub(super) fn remove_pool(&mut self, app: &AppId) {
         let Some(id) = self.snapshot.pool_ids.get(app).copied() else { return };
         if let Some(pool) = self.snapshot.pools.get(&id).cloned() {
-            for endpoint in &pool.endpoints {
+            for endpoint in pool.all_endpoints() {
                 self.drop_endpoint(app, endpoint);
             }
             if self.state.pool_slots.give(pool.metric) {
@@ -162,16 +183,18 @@ impl Draft {
         let Some(pool) = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)) else {
             return;
         };
-        let endpoints = pool.endpoints.iter().map(|endpoint| match endpoint.name() == Some(name) {
+        let readdress = |endpoint: &Endpoint| match endpoint.name() == Some(name) {
             true => Endpoint { addresses: self.addresses_of(&endpoint.target), ..endpoint.clone() },
             false => endpoint.clone(),
-        });
-        let pool = Pool { endpoints: endpoints.collect(), ..Pool::clone(pool) };
+        };
+        let endpoints = pool.endpoints.iter().map(readdress).collect();
+        let draining = pool.draining.iter().map(readdress).collect();
+        let pool = Pool { endpoints, draining, ..Pool::clone(pool) };
         self.snapshot.pools.insert_mut(pool.id, Arc::new(pool));
         self.effects.work.pools += 1;
     }
 
-    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance) -> Endpoint {
+    fn make_endpoint(&mut self, pool: PoolId, instance: &Instance, health: Health) -> Endpoint {
         let id = EndpointId(count(&mut self.state.endpoints_made));
         let metric = self.state.endpoint_slots.take();
         if metric != MetricSlot::SHARED {
@@ -192,7 +215,8 @@ impl Draft {
             generation: instance.generation,
             target: instance.target.clone(),
             addresses: self.addresses_of(&instance.target),
-            state: Arc::new(EndpointState::default()),
+            state: Arc::new(EndpointState::new(health)),
+            in_flight: Arc::new(InFlight::new(self.settings.cores)),
             metric,
             affinity: affinity(instance.id.as_str()),
         }

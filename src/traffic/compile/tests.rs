@@ -52,7 +52,7 @@ struct Plane {
 
 impl Plane {
     fn new() -> Self {
-        Self { desired: Desired::default(), compiler: Compiler::new(Settings { hash_key: 7 }) }
+        Self { desired: Desired::default(), compiler: Compiler::new(Settings { hash_key: 7, cores: 4 }) }
     }
 
     /// Changes that are refused are left out.
@@ -111,7 +111,7 @@ fn a_host_finds_its_route_and_that_its_pool() {
     let instances: Vec<_> = pool.endpoints.iter().map(|endpoint| endpoint.instance.as_str()).collect();
     assert_eq!(instances, ["shop-1", "shop-2"]);
     assert_eq!(*pool.endpoints[0].addresses, ["10.0.0.1:80".parse().unwrap()]);
-    assert!(pool.endpoints[0].is_available(ringway_model::Tick(0)));
+    assert_eq!(pool.endpoints[0].state.health(), ringway_model::Health::Joining);
     assert_eq!(snapshot.pool_of_app("shop").unwrap().id, pool.id);
     assert_eq!(snapshot.endpoint("shop", "shop-2").unwrap().id, pool.endpoints[1].id);
     assert_eq!((snapshot.route_count(), snapshot.pool_count(), snapshot.endpoint_count()), (2, 2, 2));
@@ -249,7 +249,7 @@ fn registering_again_keeps_the_endpoint_and_revives_it() {
     assert_eq!((new.id, new.metric), (old.id, old.metric));
     assert!(Arc::ptr_eq(&new.state, &old.state));
     assert!(new.generation > old.generation);
-    assert_eq!(new.state.health(), Health::Unknown);
+    assert_eq!(new.state.health(), Health::Joining);
     assert_eq!(other.state.health(), Health::Unhealthy, "nobody spoke for it");
     assert_eq!(plane.snapshot().endpoints_removed, 0);
 }
@@ -263,7 +263,7 @@ fn another_target_is_another_endpoint() {
     let snapshot = plane.snapshot();
     let new = snapshot.endpoint("shop", "shop-1").unwrap();
     assert_ne!(new.id, old.id);
-    assert_eq!(new.state.health(), Health::Unknown);
+    assert_eq!(new.state.health(), Health::Joining);
     assert_eq!(old.state.health(), Health::Unhealthy);
     assert!(snapshot.has_endpoint(new.id) && !snapshot.has_endpoint(old.id));
     assert_eq!((snapshot.endpoint_count(), snapshot.endpoints_removed), (2, 1));
@@ -426,7 +426,7 @@ fn a_start_compiles_the_oldest_first() {
     apply(register("a"));
     apply(Change::AddDomain(domain_spec("z.example", "a", None)));
     apply(Change::AddDomain(domain_spec("a.example", "z", None)));
-    let compiled = Compiler::new(Settings { hash_key: 1 }).compile_all(&desired);
+    let compiled = Compiler::new(Settings { hash_key: 1, cores: 4 }).compile_all(&desired);
     let snapshot = compiled.snapshot();
     assert_eq!(snapshot.route("z.example").unwrap().metric, MetricSlot(1));
     assert_eq!(snapshot.route("a.example").unwrap().metric, MetricSlot(2));
@@ -478,7 +478,7 @@ fn content(compiler: &Compiler) -> Content {
         routes: snapshot.routes().map(route).collect(),
         pools: snapshot
             .pools()
-            .map(|pool| (pool.app.clone(), pool.endpoints.iter().map(endpoint).collect()))
+            .map(|pool| (pool.app.clone(), pool.all_endpoints().map(endpoint).collect()))
             .collect(),
         names: compiler.state.names.iter().map(|(name, of)| (name.clone(), of.addresses.to_vec())).collect(),
     }
@@ -502,7 +502,7 @@ fn check_consistency(snapshot: &Snapshot) {
         assert_eq!(snapshot.pool_of_app(pool.app.as_str()).map(|found| found.id), Some(pool.id));
         assert!(pool.endpoints.is_sorted_by(|a, b| a.instance < b.instance));
         own(1, pool.metric);
-        for endpoint in &pool.endpoints {
+        for endpoint in pool.all_endpoints() {
             assert!(endpoints.insert(endpoint.id));
             assert!(snapshot.has_endpoint(endpoint.id));
             own(2, endpoint.metric);
@@ -525,6 +525,86 @@ enum Step {
 const TARGETS: [&str; 4] =
     ["http://10.0.0.1:80", "http://10.0.0.2:80", "http://one.internal", "http://two.internal:81"];
 
+fn drain(id: &str) -> Change {
+    Change::DrainInstance { id: InstanceId::parse(id).unwrap(), generation: None, until: Timestamp(9) }
+}
+
+/// The states of an endpoint in the order of a rolling deploy, each kept apart from the one before.
+#[test]
+fn a_draining_instance_keeps_its_endpoint_and_takes_no_new_requests() {
+    let mut plane = plane();
+    let before = plane.snapshot().endpoint("shop", "shop-1").unwrap().clone();
+    let published = plane.change(&[drain("shop-1")]);
+    let pool = published.snapshot.pool_of_app("shop").unwrap();
+    let ids = |endpoints: &[crate::snapshot::Endpoint]| -> Vec<String> {
+        endpoints.iter().map(|endpoint| endpoint.instance.to_string()).collect()
+    };
+    assert_eq!((ids(&pool.endpoints), ids(&pool.draining)), (vec!["shop-2".into()], vec!["shop-1".into()]));
+    let draining = published.snapshot.endpoint("shop", "shop-1").unwrap();
+    assert!(!pool.offers(draining) && pool.offers(&pool.endpoints[0]));
+    assert_eq!(draining.id, before.id);
+    assert!(Arc::ptr_eq(&draining.in_flight, &before.in_flight), "requests under way stay counted");
+    assert!(published.snapshot.has_endpoint(before.id), "its idle connections stay until it is removed");
+    assert_eq!(published.snapshot.endpoints_removed, 0);
+    assert_eq!(plane.change(&[drain("shop-1")]).work, Work::default(), "once more is nothing new");
+
+    // A new registration ends the drain.
+    plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80"))]);
+    let pool = plane.snapshot().pool_of_app("shop").unwrap();
+    assert_eq!((pool.endpoints.len(), pool.draining.len()), (2, 0));
+    assert_eq!(pool.endpoints[0].id, before.id);
+
+    let remove = Change::RemoveInstance { id: InstanceId::parse("shop-1").unwrap(), generation: None };
+    let published = plane.change(&[drain("shop-1"), remove]);
+    assert!(!published.snapshot.has_endpoint(before.id));
+    assert_eq!(published.snapshot.endpoints_removed, 1);
+}
+
+#[test]
+fn new_instances_join_and_those_of_a_start_do_not() {
+    use ringway_model::Health;
+    let mut plane = plane();
+    let health = |plane: &Plane| plane.snapshot().endpoint("shop", "shop-1").unwrap().state.health();
+    assert_eq!(health(&plane), Health::Joining);
+    let state = plane.snapshot().endpoint("shop", "shop-1").unwrap().state.clone();
+    for (known, after) in [
+        (Health::Healthy, Health::Healthy),
+        (Health::Unhealthy, Health::Joining),
+        (Health::Joining, Health::Joining),
+    ] {
+        state.set_health(known);
+        plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80"))]);
+        assert_eq!(health(&plane), after, "registered again when {known:?}");
+    }
+    state.set_health(Health::Healthy);
+    plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.7:80"))]);
+    assert_eq!(health(&plane), Health::Joining, "at another target");
+    let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
+    let compiled = fresh.compile_all(&plane.desired);
+    let published = fresh.commit(compiled).unwrap();
+    assert_eq!(published.snapshot.endpoint("shop", "shop-1").unwrap().state.health(), Health::Unknown);
+}
+
+#[test]
+fn routes_that_end_or_move_are_counted() {
+    let mut plane = plane();
+    let count = |plane: &Plane| plane.snapshot().routes_removed;
+    plane.change(&[Change::AddDomain(domain_spec("new.example", "shop", None))]);
+    assert_eq!(count(&plane), 0);
+    plane.change(&[Change::RemoveDomain { name: host("new.example") }]);
+    assert_eq!(count(&plane), 1);
+    plane.change(&[Change::UpdateDomain(DomainUpdate {
+        certificate: None,
+        client_auth: None,
+        name: host("shop.example"),
+        app: Some(app("blog")),
+        tenant: None,
+        kind: None,
+        cname_target: None,
+    })]);
+    assert_eq!(count(&plane), 2);
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let app_id = || (0..3_u8).prop_map(|n| format!("app{n}"));
     let name = || (0..5_u8).prop_map(|n| format!("d{n}.example"));
@@ -537,6 +617,11 @@ fn change() -> impl Strategy<Value = Change> {
         2 => instance().prop_map(|id| Change::RemoveInstance {
             id: InstanceId::parse(&id).unwrap(),
             generation: None
+        }),
+        2 => (instance(), 0..3_u64).prop_map(|(id, until)| Change::DrainInstance {
+            id: InstanceId::parse(&id).unwrap(),
+            generation: None,
+            until: Timestamp(until),
         }),
         1 => app_id().prop_map(|id| Change::RemoveApp { id: app(&id) }),
         3 => (name(), app_id(), tenant())
@@ -595,7 +680,7 @@ proptest! {
 
             // An endpoint that stays has its id and state, and where one went it was counted.
             let mut removed = 0;
-            for old in before.pools().flat_map(|pool| pool.endpoints.iter().map(move |e| (pool.app.as_str(), e))) {
+            for old in before.pools().flat_map(|pool| pool.all_endpoints().map(move |e| (pool.app.as_str(), e))) {
                 let new = published.snapshot.endpoint(old.0, old.1.instance.as_str());
                 match new.filter(|new| new.id == old.1.id) {
                     Some(new) => {
@@ -632,7 +717,7 @@ proptest! {
         }
         for pool in snapshot.pools() {
             expected.insert((1, pool.metric), pool.app.to_string());
-            for endpoint in &pool.endpoints {
+            for endpoint in pool.all_endpoints() {
                 let text = format!("{} {} {}", pool.app, endpoint.instance, endpoint.target);
                 expected.insert((2, endpoint.metric), text);
             }
@@ -640,7 +725,7 @@ proptest! {
         prop_assert_eq!(slots, expected);
         prop_assert_eq!(&names, &plane.compiler.names().cloned().collect::<BTreeSet<_>>());
 
-        let mut fresh = Compiler::new(Settings { hash_key: 7 });
+        let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
         let compiled = fresh.compile_all(&plane.desired);
         fresh.commit(compiled).unwrap();
         for name in names {

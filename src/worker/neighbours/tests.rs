@@ -205,7 +205,7 @@ fn core_of(id: u16, neighbours: Neighbours) -> (Rc<Core<Uring>>, MailboxReceiver
         Chain::default(),
         telemetry,
         reports,
-        Compiler::new(compile::Settings { hash_key: 7 }).snapshot().clone(),
+        Compiler::new(compile::Settings { hash_key: 7, cores: 4 }).snapshot().clone(),
         doors,
     );
     (Rc::new(core), reported, registry)
@@ -274,7 +274,7 @@ fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
             lookup: None,
             neighbours: made.pop().unwrap(),
             resolves: false,
-            snapshot: Compiler::new(compile::Settings { hash_key: 7 }).snapshot().clone(),
+            snapshot: Compiler::new(compile::Settings { hash_key: 7, cores: 4 }).snapshot().clone(),
             snapshots,
             orders: orders_of_worker,
             wake,

@@ -51,7 +51,7 @@ impl Plane {
     fn new() -> Self {
         Self {
             desired: Desired::default(),
-            compiler: Compiler::new(Settings { hash_key: 7 }),
+            compiler: Compiler::new(Settings { hash_key: 7, cores: 4 }),
             records: Records::default(),
             addresses: BTreeMap::new(),
             names: BTreeSet::new(),
@@ -155,7 +155,7 @@ impl Plane {
         assert_eq!(restored.revision(), self.desired.revision());
         keeps_its_rules(&restored);
 
-        let mut fresh = Compiler::new(Settings { hash_key: 7 });
+        let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
         let compiled = fresh.compile_all(&restored);
         fresh.commit(compiled).expect("the first");
         for (name, addresses) in &self.addresses {
