@@ -91,6 +91,7 @@ pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
                 let now = core.world.now();
                 core.upstreams.borrow_mut().expire(now);
                 core.handshakes.expire(now, &core.settings);
+                core.tunnels.expire(now);
                 core.tell_neighbours();
                 core.telemetry.flush_if_older(now);
                 core.free_spare_scratches();

@@ -25,6 +25,7 @@ use crate::identities::{self, Identities};
 use crate::materials::{Lookup, Materials};
 use crate::neighbours::Neighbours;
 use crate::settings::Settings;
+use crate::tunnels::Tunnels;
 use crate::upstream::{Pool, Trust};
 use crate::warnings::Warnings;
 use crate::world::World;
@@ -52,6 +53,7 @@ pub(crate) struct Core<W: World> {
     /// Requests under way on connections of HTTP/2.
     pub(crate) streams: Cell<usize>,
     pub(crate) draining: Cell<bool>,
+    pub(crate) tunnels: Tunnels,
     pub(crate) handshakes: Rc<Handshakes>,
     /// Certificates and CAs.
     pub(crate) materials: Materials,
@@ -101,6 +103,7 @@ impl<W: World> Core<W> {
             seats: Seats::default(),
             streams: Cell::new(0),
             draining: Cell::new(false),
+            tunnels: Tunnels::default(),
             handshakes: Rc::default(),
             materials: Materials::new(id, doors.lookup),
             identities: Identities::new(doors.tls),
@@ -136,6 +139,7 @@ impl<W: World> Core<W> {
         self.upstreams.borrow_mut().keep_only(&snapshot);
         self.world.keep_only(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
+        self.tunnels.handle_snapshot(&snapshot, self.world.now(), self.settings.drain_timeout);
         self.tables.replace(Rc::new(Tables { snapshot }));
         if let Some(hosts) = &self.hosts {
             hosts.handle_snapshot(&self.tables().snapshot);

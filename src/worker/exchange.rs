@@ -60,7 +60,7 @@ pub(crate) struct Record<'s> {
     pub(crate) client: IpAddr,
     pub(crate) route: Option<&'s Route>,
     pool: Option<&'s Pool>,
-    endpoint: Option<&'s Endpoint>,
+    pub(crate) endpoint: Option<&'s Endpoint>,
     attempts: u32,
     /// When the last attempt began.
     attempt_us: u64,
@@ -188,15 +188,22 @@ async fn serve<'s, W: World>(
     let mut tried = TriedSet::default();
     let mut again: Option<Picked<'s>> = None;
     let mut last = None;
+    // Counted from the choice on: nothing is awaited between pinning the snapshot and here.
+    let mut _in_flight = None;
     loop {
         let (picked, reuse) = match again.take() {
             Some(picked) => (picked, Reuse::Never),
-            None => match select(core, pool, &tried, upgrade, record.client) {
-                Ok(picked) => (picked, Reuse::Allowed),
-                Err(unavailable) => {
-                    return Err(last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure));
-                }
-            },
+            None => {
+                let selected = match last {
+                    None => select(core, pool, &tried, upgrade, record.client),
+                    Some(_) => select_again(core, pool, &mut tried, upgrade, record.client),
+                };
+                let picked = selected.map_err(|unavailable| {
+                    last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
+                })?;
+                _in_flight = Some(picked.endpoint.in_flight.begin(core.id.0.into()));
+                (picked, Reuse::Allowed)
+            }
         };
         let endpoint = picked.endpoint;
         // The last attempt is the exchange's.
@@ -295,6 +302,28 @@ fn select<'s, W: World>(
         return balance::sticky(pool, sticky_hash(core.settings.sticky_key, client), tried, now);
     }
     core.cursors.borrow_mut().pick(pool, tried, now)
+}
+
+/// The next endpoint for another attempt. The pinned snapshot may be old by now: one that drains, or was removed, since it
+/// was pinned gets no request, for whoever waits for its last one must not be surprised.
+fn select_again<'s, W: World>(
+    core: &Core<W>,
+    pool: &'s Pool,
+    tried: &mut TriedSet,
+    upgrade: bool,
+    client: IpAddr,
+) -> Result<Picked<'s>, Unavailable> {
+    let tables = core.tables();
+    let newest = tables.snapshot.pool(pool.id);
+    for _ in 0..limits::ATTEMPTS_MAX {
+        let picked = select(core, pool, tried, upgrade, client)?;
+        if newest.is_some_and(|newest| newest.offers(picked.endpoint)) {
+            return Ok(picked);
+        }
+        picked.endpoint.state.abandon(picked.admission, core.world.now());
+        tried.insert(picked.endpoint.id);
+    }
+    Err(Unavailable::Exhausted)
 }
 
 /// Who comes back: an address, hashed the same way on every core and after a restart.

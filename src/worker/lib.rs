@@ -40,6 +40,7 @@ mod settings;
 mod silent;
 mod transport;
 mod tunnel;
+mod tunnels;
 mod upstream;
 mod uring;
 mod verdict;

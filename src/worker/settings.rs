@@ -23,6 +23,8 @@ pub struct Settings {
     pub body_progress_timeout: Duration,
     /// An upgraded connection silent in both directions.
     pub tunnel_idle_timeout: Duration,
+    /// How long upgraded connections outlast their instance, app or domain when that is removed without a drain.
+    pub drain_timeout: Duration,
     /// Connections of one core.
     pub connections_max: usize,
     /// Bytes of a request body; no limit when absent.
@@ -54,6 +56,7 @@ impl Default for Settings {
             response_head_timeout: limits::RESPONSE_HEAD_TIMEOUT,
             body_progress_timeout: limits::BODY_PROGRESS_TIMEOUT,
             tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
+            drain_timeout: limits::DRAIN_TIMEOUT,
             connections_max: limits::CONNECTIONS_PER_CORE_MAX,
             body_bytes_max: None,
             trusted_proxies: Vec::new(),

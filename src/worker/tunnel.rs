@@ -1,7 +1,8 @@
 //! An upgraded connection: bytes in both directions, not looked at but for where frames end.
 //!
-//! It ends when both sides have ended, when it has been silent for too long, or when the process drains: then both
-//! sides get a close frame 1001, between two frames, never inside one (RFC 6455 §7.4.1 "going away").
+//! It ends when both sides have ended, when it has been silent for too long, or when it has to: the process drains, or its
+//! instance, app or domain was removed ([`tunnels`](crate::tunnels)). Then both sides get a close frame 1001, between two
+//! frames, never inside one (RFC 6455 §7.4.1 "going away").
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, Stream, join};
+use ringway_net::{Pace, Stream, beside, join};
 use ringway_telemetry::{Observer, Upgrade, UpgradeEnded, Upgraded};
 use ringway_wire::websocket::{self, Boundaries};
 
@@ -42,12 +43,26 @@ pub(crate) async fn run<W: World>(
         last_byte: Cell::new(core.world.now()),
         half_closed: Cell::new(false),
         over: Cell::new(false),
+        leaving: Cell::new(false),
+    };
+    let (open, _counted) = record.route.zip(record.endpoint).map_or((None, None), |(route, endpoint)| {
+        let (tables, now) = (core.tables(), core.world.now());
+        let open = core.tunnels.open(route, endpoint, &tables.snapshot, now, core.settings.drain_timeout);
+        (Some(open), Some(endpoint.in_flight.begin_tunnel(core.id.0.into())))
+    });
+    let leave = async {
+        if let Some(open) = &open {
+            open.due().await;
+            shared.leaving.set(true);
+            client.stream.cancel_reads();
+            upstream.stream.cancel_reads();
+        }
     };
     let inbound = Direction { core, from: &client.stream, to: &upstream.stream, shared: &shared, mask: true };
     let outbound =
         Direction { core, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
-    let ((bytes_in, _), (bytes_out, back_out)) =
-        join(pin!(inbound.relay(from_client)), pin!(outbound.relay(from_upstream))).await;
+    let relay = async { join(pin!(inbound.relay(from_client)), pin!(outbound.relay(from_upstream))).await };
+    let ((bytes_in, _), (bytes_out, back_out)) = beside(pin!(relay), pin!(leave)).await;
 
     scratch.answer = back_out;
     record.bytes_in += bytes_in;
@@ -63,6 +78,8 @@ struct Shared {
     half_closed: Cell<bool>,
     /// One direction broke: the other cannot go on.
     over: Cell<bool>,
+    /// Its instance, app or domain was removed, and its time is over.
+    leaving: Cell<bool>,
 }
 
 struct Direction<'a, W: World> {
@@ -110,7 +127,7 @@ impl<W: World> Direction<'_, W> {
                 // Nobody is left to pass the drain's word on: looks for itself now and then.
                 deadline = deadline.min(world.now().after(GOODBYE));
             }
-            if self.core.draining.get() {
+            if self.is_leaving() {
                 if goodbye.is_none() {
                     // The drain knows the client's connection only, which is the other direction's reading side here.
                     self.to.cancel_reads();
@@ -132,11 +149,11 @@ impl<W: World> Direction<'_, W> {
                     return (bytes, buf);
                 }
                 Ok(_) => {}
-                // The drain wakes every tunnel this way.
+                // The drain wakes every tunnel this way, and so does a removal.
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.from.resume_reads(),
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     let quiet_since = self.shared.last_byte.get();
-                    if self.core.draining.get() || world.now().since(quiet_since) >= idle {
+                    if self.is_leaving() || world.now().since(quiet_since) >= idle {
                         self.break_off().await;
                         return (bytes, buf);
                     }
@@ -147,6 +164,11 @@ impl<W: World> Direction<'_, W> {
                 }
             }
         }
+    }
+
+    /// Whether both sides are to be sent away.
+    fn is_leaving(&self) -> bool {
+        self.core.draining.get() || self.shared.leaving.get()
     }
 
     /// Ends this direction with a close frame.

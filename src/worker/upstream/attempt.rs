@@ -140,7 +140,8 @@ pub(crate) async fn forward<W: World>(
     let sent = body.is_complete() && sending.is_whole();
     if answered.reusable && sent && !core.draining.get() {
         upstream.keep_alive = scratch.response.keep_alive_timeout();
-        core.upstreams.borrow_mut().give(upstream, core.world.now());
+        let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
+        core.upstreams.borrow_mut().give(upstream, core.world.now(), is_there);
     }
     Ok(if answered.close || !sent { Next::Close } else { Next::Keep })
 }

@@ -1,5 +1,6 @@
 //! Idle connections to endpoints, one pool per core.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
@@ -55,8 +56,14 @@ impl<S: Stream> Pool<S> {
         None
     }
 
-    /// Keeps a connection for the next request, unless there are enough of them or it has served long enough.
-    pub(crate) fn give(&mut self, mut upstream: Box<Upstream<S>>, now: Tick) {
+    /// Keeps a connection for the next request, unless there are enough of them or it has served long enough. `is_there`
+    /// says whether an endpoint is still in force; it is asked only of those that have no entry, as after their removal.
+    pub(crate) fn give(
+        &mut self,
+        mut upstream: Box<Upstream<S>>,
+        now: Tick,
+        is_there: impl FnOnce(EndpointId) -> bool,
+    ) {
         upstream.requests += 1;
         if upstream.is_shared
             || upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
@@ -71,7 +78,11 @@ impl<S: Stream> Pool<S> {
         if keep.is_zero() {
             return;
         }
-        let idle = self.idle.entry(upstream.endpoint).or_default();
+        let idle = match self.idle.entry(upstream.endpoint) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if !is_there(upstream.endpoint) => return,
+            Entry::Vacant(new) => new.insert(VecDeque::new()),
+        };
         if idle.len() < limits::UPSTREAM_IDLE_PER_ENDPOINT_MAX {
             idle.push_back(Idle { upstream, until: now.after(keep) });
             self.count += 1;

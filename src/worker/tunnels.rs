@@ -1,0 +1,300 @@
+//! Open tunnels of a core, and which of them have to end.
+//!
+//! ```text
+//! snapshot without the endpoint, or without the route ─► until = now + drain time (now, after a drain) ─► due: woken
+//! ```
+//! A request ends by itself and is left alone; a tunnel may last for days, and would keep the process of a removed
+//! instance alive as long.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use ringway_model::{Hostname, Tick};
+use ringway_traffic::in_flight::InFlight;
+use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Route, RouteId, Snapshot};
+use slab::Slab;
+
+/// The open tunnels of one core.
+#[derive(Default)]
+pub(crate) struct Tunnels {
+    open: RefCell<Slab<Rc<Entry>>>,
+    /// When [`Tunnels::expire`] has something to do.
+    next: Cell<Option<Tick>>,
+    /// [`Snapshot::endpoints_removed`] and [`Snapshot::routes_removed`] of the snapshot that was looked at last.
+    seen: Cell<(u64, u64)>,
+}
+
+struct Entry {
+    host: Hostname,
+    route: RouteId,
+    pool: PoolId,
+    endpoint: EndpointId,
+    in_flight: Arc<InFlight>,
+    /// When it has to end, once that is known.
+    until: Cell<Option<Tick>>,
+    is_due: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// A tunnel, open until this is dropped.
+pub(crate) struct Open<'a> {
+    tunnels: &'a Tunnels,
+    key: usize,
+    entry: Rc<Entry>,
+}
+
+impl Tunnels {
+    /// A tunnel opens. `snapshot` is the newest one, which may be newer than what it was routed by.
+    pub(crate) fn open(
+        &self,
+        route: &Route,
+        endpoint: &Endpoint,
+        snapshot: &Snapshot,
+        now: Tick,
+        drain: Duration,
+    ) -> Open<'_> {
+        let entry = Rc::new(Entry {
+            host: route.host.clone(),
+            route: route.id,
+            pool: route.pool,
+            endpoint: endpoint.id,
+            in_flight: endpoint.in_flight.clone(),
+            until: Cell::new(None),
+            is_due: Cell::new(false),
+            waker: Cell::new(None),
+        });
+        let key = self.open.borrow_mut().insert(entry.clone());
+        if entry.is_stranded(snapshot) {
+            self.leave(&entry, now, drain);
+        }
+        Open { tunnels: self, key, entry }
+    }
+
+    /// A newer snapshot is in force. Looks at the tunnels only when something was removed.
+    pub(crate) fn handle_snapshot(&self, snapshot: &Snapshot, now: Tick, drain: Duration) {
+        let removed = (snapshot.endpoints_removed, snapshot.routes_removed);
+        if self.seen.replace(removed) == removed {
+            return;
+        }
+        for (_, entry) in self.open.borrow().iter() {
+            if entry.until.get().is_none() && entry.is_stranded(snapshot) {
+                self.leave(entry, now, drain);
+            }
+        }
+    }
+
+    /// Wakes those whose time is over.
+    pub(crate) fn expire(&self, now: Tick) {
+        if self.next.get().is_none_or(|next| next > now) {
+            return;
+        }
+        let mut next: Option<Tick> = None;
+        for (_, entry) in self.open.borrow().iter().filter(|(_, entry)| !entry.is_due.get()) {
+            match entry.until.get() {
+                Some(until) if until <= now => entry.wake(),
+                Some(until) => next = Some(next.map_or(until, |next| next.min(until))),
+                None => {}
+            }
+        }
+        self.next.set(next);
+    }
+
+    fn leave(&self, entry: &Entry, now: Tick, drain: Duration) {
+        if entry.in_flight.is_drained() {
+            entry.until.set(Some(now));
+            return entry.wake();
+        }
+        let until = now.after(drain);
+        entry.until.set(Some(until));
+        self.next.set(Some(self.next.get().map_or(until, |next| next.min(until))));
+    }
+}
+
+impl Entry {
+    /// Whether its endpoint is gone, or its domain, or leads to another app.
+    fn is_stranded(&self, snapshot: &Snapshot) -> bool {
+        !snapshot.has_endpoint(self.endpoint)
+            || snapshot
+                .route(self.host.as_str())
+                .is_none_or(|route| (route.id, route.pool) != (self.route, self.pool))
+    }
+
+    fn wake(&self) {
+        self.is_due.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Open<'_> {
+    /// Waits until it has to end.
+    pub(crate) async fn due(&self) {
+        poll_fn(|cx| {
+            if self.entry.is_due.get() {
+                return Poll::Ready(());
+            }
+            self.entry.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.tunnels.open.borrow_mut().try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ringway_model::{
+        AppId, AppSpec, Change, Desired, DomainKind, DomainSpec, DomainUpdate, HealthCheck, InstanceId,
+        InstanceSpec, Target, Timestamp,
+    };
+    use ringway_traffic::compile::{Compiler, Settings};
+
+    const DRAIN: Duration = Duration::from_secs(30);
+    const NOW: Tick = Tick(1_000);
+
+    struct Plane {
+        desired: Desired,
+        compiler: Compiler,
+    }
+
+    impl Plane {
+        /// Two apps, one instance each, `x.example` leads to the first.
+        fn new() -> Self {
+            let mut plane = Self {
+                desired: Desired::default(),
+                compiler: Compiler::new(Settings { hash_key: 7, cores: 1 }),
+            };
+            for name in ["a", "b"] {
+                let app = AppSpec { id: AppId::parse(name).unwrap(), name: None, upstream_tls: None };
+                plane.change(Change::Register { instance: Some(instance(name)), domain: None, app });
+            }
+            plane.change(domain("a"));
+            plane
+        }
+
+        fn change(&mut self, change: Change) -> Arc<Snapshot> {
+            let applied = self.desired.apply(&change, Timestamp(0)).unwrap();
+            let compiled = self.compiler.compile(&applied.desired, &applied.deltas);
+            self.desired = applied.desired;
+            self.compiler.commit(compiled).unwrap().snapshot
+        }
+
+        fn open<'a>(&self, tunnels: &'a Tunnels) -> Open<'a> {
+            let snapshot = self.compiler.snapshot();
+            let (route, endpoint) =
+                (snapshot.route("x.example").unwrap(), snapshot.endpoint("a", "a").unwrap());
+            tunnels.open(route, endpoint, snapshot, NOW, DRAIN)
+        }
+    }
+
+    fn instance(name: &str) -> InstanceSpec {
+        InstanceSpec {
+            id: InstanceId::parse(name).unwrap(),
+            app: AppId::parse(name).unwrap(),
+            target: Target::parse("http://127.0.0.1:3000").unwrap(),
+            health_check: HealthCheck::default(),
+        }
+    }
+
+    fn domain(app: &str) -> Change {
+        Change::AddDomain(DomainSpec {
+            certificate: None,
+            client_auth: None,
+            name: Hostname::parse("x.example").unwrap(),
+            app: AppId::parse(app).unwrap(),
+            tenant: None,
+            kind: DomainKind::Subdomain,
+            cname_target: None,
+        })
+    }
+
+    fn remove_instance() -> Change {
+        Change::RemoveInstance { id: InstanceId::parse("a").unwrap(), generation: None }
+    }
+
+    fn remove_domain() -> Change {
+        Change::RemoveDomain { name: Hostname::parse("x.example").unwrap() }
+    }
+
+    fn move_domain() -> Change {
+        Change::UpdateDomain(DomainUpdate {
+            certificate: None,
+            client_auth: None,
+            name: Hostname::parse("x.example").unwrap(),
+            app: Some(AppId::parse("b").unwrap()),
+            tenant: None,
+            kind: None,
+            cname_target: None,
+        })
+    }
+
+    #[test]
+    fn a_removal_ends_a_tunnel_after_the_drain_time() {
+        for removal in [remove_instance(), remove_domain(), move_domain()] {
+            let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
+            let open = plane.open(&tunnels);
+            tunnels.handle_snapshot(&plane.change(removal.clone()), NOW, DRAIN);
+            tunnels.expire(Tick(NOW.after(DRAIN).0 - 1));
+            assert!(!open.entry.is_due.get(), "{removal:?}");
+            tunnels.expire(NOW.after(DRAIN));
+            assert!(open.entry.is_due.get(), "{removal:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_that_was_drained_loses_its_tunnels_with_its_removal() {
+        let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
+        let open = plane.open(&tunnels);
+        open.entry.in_flight.set_drained(true);
+        tunnels.handle_snapshot(&plane.change(remove_instance()), NOW, DRAIN);
+        assert!(open.entry.is_due.get());
+    }
+
+    #[test]
+    fn what_concerns_others_or_only_drains_leaves_a_tunnel_alone() {
+        let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
+        let open = plane.open(&tunnels);
+        let others = Change::RemoveInstance { id: InstanceId::parse("b").unwrap(), generation: None };
+        let id = InstanceId::parse("a").unwrap();
+        let drain = Change::DrainInstance { id, generation: None, until: Timestamp(1) };
+        for change in [others, drain, Change::AddInstance(instance("a"))] {
+            tunnels.handle_snapshot(&plane.change(change), NOW, DRAIN);
+        }
+        assert_eq!(open.entry.until.get(), None);
+    }
+
+    #[test]
+    fn a_domain_that_comes_back_does_not_save_the_tunnel_of_the_one_before() {
+        let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
+        let open = plane.open(&tunnels);
+        plane.change(remove_domain());
+        // The core sees the newest snapshot only.
+        tunnels.handle_snapshot(&plane.change(domain("a")), NOW, DRAIN);
+        assert_eq!(open.entry.until.get(), Some(NOW.after(DRAIN)));
+    }
+
+    #[test]
+    fn a_tunnel_that_was_routed_by_an_older_snapshot_is_no_exception() {
+        let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
+        let old = plane.compiler.snapshot().clone();
+        let newest = plane.change(remove_instance());
+        tunnels.handle_snapshot(&newest, NOW, DRAIN);
+        let (route, endpoint) = (old.route("x.example").unwrap(), old.endpoint("a", "a").unwrap());
+        let open = tunnels.open(route, endpoint, &newest, NOW, DRAIN);
+        assert_eq!(open.entry.until.get(), Some(NOW.after(DRAIN)));
+        drop(open);
+        assert!(tunnels.open.borrow().is_empty());
+    }
+}
