@@ -11,7 +11,7 @@ use ringway_model::{Instance, InstanceId, Tick};
 use ringway_net::{clock, sleep_until, spawn};
 
 use crate::answer::{Answer, LocalFault};
-use crate::checks::{CheckStatus, Checks, Defaults, Due, Verdict};
+use crate::checks::{CheckStatus, Checks, Defaults, Due, Entry, Verdict};
 use crate::probe::Prober;
 use crate::schedule::CheckId;
 
@@ -63,11 +63,11 @@ impl Checker {
         self.shared.stir();
     }
 
-    /// Checks an instance from now on, or checks it differently; see [`Checks::upsert`]. One that begins anew is unknown
-    /// again without a verdict: the caller knows.
+    /// Checks an instance that was registered, from now on, or checks it differently; see [`Checks::upsert`]. One that begins
+    /// anew is unknown again without a verdict: the caller knows.
     pub fn upsert(&self, instance: &Instance) {
         let random = self.shared.draw();
-        self.shared.checks.borrow_mut().upsert(instance, clock::now(), random);
+        self.shared.checks.borrow_mut().upsert(instance, Entry::Registered, clock::now(), random);
         self.shared.stir();
     }
 

@@ -119,6 +119,17 @@ struct Watched {
     last_failure: Option<(Failure, Timestamp)>,
     last_checked_at: Option<Timestamp>,
     not_asked: Option<LocalFault>,
+    /// It has not been well since it was registered, a moment ago: probed often, so that it takes traffic soon.
+    is_joining: bool,
+}
+
+/// How an instance comes under check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It was registered: probed at once, and often until it is well.
+    Registered,
+    /// It was there before this process: probed within one interval, so that thousands do not begin together.
+    Restored,
 }
 
 impl Checks {
@@ -131,8 +142,9 @@ impl Checks {
     ///
     /// A new generation, another target or another probe begins anew at [`Health::Unknown`]; other timing and thresholds keep
     /// what is known. Unchanged instances cost one lookup.
-    pub fn upsert(&mut self, instance: &Instance, now: Tick, random: u64) {
+    pub fn upsert(&mut self, instance: &Instance, entry: Entry, now: Tick, random: u64) {
         let (plan, thresholds) = resolve(instance, self.defaults);
+        let mut is_joining = entry == Entry::Registered;
         let mut fresh = Watched {
             generation: instance.generation,
             plan: Arc::new(plan.clone()),
@@ -143,6 +155,7 @@ impl Checks {
             last_failure: None,
             last_checked_at: None,
             not_asked: None,
+            is_joining,
         };
         if let Some(old) = self.watched.get_mut(&instance.id) {
             let is_same = old.generation == fresh.generation
@@ -159,13 +172,18 @@ impl Checks {
                     last_failure: old.last_failure,
                     last_checked_at: old.last_checked_at,
                     not_asked: old.not_asked,
+                    is_joining: old.is_joining,
                     ..fresh
                 };
+                is_joining = false;
             }
         }
         // Added before the old one is removed, so that a new registration of the same plan keeps its place in the queue.
         fresh.check = self.schedule.add(plan, now, random);
         self.remove(&instance.id);
+        if is_joining {
+            self.schedule.hasten(fresh.check, now);
+        }
         self.users.entry(fresh.check).or_default().insert(instance.id.clone());
         self.watched.insert(instance.id.clone(), fresh);
     }
@@ -192,7 +210,7 @@ impl Checks {
         let mut kept = HashSet::new();
         for instance in instances {
             kept.insert(instance.id.clone());
-            self.upsert(instance, now, draw());
+            self.upsert(instance, Entry::Restored, now, draw());
         }
         let gone: Vec<InstanceId> = self.watched.keys().filter(|id| !kept.contains(*id)).cloned().collect();
         gone.iter().for_each(|id| self.remove(id));
@@ -219,12 +237,17 @@ impl Checks {
     ) -> Vec<Verdict> {
         let Some(started) = self.schedule.handle_done(id, now, random) else { return Vec::new() };
         let mut verdicts = Vec::new();
+        let mut again: Option<Tick> = None;
         for instance in self.users.get(&id).into_iter().flatten() {
             let Some(watched) = self.watched.get_mut(instance).filter(|watched| watched.since <= started)
             else {
                 continue;
             };
-            if let Some(reason) = watched.take(answer, time) {
+            let changed = watched.take(answer, now, time);
+            if let Some(pause) = watched.pause(now) {
+                again = Some(again.map_or(now.after(pause), |again| again.min(now.after(pause))));
+            }
+            if let Some(reason) = changed {
                 verdicts.push(Verdict {
                     instance: instance.clone(),
                     generation: watched.generation,
@@ -234,6 +257,9 @@ impl Checks {
                     streak: watched.course.streak,
                 });
             }
+        }
+        if let Some(again) = again {
+            self.schedule.hasten(id, again);
         }
         verdicts
     }
@@ -276,15 +302,21 @@ impl Checks {
 
 impl Watched {
     /// Takes an answer in; when the health changed, the failure that did it, if one did.
-    fn take(&mut self, answer: Answer, time: Timestamp) -> Option<Option<Failure>> {
+    fn take(&mut self, answer: Answer, now: Tick, time: Timestamp) -> Option<Option<Failure>> {
         let before = self.course.health;
         let reason = match answer {
             Answer::Well => {
                 self.course = self.course.after_success(self.thresholds);
+                self.is_joining = false;
                 None
             }
             Answer::Failed(failure) => {
-                self.course = self.course.after_failure(self.thresholds);
+                let after = self.course.after_failure(self.thresholds);
+                // Probes that come faster than the interval do not make it unhealthy faster.
+                self.course = match self.is_joining && now < self.patience() {
+                    true => Course { health: self.course.health, ..after },
+                    false => after,
+                };
                 self.last_failure = Some((failure, time));
                 Some(failure)
             }
@@ -296,6 +328,19 @@ impl Watched {
         self.not_asked = None;
         self.last_checked_at = Some(time);
         (self.course.health != before).then_some(reason)
+    }
+
+    /// Until when an instance that joins is not judged: as long as its failures would take at their usual pace.
+    fn patience(&self) -> Tick {
+        self.since.after(self.plan.interval * u32::from(self.thresholds.unhealthy.get() - 1))
+    }
+
+    /// The time until an instance that joins is probed again: ever longer, up to a second.
+    fn pause(&self, now: Tick) -> Option<Duration> {
+        let is_soon = now < self.since.after(limits::JOINING_TIME);
+        let doublings = self.course.streak.len().saturating_sub(1).min(10);
+        (self.is_joining && is_soon)
+            .then(|| (limits::JOINING_PAUSE_MIN * (1 << doublings)).min(limits::JOINING_PAUSE_MAX))
     }
 }
 

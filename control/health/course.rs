@@ -66,7 +66,7 @@ impl Course {
             Streak::None | Streak::Failures(_) => 1,
         };
         let health = match self.health {
-            Health::Unknown | Health::Healthy => Health::Healthy,
+            Health::Unknown | Health::Joining | Health::Healthy => Health::Healthy,
             Health::Unhealthy if successes >= thresholds.healthy.get().into() => Health::Healthy,
             Health::Unhealthy => Health::Unhealthy,
         };
@@ -80,7 +80,9 @@ impl Course {
             Streak::None | Streak::Successes(_) => 1,
         };
         let health = match self.health {
-            Health::Unknown | Health::Healthy if failures >= thresholds.unhealthy.get().into() => {
+            Health::Unknown | Health::Joining | Health::Healthy
+                if failures >= thresholds.unhealthy.get().into() =>
+            {
                 Health::Unhealthy
             }
             health => health,

@@ -20,7 +20,7 @@ mod schedule;
 
 pub use answer::{Answer, Explained, Failure, LocalFault};
 pub use checker::Checker;
-pub use checks::{CheckStatus, Checks, Defaults, Due, Verdict};
+pub use checks::{CheckStatus, Checks, Defaults, Due, Entry, Verdict};
 pub use course::{Course, Streak, Thresholds};
 pub use probe::{NetProber, NoTrust, Prober, Trust};
 pub use schedule::{CheckId, Plan, Schedule};

@@ -68,8 +68,14 @@ struct Check {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    Waiting { due: Tick },
-    InFlight { started: Tick },
+    Waiting {
+        due: Tick,
+    },
+    /// `next` is when it is due again, if that was settled already.
+    InFlight {
+        started: Tick,
+        next: Option<Tick>,
+    },
 }
 
 impl Schedule {
@@ -120,7 +126,7 @@ impl Schedule {
         let id = first.1;
         self.waiting.pop_first();
         let check = self.checks.get_mut(&id)?;
-        check.phase = Phase::InFlight { started: now };
+        check.phase = Phase::InFlight { started: now, next: None };
         self.in_flight.insert(id);
         Some((id, check.plan.clone()))
     }
@@ -132,11 +138,26 @@ impl Schedule {
             return None;
         }
         let check = self.checks.get_mut(&id)?;
-        let Phase::InFlight { started } = check.phase else { return None };
-        let due = started.after(vary(check.plan.interval, random)).max(now);
+        let Phase::InFlight { started, next } = check.phase else { return None };
+        let due = started.after(vary(check.plan.interval, random));
+        let due = next.map_or(due, |next| next.min(due)).max(now);
         check.phase = Phase::Waiting { due };
         self.waiting.insert((due, id));
         Some(started)
+    }
+
+    /// Makes a check due at `due`, or when it is due anyway if that is earlier. One that is in flight is made again.
+    pub fn hasten(&mut self, id: CheckId, due: Tick) {
+        let Some(check) = self.checks.get_mut(&id) else { return };
+        match &mut check.phase {
+            Phase::Waiting { due: present } if *present > due => {
+                self.waiting.remove(&(*present, id));
+                self.waiting.insert((due, id));
+                *present = due;
+            }
+            Phase::Waiting { .. } => {}
+            Phase::InFlight { next, .. } => *next = Some(next.map_or(due, |next| next.min(due))),
+        }
     }
 
     /// When to poll again, unless something changes before: never while as many are in flight as may be.
@@ -227,6 +248,26 @@ mod tests {
             assert_eq!(schedule.handle_done(id, Tick(2_500), random), Some(Tick(0)));
             assert_eq!(schedule.due(id), Some(Tick(due)));
         }
+    }
+
+    #[test]
+    fn a_hastened_check_is_due_earlier_and_never_later() {
+        let mut schedule = Schedule::new();
+        let id = schedule.add(plan(1), Tick(1_000), u64::MAX);
+        schedule.hasten(id, Tick(1_000));
+        assert_eq!((schedule.due(id), schedule.next_due()), (Some(Tick(1_000)), Tick(1_000)));
+        schedule.hasten(id, Tick(5_000));
+        assert_eq!(schedule.due(id), Some(Tick(1_000)));
+        // In flight: what is under way may have begun too early, so that it is made again.
+        schedule.poll_due(Tick(1_000)).unwrap();
+        schedule.hasten(id, Tick(1_100));
+        schedule.hasten(id, Tick(1_300));
+        schedule.handle_done(id, Tick(1_050), 0);
+        assert_eq!(schedule.due(id), Some(Tick(1_100)));
+        schedule.poll_due(Tick(1_100)).unwrap();
+        schedule.handle_done(id, Tick(1_200), 0);
+        assert_eq!(schedule.due(id), Some(Tick(10_100)), "hastened once");
+        schedule.hasten(CheckId::default(), Tick(0));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn instance(id: &str, target: &str, generation: u64) -> Instance {
         },
         registered_at: Timestamp(0),
         generation: Generation(generation),
+        draining: None,
     }
 }
 

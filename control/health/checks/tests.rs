@@ -17,6 +17,7 @@ fn instance(id: &str, target: &str, generation: u64) -> Instance {
         health_check: HealthCheck::default(),
         registered_at: Timestamp(0),
         generation: Generation(generation),
+        draining: None,
     }
 }
 
@@ -43,7 +44,12 @@ impl Scenario {
 
     fn upsert(&mut self, instance: &Instance) {
         let random = self.draw();
-        self.checks.upsert(instance, self.now, random);
+        self.checks.upsert(instance, Entry::Restored, self.now, random);
+    }
+
+    fn register(&mut self, instance: &Instance) {
+        let random = self.draw();
+        self.checks.upsert(instance, Entry::Registered, self.now, random);
     }
 
     fn answers(&mut self, target: &str, answer: Answer) {
@@ -292,4 +298,68 @@ fn five_thousand_instances_are_each_checked_once_per_interval() {
     assert_eq!(counts.len(), 5_000);
     assert!(counts.values().all(|count| (3..=5).contains(count)), "seed 1");
     assert!((19_000..21_000).contains(&scenario.asked.len()), "seed 1: {}", scenario.asked.len());
+}
+
+#[test]
+fn a_registered_instance_is_probed_at_once_and_often_until_it_is_well() {
+    let target = "http://10.0.0.1:1";
+    let mut scenario = Scenario::new();
+    scenario.now = Tick(1_000);
+    scenario.answers(target, REFUSED);
+    scenario.register(&instance("a", target, 1));
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        assert_eq!(scenario.step(), []);
+        times.push(scenario.now.0 - 1_000);
+    }
+    assert_eq!(times, [0, 100, 300, 700, 1_500, 2_500, 3_500], "doubled up to a second");
+    assert_eq!(scenario.checks.status("a").unwrap().health, Unknown, "a start takes its time");
+    scenario.answers(target, Answer::Well);
+    let verdicts = scenario.step();
+    assert_eq!((verdicts[0].health, scenario.now), (Healthy, Tick(5_500)));
+    scenario.step();
+    assert!(scenario.now >= Tick(5_500 + 9_000), "from then on at its interval");
+}
+
+#[test]
+fn a_registered_instance_that_stays_down_is_unhealthy_as_soon_as_any_other() {
+    let target = "http://10.0.0.1:1";
+    let mut scenario = Scenario::new();
+    scenario.answers(target, REFUSED);
+    scenario.register(&instance("a", target, 1));
+    let verdict = loop {
+        if let [verdict] = &scenario.step()[..] {
+            break verdict.clone();
+        }
+    };
+    // Two intervals: the first and the third of three failures are so far apart.
+    assert_eq!((verdict.health, scenario.now.0 / 1_000), (Unhealthy, 20));
+    // It is still joining: what it waited for may take a while longer.
+    scenario.answers(target, Answer::Well);
+    assert_eq!(scenario.step(), []);
+    let [verdict] = &scenario.step()[..] else { panic!("two successes") };
+    assert_eq!(verdict.health, Healthy);
+    let mut patient = Scenario::new();
+    patient.answers(target, REFUSED);
+    patient.register(&instance("a", target, 1));
+    while patient.now < Tick(0).after(limits::JOINING_TIME) {
+        patient.step();
+    }
+    let before = patient.now;
+    patient.step();
+    assert!(patient.now.since(before) >= Duration::from_secs(9), "not for ever");
+}
+
+#[test]
+fn a_registration_hastens_the_check_that_it_shares() {
+    let target = "http://10.0.0.1:1";
+    let mut scenario = Scenario::new();
+    scenario.answers(target, Answer::Well);
+    scenario.upsert(&instance("a", target, 1));
+    scenario.step();
+    let at = scenario.now;
+    scenario.register(&instance("b", target, 2));
+    let verdicts = scenario.step();
+    assert_eq!(scenario.now, at);
+    assert_eq!(verdicts.iter().map(|verdict| verdict.instance.as_str()).collect::<Vec<_>>(), ["b"]);
 }
