@@ -12,7 +12,7 @@ use ringway_model::{Desired, Generation, Hostname, InstanceId, Rejection, Revisi
 use ringway_net::{clock, spawn};
 
 use crate::engine::{Asker, Engine};
-use crate::status::{InstanceStatus, Status};
+use crate::status::{Drained, InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
 
@@ -82,6 +82,11 @@ impl Control {
     /// How an instance is; `None` when it is not registered. A few lookups.
     pub fn instance_status(&self, instance: &InstanceId) -> Option<InstanceStatus> {
         self.engine.borrow().instance_status(instance, Now::read())
+    }
+
+    /// How the drain of an instance's registration ended; `None` while it is under way, and when it is long over.
+    pub fn drained(&self, instance: &InstanceId, generation: Generation) -> Option<Drained> {
+        self.engine.borrow().drains().ended(instance, generation)
     }
 
     /// How everything is. Looks at every instance: some 20 ns each.

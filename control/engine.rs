@@ -40,6 +40,7 @@ use crate::attempt_warnings::AttemptWarnings;
 use crate::causes::with_causes;
 use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
+use crate::drains::{Drains, log_removal};
 use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::named::FileProblems;
@@ -103,6 +104,7 @@ pub(crate) struct Engine {
     settings: ControlSettings,
     plane: Plane,
     leases: Leases,
+    drains: Drains,
     names: Names,
     attempt_warnings: AttemptWarnings,
     compiler: Compiler,
@@ -159,6 +161,8 @@ pub(crate) enum Asker {
     Client(ReplySender<Result<Receipt, Refusal>>),
     /// Ourselves: the instance's heartbeats stopped.
     Lease(InstanceId),
+    /// Ourselves: the instance's drain is over.
+    Drain(InstanceId),
 }
 
 /// A commit that the store has in hand, compiled already: what is stored is known to compile.
@@ -210,6 +214,7 @@ impl Engine {
         let mut engine = Self {
             plane: Plane::new(parts.desired, ids.iter().copied()),
             leases: Leases::new(parts.settings.heartbeat_timeout),
+            drains: Drains::default(),
             names: Names::default(),
             attempt_warnings: AttemptWarnings::default(),
             compiler: parts.compiler,
@@ -240,7 +245,13 @@ impl Engine {
         if let Some(certificates) = &engine.certificates {
             engine.plane.desired().domains().for_each(|domain| certificates.put_domain(domain));
         }
+        let serial = parts.first.snapshot.serial;
+        engine.join_again(&parts.first.snapshot, now);
         engine.publish(parts.first, now);
+        let desired = engine.desired().clone();
+        for instance in desired.instances().filter(|instance| instance.draining.is_some()) {
+            engine.note_drain(instance, serial, now);
+        }
         let apps: Vec<_> = engine.desired().apps().map(|app| app.id.clone()).collect();
         apps.iter().for_each(|app| engine.look_at_app(app, now));
         engine
@@ -280,6 +291,24 @@ impl Engine {
 
     pub(crate) fn compiler_mut(&mut self) -> &mut Compiler {
         &mut self.compiler
+    }
+
+    pub(crate) fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    pub(crate) fn drains_mut(&mut self) -> &mut Drains {
+        &mut self.drains
+    }
+
+    /// The drains, and what decides on their end.
+    pub(crate) fn drains_and_facts(&mut self) -> (&mut Drains, &Plane, &Desired, &Snapshot) {
+        (&mut self.drains, &self.plane, self.plane.desired(), self.compiler.snapshot())
+    }
+
+    /// Submits the removal of a drained instance.
+    pub(crate) fn submit_removal(&mut self, submission: Submission, id: InstanceId, now: Now) {
+        self.handle_submit(submission, Asker::Drain(id), now);
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -394,7 +423,10 @@ impl Engine {
             (Health::Healthy, _) if before == Health::Unhealthy => {
                 tracing::info!(%instance, %app, streak, "instance is healthy again and returns to the rotation");
             }
-            (Health::Healthy | Health::Unknown, _) => {}
+            (Health::Healthy, _) if before == Health::Joining => {
+                tracing::info!(%instance, %app, "instance is healthy and joins the rotation");
+            }
+            (Health::Healthy | Health::Unknown | Health::Joining, _) => {}
         }
         if before != verdict.health {
             let app = app.clone();
@@ -437,6 +469,7 @@ impl Engine {
         self.take_from_store(now);
         self.plane.handle_time(now.micros);
         self.expire_leases(now);
+        self.advance_drains(now);
         self.advance_resolver(now);
         if let Some(commit) = self.plane.poll_commit(now.micros, now.at) {
             self.begin_commit(commit, now);
@@ -472,6 +505,10 @@ impl Engine {
             Phase::Running => self.leases.next_deadline(),
             Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => Tick::NEVER,
         };
+        let drains = match &self.phase {
+            Phase::Running => self.drains.next_deadline(now.tick),
+            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => Tick::NEVER,
+        };
         // Once a second at least, to feed the pulse.
         let pulse = now.tick.after(PULSE_INTERVAL);
         let publications = self.publications.next_deadline().tick();
@@ -484,6 +521,7 @@ impl Engine {
             .min(publications)
             .min(pulse)
             .min(leases)
+            .min(drains)
             .min(self.names.next_deadline())
     }
 
@@ -548,6 +586,7 @@ impl Engine {
                 Delta::PutInstance(instance) => {
                     self.leases.handle_registered(&instance.id, instance.generation);
                     self.checker.upsert(instance);
+                    self.note_drain(instance, serial, now);
                     if let TargetHost::Name(name) = instance.target.host()
                         && self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty)
                     {
@@ -560,6 +599,7 @@ impl Engine {
                 Delta::RemoveInstance(_, id) => {
                     self.leases.handle_gone(id);
                     self.checker.remove(id);
+                    self.drains.handle_gone(id, now.tick);
                 }
                 Delta::PutDomain(domain) => {
                     if let Some(certificates) = &self.certificates {
@@ -665,6 +705,7 @@ impl Engine {
                         tracing::warn!(%instance, error, "a silent instance could not be deregistered yet");
                     }
                 },
+                Some(Asker::Drain(instance)) => log_removal(&instance, result.err().as_ref()),
                 None => {}
             }
         }

@@ -48,6 +48,8 @@ impl Engine {
     pub(crate) fn tell_of_changes(&mut self, deltas: &[Delta], now: Now) {
         for delta in deltas {
             let (kind, app, instance) = match delta {
+                // It is told of when it is gone.
+                Delta::PutInstance(instance) if instance.draining.is_some() => continue,
                 Delta::PutInstance(instance) => (EventKind::InstanceRegistered, &instance.app, &instance.id),
                 Delta::RemoveInstance(app, instance) => (EventKind::InstanceDeregistered, app, instance),
                 Delta::RemoveApp(app) => {

@@ -20,6 +20,7 @@ mod causes;
 mod certify;
 mod client;
 mod control;
+mod drains;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
@@ -50,7 +51,8 @@ pub use control::Control;
 pub use engine::{ControlSettings, WorkerLink};
 pub use resolver::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use status::{
-    BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
+    BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, Drained as InstanceDrained, InFlightStatus,
+    InstanceState, InstanceStatus, State, Status, StoreStatus,
 };
 pub use submission::{Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Pulse, Service, StartError, inbox, start};

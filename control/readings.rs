@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ringway_certs::{Certificates, Overview};
 use ringway_health::CheckStatus;
 use ringway_model::limits::APPLY_DEADLINE;
-use ringway_model::{Health, Hostname, InstanceId, Timestamp};
+use ringway_model::{Health, Hostname, Instance, InstanceId, TargetHost, Timestamp};
 use ringway_telemetry::{CoreReading, Facts, PoolFacts, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
 
@@ -15,7 +15,8 @@ use crate::causes::with_causes;
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolved::ResolvedHosts;
 use crate::status::{
-    BreakerState, BreakerStatus, CoreStatus, Counts, InstanceStatus, State, Status, StoreStatus,
+    BreakerState, BreakerStatus, CoreStatus, Counts, InFlightStatus, InstanceState, InstanceStatus, State,
+    Status, StoreStatus,
 };
 use crate::time::Now;
 
@@ -26,11 +27,39 @@ impl Engine {
         let endpoint = snapshot.endpoint(instance.app.as_str(), id.as_str());
         let checked = self.checker.status(id.as_str());
         let lease = self.leases.lease(id);
+        let name = |instance: &Instance| match instance.target.host() {
+            TargetHost::Name(name) => Some(name.clone()),
+            TargetHost::Address(_) => None,
+        };
+        let reason = checked.as_ref().and_then(CheckStatus::reason);
+        let health = endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health());
+        let streak = checked.as_ref().map_or(0, |checked| checked.streak.len());
+        let draining_until = self.drains().until(id).map(|until| now.timestamp_of(until));
+        let unresolved =
+            endpoint.filter(|endpoint| endpoint.addresses.is_empty()).and_then(|_| name(instance));
+        let facts = StateFacts {
+            draining_until: instance.draining.map(|until| draining_until.unwrap_or(until)),
+            health,
+            failure: reason.as_deref(),
+            failures: match &checked {
+                Some(checked) if checked.not_asked.is_none() => streak,
+                Some(_) | None => 0,
+            },
+            is_checked: checked.as_ref().is_some_and(|checked| checked.last_checked_at.is_some()),
+            unresolved: unresolved.as_ref(),
+            breaker: endpoint.map_or(BreakerView::Closed, |endpoint| endpoint.state.breaker(now.tick)),
+        };
+        let (state, state_reason) = facts.state(now);
         Some(InstanceStatus {
             generation: instance.generation,
-            health: endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health()),
-            reason: checked.as_ref().and_then(CheckStatus::reason),
-            streak: checked.as_ref().map_or(0, |checked| checked.streak.len()),
+            state,
+            state_reason,
+            in_flight: endpoint
+                .map_or_else(InFlightStatus::default, |endpoint| InFlightStatus::of(&endpoint.in_flight)),
+            draining_until: facts.draining_until,
+            health,
+            reason,
+            streak,
             last_checked: checked.as_ref().and_then(|checked| checked.last_checked_at),
             breaker: endpoint.map_or(BREAKER_CLOSED, |endpoint| match endpoint.state.breaker(now.tick) {
                 BreakerView::Closed => BREAKER_CLOSED,
@@ -48,7 +77,7 @@ impl Engine {
     pub(crate) fn status(&self, now: Now) -> Status {
         let desired = self.plane.desired();
         let (mut breakers_open, mut unhealthy) = (0, 0);
-        for endpoint in self.compiler.snapshot().pools().flat_map(|pool| &pool.endpoints) {
+        for endpoint in self.compiler.snapshot().pools().flat_map(|pool| pool.all_endpoints()) {
             breakers_open += usize::from(endpoint.state.breaker(now.tick) != BreakerView::Closed);
             unhealthy += usize::from(endpoint.state.health() == Health::Unhealthy);
         }
@@ -165,9 +194,10 @@ impl Engine {
             .map(|pool| {
                 let mut facts =
                     PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
-                for endpoint in &pool.endpoints {
+                for endpoint in pool.all_endpoints() {
                     facts.total += 1;
-                    facts.healthy += u32::from(endpoint.state.health() != Health::Unhealthy);
+                    let is_offered = pool.offers(endpoint);
+                    facts.healthy += u32::from(is_offered && endpoint.state.health() != Health::Unhealthy);
                     match endpoint.state.breaker(now.tick) {
                         BreakerView::Closed => facts.closed += 1,
                         BreakerView::Open { .. } => facts.open += 1,
@@ -192,6 +222,7 @@ impl Engine {
         };
         self.registry.render(&facts, out);
         self.render_own(now, out);
+        self.render_instances(now, out);
         if let Some(certificates) = self.certificates() {
             certificates.render_metrics(out);
             self.render_expiries(certificates, out);
@@ -211,6 +242,35 @@ impl Engine {
                 let (host, end) = (&route.host, facts.not_after.0 / 1000);
                 let _ =
                     writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
+            }
+        }
+    }
+
+    /// States of instances, and requests in flight of the endpoints that have a counter of their own: a bounded number.
+    fn render_instances(&self, now: Now, out: &mut String) {
+        // Writing to a string cannot fail.
+        let mut states = [0_u64; InstanceState::ALL.len()];
+        for instance in self.plane.desired().instances() {
+            if let Some(status) = self.instance_status(&instance.id, now) {
+                states[status.state as usize] += 1;
+            }
+        }
+        out.push_str("# HELP ringway_instances Instances by state.\n# TYPE ringway_instances gauge\n");
+        for (state, count) in InstanceState::ALL.into_iter().zip(states) {
+            let _ = writeln!(out, "ringway_instances{{state=\"{}\"}} {count}", state.as_str());
+        }
+        out.push_str(
+            "# HELP proxy_endpoint_requests_in_flight Requests under way, tunnels among them.\n\
+             # TYPE proxy_endpoint_requests_in_flight gauge\n",
+        );
+        for pool in self.compiler.snapshot().pools() {
+            for endpoint in pool.all_endpoints().filter(|endpoint| endpoint.metric.0 != 0) {
+                let (app, instance) = (&pool.app, &endpoint.instance);
+                let requests = endpoint.in_flight.requests();
+                let _ = writeln!(
+                    out,
+                    "proxy_endpoint_requests_in_flight{{pool=\"{app}\",instance=\"{instance}\"}} {requests}"
+                );
             }
         }
     }
@@ -400,6 +460,65 @@ fn domain_warnings(overview: &Overview) -> Vec<String> {
     warnings
 }
 
+/// What decides on the state of an instance.
+struct StateFacts<'a> {
+    draining_until: Option<Timestamp>,
+    health: Health,
+    /// Why the last check failed, or could not be made.
+    failure: Option<&'a str>,
+    /// Checks in a row that failed; 0 for one that could not be made.
+    failures: u32,
+    /// Whether any check has ended.
+    is_checked: bool,
+    /// The target's name, if that has no address.
+    unresolved: Option<&'a Hostname>,
+    breaker: BreakerView,
+}
+
+impl StateFacts<'_> {
+    /// The state, and the reason where the word leaves a question.
+    fn state(&self, now: Now) -> (InstanceState, Option<String>) {
+        let failed = |failure: &str| match self.failures {
+            0 => failure.to_owned(),
+            1 => format!("the last probe failed: {failure}"),
+            failures => format!("the last {failures} probes failed: {failure}"),
+        };
+        let failure = match self.unresolved {
+            Some(name) => Some(format!("the name {name} has no address")),
+            None => self.failure.map(failed),
+        };
+        if let Some(until) = self.draining_until {
+            let until = until.to_rfc3339();
+            return (
+                InstanceState::Draining,
+                Some(format!("removed with its last request, at {until} at the latest")),
+            );
+        }
+        match (self.health, self.breaker) {
+            (Health::Unhealthy, _) => (InstanceState::Unhealthy, failure),
+            (Health::Joining, _) => {
+                let waiting = || "waiting for the first successful probe".to_owned();
+                (InstanceState::Joining, Some(failure.unwrap_or_else(waiting)))
+            }
+            (_, _) if self.unresolved.is_some() => (InstanceState::Unhealthy, failure),
+            (_, BreakerView::Open { until }) => {
+                let until = now.timestamp_of(until).to_rfc3339();
+                (
+                    InstanceState::Ejected,
+                    Some(format!("requests failed; the circuit breaker is open until {until}")),
+                )
+            }
+            (_, BreakerView::HalfOpen) => {
+                (InstanceState::Ejected, Some("requests failed; the next one decides".to_owned()))
+            }
+            (Health::Unknown, BreakerView::Closed) if !self.is_checked => {
+                (InstanceState::Serving, Some("not probed since the start".to_owned()))
+            }
+            (Health::Unknown | Health::Healthy, BreakerView::Closed) => (InstanceState::Serving, failure),
+        }
+    }
+}
+
 /// Whether two thirds of its time are over.
 fn is_late(begin: Timestamp, end: Timestamp, now: Timestamp) -> bool {
     let lifetime = end.0.saturating_sub(begin.0);
@@ -432,6 +551,83 @@ mod tests {
             for_servers: true,
         };
         DefaultState { facts: Arc::new(facts), version: 1, problem: None }
+    }
+
+    const WELL: StateFacts<'static> = StateFacts {
+        draining_until: None,
+        health: Health::Healthy,
+        failure: None,
+        failures: 3,
+        is_checked: true,
+        unresolved: None,
+        breaker: BreakerView::Closed,
+    };
+
+    /// The whole table: a drain before health, health before the breaker.
+    #[test]
+    fn the_state_of_an_instance_and_its_reason() {
+        use InstanceState::{Draining, Ejected, Joining, Serving, Unhealthy};
+        let now = Now { tick: ringway_model::Tick(0), at: NOW, ..Now::default() };
+        let open = BreakerView::Open { until: ringway_model::Tick(30_000) };
+        let name = Hostname::parse("app.internal").unwrap();
+        for (facts, state, words) in [
+            (StateFacts { ..WELL }, Serving, ""),
+            (
+                StateFacts { failure: Some("status 503"), failures: 1, ..WELL },
+                Serving,
+                "the last probe failed: status 503",
+            ),
+            (
+                StateFacts { health: Health::Unknown, is_checked: false, ..WELL },
+                Serving,
+                "not probed since the start",
+            ),
+            (
+                StateFacts { health: Health::Joining, ..WELL },
+                Joining,
+                "waiting for the first successful probe",
+            ),
+            (
+                StateFacts { health: Health::Joining, failure: Some("connection refused"), ..WELL },
+                Joining,
+                "the last 3 probes failed: connection refused",
+            ),
+            (
+                StateFacts { health: Health::Unhealthy, failure: Some("status 503"), breaker: open, ..WELL },
+                Unhealthy,
+                "the last 3 probes failed: status 503",
+            ),
+            (
+                StateFacts { unresolved: Some(&name), ..WELL },
+                Unhealthy,
+                "the name app.internal has no address",
+            ),
+            (
+                StateFacts { health: Health::Joining, unresolved: Some(&name), ..WELL },
+                Joining,
+                "the name app.internal has no address",
+            ),
+            (
+                StateFacts { breaker: open, ..WELL },
+                Ejected,
+                "the circuit breaker is open until 2027-01-15T08:00:30Z",
+            ),
+            (StateFacts { breaker: BreakerView::HalfOpen, ..WELL }, Ejected, "the next one decides"),
+            (
+                StateFacts { draining_until: Some(NOW), health: Health::Unhealthy, breaker: open, ..WELL },
+                Draining,
+                "removed with its last request, at 2027-01-15T08:00:00Z at the latest",
+            ),
+        ] {
+            let (found, reason) = facts.state(now);
+            let reason = reason.unwrap_or_default();
+            assert_eq!(found, state, "{words}: {reason}");
+            assert!(reason.contains(words) && reason.is_empty() == words.is_empty(), "{reason}");
+        }
+        for state in InstanceState::ALL {
+            assert_eq!(InstanceState::parse(state.as_str()), Some(state));
+            assert_eq!(InstanceState::ALL[state as usize], state);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway_model::{CoreId, Generation, Health, Revision, Serial, Timestamp};
+use ringway_traffic::in_flight::InFlight;
 
 pub use crate::publish::CoreState;
 
@@ -135,6 +136,14 @@ pub struct StoreStatus {
 pub struct InstanceStatus {
     /// Which registration of it this is about.
     pub generation: Generation,
+    /// In one word.
+    pub state: InstanceState,
+    /// Why, where the word leaves a question.
+    pub state_reason: Option<String>,
+    /// What is under way.
+    pub in_flight: InFlightStatus,
+    /// When it is removed at the latest, once it drains.
+    pub draining_until: Option<Timestamp>,
     /// What health checks say.
     pub health: Health,
     /// Why the last check failed; `None` after a success and before the first check.
@@ -151,6 +160,66 @@ pub struct InstanceStatus {
     pub lease_expires: Option<Timestamp>,
     /// Where it is connected to; empty while its name is not resolved.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// What an instance does, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// It was registered, and no check has succeeded yet: it takes traffic only while no other instance can.
+    Joining,
+    /// It takes traffic.
+    Serving,
+    /// It finishes its requests, takes no new ones, and is removed then.
+    Draining,
+    /// Health checks took it out of rotation.
+    Unhealthy,
+    /// Its circuit breaker took it out of rotation.
+    Ejected,
+}
+
+impl InstanceState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Joining, Self::Serving, Self::Draining, Self::Unhealthy, Self::Ejected];
+
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
+
+    /// Reads the word that the API uses.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// What is under way at an instance, over all cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlightStatus {
+    /// Requests, tunnels among them.
+    pub requests: u64,
+    /// Upgraded connections, as WebSockets.
+    pub tunnels: u64,
+}
+
+impl InFlightStatus {
+    pub(crate) fn of(in_flight: &InFlight) -> Self {
+        Self { requests: in_flight.requests(), tunnels: in_flight.tunnels() }
+    }
+}
+
+/// How the drain of an instance ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// From its begin to the removal.
+    pub took: Duration,
+    /// What was under way when its time was over.
+    pub left: InFlightStatus,
 }
 
 /// A circuit breaker.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_certs::State;
+use ringway_control::InstanceState;
 use ringway_model::{
     AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind,
     FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Probe,
@@ -30,6 +31,37 @@ pub(crate) static APP_NAME: Field<Arc<str>> = Field {
     doc: "The app's name for people; kept when absent and the app exists, else the id.",
     schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
     parse: |given| app_name(given.text()?),
+};
+
+/// How long a removed instance may finish its requests.
+pub(crate) static DRAIN: Field<Duration> = Field {
+    name: "drain",
+    doc: "Lets the instance finish its requests for so long: it gets no new ones, and the answer comes with its removal, \
+          which is when the last one is done, or the time is over. WebSockets that are open then are closed with 1001; \
+          other requests go on. Without it the instance is removed at once.",
+    schema: || duration_schema("30s"),
+    parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
+};
+
+/// What is waited for.
+pub(crate) static WAIT: Field<InstanceState> = Field {
+    name: "wait",
+    doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within the timeout.",
+    schema: || json!({ "type": "string", "enum": InstanceState::ALL.map(InstanceState::as_str) }),
+    parse: |given| {
+        InstanceState::parse(given.text()?).ok_or_else(|| {
+            let words = InstanceState::ALL.map(InstanceState::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
+};
+
+/// How long it is waited for.
+pub(crate) static WAIT_TIMEOUT: Field<Duration> = Field {
+    name: "timeout",
+    doc: "How long to wait, with wait; 30s when absent.",
+    schema: || duration_schema("30s"),
+    parse: |given| at_most(duration(given)?, limits::API_WAIT_MAX),
 };
 
 /// Names an instance.
@@ -594,6 +626,13 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     match duration.subsec_millis() {
         0 => format!("{}s", duration.as_secs()),
         _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
+fn at_most(duration: Duration, most: Duration) -> Result<Duration, Fault> {
+    match duration <= most {
+        true => Ok(duration),
+        false => Err(Fault::range(format_args!("must be at most {}", duration_text(most)))),
     }
 }
 

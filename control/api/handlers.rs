@@ -2,12 +2,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_certs::{State, UploadError, names_files};
+use ringway_control::{InstanceDrained, InstanceState};
 use ringway_model::{
-    App, AppId, AppSpec, CertificateMode, Change, Desired, Domain, DomainUpdate, Hostname, Instance, Outcome,
-    Rejection, Revision,
+    App, AppId, AppSpec, CertificateMode, Change, Desired, Domain, DomainUpdate, Generation, Health,
+    Hostname, Instance, InstanceId, Outcome, Rejection, Revision, Timestamp,
 };
+use ringway_net::{clock, sleep_until};
 use ringway_tls::Want;
 
 use crate::certificates::{
@@ -21,8 +24,9 @@ use crate::problem::{Kind, Problem};
 use crate::reader::{Finding, Input, Pointer, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
-    Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, Gone, InstanceView,
-    LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView, instance_view, outcome_word,
+    Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, DrainedView, Gone,
+    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView, instance_view,
+    outcome_word,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -50,9 +54,8 @@ pub(crate) async fn handle<P: Plane>(
             submit(&**plane, change, conditions, audit).await
         }
         Operation::RemoveInstance => {
-            let key = take(input, shape::instance_key)?;
-            let change = Change::RemoveInstance { id: key.id, generation: key.generation };
-            submit(&**plane, change, conditions, audit).await
+            let removal = take(input, shape::removal)?;
+            remove_instance(&**plane, removal, conditions, audit).await
         }
         Operation::RemoveApp => {
             let id = take(input, shape::app_key)?;
@@ -180,14 +183,99 @@ async fn deregister<P: Plane>(
 ) -> Answer {
     let request = take(input, shape::deregister)?;
     let desired = plane.desired();
-    if let (Some(app), Some(instance)) = (&request.app, desired.instance(request.key.id.as_str()))
+    if let (Some(app), Some(instance)) = (&request.app, desired.instance(request.removal.key.id.as_str()))
         && instance.app != *app
     {
-        return Err(Rejection::InstanceOfOtherApp(request.key.id, instance.app.clone()).into());
+        return Err(Rejection::InstanceOfOtherApp(request.removal.key.id, instance.app.clone()).into());
     }
-    let change = Change::RemoveInstance { id: request.key.id, generation: request.key.generation };
-    submit(plane, change, conditions, audit).await
+    remove_instance(plane, request.removal, conditions, audit).await
 }
+
+/// Removes an instance, at once or when its requests are done. Whoever does not wait for the answer changes nothing about
+/// the drain.
+async fn remove_instance<P: Plane>(
+    plane: &P,
+    removal: shape::Removal,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Answer {
+    let shape::Removal { key: shape::InstanceKey { id, generation }, drain } = removal;
+    let Some(drain) = drain else {
+        return submit(plane, Change::RemoveInstance { id, generation }, conditions, audit).await;
+    };
+    let millis = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
+    let until = Timestamp(clock::timestamp().0.saturating_add(millis));
+    let change = Change::DrainInstance { id: id.clone(), generation, until };
+    let mut receipt = make(plane, change, conditions, audit).await?;
+    // The one that drains: a receipt without generation says that it did so already.
+    let draining = receipt
+        .generation
+        .or_else(|| plane.desired().instance(id.as_str()).map(|instance| instance.generation));
+    let drained = match draining {
+        Some(generation) => wait_for_drain(plane, &id, generation).await?,
+        None => InstanceDrained::default(),
+    };
+    receipt.outcome = Outcome::Removed;
+    receipt.revision = plane.desired().revision();
+    receipt.pending.clear();
+    let view = DrainedView::new(&id, drained);
+    Ok(received(Response::json(200, &Accepted::new(&receipt, Some(view))), &receipt))
+}
+
+/// Waits until a drain is over. It has an end, so that this has one.
+async fn wait_for_drain<P: Plane>(
+    plane: &P,
+    id: &InstanceId,
+    generation: Generation,
+) -> Result<InstanceDrained, Problem> {
+    loop {
+        if let Some(drained) = plane.drained(id, generation) {
+            return Ok(drained);
+        }
+        match plane.desired().instance(id.as_str()) {
+            // Removed, and too long ago to know more.
+            None => return Ok(InstanceDrained::default()),
+            Some(instance) if instance.generation != generation => {
+                let current = instance.generation;
+                return Err(Rejection::StaleGeneration { id: id.clone(), current }.into());
+            }
+            Some(_) => {}
+        }
+        if !plane.is_ready() && plane.status().state == "draining" {
+            let detail =
+                "the process is ending; the drain is stored, and the instance is removed at the next start";
+            return Err(Problem::new(Kind::ShuttingDown, detail));
+        }
+        sleep_until(clock::now().after(LOOK_AGAIN)).await;
+    }
+}
+
+/// Waits until an instance is in a state.
+async fn wait_for_state<P: Plane>(plane: &P, wait: &shape::Wait) -> Result<(), Problem> {
+    let deadline = clock::now().after(wait.timeout);
+    loop {
+        let Some(status) = plane.instance_status(&wait.instance) else {
+            return Err(Rejection::UnknownInstance(wait.instance.clone()).into());
+        };
+        // After a restart an instance serves before it was probed: whoever waits for it wants to know that it can.
+        let is_probed = status.health == Health::Healthy || wait.state != InstanceState::Serving;
+        if status.state == wait.state && is_probed {
+            return Ok(());
+        }
+        if clock::now() >= deadline {
+            let (id, wanted, state) = (&wait.instance, wait.state.as_str(), status.state.as_str());
+            let why = status.state_reason.map(|why| format!("; {why}")).unwrap_or_default();
+            let not =
+                if state == wanted { "not probed successfully".to_owned() } else { format!("not {wanted}") };
+            let detail = format!("instance {id} is {state}, {not}{why}");
+            return Err(Problem::new(Kind::NotReached, detail));
+        }
+        sleep_until(clock::now().after(LOOK_AGAIN).min(deadline)).await;
+    }
+}
+
+/// Between two looks at what is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Hands a change over and says what it did.
 async fn submit<P: Plane>(plane: &P, change: Change, conditions: Conditions, audit: &mut Audit) -> Answer {
@@ -222,6 +310,7 @@ async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem
         }
         Change::AddInstance(_)
         | Change::RemoveInstance { .. }
+        | Change::DrainInstance { .. }
         | Change::RemoveApp { .. }
         | Change::PutWebhook { .. }
         | Change::RemoveWebhook { .. }
@@ -432,6 +521,7 @@ fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) 
             Response::json(status, &Accepted::new(receipt, view))
         }
         Change::RemoveInstance { .. }
+        | Change::DrainInstance { .. }
         | Change::RemoveApp { .. }
         | Change::RemoveWebhook { .. }
         | Change::RemoveDomain { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
@@ -452,7 +542,7 @@ fn subject(change: &Change) -> String {
             subject
         }
         Change::AddInstance(spec) => format!("instance {}", spec.id),
-        Change::RemoveInstance { id, .. } => format!("instance {id}"),
+        Change::RemoveInstance { id, .. } | Change::DrainInstance { id, .. } => format!("instance {id}"),
         Change::RemoveApp { id } => format!("app {id}"),
         Change::AddDomain(spec) => format!("domain {}", spec.name),
         Change::UpdateDomain(update) => format!("domain {}", update.name),
@@ -487,6 +577,9 @@ async fn list_webhooks<P: Plane>(plane: &P, page: Page) -> Answer {
 }
 
 async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
+    if let Some(wait) = &page.wait {
+        wait_for_state(&**plane, wait).await?;
+    }
     let desired = plane.desired();
     let revision = desired.revision();
     let mut app = page.app.clone();
@@ -500,9 +593,13 @@ async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
         app = Some(domain.app.clone());
     }
     let (after, limit) = (page.after.as_deref(), page.limit);
-    let selection = match &app {
-        Some(app) => select(desired.instances_of(app.as_str()), |_| true, after, limit).await,
-        None => select(desired.instances(), |_| true, after, limit).await,
+    let selection = match (&page.instance, &app) {
+        (Some(id), _) => {
+            let is_of_app = |instance: &Arc<Instance>| app.as_ref().is_none_or(|app| instance.app == *app);
+            select(desired.instance(id.as_str()).into_iter(), is_of_app, after, limit).await
+        }
+        (None, Some(app)) => select(desired.instances_of(app.as_str()), |_| true, after, limit).await,
+        (None, None) => select(desired.instances(), |_| true, after, limit).await,
     };
     Ok(instance_pieces(plane, selection, revision))
 }
@@ -581,13 +678,17 @@ async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> Answer {
     let desired = plane.desired();
     app_of(&desired, &id)?;
     let instances = instances_of(plane, &desired, &id).await;
-    let takes_traffic =
-        |instance: &&InstanceView| instance.health != "unhealthy" && instance.circuit_breaker != "open";
+    let is_draining = |instance: &&InstanceView| instance.state == "draining";
+    let takes_traffic = |instance: &&InstanceView| {
+        !is_draining(instance) && instance.health != "unhealthy" && instance.circuit_breaker != "open"
+    };
     let (healthy_instances, total_instances) =
         (instances.iter().filter(takes_traffic).count(), instances.len());
+    // One that leaves is not missed.
+    let staying = total_instances - instances.iter().filter(is_draining).count();
     let status = match healthy_instances {
         0 => AppHealth::Down,
-        all if all == total_instances => AppHealth::Healthy,
+        all if all == staying => AppHealth::Healthy,
         _ => AppHealth::Degraded,
     };
     let domains = domains_of(&desired, &id).await;

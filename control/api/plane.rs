@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringway_certs::{DomainState, Overview, UploadError, Verification};
 
-use ringway_control::Control;
+use ringway_control::{Control, InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{
     Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision, Serial,
     Timestamp,
@@ -30,6 +30,8 @@ pub trait Plane: 'static {
     fn desired(&self) -> Desired;
     /// What is known of an instance besides its registration.
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus>;
+    /// How the drain of a registration ended; `None` while it is under way, and when it is long over.
+    fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained>;
     /// How the process does.
     fn status(&self) -> Status;
     /// Whether traffic should be sent here: configuration loaded, listeners open, not draining.
@@ -136,6 +138,14 @@ pub enum Refusal {
 /// What checks, leases and requests say about an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceStatus {
+    /// In one word.
+    pub state: InstanceState,
+    /// Why, where the word leaves a question.
+    pub state_reason: Option<String>,
+    /// What is under way.
+    pub in_flight: InFlightStatus,
+    /// When it is removed at the latest, once it drains.
+    pub draining_until: Option<Timestamp>,
     /// In rotation or not, by active checks.
     pub health: Health,
     /// Why the last check failed, in words; none after a success.
@@ -160,6 +170,10 @@ impl Default for InstanceStatus {
     /// One of which nothing is known yet.
     fn default() -> Self {
         Self {
+            state: InstanceState::Serving,
+            state_reason: None,
+            in_flight: InFlightStatus::default(),
+            draining_until: None,
             health: Health::Unknown,
             reason: None,
             streak: 0,
@@ -269,6 +283,10 @@ impl Plane for Control {
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus> {
         let status = Self::instance_status(self, id)?;
         Some(InstanceStatus {
+            state: status.state,
+            state_reason: status.state_reason,
+            in_flight: status.in_flight,
+            draining_until: status.draining_until,
             health: status.health,
             reason: status.reason,
             streak: status.streak,
@@ -279,6 +297,10 @@ impl Plane for Control {
             circuit_breaker_until: status.breaker.until,
             addresses: status.addresses,
         })
+    }
+
+    fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
+        Self::drained(self, id, generation)
     }
 
     fn status(&self) -> Status {

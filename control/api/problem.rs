@@ -122,6 +122,8 @@ kinds! {
     ShuttingDown = 503 "shutting_down" "The process is shutting down",
     /// Too many connections.
     Crowded = 503 "too_many_connections" "Too many connections to the admin API",
+    /// What was waited for did not come.
+    NotReached = 504 "state_not_reached" "The state was not reached in time",
     /// It is not known what became of the change.
     Unconfirmed = 504 "unconfirmed" "The change may or may not take effect",
     /// Another version of HTTP.

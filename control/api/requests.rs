@@ -1,8 +1,10 @@
 //! The shapes of the API's requests: which fields each operation takes, and the change that they ask for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_certs::State;
+use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
     Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId, Webhook, WebhookSecret,
@@ -10,9 +12,10 @@ use ringway_model::{
 };
 
 use crate::fields::{
-    AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, GENERATION,
-    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, WEBHOOK_SECRET,
-    WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check, on_all_unhealthy, upstream_tls,
+    AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, DRAIN, GENERATION,
+    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT,
+    WEBHOOK_SECRET, WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check, on_all_unhealthy,
+    upstream_tls,
 };
 use crate::reader::{Fault, Reader};
 
@@ -93,11 +96,26 @@ pub(crate) struct InstanceKey {
     pub(crate) generation: Option<Generation>,
 }
 
-/// `DELETE /api/apps/instances`, `POST /api/apps/heartbeat`
+/// `POST /api/apps/heartbeat`
 pub(crate) fn instance_key(reader: &mut Reader<'_>) -> Option<InstanceKey> {
     let id = reader.key(&INSTANCE_ID);
     let generation = reader.filter(&GENERATION);
     Some(InstanceKey { id: id?, generation })
+}
+
+/// Which instance to remove, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Removal {
+    pub(crate) key: InstanceKey,
+    /// How long it may finish its requests; removed at once without.
+    pub(crate) drain: Option<Duration>,
+}
+
+/// `DELETE /api/apps/instances`
+pub(crate) fn removal(reader: &mut Reader<'_>) -> Option<Removal> {
+    let key = instance_key(reader);
+    let drain = reader.filter(&DRAIN);
+    Some(Removal { key: key?, drain })
 }
 
 /// What `POST /api/register` says: an instance, its app and a domain in one.
@@ -169,7 +187,7 @@ impl Registration {
 /// What `DELETE /api/register` says.
 #[derive(Clone, Debug)]
 pub(crate) struct Deregistration {
-    pub(crate) key: InstanceKey,
+    pub(crate) removal: Removal,
     /// The app that the instance must belong to.
     pub(crate) app: Option<AppId>,
 }
@@ -177,12 +195,12 @@ pub(crate) struct Deregistration {
 /// `DELETE /api/register`: takes the very body that the instance registered with, so that an app need not make
 /// another; only the ids count.
 pub(crate) fn deregister(reader: &mut Reader<'_>) -> Option<Deregistration> {
-    let key = instance_key(reader);
+    let removal = removal(reader);
     let app = reader.filter(&APP_ID);
     let _: Option<Hostname> = reader.optional(&DOMAIN);
     let target: Option<Target> = reader.optional(&TARGET);
     let _: Option<HealthCheck> = health_check(reader, target.as_ref());
-    Some(Deregistration { key: key?, app })
+    Some(Deregistration { removal: removal?, app })
 }
 
 /// `POST /api/tenants/domains`
@@ -309,6 +327,16 @@ pub(crate) struct Page {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) domain: Option<Hostname>,
     pub(crate) state: Option<State>,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) wait: Option<Wait>,
+}
+
+/// What is waited for before a list is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    pub(crate) instance: InstanceId,
+    pub(crate) state: InstanceState,
+    pub(crate) timeout: Duration,
 }
 
 /// `GET /api/apps`
@@ -328,8 +356,18 @@ pub(crate) fn instance_page_of_app(reader: &mut Reader<'_>) -> Option<Page> {
 pub(crate) fn instance_page(reader: &mut Reader<'_>) -> Option<Page> {
     let app = reader.filter(&APP_ID);
     let domain = reader.filter(&DOMAIN);
-    page(reader).map(|page| Page { app, domain, ..page })
+    let instance = reader.filter(&INSTANCE_ID);
+    let state = reader.filter(&WAIT);
+    let timeout = reader.filter(&WAIT_TIMEOUT).unwrap_or(WAIT_TIMEOUT_DEFAULT);
+    if state.is_some() && instance.is_none() {
+        reader.fault(WAIT.name, Fault::invalid("needs instance_id: one instance can be waited for"));
+    }
+    let wait = instance.clone().zip(state).map(|(instance, state)| Wait { instance, state, timeout });
+    page(reader).map(|page| Page { app, domain, instance, wait, ..page })
 }
+
+/// As long as most clients wait for an answer.
+const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// `GET /api/tenants/domains`
 pub(crate) fn domain_page(reader: &mut Reader<'_>) -> Option<Page> {

@@ -5,6 +5,7 @@
 
 use std::num::{NonZeroU8, NonZeroU16};
 
+use ringway_control::InstanceDrained;
 use ringway_model::{
     App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, ProbeMethod, StatusRanges,
     Timestamp, UpstreamTls,
@@ -186,6 +187,20 @@ pub(crate) struct InstanceView {
     pub(crate) app_id: String,
     pub(crate) target: String,
     pub(crate) health_check: HealthCheckView,
+    /// `joining` from the registration to the first successful check: takes traffic only while no other instance can.
+    /// `serving`: takes traffic. `draining`: finishes its requests and is removed then. `unhealthy`: checks took it out of
+    /// rotation. `ejected`: its circuit breaker did.
+    #[schema(examples("joining", "serving", "draining", "unhealthy", "ejected"))]
+    pub(crate) state: &'static str,
+    /// Why, where the state leaves a question.
+    pub(crate) state_reason: Option<String>,
+    /// Requests under way, WebSockets among them.
+    pub(crate) requests_in_flight: u64,
+    /// Upgraded connections that are open.
+    pub(crate) websockets_open: u64,
+    /// When a draining instance is removed at the latest.
+    #[schema(format = "date-time")]
+    pub(crate) draining_until: Option<String>,
     /// `unknown` until the first checks are through; such an instance takes traffic.
     #[schema(examples("healthy", "unhealthy", "unknown"))]
     pub(crate) health: &'static str,
@@ -222,6 +237,11 @@ impl InstanceView {
             app_id: instance.app.to_string(),
             target: instance.target.to_string(),
             health_check: HealthCheckView::new(&instance.health_check),
+            state: status.state.as_str(),
+            state_reason: status.state_reason,
+            requests_in_flight: status.in_flight.requests,
+            websockets_open: status.in_flight.tunnels,
+            draining_until: status.draining_until.map(rfc3339),
             health: status.health.as_str(),
             health_reason: status.reason,
             health_streak: status.streak,
@@ -238,6 +258,32 @@ impl InstanceView {
 
     pub(crate) fn of<P: Plane>(plane: &P, instance: &Instance) -> Self {
         Self::new(instance, plane.instance_status(&instance.id))
+    }
+}
+
+/// How the drain of a removed instance went.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DrainedView {
+    pub(crate) instance_id: String,
+    /// Whether all requests were done in time.
+    pub(crate) drained: bool,
+    /// Milliseconds from the begin of the drain to the removal.
+    pub(crate) took_ms: u64,
+    /// Requests that were under way when the time was over; they go on, except WebSockets.
+    pub(crate) requests_left: u64,
+    /// WebSockets among them: they were closed with 1001.
+    pub(crate) websockets_left: u64,
+}
+
+impl DrainedView {
+    pub(crate) fn new(instance: &InstanceId, drained: InstanceDrained) -> Self {
+        Self {
+            instance_id: instance.to_string(),
+            drained: drained.left.requests == 0,
+            took_ms: u64::try_from(drained.took.as_millis()).unwrap_or(u64::MAX),
+            requests_left: drained.left.requests,
+            websockets_left: drained.left.tunnels,
+        }
     }
 }
 

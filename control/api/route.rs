@@ -10,8 +10,9 @@ use crate::problem::Kind;
 use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
-    AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, Gone, InstancePage,
-    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookPage, WebhookView,
+    AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, DrainedView, Gone,
+    InstancePage, InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookPage,
+    WebhookView,
 };
 
 /// What can be asked of the API.
@@ -292,6 +293,10 @@ impl Operation {
             vec![(201, Some(content())), (200, Some(content())), (202, Some(content()))]
         };
         let removed = || vec![(204, None), (202, Some(schema_of_accepted::<Gone>()))];
+        let drained = || {
+            let drained = (200, Some(schema_of_accepted::<DrainedView>()));
+            vec![(204, None), drained, (202, Some(schema_of_accepted::<Gone>()))]
+        };
         let json = |content: Content| vec![(200, Some(content))];
         let (id, summary, fields, answers, own): (_, _, _, _, &[Kind]) = match self {
             Self::RegisterApp => (
@@ -331,17 +336,17 @@ impl Operation {
             ),
             Self::RemoveInstance => (
                 "removeInstance",
-                "Remove an instance; it gets no further requests.",
-                describe(shape::instance_key),
-                removed(),
+                "Remove an instance; it gets no further requests. With drain: answers when its requests are done.",
+                describe(shape::removal),
+                drained(),
                 &[UnknownInstance, StaleGeneration, Conflicting],
             ),
             Self::ListInstances => (
                 "listInstances",
-                "List instances and their health, by id.",
+                "List instances, their state and their health, by id. With wait: answers when the instance is in a state.",
                 describe(shape::instance_page),
                 json(schema_of::<InstancePage>()),
-                &[UnknownDomain, Conflicting],
+                &[UnknownInstance, UnknownDomain, Conflicting, NotReached],
             ),
             Self::ListInstancesOfApp => (
                 "listInstancesOfApp",
@@ -480,9 +485,9 @@ impl Operation {
             ),
             Self::Deregister => (
                 "deregister",
-                "Remove an instance; takes the body that it registered with.",
+                "Remove an instance; takes the body that it registered with. With drain: answers when its requests are done.",
                 describe(shape::deregister),
-                removed(),
+                drained(),
                 &[UnknownInstance, InstanceOfOtherApp, StaleGeneration, Conflicting],
             ),
             Self::AddRoute => (

@@ -71,6 +71,12 @@ impl Checker {
         self.shared.stir();
     }
 
+    /// Checks an instance as one that was registered a moment ago: at once, and often until it is well.
+    pub fn hasten(&self, instance: &InstanceId) {
+        self.shared.checks.borrow_mut().hasten(instance, clock::now());
+        self.shared.stir();
+    }
+
     /// Checks an instance no more. A check of it that is under way brings no verdict.
     pub fn remove(&self, instance: &InstanceId) {
         self.shared.checks.borrow_mut().remove(instance);

@@ -188,6 +188,13 @@ impl Checks {
         self.watched.insert(instance.id.clone(), fresh);
     }
 
+    /// Checks an instance as one that was registered a moment ago.
+    pub fn hasten(&mut self, instance: &InstanceId, now: Tick) {
+        let Some(watched) = self.watched.get_mut(instance) else { return };
+        watched.is_joining = true;
+        self.schedule.hasten(watched.check, now);
+    }
+
     /// Checks an instance no more.
     pub fn remove(&mut self, instance: &InstanceId) {
         let Some(old) = self.watched.remove(instance) else { return };

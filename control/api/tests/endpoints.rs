@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ringway_certs::UploadError;
+use ringway_control::InstanceState;
 use ringway_model::{CoreId, Rejection, Timestamp, limits};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
@@ -267,6 +268,17 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         assert_eq!(survey.send(Get, path, &[], "", |state| state.is_ready = false).status, 503, "{path}");
     }
 
+    for (path, body) in [
+        ("/api/apps/instances", r#"{"instance_id":"i1","drain":"30s"}"#),
+        ("/api/register", r#"{"instance_id":"i1","app_id":"app1","domain":"one.example","drain":30}"#),
+    ] {
+        let reply = survey.send(Delete, path, &[], body, |_| {});
+        assert_eq!(reply.status, 200, "{path}");
+    }
+    let waiting = "/api/status/instances?instance_id=i1&wait=serving&timeout=1ms";
+    let joining = |state: &mut State| state.stands("i1", InstanceState::Joining, Some("no probe yet"));
+    assert_eq!(survey.send(Get, waiting, &[], "", joining).status, 504);
+
     let upload = r#"{"domain":"one.example","certificate":"a chain","key":"a key"}"#;
     for (method, path, body) in [
         (Post, "/api/tenants/domains/verify", r#"{"domain":"one.example"}"#),
@@ -292,6 +304,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
 
     use Kind::*;
     for (method, path, body, kind) in [
+        (Get, "/api/status/instances?instance_id=nope&wait=serving&timeout=1ms", "", UnknownInstance),
         (Post, "/api/webhooks", r#"{"app_id":"nope","url":"https://a.example/"}"#, UnknownApp),
         (Put, "/api/webhooks", r#"{"app_id":"nope","url":"https://a.example/"}"#, UnknownApp),
         (Put, "/api/webhooks", r#"{"app_id":"app2","url":"https://a.example/"}"#, UnknownWebhook),

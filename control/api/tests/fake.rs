@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringway_certs::{DomainState, Overview, State as Stand, UploadError, Verdict, Verification};
+use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
     Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Serial, Target, TenantId,
@@ -30,6 +31,9 @@ pub(super) struct State {
     pub(super) submissions: Vec<Submission>,
     /// Keeps who has submitted waiting.
     pub(super) is_held: bool,
+    /// How drains end; they do not when absent.
+    pub(super) drain_end: Option<InstanceDrained>,
+    drained: HashMap<(InstanceId, Generation), InstanceDrained>,
     receipts: HashMap<String, (u64, Receipt)>,
     pub(super) certificates: Certificates,
 }
@@ -112,6 +116,11 @@ impl Default for State {
             heartbeats: Vec::new(),
             submissions: Vec::new(),
             is_held: false,
+            drain_end: Some(InstanceDrained {
+                took: Duration::from_millis(1_500),
+                left: InFlightStatus { requests: 0, tunnels: 0 },
+            }),
+            drained: HashMap::new(),
             receipts: HashMap::new(),
             certificates: Certificates::default(),
         }
@@ -155,6 +164,14 @@ impl State {
 
     pub(super) fn health(&mut self, id: &str, health: Health) {
         let status = InstanceStatus { health, streak: 3, ..InstanceStatus::default() };
+        self.statuses.insert(InstanceId::parse(id).unwrap(), status);
+    }
+}
+
+impl State {
+    pub(super) fn stands(&mut self, id: &str, state: InstanceState, reason: Option<&str>) {
+        let reason = reason.map(str::to_owned);
+        let status = InstanceStatus { state, state_reason: reason, ..InstanceStatus::default() };
         self.statuses.insert(InstanceId::parse(id).unwrap(), status);
     }
 }
@@ -204,6 +221,13 @@ impl Plane for FakePlane {
             applied_in: Duration::from_micros(42),
         };
         state.desired = applied.desired;
+        if let Change::DrainInstance { id, .. } = &submission.change
+            && let Some(end) = state.drain_end
+        {
+            let remove = Change::RemoveInstance { id: id.clone(), generation };
+            state.make(&remove);
+            state.drained.insert((id.clone(), generation.unwrap()), end);
+        }
         if let Some(given) = submission.idempotency {
             state.receipts.insert(given.key, (given.request_hash, receipt.clone()));
         }
@@ -229,6 +253,10 @@ impl Plane for FakePlane {
 
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus> {
         self.state().statuses.get(id).cloned()
+    }
+
+    fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
+        self.state().drained.get(&(id.clone(), generation)).copied()
     }
 
     fn status(&self) -> Status {
