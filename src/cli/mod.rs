@@ -3,7 +3,7 @@
 //! ```text
 //! ringway [run] ─► config ─► logging ─► run ─► signals ─► drain ─► exit code
 //! ringway check ─► config ─► machine ─► a table of what is in force, and what is wrong with it
-//! ringway status|apps|instances|domains ─► client ─► the admin API of a running process
+//! ringway status|apps|instances|deploy|domains ─► client ─► the admin API of a running process
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 

@@ -31,6 +31,14 @@ pub(crate) enum Failure {
         /// What is wrong with the body.
         error: serde_json::Error,
     },
+    /// A deploy did not come to its end.
+    Deploy(String),
+    /// What was asked for is not as it has to be, by what the API says.
+    Conflict(String),
+    /// What was named is not registered, by what the API says.
+    NotFound(String),
+    /// Another failure, and what became of what was begun.
+    Noted(Box<Failure>, String),
     /// A file.
     File {
         /// Its path.
@@ -46,7 +54,7 @@ pub(crate) enum Failure {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Refusal {
-    status: u16,
+    pub(super) status: u16,
     title: String,
     detail: String,
     code: String,
@@ -83,6 +91,10 @@ impl Failure {
     /// What scripts see.
     pub(crate) fn exit(&self) -> u8 {
         match self {
+            Self::Deploy(_) => EXIT_FAILED,
+            Self::Conflict(_) => EXIT_CONFLICT,
+            Self::NotFound(_) => EXIT_NOT_FOUND,
+            Self::Noted(failure, _) => failure.exit(),
             Self::Usage(_) => EXIT_USAGE,
             Self::Refused(refusal) => match refusal.status {
                 400 | 413 | 414 | 422 => EXIT_USAGE,
@@ -94,6 +106,11 @@ impl Failure {
                 EXIT_FAILED
             }
         }
+    }
+
+    /// With a note behind what it says, if there is any.
+    pub(crate) fn with_note(self, note: &str) -> Self {
+        if note.is_empty() { self } else { Self::Noted(Box::new(self), note.to_owned()) }
     }
 }
 
@@ -156,6 +173,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) => f.write_str(text),
+            Self::Deploy(text) | Self::Conflict(text) | Self::NotFound(text) => {
+                let lines: Vec<String> = text.lines().map(escape).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::Noted(failure, note) => write!(f, "{failure}{note}"),
             Self::Unreachable { address, error } => {
                 write!(f, "no answer from the admin API at {address}: {error}")?;
                 let mut source = std::error::Error::source(error);

@@ -25,6 +25,8 @@ pub(crate) struct Client {
     host: String,
     token: Option<String>,
     timeout: Duration,
+    /// Sent as `If-Match`.
+    revision: Option<u64>,
 }
 
 /// A whole response.
@@ -61,7 +63,7 @@ impl Client {
     /// A client of the server at this address, with the usual deadline.
     pub(crate) fn new(address: Address) -> Self {
         let host = address.authority().to_owned();
-        Self { address, host, token: None, timeout: CLI_TIMEOUT }
+        Self { address, host, token: None, timeout: CLI_TIMEOUT, revision: None }
     }
 
     /// Shows this bearer token.
@@ -72,6 +74,16 @@ impl Client {
     /// Gives every request this much time, from connecting to the last byte.
     pub(crate) fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Makes changes only while the configuration is at this revision.
+    pub(crate) fn if_match(self, revision: u64) -> Self {
+        Self { revision: Some(revision), ..self }
+    }
+
+    /// The time that a request has.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout
     }
 
     /// Asks for this host instead of the one connected to.
@@ -114,6 +126,9 @@ impl Client {
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
+        if let Some(revision) = self.revision {
+            head.push_str(&format!("If-Match: \"{revision}\"\r\n"));
+        }
         if let Some(body) = body {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
         }
@@ -149,6 +164,13 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.address)
+    }
+}
+
+impl HttpError {
+    /// Whether the request may still be under way.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
     }
 }
 

@@ -6,8 +6,9 @@ use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::text::{Cell, Table, Tone};
-use super::{ApiArgs, Failure, List, object, pause, positive, time};
+use super::deploy::{self, Old, PATIENCE, Plan, drained_text};
+use super::text::{Cell, Table, Tone, escape};
+use super::{ApiArgs, Failure, List, Output, object, parse, pause, positive, print, time};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InstancesArgs {
@@ -44,6 +45,24 @@ enum InstancesCommand {
         #[command(flatten)]
         health: HealthCheck,
     },
+    /// Put an instance in the place of another: register it, wait until it serves, drain and remove the other
+    Replace {
+        /// The id of the one that goes
+        old: String,
+        /// The id of the one that comes
+        new: String,
+        /// Where the new one listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
+        #[arg(long, value_name = "URL")]
+        target: String,
+        #[command(flatten)]
+        health: HealthCheck,
+        /// How long the old one may finish its requests; WebSockets that are open then are closed
+        #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", default_value = "30s", value_parser = drain_time)]
+        drain: Duration,
+        /// End when the old one is gone; without it, when it has begun to drain
+        #[arg(long)]
+        wait: bool,
+    },
     /// Remove an instance; it gets no further requests
     #[command(visible_alias = "rm")]
     Remove {
@@ -52,6 +71,9 @@ enum InstancesCommand {
         /// Only this registration of it; a newer one stays
         #[arg(long, value_name = "NUMBER")]
         generation: Option<u64>,
+        /// Let it finish its requests for so long, and end when it is gone; WebSockets that are open then are closed
+        #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", value_parser = drain_time)]
+        drain: Option<Duration>,
     },
     /// Tell that an instance is alive; from the first heartbeat on it must send them
     Heartbeat {
@@ -186,7 +208,41 @@ impl InstancesArgs {
                 ]);
                 api.change(Method::Post, "/api/apps/instances", &body, &format!("instance {instance}"))
             }
-            InstancesCommand::Remove { instance, generation } => {
+            InstancesCommand::Replace { old, new, target, health, drain, wait } => {
+                let view: Value = parse(&api.call(
+                    Method::Get,
+                    &super::target("/api/status/instances", &[("instance_id", &old)]),
+                    None,
+                )?)?;
+                let Some(app) = view["instances"][0]["app_id"].as_str() else {
+                    return Err(Failure::NotFound(format!("instance {old} is not registered")));
+                };
+                let plan = Plan {
+                    app: app.to_owned(),
+                    wanted: vec![(Some(new), target)],
+                    hosts: Vec::new(),
+                    tenant: None,
+                    health: health.value(),
+                    patience: self.api.timeout.unwrap_or(PATIENCE),
+                    drain,
+                    old: Old::One(old),
+                    wait_for_drain: wait,
+                };
+                deploy::run(&api, &plan)
+            }
+            InstancesCommand::Remove { instance, generation, drain: Some(drain) } => {
+                let mut body = key(&instance, generation);
+                body["drain"] = format!("{}ms", drain.as_millis()).into();
+                let answer = api.call_within(drain, Method::Delete, "/api/apps/instances", &body)?;
+                match api.output {
+                    Output::Json => api.print_json(&answer.body),
+                    Output::Text => {
+                        let drained: Value = parse(&answer)?;
+                        print(&format!("instance {}: {}\n", escape(&instance), drained_text(&drained)))
+                    }
+                }
+            }
+            InstancesCommand::Remove { instance, generation, drain: None } => {
                 let body = key(&instance, generation);
                 api.change(Method::Delete, "/api/apps/instances", &body, &format!("instance {instance}"))
             }
@@ -204,6 +260,18 @@ impl InstancesArgs {
     }
 }
 
+/// A duration as `30s` that an instance may drain.
+pub(crate) fn drain_time(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match duration <= ringway_model::limits::INSTANCE_DRAIN_MAX {
+        true => Ok(duration),
+        false => {
+            let most = humantime::format_duration(ringway_model::limits::INSTANCE_DRAIN_MAX);
+            Err(format!("must be at most {most}"))
+        }
+    }
+}
+
 fn key(instance: &str, generation: Option<u64>) -> Value {
     object([("instance_id", Some(json!(instance))), ("generation", generation.map(Into::into))])
 }
@@ -212,32 +280,41 @@ fn key(instance: &str, generation: Option<u64>) -> Value {
 #[serde(default)]
 pub(crate) struct InstanceView {
     pub(crate) instance_id: String,
-    app_id: String,
-    target: String,
+    pub(crate) app_id: String,
+    pub(crate) target: String,
+    pub(crate) health_check: Option<Value>,
+    pub(crate) state: String,
+    pub(crate) state_reason: Option<String>,
+    pub(crate) requests_in_flight: u64,
     pub(crate) health: String,
-    pub(crate) health_reason: Option<String>,
-    health_streak: u64,
-    pub(crate) circuit_breaker: String,
-    last_heartbeat: Option<String>,
-    generation: u64,
+    pub(crate) last_heartbeat: Option<String>,
+    pub(crate) generation: u64,
 }
 
 pub(crate) fn instance_table() -> Table {
-    Table::new(&["INSTANCE", "APP", "TARGET", "HEALTH", "BREAKER", "LAST HEARTBEAT", ">GENERATION", "REASON"])
+    Table::new(&[
+        "INSTANCE",
+        "APP",
+        "TARGET",
+        "STATE",
+        ">IN FLIGHT",
+        "LAST HEARTBEAT",
+        ">GENERATION",
+        "REASON",
+    ])
 }
 
 impl InstanceView {
     pub(crate) fn row(self, table: &mut Table) {
-        let reason = self.health_reason.map(|reason| format!("{reason} ({}×)", self.health_streak));
         table.row(vec![
             Cell::new(&self.instance_id),
             Cell::new(&self.app_id),
             Cell::new(&self.target),
-            Cell::state(&self.health),
-            Cell::state(&self.circuit_breaker),
+            Cell::state(&self.state),
+            Cell::number(self.requests_in_flight),
             Cell::or_dash(self.last_heartbeat.as_deref().map(time).as_deref()),
             Cell::number(self.generation),
-            Cell::new(reason.as_deref().unwrap_or_default()).tone(Tone::Faint),
+            Cell::new(self.state_reason.as_deref().unwrap_or_default()).tone(Tone::Faint),
         ]);
     }
 }

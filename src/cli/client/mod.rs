@@ -1,13 +1,14 @@
 //! Commands that talk to a running ringway over its admin API.
 //!
 //! ```text
-//! arguments ── apps · instances · domains · certificates · status ──► Api::call ── http ──► admin API
+//! arguments ── apps · instances · deploy · domains · certificates · status ──► Api::call ── http ──► admin API
 //!                          └── text: tables ◄── answers        └── failure: problems, exit codes
 //! ```
 
 mod address;
 mod apps;
 mod certificates;
+mod deploy;
 mod domains;
 mod failure;
 pub(crate) mod http;
@@ -41,9 +42,17 @@ pub(crate) enum ClientCommand {
     /// List, show, add and remove apps
     #[command(after_help = EXIT_CODES)]
     Apps(apps::AppsArgs),
-    /// List, add and remove the instances of apps, and send heartbeats
+    /// List, add, replace and remove the instances of apps, and send heartbeats
     #[command(after_help = EXIT_CODES)]
     Instances(instances::InstancesArgs),
+    /// Put a new version of an app in the place of the present one, without a failed request
+    ///
+    /// Registers the new instances, waits until each was probed successfully, then drains and removes the app's other
+    /// instances: they get no new requests, and are removed when their last one is done. When a new instance does not serve in
+    /// time (--timeout, 30s), it is taken back and nothing else has changed. The same command once more goes on where an
+    /// interrupted one stopped.
+    #[command(after_help = EXIT_CODES)]
+    Deploy(deploy::DeployArgs),
     /// List, show, add, update and remove domains
     #[command(after_help = EXIT_CODES)]
     Domains(domains::DomainsArgs),
@@ -59,6 +68,7 @@ impl ClientCommand {
             Self::Status(args) => args.run(),
             Self::Apps(args) => args.run(),
             Self::Instances(args) => args.run(),
+            Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),
         })
@@ -79,9 +89,9 @@ pub(crate) struct ApiArgs {
     /// A file that holds the API's bearer token [env: PROXY_API_TOKEN_FILE]
     #[arg(long, value_name = "PATH", global = true, help_heading = "API", conflicts_with = "token")]
     token_file: Option<PathBuf>,
-    /// Longest time for an answer
-    #[arg(long, value_name = "TIME", global = true, help_heading = "API", default_value = "10s", value_parser = positive)]
-    timeout: Duration,
+    /// Longest time for an answer; with `deploy` and `instances replace`: until the new instances serve [default: 10s; 30s]
+    #[arg(long, alias = "deploy-timeout", value_name = "TIME", global = true, help_heading = "API", value_parser = positive)]
+    timeout: Option<Duration>,
     /// Print what the API answered, as JSON
     #[arg(long, global = true, help_heading = "Output")]
     json: bool,
@@ -102,7 +112,9 @@ impl ApiArgs {
         if token.as_deref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Failure::Usage("the API token must be visible ASCII without spaces".into()));
         }
-        let client = Client::new(address).token(token).timeout(self.timeout);
+        let client = Client::new(address)
+            .token(token)
+            .timeout(self.timeout.unwrap_or(ringway_model::limits::CLI_TIMEOUT));
         let output = if self.json { Output::Json } else { Output::Text };
         Ok(Api { client, output, look: Look::of_stdout() })
     }
@@ -187,11 +199,37 @@ struct Api {
 impl Api {
     /// Asks; any answer but a success is a failure.
     fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        Self::call_by(&self.client, method, target, body)
+    }
+
+    /// The same for an answer that takes so long by itself.
+    fn call_within(
+        &self,
+        more: Duration,
+        method: Method,
+        target: &str,
+        body: &Value,
+    ) -> Result<Answer, Failure> {
+        let client = self.client.clone();
+        let timeout = client.patience().saturating_add(more);
+        Self::call_by(&client.timeout(timeout), method, target, Some(body))
+    }
+
+    /// The same, on the condition that the configuration is at this revision.
+    fn call_at(&self, method: Method, target: &str, body: &Value, revision: u64) -> Result<Answer, Failure> {
+        Self::call_by(&self.client.clone().if_match(revision), method, target, Some(body))
+    }
+
+    fn call_by(
+        client: &Client,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
         let body = body.map(Value::to_string);
-        let answer = self
-            .client
+        let answer = client
             .send(method, target, body.as_deref().map(str::as_bytes))
-            .map_err(|error| Failure::Unreachable { address: self.client.address().clone(), error })?;
+            .map_err(|error| Failure::Unreachable { address: client.address().clone(), error })?;
         match answer.status {
             200..=299 => Ok(answer),
             _ => Err(Failure::Refused(Box::new(Refusal::of(&answer)))),

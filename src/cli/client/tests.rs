@@ -63,6 +63,7 @@ fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>
         ClientCommand::Status(args) => args.run(),
         ClientCommand::Apps(args) => args.run(),
         ClientCommand::Instances(args) => args.run(),
+        ClientCommand::Deploy(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
     };
@@ -107,6 +108,10 @@ fn every_command_asks_what_the_document_says() {
         (
             "instances rm shop-1 --generation 7",
             r#"DELETE /api/apps/instances {"generation":7,"instance_id":"shop-1"}"#,
+        ),
+        (
+            "instances rm shop-1 --drain 30s",
+            r#"DELETE /api/apps/instances {"drain":"30000ms","instance_id":"shop-1"}"#,
         ),
         ("instances heartbeat shop-1", r#"POST /api/apps/heartbeat {"instance_id":"shop-1"}"#),
         (
