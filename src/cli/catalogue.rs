@@ -380,7 +380,7 @@ pub(crate) static DRAIN_TIMEOUT: Setting =
     Setting::new("PROXY_DRAIN_TIMEOUT", "drain-timeout", Group::Timeouts)
         .value("TIME")
         .default("30s")
-        .help("From SIGTERM until requests under way are cut off");
+        .help("From SIGTERM until requests under way are cut off; also from the removal of an instance, app or domain until its WebSockets are closed");
 
 pub(crate) static API_PORT: Setting = Setting::new("PROXY_API_PORT", "api-port", Group::Api)
     .aliases(&[Alias { name: "PROXY_ADMIN_ADDRESS", part: Part::Port }])

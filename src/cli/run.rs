@@ -123,6 +123,7 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         connect_timeout: settings.connect_timeout,
         response_head_timeout: settings.response_head_timeout,
         body_progress_timeout: settings.body_progress_timeout,
+        drain_timeout: settings.drain_timeout,
         connections_max,
         body_bytes_max: settings.body_bytes_max,
         trusted_proxies: settings.trusted_proxies,

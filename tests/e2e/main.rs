@@ -20,6 +20,7 @@ mod churn;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+mod deploy;
 mod doors;
 mod drain;
 mod embedding;
