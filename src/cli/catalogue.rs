@@ -263,6 +263,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &LOG_FORMAT,
     &LOG_OUTPUT,
     &ACCESS_LOG,
+    &ACCESS_LOG_FIELDS,
     &WORKERS,
     &DRIVER,
     &HTTPS_PORT,
@@ -466,6 +467,13 @@ pub(crate) static ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "access-log",
     .value("WHERE")
     .default("off")
     .help("One line per request: off, on (stderr), stdout, or a file, whose path has a / or a . in it; SIGHUP opens a file again");
+
+pub(crate) static ACCESS_LOG_FIELDS: Setting =
+    Setting::new("ACCESS_LOG_FIELDS", "access-log-fields", Group::Logs)
+        .aliases(&[also("PROXY_ACCESS_LOG_FIELDS")])
+        .value("+NAME,-NAME")
+        .default("+client_ip,+user_agent,+tenant,-query,-referer")
+        .help("Fields to add to lines of the access log, or to leave out; others stay as in the default. A query may hold tokens; that of a referer is shown only with +query");
 
 pub(crate) static WORKERS: Setting = Setting::new("PROXY_WORKERS", "workers", Group::Process)
     .value("COUNT")

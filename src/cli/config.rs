@@ -19,7 +19,7 @@ use std::time::Duration;
 use ringway::{HttpMode, Via};
 use ringway_model::{Cidr, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
-use ringway_telemetry::LogFormat;
+use ringway_telemetry::{LogFields, LogFormat};
 use tracing_subscriber::filter::Targets;
 
 use super::catalogue::{self, Fallback, Role, Setting, Variable};
@@ -70,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     pub(crate) log_output: Option<Output>,
     pub(crate) access_log: Option<Output>,
+    pub(crate) access_log_fields: LogFields,
     pub(crate) workers: usize,
     pub(crate) driver: DriverChoice,
 }
@@ -206,6 +207,11 @@ impl Reader<'_> {
         let log_output = self.value(&c::LOG_OUTPUT, parse::output, parse::output_word);
         let log_format = self.log_format(machine, log_output.as_ref().and_then(Option::as_ref));
         let access_log = self.value(&c::ACCESS_LOG, parse::output, parse::output_word);
+        let access_log_fields = self.value(
+            &c::ACCESS_LOG_FIELDS,
+            |text| text.parse().map_err(Wrong::LogFields),
+            ToString::to_string,
+        );
         let workers = self.computed(
             &c::WORKERS,
             |text| parse::count(text, 1, limits::WORKERS_MAX),
@@ -273,6 +279,7 @@ impl Reader<'_> {
             log_format: log_format?,
             log_output: log_output?,
             access_log: access_log?,
+            access_log_fields: access_log_fields?,
             workers: workers?,
             driver: driver?,
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringway::{HttpMode, NoPseudonym, Via};
 use ringway_model::{Cidr, limits};
 use ringway_net::DriverChoice;
-use ringway_telemetry::LogFormat;
+use ringway_telemetry::{LogFieldsError, LogFormat};
 use tracing_subscriber::filter::Targets;
 
 use super::resolver::ResolverUrlError;
@@ -32,6 +32,8 @@ pub(crate) enum Wrong {
     Count(usize, usize),
     /// No place for a log.
     Output,
+    /// Not a list of fields of the access log.
+    LogFields(LogFieldsError),
     /// None of these words.
     Word(&'static [&'static str]),
     /// Not an `https` URL.
@@ -314,6 +316,7 @@ impl fmt::Display for Wrong {
                 f.write_str("must be a number of bytes, as in 1048576, 500KB or 10MiB; 0 is no limit")
             }
             Self::Count(least, most) => write!(f, "must be a whole number from {least} to {most}"),
+            Self::LogFields(error) => error.fmt(f),
             Self::Output => f.write_str(
                 "must be stderr, stdout, on (stderr), off, or a file whose path has a / or a . in it, as in ./log",
             ),

@@ -191,6 +191,7 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         };
         let log =
             LogHandle::start(sink, settings.log_format).map_err(|error| Failure::AccessLog(path, error))?;
+        let log = log.fields(settings.access_log_fields);
         builder = builder.access_log(log);
     }
     Ok(builder)

@@ -64,9 +64,13 @@ fn check_tells_everything_that_is_wrong() {
 
 #[test]
 fn a_wrong_setting_stops_the_start_and_is_named() {
-    for (name, value) in
-        [("HEARTBEAT_TIMEOUT", "-1s"), ("PROXY_API_PORT", "x"), ("LOG_FORMAT", "xml"), ("PROXY_WORKERS", "0")]
-    {
+    for (name, value) in [
+        ("RINGWAY_HEARTBEAT_TIMEOUT", "-1s"),
+        ("PROXY_API_PORT", "x"),
+        ("PROXY_LOG_FORMAT", "xml"),
+        ("PROXY_WORKERS", "0"),
+        ("RINGWAY_ACCESS_LOG", "console"),
+    ] {
         let output = Proxy::on(Driver::Epoll).env(name, value).run();
         assert!(!output.status.success(), "{name}={value}");
         assert!(text(&output).contains(name), "{name}={value}: {}", text(&output));
@@ -79,6 +83,31 @@ fn an_unknown_setting_of_ours_is_warned_about() {
     eventually("the warning", || {
         proxy.log().iter().any(|line| line.contains("PROXY_HTPP_PORT")).then_some(())
     });
+}
+
+#[test]
+fn names_of_a_platform_stop_no_start_and_make_no_file() {
+    let proxy = Proxy::on(Driver::Epoll)
+        .env("LOG_FORMAT", "combined")
+        .env("LOG_LEVEL", "verbose")
+        .env("ACCESS_LOG", "on")
+        .env("RINGWAY_HTTP_PORT", "0")
+        .env("PROXY_HTTP_PORT", "80")
+        .start();
+    proxy.get("unknown.test", "/");
+    for words in [
+        &["LOG_FORMAT", "combined", "RINGWAY_LOG_FORMAT"][..],
+        &["LOG_LEVEL", "verbose"],
+        &["PROXY_HTTP_PORT", "RINGWAY_HTTP_PORT"],
+        &["unknown_host", "unknown.test"],
+    ] {
+        eventually("the line is there", || {
+            proxy.log().iter().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+        });
+    }
+    let folder = proxy.store().parent().unwrap().to_owned();
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|name| name == "on"), "{files:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What an operator sees: status, probes, metrics, logs.
 
+use crate::kit::h2_origin::H2Origin;
 use crate::kit::*;
 
 on_both_drivers! {
@@ -129,5 +130,99 @@ on_both_drivers! {
             let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             assert!(value.get("forged").is_none() && !line.contains('\u{1b}') && !line.contains('\u{202e}'), "{line}");
         }
+    }
+
+    fn a_failed_attempt_names_its_cause_in_log_metrics_and_a_warning(driver) {
+        let says = |bytes: &'static str| Origin::fixed(bytes, After::Close);
+        let twice = says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+        let space = says("HTTP/1.1 200 OK\r\nfoo bar: hush\r\n\r\n");
+        let cut = says("HTTP/1.1 200 OK\r\nX-Y: ");
+        let body = says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhush\r\n");
+        let gone = Origin::named("gone");
+        let gone_target = gone.target();
+        gone.die();
+        let plain = Origin::script(|connection| {
+            connection.send("HTTP/1.1 400 Bad\r\n\r\n");
+        });
+        let frames = H2Origin::new(|asked, replies| {
+            replies.data(asked.stream, b"before any head", true);
+        });
+        let proxy = Proxy::on(driver).env("ACCESS_LOG", "stdout").start();
+        let cases = [
+            ("twice", twice.target(), "duplicate_transfer_encoding", "Transfer-Encoding given twice"),
+            ("space", space.target(), "space_before_colon", "\"foo bar\""),
+            ("cut", cut.target(), "upstream_head_cut", "within the response head, after 22 bytes"),
+            ("body", body.target(), "bad_chunk_size", "an invalid chunk size line"),
+            ("gone", gone_target.clone(), "connect_refused", "Connection refused (os error 111)"),
+            ("tls", plain.target().replace("http://", "https://"), "tls_not_spoken", ": TLS: "),
+            ("http2", frames.target(), "h2_protocol_error", "HTTP/2: "),
+        ];
+        for (app, target, ..) in &cases {
+            let host = format!("{app}.test");
+            proxy.api().register(app, &format!("{app}-1"), target);
+            proxy.api().domain(&host, app, None);
+            let mut client = proxy.client();
+            client.send(format!("GET /{app} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let _ = client.try_response("GET");
+        }
+        for (app, _, reason, text) in cases {
+            let host = format!("{app}.test");
+            let lines = || proxy.log().iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>();
+            let line = eventually("the access log has the request", || {
+                lines().into_iter().find(|line| line["host"] == host.as_str())
+            });
+            let told = line["upstream_error"].as_str().unwrap_or_else(|| panic!("no cause in {line}"));
+            assert!(told.contains(text), "{app}: {line}");
+            assert!(line.get("request_error").is_none(), "{line}");
+            eventually("the reason is counted once", || {
+                let labels = [&*format!("pool=\"{app}\""), &*format!("reason=\"{reason}\"")];
+                (proxy.metric("proxy_upstream_errors_total", &labels) == 1.0).then_some(())
+            });
+            eventually("the instance is warned about", || {
+                lines().into_iter().find(|line| {
+                    line["level"] == "WARN" && line["instance"] == format!("{app}-1") && line["reason"] == reason && line["error"] == told
+                })
+            });
+        }
+        assert!(!proxy.log().join("\n").contains("hush"), "a value is in the log");
+        drop(gone);
+    }
+
+    fn a_refused_request_names_rule_and_field(driver) {
+        let proxy = Proxy::on(driver).env("ACCESS_LOG", "stdout").start();
+        for (fields, code, text) in [
+            ("X Y: hush\r\n", "space_before_colon", "white space in or behind a field name: \"X Y\""),
+            ("A: 1\r\nhush\r\n", "missing_colon", "a field line without a colon, after \"A\""),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", "duplicate_content_length", "Content-Length given twice"),
+        ] {
+            let mut client = proxy.client();
+            client.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\n{fields}\r\n"));
+            assert_eq!(client.response("GET").status(), 400);
+            eventually("the line has rule and field", || {
+                let log = proxy.log();
+                let mut lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                lines.find(|line| line["failure"] == code && line["request_error"] == text && line.get("upstream_error").is_none())
+            });
+        }
+        assert!(!proxy.log().join("\n").contains("hush"), "a value is in the log");
+    }
+
+    fn fields_of_the_access_log_are_chosen(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver)
+            .env("ACCESS_LOG", "stdout")
+            .env("RINGWAY_ACCESS_LOG_FIELDS", "+query,+referer,-client_ip,-user_agent")
+            .start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        client.send("GET /path?a=1 HTTP/1.1\r\nHost: app.test\r\nUser-Agent: curl\r\nReferer: https://x.test/?b=2\r\n\r\n");
+        assert_eq!(client.response("GET").status(), 200);
+        let line = eventually("the line is written", || {
+            let log = proxy.log();
+            let mut lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.find(|line| line["path"] == "/path")
+        });
+        assert_eq!((&line["query"], &line["referer"]), (&json!("a=1"), &json!("https://x.test/?b=2")));
+        assert!(line.get("client_ip").is_none() && line.get("user_agent").is_none(), "{line}");
     }
 }

@@ -290,7 +290,7 @@ impl Builder {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         for (name, _) in std::env::vars() {
-            if ["PROXY_", "HEALTH_", "HEARTBEAT_", "LOG_", "ACME_"]
+            if ["RINGWAY_", "PROXY_", "HEALTH_", "HEARTBEAT_", "LOG_", "ACCESS_", "ACME_", "DNS_"]
                 .iter()
                 .any(|known| name.starts_with(known))
             {

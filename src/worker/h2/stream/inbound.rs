@@ -99,6 +99,7 @@ impl Inbound {
                 Poll::Ready(Some(Err(error))) => {
                     self.end = Some(End::Failed(ErrorKind::ConnectionReset));
                     self.is_foul = error.is_library();
+                    self.fault = self.is_response.then(|| Box::new(H2Fault::new(&error)));
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
@@ -183,7 +184,7 @@ impl Inbound {
                 None => {}
                 Some(End::Failed(kind)) if count == 0 => {
                     return Poll::Ready(Err(match self.fault.take() {
-                        Some(fault) => io::Error::new(kind, fault),
+                        Some(fault) => io::Error::new(kind, *fault),
                         None => kind.into(),
                     }));
                 }
@@ -277,9 +278,7 @@ impl Inbound {
     fn fail(&mut self, error: &h2::Error, kind: ErrorKind) {
         self.end = Some(End::Failed(kind));
         self.is_foul = error.is_library();
-        if self.is_response {
-            self.fault = Some(Box::new(H2Fault::new(error)));
-        }
+        self.fault = self.is_response.then(|| Box::new(H2Fault::new(error)));
     }
 
     /// The last chunk, with trailers: which of them may pass is the exchange's business.
