@@ -69,6 +69,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             .allow_negative_numbers(true)
             .help(format!("{help}{default}"))
             .long_help(format!("{help}\n[env: {own}, {name}]{default}"))
+            .hide_short_help(true)
             .help_heading(setting.group.title()),
     )
 }

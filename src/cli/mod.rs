@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod files;
 mod flags;
+mod help;
 mod logging;
 mod machine;
 mod memory;
@@ -32,7 +33,7 @@ mod version;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use flags::Flags;
 
@@ -50,9 +51,8 @@ const USAGE: u8 = 2;
     about = "A reverse proxy whose apps register themselves",
     long_about = LONG_ABOUT,
     after_long_help = AFTER_HELP,
-    after_help = "`ringway --help` tells more, exit codes and examples among it",
     args_conflicts_with_subcommands = true,
-    max_term_width = 110
+    max_term_width = 100
 )]
 struct Cli {
     #[command(flatten)]
@@ -69,10 +69,10 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Show the settings in force, where each comes from, and everything that is wrong with them
+    /// Show the settings in force, and what is wrong with them
     ///
-    /// Opens no port and no store, so it may run beside a running proxy. Exit codes: 0 fine, 1 the settings are right but this
-    /// machine or user cannot run them, 2 settings are wrong.
+    /// The table says where each value comes from. Opens no port and no store, so it may run beside a running proxy. Exit
+    /// codes: 0 fine, 1 the settings are right but this machine or user cannot run them, 2 settings are wrong.
     Check {
         /// Print JSON instead of a table
         #[arg(long)]
@@ -80,9 +80,9 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Write all records of the store to a file, as JSON lines with checksums
+    /// Write all records of the store to a file
     ///
-    /// The proxy must not be running on that store. Exit codes: 0 written, 1 not, 2 settings are wrong.
+    /// The file has JSON lines with checksums. The proxy must not be running on that store. Exit codes: 0 written, 1 not, 2 settings are wrong.
     Export {
         /// Where to; - is standard output
         #[arg(default_value = "-")]
@@ -91,7 +91,7 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         db_path: Option<PathBuf>,
     },
-    /// Fill a new or empty store from a file that `ringway export` wrote
+    /// Fill an empty store from a file that `ringway export` wrote
     ///
     /// Nothing is stored unless the file is whole. Exit codes: 0 stored, 1 not, 2 settings are wrong.
     Import {
@@ -101,7 +101,7 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         db_path: Option<PathBuf>,
     },
-    /// Show the version, how it was built, and which I/O drivers this machine offers
+    /// Show the version, its build, and this machine's I/O drivers
     Version {
         /// Print JSON instead of text
         #[arg(long)]
@@ -109,7 +109,9 @@ enum Command {
     },
     #[command(flatten)]
     Client(client::ClientCommand),
-    /// Run the proxy with two sample apps, on free ports with a temporary store, and show what to try
+    /// Try it: run the proxy with two sample apps, and show what to do
+    ///
+    /// It takes free ports, and a store that is removed at the end.
     Demo(demo::DemoArgs),
 }
 
@@ -117,7 +119,8 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     // Before the allocator has touched much: what it has by huge pages stays so.
     let small_pages = ringway_net::use_small_pages();
-    let cli = Cli::parse();
+    let matches = help::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         None => run::run(&cli.flags, small_pages),
         Some(Command::Run { flags }) => run::run(&flags, small_pages),
@@ -139,49 +142,56 @@ Without a command, ringway runs the proxy. Every setting is a flag or a variable
 the environment, and the environment over the default.";
 
 const AFTER_HELP: &str = "\
-Environment only:
-  PROXY_API_TOKEN  Bearer token of the admin API, 16 characters or more. Not a flag, because every user of a
-                   machine can read the arguments of its processes. See also --api-token-file
-  ACME_EAB_HMAC    HMAC key of the external account binding, in base64url as the CA gave it. See --acme-eab-kid
-  PROXY_CERTIFICATE_WEBHOOK_SECRET
-                   What deliveries to --certificate-webhook are signed with, 16 characters or more
+Environment only, because every user of a machine can read the arguments of
+its processes:
+  RINGWAY_API_TOKEN, PROXY_API_TOKEN
+          Bearer token of the admin API, 16 characters or more. See also
+          --api-token-file
+  RINGWAY_ACME_EAB_HMAC, ACME_EAB_HMAC
+          HMAC key of the external account binding, in base64url as the CA
+          gave it. See --acme-eab-kid
+  RINGWAY_CERTIFICATE_WEBHOOK_SECRET, PROXY_CERTIFICATE_WEBHOOK_SECRET
+          Key that deliveries to --certificate-webhook are signed with,
+          16 characters or more
 
 Values:
   TIME   10s, 500ms, 1m 30s; a bare number is seconds
   BYTES  1048576, 500KB, 10MiB
+  BOOL   true, yes, on or 1; false, no, off or 0
 
 Signals:
-  SIGTERM, SIGINT  Drain: finish the requests under way, at most for --drain-timeout, and end. A second one ends
-                   the process at once
-  SIGHUP           Open log files anew, for logrotate
+  SIGTERM, SIGINT  Drain: finish the requests under way, at most for
+                   --drain-timeout, and end. A second one ends the process
+                   at once
+  SIGHUP           Open log files again, for logrotate
 
 Exit codes:
-  0  orderly end
-  1  the process could not start or go on
-  2  arguments or settings are wrong
+  0         orderly end
+  1         the process could not start or go on
+  2         arguments or settings are wrong
   130, 143  ended at once by a second SIGINT or SIGTERM
 
 Examples:
-  ringway --http-port 8081                  # no root needed
-  PROXY_HTTP_PORT=8081 ringway check        # what is in force, and what is wrong with it
-  ringway --storage memory --http-port 0    # nothing kept; the ports are printed when it is ready";
+  ringway --http-port 8081                # no root needed
+  RINGWAY_HTTP_PORT=8081 ringway check    # what is in force, what is wrong
+  ringway --storage memory --http-port 0  # nothing kept; prints its ports";
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 
     #[test]
     fn help_names_every_setting_flag_and_default() {
-        let help = Cli::command().render_long_help().to_string();
+        let help = help::command().render_long_help().to_string();
         for setting in catalogue::ALL {
             assert!(help.contains(setting.name), "{}", setting.name);
+            assert!(help.contains(&setting.own_name().to_string()), "{}", setting.own_name());
             if let Some(flag) = setting.flag {
                 assert!(help.contains(&format!("--{flag} <")), "{flag}");
             }

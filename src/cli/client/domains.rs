@@ -49,20 +49,23 @@ enum DomainsCommand {
         #[arg(long = "type", value_name = "TYPE", value_parser = KINDS)]
         kind: Option<String>,
         /// The name that its CNAME record should point to; a hint
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", hide_short_help = true)]
         cname_target: Option<String>,
         /// Who brings its certificate [default: acme]
         #[arg(long, value_name = "MODE", value_parser = MODES)]
         certificate: Option<String>,
         /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", hide_short_help = true)]
         client_ca: Option<String>,
         /// Whether clients must present a certificate
-        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca")]
+        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca", hide_short_help = true)]
         client_certificate: String,
     },
     /// Change a domain; what is not named stays
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    #[command(
+        group = clap::ArgGroup::new("change").required(true).multiple(true),
+        override_usage = "ringway domains update <DOMAIN> <CHANGE>..."
+    )]
     Update {
         /// Its name
         domain: String,
@@ -79,22 +82,22 @@ enum DomainsCommand {
         #[arg(long = "type", value_name = "TYPE", value_parser = KINDS, group = "change")]
         kind: Option<String>,
         /// The name that its CNAME record should point to
-        #[arg(long, value_name = "NAME", group = "change")]
+        #[arg(long, value_name = "NAME", group = "change", hide_short_help = true)]
         cname_target: Option<String>,
         /// No such name
-        #[arg(long, group = "change", conflicts_with = "cname_target")]
+        #[arg(long, group = "change", conflicts_with = "cname_target", hide_short_help = true)]
         no_cname_target: bool,
         /// Somebody else who brings its certificate
         #[arg(long, value_name = "MODE", value_parser = MODES, group = "change")]
         certificate: Option<String>,
         /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
-        #[arg(long, value_name = "PATH", group = "change")]
+        #[arg(long, value_name = "PATH", group = "change", hide_short_help = true)]
         client_ca: Option<String>,
         /// Whether clients must present a certificate
-        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca")]
+        #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca", hide_short_help = true)]
         client_certificate: String,
         /// Clients need no certificate
-        #[arg(long, group = "change", conflicts_with = "client_ca")]
+        #[arg(long, group = "change", conflicts_with = "client_ca", hide_short_help = true)]
         no_client_ca: bool,
     },
     /// Remove a domain; requests for it are answered with 404

@@ -36,16 +36,16 @@ use text::{Look, Table};
 /// What can be asked of a running ringway.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Show how the proxy is: revision, cores, counts, health, warnings
+    /// Show revision, cores, counts, health and warnings
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArgs),
     /// List, show, add and remove apps
     #[command(after_help = EXIT_CODES)]
     Apps(apps::AppsArgs),
-    /// List, add, replace and remove the instances of apps, and send heartbeats
+    /// List, add, replace and remove instances of apps; send heartbeats
     #[command(after_help = EXIT_CODES)]
     Instances(instances::InstancesArgs),
-    /// Put a new version of an app in the place of the present one, without a failed request
+    /// Replace an app's instances by new ones, without a failed request
     ///
     /// Registers the new instances, waits until each was probed successfully, then drains and removes the app's other
     /// instances: they get no new requests, and are removed when their last one is done. When a new instance does not serve in
@@ -56,7 +56,7 @@ pub(crate) enum ClientCommand {
     /// List, show, add, update and remove domains
     #[command(after_help = EXIT_CODES)]
     Domains(domains::DomainsArgs),
-    /// List, show, upload and verify certificates, and see what is left of the CA's limits
+    /// List, show, upload and verify certificates; see the CA's limits
     #[command(after_help = EXIT_CODES)]
     Certificates(certificates::CertificatesArgs),
 }
@@ -78,22 +78,27 @@ impl ClientCommand {
 /// Where the API is, who asks, and how the answer looks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApiArgs {
-    /// Admin API: HOST:PORT, PORT or unix:PATH [env: RINGWAY_API; else PROXY_API_BIND and PROXY_API_PORT;
-    /// default: 127.0.0.1:8080]
+    /// Admin API: HOST:PORT, PORT or unix:PATH
+    ///
+    /// [env: RINGWAY_API; else RINGWAY_API_BIND and RINGWAY_API_PORT] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", global = true, help_heading = "API")]
     api: Option<Address>,
     /// The API's bearer token; other users of the machine can read arguments, so better use the environment or
-    /// --token-file [env: PROXY_API_TOKEN]
-    #[arg(long, value_name = "TOKEN", global = true, help_heading = "API")]
+    /// --token-file
+    ///
+    /// [env: RINGWAY_API_TOKEN]
+    #[arg(long, value_name = "TOKEN", global = true, help_heading = "API", hide_short_help = true)]
     token: Option<String>,
-    /// A file that holds the API's bearer token [env: PROXY_API_TOKEN_FILE]
+    /// File that holds the API's bearer token
+    ///
+    /// [env: RINGWAY_API_TOKEN_FILE]
     #[arg(long, value_name = "PATH", global = true, help_heading = "API", conflicts_with = "token")]
     token_file: Option<PathBuf>,
     /// Longest time for an answer; with `deploy` and `instances replace`: until the new instances serve [default: 10s; 30s]
     #[arg(long, alias = "deploy-timeout", value_name = "TIME", global = true, help_heading = "API", value_parser = positive)]
     timeout: Option<Duration>,
     /// Print what the API answered, as JSON
-    #[arg(long, global = true, help_heading = "Output")]
+    #[arg(long, global = true, help_heading = "API")]
     json: bool,
 }
 
