@@ -25,6 +25,7 @@ pub(crate) struct CertificateView {
     /// Where it stands. A certificate that is there goes on being served in every state.
     #[schema(examples(
         "none",
+        "default",
         "pending_dns",
         "verifying",
         "issuing",
@@ -122,7 +123,7 @@ pub(crate) struct DnsView {
         "not_asked"
     ))]
     pub(crate) verdict: &'static str,
-    /// What to do, or that nothing is to be done.
+    /// What to do, or that the records need no change.
     pub(crate) advice: String,
     /// Records of which one should be there; empty where this machine's public addresses are not known.
     pub(crate) expected: Vec<RecordView>,

@@ -16,7 +16,7 @@ use ringway_net::{blocking, clock, join, spawn};
 use ringway_tls::{Facts, Identity, IdentityName, Loaded, Material, Want, Wanted};
 
 use crate::dns::{Resolver, public_ca};
-use crate::domains::{Domains, Entry, Held};
+use crate::domains::{Domains, Held};
 use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
 use crate::host::{AnyHost, Host, Unpublished};
@@ -257,7 +257,7 @@ impl Certificates {
         let asked = question.clone();
         let records =
             blocking(move || Records::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
-        let addresses = records.probe_addresses(question.http_port);
+        let addresses = records.probe_addresses(&question);
         let probes = self.probe_all(host, addresses).await;
         drop(place);
         let verification = Arc::new(judge(&question, records, probes, clock::timestamp()));
@@ -269,7 +269,8 @@ impl Certificates {
 
     /// All about one domain; `None` when it is not registered.
     pub fn state(&self, host: &Hostname) -> Option<DomainState> {
-        let state = self.shared.domains.borrow().get(host).map(Entry::report)?;
+        let default = self.default_facts();
+        let state = self.shared.domains.borrow().get(host)?.report(default.as_ref());
         Some(DomainState { place: self.place(host), ..state })
     }
 
@@ -279,8 +280,9 @@ impl Certificates {
         let domains = self.shared.domains.borrow();
         let mut states: BTreeMap<State, usize> = BTreeMap::new();
         let mut overview = Overview { orphans: domains.orphans().len(), ..Overview::default() };
+        let default = self.default_facts();
         for (_, entry) in domains.iter() {
-            *states.entry(entry.report_state()).or_default() += 1;
+            *states.entry(entry.report_state(default.as_deref())).or_default() += 1;
             match &entry.held {
                 Held::Unread { .. } => overview.unread += 1,
                 Held::Damaged { .. } => overview.damaged += 1,
@@ -504,7 +506,8 @@ impl Certificates {
     /// Asks for our challenge at each address.
     async fn probe_all(&self, host: &Hostname, addresses: Vec<std::net::SocketAddr>) -> Vec<Probe> {
         let not_asked = |addresses: Vec<std::net::SocketAddr>| {
-            addresses.into_iter().map(|address| Probe { address, outcome: ProbeOutcome::NotAsked }).collect()
+            let not_asked = |address| Probe { address, outcome: ProbeOutcome::NotAsked, is_local: false };
+            addresses.into_iter().map(not_asked).collect()
         };
         let (Some(port), Some(challenge)) = (self.host(), Challenge::random()) else {
             return not_asked(addresses);
@@ -540,16 +543,6 @@ impl Certificates {
         // A core that is slow to forget it answers a name that nobody knows.
         let _ = port.publish_challenge(token, None).await;
         probes
-    }
-}
-
-impl Entry {
-    fn report_state(&self) -> State {
-        match self.domain.certificate {
-            CertificateMode::None => State::None,
-            CertificateMode::Provided => State::Provided,
-            CertificateMode::Acme => self.course.state,
-        }
     }
 }
 

@@ -163,6 +163,13 @@ impl Memory {
         is_stuck
     }
 
+    /// The domain leads here again: failures for its records are over.
+    pub(crate) fn forget_dns(&mut self) {
+        if self.trouble == Some(Trouble::Dns) {
+            (self.trouble, self.failures, self.failing_since) = (None, 0, None);
+        }
+    }
+
     /// It has a certificate.
     pub(crate) fn succeed(&mut self, origin: Origin) {
         *self = Self { issued: Some(origin), ..Self::default() };

@@ -100,16 +100,47 @@ impl Entry {
         }
     }
 
-    /// All about it, for the API.
-    pub(crate) fn report(&self) -> DomainState {
+    /// Where it stands. `default`: what the operator's own certificate says.
+    pub(crate) fn report_state(&self, default: Option<&Facts>) -> State {
+        let state = match self.domain.certificate {
+            CertificateMode::None => State::None,
+            CertificateMode::Provided => State::Provided,
+            CertificateMode::Acme => self.course.state,
+        };
+        match default {
+            Some(default) if state == State::None && default.covers(self.domain.name.as_str()) => {
+                State::Default
+            }
+            Some(_) | None => state,
+        }
+    }
+
+    /// All about it, for the API. `default`: what the operator's own certificate says.
+    pub(crate) fn report(&self, default: Option<&Arc<Facts>>) -> DomainState {
         let mode = self.domain.certificate;
         let damage = match &self.held {
             Held::Damaged { reason } => Some(reason.clone()),
             Held::Nothing | Held::Unread { .. } | Held::Ready { .. } => None,
         };
+        let state = self.report_state(default.map(Arc::as_ref));
+        if state == State::Default {
+            return DomainState {
+                mode,
+                state,
+                // No CA is missed.
+                reason: damage,
+                certificate: default.cloned(),
+                version: None,
+                next_try: None,
+                renewal_at: None,
+                failures: 0,
+                place: None,
+                verification: self.verification.clone(),
+            };
+        }
         let base = DomainState {
             mode,
-            state: State::None,
+            state,
             reason: None,
             certificate: None,
             version: self.wanted_version(),
@@ -125,10 +156,9 @@ impl Entry {
                 let awaited = (self.held == Held::Nothing)
                     .then(|| "its certificate has not been uploaded yet".to_owned());
                 let certificate = self.held.facts().cloned();
-                DomainState { state: State::Provided, reason: damage.or(awaited), certificate, ..base }
+                DomainState { reason: damage.or(awaited), certificate, ..base }
             }
             CertificateMode::Acme => DomainState {
-                state: self.course.state,
                 reason: both(damage, self.course.reason.clone()),
                 certificate: self.held.facts().cloned(),
                 next_try: self.course.next_try,

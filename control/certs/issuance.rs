@@ -96,6 +96,8 @@ struct Counts {
     refused: Cell<u64>,
     limited: Cell<u64>,
     outages: Cell<u64>,
+    failed: Cell<u64>,
+    lost: Cell<u64>,
     own_faults: Cell<u64>,
 }
 
@@ -376,6 +378,10 @@ impl Certificates {
         if let Some(entry) = self.shared.domains.borrow_mut().get_mut(host)
             && entry.number == number
         {
+            if matches!(entry.stage, Stage::Ordering(_)) {
+                // It leads here, whatever it did before: it was verified.
+                entry.memory.get_or_insert_default().forget_dns();
+            }
             entry.stage = Stage::Idle;
             entry.postpone(now.after(by), reason.to_owned());
         }

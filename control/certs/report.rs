@@ -13,6 +13,8 @@ pub enum State {
     /// It wants no certificate, or no CA is configured.
     #[default]
     None,
+    /// The same, and the operator's default certificate covers it.
+    Default,
     /// Its DNS records do not lead here yet.
     PendingDns,
     /// Its DNS records and our own challenge URL are being looked at, or it waits for its turn.
@@ -31,8 +33,9 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::None,
+        Self::Default,
         Self::PendingDns,
         Self::Verifying,
         Self::Issuing,
@@ -46,6 +49,7 @@ impl State {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Default => "default",
             Self::PendingDns => "pending_dns",
             Self::Verifying => "verifying",
             Self::Issuing => "issuing",

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ringway_model::limits::{
     CHALLENGE_PROBE_ADDRESSES_MAX, CHALLENGE_PROBE_BYTES_MAX, CHALLENGE_PROBE_TIMEOUT,
@@ -41,7 +41,7 @@ pub struct Verification {
     pub probes: Vec<Probe>,
     /// All in all.
     pub verdict: Verdict,
-    /// What to do, in plain words; or that nothing is to be done.
+    /// What to do, in plain words; or that the records need no change.
     pub advice: String,
 }
 
@@ -97,6 +97,8 @@ pub struct Probe {
     pub address: SocketAddr,
     /// What came.
     pub outcome: ProbeOutcome,
+    /// Whether the address is one of this machine's own.
+    pub is_local: bool,
 }
 
 /// What came of a probe.
@@ -192,14 +194,17 @@ impl Records {
         Self { lookup, target, caa: Some(relevant_caa(resolver, &question.host)) }
     }
 
-    /// Where our challenge is to be fetched: where the CA will come, a few of each family.
-    pub(crate) fn probe_addresses(&self, port: u16) -> Vec<SocketAddr> {
+    /// Where our challenge is to be fetched: where the CA will come, a few of each family, first those that are not expected.
+    pub(crate) fn probe_addresses(&self, question: &Question) -> Vec<SocketAddr> {
         let Ok(lookup) = &self.lookup else { return Vec::new() };
         let family = |is_v6: bool| {
-            let of_family = lookup.addresses.iter().filter(move |ip| ip.is_ipv6() == is_v6);
-            of_family.take(CHALLENGE_PROBE_ADDRESSES_MAX).map(|ip| SocketAddr::new(*ip, port))
+            let is_expected = |ip: &IpAddr| question.public_addresses.contains(ip);
+            let of_family = move |ip: &&IpAddr| ip.is_ipv6() == is_v6;
+            let others = lookup.addresses.iter().filter(of_family).filter(move |ip| !is_expected(ip));
+            let expected = lookup.addresses.iter().filter(of_family).filter(move |ip| is_expected(ip));
+            others.chain(expected).take(CHALLENGE_PROBE_ADDRESSES_MAX)
         };
-        family(true).chain(family(false)).collect()
+        family(true).chain(family(false)).map(|ip| SocketAddr::new(*ip, question.http_port)).collect()
     }
 }
 
@@ -228,7 +233,9 @@ pub(crate) async fn probe(host: &Hostname, challenge: &Challenge, address: Socke
     let outcome = match fetch(host, challenge, address, deadline).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    Probe { address, outcome }
+    // A port is free in any case; only an address of this machine can be bound.
+    let is_local = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).is_ok();
+    Probe { address, outcome, is_local }
 }
 
 async fn fetch(
@@ -317,9 +324,18 @@ pub(crate) fn judge(
         .cname_target
         .as_ref()
         .is_some_and(|target| found.aliases.iter().any(|alias| alias == target.as_str()));
-    let records_fit = !found.addresses.is_empty() && (names_target || found.addresses.iter().all(is_here));
+    let fitting = found.addresses.iter().copied().filter(|ip| names_target || is_here(ip)).collect();
+    let are_addresses_known = question.cname_target.is_some() || !question.public_addresses.is_empty();
 
-    let case = Case { question, found: &found, is_nxdomain, caa: &caa, probes: &probes, records_fit };
+    let case = Case {
+        question,
+        found: &found,
+        is_nxdomain,
+        caa: &caa,
+        probes: &probes,
+        fitting,
+        are_addresses_known,
+    };
     let (verdict, advice) = case.judge();
     Verification { checked_at: now, expected, found, caa, probes, verdict, advice }
 }
@@ -330,7 +346,10 @@ struct Case<'a> {
     is_nxdomain: bool,
     caa: &'a CaaVerdict,
     probes: &'a [Probe],
-    records_fit: bool,
+    /// The addresses that lead here by the records alone.
+    fitting: Vec<IpAddr>,
+    /// Whether it is known where the records should lead.
+    are_addresses_known: bool,
 }
 
 impl Case<'_> {
@@ -371,82 +390,126 @@ impl Case<'_> {
         self.judge_probes(&wanted)
     }
 
-    /// One address that answers wrongly is enough for a no: the CA may come there.
+    /// One address that does not lead here is enough for a no: the CA may come there, it prefers IPv6, and hardly ever tries a
+    /// second one.
     fn judge_probes(&self, wanted: &str) -> (Verdict, String) {
         let host = &self.question.host;
-        if let Some(ip) = self.found.addresses.first()
-            && self.question.is_ca_public
-            && self.found.addresses.iter().copied().all(is_private)
-        {
+        let is_unreachable = |ip: &IpAddr| self.question.is_ca_public && is_private(*ip);
+        if let Some(ip) = self.found.addresses.iter().copied().find(is_unreachable) {
             let advice = format!(
-                "{host} leads to {ip}, which nobody can reach from the internet, and so neither can the CA: create \
-                 {wanted}, or upload a certificate."
+                "{host} leads to {ip}, which nobody can reach from the internet, and so neither can the CA: {}, or upload a \
+                 certificate.",
+                match self.found.addresses.iter().all(is_unreachable) {
+                    true => format!("create {wanted}"),
+                    false => format!("remove the {} record {ip}", record(ip)),
+                }
             );
             return (Verdict::Unreachable, advice);
         }
-        let first = |wanted: fn(ProbeOutcome) -> bool| self.probes.iter().find(|probe| wanted(probe.outcome));
-        if let Some(Probe { address, outcome: ProbeOutcome::Foreign(status) }) =
-            first(|outcome| matches!(outcome, ProbeOutcome::Foreign(_)))
-        {
-            let ip = address.ip();
+        if let Some((ip, status)) = self.probes.iter().find_map(|probe| match probe.outcome {
+            ProbeOutcome::Foreign(status) => Some((probe.address.ip(), status)),
+            _ => None,
+        }) {
             let what = match status {
                 300..=399 => format!(
                     "{host} at {ip} answers the challenge with a redirect (status {status}): let \
-                     http://{host}/.well-known/acme-challenge/ through without one, or create {wanted}"
+                     http://{host}/.well-known/acme-challenge/ through without one, or {}",
+                    self.correction(ip, wanted)
                 ),
                 status => format!(
-                    "another server answers for {host} at {ip} (status {status}): remove {} for {ip} and create {wanted}",
-                    if ip.is_ipv6() { "the AAAA record" } else { "the A record" }
+                    "another server answers for {host} at {ip} (status {status}): {}",
+                    self.correction(ip, wanted)
                 ),
             };
             return (Verdict::Elsewhere, format!("{what}."));
         }
-        let is_ours = |probe: &Probe| probe.outcome == ProbeOutcome::Ours;
-        let failed: Vec<&Probe> = self
-            .probes
-            .iter()
-            // Without IPv6 of our own we cannot tell; the CA comes from outside.
-            .filter(|probe| {
-                !(is_ours(probe) || probe.outcome == ProbeOutcome::NoRoute && probe.address.is_ipv6())
-            })
-            .collect();
-        let has_ours = self.probes.iter().any(is_ours);
-        let Some(worst) = failed.first() else {
-            if has_ours {
-                return (Verdict::Ready, format!("{host} leads here; nothing is to be done."));
+        if self.probes.iter().any(|probe| probe.outcome == ProbeOutcome::NotAsked) {
+            let advice = format!("{host} could not be probed for want of resources; it is tried again.");
+            return (Verdict::NotAsked, advice);
+        }
+        if let Some(no) = self.probes.iter().find_map(|probe| self.judge_probe(probe, wanted)) {
+            return (Verdict::Unreachable, no);
+        }
+        let unseen = self.probes.iter().find(|probe| {
+            probe.outcome == ProbeOutcome::NoRoute && !self.fitting.contains(&probe.address.ip())
+        });
+        match unseen.map(|probe| probe.address.ip()) {
+            Some(ip) if self.has_ours() => {
+                let advice = format!(
+                    "{host} leads here by IPv4. Whether it does at {ip} cannot be seen from this machine, which has no \
+                     IPv6: if that is not its address from outside, remove the AAAA record {ip}, for CAs prefer it."
+                );
+                (Verdict::Ready, advice)
             }
-            if self.records_fit {
-                return (Verdict::Ready, unprobed(host));
+            None if self.has_ours() => {
+                (Verdict::Ready, format!("{host} leads here: its records need no change."))
             }
-            let advice = format!("no address of {host} can be reached from here: create {wanted}.");
-            return (Verdict::Unreachable, advice);
-        };
-        let (ip, port) = (worst.address.ip(), worst.address.port());
-        let what = match worst.outcome {
+            None if self.fitting.len() == self.found.addresses.len() => (Verdict::Ready, unprobed(host)),
+            Some(_) | None => {
+                let advice = format!("no address of {host} can be reached from here: create {wanted}.");
+                (Verdict::Unreachable, advice)
+            }
+        }
+    }
+
+    /// Why an address that was probed does not lead here, and what to do.
+    fn judge_probe(&self, probe: &Probe, wanted: &str) -> Option<String> {
+        let host = &self.question.host;
+        let (ip, port) = (probe.address.ip(), probe.address.port());
+        let kind = record(ip);
+        let fits = self.fitting.contains(&ip);
+        let what = match probe.outcome {
+            ProbeOutcome::Ours | ProbeOutcome::Foreign(_) | ProbeOutcome::NotAsked => return None,
+            ProbeOutcome::Broken => {
+                format!("what answers at {ip} port {port} does not speak HTTP as it should")
+            }
+            // No NAT is in the way where another address of this machine answers.
+            ProbeOutcome::Refused if probe.is_local && self.has_local_ours() => {
+                return Some(format!(
+                    "{ip} is an address of this machine, but nothing listens there at port {port}: let PROXY_HTTP_BIND \
+                     include it, as its default `::,0.0.0.0` does, or remove the {kind} record {ip}."
+                ));
+            }
+            // Behind NAT, a machine often does not reach its own public address.
+            ProbeOutcome::Refused | ProbeOutcome::TimedOut | ProbeOutcome::NoRoute if fits => return None,
+            // Without IPv6 of our own nothing is known of an address that may be ours.
+            ProbeOutcome::NoRoute if ip.is_ipv6() && !self.are_addresses_known => return None,
             ProbeOutcome::Refused => format!("nothing listens at {ip} port {port}"),
             ProbeOutcome::TimedOut => format!("nothing answers at {ip} port {port}"),
             ProbeOutcome::NoRoute => format!("there is no way from here to {ip}"),
-            ProbeOutcome::Broken | ProbeOutcome::Ours | ProbeOutcome::Foreign(_) => {
-                format!("what answers at {ip} port {port} does not speak HTTP as it should")
-            }
-            ProbeOutcome::NotAsked => {
-                return (
-                    Verdict::NotAsked,
-                    format!("{host} could not be probed for want of resources; it is tried again."),
-                );
-            }
         };
-        let is_silent = |probe: &&&Probe| {
-            matches!(probe.outcome, ProbeOutcome::Refused | ProbeOutcome::TimedOut | ProbeOutcome::NoRoute)
+        let correction = match self.is_wanted_there(ip) {
+            true => self.correction(ip, wanted),
+            false => format!("create {wanted}, and open port {port} to the internet"),
         };
-        if self.records_fit && failed.iter().filter(is_silent).count() == failed.len() {
-            return (Verdict::Ready, unprobed(host));
+        let or_known = match self.question.public_addresses.is_empty() || fits {
+            true => String::new(),
+            false => format!(" If {ip} does lead here, add it to PROXY_PUBLIC_ADDRESSES."),
+        };
+        Some(format!("{host} has the {kind} record {ip}, but {what}: {correction}.{or_known}"))
+    }
+
+    /// What makes an address right that does not lead here.
+    fn correction(&self, ip: IpAddr, wanted: &str) -> String {
+        let remove = format!("remove the {} record {ip}", record(ip));
+        match self.is_wanted_there(ip) {
+            true => remove,
+            false => format!("{remove} and create {wanted}"),
         }
-        let record = if ip.is_ipv6() { "AAAA" } else { "A" };
-        let advice = format!(
-            "{host} has the {record} record {ip}, but {what}: create {wanted}, and open port {port} to the internet."
-        );
-        (Verdict::Unreachable, advice)
+    }
+
+    /// Whether, without this address, the domain still has one that leads here.
+    fn is_wanted_there(&self, without: IpAddr) -> bool {
+        let is_ours = |probe: &Probe| probe.outcome == ProbeOutcome::Ours && probe.address.ip() != without;
+        self.fitting.iter().any(|ip| *ip != without) || self.probes.iter().any(is_ours)
+    }
+
+    fn has_ours(&self) -> bool {
+        self.probes.iter().any(|probe| probe.outcome == ProbeOutcome::Ours)
+    }
+
+    fn has_local_ours(&self) -> bool {
+        self.probes.iter().any(|probe| probe.is_local && probe.outcome == ProbeOutcome::Ours)
     }
 
     /// The record to create, as one would say it to somebody on the phone.
@@ -480,6 +543,11 @@ fn is_private(ip: IpAddr) -> bool {
             v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
         }
     }
+}
+
+/// The type of the record that has this address.
+fn record(ip: IpAddr) -> &'static str {
+    if ip.is_ipv6() { "AAAA" } else { "A" }
 }
 
 fn unprobed(host: &Hostname) -> String {

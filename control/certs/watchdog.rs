@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringway_model::limits::{
     AUTHORITY_FAILOVER_AFTER, AUTHORITY_FAILURES_MAX, AUTHORITY_PAUSE_MAX, AUTHORITY_PAUSE_MIN,
 };
-use ringway_model::{Tick, Timestamp};
+use ringway_model::{Hostname, Tick, Timestamp};
 
 use crate::course::After;
 
@@ -81,6 +81,8 @@ pub(crate) struct Health {
     paused_until: Tick,
     problem: Option<String>,
     is_hopeless: bool,
+    /// The last domain whose order it failed to serve, and when, while no other domain's has failed and none succeeded.
+    suspected_by: Option<(Hostname, Tick)>,
 }
 
 impl Health {
@@ -97,9 +99,17 @@ impl Health {
             return;
         }
         self.failures += 1;
-        let pause =
-            AUTHORITY_PAUSE_MIN.saturating_mul(1 << (self.failures - 1).min(16)).min(AUTHORITY_PAUSE_MAX);
+        let pause = pause(self.failures);
         self.paused_until = now.after(pause.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX)));
+    }
+
+    /// It failed to serve an order of this domain. One domain says nothing of the CA, however often it fails; two of them
+    /// with no success between do.
+    pub(crate) fn suspect(&mut self, host: &Hostname, why: String, retry_after: Option<Duration>, now: Tick) {
+        let before = self.suspected_by.replace((host.clone(), now));
+        if before.is_some_and(|(other, at)| other != *host && now.since(at) < AUTHORITY_PAUSE_MAX) {
+            self.fall(why, retry_after, now);
+        }
     }
 
     /// It will not deal with us until somebody changes the settings: the next one is asked at once.
@@ -129,12 +139,18 @@ impl Health {
     }
 }
 
+/// The pause after so many failures in a row: twice as long with each, up to a bound.
+pub(crate) fn pause(failures: u32) -> Duration {
+    AUTHORITY_PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(AUTHORITY_PAUSE_MAX)
+}
+
 /// A CA that says "tomorrow" is asked again before.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(6 * 3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::host;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -180,6 +196,29 @@ mod tests {
         assert!(health.is_usable(0, again) && !health.is_usable(1, again), "one order tries");
         health.rise();
         assert!(health.is_usable(4, again) && health.problem().is_none());
+    }
+
+    #[test]
+    fn one_domain_never_pauses_the_ca_and_two_do() {
+        let (a, b) = (host("a.example"), host("b.example"));
+        let mut health = Health::default();
+        for n in 0..100 {
+            health.suspect(&a, "500".into(), None, Tick(n));
+            assert!(health.is_usable(4, Tick(n)) && health.problem().is_none());
+        }
+        health.suspect(&b, "500".into(), None, Tick(100));
+        assert!(!health.is_usable(0, Tick(100)) && health.problem() == Some("500"));
+        // A success between says that it was the domain.
+        let mut health = Health::default();
+        health.suspect(&a, "500".into(), None, Tick(0));
+        health.rise();
+        health.suspect(&b, "500".into(), None, Tick(1));
+        assert!(health.is_usable(4, Tick(1)));
+        // And so does half an hour.
+        let mut health = Health::default();
+        health.suspect(&a, "500".into(), None, Tick(0));
+        health.suspect(&b, "500".into(), None, Tick(0).after(AUTHORITY_PAUSE_MAX));
+        assert!(health.is_usable(4, Tick(0).after(AUTHORITY_PAUSE_MAX)));
     }
 
     #[test]

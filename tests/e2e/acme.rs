@@ -177,6 +177,82 @@ on_both_drivers! {
         scene.issued("app.test");
     }
 
+    fn no_order_is_spent_while_an_ipv6_address_does_not_lead_here(driver) {
+        // Only IPv4 is listened on; the CA would come by IPv6 first.
+        let ours = |builder: proxy::Builder| {
+            builder.env("PROXY_HTTP_BIND", "127.0.0.1").env("PROXY_PUBLIC_ADDRESSES", "127.0.0.1")
+        };
+        let scene = Scene::with(driver, |habits| habits, ours);
+        let names = scene.pebble.names();
+        names.set_aaaa("app.test", &["::1"]);
+        scene.domain("app.test");
+        let state = reaches(&scene.proxy, "app.test", "pending_dns");
+        let reason = state["reason"].as_str().unwrap();
+        assert!(reason.contains("remove the AAAA record ::1"), "{state:#}");
+        assert_eq!(state["dns"]["verdict"], "unreachable");
+        let shown = scene.proxy.command(&["certificates", "show", "app.test"]);
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.contains("pending_dns") && shown.contains("remove the AAAA record ::1"), "{shown}");
+        assert_eq!(orders(&scene.pebble), 0);
+        // One of several A records that is dead is named in the same way.
+        names.set_aaaa("app.test", &[]);
+        names.set_a("app.test", &["127.0.0.1", "127.0.0.2"]);
+        let verify = || {
+            let body = json!({ "domain": "app.test" });
+            scene.proxy.api().post("/api/tenants/domains/verify", &body).is(200).json
+        };
+        let found = verify();
+        assert!(found["advice"].as_str().unwrap().contains("remove the A record 127.0.0.2"), "{found:#}");
+        assert_eq!(orders(&scene.pebble), 0);
+        names.set_a("app.test", &["127.0.0.1"]);
+        assert_eq!(verify()["verified"], true);
+        scene.issued("app.test");
+    }
+
+    fn a_listener_that_is_missing_at_an_own_address_is_named(driver) {
+        let ours = |builder: proxy::Builder| {
+            builder.env("PROXY_HTTP_BIND", "127.0.0.1").env("PROXY_PUBLIC_ADDRESSES", "127.0.0.1,::1")
+        };
+        let scene = Scene::with(driver, |habits| habits, ours);
+        scene.pebble.names().set_aaaa("app.test", &["::1"]);
+        scene.domain("app.test");
+        let state = reaches(&scene.proxy, "app.test", "pending_dns");
+        assert!(state["reason"].as_str().unwrap().contains("nothing listens there"), "{state:#}");
+        assert_eq!(orders(&scene.pebble), 0);
+    }
+
+    fn a_ca_that_has_lost_accounts_and_orders_delays_nobody(driver) {
+        // Its first life asks at a port where nobody answers: five orders stay in the middle.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = nobody.local_addr().unwrap().port();
+        let scene = Scene::with(
+            driver,
+            |habits| Habits { http_port: port, authz_reuse_percent: 0, ..habits },
+            |builder| builder,
+        );
+        let Scene { mut pebble, proxy, origin: _origin, directory } = scene;
+        let names: Vec<String> = (0..5).map(|n| format!("lost{n}.test")).collect();
+        for name in &names {
+            proxy.api().domain(name, "app", None);
+        }
+        eventually_within(ISSUED, "five orders are under way", || {
+            let order = |name: &String| directory.join("domains").join(name).join("order.json").exists();
+            names.iter().all(order).then_some(())
+        });
+        // As by an update of both: what is on the disk is of a CA that knows neither the account nor the orders.
+        pebble.habits().http_port = proxy.http().port();
+        let builder = proxy.kill9();
+        pebble.start_again();
+        let proxy = builder.start();
+        for name in &names {
+            issued(&proxy, name);
+            is_served(&proxy, &pebble, name);
+        }
+        assert_eq!(proxy.metric("ringway_certificate_orders_total", &["ca_down"]), 0.0);
+        let authorities = proxy.api().get("/api/status/certificates").is(200).json["overview"]["authorities"].clone();
+        assert!(authorities[0]["problem"].is_null(), "{authorities:#}");
+    }
+
     fn a_ca_that_refuses_a_name_is_quoted_and_others_go_on(driver) {
         let scene = Scene::new(driver);
         scene.domain("shop.blocked.example");

@@ -170,6 +170,31 @@ on_both_drivers! {
         });
     }
 
+    fn a_domain_of_the_default_certificate_is_listed_with_its_end(driver) {
+        let authority = Authority::new("the tests' own");
+        let builder = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0");
+        let (certificate, key) = authority.server(&["*.test"]).write(builder.folder(), "default");
+        let proxy = builder
+            .env("PROXY_TLS_CERT", certificate.to_str().unwrap())
+            .env("PROXY_TLS_KEY", key.to_str().unwrap())
+            .start();
+        let origin = Origin::named("a");
+        proxy.serve("app", "app.test", &origin);
+        let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
+        assert_eq!(domain["certificate_status"], "default");
+        assert!(domain["certificate_expiry"].is_string() && domain["certificate"]["reason"].is_null(), "{domain:#}");
+        let page = proxy.api().get("/api/status/certificates?state=default").is(200).json;
+        assert_eq!((&page["total"], &page["overview"]["states"]["default"]), (&json!(1), &json!(1)));
+        assert_eq!(page["certificates"][0]["expires_at"], page["overview"]["default"]["expires_at"]);
+        let list = said(&proxy.command(&["certificates", "list", "--state", "default"]));
+        let line = list.lines().find(|line| line.starts_with("app.test")).unwrap();
+        assert!(line.contains("default") && line.contains('Z') && !line.contains("upload"), "{list}");
+        assert_eq!(metric(&proxy, "ringway_certificate_domains{state=\"default\"}"), Some(1));
+        let ends = metric(&proxy, "ringway_certificate_expiry_timestamp_seconds{domain=\"app.test\"}");
+        assert!(ends.is_some_and(|seconds| seconds > 1_700_000_000), "{ends:?}");
+        assert!(served(&proxy, &authority, "app.test").is_some());
+    }
+
     fn an_operators_certificate_that_has_expired_stops_the_start(driver) {
         let authority = Authority::new("the tests' own");
         let builder = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0");

@@ -372,7 +372,11 @@ pub(super) fn verification() -> Verification {
             problem: None,
         },
         caa: CaaVerdict::Forbidden { at: "example".to_owned(), issuers: vec!["other.example".to_owned()] },
-        probes: vec![Probe { address: ([198, 51, 100, 1], 80).into(), outcome: ProbeOutcome::Foreign(404) }],
+        probes: vec![Probe {
+            address: ([198, 51, 100, 1], 80).into(),
+            outcome: ProbeOutcome::Foreign(404),
+            is_local: false,
+        }],
         verdict: Verdict::Elsewhere,
         advice: "point it here".to_owned(),
     }

@@ -16,7 +16,7 @@ use ringway_tls::{Alpn, UpstreamMaterial};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, Resource};
 use super::transport::Client;
 use crate::certificates::Certificates;
 use crate::lane::Lane;
@@ -101,12 +101,13 @@ impl Authority {
     pub(crate) async fn ask<T>(
         &self,
         client: &Client,
+        resource: Resource,
         mut call: impl AsyncFnMut() -> Result<T, Error>,
     ) -> Result<T, Fault> {
         for _ in 0..ACME_NONCE_TRIES {
             match call().await {
                 Ok(value) => return Ok(value),
-                Err(error) => match Fault::of(error, &client.answered()) {
+                Err(error) => match Fault::of(error, &client.answered(), resource) {
                     Fault::BadNonce => {}
                     fault => return Err(fault),
                 },
@@ -144,8 +145,10 @@ impl Authority {
             return Ok(Rc::clone(directory));
         }
         let client = self.client().await?;
-        let (status, body) =
-            client.get(self.url()).await.map_err(|error| Fault::of(error, &client.answered()))?;
+        let (status, body) = client
+            .get(self.url())
+            .await
+            .map_err(|error| Fault::of(error, &client.answered(), Resource::Common))?;
         let retry_after = client.answered().retry_after;
         if status != 200 {
             let why = format!("the directory of the CA answers with status {status}");
@@ -236,13 +239,13 @@ impl Authority {
             .map_err(|error| match error {
                 // The key on the disk is none: without it, the account is lost.
                 Error::KeyRejected | Error::Crypto => Fault::AccountGone,
-                error => Fault::of(error, &client.answered()),
+                error => Fault::of(error, &client.answered(), Resource::Common),
             })?;
         if stored.email != self.acme.email {
             let contact = self.contact();
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
             // Only a courtesy to the CA: certificates do not depend on it.
-            match self.ask(client, async || account.update_contacts(&contact).await).await {
+            match self.ask(client, Resource::Common, async || account.update_contacts(&contact).await).await {
                 Ok(()) => self.store(stored.credentials, certificates).await?,
                 Err(error) => tracing::warn!(%error, "the CA was not told the new ACME_EMAIL"),
             }
@@ -257,7 +260,7 @@ impl Authority {
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let eab = self.settings.eab.as_ref().map(external_key).transpose()?;
         let (account, credentials) = self
-            .ask(client, async || {
+            .ask(client, Resource::Common, async || {
                 Account::builder_with_http(Box::new(client.clone()))
                     .create(&wish, self.url().to_owned(), eab.as_ref())
                     .await

@@ -18,8 +18,13 @@ pub(crate) enum Fault {
     Misconfigured { why: String },
     /// The CA does not know our account any more.
     AccountGone,
-    /// What we asked for is not there any more: an order that was forgotten.
-    NotFound,
+    /// The CA has no such order any more, or does not show it to us: another one is made (RFC 8555 §7.4).
+    OrderLost { why: String },
+    /// The CA failed to serve a request about one order. Whether the order or the CA is the reason shows only when orders for
+    /// other domains fail, too.
+    OrderFailed { why: String, retry_after: Option<Duration> },
+    /// The domain is to have no certificate from a CA any more.
+    Unwanted,
     /// The CA refuses to take the order for a replacement: it may be asked for anew.
     NotReplaceable { why: String },
     /// The nonce was not good. It is worth asking again at once.
@@ -35,6 +40,8 @@ pub(crate) enum Fault {
 pub(crate) enum Refusal {
     /// A failed validation: the CA counts those.
     Validation,
+    /// The order is another account's, or not in the state for what was asked: its present state decides.
+    OrderState,
     /// Anything else.
     Other,
 }
@@ -54,20 +61,61 @@ pub(crate) enum LimitScope {
     FailedValidations,
 }
 
+/// The resource of a CA that was asked for: it decides how far an error reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// The directory, a nonce, the account: all orders need it.
+    Common,
+    /// `newOrder`, which depends on the domain.
+    NewOrder,
+    /// An order that was made, with its authorizations, challenges and certificate.
+    Order,
+}
+
 impl Fault {
-    /// What `instant-acme` said, and what is known of the answer behind it.
-    pub(crate) fn of(error: Error, answered: &Answered) -> Self {
+    /// Classifies an error of `instant-acme`, by the answer behind it and the resource that was asked for.
+    pub(crate) fn of(error: Error, answered: &Answered, resource: Resource) -> Self {
+        // Every request needs a nonce, whatever it is about.
+        let resource = if answered.is_of_nonce { Resource::Common } else { resource };
+        let is_of_order = resource == Resource::Order;
+        match Self::of_answer(error, answered, resource) {
+            Self::OrderFailed { why, retry_after } if resource == Resource::Common => {
+                Self::Down { why, retry_after }
+            }
+            Self::OrderLost { why } if !is_of_order => match resource {
+                Resource::Common => Self::Down { why, retry_after: answered.retry_after },
+                Resource::NewOrder | Resource::Order => {
+                    Self::OrderFailed { why, retry_after: answered.retry_after }
+                }
+            },
+            fault => fault,
+        }
+    }
+
+    fn of_answer(error: Error, answered: &Answered, resource: Resource) -> Self {
         let retry_after = answered.retry_after;
         match error {
-            Error::Api(problem) => Self::of_problem(&problem, answered),
+            Error::Api(problem) => Self::of_problem(&problem, answered, resource),
             Error::Other(source) => match source.downcast_ref::<TransportError>() {
-                Some(TransportError::Url(_)) => Self::Misconfigured { why: source.to_string() },
+                Some(TransportError::Url(_)) if resource == Resource::Common => {
+                    Self::Misconfigured { why: source.to_string() }
+                }
                 Some(TransportError::Busy) => Self::Ours { why: source.to_string() },
+                Some(
+                    TransportError::Resolve(_)
+                    | TransportError::Connect(_)
+                    | TransportError::Tls(_)
+                    | TransportError::Gone,
+                ) => Self::Down { why: source.to_string(), retry_after },
                 // The CA accepted the order and not that it replaces another.
                 None if source.to_string().starts_with("replaces field mismatch") => {
                     Self::NotReplaceable { why: source.to_string() }
                 }
-                Some(_) | None => Self::Down { why: source.to_string(), retry_after },
+                // The order is nowhere.
+                Some(TransportError::Url(_)) => Self::OrderLost { why: source.to_string() },
+                Some(TransportError::Io(_) | TransportError::Answer(_)) | None => {
+                    Self::OrderFailed { why: source.to_string(), retry_after }
+                }
             },
             Error::Unsupported(what) if what.contains("ARI") => {
                 Self::NotReplaceable { why: format!("the CA does not support {what}") }
@@ -75,6 +123,7 @@ impl Fault {
             Error::Unsupported(what) => {
                 Self::Misconfigured { why: format!("the CA does not support {what}") }
             }
+            Error::Http(_) | Error::InvalidUri(_) => Self::OrderLost { why: error.to_string() },
             Error::Crypto | Error::KeyRejected => Self::Ours { why: error.to_string() },
             // No problem document where one should be: a gateway in between, or a broken CA.
             other if answered.status == 429 => {
@@ -85,13 +134,16 @@ impl Fault {
                     0 | 200..=299 => format!("the CA's answer makes no sense: {other}"),
                     status => format!("the CA answered with status {status}"),
                 };
-                Self::Down { why, retry_after }
+                match answered.status {
+                    404 | 410 => Self::OrderLost { why },
+                    _ => Self::OrderFailed { why, retry_after },
+                }
             }
         }
     }
 
-    /// What a problem document of the CA says (RFC 8555 §6.7).
-    pub(crate) fn of_problem(problem: &Problem, answered: &Answered) -> Self {
+    /// Classifies a problem document of the CA (RFC 8555 §6.7).
+    pub(crate) fn of_problem(problem: &Problem, answered: &Answered, resource: Resource) -> Self {
         let kind = problem.r#type.as_deref().unwrap_or_default();
         let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
         let status = problem.status.unwrap_or(answered.status);
@@ -106,6 +158,8 @@ impl Fault {
             "externalAccountRequired" => Self::Misconfigured {
                 why: format!("{why} Set ACME_EAB_KID and ACME_EAB_HMAC to what the CA gave you."),
             },
+            // Of the certificate's key, when it is said of an order that was made.
+            "badPublicKey" if resource == Resource::Order => Self::Refused { why, kind: Refusal::Other },
             "userActionRequired"
             | "invalidContact"
             | "unsupportedContact"
@@ -113,22 +167,30 @@ impl Fault {
             | "badPublicKey"
             | "invalidProfile" => Self::Misconfigured { why },
             "alreadyReplaced" => Self::NotReplaceable { why },
-            "serverInternal" => Self::Down { why, retry_after },
-            "connection" | "dns" | "incorrectResponse" | "tls" | "unauthorized" | "caa" => {
+            "serverInternal" => Self::OrderFailed { why, retry_after },
+            "connection" | "dns" | "incorrectResponse" | "tls" | "caa" => {
                 Self::Refused { why, kind: Refusal::Validation }
             }
-            "rejectedIdentifier" | "unsupportedIdentifier" | "orderNotReady" | "malformed" | "badCSR" => {
-                match status {
-                    404 => Self::NotFound,
-                    _ => Self::Refused { why, kind: Refusal::Other },
-                }
+            "unauthorized" | "orderNotReady" if status != 404 => {
+                Self::Refused { why, kind: Refusal::OrderState }
+            }
+            "rejectedIdentifier" | "unsupportedIdentifier" | "badCSR" => {
+                Self::Refused { why, kind: Refusal::Other }
             }
             _ => match status {
                 429 => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
-                404 => Self::NotFound,
-                500.. => Self::Down { why, retry_after },
+                404 | 410 => Self::OrderLost { why },
+                500.. => Self::OrderFailed { why, retry_after },
                 _ => Self::Refused { why, kind: Refusal::Other },
             },
+        }
+    }
+
+    /// For a request that only reads an order, which is refused to nobody whose order it is.
+    pub(crate) fn of_reading(self) -> Self {
+        match self {
+            Self::Refused { why, .. } => Self::OrderLost { why },
+            fault => fault,
         }
     }
 }
@@ -144,14 +206,16 @@ impl LimitScope {
     fn of(problem: &Problem) -> Self {
         let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
         // A host that has failed for months is paused until its owner asks on a page of the CA.
-        let is_of_host = ["failed authorizations", "failed validation", "paused"];
-        if is_of_host.iter().any(|words| text.contains(words)) {
+        let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        if has(&["failed authorizations", "failed validation", "paused", "#authorization-failures"]) {
             Self::FailedValidations
-        } else if text.contains("exact set") || text.contains("duplicate") {
+        } else if has(&["exact set", "exact-set", "duplicate"]) {
             Self::Duplicates
-        } else if text.contains("registered domain") || text.contains("certificates already issued") {
+        } else if has(&["registered domain", "registered-domain", "certificates already issued"])
+            || text.contains("certificates (") && text.contains("already issued for")
+        {
             Self::RegisteredDomain
-        } else if text.contains("registrations") || text.contains("accounts") {
+        } else if has(&["registrations", "accounts"]) {
             Self::Accounts
         } else {
             Self::Orders
@@ -240,10 +304,12 @@ impl fmt::Display for Fault {
             | Self::Limited { why, .. }
             | Self::Misconfigured { why }
             | Self::NotReplaceable { why }
+            | Self::OrderFailed { why, .. }
             | Self::Refused { why, .. }
             | Self::Ours { why } => f.write_str(why),
             Self::AccountGone => f.write_str("the CA does not know our account any more; a new one is made"),
-            Self::NotFound => f.write_str("the CA has forgotten the order"),
+            Self::OrderLost { why } => write!(f, "the CA has lost the order, and another is made: {why}"),
+            Self::Unwanted => f.write_str("the domain is to have no certificate from a CA any more"),
             Self::BadNonce => f.write_str("the CA refused our nonces again and again"),
         }
     }
@@ -264,7 +330,36 @@ mod tests {
         let json = serde_json::json!({
             "type": format!("urn:ietf:params:acme:error:{kind}"), "status": status, "detail": detail,
         });
-        Fault::of_problem(&problem(&json.to_string()), &Answered { status, retry_after: None })
+        of_problem(&json.to_string(), status, Resource::Order)
+    }
+
+    fn of_problem(json: &str, status: u16, resource: Resource) -> Fault {
+        let answered = Answered { status, ..Answered::default() };
+        Fault::of(Error::Api(problem(json)), &answered, resource)
+    }
+
+    /// An answer without a problem document.
+    fn bare(status: u16, resource: Resource) -> Fault {
+        let error = Error::Json(serde_json::from_str::<Problem>("<html>").unwrap_err());
+        Fault::of(error, &Answered { status, ..Answered::default() }, resource)
+    }
+
+    fn name(fault: &Fault) -> &'static str {
+        match fault {
+            Fault::Down { .. } => "down",
+            Fault::Limited { .. } => "limited",
+            Fault::Misconfigured { .. } => "misconfigured",
+            Fault::AccountGone => "account gone",
+            Fault::OrderLost { .. } => "order lost",
+            Fault::OrderFailed { .. } => "order failed",
+            Fault::Unwanted => "unwanted",
+            Fault::NotReplaceable { .. } => "not replaceable",
+            Fault::BadNonce => "bad nonce",
+            Fault::Refused { kind: Refusal::Validation, .. } => "validation",
+            Fault::Refused { kind: Refusal::OrderState, .. } => "order state",
+            Fault::Refused { kind: Refusal::Other, .. } => "refused",
+            Fault::Ours { .. } => "ours",
+        }
     }
 
     #[test]
@@ -293,25 +388,107 @@ mod tests {
                 "Your account is temporarily prevented from requesting certificates: paused for a.example",
                 FailedValidations,
             ),
+            (
+                "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s, retry after 2030-01-01: \
+                 see https://letsencrypt.org/docs/rate-limits/#new-certificates-per-registered-domain",
+                RegisteredDomain,
+            ),
+            (
+                "too many certificates (5) already issued in the last 168h0m0s: see \
+                 https://letsencrypt.org/docs/rate-limits/#new-certificates-per-exact-set-of-identifiers",
+                Duplicates,
+            ),
             ("something new", Orders),
         ] {
             assert_eq!(scope(of("rateLimited", 429, detail)), expected, "{detail}");
         }
-        assert!(matches!(of("serverInternal", 500, "x"), Fault::Down { .. }));
-        assert!(matches!(of("unheardOf", 503, "x"), Fault::Down { .. }));
         assert!(matches!(of("unheardOf", 429, "x"), Fault::Limited { .. }));
-        assert_eq!(of("badNonce", 400, "x"), Fault::BadNonce);
-        assert_eq!(of("accountDoesNotExist", 400, "x"), Fault::AccountGone);
-        assert_eq!(of("unauthorized", 401, "x"), Fault::AccountGone);
         let deactivated = "Account is not valid, has status \"deactivated\"";
         assert_eq!(of("unauthorized", 403, deactivated), Fault::AccountGone);
-        assert_eq!(of("malformed", 404, "no such order"), Fault::NotFound);
-        assert!(matches!(of("alreadyReplaced", 409, "x"), Fault::NotReplaceable { .. }));
-        assert!(matches!(of("externalAccountRequired", 403, "x"), Fault::Misconfigured { .. }));
-        for kind in ["connection", "dns", "unauthorized", "caa", "tls", "incorrectResponse"] {
-            assert!(matches!(of(kind, 400, "x"), Fault::Refused { kind: Refusal::Validation, .. }), "{kind}");
+    }
+
+    /// RFC 8555 §6.7 and bare statuses: how far each answer reaches, by the resource that gave it.
+    #[test]
+    fn an_answer_about_one_order_never_stops_the_ca() {
+        use Resource::{Common, NewOrder, Order};
+        let of = |kind: &str, status, resource| {
+            let text = format!(r#"{{"type":"urn:ietf:params:acme:error:{kind}","status":{status}}}"#);
+            of_problem(&text, status, resource)
+        };
+        // With a problem document; the columns: of what is common, of `newOrder`, of an order.
+        for (kind, status, common, new_order, order) in [
+            ("accountDoesNotExist", 400, "account gone", "account gone", "account gone"),
+            ("unauthorized", 401, "account gone", "account gone", "account gone"),
+            ("unauthorized", 403, "order state", "order state", "order state"),
+            ("orderNotReady", 403, "order state", "order state", "order state"),
+            ("malformed", 400, "refused", "refused", "refused"),
+            ("malformed", 404, "down", "order failed", "order lost"),
+            ("orderNotReady", 404, "down", "order failed", "order lost"),
+            ("unheardOf", 410, "down", "order failed", "order lost"),
+            ("unheardOf", 403, "refused", "refused", "refused"),
+            ("unheardOf", 503, "down", "order failed", "order failed"),
+            ("serverInternal", 500, "down", "order failed", "order failed"),
+            ("badCSR", 400, "refused", "refused", "refused"),
+            ("badPublicKey", 400, "misconfigured", "misconfigured", "refused"),
+            ("rejectedIdentifier", 400, "refused", "refused", "refused"),
+            ("unsupportedIdentifier", 400, "refused", "refused", "refused"),
+            ("caa", 403, "validation", "validation", "validation"),
+            ("dns", 400, "validation", "validation", "validation"),
+            ("connection", 400, "validation", "validation", "validation"),
+            ("tls", 400, "validation", "validation", "validation"),
+            ("incorrectResponse", 403, "validation", "validation", "validation"),
+            ("alreadyReplaced", 409, "not replaceable", "not replaceable", "not replaceable"),
+            ("badNonce", 400, "bad nonce", "bad nonce", "bad nonce"),
+            ("externalAccountRequired", 403, "misconfigured", "misconfigured", "misconfigured"),
+            ("userActionRequired", 403, "misconfigured", "misconfigured", "misconfigured"),
+        ] {
+            for (resource, expected) in [(Common, common), (NewOrder, new_order), (Order, order)] {
+                let fault = of(kind, status, resource);
+                assert_eq!(name(&fault), expected, "{kind} {status} of {resource:?}");
+            }
         }
-        assert!(matches!(of("rejectedIdentifier", 400, "x"), Fault::Refused { kind: Refusal::Other, .. }));
+        // Without one: a gateway in between, or a CA that says no more.
+        for (status, common, new_order, order) in [
+            (200, "down", "order failed", "order failed"),
+            (400, "down", "order failed", "order failed"),
+            (403, "down", "order failed", "order failed"),
+            (404, "down", "order failed", "order lost"),
+            (410, "down", "order failed", "order lost"),
+            (429, "limited", "limited", "limited"),
+            (500, "down", "order failed", "order failed"),
+            (503, "down", "order failed", "order failed"),
+        ] {
+            for (resource, expected) in [(Common, common), (NewOrder, new_order), (Order, order)] {
+                assert_eq!(name(&bare(status, resource)), expected, "{status} of {resource:?}");
+            }
+        }
+        // On the way there.
+        let transport = |error: fn() -> TransportError, resource| {
+            name(&Fault::of(Error::Other(Box::new(error())), &Answered::default(), resource))
+        };
+        let refused = || TransportError::Connect(std::io::ErrorKind::ConnectionRefused.into());
+        let timed_out = || TransportError::Io(std::io::ErrorKind::TimedOut.into());
+        let no_url = || TransportError::Url("ftp://ca".to_owned());
+        assert_eq!([Common, NewOrder, Order].map(|of| transport(refused, of)), ["down"; 3]);
+        assert_eq!(
+            [Common, NewOrder, Order].map(|of| transport(timed_out, of)),
+            ["down", "order failed", "order failed"]
+        );
+        assert_eq!(
+            [Common, NewOrder, Order].map(|of| transport(no_url, of)),
+            ["misconfigured", "order failed", "order lost"]
+        );
+        // A nonce is no order's own.
+        let answered = Answered { status: 404, is_of_nonce: true, ..Answered::default() };
+        assert_eq!(name(&Fault::of(Error::Str("no nonce"), &answered, Order)), "down");
+    }
+
+    #[test]
+    fn an_order_that_may_not_be_read_is_lost() {
+        for (kind, status) in [("unauthorized", 403), ("malformed", 400), ("orderNotReady", 403)] {
+            assert_eq!(name(&of(kind, status, "x").of_reading()), "order lost", "{kind}");
+        }
+        assert_eq!(name(&of("serverInternal", 500, "x").of_reading()), "order failed");
     }
 
     #[test]
@@ -320,7 +497,8 @@ mod tests {
             r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Policy forbids it",
                 "subproblems":[{"identifier":{"type":"dns","value":"bad.example"},"detail":"blocked"}]}"#,
         );
-        let fault = Fault::of_problem(&problem, &Answered { status: 400, retry_after: None });
+        let answered = Answered { status: 400, ..Answered::default() };
+        let fault = Fault::of_problem(&problem, &answered, Resource::NewOrder);
         let text = fault.to_string();
         assert!(
             text.starts_with("the CA says: Policy forbids it. bad.example: blocked. The CA does not issue"),
@@ -338,7 +516,9 @@ mod tests {
     #[test]
     fn takes_nonsense_for_an_outage() {
         let error = || Error::Json(serde_json::from_str::<Problem>("<html>").unwrap_err());
-        let of = |status, retry_after| Fault::of(error(), &Answered { status, retry_after });
+        let of = |status, retry_after| {
+            Fault::of(error(), &Answered { status, retry_after, is_of_nonce: false }, Resource::Common)
+        };
         let wait = Some(Duration::from_secs(7));
         assert_eq!(
             of(503, wait),

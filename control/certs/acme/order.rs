@@ -34,7 +34,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::authority::Authority;
-use super::fault::{Fault, Refusal};
+use super::fault::{Fault, Refusal, Resource};
 use super::transport::Client;
 use crate::certificates::Certificates;
 use crate::files::{Pair, Record};
@@ -111,13 +111,19 @@ impl Order<'_> {
         let (mut order, key) = self.begin(client, pending).await?;
         let mut patience = Patience::new(clock::now());
         let mut is_authorized = false;
+        let mut was_refused = false;
+        let mut was_finalize_refused = false;
         // What the CA's last answer about this order said of the next look.
         let mut asked = None;
         loop {
             match order.state().status {
                 OrderStatus::Pending if !is_authorized => {
-                    self.authorize(client, &mut order, tokens).await?;
-                    is_authorized = true;
+                    match self.authorize(client, &mut order, tokens).await {
+                        Ok(()) => is_authorized = true,
+                        // The CA took the challenge before, and the answer was lost: its present state decides.
+                        Err(Fault::Refused { .. }) if !was_refused => was_refused = true,
+                        Err(fault) => return Err(fault),
+                    }
                     asked = self.wait(client, &mut order, &mut patience, None).await?;
                 }
                 OrderStatus::Pending | OrderStatus::Processing => {
@@ -125,7 +131,19 @@ impl Order<'_> {
                 }
                 OrderStatus::Ready => {
                     let csr = signing_request(self.host, &key)?;
-                    self.authority.ask(client, async || order.finalize_csr(&csr).await).await?;
+                    let finalized =
+                        self.authority.ask(client, Resource::Order, async || order.finalize_csr(&csr).await);
+                    match finalized.await {
+                        Ok(()) => {}
+                        // It was finalized by a request whose answer was lost, or is not ready any more: its state decides.
+                        Err(Fault::Refused { kind: Refusal::OrderState, .. }) if !was_finalize_refused => {
+                            was_finalize_refused = true;
+                        }
+                        Err(Fault::Refused { why, kind: Refusal::OrderState }) => {
+                            return Err(Fault::OrderLost { why });
+                        }
+                        Err(fault) => return Err(fault),
+                    }
                     if order.state().status == OrderStatus::Ready {
                         asked = self.wait(client, &mut order, &mut patience, None).await?;
                     }
@@ -134,9 +152,9 @@ impl Order<'_> {
                 OrderStatus::Invalid => return Err(self.blame(client, &mut order).await),
             }
         }
-        let chain = self.authority.ask(client, async || order.certificate().await).await?;
-        let Some(chain) = chain else {
-            return Err(Fault::Down {
+        let chain = self.authority.ask(client, Resource::Order, async || order.certificate().await).await;
+        let Some(chain) = chain.map_err(Fault::of_reading)? else {
+            return Err(Fault::OrderFailed {
                 why: "the CA says that it has issued, and has nothing".into(),
                 retry_after: None,
             });
@@ -149,15 +167,19 @@ impl Order<'_> {
     /// order anew each time and use up what the CA allows.
     async fn begin(&self, client: &Client, pending: Option<Pending>) -> Result<(Remote, String), Fault> {
         if let Some(pending) = pending.filter(|pending| pending.directory == self.authority.url()) {
-            let found =
-                self.authority.ask(client, async || self.account.order(pending.url.clone()).await).await;
-            match found {
+            let found = self
+                .authority
+                .ask(client, Resource::Order, async || self.account.order(pending.url.clone()).await)
+                .await;
+            match found.map_err(Fault::of_reading) {
                 Ok(order) => {
                     tracing::info!(host = %self.host, order = order.url(), "an order is resumed");
                     return Ok((order, pending.key));
                 }
                 // Forgotten by the CA, or of another account.
-                Err(Fault::NotFound | Fault::AccountGone | Fault::Refused { .. }) => {}
+                Err(Fault::OrderLost { .. } | Fault::AccountGone) => {}
+                // A CA that has moved its orders may have nothing any more where they were.
+                Err(Fault::Down { .. }) if !is_same_origin(&pending.url, self.authority.url()) => {}
                 Err(fault) => return Err(fault),
             }
         }
@@ -173,11 +195,13 @@ impl Order<'_> {
         if let Some(replaces) = replaces {
             wish = wish.replaces(replaces);
         }
-        let order = self.authority.ask(client, async || self.account.new_order(&wish).await).await.map_err(
-            |fault| {
+        let order = self
+            .authority
+            .ask(client, Resource::NewOrder, async || self.account.new_order(&wish).await)
+            .await
+            .map_err(|fault| {
                 if is_replacement { without_replacement(fault, client.answered().status) } else { fault }
-            },
-        )?;
+            })?;
         self.is_sent.set(true);
         let pending = Pending {
             directory: self.authority.url().to_owned(),
@@ -202,14 +226,23 @@ impl Order<'_> {
         'again: for _ in 0..ACME_NONCE_TRIES {
             let mut authorizations = order.authorizations();
             while let Some(next) = authorizations.next().await {
-                let mut authorization = match next.map_err(|error| Fault::of(error, &client.answered())) {
+                let fault_of = |error| Fault::of(error, &client.answered(), Resource::Order).of_reading();
+                let mut authorization = match next.map_err(fault_of) {
                     Ok(authorization) => authorization,
                     // The crate's own iterator cannot repeat a step; what it has fetched it does not fetch again.
                     Err(Fault::BadNonce) => continue 'again,
                     Err(fault) => return Err(fault),
                 };
-                if authorization.status != AuthorizationStatus::Pending {
-                    continue;
+                match authorization.status {
+                    AuthorizationStatus::Pending => {}
+                    // The order says itself what follows from these.
+                    AuthorizationStatus::Valid | AuthorizationStatus::Invalid => continue,
+                    AuthorizationStatus::Revoked
+                    | AuthorizationStatus::Expired
+                    | AuthorizationStatus::Deactivated => {
+                        let why = "an authorization of it is not good any more".to_owned();
+                        return Err(Fault::OrderLost { why });
+                    }
                 }
                 let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
                     let why =
@@ -220,13 +253,13 @@ impl Order<'_> {
                 let token = challenge.token.clone();
                 if !is_token(&token) {
                     let why = "the CA's challenge has a token that RFC 8555 does not allow".to_owned();
-                    return Err(Fault::Down { why, retry_after: None });
+                    return Err(Fault::OrderFailed { why, retry_after: None });
                 }
                 let answer = challenge.key_authorization().as_str().to_owned();
                 tokens.push(token.clone());
                 self.publish(token, answer).await?;
                 if challenge.status == ChallengeStatus::Pending {
-                    self.authority.ask(client, async || challenge.set_ready().await).await?;
+                    self.authority.ask(client, Resource::Order, async || challenge.set_ready().await).await?;
                 }
             }
             return Ok(());
@@ -253,13 +286,16 @@ impl Order<'_> {
     ) -> Result<Option<Duration>, Fault> {
         let Some(delay) = patience.next(asked, clock::now()) else {
             let why = "the CA has not decided about the order in time; it is looked after later".to_owned();
-            return Err(Fault::Down { why, retry_after: asked });
+            return Err(Fault::OrderFailed { why, retry_after: asked });
         };
         sleep(delay).await;
         if !self.certificates.is_wanted(self.host) {
-            return Err(Fault::NotFound);
+            return Err(Fault::Unwanted);
         }
-        self.authority.ask(client, async || order.refresh().await.map(|_| ())).await?;
+        self.authority
+            .ask(client, Resource::Order, async || order.refresh().await.map(|_| ()))
+            .await
+            .map_err(Fault::of_reading)?;
         Ok(client.answered().retry_after)
     }
 
@@ -270,7 +306,8 @@ impl Order<'_> {
         'again: for _ in 0..ACME_NONCE_TRIES {
             let mut authorizations = order.authorizations();
             while let Some(next) = authorizations.next().await {
-                let authorization = match next.map_err(|error| Fault::of(error, &client.answered())) {
+                let fault_of = |error| Fault::of(error, &client.answered(), Resource::Order);
+                let authorization = match next.map_err(fault_of) {
                     Ok(authorization) => authorization,
                     Err(Fault::BadNonce) => continue 'again,
                     Err(_) => break,
@@ -278,7 +315,7 @@ impl Order<'_> {
                 if let Some(problem) =
                     authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref())
                 {
-                    return match Fault::of_problem(problem, &answered) {
+                    return match Fault::of_problem(problem, &answered, Resource::Order) {
                         Fault::Refused { why, .. } => Fault::Refused { why, kind: Refusal::Validation },
                         // An error of a challenge is about the domain, whatever its type is called.
                         other => Fault::Refused { why: other.to_string(), kind: Refusal::Validation },
@@ -288,8 +325,14 @@ impl Order<'_> {
             break;
         }
         match general {
-            Some(problem) => match Fault::of_problem(&problem, &answered) {
-                fault @ (Fault::Refused { .. } | Fault::Limited { .. } | Fault::Down { .. }) => fault,
+            Some(problem) => match Fault::of_problem(&problem, &answered, Resource::Order) {
+                // The error of an order is that of its validation.
+                Fault::Refused { why, kind: Refusal::OrderState } => {
+                    Fault::Refused { why, kind: Refusal::Validation }
+                }
+                fault @ (Fault::Refused { .. } | Fault::Limited { .. }) => fault,
+                // The order is over: the next one is new.
+                Fault::OrderFailed { why, .. } => Fault::OrderLost { why },
                 other => Fault::Refused { why: other.to_string(), kind: Refusal::Other },
             },
             None => Fault::Refused {
@@ -306,8 +349,7 @@ impl Order<'_> {
 fn without_replacement(fault: Fault, status: u16) -> Fault {
     match fault {
         Fault::Refused { why, .. } => Fault::NotReplaceable { why },
-        Fault::NotFound => Fault::NotReplaceable { why: fault.to_string() },
-        Fault::Down { why, .. } if status == 500 => Fault::NotReplaceable { why },
+        Fault::OrderFailed { why, .. } if matches!(status, 404 | 410 | 500) => Fault::NotReplaceable { why },
         other => other,
     }
 }
@@ -316,12 +358,26 @@ fn without_replacement(fault: Fault, status: u16) -> Fault {
 fn is_resumed_after(fault: &Fault) -> bool {
     match fault {
         Fault::Down { .. }
+        | Fault::OrderFailed { .. }
         | Fault::Limited { .. }
         | Fault::Misconfigured { .. }
         | Fault::BadNonce
         | Fault::Ours { .. } => true,
-        Fault::AccountGone | Fault::NotFound | Fault::NotReplaceable { .. } | Fault::Refused { .. } => false,
+        Fault::AccountGone
+        | Fault::OrderLost { .. }
+        | Fault::Unwanted
+        | Fault::NotReplaceable { .. }
+        | Fault::Refused { .. } => false,
     }
+}
+
+/// Whether two URLs have the same scheme, host and port, as they are written.
+fn is_same_origin(one: &str, other: &str) -> bool {
+    fn origin(url: &str) -> Option<(&str, &str)> {
+        let (scheme, rest) = url.split_once("://")?;
+        Some((scheme, rest.split('/').next().unwrap_or_default()))
+    }
+    origin(one).is_some() && origin(one) == origin(other)
 }
 
 /// How long to wait between two looks at an order, and when to leave it for later. Pure.

@@ -51,6 +51,8 @@ pub(crate) struct Answered {
     pub(crate) status: u16,
     /// How long the CA wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
+    /// Whether a nonce was asked for, on the way to something else.
+    pub(crate) is_of_nonce: bool,
 }
 
 #[derive(Default)]
@@ -140,6 +142,8 @@ impl HttpClient for Client {
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let (sender, receiver) = reply();
+        // RFC 8555 §7.2: nothing else is asked for by this method.
+        let is_of_nonce = request.method() == http::Method::HEAD;
         let mut jobs = lock(&self.0.jobs);
         if jobs.waiting.len() >= ACME_REQUESTS_WAITING_MAX {
             return Box::pin(async { Err(Error::Other(Box::new(TransportError::Busy))) });
@@ -156,12 +160,12 @@ impl HttpClient for Client {
             let mut answered = lock(&shared.answered);
             match answer {
                 Ok(answer) => {
-                    *answered =
-                        Answered { status: answer.parts.status.as_u16(), retry_after: answer.retry_after };
+                    let status = answer.parts.status.as_u16();
+                    *answered = Answered { status, retry_after: answer.retry_after, is_of_nonce };
                     Ok(BytesResponse { parts: answer.parts, body: Box::new(answer.body) })
                 }
                 Err(error) => {
-                    *answered = Answered::default();
+                    *answered = Answered { is_of_nonce, ..Answered::default() };
                     Err(Error::Other(Box::new(error)))
                 }
             }
@@ -292,13 +296,19 @@ impl Pool {
         let origin = Origin::of(&parts.uri)?;
         let method = if parts.method == http::Method::HEAD { Method::Head } else { Method::Post };
         let bytes = write_request(&parts, &origin, &body)?;
-        // A kept connection may have been closed by the CA a moment ago. Nonces make it safe to ask again: what the CA did
-        // see it does not do twice.
-        if let Some(link) = self.take(&origin) {
-            match self.ask(link, &origin, bytes.clone(), method, deadline).await {
-                Err(TransportError::Io(error)) if error.kind() != ErrorKind::TimedOut => {}
-                answer => return answer,
-            }
+        // A kept connection may have been closed by the CA a moment ago, and any may break when the CA, or what is before
+        // it, is restarted. Nonces make it safe to ask again: what the CA did see it does not do twice.
+        let first = match self.take(&origin) {
+            Some(link) => Ok(link),
+            None => self.connect(&origin, deadline).await,
+        };
+        let first = match first {
+            Ok(link) => self.ask(link, &origin, bytes.clone(), method, deadline).await,
+            Err(error) => Err(error),
+        };
+        match first {
+            Err(TransportError::Io(error)) if error.kind() != ErrorKind::TimedOut => {}
+            answer => return answer,
         }
         let link = self.connect(&origin, deadline).await?;
         self.ask(link, &origin, bytes, method, deadline).await
@@ -385,9 +395,13 @@ impl Pool {
         }
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|_| TransportError::Url(origin.host.clone()))?;
-        let stream = connect_tls(stream, Arc::clone(&self.tls), name, deadline)
-            .await
-            .map_err(|error| TransportError::Tls(with_source(&error)))?;
+        let stream =
+            connect_tls(stream, Arc::clone(&self.tls), name, deadline).await.map_err(
+                |error| match error {
+                    TlsError::Closed => TransportError::Io(ErrorKind::ConnectionReset.into()),
+                    error => TransportError::Tls(with_source(&error)),
+                },
+            )?;
         Ok(Link::Tls(Box::new(stream)))
     }
 }

@@ -477,6 +477,42 @@ fn what_nobody_registers_is_cleared_away_in_the_end() {
 }
 
 #[test]
+fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
+    let scene = Scene::new();
+    let operator = put_files(scene.dir.path(), &sound(&["*.example", "other.test"]));
+    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
+    on_control_thread(|| async {
+        let certificates = running(opened, &Plane::default());
+        for (name, mode) in [
+            ("a.example", Acme),
+            ("b.example", CertificateMode::None),
+            ("c.example", Provided),
+            ("elsewhere.test", Acme),
+        ] {
+            certificates.put_domain(&domain(name, mode));
+        }
+        let state = |name: &str| certificates.state(&host(name)).unwrap();
+        let default = certificates.overview().default.unwrap().facts;
+        for name in ["a.example", "b.example"] {
+            let state = state(name);
+            assert_eq!((state.state, state.certificate.as_ref()), (State::Default, Some(&default)), "{name}");
+            assert_eq!((state.reason, state.version), (None, None), "{name}");
+        }
+        // Names that it does not cover, and domains with a certificate of their own, stand where they stood.
+        assert_eq!((state("elsewhere.test").state, state("elsewhere.test").certificate), (State::None, None));
+        assert!(state("elsewhere.test").reason.unwrap().contains("ACME_EMAIL"));
+        assert_eq!(state("c.example").state, State::Provided);
+        let mut metrics = String::new();
+        certificates.render_metrics(&mut metrics);
+        assert!(metrics.contains("ringway_certificate_domains{state=\"default\"} 2\n"), "{metrics}");
+        assert!(metrics.contains("ringway_certificate_domains{state=\"none\"} 1\n"), "{metrics}");
+        let pair = sound(&["c.example"]);
+        certificates.upload(&host("c.example"), &pair.chain, &pair.key).await.unwrap();
+        assert_eq!(state("c.example").state, State::Provided);
+    });
+}
+
+#[test]
 fn a_default_certificate_that_cannot_be_served_stops_the_start() {
     let scene = Scene::new();
     for (pair, part) in [

@@ -19,6 +19,7 @@ use crate::event::CertificateEvent;
 use crate::files::Record;
 use crate::queue::Errand;
 use crate::report::State;
+use crate::watchdog::{RETRY_AFTER_MAX, pause};
 
 /// One order of one domain at one CA.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ impl Attempt {
         let (this, host) = (&self.this, &self.host);
         let Issued { pair, identity, certificate_id } = issued;
         if !this.is_wanted(host) {
-            return Err(Fault::NotFound);
+            return Err(Fault::Unwanted);
         }
         let facts = Arc::new(identity.facts().clone());
         match this.install(host, pair, identity, Arc::clone(&facts)).await {
@@ -151,7 +152,7 @@ impl Attempt {
             Err(InstallError::NotLive(error)) => {
                 tracing::warn!(%host, %error, "a certificate is not live on every core yet");
             }
-            Err(InstallError::Gone) => return Err(Fault::NotFound),
+            Err(InstallError::Gone) => return Err(Fault::Unwanted),
             Err(InstallError::Disk(error)) => {
                 return Err(Fault::Ours { why: format!("the certificate could not be stored: {error}") });
             }
@@ -189,6 +190,12 @@ impl Attempt {
         let (now, tick) = (clock::timestamp(), clock::now());
         let url = self.seat.authority.url();
         let reason = fault.to_string();
+        let outages = match fault {
+            Fault::Down { .. } | Fault::OrderLost { .. } | Fault::OrderFailed { .. } => {
+                self.count_outage(tick)
+            }
+            _ => 0,
+        };
         match fault {
             Fault::Refused { why, .. } => {
                 // The CA works, whatever it thinks of this domain.
@@ -198,8 +205,12 @@ impl Attempt {
                 this.save_budgets().await;
                 return;
             }
-            Fault::NotFound => {
-                self.refuse(reason, now);
+            Fault::Unwanted => {
+                if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
+                    && entry.number == self.number
+                {
+                    entry.stage = Stage::Idle;
+                }
                 return;
             }
             Fault::Ours { why } => {
@@ -208,7 +219,20 @@ impl Attempt {
                 this.postpone(host, self.number, OWN_RETRY, &why);
                 return;
             }
-            Fault::Down { .. } if self.is_alone_with_it(tick) => {
+            // The first one is followed by another order at once; a CA that loses that, too, has failed to serve it.
+            Fault::OrderLost { .. } if outages == 1 => {
+                tracing::info!(directory = url, %host, %reason, "the CA has lost an order");
+                issuance.counts.lost.update(|count| count + 1);
+            }
+            Fault::OrderLost { .. } | Fault::OrderFailed { .. } => {
+                let retry_after = match fault {
+                    Fault::OrderFailed { retry_after, .. } => retry_after,
+                    _ => None,
+                };
+                self.fail_order(reason, retry_after, outages, tick).await;
+                return;
+            }
+            Fault::Down { .. } if outages >= OUTAGES_MAX && self.is_alone_with_it() => {
                 issuance.counts.refused.update(|count| count + 1);
                 self.refuse(reason, now);
                 return;
@@ -241,7 +265,9 @@ impl Attempt {
                         Limit::Accounts
                     }
                 };
-                if !Budgets::is_counted(limit, self.kind) {
+                // A limit that is not known by name, and names this host, is this host's own.
+                let is_of_host = scope == LimitScope::Orders && reason.contains(host.as_str());
+                if is_of_host || !Budgets::is_counted(limit, self.kind) {
                     // The CA sees it otherwise than its documents say. What others wait for is not to be judged by that.
                     this.postpone(host, self.number, wait, &reason);
                     return;
@@ -276,13 +302,43 @@ impl Attempt {
         }
     }
 
-    /// Whether the CA fails for this domain again and again, and serves others meanwhile: then it is not the CA that is down.
-    fn is_alone_with_it(&self, tick: Tick) -> bool {
+    /// The CA failed to serve this order: only this domain waits, unless others meet the same.
+    async fn fail_order(&self, reason: String, retry_after: Option<Duration>, outages: u32, tick: Tick) {
+        let (this, host, url) = (&self.this, &self.host, self.seat.authority.url());
+        let issuance = this.issuance();
+        tracing::warn!(directory = url, %host, %reason, "the CA could not serve an order; it is tried again later");
+        issuance.counts.failed.update(|count| count + 1);
+        if outages >= OUTAGES_MAX {
+            // It may be this very order that the CA stumbles over.
+            let name = host.clone();
+            if let Err(error) = this.on_disk(move |files| files.remove_record(&name, Record::Order)).await {
+                tracing::warn!(%host, %error, "an order that came to nothing could not be removed from the disk");
+            }
+            if self.is_alone_with_it() {
+                issuance.counts.refused.update(|count| count + 1);
+                self.refuse(reason, clock::timestamp());
+                return;
+            }
+        }
+        self.seat.health.borrow_mut().suspect(host, reason.clone(), retry_after, tick);
+        let wait = pause(outages).max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
+        this.postpone(host, self.number, wait, &reason);
+    }
+
+    /// Counts one more outage of the CA that this domain has met without a success since; how many they are.
+    fn count_outage(&self, tick: Tick) -> u32 {
         let mut domains = self.this.shared.domains.borrow_mut();
-        let Some(entry) = domains.get_mut(&self.host) else { return false };
-        entry.outages.0 += 1;
-        let since = *entry.outages.1.get_or_insert(tick);
-        entry.outages.0 >= OUTAGES_MAX && self.seat.succeeded_at.get().is_some_and(|at| at > since)
+        let Some(entry) = domains.get_mut(&self.host) else { return 0 };
+        entry.outages.0 = entry.outages.0.saturating_add(1);
+        entry.outages.1.get_or_insert(tick);
+        entry.outages.0
+    }
+
+    /// Whether the CA has served others since it first failed for this domain: then it is not the CA that is out of order.
+    fn is_alone_with_it(&self) -> bool {
+        let domains = self.this.shared.domains.borrow();
+        let since = domains.get(&self.host).and_then(|entry| entry.outages.1);
+        since.is_some_and(|since| self.seat.succeeded_at.get().is_some_and(|at| at > since))
     }
 
     fn refuse(&self, why: String, now: Timestamp) {
@@ -307,7 +363,7 @@ impl Attempt {
 }
 
 /// Outages that one domain may meet while others are served, before they are taken for its own.
-const OUTAGES_MAX: u32 = 3;
+pub(super) const OUTAGES_MAX: u32 = 3;
 /// A CA that limits us and does not say for how long.
 const LIMITED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// A CA that limits us and says "at once".

@@ -1,5 +1,6 @@
 //! Whose order is begun, at which CA, and what it is to that CA's limits.
 
+use super::attempt::OUTAGES_MAX;
 use super::*;
 
 impl Certificates {
@@ -56,7 +57,11 @@ impl Certificates {
         let tick = clock::now();
         let budgets = issuance.budgets.borrow();
         let (mut not_before, mut closed): (Option<Timestamp>, Option<Timestamp>) = (None, None);
-        for (index, seat) in issuance.seats.iter().enumerate() {
+        // One that this CA has failed to serve again and again begins with the next.
+        let outages = self.shared.domains.borrow().get(host).map_or(0, |entry| entry.outages.0);
+        let first = (outages / OUTAGES_MAX) as usize;
+        for index in (first..).take(issuance.seats.len()).map(|index| index % issuance.seats.len()) {
+            let Some(seat) = issuance.seats.get(index) else { break };
             let health = seat.health.borrow();
             let url = seat.authority.url();
             if !health.is_usable(seat.in_flight.get(), tick) {

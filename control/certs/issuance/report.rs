@@ -109,6 +109,8 @@ impl Certificates {
             ("refused", &counts.refused),
             ("limited", &counts.limited),
             ("ca_down", &counts.outages),
+            ("failed", &counts.failed),
+            ("lost", &counts.lost),
             ("own_fault", &counts.own_faults),
         ];
         let outcomes = outcomes.map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), count.get()));

@@ -18,11 +18,12 @@ use crate::{AcmeSettings, DirectorySettings, open};
 use crate::testing::pebble::{EAB_HMAC, EAB_KID, Habits, Pebble, Release};
 use CertificateMode::{Acme, Provided};
 
+mod answers;
 mod authorities;
 mod domains;
-mod limiting;
 mod orders;
 mod renewals;
+mod scripted;
 
 /// A machine that the CA reaches, with a certificate directory.
 struct Scene {
@@ -62,6 +63,15 @@ impl Scene {
             dns_resolver: cas.first().map(|ca| ca.names().dns),
             ..Settings::new(self.path())
         }
+    }
+
+    /// The settings for CAs that follow a script, and the DNS server of another.
+    fn settings_of(&self, cas: &[&scripted::Ca], names: &Pebble) -> Settings {
+        let mut settings = self.settings(&[names]);
+        let acme = settings.acme.as_mut().unwrap();
+        let of = |ca: &&scripted::Ca| DirectorySettings { url: ca.directory.clone(), eab: None };
+        acme.directories = cas.iter().map(of).collect();
+        settings
     }
 
     /// Begins a life with these domains.

@@ -41,8 +41,20 @@ fn records(question: &Question, zone: Vec<(&'static str, Data)>) -> Records {
 /// Every address that would be probed has this outcome.
 fn judged(question: &Question, zone: Vec<(&'static str, Data)>, outcome: ProbeOutcome) -> Verification {
     let records = records(question, zone);
-    let probes = records.probe_addresses(question.http_port).into_iter();
-    let probes = probes.map(|address| Probe { address, outcome }).collect();
+    let probes = records.probe_addresses(question).into_iter();
+    let probes = probes.map(|address| Probe { address, outcome, is_local: false }).collect();
+    judge(question, records, probes, NOW)
+}
+
+/// These addresses, each with what its probe found.
+fn with_probes(question: &Question, probed: &[(&'static str, ProbeOutcome)]) -> Verification {
+    let zone = probed.iter().map(|(address, _)| ("shop.example", ip(address))).collect();
+    let records = records(question, zone);
+    let probes = records.probe_addresses(question).into_iter().map(|address| {
+        let (_, outcome) = probed.iter().find(|(text, _)| address.ip().to_string() == *text).unwrap();
+        Probe { address, outcome: *outcome, is_local: false }
+    });
+    let probes = probes.collect();
     judge(question, records, probes, NOW)
 }
 
@@ -99,18 +111,77 @@ fn says_which_record_to_create() {
 
 #[test]
 fn one_wrong_address_is_enough_for_a_no() {
-    let zone = vec![("shop.example", ip("192.0.2.1")), ("shop.example", ip("2001:db8::bad"))];
-    let found = records(&question(), zone);
-    let probes = found
-        .probe_addresses(80)
-        .into_iter()
-        .map(|address| {
-            let outcome = if address.is_ipv6() { ProbeOutcome::Foreign(404) } else { ProbeOutcome::Ours };
-            Probe { address, outcome }
-        })
-        .collect();
-    let verification = judge(&question(), found, probes, NOW);
-    check(&verification, Verdict::Elsewhere, &["2001:db8::bad", "status 404", "remove the AAAA record"]);
+    let probed = [("192.0.2.1", ProbeOutcome::Ours), ("2001:db8::bad", ProbeOutcome::Foreign(404))];
+    let verification = with_probes(&question(), &probed);
+    check(&verification, Verdict::Elsewhere, &["status 404", "remove the AAAA record 2001:db8::bad."]);
+    let alone = with_probes(&question(), &[("203.0.113.9", ProbeOutcome::Foreign(404))]);
+    check(&alone, Verdict::Elsewhere, &["remove the A record 203.0.113.9 and create the record `shop"]);
+}
+
+/// CAs prefer IPv6, and fall back rarely: a dead record costs an order.
+#[test]
+fn an_address_that_is_not_expected_and_does_not_answer_is_to_be_removed() {
+    use ProbeOutcome::{Broken, NoRoute, Ours, Refused, TimedOut};
+    for dead in [Refused, TimedOut, NoRoute, Broken] {
+        // Also where nothing can be seen of our own address, behind NAT.
+        for own in [Ours, TimedOut, Refused, NoRoute] {
+            for (address, kind) in [("2001:db8::dead", "AAAA"), ("203.0.113.9", "A")] {
+                let verification = with_probes(&question(), &[("192.0.2.1", own), (address, dead)]);
+                check(
+                    &verification,
+                    Verdict::Unreachable,
+                    &[&format!("remove the {kind} record {address}."), "PROXY_PUBLIC_ADDRESSES"],
+                );
+                assert!(!verification.advice.contains("create"), "{}", verification.advice);
+            }
+        }
+    }
+    // Expected addresses that cannot be reached from here are believed, as behind NAT.
+    let both = Question {
+        public_addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        ..question()
+    };
+    for dead in [Refused, TimedOut, NoRoute] {
+        check(&with_probes(&both, &[("192.0.2.1", Ours), ("2001:db8::1", dead)]), Verdict::Ready, &[]);
+    }
+    // An address of a balancer that leads here is no public address of ours, and as good.
+    check(&with_probes(&question(), &[("192.0.2.1", TimedOut), ("2001:db8::2", Ours)]), Verdict::Ready, &[]);
+    // Where nothing is known of our addresses, what can be tried from here decides.
+    let unknown = Question { public_addresses: Vec::new(), ..question() };
+    let verification = with_probes(&unknown, &[("192.0.2.1", Ours), ("203.0.113.9", TimedOut)]);
+    check(&verification, Verdict::Unreachable, &["remove the A record 203.0.113.9."]);
+    assert!(!verification.advice.contains("PROXY_PUBLIC_ADDRESSES"));
+}
+
+#[test]
+fn one_private_address_among_public_ones_is_to_be_removed() {
+    let probed = [("192.0.2.1", ProbeOutcome::Ours), ("fd00::1", ProbeOutcome::Ours)];
+    let verification = with_probes(&question(), &probed);
+    check(&verification, Verdict::Unreachable, &["remove the AAAA record fd00::1"]);
+}
+
+#[test]
+fn an_own_address_without_a_listener_is_named_where_another_one_answers() {
+    let question = Question {
+        public_addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        ..question()
+    };
+    let zone = vec![("shop.example", ip("192.0.2.1")), ("shop.example", ip("2001:db8::1"))];
+    let judged = |is_v4_local, is_v6_local| {
+        let records = records(&question, zone.clone());
+        let probes = records.probe_addresses(&question).into_iter().map(|address| match address.is_ipv6() {
+            true => Probe { address, outcome: ProbeOutcome::Refused, is_local: is_v6_local },
+            false => Probe { address, outcome: ProbeOutcome::Ours, is_local: is_v4_local },
+        });
+        let probes = probes.collect();
+        judge(&question, records, probes, NOW)
+    };
+    let advice =
+        ["nothing listens there at port 80", "PROXY_HTTP_BIND", "remove the AAAA record 2001:db8::1"];
+    check(&judged(true, true), Verdict::Unreachable, &advice);
+    // Of an address elsewhere, or behind NAT, a refusal says nothing.
+    check(&judged(true, false), Verdict::Ready, &[]);
+    check(&judged(false, true), Verdict::Ready, &[]);
 }
 
 #[test]
@@ -143,17 +214,11 @@ fn behind_nat_fitting_records_are_believed_and_others_are_not() {
 
 #[test]
 fn a_machine_without_ipv6_judges_by_ipv4() {
-    let zone = vec![("shop.example", ip("203.0.113.9")), ("shop.example", ip("2001:db8::1"))];
-    let found = records(&question(), zone);
-    let probes = found
-        .probe_addresses(80)
-        .into_iter()
-        .map(|address| {
-            let outcome = if address.is_ipv6() { ProbeOutcome::NoRoute } else { ProbeOutcome::Ours };
-            Probe { address, outcome }
-        })
-        .collect();
-    check(&judge(&question(), found, probes, NOW), Verdict::Ready, &[]);
+    let unknown = Question { public_addresses: Vec::new(), ..question() };
+    let probed = [("203.0.113.9", ProbeOutcome::Ours), ("2001:db8::1", ProbeOutcome::NoRoute)];
+    check(&with_probes(&unknown, &probed), Verdict::Ready, &["by IPv4", "AAAA record 2001:db8::1"]);
+    let only = with_probes(&unknown, &[("2001:db8::1", ProbeOutcome::NoRoute)]);
+    check(&only, Verdict::Unreachable, &["no address of shop.example can be reached"]);
 }
 
 #[test]
@@ -216,7 +281,7 @@ fn caa_decides_before_the_probe() {
 fn a_resolver_that_fails_is_named() {
     let server = Server::new(|asked| vec![asked.reply(domain::base::iana::Rcode::SERVFAIL, &[])]);
     let records = Records::look_up(&question(), &server.resolver());
-    assert!(records.probe_addresses(80).is_empty());
+    assert!(records.probe_addresses(&question()).is_empty());
     let verification = judge(&question(), records, Vec::new(), NOW);
     check(&verification, Verdict::DnsFailed, &["SERVFAIL"]);
     assert_eq!(verification.found.problem, Some(DnsError::ServerFailed));
@@ -229,10 +294,13 @@ fn only_a_few_addresses_of_each_family_are_probed() {
         zone.push(("shop.example", ip(&format!("192.0.2.{n}"))));
         zone.push(("shop.example", ip(&format!("2001:db8::{n}"))));
     }
-    let addresses = records(&question(), zone).probe_addresses(8080);
+    let question = Question { http_port: 8080, ..question() };
+    let addresses = records(&question, zone).probe_addresses(&question);
     assert_eq!(addresses.len(), 2 * CHALLENGE_PROBE_ADDRESSES_MAX);
     assert!(addresses[0].is_ipv6(), "as the CA prefers it");
     assert!(addresses.iter().all(|address| address.port() == 8080));
+    let expected: IpAddr = question.public_addresses[0];
+    assert!(addresses.iter().all(|address| address.ip() != expected), "first what is not expected");
 }
 
 /// A web server that answers one request.

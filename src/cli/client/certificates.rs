@@ -70,8 +70,8 @@ enum CertificatesCommand {
 }
 
 /// Where a certificate can stand.
-const STATES: [&str; 8] =
-    ["none", "pending_dns", "verifying", "issuing", "active", "failed", "parked", "provided"];
+const STATES: [&str; 9] =
+    ["none", "default", "pending_dns", "verifying", "issuing", "active", "failed", "parked", "provided"];
 
 const LIST: &str = "/api/status/certificates";
 const CERTIFICATE: &str = "/api/tenants/domains/certificate";

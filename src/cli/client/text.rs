@@ -81,7 +81,9 @@ impl Tone {
     /// Of a word that the API uses for a state.
     pub(crate) fn of_state(word: &str) -> Self {
         match word {
-            "ok" | "ready" | "healthy" | "serving" | "closed" | "active" | "provided" => Self::Good,
+            "ok" | "ready" | "healthy" | "serving" | "closed" | "active" | "provided" | "default" => {
+                Self::Good
+            }
             "degraded" | "unknown" | "half_open" | "joining" | "starting" | "draining" | "not_ready"
             | "pending_dns" | "verifying" | "issuing" => Self::Warning,
             "unhealthy" | "ejected" | "open" | "down" | "unavailable" | "failed" | "parked" => Self::Bad,

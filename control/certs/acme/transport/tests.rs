@@ -92,7 +92,8 @@ fn reads_bodies_of_every_framing() {
 #[test]
 fn refuses_what_is_no_answer() {
     for (answer, expected) in [
-        (&b""[..], "connection"),
+        // It is asked once more, and is not there then.
+        (&b""[..], "onnection"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "ended early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "ended early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunks"),
@@ -103,6 +104,17 @@ fn refuses_what_is_no_answer() {
         let error = fetch(vec![answer]).unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");
     }
+}
+
+#[test]
+fn asks_once_more_when_a_connection_breaks() {
+    let (address, requests) =
+        serve_script(Script(vec![vec![b""], vec![b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"]]));
+    on_control_thread(|| async move {
+        let (status, body) = client().get(&format!("http://{address}/dir")).await.unwrap();
+        assert_eq!((status, &body[..]), (200, &b"hello"[..]));
+    });
+    assert_eq!(requests.iter().count(), 2);
 }
 
 #[test]

@@ -38,13 +38,9 @@ fn a_missing_binding_is_told_and_blames_no_domain() {
 fn a_limit_of_the_ca_is_honoured_as_it_says() {
     let scene = Scene::new();
     let (plane, front) = reachable();
-    let ca = limiting::Ca::start(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
-    let mut settings = scene.settings(&[]);
+    let ca = scripted::Ca::that_limits(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
     let names = pebble(&front);
-    let acme = settings.acme.as_mut().unwrap();
-    acme.directories = vec![DirectorySettings { url: ca.directory.clone(), eab: None }];
-    acme.ca_bundle = Some(names.bundle());
-    settings.dns_resolver = Some(names.names().dns);
+    let settings = scene.settings_of(&[&ca], &names);
     on_control_thread(|| async {
         let life = scene.live(settings, front, plane, &["a.example.com"]);
         until("the CA has limited us", || ca.orders() == 1).await;
@@ -113,6 +109,80 @@ fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
         ca.start_again();
         life.certificates.put_domain(&domain("b.example.com", Acme));
         life.issued("b.example.com").await;
+    });
+}
+
+#[test]
+fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    // The first life of the CA asks at a port where nobody answers: its orders stay in the middle.
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut ca = Pebble::start(Habits {
+        http_port: nobody.local_addr().unwrap().port(),
+        authz_reuse_percent: 0,
+        ..Habits::at(front.port)
+    });
+    let settings = scene.settings(&[&ca]);
+    let names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
+    let http_port = front.port;
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &names);
+        until("five are under way", || {
+            let is_issuing = |name: &&str| life.state(name).state == State::Issuing;
+            names.iter().all(|name| is_issuing(&name))
+                && life.plane.told().challenges.lock().unwrap().len() == names.len()
+        })
+        .await;
+        // Nothing of ours runs meanwhile: the CA is never seen to be away, only to know nothing.
+        ca.habits().http_port = http_port;
+        ca.start_again();
+        for name in names {
+            life.issued(name).await;
+        }
+        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        let mut metrics = String::new();
+        life.certificates.render_metrics(&mut metrics);
+        assert!(metrics.contains("ringway_certificate_orders_total{outcome=\"ca_down\"} 0"), "{metrics}");
+    });
+}
+
+#[test]
+fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut ca = Pebble::start(Habits {
+        http_port: nobody.local_addr().unwrap().port(),
+        authz_reuse_percent: 0,
+        ..Habits::at(front.port)
+    });
+    let settings = scene.settings(&[&ca]);
+    let names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
+    let order_of = |name: &str| scene.path().join("domains").join(name).join("order.json");
+    let http_port = front.port;
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &names);
+        until("five orders are on the disk", || names.iter().all(|name| order_of(name).exists())).await;
+        ca.stop();
+        until("all have met the outage", || {
+            let wait = |name: &&str| life.state(name).reason.is_some();
+            life.certificates.overview().orders_in_flight == 0 && names.iter().all(|name| wait(&name))
+        })
+        .await;
+        assert!(names.iter().all(|name| order_of(name).exists()), "they are to be gone on with");
+        ca.habits().http_port = http_port;
+        ca.start_again();
+        // The pause for the outage is over; what follows makes no other.
+        let seat = &life.certificates.issuance().seats[0];
+        seat.health.borrow_mut().rise();
+        let outages = life.certificates.issuance().counts.outages.get();
+        life.certificates.touch(&host(names[0]));
+        for name in names {
+            life.issued(name).await;
+        }
+        assert_eq!(life.certificates.issuance().counts.outages.get(), outages);
+        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
     });
 }
 

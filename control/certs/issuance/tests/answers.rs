@@ -1,0 +1,220 @@
+//! What a CA answers about one order: another is made, or this domain waits alone, and the CA is never paused for it.
+
+use super::scripted::{Answer, Ca, Request};
+use super::*;
+
+/// A step of an order, and the script that leads to it.
+type Step = (&'static str, fn(&Request<'_>) -> Option<Answer>);
+
+/// An order is pending, its challenge is ready to be taken.
+fn pending(request: &Request<'_>) -> Option<Answer> {
+    match request.path {
+        "/authorization" => Some(request.authorization("pending")),
+        path if path.starts_with("/order") => Some(request.order("pending")),
+        _ => None,
+    }
+}
+
+fn at_once(status: &'static str) -> impl Fn(&Request<'_>) -> Option<Answer> {
+    move |request| request.path.starts_with("/order").then(|| request.order(status))
+}
+
+/// Where an order can be forgotten.
+const STEPS: [Step; 5] = [
+    ("/authorization", pending),
+    ("/challenge", pending),
+    ("/order/", pending),
+    ("/finalize", |request| at_once("ready")(request)),
+    ("/certificate", |request| at_once("valid")(request)),
+];
+
+/// A CA that answers like this at one step, and serves the others.
+fn answering(step: Step, answer: impl Fn() -> Answer + Send + Sync + 'static) -> Ca {
+    let (path, script) = step;
+    Ca::start(move |request| match request.path.starts_with(path) {
+        true => Some(answer()),
+        false => script(request),
+    })
+}
+
+impl Life {
+    fn is_unharmed(&self) -> bool {
+        let overview = self.certificates.overview();
+        overview.authorities.iter().all(|ca| ca.problem.is_none() && ca.paused_until.is_none())
+            && self.count(|event| matches!(event, CertificateEvent::Failed { .. })) == 0
+    }
+}
+
+/// RFC 8555 §7.4: one more order at once, and no third one.
+#[test]
+fn a_forgotten_order_is_made_again_at_every_step() {
+    let answers: [(&str, fn() -> Answer); 4] = [
+        ("bare 404", || Answer::bare(404)),
+        ("bare 410", || Answer::bare(410)),
+        ("malformed 404", || Answer::problem(404, "malformed", "No order found")),
+        ("another account's", || Answer::problem(403, "unauthorized", "not your order")),
+    ];
+    for step in STEPS {
+        for (what, answer) in answers {
+            // Posts that are refused are followed by a look at the order, which goes on; reads are not.
+            if what == "another account's" && matches!(step.0, "/challenge" | "/finalize") {
+                continue;
+            }
+            let scene = Scene::new();
+            let (plane, front) = reachable();
+            let names = pebble(&front);
+            let ca = answering(step, answer);
+            let settings = scene.settings_of(&[&ca], &names);
+            on_control_thread(|| async {
+                let life = scene.live(settings, front, plane, &["a.example.com"]);
+                until(&format!("{what} of {}: it waits", step.0), || {
+                    life.state("a.example.com").next_try.is_some()
+                })
+                .await;
+                let state = life.state("a.example.com");
+                assert_eq!((ca.orders(), state.failures), (2, 0), "{what} of {}: {state:?}", step.0);
+                let wait = state.next_try.unwrap().0 - clock::timestamp().0;
+                assert!(wait <= 60_000, "{wait}");
+                assert!(life.is_unharmed(), "{what} of {}", step.0);
+                assert!(!scene.path().join("domains/a.example.com/order.json").exists());
+            });
+        }
+    }
+}
+
+#[test]
+fn a_domain_that_the_ca_fails_for_delays_no_other() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let names = pebble(&front);
+    // A stumble for one name; the other one comes as far as to its challenge.
+    let answers: [fn() -> Answer; 4] = [
+        || Answer::problem(500, "serverInternal", "a stumble"),
+        || Answer::bare(403),
+        || Answer::bare(404),
+        || {
+            Answer::problem(429, "rateLimited", "too much of bad.example.com for now")
+                .with("Retry-After", "3600")
+        },
+    ];
+    for answer in answers {
+        let (plane, front) = (plane.clone(), Front::new(Arc::clone(&plane.told().challenges)));
+        let ca = Ca::start(move |request| {
+            let is_bad = request.path == "/order" && request.payload.contains("bad.example.com");
+            if is_bad { Some(answer()) } else { pending(request) }
+        });
+        let settings = scene.settings_of(&[&ca], &names);
+        on_control_thread(|| async {
+            let life = scene.live(settings, front, plane, &["bad.example.com"]);
+            until("it waits", || life.state("bad.example.com").next_try.is_some()).await;
+            assert!(life.is_unharmed() && life.state("bad.example.com").failures == 0);
+            life.certificates.put_domain(&domain("good.example.com", Acme));
+            until("the other is served", || life.state("good.example.com").state == State::Issuing).await;
+            assert!(life.is_unharmed());
+        });
+    }
+    drop(front);
+}
+
+#[test]
+fn a_ca_that_fails_for_two_domains_is_paused_and_the_next_one_asked() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let second = pebble(&front);
+    let first = Ca::start(|request| (request.path == "/order").then(|| Answer::bare(500)));
+    let mut settings = scene.settings(&[&second]);
+    let first_settings = DirectorySettings { url: first.directory.clone(), eab: None };
+    settings.acme.as_mut().unwrap().directories.insert(0, first_settings);
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &["a.example.com", "b.example.com"]);
+        until("it is paused", || life.certificates.overview().authorities[0].paused_until.is_some()).await;
+    });
+}
+
+#[test]
+fn a_domain_that_one_ca_fails_for_goes_to_the_next() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let second = pebble(&front);
+    let first = Ca::start(|request| (request.path == "/order").then(|| Answer::bare(500)));
+    let mut settings = scene.settings(&[&second]);
+    let first_settings = DirectorySettings { url: first.directory.clone(), eab: None };
+    settings.acme.as_mut().unwrap().directories.insert(0, first_settings);
+    on_control_thread(|| async {
+        let life = scene.live(settings, front, plane, &["a.example.com"]);
+        for n in 1..=3 {
+            until("it was failed", || ca_failed(&life) == n).await;
+            until("it waits", || life.state("a.example.com").next_try.is_some()).await;
+            // Its wait is over.
+            life.certificates.verify(&host("a.example.com")).await.unwrap();
+        }
+        life.issued("a.example.com").await;
+        assert_eq!(first.orders(), 3);
+        assert!(life.is_unharmed());
+    });
+}
+
+fn ca_failed(life: &Life) -> u64 {
+    life.certificates.issuance().counts.failed.get()
+}
+
+#[test]
+fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
+    // The answer to the first request was lost, and its repetition is refused: what the order says counts.
+    for (path, kind, status) in [
+        ("/challenge", "malformed", 400),
+        ("/finalize", "orderNotReady", 403),
+        ("/finalize", "unauthorized", 403),
+    ] {
+        let scene = Scene::new();
+        let (plane, front) = reachable();
+        let names = pebble(&front);
+        let ca = Ca::start(move |request| match request.path {
+            "/order" if path == "/finalize" => Some(request.order("ready")),
+            "/order" => Some(request.order("pending")),
+            "/authorization" if request.orders == 1 => Some(request.authorization("pending")),
+            path if path.starts_with("/order/") => Some(request.order("valid")),
+            "/certificate" => Some(Answer::problem(400, "rejectedIdentifier", "this far")),
+            asked if asked == path => Some(Answer::problem(status, kind, "it was before")),
+            _ => None,
+        });
+        let settings = scene.settings_of(&[&ca], &names);
+        on_control_thread(|| async {
+            let life = scene.live(settings, front, plane, &["a.example.com"]);
+            let reason = || life.state("a.example.com").reason.unwrap_or_default();
+            until("it came to its certificate", || reason().contains("this far")).await;
+        });
+    }
+}
+
+#[test]
+fn an_order_on_the_disk_that_leads_nowhere_is_made_again() {
+    let scene = Scene::new();
+    let (plane, front) = reachable();
+    let ca = pebble(&front);
+    let settings = scene.settings(&[&ca]);
+    // Of an order, of another host that is no more, of no URL at all.
+    for (n, url) in [
+        format!("{}/my-order/none", ca.directory().trim_end_matches("/dir")),
+        "https://127.0.0.1:1/order/1".to_owned(),
+        "nonsense".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("d{n}.example.com");
+        let folder = scene.path().join("domains").join(&name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let order = serde_json::json!({ "directory": ca.directory(), "url": url, "key": "" });
+        std::fs::write(folder.join("order.json"), order.to_string()).unwrap();
+        let (plane, front) = (plane.clone(), Front::new(Arc::clone(&plane.told().challenges)));
+        let mut settings = settings.clone();
+        settings.http_port = front.port;
+        on_control_thread(|| async {
+            let life = scene.live(settings, front, plane, &[&name]);
+            life.issued(&name).await;
+            assert!(life.is_unharmed(), "{url}");
+        });
+    }
+    drop(front);
+}
