@@ -5,6 +5,7 @@ use ringway_model::{
     InstanceSpec, Target, Tick, Timestamp,
 };
 use ringway_traffic::balance::{Cursors, TriedSet, sticky};
+use ringway_traffic::breaker::Candidate;
 use ringway_traffic::compile::{Compiler, Settings};
 
 use crate::harness::Harness;
@@ -45,15 +46,15 @@ fn among(bench: &mut Harness, domains: usize) {
         let mut cursors = Cursors::new(CoreId(0));
         let tick = Tick(1);
         bench.line(&format!("balance: next of {INSTANCES} endpoints, and its breaker's word"), || {
-            cursors.pick(pool, &TriedSet::default(), tick).is_ok()
+            cursors.pick(pool, &TriedSet::default(), Candidate::Ready, tick).is_ok()
         });
         bench.line(&format!("balance: sticky choice among {INSTANCES} endpoints"), || {
             sticky(pool, 42, &TriedSet::default(), tick).is_ok()
         });
         let endpoint = &pool.endpoints[0];
-        let admission = endpoint.state.admit(tick).expect("a new breaker is closed");
+        let admission = endpoint.state.admit(Candidate::Ready, tick).expect("a new breaker is closed");
         bench.line("breaker: admit and succeed", || {
-            let admission = endpoint.state.admit(tick);
+            let admission = endpoint.state.admit(Candidate::Ready, tick);
             (endpoint.state.record_success(admission.expect("it stays closed")), tick)
         });
         bench.line("breaker: fail and succeed", || {

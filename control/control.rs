@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 
 use ringway_certs::Certificates;
 use ringway_model::limits::DNS_TIMEOUT;
-use ringway_model::{Desired, Generation, Hostname, InstanceId, Rejection, Revision, Tick};
+use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection, Revision, Tick};
 use ringway_net::{clock, spawn};
 
 use crate::engine::{Asker, Engine};
@@ -87,6 +87,11 @@ impl Control {
     /// How the drain of an instance's registration ended; `None` while it is under way, and when it is long over.
     pub fn drained(&self, instance: &InstanceId, generation: Generation) -> Option<Drained> {
         self.engine.borrow().drains().ended(instance, generation)
+    }
+
+    /// Why requests for an app find no healthy instance, and what becomes of them; `None` while there is one.
+    pub fn outage(&self, app: &AppId) -> Option<String> {
+        self.engine.borrow().outage(app)
     }
 
     /// How everything is. Looks at every instance: some 20 ns each.

@@ -97,7 +97,10 @@ impl Engine {
         };
         let Some(kind) = kind else { return };
         if kind == EventKind::AllInstancesDown {
-            tracing::warn!(%app, "no instance of the app can be sent to");
+            match self.outage(app) {
+                Some(outage) => tracing::warn!(%app, "{outage}"),
+                None => tracing::warn!(%app, "no instance of the app can be sent to"),
+            }
         }
         let mut domains: Vec<Hostname> =
             self.desired().domains_of(app.as_str()).map(|domain| domain.name.clone()).collect();

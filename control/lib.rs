@@ -29,6 +29,7 @@ mod hosts;
 mod idempotency;
 mod lease;
 mod named;
+mod outage;
 mod persist;
 mod plane;
 #[cfg(test)]

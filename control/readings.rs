@@ -94,8 +94,9 @@ impl Engine {
             Phase::Running if !warnings.is_empty() => State::Degraded,
             Phase::Running => State::Ready,
         };
-        let warnings =
-            [warnings, certificates.map(|overview| domain_warnings(&overview)).unwrap_or_default()].concat();
+        // An app that is out, or a domain's certificate, is no fault of this process.
+        let domain_warnings = certificates.map(|overview| domain_warnings(&overview)).unwrap_or_default();
+        let warnings = [warnings, self.outage_warnings(), domain_warnings].concat();
         let description = &self.store_facts.description;
         Status {
             state,

@@ -669,6 +669,7 @@ async fn show_app<P: Plane>(plane: &P, id: AppId) -> Answer {
         app,
         instances: instances_of(plane, &desired, &id).await,
         domains: domains_of(&desired, &id).await,
+        outage: plane.outage(&id),
         revision: desired.revision().0,
     };
     Ok(Response::json(200, &details).at(desired.revision()))
@@ -676,7 +677,7 @@ async fn show_app<P: Plane>(plane: &P, id: AppId) -> Answer {
 
 async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> Answer {
     let desired = plane.desired();
-    app_of(&desired, &id)?;
+    let on_all_unhealthy = app_of(&desired, &id)?.on_all_unhealthy.as_str();
     let instances = instances_of(plane, &desired, &id).await;
     let is_draining = |instance: &&InstanceView| instance.state == "draining";
     let takes_traffic = |instance: &&InstanceView| {
@@ -700,6 +701,8 @@ async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> Answer {
         total_instances,
         instances,
         domains,
+        on_all_unhealthy,
+        outage: plane.outage(&id),
         revision: revision.0,
     };
     Ok(Response::json(200, &view).at(revision))

@@ -12,8 +12,8 @@ use ringway_certs::{DomainState, Overview, UploadError, Verification};
 
 use ringway_control::{Control, InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{
-    Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision, Serial,
-    Timestamp,
+    AppId, Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision,
+    Serial, Timestamp,
 };
 use ringway_tls::{Facts, Unloadable, Want};
 
@@ -32,6 +32,8 @@ pub trait Plane: 'static {
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus>;
     /// How the drain of a registration ended; `None` while it is under way, and when it is long over.
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained>;
+    /// Why requests for an app find no healthy instance, and what becomes of them; `None` while there is one.
+    fn outage(&self, app: &AppId) -> Option<String>;
     /// How the process does.
     fn status(&self) -> Status;
     /// Whether traffic should be sent here: configuration loaded, listeners open, not draining.
@@ -301,6 +303,10 @@ impl Plane for Control {
 
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
         Self::drained(self, id, generation)
+    }
+
+    fn outage(&self, app: &AppId) -> Option<String> {
+        Self::outage(self, app)
     }
 
     fn status(&self) -> Status {

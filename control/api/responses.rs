@@ -146,6 +146,8 @@ pub(crate) struct AppDetails {
     pub(crate) instances: Vec<InstanceView>,
     /// Its domains, by name; as many as one page may have. The list of domains has them all.
     pub(crate) domains: Vec<String>,
+    /// While no instance is healthy: which checks fail how, and what becomes of requests.
+    pub(crate) outage: Option<String>,
     /// The configuration that this shows.
     pub(crate) revision: u64,
 }
@@ -176,6 +178,11 @@ pub(crate) struct AppStatusView {
     pub(crate) instances: Vec<InstanceView>,
     /// The domains that depend on them, by name; as many as one page may have.
     pub(crate) domains: Vec<String>,
+    /// What happens to requests while all instances fail their health checks.
+    #[schema(examples("reject", "panic_open", "trickle"))]
+    pub(crate) on_all_unhealthy: &'static str,
+    /// While no instance is healthy: which checks fail how, and what becomes of requests.
+    pub(crate) outage: Option<String>,
     /// The configuration that this shows.
     pub(crate) revision: u64,
 }

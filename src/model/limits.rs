@@ -283,8 +283,10 @@ pub const BREAKER_FAILURES: u32 = 5;
 pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
 /// Longest time that a breaker stays open (FR-3.9: 30, 60, 120 s).
 pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
-/// A probe that never reported back frees the half-open breaker after this time.
-pub const BREAKER_PROBE_LEASE: Duration = Duration::from_secs(60);
+/// From one probe of a half-open breaker to the next, while none has ended: what a slow one holds up.
+pub const BREAKER_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// From one request to the next that is let through to an app without a healthy instance (`trickle`).
+pub const TRICKLE_INTERVAL: Duration = Duration::from_secs(1);
 
 // --- Data plane: time --------------------------------------------------------------------------------------
 
@@ -352,6 +354,9 @@ pub const HANDOVERS_WAITING_MAX: usize = 256;
 /// Connections of one core that are told with a 503 that there is no room, at a time; each may take [`LINGER_TIMEOUT`].
 /// More are closed without a word.
 pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
+/// A client that takes longer for a part of its response may be why its endpoint gives up: shorter than any server's
+/// timeout for sending.
+pub const CLIENT_WAIT_NOTED: Duration = Duration::from_secs(5);
 /// Interim (1xx) responses to one request.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 /// Attempts upstream for one request, the first included.
@@ -416,6 +421,9 @@ pub const H2_FIELDS_MAX: usize = 128;
 pub const H2_RESPONSE_HEAD_BYTES: usize = 512;
 /// Requests at one time on one connection to an endpoint: what most servers allow.
 pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+/// Bytes of a header list that an endpoint may send, counted as above: above what heads of responses may have here, so
+/// that one beyond that costs its request, not its connection.
+pub const H2_UPSTREAM_HEADER_LIST_BYTES_MAX: u32 = 256 * 1024;
 /// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
 pub const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
 /// How often a connection to an endpoint is looked at: one on which nothing came in this time, though answers are due, is

@@ -18,6 +18,8 @@ use std::time::Duration;
 pub struct SpliceError {
     /// Bytes that were handed to the receiving connection.
     pub moved: u64,
+    /// The longest time that the receiving connection took nothing.
+    pub write_wait: Duration,
     /// What happened.
     pub fault: SpliceFault,
 }
@@ -60,10 +62,10 @@ pub async fn splice_at_least(
     pace: Pace,
     rate: Option<Rate>,
 ) -> Result<u64, SpliceError> {
-    let mut moved = 0;
-    match splice_all(from, to, len, pace, rate, &mut moved).await {
-        Ok(()) => Ok(moved),
-        Err(fault) => Err(SpliceError { moved, fault }),
+    let mut done = Done { moved: 0, write_wait: Duration::ZERO };
+    match splice_all(from, to, len, pace, rate, &mut done).await {
+        Ok(()) => Ok(done.moved),
+        Err(fault) => Err(SpliceError { moved: done.moved, write_wait: done.write_wait, fault }),
     }
 }
 
@@ -76,13 +78,19 @@ pub struct Rate {
     pub window: Duration,
 }
 
+/// How far a splice has come.
+struct Done {
+    moved: u64,
+    write_wait: Duration,
+}
+
 async fn splice_all(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
     pace: Pace,
     rate: Option<Rate>,
-    moved: &mut u64,
+    done: &mut Done,
 ) -> Result<(), SpliceFault> {
     let core = core::current().map_err(SpliceFault::Unavailable)?;
     let pipe = core.pipes.take().map_err(SpliceFault::Unavailable)?;
@@ -125,14 +133,16 @@ async fn splice_all(
                 Ok(0) => return Err(SpliceFault::Write(ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     in_pipe -= count;
-                    *moved += count as u64;
+                    done.moved += count as u64;
                     without_wait += count as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     without_wait = 0;
                     writing.arm(pace.next_deadline());
+                    let begun = clock::now();
                     to.duplex.wait(&writing, Direction::Write).await.map_err(SpliceFault::Write)?;
+                    done.write_wait = done.write_wait.max(clock::now().since(begun));
                     if let Some(window) = &mut window {
                         *window = Window::begin(window.rate);
                     }

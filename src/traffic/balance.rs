@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ringway_model::{CoreId, Health, Tick, limits};
+use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
-use crate::breaker::{Admission, PROBE_WAIT};
-use crate::snapshot::{Endpoint, EndpointId, Pool, PoolId, Snapshot};
+use crate::breaker::{Admission, Candidate, PROBE_WAIT};
+use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 
 /// An endpoint that was picked, and the leave to send one request to it.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +29,8 @@ pub enum Unavailable {
     NoEndpoints,
     /// No instance's name has an address.
     Unresolved,
-    /// All instances with an address are unhealthy.
-    AllUnhealthy,
+    /// All instances with an address are unhealthy, and the app's policy lets this request not pass.
+    AllUnhealthy(OnAllUnhealthy),
     /// All healthy instances have an open breaker.
     BreakersOpen {
         /// When the first of them may be tried again; never zero.
@@ -55,7 +55,7 @@ impl Cursors {
     }
 
     /// Picks the next endpoint that is available and not in `tried`, and asks it for admission. One that joins is picked
-    /// only when no other can be.
+    /// only when no other can be; when all of them are unhealthy, the pool's [`Fallback`] decides.
     ///
     /// One hash lookup, and two relaxed loads for each endpoint that is looked at; no allocation but for a pool that
     /// this core sees for the first time.
@@ -66,6 +66,7 @@ impl Cursors {
         &mut self,
         pool: &'p Pool,
         tried: &TriedSet,
+        candidate: Candidate,
         now: Tick,
     ) -> Result<Picked<'p>, Unavailable> {
         let count = pool.endpoints.len();
@@ -74,21 +75,22 @@ impl Cursors {
         }
         let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
-        for index in (start..count).chain(0..start) {
-            let endpoint = &pool.endpoints[index];
-            if let Some(admission) = admit(endpoint, tried, now) {
+        let mut pick = |regard| {
+            (start..count).chain(0..start).find_map(|index| {
+                let endpoint = &pool.endpoints[index];
+                let admission = admit(endpoint, tried, candidate, regard, now)?;
                 *position = index + 1;
-                return Ok(Picked { endpoint, admission });
-            }
+                Some(Picked { endpoint, admission })
+            })
+        };
+        if let Some(picked) = pick(Regard::Rotation) {
+            return Ok(picked);
         }
-        for index in (start..count).chain(0..start) {
-            let endpoint = &pool.endpoints[index];
-            if let Some(admission) = admit_joining(endpoint, tried, now) {
-                *position = index + 1;
-                return Ok(Picked { endpoint, admission });
-            }
+        if let Some(picked) = pick(Regard::Joining) {
+            return Ok(picked);
         }
-        Err(why(pool, tried, now))
+        let picked = if falls_back(pool, now) { pick(Regard::Anything) } else { None };
+        picked.ok_or_else(|| why(pool, tried, now))
     }
 
     /// Forgets pools that `snapshot` does not have. Call it for every new snapshot: it looks at the cursors only when
@@ -130,26 +132,26 @@ pub fn sticky<'p>(
     if pool.endpoints.is_empty() {
         return Err(Unavailable::NoEndpoints);
     }
-    // Admission can be refused to what was available a moment ago, when another core takes the probe: look again.
-    for _ in 0..pool.endpoints.len() {
-        let best = |is_candidate: &dyn Fn(&Endpoint) -> bool| {
-            let untried = pool.endpoints.iter().filter(|endpoint| !tried.contains(endpoint.id));
-            let candidates = untried.filter(|endpoint| is_candidate(endpoint));
-            candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))
-        };
-        let in_rotation = best(&|endpoint| endpoint.state.is_in_rotation() && endpoint.is_available(now));
-        let admitted = match in_rotation {
-            Some(endpoint) => (endpoint, admit(endpoint, tried, now)),
-            None => match best(&|endpoint| endpoint.is_available(now)) {
-                Some(endpoint) => (endpoint, admit_joining(endpoint, tried, now)),
-                None => break,
-            },
-        };
-        if let (endpoint, Some(admission)) = admitted {
-            return Ok(Picked { endpoint, admission });
+    let pick = |regard| {
+        // Admission can be refused to what was available a moment ago, when another core takes the probe: look again.
+        for _ in 0..pool.endpoints.len() {
+            let candidates = pool
+                .endpoints
+                .iter()
+                .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, regard, now));
+            let endpoint = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))?;
+            // Only upgrades stick, and they have no body.
+            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, regard, now) {
+                return Some(Picked { endpoint, admission });
+            }
         }
+        None
+    };
+    if let Some(picked) = pick(Regard::Rotation).or_else(|| pick(Regard::Joining)) {
+        return Ok(picked);
     }
-    Err(why(pool, tried, now))
+    let picked = if falls_back(pool, now) { pick(Regard::Anything) } else { None };
+    picked.ok_or_else(|| why(pool, tried, now))
 }
 
 /// The endpoints that one request was sent to, or tried to. Holds as many as a request has attempts.
@@ -194,26 +196,61 @@ fn spread(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-fn admit(endpoint: &Endpoint, tried: &TriedSet, now: Tick) -> Option<Admission> {
-    if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
-        return None;
-    }
-    endpoint.state.admit(now)
+/// Endpoints that a request may go to, as far as their health has a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Regard {
+    Rotation,
+    Joining,
+    Anything,
 }
 
-/// Admits to an endpoint that joins, for want of another.
-fn admit_joining(endpoint: &Endpoint, tried: &TriedSet, now: Tick) -> Option<Admission> {
+fn admit(
+    endpoint: &Endpoint,
+    tried: &TriedSet,
+    candidate: Candidate,
+    regard: Regard,
+    now: Tick,
+) -> Option<Admission> {
     if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
         return None;
     }
-    endpoint.state.admit_joining(now)
+    match regard {
+        Regard::Rotation => endpoint.state.admit(candidate, now),
+        Regard::Joining => endpoint.state.admit_joining(candidate, now),
+        Regard::Anything => endpoint.state.admit_whatever_its_health(candidate, now),
+    }
+}
+
+fn is_available(endpoint: &Endpoint, regard: Regard, now: Tick) -> bool {
+    match regard {
+        Regard::Rotation => endpoint.state.is_in_rotation() && endpoint.is_available(now),
+        Regard::Joining => endpoint.is_available(now),
+        Regard::Anything => !endpoint.addresses.is_empty() && endpoint.state.breaker_wait(now).is_none(),
+    }
+}
+
+/// Whether this request is let through although no endpoint is healthy.
+#[cold]
+fn falls_back(pool: &Pool, now: Tick) -> bool {
+    match &pool.fallback {
+        Fallback::Reject => false,
+        Fallback::PanicOpen => are_all_unhealthy(pool),
+        Fallback::Trickle(trickle) => are_all_unhealthy(pool) && trickle.admit(now),
+    }
+}
+
+/// Whether no endpoint could be healthy: one without an address is nothing at all.
+fn are_all_unhealthy(pool: &Pool) -> bool {
+    let mut reachable = pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()).peekable();
+    reachable.peek().is_some() && reachable.all(|endpoint| endpoint.state.health() == Health::Unhealthy)
 }
 
 fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
+    let ignores_health = matches!(pool.fallback, Fallback::PanicOpen) && are_all_unhealthy(pool);
     let mut unhealthy = false;
     let mut retry_after: Option<Duration> = None;
     for endpoint in pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()) {
-        if endpoint.state.health() == Health::Unhealthy {
+        if !ignores_health && endpoint.state.health() == Health::Unhealthy {
             unhealthy = true;
             continue;
         }
@@ -227,7 +264,7 @@ fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
     }
     match retry_after {
         Some(retry_after) => Unavailable::BreakersOpen { retry_after },
-        None if unhealthy => Unavailable::AllUnhealthy,
+        None if unhealthy => Unavailable::AllUnhealthy(pool.fallback.policy()),
         None => Unavailable::Unresolved,
     }
 }

@@ -3,13 +3,19 @@
 //! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event that
 //! changes nothing stores nothing, so that the word stays in every core's cache.
 //!
-//! A breaker opens after [`limits::BREAKER_FAILURES`] failures in a row, for 30 s. Then one request, over all cores,
-//! is let through as a probe. Its success closes the breaker; its failure opens it for twice as long, up to 120 s.
-//! A probe whose core never tells how it went is given up after [`limits::BREAKER_PROBE_LEASE`].
+//! A breaker opens after [`limits::BREAKER_FAILURES`] failures in a row, for 30 s. Then it is half open: one request,
+//! over all cores, is let through as a probe, and as long as none has ended another one each
+//! [`limits::BREAKER_PROBE_INTERVAL`], so that a slow one holds up nobody for longer. The first success closes the
+//! breaker; the first failure opens it for twice as long, up to 120 s.
 //!
-//! Results can come late: from an exchange that was admitted before the breaker opened, or from a probe that was
-//! given up. An *epoch* keeps them apart. Each [`Admission`] carries the epoch in which it was given, and a result
-//! of another epoch counts for nothing.
+//! A request whose body is still to come from its client ([`Candidate::Streaming`]) makes a bad probe: its client
+//! decides when it ends. It is let through only when no other request has wanted to be the probe for an interval, and
+//! keeps none from being it. So an app that gets nothing but uploads recovers, and uploads that never end keep no app
+//! away from the others.
+//!
+//! Results can come late, from an exchange that was admitted before the breaker opened. An *epoch* keeps them apart.
+//! Each [`Admission`] carries the epoch in which it was given, and a result of another epoch counts for nothing. All
+//! probes between two openings have one epoch.
 //!
 //! | state                | event                       | next                                      | epoch |
 //! |----------------------|-----------------------------|-------------------------------------------|-------|
@@ -18,12 +24,14 @@
 //! | closed, n failures   | failure, n + 1 < 5          | closed, n + 1 failures                    | same  |
 //! | closed, 4 failures   | failure                     | open until now + 30 s, level 0            | next  |
 //! | open, level l        | admit, before `until`       | same; refused                             | same  |
-//! | open, level l        | admit, from `until` on      | probing until now + lease, level l; probe | next  |
+//! | open, level l        | admit, from `until` on      | probing until now + 1 s, level l; probe   | next  |
+//! | open, level l        | admit streaming, 1 s later  | probing until now, level l; probe         | next  |
 //! | probing, level l     | admit, before `until`       | same; refused                             | same  |
-//! | probing, level l     | admit, from `until` on      | probing until now + lease, level l; probe | next  |
+//! | probing, level l     | admit, from `until` on      | probing until now + 1 s, level l; probe   | same  |
+//! | probing, level l     | admit streaming, 1 s later  | probing until now, level l; probe         | same  |
 //! | probing, level l     | success                     | closed, 0 failures                        | same  |
 //! | probing, level l     | failure                     | open until now + 30 s × 2^(l+1), level l+1| next  |
-//! | probing, level l     | abandon                     | open until now, level l                   | next  |
+//! | probing, level l     | abandon                     | probing until now at most, level l        | same  |
 //! | closed, open         | abandon                     | same                                      | same  |
 //! | closed               | renew                       | closed, 0 failures                        | next  |
 //! | open, probing        | renew                       | open until 0 (a probe may go), level l    | next  |
@@ -49,13 +57,22 @@ pub struct EndpointState {
     breaker: AtomicU64,
 }
 
+/// Fitness of a request to be the probe of a half-open breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Candidate {
+    /// Without a body, or with one that is there already: its result depends on the endpoint alone.
+    Ready,
+    /// The body is still to come.
+    Streaming,
+}
+
 /// Leave to send one request to an endpoint; goes back to it with the request's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a probe that is neither recorded nor abandoned blocks its endpoint until its lease ends"]
+#[must_use = "a probe that is neither recorded nor abandoned keeps the next one waiting"]
 pub enum Admission {
     /// The breaker is closed.
     Yes(Epoch),
-    /// The breaker is half open, and this is the one request that finds out.
+    /// The breaker is half open, and this request finds out whether it may close.
     Probe(Epoch),
 }
 
@@ -121,9 +138,14 @@ impl EndpointState {
         }
     }
 
+    /// Whether the last active check passed, and no other result has taken that back.
+    pub fn is_vouched_for(&self) -> bool {
+        self.health() == Health::Healthy
+    }
+
     /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
-        self.health() != Health::Unhealthy && self.load().admit(now).is_some()
+        self.health() != Health::Unhealthy && self.load().admit(Candidate::Ready, now).is_some()
     }
 
     /// What the breaker looks like at `now`.
@@ -137,7 +159,7 @@ impl EndpointState {
 
     /// How long the breaker will refuse requests; `None` when it would let one pass now.
     ///
-    /// While a probe is under way this is a guess, [`PROBE_WAIT`]: it will be over long before its lease.
+    /// While a probe is under way this is a guess, [`PROBE_WAIT`].
     pub fn breaker_wait(&self, now: Tick) -> Option<Duration> {
         match self.load().phase {
             Phase::Open { until, .. } if until > now => Some(now.until(until)),
@@ -147,13 +169,13 @@ impl EndpointState {
     }
 
     /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
-    pub fn admit(&self, now: Tick) -> Option<Admission> {
-        if self.is_in_rotation() { self.admit_by_breaker(now) } else { None }
+    pub fn admit(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
+        if self.is_in_rotation() { self.admit_whatever_its_health(candidate, now) } else { None }
     }
 
     /// Asks to send a request to an endpoint that joins, for want of one in rotation.
-    pub fn admit_joining(&self, now: Tick) -> Option<Admission> {
-        if self.health() == Health::Joining { self.admit_by_breaker(now) } else { None }
+    pub fn admit_joining(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
+        if self.health() == Health::Joining { self.admit_whatever_its_health(candidate, now) } else { None }
     }
 
     /// Whether health checks let it take its turn: not while it joins.
@@ -161,9 +183,10 @@ impl EndpointState {
         matches!(self.health(), Health::Unknown | Health::Healthy)
     }
 
-    fn admit_by_breaker(&self, now: Tick) -> Option<Admission> {
+    /// Asks to send a request as far as the breaker has a say.
+    pub fn admit_whatever_its_health(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
         // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
-        let (before, after) = self.step(|breaker| breaker.admit(now))?;
+        let (before, after) = self.step(|breaker| breaker.admit(candidate, now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
     }
 
@@ -181,8 +204,8 @@ impl EndpointState {
         }
     }
 
-    /// The exchange ended without saying anything about the endpoint (its client left, say). A probe is handed back,
-    /// so that the next request may be it.
+    /// The exchange ended without saying anything about the endpoint (its client left, say). The next request may be a
+    /// probe at once.
     pub fn abandon(&self, admission: Admission, now: Tick) {
         self.step(|breaker| breaker.abandon(admission.epoch(), now));
     }
@@ -219,8 +242,24 @@ impl EndpointState {
     }
 }
 
+/// Lets one request a second pass, over all cores: for an app without a healthy instance.
+#[derive(Debug, Default)]
+pub struct Trickle {
+    /// When the next one may pass.
+    next: AtomicU64,
+}
+
+impl Trickle {
+    /// Whether this request may pass. A relaxed load; writes once an interval.
+    pub fn admit(&self, now: Tick) -> bool {
+        let next = self.next.load(Ordering::Relaxed);
+        let after = now.after(limits::TRICKLE_INTERVAL).0;
+        next <= now.0 && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
 impl Admission {
-    /// Whether it is the one request that finds out whether a half-open breaker may close.
+    /// Whether the request finds out whether a half-open breaker may close.
     pub fn is_probe(self) -> bool {
         matches!(self, Self::Probe(_))
     }
@@ -260,14 +299,18 @@ impl Breaker {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    fn admit(self, now: Tick) -> Option<Self> {
-        match self.phase {
-            Phase::Closed { .. } => Some(self),
-            Phase::Open { until, level } | Phase::Probing { until, level } if until <= now => {
-                Some(self.next(Phase::Probing { until: now.after(limits::BREAKER_PROBE_LEASE), level }))
-            }
-            Phase::Open { .. } | Phase::Probing { .. } => None,
-        }
+    fn admit(self, candidate: Candidate, now: Tick) -> Option<Self> {
+        let (until, level, is_first) = match self.phase {
+            Phase::Closed { .. } => return Some(self),
+            Phase::Open { until, level } => (until, level, true),
+            Phase::Probing { until, level } => (until, level, false),
+        };
+        let (due, next) = match candidate {
+            Candidate::Ready => (until, now.after(limits::BREAKER_PROBE_INTERVAL)),
+            Candidate::Streaming => (until.after(limits::BREAKER_PROBE_INTERVAL), now),
+        };
+        let probing = Phase::Probing { until: next, level };
+        (due <= now).then(|| if is_first { self.next(probing) } else { Self { phase: probing, ..self } })
     }
 
     fn succeed(self, epoch: Epoch) -> Option<Self> {
@@ -294,8 +337,8 @@ impl Breaker {
 
     fn abandon(self, epoch: Epoch, now: Tick) -> Option<Self> {
         match self.phase {
-            Phase::Probing { level, .. } if epoch == self.epoch => {
-                Some(self.next(Phase::Open { until: now, level }))
+            Phase::Probing { until, level } if epoch == self.epoch => {
+                Some(Self { phase: Phase::Probing { until: until.min(now), level }, ..self })
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::Probing { .. } => None,
         }

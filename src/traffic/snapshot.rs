@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, ClientAuth, DomainKind, Generation, Hostname, InstanceId, Revision, Serial, Target, TargetHost,
-    TenantId, Tick, UpstreamTls,
+    AppId, ClientAuth, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, Revision,
+    Serial, Target, TargetHost, TenantId, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
-use crate::breaker::EndpointState;
+use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
 
 /// A persistent map whose hash has a random key: names that strangers choose cannot be made to collide.
@@ -86,12 +86,38 @@ pub struct Pool {
     pub app: AppId,
     /// How its `https://` endpoints are spoken to, when not in the default way.
     pub tls: Option<UpstreamTls>,
+    /// Results that count against its endpoints.
+    pub failures: FailurePolicy,
+    /// Treatment of requests while no endpoint is healthy.
+    pub fallback: Fallback,
     /// One per instance, sorted by instance id, so that the order is the same in every snapshot.
     pub endpoints: Box<[Endpoint]>,
     /// Those that finish their requests and get no new ones, sorted likewise.
     pub draining: Box<[Endpoint]>,
     /// What it is counted under.
     pub metric: MetricSlot,
+}
+
+/// Treatment of requests while no endpoint of a pool is healthy.
+#[derive(Clone, Debug)]
+pub enum Fallback {
+    /// None is let through.
+    Reject,
+    /// All are let through.
+    PanicOpen,
+    /// One is, each [`TRICKLE_INTERVAL`](ringway_model::limits::TRICKLE_INTERVAL); shared with all snapshots that have it.
+    Trickle(Arc<Trickle>),
+}
+
+impl Fallback {
+    /// The app's setting that it stands for.
+    pub fn policy(&self) -> OnAllUnhealthy {
+        match self {
+            Self::Reject => OnAllUnhealthy::Reject,
+            Self::PanicOpen => OnAllUnhealthy::PanicOpen,
+            Self::Trickle(_) => OnAllUnhealthy::Trickle,
+        }
+    }
 }
 
 impl Pool {

@@ -137,6 +137,8 @@ fn of_failure(
         Failure::UpstreamTlsUnloadable => {
             said("the CA or the client certificate for this app cannot be loaded")
         }
+        Failure::PortsExhausted => said("no local port is free for another connection to this address"),
+        Failure::UpstreamRefused => said("request refused, nothing done with it (RFC 9113 §8.7)"),
         Failure::UpstreamClosed => said("connection closed before a response"),
         Failure::ResponseTimedOut => Some(within("no whole response head", settings.response_head_timeout)),
         Failure::ResponseHeadCut => Some(Cause::new(

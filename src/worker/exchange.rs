@@ -16,6 +16,7 @@ use ringway_telemetry::{
     AttemptFailed, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
 };
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
+use ringway_traffic::breaker::Candidate;
 use ringway_traffic::retry::{self, Retry};
 use ringway_traffic::snapshot::{Endpoint, Pool, Route, Snapshot};
 use ringway_wire::h1::{self, RequestHead};
@@ -185,6 +186,7 @@ async fn serve<'s, W: World>(
     let body = body.insert(RequestBody::begin(framing, head_bytes, &mut scratch.input, &core.settings)?);
     forwarded_lines(&core.settings, client, scratch, route, record);
 
+    let candidate = if body.is_complete() { Candidate::Ready } else { Candidate::Streaming };
     let mut tried = TriedSet::default();
     let mut again: Option<Picked<'s>> = None;
     let mut last = None;
@@ -195,8 +197,8 @@ async fn serve<'s, W: World>(
             Some(picked) => (picked, Reuse::Never),
             None => {
                 let selected = match last {
-                    None => select(core, pool, &tried, upgrade, record.client),
-                    Some(_) => select_again(core, pool, &mut tried, upgrade, record.client),
+                    None => select(core, pool, &tried, candidate, upgrade, record.client),
+                    Some(_) => select_again(core, pool, &mut tried, candidate, upgrade, record.client),
                 };
                 let picked = selected.map_err(|unavailable| {
                     last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
@@ -228,11 +230,11 @@ async fn serve<'s, W: World>(
             // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
             Retry::SameEndpoint => again = Some(picked),
             Retry::NextEndpoint => {
-                verdict::blame(core, &picked, failed.failure, record.status, pool);
+                verdict::blame(core, &picked, &failed, record.status, pool);
                 tried.insert(endpoint.id);
             }
             Retry::No => {
-                verdict::blame(core, &picked, failed.failure, record.status, pool);
+                verdict::blame(core, &picked, &failed, record.status, pool);
                 return Err(failed.failure);
             }
         }
@@ -294,6 +296,7 @@ fn select<'s, W: World>(
     core: &Core<W>,
     pool: &'s Pool,
     tried: &TriedSet,
+    candidate: Candidate,
     upgrade: bool,
     client: IpAddr,
 ) -> Result<Picked<'s>, Unavailable> {
@@ -301,7 +304,7 @@ fn select<'s, W: World>(
     if upgrade {
         return balance::sticky(pool, sticky_hash(core.settings.sticky_key, client), tried, now);
     }
-    core.cursors.borrow_mut().pick(pool, tried, now)
+    core.cursors.borrow_mut().pick(pool, tried, candidate, now)
 }
 
 /// The next endpoint for another attempt. The pinned snapshot may be old by now: one that drains, or was removed, since it
@@ -310,13 +313,14 @@ fn select_again<'s, W: World>(
     core: &Core<W>,
     pool: &'s Pool,
     tried: &mut TriedSet,
+    candidate: Candidate,
     upgrade: bool,
     client: IpAddr,
 ) -> Result<Picked<'s>, Unavailable> {
     let tables = core.tables();
     let newest = tables.snapshot.pool(pool.id);
     for _ in 0..limits::ATTEMPTS_MAX {
-        let picked = select(core, pool, tried, upgrade, client)?;
+        let picked = select(core, pool, tried, candidate, upgrade, client)?;
         if newest.is_some_and(|newest| newest.offers(picked.endpoint)) {
             return Ok(picked);
         }

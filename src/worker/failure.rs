@@ -3,12 +3,28 @@
 //! A [`Failure`] says at which stage, by whose fault and why. [`Failure::consequence`] gives what the client
 //! is told, what happens to its connection and whether the endpoint is blamed. There is no catch-all arm: a
 //! new failure does not compile until its consequence is decided.
+//!
+//! Anybody on the internet is a client, and all clients of an app share its instances' breakers. So nothing counts
+//! against an instance that a client can bring about by the way in which it asks:
+//!
+//! | result                                                    | [`Blame`]   | counts                                      |
+//! |-----------------------------------------------------------|-------------|---------------------------------------------|
+//! | not reached: refused, timed out, TLS failed               | `Endpoint`  | always                                      |
+//! | closed without a response, or within head or body         | `Closed`    | unless the client had kept it waiting       |
+//! | head or body that breaks RFC 9110, 9112 or 9113           | `Endpoint`  | always                                      |
+//! | late response, stalled body                               | `Late`      | by the app's `failures.timeouts`            |
+//! | head, fields, interim responses, chunk extensions, trailers, transfer coding beyond our limits | `Nothing` | never |
+//! | stream of HTTP/2 refused, not opened, or ended by our own limits | `Nothing` | never                                |
+//! | connection of HTTP/2 lost                                 | `Closed`    | once, however many requests were on it      |
+//! | client gone, slow, or malformed; ringway short of something | `Nothing` | never                                       |
+//! | status of the app                                         | no failure  | by the app's `failures.statuses`            |
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use ringway_model::OnAllUnhealthy;
 use ringway_traffic::balance::Unavailable;
-use ringway_wire::h1::{BodyError, RequestError, ResponseError};
+use ringway_wire::h1::{BodyError, HeadFault, RequestError, ResponseError};
 use ringway_wire::websocket::HandshakeError;
 
 /// Why an exchange did not end as its client asked.
@@ -62,6 +78,10 @@ pub(crate) enum Failure {
     Exhausted,
     /// What its instances are spoken to with cannot be loaded: a CA, or our own certificate.
     UpstreamTlsUnloadable,
+    /// All local ports for connections to the endpoint are in use.
+    PortsExhausted,
+    /// The endpoint has done nothing with the request, and says so: it has as many as it takes, or is about to end.
+    UpstreamRefused,
 
     // The endpoint's fault.
     /// No connection: refused, unreachable, reset.
@@ -107,6 +127,19 @@ pub(crate) enum Connection {
     Abort,
 }
 
+/// Whether a failure counts against the endpoint's breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Never: it says nothing about the endpoint.
+    Nothing,
+    /// Always.
+    Endpoint,
+    /// The endpoint ended a connection: unless its client had kept it waiting, for which servers do that.
+    Closed,
+    /// The endpoint took too long: as the app's policy has it, and not when its client had kept it waiting.
+    Late,
+}
+
 /// What follows from a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Consequence {
@@ -119,7 +152,7 @@ pub(crate) struct Consequence {
     /// What becomes of the client's connection.
     pub(crate) connection: Connection,
     /// Counts against the endpoint's breaker.
-    pub(crate) blames_endpoint: bool,
+    pub(crate) blame: Blame,
     /// `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
     /// `X-Proxy-Circuit-Open`.
@@ -214,32 +247,52 @@ impl Failure {
             Self::UpstreamTlsUnloadable => {
                 told(502, "upstream_tls_unloadable", "the app's instances cannot be reached securely", Keep)
             }
-            Self::UpstreamClosed => {
-                blamed(502, "upstream_closed", "the app's instance closed the connection without an answer")
+            Self::PortsExhausted => {
+                let told = told(
+                    503,
+                    "ports_exhausted",
+                    "too many connections to the app's instance are open or were closed lately",
+                    Keep,
+                );
+                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
             }
-            Self::ResponseTimedOut => {
-                blamed(504, "upstream_timeout", "the app's instance did not begin its answer in time")
-            }
-            Self::BadResponse(_) => {
-                blamed(502, "upstream_bad_response", "the app's instance gave a broken answer")
-            }
-            Self::ResponseHeadCut => blamed(
-                502,
-                "upstream_head_cut",
-                "the app's instance closed the connection within its answer's head",
-            ),
+            Self::UpstreamRefused => Consequence {
+                blame: Blame::Nothing,
+                ..blamed(502, "upstream_refused", "the app's instance takes no more requests at the moment")
+            },
+            Self::UpstreamClosed => Consequence {
+                blame: Blame::Closed,
+                ..blamed(502, "upstream_closed", "the app's instance closed the connection without an answer")
+            },
+            Self::ResponseTimedOut => Consequence {
+                blame: Blame::Late,
+                ..blamed(504, "upstream_timeout", "the app's instance did not begin its answer in time")
+            },
+            Self::BadResponse(error) => Consequence {
+                blame: blame_of_head(error),
+                ..blamed(502, "upstream_bad_response", "the app's instance gave a broken answer")
+            },
+            Self::ResponseHeadCut => Consequence {
+                blame: Blame::Closed,
+                ..blamed(
+                    502,
+                    "upstream_head_cut",
+                    "the app's instance closed the connection within its answer's head",
+                )
+            },
             Self::UnaskedUpgrade => blamed(
                 502,
                 "upstream_unasked_upgrade",
                 "the app's instance switched protocols without being asked",
             ),
-            Self::InterimFlood => {
-                blamed(502, "upstream_interim_flood", "the app's instance sent interim answers without end")
-            }
+            Self::InterimFlood => Consequence {
+                blame: Blame::Nothing,
+                ..blamed(502, "upstream_interim_flood", "the app's instance sent interim answers without end")
+            },
 
-            Self::ResponseCut => cut("response_cut"),
-            Self::ResponseStalled => cut("response_stalled"),
-            Self::ResponseBodyMalformed(_) => cut("response_bad_body"),
+            Self::ResponseCut => cut("response_cut", Blame::Closed),
+            Self::ResponseStalled => cut("response_stalled", Blame::Late),
+            Self::ResponseBodyMalformed(error) => cut("response_bad_body", blame_of_body(error)),
 
             Self::Filtered(status) => told(status, "filtered", "the request was answered by a filter", Keep),
         }
@@ -257,7 +310,7 @@ fn told(
         word,
         message: message.into(),
         connection,
-        blames_endpoint: false,
+        blame: Blame::Nothing,
         retry_after: None,
         circuit_open: false,
     }
@@ -270,11 +323,57 @@ fn silent(word: &'static str, connection: Connection) -> Consequence {
 /// Before the response began: the client keeps its connection, the endpoint takes the blame.
 fn blamed(status: u16, word: &'static str, message: &'static str) -> Consequence {
     let retry_after = Some(Duration::from_secs(1));
-    Consequence { blames_endpoint: true, retry_after, ..told(status, word, message, Connection::Keep) }
+    Consequence { blame: Blame::Endpoint, retry_after, ..told(status, word, message, Connection::Keep) }
 }
 
-fn cut(word: &'static str) -> Consequence {
-    Consequence { blames_endpoint: true, ..silent(word, Connection::Abort) }
+fn cut(word: &'static str, blame: Blame) -> Consequence {
+    Consequence { blame, ..silent(word, Connection::Abort) }
+}
+
+fn blame_of_head(error: ResponseError) -> Blame {
+    match error {
+        ResponseError::Head(fault) => blame_of_fault(fault),
+        ResponseError::BadStatusLine
+        | ResponseError::UnsupportedVersion
+        | ResponseError::BadStatus
+        | ResponseError::InterimWithBody => Blame::Endpoint,
+    }
+}
+
+fn blame_of_body(error: BodyError) -> Blame {
+    match error {
+        BodyError::SizeLineTooLong | BodyError::ExtensionsTooLarge | BodyError::TrailersTooLarge => {
+            Blame::Nothing
+        }
+        BodyError::BadTrailer(fault) => blame_of_fault(fault),
+        BodyError::BadSizeLine | BodyError::SizeTooLarge | BodyError::BadChunkEnd => Blame::Endpoint,
+    }
+}
+
+/// Our limits are not rules of HTTP: a response beyond them is a sound one, and a client may know how to get it.
+fn blame_of_fault(fault: HeadFault) -> Blame {
+    match fault {
+        HeadFault::HeadTooLarge
+        | HeadFault::TooManyFields
+        | HeadFault::TooManyConnectionOptions
+        | HeadFault::UnsupportedTransferCoding => Blame::Nothing,
+        HeadFault::BareLf
+        | HeadFault::BareCr
+        | HeadFault::ObsFold
+        | HeadFault::LeadingWhitespace
+        | HeadFault::EmptyFieldName
+        | HeadFault::SpaceBeforeColon
+        | HeadFault::BadFieldName
+        | HeadFault::MissingColon
+        | HeadFault::BadFieldValue
+        | HeadFault::BadContentLength
+        | HeadFault::DuplicateContentLength
+        | HeadFault::LengthAndTransferEncoding
+        | HeadFault::TransferEncodingInHttp10
+        | HeadFault::DuplicateTransferEncoding
+        | HeadFault::BadTransferEncoding
+        | HeadFault::BadConnection => Blame::Endpoint,
+    }
 }
 
 fn unavailable_because(why: Unavailable, status: u16) -> Consequence {
@@ -286,9 +385,23 @@ fn unavailable_because(why: Unavailable, status: u16) -> Consequence {
         Unavailable::NoEndpoints => {
             unavailable("no_instances", "no instance of the app is registered", Duration::from_secs(5))
         }
-        Unavailable::AllUnhealthy => {
-            unavailable("all_unhealthy", "no instance of the app is healthy", Duration::from_secs(5))
-        }
+        // Anybody may read this: which instance, and what its check found, stands in log and status.
+        Unavailable::AllUnhealthy(OnAllUnhealthy::Reject) => unavailable(
+            "all_unhealthy",
+            "all instances of the app fail their health checks (on_all_unhealthy: reject)",
+            Duration::from_secs(5),
+        ),
+        Unavailable::AllUnhealthy(OnAllUnhealthy::PanicOpen) => unavailable(
+            "all_unhealthy",
+            "all instances of the app fail their health checks (on_all_unhealthy: panic_open)",
+            Duration::from_secs(5),
+        ),
+        Unavailable::AllUnhealthy(OnAllUnhealthy::Trickle) => unavailable(
+            "all_unhealthy",
+            "all instances of the app fail their health checks, and one request a second is let through \
+             (on_all_unhealthy: trickle)",
+            Duration::from_secs(1),
+        ),
         Unavailable::Unresolved => unavailable(
             "unresolved",
             "the names of the app's instances do not resolve",
@@ -313,51 +426,117 @@ fn unavailable_because(why: Unavailable, status: u16) -> Consequence {
 mod tests {
     use super::*;
 
+    /// Every failure: status of our own answer, the client's connection, and whether the endpoint's breaker counts it.
     #[test]
     fn whoever_is_to_blame_is_blamed() {
+        use Blame::{Closed, Endpoint, Late, Nothing};
+        use Connection::{Abort, Close, Keep};
         let retry_after = Duration::from_secs(30);
-        for (failure, status, connection, blames_endpoint) in [
-            (Failure::HeadTimedOut, Some(408), Connection::Close, false),
-            (Failure::MethodRefused, Some(405), Connection::Close, false),
-            (Failure::BodyTooLarge, Some(413), Connection::Close, false),
-            (Failure::ClientClosed, None, Connection::Close, false),
-            (Failure::RequestBodyTimedOut, Some(408), Connection::Close, false),
-            (Failure::ClientStalled, None, Connection::Abort, false),
-            (Failure::UnknownHost, Some(404), Connection::Keep, false),
-            (Failure::Unresolved, Some(503), Connection::Keep, false),
-            (Failure::NotRunning, Some(503), Connection::Keep, false),
-            (Failure::Misdirected, Some(421), Connection::Keep, false),
-            (Failure::HttpsOnly, Some(421), Connection::Keep, false),
-            (Failure::PlainOnTls, Some(400), Connection::Close, false),
-            (Failure::Loop, Some(508), Connection::Keep, false),
-            (Failure::UnknownChallenge, Some(404), Connection::Keep, false),
-            (Failure::Unavailable(Unavailable::NoEndpoints), Some(502), Connection::Keep, false),
-            (
-                Failure::Unavailable(Unavailable::BreakersOpen { retry_after }),
-                Some(502),
-                Connection::Keep,
-                false,
-            ),
-            (Failure::Overloaded, Some(503), Connection::Close, false),
-            (Failure::Exhausted, Some(503), Connection::Keep, false),
-            (Failure::ConnectFailed, Some(502), Connection::Keep, true),
-            (Failure::ConnectTimedOut, Some(504), Connection::Keep, true),
-            (Failure::UpstreamTlsFailed, Some(502), Connection::Keep, true),
-            (Failure::UpstreamTlsUnloadable, Some(502), Connection::Keep, false),
-            (Failure::UpstreamClosed, Some(502), Connection::Keep, true),
-            (Failure::ResponseTimedOut, Some(504), Connection::Keep, true),
-            (Failure::UnaskedUpgrade, Some(502), Connection::Keep, true),
-            (Failure::InterimFlood, Some(502), Connection::Keep, true),
-            (Failure::ResponseCut, None, Connection::Abort, true),
-            (Failure::ResponseStalled, None, Connection::Abort, true),
-            (Failure::Filtered(403), Some(403), Connection::Keep, false),
+        let unavailable = Failure::Unavailable;
+        let mut table = vec![
+            (Failure::BadRequest(RequestError::BadMethod), Some(400), Close, Nothing),
+            (Failure::HeadTimedOut, Some(408), Close, Nothing),
+            (Failure::MethodRefused, Some(405), Close, Nothing),
+            (Failure::BadUpgrade(HandshakeError::Key), Some(400), Close, Nothing),
+            (Failure::BodyTooLarge, Some(413), Close, Nothing),
+            (Failure::ClientClosed, None, Close, Nothing),
+            (Failure::RequestBodyMalformed(BodyError::BadSizeLine), Some(400), Close, Nothing),
+            (Failure::RequestBodyTimedOut, Some(408), Close, Nothing),
+            (Failure::ClientStalled, None, Abort, Nothing),
+            (Failure::UnknownHost, Some(404), Keep, Nothing),
+            (Failure::Unresolved, Some(503), Keep, Nothing),
+            (Failure::NotRunning, Some(503), Keep, Nothing),
+            (unavailable(Unavailable::NoEndpoints), Some(502), Keep, Nothing),
+            (unavailable(Unavailable::Unresolved), Some(502), Keep, Nothing),
+            (unavailable(Unavailable::Exhausted), Some(502), Keep, Nothing),
+            (unavailable(Unavailable::BreakersOpen { retry_after }), Some(502), Keep, Nothing),
+            (Failure::Misdirected, Some(421), Keep, Nothing),
+            (Failure::HttpsOnly, Some(421), Keep, Nothing),
+            (Failure::PlainOnTls, Some(400), Close, Nothing),
+            (Failure::Loop, Some(508), Keep, Nothing),
+            (Failure::UnknownChallenge, Some(404), Keep, Nothing),
+            (Failure::Overloaded, Some(503), Close, Nothing),
+            (Failure::Exhausted, Some(503), Keep, Nothing),
+            (Failure::UpstreamTlsUnloadable, Some(502), Keep, Nothing),
+            (Failure::PortsExhausted, Some(503), Keep, Nothing),
+            (Failure::UpstreamRefused, Some(502), Keep, Nothing),
+            (Failure::ConnectFailed, Some(502), Keep, Endpoint),
+            (Failure::ConnectTimedOut, Some(504), Keep, Endpoint),
+            (Failure::UpstreamTlsFailed, Some(502), Keep, Endpoint),
+            (Failure::UpstreamClosed, Some(502), Keep, Closed),
+            (Failure::ResponseTimedOut, Some(504), Keep, Late),
+            (Failure::ResponseHeadCut, Some(502), Keep, Closed),
+            (Failure::UnaskedUpgrade, Some(502), Keep, Endpoint),
+            (Failure::InterimFlood, Some(502), Keep, Nothing),
+            (Failure::ResponseCut, None, Abort, Closed),
+            (Failure::ResponseStalled, None, Abort, Late),
+            (Failure::Filtered(403), Some(403), Keep, Nothing),
+        ];
+        table.extend(
+            OnAllUnhealthy::ALL
+                .map(|policy| (unavailable(Unavailable::AllUnhealthy(policy)), Some(502), Keep, Nothing)),
+        );
+        for (error, blame) in [
+            (ResponseError::BadStatusLine, Endpoint),
+            (ResponseError::UnsupportedVersion, Endpoint),
+            (ResponseError::BadStatus, Endpoint),
+            (ResponseError::InterimWithBody, Endpoint),
         ] {
+            table.push((Failure::BadResponse(error), Some(502), Keep, blame));
+        }
+        for (error, blame) in [
+            (BodyError::BadSizeLine, Endpoint),
+            (BodyError::SizeTooLarge, Endpoint),
+            (BodyError::SizeLineTooLong, Nothing),
+            (BodyError::ExtensionsTooLarge, Nothing),
+            (BodyError::BadChunkEnd, Endpoint),
+            (BodyError::TrailersTooLarge, Nothing),
+        ] {
+            table.push((Failure::ResponseBodyMalformed(error), None, Abort, blame));
+        }
+        for (fault, blame) in [
+            (HeadFault::HeadTooLarge, Nothing),
+            (HeadFault::TooManyFields, Nothing),
+            (HeadFault::BareLf, Endpoint),
+            (HeadFault::BareCr, Endpoint),
+            (HeadFault::ObsFold, Endpoint),
+            (HeadFault::LeadingWhitespace, Endpoint),
+            (HeadFault::EmptyFieldName, Endpoint),
+            (HeadFault::SpaceBeforeColon, Endpoint),
+            (HeadFault::BadFieldName, Endpoint),
+            (HeadFault::MissingColon, Endpoint),
+            (HeadFault::BadFieldValue, Endpoint),
+            (HeadFault::BadContentLength, Endpoint),
+            (HeadFault::DuplicateContentLength, Endpoint),
+            (HeadFault::LengthAndTransferEncoding, Endpoint),
+            (HeadFault::TransferEncodingInHttp10, Endpoint),
+            (HeadFault::DuplicateTransferEncoding, Endpoint),
+            (HeadFault::BadTransferEncoding, Endpoint),
+            (HeadFault::UnsupportedTransferCoding, Nothing),
+            (HeadFault::BadConnection, Endpoint),
+            (HeadFault::TooManyConnectionOptions, Nothing),
+        ] {
+            table.push((Failure::BadResponse(ResponseError::Head(fault)), Some(502), Keep, blame));
+            table.push((Failure::ResponseBodyMalformed(BodyError::BadTrailer(fault)), None, Abort, blame));
+        }
+        for (failure, status, connection, blame) in table {
             let consequence = failure.consequence(502);
             assert_eq!(
-                (consequence.status, consequence.connection, consequence.blames_endpoint),
-                (status, connection, blames_endpoint),
+                (consequence.status, consequence.connection, consequence.blame),
+                (status, connection, blame),
                 "{failure:?}"
             );
+        }
+    }
+
+    /// Strangers read the answer: it names the setting, and no instance.
+    #[test]
+    fn the_answer_of_an_app_without_a_healthy_instance_names_the_setting() {
+        for policy in OnAllUnhealthy::ALL {
+            let answer = Failure::Unavailable(Unavailable::AllUnhealthy(policy)).consequence(502);
+            let setting = format!("on_all_unhealthy: {}", policy.as_str());
+            assert!(answer.message.contains(&setting), "{}", answer.message);
+            assert!(answer.message.contains("fail their health checks"), "{}", answer.message);
         }
     }
 

@@ -91,6 +91,10 @@ impl World for Uring {
         self.connections.note_http1(endpoint);
     }
 
+    fn is_excused(&self, stream: &Transport) -> bool {
+        matches!(stream, Transport::H2(stream) if stream.is_excused())
+    }
+
     fn keep_only(&self, snapshot: &Snapshot) {
         self.connections.keep_only(|endpoint| snapshot.has_endpoint(endpoint));
     }
@@ -138,16 +142,17 @@ impl World for Uring {
             SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
             SpliceFault::Write(_) => SpliceError::Receiver,
         };
-        Err(Splice { moved: error.moved, error: end })
+        let kept_waiting = error.write_wait >= limits::CLIENT_WAIT_NOTED;
+        Err(Splice { moved: error.moved, error: end, kept_waiting })
     }
 }
 
 /// Without a pipe to be had (descriptors are short), bytes are copied: never more than belong to the body.
 async fn copy(from: &Transport, to: &Transport, bytes: u64, progress: Duration) -> Result<(), Splice> {
-    let mut moved = 0;
+    let (mut moved, mut kept_waiting) = (0, false);
     while moved < bytes {
         let part = (bytes - moved).min(limits::BODY_BUFFER_BYTES as u64) as usize;
-        let fail = |error| Splice { moved, error };
+        let fail = |error| Splice { moved, error, kept_waiting };
         let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(progress)).await;
         let count = match read {
             Ok(0) => return Err(fail(SpliceError::Sender)),
@@ -157,7 +162,10 @@ async fn copy(from: &Transport, to: &Transport, bytes: u64, progress: Duration) 
             }
             Err(_) => return Err(fail(SpliceError::Sender)),
         };
+        let begun = clock::now();
         let (written, _) = to.write_all(buf, Pace::stall(progress)).await;
+        kept_waiting |= clock::now().since(begun) >= limits::CLIENT_WAIT_NOTED;
+        let fail = |error| Splice { moved, error, kept_waiting };
         match written {
             Ok(()) => moved += count as u64,
             Err(error) if error.kind() == ErrorKind::TimedOut => {

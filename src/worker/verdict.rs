@@ -1,5 +1,6 @@
 //! What the result of an attempt says about its endpoint.
 
+use ringway_model::TimeoutPolicy;
 use ringway_telemetry::{BreakerOpened, Observer};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::breaker::Transition;
@@ -7,20 +8,21 @@ use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{Endpoint, Pool};
 
 use crate::core::Core;
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure};
+use crate::upstream::Failed;
 use crate::world::World;
 
 /// The endpoint answered with a head that can be used: its body may still break off, so that the verdict waits for the
-/// end, [`ended`]. Two do not wait: a gateway's error, which says that something behind the endpoint fails, and a probe,
-/// which may be a stream of hours while everybody else is refused.
+/// end, [`ended`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which may be a stream
+/// of hours while everybody else is refused.
 pub(crate) fn begun<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     let state = &picked.endpoint.state;
-    let transition = match status {
-        GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST => {
-            state.record_failure(picked.admission, core.world.now())
-        }
-        _ if picked.admission.is_probe() || status == 101 => state.record_success(picked.admission),
-        _ => None,
+    let transition = if pool.failures.statuses.has(status) {
+        state.record_failure(picked.admission, core.world.now())
+    } else if picked.admission.is_probe() || status == 101 {
+        state.record_success(picked.admission)
+    } else {
+        None
     };
     tell_transition(core, picked.endpoint, transition, pool);
 }
@@ -28,31 +30,34 @@ pub(crate) fn begun<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, 
 /// The answer with this status was handed over whole, or its client gave it up.
 pub(crate) fn ended<W: World>(core: &Core<W>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     // What became of a tunnel says nothing about answers.
-    if !matches!(status, 101 | GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST) {
+    if status != 101 && !pool.failures.statuses.has(status) {
         let transition = picked.endpoint.state.record_success(picked.admission);
         tell_transition(core, picked.endpoint, transition, pool);
     }
 }
 
-/// The attempt failed: by the endpoint's fault, or by the client's, which says nothing about the endpoint beyond the
-/// head that it had sent, if any: its `status`, else 0.
+/// The attempt failed. Where that does not count against the endpoint, the head that it had sent does, if any: its
+/// `status`, else 0.
 pub(crate) fn blame<W: World>(
     core: &Core<W>,
     picked: &Picked<'_>,
-    failure: Failure,
+    failed: &Failed,
     status: u16,
     pool: &Pool,
 ) {
-    let now = core.world.now();
-    let endpoint = picked.endpoint;
-    match (failure.consequence(core.settings.unavailable_status).blames_endpoint, status) {
-        (false, 0) => return endpoint.state.abandon(picked.admission, now),
-        (false, _) => return ended(core, picked, status, pool),
+    let (endpoint, now) = (picked.endpoint, core.world.now());
+    let (state, failure) = (&endpoint.state, failed.failure);
+    let transition = match judge(core, picked, failed, pool) {
         // One request counts once.
-        (true, GATEWAY_ERRORS_FIRST..=GATEWAY_ERRORS_LAST) => return,
-        (true, _) => {}
-    }
-    let transition = endpoint.state.record_failure(picked.admission, now);
+        Verdict::Failure if pool.failures.statuses.has(status) => return,
+        Verdict::Failure => state.record_failure(picked.admission, now),
+        Verdict::Nothing if failure.is_clients() && status != 0 => return ended(core, picked, status, pool),
+        Verdict::Nothing => {
+            state.abandon(picked.admission, now);
+            None
+        }
+        Verdict::Success => state.record_success(picked.admission),
+    };
     tell_transition(core, endpoint, transition, pool);
     if matches!(failure, Failure::ConnectFailed | Failure::ConnectTimedOut) {
         // A hint, sent once a second at most by the control thread's own count: a full mailbox may lose it.
@@ -60,9 +65,29 @@ pub(crate) fn blame<W: World>(
     }
 }
 
-/// 502, 503 and 504 (RFC 9110 §15.6.3 to §15.6.5).
-const GATEWAY_ERRORS_FIRST: u16 = 502;
-const GATEWAY_ERRORS_LAST: u16 = 504;
+/// What a failure says about its endpoint.
+enum Verdict {
+    Failure,
+    Nothing,
+    Success,
+}
+
+fn judge<W: World>(core: &Core<W>, picked: &Picked<'_>, failed: &Failed, pool: &Pool) -> Verdict {
+    match failed.failure.consequence(core.settings.unavailable_status).blame {
+        Blame::Endpoint => Verdict::Failure,
+        Blame::Nothing => Verdict::Nothing,
+        Blame::Closed | Blame::Late if failed.is_excused => Verdict::Nothing,
+        Blame::Closed => Verdict::Failure,
+        Blame::Late => match pool.failures.timeouts {
+            TimeoutPolicy::Always => Verdict::Failure,
+            TimeoutPolicy::Never => Verdict::Nothing,
+            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_vouched_for() => Verdict::Failure,
+            // A probe that got through to an endpoint whose check passes found what it was sent for.
+            TimeoutPolicy::Unchecked if picked.admission.is_probe() => Verdict::Success,
+            TimeoutPolicy::Unchecked => Verdict::Nothing,
+        },
+    }
+}
 
 fn tell_transition<W: World>(
     core: &Core<W>,

@@ -73,6 +73,12 @@ pub(crate) trait World: 'static {
     /// The endpoint chose HTTP/1.1.
     fn note_http1(&self, endpoint: EndpointId);
 
+    /// Whether a failure on this stream says nothing about its endpoint. Called once for a failure: the end of a connection
+    /// that many requests shared counts for the first that asks.
+    fn is_excused(&self, _stream: &Self::Stream) -> bool {
+        false
+    }
+
     /// Takes no more requests to the endpoints that a snapshot does not have.
     fn keep_only(&self, snapshot: &Snapshot);
 
@@ -114,6 +120,8 @@ pub(crate) struct Splice {
     pub(crate) moved: u64,
     /// What happened.
     pub(crate) error: SpliceError,
+    /// The receiver was slow to take a part of it: [`CLIENT_WAIT_NOTED`](ringway_model::limits::CLIENT_WAIT_NOTED).
+    pub(crate) kept_waiting: bool,
 }
 
 /// Why a splice ended early.

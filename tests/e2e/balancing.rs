@@ -122,12 +122,14 @@ on_both_drivers! {
         assert_eq!(bad.request_count(), attempts);
     }
 
-    fn gateway_errors_of_an_instance_count_against_it(driver) {
-        // 502, 503 and 504 say that something behind the instance fails; they are passed on, and counted.
+    fn statuses_that_an_app_lists_count_against_the_instance(driver) {
+        // They are passed on, and counted.
         let (good, bad) = (Origin::named("good"), Origin::fixed("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", After::Keep));
         let proxy = unchecked(driver);
         proxy.serve("app", "app.test", &good);
         proxy.api().add("app", "app-2", &bad.target());
+        let body = json!({ "app_id": "app", "failures": { "statuses": [503] } });
+        proxy.api().post("/api/apps/register", &body).is(200);
         let mut client = proxy.client();
         let statuses: Vec<u16> = (0..30).map(|_| client.get("app.test", "/").status()).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");

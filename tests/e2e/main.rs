@@ -45,6 +45,7 @@ mod routing;
 mod smuggling;
 mod soak;
 mod spread;
+mod tenants;
 mod timeouts;
 mod tls;
 mod upstream_tls;

@@ -6,6 +6,7 @@ mod engine;
 mod network;
 mod origin;
 mod requests;
+mod tenants;
 mod world;
 
 use std::cell::{Cell, RefCell};
@@ -189,6 +190,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let world = Sim {
         engine: engine.clone(),
         case: case.clone(),
+        tenants: None,
         live: live.clone(),
         connections: Rc::default(),
         splices: engine.chance(50),

@@ -209,6 +209,15 @@ impl End {
         });
     }
 
+    /// Ends it in both directions, while somebody still reads from it.
+    pub(super) fn close(&self) {
+        self.finish();
+        let connection = &self.connection;
+        connection.pipes[self.side].borrow_mut().is_deaf = true;
+        connection.is_dead[self.side].set(true);
+        connection.wake(self.side);
+    }
+
     /// Dropping it resets the connection.
     pub(super) fn abort(&self) {
         self.aborts.set(true);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Tick, Timestamp};
+use ringway_model::{Tick, Timestamp, limits};
 use ringway_net::tls::TlsError;
 use ringway_net::{Pace, PanicMessage, Rate, Stream};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
@@ -18,6 +18,7 @@ use super::engine::Engine;
 use super::network::{End, SimStream, pair};
 use super::origin;
 use super::requests::Case;
+use super::tenants::{self, Stage};
 use crate::h2::client::Joined;
 use crate::world::{Splice, SpliceError, World};
 
@@ -25,6 +26,8 @@ use crate::world::{Splice, SpliceError, World};
 pub(super) struct Sim {
     pub(super) engine: Rc<Engine>,
     pub(super) case: Rc<Case>,
+    /// The endpoints of a run with tenants, instead of those of the case.
+    pub(super) tenants: Option<Rc<Stage>>,
     /// Connections that the product holds.
     pub(super) live: Rc<Cell<usize>>,
     /// The last one's number.
@@ -83,9 +86,15 @@ impl World for Sim {
             engine.note(|| format!("connect {address}: refused"));
             return Err(ErrorKind::ConnectionRefused.into());
         }
+        if self.tenants.as_ref().is_some_and(|stage| stage.refuses()) {
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
         let (stream, end) = self.connection(address);
         engine.note(|| format!("connect {address}: connection {}", end.number()));
-        engine.spawn(false, origin::serve(engine.clone(), self.case.clone(), end, address));
+        match &self.tenants {
+            Some(stage) => engine.spawn(false, tenants::serve(stage.clone(), end)),
+            None => engine.spawn(false, origin::serve(engine.clone(), self.case.clone(), end, address)),
+        }
         Ok(stream)
     }
 
@@ -127,9 +136,9 @@ impl World for Sim {
         progress: Duration,
         _rate: Option<Rate>,
     ) -> Result<(), Splice> {
-        let mut moved = 0;
+        let (mut moved, mut kept_waiting) = (0, false);
         while moved < bytes {
-            let fail = |error| Err(Splice { moved, error });
+            let fail = |error| Err(Splice { moved, error, kept_waiting });
             let part = (bytes - moved).min(64 * 1024) as usize;
             let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(progress)).await;
             let count = match read {
@@ -138,7 +147,10 @@ impl World for Sim {
                 Err(error) if error.kind() == ErrorKind::TimedOut => return fail(SpliceError::SenderStalled),
                 Err(_) => return fail(SpliceError::Sender),
             };
+            let begun = self.now();
             let (written, _) = to.write_all_range(buf, 0..count, Pace::stall(progress)).await;
+            kept_waiting |= self.now().since(begun) >= limits::CLIENT_WAIT_NOTED;
+            let fail = |error| Err(Splice { moved, error, kept_waiting });
             match written {
                 Ok(()) => moved += count as u64,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {

@@ -26,6 +26,8 @@ pub(super) struct State {
     /// Cores that are slow.
     pub(super) pending: Vec<CoreId>,
     pub(super) is_ready: bool,
+    /// No instance of any app is healthy.
+    pub(super) outage: bool,
     pub(super) statuses: HashMap<InstanceId, InstanceStatus>,
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
@@ -112,6 +114,7 @@ impl Default for State {
             refuse: None,
             pending: Vec::new(),
             is_ready: true,
+            outage: false,
             statuses: HashMap::new(),
             heartbeats: Vec::new(),
             submissions: Vec::new(),
@@ -257,6 +260,10 @@ impl Plane for FakePlane {
 
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
         self.state().drained.get(&(id.clone(), generation)).copied()
+    }
+
+    fn outage(&self, app: &AppId) -> Option<String> {
+        self.state().outage.then(|| format!("all instances of app {app} fail their health checks"))
     }
 
     fn status(&self) -> Status {

@@ -277,6 +277,60 @@ fn the_status_of_an_app_is_that_of_its_instances() {
     api.state().health("i2", Health::Unhealthy);
     assert_eq!(status(), ("down".to_owned(), 0));
     assert_eq!(api.ask("GET", "/api/status/app/a", "").json()["domains"], json!(["a.example"]));
+    assert_eq!(api.ask("GET", "/api/status/app/a", "").json()["outage"], json!(null));
+    api.state().outage = true;
+    for path in ["/api/status/app/a", "/api/apps/get/a"] {
+        let body = api.ask("GET", path, "").json();
+        assert_eq!(body["outage"], "all instances of app a fail their health checks", "{path}");
+        assert_eq!(body["on_all_unhealthy"], "reject", "{path}");
+    }
+}
+
+/// Absent keeps what an app has said of failures, null takes it back; both ways to register an app take it.
+#[test]
+fn policies_of_an_app_are_kept_until_they_are_taken_back() {
+    let api = Api::start();
+    let full = r#""domain":"a.example","instance_id":"a-1","target":"http://127.0.0.1:1","app_id":"a""#;
+    let default = json!({ "statuses": [], "timeouts": "unchecked" });
+    for (path, members, policy, failures) in [
+        ("/api/apps/register", r#""app_id":"a""#.to_owned(), "reject", default.clone()),
+        (
+            "/api/apps/register",
+            r#""app_id":"a","on_all_unhealthy":"trickle","failures":{"statuses":["502-504",500]}"#.to_owned(),
+            "trickle",
+            json!({ "statuses": ["500", "502-504"], "timeouts": "unchecked" }),
+        ),
+        (
+            "/api/register",
+            full.to_owned(),
+            "trickle",
+            json!({ "statuses": ["500", "502-504"], "timeouts": "unchecked" }),
+        ),
+        (
+            "/api/register",
+            format!(r#"{full},"on_all_unhealthy":"panic_open","failures":{{"timeouts":"always"}}"#),
+            "panic_open",
+            json!({ "statuses": [], "timeouts": "always" }),
+        ),
+        (
+            "/api/apps/register",
+            r#""app_id":"a","on_all_unhealthy":null,"failures":null"#.to_owned(),
+            "reject",
+            default,
+        ),
+    ] {
+        let reply = api.ask("POST", path, &format!("{{{members}}}"));
+        assert!(matches!(reply.status, 200 | 201), "{path} {members}: {}", reply.status);
+        for shown in [reply.json(), api.ask("GET", "/api/apps", "").json()["apps"][0].clone()] {
+            assert_eq!(shown["on_all_unhealthy"], policy, "{path} {members}");
+            assert_eq!(shown["failures"], failures, "{path} {members}");
+        }
+    }
+    let body = r#"{"app_id":"a","on_all_unhealthy":"open","failures":{"statuses":["404"],"timeouts":1}}"#;
+    assert_eq!(
+        api.ask("POST", "/api/apps/register", body).findings(),
+        ["on_all_unhealthy invalid", "failures.statuses range", "failures.timeouts type"]
+    );
 }
 
 #[test]

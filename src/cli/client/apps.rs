@@ -219,6 +219,7 @@ struct AppDetails {
     app: AppView,
     instances: Vec<InstanceView>,
     domains: Vec<String>,
+    outage: Option<String>,
 }
 
 fn details(details: AppDetails, look: Look) -> String {
@@ -229,6 +230,19 @@ fn details(details: AppDetails, look: Look) -> String {
         escape(&app.app_name),
         escape(&time(&app.created_at))
     );
+    let statuses = match app.failures.statuses.is_empty() {
+        true => "none".to_owned(),
+        false => escape(&app.failures.statuses.join(",")),
+    };
+    out.push_str(&format!(
+        "when all instances are unhealthy: {}\nfailures: statuses {statuses}, timeouts {}\n",
+        escape(&app.on_all_unhealthy),
+        escape(&app.failures.timeouts)
+    ));
+    if let Some(outage) = &details.outage {
+        out.push_str(&look.paint(Tone::Warning, &escape(outage)));
+        out.push('\n');
+    }
     out.push('\n');
     if details.instances.is_empty() {
         out.push_str("no instances\n");

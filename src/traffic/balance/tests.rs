@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use ringway_model::{AppId, Generation, InstanceId, Target};
+use ringway_model::{AppId, FailurePolicy, Generation, InstanceId, Target};
 
 use super::*;
 use crate::breaker::EndpointState;
@@ -28,6 +28,8 @@ fn endpoint(number: usize) -> Endpoint {
 fn pool(id: u64, count: usize) -> Pool {
     Pool {
         tls: None,
+        failures: FailurePolicy::default(),
+        fallback: Fallback::Reject,
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),
@@ -38,14 +40,14 @@ fn pool(id: u64, count: usize) -> Pool {
 
 fn open_breaker(endpoint: &Endpoint, now: Tick) {
     for _ in 0..limits::BREAKER_FAILURES {
-        let admission = endpoint.state.admit(now).unwrap();
+        let admission = endpoint.state.admit(Candidate::Ready, now).unwrap();
         endpoint.state.record_failure(admission, now);
     }
 }
 
 /// Picks once and reports success, so that probes close their breakers.
 fn pick(cursors: &mut Cursors, pool: &Pool, now: Tick) -> Result<EndpointId, Unavailable> {
-    let picked = cursors.pick(pool, &TriedSet::default(), now)?;
+    let picked = cursors.pick(pool, &TriedSet::default(), Candidate::Ready, now)?;
     picked.endpoint.state.record_success(picked.admission);
     Ok(picked.endpoint.id)
 }
@@ -193,12 +195,12 @@ fn what_was_tried_is_not_picked_again() {
     let mut tried = TriedSet::default();
     assert!(tried.is_empty());
     for _ in 0..3 {
-        let picked = cursors.pick(&pool, &tried, NOW).unwrap();
+        let picked = cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap();
         assert!(!tried.contains(picked.endpoint.id));
         tried.insert(picked.endpoint.id);
     }
     assert!(!tried.is_empty());
-    assert_eq!(cursors.pick(&pool, &tried, NOW).err(), Some(Unavailable::Exhausted));
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).err(), Some(Unavailable::Exhausted));
     assert_eq!(sticky(&pool, 1, &tried, NOW).err(), Some(Unavailable::Exhausted));
 }
 
@@ -221,16 +223,16 @@ fn a_probe_is_one_request_of_one_core() {
     let due = NOW.after(limits::BREAKER_OPEN);
     let (mut one, mut two) = (Cursors::new(CoreId(0)), Cursors::new(CoreId(0)));
     let none = TriedSet::default();
-    let probe = one.pick(&pool, &none, due).unwrap();
+    let probe = one.pick(&pool, &none, Candidate::Ready, due).unwrap();
     assert_eq!((probe.endpoint.id, probe.admission.is_probe()), (EndpointId(1), true));
-    assert_eq!(two.pick(&pool, &none, due).unwrap().endpoint.id, EndpointId(2));
+    assert_eq!(two.pick(&pool, &none, Candidate::Ready, due).unwrap().endpoint.id, EndpointId(2));
 }
 
 #[test]
 fn tells_why_nothing_is_available() {
     let check = |pool: &Pool, now: Tick, expected: Unavailable| {
         let none = TriedSet::default();
-        assert_eq!(Cursors::new(CoreId(3)).pick(pool, &none, now).err(), Some(expected));
+        assert_eq!(Cursors::new(CoreId(3)).pick(pool, &none, Candidate::Ready, now).err(), Some(expected));
         assert_eq!(sticky(pool, 42, &none, now).err(), Some(expected));
     };
     check(&pool(1, 0), NOW, Unavailable::NoEndpoints);
@@ -244,7 +246,7 @@ fn tells_why_nothing_is_available() {
     let mut two = pool(1, 2);
     two.endpoints[0].addresses = [].into();
     two.endpoints[1].state.set_health(Health::Unhealthy);
-    check(&two, NOW, Unavailable::AllUnhealthy);
+    check(&two, NOW, Unavailable::AllUnhealthy(OnAllUnhealthy::Reject));
 
     let three = pool(1, 3);
     three.endpoints[0].state.set_health(Health::Unhealthy);
@@ -252,7 +254,7 @@ fn tells_why_nothing_is_available() {
     open_breaker(&three.endpoints[2], NOW);
     check(&three, NOW, Unavailable::BreakersOpen { retry_after: Duration::from_millis(28_500) });
     let due = NOW.after(Duration::from_millis(28_500));
-    let probe = three.endpoints[1].state.admit(due).unwrap();
+    let probe = three.endpoints[1].state.admit(Candidate::Ready, due).unwrap();
     check(&three, due, Unavailable::BreakersOpen { retry_after: PROBE_WAIT });
     three.endpoints[1].state.record_success(probe);
     assert_eq!(pick(&mut Cursors::new(CoreId(0)), &three, due), Ok(EndpointId(2)));
@@ -283,7 +285,7 @@ fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
     // What was tried cannot be sent to again, and neither can what has an open breaker or is unhealthy.
     let mut tried = TriedSet::default();
     tried.insert(first);
-    assert_eq!(cursors.pick(&pool, &tried, NOW).unwrap().endpoint.id, joining);
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id, joining);
     assert_eq!(sticky(&pool, 7, &tried, NOW).unwrap().endpoint.id, joining);
     open_breaker(&pool.endpoints[0], NOW);
     assert_eq!(pick(&mut cursors, &pool, NOW), Ok(joining));
@@ -298,4 +300,93 @@ fn a_first_registration_takes_traffic_at_once() {
     let mut cursors = Cursors::new(CoreId(0));
     let picks = counts((0..10).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
     assert_eq!(picks.values().copied().collect::<Vec<_>>(), [5, 5]);
+}
+
+fn unhealthy(count: usize, fallback: Fallback) -> Pool {
+    let pool = Pool { fallback, ..pool(1, count) };
+    pool.endpoints.iter().for_each(|endpoint| endpoint.state.set_health(Health::Unhealthy));
+    pool
+}
+
+#[test]
+fn panic_open_ignores_health_when_nothing_is_healthy_and_heeds_breakers() {
+    let pool = unhealthy(3, Fallback::PanicOpen);
+    let mut cursors = Cursors::new(CoreId(0));
+    let picks = counts((0..9).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    assert_eq!(picks.into_values().collect::<Vec<_>>(), [3, 3, 3]);
+    assert!(sticky(&pool, 7, &TriedSet::default(), NOW).is_ok());
+
+    // One that is healthy again has them all.
+    pool.endpoints[1].state.set_health(Health::Healthy);
+    assert!((0..4).all(|_| pick(&mut cursors, &pool, NOW) == Ok(EndpointId(2))));
+    // Open breakers are no reason to try what is unhealthy: they end by themselves.
+    open_breaker(&pool.endpoints[1], NOW);
+    let wait = Unavailable::BreakersOpen { retry_after: limits::BREAKER_OPEN };
+    assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));
+
+    let pool = unhealthy(2, Fallback::PanicOpen);
+    for endpoint in &pool.endpoints {
+        for _ in 0..limits::BREAKER_FAILURES {
+            let admission = endpoint.state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
+            endpoint.state.record_failure(admission, NOW);
+        }
+    }
+    assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));
+    assert_eq!(sticky(&pool, 7, &TriedSet::default(), NOW).err(), Some(wait));
+}
+
+#[test]
+fn panic_open_tries_each_once() {
+    let pool = unhealthy(2, Fallback::PanicOpen);
+    let mut tried = TriedSet::default();
+    let mut cursors = Cursors::new(CoreId(0));
+    for _ in 0..2 {
+        tried.insert(cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id);
+    }
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).err(), Some(Unavailable::Exhausted));
+}
+
+#[test]
+fn a_trickle_is_one_request_a_second_over_all_cores() {
+    let pool = unhealthy(2, Fallback::Trickle(Arc::default()));
+    let none = TriedSet::default();
+    let refused = Err(Unavailable::AllUnhealthy(OnAllUnhealthy::Trickle));
+    let (mut one, mut two) = (Cursors::new(CoreId(0)), Cursors::new(CoreId(1)));
+    assert!(pick(&mut one, &pool, NOW).is_ok());
+    assert_eq!(pick(&mut one, &pool, NOW), refused);
+    assert_eq!(pick(&mut two, &pool, NOW), refused);
+    assert_eq!(sticky(&pool, 7, &none, NOW).err(), refused.err());
+    let later = NOW.after(limits::TRICKLE_INTERVAL);
+    assert!(pick(&mut two, &pool, later).is_ok());
+    assert_eq!(pick(&mut one, &pool, later), refused);
+    // Where there is a healthy one, nobody is turned away.
+    pool.endpoints[0].state.set_health(Health::Healthy);
+    assert!((0..4).all(|_| pick(&mut one, &pool, later) == Ok(EndpointId(1))));
+}
+
+#[test]
+fn an_app_without_a_reachable_instance_has_nothing_to_fall_back_to() {
+    for fallback in [Fallback::PanicOpen, Fallback::Trickle(Arc::default())] {
+        let mut pool = unhealthy(2, fallback);
+        pool.endpoints[0].addresses = [].into();
+        assert_eq!(pick(&mut Cursors::new(CoreId(0)), &pool, NOW), Ok(EndpointId(2)));
+        pool.endpoints[1].addresses = [].into();
+        let later = NOW.after(limits::TRICKLE_INTERVAL);
+        assert_eq!(pick(&mut Cursors::new(CoreId(0)), &pool, later), Err(Unavailable::Unresolved));
+    }
+}
+
+/// An upload leaves the probe to requests that end by themselves, and goes where no probe is needed.
+#[test]
+fn an_upload_goes_to_an_endpoint_that_needs_no_probe() {
+    let pool = pool(1, 2);
+    open_breaker(&pool.endpoints[0], NOW);
+    let due = NOW.after(limits::BREAKER_OPEN);
+    let none = TriedSet::default();
+    let mut cursors = Cursors::new(CoreId(0));
+    for _ in 0..4 {
+        let picked = cursors.pick(&pool, &none, Candidate::Streaming, due).unwrap();
+        assert_eq!((picked.endpoint.id, picked.admission.is_probe()), (EndpointId(2), false));
+    }
+    assert!(cursors.pick(&pool, &none, Candidate::Ready, due).unwrap().admission.is_probe());
 }

@@ -7,7 +7,9 @@ use super::*;
 
 const NOW: Tick = Tick(1_000_000);
 const LATER: Tick = Tick(1_000_001);
-const LEASE: Tick = Tick(1_060_000);
+const IN_1_S: Tick = Tick(1_001_000);
+const A_SECOND_AGO: Tick = Tick(999_000);
+const NEARLY_1_S_AGO: Tick = Tick(999_001);
 const IN_30_S: Tick = Tick(1_030_000);
 const IN_60_S: Tick = Tick(1_060_000);
 const IN_120_S: Tick = Tick(1_120_000);
@@ -38,35 +40,57 @@ enum Then {
 #[test]
 fn every_state_meets_every_event() {
     use Then::{Next, No, Same};
-    // State, then what follows from: admit, success, failure, abandon, renew; results of the present epoch, at NOW.
+    // State, then what follows from: admit, admit streaming, success, failure, abandon, renew; results of the present
+    // epoch, at NOW.
+    let closed_again = Same(closed(0));
     let table = [
-        (closed(0), [Same(closed(0)), Same(closed(0)), Same(closed(1)), No, Next(closed(0))]),
-        (closed(3), [Same(closed(3)), Same(closed(0)), Same(closed(4)), No, Next(closed(0))]),
-        (closed(4), [Same(closed(4)), Same(closed(0)), Next(open(IN_30_S, 0)), No, Next(closed(0))]),
-        (open(LATER, 0), [No, No, No, No, Next(open(Tick(0), 0))]),
-        (open(LATER, 2), [No, No, No, No, Next(open(Tick(0), 2))]),
-        (open(NOW, 0), [Next(probing(LEASE, 0)), No, No, No, Next(open(Tick(0), 0))]),
-        (open(NOW, 2), [Next(probing(LEASE, 2)), No, No, No, Next(open(Tick(0), 2))]),
+        (closed(0), [Same(closed(0)), Same(closed(0)), closed_again, Same(closed(1)), No, Next(closed(0))]),
+        (closed(3), [Same(closed(3)), Same(closed(3)), closed_again, Same(closed(4)), No, Next(closed(0))]),
+        (
+            closed(4),
+            [Same(closed(4)), Same(closed(4)), closed_again, Next(open(IN_30_S, 0)), No, Next(closed(0))],
+        ),
+        (open(LATER, 0), [No, No, No, No, No, Next(open(Tick(0), 0))]),
+        (open(LATER, 2), [No, No, No, No, No, Next(open(Tick(0), 2))]),
+        (open(NOW, 0), [Next(probing(IN_1_S, 0)), No, No, No, No, Next(open(Tick(0), 0))]),
+        (open(NOW, 2), [Next(probing(IN_1_S, 2)), No, No, No, No, Next(open(Tick(0), 2))]),
+        (open(NEARLY_1_S_AGO, 2), [Next(probing(IN_1_S, 2)), No, No, No, No, Next(open(Tick(0), 2))]),
+        (
+            open(A_SECOND_AGO, 2),
+            [Next(probing(IN_1_S, 2)), Next(probing(NOW, 2)), No, No, No, Next(open(Tick(0), 2))],
+        ),
         (
             probing(LATER, 0),
-            [No, Same(closed(0)), Next(open(IN_60_S, 1)), Next(open(NOW, 0)), Next(open(Tick(0), 0))],
+            [No, No, closed_again, Next(open(IN_60_S, 1)), Same(probing(NOW, 0)), Next(open(Tick(0), 0))],
         ),
         (
             probing(LATER, 1),
-            [No, Same(closed(0)), Next(open(IN_120_S, 2)), Next(open(NOW, 1)), Next(open(Tick(0), 1))],
+            [No, No, closed_again, Next(open(IN_120_S, 2)), Same(probing(NOW, 1)), Next(open(Tick(0), 1))],
         ),
         (
             probing(LATER, 2),
-            [No, Same(closed(0)), Next(open(IN_120_S, 2)), Next(open(NOW, 2)), Next(open(Tick(0), 2))],
+            [No, No, closed_again, Next(open(IN_120_S, 2)), Same(probing(NOW, 2)), Next(open(Tick(0), 2))],
         ),
         (
             probing(NOW, 1),
             [
-                Next(probing(LEASE, 1)),
-                Same(closed(0)),
+                Same(probing(IN_1_S, 1)),
+                No,
+                closed_again,
                 Next(open(IN_120_S, 2)),
-                Next(open(NOW, 1)),
+                Same(probing(NOW, 1)),
                 Next(open(Tick(0), 1)),
+            ],
+        ),
+        (
+            probing(A_SECOND_AGO, 0),
+            [
+                Same(probing(IN_1_S, 0)),
+                Same(probing(NOW, 0)),
+                closed_again,
+                Next(open(IN_60_S, 1)),
+                Same(probing(A_SECOND_AGO, 0)),
+                Next(open(Tick(0), 0)),
             ],
         ),
     ];
@@ -80,7 +104,8 @@ fn every_state_meets_every_event() {
             Some(Breaker { epoch: Epoch(strange), .. }) => panic!("epoch 7 became {strange}"),
         };
         let got = [
-            then(breaker.admit(NOW)),
+            then(breaker.admit(Candidate::Ready, NOW)),
+            then(breaker.admit(Candidate::Streaming, NOW)),
             then(breaker.succeed(epoch)),
             then(breaker.fail(epoch, NOW)),
             then(breaker.abandon(epoch, NOW)),
@@ -103,13 +128,13 @@ fn opens_for_30_60_and_at_most_120_seconds() {
     for seconds in [60, 120, 120, 120] {
         let BreakerView::Open { until } = state.breaker(now) else { panic!("not open") };
         now = until;
-        let probe = state.admit(now).unwrap();
+        let probe = state.admit(Candidate::Ready, now).unwrap();
         assert!(probe.is_probe());
         let until = now.after(Duration::from_secs(seconds));
         assert_eq!(state.record_failure(probe, now), Some(Transition::Opened { until }));
     }
     let BreakerView::Open { until } = state.breaker(now) else { panic!("not open") };
-    let probe = state.admit(until).unwrap();
+    let probe = state.admit(Candidate::Ready, until).unwrap();
     assert_eq!(state.record_success(probe), Some(Transition::Closed));
     // All is forgiven: the next time begins with 30 s again.
     assert_eq!(fail_until_open(&state, until), until.after(Duration::from_secs(30)));
@@ -120,9 +145,9 @@ fn opens_at_the_fifth_failure_in_a_row_and_not_before() {
     let state = EndpointState::default();
     for _ in 0..3 {
         for _ in 0..limits::BREAKER_FAILURES - 1 {
-            assert_eq!(state.record_failure(state.admit(NOW).unwrap(), NOW), None);
+            assert_eq!(state.record_failure(state.admit(Candidate::Ready, NOW).unwrap(), NOW), None);
         }
-        assert_eq!(state.record_success(state.admit(NOW).unwrap()), None);
+        assert_eq!(state.record_success(state.admit(Candidate::Ready, NOW).unwrap()), None);
     }
     assert_eq!(state.breaker(NOW), BreakerView::Closed);
     assert_eq!(fail_until_open(&state, NOW), IN_30_S);
@@ -137,11 +162,11 @@ fn admits_nothing_before_the_time_is_over_and_one_probe_then() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
     assert!(!state.is_available(Tick(until.0 - 1)));
-    assert_eq!(state.admit(Tick(until.0 - 1)), None);
+    assert_eq!(state.admit(Candidate::Ready, Tick(until.0 - 1)), None);
     assert!(state.is_available(until));
-    assert!(state.admit(until).unwrap().is_probe());
+    assert!(state.admit(Candidate::Ready, until).unwrap().is_probe());
     assert!(!state.is_available(until));
-    assert_eq!(state.admit(until), None);
+    assert_eq!(state.admit(Candidate::Ready, until), None);
     assert_eq!(state.breaker(until), BreakerView::HalfOpen);
     assert_eq!(state.breaker_wait(until), Some(PROBE_WAIT));
 }
@@ -149,13 +174,13 @@ fn admits_nothing_before_the_time_is_over_and_one_probe_then() {
 #[test]
 fn a_late_result_disturbs_nothing() {
     let state = EndpointState::default();
-    let late = state.admit(NOW).unwrap();
+    let late = state.admit(Candidate::Ready, NOW).unwrap();
     let until = fail_until_open(&state, NOW);
     assert_eq!(state.record_success(late), None);
     assert_eq!(state.record_failure(late, NOW), None);
     assert_eq!(state.breaker(NOW), BreakerView::Open { until });
 
-    let probe = state.admit(until).unwrap();
+    let probe = state.admit(Candidate::Ready, until).unwrap();
     assert_eq!(state.record_success(late), None);
     assert_eq!(state.record_failure(late, until), None);
     assert_eq!(state.breaker(until), BreakerView::HalfOpen);
@@ -167,37 +192,112 @@ fn a_late_result_disturbs_nothing() {
     assert_eq!(state.breaker(until), BreakerView::Closed);
 }
 
+/// The first to end decides, whichever it is; what the others find counts as of any request then, or for nothing.
 #[test]
-fn a_probe_that_never_reports_is_replaced_and_its_result_ignored() {
+fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
+    for first_to_end in [0, 1, 2] {
+        let state = EndpointState::default();
+        let mut now = fail_until_open(&state, NOW);
+        let probes = [(); 3].map(|()| {
+            let probe = state.admit(Candidate::Ready, now).unwrap();
+            assert!(probe.is_probe());
+            assert_eq!(state.admit(Candidate::Ready, Tick(now.0 + 999)), None);
+            now = now.after(limits::BREAKER_PROBE_INTERVAL);
+            probe
+        });
+        assert_eq!(state.breaker(now), BreakerView::HalfOpen);
+        assert_eq!(state.record_success(probes[first_to_end]), Some(Transition::Closed));
+        assert_eq!(state.record_failure(probes[(first_to_end + 1) % 3], now), None);
+        assert_eq!(state.breaker(now), BreakerView::Closed);
+
+        let mut now = fail_until_open(&state, now);
+        let probes = [(); 3].map(|()| {
+            let probe = state.admit(Candidate::Ready, now).unwrap();
+            now = now.after(limits::BREAKER_PROBE_INTERVAL);
+            probe
+        });
+        let until = now.after(Duration::from_secs(60));
+        assert_eq!(state.record_failure(probes[first_to_end], now), Some(Transition::Opened { until }));
+        assert_eq!(state.record_success(probes[(first_to_end + 1) % 3]), None);
+        assert_eq!(state.breaker(now), BreakerView::Open { until });
+    }
+}
+
+/// One that is under way, and will be for hours, keeps no request without a body from being the probe.
+#[test]
+fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
-    let lost = state.admit(until).unwrap();
-    let lease = until.after(limits::BREAKER_PROBE_LEASE);
-    assert_eq!(state.admit(Tick(lease.0 - 1)), None);
-    let second = state.admit(lease).unwrap();
-    assert!(second.is_probe());
-    assert_eq!(state.record_failure(lost, lease), None);
-    assert_eq!(state.record_success(lost), None);
-    assert_eq!(state.breaker(lease), BreakerView::HalfOpen);
-    assert_eq!(state.record_success(second), Some(Transition::Closed));
+    let second = limits::BREAKER_PROBE_INTERVAL;
+    assert_eq!(state.admit(Candidate::Streaming, Tick(until.after(second).0 - 1)), None);
+    let due = until.after(second);
+    let upload = state.admit(Candidate::Streaming, due).unwrap();
+    assert!(upload.is_probe());
+    assert_eq!(state.admit(Candidate::Streaming, due), None, "one a second");
+    let ready = state.admit(Candidate::Ready, due).unwrap();
+    assert!(ready.is_probe());
+    // That one goes first for a second, and uploads come another second later.
+    assert_eq!(state.admit(Candidate::Streaming, Tick(due.after(2 * second).0 - 1)), None);
+    assert!(state.admit(Candidate::Streaming, due.after(2 * second)).is_some());
+    assert_eq!(state.record_success(ready), Some(Transition::Closed));
+
+    // Nothing but uploads: they recover the endpoint by themselves.
+    let until = fail_until_open(&state, due);
+    let upload = state.admit(Candidate::Streaming, until.after(second)).unwrap();
+    assert_eq!(state.record_success(upload), Some(Transition::Closed));
 }
 
 #[test]
 fn an_abandoned_probe_lets_the_next_request_be_it() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
-    let probe = state.admit(until).unwrap();
+    let probe = state.admit(Candidate::Ready, until).unwrap();
+    assert_eq!(state.admit(Candidate::Ready, until), None);
     state.abandon(probe, until);
-    let second = state.admit(until).unwrap();
+    let second = state.admit(Candidate::Ready, until).unwrap();
     assert!(second.is_probe());
-    // Whatever the first one still tells.
-    state.abandon(probe, until);
-    assert_eq!(state.admit(until), None);
     assert_eq!(state.record_success(second), Some(Transition::Closed));
     // Without a probe there is nothing to hand back.
-    let admission = state.admit(until).unwrap();
+    let admission = state.admit(Candidate::Ready, until).unwrap();
     state.abandon(admission, until);
-    assert_eq!(state.admit(until), Some(admission));
+    assert_eq!(state.admit(Candidate::Ready, until), Some(admission));
+}
+
+/// Health is left out of account, the breaker is not.
+#[test]
+fn health_can_be_left_out_of_account() {
+    let state = EndpointState::default();
+    state.set_health(Health::Unhealthy);
+    assert_eq!(state.admit(Candidate::Ready, NOW), None);
+    for _ in 0..limits::BREAKER_FAILURES {
+        let admission = state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
+        state.record_failure(admission, NOW);
+    }
+    assert_eq!(state.admit_whatever_its_health(Candidate::Ready, NOW), None);
+    assert!(state.admit_whatever_its_health(Candidate::Ready, IN_30_S).unwrap().is_probe());
+}
+
+#[test]
+fn only_a_passed_check_vouches() {
+    let state = EndpointState::default();
+    assert!(!state.is_vouched_for());
+    state.set_health(Health::Healthy);
+    assert!(state.is_vouched_for());
+    state.set_health(Health::Unhealthy);
+    assert!(!state.is_vouched_for());
+    state.renew();
+    assert!(!state.is_vouched_for());
+}
+
+#[test]
+fn a_trickle_is_one_request_a_second() {
+    let trickle = Trickle::default();
+    assert!(trickle.admit(NOW));
+    assert!(!trickle.admit(NOW) && !trickle.admit(Tick(NOW.0 + 999)));
+    assert!(trickle.admit(IN_1_S));
+    assert!(!trickle.admit(IN_1_S));
+    // A core whose clock was read a moment earlier.
+    assert!(!trickle.admit(NOW));
 }
 
 #[test]
@@ -208,22 +308,22 @@ fn unhealthy_takes_no_request_and_unknown_does() {
     state.set_health(Health::Unhealthy);
     assert_eq!(state.health(), Health::Unhealthy);
     assert!(!state.is_available(NOW));
-    assert_eq!(state.admit(NOW), None);
+    assert_eq!(state.admit(Candidate::Ready, NOW), None);
     state.set_health(Health::Healthy);
     assert_eq!(state.health(), Health::Healthy);
-    assert!(state.admit(NOW).is_some());
-    assert_eq!(state.admit_joining(NOW), None);
+    assert!(state.admit(Candidate::Ready, NOW).is_some());
+    assert_eq!(state.admit_joining(Candidate::Ready, NOW), None);
     state.set_health(Health::Joining);
     assert_eq!(state.health(), Health::Joining);
     assert!(state.is_available(NOW) && !state.is_in_rotation());
-    assert_eq!(state.admit(NOW), None);
-    assert!(state.admit_joining(NOW).is_some());
+    assert_eq!(state.admit(Candidate::Ready, NOW), None);
+    assert!(state.admit_joining(Candidate::Ready, NOW).is_some());
 }
 
 #[test]
 fn a_new_registration_forgives() {
     let state = EndpointState::default();
-    let of_old_process = state.admit(NOW).unwrap();
+    let of_old_process = state.admit(Candidate::Ready, NOW).unwrap();
     state.set_health(Health::Unhealthy);
     state.renew();
     assert_eq!(state.health(), Health::Joining);
@@ -238,7 +338,7 @@ fn a_new_registration_forgives() {
     state.renew();
     assert_eq!(state.health(), Health::Healthy);
     assert_eq!(state.breaker(NOW), BreakerView::HalfOpen);
-    assert!(state.admit(NOW).unwrap().is_probe());
+    assert!(state.admit(Candidate::Ready, NOW).unwrap().is_probe());
 }
 
 #[test]
@@ -252,7 +352,7 @@ fn one_of_many_threads_gets_the_probe() {
     let starts: Vec<Tick> = (0..ROUNDS)
         .map(|_| {
             let start = now;
-            now = now.after(limits::BREAKER_OPEN_MAX + limits::BREAKER_PROBE_LEASE);
+            now = now.after(limits::BREAKER_OPEN_MAX + limits::BREAKER_PROBE_INTERVAL);
             start
         })
         .collect();
@@ -261,7 +361,7 @@ fn one_of_many_threads_gets_the_probe() {
             scope.spawn(|| {
                 for (start, probes) in starts.iter().zip(&probes) {
                     barrier.wait();
-                    let admission = state.admit(*start);
+                    let admission = state.admit(Candidate::Ready, *start);
                     if let Some(admission) = admission {
                         assert!(admission.is_probe());
                         probes.fetch_add(1, Ordering::Relaxed);
@@ -287,7 +387,8 @@ fn one_of_many_threads_opens_it() {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    let admissions: Vec<_> = (0..3).filter_map(|_| state.admit(NOW)).collect();
+                    let admissions: Vec<_> =
+                        (0..3).filter_map(|_| state.admit(Candidate::Ready, NOW)).collect();
                     barrier.wait();
                     for admission in admissions {
                         if state.record_failure(admission, NOW).is_some() {
@@ -304,7 +405,7 @@ fn one_of_many_threads_opens_it() {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Admit,
+    Admit(Candidate),
     Succeed(usize),
     Fail(usize),
     Abandon(usize),
@@ -314,11 +415,13 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => Just(Event::Admit),
+        4 => Just(Event::Admit(Candidate::Ready)),
+        2 => Just(Event::Admit(Candidate::Streaming)),
         2 => any::<usize>().prop_map(Event::Succeed),
         5 => any::<usize>().prop_map(Event::Fail),
         1 => any::<usize>().prop_map(Event::Abandon),
         1 => Just(Event::Renew),
+        2 => (1..3_000_u64).prop_map(Event::Wait),
         2 => (1..70_000_u64).prop_map(Event::Wait),
     ]
 }
@@ -343,66 +446,77 @@ proptest! {
         prop_assert_eq!(Breaker::unpack(breaker.pack()).phase, open(Tick(TICK_MASK), 1));
     }
 
-    /// Results come in any order, also twice and long after the fact. While a probe is under way nobody else is
-    /// admitted, and only a probe's success closes a breaker.
+    /// Results come in any order, also twice and long after the fact. Probes are a second apart unless one was
+    /// abandoned, and only a probe of the present opening closes a breaker.
     #[test]
-    fn a_probe_is_alone_whatever_else_happens(events in prop::collection::vec(event(), 1..200)) {
+    fn probes_are_apart_whatever_else_happens(events in prop::collection::vec(event(), 1..200)) {
         let state = EndpointState::default();
         let mut now = NOW;
         let mut given: Vec<Admission> = Vec::new();
-        let mut probe: Option<(Admission, Tick)> = None;
+        let mut probes: Vec<Admission> = Vec::new();
+        // When the next one of each kind may go at the earliest.
+        let (mut ready_due, mut streaming_due) = (Tick(0), Tick(0));
         for event in events {
             let was_closed = state.breaker(now) == BreakerView::Closed;
             let pick = |at: usize| given.get(at % given.len().max(1)).copied();
-            let mut ended = None;
+            let mut succeeded = false;
             match event {
                 Event::Wait(ms) => now = Tick(now.0 + ms),
-                Event::Admit => {
-                    let admission = state.admit(now);
-                    if let Some((_, lease)) = probe && now < lease {
-                        prop_assert_eq!(admission, None);
-                    }
-                    if let Some(admission) = admission {
-                        prop_assert_eq!(admission.is_probe(), !was_closed);
-                        if admission.is_probe() {
-                            probe = Some((admission, now.after(limits::BREAKER_PROBE_LEASE)));
+                Event::Admit(candidate) => if let Some(admission) = state.admit(candidate, now) {
+                    prop_assert_eq!(admission.is_probe(), !was_closed);
+                    if admission.is_probe() {
+                        let interval = limits::BREAKER_PROBE_INTERVAL;
+                        match candidate {
+                            Candidate::Ready => {
+                                prop_assert!(ready_due <= now);
+                                ready_due = now.after(interval);
+                                streaming_due = ready_due.after(interval);
+                            }
+                            Candidate::Streaming => {
+                                prop_assert!(streaming_due <= now);
+                                streaming_due = now.after(interval);
+                            }
                         }
-                        given.push(admission);
+                        probes.push(admission);
                     }
-                }
+                    given.push(admission);
+                },
                 Event::Succeed(at) => if let Some(admission) = pick(at) {
                     let transition = state.record_success(admission);
-                    let is_the_probe = probe.is_some_and(|(probe, _)| probe == admission);
-                    prop_assert_eq!(transition.is_some(), is_the_probe);
-                    ended = Some(admission);
+                    prop_assert_eq!(transition.is_some(), !was_closed && probes.contains(&admission));
+                    succeeded = transition.is_some();
                 },
                 Event::Fail(at) => if let Some(admission) = pick(at) {
                     if let Some(Transition::Opened { until }) = state.record_failure(admission, now) {
                         prop_assert!(until > now && until <= now.after(limits::BREAKER_OPEN_MAX));
+                        probes.clear();
                     }
-                    ended = Some(admission);
                 },
                 Event::Abandon(at) => if let Some(admission) = pick(at) {
                     state.abandon(admission, now);
-                    ended = Some(admission);
+                    if probes.contains(&admission) {
+                        ready_due = ready_due.min(now);
+                        streaming_due = streaming_due.min(now.after(limits::BREAKER_PROBE_INTERVAL));
+                    }
                 },
                 Event::Renew => {
                     state.renew();
-                    probe = None;
+                    probes.clear();
+                    (ready_due, streaming_due) = (Tick(0), Tick(0));
                 }
             }
-            if probe.is_some_and(|(probe, _)| Some(probe) == ended) {
-                probe = None;
-            }
             let is_closed = state.breaker(now) == BreakerView::Closed;
-            prop_assert!(was_closed || !is_closed || ended.is_some_and(Admission::is_probe));
+            prop_assert!(was_closed || !is_closed || succeeded);
+            if is_closed {
+                (ready_due, streaming_due) = (Tick(0), Tick(0));
+            }
         }
     }
 }
 
 fn fail_until_open(state: &EndpointState, now: Tick) -> Tick {
     for _ in 0..limits::BREAKER_FAILURES {
-        let admission = state.admit(now).expect("a closed breaker admits");
+        let admission = state.admit(Candidate::Ready, now).expect("a closed breaker admits");
         if let Some(Transition::Opened { until }) = state.record_failure(admission, now) {
             return until;
         }

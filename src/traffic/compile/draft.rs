@@ -8,14 +8,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Health, Hostname, Instance, Revision, Scheme, Target, TargetHost, TenantId,
+    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target, TargetHost,
+    TenantId,
 };
 
 use super::{Compiled, Compiler, Effects, Name, Settings, SlotChange, State};
 use crate::balance::affinity;
-use crate::breaker::EndpointState;
+use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
-use crate::snapshot::{Endpoint, EndpointId, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map};
+use crate::snapshot::{
+    Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map,
+};
 
 /// The next snapshot in the making.
 pub(super) struct Draft {
@@ -111,9 +114,16 @@ impl Draft {
         instances.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut endpoints = Vec::with_capacity(instances.len());
         let mut draining = Vec::new();
-        let tls = desired.app(app.as_str()).and_then(|app| app.upstream_tls.clone());
-        let mut same =
-            old.as_ref().is_some_and(|old| old.all_endpoints().count() == instances.len() && old.tls == tls);
+        let known = desired.app(app.as_str());
+        let tls = known.and_then(|app| app.upstream_tls.clone());
+        let failures = known.map(|app| app.failures).unwrap_or_default();
+        let policy = known.map(|app| app.on_all_unhealthy).unwrap_or_default();
+        let mut same = old.as_ref().is_some_and(|old| {
+            old.all_endpoints().count() == instances.len()
+                && old.tls == tls
+                && old.failures == failures
+                && old.fallback.policy() == policy
+        });
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
             // Whom to believe has changed: a connection that was made before must not carry requests from now on, and
@@ -143,10 +153,18 @@ impl Draft {
         if same {
             return;
         }
+        let fallback = match (policy, old.as_ref().map(|old| &old.fallback)) {
+            (OnAllUnhealthy::Reject, _) => Fallback::Reject,
+            (OnAllUnhealthy::PanicOpen, _) => Fallback::PanicOpen,
+            (OnAllUnhealthy::Trickle, Some(old @ Fallback::Trickle(_))) => old.clone(),
+            (OnAllUnhealthy::Trickle, _) => Fallback::Trickle(Arc::new(Trickle::default())),
+        };
         let pool = Pool {
             id,
             app: app.clone(),
             tls,
+            failures,
+            fallback,
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,

@@ -3,13 +3,14 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use ringway_model::{
-    AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, Generation, Health, HealthCheck, InstanceSpec,
-    Revision, TenantId, Timestamp,
+    AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, FailurePolicy, Generation, Health, HealthCheck,
+    InstanceSpec, OnAllUnhealthy, Revision, StatusSet, TenantId, Tick, TimeoutPolicy, Timestamp,
 };
 
 use super::draft::tenant_hash;
 use super::*;
-use crate::snapshot::{Endpoint, EndpointId, PoolId};
+use crate::breaker::Candidate;
+use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId};
 
 fn app(text: &str) -> AppId {
     AppId::parse(text).unwrap()
@@ -98,6 +99,46 @@ fn plane() -> Plane {
         Change::AddDomain(domain_spec("blog.example", "blog", None)),
     ]);
     plane
+}
+
+/// Policies go to the pool without touching its endpoints; a trickle that goes on does not begin again.
+#[test]
+fn policies_of_an_app_are_its_pools() {
+    let mut plane = plane();
+    let before = plane.snapshot().pool_of_app("shop").unwrap().clone();
+    assert_eq!(
+        (before.failures, before.fallback.policy()),
+        (FailurePolicy::default(), OnAllUnhealthy::Reject)
+    );
+    let failures =
+        FailurePolicy { statuses: StatusSet::parse("503").unwrap(), timeouts: TimeoutPolicy::Never };
+    let change = |failures, on_all_unhealthy| Change::Register {
+        app: AppSpec {
+            failures: Some(failures),
+            on_all_unhealthy: Some(on_all_unhealthy),
+            ..AppSpec::new(app("shop"))
+        },
+        instance: None,
+        domain: None,
+    };
+    let published = plane.change(&[change(failures, OnAllUnhealthy::Trickle)]);
+    assert_eq!((published.work, published.slots.len()), (Work { routes: 0, pools: 1 }, 0));
+    let with_trickle = plane.snapshot().pool_of_app("shop").unwrap().clone();
+    assert_eq!(with_trickle.failures, failures);
+    let ids = |pool: &Pool| pool.endpoints.iter().map(|endpoint| endpoint.id).collect::<Vec<_>>();
+    assert_eq!(ids(&with_trickle), ids(&before));
+    let Fallback::Trickle(trickle) = &with_trickle.fallback else { panic!("{:?}", with_trickle.fallback) };
+    assert!(trickle.admit(Tick(1_000)));
+
+    plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::Trickle)]);
+    let Fallback::Trickle(trickle) = &plane.snapshot().pool_of_app("shop").unwrap().fallback else {
+        panic!("it was not changed")
+    };
+    assert!(!trickle.admit(Tick(1_000)));
+    plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::PanicOpen)]);
+    let pool = plane.snapshot().pool_of_app("shop").unwrap();
+    assert!(matches!(pool.fallback, Fallback::PanicOpen));
+    assert_eq!(plane.change(&[register("shop")]).work, Work { routes: 0, pools: 0 });
 }
 
 #[test]
@@ -444,7 +485,7 @@ fn cursors_of_removed_pools_do_not_pile_up() {
         plane.change(&[register(&id), Change::AddInstance(instance_spec("i", &id, "http://127.0.0.1:80"))]);
         cursors.keep_only(plane.snapshot());
         let pool = plane.snapshot().pool_of_app(&id).unwrap();
-        cursors.pick(pool, &none, ringway_model::Tick(0)).unwrap();
+        cursors.pick(pool, &none, Candidate::Ready, Tick(0)).unwrap();
         assert!(cursors.len() <= 100, "{}", cursors.len());
         plane.change(&[Change::RemoveApp { id: app(&id) }]);
     }

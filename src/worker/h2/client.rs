@@ -61,6 +61,8 @@ struct State {
     active_max: Cell<usize>,
     opened: Cell<u32>,
     is_over: Cell<bool>,
+    /// Its end was counted against the endpoint.
+    is_counted: Cell<bool>,
 }
 
 /// What a request gets.
@@ -139,6 +141,7 @@ impl Connections {
             active_max: Cell::new(limits::H2_UPSTREAM_STREAMS_MAX),
             opened: Cell::new(0),
             is_over: Cell::new(false),
+            is_counted: Cell::new(false),
         });
         let ended = state.clone();
         spawn(run(stream, connection, state.clone(), stall), move |_| ended.is_over.set(true));
@@ -254,7 +257,7 @@ fn settings() -> Builder {
         .initial_window_size(limits::H2_UPSTREAM_WINDOW)
         // Whoever reads slowly holds up nobody else.
         .initial_connection_window_size(limits::H2_UPSTREAM_WINDOW * limits::H2_UPSTREAM_STREAMS_MAX as u32)
-        .max_header_list_size(limits::H2_HEADER_LIST_BYTES_MAX)
+        .max_header_list_size(limits::H2_UPSTREAM_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(limits::H2_STREAM_SEND_BYTES_MAX);
     settings
 }
@@ -274,6 +277,16 @@ impl Lease {
     /// The endpoint takes fewer requests at one time than it said, or has not said yet how many.
     pub(crate) fn note_refused(&self) {
         self.0.active_max.set(self.0.active().saturating_sub(1).max(1));
+    }
+
+    /// Whether the connection was ended by a limit of ours.
+    pub(crate) fn is_flood(&self) -> bool {
+        self.0.driver.watch().is_flood()
+    }
+
+    /// Whether the end of the connection is counted for the first time.
+    pub(crate) fn count_end(&self) -> bool {
+        !self.0.is_counted.replace(true)
     }
 
     /// The endpoint did what none may: the connection takes no more requests, and ends with those under way.

@@ -114,6 +114,15 @@ impl H2Stream {
         .await;
     }
 
+    /// Whether the failure of this stream to an endpoint says nothing about that: it was not opened yet, for the endpoint has
+    /// as many as it takes; a limit of ours ended its connection; or the connection's end was counted for another stream.
+    pub(crate) fn is_excused(&self) -> bool {
+        let mut outbound = self.outbound.borrow_mut();
+        let is_unopened = outbound.is_unopened();
+        let Some(lease) = &outbound.lease else { return false };
+        is_unopened || lease.is_flood() || self.inbound.borrow().has_lost_connection() && !lease.count_end()
+    }
+
     /// Whether the whole response was handed over.
     pub(crate) fn is_answered(&self) -> bool {
         self.outbound.borrow().is_done()

@@ -71,6 +71,8 @@ pub(super) type FailedAt = (Failure, Stage);
 /// An attempt that failed.
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
+    /// Not the endpoint, but its client or a limit of ours may have been why it ended the exchange.
+    pub(crate) is_excused: bool,
     stage: Stage,
     origin: Origin,
     body: Body,
@@ -109,6 +111,7 @@ pub(crate) async fn forward<W: World>(
 ) -> Result<Next, Failed> {
     let (mut upstream, origin) = connect(core, attempt).await.map_err(|failure| Failed {
         failure,
+        is_excused: false,
         stage: Stage::Connect,
         origin: Origin::New,
         body: Body::Whole,
@@ -121,16 +124,21 @@ pub(crate) async fn forward<W: World>(
     let sending = Sending::that_may_outlast_its_answer(may_outlast);
     send_first(core, &upstream.stream, scratch, body, &sending).await.map_err(|(failure, stage)| Failed {
         failure,
+        is_excused: core.world.is_excused(&upstream.stream),
         stage,
         origin,
         body: Body::Whole,
     })?;
 
     let reply = Reply::of(&scratch.request, attempt);
+    let is_streaming = !body.is_complete();
     let answered = converse(core, client, &upstream, scratch, body, &reply, record, &sending).await.map_err(
         |(failure, stage)| {
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
-            Failed { failure, stage, origin, body: held }
+            // Servers end a connection on which a request comes too slowly, or a response is taken too slowly.
+            let kept_waiting = is_streaming && !sending.is_whole() || sending.has_kept_waiting();
+            let is_excused = kept_waiting || core.world.is_excused(&upstream.stream);
+            Failed { failure, is_excused, stage, origin, body: held }
         },
     )?;
 

@@ -91,7 +91,10 @@ async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -
                 if error.kind() == std::io::ErrorKind::TimedOut {
                     return Err(Failure::ConnectTimedOut);
                 }
-                failure = Failure::ConnectFailed;
+                failure = match is_without_port(&error, *address) {
+                    true => Failure::PortsExhausted,
+                    false => Failure::ConnectFailed,
+                };
             }
         }
     }
@@ -128,6 +131,13 @@ fn is_ours(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
+/// Whether all local ports for connections to this address are in use: many requests do that, not the endpoint. Without
+/// IPv6, its loopback address is answered in the same way.
+fn is_without_port(error: &std::io::Error, address: SocketAddr) -> bool {
+    let is_loopback = address.is_ipv6() && address.ip().is_loopback();
+    error.raw_os_error() == Some(libc::EADDRNOTAVAIL) && !is_loopback
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +147,14 @@ mod tests {
         let is = |code| is_ours(&std::io::Error::from_raw_os_error(code));
         assert!(is(libc::EMFILE) && is(libc::ENFILE) && is(libc::ENOBUFS) && is(libc::ENOMEM));
         assert!(!is(libc::ECONNREFUSED) && !is(libc::EHOSTUNREACH) && !is(libc::ECONNRESET));
-        // Of this endpoint only: where there is no IPv6, an IPv4 one may do.
+        // Of this address only: another one may do.
         assert!(!is(libc::EADDRNOTAVAIL));
+        let is_without_port = |code, address: &str| {
+            is_without_port(&std::io::Error::from_raw_os_error(code), address.parse().expect("an address"))
+        };
+        assert!(is_without_port(libc::EADDRNOTAVAIL, "127.0.0.1:80"));
+        assert!(is_without_port(libc::EADDRNOTAVAIL, "[2001:db8::1]:80"));
+        assert!(!is_without_port(libc::EADDRNOTAVAIL, "[::1]:80"));
+        assert!(!is_without_port(libc::ECONNREFUSED, "127.0.0.1:80"));
     }
 }

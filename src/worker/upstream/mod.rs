@@ -8,6 +8,6 @@ mod respond;
 mod sending;
 mod trust;
 
-pub(crate) use attempt::{Attempt, Reuse, Stage, forward};
+pub(crate) use attempt::{Attempt, Failed, Reuse, Stage, forward};
 pub(crate) use pool::{Pool, Upstream};
 pub(crate) use trust::Trust;

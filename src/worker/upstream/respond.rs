@@ -77,7 +77,7 @@ pub(crate) async fn respond<W: World>(
     record: &mut Record<'_>,
     sending: &Sending,
 ) -> Result<Answered, FailedAt> {
-    let mut hop = Hop { core, client, upstream, answer, output, cause: &reply.attempt.cause };
+    let mut hop = Hop { core, client, upstream, answer, output, sending, cause: &reply.attempt.cause };
     hop.read_final_head(reply, response, sending).await?;
     record.answered_us = Some(core.world.now_micros());
     let status = response.status();
@@ -131,6 +131,7 @@ struct Hop<'a, W: World> {
     answer: &'a mut Vec<u8>,
     output: &'a mut Vec<u8>,
     cause: &'a cause::Slot,
+    sending: &'a Sending,
 }
 
 /// Why a read from the endpoint gave nothing.
@@ -188,7 +189,7 @@ impl<W: World> Hop<'_, W> {
                         Err(Silence::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
                         Err(Silence::GaveUp) => return Err(waiting(Failure::ResponseHeadCut)),
                         Err(_) if began || interim > 0 => return Err(waiting(Failure::ResponseHeadCut)),
-                        Err(Silence::TookNothing) => return Err((Failure::UpstreamClosed, Stage::Refused)),
+                        Err(Silence::TookNothing) => return Err((Failure::UpstreamRefused, Stage::Refused)),
                         Err(Silence::Ended | Silence::Broken) => {
                             return Err(waiting(Failure::UpstreamClosed));
                         }
@@ -339,6 +340,9 @@ impl<W: World> Hop<'_, W> {
         let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet, None).await;
         record.bytes_out += result.err().map_or(bytes, |splice| splice.moved);
         result.map_err(|splice| {
+            if splice.kept_waiting {
+                self.sending.keep_waiting();
+            }
             let failure = match splice.error {
                 SpliceError::Sender => Failure::ResponseCut,
                 SpliceError::SenderStalled => Failure::ResponseStalled,
@@ -422,9 +426,11 @@ impl<W: World> Hop<'_, W> {
         }
         if !part.is_empty() {
             let pace = Pace::stall(self.core.settings.body_progress_timeout);
+            let begun = self.core.world.now();
             let (sent, back) =
                 self.client.stream.write_all_range(std::mem::take(self.answer), part, pace).await;
             *self.answer = back;
+            self.note_wait(begun);
             sent.map_err(|error| client_failed(&error))?;
         }
         Ok(())
@@ -461,10 +467,19 @@ impl<W: World> Hop<'_, W> {
 
     async fn send_output(&mut self) -> Result<(), FailedAt> {
         let pace = Pace::stall(self.core.settings.body_progress_timeout);
+        let begun = self.core.world.now();
         let (sent, back) = self.client.stream.write_all(std::mem::take(self.output), pace).await;
         *self.output = back;
         self.output.clear();
+        self.note_wait(begun);
         sent.map_err(|error| client_failed(&error))
+    }
+
+    /// Notes that the client was slow to take what it was sent since `begun`.
+    fn note_wait(&self, begun: Tick) {
+        if self.core.world.now().since(begun) >= limits::CLIENT_WAIT_NOTED {
+            self.sending.keep_waiting();
+        }
     }
 }
 

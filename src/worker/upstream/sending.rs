@@ -16,6 +16,8 @@ pub(super) struct Sending {
     /// What is left of the request may still be sent when its answer is complete.
     may_outlast: bool,
     outlasts: Cell<bool>,
+    /// The client was slow to take a part of the response.
+    kept_waiting: Cell<bool>,
 }
 
 impl Sending {
@@ -70,6 +72,16 @@ impl Sending {
     /// What the client did wrong.
     pub(super) fn client_failure(&self) -> Option<Failure> {
         self.failure.get()
+    }
+
+    /// The client was slow to take a part of the response: the endpoint may have had enough of it.
+    pub(super) fn keep_waiting(&self) {
+        self.kept_waiting.set(true);
+    }
+
+    /// Whether it was.
+    pub(super) fn has_kept_waiting(&self) -> bool {
+        self.kept_waiting.get()
     }
 
     /// All of the request is out.

@@ -46,6 +46,8 @@ pub(super) struct Inbound {
     /// Why a response ended early, for the next read.
     fault: Option<Box<H2Fault>>,
     is_response: bool,
+    /// Not this stream alone has failed, but its connection.
+    has_lost_connection: bool,
 }
 
 /// Where it comes from.
@@ -80,6 +82,7 @@ impl Inbound {
             is_foul: false,
             fault: None,
             is_response: false,
+            has_lost_connection: false,
         }
     }
 
@@ -125,6 +128,11 @@ impl Inbound {
     /// Whether the peer did on this stream what none may.
     pub(super) fn is_foul(&self) -> bool {
         self.is_foul
+    }
+
+    /// Whether it failed with its whole connection.
+    pub(super) fn has_lost_connection(&self) -> bool {
+        self.has_lost_connection
     }
 
     /// What is known of the peer without waiting.
@@ -279,6 +287,7 @@ impl Inbound {
         self.end = Some(End::Failed(kind));
         self.is_foul = error.is_library();
         self.fault = self.is_response.then(|| Box::new(H2Fault::new(error)));
+        self.has_lost_connection = !error.is_reset();
     }
 
     /// The last chunk, with trailers: which of them may pass is the exchange's business.

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub(super) struct Outbound {
     pub(super) state: State,
     /// Of a stream to an endpoint, once its request was sent.
     pub(super) lease: Option<Lease>,
+    /// What the request was sent with: knows whether its stream was opened.
+    asked: Option<SendRequest<Bytes>>,
     /// Time spent waiting for the peer's window, and bytes sent meanwhile.
     waited: Duration,
     moved: u64,
@@ -70,7 +72,13 @@ pub(crate) struct Ask {
 
 impl Outbound {
     pub(super) fn new(state: State) -> Self {
-        Self { state, lease: None, waited: Duration::ZERO, moved: 0 }
+        Self { state, lease: None, asked: None, waited: Duration::ZERO, moved: 0 }
+    }
+
+    /// Whether the request waits for the endpoint to take another stream.
+    pub(super) fn is_unopened(&mut self) -> bool {
+        let mut now = Context::from_waker(Waker::noop());
+        self.asked.as_mut().is_some_and(|asked| asked.poll_ready(&mut now).is_pending())
     }
 
     /// Sends a request, whose head `bytes` begin with; the answer is still to come.
@@ -99,6 +107,7 @@ impl Outbound {
         };
         let request = http::Request::from_parts(parts, ());
         let (answer, stream) = send.send_request(request, framing.is_none()).map_err(broken)?;
+        self.asked = Some(send);
         self.begin_body(stream, framing);
         Ok((Step { consumed, ..Step::default() }, head.method(), answer))
     }
