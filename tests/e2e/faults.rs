@@ -90,6 +90,9 @@ fn play(driver: Driver, front: Front) {
                     let target = Misbehaving::new(fault);
                     let (app, host) = (format!("app{number}"), format!("app{number}.test"));
                     proxy.serve(&app, &host, &target.origin);
+                    // As where no check vouches for it: whether one has passed by now is chance.
+                    let always = json!({ "app_id": app, "failures": { "timeouts": "always" } });
+                    proxy.api().post("/api/apps/register", &always).is(200);
                     let play = Play { proxy, front, authority: &authority, host, target, number, asked: 0 };
                     // The other rows shall be heard, too.
                     let played = catch_unwind(AssertUnwindSafe(|| play.run()));
