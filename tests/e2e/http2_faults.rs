@@ -149,8 +149,12 @@ on_both_drivers! {
         });
         let proxy = serving(driver, &origin);
         let answer = asking(&proxy, "POST", "/").response("POST");
-        assert_eq!((answer.status(), word(&answer).as_str()), (502, "upstream_closed"));
+        assert_eq!((answer.status(), word(&answer).as_str()), (502, "upstream_refused"));
         assert_eq!(paths(&origin, "/"), 4);
+        // It is there, and says so: no reason to leave it alone.
+        for _ in 0..6 {
+            assert_eq!(asking(&proxy, "POST", "/").response("POST").field("x-proxy-circuit-open"), None);
+        }
     }
 
     fn a_request_that_was_given_up_is_not_asked_again(driver) {

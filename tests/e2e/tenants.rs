@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::kit::h2::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, block};
 use crate::kit::h2_origin::H2Origin;
@@ -209,9 +209,13 @@ on_both_drivers! {
         origin.revive();
         // Half open at once.
         register(&proxy, 1, &origin.target());
-        let mut upload = proxy.client();
-        upload.send("POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\nabc");
-        eventually("the upload is let through, for nothing else is there", || (origin.request_count() == 1).then_some(()));
+        let mut upload = eventually("an upload is let through, for nothing else is there", || {
+            let (mut client, before) = (proxy.client(), origin.request_count());
+            client.send("POST /upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\nabc");
+            // Refused at once, or not at all.
+            let refused = client.within(Duration::from_millis(300)).patiently("POST").is_ok();
+            (!refused && origin.request_count() > before).then_some(client)
+        });
         assert_eq!(breaker(&proxy, "app-1"), "half_open");
         others_are_served(&proxy, "an upload that is under way");
         assert_eq!(breaker(&proxy, "app-1"), "closed");

@@ -279,7 +279,7 @@ fn the_status_of_an_app_is_that_of_its_instances() {
     assert_eq!(api.ask("GET", "/api/status/app/a", "").json()["domains"], json!(["a.example"]));
     assert_eq!(api.ask("GET", "/api/status/app/a", "").json()["outage"], json!(null));
     api.state().outage = true;
-    for path in ["/api/status/app/a", "/api/apps/get/a"] {
+    for path in ["/api/status/app/a", "/api/apps/a"] {
         let body = api.ask("GET", path, "").json();
         assert_eq!(body["outage"], "all instances of app a fail their health checks", "{path}");
         assert_eq!(body["on_all_unhealthy"], "reject", "{path}");

@@ -62,7 +62,11 @@ impl ResponseHead {
         let window = limits.window(buf);
         if self.stage == Stage::StatusLine {
             if !self.section.has_line_end(window) {
-                return Ok(limits.partial(buf)?);
+                return match limits.partial(buf) {
+                    // Whatever this is, it is no head that has become too large.
+                    Err(_) if !window.starts_with(b"HTTP/") => Err(ResponseError::BadStatusLine),
+                    verdict => Ok(verdict?),
+                };
             }
             self.read_status_line(window)?;
             self.stage = Stage::Fields;

@@ -248,7 +248,8 @@ fn lengths() -> Vec<Row> {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         )
         .blames(Blame::Nobody),
-        broken("identity as transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok"),
+        broken("identity as transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok")
+            .blames(Blame::Nobody),
         broken("chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
         broken("chunks from HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         Row::cut(
