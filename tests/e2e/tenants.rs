@@ -340,7 +340,7 @@ on_both_drivers! {
         assert!(message.contains("health checks") && message.contains("on_all_unhealthy: reject"), "{message}");
         assert!(!answer.text().contains("app-1") && !answer.text().contains("127.0.0.1"), "{}", answer.text());
         // The operator learns which check found what.
-        let asked = "GET /health on app-1: timed out waiting for the response after 250ms, ";
+        let asked = "app-1: GET /health: timed out after 250ms waiting for the response, ";
         let told = |text: &str, setting: &str| text.contains(asked) && text.contains("in a row") && text.contains(setting);
         eventually("the log says it", || proxy.log().iter().any(|line| told(line, "on_all_unhealthy: reject")).then_some(()));
         let outage = proxy.api().get("/api/status/app/app").is(200).json["outage"].to_string();
