@@ -390,7 +390,7 @@ fn forwarded_lines<S>(
     } else {
         lines.extend_from_slice(&client.address_lines);
     }
-    forwarded::push_host_lines(lines, request);
+    forwarded::push_host_lines(lines, request, client.trusted.then_some(input));
     forwarded::push_reach_line(lines, request, input);
     if let Some(via) = &settings.via {
         lines.extend_from_slice(via.line(request.version(), client.is_http2));

@@ -3,7 +3,7 @@
 //! Whatever a client claims about itself is dropped; what a trusted proxy says is taken over and extended. Either way
 //! the lines are written anew, so that an app sees each field once and can believe it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use ringway_model::limits;
@@ -75,13 +75,25 @@ pub(crate) fn claims_https(request: &RequestHead, input: &[u8]) -> Option<bool> 
     Some(proto.eq_ignore_ascii_case(b"https"))
 }
 
-/// What was asked for: `X-Forwarded-Host` with its port, `X-Original-Host` without.
-pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead) {
+/// What was asked for: `X-Forwarded-Host` with its port, `X-Original-Host` without. A trusted proxy's own `X-Forwarded-Host`, in the
+/// `input` of its request, is passed on; it changes nothing about where the request goes.
+pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead, proxy_input: Option<&[u8]>) {
     let host = request.host().as_bytes();
     lines.extend_from_slice(b"X-Forwarded-Host: ");
-    lines.extend_from_slice(host);
-    if let Some(port) = request.port() {
-        push(lines, format_args!(":{port}"));
+    let said = proxy_input.into_iter().flat_map(|input| request.values(input, FieldKind::XForwardedHost));
+    let mut has_said = false;
+    for value in said.filter(|value| !value.is_empty()) {
+        if has_said {
+            lines.extend_from_slice(b", ");
+        }
+        lines.extend_from_slice(value);
+        has_said = true;
+    }
+    if !has_said {
+        lines.extend_from_slice(host);
+        if let Some(port) = request.port() {
+            push(lines, format_args!(":{port}"));
+        }
     }
     lines.extend_from_slice(b"\r\nX-Original-Host: ");
     lines.extend_from_slice(host);
@@ -132,13 +144,16 @@ pub(crate) fn rewritten_kinds(request: &RequestHead) -> FieldKinds {
     }
 }
 
-/// `address`, `address:port` or `[address]:port`.
+/// `address`, `address:port`, `[address]` or `[address]:port`.
 fn parse_hop(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim();
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(address.to_canonical());
-    }
-    text.parse::<std::net::SocketAddr>().ok().map(|hop| hop.ip().to_canonical())
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = match bare {
+        Some(address) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse::<IpAddr>().ok(),
+    };
+    let address = address.or_else(|| text.parse::<SocketAddr>().ok().map(|hop| hop.ip()))?;
+    Some(address.to_canonical())
 }
 
 fn push(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -178,7 +193,15 @@ mod tests {
             client("X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 203.0.113.9:4711\r\n"),
             "203.0.113.9"
         );
+        assert_eq!(client("X-Forwarded-For: 2001:db8::1\r\n"), "2001:db8::1");
+        assert_eq!(client("X-Forwarded-For: [2001:db8::1]\r\n"), "2001:db8::1");
         assert_eq!(client("X-Forwarded-For: [2001:db8::1]:80\r\n"), "2001:db8::1");
+        assert_eq!(client("X-Forwarded-For: 203.0.113.9, [::ffff:10.0.0.2]\r\n"), "203.0.113.9");
+        for junk in
+            ["[203.0.113.9]", "[2001:db8::1", "2001:db8::1]", "[[2001:db8::1]]", "[]", "[2001:db8::1]:x"]
+        {
+            assert_eq!(client(&format!("X-Forwarded-For: {junk}\r\n")), PROXY, "{junk}");
+        }
         assert_eq!(client("X-Forwarded-For: ::ffff:203.0.113.9\r\n"), "203.0.113.9");
         assert_eq!(client("X-Forwarded-For: 203.0.113.9, junk\r\n"), PROXY);
     }
@@ -194,11 +217,30 @@ mod tests {
             &head,
             &text,
         );
-        push_host_lines(&mut lines, &head);
+        push_host_lines(&mut lines, &head, Some(&text));
         assert_eq!(
             String::from_utf8(lines).unwrap(),
             "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
              X-Forwarded-Host: shop.example:8080\r\nX-Original-Host: shop.example\r\n"
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_what_host_was_asked_for() {
+        let lines = |fields: &str, is_trusted: bool| {
+            let (head, text) = head(fields);
+            let mut lines = Vec::new();
+            push_host_lines(&mut lines, &head, is_trusted.then_some(&text));
+            String::from_utf8(lines).unwrap()
+        };
+        let own = "X-Forwarded-Host: shop.example:8080\r\nX-Original-Host: shop.example\r\n";
+        let said = "X-Forwarded-Host: www.example\r\n";
+        assert_eq!(lines(said, false), own);
+        assert_eq!(lines(said, true), format!("{said}X-Original-Host: shop.example\r\n"));
+        assert_eq!(lines("X-Forwarded-Host: \r\n", true), own);
+        assert_eq!(
+            lines("X-Forwarded-Host: a.example\r\nX-Forwarded-Host: b.example\r\n", true),
+            "X-Forwarded-Host: a.example, b.example\r\nX-Original-Host: shop.example\r\n"
         );
     }
 

@@ -67,13 +67,31 @@ on_both_drivers! {
         let request = arrived(
             &proxy,
             &origin,
-            "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Request-ID: from-the-edge.1\r\nX-Tenant-ID: forged\r\n",
+            "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.app.test:8443\r\n\
+             X-Request-ID: from-the-edge.1\r\nX-Tenant-ID: forged\r\n",
         );
+        assert_eq!(request.all("x-forwarded-host"), ["www.app.test:8443"]);
+        assert_eq!(request.all("x-original-host"), ["app.test"]);
         assert_eq!(request.all("x-forwarded-for").join(", "), "203.0.113.7, 127.0.0.1");
         assert_eq!(request.field("x-real-ip"), Some("203.0.113.7"));
         assert_eq!(request.field("x-forwarded-proto"), Some("https"));
         assert_eq!(request.field("x-request-id"), Some("from-the-edge.1"));
         assert!(request.all("x-tenant-id").iter().all(|value| *value != "forged"), "only a domain has a tenant");
+    }
+
+    fn a_trusted_proxy_may_write_an_address_as_it_likes(driver) {
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("PROXY_TRUSTED_PROXIES", "127.0.0.0/8").start();
+        proxy.serve("app", "app.test", &origin);
+        for (said, address) in [
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("203.0.113.7:5678", "203.0.113.7"),
+        ] {
+            let request = arrived(&proxy, &origin, &format!("X-Forwarded-For: {said}\r\n"));
+            assert_eq!(request.field("x-real-ip"), Some(address), "{said}");
+        }
     }
 
     fn fields_of_one_hop_end_here(driver) {
