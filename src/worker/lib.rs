@@ -60,7 +60,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource};
 use ringway_filter::Chain;
 use ringway_model::CoreId;
 use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
-use ringway_telemetry::Telemetry;
+use ringway_telemetry::{Observer, Telemetry};
 use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -143,6 +143,8 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     ));
     core.prepare();
     let mut listeners = Vec::new();
+    // The default certificate was sent before this thread began.
+    core.materials.take_loaded(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
     let mut kinds = Vec::new();
     for (listener, kind) in parts.listeners {
         listeners.push(Rc::new(Listener::from_std(listener)?));

@@ -9,13 +9,14 @@ use ringway::model::{
     InstanceSpec, Target, Timestamp,
 };
 use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
-use ringway_bridge::{mailbox, slot, wake_pair};
+use ringway_bridge::{blocking_mailbox, mailbox, slot, wake_pair};
 use ringway_filter::Chain;
 use ringway_telemetry::{Registry, Telemetry};
+use ringway_tls::{Identity, IdentityName, Loaded, Material, Want};
 use ringway_traffic::compile::{Compiler, Settings as CompilerSettings};
 use ringway_traffic::report::Order;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
-use ringway_worker::ListenerKind;
+use ringway_worker::{ListenerKind, Lookup};
 
 use crate::kit::*;
 
@@ -62,6 +63,10 @@ struct Core {
 
 impl Core {
     fn start(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>) -> Self {
+        Self::with(driver, mode, snapshot, None)
+    }
+
+    fn with(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>, lookup: Option<Lookup>) -> Self {
         let listener = ringway_net::bind_reuseport("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         let http = listener.local_addr().unwrap();
         let (waker, wake) = wake_pair().unwrap();
@@ -76,7 +81,7 @@ impl Core {
             https_port: Some(443),
             neighbours: None,
             tls: None,
-            lookup: None,
+            lookup,
             resolves: false,
             snapshot,
             snapshots,
@@ -133,6 +138,8 @@ fn snapshot(origin: &Origin) -> Arc<Snapshot> {
     let certificates = [(secure, Some(CertificateVersion(1)))];
     let compiled = compiler.update_certificates(&certificates).unwrap();
     let _ = compiler.commit(compiled).unwrap();
+    let default = compiler.update_default_certificate(Some(CertificateVersion(1))).unwrap();
+    let _ = compiler.commit(default).unwrap();
     let challenge = compiler.update_challenge("tok_en-1", Some("tok_en-1.thumbprint".into())).unwrap();
     let _ = compiler.commit(challenge).unwrap();
     compiler.snapshot().clone()
@@ -178,6 +185,21 @@ on_both_drivers! {
         let mut client = Client::connect(core.http);
         assert_eq!(client.get("secure.test", "/.well-known/acme-challenge/other").status(), 404);
         assert_eq!(client.get("secure.test", "/").status(), 421);
+    }
+
+    fn the_first_request_of_all_is_redirected(driver) {
+        let origin = Origin::named("a");
+        let pair = Authority::new("default").server(&["app.test"]);
+        let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
+        // The loader answers no question: what a core knows when it begins to accept is what was sent to it before.
+        let (wanted, _questions) = blocking_mailbox(4);
+        let (answers, loaded) = blocking_mailbox(4);
+        let want = Want::Identity(IdentityName::Default);
+        answers.send(Loaded { want, version: 1, result: Ok(Material::Identity(identity)) }).unwrap();
+        let core = Core::with(driver, HttpMode::Redirect, snapshot(&origin), Some(Lookup { wanted, loaded }));
+        let answer = Client::connect(core.http).get("app.test", "/");
+        assert_eq!((answer.status(), answer.field("location")), (301, Some("https://app.test/")));
+        assert_eq!(origin.request_count(), 0);
     }
 
     fn a_balancer_says_who_the_client_is(driver) {

@@ -9,7 +9,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbo
 use ringway_model::limits::CERTIFICATES_WANTED_MAX;
 use ringway_model::{CertificateMode, Domain, UpstreamTls};
 use ringway_net::{blocking, clock};
-use ringway_tls::{Loaded, Unloadable, UpstreamMaterial, Wanted};
+use ringway_tls::{IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted};
 
 use crate::domains::OnDisk;
 use crate::files::Files;
@@ -79,6 +79,15 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
         version: watched.version(),
         problem: None,
     });
+    if let Some(watched) = &watched {
+        // Each core takes it before it accepts: whether it covers a host decides about the redirect of the first request.
+        for core in &cores {
+            let (want, result) =
+                (Want::Identity(IdentityName::Default), Ok(Material::Identity(watched.identity().clone())));
+            // There is room: nothing was sent before.
+            let _ = core.send(Loaded { want, version: watched.version(), result });
+        }
+    }
     let (on_disk, directory_problem) = survey(&files);
     let (wants, news) = start_loader(files.clone(), watched, cores.clone()).map_err(StartError::Thread)?;
     Ok(Opened { settings, files, on_disk, default, directory_problem, wants, news, cores })

@@ -395,6 +395,18 @@ fn one_damaged_certificate_is_withdrawn_and_told() {
 }
 
 #[test]
+fn each_core_has_the_default_certificate_before_it_begins() {
+    let scene = Scene::new();
+    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
+    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
+    let sent: Vec<Loaded> = scene.core.drain(usize::MAX).collect();
+    let [Loaded { want: Want::Identity(IdentityName::Default), version, result: Ok(_) }] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(Some(*version), opened.default_version());
+}
+
+#[test]
 fn a_directory_that_cannot_be_used_stops_nothing() {
     let scene = Scene::new();
     fs::write(scene.path(), "a file").unwrap();
