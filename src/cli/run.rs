@@ -90,10 +90,10 @@ fn serve(
 ) -> Result<(), Failure> {
     let events = signals::start().map_err(Failure::Signals)?;
     let inherited = inherited.map_err(Failure::Sockets)?;
-    let connections_max = raise_file_limit(&settings);
+    let room = raise_file_limit(&settings);
     let drain_timeout = settings.drain_timeout;
     let api_socket = settings.api_socket.clone();
-    let gateway = builder(settings, inherited, connections_max)?.spawn().map_err(Failure::Start)?;
+    let gateway = builder(settings, inherited, room)?.spawn().map_err(Failure::Start)?;
 
     let ready = Ready::of(&gateway, api_socket);
     ready.print();
@@ -106,7 +106,7 @@ fn serve(
 }
 
 /// Everything that the gateway is made of.
-fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> Result<Builder, Failure> {
+fn builder(settings: Settings, inherited: Inherited, room: Room) -> Result<Builder, Failure> {
     let store: Box<dyn Store> = match settings.storage {
         Storage::Memory => {
             tracing::info!("registrations are kept in memory only: a restart begins without any");
@@ -124,7 +124,8 @@ fn builder(settings: Settings, inherited: Inherited, connections_max: usize) -> 
         response_head_timeout: settings.response_head_timeout,
         body_progress_timeout: settings.body_progress_timeout,
         drain_timeout: settings.drain_timeout,
-        connections_max,
+        connections_max: room.connections,
+        connection_files_max: room.connection_files,
         body_bytes_max: settings.body_bytes_max,
         trusted_proxies: settings.trusted_proxies,
         unavailable_status: settings.unavailable_status,
@@ -265,9 +266,18 @@ fn end(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<(), Fail
     Ok(())
 }
 
-/// Raises the limit of open files as far as it goes. Returns how many connections a worker may have: as many as those files and
-/// the memory suffice for, when nobody has said.
-fn raise_file_limit(settings: &Settings) -> usize {
+/// What one worker may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// Connections of clients.
+    connections: usize,
+    /// Open files for those and for connections to instances together.
+    connection_files: usize,
+}
+
+/// Raises the limit of open files as far as it goes. Returns what a worker may have: as much as those files and the memory
+/// suffice for, when nobody has said.
+fn raise_file_limit(settings: &Settings) -> Room {
     let granted = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(granted) => granted,
         Err(error) => {
@@ -279,26 +289,26 @@ fn raise_file_limit(settings: &Settings) -> usize {
     let memory_mib = memory.map(|bytes| bytes >> 20);
     match settings.connections_max {
         None => {
-            let room = connections_in(granted, memory, settings.workers);
+            let room = room_in(granted, memory, settings.workers);
             tracing::info!(
                 open_files = granted,
                 memory_mib,
-                connections_per_worker = room,
+                connections_per_worker = room.connections,
                 "connections that open files and memory allow"
             );
-            if room < CONNECTIONS_FEW {
+            if room.connections < CONNECTIONS_FEW {
                 tracing::warn!(
                     open_files = granted,
                     memory_mib,
-                    connections_per_worker = room,
+                    connections_per_worker = room.connections,
                     "these are few: more clients at once are answered with 503; raise LimitNOFILE=, `ulimit -Hn` or the memory limit"
                 );
             }
             room
         }
         Some(wanted) => {
-            // A splice pipe has two ends, on top of the two sockets.
-            let needed = (wanted * settings.workers) as u64 * 2 * FILES_PER_CONNECTION + FILES_RESERVED;
+            let needed =
+                (wanted * settings.workers) as u64 * FILES_PARTS / FILES_PARTS_OF_CLIENTS + FILES_RESERVED;
             if granted < needed {
                 tracing::warn!(
                     open_files = granted,
@@ -314,7 +324,8 @@ fn raise_file_limit(settings: &Settings) -> usize {
                     "PROXY_CONNECTIONS_MAX is more than the memory suffices for, should all of them send half a request"
                 );
             }
-            wanted
+            // Whoever says a number has it, while there are files.
+            Room { connections: wanted, connection_files: usize::MAX }
         }
     }
 }
@@ -322,12 +333,22 @@ fn raise_file_limit(settings: &Settings) -> usize {
 /// Fewer connections of a worker than this are likely nobody's wish.
 const CONNECTIONS_FEW: usize = 64;
 
-/// Connections of each worker for which so many open files and so much memory suffice.
-fn connections_in(open_files: u64, memory: Option<u64>, workers: usize) -> usize {
-    let by_files = open_files.saturating_sub(FILES_RESERVED) / FILES_PER_CONNECTION;
-    let by_memory = memory.map(|bytes| bytes / limits::CONNECTIONS_MEMORY_PART / limits::CONNECTION_BYTES);
-    let room = by_memory.map_or(by_files, |by_memory| by_files.min(by_memory)) / workers.max(1) as u64;
-    usize::try_from(room).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_PER_CORE_MAX)
+/// What each worker may have with so many open files and so much memory. Most clients are idle at any moment, and need no
+/// connection to an instance: both kinds share the files, but a part that clients leave to instances in any case.
+fn room_in(open_files: u64, memory: Option<u64>, workers: usize) -> Room {
+    let workers = workers.max(1) as u64;
+    let files = open_files.saturating_sub(FILES_RESERVED) / workers;
+    let by_files = files * FILES_PARTS_OF_CLIENTS / FILES_PARTS;
+    let by_memory =
+        memory.map(|bytes| bytes / limits::CONNECTIONS_MEMORY_PART / limits::CONNECTION_BYTES / workers);
+    let room = by_memory.map_or(by_files, |by_memory| by_files.min(by_memory));
+    let bounded = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let files = bounded(files);
+    Room {
+        connections: bounded(room).clamp(1, limits::CONNECTIONS_PER_CORE_MAX),
+        // One at least to each side, and a few for those who are told that there is no room.
+        connection_files: (files - limits::turned_away_max(files)).max(2),
+    }
 }
 
 /// The same after every restart on this machine, so that clients come back to their instances, and not to be guessed from
@@ -411,8 +432,10 @@ impl Error for Failure {
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// What the end may take beyond the drain: closing the store and writing the last log lines.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
-/// The client's socket and the instance's.
-const FILES_PER_CONNECTION: u64 = 2;
+/// Clients may have so many of [`FILES_PARTS`] parts of the files for connections; the rest is for instances.
+const FILES_PARTS_OF_CLIENTS: u64 = 3;
+/// See [`FILES_PARTS_OF_CLIENTS`].
+const FILES_PARTS: u64 = 4;
 /// Files for everything else: store, logs, rings, listeners, splice pipes, health checks, the API.
 const FILES_RESERVED: u64 = 256;
 /// The usual soft limit, where it cannot be read.
@@ -424,16 +447,19 @@ mod tests {
 
     #[test]
     fn connections_fit_the_open_files() {
-        assert_eq!(connections_in(1024, None, 1), 384);
-        assert_eq!(connections_in(1024, None, 2), 192);
-        assert_eq!(connections_in(1_048_576, None, 2), limits::CONNECTIONS_PER_CORE_MAX);
-        assert_eq!(connections_in(0, None, 64), 1, "a process that can accept nothing is of no use");
+        let connections = |files, memory, workers| room_in(files, memory, workers).connections;
+        assert_eq!(connections(1024, None, 1), 576);
+        assert_eq!(connections(1024, None, 2), 288);
+        assert_eq!(connections(1_048_576, None, 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(connections(0, None, 64), 1, "a process that can accept nothing is of no use");
+        // 10,000 clients, and room for what they ask for.
+        assert_eq!(room_in(20_000, None, 1), Room { connections: 14_808, connection_files: 18_720 });
         // Half of 128 MiB for half requests of 40 KiB.
-        assert_eq!(connections_in(1_048_576, Some(128 << 20), 1), 1638);
-        assert_eq!(connections_in(1_048_576, Some(128 << 20), 2), 819);
-        assert_eq!(connections_in(1024, Some(128 << 20), 1), 384);
-        assert_eq!(connections_in(1_048_576, Some(64 << 30), 2), limits::CONNECTIONS_PER_CORE_MAX);
-        assert_eq!(connections_in(1_048_576, Some(0), 2), 1);
+        assert_eq!(connections(1_048_576, Some(128 << 20), 1), 1638);
+        assert_eq!(connections(1_048_576, Some(128 << 20), 2), 819);
+        assert_eq!(connections(1024, Some(128 << 20), 1), 576);
+        assert_eq!(connections(1_048_576, Some(64 << 30), 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(connections(1_048_576, Some(0), 2), 1);
     }
 
     #[test]

@@ -373,6 +373,11 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests on one upstream connection before it is renewed.
 pub const UPSTREAM_REQUESTS_MAX: u32 = 100_000;
 /// Pending connections of a listener.
+/// The same where one core has so many open files for connections: a sixteenth of them.
+pub const fn turned_away_max(connection_files: usize) -> usize {
+    let part = connection_files / 16;
+    if part < TURNED_AWAY_PER_CORE_MAX { part } else { TURNED_AWAY_PER_CORE_MAX }
+}
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// How long a start waits for an address that is in use: after a `kill -9` the kernel takes io_uring's sockets down on
 /// its own time, milliseconds after the process is gone, and a restart must not fail over that.

@@ -67,7 +67,7 @@ fn place(core: &Rc<Core<Uring>>, accepted: Accepted, kind: ListenerKind) -> io::
 pub(crate) fn admit(core: &Rc<Core<Uring>>, accepted: Accepted, kind: ListenerKind) -> io::Result<()> {
     let address = accepted.peer().ip().to_canonical();
     let stream = accepted.adopt()?;
-    if core.connections() >= core.settings.connections_max {
+    if core.connections() >= core.settings.connections_max || !core.has_file() {
         core.telemetry
             .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
         turn_away(core, Transport::Tcp(stream), kind);
@@ -84,7 +84,8 @@ pub(crate) fn admit(core: &Rc<Core<Uring>>, accepted: Accepted, kind: ListenerKi
 
 /// Says that there is no room, to so many at a time as is no burden itself. Over TLS it cannot be said cheaply.
 pub(crate) fn turn_away<W: World>(core: &Rc<Core<W>>, stream: W::Stream, kind: ListenerKind) {
-    if kind == ListenerKind::Https || core.turned_away.get() >= limits::TURNED_AWAY_PER_CORE_MAX {
+    let turned_away_max = limits::turned_away_max(core.settings.connection_files_max);
+    if kind == ListenerKind::Https || core.turned_away.get() >= turned_away_max {
         stream.abort();
         return;
     }

@@ -26,7 +26,7 @@ use crate::materials::{Lookup, Materials};
 use crate::neighbours::Neighbours;
 use crate::settings::Settings;
 use crate::tunnels::Tunnels;
-use crate::upstream::{Pool, Trust};
+use crate::upstream::{Files, Pool, Trust};
 use crate::warnings::Warnings;
 use crate::world::World;
 
@@ -41,6 +41,7 @@ pub(crate) struct Core<W: World> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) upstreams: RefCell<Pool<W::Stream>>,
     /// Whom to believe of the endpoints that speak TLS.
+    pub(crate) endpoint_files: Files,
     pub(crate) trust: Trust,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) date_line: DateLine,
@@ -97,6 +98,7 @@ impl<W: World> Core<W> {
             trust: Trust::new(),
             request_ids: RefCell::new(RequestIds::new()),
             date_line: DateLine::default(),
+            endpoint_files: Files::default(),
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),
             turned_away: Cell::new(0),
@@ -126,6 +128,12 @@ impl<W: World> Core<W> {
     pub(crate) fn tell_neighbours(&self) {
         if let Some(neighbours) = &self.neighbours {
             neighbours.tell(self.connections());
+    /// Whether a file is left for another connection, be it to an endpoint or of a client. An idle connection to an endpoint makes room.
+    pub(crate) fn has_file(&self) -> bool {
+        let used = self.connections() + self.turned_away.get() + self.endpoint_files.count();
+        used < self.settings.connection_files_max || self.upstreams.borrow_mut().close_one()
+    }
+
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Connections of one core.
     pub connections_max: usize,
+    /// Open files of one core for connections of clients and to endpoints together; each has what the other leaves.
+    pub connection_files_max: usize,
     /// Bytes of a request body; no limit when absent.
     pub body_bytes_max: Option<u64>,
     /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed (C24).
@@ -58,6 +60,7 @@ impl Default for Settings {
             tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
             drain_timeout: limits::DRAIN_TIMEOUT,
             connections_max: limits::CONNECTIONS_PER_CORE_MAX,
+            connection_files_max: usize::MAX,
             body_bytes_max: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),

@@ -182,6 +182,38 @@ on_both_drivers! {
         eventually("all are given back", || (held() < 60).then_some(()));
     }
 
+    fn idle_clients_have_most_descriptors_and_apps_what_they_need(driver) {
+        let origin = Origin::echo();
+        // 344 descriptors for connections, of which clients may have 258 and instances the rest.
+        let proxy = Proxy::on(driver).under(&["prlimit", "--nofile=600:600"]).env("PROXY_WORKERS", "1").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut idle: Vec<Client> = (0..250)
+            .map(|_| {
+                let mut client = proxy.client();
+                assert_eq!(client.get("app.test", "/").status(), 200, "more clients than half of the descriptors");
+                client
+            })
+            .collect();
+        for client in &mut idle {
+            client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 2\r\n\r\n");
+        }
+        // All at once would need more than there are: some are told so, the others are served.
+        for client in &mut idle {
+            client.send("hi");
+        }
+        let answers: Vec<u16> = idle.iter_mut().map(|client| client.response("POST").status()).collect();
+        assert!(answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
+        assert!(answers.iter().filter(|status| **status == 200).count() >= 50, "{answers:?}");
+        let mut more: Vec<Client> = (0..20).map(|_| proxy.client()).collect();
+        let turned_away = more.iter_mut().filter_map(|client| {
+            client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+            client.try_response("GET").ok()
+        });
+        assert!(turned_away.filter(|answer| answer.status() == 503).count() > 0, "there is an end to it");
+        drop(idle);
+        eventually("there is room again", || (proxy.get("app.test", "/").status() == 200).then_some(()));
+    }
+
     fn a_full_disk_refuses_changes_and_nothing_else(driver) {
         let (shim, origin, authority) = (Shim::new(), Origin::named("a"), Authority::new("full"));
         let proxy = shim.under(Proxy::on(driver).env("PROXY_HTTPS_PORT", "0")).start();

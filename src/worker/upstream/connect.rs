@@ -7,7 +7,7 @@ use ringway_net::tls::TlsError;
 use ringway_tls::Alpn;
 use ringway_traffic::snapshot::Endpoint;
 
-use super::{Attempt, Reuse, Upstream};
+use super::{Attempt, File, Reuse, Upstream};
 use crate::cause::Cause;
 use crate::core::Core;
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ pub(crate) async fn connect<W: World>(
     // A shared connection that has failed takes no more requests: whatever there is is another one.
     if may_share {
         match core.world.join(endpoint.id, deadline).await {
-            Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, true), Origin::Pooled)),
+            Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, None), Origin::Pooled)),
             Some(Joined::Connect(permit)) => turn = Some(permit),
             None => return Err(Failure::ConnectTimedOut),
         }
@@ -46,6 +46,9 @@ pub(crate) async fn connect<W: World>(
     };
     if let Some(upstream) = pooled {
         return Ok((upstream, Origin::Pooled));
+    }
+    if !core.has_file() {
+        return Err(Failure::Exhausted);
     }
     let stream = open(core, attempt, deadline).await?;
     let is_http2 = match endpoint.target.scheme() {
@@ -66,11 +69,21 @@ pub(crate) async fn connect<W: World>(
         stream
     };
     drop(turn);
-    Ok((upstream(endpoint, stream, is_http2), Origin::New))
+    let file = (!is_http2).then(|| core.endpoint_files.open());
+    Ok((upstream(endpoint, stream, file), Origin::New))
 }
 
-fn upstream<S>(endpoint: &Endpoint, stream: S, is_shared: bool) -> Box<Upstream<S>> {
-    Box::new(Upstream { stream, endpoint: endpoint.id, is_shared, requests: 0, keep_alive: None })
+/// Without a file of its own, it is a stream of a connection that others use, too.
+fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Box<Upstream<S>> {
+    let is_shared = file.is_none();
+    Box::new(Upstream {
+        stream,
+        endpoint: endpoint.id,
+        is_shared,
+        requests: 0,
+        keep_alive: None,
+        _file: file,
+    })
 }
 
 /// Connects to the first address that takes it.

@@ -9,5 +9,5 @@ mod sending;
 mod trust;
 
 pub(crate) use attempt::{Attempt, Failed, Reuse, Stage, forward};
-pub(crate) use pool::{Pool, Upstream};
+pub(crate) use pool::{File, Files, Pool, Upstream};
 pub(crate) use trust::Trust;

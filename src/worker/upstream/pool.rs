@@ -1,8 +1,10 @@
 //! Idle connections to endpoints, one pool per core.
 
+use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
@@ -19,6 +21,35 @@ pub(crate) struct Upstream<S> {
     pub(crate) requests: u32,
     /// How long the endpoint keeps it idle, if it said so.
     pub(crate) keep_alive: Option<Duration>,
+    /// Of a connection that is not shared.
+    pub(crate) _file: Option<File>,
+}
+
+/// How many connections to endpoints a core has open, those aside that requests share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files(Rc<Cell<usize>>);
+
+/// One of them, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct File(Files);
+
+impl Files {
+    /// Counts one more.
+    pub(crate) fn open(&self) -> File {
+        self.0.update(|count| count + 1);
+        File(self.clone())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.get()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.0.0.update(|count| count - 1);
+    }
 }
 
 struct Idle<S> {
@@ -36,8 +67,8 @@ pub(crate) struct Pool<S> {
 }
 
 impl<S: Stream> Pool<S> {
-    /// Of a core that may have so many clients. The open files are counted for those, and for a connection for each of
-    /// them; half as many idle ones more are what is at hand beside it.
+    /// Of a core that may have so many clients: idle connections for half of them, and less where files are short
+    /// ([`close_one`](Self::close_one)).
     pub(crate) fn new(clients_max: usize) -> Self {
         let count_max = limits::UPSTREAM_IDLE_PER_CORE_MAX.min(clients_max.div_ceil(2));
         Self { idle: HashMap::default(), count: 0, count_max }
@@ -87,6 +118,13 @@ impl<S: Stream> Pool<S> {
             idle.push_back(Idle { upstream, until: now.after(keep) });
             self.count += 1;
         }
+    }
+
+    /// Closes a connection, to make room for another file. False when none is idle.
+    pub(crate) fn close_one(&mut self) -> bool {
+        let closed = self.idle.values_mut().find_map(VecDeque::pop_front);
+        self.count -= usize::from(closed.is_some());
+        closed.is_some()
     }
 
     /// Closes what has been idle for too long.
