@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, Stream, clock, linger};
+use ringway_net::{LingerLimits, Pace, Stream, SystemClock, clock, linger};
 use ringway_telemetry::RequestId;
 use ringway_wire::h1::{
     BodyState, CHUNK_END, ChunkMode, ChunkedBody, ConnectionSignal, LAST_CHUNK, Limits, Parse, RequestError,
@@ -312,11 +312,8 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             After::Keep => Next::Request,
             After::Close => Next::Close,
             After::Linger => {
-                let buf = std::mem::take(&mut self.pending);
-                let mut buf = if buf.capacity() == 0 { Vec::with_capacity(4096) } else { buf };
-                buf.clear();
-                let deadline = clock::now().after(limits::LINGER_TIMEOUT);
-                linger(&*self.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+                self.pending = Vec::new();
+                linger(&*self.stream, LingerLimits::UPLOAD, &SystemClock).await;
                 Next::Close
             }
         }

@@ -11,7 +11,7 @@ use ringway_model::{
     AppId, BodyText, Hostname, HttpProbe, Probe, ProbeMethod, Target, TargetHost, Tick, limits,
 };
 use ringway_net::tls::{TlsError, connect_tls};
-use ringway_net::{Pace, Stream, TcpStream, clock, connect, linger, resolve};
+use ringway_net::{LingerLimits, Pace, Stream, SystemClock, TcpStream, clock, connect, linger, resolve};
 use ringway_wire::h1::{
     BodyError, BodyState, ChunkMode, ChunkedBody, HeadFault, Limits, Parse, ResponseError, ResponseHead,
     write_bodiless_request,
@@ -194,11 +194,15 @@ async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, dea
         return judge_exchange(&error);
     }
     buf.clear();
-    let (answer, buf) = read_response(stream, buf, probe, deadline).await;
+    let (answer, _) = read_response(stream, buf, probe, deadline).await;
     if matches!(answer, Answer::Well | Answer::Failed(Failure::Status(_) | Failure::TextMissing)) {
         // So that the instance sees its answer read and not a reset.
-        let until = deadline.min(clock::now().after(limits::HEALTH_LINGER));
-        linger(stream, buf, limits::HEALTH_RESPONSE_BYTES_MAX, until).await;
+        let rest = LingerLimits {
+            timeout: limits::HEALTH_LINGER,
+            bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX as u64,
+            ..LingerLimits::BRIEF
+        };
+        linger(stream, rest.and_until(deadline, clock::now()), &SystemClock).await;
     }
     answer
 }

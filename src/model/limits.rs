@@ -308,11 +308,24 @@ pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
 pub const BODY_RATE_MIN: u64 = 64;
 /// How long an upgraded connection may be silent in both directions.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset.
+/// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset, when nothing
+/// is known to be under way.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left of a request's body when its answer is complete is still passed on up to this length: dearer than two new
 /// connections it is only beyond.
 pub const EARLY_ANSWER_REST_MAX: u64 = 256 * 1024;
+/// The same for a client that has not sent all of its request: many read no answer before they have. nginx takes as long.
+pub const LINGER_UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Without a single byte of such a request before the connection is closed. nginx takes as long.
+pub const LINGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of such a request that are discarded in a second, so that it is no way to keep a link busy: what fills 128 Mbit/s.
+pub const LINGER_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// Requests of one core that are discarded that way at a time; those beyond it have [`LINGER_TIMEOUT`] and [`LINGER_BYTES_MAX`].
+pub const LINGERING_PER_CORE_MAX: usize = 1_024;
+/// The same of one client (an IPv4 address, an IPv6 /64); trusted proxies have no such limit.
+pub const LINGERING_PER_CLIENT_MAX: usize = 64;
+/// Bytes that one system call discards, and a turn of the driver follows.
+pub const DISCARD_BYTES: usize = 256 * 1024;
 /// Bytes that are read and thrown away meanwhile.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is
@@ -413,6 +426,10 @@ pub const H2_STREAMS_MAX: u32 = 128;
 /// Bytes of a body that a client may send ahead of the app, per request: what fills 100 Mbit/s at 20 ms.
 pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// The same of all requests of a connection together: what one connection may make us hold of bodies.
+/// Requests of one connection whose rest is discarded after their answers: a quarter, for each takes the place of another request.
+pub const H2_DISCARDED_STREAMS_MAX: usize = H2_STREAMS_MAX as usize / 4;
+/// How long the others stay open after their answers, so that their resets do not go out in one piece with the answers.
+pub const H2_RESET_DELAY: Duration = Duration::from_millis(5);
 pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a response that wait within the connection until they can be sent, per request.
 pub const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;

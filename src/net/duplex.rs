@@ -5,6 +5,7 @@ use crate::stream::{Pace, PeerState};
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
 use ringway_model::Tick;
+use ringway_model::limits::DISCARD_BYTES;
 use socket2::SockRef;
 use std::cell::{Cell, UnsafeCell};
 use std::io::{self, ErrorKind};
@@ -128,6 +129,29 @@ impl<D: Device> Duplex<D> {
             }
         }
         (Ok(()), buf)
+    }
+
+    /// See [`Stream::discard`](crate::Stream::discard). Of TCP only: the kernel frees what came without copying it.
+    pub(crate) async fn discard(&self, deadline: Tick) -> io::Result<usize> {
+        let turn = self.begin(Direction::Read)?;
+        turn.arm(deadline);
+        loop {
+            // Through the driver first: a peer that is always ready must not keep the core to itself.
+            self.wait(&turn, Direction::Read).await?;
+            match self.discard_now() {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                discarded => return discarded,
+            }
+        }
+    }
+
+    fn discard_now(&self) -> io::Result<usize> {
+        // SAFETY: the descriptor is open. With this flag TCP writes nothing to memory (tcp(7)); any other socket would refuse the
+        // address, which is none of this process.
+        let count = unsafe {
+            libc::recv(self.fd, std::ptr::null_mut(), DISCARD_BYTES, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
     /// See [`Stream::readable`](crate::Stream::readable).

@@ -134,6 +134,10 @@ impl Stream for TcpStream {
         self.duplex.read_more(buf);
     }
 
+    fn discard(&self, deadline: Tick) -> impl Future<Output = io::Result<usize>> {
+        self.duplex.discard(deadline)
+    }
+
     fn is_delivered(&self) -> bool {
         let mut unacknowledged: libc::c_int = 0;
         // SAFETY: the descriptor is open, and the kernel writes one number.

@@ -1,7 +1,7 @@
 //! What every connection can do, whatever carries it.
 
 use crate::{TcpStream, clock};
-use ringway_model::Tick;
+use ringway_model::{Tick, limits};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -51,6 +51,16 @@ pub trait Stream: 'static {
     /// where that cannot be had, or when the stream has failed: write the rest, which tells. One system call.
     fn write_held(&self, _bytes: &[u8]) -> usize {
         0
+    }
+
+    /// Waits for what comes next and discards a piece of it; `Ok(0)` is the end of the stream, however it ended. What was discarded
+    /// has no meaning: over TLS it is not even decrypted. A connection of which something was discarded is good for nothing but
+    /// closing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn discard(&self, deadline: Tick) -> impl Future<Output = io::Result<usize>> {
+        async move { self.read(Vec::with_capacity(DISCARD_BUFFER_BYTES), deadline).await.0 }
     }
 
     /// Waits until a read would not wait (data, the end, or an error), holding no buffer.
@@ -158,24 +168,115 @@ impl Pace {
     }
 }
 
-/// Ends a connection on which the peer may still be sending: ends our side, then reads and forgets what comes, until
-/// the peer closes, `bytes_max` came, or `deadline`. Without this the kernel answers unread bytes with a reset, which
-/// overtakes our last message (RFC 9112 §9.6). Gives the emptied buffer back; close the stream afterwards.
-pub async fn linger<S: Stream>(stream: &S, mut buf: Vec<u8>, bytes_max: usize, deadline: Tick) -> Vec<u8> {
-    buf.clear();
-    stream.resume_reads();
-    if stream.shutdown_write(deadline).await.is_err() {
-        return buf;
+/// Bounds of the reading after our last message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LingerLimits {
+    /// The longest time in all.
+    pub timeout: Duration,
+    /// The longest time without a byte.
+    pub idle_timeout: Duration,
+    /// Bytes in all.
+    pub bytes_max: u64,
+    /// Bytes a second; a second's worth may come at once.
+    pub bytes_per_second: u64,
+}
+
+impl LingerLimits {
+    /// For a peer of which nothing is known to be under way.
+    pub const BRIEF: Self = Self {
+        timeout: limits::LINGER_TIMEOUT,
+        idle_timeout: limits::LINGER_TIMEOUT,
+        bytes_max: limits::LINGER_BYTES_MAX as u64,
+        bytes_per_second: u64::MAX,
+    };
+    /// For a peer that is known to be sending still.
+    pub const UPLOAD: Self = Self {
+        timeout: limits::LINGER_UPLOAD_TIMEOUT,
+        idle_timeout: limits::LINGER_IDLE_TIMEOUT,
+        bytes_max: u64::MAX,
+        bytes_per_second: limits::LINGER_BYTES_PER_SECOND,
+    };
+
+    /// The same, ended at `deadline` at the latest.
+    pub fn and_until(self, deadline: Tick, now: Tick) -> Self {
+        Self { timeout: self.timeout.min(now.until(deadline)), ..self }
     }
+
+    /// How long to wait before more is read, `elapsed` after the beginning.
+    fn pause(&self, bytes: u64, elapsed: Duration) -> Duration {
+        let due = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
+        Duration::from_millis(due).saturating_sub(elapsed + Duration::from_secs(1))
+    }
+}
+
+/// The clock of [`discard_all`]: this process's, or a simulated one.
+pub trait Clock {
+    /// The time for deadlines.
+    fn now(&self) -> Tick;
+    /// Waits for so long.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+}
+
+/// The clock of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Tick {
+        clock::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {
+        crate::sleep(duration)
+    }
+}
+
+/// Ends a connection on which the peer may still be sending: ends our side, then discards what comes, until the peer closes or
+/// a limit is reached. Without this the kernel answers unread bytes with a reset, which overtakes our last message (RFC 9112
+/// §9.6). Close the stream afterwards.
+pub async fn linger<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Clock) {
+    stream.resume_reads();
+    if stream.shutdown_write(clock.now().after(limits.timeout)).await.is_ok() {
+        discard_all(stream, limits, clock).await;
+    }
+}
+
+/// Discards what comes until the end of the stream, an error, a cancellation, or a limit.
+pub async fn discard_all<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Clock) {
+    let begun = clock.now();
+    let deadline = begun.after(limits.timeout);
     let mut bytes = 0;
-    while bytes < bytes_max {
-        let (read, back) = stream.read(buf, deadline).await;
-        buf = back;
-        buf.clear();
-        match read {
-            Ok(0) | Err(_) => break,
-            Ok(count) => bytes += count,
+    loop {
+        let now = clock.now();
+        if now >= deadline || bytes >= limits.bytes_max {
+            return;
+        }
+        match limits.pause(bytes, now.since(begun)) {
+            Duration::ZERO => {}
+            pause => clock.sleep(pause.min(now.until(deadline))).await,
+        }
+        match stream.discard(clock.now().after(limits.idle_timeout).min(deadline)).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => bytes += count as u64,
         }
     }
-    buf
+}
+
+/// One read of a stream that cannot discard without a buffer.
+const DISCARD_BUFFER_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lingering_takes_a_second_at_once_and_its_rate_from_then_on() {
+        let limits = LingerLimits { bytes_per_second: 1000, ..LingerLimits::UPLOAD };
+        let pause = |bytes, elapsed| limits.pause(bytes, Duration::from_millis(elapsed)).as_millis();
+        assert_eq!(pause(1000, 0), 0);
+        assert_eq!(pause(1500, 0), 500);
+        assert_eq!(pause(1500, 500), 0);
+        assert_eq!(pause(10_000, 1_000), 8_000);
+        assert_eq!(LingerLimits::BRIEF.pause(u64::MAX, Duration::ZERO), Duration::ZERO);
+    }
 }

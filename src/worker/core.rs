@@ -22,6 +22,7 @@ use crate::h2::Seats;
 use crate::handshakes::Handshakes;
 use crate::hosts::Hosts;
 use crate::identities::{self, Identities};
+use crate::linger::Lingering;
 use crate::materials::{Lookup, Materials};
 use crate::neighbours::Neighbours;
 use crate::settings::Settings;
@@ -40,8 +41,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) upstreams: RefCell<Pool<W::Stream>>,
-    /// Whom to believe of the endpoints that speak TLS.
     pub(crate) endpoint_files: Files,
+    /// Whom to believe of the endpoints that speak TLS.
     pub(crate) trust: Trust,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) date_line: DateLine,
@@ -56,6 +57,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) draining: Cell<bool>,
     pub(crate) tunnels: Tunnels,
     pub(crate) handshakes: Rc<Handshakes>,
+    /// Requests that were answered and are still being sent.
+    pub(crate) lingering: Lingering,
     /// Certificates and CAs.
     pub(crate) materials: Materials,
     pub(crate) identities: Identities,
@@ -95,10 +98,10 @@ impl<W: World> Core<W> {
             reports,
             cursors: RefCell::new(Cursors::new(id)),
             upstreams: RefCell::new(upstreams),
+            endpoint_files: Files::default(),
             trust: Trust::new(),
             request_ids: RefCell::new(RequestIds::new()),
             date_line: DateLine::default(),
-            endpoint_files: Files::default(),
             clients: RefCell::new(Slab::new()),
             arrivals: Arrivals::default(),
             turned_away: Cell::new(0),
@@ -107,6 +110,7 @@ impl<W: World> Core<W> {
             draining: Cell::new(false),
             tunnels: Tunnels::default(),
             handshakes: Rc::default(),
+            lingering: Lingering::default(),
             materials: Materials::new(id, doors.lookup),
             identities: Identities::new(doors.tls),
             hosts: doors.resolves.then(|| Hosts::new(id)),
@@ -124,16 +128,16 @@ impl<W: World> Core<W> {
         self.clients.borrow().len() + self.world.parked() + self.arrivals.len() + self.handshakes.len()
     }
 
-    /// Lets the other cores know how many those are. To be called when there is one more or one less.
-    pub(crate) fn tell_neighbours(&self) {
-        if let Some(neighbours) = &self.neighbours {
-            neighbours.tell(self.connections());
     /// Whether a file is left for another connection, be it to an endpoint or of a client. An idle connection to an endpoint makes room.
     pub(crate) fn has_file(&self) -> bool {
         let used = self.connections() + self.turned_away.get() + self.endpoint_files.count();
         used < self.settings.connection_files_max || self.upstreams.borrow_mut().close_one()
     }
 
+    /// Lets the other cores know how many those are. To be called when there is one more or one less.
+    pub(crate) fn tell_neighbours(&self) {
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.tell(self.connections());
         }
     }
 

@@ -44,8 +44,10 @@ use crate::world::World;
 pub(crate) enum Next {
     /// Reads the next request.
     Keep,
-    /// Closes in an orderly way.
+    /// Closes in an orderly way: all of the request was read.
     Close,
+    /// Closes in an orderly way: the client may be sending the rest of its request.
+    CloseUnread,
     /// Closes at once, in an orderly way: the client sends nothing more, as it has said, and all that it sent was read.
     End,
     /// Resets the connection.
@@ -108,18 +110,44 @@ pub(crate) async fn exchange<W: World>(
             take_out(scratch, body);
             Next::Keep
         }
-        Next::Close if is_last(scratch, &record, body.as_ref()) => Next::End,
-        Next::Close | Next::End | Next::Abort => next,
+        Next::Close if is_unread(scratch, &record, body.as_ref()) => Next::CloseUnread,
+        Next::Close if is_last(scratch, &record) => Next::End,
+        Next::Close | Next::CloseUnread | Next::End | Next::Abort => next,
     }
 }
 
-/// Whether the client has said that this was its last request, and nothing of it is left to read (RFC 9112 §9.6).
-fn is_last(scratch: &Scratch, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
+/// Whether the client is known, or likely, to send more than was read: the rest of the request, what follows it, or another
+/// protocol that it asked for and did not wait for (RFC 9931).
+fn is_unread(scratch: &Scratch, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
     let Scratch { request, input, .. } = scratch;
-    let is_read = body.is_some_and(|body| {
-        body.is_complete() && body.rest_read.as_ref().map_or(body.consumed == input.len(), Vec::is_empty)
-    });
-    is_read && !record.upgraded && request.is_complete() && !request.keep_alive()
+    let is_there = body.map_or_else(|| is_there(request, input), RequestBody::is_complete);
+    let is_read = is_there && !is_followed(request, input, body) && request.upgrade().is_none();
+    !is_read && !record.upgraded && !record.failure.is_some_and(Failure::is_of_silent_client)
+}
+
+/// Whether something stands behind a request that is all there: the client is not gone then, although it may have ended its side.
+pub(crate) fn is_followed(request: &RequestHead, input: &[u8], body: Option<&RequestBody>) -> bool {
+    match body {
+        Some(body) if body.is_complete() => {
+            body.rest_read.as_ref().map_or(body.consumed < input.len(), |rest| !rest.is_empty())
+        }
+        Some(_) => false,
+        None => {
+            let end = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len()));
+            request.is_complete() && end.is_some_and(|end| end < input.len())
+        }
+    }
+}
+
+/// Whether a request stands in `input` with all of its body.
+fn is_there(request: &RequestHead, input: &[u8]) -> bool {
+    request.is_complete()
+        && declared_bytes(request).is_some_and(|bytes| bytes <= input.len().saturating_sub(request.len()))
+}
+
+/// Whether the client has said that this was its last request (RFC 9112 §9.6).
+fn is_last(scratch: &Scratch, record: &Record<'_>) -> bool {
+    !record.upgraded && scratch.request.is_complete() && !scratch.request.keep_alive()
 }
 
 /// Answers a request whose head could not be read; there is nothing to route.
@@ -138,7 +166,10 @@ pub(crate) async fn reject<W: World>(
     let code = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
     finish(core, scratch, &record);
-    next
+    match next {
+        Next::Close if !failure.is_of_silent_client() => Next::CloseUnread,
+        _ => next,
+    }
 }
 
 async fn serve<'s, W: World>(
@@ -472,9 +503,7 @@ async fn tell<W: World>(
     let Scratch { request, input, output, .. } = scratch;
     let complete = request.is_complete();
     // A body that is not all there would be taken for the next request.
-    let body_is_there = complete
-        && record.bytes_in == 0
-        && declared_bytes(request).is_some_and(|bytes| bytes <= input.len() - request.len());
+    let body_is_there = record.bytes_in == 0 && is_there(request, input);
     let may_keep = match &told {
         Told::Failure(consequence) => consequence.connection == Connection::Keep,
         Told::Challenge(_) | Told::Elsewhere(_) | Told::Methods => true,

@@ -172,6 +172,11 @@ impl Failure {
         )
     }
 
+    /// The client sends nothing more, or too slowly to be waited for.
+    pub(crate) fn is_of_silent_client(self) -> bool {
+        matches!(self, Self::ClientClosed | Self::HeadTimedOut | Self::RequestBodyTimedOut)
+    }
+
     /// The table. `unavailable` is the status for domains none of whose instances can answer (C3).
     pub(crate) fn consequence(self, unavailable: u16) -> Consequence {
         use Connection::{Abort, Close, Keep};

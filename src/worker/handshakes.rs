@@ -181,7 +181,7 @@ impl Drop for Entered {
 }
 
 /// Who counts as one client: an address, and of IPv6 the network of a home or a server.
-fn network(client: IpAddr) -> u128 {
+pub(crate) fn network(client: IpAddr) -> u128 {
     match client {
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
         IpAddr::V6(address) => u128::from(address) >> 64 << 64,

@@ -31,6 +31,7 @@ mod h2;
 mod handshakes;
 mod hosts;
 mod identities;
+mod linger;
 mod materials;
 mod neighbours;
 mod recent;
@@ -142,9 +143,9 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         },
     ));
     core.prepare();
-    let mut listeners = Vec::new();
     // The default certificate was sent before this thread began.
     core.materials.take_loaded(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
+    let mut listeners = Vec::new();
     let mut kinds = Vec::new();
     for (listener, kind) in parts.listeners {
         listeners.push(Rc::new(Listener::from_std(listener)?));

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, PeerState, Stream, linger};
+use ringway_net::{Pace, PeerState, Stream};
 use ringway_wire::h1::Parse;
 
 use crate::answer::{self, Answer, Asked};
@@ -18,6 +18,7 @@ use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
 use crate::exchange::{self, Next};
 use crate::failure::Failure;
+use crate::linger::{self, Request};
 use crate::silent::Silent;
 use crate::world::World;
 
@@ -48,7 +49,15 @@ pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>
     loop {
         // Made where it will live: kilobytes, which would be copied from the stack otherwise.
         let serving = Box::write(Box::new_uninit(), serve(core, client, first_byte_by, &mut exchanges));
-        let Rest::Idle { until } = Box::into_pin(serving).await else { break };
+        let until = match Box::into_pin(serving).await {
+            Rest::Idle { until } => until,
+            Rest::Over => break,
+            Rest::Closing(request) => {
+                // Boxed: few come here, and the future of one that waits is to be small.
+                Box::pin(linger::close(core, &client.stream, client.peer, request, Tick::NEVER)).await;
+                break;
+            }
+        };
         if let Some(silent) = Silent::of(client, exchanges, until)
             && core.world.park(&client.stream, silent)
         {
@@ -74,6 +83,8 @@ enum Rest {
     Idle { until: Tick },
     /// It is over.
     Over,
+    /// It is over once the client has the last answer.
+    Closing(Request),
 }
 
 /// Serves requests as long as one follows the other.
@@ -112,12 +123,8 @@ async fn serve<W: World>(
             Next::End if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData => {
                 break Rest::Over;
             }
-            Next::Close | Next::End => {
-                let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
-                let buf = std::mem::take(&mut scratch.input);
-                scratch.input = linger(&client.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
-                break Rest::Over;
-            }
+            Next::Close | Next::End => break Rest::Closing(Request::Read),
+            Next::CloseUnread => break Rest::Closing(Request::Unread),
             Next::Abort => {
                 client.stream.abort();
                 break Rest::Over;
@@ -213,7 +220,7 @@ async fn read<S: Stream>(
     read.map_err(|error| error.kind())
 }
 
-/// Tells a client that is not heard why, and closes, by `deadline` at the latest.
+/// Tells a client whose request is not read why, and closes, by `deadline` at the latest.
 pub(crate) async fn turn_away<W: World, S: Stream>(
     core: &Core<W>,
     stream: S,
@@ -226,9 +233,13 @@ pub(crate) async fn turn_away<W: World, S: Stream>(
     let id = core.request_ids.borrow_mut().draw();
     let (answer, mut out) = (Answer::Failure(&consequence), Vec::new());
     answer::write(&mut out, status, &answer, &asked, id.as_str(), core.world.timestamp());
-    let deadline = core.world.now().after(limits::LINGER_TIMEOUT).min(deadline);
-    let (_, buf) = stream.write_all(out, Pace::until(deadline)).await;
-    linger(&stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+    let pace = Pace::until(core.world.now().after(limits::LINGER_TIMEOUT).min(deadline));
+    let (sent, _) = stream.write_all(out, pace).await;
+    if let (Ok(()), Some(peer)) = (sent, stream.peer_addr()) {
+        // Where there is no room for connections, there is none for those that take long to end.
+        let request = if failure == Failure::Overloaded { Request::Read } else { Request::Unread };
+        linger::close(core, &stream, peer.ip().to_canonical(), request, deadline).await;
+    }
 }
 
 /// A session as the drain and a panic see it: entered in the core's list while it lives.

@@ -56,6 +56,10 @@ impl Stream for Transport {
         each!(self, stream => stream.read_more(buf));
     }
 
+    async fn discard(&self, deadline: Tick) -> io::Result<usize> {
+        each!(self, stream => stream.discard(deadline).await)
+    }
+
     async fn readable(&self, deadline: Tick) -> io::Result<()> {
         each!(self, stream => stream.readable(deadline).await)
     }

@@ -6,6 +6,7 @@
 
 mod acme;
 mod admin;
+mod answers;
 mod attack_control;
 mod attack_data;
 mod attack_http2;

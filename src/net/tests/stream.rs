@@ -1,7 +1,7 @@
 //! Reading, writing, deadlines and cancellation, on both drivers.
 
 use super::*;
-use crate::{Pace, PeerState, Stream, join, join_until, linger, sleep};
+use crate::{LingerLimits, Pace, PeerState, Stream, SystemClock, join, join_until, linger, sleep};
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
@@ -316,8 +316,7 @@ fn lingering_lets_the_peer_get_the_last_answer() {
         });
         stream.readable(soon()).await.unwrap();
         stream.write_all(b"400".to_vec(), Pace::until(soon())).await.0.unwrap();
-        let buf = linger(&stream, buf(), usize::MAX, soon()).await;
-        assert!(buf.is_empty());
+        linger(&stream, LingerLimits::UPLOAD, &SystemClock).await;
         drop(stream);
         crate::yield_now().await;
         assert_eq!(joined(client).await.unwrap(), b"400");
@@ -328,9 +327,11 @@ fn lingering_lets_the_peer_get_the_last_answer() {
 fn lingering_ends_by_bytes_and_by_time() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
-        linger(&stream, buf(), usize::MAX, within(Duration::from_millis(5))).await;
+        let moment = Duration::from_millis(5);
+        linger(&stream, LingerLimits { timeout: moment, ..LingerLimits::UPLOAD }, &SystemClock).await;
+        linger(&stream, LingerLimits { idle_timeout: moment, ..LingerLimits::UPLOAD }, &SystemClock).await;
         peer.write_all(&[0; 64]).unwrap();
-        linger(&stream, buf(), 1, soon()).await;
+        linger(&stream, LingerLimits { bytes_max: 1, ..LingerLimits::UPLOAD }, &SystemClock).await;
     });
 }
 

@@ -3,9 +3,9 @@
 use super::session::{Received, Session, with_scratch};
 use super::{TlsError, TlsStream};
 use crate::stream::Stream;
-use crate::{TcpStream, clock, linger};
+use crate::{LingerLimits, SystemClock, TcpStream, clock, linger};
 use ringway_model::Tick;
-use ringway_model::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, TLS_HELLO_BYTES_MAX};
+use ringway_model::limits::TLS_HELLO_BYTES_MAX;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig};
@@ -229,8 +229,7 @@ async fn part(stream: TcpStream, word: &[u8], deadline: Tick) {
             .send_with_flags(word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .is_ok_and(|count| count == word.len());
     if sent {
-        let end = clock::now().after(LINGER_TIMEOUT).min(deadline);
-        linger(&stream, Vec::with_capacity(LINGER_READ_BYTES), LINGER_BYTES_MAX, end).await;
+        linger(&stream, LingerLimits::BRIEF.and_until(deadline, clock::now()), &SystemClock).await;
     }
 }
 
@@ -249,5 +248,3 @@ const ALERT_RECORD: u8 = 21;
 const FATAL: u8 = 2;
 /// One receive during a handshake: more than a flight has.
 const HANDSHAKE_READ_BYTES: usize = 16 * 1024;
-/// One read of what is thrown away after a last word.
-const LINGER_READ_BYTES: usize = 4 * 1024;

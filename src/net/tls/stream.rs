@@ -255,6 +255,14 @@ impl Stream for TlsStream {
         (written, buf)
     }
 
+    async fn discard(&self, deadline: Tick) -> io::Result<usize> {
+        if self.0.session.borrow().is_broken() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        // As it comes: what is not wanted is not decrypted.
+        self.0.tcp.duplex.discard(deadline).await
+    }
+
     async fn readable(&self, deadline: Tick) -> io::Result<()> {
         let inner = &*self.0;
         let turn = inner.tcp.duplex.begin(Direction::Read)?;

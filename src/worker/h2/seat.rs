@@ -67,8 +67,12 @@ async fn serve(core: &Rc<Core<Uring>>, seat: &Rc<Seat>) {
     while let Some(job) = seat.job.take() {
         seat.client.replace(Some(job.client.clone()));
         let mut scratch = core.take_scratch();
-        server::exchange(core, job, &mut scratch).await;
+        let unread = server::exchange(core, job, &mut scratch).await;
         core.give_scratch(scratch);
+        if let Some(unread) = unread {
+            // Boxed: few come here.
+            Box::pin(unread.discard(core)).await;
+        }
         let client = seat.client.take();
         drop(client);
         if core.draining.get() || core.seats.waiting.borrow().len() >= limits::H2_TASKS_KEPT_MAX {

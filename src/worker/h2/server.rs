@@ -22,7 +22,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use ringway_model::{Tick, limits};
-use ringway_net::{Stream, linger};
+use ringway_net::Stream;
 use ringway_telemetry::{ConnectionAbused, Observer, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
@@ -36,6 +36,7 @@ use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
 use crate::exchange::{self, Next};
 use crate::failure::Failure;
+use crate::linger::{self, Request as Received};
 use crate::transport::Transport;
 use crate::uring::Uring;
 use crate::world::World;
@@ -62,6 +63,8 @@ pub(crate) async fn serve(
         heads: Rc::default(),
         requests: Cell::new(0),
         is_closing: Cell::new(false),
+        is_unread: Cell::new(false),
+        discarding: Cell::new(0),
         fault: Cell::new(None),
         waker: Cell::new(None),
     });
@@ -76,9 +79,11 @@ pub(crate) async fn serve(
     if shared.driver.is_broken() {
         connection.stream.abort();
     } else {
-        let deadline = core.world.now().after(limits::LINGER_TIMEOUT);
-        let buf = Vec::with_capacity(limits::HEAD_BUFFER_BYTES);
-        linger(&connection.stream, buf, limits::LINGER_BYTES_MAX, deadline).await;
+        let received = match abuse {
+            None if shared.is_unread.get() => Received::Unread,
+            _ => Received::Read,
+        };
+        linger::close(core, &connection.stream, connection.peer, received, Tick::NEVER).await;
     }
     shared.requests.get()
 }
@@ -96,6 +101,10 @@ struct Shared {
     requests: Cell<u32>,
     /// No more requests are wanted.
     is_closing: Cell<bool>,
+    /// A request was answered, and the client may be sending more of it.
+    is_unread: Cell<bool>,
+    /// Requests that were answered and whose rest is being discarded.
+    discarding: Cell<usize>,
     /// What the crate ended the connection for.
     fault: Cell<Option<&'static str>>,
     /// Of the connection's task, while it takes no more requests.
@@ -232,7 +241,7 @@ impl Shared {
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
         let entry = Entry::new(self, &client);
-        seat::take(&self.core, Job { client, request: parts, _entry: entry, scheme: self.scheme });
+        seat::take(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
     }
 }
 
@@ -241,26 +250,55 @@ pub(crate) struct Job {
     pub(crate) client: Rc<Client<Transport>>,
     request: http::request::Parts,
     scheme: &'static str,
-    _entry: Entry,
+    entry: Entry,
 }
 
-/// Serves a request, from its head to the end of its response.
-pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch) {
-    let Job { client, request, scheme, _entry } = job;
-    let client = &*client;
-    let Transport::H2(stream) = &client.stream else { return };
+/// A request that was answered before all of it came.
+pub(crate) struct Unread {
+    client: Rc<Client<Transport>>,
+    entry: Entry,
+}
+
+impl Unread {
+    /// Discards the rest of it for a while, before the stream is reset: some clients take a reset for a failure, even after the whole
+    /// response and without an error (RFC 9113 §8.1), and have its frame before their user has the response.
+    pub(crate) async fn discard(self, core: &Core<Uring>) {
+        let Self { client, entry } = self;
+        let count = &entry.shared.discarding;
+        count.update(|count| count + 1);
+        if count.get() <= limits::H2_DISCARDED_STREAMS_MAX {
+            linger::discard_request(core, &client).await;
+        } else {
+            // Others need the place. Not at once: the reset would go out in one record with the response.
+            core.world.sleep(limits::H2_RESET_DELAY).await;
+        }
+        count.update(|count| count - 1);
+        if let Transport::H2(stream) = &client.stream {
+            entry.shared.is_unread.update(|is_unread| is_unread || !stream.is_received());
+        }
+    }
+}
+
+/// Serves a request, from its head to the end of its response. Gives back a request that is not all there.
+pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch) -> Option<Unread> {
+    let Job { client, request, scheme, entry } = job;
+    let Transport::H2(stream) = &client.stream else { return None };
     client.phase.set(Phase::Busy);
     let started_us = core.world.now_micros();
     let next = match read_head(core, stream, request, scratch, (scheme, started_us)).await {
-        Ok(()) => exchange::exchange(core, client, scratch, started_us).await,
-        Err(failure) => exchange::reject(core, client, scratch, failure, started_us).await,
+        Ok(()) => exchange::exchange(core, &client, scratch, started_us).await,
+        Err(failure) => exchange::reject(core, &client, scratch, failure, started_us).await,
     };
     match next {
         Next::Abort => stream.reset(Reason::INTERNAL_ERROR),
-        // With its last byte the response has ended, and what the client still sends is not wanted: the crate says so.
-        Next::Keep | Next::Close | Next::End if stream.is_answered() => {}
-        Next::Keep | Next::Close | Next::End => stream.reset(Reason::CANCEL),
+        // With its last byte the response has ended. What the client still sends is not wanted: the crate says so when the stream is dropped.
+        Next::Keep | Next::Close | Next::CloseUnread | Next::End if stream.is_answered() => {
+            stream.resume_reads();
+            return (!stream.is_received()).then_some(Unread { client, entry });
+        }
+        Next::Keep | Next::Close | Next::CloseUnread | Next::End => stream.reset(Reason::CANCEL),
     }
+    None
 }
 
 /// Puts the text of the head into `input`, with what is there of the body, and has it judged.

@@ -128,6 +128,11 @@ impl H2Stream {
         self.outbound.borrow().is_done()
     }
 
+    /// Whether the peer has ended its side of the stream, or given it up.
+    pub(crate) fn is_received(&self) -> bool {
+        self.inbound.borrow().is_received()
+    }
+
     /// Ends the stream early.
     pub(crate) fn reset(&self, reason: Reason) {
         self.outbound.borrow_mut().reset(reason);
@@ -231,6 +236,10 @@ impl Stream for H2Stream {
             *error = GAVE_UP.into();
         }
         (written, buf)
+    }
+
+    async fn discard(&self, deadline: Tick) -> io::Result<usize> {
+        self.waits.read(deadline, |cx| self.inbound.borrow_mut().poll_discard(cx)).await
     }
 
     async fn readable(&self, deadline: Tick) -> io::Result<()> {

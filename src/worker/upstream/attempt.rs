@@ -27,6 +27,7 @@ use crate::exchange::{Next, Record};
 use crate::failure::Failure;
 use crate::forwarded;
 use crate::h2;
+use crate::linger;
 use crate::tunnel;
 use crate::world::World;
 
@@ -245,7 +246,7 @@ async fn converse<W: World>(
         client.stream.left().await;
         upstream.cancel_reads();
     };
-    if body.is_complete() || sending.is_refused() {
+    if body.is_complete() {
         if !sending.is_refused() {
             sending.finish(core.world.now());
         }
@@ -254,13 +255,26 @@ async fn converse<W: World>(
     }
     let pump = async {
         let progress = core.settings.body_progress_timeout;
-        match body.pump(&core.world, &client.stream, upstream, input, progress).await {
-            Ok(()) => sending.finish(core.world.now()),
+        let pumped = match sending.is_refused() {
+            true => Err(PumpError::Upstream),
+            false => body.pump(&core.world, &client.stream, upstream, input, progress).await,
+        };
+        match pumped {
+            Ok(()) => {
+                if body.rest_read.as_ref().is_some_and(|rest| !rest.is_empty()) {
+                    sending.set_followed();
+                }
+                sending.finish(core.world.now());
+            }
             Err(PumpError::Client(failure)) => {
                 sending.fail(failure);
                 upstream.cancel_reads();
             }
-            Err(PumpError::Upstream) => sending.refuse(core.world.now()),
+            Err(PumpError::Upstream) => {
+                sending.refuse(core.world.now());
+                // Boxed: few come here, and it would make every exchange larger.
+                Box::pin(linger::discard_beside(core, client)).await;
+            }
         }
     };
     let stop = || {

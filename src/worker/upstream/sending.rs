@@ -13,6 +13,7 @@ pub(super) struct Sending {
     refused: Cell<bool>,
     failure: Cell<Option<Failure>>,
     stopped: Cell<bool>,
+    followed: Cell<bool>,
     /// What is left of the request may still be sent when its answer is complete.
     may_outlast: bool,
     outlasts: Cell<bool>,
@@ -44,6 +45,16 @@ impl Sending {
     /// When the request was out, or refused.
     pub(super) fn finished_at(&self) -> Option<Tick> {
         self.finished_at.get()
+    }
+
+    /// The client has sent more than this request.
+    pub(super) fn set_followed(&self) {
+        self.followed.set(true);
+    }
+
+    /// Whether the client has sent more than this request, so that it waits for answers although it may have ended its side.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed.get()
     }
 
     /// The request is out.

@@ -204,6 +204,31 @@ impl Inbound {
         }
     }
 
+    /// Discards what comes next, and opens the window by it; 0 is the end.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let count = self.data.len();
+            if count > 0 {
+                self.data = Bytes::new();
+                if let Source::Body(body) = &mut self.source {
+                    // It fails only for more than was received.
+                    let _ = body.flow_control().release_capacity(count);
+                }
+                return Poll::Ready(Ok(count));
+            }
+            match self.end {
+                None => ready!(self.poll_more(cx)),
+                Some(End::Ended) => return Poll::Ready(Ok(0)),
+                Some(End::Failed(kind)) => return Poll::Ready(Err(kind.into())),
+            }
+        }
+    }
+
+    /// Whether the peer has ended its side, or given the stream up.
+    pub(super) fn is_received(&self) -> bool {
+        self.end.is_some() || matches!(&self.source, Source::Body(body) if body.is_end_stream())
+    }
+
     /// Ready when there is something to hand on, the end included.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_ready = self.text_at < self.text.len() || !self.data.is_empty() || self.end.is_some();
