@@ -370,7 +370,7 @@ pub(crate) static RESPONSE_TIMEOUT: Setting =
     Setting::new("PROXY_RESPONSE_TIMEOUT", "response-timeout", Group::Timeouts)
         .value("TIME")
         .default("30s")
-        .help("From the last byte of a request to the head of its response");
+        .help("From the last byte of a request to the last of its response's head");
 
 pub(crate) static BODY_TIMEOUT: Setting = Setting::new("PROXY_BODY_TIMEOUT", "body-timeout", Group::Timeouts)
     .value("TIME")

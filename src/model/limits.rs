@@ -298,8 +298,11 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 pub const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
 /// To connect to one address (NFR-2.5).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the last byte of a request to the first of its response.
+/// From the last byte of a request to the last of its final response's head.
 pub const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// An endpoint that has been silent for so long has its client watched meanwhile. Before that it would cost system calls, and most
+/// have answered.
+pub const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
 /// Without a single byte of a body, in either direction, before a transfer is given up. Never a total.
 pub const BODY_PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body must also move at least [`BODY_RATE_MIN`] bytes a second, measured over this window.
@@ -311,9 +314,6 @@ pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset, when nothing
 /// is known to be under way.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is left of a request's body when its answer is complete is still passed on up to this length: dearer than two new
-/// connections it is only beyond.
-pub const EARLY_ANSWER_REST_MAX: u64 = 256 * 1024;
 /// The same for a client that has not sent all of its request: many read no answer before they have. nginx takes as long.
 pub const LINGER_UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Without a single byte of such a request before the connection is closed. nginx takes as long.
@@ -326,6 +326,9 @@ pub const LINGERING_PER_CORE_MAX: usize = 1_024;
 pub const LINGERING_PER_CLIENT_MAX: usize = 64;
 /// Bytes that one system call discards, and a turn of the driver follows.
 pub const DISCARD_BYTES: usize = 256 * 1024;
+/// What is left of a request's body when its answer is complete is still passed on up to this length: dearer than two new
+/// connections it is only beyond.
+pub const EARLY_ANSWER_REST_MAX: u64 = 256 * 1024;
 /// Bytes that are read and thrown away meanwhile.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is
@@ -367,6 +370,11 @@ pub const HANDOVERS_WAITING_MAX: usize = 256;
 /// Connections of one core that are told with a 503 that there is no room, at a time; each may take [`LINGER_TIMEOUT`].
 /// More are closed without a word.
 pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
+/// The same where one core has so many open files for connections: a sixteenth of them.
+pub const fn turned_away_max(connection_files: usize) -> usize {
+    let part = connection_files / 16;
+    if part < TURNED_AWAY_PER_CORE_MAX { part } else { TURNED_AWAY_PER_CORE_MAX }
+}
 /// A client that takes longer for a part of its response may be why its endpoint gives up: shorter than any server's
 /// timeout for sending.
 pub const CLIENT_WAIT_NOTED: Duration = Duration::from_secs(5);
@@ -386,11 +394,6 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests on one upstream connection before it is renewed.
 pub const UPSTREAM_REQUESTS_MAX: u32 = 100_000;
 /// Pending connections of a listener.
-/// The same where one core has so many open files for connections: a sixteenth of them.
-pub const fn turned_away_max(connection_files: usize) -> usize {
-    let part = connection_files / 16;
-    if part < TURNED_AWAY_PER_CORE_MAX { part } else { TURNED_AWAY_PER_CORE_MAX }
-}
 pub const LISTEN_BACKLOG: u32 = 4_096;
 /// How long a start waits for an address that is in use: after a `kill -9` the kernel takes io_uring's sockets down on
 /// its own time, milliseconds after the process is gone, and a restart must not fail over that.
@@ -423,13 +426,13 @@ pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const H2_SEND_TIMEOUT: Duration = Duration::from_secs(300);
 /// Requests at one time on one connection: browsers use 100, and each may cost what a connection of HTTP/1 costs.
 pub const H2_STREAMS_MAX: u32 = 128;
-/// Bytes of a body that a client may send ahead of the app, per request: what fills 100 Mbit/s at 20 ms.
-pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// The same of all requests of a connection together: what one connection may make us hold of bodies.
 /// Requests of one connection whose rest is discarded after their answers: a quarter, for each takes the place of another request.
 pub const H2_DISCARDED_STREAMS_MAX: usize = H2_STREAMS_MAX as usize / 4;
 /// How long the others stay open after their answers, so that their resets do not go out in one piece with the answers.
 pub const H2_RESET_DELAY: Duration = Duration::from_millis(5);
+/// Bytes of a body that a client may send ahead of the app, per request: what fills 100 Mbit/s at 20 ms.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all requests of a connection together: what one connection may make us hold of bodies.
 pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a response that wait within the connection until they can be sent, per request.
 pub const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;

@@ -1,9 +1,13 @@
 //! One client connection as exchanges see it: who is there, and what state it is in for the drain.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
+use ringway_net::{PeerState, Stream};
 use ringway_telemetry::RequestId;
 
 use crate::door::Door;
@@ -65,6 +69,16 @@ impl<S> Client<S> {
             phase: Cell::new(Phase::Idle),
             request_id: Cell::new(None),
         }
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// Whether the client has gone, as far as that is known without waiting. One that has ended its side counts as gone, unless
+    /// something that it sent before is still to be read from the connection. One system call.
+    pub(crate) async fn has_left(&self) -> bool {
+        let mut left = pin!(self.stream.left());
+        let is_reset = poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_ready())).await;
+        is_reset || self.stream.peek_state() == PeerState::Closed
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Record<'s> {
     attempt_us: u64,
     /// When its response did.
     pub(crate) answered_us: Option<u64>,
-    /// The final status as sent to the client; 0 while nothing was sent.
+    /// The final status as sent to the client; 0 while nothing was sent, and 499 when the client is gone before.
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -99,7 +99,7 @@ pub(crate) async fn exchange<W: World>(
     let mut body = None;
     let next = match serve(core, client, scratch, &tables.snapshot, absent, &mut record, &mut body).await {
         Ok(next) => next,
-        Err(failure) => refuse(core, client, scratch, &mut record, failure).await,
+        Err(failure) => refuse(core, client, scratch, &mut record, body.as_ref(), failure).await,
     };
     if let Some(body) = &body {
         record.bytes_in = record.bytes_in.max(body.received);
@@ -162,7 +162,7 @@ pub(crate) async fn reject<W: World>(
     scratch.request.reset();
     let mut record = Record::new(core, client, scratch, started_us);
     record.cause = cause;
-    let next = refuse(core, client, scratch, &mut record, failure).await;
+    let next = refuse(core, client, scratch, &mut record, None, failure).await;
     let code = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
     finish(core, scratch, &record);
@@ -262,6 +262,9 @@ async fn serve<'s, W: World>(
             Retry::SameEndpoint => again = Some(picked),
             Retry::NextEndpoint => {
                 verdict::blame(core, &picked, &failed, record.status, pool);
+                if has_waited(core, record.attempt_us) && has_left(client, scratch, Some(body)).await {
+                    return Err(Failure::ClientClosed);
+                }
                 tried.insert(endpoint.id);
             }
             Retry::No => {
@@ -464,6 +467,7 @@ async fn refuse<W: World>(
     client: &Client<W::Stream>,
     scratch: &mut Scratch,
     record: &mut Record<'_>,
+    body: Option<&RequestBody>,
     failure: Failure,
 ) -> Next {
     record.failure = Some(failure);
@@ -471,8 +475,16 @@ async fn refuse<W: World>(
         // The response has begun: only a broken connection can tell that it did not end well.
         return Next::Abort;
     }
+    let failure = if has_waited(core, record.started_us) && has_left(client, scratch, body).await {
+        // It did not wait for what is wrong.
+        record.failure = Some(Failure::ClientClosed);
+        Failure::ClientClosed
+    } else {
+        failure
+    };
     let consequence = failure.consequence(core.settings.unavailable_status);
     if consequence.status.is_none() {
+        record.status = CLIENT_CLOSED_REQUEST;
         return match consequence.connection {
             Connection::Abort => Next::Abort,
             Connection::Keep | Connection::Close => Next::Close,
@@ -480,6 +492,24 @@ async fn refuse<W: World>(
     }
     tell(core, client, scratch, record, Told::Failure(consequence)).await
 }
+
+/// Whether the client has gone, as far as that is known without waiting. One system call.
+pub(crate) async fn has_left<S: Stream>(
+    client: &Client<S>,
+    scratch: &Scratch,
+    body: Option<&RequestBody>,
+) -> bool {
+    client.has_left().await && !is_followed(&scratch.request, &scratch.input, body)
+}
+
+/// Whether so much time has passed since that the client may have left.
+fn has_waited<W: World>(core: &Core<W>, since_us: u64) -> bool {
+    let waited = core.world.now_micros().saturating_sub(since_us);
+    u128::from(waited) >= limits::CLIENT_WATCH_DELAY.as_micros()
+}
+
+/// The status of a request whose client did not wait for an answer, in logs and metrics: nginx's, for HTTP has none.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// What is answered here instead of by an app.
 enum Told<'s> {

@@ -21,6 +21,7 @@ mod churn;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+mod departures;
 mod deploy;
 mod doors;
 mod drain;

@@ -1,35 +1,9 @@
 //! Waits and their ends: every one has a deadline, and a deadline costs its own exchange only.
 
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
+use crate::kit::origin::Full;
 use crate::kit::*;
-
-/// A listener whose queue is full: connections to it are neither accepted nor refused.
-struct Full {
-    listener: Socket,
-    _waiting: Vec<TcpStream>,
-}
-
-impl Full {
-    fn new() -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let moment = Duration::from_millis(200);
-        let connect = || TcpStream::connect_timeout(&address, moment).ok();
-        let waiting: Vec<TcpStream> = std::iter::from_fn(connect).take(16).collect();
-        assert!(waiting.len() < 16, "the queue does not fill");
-        Self { listener, _waiting: waiting }
-    }
-
-    fn target(&self) -> String {
-        format!("http://{}", self.listener.local_addr().unwrap().as_socket().unwrap())
-    }
-}
 
 /// Connections that the proxy only watches: those of an epoll instance that waits for a byte or the end of each, and is
 /// not the runtime's own, whose watches are edge-triggered.
@@ -148,6 +122,28 @@ on_both_drivers! {
         assert!(!answer.json()["error"]["request_id"].as_str().unwrap_or_default().is_empty(), "{}", answer.text());
         // The connection upstream is of no use any more.
         eventually("it is closed", || origin.connections().iter().all(|one| one.has_ended()).then_some(()));
+    }
+
+    fn an_answer_whose_head_comes_by_the_byte_is_a_504(driver) {
+        // Neither a byte nor an interim answer begins the time anew.
+        let origin = Origin::http(|request, connection| {
+            let is_interim = request.target() == "/interim";
+            connection.send(if is_interim { "HTTP/1.1 102 Processing\r\n\r\n" } else { "HTTP/1.1 200 OK\r\nX: " });
+            for _ in 0..10 {
+                std::thread::park_timeout(Duration::from_millis(300));
+                if !connection.send(if is_interim { "HTTP/1.1 102 Processing\r\n\r\n" } else { "x" }) {
+                    return After::Close;
+                }
+            }
+            connection.send(if is_interim { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" } else { "\r\nContent-Length: 0\r\n\r\n" });
+            After::Keep
+        });
+        let proxy = Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        for target in ["/byte", "/interim"] {
+            let answer = proxy.get("app.test", target);
+            assert_eq!(answer.status(), 504, "{target}");
+        }
     }
 
     fn a_connect_that_hangs_is_a_504_and_fails_over(driver) {

@@ -23,7 +23,7 @@ use crate::body::{PumpError, RequestBody};
 use crate::cause;
 use crate::client::Client;
 use crate::core::{Core, Scratch};
-use crate::exchange::{Next, Record};
+use crate::exchange::{Next, Record, has_left, is_followed};
 use crate::failure::Failure;
 use crate::forwarded;
 use crate::h2;
@@ -110,19 +110,30 @@ pub(crate) async fn forward<W: World>(
     attempt: &Attempt<'_>,
     record: &mut Record<'_>,
 ) -> Result<Next, Failed> {
-    let (mut upstream, origin) = connect(core, attempt).await.map_err(|failure| Failed {
+    let fail = |failure, stage| Failed {
         failure,
         is_excused: false,
-        stage: Stage::Connect,
+        stage,
         origin: Origin::New,
         body: Body::Whole,
-    })?;
+    };
+    let begun = core.world.now();
+    let (mut upstream, origin) =
+        connect(core, attempt).await.map_err(|failure| fail(failure, Stage::Connect))?;
+    if core.world.now().since(begun) >= limits::CLIENT_WATCH_DELAY
+        && has_left(client, scratch, Some(body)).await
+    {
+        return Err(fail(Failure::ClientClosed, Stage::Waiting));
+    }
 
     write_head(scratch, attempt);
     let may_outlast = !client.is_http2
         && !scratch.request.expects_continue()
         && body.left().is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
     let sending = Sending::that_may_outlast_its_answer(may_outlast);
+    if is_followed(&scratch.request, &scratch.input, Some(body)) {
+        sending.set_followed();
+    }
     send_first(core, &upstream.stream, scratch, body, &sending).await.map_err(|(failure, stage)| Failed {
         failure,
         is_excused: core.world.is_excused(&upstream.stream),

@@ -50,6 +50,8 @@ pub(crate) async fn connect<W: World>(
     if !core.has_file() {
         return Err(Failure::Exhausted);
     }
+    // Counted before it is there: many may be on their way.
+    let file = core.endpoint_files.open();
     let stream = open(core, attempt, deadline).await?;
     let is_http2 = match endpoint.target.scheme() {
         Scheme::Http => false,
@@ -69,8 +71,7 @@ pub(crate) async fn connect<W: World>(
         stream
     };
     drop(turn);
-    let file = (!is_http2).then(|| core.endpoint_files.open());
-    Ok((upstream(endpoint, stream, file), Origin::New))
+    Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
 }
 
 /// Without a file of its own, it is a stream of a connection that others use, too.

@@ -6,13 +6,17 @@
 //! Nothing is buffered beyond one read: events and long polls pass at once. A body that breaks off upstream never
 //! looks complete downstream.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use ringway_filter::{Edits, ResponseView};
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, PeerState, Stream};
+use ringway_net::{Pace, PeerState, Stream, join_until};
 use ringway_wire::h1::{
     self, ConnectionSignal, OutFraming, Parse, RequestHead, ResponseHead, ResponseRewrite, Switch,
 };
@@ -78,7 +82,7 @@ pub(crate) async fn respond<W: World>(
     sending: &Sending,
 ) -> Result<Answered, FailedAt> {
     let mut hop = Hop { core, client, upstream, answer, output, sending, cause: &reply.attempt.cause };
-    hop.read_final_head(reply, response, sending).await?;
+    hop.read_final_head(reply, response).await?;
     record.answered_us = Some(core.world.now_micros());
     let status = response.status();
 
@@ -130,8 +134,8 @@ struct Hop<'a, W: World> {
     upstream: &'a W::Stream,
     answer: &'a mut Vec<u8>,
     output: &'a mut Vec<u8>,
-    cause: &'a cause::Slot,
     sending: &'a Sending,
+    cause: &'a cause::Slot,
 }
 
 /// Why a read from the endpoint gave nothing.
@@ -154,9 +158,9 @@ impl<W: World> Hop<'_, W> {
         &mut self,
         reply: &Reply<'_>,
         response: &mut ResponseHead,
-        sending: &Sending,
     ) -> Result<(), FailedAt> {
         let waiting = |failure| (failure, Stage::Waiting);
+        let begun = self.core.world.now();
         let mut interim = 0;
         response.reset();
         loop {
@@ -183,7 +187,7 @@ impl<W: World> Hop<'_, W> {
                 Parse::Complete => return Ok(()),
                 Parse::Partial => {
                     let began = !self.answer.is_empty();
-                    match self.read_head_bytes(sending).await {
+                    match self.read_head_bytes(begun).await {
                         Ok(()) => {}
                         Err(Silence::ClientGone) => return Err(waiting(Failure::ClientClosed)),
                         Err(Silence::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
@@ -199,21 +203,19 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
-    /// Waits for bytes of a head: as long as the request is still being sent, and then for the timeout, which begins
-    /// with the last byte of the request or of the head before.
-    async fn read_head_bytes(&mut self, sending: &Sending) -> Result<(), Silence> {
+    /// Waits for bytes of a head: as long as the request is still being sent, and then until the timeout, which begins with the
+    /// last byte of the request, or with the wait where that is later. Neither a byte nor an interim response begins it again.
+    async fn read_head_bytes(&mut self, begun: Tick) -> Result<(), Silence> {
         let timeout = self.core.settings.response_head_timeout;
-        let begun = self.core.world.now();
-        let mut give_up = begun.after(timeout);
         loop {
+            let give_up = match self.sending.finished_at() {
+                Some(finished) => finished.max(begun).after(timeout),
+                // Looked at again by then.
+                None => self.core.world.now().after(timeout),
+            };
             match self.read(give_up).await {
-                Err(Silence::TimedOut) => {
-                    let now = self.core.world.now();
-                    give_up = sending.finished_at().unwrap_or(now).max(begun).after(timeout);
-                    if now >= give_up {
-                        return Err(Silence::TimedOut);
-                    }
-                }
+                Err(Silence::TimedOut)
+                    if self.sending.finished_at().is_none_or(|at| at.after(timeout) > give_up) => {}
                 result => return result,
             }
         }
@@ -226,43 +228,87 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
-    /// Appends to `answer` what the endpoint sends, and looks now and then whether the client is still there to get it.
+    /// Appends to `answer` what the endpoint sends. While it is silent for longer, the client is watched.
     async fn read(&mut self, give_up: Tick) -> Result<(), Silence> {
         if self.answer.len() == self.answer.capacity() {
             self.make_room();
         }
-        loop {
-            let deadline = give_up.min(self.core.world.now().after(WATCH_INTERVAL));
-            let (read, back) = self.upstream.read(std::mem::take(self.answer), deadline).await;
-            *self.answer = back;
-            match read {
-                Ok(0) => return Err(Silence::Ended),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    if self.client.stream.peek_state() == PeerState::Closed {
-                        return Err(Silence::ClientGone);
-                    }
-                    if self.core.world.now() >= give_up {
-                        return Err(Silence::TimedOut);
-                    }
-                }
-                // Someone saw the client go.
-                Err(error)
-                    if error.kind() == ErrorKind::Interrupted
-                        && self.client.stream.peek_state() == PeerState::Closed =>
-                {
-                    return Err(Silence::ClientGone);
-                }
-                Err(error) => {
-                    self.cause.set(Cause::of_read(&error));
-                    return Err(match error.kind() {
-                        h2::TOOK_NOTHING => Silence::TookNothing,
-                        h2::GAVE_UP => Silence::GaveUp,
-                        _ => Silence::Broken,
-                    });
-                }
+        let soon = self.core.world.now().after(limits::CLIENT_WATCH_DELAY);
+        let (mut read, back) = self.upstream.read(std::mem::take(self.answer), give_up.min(soon)).await;
+        *self.answer = back;
+        if soon < give_up && matches!(&read, Err(error) if error.kind() == ErrorKind::TimedOut) {
+            // Boxed: most answers come before, and their exchanges need not be larger for it.
+            read = Box::pin(self.read_beside_client(give_up)).await;
+        }
+        match read {
+            Ok(0) => Err(Silence::Ended),
+            Ok(_) => Ok(()),
+            // Whoever saw the client go has cancelled the reading.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
+                    && !self.sending.is_followed()
+                    && self.client.stream.peek_state() == PeerState::Closed =>
+            {
+                Err(Silence::ClientGone)
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Silence::TimedOut),
+            Err(error) => {
+                self.cause.set(Cause::of_read(&error));
+                Err(match error.kind() {
+                    h2::TOOK_NOTHING => Silence::TookNothing,
+                    h2::GAVE_UP => Silence::GaveUp,
+                    _ => Silence::Broken,
+                })
             }
         }
+    }
+
+    /// Reads from the endpoint until the client leaves. That is seen as soon as all of the request is out, for until then
+    /// whoever sends it reads from the client. A client that has ended its side counts as gone, unless it has sent more before.
+    async fn read_beside_client(&mut self, give_up: Tick) -> std::io::Result<usize> {
+        let Self { client, upstream, sending, .. } = *self;
+        let (is_over, is_watching) = (Cell::new(false), Cell::new(false));
+        let watch = async {
+            // Sent by the same task: when it is, this is polled.
+            poll_fn(|_| match is_over.get() || sending.is_whole() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
+            while !is_over.get() && !sending.is_followed() {
+                is_watching.set(true);
+                if let Err(error) = client.stream.readable(give_up).await
+                    && matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
+                {
+                    return;
+                }
+                match client.stream.peek_state() {
+                    PeerState::Closed => return upstream.cancel_reads(),
+                    PeerState::HasData => return,
+                    PeerState::Idle => {}
+                }
+            }
+        };
+        let stop = || {
+            is_over.set(true);
+            // Else another reads, who is not to be disturbed.
+            if is_watching.get() {
+                client.stream.cancel_reads();
+            }
+        };
+        if client.is_http2 {
+            // Its stream says so by itself.
+            let (read, back) = upstream.read(std::mem::take(self.answer), give_up).await;
+            *self.answer = back;
+            return read;
+        }
+        let reading = upstream.read(std::mem::take(self.answer), give_up);
+        let ((read, back), ()) = join_until(pin!(reading), pin!(watch), stop).await;
+        if is_watching.get() {
+            client.stream.resume_reads();
+        }
+        *self.answer = back;
+        read
     }
 
     /// Sends the head in `output` and then the body. True when the endpoint sent more than its body.
@@ -490,6 +536,3 @@ fn client_failed(error: &std::io::Error) -> FailedAt {
     };
     (failure, Stage::Answered)
 }
-
-/// How often the one who waits for an endpoint looks after the client.
-const WATCH_INTERVAL: Duration = Duration::from_secs(10);

@@ -390,6 +390,30 @@ impl Connection {
     }
 }
 
+/// A listener whose queue is full: connections to it are neither accepted nor refused.
+pub(crate) struct Full {
+    listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    pub(crate) fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let moment = std::time::Duration::from_millis(200);
+        let connect = || TcpStream::connect_timeout(&address, moment).ok();
+        let waiting: Vec<TcpStream> = std::iter::from_fn(connect).take(16).collect();
+        assert!(waiting.len() < 16, "the queue does not fill");
+        Self { listener, _waiting: waiting }
+    }
+
+    pub(crate) fn target(&self) -> String {
+        format!("http://{}", self.listener.local_addr().unwrap().as_socket().unwrap())
+    }
+}
+
 fn reusable() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();

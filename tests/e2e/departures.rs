@@ -1,0 +1,168 @@
+//! Clients that leave before they have their answer: noticed in every wait, told to the endpoint, and logged with 499.
+
+use std::time::Duration;
+
+use crate::kit::h2::{H2, Secure, serving_as};
+use crate::kit::origin::Full;
+use crate::kit::*;
+
+/// An origin that takes each request and answers when the gate lets it; one place of the second gate for each request taken.
+fn slow() -> (Origin, Gate, Gate) {
+    let (taken, answers) = (Gate::new(), Gate::new());
+    let gates = (taken.clone(), answers.clone());
+    let origin = Origin::http(move |request, connection| {
+        if request.target() == "/quick" {
+            connection.reply(200, b"quick");
+            return After::Keep;
+        }
+        gates.0.open();
+        // Ends with the connection, or when the test says so.
+        if request.target() == "/silent" {
+            connection.until_closed();
+            return After::Close;
+        }
+        gates.1.pass();
+        connection.reply(200, b"late");
+        After::Keep
+    });
+    (origin, taken, answers)
+}
+
+fn logging(driver: Driver) -> proxy::Builder {
+    Proxy::on(driver).env("ACCESS_LOG", "stdout").env("PROXY_RESPONSE_TIMEOUT", "300s")
+}
+
+/// The line of the access log about a path.
+fn line(proxy: &Proxy, path: &str) -> Value {
+    eventually("the request is logged", || {
+        let lines = proxy.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        lines.into_iter().find(|line| line["path"] == path && line["status"].is_u64())
+    })
+}
+
+fn assert_left(proxy: &Proxy, path: &str) {
+    let line = line(proxy, path);
+    assert_eq!((&line["status"], &line["failure"]), (&json!(499), &json!("client_closed")), "{line}");
+}
+
+fn has_been_told(origin: &Origin) {
+    eventually("the origin's connection ends", || {
+        origin.connections().iter().all(|one| one.has_ended()).then_some(())
+    });
+}
+
+on_both_drivers! {
+    fn who_leaves_while_an_app_is_silent_is_noticed(driver) {
+        let (origin, taken, _) = slow();
+        let proxy = serving_as(logging(driver), &origin);
+        let tls = Tls::trusting(&proxy.authority(), "app.test");
+        for (path, leave) in [("/silent?drop", 0), ("/silent?finish", 1)] {
+            let path = path.to_owned();
+            for mut client in [proxy.client(), tls.connect(proxy.https())] {
+                client.send(format!("GET /silent HTTP/1.1\r\nHost: app.test\r\nX-Path: {path}\r\n\r\n"));
+                assert!(taken.pass());
+                match leave {
+                    0 => drop(client),
+                    // A half-closed client is taken for gone.
+                    _ => client.finish(),
+                }
+                has_been_told(&origin);
+            }
+        }
+        let lines = eventually("all are logged", || {
+            let lines: Vec<Value> = proxy.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let lines: Vec<Value> = lines.into_iter().filter(|line| line["path"] == "/silent").collect();
+            (lines.len() == 4).then_some(lines)
+        });
+        for line in lines {
+            assert_eq!((&line["status"], &line["failure"]), (&json!(499), &json!("client_closed")), "{line}");
+        }
+        eventually("they are counted", || {
+            (proxy.metric("proxy_requests_total", &["route=\"app.test\"", "status=\"499\""]) == 4.0).then_some(())
+        });
+        assert_eq!(proxy.get("app.test", "/quick").text(), "quick");
+    }
+
+    fn who_has_sent_two_requests_and_ended_its_side_gets_both_answers(driver) {
+        let (origin, taken, answers) = slow();
+        let proxy = Proxy::serving(driver, &origin);
+        let mut client = proxy.client();
+        client.send("GET /late HTTP/1.1\r\nHost: app.test\r\n\r\nGET /quick HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        client.finish();
+        assert!(taken.pass());
+        // Longer than the watch of the client takes to begin; a slow machine shows less.
+        std::thread::park_timeout(Duration::from_secs(1));
+        answers.open();
+        assert_eq!(client.response("GET").text(), "late");
+        assert_eq!(client.response("GET").text(), "quick");
+    }
+
+    fn who_stays_while_an_app_is_silent_is_served_on(driver) {
+        let (origin, taken, answers) = slow();
+        let proxy = serving_as(logging(driver), &origin);
+        let tls = Tls::trusting(&proxy.authority(), "app.test");
+        for client in [&mut proxy.client(), &mut tls.connect(proxy.https())] {
+            client.send("GET /late HTTP/1.1\r\nHost: app.test\r\n\r\n");
+            assert!(taken.pass());
+            std::thread::park_timeout(Duration::from_secs(1));
+            answers.open();
+            assert_eq!(client.response("GET").text(), "late");
+            // The watch of the client takes nothing of its next request.
+            assert_eq!(client.get("app.test", "/quick").text(), "quick");
+            client.send("GET /late HTTP/1.1\r\nHost: app.test\r\n\r\n");
+            assert!(taken.pass());
+            std::thread::park_timeout(Duration::from_secs(1));
+            client.send("GET /quick HTTP/1.1\r\nHost: app.test\r\n\r\n");
+            answers.open();
+            assert_eq!(client.response("GET").text(), "late");
+            assert_eq!(client.response("GET").text(), "quick");
+        }
+    }
+
+    fn who_takes_a_request_of_http2_back_is_logged(driver) {
+        let (origin, taken, _) = slow();
+        let proxy: Secure = serving_as(logging(driver), &origin);
+        let mut client = H2::connect(&proxy);
+        let stream = client.get("app.test", "/silent");
+        assert!(taken.pass());
+        client.reset(stream, 8);
+        has_been_told(&origin);
+        assert_left(&proxy, "/silent");
+    }
+
+    fn who_leaves_in_the_middle_of_an_upload_is_logged(driver) {
+        let origin = Origin::echo();
+        let proxy = serving_as(logging(driver), &origin);
+        let mut client = proxy.client();
+        client.send("POST /upload HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100000\r\n\r\n");
+        client.send(pattern(1000));
+        drop(client);
+        assert_left(&proxy, "/upload");
+        assert_eq!(origin.request_count(), 0);
+    }
+
+    fn who_leaves_after_its_upload_is_noticed(driver) {
+        let (origin, taken, _) = slow();
+        let proxy = serving_as(logging(driver), &origin);
+        let tls = Tls::trusting(&proxy.authority(), "app.test");
+        for mut client in [proxy.client(), tls.connect(proxy.https())] {
+            client.send("POST /silent HTTP/1.1\r\nHost: app.test\r\nContent-Length: 300000\r\n\r\n");
+            client.send(pattern(300_000));
+            assert!(taken.pass());
+            drop(client);
+            has_been_told(&origin);
+        }
+        assert_left(&proxy, "/silent");
+    }
+
+    fn who_leaves_while_an_app_is_connected_to_is_logged(driver) {
+        let full = Full::new();
+        let proxy = logging(driver).env("PROXY_CONNECT_TIMEOUT", "2s").env("HEALTH_CHECK_INTERVAL", "300s").start();
+        proxy.api().register("app", "app-1", &full.target());
+        proxy.api().domain("app.test", "app", None);
+        let mut client = proxy.client();
+        client.send("GET /connect HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        drop(client);
+        assert_left(&proxy, "/connect");
+    }
+}
