@@ -177,13 +177,7 @@ mod tests {
                 compiler: Compiler::new(Settings { hash_key: 7, cores: 1 }),
             };
             for name in ["a", "b"] {
-                let app = AppSpec {
-                    id: AppId::parse(name).unwrap(),
-                    name: None,
-                    upstream_tls: None,
-                    failures: None,
-                    on_all_unhealthy: None,
-                };
+                let app = AppSpec::new(AppId::parse(name).unwrap());
                 plane.change(Change::Register { instance: Some(instance(name)), domain: None, app });
             }
             plane.change(domain("a"));
