@@ -23,6 +23,7 @@ use ringway_model::{
 };
 use ringway_telemetry::{Exchange, Observer, Registry, RequestIds, SnapshotApplied, Telemetry};
 use ringway_traffic::compile::{self, Compiler};
+use ringway_traffic::in_flight::InFlight;
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
 
@@ -117,6 +118,16 @@ fn domain(app: usize, number: u64) -> DomainSpec {
         cname_target: None,
     }
 }
+
+/// An endpoint that was taken out of rotation, drained or removed: nothing new may be sent there.
+struct Left {
+    instance: InstanceId,
+    in_flight: Arc<InFlight>,
+    /// Its requests under way at the last look.
+    requests: u64,
+}
+
+type LeftEndpoints = Rc<RefCell<Vec<Left>>>;
 
 /// How a run came out.
 struct Outcome {
@@ -218,7 +229,9 @@ fn run(seed: u64, traced: bool) -> Outcome {
         });
     }
     let is_ending = Rc::new(Cell::new(false));
-    engine.spawn(false, operate(engine.clone(), core.clone(), plane, is_calm, is_ending.clone()));
+    let left: LeftEndpoints = Rc::default();
+    let operator = operate(engine.clone(), core.clone(), plane, left.clone(), is_calm, is_ending.clone());
+    engine.spawn(false, operator);
 
     let mut steps = 0_u64;
     let mut drain_began = None;
@@ -240,11 +253,17 @@ fn run(seed: u64, traced: bool) -> Outcome {
         }
         steps += 1;
         check_step(&engine, &core, &registry, &reported, steps);
+        check_left(&engine, &left);
     }
     if !engine.is_violated() {
         engine.check(core.connections() == 0, || format!("{} connections are left", core.connections()));
         engine.check(live.get() == 0, || format!("{} sockets are left", live.get()));
         engine.check(core.turned_away.get() == 0, || "somebody is being turned away for ever".to_owned());
+        let snapshot = core.tables().snapshot.clone();
+        let endpoints = snapshot.pools().flat_map(|pool| pool.all_endpoints());
+        let counted: u64 = endpoints.map(|endpoint| endpoint.in_flight.requests()).sum();
+        let counted = counted + left.borrow().iter().map(|left| left.in_flight.requests()).sum::<u64>();
+        engine.check(counted == 0, || format!("{counted} requests are counted in flight"));
         check_told(&engine, &case, &told, &registry);
     }
     engine.note(|| format!("over after {steps} steps"));
@@ -272,6 +291,15 @@ fn check_step(
         engine.check(open == count || open == count + 1 || open + 1 == count, || {
             format!("the gauge says {open} connections of {count}")
         });
+    }
+}
+
+/// Whoever waits for the last request of an endpoint that the core has acknowledged to leave alone is not surprised.
+fn check_left(engine: &Engine, left: &LeftEndpoints) {
+    for left in left.borrow_mut().iter_mut() {
+        let (now, before) = (left.in_flight.requests(), left.requests);
+        engine.check(now <= before, || format!("a request went to {}, which had left", left.instance));
+        left.requests = now;
     }
 }
 
@@ -347,6 +375,7 @@ async fn operate(
     engine: Rc<Engine>,
     core: Rc<Core<Sim>>,
     mut plane: Plane,
+    left: LeftEndpoints,
     is_calm: bool,
     is_ending: Rc<Cell<bool>>,
 ) {
@@ -364,8 +393,11 @@ async fn operate(
             continue;
         }
         let (app, number) = (engine.below(APPS) as usize, engine.below(INSTANCES));
-        let change = match engine.below(6) {
+        let change = match engine.below(8) {
             0 | 1 => Change::AddInstance(instance(app, number)),
+            6 | 7 => {
+                Change::DrainInstance { id: instance(app, number).id, generation: None, until: Timestamp(1) }
+            }
             2 => Change::RemoveInstance { id: instance(app, number).id, generation: None },
             3 => Change::RemoveDomain { name: host(app, number % HOSTS) },
             4 => Change::AddDomain(domain(app, number % HOSTS)),
@@ -376,7 +408,22 @@ async fn operate(
         };
         engine.note(|| format!("change: {change:?}"));
         older = plane.compiler.snapshot().clone();
+        let leaving = match &change {
+            Change::RemoveInstance { id, .. } | Change::DrainInstance { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        if let Change::AddInstance(spec) = &change {
+            // The same endpoint may be back; what went to one that was removed is counted with that.
+            left.borrow_mut().retain(|left| left.instance != spec.id);
+        }
+        let known =
+            leaving.as_ref().and_then(|id| older.endpoint(&format!("app{app}"), id.as_str())).cloned();
         apply::take_over(&core, plane.change(&change)).await;
+        if let Some(endpoint) = known {
+            let requests = endpoint.in_flight.requests();
+            let in_flight = endpoint.in_flight;
+            left.borrow_mut().push(Left { instance: endpoint.instance, in_flight, requests });
+        }
     }
     engine.note(|| "drain".to_owned());
     let deadline = ringway_model::Tick(engine.now() / 1_000 + 10 * 3_600_000);
