@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::{SlotReceiver, mailbox, slot, wake_pair};
-use ringway_model::limits::{CORE_STALL, LIVENESS_INTERVAL};
-use ringway_model::{CoreId, Desired, Serial, Tick, Timestamp};
+use ringway_model::limits::{CORE_STALL, JOINING_TIME, LIVENESS_INTERVAL};
+use ringway_model::{
+    AppId, AppSpec, Change, CoreId, Desired, Health, HealthCheck, InstanceId, InstanceSpec, Serial, Target,
+    Tick, Timestamp,
+};
 use ringway_net::DriverChoice;
 use ringway_store::{LoadReport, Memory, Store};
 use ringway_telemetry::Registry;
@@ -124,4 +127,27 @@ fn it_is_ready_with_the_first_acknowledgement_of_every_core() {
     engine.handle_shutdown(Tick(1_000), None, at(2));
     assert!(!engine.is_ready());
     assert_eq!(engine.status(at(2)).state.as_str(), "draining");
+}
+
+/// A deploy may be waiting for what was registered a moment ago; what is older takes traffic at once.
+#[test]
+fn an_instance_that_was_registered_just_before_the_start_joins() {
+    let change = Change::Register {
+        app: AppSpec::new(AppId::parse("shop").unwrap()),
+        instance: Some(InstanceSpec {
+            id: InstanceId::parse("shop-1").unwrap(),
+            app: AppId::parse("shop").unwrap(),
+            target: Target::parse("http://127.0.0.1:9").unwrap(),
+            health_check: HealthCheck::default(),
+        }),
+        domain: None,
+    };
+    let desired = Desired::default().apply(&change, Timestamp(0)).unwrap().desired;
+    let (engine, snapshots, _) = engine_with(desired);
+    let snapshot = snapshots.take().unwrap();
+    let state = &snapshot.endpoint("shop", "shop-1").unwrap().state;
+    assert_eq!(state.health(), Health::Joining);
+    state.set_health(Health::Unknown);
+    engine.join_again(&snapshot, at(millis(JOINING_TIME)));
+    assert_eq!(state.health(), Health::Unknown);
 }

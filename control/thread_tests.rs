@@ -15,7 +15,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource, m
 use ringway_model::limits::{APPLY_DEADLINE, ORDERS_MAX};
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, Generation, Health, HealthCheck, Hostname,
-    InstanceId, InstanceSpec, Outcome, Rejection, Revision, Target,
+    InstanceId, InstanceSpec, Outcome, Rejection, Revision, Target, Timestamp,
 };
 use ringway_net::{DriverChoice, clock};
 use ringway_store::{Batch, Description, Loaded, Memory, Store, StoreError};
@@ -24,8 +24,8 @@ use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
 use crate::{
-    Client, ControlSettings, ControlThread, CoreState, Parts, Refusal, Service, State, Submission,
-    WorkerLink, inbox, start,
+    Client, ControlSettings, ControlThread, CoreState, InstanceState, Parts, Refusal, Service, State,
+    Submission, WorkerLink, inbox, start,
 };
 
 /// Long enough for any machine; nothing waits this long unless it fails.
@@ -667,5 +667,66 @@ fn the_pulse_is_young_while_all_goes_on() {
     stage.until("it beats", |stage| stage.control.pulse.last() > before);
     assert!(stage.control.pulse.is_young(PATIENCE));
     assert!(stage.control.pulse.last().0 <= clock::now_micros() / 1000);
+    stage.end();
+}
+
+// --- Drains --------------------------------------------------------------------------------------------------
+
+fn drain(id: &str) -> Change {
+    let until = Timestamp(clock::timestamp().0 + 3_600_000);
+    Change::DrainInstance { id: InstanceId::parse(id).unwrap(), generation: None, until }
+}
+
+fn is_registered(stage: &Stage, id: &str) -> bool {
+    stage.client.desired().unwrap().instance(id).is_some()
+}
+
+#[test]
+fn a_drained_instance_is_removed_with_its_last_request() {
+    let stage = Stage::new(Memory::new());
+    stage.submit(register("shop")).unwrap();
+    stage.until("the cores have it", |stage| stage.workers[0].has_route("shop.test"));
+    let in_flight = stage.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
+    let request = in_flight.begin(1);
+    stage.submit(drain("shop-1")).unwrap();
+    stage.until("no core sends to it", |stage| {
+        let is_empty = |snapshot: &Snapshot| snapshot.pool_of_app("shop").unwrap().endpoints.is_empty();
+        stage.workers.iter().all(|worker| is_empty(&worker.snapshot()))
+    });
+    let status = stage.client.instance_status(InstanceId::parse("shop-1").unwrap()).unwrap().unwrap();
+    assert_eq!((status.state, status.in_flight.requests), (InstanceState::Draining, 1));
+    assert!(is_registered(&stage, "shop-1"));
+    drop(request);
+    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
+    assert!(in_flight.is_drained(), "tunnels that are left end with it");
+    stage.end();
+}
+
+#[test]
+fn a_core_that_does_not_know_of_a_drain_is_waited_for() {
+    let stage = Stage::new(Memory::new());
+    stage.submit(register("shop")).unwrap();
+    stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
+    // Answered at the deadline, with the core that lags: it may send to the instance still.
+    let receipt = stage.submit(drain("shop-1")).unwrap();
+    assert_eq!(receipt.pending, [CoreId(1)]);
+    assert!(is_registered(&stage, "shop-1"));
+    stage.workers[1].is_stuck.store(false, Ordering::SeqCst);
+    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
+    stage.end();
+}
+
+#[test]
+fn a_drain_that_a_process_leaves_ends_with_the_next_one() {
+    let memory = Memory::new();
+    let stage = Stage::new(memory.clone());
+    stage.submit(register("shop")).unwrap();
+    stage.until("the cores have it", |stage| stage.workers[0].has_route("shop.test"));
+    let in_flight = stage.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
+    let _request = in_flight.begin(0);
+    stage.submit(drain("shop-1")).unwrap();
+    stage.end();
+    let stage = Stage::new(memory);
+    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
     stage.end();
 }

@@ -28,6 +28,7 @@ pub(super) struct State {
     pub(super) is_ready: bool,
     /// No instance of any app is healthy.
     pub(super) outage: bool,
+    pub(super) is_ending: bool,
     pub(super) statuses: HashMap<InstanceId, InstanceStatus>,
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
@@ -115,6 +116,7 @@ impl Default for State {
             pending: Vec::new(),
             is_ready: true,
             outage: false,
+            is_ending: false,
             statuses: HashMap::new(),
             heartbeats: Vec::new(),
             submissions: Vec::new(),
@@ -267,9 +269,13 @@ impl Plane for FakePlane {
     }
 
     fn status(&self) -> Status {
-        let is_ready = self.state().is_ready;
+        let (is_ready, is_ending) = (self.state().is_ready, self.state().is_ending);
         Status {
-            state: if is_ready { "ready" } else { "starting" },
+            state: match (is_ending, is_ready) {
+                (true, _) => "draining",
+                (false, true) => "ready",
+                (false, false) => "starting",
+            },
             version: "1.2.3",
             commit: "unknown",
             uptime: Duration::from_secs(7),
@@ -290,7 +296,8 @@ impl Plane for FakePlane {
     }
 
     fn is_ready(&self) -> bool {
-        self.state().is_ready
+        let state = self.state();
+        state.is_ready && !state.is_ending
     }
 
     fn metrics(&self, out: &mut String) {

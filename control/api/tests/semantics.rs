@@ -1,5 +1,8 @@
 //! What the answers say: the walk-throughs of document 000, conditions, repeats, fencing.
 
+use std::time::Duration;
+
+use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{CoreId, Health, InstanceId};
 use serde_json::{Value as Json, json};
 
@@ -349,4 +352,116 @@ fn health_and_metrics_are_for_machines() {
     let status = api.ask("GET", "/api/status", "").json();
     assert_eq!((&status["version"], &status["workers"][0]["driver"]), (&json!("1.2.3"), &json!("epoll")));
     assert_eq!(api.ask("GET", "/admin/health", "").json(), status);
+}
+
+fn registered(api: &Api) {
+    let body = r#"{"app_id":"app1","instance":{"instance_id":"i1","target":"http://10.0.0.5:3001"}}"#;
+    assert_eq!(api.ask("POST", "/api/apps/register", body).status, 201);
+}
+
+#[test]
+fn a_drain_is_answered_with_how_it_went() {
+    let api = Api::start();
+    for (path, body) in [
+        ("/api/apps/instances", r#"{"instance_id":"i1","drain":"30s"}"#),
+        ("/api/apps/instances?drain=30s", r#"{"instance_id":"i1"}"#),
+        ("/api/apps/instances/i1?drain=30", ""),
+        ("/api/register", r#"{"instance_id":"i1","app_id":"app1","drain":"30s"}"#),
+    ] {
+        registered(&api);
+        api.state().drain_end = Some(InstanceDrained {
+            took: Duration::from_millis(1_500),
+            left: InFlightStatus { requests: 3, tunnels: 2 },
+        });
+        let reply = api.ask("DELETE", path, body);
+        let revision = api.state().desired.revision().0;
+        assert_eq!(
+            (reply.status, reply.json()),
+            (
+                200,
+                json!({
+                    "instance_id": "i1", "drained": false, "took_ms": 1500, "requests_left": 3, "websockets_left": 2,
+                    "revision": revision, "outcome": "removed",
+                })
+            ),
+            "{path} {body}"
+        );
+        let submission = api.state().submissions.last().cloned().unwrap();
+        assert!(matches!(submission.change, ringway_model::Change::DrainInstance { .. }), "{submission:?}");
+    }
+    registered(&api);
+    for drain in [r#""3601s""#, r#""soon""#, "true"] {
+        let reply =
+            api.ask("DELETE", "/api/apps/instances", &format!(r#"{{"instance_id":"i1","drain":{drain}}}"#));
+        assert!(reply.status == 422 && reply.findings()[0].starts_with("drain "), "{drain}: {reply:?}");
+    }
+    let reply =
+        api.ask("DELETE", "/api/apps/instances", r#"{"instance_id":"i1","drain":"1s","generation":1}"#);
+    assert_eq!((reply.status, reply.code().as_str()), (409, "stale_generation"));
+}
+
+#[test]
+fn a_drain_that_a_new_registration_ended_is_a_conflict_and_one_of_an_ending_process_is_not_now() {
+    let api = Api::start();
+    registered(&api);
+    api.state().drain_end = None;
+    let mut waiting = api.connect();
+    waiting.send(&delete_with_drain());
+    let id = InstanceId::parse("i1").unwrap();
+    while api.state().desired.instance("i1").is_none_or(|instance| instance.draining.is_none()) {
+        std::thread::yield_now();
+    }
+    registered_again(&api);
+    let reply = waiting.reply(false);
+    assert_eq!((reply.status, reply.code().as_str()), (409, "stale_generation"));
+    let mut waiting = api.connect();
+    waiting.send(&delete_with_drain());
+    while api.state().desired.instance(id.as_str()).is_none_or(|instance| instance.draining.is_none()) {
+        std::thread::yield_now();
+    }
+    api.state().is_ending = true;
+    let reply = waiting.reply(false);
+    assert_eq!((reply.status, reply.code().as_str()), (503, "shutting_down"));
+}
+
+fn registered_again(api: &Api) {
+    let body = r#"{"app_id":"app1","instance":{"instance_id":"i1","target":"http://10.0.0.5:3001"}}"#;
+    assert_eq!(api.ask("POST", "/api/apps/register", body).status, 200);
+}
+
+fn delete_with_drain() -> Vec<u8> {
+    let body = r#"{"instance_id":"i1","drain":"60s"}"#;
+    format!(
+        "DELETE /api/apps/instances HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_state_is_waited_for() {
+    let api = Api::start();
+    registered(&api);
+    let path = "/api/status/instances?instance_id=i1&wait=serving&timeout=";
+    api.state().stands("i1", InstanceState::Joining, Some("the last probe failed: connection refused"));
+    let reply = api.ask("GET", &format!("{path}0s"), "");
+    assert_eq!((reply.status, reply.code().as_str()), (504, "state_not_reached"));
+    assert_eq!(
+        reply.json()["detail"],
+        "instance i1 is joining, not serving; the last probe failed: connection refused"
+    );
+    // It serves after a restart, and nobody has probed it yet.
+    api.state().stands("i1", InstanceState::Serving, None);
+    assert_eq!(
+        api.ask("GET", &format!("{path}0s"), "").json()["detail"],
+        "instance i1 is serving, not probed successfully"
+    );
+    api.state().health("i1", Health::Healthy);
+    let reply = api.ask("GET", &format!("{path}60s"), "");
+    assert_eq!((reply.status, &reply.json()["instances"][0]["state"]), (200, &json!("serving")));
+    assert_eq!(reply.json()["total"], 1);
+    let reply = api.ask("GET", "/api/status/instances?wait=serving", "");
+    assert!(reply.status == 422 && reply.findings()[0].starts_with("wait "), "{reply:?}");
+    let reply = api.ask("GET", "/api/status/instances?instance_id=i1&wait=well", "");
+    assert!(reply.status == 422 && reply.findings()[0].starts_with("wait "), "{reply:?}");
 }
