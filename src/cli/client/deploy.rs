@@ -107,6 +107,9 @@ pub(crate) fn run(api: &Api, plan: &Plan) -> Result<(), Failure> {
         // Without it Ctrl-C ends the command at once; what is registered by then can be resumed or removed all the same.
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }
+    // --timeout is for the instances; an answer may take what it always may.
+    let client = api.client.clone().timeout(plan.patience.max(limits::CLI_TIMEOUT));
+    let api = &Api { client, ..*api };
     let deploy = Deploy { api, plan, interrupted, begun: Instant::now() };
     let summary = deploy.run()?;
     match api.output {
@@ -297,8 +300,10 @@ impl Deploy<'_> {
 
     /// Whether an instance need not be registered again.
     fn is_kept(&self, known: &InstanceView) -> bool {
-        let is_same =
-            self.plan.health.as_ref().is_none_or(|check| Some(check) == known.health_check.as_ref());
+        let is_same = self.plan.health.as_ref().is_none_or(|check| match &known.health_check {
+            Some(known) => check == known,
+            None => check == "tcp",
+        });
         is_same && matches!(known.state.as_str(), "serving" | "joining")
     }
 

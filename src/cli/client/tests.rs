@@ -357,7 +357,7 @@ fn the_readme_s_commands_are_commands() {
     let mut count = 0;
     for code in README.split('`').skip(1).step_by(2) {
         let Some(line) = code.strip_prefix("ringway ") else { continue };
-        let is_ours = ["apps ", "instances ", "domains ", "certificates ", "status"]
+        let is_ours = ["apps ", "deploy ", "instances ", "domains ", "certificates ", "status"]
             .iter()
             .any(|word| line.starts_with(word));
         if is_ours && !line.contains("--help") {
