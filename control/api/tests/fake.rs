@@ -269,7 +269,10 @@ impl Plane for FakePlane {
     }
 
     fn status(&self) -> Status {
-        let (is_ready, is_ending) = (self.state().is_ready, self.state().is_ending);
+        let (is_ready, is_ending) = {
+            let state = self.state();
+            (state.is_ready, state.is_ending)
+        };
         Status {
             state: match (is_ending, is_ready) {
                 (true, _) => "draining",

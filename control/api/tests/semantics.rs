@@ -365,7 +365,7 @@ fn a_drain_is_answered_with_how_it_went() {
     for (path, body) in [
         ("/api/apps/instances", r#"{"instance_id":"i1","drain":"30s"}"#),
         ("/api/apps/instances?drain=30s", r#"{"instance_id":"i1"}"#),
-        ("/api/apps/instances/i1?drain=30", ""),
+        ("/api/apps/instances/i1?drain=30s", ""),
         ("/api/register", r#"{"instance_id":"i1","app_id":"app1","drain":"30s"}"#),
     ] {
         registered(&api);
