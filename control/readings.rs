@@ -256,9 +256,9 @@ impl Engine {
                 states[status.state as usize] += 1;
             }
         }
-        out.push_str("# HELP ringway_instances Instances by state.\n# TYPE ringway_instances gauge\n");
+        out.push_str("# HELP ringway_instance_states Instances by state.\n# TYPE ringway_instance_states gauge\n");
         for (state, count) in InstanceState::ALL.into_iter().zip(states) {
-            let _ = writeln!(out, "ringway_instances{{state=\"{}\"}} {count}", state.as_str());
+            let _ = writeln!(out, "ringway_instance_states{{state=\"{}\"}} {count}", state.as_str());
         }
         out.push_str(
             "# HELP proxy_endpoint_requests_in_flight Requests under way, tunnels among them.\n\

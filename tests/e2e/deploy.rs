@@ -282,7 +282,7 @@ on_both_drivers! {
         assert_eq!((&view["requests_in_flight"], &view["websockets_open"]), (&json!(1), &json!(0)), "{view}");
         assert!(view["draining_until"].is_string());
         assert!(proxy.metric("proxy_endpoint_requests_in_flight", &["instance=\"app-1\""]) == 1.0);
-        assert!(proxy.metric("ringway_instances", &["state=\"draining\""]) == 1.0);
+        assert!(proxy.metric("ringway_instance_states", &["state=\"draining\""]) == 1.0);
         for _ in 0..20 {
             assert_eq!(proxy.get("app.test", "/").text(), "new");
         }
