@@ -256,7 +256,9 @@ impl Engine {
                 states[status.state as usize] += 1;
             }
         }
-        out.push_str("# HELP ringway_instance_states Instances by state.\n# TYPE ringway_instance_states gauge\n");
+        out.push_str(
+            "# HELP ringway_instance_states Instances by state.\n# TYPE ringway_instance_states gauge\n",
+        );
         for (state, count) in InstanceState::ALL.into_iter().zip(states) {
             let _ = writeln!(out, "ringway_instance_states{{state=\"{}\"}} {count}", state.as_str());
         }
