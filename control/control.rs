@@ -63,7 +63,7 @@ impl Control {
     /// An instance says that it is there. It has a lease from the first heartbeat on. Nothing is stored.
     ///
     /// # Errors
-    /// [`Rejection::UnknownInstance`], and [`Rejection::StaleGeneration`] when the given generation is not the present one:
+    /// [`Rejection::UnknownInstance`], [`Rejection::Deregistered`] when heartbeats had stopped, and [`Rejection::StaleGeneration`] when the given generation is not the present one:
     /// the message comes from a process that has been replaced.
     pub fn heartbeat(&self, instance: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection> {
         self.turn(|engine, now| engine.handle_heartbeat(instance, generation, now))

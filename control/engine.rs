@@ -24,8 +24,8 @@ use ringway_certs::Certificates;
 use ringway_health::{Checker, Verdict};
 use ringway_model::limits::{CORE_STALL, LIVENESS_INTERVAL};
 use ringway_model::{
-    Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost, Tick,
-    Webhook,
+    AppId, Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost,
+    Tick, Webhook,
 };
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
@@ -42,7 +42,7 @@ use crate::certify::{Acknowledged, Publications, Reached};
 use crate::control::Answer;
 use crate::drains::{Drains, log_removal};
 use crate::hooks::Hooks;
-use crate::lease::Leases;
+use crate::lease::{Deregistered, Deregistration, LeaseEnd, Leases};
 use crate::named::FileProblems;
 use crate::persist::{Done, StoreLink};
 use crate::plane::{Commit, Plane, Publication, Ticket};
@@ -59,7 +59,8 @@ use crate::time::{Micros, Now};
 pub struct ControlSettings {
     /// Health checks of instances that do not say otherwise.
     pub health: ringway_health::Defaults,
-    /// An instance that has sent heartbeats is deregistered this long after the last one.
+    /// An instance that has sent heartbeats leaves the rotation this long after the last one, and is deregistered after as long
+    /// again.
     pub heartbeat_timeout: Duration,
     /// Key of the hash that stands for a tenant in access logs.
     pub hash_key: u64,
@@ -105,6 +106,7 @@ pub(crate) struct Engine {
     plane: Plane,
     leases: Leases,
     drains: Drains,
+    deregistered: Deregistered,
     names: Names,
     attempt_warnings: AttemptWarnings,
     compiler: Compiler,
@@ -215,6 +217,7 @@ impl Engine {
             plane: Plane::new(parts.desired, ids.iter().copied()),
             leases: Leases::new(parts.settings.heartbeat_timeout),
             drains: Drains::default(),
+            deregistered: Deregistered::default(),
             names: Names::default(),
             attempt_warnings: AttemptWarnings::default(),
             compiler: parts.compiler,
@@ -345,14 +348,51 @@ impl Engine {
         now: Now,
     ) -> Result<(), Rejection> {
         let Some(instance) = self.plane.desired().instance(id.as_str()) else {
-            return Err(Rejection::UnknownInstance(id.clone()));
+            return Err(self.unknown_instance(id));
         };
-        let current = instance.generation;
+        let (current, app) = (instance.generation, instance.app.clone());
         if generation.is_some_and(|generation| generation != current) {
             return Err(Rejection::StaleGeneration { id: id.clone(), current });
         }
-        self.leases.handle_heartbeat(id, current, now.tick, now.at);
+        let silence = self.leases.lease(id).map(|lease| lease.silence(now.tick)).unwrap_or_default();
+        if self.leases.handle_heartbeat(id, current, now.tick, now.at) {
+            let checked = self.checker.status(id.as_str()).map_or(Health::Unknown, |checked| checked.health);
+            // Not known to be well by now: traffic only while no other instance can take it.
+            let health = if checked == Health::Unknown { Health::Joining } else { checked };
+            let seconds = silence.as_secs();
+            tracing::info!(instance = %id, %app, seconds, health = health.as_str(), "heartbeats came back");
+            self.settle_health(&app, id, health, now);
+        }
         Ok(())
+    }
+
+    /// The rejection of a message about an instance that is not registered.
+    fn unknown_instance(&self, id: &InstanceId) -> Rejection {
+        match self.deregistered.get(id) {
+            Some(Deregistration { at, silence }) => Rejection::Deregistered { id: id.clone(), at, silence },
+            None => Rejection::UnknownInstance(id.clone()),
+        }
+    }
+
+    /// Writes an instance's health where the cores read it: what its checks say, unless its heartbeats are missing. Returns what
+    /// it was before and is now.
+    fn settle_health(
+        &mut self,
+        app: &AppId,
+        id: &InstanceId,
+        checked: Health,
+        now: Now,
+    ) -> Option<(Health, Health)> {
+        let is_lapsed = self.leases.lease(id).is_some_and(|lease| lease.is_lapsed());
+        let health = if is_lapsed { Health::Unhealthy } else { checked };
+        let snapshot = self.compiler.snapshot();
+        let endpoint = snapshot.endpoint(app.as_str(), id.as_str())?;
+        let before = endpoint.state.health();
+        endpoint.state.set_health(health);
+        if before != health {
+            self.look_at_app(app, now);
+        }
+        Some((before, health))
     }
 
     /// What is wrong with the files that apps and domains name.
@@ -406,12 +446,16 @@ impl Engine {
         };
         let snapshot = self.compiler.snapshot();
         let endpoint = snapshot.endpoint(instance.app.as_str(), instance.id.as_str());
-        let Some(endpoint) = endpoint.filter(|endpoint| endpoint.generation == verdict.generation) else {
+        if endpoint.is_none_or(|endpoint| endpoint.generation != verdict.generation) {
             return;
-        };
-        let before = endpoint.state.health();
-        endpoint.state.set_health(verdict.health);
-        let (instance, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
+        }
+        let (id, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
+        let Some((before, health)) = self.settle_health(app, id, verdict.health, now) else { return };
+        if health != verdict.health {
+            // Without heartbeats it is out of rotation, whatever its checks say.
+            return;
+        }
+        let instance = id;
         match (verdict.health, &verdict.reason) {
             (Health::Unhealthy, Some(reason)) => {
                 let reason = verdict.plan.explain(*reason);
@@ -427,10 +471,6 @@ impl Engine {
                 tracing::info!(%instance, %app, "instance is healthy and joins the rotation");
             }
             (Health::Healthy | Health::Unknown | Health::Joining, _) => {}
-        }
-        if before != verdict.health {
-            let app = app.clone();
-            self.look_at_app(&app, now);
         }
     }
 
@@ -581,9 +621,11 @@ impl Engine {
         let serial = published.snapshot.serial;
         self.give_out(published, now);
         let mut unresolved = Vec::new();
+        let mut reasons = AHashMap::new();
         for delta in &commit.deltas {
             match delta {
                 Delta::PutInstance(instance) => {
+                    self.deregistered.forget(&instance.id);
                     self.leases.handle_registered(&instance.id, instance.generation);
                     self.checker.upsert(instance);
                     self.note_drain(instance, serial, now);
@@ -596,9 +638,10 @@ impl Engine {
                         }
                     }
                 }
-                Delta::RemoveInstance(_, id) => {
-                    self.leases.handle_gone(id);
-                    self.checker.remove(id);
+                Delta::RemoveInstance(app, id) => {
+                    if let Some(reason) = self.handle_removed(app, id, now) {
+                        reasons.insert(id.clone(), reason);
+                    }
                     self.drains.handle_gone(id, now.tick);
                 }
                 Delta::PutDomain(domain) => {
@@ -616,7 +659,7 @@ impl Engine {
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
-        self.tell_of_changes(&commit.deltas, now);
+        self.tell_of_changes(&commit.deltas, &reasons, now);
     }
 
     /// Gives all cores what was compiled a moment ago, on top of what they have.
@@ -660,10 +703,39 @@ impl Engine {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        while let Some((id, generation)) = self.leases.poll_expired(now.tick) {
-            let change = Change::RemoveInstance { id: id.clone(), generation: Some(generation) };
-            self.handle_submit(Submission::of(change), Asker::Lease(id), now);
+        while let Some(end) = self.leases.poll_end(now.tick) {
+            match end {
+                LeaseEnd::Lapsed(id) => self.handle_lapsed(&id, now),
+                LeaseEnd::Expired(id, generation) => {
+                    let change = Change::RemoveInstance { id: id.clone(), generation: Some(generation) };
+                    self.handle_submit(Submission::of(change), Asker::Lease(id), now);
+                }
+            }
         }
+    }
+
+    fn handle_lapsed(&mut self, id: &InstanceId, now: Now) {
+        let Some(instance) = self.plane.desired().instance(id.as_str()).cloned() else { return };
+        let Some(lease) = self.leases.lease(id) else { return };
+        let (app, seconds) = (&instance.app, lease.silence(now.tick).as_secs());
+        let deregistered_in = now.tick.until(lease.deregisters).as_secs();
+        tracing::warn!(
+            instance = %id, %app, seconds, deregistered_in,
+            "no heartbeat: instance is unhealthy and leaves the rotation"
+        );
+        self.settle_health(app, id, Health::Unhealthy, now);
+    }
+
+    /// An instance is gone. Returns why, where it was for lack of heartbeats.
+    fn handle_removed(&mut self, app: &AppId, id: &InstanceId, now: Now) -> Option<String> {
+        let lease = self.leases.lease(id).filter(|lease| lease.is_expired());
+        self.leases.handle_gone(id);
+        self.checker.remove(id);
+        let silence = lease?.silence(now.tick);
+        self.deregistered.insert(id.clone(), Deregistration { at: now.at, silence });
+        let seconds = silence.as_secs();
+        tracing::warn!(instance = %id, %app, seconds, "no heartbeat: instance is deregistered");
+        Some(no_heartbeat(silence))
     }
 
     /// Gives the cores the same configuration again under a new serial when they have had nothing to acknowledge for a
@@ -681,6 +753,12 @@ impl Engine {
 
     fn answer(&mut self) {
         while let Some((ticket, result)) = self.plane.poll_answer() {
+            let result = result.map_err(|refusal| match refusal {
+                Refusal::Rejected(Rejection::UnknownInstance(id)) => {
+                    Refusal::Rejected(self.unknown_instance(&id))
+                }
+                refusal => refusal,
+            });
             match self.askers.remove(&ticket) {
                 Some(Asker::Task(answer)) => {
                     let mut answer = answer.borrow_mut();
@@ -694,10 +772,7 @@ impl Engine {
                     let _ = reply.send(result);
                 }
                 Some(Asker::Lease(instance)) => match result {
-                    Ok(_) => {
-                        self.tally.leases_expired += 1;
-                        tracing::warn!(%instance, "heartbeats stopped; the instance is deregistered");
-                    }
+                    Ok(_) => self.tally.leases_expired += 1,
                     // Registered again or removed meanwhile: as it should be.
                     Err(Refusal::Rejected(_)) => {}
                     Err(refusal) => {
@@ -762,6 +837,11 @@ fn apply_slot(registry: &mut Registry, change: SlotChange) {
         }
         SlotChange::FreeEndpoint { slot } => registry.free_endpoint(slot.0),
     }
+}
+
+/// The reason of an instance whose heartbeats stopped.
+fn no_heartbeat(silence: Duration) -> String {
+    format!("no heartbeat for {} s", silence.as_secs())
 }
 
 /// The pulse is fed at least this often.

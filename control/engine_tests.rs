@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::{SlotReceiver, mailbox, slot, wake_pair};
+use ringway_health::{Failure, Streak, Verdict};
 use ringway_model::limits::{CORE_STALL, JOINING_TIME, LIVENESS_INTERVAL};
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, Health, HealthCheck, InstanceId, InstanceSpec, Serial, Target,
@@ -150,4 +151,77 @@ fn an_instance_that_was_registered_just_before_the_start_joins() {
     state.set_health(Health::Unknown);
     engine.join_again(&snapshot, at(millis(JOINING_TIME)));
     assert_eq!(state.health(), Health::Unknown);
+}
+
+/// An engine with the instance `shop-1`, its first snapshot taken.
+fn engine_with_instance() -> (Engine, SlotReceiver<Arc<Snapshot>>, InstanceId) {
+    let id = InstanceId::parse("shop-1").unwrap();
+    let app = AppId::parse("shop").unwrap();
+    let change = Change::Register {
+        app: AppSpec::new(app.clone()),
+        instance: Some(InstanceSpec {
+            id: id.clone(),
+            app,
+            target: Target::parse("http://127.0.0.1:1").unwrap(),
+            health_check: HealthCheck::default(),
+        }),
+        domain: None,
+    };
+    let desired = Desired::default().apply(&change, Timestamp(0)).unwrap().desired;
+    let (mut engine, snapshots, _) = engine_with(desired);
+    let serial = snapshots.take().unwrap().serial;
+    engine.handle_report(Report::Applied { core: CORE, serial }, at(1));
+    (engine, snapshots, id)
+}
+
+fn verdict(engine: &Engine, id: &InstanceId, health: Health, reason: Option<Failure>) -> Verdict {
+    let generation = engine.desired().instance(id.as_str()).unwrap().generation;
+    let plan = engine.checker().status(id.as_str()).unwrap().plan;
+    Verdict { instance: id.clone(), generation, health, reason, plan, streak: Streak::Successes(1) }
+}
+
+/// In rotation is who has its heartbeats and passes its checks: either input alone takes it out, and both bring it back.
+#[test]
+fn heartbeats_and_checks_must_agree() {
+    let (mut engine, _snapshots, id) = engine_with_instance();
+    let health = |engine: &Engine, now| engine.instance_status(&id, at(now)).unwrap().health;
+    let well = verdict(&engine, &id, Health::Healthy, None);
+    let ill = verdict(&engine, &id, Health::Unhealthy, Some(Failure::Refused));
+    engine.handle_verdict(&well, at(5));
+    engine.handle_heartbeat(&id, None, at(10)).unwrap();
+    engine.advance(at(30_009));
+    assert_eq!(health(&engine, 30_009), Health::Healthy);
+    engine.advance(at(30_010));
+    assert_eq!(health(&engine, 30_010), Health::Unhealthy);
+    let reason = engine.instance_status(&id, at(30_010)).unwrap().reason;
+    assert_eq!(reason.as_deref(), Some("no heartbeat for 30 s"));
+
+    engine.handle_verdict(&well, at(31_000));
+    assert_eq!(health(&engine, 31_000), Health::Unhealthy, "a check that passes is no heartbeat");
+    engine.handle_verdict(&ill, at(32_000));
+    engine.handle_verdict(&well, at(33_000));
+    assert_eq!(health(&engine, 33_000), Health::Unhealthy);
+
+    // The checker's own word counts when the heartbeats are back: it has not asked yet.
+    engine.handle_heartbeat(&id, None, at(34_000)).unwrap();
+    assert_eq!(health(&engine, 34_000), Health::Joining, "as after its registration");
+    engine.handle_verdict(&ill, at(35_000));
+    engine.handle_heartbeat(&id, None, at(36_000)).unwrap();
+    assert_eq!(health(&engine, 36_000), Health::Unhealthy, "a heartbeat is no check that passes");
+}
+
+#[test]
+fn an_instance_without_heartbeats_goes_after_the_second_timeout() {
+    let (mut engine, _snapshots, id) = engine_with_instance();
+    engine.handle_heartbeat(&id, None, at(0)).unwrap();
+    engine.advance(at(30_000));
+    engine.advance(at(59_999));
+    let status = engine.instance_status(&id, at(59_999)).unwrap();
+    assert_eq!(
+        (status.lease_expires, status.deregisters_at),
+        (Some(Timestamp(30_000)), Some(Timestamp(60_000)))
+    );
+    assert_eq!(engine.status(at(59_999)).counts.changes_waiting, 0);
+    engine.advance(at(60_000));
+    assert_eq!(engine.status(at(60_000)).counts.changes_waiting, 1, "its removal is on its way");
 }

@@ -3,10 +3,10 @@
 //! Where the control thread learns of something it comes by here: a change that was stored, a verdict of the health checks, a
 //! breaker that opened, a certificate. Threads to deliver exist from the first webhook on.
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 use ringway_certs::CertificateEvent;
 use ringway_model::limits::WEBHOOK_DOMAINS_PER_EVENT;
-use ringway_model::{AppId, Delta, Hostname, Timestamp, Webhook};
+use ringway_model::{AppId, Delta, Hostname, InstanceId, Timestamp, Webhook};
 use ringway_webhooks::{Details, Event, EventKind, Reading, Webhooks};
 
 use crate::engine::Engine;
@@ -44,8 +44,14 @@ impl Hooks {
 }
 
 impl Engine {
-    /// Tells of the instances that a stored change brought or took, and of apps that it left without any.
-    pub(crate) fn tell_of_changes(&mut self, deltas: &[Delta], now: Now) {
+    /// Tells of the instances that a stored change brought or took, with the reasons that there are, and of apps that it left
+    /// without any.
+    pub(crate) fn tell_of_changes(
+        &mut self,
+        deltas: &[Delta],
+        reasons: &AHashMap<InstanceId, String>,
+        now: Now,
+    ) {
         for delta in deltas {
             let (kind, app, instance) = match delta {
                 // It is told of when it is gone.
@@ -59,7 +65,8 @@ impl Engine {
                 }
                 Delta::PutApp(_) | Delta::PutDomain(_) | Delta::RemoveDomain(_) => continue,
             };
-            let details = Details { instance: Some(instance.clone()), ..self.counts(app, now) };
+            let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
+            let details = Details { instance: Some(instance.clone()), reason, ..self.counts(app, now) };
             self.tell_app(app, kind, None, details, now.at);
         }
         let mut apps: Vec<&AppId> = deltas

@@ -10,8 +10,9 @@ use ringway_telemetry::{CoreReading, Facts, PoolFacts, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
 
 use super::end::Phase;
-use super::{Committing, Engine};
+use super::{Committing, Engine, no_heartbeat};
 use crate::causes::with_causes;
+use crate::lease::Lease;
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolved::ResolvedHosts;
 use crate::status::{
@@ -31,7 +32,8 @@ impl Engine {
             TargetHost::Name(name) => Some(name.clone()),
             TargetHost::Address(_) => None,
         };
-        let reason = checked.as_ref().and_then(CheckStatus::reason);
+        let reason = health_reason(checked.as_ref(), lease, now);
+        let is_lapsed = lease.is_some_and(|lease| lease.is_lapsed());
         let health = endpoint.map_or(Health::Unknown, |endpoint| endpoint.state.health());
         let streak = checked.as_ref().map_or(0, |checked| checked.streak.len());
         let draining_until = self.drains().until(id).map(|until| now.timestamp_of(until));
@@ -42,7 +44,7 @@ impl Engine {
             health,
             failure: reason.as_deref(),
             failures: match &checked {
-                Some(checked) if checked.not_asked.is_none() => streak,
+                Some(checked) if checked.not_asked.is_none() && !is_lapsed => streak,
                 Some(_) | None => 0,
             },
             is_checked: checked.as_ref().is_some_and(|checked| checked.last_checked_at.is_some()),
@@ -70,6 +72,7 @@ impl Engine {
             }),
             last_heartbeat: lease.map(|lease| lease.last_heartbeat),
             lease_expires: lease.map(|lease| now.timestamp_of(lease.expires)),
+            deregisters_at: lease.map(|lease| now.timestamp_of(lease.deregisters)),
             addresses: endpoint.map_or_else(Vec::new, |endpoint| endpoint.addresses.to_vec()),
         })
     }
@@ -463,13 +466,20 @@ fn domain_warnings(overview: &Overview) -> Vec<String> {
     warnings
 }
 
+/// Why an instance is, or is about to be, out of rotation: missing heartbeats, then its checks.
+fn health_reason(checked: Option<&CheckStatus>, lease: Option<Lease>, now: Now) -> Option<String> {
+    let lapsed = lease.filter(Lease::is_lapsed).map(|lease| no_heartbeat(lease.silence(now.tick)));
+    let reasons: Vec<String> = lapsed.into_iter().chain(checked.and_then(CheckStatus::reason)).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 /// What decides on the state of an instance.
 struct StateFacts<'a> {
     draining_until: Option<Timestamp>,
     health: Health,
-    /// Why the last check failed, or could not be made.
+    /// Why the last check failed, or could not be made, or that heartbeats are missing.
     failure: Option<&'a str>,
-    /// Checks in a row that failed; 0 for one that could not be made.
+    /// Checks in a row that failed; 0 for one that could not be made, and where heartbeats are missing.
     failures: u32,
     /// Whether any check has ended.
     is_checked: bool,

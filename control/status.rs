@@ -58,7 +58,7 @@ pub struct Status {
     pub store: StoreStatus,
     /// Instances whose breaker is open or half open.
     pub breakers_open: usize,
-    /// Instances that health checks took out of rotation.
+    /// Instances that health checks or missing heartbeats took out of rotation.
     pub unhealthy: usize,
     /// Names of targets that have no address.
     pub names_unresolved: usize,
@@ -144,9 +144,9 @@ pub struct InstanceStatus {
     pub in_flight: InFlightStatus,
     /// When it is removed at the latest, once it drains.
     pub draining_until: Option<Timestamp>,
-    /// What health checks say.
+    /// What health checks and heartbeats say: unhealthy if either does.
     pub health: Health,
-    /// Why the last check failed; `None` after a success and before the first check.
+    /// Why the last check failed, or which heartbeats are missing; `None` when neither is so.
     pub reason: Option<String>,
     /// Consecutive checks with the same result.
     pub streak: u32,
@@ -156,8 +156,10 @@ pub struct InstanceStatus {
     pub breaker: BreakerStatus,
     /// When it last sent a heartbeat; `None` when this registration never did, and only health checks judge it.
     pub last_heartbeat: Option<Timestamp>,
-    /// When it will be deregistered unless it sends another one.
+    /// When it leaves the rotation unless it sends another one.
     pub lease_expires: Option<Timestamp>,
+    /// When it is deregistered unless it sends another one.
+    pub deregisters_at: Option<Timestamp>,
     /// Where it is connected to; empty while its name is not resolved.
     pub addresses: Vec<SocketAddr>,
 }

@@ -417,6 +417,11 @@ fn heartbeats_lease_and_silence_deregisters() {
     let leased = stage.client.instance_status(id.clone()).unwrap().unwrap();
     let (beat, end) = (leased.last_heartbeat.unwrap(), leased.lease_expires.unwrap());
     assert!(end.0.abs_diff(beat.0 + 2_000) <= 2, "{beat:?} to {end:?}");
+    assert!(leased.deregisters_at.unwrap().0.abs_diff(beat.0 + 4_000) <= 2);
+    stage.until("it leaves the rotation", |stage| {
+        let status = stage.client.instance_status(id.clone()).unwrap().expect("it is still registered");
+        status.health == Health::Unhealthy && status.reason.unwrap().starts_with("no heartbeat for ")
+    });
     stage.until("it is gone", |stage| stage.client.instance_status(id.clone()).unwrap().is_none());
     let status = stage.status();
     assert_eq!((status.counts.leases_expired, status.counts.instances), (1, 1));
@@ -427,8 +432,27 @@ fn heartbeats_lease_and_silence_deregisters() {
     for worker in &stage.workers {
         assert!(worker.snapshot().endpoint("shop", "shop-1").is_none(), "gone from every core");
     }
+    for refusal in [
+        stage.client.heartbeat(id.clone(), None).unwrap_err(),
+        stage.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap_err(),
+    ] {
+        let Refusal::Rejected(rejection @ Rejection::Deregistered { .. }) = refusal else {
+            panic!("{refusal:?}");
+        };
+        let words = rejection.to_string();
+        assert!(
+            words.starts_with("shop-1 was deregistered at 2") && words.contains(": no heartbeat for "),
+            "{words}"
+        );
+        assert!(words.ends_with(" s; register it again"), "{words}");
+    }
+    stage.submit(register("shop")).unwrap();
+    stage.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap();
     let refusal = stage.client.heartbeat(id, None).unwrap_err();
-    assert!(matches!(refusal, Refusal::Rejected(Rejection::UnknownInstance(_))), "{refusal:?}");
+    assert!(
+        matches!(refusal, Refusal::Rejected(Rejection::UnknownInstance(_))),
+        "removed on demand: {refusal:?}"
+    );
     stage.end();
 }
 

@@ -189,6 +189,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             content_type: values("content-type"),
             if_match: values("if-match"),
             idempotency_key: values("idempotency-key"),
+            prefer: values("prefer"),
         };
         let admitted = match self.service.admit(&self.door, &head, id) {
             Admission::Admitted(admitted) => admitted,

@@ -25,8 +25,8 @@ use crate::reader::{Finding, Input, Pointer, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
     Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, DrainedView, Gone,
-    InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView, instance_view,
-    outcome_word,
+    InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView,
+    instance_view, outcome_word, rfc3339,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -114,7 +114,10 @@ pub(crate) async fn handle<P: Plane>(
         Operation::Heartbeat => {
             let key = take(input, shape::instance_key)?;
             plane.heartbeat(&key.id, key.generation)?;
-            Ok(Response::empty(204))
+            match conditions.wants_representation {
+                true => Ok(lease(&**plane, &key.id)),
+                false => Ok(Response::empty(204)),
+            }
         }
         Operation::ListApps => list_apps(&**plane, take(input, shape::app_page)?).await,
         Operation::ListInstances => list_instances(plane, take(input, shape::instance_page)?).await,
@@ -555,6 +558,20 @@ fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<App>, Problem>
     desired
         .app(id.as_str())
         .ok_or_else(|| Problem::new(Kind::UnknownApp, format!("app {id} is not registered")))
+}
+
+/// What a heartbeat has done.
+fn lease<P: Plane>(plane: &P, id: &InstanceId) -> Response {
+    let status = plane.instance_status(id).unwrap_or_default();
+    let desired = plane.desired();
+    let view = LeaseView {
+        instance_id: id.to_string(),
+        generation: desired.instance(id.as_str()).map_or(0, |instance| instance.generation.0),
+        last_heartbeat: status.last_heartbeat.map(rfc3339),
+        lease_expires: status.lease_expires.map(rfc3339),
+        deregisters_at: status.deregisters_at.map(rfc3339),
+    };
+    Response::json(200, &view).with("Preference-Applied", "return=representation")
 }
 
 async fn list_apps<P: Plane>(plane: &P, page: Page) -> Answer {

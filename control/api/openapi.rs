@@ -133,6 +133,12 @@ fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
             "schema": field.schema,
         }));
     }
+    if spec.id == "heartbeat" {
+        parameters.push(json!({
+            "name": "Prefer", "in": "header", "required": false, "schema": { "type": "string", "examples": ["return=representation"] },
+            "description": "return=representation is answered with 200 and the lease instead of 204 (RFC 7240).",
+        }));
+    }
     if spec.is_mutation {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "examples": ["\"12\""] },

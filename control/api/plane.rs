@@ -24,7 +24,7 @@ pub trait Plane: 'static {
     /// Takes note that an instance lives.
     ///
     /// # Errors
-    /// [`Rejection::UnknownInstance`], and [`Rejection::StaleGeneration`] for the message of a replaced process.
+    /// [`Rejection::UnknownInstance`] or [`Rejection::Deregistered`], and [`Rejection::StaleGeneration`] for the message of a replaced process.
     fn heartbeat(&self, id: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection>;
     /// The configuration as it is now. One pointer.
     fn desired(&self) -> Desired;
@@ -148,9 +148,9 @@ pub struct InstanceStatus {
     pub in_flight: InFlightStatus,
     /// When it is removed at the latest, once it drains.
     pub draining_until: Option<Timestamp>,
-    /// In rotation or not, by active checks.
+    /// In rotation or not, by active checks and heartbeats.
     pub health: Health,
-    /// Why the last check failed, in words; none after a success.
+    /// Why the last check failed, or which heartbeats are missing, in words.
     pub reason: Option<String>,
     /// Consecutive results of the last kind.
     pub streak: u32,
@@ -158,8 +158,10 @@ pub struct InstanceStatus {
     pub last_check: Option<Timestamp>,
     /// When the last heartbeat came; none if none ever did.
     pub last_heartbeat: Option<Timestamp>,
-    /// When it is deregistered without another heartbeat.
+    /// When it leaves the rotation without another heartbeat.
     pub lease_expires: Option<Timestamp>,
+    /// When it is deregistered without another heartbeat.
+    pub deregisters_at: Option<Timestamp>,
     /// The circuit breaker: `closed`, `open` or `half_open`.
     pub circuit_breaker: &'static str,
     /// When an open breaker lets the next request pass.
@@ -182,6 +184,7 @@ impl Default for InstanceStatus {
             last_check: None,
             last_heartbeat: None,
             lease_expires: None,
+            deregisters_at: None,
             circuit_breaker: "closed",
             circuit_breaker_until: None,
             addresses: Vec::new(),
@@ -295,6 +298,7 @@ impl Plane for Control {
             last_check: status.last_checked,
             last_heartbeat: status.last_heartbeat,
             lease_expires: status.lease_expires,
+            deregisters_at: status.deregisters_at,
             circuit_breaker: status.breaker.state.as_str(),
             circuit_breaker_until: status.breaker.until,
             addresses: status.addresses,

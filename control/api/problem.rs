@@ -219,7 +219,7 @@ impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let kind = match rejection {
             Rejection::UnknownApp(_) => Kind::UnknownApp,
-            Rejection::UnknownInstance(_) => Kind::UnknownInstance,
+            Rejection::UnknownInstance(_) | Rejection::Deregistered { .. } => Kind::UnknownInstance,
             Rejection::UnknownDomain(_) => Kind::UnknownDomain,
             Rejection::UnknownWebhook(_) => Kind::UnknownWebhook,
             Rejection::InstanceOfOtherApp(..) => Kind::InstanceOfOtherApp,

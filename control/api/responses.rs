@@ -211,7 +211,8 @@ pub(crate) struct InstanceView {
     /// `unknown` until the first checks are through; such an instance takes traffic.
     #[schema(examples("healthy", "unhealthy", "unknown"))]
     pub(crate) health: &'static str,
-    /// Why the last check failed.
+    /// Why the last check failed, or that heartbeats are missing: what was asked and what came.
+    #[schema(examples("GET /health: status 503, expected 200-399", "no heartbeat for 31 s"))]
     pub(crate) health_reason: Option<String>,
     /// Consecutive results of the last kind.
     pub(crate) health_streak: u32,
@@ -225,9 +226,12 @@ pub(crate) struct InstanceView {
     /// Null for an instance that never sent one: health checks alone judge it.
     #[schema(format = "date-time")]
     pub(crate) last_heartbeat: Option<String>,
-    /// When it is deregistered unless it sends another heartbeat.
+    /// When it leaves the rotation unless it sends another heartbeat.
     #[schema(format = "date-time")]
     pub(crate) lease_expires: Option<String>,
+    /// When it is deregistered unless it sends another heartbeat.
+    #[schema(format = "date-time")]
+    pub(crate) deregisters_at: Option<String>,
     /// Where its requests go; empty while the target's name is not resolved.
     pub(crate) addresses: Vec<String>,
     #[schema(format = "date-time")]
@@ -257,6 +261,7 @@ impl InstanceView {
             circuit_breaker_until: status.circuit_breaker_until.map(rfc3339),
             last_heartbeat: status.last_heartbeat.map(rfc3339),
             lease_expires: status.lease_expires.map(rfc3339),
+            deregisters_at: status.deregisters_at.map(rfc3339),
             addresses: status.addresses.iter().map(ToString::to_string).collect(),
             registered_at: rfc3339(instance.registered_at),
             generation: instance.generation.0,
@@ -292,6 +297,22 @@ impl DrainedView {
             websockets_left: drained.left.tunnels,
         }
     }
+}
+
+/// The lease of an instance after a heartbeat.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LeaseView {
+    pub(crate) instance_id: String,
+    /// The registration that it belongs to.
+    pub(crate) generation: u64,
+    #[schema(format = "date-time")]
+    pub(crate) last_heartbeat: Option<String>,
+    /// When the instance leaves the rotation unless it sends another heartbeat.
+    #[schema(format = "date-time")]
+    pub(crate) lease_expires: Option<String>,
+    /// When it is deregistered unless it sends another heartbeat.
+    #[schema(format = "date-time")]
+    pub(crate) deregisters_at: Option<String>,
 }
 
 /// A health check, in the shortest form that says it.
@@ -578,7 +599,7 @@ impl StatusView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstanceCounts {
     pub(crate) total: usize,
-    /// Out of rotation by health checks.
+    /// Out of rotation by health checks or missing heartbeats.
     pub(crate) unhealthy: usize,
     /// With a circuit breaker that is open or half open.
     pub(crate) breakers_open: usize,

@@ -11,8 +11,8 @@ use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
     AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, DrainedView, Gone,
-    InstancePage, InstanceView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookPage,
-    WebhookView,
+    InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView,
+    WebhookPage, WebhookView,
 };
 
 /// What can be asked of the API.
@@ -357,9 +357,9 @@ impl Operation {
             ),
             Self::Heartbeat => (
                 "heartbeat",
-                "Keep an instance alive. Counts from the first heartbeat on: who never sends one is judged by health checks alone.",
+                "Keep an instance alive. Counts from the first heartbeat on: who never sends one is judged by health checks alone. Answered with 200 and the lease when asked by Prefer: return=representation.",
                 describe(shape::instance_key),
-                vec![(204, None)],
+                vec![(204, None), (200, Some(schema_of::<LeaseView>()))],
                 &[UnknownInstance, StaleGeneration, Conflicting],
             ),
             Self::PutWebhook => (

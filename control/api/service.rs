@@ -35,6 +35,7 @@ pub(crate) struct Head<'a> {
     pub(crate) content_type: Vec<&'a [u8]>,
     pub(crate) if_match: Vec<&'a [u8]>,
     pub(crate) idempotency_key: Vec<&'a [u8]>,
+    pub(crate) prefer: Vec<&'a [u8]>,
 }
 
 /// An answer, still without the fields that all answers have.
@@ -103,6 +104,8 @@ pub(crate) struct Conditions {
     pub(crate) if_match: Option<Vec<Revision>>,
     /// The key, and a hash of the request.
     pub(crate) idempotency: Option<Idempotency>,
+    /// Whether the client prefers the object to an empty answer.
+    pub(crate) wants_representation: bool,
 }
 
 /// What comes of the head.
@@ -123,6 +126,7 @@ pub(crate) struct Admitted<'a> {
     key: Option<String>,
     if_match: Option<Vec<Revision>>,
     idempotency_key: Option<String>,
+    wants_representation: bool,
 }
 
 /// The API without its sockets.
@@ -197,6 +201,7 @@ impl<P: Plane> Service<P> {
             key,
             if_match,
             idempotency_key,
+            wants_representation: wants_representation(&head.prefer),
         }))
     }
 
@@ -208,10 +213,11 @@ impl<P: Plane> Service<P> {
         remote: &str,
         id: &RequestId,
     ) -> Response {
-        let Admitted { operation, method, path, query, key, if_match, idempotency_key } = admitted;
+        let Admitted { operation, method, path, query, key, if_match, idempotency_key, wants_representation } =
+            admitted;
         let idempotency = idempotency_key
             .map(|key| Idempotency { key, request_hash: request_hash(operation, path, query, body) });
-        let conditions = Conditions { if_match, idempotency };
+        let conditions = Conditions { if_match, idempotency, wants_representation };
         let mut audit = Audit::default();
         let result = match read_input(key, query, body) {
             Ok(input) => handlers::handle(&self.plane, operation, &input, conditions, &mut audit).await,
@@ -353,6 +359,19 @@ fn idempotency_key(values: &[&[u8]]) -> Result<Option<String>, Problem> {
     }
 }
 
+/// `Prefer: return=representation` (RFC 7240 §4.2). The first `return` counts (§2); preferences that are not known are ignored.
+fn wants_representation(values: &[&[u8]]) -> bool {
+    let value_of_return = |element: &[u8]| {
+        // Parameters of a preference follow a semicolon; this one has none.
+        let preference = element.split(|byte| *byte == b';').next()?;
+        let (name, value) = preference.split_at_checked(preference.iter().position(|byte| *byte == b'=')?)?;
+        let value = value[1..].trim_ascii();
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        name.trim_ascii().eq_ignore_ascii_case(b"return").then(|| value == b"representation")
+    };
+    values.iter().flat_map(|value| list_elements(value)).find_map(value_of_return).unwrap_or(false)
+}
+
 /// Tells requests under one idempotency key apart. Not a secret: whoever may send the key may make the change.
 fn request_hash(operation: Operation, path: &str, query: Option<&str>, body: &[u8]) -> u64 {
     // Constant seeds: the hashes are compared within this process only.
@@ -458,6 +477,29 @@ mod tests {
     }
 
     #[test]
+    fn a_representation_is_sent_to_who_prefers_one() {
+        for text in [
+            "return=representation",
+            "Return = \"representation\"",
+            "respond-async, wait=100, return=representation; x=y",
+            "return=representation, return=minimal",
+        ] {
+            assert!(wants_representation(&[text.as_bytes()]), "{text}");
+        }
+        for text in [
+            "",
+            "return",
+            "return=minimal",
+            "return=minimal, return=representation",
+            "x; return=representation",
+        ] {
+            assert!(!wants_representation(&[text.as_bytes()]), "{text}");
+        }
+        assert!(wants_representation(&[b"wait=1", b"return=representation"]));
+        assert!(!wants_representation(&[]));
+    }
+
+    #[test]
     fn bodies_are_json_by_name() {
         for text in [
             "application/json",
@@ -498,6 +540,7 @@ mod tests {
             let _ = if_match(&[&bytes]);
             let _ = idempotency_key(&[&bytes]);
             let _ = is_json(&[&bytes]);
+            let _ = wants_representation(&[&bytes]);
             let _ = read_query(&text);
         }
     }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
     App, AppId, CertificateMode, ClientAuth, Desired, Domain, DomainKind, FailurePolicy, Generation,
@@ -195,6 +196,15 @@ pub enum Rejection {
     UnknownApp(AppId),
     /// The instance is not registered.
     UnknownInstance(InstanceId),
+    /// The instance is not registered any more: its heartbeats stopped.
+    Deregistered {
+        /// The instance.
+        id: InstanceId,
+        /// When it was deregistered.
+        at: Timestamp,
+        /// Time since its last heartbeat by then.
+        silence: Duration,
+    },
     /// The domain is not registered.
     UnknownDomain(Hostname),
     /// The instance id belongs to another app.
@@ -228,6 +238,12 @@ impl fmt::Display for Rejection {
                 write!(f, "app {id} is not registered; register it first with POST /api/apps/register")
             }
             Self::UnknownInstance(id) => write!(f, "instance {id} is not registered; register it again"),
+            Self::Deregistered { id, at, silence } => write!(
+                f,
+                "{id} was deregistered at {}: no heartbeat for {} s; register it again",
+                at.to_rfc3339(),
+                silence.as_secs()
+            ),
             Self::UnknownDomain(name) => write!(f, "domain {name} is not registered"),
             Self::InstanceOfOtherApp(id, app) => {
                 write!(f, "instance id {id} belongs to app {app}; instance ids are unique over all apps")

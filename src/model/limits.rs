@@ -272,7 +272,10 @@ pub const HEALTH_RESPONSE_BYTES_MAX: usize = 16 * 1024;
 pub const HEALTH_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long the rest of a health endpoint's answer is waited for, once its status is known.
 pub const HEALTH_LINGER: Duration = Duration::from_millis(100);
-/// An instance that has sent heartbeats is deregistered this long after the last one (FR-4.4).
+/// Deregistrations for lack of heartbeats that are remembered, so that late messages can be told what happened: 150 KB.
+pub const DEREGISTRATIONS_REMEMBERED_MAX: usize = 1024;
+/// An instance that has sent heartbeats leaves the rotation this long after the last one, and is deregistered after as long
+/// again (FR-4.4).
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
 // --- Breaker -----------------------------------------------------------------------------------------------

@@ -22,7 +22,12 @@ on_both_drivers! {
         let api = proxy.api();
         api.add("app", "loud", &loud.target());
         api.post("/api/apps/heartbeat", &json!({ "instance_id": "loud" })).is(204);
-        // Its heartbeat came once and never again.
+        // Its heartbeat came once and never again: first it gets nothing any more, then it is gone.
+        let lapsed = eventually("it leaves the rotation", || {
+            let instance = api.instance("app", "loud");
+            (instance["health"] == "unhealthy").then_some(instance)
+        });
+        assert!(lapsed["health_reason"].as_str().unwrap().starts_with("no heartbeat for "), "{lapsed}");
         eventually("the lease runs out", || {
             let ids: Vec<Value> =
                 api.app("app")["instances"].as_array().unwrap().iter().map(|one| one["instance_id"].clone()).collect();
@@ -33,7 +38,32 @@ on_both_drivers! {
         for _ in 0..4 {
             assert_eq!(client.get("app.test", "/").text(), "quiet");
         }
-        api.post("/api/apps/heartbeat", &json!({ "instance_id": "loud" })).is(404);
+        let late = api.post("/api/apps/heartbeat", &json!({ "instance_id": "loud" })).is(404);
+        let detail = late.json["detail"].as_str().unwrap();
+        assert!(detail.starts_with("loud was deregistered at 2"), "{detail}");
+        assert!(detail.contains(": no heartbeat for ") && detail.ends_with("; register it again"), "{detail}");
+        let log = proxy.log().join("\n");
+        assert!(log.contains("no heartbeat: instance is deregistered"), "{log}");
+    }
+
+    fn a_heartbeat_brings_an_instance_back_at_once(driver) {
+        let (other, origin) = (Origin::named("other"), Origin::named("a"));
+        let proxy = Proxy::on(driver).env("HEARTBEAT_TIMEOUT", "3s").start();
+        proxy.serve("app", "app.test", &other);
+        let api = proxy.api();
+        api.add("app", "app-2", &origin.target());
+        let beat = json!({ "instance_id": "app-2" });
+        api.post("/api/apps/heartbeat", &beat).is(204);
+        eventually("it leaves the rotation", || (api.instance("app", "app-2")["health"] == "unhealthy").then_some(()));
+        let mut client = proxy.client();
+        for _ in 0..4 {
+            assert_eq!(client.get("app.test", "/").text(), "other");
+        }
+        api.post("/api/apps/heartbeat", &beat).is(204);
+        assert_ne!(api.instance("app", "app-2")["health"], "unhealthy");
+        let mut names: Vec<String> = (0..4).map(|_| client.get("app.test", "/").text()).collect();
+        names.sort();
+        assert_eq!(names, ["a", "a", "other", "other"]);
     }
 
     fn heartbeats_keep_an_instance(driver) {

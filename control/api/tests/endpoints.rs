@@ -236,6 +236,26 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         }
     }
 
+    // A heartbeat is answered with the lease when that is preferred.
+    let prefer = [("Prefer", "return=representation")];
+    let reply = survey.send(Post, "/api/apps/heartbeat", &prefer, r#"{"instance_id":"i1"}"#, |state| {
+        let id = ringway_model::InstanceId::parse("i1").unwrap();
+        let status = crate::InstanceStatus {
+            lease_expires: Some(Timestamp(30_000)),
+            deregisters_at: Some(Timestamp(60_000)),
+            ..Default::default()
+        };
+        state.statuses.insert(id, status);
+    });
+    assert_eq!((reply.status, reply.field("preference-applied")), (200, Some("return=representation")));
+    let lease = reply.json();
+    assert_eq!((&lease["instance_id"], lease["generation"].is_u64()), (&serde_json::json!("i1"), true));
+    assert_eq!(lease["lease_expires"], "1970-01-01T00:00:30Z");
+    assert_eq!(lease["deregisters_at"], "1970-01-01T00:01:00Z");
+    let minimal = [("Prefer", "return=minimal")];
+    let reply = survey.send(Post, "/api/apps/heartbeat", &minimal, r#"{"instance_id":"i1"}"#, |_| {});
+    assert_eq!((reply.status, reply.field("preference-applied")), (204, None));
+
     // What is there already is renewed.
     for (path, body) in [
         ("/api/apps/register", r#"{"app_id":"app1","app_name":"One"}"#),
