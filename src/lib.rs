@@ -43,4 +43,6 @@ pub use ringway_model as model;
 pub use ringway_net::{Driver, DriverChoice};
 pub use ringway_store as store;
 pub use ringway_telemetry as telemetry;
-pub use ringway_worker::{HttpMode, NoPseudonym, Settings as DataSettings, Via};
+pub use ringway_worker::{
+    HttpMode, NoPseudonym, PublicHealth, PublicHealthError, Settings as DataSettings, Via,
+};

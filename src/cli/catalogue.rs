@@ -243,6 +243,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &CONNECTIONS_MAX,
     &UNAVAILABLE_STATUS,
     &VIA,
+    &PUBLIC_HEALTH,
     &HEAD_TIMEOUT,
     &IDLE_TIMEOUT,
     &CONNECT_TIMEOUT,
@@ -331,6 +332,10 @@ pub(crate) static VIA: Setting = Setting::new("PROXY_VIA", "via", Group::Traffic
     .value("NAME|off")
     .computed("ringway- and 8 digits, drawn at each start")
     .help("What this proxy calls itself in the Via field of requests it passes on, by which it knows loops. With `off` there is no field, and loops are not known");
+
+pub(crate) static PUBLIC_HEALTH: Setting = Setting::new("PROXY_PUBLIC_HEALTH", "public-health", Group::Traffic)
+    .value("PATH@HOST,...")
+    .help("Paths of the public ports that ringway answers itself, for load balancers that probe by address: 200 while it serves, 503 while it drains. As /healthz@* for any host, or /healthz@lb.example");
 
 pub(crate) static BODY_MAX: Setting = Setting::new("PROXY_BODY_MAX", "body-max", Group::Traffic)
     .aliases(&[also("PROXY_BODY_LIMIT")])

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringway::{HttpMode, Via};
+use ringway::{HttpMode, PublicHealth, Via};
 use ringway_model::{Cidr, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) connections_max: Option<usize>,
     pub(crate) unavailable_status: u16,
     pub(crate) via: Option<Via>,
+    pub(crate) public_health: Option<PublicHealth>,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -178,6 +179,11 @@ impl Reader<'_> {
         );
         let unavailable_status =
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
+        let public_health = self.optional(
+            &c::PUBLIC_HEALTH,
+            |text| PublicHealth::parse(text).map_err(Wrong::PublicHealth),
+            ToString::to_string,
+        );
         let via = self.optional(&c::VIA, parse::via, |via| {
             via.as_ref().map_or_else(|| "off".into(), |via| via.pseudonym().into())
         });
@@ -260,6 +266,7 @@ impl Reader<'_> {
             body_bytes_max: body_bytes_max?,
             connections_max,
             unavailable_status: unavailable_status?,
+            public_health,
             via: via.unwrap_or_else(|| Some(Via::unique())),
             head_timeout: head_timeout?,
             idle_timeout: idle_timeout?,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::{HttpMode, NoPseudonym, Via};
+use ringway::{HttpMode, NoPseudonym, PublicHealthError, Via};
 use ringway_model::{Cidr, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFieldsError, LogFormat};
@@ -48,6 +48,8 @@ pub(crate) enum Wrong {
     ResolverUrl(ResolverUrlError),
     /// No name for `Via`.
     Via(NoPseudonym),
+    /// No list of health paths.
+    PublicHealth(PublicHealthError),
     /// Not a secret for one.
     Secret,
     /// Not a filter of log levels.
@@ -327,6 +329,7 @@ impl fmt::Display for Wrong {
             Self::Webhook(error) => error.fmt(f),
             Self::ResolverUrl(error) => error.fmt(f),
             Self::Via(error) => error.fmt(f),
+            Self::PublicHealth(error) => error.fmt(f),
             Self::Secret => ringway_model::WebhookSecretError.fmt(f),
             Self::Levels => f.write_str(
                 "must be error, warn, info, debug, trace or off, and levels of single parts, as in info,ringway_health=debug",

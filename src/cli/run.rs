@@ -130,6 +130,7 @@ fn builder(settings: Settings, inherited: Inherited, room: Room) -> Result<Build
         trusted_proxies: settings.trusted_proxies,
         unavailable_status: settings.unavailable_status,
         via: settings.via,
+        public_health: settings.public_health,
         handshake_rate_per_client: settings.handshake_rate,
         sticky_key: sticky_key(),
         ..DataSettings::default()

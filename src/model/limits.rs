@@ -270,6 +270,8 @@ pub const HEALTH_CHECKS_IN_FLIGHT_MAX: usize = 100;
 pub const HEALTH_RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a health endpoint's body in which the expected text is searched.
 pub const HEALTH_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Health paths of the public listeners: each is compared with every request's path.
+pub const PUBLIC_HEALTH_PATHS_MAX: usize = 8;
 /// How long the rest of a health endpoint's answer is waited for, once its status is known.
 pub const HEALTH_LINGER: Duration = Duration::from_millis(100);
 /// Deregistrations for lack of heartbeats that are remembered, so that late messages can be told what happened: 150 KB.
@@ -577,6 +579,10 @@ pub const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FINDINGS_MAX: usize = 64;
 /// Bytes of a name from outside that are repeated in a finding.
 pub const FINDING_NAME_BYTES_MAX: usize = 64;
+/// Apps that a status names unless more are asked for: what fits on a screen.
+pub const STATUS_APPS: usize = 20;
+/// Instances that a status names of one app, of each kind of trouble.
+pub const STATUS_INSTANCES_MAX: usize = 10;
 /// Items of one page of a list.
 pub const PAGE_ITEMS_MAX: usize = 10_000;
 

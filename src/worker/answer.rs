@@ -28,6 +28,8 @@ pub(crate) enum Answer<'a> {
     Elsewhere(&'a str),
     /// What may be asked here: an OPTIONS that goes no further.
     Methods,
+    /// The health of this process, in a word.
+    Health(&'a str),
 }
 
 /// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body of a
@@ -54,6 +56,10 @@ pub(crate) fn write(
         Answer::Text(text) => {
             body.extend_from_slice(text.as_bytes());
             b"application/octet-stream"
+        }
+        Answer::Health(word) => {
+            body.extend_from_slice(word.as_bytes());
+            b"text/plain"
         }
         Answer::Elsewhere(_) | Answer::Methods => b"",
     };
@@ -82,7 +88,7 @@ pub(crate) fn write(
         }
         Answer::Elsewhere(location) => field("Location", location.as_bytes()),
         Answer::Methods => field("Allow", METHODS),
-        Answer::Text(_) => {}
+        Answer::Text(_) | Answer::Health(_) => {}
     }
     match status {
         405 => field("Allow", METHODS),

@@ -90,14 +90,19 @@ pub(crate) async fn exchange<W: World>(
 ) -> Next {
     let mut tables = core.tables();
     let mut absent = Failure::UnknownHost;
-    if hosts::is_wanted(core, client, scratch, &tables.snapshot) {
+    let is_health = is_health(core, scratch);
+    if !is_health && hosts::is_wanted(core, client, scratch, &tables.snapshot) {
         // Boxed: it must not make every exchange larger.
         absent = Box::pin(hosts::wait(core, scratch.request.host())).await;
         tables = core.tables();
     }
     let mut record = Record::new(core, client, scratch, started_us);
     let mut body = None;
-    let next = match serve(core, client, scratch, &tables.snapshot, absent, &mut record, &mut body).await {
+    let served = match is_health {
+        true => Ok(tell(core, client, scratch, &mut record, Told::Health).await),
+        false => serve(core, client, scratch, &tables.snapshot, absent, &mut record, &mut body).await,
+    };
+    let next = match served {
         Ok(next) => next,
         Err(failure) => refuse(core, client, scratch, &mut record, body.as_ref(), failure).await,
     };
@@ -114,6 +119,11 @@ pub(crate) async fn exchange<W: World>(
         Next::Close if is_last(scratch, &record) => Next::End,
         Next::Close | Next::CloseUnread | Next::End | Next::Abort => next,
     }
+}
+
+/// Whether a load balancer asks for this process's health.
+fn is_health<W: World>(core: &Core<W>, scratch: &Scratch) -> bool {
+    core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(&scratch.request, &scratch.input))
 }
 
 /// Whether the client is known, or likely, to send more than was read: the rest of the request, what follows it, or another
@@ -520,6 +530,8 @@ enum Told<'s> {
     Elsewhere(String),
     /// What may be asked here.
     Methods,
+    /// This process's health.
+    Health,
 }
 
 /// Answers a request here, and says what becomes of the connection.
@@ -536,7 +548,7 @@ async fn tell<W: World>(
     let body_is_there = record.bytes_in == 0 && is_there(request, input);
     let may_keep = match &told {
         Told::Failure(consequence) => consequence.connection == Connection::Keep,
-        Told::Challenge(_) | Told::Elsewhere(_) | Told::Methods => true,
+        Told::Challenge(_) | Told::Elsewhere(_) | Told::Methods | Told::Health => true,
     };
     let keep = may_keep && body_is_there && request.keep_alive() && !core.draining.get();
     let asked = Asked {
@@ -551,6 +563,8 @@ async fn tell<W: World>(
         Told::Challenge(authorization) => (200, Answer::Text(authorization)),
         Told::Elsewhere(location) => (door::redirect_status(request.method()), Answer::Elsewhere(location)),
         Told::Methods => (200, Answer::Methods),
+        Told::Health if core.draining.get() => (503, Answer::Health("draining")),
+        Told::Health => (200, Answer::Health("ok")),
     };
     output.clear();
     let id = record.request_id_str(input);

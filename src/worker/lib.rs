@@ -34,6 +34,7 @@ mod identities;
 mod linger;
 mod materials;
 mod neighbours;
+mod public_health;
 mod recent;
 mod secure;
 mod session;
@@ -69,6 +70,7 @@ use ringway_traffic::snapshot::Snapshot;
 pub use door::{HttpMode, ListenerKind};
 pub use materials::Lookup;
 pub use neighbours::{Neighbours, neighbours};
+pub use public_health::{PublicHealth, PublicHealthError};
 pub use settings::Settings;
 pub use via::{NoPseudonym, Via};
 

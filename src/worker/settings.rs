@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringway_model::{Cidr, limits};
 use ringway_wire::h1;
 
+use crate::public_health::PublicHealth;
 use crate::via::Via;
 
 /// Settings of every worker. The defaults are those of `ringway_model::limits`, and a name in `Via` that no other has.
@@ -45,6 +46,8 @@ pub struct Settings {
     pub heads: h1::Limits,
     /// What this proxy calls itself in `Via`, by which it knows loops; without it there is no such line, and no such knowledge.
     pub via: Option<Via>,
+    /// Paths by which load balancers ask for this process's health; without them none is answered.
+    pub public_health: Option<PublicHealth>,
     /// Keys the choice of an endpoint for WebSocket reconnects; the same on all cores and after a restart.
     pub sticky_key: u64,
 }
@@ -69,6 +72,7 @@ impl Default for Settings {
             unavailable_status: 502,
             heads: h1::Limits::default(),
             via: Some(Via::unique()),
+            public_health: None,
             sticky_key: 0,
         }
     }

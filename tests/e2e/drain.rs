@@ -42,6 +42,33 @@ on_both_drivers! {
         assert_eq!(status.code(), Some(0), "{status}");
     }
 
+    fn the_public_health_path_tells_balancers(driver) {
+        let origin = Origin::named("a");
+        let mut proxy = Proxy::on(driver).env("PROXY_PUBLIC_HEALTH", "/healthz@*,/up@lb.test").start();
+        proxy.serve("app", "app.test", &origin);
+        let mut client = proxy.client();
+        let answer = client.get("203.0.113.7", "/healthz?from=balancer");
+        assert_eq!((answer.status(), answer.text()), (200, "ok".into()));
+        assert_eq!(answer.field("cache-control"), Some("no-store"));
+        client.send("HEAD /healthz HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        assert_eq!(client.response("HEAD").status(), 200);
+        assert_eq!(client.get("lb.test", "/up").text(), "ok");
+        assert_eq!(origin.request_count(), 0, "no app gets these");
+        // The rest is the apps'.
+        assert_eq!(client.get("app.test", "/up").text(), "a");
+        client.send("POST /healthz HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "a");
+        // A request that had begun when the drain did.
+        client.send("GET /healthz HTTP/1.1\r\nHost: 203.0.113.7\r\n");
+        proxy.sigterm();
+        eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
+        client.send("\r\n");
+        let answer = client.response("GET");
+        assert_eq!((answer.status(), answer.text()), (503, "draining".into()));
+        assert!(answer.lists("connection", "close"), "{answer:?}");
+        assert_eq!(proxy.wait_exit().code(), Some(0));
+    }
+
     fn sigint_does_the_same(driver) {
         let origin = Origin::named("a");
         let mut proxy = Proxy::serving(driver, &origin);

@@ -259,6 +259,22 @@ on_both_drivers! {
         assert_eq!(client.get("nobody.test", "/").status(), 404);
     }
 
+    fn the_public_health_path_is_answered_before_redirects_and_over_tls(driver) {
+        for mode in [ringway::HttpMode::Redirect, ringway::HttpMode::HttpsOnly, ringway::HttpMode::Plain] {
+            let scene = Scene::with(driver, &["app.test"], None, |builder| {
+                let public_health = ringway::PublicHealth::parse("/healthz@*").ok();
+                builder.http_mode(mode).data(ringway::DataSettings { public_health, ..ringway::DataSettings::default() })
+            });
+            let mut client = scene.http();
+            for host in ["app.test", "203.0.113.7", "nobody.test"] {
+                let answer = client.get(host, "/healthz");
+                assert_eq!((answer.status(), answer.text()), (200, "ok".into()), "{mode:?} {host}");
+            }
+            assert_eq!(scene.client("app.test").get("127.0.0.1", "/healthz").text(), "ok", "{mode:?}");
+            assert_eq!(scene.origin.request_count(), 0, "{mode:?}");
+        }
+    }
+
     fn hosts_that_the_default_certificate_covers_are_redirected_too(driver) {
         let scene = Scene::with(driver, &[], Some(&["*.shop.test"]), |builder| builder.https_public_port(443));
         scene.domain("a.shop.test", None, None);

@@ -138,6 +138,7 @@ fn both_sides_of_every_bound() {
         ("PROXY_HEAD_TIMEOUT", "10ms", "9ms"),
         ("PROXY_UNAVAILABLE_STATUS", "503", "504"),
         ("PROXY_VIA", "edge-1.example", "edge 1"),
+        ("PROXY_PUBLIC_HEALTH", "/healthz@*,/up@lb.example", "/healthz"),
     ] {
         assert!(reading(&[], &[(name, good)]).outcome.is_ok(), "{name}={good}");
         let told = problems(reading(&[], &[(name, bad)]));
