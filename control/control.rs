@@ -12,7 +12,7 @@ use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection,
 use ringway_net::{clock, spawn};
 
 use crate::engine::{Asker, Engine};
-use crate::status::{Drained, InstanceStatus, Status};
+use crate::status::{AppStatus, Drained, InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
 
@@ -97,6 +97,11 @@ impl Control {
     /// How everything is. Looks at every instance: some 20 ns each.
     pub fn status(&self) -> Status {
         self.engine.borrow().status(Now::read())
+    }
+
+    /// The apps by trouble, then by traffic; `most` of them. Looks at every instance and counter: some 0.1 ms for 1,000 apps.
+    pub fn app_statuses(&self, most: usize) -> Vec<AppStatus> {
+        self.engine.borrow().app_statuses(most, Now::read())
     }
 
     /// Certificates; `None` when none are looked after.

@@ -361,7 +361,8 @@ impl Engine {
             let health = if checked == Health::Unknown { Health::Joining } else { checked };
             let seconds = silence.as_secs();
             tracing::info!(instance = %id, %app, seconds, health = health.as_str(), "heartbeats came back");
-            self.settle_health(&app, id, health, now);
+            self.settle_health(&app, id, health);
+            self.look_at_app(&app, now);
         }
         Ok(())
     }
@@ -375,23 +376,14 @@ impl Engine {
     }
 
     /// Writes an instance's health where the cores read it: what its checks say, unless its heartbeats are missing. Returns what
-    /// it was before and is now.
-    fn settle_health(
-        &mut self,
-        app: &AppId,
-        id: &InstanceId,
-        checked: Health,
-        now: Now,
-    ) -> Option<(Health, Health)> {
+    /// it was before and is now; the caller looks at the app when they differ.
+    fn settle_health(&self, app: &AppId, id: &InstanceId, checked: Health) -> Option<(Health, Health)> {
         let is_lapsed = self.leases.lease(id).is_some_and(|lease| lease.is_lapsed());
         let health = if is_lapsed { Health::Unhealthy } else { checked };
         let snapshot = self.compiler.snapshot();
         let endpoint = snapshot.endpoint(app.as_str(), id.as_str())?;
         let before = endpoint.state.health();
         endpoint.state.set_health(health);
-        if before != health {
-            self.look_at_app(app, now);
-        }
         Some((before, health))
     }
 
@@ -450,8 +442,8 @@ impl Engine {
             return;
         }
         let (id, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
-        let Some((before, health)) = self.settle_health(app, id, verdict.health, now) else { return };
-        if health != verdict.health {
+        let Some((before, health)) = self.settle_health(app, id, verdict.health) else { return };
+        if before == health {
             // Without heartbeats it is out of rotation, whatever its checks say.
             return;
         }
@@ -472,6 +464,7 @@ impl Engine {
             }
             (Health::Healthy | Health::Unknown | Health::Joining, _) => {}
         }
+        self.look_at_app(app, now);
     }
 
     pub(crate) fn handle_addresses(&mut self, name: &Hostname, addresses: io::Result<Vec<IpAddr>>, now: Now) {
@@ -723,7 +716,8 @@ impl Engine {
             instance = %id, %app, seconds, deregistered_in,
             "no heartbeat: instance is unhealthy and leaves the rotation"
         );
-        self.settle_health(app, id, Health::Unhealthy, now);
+        self.settle_health(app, id, Health::Unhealthy);
+        self.look_at_app(app, now);
     }
 
     /// An instance is gone. Returns why, where it was for lack of heartbeats.

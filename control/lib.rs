@@ -52,8 +52,8 @@ pub use control::Control;
 pub use engine::{ControlSettings, WorkerLink};
 pub use resolver::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use status::{
-    BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, Drained as InstanceDrained, InFlightStatus,
-    InstanceState, InstanceStatus, State, Status, StoreStatus,
+    AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, Drained as InstanceDrained,
+    InFlightStatus, InstanceState, InstanceStatus, State, Status, StoreStatus,
 };
 pub use submission::{Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Pulse, Service, StartError, inbox, start};

@@ -1,13 +1,15 @@
 //! What the engine tells of everything: of one instance, of the whole, and the metrics.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use ringway_certs::{Certificates, Overview};
 use ringway_health::CheckStatus;
-use ringway_model::limits::APPLY_DEADLINE;
+use ringway_model::limits::{APPLY_DEADLINE, STATUS_INSTANCES_MAX};
 use ringway_model::{Health, Hostname, Instance, InstanceId, TargetHost, Timestamp};
-use ringway_telemetry::{CoreReading, Facts, PoolFacts, ProcessReading};
+use ringway_telemetry::{AppReading, CoreReading, Facts, PoolFacts, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
+use ringway_traffic::snapshot::{Endpoint, Pool};
 
 use super::end::Phase;
 use super::{Committing, Engine, no_heartbeat};
@@ -16,8 +18,8 @@ use crate::lease::Lease;
 use crate::publish::{CoreProgress, CoreState};
 use crate::resolved::ResolvedHosts;
 use crate::status::{
-    BreakerState, BreakerStatus, CoreStatus, Counts, InFlightStatus, InstanceState, InstanceStatus, State,
-    Status, StoreStatus,
+    AppStatus, BreakerState, BreakerStatus, CoreStatus, Counts, InFlightStatus, InstanceState,
+    InstanceStatus, State, Status, StoreStatus,
 };
 use crate::time::Now;
 
@@ -131,6 +133,49 @@ impl Engine {
             names_unresolved: self.compiler.names().filter(is_unresolved).count(),
             warnings,
         }
+    }
+
+    /// The apps, those with trouble first, then those with the most requests; `most` of them.
+    pub(crate) fn app_statuses(&self, most: usize, now: Now) -> Vec<AppStatus> {
+        let snapshot = self.compiler.snapshot();
+        let traffic = self.registry.apps();
+        let mut ranked: Vec<(usize, Reverse<u64>, &Pool)> = snapshot
+            .pools()
+            .map(|pool| {
+                let available =
+                    pool.endpoints.iter().filter(|endpoint| endpoint.is_available(now.tick)).count();
+                let is_whole = |endpoint: &Endpoint| {
+                    endpoint.state.health() != Health::Unhealthy
+                        && endpoint.state.breaker(now.tick) == BreakerView::Closed
+                };
+                let rank = match pool.endpoints.iter().all(|endpoint| is_whole(endpoint)) {
+                    _ if available == 0 && !pool.endpoints.is_empty() => 0,
+                    false => 1,
+                    true => 2,
+                };
+                let requests = traffic.get(pool.app.as_str()).map_or(0, |reading| reading.requests);
+                (rank, Reverse(requests), &**pool)
+            })
+            .collect();
+        ranked.sort_unstable_by_key(|(rank, requests, pool)| (*rank, *requests, &pool.app));
+        ranked.truncate(most);
+        let named = |pool: &Pool, is_meant: &dyn Fn(&Endpoint) -> bool| {
+            let meant = pool.endpoints.iter().filter(|endpoint| is_meant(endpoint));
+            meant.take(STATUS_INSTANCES_MAX).map(|endpoint| endpoint.instance.clone()).collect()
+        };
+        let status = |pool: &Pool| AppStatus {
+            app: pool.app.clone(),
+            total: pool.endpoints.len(),
+            available: pool.endpoints.iter().filter(|endpoint| endpoint.is_available(now.tick)).count(),
+            unhealthy: named(pool, &|endpoint| endpoint.state.health() == Health::Unhealthy),
+            breakers_open: named(pool, &|endpoint| endpoint.state.breaker(now.tick) != BreakerView::Closed),
+            traffic: match traffic.get(pool.app.as_str()) {
+                Some(reading) => Some(*reading),
+                // It has a slot and did not count yet.
+                None => (pool.metric.0 != 0).then(AppReading::default),
+            },
+        };
+        ranked.into_iter().map(|(_, _, pool)| status(pool)).collect()
     }
 
     fn core_statuses(&self, now: Now) -> Vec<CoreStatus> {

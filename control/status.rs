@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway_model::{CoreId, Generation, Health, Revision, Serial, Timestamp};
+#[cfg(doc)]
+use ringway_model::limits;
+use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Revision, Serial, Timestamp};
+use ringway_telemetry::AppReading;
 use ringway_traffic::in_flight::InFlight;
 
 pub use crate::publish::CoreState;
@@ -88,6 +91,24 @@ pub struct Counts {
     pub leases_expired: u64,
     /// Names resolved anew since the start with other addresses than before.
     pub names_changed: u64,
+}
+
+/// One app: its instances, what is wrong with them, and its traffic.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AppStatus {
+    /// Which.
+    pub app: AppId,
+    /// All instances.
+    pub total: usize,
+    /// Instances that requests can be sent to.
+    pub available: usize,
+    /// Instances out of rotation by checks or heartbeats; the first [`limits::STATUS_INSTANCES_MAX`].
+    pub unhealthy: Vec<InstanceId>,
+    /// Instances whose breaker is open or half open; as many at most.
+    pub breakers_open: Vec<InstanceId>,
+    /// What its requests came to since the start; `None` for apps beyond [`limits::METRIC_SLOTS_MAX`].
+    pub traffic: Option<AppReading>,
 }
 
 /// One data core.

@@ -252,6 +252,14 @@ pub(crate) static LIMIT: Field<usize> = Field {
     },
 };
 
+/// Apps of a status.
+pub(crate) static STATUS_LIMIT: Field<usize> = Field {
+    name: "limit",
+    doc: "The most apps to name in app_overview; 20 when absent.",
+    schema: LIMIT.schema,
+    parse: LIMIT.parse,
+};
+
 /// Where a page begins.
 pub(crate) static AFTER: Field<String> = Field {
     name: "after",

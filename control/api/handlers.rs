@@ -24,9 +24,9 @@ use crate::problem::{Kind, Problem};
 use crate::reader::{Finding, Input, Pointer, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
-    Accepted, AppDetails, AppHealth, AppStatusView, AppView, DomainDetails, DomainView, DrainedView, Gone,
-    InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView, WebhookView,
-    instance_view, outcome_word, rfc3339,
+    Accepted, AppDetails, AppHealth, AppOverview, AppStatusView, AppView, DomainDetails, DomainView,
+    DrainedView, Gone, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView,
+    WebhookView, instance_view, outcome_word, rfc3339,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -141,10 +141,11 @@ pub(crate) async fn handle<P: Plane>(
         Operation::AppStatus => show_app_status(&**plane, take(input, shape::app_key)?).await,
         Operation::ShowDomain => show_domain(&**plane, &take(input, shape::domain_key)?),
         Operation::Status => {
-            take(input, shape::nothing)?;
+            let most = take(input, shape::status)?;
             let desired = plane.desired();
             let certificates = plane.certificates().as_ref().map(CertificatesView::new);
-            let view = StatusView::new(plane.status(), certificates, &desired);
+            let apps = plane.app_statuses(most).into_iter().map(AppOverview::from).collect();
+            let view = StatusView::new(plane.status(), apps, certificates, &desired);
             Ok(Response::json(200, &view).at(desired.revision()))
         }
         Operation::Liveness => {
@@ -704,11 +705,7 @@ async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> Answer {
         (instances.iter().filter(takes_traffic).count(), instances.len());
     // One that leaves is not missed.
     let staying = total_instances - instances.iter().filter(is_draining).count();
-    let status = match healthy_instances {
-        0 => AppHealth::Down,
-        all if all == staying => AppHealth::Healthy,
-        _ => AppHealth::Degraded,
-    };
+    let status = AppHealth::of(healthy_instances, staying);
     let domains = domains_of(&desired, &id).await;
     let revision = desired.revision();
     let view = AppStatusView {

@@ -32,7 +32,8 @@ mod service;
 
 pub use guard::{BindError, Token, TokenError, check_bind};
 pub use plane::{
-    Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
+    AppStatus, Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission,
+    WorkerStatus,
 };
 pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve, service};
 

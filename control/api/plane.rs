@@ -15,6 +15,7 @@ use ringway_model::{
     AppId, Change, CoreId, Desired, Generation, Health, Hostname, InstanceId, Outcome, Rejection, Revision,
     Serial, Timestamp,
 };
+use ringway_telemetry::AppReading;
 use ringway_tls::{Facts, Unloadable, Want};
 
 /// What the API administers.
@@ -36,6 +37,8 @@ pub trait Plane: 'static {
     fn outage(&self, app: &AppId) -> Option<String>;
     /// How the process does.
     fn status(&self) -> Status;
+    /// The apps by trouble, then by traffic; `most` of them.
+    fn app_statuses(&self, most: usize) -> Vec<AppStatus>;
     /// Whether traffic should be sent here: configuration loaded, listeners open, not draining.
     fn is_ready(&self) -> bool;
     /// Appends the metrics in the Prometheus text format.
@@ -259,6 +262,36 @@ pub struct WorkerStatus {
     pub last_ack_micros: Option<u64>,
 }
 
+/// How an app does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppStatus {
+    /// Which.
+    pub app: AppId,
+    /// All instances.
+    pub total: usize,
+    /// Instances that requests can be sent to.
+    pub available: usize,
+    /// The first instances out of rotation by checks or heartbeats.
+    pub unhealthy: Vec<InstanceId>,
+    /// The first instances whose breaker is open or half open.
+    pub breakers_open: Vec<InstanceId>,
+    /// What its requests came to since the start; none for apps that are not counted by themselves.
+    pub traffic: Option<AppReading>,
+}
+
+impl From<ringway_control::AppStatus> for AppStatus {
+    fn from(status: ringway_control::AppStatus) -> Self {
+        Self {
+            app: status.app,
+            total: status.total,
+            available: status.available,
+            unhealthy: status.unhealthy,
+            breakers_open: status.breakers_open,
+            traffic: status.traffic,
+        }
+    }
+}
+
 impl Plane for Control {
     async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
         let Submission { change, if_match, idempotency } = submission;
@@ -349,6 +382,10 @@ impl Plane for Control {
                 })
                 .collect(),
         }
+    }
+
+    fn app_statuses(&self, most: usize) -> Vec<AppStatus> {
+        Self::app_statuses(self, most).into_iter().map(AppStatus::from).collect()
     }
 
     fn is_ready(&self) -> bool {

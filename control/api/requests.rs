@@ -8,14 +8,14 @@ use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
     Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId, Webhook, WebhookSecret,
-    WebhookUrl,
+    WebhookUrl, limits,
 };
 
 use crate::fields::{
     AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, DRAIN, GENERATION,
-    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, Secret, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT,
-    WEBHOOK_SECRET, WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check, on_all_unhealthy,
-    upstream_tls,
+    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, STATUS_LIMIT, Secret, TARGET, TENANT_ID, WAIT,
+    WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check,
+    on_all_unhealthy, upstream_tls,
 };
 use crate::reader::{Fault, Reader};
 
@@ -311,6 +311,11 @@ pub(crate) fn upload(reader: &mut Reader<'_>) -> Option<Upload> {
 /// `DELETE /api/apps`, `POST /api/apps/get`, `POST /api/status/app`
 pub(crate) fn app_key(reader: &mut Reader<'_>) -> Option<AppId> {
     reader.key(&APP_ID)
+}
+
+/// `GET /api/status`: how many apps it is to name.
+pub(crate) fn status(reader: &mut Reader<'_>) -> Option<usize> {
+    Some(reader.filter(&STATUS_LIMIT).unwrap_or(limits::STATUS_APPS))
 }
 
 /// Nothing at all.

@@ -10,12 +10,13 @@ use ringway_model::{
     App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, ProbeMethod, StatusRanges,
     Timestamp, UpstreamTls,
 };
+use ringway_telemetry::{DURATION_LIMITS_US, quantile};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::certificates::{CertificateView, CertificatesView, ClientAuthView, is_verified};
 use crate::fields::duration_text;
-use crate::plane::{InstanceStatus, Plane, Receipt, Status, WorkerStatus};
+use crate::plane::{AppStatus, InstanceStatus, Plane, Receipt, Status, WorkerStatus};
 
 /// A registered app.
 #[derive(Debug, Serialize, ToSchema)]
@@ -162,6 +163,17 @@ pub(crate) enum AppHealth {
     Degraded,
     /// None is.
     Down,
+}
+
+impl AppHealth {
+    /// Of an app with so many instances in rotation, and in all.
+    pub(crate) fn of(healthy: usize, total: usize) -> Self {
+        match healthy {
+            0 => Self::Down,
+            all if all == total => Self::Healthy,
+            _ => Self::Degraded,
+        }
+    }
 }
 
 /// An app's health.
@@ -553,6 +565,8 @@ pub(crate) struct StatusView {
     /// What somebody should look at, one sentence each.
     pub(crate) warnings: Vec<String>,
     pub(crate) apps: usize,
+    /// The apps, those with trouble first, then those with the most requests; 20, or as many as `limit` says.
+    pub(crate) app_overview: Vec<AppOverview>,
     pub(crate) instances: InstanceCounts,
     pub(crate) domains: usize,
     pub(crate) changes: ChangeCounts,
@@ -565,7 +579,12 @@ pub(crate) struct StatusView {
 }
 
 impl StatusView {
-    pub(crate) fn new(status: Status, certificates: Option<CertificatesView>, desired: &Desired) -> Self {
+    pub(crate) fn new(
+        status: Status,
+        apps: Vec<AppOverview>,
+        certificates: Option<CertificatesView>,
+        desired: &Desired,
+    ) -> Self {
         Self {
             status: status.state,
             version: status.version,
@@ -580,6 +599,7 @@ impl StatusView {
                 breakers_open: status.breakers_open,
                 leases_expired: status.leases_expired,
             },
+            app_overview: apps,
             domains: desired.domain_count(),
             changes: ChangeCounts { waiting: status.changes_waiting, stored: status.changes_stored },
             names_unresolved: status.names_unresolved,
@@ -591,6 +611,69 @@ impl StatusView {
             },
             certificates,
             workers: status.workers.into_iter().map(WorkerView::from).collect(),
+        }
+    }
+}
+
+/// An app in the status: its instances, what is wrong with them, and its traffic since the start. Counts only grow, so that two
+/// readings tell what happened between them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AppOverview {
+    pub(crate) app_id: String,
+    /// All, some or none of the instances are in rotation.
+    pub(crate) status: AppHealth,
+    /// Instances that requests can be sent to.
+    pub(crate) healthy_instances: usize,
+    /// All instances but those that drain.
+    pub(crate) total_instances: usize,
+    /// Instances out of rotation by checks or missing heartbeats, by id; the first 10.
+    pub(crate) unhealthy: Vec<String>,
+    /// Instances whose circuit breaker is open or half open, by id; the first 10.
+    pub(crate) breakers_open: Vec<String>,
+    /// Requests that are over; null for an app that is not counted by itself because there are too many.
+    pub(crate) requests: Option<u64>,
+    /// Those of them that were answered with 500 to 599, by an instance or by ringway.
+    pub(crate) errors: Option<u64>,
+    /// Half of the requests took no longer, in milliseconds; null without requests. As exact as the histogram is.
+    pub(crate) p50_ms: Option<f64>,
+    /// 99 % of the requests took no longer; the histogram's last limit stands for all that is longer.
+    pub(crate) p99_ms: Option<f64>,
+    /// Requests by duration: each bucket has those above the limit before.
+    pub(crate) durations: Vec<DurationBucket>,
+}
+
+/// Requests that took as long as a bucket of the histogram says.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DurationBucket {
+    /// The bucket's upper limit in milliseconds; null for no limit.
+    pub(crate) le_ms: Option<f64>,
+    pub(crate) count: u64,
+}
+
+impl From<AppStatus> for AppOverview {
+    fn from(status: AppStatus) -> Self {
+        let traffic = status.traffic;
+        let millis = |us: f64| us / 1_000.0;
+        let percentile = |q| {
+            let us = quantile(&DURATION_LIMITS_US, &traffic?.durations, q)?;
+            // A thousandth of a millisecond is finer than any clock here.
+            Some((us.round()) / 1_000.0)
+        };
+        let limits = DURATION_LIMITS_US.iter().map(|us| Some(millis(*us as f64))).chain([None]);
+        let counts = traffic.iter().flat_map(|traffic| traffic.durations);
+        let names = |ids: Vec<InstanceId>| ids.iter().map(ToString::to_string).collect();
+        Self {
+            app_id: status.app.to_string(),
+            status: AppHealth::of(status.available, status.total),
+            healthy_instances: status.available,
+            total_instances: status.total,
+            unhealthy: names(status.unhealthy),
+            breakers_open: names(status.breakers_open),
+            requests: traffic.map(|traffic| traffic.requests),
+            errors: traffic.map(|traffic| traffic.errors),
+            p50_ms: percentile(0.5),
+            p99_ms: percentile(0.99),
+            durations: limits.zip(counts).map(|(le_ms, count)| DurationBucket { le_ms, count }).collect(),
         }
     }
 }

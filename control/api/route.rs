@@ -500,7 +500,7 @@ impl Operation {
             Self::Status => (
                 "status",
                 "How the process does.",
-                describe(shape::nothing),
+                describe(shape::status),
                 json(schema_of::<StatusView>()),
                 &[],
             ),

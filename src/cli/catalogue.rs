@@ -443,7 +443,7 @@ pub(crate) static HEARTBEAT_TIMEOUT: Setting =
         .aliases(&[also("PROXY_HEARTBEAT_TIMEOUT")])
         .value("TIME")
         .default("30s")
-        .help("An instance that has sent heartbeats is deregistered this long after the last one. One that never did is judged by health checks alone");
+        .help("An instance that has sent heartbeats gets no requests this long after the last one, and is deregistered after as long again. One that never did is judged by health checks alone");
 
 pub(crate) static LOG_LEVEL: Setting = Setting::new("LOG_LEVEL", "log-level", Group::Logs)
     .aliases(&[also("PROXY_LOG_LEVEL")])

@@ -14,6 +14,7 @@
 //! line that finds no room is dropped and counted. No clock is read here either; events carry their times.
 #![forbid(unsafe_code)]
 
+mod app;
 mod counter;
 mod event;
 mod log;
@@ -25,6 +26,7 @@ mod request_id;
 mod shard;
 mod telemetry;
 
+pub use app::{AppReading, DURATION_LIMITS_US, quantile};
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
     ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol,

@@ -26,6 +26,40 @@ on_both_drivers! {
         assert_eq!((&status["apps"], &status["domains"], &status["instances"]["total"]), (&json!(1), &json!(1), &json!(1)));
     }
 
+    fn the_status_names_apps_by_trouble_and_traffic(driver) {
+        let (good, bad) = (Origin::named("good"), Origin::named("bad"));
+        let proxy = Proxy::start(driver);
+        proxy.serve("busy", "busy.test", &good);
+        proxy.serve("broken", "broken.test", &bad);
+        proxy.serve("idle", "idle.test", &good);
+        let mut client = proxy.client();
+        for _ in 0..20 {
+            client.get("busy.test", "/");
+        }
+        drop(bad);
+        for _ in 0..6 {
+            assert_eq!(proxy.get("broken.test", "/").status(), 502);
+        }
+        let overview = || proxy.api().get("/api/status").is(200).json["app_overview"].clone();
+        let apps = eventually("all is counted", || {
+            let apps = overview();
+            (apps[0]["requests"] == 6 && apps[1]["requests"] == 20).then_some(apps)
+        });
+        let ids: Vec<&Value> = apps.as_array().unwrap().iter().map(|app| &app["app_id"]).collect();
+        assert_eq!(ids, ["broken", "busy", "idle"], "{apps}");
+        assert_eq!((&apps[0]["status"], &apps[0]["errors"]), (&json!("down"), &json!(6)), "{apps}");
+        assert_eq!(apps[0]["breakers_open"], json!(["broken-1"]), "{apps}");
+        assert_eq!((&apps[1]["healthy_instances"], &apps[1]["errors"]), (&json!(1), &json!(0)), "{apps}");
+        let counted: u64 = apps[1]["durations"].as_array().unwrap().iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum();
+        assert_eq!(counted, 20, "{apps}");
+        assert!(apps[1]["p99_ms"].as_f64().unwrap() >= apps[1]["p50_ms"].as_f64().unwrap(), "{apps}");
+        assert_eq!((&apps[2]["requests"], &apps[2]["p50_ms"]), (&json!(0), &Value::Null), "{apps}");
+        assert_eq!(proxy.api().get("/api/status?limit=1").is(200).json["app_overview"].as_array().unwrap().len(), 1);
+        let output = proxy.command(&["status"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("breaker open: broken-1") && text.contains("100.0%"), "{text}");
+    }
+
     fn probes_answer(driver) {
         let proxy = Proxy::start(driver);
         for path in ["/healthz", "/ready", "/health/liveness", "/health/readiness", "/health/startup"] {

@@ -71,6 +71,20 @@ on_both_drivers! {
         assert_eq!(up["domain"], "one.test");
     }
 
+    fn a_deregistration_for_lack_of_heartbeats_says_so(driver) {
+        let (url, got) = receiver();
+        let origin = Origin::named("a");
+        let proxy = Proxy::on(driver).env("HEARTBEAT_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        proxy.api().post("/api/webhooks", &json!({ "app_id": "app", "url": url })).is(201);
+        proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": "app-1" })).is(204);
+        let mut next = || got.recv_timeout(Duration::from_secs(60)).expect("an event").1;
+        assert_eq!(next()["event"], "all_instances_down", "first it is out of rotation");
+        let gone = next();
+        assert_eq!((&gone["event"], &gone["details"]["instance_id"]), (&json!("instance_deregistered"), &json!("app-1")));
+        assert!(gone["details"]["reason"].as_str().unwrap().starts_with("no heartbeat for "), "{gone}");
+    }
+
     fn an_instance_that_fails_its_checks_is_told(driver) {
         let (url, got) = receiver();
         let origin = Origin::named("a");

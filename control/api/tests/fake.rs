@@ -12,9 +12,12 @@ use ringway_model::{
     Timestamp,
 };
 use ringway_net::{clock, sleep_until};
+use ringway_telemetry::AppReading;
 use ringway_tls::{Facts, KeyKind, Unloadable, Want};
 
-use crate::{InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus};
+use crate::{
+    AppStatus, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
+};
 
 pub(super) struct FakePlane(pub(super) Arc<Mutex<State>>);
 
@@ -296,6 +299,29 @@ impl Plane for FakePlane {
             }],
             ..Status::default()
         }
+    }
+
+    fn app_statuses(&self, most: usize) -> Vec<AppStatus> {
+        let state = self.state();
+        let apps = state.desired.apps().take(most);
+        apps.map(|app| AppStatus {
+            app: app.id.clone(),
+            total: state.desired.instance_count_of(app.id.as_str()),
+            available: 1,
+            unhealthy: Vec::new(),
+            breakers_open: state
+                .desired
+                .instances_of(app.id.as_str())
+                .take(1)
+                .map(|one| one.id.clone())
+                .collect(),
+            traffic: Some(AppReading {
+                requests: 100,
+                errors: 1,
+                durations: [99, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            }),
+        })
+        .collect()
     }
 
     fn is_ready(&self) -> bool {

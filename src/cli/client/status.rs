@@ -1,5 +1,7 @@
 //! `ringway status`
 
+mod apps;
+
 use std::time::{Duration, Instant};
 
 use ringway_wire::message::Method;
@@ -15,6 +17,9 @@ pub(crate) struct StatusArgs {
     /// Ask again every second, until stopped; one line each where standard output is no terminal
     #[arg(long, short)]
     watch: bool,
+    /// Name all apps, not only those with trouble and the busiest
+    #[arg(long)]
+    all: bool,
     /// With --watch: stop after so many readings
     #[arg(long, value_name = "COUNT", requires = "watch")]
     count: Option<u64>,
@@ -26,9 +31,15 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 impl StatusArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let api = self.api.open()?;
+        let path = match self.all {
+            true => &format!("{PATH}?limit={}", ringway_model::limits::PAGE_ITEMS_MAX),
+            false => PATH,
+        };
         match self.watch {
-            true => watch(&api, self.count.unwrap_or(u64::MAX)),
-            false => api.show(Method::Get, PATH, None, |status: StatusView, look| page(&status, None, look)),
+            true => watch(&api, path, self.count.unwrap_or(u64::MAX)),
+            false => api.show(Method::Get, path, None, |status: StatusView, look| {
+                page(&status, None, &apps::since_start(&status), look)
+            }),
         }
     }
 }
@@ -36,13 +47,13 @@ impl StatusArgs {
 const PATH: &str = "/api/status";
 
 /// A reading a second. An API that is away is waited for: it may be restarting.
-fn watch(api: &Api, count: u64) -> Result<(), Failure> {
-    let mut before: Option<(Instant, u64)> = None;
+fn watch(api: &Api, path: &str, count: u64) -> Result<(), Failure> {
+    let mut before: Option<(Instant, StatusView)> = None;
     for reading in 0..count {
         if reading > 0 {
             pause(WATCH_INTERVAL);
         }
-        let answer = match api.call(Method::Get, PATH, None) {
+        let answer = match api.call(Method::Get, path, None) {
             Ok(answer) => answer,
             Err(failure @ Failure::Unreachable { .. }) if reading > 0 => {
                 before = None;
@@ -57,17 +68,24 @@ fn watch(api: &Api, count: u64) -> Result<(), Failure> {
             continue;
         }
         let status: StatusView = parse(&answer)?;
-        let now = (Instant::now(), status.exchanges());
-        let rate = before.and_then(|(then, done)| {
-            let seconds = now.0.duration_since(then).as_secs_f64();
-            // A restart counts from 0 again.
-            (seconds > 0.0).then(|| now.1.checked_sub(done).map(|more| more as f64 / seconds)).flatten()
-        });
-        before = Some(now);
+        let now = Instant::now();
+        // A restart counts from 0 again: then there is nothing to compare with.
+        let interval = before
+            .as_ref()
+            .filter(|(_, earlier)| earlier.exchanges() <= status.exchanges())
+            .map(|(then, earlier)| (now.duration_since(*then).as_secs_f64(), earlier))
+            .filter(|(seconds, _)| *seconds > 0.0);
+        let rate =
+            interval.map(|(seconds, earlier)| (status.exchanges() - earlier.exchanges()) as f64 / seconds);
+        let apps = match interval {
+            Some((seconds, earlier)) => apps::between(earlier, &status, seconds),
+            None => apps::since_start(&status),
+        };
         match api.look.is_terminal() {
-            true => print(&format!("{CLEAR}{}", page(&status, rate, api.look)))?,
+            true => print(&format!("{CLEAR}{}", page(&status, rate, &apps, api.look)))?,
             false => print(&line(&status, rate))?,
         }
+        before = Some((now, status));
     }
     Ok(())
 }
@@ -85,6 +103,7 @@ struct StatusView {
     uptime_seconds: u64,
     warnings: Vec<String>,
     apps: u64,
+    app_overview: Vec<apps::AppView>,
     instances: InstanceCounts,
     domains: u64,
     changes: ChangeCounts,
@@ -171,7 +190,7 @@ impl StatusView {
     }
 }
 
-fn page(status: &StatusView, rate: Option<f64>, look: Look) -> String {
+fn page(status: &StatusView, rate: Option<f64>, apps: &apps::Readings, look: Look) -> String {
     let mut out = format!(
         "ringway {}  {}  revision {}  up {}\n",
         escape(&status.version),
@@ -209,6 +228,7 @@ fn page(status: &StatusView, rate: Option<f64>, look: Look) -> String {
     if status.changes.waiting > 0 {
         out.push_str(&format!("changes    {} waiting\n", status.changes.waiting));
     }
+    out.push_str(&apps.render(status.apps, look));
     if !status.workers.is_empty() {
         out.push('\n');
         out.push_str(&workers(&status.workers).render(look));
@@ -271,6 +291,12 @@ fn line(status: &StatusView, rate: Option<f64>) -> String {
     if let Some(rate) = rate {
         out.push_str(&format!(" per_second={rate:.0}"));
     }
+    let (breakers, unhealthy) = (apps::breakers_open(status), apps::unhealthy(status));
+    for (name, ids) in [("breakers_open", breakers), ("unhealthy_instances", unhealthy)] {
+        if !ids.is_empty() {
+            out.push_str(&format!(" {name}={}", text::escape(&ids.join(","))));
+        }
+    }
     if !status.warnings.is_empty() {
         out.push_str(&format!(" warnings={}", status.warnings.len()));
     }
@@ -294,7 +320,12 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "status": "degraded", "version": "1.2.3", "revision": 7, "uptime_seconds": 61,
             "warnings": ["the store\u{1b}[2J was damaged"],
-            "apps": 2, "domains": 3, "instances": { "total": 4, "unhealthy": 1, "breakers_open": 0 },
+            "app_overview": [
+                { "app_id": "shop", "status": "degraded", "healthy_instances": 1, "total_instances": 2, "requests": 610, "errors": 61,
+                  "breakers_open": ["shop-2"], "unhealthy": ["shop-2"], "p50_ms": 4.2, "p99_ms": 812.0 },
+                { "app_id": "many", "status": "healthy", "healthy_instances": 3, "total_instances": 3, "requests": null },
+            ],
+            "apps": 3, "domains": 3, "instances": { "total": 4, "unhealthy": 1, "breakers_open": 0 },
             "store": { "kind": "fjall", "path": "/var/lib/ringway/routes.db", "bytes": 2048 },
             "workers": [
                 { "core": 0, "driver": "io_uring", "state": "following", "connections": 5, "exchanges": 10, "last_ack_micros": 42 },
@@ -308,16 +339,22 @@ mod tests {
 
     #[test]
     fn a_page_tells_what_an_operator_looks_for() {
-        let page = page(&status(), Some(12.4), Look::PLAIN);
+        let status = status();
+        let page = page(&status, Some(12.4), &apps::since_start(&status), Look::PLAIN);
         assert_eq!(
             page,
             "ringway 1.2.3  degraded  revision 7  up 1m 1s\n\
              store      fjall at /var/lib/ringway/routes.db, 2.0 KiB\n\
-             apps       2\n\
+             apps       3\n\
              domains    3\n\
              certs      2 active, 1 waiting\n\
              instances  4, 1 unhealthy\n\
              requests   30, 12 a second\n\
+             \n\
+             APP   HEALTHY  REQ/S  ERRORS     P50     P99  TROUBLE\n\
+             shop      1/2     10   10.0%  4.2 ms  812 ms  breaker open: shop-2; unhealthy: shop-2\n\
+             many      3/3      -       -       -       -\n\
+             averages since the start; 2 of 3 apps, more with --all\n\
              \n\
              CORE  DRIVER    STATE      CONNECTIONS  TUNNELS  REQUESTS  PANICS  LAST CHANGE\n   \
              0  io_uring  following            5        0        10       0        42 µs\n   \
@@ -331,12 +368,14 @@ mod tests {
     fn a_pipe_gets_one_line_per_reading() {
         assert_eq!(
             line(&status(), None),
-            "degraded revision=7 apps=2 domains=3 instances=4 unhealthy=1 connections=6 requests=30 warnings=1\n"
+            "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop-2 unhealthy_instances=shop-2 warnings=1\n"
         );
     }
 
     #[test]
     fn an_answer_that_says_nothing_is_still_shown() {
-        assert!(page(&StatusView::default(), None, Look::PLAIN).contains("revision 0"));
+        let nothing = StatusView::default();
+        let page = page(&nothing, None, &apps::since_start(&nothing), Look::PLAIN);
+        assert!(page.contains("revision 0") && !page.contains("APP"), "{page}");
     }
 }
