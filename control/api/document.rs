@@ -162,8 +162,16 @@ fn scalar(value: StaticNode) -> Value<'static> {
             Ok(value) => Value::Unsigned(value),
             Err(_) => Value::Negative(value),
         },
-        StaticNode::F64(value) => Value::Fraction(value),
+        StaticNode::F64(value) => whole(value).unwrap_or(Value::Fraction(value)),
     }
+}
+
+/// JSON has one type of numbers: `1.0` and `1e3` are integers (JSON Schema §4.2.3). Beyond 2^53 not every integer has a
+/// double of its own, so that what was meant is not known.
+fn whole(value: f64) -> Option<Value<'static>> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_whole = value.fract() == 0.0 && value.abs() <= EXACT_MAX;
+    is_whole.then(|| if value < 0.0 { Value::Negative(value as i64) } else { Value::Unsigned(value as u64) })
 }
 
 /// The parser's complaint in words that help to mend the text.
@@ -195,6 +203,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn whole_numbers_are_integers_however_they_are_written() {
+        for (text, value) in [
+            ("1.0", Value::Unsigned(1)),
+            ("1e3", Value::Unsigned(1_000)),
+            ("-0.0", Value::Unsigned(0)),
+            ("-2.0", Value::Negative(-2)),
+            ("9007199254740992.0", Value::Unsigned(1 << 53)),
+            ("1.5", Value::Fraction(1.5)),
+            ("1e300", Value::Fraction(1e300)),
+            ("9007199254740994.0", Value::Fraction(9_007_199_254_740_994.0)),
+        ] {
+            let mut body = format!("{{\"n\":{text}}}").into_bytes();
+            assert_eq!(parse(&mut body).unwrap().value("n"), Some(&value), "{text}");
+        }
+    }
 
     fn parsed(text: &str) -> Result<Vec<String>, DocumentError> {
         let mut bytes = text.as_bytes().to_vec();

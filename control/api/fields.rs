@@ -170,7 +170,7 @@ static FAILURE_TIMEOUTS: Field<TimeoutPolicy> = Field {
 pub(crate) static GENERATION: Field<Generation> = Field {
     name: "generation",
     doc: "The generation that the registration was answered with: the message counts only as long as no newer registration of this instance id exists.",
-    schema: || json!({ "type": "integer", "minimum": 0 }),
+    schema: || json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
     parse: |given| given.unsigned().map(Generation),
 };
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ringway_wire::message::reason_phrase;
+use ringway_model::limits;
+use ringway_wire::message::{Method, reason_phrase};
 use serde_json::{Map, Value as Json, json};
 use utoipa::ToSchema;
 
@@ -118,9 +119,19 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
+/// The field that stands in the path.
+fn key_in_path(route: &Route) -> Option<&'static str> {
+    route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
+}
+
+/// `*`, or entity tags (RFC 9110 §8.8.3, §13.1.1).
+const IF_MATCH_PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
+/// Visible ASCII without double quotes; as a string of RFC 8941 it has them around it.
+const IDEMPOTENCY_KEY_PATTERN: &str = r#"^("[!#-~]+"|[!#-~]+)$"#;
+
 /// Fields that may stand in the address, and the headers that go with a change.
 fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
-    let key = route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
+    let key = key_in_path(route);
     let mut parameters = Vec::new();
     for field in spec.fields.iter().filter(|field| field.place != Place::Body) {
         let is_key = key == Some(field.name);
@@ -141,11 +152,11 @@ fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
     }
     if spec.is_mutation {
         parameters.push(json!({
-            "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "examples": ["\"12\""] },
-            "description": "The ETag of an answer: the change is made only if the configuration is still at that revision.",
+            "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "pattern": IF_MATCH_PATTERN, "examples": ["\"12\""] },
+            "description": "The ETag of an answer, or several with commas between them: the change is made only if the configuration is still at that revision. Weak tags match nothing; `*` is no condition.",
         }));
         parameters.push(json!({
-            "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1 },
+            "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": limits::API_KEY_BYTES_MAX, "pattern": IDEMPOTENCY_KEY_PATTERN },
             "description": "Makes the change once, however often it is sent; repeats get the first answer with Idempotency-Replayed: true.",
         }));
     }
@@ -153,21 +164,27 @@ fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
 }
 
 fn body(route: &Route, spec: &Spec) -> Option<Json> {
-    if spec.fields.is_empty() {
+    // A body of GET means nothing by RFC 9110 §9.3.1; it is read all the same, for clients that send one.
+    if route.method == Method::Get {
         return None;
     }
-    let key_in_path = route.path.contains('{');
+    let key = key_in_path(route);
     let fields: Vec<Described> = spec
         .fields
         .iter()
+        // A key in the path may be repeated in the body, and must say the same there.
+        .filter(|field| key != Some(field.name))
         .map(|field| Described {
             // What may stand elsewhere need not stand here.
             is_required: field.is_required && field.place == Place::Body,
             ..field.clone()
         })
         .collect();
+    if fields.is_empty() {
+        return None;
+    }
     let is_required =
-        !key_in_path && spec.fields.iter().any(|field| field.is_required && field.place == Place::Body);
+        key.is_none() && spec.fields.iter().any(|field| field.is_required && field.place == Place::Body);
     Some(json!({
         "required": is_required,
         "content": { "application/json": { "schema": object_schema(&fields) } },
@@ -297,6 +314,19 @@ mod tests {
         let instance = &schema["properties"]["instance"]["oneOf"][0];
         assert_eq!(instance["required"], json!(["instance_id", "target"]));
         assert!(instance["properties"]["health_check"]["oneOf"][1]["properties"]["interval"].is_object());
+    }
+
+    #[test]
+    fn a_key_in_the_path_is_in_no_body() {
+        let document = document();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            let Some((_, key)) = path.split_once('{') else { continue };
+            for operation in methods.as_object().unwrap().values() {
+                let properties =
+                    &operation["requestBody"]["content"]["application/json"]["schema"]["properties"];
+                assert!(properties.get(key.trim_end_matches('}')).is_none(), "{path}");
+            }
+        }
     }
 
     #[test]
