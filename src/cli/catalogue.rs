@@ -295,7 +295,8 @@ pub(crate) static LATER: &[&str] =
     &["PROXY_CONFIG_FILE", "PROXY_METRICS_ADDRESS", "PROXY_TLS_ENABLED", "PROXY_TRACE_ENDPOINT"];
 
 /// Names that only the client commands, or the build, read.
-pub(crate) static ELSEWHERE: &[&str] = &["RINGWAY_API", "RINGWAY_API_URL", "PROXY_API_URL", "RINGWAY_COMMIT"];
+pub(crate) static ELSEWHERE: &[&str] =
+    &["RINGWAY_API", "RINGWAY_API_URL", "PROXY_API_URL", "RINGWAY_COMMIT", "RINGWAY_WEBHOOK_SECRET"];
 
 pub(crate) static HTTP_PORT: Setting = Setting::new("PROXY_HTTP_PORT", "http-port", Group::Traffic)
     .aliases(&[also("PROXY_PORT")])

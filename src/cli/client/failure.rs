@@ -136,6 +136,11 @@ impl Refusal {
         refusal
     }
 
+    /// An app that has no webhook, or had none.
+    pub(crate) fn is_unknown_webhook(&self) -> bool {
+        self.status == 404 && self.code == "unknown_webhook"
+    }
+
     /// What to do about it, where that is the same for every request.
     fn advice(&self) -> Option<&'static str> {
         match self.status {

@@ -15,6 +15,7 @@ pub(crate) mod http;
 mod instances;
 mod status;
 pub(crate) mod text;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ pub(crate) enum ClientCommand {
     /// List, show, upload and verify certificates; see the CA's limits
     #[command(after_help = EXIT_CODES)]
     Certificates(certificates::CertificatesArgs),
+    /// List, show, set and remove the webhooks of apps
+    #[command(after_help = EXIT_CODES)]
+    Webhooks(webhooks::WebhooksArgs),
 }
 
 impl ClientCommand {
@@ -71,6 +75,7 @@ impl ClientCommand {
             Self::Deploy(args) => args.run(),
             Self::Domains(args) => args.run(),
             Self::Certificates(args) => args.run(),
+            Self::Webhooks(args) => args.run(),
         })
     }
 }

@@ -66,6 +66,7 @@ fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>
         ClientCommand::Deploy(args) => args.run(),
         ClientCommand::Domains(args) => args.run(),
         ClientCommand::Certificates(args) => args.run(),
+        ClientCommand::Webhooks(args) => args.run(),
     };
     (server.thread.join().unwrap(), result)
 }
@@ -384,4 +385,30 @@ fn the_readme_s_library_code_is_the_example_s() {
     for line in code.lines() {
         assert!(example.contains(line.trim()), "{line}");
     }
+}
+
+#[test]
+fn a_webhook_is_changed_where_there_is_one_and_made_where_there_is_none() {
+    let unknown = r#"{"title":"The app has no webhook","status":404,"code":"unknown_webhook"}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "correct-horse-battery\n").unwrap();
+    let server =
+        server(&[(404, unknown), (201, r#"{"outcome":"created"}"#), (200, r#"{"outcome":"updated"}"#)]);
+    let run = |line: &str| {
+        let line = format!("webhooks --api {} {line}", server.address);
+        let ClientCommand::Webhooks(args) = parse_line(&line).unwrap() else { panic!("{line}") };
+        args.run()
+    };
+    run(&format!("set shop https://h.example/x --secret-file {}", file.display())).unwrap();
+    run("set shop https://h.example/y --no-secret").unwrap();
+    let requests = server.thread.join().unwrap();
+    for (request, line, secret) in [
+        (&requests[0], "PUT /api/webhooks", r#""secret":"correct-horse-battery""#),
+        (&requests[1], "POST /api/webhooks", r#""secret":"correct-horse-battery""#),
+        (&requests[2], "PUT /api/webhooks", r#""secret":null"#),
+    ] {
+        assert!(request.starts_with(line) && request.contains(secret), "{request}");
+    }
+    assert!(parse_line("webhooks set shop https://h.example/ --no-secret --secret-file x").is_err());
 }
