@@ -285,7 +285,7 @@ impl Engine {
         );
         out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
         let counted = self.compiler.snapshot();
-        for route in counted.routes().filter(|route| route.metric.0 != 0 && route.certificate.is_some()) {
+        for route in counted.routes().filter(|route| route.metric.0 != 0) {
             let facts = certificates.state(&route.host).and_then(|state| state.certificate);
             if let Some(facts) = facts {
                 let (host, end) = (&route.host, facts.not_after.0 / 1000);

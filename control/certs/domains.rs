@@ -43,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) stage: Stage,
     /// Outages of the CA that orders for it met since the last that were not, and when the first was.
     pub(crate) outages: (u32, Option<Tick>),
+    /// The CA has lost an order for it since the last success, and another was made at once.
+    pub(crate) was_order_lost: bool,
     /// It was registered before the start, and nothing was tried since.
     pub(crate) is_from_start: bool,
     /// No other entry has had this number, for the same domain neither.
@@ -198,6 +200,7 @@ impl Domains {
                 memory: None,
                 stage: Stage::default(),
                 outages: (0, None),
+                was_order_lost: false,
                 is_from_start: false,
                 number: *numbered,
             }

@@ -99,8 +99,7 @@ impl Health {
             return;
         }
         self.failures += 1;
-        let pause = pause(self.failures);
-        self.paused_until = now.after(pause.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX)));
+        self.paused_until = now.after(pause(self.failures, retry_after));
     }
 
     /// It failed to serve an order of this domain. One domain says nothing of the CA, however often it fails; two of them
@@ -139,13 +138,14 @@ impl Health {
     }
 }
 
-/// The pause after so many failures in a row: twice as long with each, up to a bound.
-pub(crate) fn pause(failures: u32) -> Duration {
-    AUTHORITY_PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(AUTHORITY_PAUSE_MAX)
+/// The pause after so many failures in a row: twice as long with each, up to a bound, and no shorter than the CA asks for.
+pub(crate) fn pause(failures: u32, retry_after: Option<Duration>) -> Duration {
+    let doubled = AUTHORITY_PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(AUTHORITY_PAUSE_MAX).max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX))
 }
 
 /// A CA that says "tomorrow" is asked again before.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(6 * 3600);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(6 * 3600);
 
 #[cfg(test)]
 mod tests {

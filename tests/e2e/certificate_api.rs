@@ -173,7 +173,7 @@ on_both_drivers! {
     fn a_domain_of_the_default_certificate_is_listed_with_its_end(driver) {
         let authority = Authority::new("the tests' own");
         let builder = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0");
-        let (certificate, key) = authority.server(&["*.test"]).write(builder.folder(), "default");
+        let (certificate, key) = authority.server(&["app.test"]).write(builder.folder(), "default");
         let proxy = builder
             .env("PROXY_TLS_CERT", certificate.to_str().unwrap())
             .env("PROXY_TLS_KEY", key.to_str().unwrap())

@@ -15,11 +15,12 @@ use crate::acme::order::{Issued, Order, Pending};
 use crate::budget::{Budgets, Kind, Limit, Reached};
 use crate::certificates::{Certificates, InstallError};
 use crate::course::{After, Origin, Trouble};
+use crate::domains::Entry;
 use crate::event::CertificateEvent;
 use crate::files::Record;
 use crate::queue::Errand;
 use crate::report::State;
-use crate::watchdog::{RETRY_AFTER_MAX, pause};
+use crate::watchdog::pause;
 
 /// One order of one domain at one CA.
 #[derive(Clone)]
@@ -167,6 +168,7 @@ impl Attempt {
         if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host) {
             entry.memory.get_or_insert_default().succeed(origin);
             entry.outages = (0, None);
+            entry.was_order_lost = false;
             entry.stage = Stage::Idle;
         }
         this.remember(host);
@@ -220,7 +222,7 @@ impl Attempt {
                 return;
             }
             // The first one is followed by another order at once; a CA that loses that, too, has failed to serve it.
-            Fault::OrderLost { .. } if outages == 1 => {
+            Fault::OrderLost { .. } if self.is_first_loss() => {
                 tracing::info!(directory = url, %host, %reason, "the CA has lost an order");
                 issuance.counts.lost.update(|count| count + 1);
             }
@@ -321,8 +323,7 @@ impl Attempt {
             }
         }
         self.seat.health.borrow_mut().suspect(host, reason.clone(), retry_after, tick);
-        let wait = pause(outages).max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
-        this.postpone(host, self.number, wait, &reason);
+        this.postpone(host, self.number, pause(outages, retry_after), &reason);
     }
 
     /// Counts one more outage of the CA that this domain has met without a success since; how many they are.
@@ -332,6 +333,13 @@ impl Attempt {
         entry.outages.0 = entry.outages.0.saturating_add(1);
         entry.outages.1.get_or_insert(tick);
         entry.outages.0
+    }
+
+    /// Whether the CA has lost no other order for this domain since the last success; notes that it has now.
+    fn is_first_loss(&self) -> bool {
+        let mut domains = self.this.shared.domains.borrow_mut();
+        let entry = domains.get_mut(&self.host);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.was_order_lost, true))
     }
 
     /// Whether the CA has served others since it first failed for this domain: then it is not the CA that is out of order.
@@ -348,6 +356,7 @@ impl Attempt {
             let Some(entry) = entry else { return };
             entry.stage = Stage::Idle;
             entry.outages = (0, None);
+            entry.was_order_lost = false;
             let updated_at = entry.domain.updated_at;
             let memory = entry.memory.get_or_insert_default();
             memory.fail(&self.host, Trouble::Refusal, why.clone(), updated_at, now)
@@ -362,8 +371,15 @@ impl Attempt {
     }
 }
 
+impl Entry {
+    /// The CA that is asked first for this domain, of so many: the next one after [`OUTAGES_MAX`] outages of one.
+    pub(super) fn first_seat(&self, seats: usize) -> usize {
+        ((self.outages.0 / OUTAGES_MAX) as usize).checked_rem(seats).unwrap_or(0)
+    }
+}
+
 /// Outages that one domain may meet while others are served, before they are taken for its own.
-pub(super) const OUTAGES_MAX: u32 = 3;
+const OUTAGES_MAX: u32 = 3;
 /// A CA that limits us and does not say for how long.
 const LIMITED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// A CA that limits us and says "at once".

@@ -1,6 +1,5 @@
 //! Whose order is begun, at which CA, and what it is to that CA's limits.
 
-use super::attempt::OUTAGES_MAX;
 use super::*;
 
 impl Certificates {
@@ -58,10 +57,10 @@ impl Certificates {
         let budgets = issuance.budgets.borrow();
         let (mut not_before, mut closed): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         // One that this CA has failed to serve again and again begins with the next.
-        let outages = self.shared.domains.borrow().get(host).map_or(0, |entry| entry.outages.0);
-        let first = (outages / OUTAGES_MAX) as usize;
-        for index in (first..).take(issuance.seats.len()).map(|index| index % issuance.seats.len()) {
-            let Some(seat) = issuance.seats.get(index) else { break };
+        let count = issuance.seats.len();
+        let first = self.shared.domains.borrow().get(host).map_or(0, |entry| entry.first_seat(count));
+        let seats = issuance.seats.iter().enumerate();
+        for (index, seat) in seats.clone().skip(first).chain(seats.take(first)) {
             let health = seat.health.borrow();
             let url = seat.authority.url();
             if !health.is_usable(seat.in_flight.get(), tick) {

@@ -287,10 +287,12 @@ impl Names {
         self.tell("clear-a", &serde_json::json!({ "host": dotted(name) }));
     }
 
-    /// Sets the AAAA records of a name.
+    /// Sets the AAAA records of a name, or takes them away.
     pub(crate) fn set_aaaa(&self, name: &str, addresses: &[&str]) {
         self.tell("clear-aaaa", &serde_json::json!({ "host": dotted(name) }));
-        self.tell("add-aaaa", &serde_json::json!({ "host": dotted(name), "addresses": addresses }));
+        if !addresses.is_empty() {
+            self.tell("add-aaaa", &serde_json::json!({ "host": dotted(name), "addresses": addresses }));
+        }
     }
 
     /// Makes a name an alias.
