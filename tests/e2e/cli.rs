@@ -40,6 +40,52 @@ fn help_names_the_settings_and_the_commands() {
     }
 }
 
+#[allow(dead_code)]
+#[path = "../../build.rs"]
+mod build;
+
+/// A clone as git makes it, a branch in `packed-refs`, a detached HEAD, a second working tree, and no clone at all.
+#[test]
+fn a_build_knows_its_commit_by_the_files_of_git() {
+    let id = "0123456789abcdef0123456789abcdef01234567";
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let commit = |name: &str| build::commit(&home.path().join(name));
+    write("loose/.git/HEAD", "ref: refs/heads/main\n");
+    write("loose/.git/refs/heads/main", &format!("{id}\n"));
+    write("packed/.git/HEAD", "ref: refs/heads/main\n");
+    write(
+        "packed/.git/packed-refs",
+        &format!("# pack-refs\n{} refs/heads/not-main\n{id} refs/heads/main\n", "f".repeat(40)),
+    );
+    write("detached/.git/HEAD", &format!("{id}\n"));
+    write("second/.git", &format!("gitdir: {}\n", home.path().join("loose/.git/worktrees/second").display()));
+    write("loose/.git/worktrees/second/HEAD", "ref: refs/heads/side\n");
+    write("loose/.git/worktrees/second/commondir", "../..\n");
+    write("loose/.git/refs/heads/side", &format!("{id}\n"));
+    for name in ["loose", "packed", "detached", "second"] {
+        assert_eq!(commit(name).as_deref(), Some(&id[..12]), "{name}");
+    }
+    write("empty/.git/HEAD", "ref: refs/heads/main\n");
+    write("odd/.git/HEAD", "nothing\n");
+    for name in ["empty", "odd", "none"] {
+        assert_eq!(commit(name), None, "{name}");
+    }
+}
+
+#[test]
+fn the_version_names_the_commit_of_the_clone() {
+    let version = stdout_json(&Proxy::on(Driver::Epoll).arg("version").arg("--json").run());
+    let expected = option_env!("RINGWAY_COMMIT").unwrap_or("unknown");
+    assert_eq!(version["commit"], expected);
+    let is_clone = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    assert!(!is_clone || expected != "unknown");
+}
+
 #[test]
 fn check_prints_the_effective_configuration() {
     let output = Proxy::on(Driver::Epoll).env("HEALTH_CHECK_INTERVAL", "17s").arg("check").run();
