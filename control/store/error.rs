@@ -15,6 +15,11 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// Another process writes in the directory faster than it can be copied.
+    Changing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory cannot be made, read or written.
     NotWritable {
         /// The file or directory.
@@ -108,6 +113,11 @@ impl fmt::Display for StoreError {
                 "{} is in use by another process; stop that one, or choose another directory with --db-path (PROXY_DB_PATH)",
                 path.display()
             ),
+            Self::Changing { path } => write!(
+                f,
+                "{} is in use, and no copy of it was whole; try again, or stop the process that writes there",
+                path.display()
+            ),
             Self::NotWritable { path, .. } => write!(
                 f,
                 "cannot read and write {}; give this user the right to it and free space, or choose another directory with --db-path (PROXY_DB_PATH)",
@@ -154,6 +164,7 @@ impl std::error::Error for StoreError {
             }
             Self::Engine { source, .. } => Some(&**source),
             Self::Locked { .. }
+            | Self::Changing { .. }
             | Self::NotADirectory { .. }
             | Self::NewerSchema { .. }
             | Self::StaleRevision { .. }

@@ -51,7 +51,14 @@ impl Summary {
 /// # Errors
 /// The store's when it cannot be loaded, [`StoreError::Transfer`] when `to` takes no more.
 pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, StoreError> {
-    let loaded = store.load()?;
+    export_loaded(&store.load()?, to)
+}
+
+/// Writes everything that was loaded from a store to `to`.
+///
+/// # Errors
+/// [`StoreError::Transfer`] when `to` takes no more.
+pub fn export_loaded(loaded: &Loaded, to: &mut dyn Write) -> Result<Summary, StoreError> {
     let image = loaded.image();
     let mut writer =
         Writer::new(to, loaded.revision, image.totals().records()).map_err(StoreError::Transfer)?;
@@ -59,7 +66,7 @@ pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, Stor
         writer.record(*kind, sealed).map_err(StoreError::Transfer)?;
     }
     writer.finish().map_err(StoreError::Transfer)?;
-    Ok(Summary::of(&loaded))
+    Ok(Summary::of(loaded))
 }
 
 /// Fills an empty store with an export. Nothing is stored unless the export is whole.

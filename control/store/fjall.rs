@@ -20,6 +20,7 @@
 //! `engine` is fjall itself; `exports`, `compact`, `aside` and `unwritable` have an idea each.
 
 mod aside;
+mod beside;
 mod compact;
 mod engine;
 mod exports;
@@ -98,7 +99,11 @@ impl Fjall {
             return Err(StoreError::NotADirectory { path });
         }
         let lock = Lock::take(&path)?;
-        Ok(Self {
+        Ok(Self::with(path, lock))
+    }
+
+    fn with(path: PathBuf, lock: Lock) -> Self {
+        Self {
             path,
             lock,
             state: State::Closed,
@@ -107,7 +112,7 @@ impl Fjall {
             bytes: 0,
             head_behind: false,
             scratch: scratch_folders(),
-        })
+        }
     }
 
     /// With no room for temporary files anywhere.

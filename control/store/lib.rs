@@ -51,7 +51,7 @@ use std::path::PathBuf;
 use ringway_model::{App, Delta, Desired, Domain, Instance, Revision};
 
 pub use error::{ImportError, StoreError};
-pub use export::{Summary, export, import, migrate};
+pub use export::{Summary, export, export_loaded, import, migrate};
 pub use fjall::Fjall;
 pub use memory::Memory;
 pub use record::RecordKind;

@@ -82,7 +82,9 @@ enum Command {
     },
     /// Write all records of the store to a file
     ///
-    /// The file has JSON lines with checksums. The proxy must not be running on that store. Exit codes: 0 written, 1 not, 2 settings are wrong.
+    /// The file has JSON lines with checksums: one revision, whole, also beside a running proxy. It holds apps, instances,
+    /// domains, and webhooks with their secrets; not certificates, their keys and the accounts at CAs (files in
+    /// PROXY_CERT_PATH), nor settings. Exit codes: 0 written, 1 not, 2 settings are wrong.
     Export {
         /// Where to; - is standard output
         #[arg(default_value = "-")]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ringway::store::{Fjall, Store, StoreError, Summary, export, import};
+use ringway::store::{Fjall, Loaded, Store, StoreError, Summary, export_loaded, import};
 
 use super::config::{self, Machine};
 use super::flags::Flags;
@@ -49,6 +49,9 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
                 summary.domains,
                 db.display()
             );
+            if direction == Direction::Out {
+                eprintln!("{NOT_EXPORTED}");
+            }
             ExitCode::from(OK)
         }
         Err(error) => {
@@ -64,7 +67,7 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
 
 /// Writes all records of the store at `db` to a file, or to standard output for `-`.
 ///
-/// The file appears when it is complete. The store must not be in use.
+/// The file appears when it is complete. The store may be in use: then a copy of its files is read.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -73,26 +76,35 @@ pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
     if !db.is_dir() {
         return Err(StoreError::NotADirectory { path: db.to_owned() });
     }
-    let mut store = Fjall::open(db)?;
-    let summary = if is_standard(file) {
-        export(&mut store, &mut io::stdout().lock())?
-    } else {
-        let draft = file.with_added_extension("part");
-        let written = export_draft(&mut store, &draft).and_then(|summary| {
-            std::fs::rename(&draft, file).map(|()| summary).map_err(StoreError::Transfer)
-        });
-        if written.is_err() {
-            let _ = std::fs::remove_file(&draft);
-        }
-        written?
-    };
-    store.close()?;
-    Ok(summary)
+    let loaded = load(db)?;
+    if is_standard(file) {
+        return export_loaded(&loaded, &mut io::stdout().lock());
+    }
+    let draft = file.with_added_extension("part");
+    let written = export_draft(&loaded, &draft)
+        .and_then(|summary| std::fs::rename(&draft, file).map(|()| summary).map_err(StoreError::Transfer));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
 }
 
-fn export_draft(store: &mut Fjall, draft: &Path) -> Result<Summary, StoreError> {
+/// Everything that the store at `db` holds, whether a running ringway has it open or not.
+fn load(db: &Path) -> Result<Loaded, StoreError> {
+    match Fjall::open(db) {
+        Ok(mut store) => {
+            let loaded = store.load()?;
+            store.close()?;
+            Ok(loaded)
+        }
+        Err(StoreError::Locked { .. }) => Fjall::read_beside(db),
+        Err(error) => Err(error),
+    }
+}
+
+fn export_draft(loaded: &Loaded, draft: &Path) -> Result<Summary, StoreError> {
     let mut to = BufWriter::new(create_private(draft).map_err(StoreError::Transfer)?);
-    let summary = export(store, &mut to)?;
+    let summary = export_loaded(loaded, &mut to)?;
     to.flush().and_then(|()| to.get_ref().sync_all()).map_err(StoreError::Transfer)?;
     Ok(summary)
 }
@@ -120,6 +132,9 @@ pub(crate) fn import_from(file: &Path, db: &Path) -> Result<Summary, StoreError>
     store.close()?;
     Ok(summary)
 }
+
+/// What belongs to an installation and is not in the store.
+const NOT_EXPORTED: &str = "it holds the secrets of webhooks; not in it: certificates, their keys and the accounts at CAs (PROXY_CERT_PATH), settings";
 
 fn is_standard(file: &Path) -> bool {
     file == Path::new("-")
@@ -163,11 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn a_store_in_use_is_told_and_leaves_no_file() {
+    fn a_store_in_use_is_exported_as_it_was_acknowledged_last() {
         let folder = tempfile::tempdir().unwrap();
         let (db, file) = (folder.path().join("db"), folder.path().join("records"));
-        let _running = Fjall::open(&db).unwrap();
-        assert!(matches!(export_to(&db, &file), Err(StoreError::Locked { .. })));
-        assert!(!file.exists());
+        let mut running = Fjall::open(&db).unwrap();
+        running.load().unwrap();
+        let mut desired = Desired::default();
+        for count in 1..=3 {
+            let id = AppId::parse(&format!("shop-{count}")).unwrap();
+            let app = AppSpec::new(id);
+            let change = Change::Register { app, instance: None, domain: None };
+            let applied = desired.apply(&change, Timestamp(1)).unwrap();
+            let revision = applied.revision();
+            running.commit(&Batch { revision, deltas: &applied.deltas }).unwrap();
+            desired = applied.desired;
+            let summary = export_to(&db, &file).unwrap();
+            assert_eq!((summary.revision, summary.apps), (revision, count));
+        }
+        running.close().unwrap();
+        drop(running);
+        assert_eq!(import_from(&file, &folder.path().join("other")).unwrap().apps, 3);
     }
 }

@@ -81,6 +81,45 @@ on_both_drivers! {
     }
 }
 
+/// Each export is one revision, whole, and not older than what was acknowledged before it.
+#[test]
+fn a_store_is_exported_beside_a_running_proxy() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(Driver::Epoll);
+    proxy.api().register("app", "app-1", &origin.target());
+    let store = proxy.store();
+    let folder = store.parent().unwrap();
+    for round in 0..4 {
+        let file = folder.join(format!("export-{round}"));
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let before = proxy.api().get("/api/status").is(200).revision();
+        std::thread::scope(|scope| {
+            let proxy = &proxy;
+            // Somebody changes things meanwhile.
+            scope.spawn(move || {
+                let mut count = 0;
+                while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) && count < 500 {
+                    proxy.api().domain(&format!("d{count}.round{round}.test"), "app", None);
+                    count += 1;
+                }
+            });
+            let arguments = ["export", file.to_str().unwrap(), "--db-path", store.to_str().unwrap()];
+            let output = proxy.command(&arguments);
+            drop(done);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.contains("certificates, their keys"), "{said}");
+        });
+        let text = std::fs::read_to_string(&file).unwrap();
+        let head: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert!(head["revision"].as_u64().unwrap() >= before, "{head} after {before}");
+        let copy = folder.join(format!("copy-{round}"));
+        let arguments = ["import", file.to_str().unwrap(), "--db-path", copy.to_str().unwrap()];
+        let output = proxy.command(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(proxy.api().get("/api/status").is(200).json["status"], "ready");
+}
+
 #[test]
 fn a_store_moves_by_export_and_import() {
     let origin = Origin::named("a");

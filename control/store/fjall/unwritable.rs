@@ -31,6 +31,11 @@ pub(super) struct Lock {
 }
 
 impl Lock {
+    /// No right at all: only copies are read.
+    pub(super) fn none() -> Self {
+        Self { file: None, refusal: None }
+    }
+
     /// Locks a directory, made if it is not there. One that holds files of ours need not be writable.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let name = path.join("LOCK");
@@ -136,7 +141,7 @@ impl Fjall {
     }
 
     /// What the engine says of a copy of its files.
-    fn scan_copy(&self) -> Result<Scan, Unopened> {
+    pub(super) fn scan_copy(&self) -> Result<Scan, Unopened> {
         let mut refused = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         for folder in &self.scratch {
             let copied = Scratch::new(folder).and_then(|scratch| {
