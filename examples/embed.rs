@@ -1,7 +1,7 @@
 //! ringway inside of your own program: no admin API, no signal handler, no process of its own.
 //!
 //! ```text
-//! cargo run --example embed
+//! cargo run --release --example embed
 //! curl http://app.localhost:8081/
 //! curl -i http://app.localhost:8081/internal/secrets    # the filter answers 403
 //! ```

@@ -1,7 +1,7 @@
 //! A process manager with ringway inside: it starts, stops and restarts apps, and one HTTPS door leads to whichever run.
 //!
 //! ```text
-//! cargo run --example process_manager
+//! cargo run --release --example process_manager
 //! > status
 //! > restart shop
 //! > stop blog

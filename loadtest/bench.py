@@ -36,7 +36,7 @@ def need(*commands):
         fail(f"missing: {' '.join(missing)} (apt-get install {' '.join(missing)})")
 
 
-def build(profile="release", binary=None):
+def build(profile="dist", binary=None):
     """Builds the load-test tool, and the product unless a binary of it is given; returns both paths."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     flags = ["--release"] if profile == "release" else []
