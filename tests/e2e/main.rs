@@ -41,6 +41,7 @@ mod limits;
 mod observe;
 mod persistence;
 mod protocol;
+mod readme;
 mod registration;
 mod resolver;
 mod routing;

@@ -31,7 +31,7 @@ pub(crate) use api::Api;
 pub(crate) use client::Client;
 pub(crate) use http::{Fault, Framing, Message};
 pub(crate) use origin::{After, Connection, Origin};
-pub(crate) use proxy::{Driver, Proxy};
+pub(crate) use proxy::{Driver, Proxy, output};
 pub(crate) use serde_json::{Value, json};
 pub(crate) use tls::{Authority, Tls, TlsFault};
 

@@ -322,7 +322,7 @@ impl Builder {
 }
 
 /// Runs a command to its end, with a deadline.
-fn output(command: &mut Command, limit: Duration) -> Output {
+pub(crate) fn output(command: &mut Command, limit: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();

@@ -1,0 +1,218 @@
+//! The README's shell examples, in order, in one shell, exactly as they stand.
+//!
+//! A ```` ```sh ```` block is run, unless a comment `<!-- not run: REASON -->` precedes it; a new block joins by itself. Three
+//! programs are others than a user's: `git` and `cargo` only make the folder that a clone and a build would make, with the
+//! binary under test in it, and `curl` fails on an error status and waits for a server that was started a moment before, as a
+//! person who types does. The README's ports are fixed, so the shell has a network of its own; it has process ids of its own, too,
+//! and when it ends the kernel ends all that it started.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::kit::output;
+
+const README: &str = include_str!("../../README.md");
+const UNIT: &str = include_str!("../../systemd/ringway.service");
+const NOTES: &str = include_str!("../../systemd/README.md");
+
+/// A fenced block of a document.
+struct Block<'a> {
+    /// The line of its fence.
+    line: usize,
+    language: &'a str,
+    /// Why it is not run.
+    exempted: Option<&'a str>,
+    text: String,
+}
+
+/// All fenced blocks of a document.
+///
+/// # Panics
+/// When one is not closed, or an exemption stands before something else than a shell block, or without a reason.
+fn blocks(document: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut exemption: Option<(usize, &str)> = None;
+    let mut lines = document.lines().enumerate().map(|(index, line)| (index + 1, line));
+    while let Some((number, line)) = lines.next() {
+        if let Some(comment) = line.strip_prefix("<!-- not run") {
+            let reason = comment.strip_prefix(": ").and_then(|rest| rest.strip_suffix(" -->"));
+            let reason = reason.filter(|reason| !reason.is_empty());
+            exemption = Some((number, reason.unwrap_or_else(|| panic!("line {number} gives no reason"))));
+            continue;
+        }
+        let Some(language) = line.strip_prefix("```") else {
+            if let Some((exempted, _)) = exemption.take() {
+                panic!("line {exempted} exempts no block");
+            }
+            continue;
+        };
+        let mut text = String::new();
+        loop {
+            match lines.next() {
+                Some((_, "```")) => break,
+                Some((_, line)) => text.extend([line, "\n"]),
+                None => panic!("the block of line {number} does not end"),
+            }
+        }
+        let exempted = exemption.take().map(|(_, reason)| reason);
+        assert!(exempted.is_none() || language == "sh", "line {number}: {language} is never run");
+        blocks.push(Block { line: number, language, exempted, text });
+    }
+    blocks
+}
+
+/// One script of all blocks that are run, which names the line that it is at.
+fn script(document: &str) -> String {
+    let mut script = String::new();
+    for block in blocks(document).iter().filter(|block| block.language == "sh" && block.exempted.is_none()) {
+        script.push_str(&format!("echo '--- the block of line {}' >&2\n{}", block.line, block.text));
+    }
+    script
+}
+
+fn install(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The path of a program that a test needs.
+fn found(program: &str) -> String {
+    let output = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap();
+    assert!(output.status.success(), "{program} is not installed");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A command below which a program has network and process ids of its own; root needs no more, others a user namespace.
+fn apart() -> Vec<&'static str> {
+    let plain = vec!["unshare", "--net", "--pid", "--fork", "--kill-child"];
+    let as_user = vec!["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"];
+    for command in [plain, as_user] {
+        let mut check = Command::new(command[0]);
+        check.args(&command[1..]).args(["ip", "link", "set", "lo", "up"]);
+        if check.output().is_ok_and(|output| output.status.success()) {
+            return command;
+        }
+    }
+    panic!(
+        "the README's ports are fixed, so its examples are run in a network namespace of their own, which could not be made: \
+         install iproute2 and util-linux, and run this as root or allow user namespaces (kernel.unprivileged_userns_clone=1, \
+         kernel.apparmor_restrict_unprivileged_userns=0)"
+    );
+}
+
+#[test]
+fn the_examples_run_in_order_as_they_stand() {
+    let home = tempfile::tempdir().unwrap();
+    let tools = home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let binary = env!("CARGO_BIN_EXE_ringway");
+    install(
+        &tools,
+        "git",
+        "#!/bin/sh\n[ \"$1\" = clone ] && mkdir ringway && cp \"$README\" ringway/README.md\n",
+    );
+    install(
+        &tools,
+        "cargo",
+        &format!(
+            "#!/bin/sh\n[ \"$*\" = 'build --release' ] && mkdir -p target/release && ln -s '{binary}' target/release/ringway\n"
+        ),
+    );
+    let curl = format!(
+        "#!/bin/sh\nexec {} --silent --show-error --fail-with-body --retry 100 --retry-delay 1 --retry-connrefused \
+         --max-time 60 \"$@\"\n",
+        found("curl")
+    );
+    install(&tools, "curl", &curl);
+    // What the reader would see in the end: the first instance is there, and serves.
+    let checks = "echo '--- in the end' >&2\n\
+                  ringway instances list --json\n\
+                  curl http://app1.localhost:8081/README.md\n";
+    let text = format!("set -eo pipefail\nip link set lo up\n{}{checks}", script(README));
+    fs::write(home.path().join("script"), text).unwrap();
+
+    let apart = apart();
+    let mut command = Command::new(apart[0]);
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
+    let ours = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        ["PROXY_", "RINGWAY_", "ACME_", "HEALTH_", "HEARTBEAT_", "LOG_", "ACCESS_LOG"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    });
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    command
+        .args(&apart[1..])
+        .args(["bash", "../script"])
+        .current_dir({
+            let folder = home.path().join("work");
+            fs::create_dir(&folder).unwrap();
+            folder
+        })
+        .env("HOME", home.path())
+        .env("PATH", path)
+        .env("README", Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let output = output(&mut command, Duration::from_secs(240));
+    let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{:?}\n{out}\n--- and on standard error:\n{log}", output.status);
+    let before =
+        out.strip_suffix(README).unwrap_or_else(|| panic!("the first app answers in the end:\n{out}\n{log}"));
+    assert!(
+        before.contains(r#"{"instances":[{"instance_id":"app1-1""#),
+        "it was not replaced, nor did it end: {before}"
+    );
+}
+
+#[test]
+fn every_block_says_what_it_is() {
+    let all = blocks(README);
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    for block in &all {
+        assert!(
+            ["sh", "json", "rust", "toml", "ini"].contains(&block.language),
+            "line {}: a block without a language that is known here",
+            block.line
+        );
+        *count.entry(block.language).or_default() += 1;
+    }
+    assert!(count["sh"] >= 3);
+    assert!(all.iter().any(|block| block.text.contains("cargo build --release") && block.exempted.is_none()));
+}
+
+#[test]
+fn blocks_are_read_with_their_exemptions() {
+    let document = "text\n```sh\na\nb\n```\n<!-- not run: a reason -->\n```sh\nc\n```\n```json\n{}\n```\n";
+    let read: Vec<_> = blocks(document)
+        .into_iter()
+        .map(|block| (block.line, block.language, block.exempted, block.text))
+        .collect();
+    assert_eq!(read.len(), 3);
+    assert_eq!(read[0], (2, "sh", None, "a\nb\n".to_owned()));
+    assert_eq!(read[1], (7, "sh", Some("a reason"), "c\n".to_owned()));
+    assert_eq!(read[2].1, "json");
+    assert!(
+        script(document).contains("a\nb\n") && !script(document).contains('c'.to_string().repeat(2).as_str())
+    );
+    for wrong in ["<!-- not run -->\n```sh\n```\n", "<!-- not run: a -->\ntext\n", "```sh\nno end\n"] {
+        assert!(std::panic::catch_unwind(|| blocks(wrong).len()).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_unit_starts_what_its_notes_install() {
+    let started = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let program = started.split_whitespace().next().unwrap();
+    let installed = NOTES.lines().find_map(|line| line.strip_prefix("install -m 755 ")).unwrap();
+    assert_eq!(installed.split_whitespace().next_back(), Some(program));
+    // systemd's own reader of such files is the only one that reads them as systemd does.
+    let settings = UNIT.lines().find_map(|line| line.strip_prefix("EnvironmentFile=-")).unwrap();
+    assert!(NOTES.contains(&format!("-p EnvironmentFile={settings} {program} check")));
+    assert!(!NOTES.contains("xargs"));
+}
