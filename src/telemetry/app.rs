@@ -90,6 +90,7 @@ mod tests {
             method: b"GET",
             host: b"shop.test",
             path: b"/",
+            query: None,
             protocol: Protocol::Http11,
             status,
             bytes_in: 0,
@@ -104,7 +105,10 @@ mod tests {
             instance: None,
             attempts: 1,
             failure: None,
+            upstream_error: None,
+            request_error: None,
             user_agent: None,
+            referer: None,
             upgrade: None,
             tls: None,
         }

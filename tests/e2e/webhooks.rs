@@ -78,7 +78,7 @@ on_both_drivers! {
         proxy.serve("app", "app.test", &origin);
         proxy.api().post("/api/webhooks", &json!({ "app_id": "app", "url": url })).is(201);
         proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": "app-1" })).is(204);
-        let mut next = || got.recv_timeout(Duration::from_secs(60)).expect("an event").1;
+        let next = || got.recv_timeout(Duration::from_secs(60)).expect("an event").1;
         assert_eq!(next()["event"], "all_instances_down", "first it is out of rotation");
         let gone = next();
         assert_eq!((&gone["event"], &gone["details"]["instance_id"]), (&json!("instance_deregistered"), &json!("app-1")));
