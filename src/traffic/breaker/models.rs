@@ -198,7 +198,7 @@ fn an_upload_keeps_no_other_probe_away() {
         let (state, until) = half_open();
         let due = until.after(limits::BREAKER_PROBE_INTERVAL);
         let candidates = [Candidate::Streaming, Candidate::Ready];
-        let admitted = beside(
+        let admitted: Vec<Option<Admission>> = beside(
             &state,
             candidates.map(|candidate| {
                 Box::new(move |state: &EndpointState| state.admit(candidate, due)) as Event<_>
