@@ -97,6 +97,15 @@ pub(crate) async fn discard_request<W: World>(core: &Core<W>, client: &Client<W:
     discard_all(&client.stream, limits, &WorldClock(&core.world)).await;
 }
 
+/// Keeps a stream that was answered open for a moment, so that its reset does not go out in one piece with the answer.
+pub(crate) async fn hold<W: World, T>(core: &Core<W>, peer: IpAddr, stream: T) {
+    let (permit, _) = admit(core, peer, Request::Unread);
+    if permit.is_some() {
+        core.world.sleep(limits::H2_RESET_DELAY).await;
+    }
+    drop(stream);
+}
+
 /// Discards what a client sends while its answer is on the way, until reading is cancelled: it may read nothing before it has sent all.
 pub(crate) async fn discard_beside<W: World>(core: &Core<W>, client: &Client<W::Stream>) {
     discard_all(&client.stream, LingerLimits::UPLOAD, &WorldClock(&core.world)).await;

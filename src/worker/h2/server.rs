@@ -231,6 +231,12 @@ impl Shared {
             response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
             // It fails when the client has given the request up.
             let _ = respond.send_response(response, true);
+            if !request.body().is_end_stream() {
+                let (core, peer) = (self.core.clone(), self.connection.peer);
+                self.core
+                    .world
+                    .spawn(async move { linger::hold(&core, peer, (request, respond)).await }, |_| {});
+            }
             return;
         }
         let (parts, body) = request.into_parts();

@@ -110,13 +110,8 @@ pub(crate) async fn forward<W: World>(
     attempt: &Attempt<'_>,
     record: &mut Record<'_>,
 ) -> Result<Next, Failed> {
-    let fail = |failure, stage| Failed {
-        failure,
-        is_excused: false,
-        stage,
-        origin: Origin::New,
-        body: Body::Whole,
-    };
+    let fail =
+        |failure, stage| Failed { failure, is_excused: false, stage, origin: Origin::New, body: Body::Whole };
     let begun = core.world.now();
     let (mut upstream, origin) =
         connect(core, attempt).await.map_err(|failure| fail(failure, Stage::Connect))?;
