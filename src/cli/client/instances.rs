@@ -237,7 +237,10 @@ impl InstancesArgs {
                 match api.output {
                     Output::Json => api.print_json(&answer.body),
                     Output::Text => {
-                        let drained: Value = parse(&answer)?;
+                        let drained: Value = match answer.body.is_empty() {
+                            true => Value::Null,
+                            false => parse(&answer)?,
+                        };
                         print(&format!("instance {}: {}\n", escape(&instance), drained_text(&drained)))
                     }
                 }
