@@ -312,8 +312,17 @@ pub const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
 pub const BODY_PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body must also move at least [`BODY_RATE_MIN`] bytes a second, measured over this window.
 pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
-/// Bytes a second that a client must send of a body: a slow one costs a bounded time.
+/// Bytes a second that a client must send of a body until its response has begun: a slow one costs a bounded time.
 pub const BODY_RATE_MIN: u64 = 64;
+/// TCP keepalive: silence before the first probe on a client's connection. Streams may be silent for as long as they like, and
+/// their peers may vanish meanwhile.
+pub const KEEPALIVE_CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// The same on a connection to an endpoint. With four probes it is over within 35 s, about as long as a response may take.
+pub const KEEPALIVE_UPSTREAM_IDLE: Duration = Duration::from_secs(15);
+/// TCP keepalive: between two probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// TCP keepalive: unanswered probes after which the connection is over.
+pub const KEEPALIVE_PROBES: u32 = 4;
 /// How long an upgraded connection may be silent in both directions.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset, when nothing
@@ -439,6 +448,18 @@ pub const H2_RESET_DELAY: Duration = Duration::from_millis(5);
 pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// The same of all requests of a connection together: what one connection may make us hold of bodies.
 pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most that [`H2_STREAM_WINDOW`] and [`H2_UPSTREAM_WINDOW`] grow to, where bandwidth and delay ask for it: 640 Mbit/s at
+/// 50 ms.
+pub const H2_STREAM_WINDOW_MAX: u32 = 4 * 1024 * 1024;
+/// Bytes by which the windows of all clients' connections of a core may have grown: what uploads may make it hold of bodies
+/// beyond [`H2_CONNECTION_WINDOW`] each.
+pub const H2_WINDOW_GROWTH_PER_CORE: u32 = 64 * 1024 * 1024;
+/// The same of one client, by its address.
+pub const H2_WINDOW_GROWTH_PER_CLIENT: u32 = 16 * 1024 * 1024;
+/// Between two measurements of a connection that needed no larger windows; doubles up to [`H2_WINDOW_PAUSE_MAX`].
+pub const H2_WINDOW_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two such measurements.
+pub const H2_WINDOW_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a response that wait within the connection until they can be sent, per request.
 pub const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
 /// Tasks of a core that wait for a request: what its busiest connections keep busy; some kilobytes each.
@@ -456,9 +477,17 @@ pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
 pub const H2_UPSTREAM_HEADER_LIST_BYTES_MAX: u32 = 256 * 1024;
 /// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
 pub const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
-/// How often a connection to an endpoint is looked at: one on which nothing came in this time, though answers are due, is
-/// asked for a sign of life (PING), and is over when none comes until the next look.
+/// How often a connection to an endpoint is looked at.
 pub const H2_UPSTREAM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Silence on a connection with requests under way before a PING.
+pub const H2_UPSTREAM_PING_SILENCE: Duration = Duration::from_secs(10);
+/// Between two PINGs without a message of the endpoint: gRPC servers forgive two that come within 5 minutes in all
+/// (grpc-core, grpc-go and grpc-java alike), and end the connection with the third. A margin of 10 s for the network.
+pub const H2_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(310);
+/// Without a sign of life after a PING before the connection is over: gRPC's default.
+pub const H2_UPSTREAM_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes on a connection to an endpoint that stay unacknowledged for so long end it (`TCP_USER_TIMEOUT`).
+pub const H2_UPSTREAM_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 /// Frames without data that an endpoint may send within [`H2_ABUSE_WINDOW`], whatever it was asked: a hundred answers of
 /// each kind there is.
 pub const H2_UPSTREAM_FRAMES_MAX: u32 = 4_000;

@@ -1,9 +1,12 @@
 //! Listening, on every core for itself.
 
+use crate::connect::keepalive;
 use crate::core;
 use crate::socket::{TcpStream, UnixStream};
 use crate::task::{sleep, yield_now};
-use ringway_model::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE, UNSENT_BYTES_MAX};
+use ringway_model::limits::{
+    ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE, KEEPALIVE_CLIENT_IDLE, UNSENT_BYTES_MAX,
+};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::cell::Cell;
 use std::fmt;
@@ -105,6 +108,7 @@ impl Listener {
         let socket = SockRef::from(&listener);
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+        socket.set_tcp_keepalive(&keepalive(KEEPALIVE_CLIENT_IDLE))?;
         let local = listener.local_addr()?;
         Ok(Self { listener: monoio::net::TcpListener::from_std(listener)?, local, gate: Gate::default() })
     }

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 /// A TCP connection. Nagle's algorithm is off.
 pub struct TcpStream {
@@ -143,6 +144,11 @@ impl Stream for TcpStream {
         // SAFETY: the descriptor is open, and the kernel writes one number.
         let result = unsafe { libc::ioctl(self.raw_fd(), libc::TIOCOUTQ, &raw mut unacknowledged) };
         result == 0 && unacknowledged == 0
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) {
+        // Without it a connection that is broken is only noticed later.
+        let _ = self.duplex.socket().set_tcp_user_timeout(Some(timeout));
     }
 
     fn write_held(&self, bytes: &[u8]) -> usize {

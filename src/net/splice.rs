@@ -7,7 +7,7 @@ use crate::task::yield_now;
 use crate::{clock, core};
 use ringway_model::Tick;
 use ringway_model::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -48,22 +48,25 @@ pub enum SpliceFault {
 /// connections are good for nothing but closing; use [`Stream::abort`](crate::Stream::abort) on `to` where the
 /// end of the connection would look like the end of the message.
 pub async fn splice(from: &TcpStream, to: &TcpStream, len: u64, pace: Pace) -> Result<u64, SpliceError> {
-    splice_at_least(from, to, len, pace, None).await
+    splice_at_least(from, to, len, pace, None, &Cell::new(Tick(0))).await
 }
 
-/// [`splice`], from a sender that must keep a least rate: `pace` alone lets it send one byte in each `stall`.
+/// [`splice`], from a sender that must keep a least rate: `pace` alone lets it send one byte in each `stall`. Sets `progress` to
+/// the time of the last byte that was moved.
 ///
 /// # Errors
-/// As [`splice`]; a sender that is too slow is told as [`SpliceFault::Read`] with `TimedOut`.
+/// As [`splice`]; a sender that is too slow gives [`SpliceFault::Read`] with `TimedOut`. After that error nothing is lost: the
+/// rest can still be moved.
 pub async fn splice_at_least(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
     pace: Pace,
     rate: Option<Rate>,
+    progress: &Cell<Tick>,
 ) -> Result<u64, SpliceError> {
     let mut done = Done { moved: 0, write_wait: Duration::ZERO };
-    match splice_all(from, to, len, pace, rate, &mut done).await {
+    match splice_all(from, to, len, pace, rate, progress, &mut done).await {
         Ok(()) => Ok(done.moved),
         Err(fault) => Err(SpliceError { moved: done.moved, write_wait: done.write_wait, fault }),
     }
@@ -90,6 +93,7 @@ async fn splice_all(
     len: u64,
     pace: Pace,
     rate: Option<Rate>,
+    progress: &Cell<Tick>,
     done: &mut Done,
 ) -> Result<(), SpliceFault> {
     let core = core::current().map_err(SpliceFault::Unavailable)?;
@@ -118,11 +122,7 @@ async fn splice_all(
             }
         };
         left -= in_pipe as u64;
-        if let Some(window) = &mut window
-            && !window.is_fast_enough(in_pipe)
-        {
-            return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
-        }
+        let is_too_slow = window.as_mut().is_some_and(|window| !window.is_fast_enough(in_pipe));
         // More is likely to follow at once only when this was as much as fits: else the kernel would be made to hold the
         // last segment back for nothing.
         let more = if left > 0 && in_pipe == want { libc::SPLICE_F_MORE } else { 0 };
@@ -149,6 +149,11 @@ async fn splice_all(
                 }
                 Err(error) => return Err(SpliceFault::Write(error)),
             }
+        }
+        progress.set(clock::now());
+        // With nothing in the pipe, so that the caller may go on.
+        if is_too_slow && left > 0 {
+            return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
         }
         if without_wait >= SPLICE_TURN_BYTES {
             without_wait = 0;

@@ -79,6 +79,10 @@ pub trait Stream: 'static {
         false
     }
 
+    /// Ends the connection when bytes stay unacknowledged for so long, or the peer's window stays shut (`TCP_USER_TIMEOUT`); nothing
+    /// where it is none of its own over TCP. One system call.
+    fn set_user_timeout(&self, _timeout: Duration) {}
+
     /// Ends a pending read or wait for readability with `Interrupted`, its buffer given back.
     ///
     /// Sticky: reads that begin later end the same way, until [`resume_reads`](Self::resume_reads), so that it

@@ -29,6 +29,7 @@ fn accepts_what_connects() {
         assert_eq!(connected.peer_addr(), Some(listener.local_addr()));
         for stream in [&connected, &accepted] {
             assert!(stream.duplex.socket().tcp_nodelay().unwrap());
+            assert!(stream.duplex.socket().keepalive().unwrap(), "a peer that vanishes is noticed");
             assert!(closes_on_exec(stream.raw_fd()));
         }
         let (written, _) = connected.write_all(b"hi".to_vec(), crate::Pace::until(soon())).await;

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::{Pace, Rate, SpliceFault, Stream, join, splice, splice_at_least};
+use ringway_model::Tick;
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
 
@@ -155,7 +157,7 @@ fn a_sender_that_drips_is_given_up() {
         });
         let rate = Some(Rate { bytes_per_second: u64::MAX, window: Duration::from_millis(20) });
         let pace = Pace::stall(PATIENCE);
-        let error = splice_at_least(&from, &to, u64::MAX, pace, rate).await.unwrap_err();
+        let error = splice_at_least(&from, &to, u64::MAX, pace, rate, &Cell::new(Tick(0))).await.unwrap_err();
         assert!(
             matches!(&error.fault, SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut),
             "{error:?}"
@@ -174,7 +176,10 @@ fn a_sender_that_keeps_the_rate_is_not() {
         let received = receive(receiver, sent.len());
         let sender = send(sender, sent.clone());
         let rate = Some(Rate { bytes_per_second: 1, window: Duration::ZERO });
-        splice_at_least(&from, &to, sent.len() as u64, Pace::stall(PATIENCE), rate).await.unwrap();
+        let progress = Cell::new(Tick::NEVER);
+        let pace = Pace::stall(PATIENCE);
+        splice_at_least(&from, &to, sent.len() as u64, pace, rate, &progress).await.unwrap();
+        assert!(progress.get() <= crate::clock::now(), "it knows when the last byte was moved");
         assert_eq!(joined(received).await, sent);
         joined(sender).await;
     });

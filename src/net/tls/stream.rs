@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 /// A TLS connection, on either side. An end without a close_notify is `UnexpectedEof` for [`Stream::read`], for anyone
 /// on the way could have cut it (RFC 8446 §6.1).
@@ -298,6 +299,10 @@ impl Stream for TlsStream {
                 Err(_) => return PeerState::Closed,
             }
         }
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) {
+        self.0.tcp.set_user_timeout(timeout);
     }
 
     fn cancel_reads(&self) {
