@@ -18,7 +18,7 @@ use slab::Slab;
 use crate::arrival::Arrivals;
 use crate::client::Client;
 use crate::date_line::DateLine;
-use crate::h2::Seats;
+use crate::h2::{Seats, WindowBudget};
 use crate::handshakes::Handshakes;
 use crate::hosts::Hosts;
 use crate::identities::{self, Identities};
@@ -54,6 +54,8 @@ pub(crate) struct Core<W: World> {
     pub(crate) seats: Seats,
     /// Requests under way on connections of HTTP/2.
     pub(crate) streams: Cell<usize>,
+    /// By how much the windows of clients' connections may have grown.
+    pub(crate) windows: WindowBudget,
     pub(crate) draining: Cell<bool>,
     pub(crate) tunnels: Tunnels,
     pub(crate) handshakes: Rc<Handshakes>,
@@ -107,6 +109,7 @@ impl<W: World> Core<W> {
             turned_away: Cell::new(0),
             seats: Seats::default(),
             streams: Cell::new(0),
+            windows: WindowBudget::default(),
             draining: Cell::new(false),
             tunnels: Tunnels::default(),
             handshakes: Rc::default(),

@@ -5,8 +5,8 @@
 //!      └► none: one connects, the others wait for what comes of it ─► begin ─► a task drives it
 //! ```
 //! A connection takes no more requests when it has been idle, when the endpoint says so, or when the endpoint is no longer
-//! configured; what is under way on it finishes. An endpoint that owes an answer and is silent is asked for a sign of
-//! life: without one, the connection is over.
+//! configured; what is under way on it finishes. An endpoint that owes an answer and is silent may be asked for a sign of
+//! life ([`liveness`](super::liveness)): without one, the connection is over.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,16 +18,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Ping;
 use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
 use ringway_model::{Tick, limits};
 use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
 
+use super::fields::Malformed;
 use super::heard::Heard;
+use super::liveness::Look;
 use super::pipe::{self, Driver, Pipe};
 use super::stream::{Ask, H2Stream};
+use super::window::{self, Growth};
 use crate::transport::Transport;
 
 /// The connections of one core, by endpoint.
@@ -59,6 +62,9 @@ struct State {
     idle_since: Cell<Tick>,
     /// Requests at one time.
     active_max: Cell<usize>,
+    /// The same, as their windows allow.
+    streams_max: Cell<usize>,
+    malformed: Rc<Malformed>,
     opened: Cell<u32>,
     is_over: Cell<bool>,
     /// Its end was counted against the endpoint.
@@ -127,7 +133,10 @@ impl Connections {
         stall: Duration,
     ) -> io::Result<Transport> {
         let scheme = if matches!(stream, Transport::Tls(_)) { "https" } else { "http" };
-        let (pipe, driver) = pipe::pipe(Heard::new(clock::now()));
+        stream.set_user_timeout(limits::H2_UPSTREAM_UNACKNOWLEDGED_MAX);
+        let heard = Heard::new(clock::now());
+        let malformed = heard.malformed();
+        let (pipe, driver) = pipe::pipe(heard);
         // It only writes, and the pipe takes what it writes at once.
         let settings = settings();
         let handshake = pin!(settings.handshake::<_, Bytes>(pipe));
@@ -139,6 +148,8 @@ impl Connections {
             driver,
             idle_since: Cell::new(clock::now()),
             active_max: Cell::new(limits::H2_UPSTREAM_STREAMS_MAX),
+            streams_max: Cell::new(window::streams_max(limits::H2_UPSTREAM_WINDOW)),
+            malformed,
             opened: Cell::new(0),
             is_over: Cell::new(false),
             is_counted: Cell::new(false),
@@ -185,7 +196,9 @@ impl Shared {
 
 impl Line {
     fn has_room(&self) -> bool {
-        self.state.active() < self.state.active_max.get().min(self.send.current_max_send_streams())
+        let State { active_max, streams_max, .. } = &*self.state;
+        let most = active_max.get().min(streams_max.get()).min(self.send.current_max_send_streams());
+        self.state.active() < most
     }
 
     fn open(&self) -> Option<Transport> {
@@ -198,7 +211,8 @@ impl Line {
         }
         state.opened.update(|opened| opened + 1);
         let lease = Lease::new(state);
-        let ask = Ask { send, heads: self.heads.clone(), scheme: self.scheme, lease };
+        let (heads, malformed) = (self.heads.clone(), state.malformed.clone());
+        let ask = Ask { send, heads, scheme: self.scheme, malformed, lease };
         H2Stream::ask(ask).ok().map(|stream| Transport::H2(Box::new(stream)))
     }
 }
@@ -211,7 +225,7 @@ async fn run(
     stall: Duration,
 ) {
     let mut pings = connection.ping_pong();
-    let mut is_asked = false;
+    let mut growth = Growth::new(limits::H2_UPSTREAM_WINDOW);
     let look_again = || state.driver.set_read_by(clock::now().after(limits::H2_UPSTREAM_LOOK_INTERVAL));
     look_again();
     let driven = poll_fn(|cx| {
@@ -222,23 +236,26 @@ async fn run(
             return Poll::Ready(());
         }
         if state.driver.take_overdue() {
-            let is_silent = !heard.take_new();
+            let now = clock::now();
+            let mut liveness = heard.liveness.borrow_mut();
+            let look = liveness.look(now, state.active());
             let is_over = match state.active() {
                 0 if state.is_over.get() => true,
-                0 => clock::now() >= state.idle_since.get().after(limits::UPSTREAM_IDLE_TIMEOUT),
-                _ => is_silent && is_asked,
+                0 => now >= state.idle_since.get().after(limits::UPSTREAM_IDLE_TIMEOUT),
+                _ => false,
             };
-            if is_over {
+            if is_over || look == Look::Dead {
                 return Poll::Ready(());
             }
-            // One ping is under way at most; its answer is heard like everything else.
-            is_asked = state.active() > 0
-                && is_silent
-                && pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok());
+            if look == Look::Ping
+                && pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok())
+            {
+                liveness.note_ping(now);
+            }
             look_again();
         }
         if let Some(pings) = &mut pings {
-            let _ = pings.poll_pong(cx);
+            tend_windows(&state, &mut connection, &mut growth, pings, cx);
         }
         Pin::new(&mut connection).poll(cx).map(drop)
     });
@@ -250,13 +267,45 @@ async fn run(
     let _ = Box::pin(stream.shutdown_write(clock::now().after(limits::LINGER_TIMEOUT))).await;
 }
 
+/// Measures what the endpoint sends, and lets it send more ahead where its way is long and fast. Never by more than what the window
+/// of the connection holds for all its streams.
+fn tend_windows(
+    state: &State,
+    connection: &mut Connection<Pipe<Heard>, Bytes>,
+    growth: &mut Growth,
+    pings: &mut PingPong,
+    cx: &mut Context<'_>,
+) {
+    let heard = state.driver.watch();
+    let bytes = heard.take_data_bytes();
+    if bytes > 0 {
+        growth.note_data(bytes, clock::now_micros());
+    }
+    let is_measured = matches!(pings.poll_pong(cx), Poll::Ready(Ok(_)));
+    let now = clock::now();
+    if is_measured && let Some(window) = growth.end(clock::now_micros(), now) {
+        let streams_max = window::streams_max(window);
+        if state.active() <= streams_max && connection.set_initial_window_size(window).is_ok() {
+            state.streams_max.set(streams_max);
+            growth.grow(window);
+        } else {
+            growth.rest(now);
+        }
+    }
+    let mut liveness = heard.liveness.borrow_mut();
+    if growth.wants_ping(now) && liveness.may_ping(now) && pings.send_ping(Ping::opaque()).is_ok() {
+        growth.begin(clock::now_micros());
+        liveness.note_ping(now);
+    }
+}
+
 fn settings() -> Builder {
     let mut settings = Builder::new();
     settings
         .enable_push(false)
         .initial_window_size(limits::H2_UPSTREAM_WINDOW)
         // Whoever reads slowly holds up nobody else.
-        .initial_connection_window_size(limits::H2_UPSTREAM_WINDOW * limits::H2_UPSTREAM_STREAMS_MAX as u32)
+        .initial_connection_window_size(window::UPSTREAM_CONNECTION_WINDOW)
         .max_header_list_size(limits::H2_UPSTREAM_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(limits::H2_STREAM_SEND_BYTES_MAX);
     settings
@@ -270,7 +319,9 @@ impl State {
 
 impl Lease {
     fn new(state: &Rc<State>) -> Self {
-        state.driver.watch().active.update(|active| active + 1);
+        let heard = state.driver.watch();
+        heard.active.update(|active| active + 1);
+        heard.liveness.borrow_mut().note_request(clock::now());
         Self(state.clone())
     }
 

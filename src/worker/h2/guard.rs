@@ -11,9 +11,12 @@
 //! ```
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use h2::Reason;
 use ringway_model::{Tick, limits};
+
+use super::fields::{Fields, Malformed};
 
 /// Counts what happens on one connection.
 pub(crate) struct Guard {
@@ -23,6 +26,14 @@ pub(crate) struct Guard {
     is_greeted: bool,
     /// Of the header block that is being received.
     continuations: u32,
+    /// The last stream that the client has opened.
+    last_stream: u32,
+    fields: Fields,
+    /// Of the header block that is being received: its stream, and whether it is trailers.
+    block: (u32, bool),
+    malformed: Rc<Malformed>,
+    /// Bytes of DATA that came, in all.
+    data_bytes: u64,
     /// Streams that the client has ended and we have not, oldest first: nothing more of a request may come on them.
     ended: Vec<u32>,
     window: Counts,
@@ -120,6 +131,11 @@ impl Guard {
             outbound: Scanner::after(0),
             is_greeted: false,
             continuations: 0,
+            last_stream: 0,
+            fields: Fields::default(),
+            block: (0, false),
+            malformed: Rc::default(),
+            data_bytes: 0,
             ended: Vec::new(),
             window: Counts::default(),
             since: now,
@@ -141,6 +157,14 @@ impl Guard {
             self.abuse = match seen {
                 Seen::Frame(frame) => self.fault(frame).or_else(|| self.count_read(frame)),
                 Seen::Setting(setting) => setting.fault(),
+                Seen::Fields(part) => {
+                    self.fields.feed(part);
+                    None
+                }
+                Seen::EndOfFields => {
+                    self.end_block();
+                    None
+                }
             };
             if self.abuse.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -158,6 +182,23 @@ impl Guard {
             ControlFlow::Continue(())
         });
         self.outbound = outbound;
+    }
+
+    /// Streams whose trailers had pseudo-fields, for those who read them.
+    pub(super) fn malformed(&self) -> Rc<Malformed> {
+        self.malformed.clone()
+    }
+
+    /// Bytes of DATA that came since this was asked last.
+    pub(super) fn take_data_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.data_bytes)
+    }
+
+    fn end_block(&mut self) {
+        let (stream, is_trailers) = self.block;
+        if self.fields.end().has_pseudo && is_trailers {
+            self.malformed.put(stream);
+        }
     }
 
     /// What the client did too much of, or should not have done.
@@ -198,11 +239,15 @@ impl Guard {
         let window = &mut self.window;
         match frame.kind {
             DATA => {
+                self.data_bytes += frame.len as u64;
                 window.empty_data += u32::from(!frame.has_data() && frame.flags & END_STREAM == 0);
                 (window.empty_data > limits::H2_EMPTY_DATA_MAX).then_some(Abuse::EmptyData)
             }
             HEADERS => {
                 self.continuations = 0;
+                // A stream is opened with the head of its request: what comes on an older one are trailers.
+                self.block = (frame.stream, frame.stream <= self.last_stream);
+                self.last_stream = self.last_stream.max(frame.stream);
                 window.opened += 1;
                 None
             }
@@ -269,15 +314,23 @@ pub(super) struct Scanner {
     /// What is there of one.
     setting: [u8; SETTING_BYTES],
     setting_have: usize,
+    /// Of these bytes, so many at first are no fields, and so many behind them are; nothing where they belong to no header block.
+    fields: Option<(usize, usize)>,
+    /// The header block ends with them.
+    is_last: bool,
 }
 
 /// What a [`Scanner`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum Seen<'a> {
     /// A frame, by its head.
     Frame(Frame),
     /// One setting of the SETTINGS whose head was seen last.
     Setting(Setting),
+    /// A part of the header block whose frame was seen last.
+    Fields(&'a [u8]),
+    /// All of that block was seen.
+    EndOfFields,
 }
 
 /// RFC 9113 §6.5.1.
@@ -300,21 +353,37 @@ pub(super) struct Frame {
     pub(super) len: usize,
     pub(super) kind: u8,
     flags: u8,
-    stream: u32,
+    pub(super) stream: u32,
     /// Of a RST_STREAM.
     code: u32,
-    /// Of DATA: bytes behind the data, and the one that says how many.
+    /// Of DATA and HEADERS: bytes behind the data, and the one that says how many.
     padding: usize,
 }
 
 impl Frame {
-    fn ends_a_message(self) -> bool {
+    pub(super) fn ends_a_message(self) -> bool {
         matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
     }
 
     /// Whether DATA bring any.
     pub(super) fn has_data(self) -> bool {
         self.len > self.padding
+    }
+
+    /// Whether it answers a PING or SETTINGS.
+    pub(super) fn is_ack(self) -> bool {
+        self.flags & ACK != 0
+    }
+
+    /// Where the fields of a header block lie behind what was read with the head, if it has any: what stands before them, and their
+    /// length.
+    fn fields(self) -> Option<(usize, usize)> {
+        let front = match self.kind {
+            HEADERS if self.flags & WITH_PRIORITY != 0 => PRIORITY_BYTES,
+            HEADERS | CONTINUATION => 0,
+            _ => return None,
+        };
+        Some((front, self.len.saturating_sub(self.padding + front)))
     }
 
     /// Whether a frame of this kind may be so long, by its head alone (RFC 9113 §4.2 and §6). A length of padding that does not
@@ -344,7 +413,7 @@ impl Scanner {
 
     /// Tells each frame whose head has come whole, and its settings. One that it is to stop at ends the scan; how many of the bytes
     /// stand before that frame.
-    pub(super) fn scan(&mut self, all: &[u8], mut on_seen: impl FnMut(Seen) -> ControlFlow<()>) -> usize {
+    pub(super) fn scan(&mut self, all: &[u8], mut on_seen: impl FnMut(Seen<'_>) -> ControlFlow<()>) -> usize {
         let mut bytes = all;
         // Where the head stands that is being read. It may have begun before these bytes.
         let mut begin = 0;
@@ -353,6 +422,9 @@ impl Scanner {
             self.skip -= skipped.len();
             bytes = rest;
             if self.has_settings && self.read_settings(skipped, &mut on_seen).is_break() {
+                return begin;
+            }
+            if self.fields.is_some() && self.read_fields(skipped, &mut on_seen).is_break() {
                 return begin;
             }
             if bytes.is_empty() {
@@ -389,7 +461,10 @@ impl Scanner {
             self.have = 0;
             self.has_settings = kind == SETTINGS;
             self.setting_have = 0;
-            if on_seen(Seen::Frame(Frame { len, kind, flags, stream, code, padding })).is_break() {
+            let frame = Frame { len, kind, flags, stream, code, padding };
+            self.fields = frame.fields();
+            self.is_last = flags & END_HEADERS != 0;
+            if on_seen(Seen::Frame(frame)).is_break() {
                 return begin;
             }
         }
@@ -401,15 +476,37 @@ impl Scanner {
         let len = u32::from_be_bytes([0, a, b, c]) as usize;
         match kind {
             RST_STREAM if len == CODE_BYTES => CODE_BYTES,
-            DATA if flags & PADDED != 0 && len > 0 => PADDING_BYTES,
+            DATA | HEADERS if flags & PADDED != 0 && len > 0 => PADDING_BYTES,
             _ => 0,
         }
+    }
+
+    fn read_fields(
+        &mut self,
+        bytes: &[u8],
+        on_seen: &mut impl FnMut(Seen<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some((front, left)) = &mut self.fields else { return ControlFlow::Continue(()) };
+        let (before, rest) = bytes.split_at((*front).min(bytes.len()));
+        *front -= before.len();
+        let part = &rest[..(*left).min(rest.len())];
+        *left -= part.len();
+        if !part.is_empty() {
+            on_seen(Seen::Fields(part))?;
+        }
+        if self.skip == 0 {
+            self.fields = None;
+            if self.is_last {
+                on_seen(Seen::EndOfFields)?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn read_settings(
         &mut self,
         bytes: &[u8],
-        on_seen: &mut impl FnMut(Seen) -> ControlFlow<()>,
+        on_seen: &mut impl FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         for &byte in bytes {
             self.setting[self.setting_have] = byte;
@@ -444,13 +541,14 @@ const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
 pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
 const PRIORITY: u8 = 0x2;
-const RST_STREAM: u8 = 0x3;
+pub(super) const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
+pub(super) const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
 const ACK: u8 = 0x1;
 // RFC 9113 §6.5.2.
 const INITIAL_WINDOW_SIZE: u16 = 0x4;

@@ -8,14 +8,18 @@
 //! [`stream`]), so that one parser judges every request, and one exchange serves it.
 
 pub(crate) mod client;
+mod fields;
 mod guard;
 pub(crate) mod head;
 mod heard;
+mod liveness;
 pub(crate) mod pipe;
 mod seat;
 mod server;
 mod stream;
+mod window;
 
 pub(crate) use seat::Seats;
 pub(crate) use server::serve;
 pub(crate) use stream::{GAVE_UP, H2Stream, TOOK_NOTHING};
+pub(crate) use window::Budget as WindowBudget;

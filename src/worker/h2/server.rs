@@ -19,23 +19,26 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::{HeaderMap, HeaderValue, Request};
 use ringway_model::{Tick, limits};
 use ringway_net::Stream;
 use ringway_telemetry::{ConnectionAbused, Observer, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
+use super::fields::Malformed;
 use super::guard::{Abuse, Guard};
 use super::head;
 use super::pipe::{self, Driver, Pipe, Watch};
 use super::seat;
 use super::stream::H2Stream;
+use super::window::{self, Grant, Growth};
 use crate::client::{Client, Phase};
 use crate::core::{Core, Scratch};
 use crate::exchange::{self, Next};
 use crate::failure::Failure;
+use crate::grpc;
 use crate::linger::{self, Request as Received};
 use crate::transport::Transport;
 use crate::uring::Uring;
@@ -51,7 +54,9 @@ pub(crate) async fn serve(
     // The drain is told to the connection, which knows what its requests are doing.
     connection.phase.set(Phase::Tunnel);
     let now = core.world.now();
-    let (pipe, driver) = pipe::pipe(RefCell::new(Guard::new(now)));
+    let guard = Guard::new(now);
+    let malformed = guard.malformed();
+    let (pipe, driver) = pipe::pipe(RefCell::new(guard));
     driver.set_read_by(now.after(core.settings.head_timeout));
     let shared = Rc::new(Shared {
         core: core.clone(),
@@ -61,6 +66,7 @@ pub(crate) async fn serve(
         addresses: (connection.stream.peer_addr(), connection.stream.local_addr()),
         streams: RefCell::default(),
         heads: Rc::default(),
+        malformed,
         requests: Cell::new(0),
         is_closing: Cell::new(false),
         is_unread: Cell::new(false),
@@ -98,6 +104,8 @@ struct Shared {
     /// The requests whose tasks live.
     streams: RefCell<Slab<Rc<Client<Transport>>>>,
     heads: Rc<RefCell<ResponseHead>>,
+    /// Streams whose trailers are malformed.
+    malformed: Rc<Malformed>,
     requests: Cell<u32>,
     /// No more requests are wanted.
     is_closing: Cell<bool>,
@@ -111,13 +119,31 @@ struct Shared {
     waker: Cell<Option<Waker>>,
 }
 
+/// The windows of a connection, and what makes them grow.
+struct Windows {
+    growth: Growth,
+    grant: Grant,
+    pings: Option<PingPong>,
+}
+
 type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
 impl Shared {
     async fn run(self: &Rc<Self>, pipe: Pipe<RefCell<Guard>>, born: Tick) {
         let Some(mut h2) = self.handshake(pipe).await else { return };
+        let client = (!self.connection.trusted).then_some(self.connection.peer);
+        let mut windows = Windows {
+            growth: Growth::new(limits::H2_STREAM_WINDOW),
+            grant: self.core.windows.grant(client),
+            pings: h2.ping_pong(),
+        };
         self.driver.set_read_by(self.core.world.now().after(self.core.settings.idle_timeout));
-        while let Some((request, respond)) = poll_fn(|cx| self.poll_request(&mut h2, cx)).await {
+        while let Some((request, respond)) = poll_fn(|cx| {
+            self.tend_windows(&mut h2, &mut windows, cx);
+            self.poll_request(&mut h2, cx)
+        })
+        .await
+        {
             self.requests.set(self.requests.get().saturating_add(1));
             self.start(request, respond);
             if !self.is_closing.get() && self.core.world.now().since(born) >= limits::H2_CONNECTION_AGE {
@@ -137,6 +163,37 @@ impl Shared {
             handshake.as_mut().poll(cx).map(Result::ok)
         })
         .await
+    }
+
+    /// Measures what the client sends, and lets it send more ahead where its way is long and fast.
+    fn tend_windows(
+        &self,
+        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        Windows { growth, grant, pings }: &mut Windows,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(pings) = pings else { return };
+        let world = &self.core.world;
+        let bytes = self.driver.watch().borrow_mut().take_data_bytes();
+        if bytes > 0 {
+            growth.note_data(bytes, world.now_micros());
+        }
+        if matches!(pings.poll_pong(cx), Poll::Ready(Ok(_)))
+            && let Some(window) = growth.end(world.now_micros(), world.now())
+        {
+            let connection_window = window::connection_window(window);
+            let more = connection_window - limits::H2_CONNECTION_WINDOW;
+            // The settings before may not have been acknowledged yet.
+            if grant.raise_to(more) && h2.set_initial_window_size(window).is_ok() {
+                h2.set_target_window_size(connection_window);
+                growth.grow(window);
+            } else {
+                growth.rest(world.now());
+            }
+        }
+        if growth.wants_ping(world.now()) && pings.send_ping(Ping::opaque()).is_ok() {
+            growth.begin(world.now_micros());
+        }
     }
 
     /// The next request; nothing when the connection is over.
@@ -226,11 +283,8 @@ impl Shared {
             let code = "overloaded";
             let rejected = Rejected { client_ip: self.connection.peer, code, status: 503 };
             self.core.telemetry.rejected(&rejected);
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
             // It fails when the client has given the request up.
-            let _ = respond.send_response(response, true);
+            let _ = respond.send_response(overloaded(is_call(request.headers())), true);
             if !request.body().is_end_stream() {
                 let (core, peer) = (self.core.clone(), self.connection.peer);
                 self.core
@@ -242,7 +296,9 @@ impl Shared {
         let (parts, body) = request.into_parts();
         let method = head::method(&parts);
         // It fails only outside of our runtime.
-        let Ok(stream) = H2Stream::new(body, respond, method, self.heads.clone(), self.addresses) else {
+        let Ok(stream) =
+            H2Stream::new(body, respond, method, self.heads.clone(), self.malformed.clone(), self.addresses)
+        else {
             return;
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
@@ -291,9 +347,10 @@ pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch
     let Transport::H2(stream) = &client.stream else { return None };
     client.phase.set(Phase::Busy);
     let started_us = core.world.now_micros();
+    let is_call = is_call(&request.headers);
     let next = match read_head(core, stream, request, scratch, (scheme, started_us)).await {
         Ok(()) => exchange::exchange(core, &client, scratch, started_us).await,
-        Err(failure) => exchange::reject(core, &client, scratch, failure, started_us).await,
+        Err(failure) => exchange::reject(core, &client, scratch, failure, started_us, is_call).await,
     };
     match next {
         Next::Abort => stream.reset(Reason::INTERNAL_ERROR),
@@ -331,6 +388,27 @@ async fn read_head(
         // The text ends where it says.
         Parse::Partial => Err(Failure::BadRequest(HeadFault::HeadTooLarge.into())),
     }
+}
+
+/// The answer to a request that there is no room for.
+fn overloaded(is_call: bool) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    let fields = response.headers_mut();
+    if is_call {
+        fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        fields.insert("grpc-status", HeaderValue::from(grpc::Status::Unavailable as u16));
+        fields.insert("grpc-message", HeaderValue::from_static("too many requests at one time"));
+    } else {
+        fields.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+/// Whether a request is a call of gRPC.
+fn is_call(fields: &HeaderMap) -> bool {
+    let content_type = fields.get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|value| grpc::is_grpc(grpc::media_type(value.as_bytes())))
 }
 
 /// A request that says that it has no body is whole by its text: whether DATA come all the same must be known before anything of

@@ -33,6 +33,7 @@ pub(crate) use self::outbound::Ask;
 
 use self::inbound::{Inbound, Source};
 use self::outbound::{End, Outbound, Room, State, Step};
+use super::fields::Malformed;
 use super::head::{Body, Coding};
 
 mod inbound;
@@ -63,11 +64,12 @@ impl H2Stream {
         respond: SendResponse<Bytes>,
         method: Method,
         heads: Rc<RefCell<ResponseHead>>,
+        malformed: Rc<Malformed>,
         (peer, local): (Option<SocketAddr>, Option<SocketAddr>),
     ) -> io::Result<Self> {
         Ok(Self {
             waits: Waits::new()?,
-            inbound: RefCell::new(Inbound::new(Source::Body(body))),
+            inbound: RefCell::new(Inbound::new(Source::Body(body), malformed)),
             outbound: RefCell::new(Outbound::new(State::Head(respond))),
             heads,
             method: Cell::new(method),
@@ -84,7 +86,7 @@ impl H2Stream {
     pub(crate) fn ask(ask: Ask) -> io::Result<Self> {
         Ok(Self {
             waits: Waits::new()?,
-            inbound: RefCell::new(Inbound::new(Source::Nothing)),
+            inbound: RefCell::new(Inbound::new(Source::Nothing, ask.malformed.clone())),
             outbound: RefCell::new(Outbound::new(State::Ask(Box::new(ask)))),
             heads: Rc::default(),
             method: Cell::default(),
@@ -190,7 +192,10 @@ impl H2Stream {
                 stall => pace.deadline.min(begun.after(stall)),
             };
             self.waits.write(deadline, |cx| self.outbound.borrow_mut().poll_room(cx)).await?;
-            self.outbound.borrow_mut().judge_progress(clock::now().since(begun))?;
+            // Who may wait for ever may take as little as it likes.
+            if pace.stall < Duration::MAX {
+                self.outbound.borrow_mut().judge_progress(clock::now().since(begun))?;
+            }
         }
     }
 }
@@ -206,6 +211,9 @@ impl Stream for H2Stream {
             return (Err(ErrorKind::InvalidInput.into()), buf);
         }
         let read = self.waits.read(deadline, |cx| self.inbound.borrow_mut().poll_fill(cx, &mut buf)).await;
+        if read.is_err() && self.inbound.borrow_mut().take_malformed() {
+            self.reset(Reason::PROTOCOL_ERROR);
+        }
         if let (Err(error), Some(lease)) = (&read, &self.outbound.borrow().lease) {
             if error.kind() == TOOK_NOTHING {
                 lease.note_refused();

@@ -293,12 +293,46 @@ fn frames_are_found_however_their_bytes_are_cut() {
         let mut found = Vec::new();
         for piece in bytes.chunks(step) {
             let passed = scanner.scan(piece, |seen| {
-                found.push(seen);
+                match seen {
+                    Seen::Frame(frame) => found.push(Seen::Frame(frame)),
+                    Seen::Setting(setting) => found.push(Seen::Setting(setting)),
+                    Seen::Fields(_) | Seen::EndOfFields => {}
+                }
                 ControlFlow::Continue(())
             });
             assert_eq!(passed, piece.len());
         }
         assert_eq!(found, expected, "in pieces of {step}");
+    }
+}
+
+#[test]
+fn trailers_with_pseudo_fields_are_found_however_they_are_cut() {
+    // `:path: /x` kept in the table, `x: y`, `:path` out of the table, and a block of two frames.
+    let path = b"\x44\x02/x";
+    let frames = [
+        PREFACE.to_vec(),
+        frame(SETTINGS, 0, &[]),
+        frame_of(1, HEADERS, END_HEADERS, path),
+        frame_of(3, HEADERS, END_HEADERS, b"\xbe"),
+        frame_of(1, HEADERS, END_HEADERS | END_STREAM, b"\x00\x01x\x01y"),
+        frame_of(5, HEADERS, END_HEADERS | END_STREAM, path),
+        // Padded, with a priority; then the field that stands in the table twice.
+        frame_of(3, HEADERS, END_STREAM | PADDED | WITH_PRIORITY, b"\x03\0\0\0\0\0\x00\x01x\x01yzzz"),
+        frame_of(3, CONTINUATION, END_HEADERS, b"\xbf"),
+    ];
+    let bytes = frames.concat();
+    for step in 1..=bytes.len() {
+        let mut guard = Guard::new(NOW);
+        for piece in bytes.chunks(step) {
+            assert_eq!(guard.read(piece, NOW), piece.len());
+        }
+        let malformed = guard.malformed();
+        assert_eq!(
+            [1, 3, 5].map(|stream| malformed.take(stream)),
+            [false, true, false],
+            "in pieces of {step}"
+        );
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -21,6 +22,7 @@ use ringway_wire::message::Method;
 
 use super::{GAVE_UP, TOOK_NOTHING};
 use crate::cause::H2Fault;
+use crate::h2::fields::Malformed;
 use crate::h2::head::{self, Body, Coding};
 
 /// What the peer sends, on its way to the exchange: a request's body, or a whole response.
@@ -48,6 +50,9 @@ pub(super) struct Inbound {
     is_response: bool,
     /// Not this stream alone has failed, but its connection.
     has_lost_connection: bool,
+    /// Its trailers had pseudo-fields.
+    is_malformed: bool,
+    malformed: Rc<Malformed>,
 }
 
 /// Where it comes from.
@@ -67,7 +72,7 @@ enum End {
 }
 
 impl Inbound {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, malformed: Rc<Malformed>) -> Self {
         Self {
             source,
             method: Method::Get,
@@ -83,6 +88,8 @@ impl Inbound {
             fault: None,
             is_response: false,
             has_lost_connection: false,
+            is_malformed: false,
+            malformed,
         }
     }
 
@@ -133,6 +140,11 @@ impl Inbound {
     /// Whether it failed with its whole connection.
     pub(super) fn has_lost_connection(&self) -> bool {
         self.has_lost_connection
+    }
+
+    /// Whether the message is malformed in a way that nobody has told the peer yet.
+    pub(super) fn take_malformed(&mut self) -> bool {
+        std::mem::take(&mut self.is_malformed)
     }
 
     /// What is known of the peer without waiting.
@@ -276,6 +288,13 @@ impl Inbound {
             Some(Ok(data)) => self.take_data(data),
             Some(Err(error)) => self.fail(&error, ErrorKind::ConnectionReset),
             None => match ready!(body.poll_trailers(cx)) {
+                // RFC 9113 §8.1: the crate drops them.
+                Ok(_) if self.malformed.take(body.stream_id().as_u32()) => {
+                    self.end = Some(End::Failed(ErrorKind::ConnectionReset));
+                    self.is_malformed = true;
+                    self.fault = self.is_response.then(|| Box::new(H2Fault::pseudo_field_in_trailers()));
+                    self.is_foul = true;
+                }
                 Ok(trailers) => {
                     self.end = Some(End::Ended);
                     if !self.last.is_empty() {

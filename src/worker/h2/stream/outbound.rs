@@ -23,6 +23,7 @@ use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, Parse, RequestHe
 use ringway_wire::message::{Framing, Method};
 
 use crate::h2::client::Lease;
+use crate::h2::fields::Malformed;
 use crate::h2::head;
 
 /// What the exchange sends, on its way to the peer.
@@ -66,6 +67,8 @@ pub(crate) struct Ask {
     /// Reads the heads of requests; one for all streams of a connection.
     pub(crate) heads: Rc<RefCell<RequestHead>>,
     pub(crate) scheme: &'static str,
+    /// Streams whose trailers are malformed.
+    pub(crate) malformed: Rc<Malformed>,
     /// Counts the stream while it lives.
     pub(crate) lease: Lease,
 }
@@ -86,7 +89,7 @@ impl Outbound {
         let State::Ask(ask) = std::mem::replace(&mut self.state, State::Answered) else {
             return Err(invalid());
         };
-        let Ask { mut send, heads, scheme, lease } = *ask;
+        let Ask { mut send, heads, scheme, lease, .. } = *ask;
         self.lease = Some(lease);
         let head = &mut *heads.borrow_mut();
         head.reset();
