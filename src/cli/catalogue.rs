@@ -249,6 +249,8 @@ pub(crate) static ALL: &[&Setting] = &[
     &CONNECT_TIMEOUT,
     &RESPONSE_TIMEOUT,
     &BODY_TIMEOUT,
+    &STREAM_IDLE_TIMEOUT,
+    &BODY_RATE_MIN,
     &DRAIN_TIMEOUT,
     &API_PORT,
     &API_BIND,
@@ -382,6 +384,21 @@ pub(crate) static BODY_TIMEOUT: Setting = Setting::new("PROXY_BODY_TIMEOUT", "bo
     .value("TIME")
     .default("60s")
     .help("Without a single byte of a body, in either direction. The whole of a transfer may take any time");
+
+pub(crate) static STREAM_IDLE_TIMEOUT: Setting = Setting::new(
+    "PROXY_STREAM_IDLE_TIMEOUT",
+    "stream-idle-timeout",
+    Group::Timeouts,
+)
+.value("TIME")
+.default("0")
+.help("Silence in both directions of events, gRPC, NDJSON and WebSockets. 0: no limit; 1h for WebSockets");
+
+pub(crate) static BODY_RATE_MIN: Setting =
+    Setting::new("PROXY_BODY_RATE_MIN", "body-rate-min", Group::Timeouts)
+        .value("BYTES")
+        .default("64")
+        .help("Least bytes a second of a request body, over 30s, until its response begins. 0: no limit");
 
 pub(crate) static DRAIN_TIMEOUT: Setting =
     Setting::new("PROXY_DRAIN_TIMEOUT", "drain-timeout", Group::Timeouts)

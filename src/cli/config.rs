@@ -57,6 +57,10 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) response_head_timeout: Duration,
     pub(crate) body_progress_timeout: Duration,
+    /// `Duration::MAX` is no limit.
+    pub(crate) stream_idle_timeout: Duration,
+    /// Bytes a second; 0 is no limit.
+    pub(crate) body_rate_min: u64,
     pub(crate) drain_timeout: Duration,
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) api_socket: Option<PathBuf>,
@@ -193,6 +197,10 @@ impl Reader<'_> {
             self.value(&c::CONNECT_TIMEOUT, within(parse::TIME_MIN, parse::CONNECT_TIME_MAX), time);
         let response_head_timeout = self.value(&c::RESPONSE_TIMEOUT, timeout, time);
         let body_progress_timeout = self.value(&c::BODY_TIMEOUT, timeout, time);
+        let stream_idle_timeout =
+            self.value(&c::STREAM_IDLE_TIMEOUT, within(Duration::ZERO, parse::TIME_MAX), time);
+        let body_rate_min =
+            self.value(&c::BODY_RATE_MIN, parse::bytes_max, |least| least.unwrap_or(0).to_string());
         let drain_timeout =
             self.value(&c::DRAIN_TIMEOUT, within(Duration::ZERO, Duration::from_secs(3600)), time);
         let api_port = self.value(&c::API_PORT, parse::port, ToString::to_string);
@@ -273,6 +281,11 @@ impl Reader<'_> {
             connect_timeout: connect_timeout?,
             response_head_timeout: response_head_timeout?,
             body_progress_timeout: body_progress_timeout?,
+            stream_idle_timeout: match stream_idle_timeout? {
+                Duration::ZERO => Duration::MAX,
+                limit => limit,
+            },
+            body_rate_min: body_rate_min?.unwrap_or(0),
             drain_timeout: drain_timeout?,
             api,
             api_socket,

@@ -126,6 +126,12 @@ fn builder(settings: Settings, inherited: Inherited, room: Room) -> Result<Build
         drain_timeout: settings.drain_timeout,
         connections_max: room.connections,
         connection_files_max: room.connection_files,
+        stream_idle_timeout: settings.stream_idle_timeout,
+        body_rate_min: settings.body_rate_min,
+        tunnel_idle_timeout: match settings.stream_idle_timeout {
+            Duration::MAX => limits::TUNNEL_IDLE_TIMEOUT,
+            limit => limit,
+        },
         body_bytes_max: settings.body_bytes_max,
         trusted_proxies: settings.trusted_proxies,
         unavailable_status: settings.unavailable_status,

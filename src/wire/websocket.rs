@@ -55,6 +55,26 @@ pub fn is_valid_key(value: &[u8]) -> bool {
         && letters.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/'))
 }
 
+/// What is appended to a key before it is hashed (RFC 6455 §1.3).
+pub const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Bytes of a `Sec-WebSocket-Accept`.
+pub const ACCEPT_BYTES: usize = 28;
+
+/// The value of `Sec-WebSocket-Accept`, given the SHA-1 of the key and [`KEY_SUFFIX`]: its base64 (RFC 6455 §4.2.2).
+pub fn accept_value(hash: &[u8; 20]) -> [u8; ACCEPT_BYTES] {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut value = [b'='; ACCEPT_BYTES];
+    for (group, letters) in hash.chunks(3).zip(value.chunks_mut(4)) {
+        let bits =
+            group.iter().enumerate().fold(0, |bits, (at, &byte)| bits | u32::from(byte) << (16 - 8 * at));
+        for (at, letter) in letters.iter_mut().enumerate().take(group.len() + 1) {
+            *letter = LETTERS[(bits >> (18 - 6 * at) & 0x3f) as usize];
+        }
+    }
+    value
+}
+
 /// Follows the frames of one direction without reading payloads, so that a close frame can be put between two
 /// frames and never into one. Any split of the bytes gives the same boundaries.
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringway_model::Timestamp;
 
 use crate::failure::Consequence;
+use crate::grpc;
 
 /// What an answer depends on besides the failure.
 pub(crate) struct Asked {
@@ -22,6 +23,8 @@ pub(crate) struct Asked {
 pub(crate) enum Answer<'a> {
     /// What went wrong.
     Failure(&'a Consequence),
+    /// What went wrong, for a client of gRPC: the response is its trailers only.
+    Call(grpc::Status, &'a str),
     /// Exactly these bytes, for a program.
     Text(&'a str),
     /// The same elsewhere.
@@ -61,6 +64,7 @@ pub(crate) fn write(
             body.extend_from_slice(word.as_bytes());
             b"text/plain"
         }
+        Answer::Call(..) => grpc::MEDIA_TYPE,
         Answer::Elsewhere(_) | Answer::Methods => b"",
     };
     let date = now.to_http_date();
@@ -85,6 +89,10 @@ pub(crate) fn write(
             if consequence.circuit_open {
                 field("X-Proxy-Circuit-Open", b"true");
             }
+        }
+        Answer::Call(status, message) => {
+            field("grpc-status", (*status as u8).to_string().as_bytes());
+            field("grpc-message", grpc::percent_encoded(message).as_bytes());
         }
         Answer::Elsewhere(location) => field("Location", location.as_bytes()),
         Answer::Methods => field("Allow", METHODS),
@@ -215,6 +223,17 @@ mod tests {
         assert_eq!(write(&mut out, 200, &Answer::Text("a.b"), &PLAIN, "id1", now), 3);
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("\r\n\r\na.b"), "{text}");
+    }
+
+    #[test]
+    fn a_client_of_grpc_gets_trailers_only() {
+        let mut out = Vec::new();
+        let answer = Answer::Call(grpc::Status::Unavailable, "100 % down");
+        assert_eq!(write(&mut out, 200, &answer, &PLAIN, "id1", Timestamp(784_111_777_000)), 0);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        assert!(text.contains("\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n"), "{text}");
+        assert!(text.ends_with("\r\ngrpc-status: 14\r\ngrpc-message: 100 %25 down\r\n\r\n"), "{text}");
     }
 
     #[test]

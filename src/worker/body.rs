@@ -8,6 +8,7 @@ use ringway_net::{Pace, Rate, Stream};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
 use ringway_wire::message::Framing;
 
+use crate::activity::Activity;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::world::{Splice, SpliceError, World};
@@ -105,19 +106,20 @@ impl RequestBody {
         }
     }
 
-    /// Sends what is still to come of the body whose beginning stands in `input`. A client must move: a byte within the
-    /// progress timeout, and the least rate over a longer window.
+    /// Sends what is still to come of the body whose beginning stands in `input`, while the exchange is not idle. Until the response
+    /// head has come a client must also keep the least rate. An endpoint that takes nothing for `stall` is given up.
     pub(crate) async fn pump<W: World>(
         &mut self,
         world: &W,
         client: &W::Stream,
         upstream: &W::Stream,
         input: &[u8],
-        progress: Duration,
+        activity: &Activity,
+        stall: Duration,
     ) -> Result<(), PumpError> {
         let mut buf = Vec::with_capacity(limits::BODY_BUFFER_BYTES);
         buf.extend_from_slice(&input[self.held.clone()]);
-        let (result, rest) = self.pump_through(world, client, upstream, buf, progress).await;
+        let (result, rest) = self.pump_through(world, client, upstream, buf, activity, stall).await;
         self.rest_read = Some(rest);
         result
     }
@@ -128,7 +130,8 @@ impl RequestBody {
         client: &W::Stream,
         upstream: &W::Stream,
         mut buf: Vec<u8>,
-        progress: Duration,
+        activity: &Activity,
+        stall: Duration,
     ) -> (Result<(), PumpError>, Vec<u8>) {
         let mut window = Window { since: world.now(), bytes: 0 };
         while !self.is_complete() {
@@ -136,26 +139,37 @@ impl RequestBody {
                 && left >= limits::SPLICE_BYTES_MIN
                 && world.can_splice(client, upstream)
             {
-                let result = world.splice(client, upstream, left, progress, Some(RATE)).await;
+                let (rate, progress) = (activity.least_rate(), activity.progress());
+                let result = world.splice(client, upstream, left, stall, rate, progress).await;
                 let moved = result.err().map_or(left, |splice| splice.moved);
                 self.received += moved;
-                if let Err(splice) = result {
-                    return (Err(spliced(splice)), buf);
+                match result {
+                    Ok(()) => self.rest = Rest::Nothing,
+                    Err(splice) if may_go_on(splice, activity, world.now()) => {
+                        self.rest = Rest::Length(left - moved);
+                    }
+                    Err(splice) => return (Err(spliced(splice)), buf),
                 }
-                self.rest = Rest::Nothing;
-                break;
+                continue;
             }
-            let (read, back) = client.read(buf, world.now().after(progress)).await;
+            let (read, back) = client.read(buf, activity.look_again(world.now())).await;
             buf = back;
             let count = match read {
                 Ok(0) => return (Err(PumpError::Client(Failure::ClientClosed)), buf),
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    if !activity.is_idle(world.now()) {
+                        continue;
+                    }
                     return (Err(PumpError::Client(Failure::RequestBodyTimedOut)), buf);
                 }
                 Err(_) => return (Err(PumpError::Client(Failure::ClientClosed)), buf),
             };
-            if !window.is_fast_enough(count, world.now()) {
+            let now = world.now();
+            activity.note(now);
+            if let Some(rate) = activity.least_rate()
+                && !window.is_fast_enough(count, rate, now)
+            {
                 return (Err(PumpError::Client(Failure::RequestBodyTimedOut)), buf);
             }
             let (kept, consumed) = match self.take(&mut buf) {
@@ -163,8 +177,10 @@ impl RequestBody {
                 Err(failure) => return (Err(PumpError::Client(failure)), buf),
             };
             if kept > 0 {
-                let (written, back) = upstream.write_all_range(buf, 0..kept, Pace::stall(progress)).await;
+                let pace = Pace::stall(stall.max(activity.idle_max()));
+                let (written, back) = upstream.write_all_range(buf, 0..kept, pace).await;
                 buf = back;
+                activity.note(world.now());
                 if written.is_err() {
                     return (Err(PumpError::Upstream), buf);
                 }
@@ -212,8 +228,11 @@ fn spliced(splice: Splice) -> PumpError {
     }
 }
 
-/// What a client must send of a body that nobody looks at.
-const RATE: Rate = Rate { bytes_per_second: limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
+/// Whether a splice that ended for its client's silence or slowness was judged by what no longer holds: the response head has come,
+/// or the response moves.
+fn may_go_on(splice: Splice, activity: &Activity, now: Tick) -> bool {
+    splice.error == SpliceError::SenderStalled && activity.least_rate().is_none() && !activity.is_idle(now)
+}
 
 /// A stretch of time in which a client must have sent enough.
 struct Window {
@@ -222,13 +241,13 @@ struct Window {
 }
 
 impl Window {
-    fn is_fast_enough(&mut self, count: usize, now: Tick) -> bool {
+    fn is_fast_enough(&mut self, count: usize, rate: Rate, now: Tick) -> bool {
         self.bytes += count as u64;
         let elapsed = now.since(self.since);
-        if elapsed < limits::BODY_RATE_WINDOW {
+        if elapsed < rate.window {
             return true;
         }
-        let enough = self.bytes >= limits::BODY_RATE_MIN * elapsed.as_secs();
+        let enough = self.bytes >= rate.bytes_per_second.saturating_mul(elapsed.as_secs());
         *self = Self { since: now, bytes: 0 };
         enough
     }

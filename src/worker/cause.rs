@@ -146,6 +146,12 @@ fn of_failure(
             format_args!("connection closed within the response head, after {} bytes of it", answer.len()),
         )),
         Failure::UnaskedUpgrade => said("status 101 without a request to upgrade to that protocol"),
+        Failure::BadAccept => {
+            said("status 101 without the Sec-WebSocket-Accept that belongs to the key (RFC 6455 §4.1)")
+        }
+        Failure::UpgradeIgnored => {
+            said("a success instead of status 101 to a WebSocket over HTTP/2 (RFC 8441 §5)")
+        }
         Failure::InterimFlood => Some(Cause::new(
             None,
             format_args!("more than {} interim responses", limits::INTERIM_RESPONSES_MAX),
@@ -219,6 +225,11 @@ impl H2Fault {
     pub(crate) fn new(error: &h2::Error) -> Self {
         let reason = error.reason().map(h2_reason);
         Self { reason, text: format!("HTTP/2: {error}") }
+    }
+
+    /// Of a response whose trailers have a pseudo-field.
+    pub(crate) fn pseudo_field_in_trailers() -> Self {
+        Self { reason: None, text: "HTTP/2: pseudo-field in trailers (RFC 9113 §8.1)".to_owned() }
     }
 }
 

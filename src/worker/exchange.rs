@@ -31,6 +31,7 @@ use crate::core::{Core, Scratch};
 use crate::door::{self, Door, HttpMode};
 use crate::failure::{Connection, Consequence, Failure};
 use crate::forwarded::{self, Reach};
+use crate::grpc;
 use crate::hosts;
 use crate::identities;
 use crate::settings::Settings;
@@ -76,6 +77,8 @@ pub(crate) struct Record<'s> {
     failure: Option<Failure>,
     /// Cause of the failure of the last attempt, or of the request's refusal.
     cause: Option<Box<Cause>>,
+    /// The client speaks gRPC, which its head does not show for it could not be read.
+    is_call: bool,
     is_http2: bool,
     tls: Option<&'static str>,
     pub(crate) upgraded: bool,
@@ -167,11 +170,13 @@ pub(crate) async fn reject<W: World>(
     scratch: &mut Scratch,
     failure: Failure,
     started_us: u64,
+    is_call: bool,
 ) -> Next {
     let cause = Cause::of_request(failure, &scratch.request, &scratch.input);
     scratch.request.reset();
     let mut record = Record::new(core, client, scratch, started_us);
     record.cause = cause;
+    record.is_call = is_call;
     let next = refuse(core, client, scratch, &mut record, None, failure).await;
     let code = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
@@ -557,7 +562,12 @@ async fn tell<W: World>(
         keep_alive_1_0: keep && request.version() == Version::Http10,
         close: !keep,
     };
+    let is_call = record.is_call || complete && grpc::is_call(request, input);
     let (status, answer) = match &told {
+        Told::Failure(consequence) if is_call => {
+            let status = grpc::Status::of(record.failure, consequence.status.unwrap_or(500));
+            (200, Answer::Call(status, &consequence.message))
+        }
         // Those without a status are told nothing.
         Told::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
         Told::Challenge(authorization) => (200, Answer::Text(authorization)),
@@ -658,6 +668,7 @@ impl<'s> Record<'s> {
             bytes_out: 0,
             failure: None,
             cause: None,
+            is_call: false,
             is_http2: client.is_http2,
             tls: client.door.tls(),
             upgraded: false,

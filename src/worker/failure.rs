@@ -100,6 +100,10 @@ pub(crate) enum Failure {
     ResponseHeadCut,
     /// A 101 that nobody asked for, or to another protocol.
     UnaskedUpgrade,
+    /// A 101 to WebSocket without proof that the handshake was read (RFC 6455 §4.1).
+    BadAccept,
+    /// A success instead of the 101, which to a client of HTTP/2 would be an open tunnel.
+    UpgradeIgnored,
     /// More interim responses than anyone needs.
     InterimFlood,
 
@@ -294,6 +298,15 @@ impl Failure {
                 blame: Blame::Nothing,
                 ..blamed(502, "upstream_interim_flood", "the app's instance sent interim answers without end")
             },
+            Self::BadAccept => blamed(
+                502,
+                "upstream_bad_accept",
+                "the app's instance opened a WebSocket without the right Sec-WebSocket-Accept",
+            ),
+            // No fault of the instance: any client can ask a page for a WebSocket.
+            Self::UpgradeIgnored => {
+                told(502, "upstream_no_upgrade", "the app's instance opened no WebSocket", Keep)
+            }
 
             Self::ResponseCut => cut("response_cut", Blame::Closed),
             Self::ResponseStalled => cut("response_stalled", Blame::Late),
@@ -472,6 +485,8 @@ mod tests {
             (Failure::ResponseTimedOut, Some(504), Keep, Late),
             (Failure::ResponseHeadCut, Some(502), Keep, Closed),
             (Failure::UnaskedUpgrade, Some(502), Keep, Endpoint),
+            (Failure::BadAccept, Some(502), Keep, Endpoint),
+            (Failure::UpgradeIgnored, Some(502), Keep, Nothing),
             (Failure::InterimFlood, Some(502), Keep, Nothing),
             (Failure::ResponseCut, None, Abort, Closed),
             (Failure::ResponseStalled, None, Abort, Late),

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod activity;
 mod answer;
 mod apply;
 mod arrival;
@@ -27,6 +28,7 @@ mod failure;
 mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod h2;
 mod handshakes;
 mod hosts;

@@ -107,7 +107,7 @@ async fn serve<W: World>(
         let next = match read_head(core, client, &mut scratch).await {
             Ok(()) => exchange::exchange(core, client, &mut scratch, started_us).await,
             Err(Failure::ClientClosed) => Next::Close,
-            Err(failure) => exchange::reject(core, client, &mut scratch, failure, started_us).await,
+            Err(failure) => exchange::reject(core, client, &mut scratch, failure, started_us, false).await,
         };
         *exchanges += 1;
         match next {

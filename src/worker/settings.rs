@@ -22,6 +22,10 @@ pub struct Settings {
     pub response_head_timeout: Duration,
     /// Without one byte of a body, in either direction.
     pub body_progress_timeout: Duration,
+    /// A stream silent in both directions that is so by nature: events, gRPC. `Duration::MAX` is no limit.
+    pub stream_idle_timeout: Duration,
+    /// Bytes a second that a client must send of a body until its response has begun; 0 is no limit.
+    pub body_rate_min: u64,
     /// An upgraded connection silent in both directions.
     pub tunnel_idle_timeout: Duration,
     /// How long upgraded connections outlast their instance, app or domain when that is removed without a drain.
@@ -60,6 +64,8 @@ impl Default for Settings {
             connect_timeout: limits::CONNECT_TIMEOUT,
             response_head_timeout: limits::RESPONSE_HEAD_TIMEOUT,
             body_progress_timeout: limits::BODY_PROGRESS_TIMEOUT,
+            stream_idle_timeout: Duration::MAX,
+            body_rate_min: limits::BODY_RATE_MIN,
             tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
             drain_timeout: limits::DRAIN_TIMEOUT,
             connections_max: limits::CONNECTIONS_PER_CORE_MAX,

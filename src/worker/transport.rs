@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use ringway_model::Tick;
 use ringway_net::tls::TlsStream;
@@ -70,6 +71,10 @@ impl Stream for Transport {
 
     fn is_delivered(&self) -> bool {
         each!(self, stream => stream.is_delivered())
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) {
+        each!(self, stream => stream.set_user_timeout(timeout));
     }
 
     fn cancel_reads(&self) {

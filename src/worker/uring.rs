@@ -1,5 +1,6 @@
 //! The world as it is: monoio's sockets and this process's clock.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -125,18 +126,18 @@ impl World for Uring {
         from: &Transport,
         to: &Transport,
         bytes: u64,
-        progress: Duration,
+        stall: Duration,
         rate: Option<Rate>,
+        progress: &Cell<Tick>,
     ) -> Result<(), Splice> {
-        let pace = Pace::stall(progress);
+        let pace = Pace::stall(stall);
         let (Some(from_tcp), Some(to_tcp)) = (from.as_tcp(), to.as_tcp()) else {
-            return copy(from, to, bytes, progress).await;
+            return copy(from, to, bytes, stall, progress).await;
         };
-        let Err(error) = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, pace, rate).await else {
-            return Ok(());
-        };
+        let spliced = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, pace, rate, progress).await;
+        let Err(error) = spliced else { return Ok(()) };
         let end = match error.fault {
-            SpliceFault::Unavailable(_) => return copy(from, to, bytes, progress).await,
+            SpliceFault::Unavailable(_) => return copy(from, to, bytes, stall, progress).await,
             SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut => SpliceError::SenderStalled,
             SpliceFault::Read(_) | SpliceFault::Eof => SpliceError::Sender,
             SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
@@ -148,12 +149,18 @@ impl World for Uring {
 }
 
 /// Without a pipe to be had (descriptors are short), bytes are copied: never more than belong to the body.
-async fn copy(from: &Transport, to: &Transport, bytes: u64, progress: Duration) -> Result<(), Splice> {
+async fn copy(
+    from: &Transport,
+    to: &Transport,
+    bytes: u64,
+    stall: Duration,
+    progress: &Cell<Tick>,
+) -> Result<(), Splice> {
     let (mut moved, mut kept_waiting) = (0, false);
     while moved < bytes {
         let part = (bytes - moved).min(limits::BODY_BUFFER_BYTES as u64) as usize;
         let fail = |error| Splice { moved, error, kept_waiting };
-        let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(progress)).await;
+        let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(stall)).await;
         let count = match read {
             Ok(0) => return Err(fail(SpliceError::Sender)),
             Ok(count) => count,
@@ -163,11 +170,14 @@ async fn copy(from: &Transport, to: &Transport, bytes: u64, progress: Duration) 
             Err(_) => return Err(fail(SpliceError::Sender)),
         };
         let begun = clock::now();
-        let (written, _) = to.write_all(buf, Pace::stall(progress)).await;
+        let (written, _) = to.write_all(buf, Pace::stall(stall)).await;
         kept_waiting |= clock::now().since(begun) >= limits::CLIENT_WAIT_NOTED;
         let fail = |error| Splice { moved, error, kept_waiting };
         match written {
-            Ok(()) => moved += count as u64,
+            Ok(()) => {
+                moved += count as u64;
+                progress.set(clock::now());
+            }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 return Err(fail(SpliceError::ReceiverStalled));
             }

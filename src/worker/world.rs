@@ -1,6 +1,7 @@
 //! What an exchange needs of the world outside it: sockets, time, tasks. One implementation runs on monoio; a
 //! simulator with a virtual clock can stand in its place, with static dispatch and at no cost.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -101,15 +102,17 @@ pub(crate) trait World: 'static {
     /// Whether [`World::splice`] would move bytes without copying them; whoever has a buffer copies better itself otherwise.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;
 
-    /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process. The
-    /// sender must keep the rate, if one is given.
+    /// Moves exactly `bytes` bytes from one connection to the other without copying them through this process. Neither side may
+    /// make the other wait for `stall`, and the sender must keep the rate, if one is given. Sets `progress` to the time of the last
+    /// byte. After `SenderStalled` the rest can still be moved.
     fn splice(
         &self,
         from: &Self::Stream,
         to: &Self::Stream,
         bytes: u64,
-        progress: Duration,
+        stall: Duration,
         rate: Option<Rate>,
+        progress: &Cell<Tick>,
     ) -> impl Future<Output = Result<(), Splice>>;
 }
 

@@ -133,14 +133,15 @@ impl World for Sim {
         from: &SimStream,
         to: &SimStream,
         bytes: u64,
-        progress: Duration,
+        stall: Duration,
         _rate: Option<Rate>,
+        progress: &Cell<Tick>,
     ) -> Result<(), Splice> {
         let (mut moved, mut kept_waiting) = (0, false);
         while moved < bytes {
             let fail = |error| Err(Splice { moved, error, kept_waiting });
             let part = (bytes - moved).min(64 * 1024) as usize;
-            let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(progress)).await;
+            let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(stall)).await;
             let count = match read {
                 Ok(0) => return fail(SpliceError::Sender),
                 Ok(count) => count,
@@ -148,11 +149,14 @@ impl World for Sim {
                 Err(_) => return fail(SpliceError::Sender),
             };
             let begun = self.now();
-            let (written, _) = to.write_all_range(buf, 0..count, Pace::stall(progress)).await;
+            let (written, _) = to.write_all_range(buf, 0..count, Pace::stall(stall)).await;
             kept_waiting |= self.now().since(begun) >= limits::CLIENT_WAIT_NOTED;
             let fail = |error| Err(Splice { moved, error, kept_waiting });
             match written {
-                Ok(()) => moved += count as u64,
+                Ok(()) => {
+                    moved += count as u64;
+                    progress.set(self.now());
+                }
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     return fail(SpliceError::ReceiverStalled);
                 }

@@ -61,6 +61,10 @@ fn the_defaults_are_those_of_the_documents_and_the_limits() {
     assert_eq!(settings.connect_timeout, limits::CONNECT_TIMEOUT);
     assert_eq!(settings.response_head_timeout, limits::RESPONSE_HEAD_TIMEOUT);
     assert_eq!(settings.body_progress_timeout, limits::BODY_PROGRESS_TIMEOUT);
+    assert_eq!(
+        (settings.stream_idle_timeout, settings.body_rate_min),
+        (Duration::MAX, limits::BODY_RATE_MIN)
+    );
     assert_eq!(settings.drain_timeout, limits::DRAIN_TIMEOUT);
     assert_eq!(settings.health_interval, limits::HEALTH_INTERVAL);
     assert_eq!(settings.health_timeout, limits::HEALTH_TIMEOUT);

@@ -19,6 +19,7 @@ use super::Upstream;
 use super::connect::{Origin, connect};
 use super::respond::{Answered, Reply, respond};
 use super::sending::Sending;
+use crate::activity::{Activity, Kind};
 use crate::body::{PumpError, RequestBody};
 use crate::cause;
 use crate::client::Client;
@@ -26,6 +27,7 @@ use crate::core::{Core, Scratch};
 use crate::exchange::{Next, Record, has_left, is_followed};
 use crate::failure::Failure;
 use crate::forwarded;
+use crate::grpc;
 use crate::h2;
 use crate::linger;
 use crate::tunnel;
@@ -137,9 +139,14 @@ pub(crate) async fn forward<W: World>(
         body: Body::Whole,
     })?;
 
-    let reply = Reply::of(&scratch.request, attempt);
+    let reply = Reply::of(&scratch.request, &scratch.input, attempt);
+    // Where requests share connections: one that is silent holds nobody up.
+    let is_call = upstream.is_shared && grpc::is_call(&scratch.request, &scratch.input);
+    let kind = if is_call { Kind::Call } else { Kind::Transfer };
+    let sides = (sending, Activity::new(kind, &core.settings, core.world.now()));
+    let sending = &sides.0;
     let is_streaming = !body.is_complete();
-    let answered = converse(core, client, &upstream, scratch, body, &reply, record, &sending).await.map_err(
+    let answered = converse(core, client, &upstream, scratch, body, &reply, record, &sides).await.map_err(
         |(failure, stage)| {
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
             // Servers end a connection on which a request comes too slowly, or a response is taken too slowly.
@@ -239,7 +246,7 @@ async fn converse<W: World>(
     body: &mut RequestBody,
     reply: &Reply<'_>,
     record: &mut Record<'_>,
-    sending: &Sending,
+    (sending, activity): &(Sending, Activity),
 ) -> Result<Answered, FailedAt> {
     let Scratch { input, answer, output, response, .. } = scratch;
     answer.clear();
@@ -256,14 +263,15 @@ async fn converse<W: World>(
         if !sending.is_refused() {
             sending.finish(core.world.now());
         }
-        let respond = respond(core, client, upstream, reply, response, answer, output, record, sending);
+        let sides = (sending, activity);
+        let respond = respond(core, client, upstream, reply, response, answer, output, record, sides);
         return beside(pin!(respond), pin!(left)).await;
     }
     let pump = async {
-        let progress = core.settings.body_progress_timeout;
+        let stall = core.settings.body_progress_timeout;
         let pumped = match sending.is_refused() {
             true => Err(PumpError::Upstream),
-            false => body.pump(&core.world, &client.stream, upstream, input, progress).await,
+            false => body.pump(&core.world, &client.stream, upstream, input, activity, stall).await,
         };
         match pumped {
             Ok(()) => {
@@ -291,7 +299,8 @@ async fn converse<W: World>(
         client.stream.cancel_reads();
         upstream.cancel_writes();
     };
-    let response = respond(core, client, upstream, reply, response, answer, output, record, sending);
+    let sides = (sending, activity);
+    let response = respond(core, client, upstream, reply, response, answer, output, record, sides);
     let (result, ()) = beside(join_until(pin!(response), pin!(pump), stop), pin!(left)).await;
     client.stream.resume_reads();
     result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))

@@ -7,6 +7,7 @@ mod pool;
 mod respond;
 mod sending;
 mod trust;
+mod upgrade;
 
 pub(crate) use attempt::{Attempt, Failed, Reuse, Stage, forward};
 pub(crate) use pool::{File, Files, Pool, Upstream};

@@ -12,7 +12,6 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use ringway_filter::{Edits, ResponseView};
 use ringway_model::{Tick, limits};
@@ -26,7 +25,9 @@ use ringway_wire::message::{Framing, Method, Version};
 use super::attempt::{FailedAt, JOINED_BYTES_MAX};
 use super::outgoing::Outgoing;
 use super::sending::Sending;
+use super::upgrade::Accept;
 use super::{Attempt, Stage};
+use crate::activity::{Activity, Kind};
 use crate::cause::{self, Cause};
 use crate::client::Client;
 use crate::core::Core;
@@ -42,17 +43,18 @@ pub(crate) struct Reply<'a> {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) keep_alive: bool,
-    pub(crate) upgrade: bool,
+    /// Of a request to become a WebSocket.
+    accept: Option<Accept>,
 }
 
 impl<'a> Reply<'a> {
-    pub(crate) fn of(request: &RequestHead, attempt: &'a Attempt<'a>) -> Self {
+    pub(crate) fn of(request: &RequestHead, input: &[u8], attempt: &'a Attempt<'a>) -> Self {
         Self {
             attempt,
             method: request.method(),
             version: request.version(),
             keep_alive: request.keep_alive(),
-            upgrade: attempt.upgrade,
+            accept: if attempt.upgrade { Accept::of(request, input) } else { None },
         }
     }
 }
@@ -79,16 +81,21 @@ pub(crate) async fn respond<W: World>(
     answer: &mut Vec<u8>,
     output: &mut Vec<u8>,
     record: &mut Record<'_>,
-    sending: &Sending,
+    (sending, activity): (&Sending, &Activity),
 ) -> Result<Answered, FailedAt> {
-    let mut hop = Hop { core, client, upstream, answer, output, sending, cause: &reply.attempt.cause };
+    let cause = &reply.attempt.cause;
+    let mut hop = Hop { core, client, upstream, answer, output, sending, activity, cause };
     hop.read_final_head(reply, response).await?;
     record.answered_us = Some(core.world.now_micros());
     let status = response.status();
 
     if status == 101 {
-        if !reply.upgrade || response.switch() != Some(Switch::WebSocket) {
-            return Err((Failure::UnaskedUpgrade, Stage::Waiting));
+        match &reply.accept {
+            Some(accept) if accept.is_given_by(response, hop.answer) => {}
+            Some(_) if response.switch() == Some(Switch::WebSocket) => {
+                return Err((Failure::BadAccept, Stage::Waiting));
+            }
+            _ => return Err((Failure::UnaskedUpgrade, Stage::Waiting)),
         }
         verdict::begun(core, reply.attempt.picked, status, reply.attempt.pool);
         hop.write_head(response, ConnectionSignal::WebSocket, OutFraming::AsReceived);
@@ -97,12 +104,16 @@ pub(crate) async fn respond<W: World>(
         return Ok(Answered { upgraded: true, ..Answered::default() });
     }
 
+    if client.is_http2 && reply.accept.is_some() && (200..300).contains(&status) {
+        // To a client of HTTP/2 this status is an open tunnel, and there is none (RFC 8441 §5).
+        return Err((Failure::UpgradeIgnored, Stage::Waiting));
+    }
     verdict::begun(core, reply.attempt.picked, status, reply.attempt.pool);
     let framing = response.framing();
     let mut outgoing = Outgoing::of(framing, reply.version);
     // After a refused upgrade the client may already be speaking the other protocol (RFC 9931).
     let close = !reply.keep_alive
-        || reply.upgrade
+        || reply.accept.is_some()
         || outgoing.ends_with_connection()
         || !(sending.is_whole() || sending.may_outlast() && !sending.is_refused() && response.keep_alive())
         || core.draining.get();
@@ -110,21 +121,13 @@ pub(crate) async fn respond<W: World>(
     record.status = status;
 
     let head_bytes = response.len();
-    let quiet = match is_event_stream(response, hop.answer) {
-        true => core.settings.tunnel_idle_timeout,
-        false => core.settings.body_progress_timeout,
-    };
-    let leftover = hop.relay(&mut outgoing, head_bytes, quiet, record).await?;
+    let kind = Kind::of_response(response, hop.answer);
+    activity.open(kind, &core.settings, core.world.now());
+    let leftover = hop.relay(&mut outgoing, head_bytes, record).await?;
+    activity.close();
     let reusable = response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose);
     sending.set_answered(reusable && !close);
     Ok(Answered { reusable, close, upgraded: false })
-}
-
-/// Server-sent events are silent for as long as nothing happens.
-fn is_event_stream(response: &ResponseHead, answer: &[u8]) -> bool {
-    const TYPE: &[u8] = b"text/event-stream";
-    let is = |value: &[u8]| value.get(..TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TYPE));
-    response.values(answer, FieldKind::ContentType).any(is)
 }
 
 /// The two connections of an exchange and the buffers between them.
@@ -135,6 +138,7 @@ struct Hop<'a, W: World> {
     answer: &'a mut Vec<u8>,
     output: &'a mut Vec<u8>,
     sending: &'a Sending,
+    activity: &'a Activity,
     cause: &'a cause::Slot,
 }
 
@@ -316,7 +320,6 @@ impl<W: World> Hop<'_, W> {
         &mut self,
         outgoing: &mut Outgoing,
         head_bytes: usize,
-        quiet: Duration,
         record: &mut Record<'_>,
     ) -> Result<bool, FailedAt> {
         let answered = |failure| (failure, Stage::Answered);
@@ -348,20 +351,34 @@ impl<W: World> Hop<'_, W> {
                 return Ok(start + taken.consumed < self.answer.len());
             }
             if let Some(left) = spliced_left {
-                return self.splice(left, quiet, record).await.map(|()| false);
+                return self.splice(left, record).await.map(|()| false);
             }
             // What the framing cannot judge yet stays at the front.
             self.answer.drain(..start + taken.consumed);
             start = 0;
             self.make_room();
-            match self.read(self.core.world.now().after(quiet)).await {
+            match self.read_body().await {
                 Ok(()) => {}
                 Err(Silence::Ended) => return self.end(outgoing).await.map(|()| false),
                 Err(Silence::Broken | Silence::TookNothing | Silence::GaveUp) => {
                     return Err(answered(Failure::ResponseCut));
                 }
-                Err(Silence::TimedOut) => return Err(answered(Failure::ResponseStalled)),
+                Err(Silence::TimedOut) => return Err(answered(self.stalled())),
                 Err(Silence::ClientGone) => return Err(answered(Failure::ClientClosed)),
+            }
+        }
+    }
+
+    /// Appends to `answer` what comes of the body, unless both directions are silent for too long.
+    async fn read_body(&mut self) -> Result<(), Silence> {
+        self.activity.note(self.core.world.now());
+        loop {
+            match self.read(self.activity.look_again(self.core.world.now())).await {
+                Err(Silence::TimedOut) if !self.activity.is_idle(self.core.world.now()) => {}
+                read => {
+                    self.activity.note(self.core.world.now());
+                    return read;
+                }
             }
         }
     }
@@ -381,22 +398,40 @@ impl<W: World> Hop<'_, W> {
         }
     }
 
+    /// Neither direction moves: whose fault it is. An endpoint may be waiting for the rest of the request.
+    fn stalled(&self) -> Failure {
+        match self.sending.finished_at() {
+            Some(_) => Failure::ResponseStalled,
+            None => Failure::RequestBodyTimedOut,
+        }
+    }
+
     /// Moves the rest of a long body without looking at it.
-    async fn splice(&mut self, bytes: u64, quiet: Duration, record: &mut Record<'_>) -> Result<(), FailedAt> {
-        let result = self.core.world.splice(self.upstream, &self.client.stream, bytes, quiet, None).await;
-        record.bytes_out += result.err().map_or(bytes, |splice| splice.moved);
-        result.map_err(|splice| {
+    async fn splice(&mut self, bytes: u64, record: &mut Record<'_>) -> Result<(), FailedAt> {
+        let (world, stall) = (&self.core.world, self.core.settings.body_progress_timeout);
+        let mut left = bytes;
+        loop {
+            let progress = self.activity.progress();
+            let Err(splice) =
+                world.splice(self.upstream, &self.client.stream, left, stall, None, progress).await
+            else {
+                record.bytes_out += left;
+                return Ok(());
+            };
+            record.bytes_out += splice.moved;
+            left -= splice.moved;
             if splice.kept_waiting {
                 self.sending.keep_waiting();
             }
             let failure = match splice.error {
                 SpliceError::Sender => Failure::ResponseCut,
-                SpliceError::SenderStalled => Failure::ResponseStalled,
+                SpliceError::SenderStalled if !self.activity.is_idle(world.now()) => continue,
+                SpliceError::SenderStalled => self.stalled(),
                 SpliceError::Receiver => Failure::ClientClosed,
                 SpliceError::ReceiverStalled => Failure::ClientStalled,
             };
-            (failure, Stage::Answered)
-        })
+            return Err((failure, Stage::Answered));
+        }
     }
 
     /// How much of the body is left, when that is moved without looking at it.
@@ -471,7 +506,7 @@ impl<W: World> Hop<'_, W> {
             self.send_output().await?;
         }
         if !part.is_empty() {
-            let pace = Pace::stall(self.core.settings.body_progress_timeout);
+            let pace = Pace::stall(self.activity.client_stall());
             let begun = self.core.world.now();
             let (sent, back) =
                 self.client.stream.write_all_range(std::mem::take(self.answer), part, pace).await;
@@ -512,7 +547,7 @@ impl<W: World> Hop<'_, W> {
     }
 
     async fn send_output(&mut self) -> Result<(), FailedAt> {
-        let pace = Pace::stall(self.core.settings.body_progress_timeout);
+        let pace = Pace::stall(self.activity.client_stall());
         let begun = self.core.world.now();
         let (sent, back) = self.client.stream.write_all(std::mem::take(self.output), pace).await;
         *self.output = back;

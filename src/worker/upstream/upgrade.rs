@@ -1,0 +1,59 @@
+//! The answer to a WebSocket's opening handshake: whether the endpoint has agreed (RFC 6455 §4.1).
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use ringway_wire::h1::{RequestHead, ResponseHead, Switch};
+use ringway_wire::headers::FieldKind;
+use ringway_wire::websocket;
+
+/// The value of `Sec-WebSocket-Accept` that belongs to the key of a request.
+pub(crate) struct Accept([u8; websocket::ACCEPT_BYTES]);
+
+impl Accept {
+    /// Of the request whose head stands in `input`; `None` where it has no key.
+    pub(crate) fn of(request: &RequestHead, input: &[u8]) -> Option<Self> {
+        let key = request.values(input, FieldKind::SecWebSocketKey).next()?;
+        let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, websocket::KEY_SUFFIX].concat());
+        Some(Self(websocket::accept_value(hash.as_ref().try_into().ok()?)))
+    }
+
+    /// Whether a 101 switches to WebSocket and proves that the key was read: the value, once.
+    pub(crate) fn is_given_by(&self, response: &ResponseHead, answer: &[u8]) -> bool {
+        let mut values = response.values(answer, FieldKind::SecWebSocketAccept);
+        response.switch() == Some(Switch::WebSocket)
+            && values.next() == Some(self.0.as_slice())
+            && values.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_wire::h1::{Limits, Parse};
+    use ringway_wire::message::Method;
+
+    const VALUE: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+
+    fn is_accepted(fields: &str) -> bool {
+        let input = "GET / HTTP/1.1\r\nHost: a.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let mut request = RequestHead::default();
+        assert_eq!(request.parse(input.as_bytes(), &Limits::default()).unwrap(), Parse::Complete);
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+        let mut response = ResponseHead::default();
+        response.parse(answer.as_bytes(), Method::Get, &Limits::default()).unwrap();
+        Accept::of(&request, input.as_bytes()).unwrap().is_given_by(&response, answer.as_bytes())
+    }
+
+    #[test]
+    fn the_key_of_rfc_6455_has_the_answer_of_rfc_6455() {
+        let switch = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        assert!(is_accepted(&format!("{switch}{VALUE}")));
+        assert!(!is_accepted(switch), "none");
+        assert!(
+            !is_accepted(&format!("{switch}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOp=\r\n")),
+            "another key's"
+        );
+        assert!(!is_accepted(&format!("{switch}{VALUE}{VALUE}")), "twice");
+        assert!(!is_accepted(&format!("Connection: Upgrade\r\nUpgrade: h2c\r\n{VALUE}")), "another protocol");
+    }
+}
