@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::process::{Child, Stdio};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut};
@@ -19,7 +21,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::kit::h2::{Secure, serving};
+use crate::kit::h2::{H2, Secure, serving, serving_as};
+use crate::kit::h2_origin::H2Origin;
 use crate::kit::*;
 
 /// Messages are bytes.
@@ -169,6 +172,92 @@ impl tonic::server::StreamingService<Vec<u8>> for Converse {
     }
 }
 
+/// A server of grpcio with its defaults: `Watch` sends a message, says nothing for as many seconds as it was asked for, and sends
+/// another; `Talk` answers each message; `Collect` answers the last one with all. It ends with its standard input.
+const SERVER: &str = r#"
+import sys, time, grpc
+from concurrent import futures
+def watch(request, context):
+    yield b"first"
+    time.sleep(float(request))
+    yield b"last"
+def talk(requests, context):
+    for message in requests:
+        yield b"re: " + message
+def collect(requests, context):
+    return b"+".join(requests)
+server = grpc.server(futures.ThreadPoolExecutor(16))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Methods", {
+    "Watch": grpc.unary_stream_rpc_method_handler(watch),
+    "Talk": grpc.stream_stream_rpc_method_handler(talk),
+    "Collect": grpc.stream_unary_rpc_method_handler(collect),
+}),))
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+sys.stdin.read()
+server.stop(0)
+"#;
+
+/// A client of grpcio: port, CA file, what to do, how many seconds of silence. Prints what came of it.
+const CLIENT: &str = r#"
+import sys, time, grpc
+port, ca, what, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+credentials = grpc.ssl_channel_credentials(open(ca, "rb").read())
+channel = grpc.secure_channel("127.0.0.1:" + port, credentials, (("grpc.ssl_target_name_override", "app.test"),))
+def slowly():
+    for message in (b"a", b"b", b"c"):
+        yield message
+        time.sleep(seconds)
+try:
+    if what == "watch":
+        out = list(channel.unary_stream("/test.Methods/Watch")(str(seconds).encode(), timeout=seconds + 30))
+    elif what == "talk":
+        out = list(channel.stream_stream("/test.Methods/Talk")(slowly(), timeout=3 * seconds + 30))
+    elif what == "collect":
+        out = [channel.stream_unary("/test.Methods/Collect")(slowly(), timeout=3 * seconds + 30)]
+    else:
+        out = [channel.unary_unary("/test.Methods/" + what)(b"", timeout=30)]
+    print(b",".join(out).decode())
+except grpc.RpcError as error:
+    print(error.code().name, error.details())
+"#;
+
+/// A running server of grpcio.
+struct Grpcio(Child, u16);
+
+impl Grpcio {
+    fn start() -> Self {
+        let mut python = clients::python();
+        let mut child =
+            python.args(["-c", SERVER]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child, line.trim().parse().expect("the server's port"))
+    }
+
+    fn target(&self) -> String {
+        format!("h2c://127.0.0.1:{}", self.1)
+    }
+}
+
+impl Drop for Grpcio {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a client of grpcio gets from the proxy.
+fn grpcio(proxy: &Secure, what: &str, seconds: f64) -> String {
+    let ca = proxy.store().parent().unwrap().join("ca.pem");
+    std::fs::write(&ca, proxy.authority()).unwrap();
+    let (port, seconds) = (proxy.https().port().to_string(), seconds.to_string());
+    let output =
+        clients::python().args(["-c", CLIENT, &port, ca.to_str().unwrap(), what, &seconds]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -283,5 +372,61 @@ on_both_drivers! {
             assert_eq!(answers.message().await.unwrap().unwrap(), b"re: 200");
             assert!(answers.message().await.unwrap().is_none(), "an end in good order");
         });
+    }
+
+    fn streams_of_grpcio_live_while_nothing_happens(driver) {
+        let server = Grpcio::start();
+        let proxy = serving_as(Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").env("PROXY_RESPONSE_TIMEOUT", "2s"), &Origin::named("unused"));
+        proxy.api().remove("app-1");
+        proxy.api().add("app", "app-2", &server.target());
+        assert_eq!(grpcio(&proxy, "watch", 3.0), "first,last");
+        assert_eq!(grpcio(&proxy, "talk", 1.5), "re: a,re: b,re: c");
+        // Its head comes with its only message, when the client has said all.
+        assert_eq!(grpcio(&proxy, "collect", 1.5), "a+b+c");
+    }
+
+    #[ignore = "more than a minute of silence: what a server of gRPC with its defaults takes for too many PINGs"]
+    fn a_silent_stream_outlives_what_grpcio_takes_for_too_many_pings(driver) {
+        let server = Grpcio::start();
+        let proxy = serving(driver, &Origin::named("unused"));
+        proxy.api().remove("app-1");
+        proxy.api().add("app", "app-2", &server.target());
+        assert_eq!(grpcio(&proxy, "watch", 75.0), "first,last");
+        // Slower than the least rate of a body, for longer than its window.
+        assert_eq!(grpcio(&proxy, "collect", 17.0), "a+b+c");
+    }
+
+    fn local_errors_are_statuses_of_grpc(driver) {
+        let silent = H2Origin::new(|_, _| {});
+        let origin = Origin::named("unused");
+        let proxy = serving_as(Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_BODY_MAX", "10"), &origin);
+        let ask = |more: &[(&str, &str)]| {
+            let mut client = H2::connect(&proxy);
+            let fields = [&[("content-type", "application/grpc+proto"), ("te", "trailers")], more].concat();
+            let fields = client.fields("POST", "app.test", "/test.Methods/Echo", &fields);
+            let stream = client.begin(&fields, false);
+            client.data(stream, &[0; 5], more.is_empty());
+            let answer = client.response(stream);
+            let code = answer.get("grpc-status").unwrap_or_default().to_owned();
+            assert_eq!((answer.status(), answer.get("content-type")), (200, Some("application/grpc")), "{answer:?}");
+            assert!(answer.is_ended && answer.body.is_empty() && answer.get("grpc-message").is_some(), "{answer:?}");
+            code
+        };
+        // A body that is too long, and a head that has too many fields to be read at all.
+        assert_eq!(ask(&[("content-length", "11")]), "8");
+        assert_eq!(ask(&[("x-many", "x"); 130]), "8");
+        proxy.api().remove("app-1");
+        assert_eq!(ask(&[]), "14");
+        assert!(grpcio(&proxy, "Echo", 0.0).starts_with("UNAVAILABLE no instance of the app"));
+        proxy.api().add("app", "app-2", &silent.target());
+        assert_eq!(ask(&[]), "4");
+        assert!(grpcio(&proxy, "Echo", 0.0).starts_with("DEADLINE_EXCEEDED the app's instance did not begin"));
+        proxy.api().delete("/api/tenants/domains", &json!({ "domain": "app.test" })).is(204);
+        assert_eq!(ask(&[]), "12");
+        assert!(grpcio(&proxy, "Echo", 0.0).starts_with("UNIMPLEMENTED no app is registered"));
+        // Others get what they got.
+        let mut client = H2::connect(&proxy);
+        let stream = client.get("app.test", "/");
+        assert_eq!(client.response(stream).status(), 404);
     }
 }

@@ -372,8 +372,62 @@ on_both_drivers! {
         assert_eq!(client.response(stream).status(), 200, "the connection goes on");
     }
 
+    fn a_tunnel_is_open_only_when_the_origin_has_opened_it(driver) {
+        let origin = Origin::http(|request, connection| {
+            let key = request.field("sec-websocket-key").unwrap_or_default();
+            match request.target() {
+                "/ignored" => connection.reply(200, b"a page"),
+                "/no-content" => connection.reply(204, b""),
+                "/wrong" => drop(connection.send(ws::accepted())),
+                "/missing" => drop(connection.send(ws::accepted_for(key).replace("Sec-WebSocket-Accept", "X-Accept"))),
+                _ => connection.reply(404, b"none"),
+            }
+            After::Close
+        });
+        let proxy = serving(driver, &origin);
+        let mut client = H2::connect(&proxy);
+        for (path, status, code) in [
+            ("/ignored", 502, "upstream_no_upgrade"), ("/no-content", 502, "upstream_no_upgrade"), ("/wrong", 502, "upstream_bad_accept"),
+            ("/missing", 502, "upstream_bad_accept"), ("/none", 404, "none"),
+        ] {
+            let stream = client.begin(&[
+                (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":authority", "app.test"),
+                (":path", path), ("sec-websocket-version", "13"),
+            ], false);
+            client.until("an answer", |client| (client.answer(stream).status() != 0 && client.answer(stream).is_over()).then_some(()));
+            let answer = client.answer(stream).clone();
+            assert!(answer.status() == status && answer.text().contains(code), "{path}: {answer:?}");
+        }
+    }
+
+    fn trailers_with_pseudo_fields_are_an_error_of_their_stream(driver) {
+        let origin = Origin::echo();
+        let proxy = serving(driver, &origin);
+        let mut client = H2::connect(&proxy);
+        for more in [&[][..], &[("content-length", "5")][..], &[("content-length", "0")][..]] {
+            for trailers in [&[(":path", "/other")][..], &[(":path", "/other"), ("x-sum", "7")][..], &[(":method", "GET")][..]] {
+                let fields = client.fields("POST", "app.test", "/", more);
+                let stream = client.begin(&fields, false);
+                if !more.contains(&("content-length", "0")) {
+                    client.data(stream, b"hello", false);
+                }
+                client.frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(trailers));
+                let answer = client.response(stream);
+                assert_eq!((answer.status(), answer.reset), (0, Some(PROTOCOL_ERROR)), "{more:?} {trailers:?}");
+            }
+        }
+        let fields = client.fields("POST", "app.test", "/", &[]);
+        let stream = client.begin(&fields, false);
+        client.data(stream, b"hello", false).frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x-sum", "7")]));
+        assert_eq!(client.response(stream).text(), "hello", "the connection goes on");
+        assert_eq!(origin.request_count(), 1, "none of the others was complete");
+    }
+
     fn a_websocket_that_is_refused_is_an_answer(driver) {
-        let origin = Origin::named("o");
+        let origin = Origin::http(|_, connection| {
+            connection.reply(403, b"o");
+            After::Keep
+        });
         let proxy = serving(driver, &origin);
         let mut client = H2::connect(&proxy);
         let connect = |version| {
@@ -384,7 +438,7 @@ on_both_drivers! {
         };
         let stream = client.begin(&connect("13"), false);
         let answer = client.response(stream);
-        assert_eq!((answer.status(), answer.text().as_str()), (200, "o"));
+        assert_eq!((answer.status(), answer.text().as_str()), (403, "o"));
         assert!(answer.is_ended, "an ordinary answer ends");
         let stream = client.begin(&connect("12"), false);
         assert_eq!(client.response(stream).status(), 426);

@@ -148,6 +148,25 @@ on_both_drivers! {
         assert_eq!(client.response("POST").status(), 502);
     }
 
+    fn trailers_with_pseudo_fields_never_end_an_answer_well(driver) {
+        let origin = H2Origin::new(|asked, replies| {
+            replies.head(asked.stream, &[(":status", "103")], false).head(asked.stream, &[(":status", "200")], false);
+            if asked.get(":path") != Some("/empty") {
+                replies.data(asked.stream, b"all of it", false);
+            }
+            let trailers = if asked.get(":path") == Some("/well") { ("x-sum", "7") } else { (":status", "200") };
+            replies.head(asked.stream, &[trailers], true);
+        });
+        let proxy = proxy_before(driver, &origin);
+        for path in ["/", "/empty"] {
+            let mut client = proxy.client();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+            let answer = client.try_response("GET");
+            assert!(answer.as_ref().map_or(true, |answer| answer.status() == 502), "{path}: {answer:?}");
+        }
+        assert_eq!(proxy.get("app.test", "/well").text(), "all of it");
+    }
+
     fn two_of_us_in_a_row_speak_http2_with_each_other(driver) {
         let origin = Origin::echo();
         let inner = serving_as(Proxy::on(driver).env("ACCESS_LOG", "stdout"), &origin);

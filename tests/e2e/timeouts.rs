@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::kit::h2::{H2, serving_as};
+use crate::kit::http::Fault;
 use crate::kit::origin::Full;
 use crate::kit::*;
 
@@ -109,6 +111,110 @@ on_both_drivers! {
         }
         client.send("0\r\n\r\n");
         assert_eq!(client.response("POST").body.len(), sent);
+    }
+
+    fn progress_in_either_direction_keeps_both_alive(driver) {
+        // `/answer`: the answer flows and the client says nothing; `/upload`: the other way round. Both begin with a head and end whole.
+        let origin = Origin::script(|connection| {
+            while let Ok(mut request) = connection.request_head() {
+                connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+                if request.target() == "/answer" {
+                    for _ in 0..30 {
+                        connection.send("1\r\n.\r\n");
+                        std::thread::park_timeout(Duration::from_millis(100));
+                    }
+                }
+                let whole = connection.body(&mut request).is_ok();
+                connection.send(format!("1\r\n{}\r\n0\r\n\r\n", u8::from(whole)));
+            }
+        });
+        let proxy = serving_as(Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s"), &origin);
+        // In chunks; and of a known length, which is spliced.
+        for framing in ["Transfer-Encoding: chunked\r\n\r\n", "Content-Length: 100000\r\n\r\n"] {
+            let is_chunked = framing.starts_with('T');
+            let part = |bytes: usize| if is_chunked { format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes)) } else { "x".repeat(bytes) };
+            for target in ["/answer", "/upload"] {
+                let mut client = proxy.client();
+                client.send(format!("POST {target} HTTP/1.1\r\nHost: app.test\r\n{framing}{}", part(1_000)));
+                let mut answer = client.response_head("POST");
+                assert!(client.chunk(&mut answer));
+                if target == "/answer" {
+                    (0..30).for_each(|_| assert!(client.chunk(&mut answer), "{framing}"));
+                    client.send(part(99_000));
+                } else {
+                    for _ in 0..30 {
+                        client.send(part(3_300));
+                        std::thread::park_timeout(Duration::from_millis(100));
+                    }
+                }
+                client.send(if is_chunked { "0\r\n\r\n" } else { "" });
+                client.body(&mut answer).unwrap();
+                assert!(answer.text().ends_with('1'), "{target} {framing}: {}", answer.text());
+            }
+        }
+        let mut client = H2::connect(&proxy);
+        for path in ["/answer", "/upload"] {
+            let fields = client.fields("POST", "app.test", path, &[]);
+            let stream = client.begin(&fields, false);
+            client.data(stream, b"x", false);
+            client.until("the answer begins", |client| (client.answer(stream).body.len() >= 2).then_some(()));
+            if path == "/answer" {
+                client.until("the answer flows", |client| (client.answer(stream).body.len() >= 32).then_some(()));
+            } else {
+                for _ in 0..30 {
+                    client.data(stream, b"x", false);
+                    std::thread::park_timeout(Duration::from_millis(100));
+                }
+            }
+            client.data(stream, b"", true);
+            let answer = client.response(stream);
+            assert!(answer.is_whole() && answer.text().ends_with('1'), "{path}: {answer:?}");
+        }
+    }
+
+    fn silence_in_both_directions_is_the_fault_of_who_has_the_word(driver) {
+        let origin = Origin::script(|connection| {
+            let Ok(mut request) = connection.request_head() else { return };
+            connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+            let _ = connection.body(&mut request);
+            connection.until_closed();
+        });
+        let proxy = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").env("ACCESS_LOG", "stdout").start();
+        proxy.serve("app", "app.test", &origin);
+        for (body, failure) in [("5\r\nhel", "body_timeout"), ("0\r\n\r\n", "response_stalled")] {
+            let mut client = proxy.client();
+            client.send(format!("POST /{failure} HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+            assert!(matches!(client.try_response("POST"), Err(Fault::Cut(_) | Fault::Reset)), "{failure}");
+            eventually("the log says whose fault it was", || {
+                proxy.log().iter().any(|line| line.contains(&format!("\"{failure}\"")) && line.contains("POST")).then_some(())
+            });
+        }
+    }
+
+    fn streams_are_silent_for_as_long_as_nothing_happens(driver) {
+        let origin = Origin::http(|request, connection| {
+            let media_type = request.target().trim_start_matches('/');
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"));
+            std::thread::park_timeout(Duration::from_millis(2_500));
+            connection.send("3\r\nbye\r\n0\r\n\r\n");
+            After::Keep
+        });
+        let proxy = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").start();
+        proxy.serve("app", "app.test", &origin);
+        let answer = |target: &str| {
+            let mut client = proxy.client();
+            client.send(format!("GET /{target} HTTP/1.1\r\nHost: app.test\r\n\r\n"));
+            client.try_response("GET").map(|answer| answer.text())
+        };
+        for stream in ["text/event-stream", "application/grpc", "application/x-ndjson", "multipart/x-mixed-replace;boundary=x"] {
+            assert_eq!(answer(stream).unwrap(), "hibye", "{stream}");
+        }
+        assert!(answer("text/plain").is_err());
+        let limited = Proxy::on(driver).env("PROXY_BODY_TIMEOUT", "1s").env("PROXY_STREAM_IDLE_TIMEOUT", "1s").start();
+        limited.serve("app", "app.test", &origin);
+        let mut client = limited.client();
+        client.send("GET /text/event-stream HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        assert!(client.try_response("GET").is_err(), "the operator's limit");
     }
 
     fn an_origin_that_does_not_begin_to_answer_is_a_504(driver) {

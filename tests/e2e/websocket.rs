@@ -91,6 +91,30 @@ on_both_drivers! {
         assert_eq!(client.response("GET").status(), 502);
     }
 
+    fn a_101_without_proof_that_the_key_was_read_is_refused(driver) {
+        let accept = format!("Sec-WebSocket-Accept: {}\r\n", ws::ACCEPT);
+        let origin = Origin::http(move |request, connection| {
+            let fields = match request.target() {
+                "/missing" => String::new(),
+                "/wrong" => accept.replace("s3p", "s3q"),
+                "/twice" => accept.repeat(2),
+                _ => accept.clone(),
+            };
+            connection.send(format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{fields}\r\n"));
+            After::Close
+        });
+        let proxy = Proxy::serving(driver, &origin);
+        for target in ["/missing", "/wrong", "/twice"] {
+            let mut client = proxy.client();
+            client.send(ws::upgrade("app.test", target));
+            let answer = client.response("GET");
+            assert_eq!((answer.status(), answer.json()["error"]["code"].as_str()), (502, Some("upstream_bad_accept")), "{target}");
+        }
+        let mut client = proxy.client();
+        client.send(ws::upgrade("app.test", "/right"));
+        assert_eq!(client.response_head("GET").status(), 101);
+    }
+
     fn large_streams_pass_both_ways_whole(driver) {
         let origin = Origin::script(|connection| {
             if connection.request().is_err() {

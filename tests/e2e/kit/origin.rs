@@ -198,7 +198,8 @@ impl Origin {
                     connection.reply(200, name.as_bytes());
                     continue;
                 }
-                connection.send(ws::accepted().replace("\r\n\r\n", &format!("\r\nX-Origin: {name}\r\n\r\n")));
+                let accepted = ws::accepted_for(request.field("sec-websocket-key").unwrap_or_default());
+                connection.send(accepted.replace("\r\n\r\n", &format!("\r\nX-Origin: {name}\r\n\r\n")));
                 while connection.echo_frame() {}
                 return;
             }

@@ -26,6 +26,20 @@ pub(crate) fn accepted() -> String {
     )
 }
 
+/// The answer to a request with this key.
+pub(crate) fn accepted_for(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: String = hash.as_ref().iter().map(|byte| format!("{byte:08b}")).collect();
+    let letter = |six: &[u8]| {
+        let six = format!("{:0<6}", std::str::from_utf8(six).unwrap());
+        char::from(LETTERS[usize::from_str_radix(&six, 2).unwrap()])
+    };
+    let accept: String = bits.as_bytes().chunks(6).map(letter).collect();
+    accepted().replace(ACCEPT, &format!("{accept}="))
+}
+
 /// One final frame as a server sends it.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80 | opcode];
