@@ -124,7 +124,7 @@ fn the_examples_run_in_order_as_they_stand() {
         ),
     );
     let curl = format!(
-        "#!/bin/sh\nexec {} --silent --show-error --fail-with-body --retry 100 --retry-delay 1 --retry-connrefused \
+        "#!/bin/sh\nexec {} --silent --show-error --fail --retry 100 --retry-delay 1 --retry-connrefused \
          --max-time 60 \"$@\"\n",
         found("curl")
     );
