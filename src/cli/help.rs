@@ -66,8 +66,7 @@ fn exit_codes_in_long_help(command: Command) -> Command {
 
 /// End of the short help.
 const HINT: &str = "\
-`ringway --help` lists all settings, each a flag and a variable of the
-environment, and signals, exit codes and examples.
+`ringway --help` lists all settings, signals, exit codes and examples,
 `ringway COMMAND -h` explains a command.";
 
 /// Commands that ask no running proxy.
