@@ -148,7 +148,7 @@ impl Engine {
                     endpoint.state.health() != Health::Unhealthy
                         && endpoint.state.breaker(now.tick) == BreakerView::Closed
                 };
-                let rank = match pool.endpoints.iter().all(|endpoint| is_whole(endpoint)) {
+                let rank = match pool.endpoints.iter().all(is_whole) {
                     _ if available == 0 && !pool.endpoints.is_empty() => 0,
                     false => 1,
                     true => 2,

@@ -171,7 +171,11 @@ fn scalar(value: StaticNode) -> Value<'static> {
 fn whole(value: f64) -> Option<Value<'static>> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = value.fract() == 0.0 && value.abs() <= EXACT_MAX;
-    is_whole.then(|| if value < 0.0 { Value::Negative(value as i64) } else { Value::Unsigned(value as u64) })
+    is_whole.then_some(if value < 0.0 {
+        Value::Negative(value as i64)
+    } else {
+        Value::Unsigned(value as u64)
+    })
 }
 
 /// The parser's complaint in words that help to mend the text.

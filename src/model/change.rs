@@ -17,6 +17,7 @@ use crate::{
 
 /// One change of the configuration, as a user asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "the largest is the most common, and changes are few at a time")]
 pub enum Change {
     /// Registers an app, an instance of it and a name for it in one step; each is made or renewed.
     Register {

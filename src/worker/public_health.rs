@@ -183,7 +183,7 @@ mod tests {
         ] {
             assert_eq!(PublicHealth::parse(text), Err(error), "{text:?}");
         }
-        let most = vec!["/a@*"; limits::PUBLIC_HEALTH_PATHS_MAX].join(",");
+        let most = ["/a@*"; limits::PUBLIC_HEALTH_PATHS_MAX].join(",");
         assert!(PublicHealth::parse(&most).is_ok());
         assert_eq!(PublicHealth::parse(&(most + ",/a@*")), Err(PublicHealthError::Count));
     }

@@ -295,7 +295,7 @@ async fn go_a_bad_way(stage: &Stage, end: &End, way: u64) {
             end.send(get(&format!("/status/{status}")).as_bytes()).await;
             end.receive().await;
         }
-        5 | 6 | 7 | 8 => {
+        5..=8 => {
             let path = ["/big", "/interim", "/trailers", "/stall"][way as usize - 5];
             end.send(get(path).as_bytes()).await;
             while !end.receive().await.is_empty() {}

@@ -18,6 +18,7 @@ pub(crate) struct AppsArgs {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one is parsed in a process")]
 enum AppsCommand {
     /// List the apps
     #[command(visible_alias = "ls")]

@@ -368,7 +368,7 @@ mod tests {
     fn a_pipe_gets_one_line_per_reading() {
         assert_eq!(
             line(&status(), None),
-            "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop-2 unhealthy_instances=shop-2 warnings=1\n"
+            "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop/shop-2 unhealthy_instances=shop/shop-2 warnings=1\n"
         );
     }
 

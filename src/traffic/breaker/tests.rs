@@ -486,11 +486,11 @@ proptest! {
                     prop_assert_eq!(transition.is_some(), !was_closed && probes.contains(&admission));
                     succeeded = transition.is_some();
                 },
-                Event::Fail(at) => if let Some(admission) = pick(at) {
-                    if let Some(Transition::Opened { until }) = state.record_failure(admission, now) {
-                        prop_assert!(until > now && until <= now.after(limits::BREAKER_OPEN_MAX));
-                        probes.clear();
-                    }
+                Event::Fail(at) => if let Some(admission) = pick(at)
+                    && let Some(Transition::Opened { until }) = state.record_failure(admission, now)
+                {
+                    prop_assert!(until > now && until <= now.after(limits::BREAKER_OPEN_MAX));
+                    probes.clear();
                 },
                 Event::Abandon(at) => if let Some(admission) = pick(at) {
                     state.abandon(admission, now);

@@ -48,7 +48,8 @@ impl Life {
 /// RFC 8555 §7.4: one more order at once, and no third one.
 #[test]
 fn a_forgotten_order_is_made_again_at_every_step() {
-    let answers: [(&str, fn() -> Answer); 4] = [
+    type Make = fn() -> Answer;
+    let answers: [(&str, Make); 4] = [
         ("bare 404", || Answer::bare(404)),
         ("bare 410", || Answer::bare(410)),
         ("malformed 404", || Answer::problem(404, "malformed", "No order found")),

@@ -130,8 +130,7 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
         let life = scene.live(settings, front, plane, &names);
         until("five are under way", || {
             let is_issuing = |name: &&str| life.state(name).state == State::Issuing;
-            names.iter().all(|name| is_issuing(&name))
-                && life.plane.told().challenges.lock().unwrap().len() == names.len()
+            names.iter().all(is_issuing) && life.plane.told().challenges.lock().unwrap().len() == names.len()
         })
         .await;
         // Nothing of ours runs meanwhile: the CA is never seen to be away, only to know nothing.
@@ -167,7 +166,7 @@ fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
         ca.stop();
         until("all have met the outage", || {
             let wait = |name: &&str| life.state(name).reason.is_some();
-            life.certificates.overview().orders_in_flight == 0 && names.iter().all(|name| wait(&name))
+            life.certificates.overview().orders_in_flight == 0 && names.iter().all(wait)
         })
         .await;
         assert!(names.iter().all(|name| order_of(name).exists()), "they are to be gone on with");
