@@ -71,6 +71,9 @@ fn removal(id: &str, drain: &str) -> Value {
     json!({ "instance_id": id, "drain": drain })
 }
 
+/// One kind of requests, which goes on while the function says so.
+type Kind = fn(&Secure, &mut dyn FnMut() -> bool) -> Result<(), String>;
+
 /// Requests of many kinds that go on until they are told to end. What fails is kept.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -83,8 +86,7 @@ impl Load {
     fn on(proxy: &Arc<Secure>) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (fail, failed) = mpsc::channel();
-        let kinds: [fn(&Secure, &mut dyn FnMut() -> bool) -> Result<(), String>; 5] =
-            [keep_alive, uploads, websockets, streams, to_h2c];
+        let kinds: [Kind; 5] = [keep_alive, uploads, websockets, streams, to_h2c];
         let threads = kinds
             .into_iter()
             .map(|kind| {
