@@ -169,6 +169,7 @@ fn scalar(value: StaticNode) -> Value<'static> {
 /// JSON has one type of numbers: `1.0` and `1e3` are integers (JSON Schema §4.2.3). Beyond 2^53 not every integer has a
 /// double of its own, so that what was meant is not known.
 fn whole(value: f64) -> Option<Value<'static>> {
+    /// 2^53: every integer up to it has a double of its own (IEEE 754 binary64).
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = value.fract() == 0.0 && value.abs() <= EXACT_MAX;
     is_whole.then_some(if value < 0.0 {

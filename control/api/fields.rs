@@ -9,8 +9,8 @@ use ringway_control::InstanceState;
 use ringway_model::{
     AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind,
     FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Probe,
-    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRanges, StatusSet, StatusSetError, Target,
-    TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
+    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRangeError, StatusRanges, StatusSet,
+    Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
 };
 use serde_json::{Value as Json, json};
 
@@ -709,22 +709,34 @@ fn app_name(text: &str) -> Result<Arc<str>, Fault> {
     }
 }
 
-/// `200`, `"200-399"`, `"200,204"`, or an array of such.
 fn statuses(given: Given<'_>) -> Result<StatusRanges, Fault> {
+    StatusRanges::parse(&status_list(given)?).map_err(Fault::invalid)
+}
+
+fn failure_statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
+    StatusSet::parse(&status_list(given)?).map_err(|error| match error.0 {
+        StatusRangeError::Form => Fault::invalid(error),
+        StatusRangeError::Bounds | StatusRangeError::Order => Fault::range(error),
+    })
+}
+
+/// `200`, `"200-399"`, `"200,204"`, or an array of such, as one text.
+fn status_list(given: Given<'_>) -> Result<String, Fault> {
     let one = |value: &Value<'_>| match value {
         Value::Text(text) => Ok((*text).to_owned()),
         Value::Unsigned(number) => Ok(number.to_string()),
         other => {
-            let wanted = "a status such as 200, a range such as \"200-399\", or an array of these";
+            let wanted = "a status such as 503, a range such as \"502-504\", or an array of these";
             Err(given.mistyped(wanted, other))
         }
     };
-    let text = match given {
-        Given::Text(text) => text.to_owned(),
-        Given::Json(Value::Array(items)) => items.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(","),
-        Given::Json(value) => one(value)?,
-    };
-    StatusRanges::parse(&text).map_err(Fault::invalid)
+    match given {
+        Given::Text(text) => Ok(text.to_owned()),
+        Given::Json(Value::Array(items)) => {
+            Ok(items.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(","))
+        }
+        Given::Json(value) => one(value),
+    }
 }
 
 fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
@@ -732,32 +744,6 @@ fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
         .ok()
         .and_then(NonZeroU8::new)
         .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", u8::MAX)))
-}
-
-/// `["502-504", 500]`, or `"500,502-504"`.
-fn failure_statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
-    let part = |value: &Value<'_>| match value {
-        Value::Unsigned(number) => StatusSet::parse(&number.to_string()).map_err(status_fault),
-        Value::Text(text) => StatusSet::parse_part(text).map_err(status_fault),
-        other => {
-            Err(Given::Json(other).mistyped("an array of statuses and ranges, as [500, \"502-504\"]", other))
-        }
-    };
-    match given {
-        Given::Json(Value::Array(parts)) => {
-            parts.iter().try_fold(StatusSet::EMPTY, |set, value| Ok(set.union(part(value)?)))
-        }
-        Given::Json(Value::Text(text)) => StatusSet::parse(text).map_err(status_fault),
-        Given::Json(other) => part(other),
-        Given::Text(text) => StatusSet::parse(text).map_err(status_fault),
-    }
-}
-
-fn status_fault(error: StatusSetError) -> Fault {
-    match error {
-        StatusSetError::Form => Fault::invalid(error),
-        StatusSetError::Range | StatusSetError::Order => Fault::range(error),
-    }
 }
 
 /// `"10s"`, `"500ms"`, `"2m"`, or whole seconds.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use crate::status::{Shown, StatusRangeError, parse_range};
+
 /// Treatment of requests while every instance of an app fails its health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum OnAllUnhealthy {
@@ -81,16 +83,9 @@ impl TimeoutPolicy {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StatusSet(u128);
 
-/// Why a text is no set of statuses.
+/// Why a text is no [`StatusSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusSetError {
-    /// Neither three digits, nor two times three with a `-` between them.
-    Form,
-    /// Outside of 500 to 599.
-    Range,
-    /// The end of a range is smaller than its beginning.
-    Order,
-}
+pub struct StatusSetError(pub StatusRangeError);
 
 impl StatusSet {
     /// No status.
@@ -101,12 +96,8 @@ impl StatusSet {
     /// # Errors
     /// See [`StatusSetError`].
     pub fn parse_part(text: &str) -> Result<Self, StatusSetError> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last) = (status(first.trim())?, status(last.trim())?);
-        if first > last {
-            return Err(StatusSetError::Order);
-        }
-        Ok(Self((first..=last).fold(0, |bits, status| bits | bit(status))))
+        let range = parse_range(text, &STATUSES).map_err(StatusSetError)?;
+        Ok(Self(range.fold(0, |bits, status| bits | bit(status))))
     }
 
     /// Parses parts separated by commas; the empty text is the empty set.
@@ -149,10 +140,7 @@ impl StatusSet {
 
     /// Its ranges as [`parse_part`](Self::parse_part) reads them.
     pub fn parts(self) -> impl Iterator<Item = String> {
-        self.ranges().map(|range| match range.start() == range.end() {
-            true => range.start().to_string(),
-            false => format!("{}-{}", range.start(), range.end()),
-        })
+        self.ranges().map(|range| Shown(range).to_string())
     }
 }
 
@@ -175,13 +163,13 @@ impl fmt::Debug for StatusSet {
 
 impl fmt::Display for StatusSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Form => "must be statuses or ranges of them, as in 503 or \"502-504\"",
-            Self::Range => {
+        f.write_str(match self.0 {
+            StatusRangeError::Form => "must be statuses or ranges of them, as in 503 or \"502-504\"",
+            StatusRangeError::Bounds => {
                 "must be from 500 to 599: other statuses are about the request, and would let any client \
                  take an instance out"
             }
-            Self::Order => "must have ranges that begin with the smaller status",
+            StatusRangeError::Order => "must have ranges that begin with the smaller status",
         })
     }
 }
@@ -194,12 +182,6 @@ const STATUSES: RangeInclusive<u16> = 500..=599;
 /// Of a status within [`STATUSES`].
 fn bit(status: u16) -> u128 {
     1 << (status - *STATUSES.start())
-}
-
-fn status(text: &str) -> Result<u16, StatusSetError> {
-    let is_number = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let status = text.parse().ok().filter(|_| is_number).ok_or(StatusSetError::Form)?;
-    if STATUSES.contains(&status) { Ok(status) } else { Err(StatusSetError::Range) }
 }
 
 #[cfg(test)]
@@ -242,11 +224,11 @@ mod tests {
     fn what_is_no_set_is_refused() {
         for text in ["5", "5xx", "0503", "+50", "502-", "-502", "502-504-505", "503,", ",", "503 504", "٥٠٣"]
         {
-            assert_eq!(StatusSet::parse(text), Err(StatusSetError::Form), "{text:?}");
+            assert_eq!(StatusSet::parse(text), Err(StatusSetError(StatusRangeError::Form)), "{text:?}");
         }
         for text in ["499", "600", "404", "404-503", "500-600"] {
-            assert_eq!(StatusSet::parse(text), Err(StatusSetError::Range), "{text:?}");
+            assert_eq!(StatusSet::parse(text), Err(StatusSetError(StatusRangeError::Bounds)), "{text:?}");
         }
-        assert_eq!(StatusSet::parse("504-502"), Err(StatusSetError::Order));
+        assert_eq!(StatusSet::parse("504-502"), Err(StatusSetError(StatusRangeError::Order)));
     }
 }

@@ -17,6 +17,7 @@ mod id;
 mod instance;
 pub mod limits;
 mod probe;
+mod status;
 mod target;
 mod time;
 mod webhook;
@@ -38,6 +39,7 @@ pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
 };
+pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use time::{Tick, Timestamp};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::status::{Shown, StatusRangeError, parse_range};
 use crate::{Hostname, limits};
 
 /// The kind of a health check.
@@ -272,12 +273,10 @@ impl StatusRanges {
             if ranges.len() == limits::HEALTH_STATUS_RANGES_MAX {
                 return Err(HealthCheckError::StatusCount);
             }
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (status(first.trim_end())?, status(last.trim_start())?);
-            if first > last {
-                return Err(HealthCheckError::StatusOrder);
-            }
-            ranges.push(first..=last);
+            ranges.push(parse_range(part, &STATUSES).map_err(|error| match error {
+                StatusRangeError::Form | StatusRangeError::Bounds => HealthCheckError::Status,
+                StatusRangeError::Order => HealthCheckError::StatusOrder,
+            })?);
         }
         Ok(Self(ranges))
     }
@@ -288,23 +287,14 @@ impl StatusRanges {
     }
 }
 
-fn status(text: &str) -> Result<u16, HealthCheckError> {
-    let is_number = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
-    match text.parse() {
-        Ok(number @ 100..=599) if is_number => Ok(number),
-        _ => Err(HealthCheckError::Status),
-    }
-}
+/// Those of final and interim responses (RFC 9110 §15).
+const STATUSES: RangeInclusive<u16> = 100..=599;
 
 /// As [`StatusRanges::parse`] reads it.
 impl fmt::Display for StatusRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, range) in self.0.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            match range.start() == range.end() {
-                true => write!(f, "{comma}{}", range.start())?,
-                false => write!(f, "{comma}{}-{}", range.start(), range.end())?,
-            }
+            write!(f, "{}{}", if at == 0 { "" } else { "," }, Shown(range.clone()))?;
         }
         Ok(())
     }
