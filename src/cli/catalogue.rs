@@ -374,11 +374,17 @@ pub(crate) static CONNECT_TIMEOUT: Setting =
         .default("5s")
         .help("To connect to an instance; 5s at most");
 
-pub(crate) static RESPONSE_TIMEOUT: Setting =
-    Setting::new("PROXY_RESPONSE_TIMEOUT", "response-timeout", Group::Timeouts)
-        .value("TIME")
-        .default("30s")
-        .help("From the last byte of a request to the last of its response's head");
+pub(crate) static RESPONSE_TIMEOUT: Setting = Setting::new(
+    "PROXY_RESPONSE_TIMEOUT",
+    "response-timeout",
+    Group::Timeouts,
+)
+.value("TIME")
+.default("30s")
+.help(
+    "From the last byte of a request to the whole head of its final response; gRPC to an HTTP/2 instance has \
+             --stream-idle-timeout where that is longer",
+);
 
 pub(crate) static BODY_TIMEOUT: Setting = Setting::new("PROXY_BODY_TIMEOUT", "body-timeout", Group::Timeouts)
     .value("TIME")

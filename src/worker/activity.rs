@@ -24,6 +24,8 @@ pub(crate) struct Activity {
     rate: Cell<Option<Rate>>,
     /// Longest wait for a client that takes nothing of its response.
     client_stall: Cell<Duration>,
+    /// Longest time from the end of the request to the whole head of its response.
+    head_timeout: Duration,
     /// Longest wait of a read before the limits are looked at again: they may have changed meanwhile.
     look: Duration,
 }
@@ -63,6 +65,14 @@ impl Kind {
         }
     }
 
+    /// Servers of gRPC send the head with the first message of a response, which may be an event of tomorrow.
+    fn head_timeout(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Transfer | Self::Stream => settings.response_head_timeout,
+            Self::Call => settings.response_head_timeout.max(settings.stream_idle_timeout),
+        }
+    }
+
     /// How long a client may take nothing of its response.
     fn client_stall(self, settings: &Settings) -> Duration {
         match self {
@@ -86,6 +96,7 @@ impl Activity {
             idle_max: Cell::new(kind.idle_max(settings)),
             rate: Cell::new(rate),
             client_stall: Cell::new(settings.body_progress_timeout),
+            head_timeout: kind.head_timeout(settings),
             look: settings.body_progress_timeout,
         }
     }
@@ -131,6 +142,11 @@ impl Activity {
     /// How long the client may take nothing of its response.
     pub(crate) fn client_stall(&self) -> Duration {
         self.client_stall.get()
+    }
+
+    /// Longest time from the end of the request to the whole head of its response.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        self.head_timeout
     }
 
     /// The least rate of the request's body: until the response head has come.
@@ -233,6 +249,16 @@ mod tests {
         let limited = Activity::new(Kind::Transfer, &settings(secs(600)), at(0));
         limited.open(Kind::Stream, &settings(secs(600)), at(0));
         assert!(!limited.is_idle(at(599)) && limited.is_idle(at(600)));
+    }
+
+    #[test]
+    fn the_head_of_a_call_may_come_with_its_first_message() {
+        let timeout = |kind, idle| Activity::new(kind, &settings(idle), at(0)).head_timeout();
+        let usual = Settings::default().response_head_timeout;
+        assert_eq!(timeout(Kind::Transfer, Duration::MAX), usual);
+        assert_eq!(timeout(Kind::Call, Duration::MAX), Duration::MAX);
+        assert_eq!(timeout(Kind::Call, usual * 2), usual * 2);
+        assert_eq!(timeout(Kind::Call, usual / 2), usual);
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl tonic::server::StreamingService<Vec<u8>> for Converse {
 }
 
 /// A server of grpcio with its defaults: `Watch` sends a message, says nothing for as many seconds as it was asked for, and sends
-/// another; `Talk` answers each message; `Collect` answers the last one with all. It ends with its standard input.
+/// another; `Later` says nothing before its only message; `Talk` answers each message; `Collect` answers the last one with all. It ends with its standard input.
 const SERVER: &str = r#"
 import sys, time, grpc
 from concurrent import futures
@@ -181,6 +181,9 @@ def watch(request, context):
     yield b"first"
     time.sleep(float(request))
     yield b"last"
+def later(request, context):
+    time.sleep(float(request))
+    yield b"first"
 def talk(requests, context):
     for message in requests:
         yield b"re: " + message
@@ -189,6 +192,7 @@ def collect(requests, context):
 server = grpc.server(futures.ThreadPoolExecutor(16))
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Methods", {
     "Watch": grpc.unary_stream_rpc_method_handler(watch),
+    "Later": grpc.unary_stream_rpc_method_handler(later),
     "Talk": grpc.stream_stream_rpc_method_handler(talk),
     "Collect": grpc.stream_unary_rpc_method_handler(collect),
 }),))
@@ -211,6 +215,8 @@ def slowly():
 try:
     if what == "watch":
         out = list(channel.unary_stream("/test.Methods/Watch")(str(seconds).encode(), timeout=seconds + 30))
+    elif what == "later":
+        out = list(channel.unary_stream("/test.Methods/Later")(str(seconds).encode(), timeout=seconds + 30))
     elif what == "talk":
         out = list(channel.stream_stream("/test.Methods/Talk")(slowly(), timeout=3 * seconds + 30))
     elif what == "collect":
@@ -380,6 +386,8 @@ on_both_drivers! {
         proxy.api().remove("app-1");
         proxy.api().add("app", "app-2", &server.target());
         assert_eq!(grpcio(&proxy, "watch", 3.0), "first,last");
+        // Its head comes with its first message, for which there is no time.
+        assert_eq!(grpcio(&proxy, "later", 3.0), "first");
         assert_eq!(grpcio(&proxy, "talk", 1.5), "re: a,re: b,re: c");
         // Its head comes with its only message, when the client has said all.
         assert_eq!(grpcio(&proxy, "collect", 1.5), "a+b+c");
@@ -399,7 +407,7 @@ on_both_drivers! {
     fn local_errors_are_statuses_of_grpc(driver) {
         let silent = H2Origin::new(|_, _| {});
         let origin = Origin::named("unused");
-        let proxy = serving_as(Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_BODY_MAX", "10"), &origin);
+        let proxy = serving_as(Proxy::on(driver).env("PROXY_RESPONSE_TIMEOUT", "1s").env("PROXY_STREAM_IDLE_TIMEOUT", "1s").env("PROXY_BODY_MAX", "10"), &origin);
         let ask = |more: &[(&str, &str)]| {
             let mut client = H2::connect(&proxy);
             let fields = [&[("content-type", "application/grpc+proto"), ("te", "trailers")], more].concat();

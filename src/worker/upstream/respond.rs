@@ -210,7 +210,7 @@ impl<W: World> Hop<'_, W> {
     /// Waits for bytes of a head: as long as the request is still being sent, and then until the timeout, which begins with the
     /// last byte of the request, or with the wait where that is later. Neither a byte nor an interim response begins it again.
     async fn read_head_bytes(&mut self, begun: Tick) -> Result<(), Silence> {
-        let timeout = self.core.settings.response_head_timeout;
+        let timeout = self.activity.head_timeout();
         loop {
             let give_up = match self.sending.finished_at() {
                 Some(finished) => finished.max(begun).after(timeout),
