@@ -484,8 +484,9 @@ pub const H2_UPSTREAM_PING_SILENCE: Duration = Duration::from_secs(10);
 /// Between two PINGs without a message of the endpoint: gRPC servers forgive two that come within 5 minutes in all
 /// (grpc-core, grpc-go and grpc-java alike), and end the connection with the third. A margin of 10 s for the network.
 pub const H2_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(310);
-/// Without a sign of life after a PING before the connection is over: gRPC's default.
-pub const H2_UPSTREAM_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Without a byte after a PING before the connection is over. Half of gRPC's default, so that a request on a dead connection is
+/// repeated on another one within [`RESPONSE_HEAD_TIMEOUT`].
+pub const H2_UPSTREAM_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes on a connection to an endpoint that stay unacknowledged for so long end it (`TCP_USER_TIMEOUT`).
 pub const H2_UPSTREAM_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 /// Frames without data that an endpoint may send within [`H2_ABUSE_WINDOW`], whatever it was asked: a hundred answers of

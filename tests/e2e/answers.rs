@@ -232,25 +232,26 @@ on_both_drivers! {
     }
 }
 
-/// Each client, each version of HTTP, each kind of early answer: none is lost. On one driver, for it takes a while.
-#[test]
-fn real_clients_get_early_answers() {
-    let origin = hasty();
-    let small = serving_as(Proxy::on(Driver::IoUring).env("PROXY_BODY_MAX", "10m"), &origin);
-    let any = serving_as(Proxy::on(Driver::IoUring), &origin);
-    for (proxy, target, status) in [(&small, "", 413), (&any, "keep", 401), (&any, "close", 401)] {
-        let url = format!("https://{}/{target}", proxy.https());
-        let clients = [
-            ("requests", requests_library(&url)),
-            ("undici", undici(&url)),
-            ("curl, HTTP/1.1", curl(proxy, "--http1.1", &url)),
-            ("curl, HTTP/2", curl(proxy, "--http2", &url)),
-        ];
-        for (name, client) in clients {
-            let begun = std::time::Instant::now();
-            let came = counted(client);
-            eprintln!("{name} /{target}: {came} in {:?}", begun.elapsed());
-            assert_eq!(came, format!("{TIMES} {status}"), "{name}, /{target}");
+on_both_drivers! {
+    /// Each client, each version of HTTP, each kind of early answer: none is lost.
+    fn real_clients_get_early_answers(driver) {
+        let origin = hasty();
+        let small = serving_as(Proxy::on(driver).env("PROXY_BODY_MAX", "10m"), &origin);
+        let any = serving_as(Proxy::on(driver), &origin);
+        for (proxy, target, status) in [(&small, "", 413), (&any, "keep", 401), (&any, "close", 401)] {
+            let url = format!("https://{}/{target}", proxy.https());
+            let clients = [
+                ("requests", requests_library(&url)),
+                ("undici", undici(&url)),
+                ("curl, HTTP/1.1", curl(proxy, "--http1.1", &url)),
+                ("curl, HTTP/2", curl(proxy, "--http2", &url)),
+            ];
+            for (name, client) in clients {
+                let begun = std::time::Instant::now();
+                let came = counted(client);
+                eprintln!("{name} /{target}: {came} in {:?}", begun.elapsed());
+                assert_eq!(came, format!("{TIMES} {status}"), "{name}, /{target}");
+            }
         }
     }
 }

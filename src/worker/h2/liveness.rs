@@ -174,9 +174,9 @@ mod tests {
     fn an_endpoint_that_answers_nothing_is_dead() {
         let mut liveness = Liveness::new(at(0));
         liveness.note_ping(at(10));
-        assert_eq!(liveness.look(at(29), 1), Look::Fine);
-        assert_eq!(liveness.look(at(30), 1), Look::Dead);
-        liveness.note_bytes(at(30));
-        assert_eq!(liveness.look(at(31), 1), Look::Fine, "any byte is a sign of life");
+        assert_eq!(liveness.look(at(19), 1), Look::Fine);
+        assert_eq!(liveness.look(at(20), 1), Look::Dead);
+        liveness.note_bytes(at(20));
+        assert_eq!(liveness.look(at(21), 1), Look::Fine, "any byte is a sign of life");
     }
 }
