@@ -4,7 +4,8 @@
 //! snapshot without the endpoint, or without the route ─► until = now + drain time (now, after a drain) ─► due: woken
 //! ```
 //! A request ends by itself and is left alone; a tunnel may last for days, and would keep the process of a removed
-//! instance alive as long.
+//! instance alive as long. Hosts of a resolver are left alone as well: their routes go when nobody asks for them any
+//! longer, and whoever stops their processes ends their connections.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -34,6 +35,7 @@ struct Entry {
     pool: PoolId,
     endpoint: EndpointId,
     in_flight: Arc<InFlight>,
+    is_resolved: bool,
     /// When it has to end, once that is known.
     until: Cell<Option<Tick>>,
     is_due: Cell<bool>,
@@ -63,6 +65,7 @@ impl Tunnels {
             pool: route.pool,
             endpoint: endpoint.id,
             in_flight: endpoint.in_flight.clone(),
+            is_resolved: route.app.is_resolved(),
             until: Cell::new(None),
             is_due: Cell::new(false),
             waker: Cell::new(None),
@@ -117,10 +120,10 @@ impl Tunnels {
 impl Entry {
     /// Whether its endpoint is gone, or its domain, or leads to another app.
     fn is_stranded(&self, snapshot: &Snapshot) -> bool {
-        !snapshot.has_endpoint(self.endpoint)
-            || snapshot
-                .route(self.host.as_str())
-                .is_none_or(|route| (route.id, route.pool) != (self.route, self.pool))
+        let is_routed = |route: &Route| (route.id, route.pool) == (self.route, self.pool);
+        let leads_there =
+            snapshot.has_endpoint(self.endpoint) && snapshot.route(self.host.as_str()).is_some_and(is_routed);
+        !self.is_resolved && !leads_there
     }
 
     fn wake(&self) {
@@ -209,11 +212,15 @@ mod tests {
     }
 
     fn domain(app: &str) -> Change {
+        domain_of(AppId::parse(app).unwrap())
+    }
+
+    fn domain_of(app: AppId) -> Change {
         Change::AddDomain(DomainSpec {
             certificate: None,
             client_auth: None,
             name: Hostname::parse("x.example").unwrap(),
-            app: AppId::parse(app).unwrap(),
+            app,
             tenant: None,
             kind: DomainKind::Subdomain,
             cname_target: None,
@@ -272,6 +279,32 @@ mod tests {
         for change in [others, drain, Change::AddInstance(instance("a"))] {
             tunnels.handle_snapshot(&plane.change(change), NOW, DRAIN);
         }
+        assert_eq!(open.entry.until.get(), None);
+    }
+
+    #[test]
+    fn a_host_of_a_resolver_that_nobody_asks_for_keeps_its_tunnels() {
+        let host = Hostname::parse("x.example").unwrap();
+        let app = AppId::resolved(&host);
+        let target = Target::parse("http://127.0.0.1:3000").unwrap();
+        let id = InstanceId::resolved(&host, &target);
+        let instance = InstanceSpec { id: id.clone(), app: app.clone(), target, ..instance("a") };
+        let mut plane = Plane {
+            desired: Desired::default(),
+            compiler: Compiler::new(Settings { hash_key: 7, cores: 1 }),
+        };
+        plane.change(Change::Register {
+            app: AppSpec::new(app.clone()),
+            instance: Some(instance),
+            domain: None,
+        });
+        plane.change(domain_of(app.clone()));
+        let (tunnels, snapshot) = (Tunnels::default(), plane.compiler.snapshot().clone());
+        let route = snapshot.route("x.example").unwrap();
+        let endpoint = snapshot.endpoint(app.as_str(), id.as_str()).unwrap();
+        let open = tunnels.open(route, endpoint, &snapshot, NOW, DRAIN);
+        plane.change(remove_domain());
+        tunnels.handle_snapshot(&plane.change(Change::RemoveApp { id: app }), NOW, DRAIN);
         assert_eq!(open.entry.until.get(), None);
     }
 
