@@ -145,7 +145,9 @@ impl EndpointState {
 
     /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
-        self.health() != Health::Unhealthy && self.load().admit(Candidate::Ready, now).is_some()
+        let breaker = self.load();
+        self.health() != Health::Unhealthy
+            && (breaker.is_closed() || breaker.admit(Candidate::Ready, now).is_some())
     }
 
     /// What the breaker looks like at `now`.
@@ -185,6 +187,10 @@ impl EndpointState {
 
     /// Asks to send a request as far as the breaker has a say.
     pub fn admit_whatever_its_health(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
+        let breaker = self.load();
+        if breaker.is_closed() {
+            return Some(Admission::Yes(breaker.epoch));
+        }
         // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
         let (before, after) = self.step(|breaker| breaker.admit(candidate, now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
