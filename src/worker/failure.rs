@@ -14,7 +14,8 @@
 //! | head or body that breaks RFC 9110, 9112 or 9113           | `Endpoint`  | always                                      |
 //! | late response, stalled body                               | `Late`      | by the app's `failures.timeouts`            |
 //! | head, fields, interim responses, chunk extensions, trailers, transfer coding beyond our limits | `Nothing` | never |
-//! | stream of HTTP/2 refused, not opened, or ended by our own limits | `Nothing` | never                                |
+//! | stream of HTTP/2 refused, not opened, reset by the endpoint, or ended by our own limits | `Nothing` | never         |
+//! | request for a WebSocket: closed, not opened, opened wrongly | `Nothing` | never                                     |
 //! | connection of HTTP/2 lost                                 | `Closed`    | once, however many requests were on it      |
 //! | client gone, slow, or malformed; ringway short of something | `Nothing` | never                                       |
 //! | status of the app                                         | no failure  | by the app's `failures.statuses`            |
@@ -286,7 +287,7 @@ impl Failure {
                 ..blamed(
                     502,
                     "upstream_head_cut",
-                    "the app's instance closed the connection within its answer's head",
+                    "the app's instance broke off before the end of its answer's head",
                 )
             },
             Self::UnaskedUpgrade => blamed(
@@ -298,12 +299,15 @@ impl Failure {
                 blame: Blame::Nothing,
                 ..blamed(502, "upstream_interim_flood", "the app's instance sent interim answers without end")
             },
-            Self::BadAccept => blamed(
-                502,
-                "upstream_bad_accept",
-                "the app's instance opened a WebSocket without the right Sec-WebSocket-Accept",
-            ),
-            // No fault of the instance: any client can ask a page for a WebSocket.
+            // Neither counts: any client can ask any page for a WebSocket.
+            Self::BadAccept => Consequence {
+                blame: Blame::Nothing,
+                ..blamed(
+                    502,
+                    "upstream_bad_accept",
+                    "the app's instance opened a WebSocket without the right Sec-WebSocket-Accept",
+                )
+            },
             Self::UpgradeIgnored => {
                 told(502, "upstream_no_upgrade", "the app's instance opened no WebSocket", Keep)
             }
@@ -485,7 +489,7 @@ mod tests {
             (Failure::ResponseTimedOut, Some(504), Keep, Late),
             (Failure::ResponseHeadCut, Some(502), Keep, Closed),
             (Failure::UnaskedUpgrade, Some(502), Keep, Endpoint),
-            (Failure::BadAccept, Some(502), Keep, Endpoint),
+            (Failure::BadAccept, Some(502), Keep, Nothing),
             (Failure::UpgradeIgnored, Some(502), Keep, Nothing),
             (Failure::InterimFlood, Some(502), Keep, Nothing),
             (Failure::ResponseCut, None, Abort, Closed),

@@ -249,6 +249,30 @@ on_both_drivers! {
         is_open(&proxy);
     }
 
+    /// Many servers close on a request to upgrade that they do not know, and any client may send one.
+    fn a_websocket_that_is_hung_up_on_counts_for_nothing(driver) {
+        let origin = Origin::script(|connection| {
+            while let Ok(request) = connection.request() {
+                if request.field("upgrade").is_some() {
+                    return;
+                }
+                connection.reply(200, b"ok");
+            }
+        });
+        let proxy = tenants_of(driver, &[&origin]);
+        for _ in 0..8 {
+            let mut client = proxy.client();
+            client.send(
+                "GET /nowhere HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            );
+            let answer = client.response("GET");
+            assert_eq!((answer.status(), answer.field("x-proxy-circuit-open")), (502, None), "{answer:?}");
+        }
+        others_are_served(&proxy, "handshakes that were hung up on");
+        assert_eq!(breaker(&proxy, "app-1"), "closed");
+    }
+
     /// Requests of all tenants share a connection of HTTP/2: its end is one failure.
     fn the_end_of_a_shared_connection_counts_once(driver) {
         let origin = H2Origin::new(|asked, replies| match asked.get(":path") {

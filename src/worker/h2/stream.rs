@@ -117,12 +117,17 @@ impl H2Stream {
     }
 
     /// Whether the failure of this stream to an endpoint says nothing about that: it was not opened yet, for the endpoint has
-    /// as many as it takes; a limit of ours ended its connection; or the connection's end was counted for another stream.
+    /// as many as it takes; the endpoint ended this one alone, as an answer to what was asked; a limit of ours ended its
+    /// connection; or the connection's end was counted for another stream.
     pub(crate) fn is_excused(&self) -> bool {
         let mut outbound = self.outbound.borrow_mut();
         let is_unopened = outbound.is_unopened();
         let Some(lease) = &outbound.lease else { return false };
-        is_unopened || lease.is_flood() || self.inbound.borrow().has_lost_connection() && !lease.count_end()
+        let inbound = self.inbound.borrow();
+        is_unopened
+            || inbound.is_given_up()
+            || lease.is_flood()
+            || inbound.has_lost_connection() && !lease.count_end()
     }
 
     /// Whether the whole response was handed over.

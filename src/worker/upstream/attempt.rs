@@ -151,7 +151,8 @@ pub(crate) async fn forward<W: World>(
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
             // Servers end a connection on which a request comes too slowly, or a response is taken too slowly.
             let kept_waiting = is_streaming && !sending.is_whole() || sending.has_kept_waiting();
-            let is_excused = kept_waiting || core.world.is_excused(&upstream.stream);
+            // So do servers that open no WebSocket at this path, which any client may ask them for.
+            let is_excused = kept_waiting || attempt.upgrade || core.world.is_excused(&upstream.stream);
             Failed { failure, is_excused, stage, origin, body: held }
         },
     )?;

@@ -45,6 +45,7 @@ pub(super) struct Inbound {
     end: Option<End>,
     /// The peer did on this stream what none may.
     is_foul: bool,
+    is_given_up: bool,
     /// Why a response ended early, for the next read.
     fault: Option<Box<H2Fault>>,
     is_response: bool,
@@ -85,6 +86,7 @@ impl Inbound {
             last: Bytes::new(),
             end: None,
             is_foul: false,
+            is_given_up: false,
             fault: None,
             is_response: false,
             has_lost_connection: false,
@@ -133,6 +135,10 @@ impl Inbound {
     }
 
     /// Whether the peer did on this stream what none may.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up
+    }
+
     pub(super) fn is_foul(&self) -> bool {
         self.is_foul
     }
@@ -332,6 +338,7 @@ impl Inbound {
         self.is_foul = error.is_library();
         self.fault = self.is_response.then(|| Box::new(H2Fault::new(error)));
         self.has_lost_connection = !error.is_reset();
+        self.is_given_up = error.is_reset() && error.is_remote();
     }
 
     /// The last chunk, with trailers: which of them may pass is the exchange's business.
