@@ -1,7 +1,7 @@
 //! One socket of the runtime with deadlines and cancellation, the common half of TCP and Unix streams.
 
 use crate::reaper::{Direction, Registration, Turn};
-use crate::stream::{Pace, PeerState};
+use crate::stream::{Hangup, Pace, PeerState};
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
 use ringway_model::Tick;
@@ -199,6 +199,18 @@ impl<D: Device> Duplex<D> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return PeerState::Closed,
             }
+        }
+    }
+
+    /// See [`Stream::hangup`](crate::Stream::hangup).
+    pub(crate) fn hangup(&self) -> Hangup {
+        let mut asked = libc::pollfd { fd: self.fd, events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: one entry, which lives on the stack; a timeout of zero waits for nothing.
+        let count = unsafe { libc::poll(&raw mut asked, 1, 0) };
+        match asked.revents {
+            _ if count <= 0 => Hangup::None,
+            events if events & (libc::POLLHUP | libc::POLLERR) != 0 => Hangup::Whole,
+            _ => Hangup::Sending,
         }
     }
 

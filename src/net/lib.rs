@@ -49,7 +49,7 @@ pub use resolve::resolve;
 pub use runtime::{Driver, DriverChoice, DriverChoiceError, RuntimeOptions, cores, pinned_core, run};
 pub use socket::{TcpStream, UnixStream};
 pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
-pub use stream::{Clock, LingerLimits, Pace, PeerState, Stream, SystemClock, discard_all, linger};
+pub use stream::{Clock, Hangup, LingerLimits, Pace, PeerState, Stream, SystemClock, discard_all, linger};
 pub use task::{PanicMessage, beside, join, join_until, sleep, sleep_until, spawn, yield_now};
 pub use waits::Waits;
 

@@ -2,7 +2,7 @@
 
 use crate::duplex::Duplex;
 use crate::reaper::Direction;
-use crate::stream::{Pace, PeerState, Stream};
+use crate::stream::{Hangup, Pace, PeerState, Stream};
 use ringway_model::Tick;
 use std::cell::Cell;
 use std::fmt;
@@ -93,6 +93,10 @@ macro_rules! delegate_to_duplex {
 
         fn peek_state(&self) -> PeerState {
             self.duplex.peek_state()
+        }
+
+        fn hangup(&self) -> Hangup {
+            self.duplex.hangup()
         }
 
         fn cancel_reads(&self) {

@@ -63,6 +63,14 @@ pub trait Stream: 'static {
         async move { self.read(Vec::with_capacity(DISCARD_BUFFER_BYTES), deadline).await.0 }
     }
 
+    /// Which sides of the connection the peer has ended, whatever of it is unread. One system call; never waits.
+    fn hangup(&self) -> Hangup {
+        match self.peek_state() {
+            PeerState::Closed => Hangup::Whole,
+            PeerState::Idle | PeerState::HasData => Hangup::None,
+        }
+    }
+
     /// Waits until a read would not wait (data, the end, or an error), holding no buffer.
     ///
     /// # Errors
@@ -135,6 +143,17 @@ pub enum PeerState {
     HasData,
     /// The peer ended or reset it.
     Closed,
+}
+
+/// Sides of a connection that its peer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// None.
+    None,
+    /// Its own: it sends nothing more, and may still read.
+    Sending,
+    /// Both, or nobody knows which: what is sent to it is lost.
+    Whole,
 }
 
 /// How fast a transfer must go.

@@ -22,6 +22,7 @@ pub(crate) struct Activity {
     last: Cell<Tick>,
     idle_max: Cell<Duration>,
     rate: Cell<Option<Rate>>,
+    is_open: Cell<bool>,
     /// Longest wait for a client that takes nothing of its response.
     client_stall: Cell<Duration>,
     /// Longest time from the end of the request to the whole head of its response.
@@ -95,6 +96,7 @@ impl Activity {
             last: Cell::new(now),
             idle_max: Cell::new(kind.idle_max(settings)),
             rate: Cell::new(rate),
+            is_open: Cell::new(false),
             client_stall: Cell::new(settings.body_progress_timeout),
             head_timeout: kind.head_timeout(settings),
             look: settings.body_progress_timeout,
@@ -106,6 +108,7 @@ impl Activity {
         self.idle_max.set(kind.idle_max(settings));
         self.client_stall.set(kind.client_stall(settings));
         self.rate.set(None);
+        self.is_open.set(true);
         self.note(now);
     }
 
@@ -117,6 +120,11 @@ impl Activity {
     /// Something moved.
     pub(crate) fn note(&self, now: Tick) {
         self.last.set(now);
+    }
+
+    /// Whether the head of the response has come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.get()
     }
 
     /// Where a splice notes its progress.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringway_model::Tick;
 use ringway_net::tls::TlsStream;
-use ringway_net::{Pace, PeerState, Stream, TcpStream};
+use ringway_net::{Hangup, Pace, PeerState, Stream, TcpStream};
 
 use crate::h2::H2Stream;
 
@@ -67,6 +67,10 @@ impl Stream for Transport {
 
     fn peek_state(&self) -> PeerState {
         each!(self, stream => stream.peek_state())
+    }
+
+    fn hangup(&self) -> Hangup {
+        each!(self, stream => stream.hangup())
     }
 
     fn is_delivered(&self) -> bool {

@@ -17,7 +17,10 @@ fn slow() -> (Origin, Gate, Gate) {
         }
         gates.0.open();
         // Ends with the connection, or when the test says so.
-        if request.target() == "/silent" {
+        if request.target() == "/silent" || request.target() == "/events" {
+            if request.target() == "/events" {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+            }
             connection.until_closed();
             return After::Close;
         }
@@ -81,6 +84,23 @@ on_both_drivers! {
             (proxy.metric("proxy_requests_total", &["route=\"app.test\"", "status=\"499\""]) == 4.0).then_some(())
         });
         assert_eq!(proxy.get("app.test", "/quick").text(), "quick");
+    }
+
+    /// What it has sent more than its request stays unread as long as the response goes on, which may be for ever.
+    fn who_leaves_silent_events_is_noticed_whatever_it_has_sent_more(driver) {
+        let (origin, taken, _) = slow();
+        let proxy = serving_as(logging(driver), &origin);
+        let tls = Tls::trusting(&proxy.authority(), "app.test");
+        for more in ["\r\n", "GET /quick HTTP/1.1\r\nHost: app.test\r\n\r\n"] {
+            for mut client in [proxy.client(), tls.connect(proxy.https())] {
+                client.send(format!("GET /events HTTP/1.1\r\nHost: app.test\r\n\r\n{more}"));
+                assert!(taken.pass());
+                let mut head = client.response_head("GET");
+                assert!(client.chunk(&mut head), "the first event");
+                drop(client);
+                has_been_told(&origin);
+            }
+        }
     }
 
     fn who_has_sent_two_requests_and_ended_its_side_gets_both_answers(driver) {

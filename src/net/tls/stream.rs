@@ -3,7 +3,7 @@
 use super::session::{Look, Received, Session};
 use crate::duplex::break_after;
 use crate::reaper::{Direction, Turn};
-use crate::stream::{Pace, PeerState, Stream};
+use crate::stream::{Hangup, Pace, PeerState, Stream};
 use crate::{TcpStream, yield_now};
 use ringway_model::Tick;
 use ringway_model::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
@@ -276,6 +276,10 @@ impl Stream for TlsStream {
                 |session| Ok((session.look() != Look::Nothing).then_some(())),
             )
             .await
+    }
+
+    fn hangup(&self) -> Hangup {
+        self.0.tcp.hangup()
     }
 
     fn peek_state(&self) -> PeerState {

@@ -15,7 +15,7 @@ use std::task::Poll;
 
 use ringway_filter::{Edits, ResponseView};
 use ringway_model::{Tick, limits};
-use ringway_net::{Pace, PeerState, Stream, join_until};
+use ringway_net::{Hangup, Pace, PeerState, Stream, join_until};
 use ringway_wire::h1::{
     self, ConnectionSignal, OutFraming, Parse, RequestHead, ResponseHead, ResponseRewrite, Switch,
 };
@@ -242,7 +242,7 @@ impl<W: World> Hop<'_, W> {
         *self.answer = back;
         if soon < give_up && matches!(&read, Err(error) if error.kind() == ErrorKind::TimedOut) {
             // Boxed: most answers come before, and their exchanges need not be larger for it.
-            read = Box::pin(self.read_beside_client(give_up)).await;
+            read = Box::pin(self.read_beside_client(give_up)).await?;
         }
         match read {
             Ok(0) => Err(Silence::Ended),
@@ -268,10 +268,16 @@ impl<W: World> Hop<'_, W> {
     }
 
     /// Reads from the endpoint until the client leaves. That is seen as soon as all of the request is out, for until then
-    /// whoever sends it reads from the client. A client that has ended its side counts as gone, unless it has sent more before.
-    async fn read_beside_client(&mut self, give_up: Tick) -> std::io::Result<usize> {
-        let Self { client, upstream, sending, .. } = *self;
-        let (is_over, is_watching) = (Cell::new(false), Cell::new(false));
+    /// whoever sends it reads from the client.
+    async fn read_beside_client(&mut self, give_up: Tick) -> Result<std::io::Result<usize>, Silence> {
+        let Self { core, client, upstream, sending, activity, .. } = *self;
+        if client.is_http2 {
+            // Its stream says so by itself.
+            let (read, back) = upstream.read(std::mem::take(self.answer), give_up).await;
+            *self.answer = back;
+            return Ok(read);
+        }
+        let (is_over, is_watching, is_gone) = (Cell::new(false), Cell::new(false), Cell::new(false));
         let watch = async {
             // Sent by the same task: when it is, this is polled.
             poll_fn(|_| match is_over.get() || sending.is_whole() {
@@ -279,17 +285,22 @@ impl<W: World> Hop<'_, W> {
                 false => Poll::Pending,
             })
             .await;
-            while !is_over.get() && !sending.is_followed() {
+            while !is_over.get() {
+                if has_gone(client, sending, activity) {
+                    is_gone.set(true);
+                    return upstream.cancel_reads();
+                }
+                if sending.is_followed() || client.stream.peek_state() != PeerState::Idle {
+                    // What is unread would end each wait for more at once.
+                    let mut pause = pin!(core.world.sleep(limits::CLIENT_WATCH_DELAY));
+                    poll_fn(|cx| if is_over.get() { Poll::Ready(()) } else { pause.as_mut().poll(cx) }).await;
+                    continue;
+                }
                 is_watching.set(true);
                 if let Err(error) = client.stream.readable(give_up).await
                     && matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
                 {
                     return;
-                }
-                match client.stream.peek_state() {
-                    PeerState::Closed => return upstream.cancel_reads(),
-                    PeerState::HasData => return,
-                    PeerState::Idle => {}
                 }
             }
         };
@@ -300,19 +311,16 @@ impl<W: World> Hop<'_, W> {
                 client.stream.cancel_reads();
             }
         };
-        if client.is_http2 {
-            // Its stream says so by itself.
-            let (read, back) = upstream.read(std::mem::take(self.answer), give_up).await;
-            *self.answer = back;
-            return read;
-        }
         let reading = upstream.read(std::mem::take(self.answer), give_up);
         let ((read, back), ()) = join_until(pin!(reading), pin!(watch), stop).await;
         if is_watching.get() {
             client.stream.resume_reads();
         }
         *self.answer = back;
-        read
+        if is_gone.get() && !matches!(read, Ok(count) if count > 0) {
+            return Err(Silence::ClientGone);
+        }
+        Ok(read)
     }
 
     /// Sends the head in `output` and then the body. True when the endpoint sent more than its body.
@@ -561,6 +569,20 @@ impl<W: World> Hop<'_, W> {
         if self.core.world.now().since(begun) >= limits::CLIENT_WAIT_NOTED {
             self.sending.keep_waiting();
         }
+    }
+}
+
+/// Whether a client of HTTP/1 that waits for the endpoint has left. One that has ended its side counts as gone: while it waits for
+/// the response head, unless it has sent more before, which may be its next request; and within a response in any case, for a
+/// silent one could be held for ever.
+fn has_gone<S: Stream>(client: &Client<S>, sending: &Sending, activity: &Activity) -> bool {
+    match client.stream.hangup() {
+        Hangup::Whole => true,
+        Hangup::Sending => {
+            activity.is_open() || !sending.is_followed() && client.stream.peek_state() == PeerState::Closed
+        }
+        // Over TLS, the end may have been said without an end of the connection.
+        Hangup::None => !sending.is_followed() && client.stream.peek_state() == PeerState::Closed,
     }
 }
 
