@@ -109,7 +109,7 @@ fn export_draft(loaded: &Loaded, draft: &Path) -> Result<Summary, StoreError> {
     Ok(summary)
 }
 
-/// What is exported holds the secrets of webhooks: only its owner may read it.
+/// What is exported holds the secrets of webhooks and the values of health-check headers: only its owner may read it.
 fn create_private(path: &Path) -> io::Result<File> {
     const MODE: u32 = 0o600;
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
@@ -134,7 +134,7 @@ pub(crate) fn import_from(file: &Path, db: &Path) -> Result<Summary, StoreError>
 }
 
 /// What belongs to an installation and is not in the store.
-const NOT_EXPORTED: &str = "it holds the secrets of webhooks; not in it: certificates, their keys and the accounts at CAs (PROXY_CERT_PATH), settings";
+const NOT_EXPORTED: &str = "it holds the secrets of webhooks and the values of health-check headers; not in it: certificates, their keys and the accounts at CAs (PROXY_CERT_PATH), settings";
 
 fn is_standard(file: &Path) -> bool {
     file == Path::new("-")
