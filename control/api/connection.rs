@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
-use ringway_net::{LingerLimits, Pace, Stream, SystemClock, clock, linger};
+use ringway_net::{LingerLimits, Pace, PeerState, Stream, SystemClock, clock, linger};
 use ringway_telemetry::RequestId;
 use ringway_wire::h1::{
     BodyState, CHUNK_END, ChunkMode, ChunkedBody, ConnectionSignal, LAST_CHUNK, Limits, Parse, RequestError,
@@ -208,7 +208,9 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         };
         self.host.report(Activity::Answering);
         let service = Rc::clone(&self.service);
-        let response = service.answer(admitted, &mut body, &self.remote, id).await;
+        // Looked at, not read: what a client sends meanwhile is its next request.
+        let is_wanted = || !self.host.is_draining() && self.stream.peek_state() != PeerState::Closed;
+        let response = service.answer(admitted, &mut body, &self.remote, id, &is_wanted).await;
         self.write(response, wire, After::for_client(wire), id).await
     }
 

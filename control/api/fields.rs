@@ -37,8 +37,9 @@ pub(crate) static APP_NAME: Field<Arc<str>> = Field {
 pub(crate) static DRAIN: Field<Duration> = Field {
     name: "drain",
     doc: "Lets the instance finish its requests for so long: it gets no new ones, and the answer comes with its removal, \
-          which is when the last one is done, or the time is over. WebSockets that are open then are closed with 1001; \
-          other requests go on. Without it the instance is removed at once.",
+          which is when the last one is done, or the time is over (at once, with 202, when too many requests wait already). \
+          WebSockets that are open then are closed with 1001; other requests go on. The drain goes on without its client. \
+          Without it the instance is removed at once.",
     schema: || duration_schema("30s"),
     parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
 };
@@ -46,7 +47,8 @@ pub(crate) static DRAIN: Field<Duration> = Field {
 /// What is waited for.
 pub(crate) static WAIT: Field<InstanceState> = Field {
     name: "wait",
-    doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within the timeout.",
+    doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within \
+          the timeout, 503 when too many requests wait already.",
     schema: || json!({ "type": "string", "enum": InstanceState::ALL.map(InstanceState::as_str) }),
     parse: |given| {
         InstanceState::parse(given.text()?).ok_or_else(|| {
@@ -59,7 +61,7 @@ pub(crate) static WAIT: Field<InstanceState> = Field {
 /// How long it is waited for.
 pub(crate) static WAIT_TIMEOUT: Field<Duration> = Field {
     name: "timeout",
-    doc: "How long to wait, with wait; 30s when absent.",
+    doc: "How long to wait, with wait: at most 300s; 30s when absent.",
     schema: || duration_schema("30s"),
     parse: |given| at_most(duration(given)?, limits::API_WAIT_MAX),
 };

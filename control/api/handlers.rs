@@ -25,11 +25,12 @@ use crate::reader::{Finding, Input, Pointer, Reader, read};
 use crate::requests::{self as shape, Page};
 use crate::responses::{
     Accepted, AppDetails, AppHealth, AppOverview, AppStatusView, AppView, DomainDetails, DomainView,
-    DrainedView, Gone, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView,
-    WebhookView, instance_view, outcome_word, rfc3339,
+    DrainedView, DrainingView, Gone, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView,
+    StatusView, WebhookView, instance_view, outcome_word, rfc3339,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
+use crate::waits::{Patience, Waiter};
 
 type Answer = Result<Response, Problem>;
 
@@ -43,6 +44,7 @@ pub(crate) async fn handle<P: Plane>(
     input: &Input<'_>,
     conditions: Conditions,
     audit: &mut Audit,
+    waiter: &mut Waiter<'_>,
 ) -> Answer {
     match operation {
         Operation::RegisterApp => {
@@ -55,7 +57,7 @@ pub(crate) async fn handle<P: Plane>(
         }
         Operation::RemoveInstance => {
             let removal = take(input, shape::removal)?;
-            remove_instance(&**plane, removal, conditions, audit).await
+            remove_instance(&**plane, removal, conditions, audit, waiter).await
         }
         Operation::RemoveApp => {
             let id = take(input, shape::app_key)?;
@@ -110,7 +112,7 @@ pub(crate) async fn handle<P: Plane>(
             let known = desired.domain(registration.domain().as_str()).cloned();
             submit(&**plane, registration.change(known.as_deref()), conditions, audit).await
         }
-        Operation::Deregister => deregister(&**plane, input, conditions, audit).await,
+        Operation::Deregister => deregister(&**plane, input, conditions, audit, waiter).await,
         Operation::Heartbeat => {
             let key = take(input, shape::instance_key)?;
             plane.heartbeat(&key.id, key.generation)?;
@@ -120,13 +122,13 @@ pub(crate) async fn handle<P: Plane>(
             }
         }
         Operation::ListApps => list_apps(&**plane, take(input, shape::app_page)?).await,
-        Operation::ListInstances => list_instances(plane, take(input, shape::instance_page)?).await,
+        Operation::ListInstances => list_instances(plane, take(input, shape::instance_page)?, waiter).await,
         Operation::ListInstancesOfApp => {
             let page = take(input, shape::instance_page_of_app)?;
             if let Some(id) = &page.app {
                 app_of(&plane.desired(), id)?;
             }
-            list_instances(plane, page).await
+            list_instances(plane, page, waiter).await
         }
         Operation::ListDomains => list_domains(plane, take(input, shape::domain_page)?).await,
         Operation::ListCertificates => list_certificates(plane, take(input, shape::certificate_page)?).await,
@@ -184,6 +186,7 @@ async fn deregister<P: Plane>(
     input: &Input<'_>,
     conditions: Conditions,
     audit: &mut Audit,
+    waiter: &mut Waiter<'_>,
 ) -> Answer {
     let request = take(input, shape::deregister)?;
     let desired = plane.desired();
@@ -192,7 +195,7 @@ async fn deregister<P: Plane>(
     {
         return Err(Rejection::InstanceOfOtherApp(request.removal.key.id, instance.app.clone()).into());
     }
-    remove_instance(plane, request.removal, conditions, audit).await
+    remove_instance(plane, request.removal, conditions, audit, waiter).await
 }
 
 /// Removes an instance, at once or when its requests are done. Whoever does not wait for the answer changes nothing about
@@ -202,6 +205,7 @@ async fn remove_instance<P: Plane>(
     removal: shape::Removal,
     conditions: Conditions,
     audit: &mut Audit,
+    waiter: &mut Waiter<'_>,
 ) -> Answer {
     let shape::Removal { key: shape::InstanceKey { id, generation }, drain } = removal;
     let Some(drain) = drain else {
@@ -216,8 +220,14 @@ async fn remove_instance<P: Plane>(
         .generation
         .or_else(|| plane.desired().instance(id.as_str()).map(|instance| instance.generation));
     let drained = match draining {
-        Some(generation) => wait_for_drain(plane, &id, generation).await?,
-        None => InstanceDrained::default(),
+        Some(generation) => wait_for_drain(plane, &id, generation, waiter).await?,
+        None => Some(InstanceDrained::default()),
+    };
+    let Some(drained) = drained else {
+        // An earlier drain may end before this one would.
+        let end = plane.desired().instance(id.as_str()).and_then(|instance| instance.draining);
+        let view = DrainingView::new(&id, end.unwrap_or(until));
+        return Ok(received(Response::json(202, &Accepted::new(&receipt, Some(view))), &receipt));
     };
     receipt.outcome = Outcome::Removed;
     receipt.revision = plane.desired().revision();
@@ -226,19 +236,21 @@ async fn remove_instance<P: Plane>(
     Ok(received(Response::json(200, &Accepted::new(&receipt, Some(view))), &receipt))
 }
 
-/// Waits until a drain is over. It has an end, so that this has one.
+/// Waits until a drain is over. It has an end, so that this has one. None when the drain goes on without the request, because
+/// its client has left or too many wait already.
 async fn wait_for_drain<P: Plane>(
     plane: &P,
     id: &InstanceId,
     generation: Generation,
-) -> Result<InstanceDrained, Problem> {
+    waiter: &mut Waiter<'_>,
+) -> Result<Option<InstanceDrained>, Problem> {
     loop {
         if let Some(drained) = plane.drained(id, generation) {
-            return Ok(drained);
+            return Ok(Some(drained));
         }
         match plane.desired().instance(id.as_str()) {
             // Removed, and too long ago to know more.
-            None => return Ok(InstanceDrained::default()),
+            None => return Ok(Some(InstanceDrained::default())),
             Some(instance) if instance.generation != generation => {
                 let current = instance.generation;
                 return Err(Rejection::StaleGeneration { id: id.clone(), current }.into());
@@ -250,12 +262,19 @@ async fn wait_for_drain<P: Plane>(
                 "the process is ending; the drain is stored, and the instance is removed at the next start";
             return Err(Problem::new(Kind::ShuttingDown, detail));
         }
-        sleep_until(clock::now().after(LOOK_AGAIN)).await;
+        match waiter.patience() {
+            Patience::Waits => sleep_until(clock::now().after(LOOK_AGAIN)).await,
+            Patience::Over | Patience::Crowded => return Ok(None),
+        }
     }
 }
 
 /// Waits until an instance is in a state.
-async fn wait_for_state<P: Plane>(plane: &P, wait: &shape::Wait) -> Result<(), Problem> {
+async fn wait_for_state<P: Plane>(
+    plane: &P,
+    wait: &shape::Wait,
+    waiter: &mut Waiter<'_>,
+) -> Result<(), Problem> {
     let deadline = clock::now().after(wait.timeout);
     loop {
         let Some(status) = plane.instance_status(&wait.instance) else {
@@ -266,7 +285,12 @@ async fn wait_for_state<P: Plane>(plane: &P, wait: &shape::Wait) -> Result<(), P
         if status.state == wait.state && is_probed {
             return Ok(());
         }
-        if clock::now() >= deadline {
+        let patience = if clock::now() < deadline { waiter.patience() } else { Patience::Over };
+        if patience == Patience::Crowded {
+            let detail = "too many requests wait already; ask without wait, about once a second, until the state is reached";
+            return Err(Problem::new(Kind::TooManyWaits, detail));
+        }
+        if patience == Patience::Over {
             let (id, wanted, state) = (&wait.instance, wait.state.as_str(), status.state.as_str());
             let why = status.state_reason.map(|why| format!("; {why}")).unwrap_or_default();
             let not =
@@ -594,9 +618,9 @@ async fn list_webhooks<P: Plane>(plane: &P, page: Page) -> Answer {
     Ok(Response { status: 200, fields: Vec::new(), body: Body::Pieces(pieces) }.at(revision))
 }
 
-async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page) -> Answer {
+async fn list_instances<P: Plane>(plane: &Rc<P>, page: Page, waiter: &mut Waiter<'_>) -> Answer {
     if let Some(wait) = &page.wait {
-        wait_for_state(&**plane, wait).await?;
+        wait_for_state(&**plane, wait, waiter).await?;
     }
     let desired = plane.desired();
     let revision = desired.revision();

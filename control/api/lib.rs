@@ -29,6 +29,7 @@ mod responses;
 mod route;
 mod server;
 mod service;
+mod waits;
 
 pub use guard::{BindError, Token, TokenError, check_bind};
 pub use plane::{

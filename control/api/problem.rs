@@ -122,6 +122,8 @@ kinds! {
     ShuttingDown = 503 "shutting_down" "The process is shutting down",
     /// Too many connections.
     Crowded = 503 "too_many_connections" "Too many connections to the admin API",
+    /// Too many requests wait for a state.
+    TooManyWaits = 503 "too_many_waits" "Too many requests wait for a state",
     /// What was waited for did not come.
     NotReached = 504 "state_not_reached" "The state was not reached in time",
     /// It is not known what became of the change.
@@ -157,7 +159,7 @@ impl Problem {
     /// A problem with a word about this case.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let retry_after_seconds = match kind {
-            Kind::Busy | Kind::Crowded => Some(1),
+            Kind::Busy | Kind::Crowded | Kind::TooManyWaits => Some(1),
             Kind::Storage | Kind::ShuttingDown => Some(5),
             _ => None,
         };

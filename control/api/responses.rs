@@ -311,6 +311,38 @@ impl DrainedView {
     }
 }
 
+/// A drain that goes on without the request that began it, because too many requests wait already. All fields are absent
+/// in the answer to a removal without drain.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DrainingView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instance_id: Option<String>,
+    /// `draining`: the drain is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("draining"))]
+    pub(crate) state: Option<&'static str>,
+    /// When the instance is removed at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    pub(crate) draining_until: Option<String>,
+    /// Advice for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+impl DrainingView {
+    pub(crate) fn new(instance: &InstanceId, until: Timestamp) -> Self {
+        let detail = "too many requests wait already: the drain is stored and goes on without this one; the instance is gone \
+                      when GET /api/status/instances?instance_id=ID lists none";
+        Self {
+            instance_id: Some(instance.to_string()),
+            state: Some(ringway_control::InstanceState::Draining.as_str()),
+            draining_until: Some(rfc3339(until)),
+            detail: Some(detail.to_owned()),
+        }
+    }
+}
+
 /// The lease of an instance after a heartbeat.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LeaseView {

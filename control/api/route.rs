@@ -10,8 +10,8 @@ use crate::problem::Kind;
 use crate::reader::{Described, describe};
 use crate::requests as shape;
 use crate::responses::{
-    AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, DrainedView, Gone,
-    InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView,
+    AppDetails, AppPage, AppStatusView, DomainDetails, DomainPage, DomainView, DrainedView, DrainingView,
+    Gone, InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView, StatusView,
     WebhookPage, WebhookView,
 };
 
@@ -295,7 +295,7 @@ impl Operation {
         let removed = || vec![(204, None), (202, Some(schema_of_accepted::<Gone>()))];
         let drained = || {
             let drained = (200, Some(schema_of_accepted::<DrainedView>()));
-            vec![(204, None), drained, (202, Some(schema_of_accepted::<Gone>()))]
+            vec![(204, None), drained, (202, Some(schema_of_accepted::<DrainingView>()))]
         };
         let json = |content: Content| vec![(200, Some(content))];
         let (id, summary, fields, answers, own): (_, _, _, _, &[Kind]) = match self {
@@ -336,7 +336,7 @@ impl Operation {
             ),
             Self::RemoveInstance => (
                 "removeInstance",
-                "Remove an instance; it gets no further requests. With drain: answers when its requests are done.",
+                "Remove an instance; it gets no further requests. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
                 describe(shape::removal),
                 drained(),
                 &[UnknownInstance, StaleGeneration, Conflicting],
@@ -346,7 +346,7 @@ impl Operation {
                 "List instances, their state and their health, by id. With wait: answers when the instance is in a state.",
                 describe(shape::instance_page),
                 json(schema_of::<InstancePage>()),
-                &[UnknownInstance, UnknownDomain, Conflicting, NotReached],
+                &[UnknownInstance, UnknownDomain, Conflicting, TooManyWaits, NotReached],
             ),
             Self::ListInstancesOfApp => (
                 "listInstancesOfApp",
@@ -485,7 +485,7 @@ impl Operation {
             ),
             Self::Deregister => (
                 "deregister",
-                "Remove an instance; takes the body that it registered with. With drain: answers when its requests are done.",
+                "Remove an instance; takes the body that it registered with. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
                 describe(shape::deregister),
                 drained(),
                 &[UnknownInstance, InstanceOfOtherApp, StaleGeneration, Conflicting],

@@ -23,6 +23,7 @@ use crate::guard::{Door, Guard, Token, check_bind};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::service::Service;
+use crate::waits::Waits;
 
 /// What the API listens on.
 #[derive(Debug, Default)]
@@ -73,6 +74,9 @@ pub struct Settings {
     /// Connections at once. For one more the one ends that has waited for its client the longest; when all wait for us, it is
     /// answered with 503.
     pub connections_max: usize,
+    /// Requests that wait for a state of an instance at one time. One more is refused with 503; a drain goes on without
+    /// its request, which is answered with 202.
+    pub waits_max: usize,
     /// For one request to arrive, from its first byte to its last.
     pub request_timeout: Duration,
     /// Between two requests of a connection.
@@ -87,6 +91,7 @@ impl Default for Settings {
             token: None,
             hosts: Vec::new(),
             connections_max: limits::API_CONNECTIONS_MAX,
+            waits_max: limits::API_WAITS_MAX,
             request_timeout: limits::API_REQUEST_TIMEOUT,
             idle_timeout: limits::API_IDLE_TIMEOUT,
             drain_timeout: limits::API_REQUEST_TIMEOUT,
@@ -174,7 +179,7 @@ pub async fn serve<P: Plane>(
     let hosts = settings.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
     let guard = Guard { token: settings.token, hosts };
     let server = Rc::new(Server {
-        service: Rc::new(Service::new(plane, guard)),
+        service: Rc::new(Service::new(plane, guard, Waits::new(settings.waits_max))),
         clients: Rc::new(Clients::default()),
         connections_max: settings.connections_max,
         timeouts: Timeouts { request: settings.request_timeout, idle: settings.idle_timeout },

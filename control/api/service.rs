@@ -22,6 +22,7 @@ use crate::plane::{Idempotency, Plane};
 use crate::problem::{Kind, Problem};
 use crate::reader::{Finding, Input};
 use crate::route::{self, Found, Operation};
+use crate::waits::{Waiter, Waits};
 
 /// What the head of a request says.
 #[derive(Clone, Debug, Default)]
@@ -133,12 +134,13 @@ pub(crate) struct Admitted<'a> {
 pub(crate) struct Service<P> {
     plane: Rc<P>,
     guard: Guard,
+    waits: Waits,
     ids: RefCell<RequestIds>,
 }
 
 impl<P: Plane> Service<P> {
-    pub(crate) fn new(plane: Rc<P>, guard: Guard) -> Self {
-        Self { plane, guard, ids: RefCell::new(RequestIds::new()) }
+    pub(crate) fn new(plane: Rc<P>, guard: Guard, waits: Waits) -> Self {
+        Self { plane, guard, waits, ids: RefCell::new(RequestIds::new()) }
     }
 
     /// An id for the next request.
@@ -205,13 +207,15 @@ impl<P: Plane> Service<P> {
         }))
     }
 
-    /// Does what was asked. `body` is overwritten. `remote` is told to the audit trail.
+    /// Does what was asked. `body` is overwritten. `remote` is told to the audit trail. A wait ends when `is_wanted` says
+    /// that nobody takes the answer.
     pub(crate) async fn answer(
         &self,
         admitted: Admitted<'_>,
         body: &mut [u8],
         remote: &str,
         id: &RequestId,
+        is_wanted: &dyn Fn() -> bool,
     ) -> Response {
         let Admitted { operation, method, path, query, key, if_match, idempotency_key, wants_representation } =
             admitted;
@@ -220,7 +224,10 @@ impl<P: Plane> Service<P> {
         let conditions = Conditions { if_match, idempotency, wants_representation };
         let mut audit = Audit::default();
         let result = match read_input(key, query, body) {
-            Ok(input) => handlers::handle(&self.plane, operation, &input, conditions, &mut audit).await,
+            Ok(input) => {
+                let mut waiter = Waiter::new(&self.waits, is_wanted);
+                handlers::handle(&self.plane, operation, &input, conditions, &mut audit, &mut waiter).await
+            }
             Err(problem) => Err(problem),
         };
         let (outcome, revision) = match &result {

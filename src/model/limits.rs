@@ -352,8 +352,9 @@ pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(1);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest drain of an instance: whoever has longer requests removes it without waiting.
 pub const INSTANCE_DRAIN_MAX: Duration = Duration::from_secs(3600);
-/// Longest time that an answer of the admin API about an instance can be waited for.
-pub const API_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Longest time that an answer of the admin API about an instance can be waited for: a wait occupies a place of
+/// [`API_WAITS_MAX`], and whoever waits longer asks again.
+pub const API_WAIT_MAX: Duration = Duration::from_secs(300);
 
 // --- Data plane: size --------------------------------------------------------------------------------------
 
@@ -591,6 +592,9 @@ pub const STORE_EXPORT_COMMITS: u64 = 1_000;
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Connections of the admin API. Whoever is slow gives way to whoever comes.
 pub const API_CONNECTIONS_MAX: usize = 512;
+/// Requests of the admin API that wait for a state of an instance at one time. They do not give way to new connections, so
+/// that these are an eighth of all: the rest stays free for heartbeats, registrations and metrics.
+pub const API_WAITS_MAX: usize = API_CONNECTIONS_MAX / 8;
 /// To read one API request.
 pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle time of an API connection.

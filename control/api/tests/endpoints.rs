@@ -299,6 +299,15 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let joining = |state: &mut State| state.stands("i1", InstanceState::Joining, Some("no probe yet"));
     assert_eq!(survey.send(Get, waiting, &[], "", joining).status, 504);
 
+    // With no place for requests that wait.
+    let settings = Settings { token: Token::parse(TOKEN).ok(), waits_max: 0, ..Settings::default() };
+    let api =
+        std::mem::replace(&mut survey.api, Api::with(settings, DriverChoice::Auto, Listeners::default()));
+    let crowded = "/api/status/instances?instance_id=i1&wait=serving&timeout=60s";
+    let reply = survey.send(Get, crowded, &[], "", joining);
+    assert_eq!((reply.status, reply.code().as_str()), (503, "too_many_waits"));
+    survey.api = api;
+
     let upload = r#"{"domain":"one.example","certificate":"a chain","key":"a key"}"#;
     for (method, path, body) in [
         (Post, "/api/tenants/domains/verify", r#"{"domain":"one.example"}"#),

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) submissions: Vec<Submission>,
     /// Keeps who has submitted waiting.
     pub(super) is_held: bool,
+    /// How often somebody looked at the status of an instance, or at its drain.
+    pub(super) looks: usize,
     /// How drains end; they do not when absent.
     pub(super) drain_end: Option<InstanceDrained>,
     drained: HashMap<(InstanceId, Generation), InstanceDrained>,
@@ -124,6 +126,7 @@ impl Default for State {
             heartbeats: Vec::new(),
             submissions: Vec::new(),
             is_held: false,
+            looks: 0,
             drain_end: Some(InstanceDrained {
                 took: Duration::from_millis(1_500),
                 left: InFlightStatus { requests: 0, tunnels: 0 },
@@ -260,11 +263,15 @@ impl Plane for FakePlane {
     }
 
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus> {
-        self.state().statuses.get(id).cloned()
+        let mut state = self.state();
+        state.looks += 1;
+        state.statuses.get(id).cloned()
     }
 
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
-        self.state().drained.get(&(id.clone(), generation)).copied()
+        let mut state = self.state();
+        state.looks += 1;
+        state.drained.get(&(id.clone(), generation)).copied()
     }
 
     fn outage(&self, app: &AppId) -> Option<String> {

@@ -10,6 +10,7 @@ mod hostile;
 mod lists;
 mod semantics;
 mod trail;
+mod waits;
 mod whole;
 
 use std::io::{Read, Write};

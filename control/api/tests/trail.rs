@@ -15,6 +15,7 @@ use super::fake::{FakePlane, State};
 use crate::Token;
 use crate::guard::{Credentials, Door, Guard};
 use crate::service::{Admission, Head, Service};
+use crate::waits::Waits;
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -59,7 +60,7 @@ fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<S
     let plane = FakePlane(Arc::new(Mutex::new(State::default())));
     plane.0.lock().unwrap().app("app1");
     let guard = Guard { token: Some(Token::parse(TOKEN).unwrap()), hosts: Vec::new() };
-    let service = Service::new(Rc::new(plane), guard);
+    let service = Service::new(Rc::new(plane), guard, Waits::new(1));
     let authorization = format!("Bearer {TOKEN}");
     let from = Credentials {
         host: "localhost",
@@ -76,7 +77,7 @@ fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<S
             panic!("it is admitted")
         };
         let mut body = body.as_bytes().to_vec();
-        let mut answer = std::pin::pin!(service.answer(admitted, &mut body, "127.0.0.1:5000", &id));
+        let mut answer = std::pin::pin!(service.answer(admitted, &mut body, "127.0.0.1:5000", &id, &|| true));
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(_) => {}
             Poll::Pending => panic!("this plane answers at once"),
