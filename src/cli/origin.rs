@@ -185,7 +185,7 @@ impl fmt::Display for Warning {
                 }
                 write!(
                     f,
-                    " is ignored and the default holds, for the name is not ringway's alone: it {wrong}; {own} is"
+                    " is ignored and the default holds: it {wrong}. Other programs read this name too; {own} is ringway's alone"
                 )
             }
             Self::ServiceLink(name) => write!(

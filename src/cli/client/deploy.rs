@@ -42,14 +42,15 @@ pub(crate) struct DeployArgs {
     /// The new instance's id [default: APP@HOST:PORT of its target]
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
-    #[command(flatten)]
-    health: HealthCheck,
     /// How long the former instances may finish their requests; WebSockets that are open then are closed
     #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", default_value = "30s", value_parser = drain_time)]
     drain: Duration,
     /// Leave the app's other instances as they are
     #[arg(long)]
     keep_old: bool,
+    // Last: its heading would be that of the arguments behind it.
+    #[command(flatten)]
+    health: HealthCheck,
 }
 
 /// What a deploy is to do.
@@ -102,15 +103,16 @@ impl DeployArgs {
 
 /// Runs a plan, and prints what it did.
 pub(crate) fn run(api: &Api, plan: &Plan) -> Result<(), Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
+    let (interrupted, may_end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // Without it Ctrl-C ends the command at once; what is registered by then can be resumed or removed all the same.
+        // Without them Ctrl-C ends the command at once; what is registered by then can be resumed or removed all the same.
+        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&may_end));
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }
     // --timeout is for the instances; an answer may take what it always may.
     let client = api.client.clone().timeout(plan.patience.max(limits::CLI_TIMEOUT));
     let api = &Api { client, ..*api };
-    let deploy = Deploy { api, plan, interrupted, begun: Instant::now() };
+    let deploy = Deploy { api, plan, interrupted, may_end, begun: Instant::now() };
     let summary = deploy.run()?;
     match api.output {
         Output::Json => api.print_json(summary.to_string().as_bytes()),
@@ -122,6 +124,8 @@ struct Deploy<'a> {
     api: &'a Api,
     plan: &'a Plan,
     interrupted: Arc<AtomicBool>,
+    /// A signal ends the command at once: nothing is left to be taken back.
+    may_end: Arc<AtomicBool>,
     begun: Instant,
 }
 
@@ -245,7 +249,7 @@ impl Deploy<'_> {
                     });
                     continue;
                 }
-                match self.register_one(id, target, known, has_app, revision) {
+                match self.register_one(id, target, known, &sight, has_app, revision) {
                     Ok(answer) => {
                         let receipt: Registered = parse(&answer)?;
                         is_new_app |= !has_app;
@@ -279,11 +283,16 @@ impl Deploy<'_> {
         id: &str,
         target: &str,
         known: Option<&InstanceView>,
+        sight: &Sight,
         has_app: bool,
         revision: u64,
     ) -> Result<Answer, Failure> {
         // What was not said stays.
-        let health = self.plan.health.clone().or_else(|| known.and_then(|known| known.health_check.clone()));
+        let health = match (&self.plan.health, known) {
+            (Some(said), _) => Some(said.clone()),
+            (None, Some(known)) => known.health_check.clone(),
+            (None, None) => inherited(&self.plan.old, sight)?,
+        };
         let instance =
             [("instance_id", Some(id.into())), ("target", Some(target.into())), ("health_check", health)];
         let app = Value::from(self.plan.app.clone());
@@ -462,6 +471,10 @@ impl Deploy<'_> {
                 self.say(&format!("{id}: registered after this deploy began; left alone"));
             }
         }
+        if !old.is_empty() && self.plan.wait_for_drain {
+            self.say("Ctrl-C ends the command; the drains go on by themselves");
+            self.may_end.store(true, Ordering::Relaxed);
+        }
         let mut removed = Vec::new();
         for some in old.chunks(DRAINS_AT_ONCE) {
             for instance in some {
@@ -506,7 +519,10 @@ impl Deploy<'_> {
         };
         match answered {
             Ok(answer) => {
-                let drained: Value = parse(&answer)?;
+                let mut drained: Value = parse(&answer)?;
+                if drained["state"] == "draining" && self.plan.wait_for_drain {
+                    drained = self.watch_drain(instance)?;
+                }
                 self.say(&format!("{id}: {}", drained_text(&drained)));
                 Ok(Some(drained))
             }
@@ -518,6 +534,18 @@ impl Deploy<'_> {
             Err(failure) => Err(failure
                 .with_note("\n  the new version serves; repeat the command to remove the former instances")),
         }
+    }
+
+    /// Waits for the end of a drain that the API does not answer for, because many wait there already.
+    fn watch_drain(&self, instance: &InstanceView) -> Result<Value, Failure> {
+        let deadline = Instant::now() + self.plan.drain + limits::CLI_TIMEOUT;
+        while Instant::now() < deadline {
+            match self.instance(&instance.instance_id)? {
+                Some(view) if view.generation == instance.generation => pause(LOOK_AGAIN),
+                _ => break,
+            }
+        }
+        Ok(json!({ "instance_id": instance.instance_id, "drained": null }))
     }
 
     fn look(&self) -> Result<Sight, Failure> {
@@ -603,10 +631,27 @@ fn id_of(app: &str, target: &str) -> String {
     }
 }
 
+/// The health check of a new instance for which none is given: that of the instance that it replaces, or the newest of the app.
+fn inherited(old: &Old, sight: &Sight) -> Result<Option<Value>, Failure> {
+    let model = match old {
+        Old::One(id) => sight.instances.iter().find(|instance| instance.instance_id == *id),
+        Old::All | Old::None => sight.instances.iter().max_by_key(|instance| instance.generation),
+    };
+    let Some(model) = model else { return Ok(None) };
+    match &model.health_check {
+        Some(check) if !check["headers"].is_null() => Err(Failure::Usage(format!(
+            "the check of {} has headers, whose values are shown to nobody: give --health-check and --health-header again, or \
+             --health-check tcp for a TCP connection",
+            model.instance_id
+        ))),
+        check => Ok(check.clone()),
+    }
+}
+
 /// What is probed, for people.
 fn probe_text(health: Option<&Value>) -> String {
     match health {
-        None => "a TCP connection, unless it was registered with another check".to_owned(),
+        None => "the check of the app's present instances, else a TCP connection".to_owned(),
         Some(Value::String(path)) if path.starts_with('/') => format!("GET {path}"),
         Some(Value::String(_)) => "a TCP connection".to_owned(),
         Some(check) => match check["path"].as_str() {
@@ -622,13 +667,26 @@ pub(crate) fn drained_text(drained: &Value) -> String {
     let took = humantime::format_duration(took);
     let left = drained["requests_left"].as_u64().unwrap_or_default();
     let websockets = drained["websockets_left"].as_u64().unwrap_or_default();
+    if drained["state"] == "draining" {
+        let until = drained["draining_until"].as_str().unwrap_or_default();
+        return format!("draining until {until} at the latest, which goes on by itself");
+    }
+    if drained["drained"].is_null() && drained["took_ms"].is_null() {
+        return "removed".to_owned();
+    }
     match left {
         0 => format!("drained in {took} and removed"),
         _ => format!(
-            "removed after {took}; {websockets} WebSockets were closed, {} requests go on",
-            left.saturating_sub(websockets)
+            "removed after {took}; WebSockets closed: {websockets}, requests going on: {}",
+            requests_left(drained)
         ),
     }
+}
+
+/// Requests that an instance still answers after its removal; WebSockets are closed.
+fn requests_left(drained: &Value) -> u64 {
+    let count = |field: &str| drained[field].as_u64().unwrap_or_default();
+    count("requests_left").saturating_sub(count("websockets_left"))
 }
 
 fn told(summary: &Value) -> String {
@@ -646,6 +704,13 @@ fn told(summary: &Value) -> String {
     let removed = names(&summary["removed"]);
     if !removed.is_empty() {
         out.push_str(&format!("; removed {}", removed.join(", ")));
+    }
+    let ended = summary["removed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match ended.iter().map(requests_left).sum() {
+        0 => {}
+        1 => out.push_str("; 1 request still runs there: let it finish before the process ends"),
+        left => out
+            .push_str(&format!("; {left} requests still run there: let them finish before the process ends")),
     }
     let kept = names(&summary["kept"]);
     if !kept.is_empty() {
@@ -716,7 +781,7 @@ mod tests {
         );
         assert_eq!(
             drained_text(&json!({ "took_ms": 30_000, "requests_left": 3, "websockets_left": 2 })),
-            "removed after 30s; 2 WebSockets were closed, 1 requests go on"
+            "removed after 30s; WebSockets closed: 2, requests going on: 1"
         );
     }
 }

@@ -54,14 +54,15 @@ enum InstancesCommand {
         /// Where the new one listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         #[arg(long, value_name = "URL")]
         target: String,
-        #[command(flatten)]
-        health: HealthCheck,
         /// How long the old one may finish its requests; WebSockets that are open then are closed
         #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", default_value = "30s", value_parser = drain_time)]
         drain: Duration,
         /// End when the old one is gone; without it, when it has begun to drain
         #[arg(long)]
         wait: bool,
+        // Last: its heading would be that of the arguments behind it.
+        #[command(flatten)]
+        health: HealthCheck,
     },
     /// Remove an instance; it gets no further requests
     #[command(visible_alias = "rm")]
