@@ -264,6 +264,11 @@ impl Engine {
         self.certificates.as_ref()
     }
 
+    /// Whether an instance sent heartbeats and stopped.
+    pub(crate) fn has_lapsed(&self, id: &InstanceId) -> bool {
+        self.leases.lease(id).is_some_and(|lease| lease.is_lapsed())
+    }
+
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.hooks
     }
@@ -378,7 +383,7 @@ impl Engine {
     /// Writes an instance's health where the cores read it: what its checks say, unless its heartbeats are missing. Returns what
     /// it was before and is now; the caller looks at the app when they differ.
     fn settle_health(&self, app: &AppId, id: &InstanceId, checked: Health) -> Option<(Health, Health)> {
-        let is_lapsed = self.leases.lease(id).is_some_and(|lease| lease.is_lapsed());
+        let is_lapsed = self.has_lapsed(id);
         let health = if is_lapsed { Health::Unhealthy } else { checked };
         let snapshot = self.compiler.snapshot();
         let endpoint = snapshot.endpoint(app.as_str(), id.as_str())?;

@@ -40,7 +40,7 @@ impl Engine {
     }
 
     fn describe(&self, pool: &Pool) -> String {
-        let mut text = format!("all instances of app {} fail their health checks: ", pool.app);
+        let mut text = format!("no instance of app {} is healthy: ", pool.app);
         let instances =
             pool.endpoints.iter().filter_map(|endpoint| self.desired().instance(endpoint.instance.as_str()));
         for (number, instance) in instances.take(INSTANCES_TOLD_MAX).enumerate() {
@@ -58,6 +58,10 @@ impl Engine {
     /// `app1-1: GET /health: timed out after 3s waiting for the response, 3 in a row`
     fn finding(&self, instance: &Instance) -> String {
         let mut text = instance.id.to_string();
+        if self.has_lapsed(&instance.id) {
+            text.push_str(": its heartbeats stopped");
+            return text;
+        }
         let Some(status) = self.checker().status(instance.id.as_str()) else { return text };
         match (status.reason(), status.streak) {
             (Some(reason), Streak::Failures(count)) => {
