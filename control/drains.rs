@@ -205,7 +205,7 @@ impl Engine {
     }
 }
 
-/// What became of the removal of a drained instance.
+/// Logs the end of the removal of a drained instance.
 pub(crate) fn log_removal(instance: &InstanceId, refusal: Option<&Refusal>) {
     match refusal {
         // Registered again or removed meanwhile: as it should be.
@@ -219,7 +219,7 @@ pub(crate) fn log_removal(instance: &InstanceId, refusal: Option<&Refusal>) {
 
 /// Between two looks at what is in flight.
 const ROUND: Duration = Duration::from_millis(20);
-/// How long a refused removal waits before it is asked for again.
+/// Time between two attempts at a removal that was refused.
 const REMOVAL_RETRY: Duration = Duration::from_secs(5);
 /// Ends that are remembered for whoever asks how his drain went, which is at once.
 const ENDED_MAX: usize = 1_000;

@@ -518,7 +518,7 @@ fn health_reason(checked: Option<&CheckStatus>, lease: Option<Lease>, now: Now) 
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// What decides on the state of an instance.
+/// Facts that decide on the state of an instance.
 struct StateFacts<'a> {
     draining_until: Option<Timestamp>,
     health: Health,

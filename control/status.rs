@@ -221,7 +221,7 @@ impl InstanceState {
     }
 }
 
-/// What is under way at an instance, over all cores.
+/// Requests under way at an instance, over all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlightStatus {
     /// Requests, tunnels among them.
@@ -236,12 +236,12 @@ impl InFlightStatus {
     }
 }
 
-/// How the drain of an instance ended.
+/// End of the drain of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// From its begin to the removal.
     pub took: Duration,
-    /// What was under way when its time was over.
+    /// Requests under way when its time was over.
     pub left: InFlightStatus,
 }
 

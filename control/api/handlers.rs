@@ -585,7 +585,7 @@ fn app_of<'a>(desired: &'a Desired, id: &AppId) -> Result<&'a Arc<App>, Problem>
         .ok_or_else(|| Problem::new(Kind::UnknownApp, format!("app {id} is not registered")))
 }
 
-/// What a heartbeat has done.
+/// Effect of a heartbeat.
 fn lease<P: Plane>(plane: &P, id: &InstanceId) -> Response {
     let status = plane.instance_status(id).unwrap_or_default();
     let desired = plane.desired();

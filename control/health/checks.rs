@@ -123,7 +123,7 @@ struct Watched {
     is_joining: bool,
 }
 
-/// How an instance comes under check.
+/// Ways in which an instance comes under check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It was registered: probed at once, and often until it is well.

@@ -130,7 +130,7 @@ pub enum Finding {
     WrongCount {
         /// What they are.
         kind: RecordKind,
-        /// How many there are.
+        /// Number of them.
         found: u64,
         /// How many there should be.
         expected: u64,

@@ -30,7 +30,7 @@ impl Place {
         self.own
     }
 
-    /// How many there are.
+    /// Number of them.
     pub fn count(&self) -> usize {
         self.numbers.len()
     }

@@ -646,7 +646,7 @@ impl Reader<'_> {
     }
 }
 
-/// What was decided about a setting.
+/// Decision about a setting.
 enum Decision<T> {
     Value(T),
     /// Something that is no value, which is noted.

@@ -273,7 +273,7 @@ fn end(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<(), Fail
     Ok(())
 }
 
-/// What one worker may have.
+/// Connections of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
     /// Connections of clients.

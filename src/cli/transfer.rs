@@ -133,7 +133,7 @@ pub(crate) fn import_from(file: &Path, db: &Path) -> Result<Summary, StoreError>
     Ok(summary)
 }
 
-/// What belongs to an installation and is not in the store.
+/// Parts of an installation that are not in the store.
 const NOT_EXPORTED: &str = "it holds the secrets of webhooks and the values of health-check headers; not in it: certificates, their keys and the accounts at CAs (PROXY_CERT_PATH), settings";
 
 fn is_standard(file: &Path) -> bool {

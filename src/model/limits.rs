@@ -478,7 +478,7 @@ pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
 pub const H2_UPSTREAM_HEADER_LIST_BYTES_MAX: u32 = 256 * 1024;
 /// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
 pub const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
-/// How often a connection to an endpoint is looked at.
+/// Interval of looks at a connection to an endpoint.
 pub const H2_UPSTREAM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Silence on a connection with requests under way before a PING.
 pub const H2_UPSTREAM_PING_SILENCE: Duration = Duration::from_secs(10);

@@ -125,7 +125,7 @@ impl<T> Lot<T> {
         keys.into_iter().filter_map(|key| self.take(key)).collect()
     }
 
-    /// How many there are.
+    /// Number of them.
     pub fn len(&self) -> usize {
         self.lines.borrow().len()
     }

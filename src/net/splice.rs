@@ -81,7 +81,7 @@ pub struct Rate {
     pub window: Duration,
 }
 
-/// How far a splice has come.
+/// Progress of a splice.
 struct Done {
     moved: u64,
     write_wait: Duration,

@@ -8,7 +8,7 @@ use crate::shard::{BUCKETS_AT, BUCKETS_US, COMMON_STATUSES, STATUS_NONE};
 /// Upper limits of the duration histograms, in microseconds; one more bucket holds what took longer.
 pub const DURATION_LIMITS_US: [u64; BUCKETS_US.len()] = BUCKETS_US;
 
-/// What one app's requests came to since its metric slot was given out.
+/// Totals of one app's requests since its metric slot was given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppReading {
     /// Exchanges that are over.

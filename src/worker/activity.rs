@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// How long an exchange of this kind may be silent; `Duration::MAX` is for ever.
+    /// Longest silence of an exchange of this kind; `Duration::MAX` is for ever.
     fn idle_max(self, settings: &Settings) -> Duration {
         match self {
             Self::Transfer => settings.body_progress_timeout,
@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// How long a client may take nothing of its response.
+    /// Longest time in which a client takes nothing of its response.
     fn client_stall(self, settings: &Settings) -> Duration {
         match self {
             Self::Transfer | Self::Stream => settings.body_progress_timeout,
@@ -142,12 +142,12 @@ impl Activity {
         now >= self.last.get().after(self.idle_max.get())
     }
 
-    /// How long the exchange may be silent.
+    /// Longest silence of the exchange.
     pub(crate) fn idle_max(&self) -> Duration {
         self.idle_max.get()
     }
 
-    /// How long the client may take nothing of its response.
+    /// Longest time in which the client takes nothing of its response.
     pub(crate) fn client_stall(&self) -> Duration {
         self.client_stall.get()
     }

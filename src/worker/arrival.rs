@@ -32,7 +32,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// How many there are.
+    /// Number of them.
     pub(crate) fn len(&self) -> usize {
         self.waiting.borrow().len()
     }

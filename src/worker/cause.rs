@@ -119,7 +119,7 @@ impl Cause {
     }
 }
 
-/// What a failure says by itself.
+/// Cause of a failure that names no more than itself.
 fn of_failure(
     failure: Failure,
     response: &ResponseHead,

@@ -70,7 +70,7 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// How much of a request was read.
+/// Extent to which a request was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// All of it.

@@ -65,7 +65,7 @@ pub(crate) fn blame<W: World>(
     }
 }
 
-/// What a failure says about its endpoint.
+/// Meaning of a failure for its endpoint.
 enum Verdict {
     Failure,
     Nothing,

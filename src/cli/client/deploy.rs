@@ -53,7 +53,7 @@ pub(crate) struct DeployArgs {
     health: HealthCheck,
 }
 
-/// What a deploy is to do.
+/// Plan of a deploy.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) app: String,
@@ -570,7 +570,7 @@ impl Deploy<'_> {
     }
 }
 
-/// What an instance is seen to do.
+/// Observed state of an instance.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Serving,
@@ -648,7 +648,7 @@ fn inherited(old: &Old, sight: &Sight) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// What is probed, for people.
+/// Text about the probe, for people.
 fn probe_text(health: Option<&Value>) -> String {
     match health {
         None => "the check of the app's present instances, else a TCP connection".to_owned(),
@@ -661,7 +661,7 @@ fn probe_text(health: Option<&Value>) -> String {
     }
 }
 
-/// How a drain went, for people.
+/// Text about the end of a drain, for people.
 pub(crate) fn drained_text(drained: &Value) -> String {
     let took = Duration::from_millis(drained["took_ms"].as_u64().unwrap_or_default());
     let took = humantime::format_duration(took);
@@ -727,7 +727,7 @@ impl Refusal {
 }
 
 const INSTANCES: &str = "/api/status/instances";
-/// How long the new instances may take, when nobody says: as kamal-proxy.
+/// Default time for the new instances to serve; kamal-proxy has the same.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at what is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ pub(super) struct Fields {
     block: Block,
 }
 
-/// What a block of fields holds.
+/// Fields of a block, as far as they matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     /// At least one pseudo-field.
@@ -24,7 +24,7 @@ pub(super) struct Block {
     pub(super) is_interim: bool,
 }
 
-/// What is known of a field.
+/// Known facts of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entry {
     name_bytes: u16,
@@ -49,7 +49,7 @@ enum State {
     Broken,
 }
 
-/// What a number says.
+/// Meaning of an index.
 #[derive(Clone, Copy, Debug)]
 enum Number {
     Indexed,
@@ -83,7 +83,7 @@ struct Text {
     bits_len: u32,
 }
 
-/// How a string begins.
+/// Beginning of a string literal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum First {
     #[default]

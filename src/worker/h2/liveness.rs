@@ -7,7 +7,7 @@
 
 use ringway_model::{Tick, limits};
 
-/// What is known of an endpoint's life on one connection.
+/// Signs of life of an endpoint on one connection.
 pub(super) struct Liveness {
     /// When something came last.
     heard: Tick,
@@ -19,7 +19,7 @@ pub(super) struct Liveness {
     is_forgiven: bool,
 }
 
-/// What follows from a look at a connection.
+/// Result of a look at a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// Nothing.
@@ -68,7 +68,7 @@ impl Liveness {
         self.is_forgiven || self.pinged.is_none_or(is_late_enough)
     }
 
-    /// What is to be done now, with so many requests under way.
+    /// Decides the next step, with so many requests under way.
     pub(super) fn look(&self, now: Tick, active: usize) -> Look {
         if let Some(pinged) = self.pinged
             && !self.is_answered

@@ -25,7 +25,7 @@ pub(crate) struct Upstream<S> {
     pub(crate) _file: Option<File>,
 }
 
-/// How many connections to endpoints a core has open, those aside that requests share.
+/// Number of open connections of a core to endpoints, without those that requests share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files(Rc<Cell<usize>>);
 
@@ -40,7 +40,7 @@ impl Files {
         File(self.clone())
     }
 
-    /// How many there are.
+    /// Number of them.
     pub(crate) fn count(&self) -> usize {
         self.0.get()
     }

@@ -1,4 +1,4 @@
-//! What a CA answers about one order: another is made, or this domain waits alone, and the CA is never paused for it.
+//! Answers of a CA about one order: another is made, or this domain waits alone, and the CA is never paused for it.
 
 use super::scripted::{Answer, Ca, Request};
 use super::*;

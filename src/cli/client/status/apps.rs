@@ -65,7 +65,7 @@ pub(super) fn since_start(status: &StatusView) -> Readings {
     Readings { apps: status.app_overview.iter().map(reading).collect(), span: "averages since the start" }
 }
 
-/// What happened between two readings so many seconds apart; the apps with trouble first, then the busiest.
+/// Differences between two readings so many seconds apart; the apps with trouble first, then the busiest.
 pub(super) fn between(earlier: &StatusView, later: &StatusView, seconds: f64) -> Readings {
     let before: HashMap<&str, &AppView> =
         earlier.app_overview.iter().map(|view| (view.app_id.as_str(), view)).collect();
