@@ -117,7 +117,7 @@ impl Drains {
         self.active.get(id).map(|drain| drain.until)
     }
 
-    /// How the drain of a registration ended; `None` while it is under way, and when it is not among the last ones.
+    /// End of the drain of a registration; `None` while it is under way, and when it is not among the last ones.
     pub(crate) fn ended(&self, id: &InstanceId, generation: Generation) -> Option<Drained> {
         let mut newest_first = self.ended.iter().rev();
         newest_first.find(|ended| ended.0 == *id && ended.1 == generation).map(|ended| ended.2)

@@ -161,7 +161,7 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Why, where the word leaves a question.
     pub state_reason: Option<String>,
-    /// What is under way.
+    /// Requests under way.
     pub in_flight: InFlightStatus,
     /// When it is removed at the latest, once it drains.
     pub draining_until: Option<Timestamp>,

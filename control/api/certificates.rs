@@ -123,7 +123,7 @@ pub(crate) struct DnsView {
         "not_asked"
     ))]
     pub(crate) verdict: &'static str,
-    /// What to do, or that the records need no change.
+    /// Next step of the operator, or that the records need no change.
     pub(crate) advice: String,
     /// Records of which one should be there; empty where this machine's public addresses are not known.
     pub(crate) expected: Vec<RecordView>,

@@ -33,7 +33,7 @@ pub(crate) static APP_NAME: Field<Arc<str>> = Field {
     parse: |given| app_name(given.text()?),
 };
 
-/// How long a removed instance may finish its requests.
+/// Time in which a removed instance may finish its requests.
 pub(crate) static DRAIN: Field<Duration> = Field {
     name: "drain",
     doc: "Lets the instance finish its requests for so long: it gets no new ones, and the answer comes with its removal, \
@@ -44,7 +44,7 @@ pub(crate) static DRAIN: Field<Duration> = Field {
     parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
 };
 
-/// What is waited for.
+/// State of an instance that a long poll waits for.
 pub(crate) static WAIT: Field<InstanceState> = Field {
     name: "wait",
     doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within \
@@ -58,7 +58,7 @@ pub(crate) static WAIT: Field<InstanceState> = Field {
     },
 };
 
-/// How long it is waited for.
+/// Longest time of a long poll.
 pub(crate) static WAIT_TIMEOUT: Field<Duration> = Field {
     name: "timeout",
     doc: "How long to wait, with wait: at most 300s; 30s when absent.",
@@ -455,7 +455,7 @@ static EXPECT_BODY: Field<BodyText> = Field {
     parse: |given| BodyText::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// What a health check expects of the response.
+/// Response that a health check expects.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Expectation {
     statuses: Option<StatusRanges>,

@@ -31,7 +31,7 @@ pub trait Plane: 'static {
     fn desired(&self) -> Desired;
     /// What is known of an instance besides its registration.
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus>;
-    /// How the drain of a registration ended; `None` while it is under way, and when it is long over.
+    /// End of the drain of a registration; `None` while it is under way, and when it is long over.
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained>;
     /// Why requests for an app find no healthy instance, and what becomes of them; `None` while there is one.
     fn outage(&self, app: &AppId) -> Option<String>;
@@ -147,7 +147,7 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Why, where the word leaves a question.
     pub state_reason: Option<String>,
-    /// What is under way.
+    /// Requests under way.
     pub in_flight: InFlightStatus,
     /// When it is removed at the latest, once it drains.
     pub draining_until: Option<Timestamp>,
@@ -262,7 +262,7 @@ pub struct WorkerStatus {
     pub last_ack_micros: Option<u64>,
 }
 
-/// How an app does.
+/// Totals and state of an app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppStatus {
     /// Which.
