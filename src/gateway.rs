@@ -19,13 +19,13 @@ use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::Settings as CertificateSettings;
 use ringway_control::{ControlSettings, Parts, TargetResolver, WorkerLink};
-use ringway_filter::{Chain, Filter};
+use ringway_middleware::{Chain, Filter};
 use ringway_model::{Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_tls::{ServerSettings, ServerTls};
-use ringway_worker::{HttpMode, ListenerKind};
+use ringway_worker::{HttpMode, ListenerProtocol};
 
 pub use self::error::StartError;
 pub use self::handle::{Handle, RegisterError};
@@ -305,12 +305,12 @@ impl Builder {
     fn wire(
         &mut self,
         cpus: &[usize],
-        listeners: Vec<Vec<(TcpListener, ListenerKind)>>,
+        listeners: Vec<Vec<(TcpListener, ListenerProtocol)>>,
         https_port: Option<u16>,
         registry: &mut Registry,
     ) -> io::Result<Wired> {
         let mut wired = Wired::default();
-        let neighbours = ringway_worker::neighbours(listeners.len())?;
+        let neighbours = ringway_worker::rebalancers(listeners.len())?;
         for ((index, listeners), neighbours) in listeners.into_iter().enumerate().zip(neighbours) {
             let core = CoreId(index as u16);
             let (waker, wake) = wake_pair()?;

@@ -10,8 +10,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::{Tick, limits};
-use ringway_net::{LingerLimits, Pace, PeerState, Stream, SystemClock, clock, linger};
+use crate::limits;
+use ringway_model::Tick;
+use ringway_net::{LingerLimits, PeerState, Stream, SystemClock, WriteRate, clock, linger};
 use ringway_telemetry::RequestId;
 use ringway_wire::h1::{
     BodyState, CHUNK_END, ChunkMode, ChunkedBody, ConnectionSignal, LAST_CHUNK, Limits, Parse, RequestError,
@@ -225,7 +226,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             Framing::Chunked => Coding::Chunked(ChunkedBody::new(ChunkMode::Decode)),
         };
         if wire.expects_continue() && self.pending.is_empty() {
-            let pace = Pace::until(deadline);
+            let pace = WriteRate::until(deadline);
             let (result, _) = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), pace).await;
             if result.is_err() {
                 return Ok(None);
@@ -344,7 +345,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
     }
 
     async fn send(&self, bytes: Vec<u8>) -> bool {
-        self.stream.write_all(bytes, Pace::stall(limits::API_WRITE_TIMEOUT)).await.0.is_ok()
+        self.stream.write_all(bytes, WriteRate::stall(limits::API_WRITE_TIMEOUT)).await.0.is_ok()
     }
 }
 

@@ -4,13 +4,14 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits;
 use ringway_certs::State;
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind,
     FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Probe,
     ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRangeError, StatusRanges, StatusSet,
-    Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl, limits,
+    Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl,
 };
 use serde_json::{Value as Json, json};
 
@@ -29,7 +30,7 @@ pub(crate) static APP_ID: Field<AppId> = Field {
 pub(crate) static APP_NAME: Field<Arc<str>> = Field {
     name: "app_name",
     doc: "The app's name for people; kept when absent and the app exists, else the id.",
-    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": ringway_model::limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
     parse: |given| app_name(given.text()?),
 };
 
@@ -41,7 +42,7 @@ pub(crate) static DRAIN: Field<Duration> = Field {
           WebSockets that are open then are closed with 1001; other requests go on. The drain goes on without its client. \
           Without it the instance is removed at once.",
     schema: || duration_schema("30s"),
-    parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
+    parse: |given| at_most(duration(given)?, ringway_model::limits::INSTANCE_DRAIN_MAX),
 };
 
 /// State of an instance that a long poll waits for.
@@ -111,7 +112,7 @@ static UPSTREAM_KEY_FILE: Field<FilePath> = Field {
 static UPSTREAM_SERVER_NAME: Field<Hostname> = Field {
     name: "server_name",
     doc: "The name that is asked for (SNI) and verified, when it is not the target's host.",
-    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["app1.internal"] }),
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": ringway_model::limits::HOST_BYTES_MAX, "examples": ["app1.internal"] }),
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -180,7 +181,7 @@ pub(crate) static GENERATION: Field<Generation> = Field {
 pub(crate) static DOMAIN: Field<Hostname> = Field {
     name: "domain",
     doc: "A domain name, in any case, as U-labels or A-labels; without scheme, port or wildcard.",
-    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant1.app1.com"] }),
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": ringway_model::limits::HOST_BYTES_MAX, "examples": ["tenant1.app1.com"] }),
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -188,7 +189,7 @@ pub(crate) static DOMAIN: Field<Hostname> = Field {
 pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
     name: "cname_target",
     doc: "The name that the domain's CNAME record should point to; a hint, not needed for routing.",
-    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant-123.app1.com"] }),
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": ringway_model::limits::HOST_BYTES_MAX, "examples": ["tenant-123.app1.com"] }),
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -196,7 +197,7 @@ pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
 pub(crate) static WEBHOOK_URL: Field<WebhookUrl> = Field {
     name: "url",
     doc: "Where events are posted to, as JSON: http or https, without credentials.",
-    schema: || json!({ "type": "string", "format": "uri", "maxLength": limits::WEBHOOK_URL_BYTES_MAX, "examples": ["https://app1.example/hooks/ringway"] }),
+    schema: || json!({ "type": "string", "format": "uri", "maxLength": ringway_model::limits::WEBHOOK_URL_BYTES_MAX, "examples": ["https://app1.example/hooks/ringway"] }),
     parse: |given| WebhookUrl::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -204,7 +205,7 @@ pub(crate) static WEBHOOK_URL: Field<WebhookUrl> = Field {
 pub(crate) static WEBHOOK_SECRET: Field<WebhookSecret> = Field {
     name: "secret",
     doc: "Deliveries are signed with it: X-Ringway-Signature is sha256= and the HMAC-SHA256 of X-Ringway-Timestamp, a full stop and the body. It is never shown again.",
-    schema: || json!({ "type": "string", "writeOnly": true, "minLength": limits::WEBHOOK_SECRET_BYTES_MIN, "maxLength": limits::WEBHOOK_SECRET_BYTES_MAX }),
+    schema: || json!({ "type": "string", "writeOnly": true, "minLength": ringway_model::limits::WEBHOOK_SECRET_BYTES_MIN, "maxLength": ringway_model::limits::WEBHOOK_SECRET_BYTES_MAX }),
     parse: |given| WebhookSecret::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -244,13 +245,15 @@ pub(crate) static KIND_CUSTOM: Field<DomainKind> = Field {
 pub(crate) static LIMIT: Field<usize> = Field {
     name: "limit",
     doc: "The most items to answer with; as many as one page may have when absent.",
-    schema: || json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ITEMS_MAX }),
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": ringway_model::limits::PAGE_ITEMS_MAX }),
     parse: |given| {
         let number = given.unsigned()?;
         usize::try_from(number)
             .ok()
-            .filter(|number| (1..=limits::PAGE_ITEMS_MAX).contains(number))
-            .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", limits::PAGE_ITEMS_MAX)))
+            .filter(|number| (1..=ringway_model::limits::PAGE_ITEMS_MAX).contains(number))
+            .ok_or_else(|| {
+                Fault::range(format_args!("must be from 1 to {}", ringway_model::limits::PAGE_ITEMS_MAX))
+            })
     },
 };
 
@@ -266,10 +269,10 @@ pub(crate) static STATUS_LIMIT: Field<usize> = Field {
 pub(crate) static AFTER: Field<String> = Field {
     name: "after",
     doc: "Begin after this id or name: the value of `next` in the page before.",
-    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HOST_BYTES_MAX }),
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": ringway_model::limits::HOST_BYTES_MAX }),
     parse: |given| {
         let text = given.text()?;
-        match (1..=limits::HOST_BYTES_MAX).contains(&text.len()) {
+        match (1..=ringway_model::limits::HOST_BYTES_MAX).contains(&text.len()) {
             true => Ok(text.to_owned()),
             false => Err(Fault::invalid("must be the value of `next` in the page before")),
         }
@@ -290,7 +293,7 @@ pub(crate) static CERTIFICATE_MODE: Field<CertificateMode> = Field {
 static CLIENT_AUTH_FILE: Field<FilePath> = Field {
     name: "ca_file",
     doc: "A PEM file on the proxy's machine with the CAs that may vouch for clients; it must be good when it is named, and is read again when it changes.",
-    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
+    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": ringway_model::limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -308,8 +311,8 @@ static CLIENT_AUTH_MODE: Field<ClientAuthNeed> = Field {
 pub(crate) static CERTIFICATE_PEM: Field<Arc<str>> = Field {
     name: "certificate",
     doc: "The certificate and its chain in PEM, the domain's own first; it must cover the domain and be valid now.",
-    schema: || pem_schema(limits::CERTIFICATE_PEM_BYTES_MAX, "-----BEGIN CERTIFICATE-----\n…"),
-    parse: |given| Ok(pem(given.text()?, limits::CERTIFICATE_PEM_BYTES_MAX)?.into()),
+    schema: || pem_schema(ringway_model::limits::CERTIFICATE_PEM_BYTES_MAX, "-----BEGIN CERTIFICATE-----\n…"),
+    parse: |given| Ok(pem(given.text()?, ringway_model::limits::CERTIFICATE_PEM_BYTES_MAX)?.into()),
 };
 
 /// A private key.
@@ -317,11 +320,12 @@ pub(crate) static KEY_PEM: Field<Secret> = Field {
     name: "key",
     doc: "The certificate's private key in PEM, not encrypted. It is never given out again.",
     schema: || {
-        let mut schema = pem_schema(limits::KEY_PEM_BYTES_MAX, "-----BEGIN PRIVATE KEY-----\n…");
+        let mut schema =
+            pem_schema(ringway_model::limits::KEY_PEM_BYTES_MAX, "-----BEGIN PRIVATE KEY-----\n…");
         schema["writeOnly"] = json!(true);
         schema
     },
-    parse: |given| Ok(Secret(pem(given.text()?, limits::KEY_PEM_BYTES_MAX)?.into())),
+    parse: |given| Ok(Secret(pem(given.text()?, ringway_model::limits::KEY_PEM_BYTES_MAX)?.into())),
 };
 
 /// Where a domain's certificate stands.
@@ -371,7 +375,7 @@ static HEALTH_CHECK: Field<HealthCheck> = Field {
 static HEALTH_PATH: Field<ProbePath> = Field {
     name: "path",
     doc: "The path that is requested; null for a check that only opens a TCP connection.",
-    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::HEALTH_PATH_BYTES_MAX, "examples": ["/health"] }),
+    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": ringway_model::limits::HEALTH_PATH_BYTES_MAX, "examples": ["/health"] }),
     parse: |given| ProbePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -401,7 +405,7 @@ static HEALTH_METHOD: Field<ProbeMethod> = Field {
 static HEALTH_HOST: Field<ProbeHost> = Field {
     name: "host",
     doc: "The request's Host, for apps that refuse an address there, as Django and Rails do; the target's host and port when absent.",
-    schema: || json!({ "type": "string", "maxLength": limits::HOST_BYTES_MAX + 6, "examples": ["app1.com"] }),
+    schema: || json!({ "type": "string", "maxLength": ringway_model::limits::HOST_BYTES_MAX + 6, "examples": ["app1.com"] }),
     parse: |given| ProbeHost::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -411,8 +415,8 @@ static HEALTH_HEADERS: Field<ProbeHeaders> = Field {
     schema: || {
         json!({
             "type": "object",
-            "maxProperties": limits::HEALTH_HEADERS_MAX,
-            "additionalProperties": { "type": "string", "maxLength": limits::HEALTH_HEADER_VALUE_BYTES_MAX },
+            "maxProperties": ringway_model::limits::HEALTH_HEADERS_MAX,
+            "additionalProperties": { "type": "string", "maxLength": ringway_model::limits::HEALTH_HEADER_VALUE_BYTES_MAX },
             "examples": [{ "X-Forwarded-Proto": "https" }],
         })
     },
@@ -451,7 +455,7 @@ static EXPECT_STATUS: Field<StatusRanges> = Field {
 static EXPECT_BODY: Field<BodyText> = Field {
     name: "body",
     doc: "Text that the body must contain, within its first 64 KiB.",
-    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HEALTH_BODY_TEXT_BYTES_MAX, "examples": ["ok"] }),
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": ringway_model::limits::HEALTH_BODY_TEXT_BYTES_MAX, "examples": ["ok"] }),
     parse: |given| BodyText::parse(given.text()?).map_err(Fault::invalid),
 };
 
@@ -468,12 +472,14 @@ static HEALTH_INTERVAL: Field<Duration> = Field {
     schema: || duration_schema("10s"),
     parse: |given| {
         let interval = duration(given)?;
-        match (limits::HEALTH_INTERVAL_MIN..=limits::HEALTH_INTERVAL_MAX).contains(&interval) {
+        match (ringway_model::limits::HEALTH_INTERVAL_MIN..=ringway_model::limits::HEALTH_INTERVAL_MAX)
+            .contains(&interval)
+        {
             true => Ok(interval),
             false => Err(Fault::range(format_args!(
                 "must be from {} to {}",
-                duration_text(limits::HEALTH_INTERVAL_MIN),
-                duration_text(limits::HEALTH_INTERVAL_MAX)
+                duration_text(ringway_model::limits::HEALTH_INTERVAL_MIN),
+                duration_text(ringway_model::limits::HEALTH_INTERVAL_MAX)
             ))),
         }
     },
@@ -485,11 +491,11 @@ static HEALTH_TIMEOUT: Field<Duration> = Field {
     schema: || duration_schema("3s"),
     parse: |given| {
         let timeout = duration(given)?;
-        match timeout > Duration::ZERO && timeout <= limits::HEALTH_INTERVAL_MAX {
+        match timeout > Duration::ZERO && timeout <= ringway_model::limits::HEALTH_INTERVAL_MAX {
             true => Ok(timeout),
             false => Err(Fault::range(format_args!(
                 "must be above 0 and at most {}",
-                duration_text(limits::HEALTH_INTERVAL_MAX)
+                duration_text(ringway_model::limits::HEALTH_INTERVAL_MAX)
             ))),
         }
     },
@@ -650,7 +656,7 @@ fn id_schema(example: &str) -> Json {
     json!({
         "type": "string",
         "minLength": 1,
-        "maxLength": limits::ID_BYTES_MAX,
+        "maxLength": ringway_model::limits::ID_BYTES_MAX,
         "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$",
         "examples": [example],
     })
@@ -673,7 +679,7 @@ fn statuses_schema() -> Json {
         "oneOf": [
             { "type": "string", "examples": ["200-399", "200,204"] },
             one,
-            { "type": "array", "items": item, "minItems": 1, "maxItems": limits::HEALTH_STATUS_RANGES_MAX },
+            { "type": "array", "items": item, "minItems": 1, "maxItems": ringway_model::limits::HEALTH_STATUS_RANGES_MAX },
         ],
     })
 }
@@ -697,10 +703,10 @@ fn app_name(text: &str) -> Result<Arc<str>, Fault> {
     if text.trim().is_empty() {
         return Err(Fault::invalid("must not be empty"));
     }
-    if text.len() > limits::APP_NAME_BYTES_MAX {
+    if text.len() > ringway_model::limits::APP_NAME_BYTES_MAX {
         return Err(Fault::range(format_args!(
             "must not be longer than {} bytes",
-            limits::APP_NAME_BYTES_MAX
+            ringway_model::limits::APP_NAME_BYTES_MAX
         )));
     }
     // Marks that reorder text would let one log line or table row pass for another (Unicode TR 36 §2.7).
@@ -1005,8 +1011,8 @@ mod tests {
     #[test]
     fn app_names_are_for_people() {
         assert!(app_name("Büro & Söhne 株式会社").is_ok());
-        assert!(app_name(&"x".repeat(limits::APP_NAME_BYTES_MAX)).is_ok());
-        assert!(app_name(&"x".repeat(limits::APP_NAME_BYTES_MAX + 1)).is_err());
+        assert!(app_name(&"x".repeat(ringway_model::limits::APP_NAME_BYTES_MAX)).is_ok());
+        assert!(app_name(&"x".repeat(ringway_model::limits::APP_NAME_BYTES_MAX + 1)).is_err());
         for text in ["", "  ", "a\nb", "a\0b", "\u{202e}evil", "a\u{7f}", "a\u{2028}b"] {
             assert!(app_name(text).is_err(), "{text:?}");
         }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ringway_model::limits::{API_TOKEN_BYTES_MAX, API_TOKEN_BYTES_MIN};
+use crate::limits::{API_TOKEN_BYTES_MAX, API_TOKEN_BYTES_MIN};
 
 use crate::problem::{Kind, Problem};
 

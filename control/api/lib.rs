@@ -19,6 +19,7 @@ mod fields;
 pub mod fuzzing;
 mod guard;
 mod handlers;
+mod limits;
 mod lists;
 mod openapi;
 mod plane;

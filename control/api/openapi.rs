@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringway_model::limits;
+use crate::limits;
 use ringway_wire::message::{Method, reason_phrase};
 use serde_json::{Map, Value as Json, json};
 use utoipa::ToSchema;

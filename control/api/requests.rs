@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits;
 use ringway_certs::State;
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
     Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId, Webhook, WebhookSecret,
-    WebhookUrl, limits,
+    WebhookUrl,
 };
 
 use crate::fields::{

@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use ringway_model::{Tick, limits};
-use ringway_net::{Pace, Stream, clock, sleep_until, spawn};
+use crate::limits;
+use ringway_model::Tick;
+use ringway_net::{Stream, WriteRate, clock, sleep_until, spawn};
 use ringway_wire::h1::{ConnectionSignal, SimpleResponse, write_simple_response};
 use slab::Slab;
 
@@ -105,7 +106,7 @@ impl Default for Settings {
 /// socket appears under its name with its mode already set.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens there and goes on to for [`BIND_PATIENCE`](limits::BIND_PATIENCE),
+/// `AddrInUse` when a process listens there and goes on to for [`BIND_PATIENCE`](ringway_model::limits::BIND_PATIENCE),
 /// `AlreadyExists` when the file is no socket, else the system's.
 pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     ringway_net::patiently(|| bind_unix_now(path))
@@ -252,7 +253,7 @@ async fn turn_away<S: Stream>(stream: S, id: &str) {
         },
     );
     let deadline = clock::now().after(Duration::from_secs(1));
-    let _ = stream.write_all(out, Pace::until(deadline)).await;
+    let _ = stream.write_all(out, WriteRate::until(deadline)).await;
 }
 
 /// A listener of either kind.

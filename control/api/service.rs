@@ -9,7 +9,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ringway_model::{Revision, limits};
+use crate::limits;
+use ringway_model::Revision;
 use ringway_telemetry::{RequestId, RequestIds};
 use ringway_wire::headers::list_elements;
 use ringway_wire::message::Method;
@@ -405,7 +406,7 @@ fn read_input<'a>(
 fn read_query(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
-        .take(limits::FINDINGS_MAX)
+        .take(ringway_model::limits::FINDINGS_MAX)
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((decode(name, Plus::Space)?, decode(value, Plus::Space)?))

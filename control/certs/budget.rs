@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ringway_model::limits::BUDGETS_MAX;
+use crate::limits::BUDGETS_MAX;
 use ringway_model::{Hostname, Timestamp};
 use serde::{Deserialize, Serialize};
 

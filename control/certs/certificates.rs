@@ -7,10 +7,8 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::limits::{CERTIFICATE_WRITES_WAITING_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX};
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, WakeSource};
-use ringway_model::limits::{
-    CERTIFICATE_WRITES_WAITING_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX,
-};
 use ringway_model::{CertificateMode, Domain, Hostname};
 use ringway_net::{blocking, clock, join, spawn};
 use ringway_tls::{Facts, Identity, IdentityName, Loaded, Material, Want, Wanted};

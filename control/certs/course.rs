@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use ringway_model::limits::{
+use crate::limits::{
     PARK_AFTER_DNS, PARK_AFTER_REFUSALS, PARK_ATTEMPTS_MIN, RETRY_DNS_MAX, RETRY_DNS_MIN, RETRY_ORDER_MAX,
     RETRY_ORDER_MIN,
 };

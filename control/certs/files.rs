@@ -28,8 +28,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATE_RECORD_BYTES_MAX};
 use ringway_model::Hostname;
-use ringway_model::limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATE_RECORD_BYTES_MAX, FINDINGS_MAX};
+use ringway_model::limits::FINDINGS_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -605,6 +606,7 @@ impl fmt::Debug for Pair {
 }
 
 #[cfg(test)]
+#[path = "files_tests.rs"]
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::Faults;

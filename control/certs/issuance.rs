@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::limits::{
+use crate::limits::{
     AUTHORITY_FAILOVER_AFTER, CERTIFICATES_ROUND, START_SPREAD, VERIFICATION_TTL, VERIFICATIONS_OF_QUEUE_MAX,
 };
 use ringway_model::{CertificateMode, Hostname, Tick, Timestamp};

@@ -31,6 +31,7 @@ pub mod fuzzing;
 mod host;
 mod issuance;
 mod lane;
+mod limits;
 mod loader;
 mod named;
 mod queue;

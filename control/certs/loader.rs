@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX};
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError};
-use ringway_model::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX};
 use ringway_model::{Tick, UpstreamTls};
 use ringway_net::clock;
 use ringway_tls::{
@@ -328,4 +328,5 @@ impl Cache {
 const FAILURE_AGE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
+#[path = "loader_tests.rs"]
 mod tests;

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
-use ringway_model::limits::{ORDERS_IN_FLIGHT_MAX, ORDERS_WAITING_MAX};
+use crate::limits::{ORDERS_IN_FLIGHT_MAX, ORDERS_WAITING_MAX};
 use ringway_model::{Hostname, Timestamp};
 
 use crate::report::QueuePlace;

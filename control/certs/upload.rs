@@ -113,4 +113,5 @@ impl fmt::Display for Names<'_> {
 }
 
 #[cfg(test)]
+#[path = "upload_tests.rs"]
 mod tests;

@@ -16,11 +16,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use ringway_model::limits::{
-    CHALLENGE_PROBE_ADDRESSES_MAX, CHALLENGE_PROBE_BYTES_MAX, CHALLENGE_PROBE_TIMEOUT,
-};
+use crate::limits::{CHALLENGE_PROBE_ADDRESSES_MAX, CHALLENGE_PROBE_BYTES_MAX, CHALLENGE_PROBE_TIMEOUT};
 use ringway_model::{Hostname, Tick, Timestamp};
-use ringway_net::{Pace, Stream, clock, connect};
+use ringway_net::{Stream, WriteRate, clock, connect};
 use ringway_wire::h1::{Limits, Parse, ResponseHead, write_get};
 use ringway_wire::message::Method;
 
@@ -183,7 +181,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Asks. Blocks for [`DNS_CHECK_TIMEOUT`](ringway_model::limits::DNS_CHECK_TIMEOUT) at most.
+    /// Asks. Blocks for [`DNS_CHECK_TIMEOUT`](crate::limits::DNS_CHECK_TIMEOUT) at most.
     pub(crate) fn look_up(question: &Question, resolver: &Resolver) -> Self {
         let lookup = resolver.addresses(&question.host);
         let has_address = lookup.as_ref().is_ok_and(|lookup| !lookup.addresses.is_empty());
@@ -262,7 +260,7 @@ async fn fetch(
         ErrorKind::TimedOut => ProbeOutcome::TimedOut,
         _ => ProbeOutcome::Broken,
     };
-    let (written, mut buf) = stream.write_all(buf, Pace::until(deadline)).await;
+    let (written, mut buf) = stream.write_all(buf, WriteRate::until(deadline)).await;
     written.map_err(broken)?;
     buf.clear();
     let mut head = ResponseHead::default();
@@ -603,4 +601,5 @@ impl fmt::Display for ProbeOutcome {
 }
 
 #[cfg(test)]
+#[path = "verify_tests.rs"]
 mod tests;

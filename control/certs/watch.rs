@@ -237,4 +237,5 @@ impl fmt::Display for DefaultError {
 impl std::error::Error for DefaultError {}
 
 #[cfg(test)]
+#[path = "watch_tests.rs"]
 mod tests;

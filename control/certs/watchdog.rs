@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway_model::limits::{
+use crate::limits::{
     AUTHORITY_FAILOVER_AFTER, AUTHORITY_FAILURES_MAX, AUTHORITY_PAUSE_MAX, AUTHORITY_PAUSE_MIN,
 };
 use ringway_model::{Hostname, Tick, Timestamp};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 #[cfg(doc)]
-use ringway_model::limits;
+use crate::limits;
 use ringway_model::{Probe, Scheme};
 use ringway_wire::h1::ResponseError;
 

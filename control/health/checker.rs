@@ -175,4 +175,5 @@ impl Shared {
 }
 
 #[cfg(test)]
+#[path = "checker_tests.rs"]
 mod tests;

@@ -5,7 +5,8 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Generation, Health, HealthCheck, Instance, InstanceId, Scheme, Tick, Timestamp, limits};
+use crate::limits;
+use ringway_model::{Generation, Health, HealthCheck, Instance, InstanceId, Scheme, Tick, Timestamp};
 
 use crate::answer::{Answer, Failure, LocalFault};
 use crate::course::{Course, Streak, Thresholds};
@@ -26,11 +27,11 @@ impl Default for Defaults {
     fn default() -> Self {
         let count = |count| NonZeroU8::new(count).unwrap_or(NonZeroU8::MIN);
         Self {
-            interval: limits::HEALTH_INTERVAL,
-            timeout: limits::HEALTH_TIMEOUT,
+            interval: ringway_model::limits::HEALTH_INTERVAL,
+            timeout: ringway_model::limits::HEALTH_TIMEOUT,
             thresholds: Thresholds {
-                unhealthy: count(limits::UNHEALTHY_THRESHOLD),
-                healthy: count(limits::HEALTHY_THRESHOLD),
+                unhealthy: count(ringway_model::limits::UNHEALTHY_THRESHOLD),
+                healthy: count(ringway_model::limits::HEALTHY_THRESHOLD),
             },
         }
     }
@@ -344,7 +345,7 @@ impl Watched {
 
     /// The time until an instance that joins is probed again: ever longer, up to a second.
     fn pause(&self, now: Tick) -> Option<Duration> {
-        let is_soon = now < self.since.after(limits::JOINING_TIME);
+        let is_soon = now < self.since.after(ringway_model::limits::JOINING_TIME);
         let doublings = self.course.streak.len().saturating_sub(1).min(10);
         (self.is_joining && is_soon)
             .then(|| (limits::JOINING_PAUSE_MIN * (1 << doublings)).min(limits::JOINING_PAUSE_MAX))
@@ -355,8 +356,9 @@ impl Watched {
 fn resolve(instance: &Instance, defaults: Defaults) -> (Plan, Thresholds) {
     let HealthCheck { probe, port, interval, timeout, unhealthy_threshold, healthy_threshold } =
         &instance.health_check;
-    let interval =
-        interval.unwrap_or(defaults.interval).clamp(limits::HEALTH_INTERVAL_MIN, limits::HEALTH_INTERVAL_MAX);
+    let interval = interval
+        .unwrap_or(defaults.interval)
+        .clamp(ringway_model::limits::HEALTH_INTERVAL_MIN, ringway_model::limits::HEALTH_INTERVAL_MAX);
     let timeout = timeout.unwrap_or(defaults.timeout).min(interval);
     let app = (instance.target.scheme() == Scheme::Https).then(|| instance.app.clone());
     let plan =
@@ -369,4 +371,5 @@ fn resolve(instance: &Instance, defaults: Defaults) -> (Plan, Thresholds) {
 }
 
 #[cfg(test)]
+#[path = "checks_tests.rs"]
 mod tests;

@@ -15,6 +15,7 @@ mod answer;
 mod checker;
 mod checks;
 mod course;
+mod limits;
 mod probe;
 mod schedule;
 

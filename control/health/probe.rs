@@ -7,11 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{
-    AppId, BodyText, Hostname, HttpProbe, Probe, ProbeMethod, Target, TargetHost, Tick, limits,
-};
+use crate::limits;
+use ringway_model::{AppId, BodyText, Hostname, HttpProbe, Probe, ProbeMethod, Target, TargetHost, Tick};
 use ringway_net::tls::{TlsError, connect_tls};
-use ringway_net::{LingerLimits, Pace, Stream, SystemClock, TcpStream, clock, connect, linger, resolve};
+use ringway_net::{LingerLimits, Stream, SystemClock, TcpStream, WriteRate, clock, connect, linger, resolve};
 use ringway_wire::h1::{
     BodyError, BodyState, ChunkMode, ChunkedBody, HeadFault, Limits, Parse, ResponseError, ResponseHead,
     write_bodiless_request,
@@ -56,7 +55,7 @@ impl Trust for NoTrust {
 ///
 /// A TCP probe is well when the connection is established. An HTTP probe is well when the response has an expected status and,
 /// where a text is expected, its body contains it; redirects are not followed. Names are resolved at most
-/// once in [`limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
+/// once in [`ringway_model::limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
 /// resolver is no fault of the instance. Of several addresses, the first that accepts a connection is asked.
 #[derive(Debug, Default)]
 pub struct NetProber<T = NoTrust> {
@@ -119,16 +118,16 @@ impl<T> NetProber<T> {
             names.retain(|_, known| now < known.fresh_until.after(NAME_AGE_MAX));
         }
         if names.len() < NAMES_MAX || names.contains_key(name) {
-            let fresh_until = now.after(limits::DNS_TTL);
+            let fresh_until = now.after(ringway_model::limits::DNS_TTL);
             names.insert(name.clone(), Resolved { addresses: addresses.to_vec(), fresh_until });
         }
     }
 }
 
 /// Names remembered: as many as there can be instances.
-const NAMES_MAX: usize = limits::INSTANCES_MAX;
+const NAMES_MAX: usize = ringway_model::limits::INSTANCES_MAX;
 /// A name that was not resolved anew for so long is not in use: the longest interval, twice.
-const NAME_AGE_MAX: Duration = Duration::from_secs(2 * limits::HEALTH_INTERVAL_MAX.as_secs());
+const NAME_AGE_MAX: Duration = Duration::from_secs(2 * ringway_model::limits::HEALTH_INTERVAL_MAX.as_secs());
 
 impl<T: Trust> Prober for NetProber<T> {
     async fn probe(&self, plan: &Plan) -> Answer {
@@ -189,7 +188,7 @@ async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, dea
     if write_request(&mut buf, target, probe).is_err() {
         return Answer::NotAsked(LocalFault::InvalidRequest);
     }
-    let (written, mut buf) = stream.write_all(buf, Pace::until(deadline)).await;
+    let (written, mut buf) = stream.write_all(buf, WriteRate::until(deadline)).await;
     if let Err(error) = written {
         return judge_exchange(&error);
     }
@@ -360,4 +359,5 @@ fn judge_exchange(error: &io::Error) -> Answer {
 const USER_AGENT: &str = concat!("ringway-health/", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
+#[path = "probe_tests.rs"]
 mod tests;

@@ -12,7 +12,8 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{AppId, Probe, Target, Tick, limits};
+use crate::limits;
+use ringway_model::{AppId, Probe, Target, Tick};
 
 /// What to check, and how often. Instances with the same plan share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

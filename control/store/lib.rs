@@ -39,6 +39,7 @@ mod fjall;
 #[doc(hidden)]
 pub mod fuzzing;
 mod image;
+mod limits;
 mod mark;
 mod memory;
 mod record;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use ringway_model::{Revision, limits};
+use crate::limits;
+use ringway_model::Revision;
 
 use crate::RecordKind;
 

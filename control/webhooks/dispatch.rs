@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::limits::{WEBHOOK_THREADS, WEBHOOKS_PENDING_MAX};
 use aws_lc_rs::rand;
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError, blocking_mailbox};
 use ringway_model::Webhook;
-use ringway_model::limits::{WEBHOOK_THREADS, WEBHOOKS_PENDING_MAX};
 use ringway_net::clock;
 
 use crate::event::Event;
@@ -219,4 +219,5 @@ fn draw_id(millis: u64) -> String {
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
+#[path = "dispatch_tests.rs"]
 mod tests;

@@ -21,6 +21,7 @@
 
 mod dispatch;
 mod event;
+mod limits;
 mod queue;
 mod send;
 

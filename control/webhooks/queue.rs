@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ahash::AHashMap;
-use ringway_model::limits::{
+use crate::limits::{
     WEBHOOK_RETRIES_MAX, WEBHOOK_RETRY_FIRST, WEBHOOK_THREADS, WEBHOOKS_PENDING_MAX,
     WEBHOOKS_PER_RECEIVER_MAX,
 };
+use ahash::AHashMap;
 use ringway_model::{Tick, Webhook};
 
 /// One event on its way to one receiver.

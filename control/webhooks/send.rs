@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::limits::WEBHOOK_TIMEOUT;
 use aws_lc_rs::hmac;
-use ringway_model::limits::WEBHOOK_TIMEOUT;
 use ringway_model::{Timestamp, WebhookSecret};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};

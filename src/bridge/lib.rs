@@ -18,22 +18,22 @@
 //! | the newest state, older ones are worthless | [`slot()`] | the newer replaces the older |
 //! | every value counts | [`mailbox()`] | the sender gets its value back |
 //! | one answer to one question | [`reply()`] | cannot be |
-//! | how others do at the moment, nobody is woken | [`board()`] | cannot be |
+//! | how others do at the moment, nobody is woken | [`shared_gauges()`] | cannot be |
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(private_interfaces))] // the models' own sockets stand where the system's are public
 
-mod board;
 mod mailbox;
 mod reply;
+mod shared_gauges;
 mod slot;
 mod sync;
 mod wake;
 
-pub use board::{Place, board};
 pub use mailbox::{
     Drain, MailboxReceiver, MailboxSender, SendError, TryRecvError, blocking_mailbox, mailbox,
 };
 pub use reply::{ReplyError, ReplyReceiver, ReplySender, reply};
+pub use shared_gauges::{Gauge, shared_gauges};
 pub use slot::{SlotReceiver, SlotSender, slot};
 pub use wake::{WakeSource, Waker, wake_pair};
 

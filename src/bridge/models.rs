@@ -7,6 +7,7 @@
 //! deadlock.
 #![allow(clippy::unwrap_used)]
 
+#[path = "models_system.rs"]
 pub(crate) mod system;
 
 use std::time::Duration;
@@ -178,7 +179,7 @@ fn what_was_published_last_is_found_before_the_wake_ups_end() {
 #[test]
 fn who_sees_a_place_closed_sees_what_was_done_before() {
     model(|| {
-        let mut places = board(2);
+        let mut places = shared_gauges(2);
         let (own, other) = (places.remove(0), places.remove(0));
         let value = Arc::new(AtomicUsize::new(0));
         let done = value.clone();

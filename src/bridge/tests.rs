@@ -157,11 +157,11 @@ fn replies_across_threads_or_says_why_not() {
 
 #[test]
 fn a_board_shows_what_each_owner_wrote_last_until_it_is_gone() {
-    let mut places = board(3);
-    assert_eq!(places.iter().map(Place::own).collect::<Vec<_>>(), [0, 1, 2]);
+    let mut places = shared_gauges(3);
+    assert_eq!(places.iter().map(Gauge::own).collect::<Vec<_>>(), [0, 1, 2]);
     places[1].write(7);
     places[2].write(usize::MAX);
-    let seen = |by: &Place| (0..by.count()).map(|place| by.read(place)).collect::<Vec<_>>();
+    let seen = |by: &Gauge| (0..by.count()).map(|place| by.read(place)).collect::<Vec<_>>();
     for place in &places {
         assert_eq!(seen(place), [Some(0), Some(7), Some(u32::MAX as usize - 1)]);
         assert!(!place.is_last());

@@ -685,4 +685,5 @@ fn joined<T: ToString>(items: &Vec<T>) -> String {
 }
 
 #[cfg(test)]
+#[path = "config_tests.rs"]
 mod tests;

@@ -383,7 +383,7 @@ fn plural(count: usize, what: &str) -> String {
 
 /// All instances, as the API lists them; `None` when it does not answer in time, which the next look may.
 fn instances(api: &Client) -> Option<Vec<Value>> {
-    let target = format!("/api/status/instances?limit={}", ringway_model::limits::DEMO_INSTANCES_MAX);
+    let target = format!("/api/status/instances?limit={}", crate::cli::limits::DEMO_INSTANCES_MAX);
     let answer = api.send(Method::Get, &target, None).ok()?;
     let mut page: Value = serde_json::from_slice(&answer.body).ok()?;
     match page["instances"].take() {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use ringway::model::limits;
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
@@ -129,7 +128,7 @@ fn builder(settings: Settings, inherited: Inherited, room: Room) -> Result<Build
         stream_idle_timeout: settings.stream_idle_timeout,
         body_rate_min: settings.body_rate_min,
         tunnel_idle_timeout: match settings.stream_idle_timeout {
-            Duration::MAX => limits::TUNNEL_IDLE_TIMEOUT,
+            Duration::MAX => ringway_model::limits::TUNNEL_IDLE_TIMEOUT,
             limit => limit,
         },
         body_bytes_max: settings.body_bytes_max,
@@ -323,7 +322,7 @@ fn raise_file_limit(settings: &Settings) -> Room {
                     "the limit of open files is too low for PROXY_CONNECTIONS_MAX; raise LimitNOFILE= or `ulimit -Hn`"
                 );
             }
-            let needed = (wanted * settings.workers) as u64 * limits::CONNECTION_BYTES;
+            let needed = (wanted * settings.workers) as u64 * crate::cli::limits::CONNECTION_BYTES;
             if memory.is_some_and(|memory| memory < needed) {
                 tracing::warn!(
                     memory_mib,
@@ -346,15 +345,16 @@ fn room_in(open_files: u64, memory: Option<u64>, workers: usize) -> Room {
     let workers = workers.max(1) as u64;
     let files = open_files.saturating_sub(FILES_RESERVED) / workers;
     let by_files = files * FILES_PARTS_OF_CLIENTS / FILES_PARTS;
-    let by_memory =
-        memory.map(|bytes| bytes / limits::CONNECTIONS_MEMORY_PART / limits::CONNECTION_BYTES / workers);
+    let by_memory = memory.map(|bytes| {
+        bytes / crate::cli::limits::CONNECTIONS_MEMORY_PART / crate::cli::limits::CONNECTION_BYTES / workers
+    });
     let room = by_memory.map_or(by_files, |by_memory| by_files.min(by_memory));
     let bounded = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let files = bounded(files);
     Room {
-        connections: bounded(room).clamp(1, limits::CONNECTIONS_PER_CORE_MAX),
+        connections: bounded(room).clamp(1, ringway_model::limits::CONNECTIONS_PER_CORE_MAX),
         // One at least to each side, and a few for those who are told that there is no room.
-        connection_files: (files - limits::turned_away_max(files)).max(2),
+        connection_files: (files - ringway_model::limits::turned_away_max(files)).max(2),
     }
 }
 
@@ -457,7 +457,7 @@ mod tests {
         let connections = |files, memory, workers| room_in(files, memory, workers).connections;
         assert_eq!(connections(1024, None, 1), 576);
         assert_eq!(connections(1024, None, 2), 288);
-        assert_eq!(connections(1_048_576, None, 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(connections(1_048_576, None, 2), ringway_model::limits::CONNECTIONS_PER_CORE_MAX);
         assert_eq!(connections(0, None, 64), 1, "a process that can accept nothing is of no use");
         // 10,000 clients, and room for what they ask for.
         assert_eq!(room_in(20_000, None, 1), Room { connections: 14_808, connection_files: 18_720 });
@@ -465,7 +465,10 @@ mod tests {
         assert_eq!(connections(1_048_576, Some(128 << 20), 1), 1638);
         assert_eq!(connections(1_048_576, Some(128 << 20), 2), 819);
         assert_eq!(connections(1024, Some(128 << 20), 1), 576);
-        assert_eq!(connections(1_048_576, Some(64 << 30), 2), limits::CONNECTIONS_PER_CORE_MAX);
+        assert_eq!(
+            connections(1_048_576, Some(64 << 30), 2),
+            ringway_model::limits::CONNECTIONS_PER_CORE_MAX
+        );
         assert_eq!(connections(1_048_576, Some(0), 2), 1);
     }
 

@@ -9,14 +9,14 @@ use std::thread::JoinHandle;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, SlotReceiver, WakeSource, reply};
 use ringway_control::{Client, ControlThread, State, WorkerLink};
-use ringway_filter::Chain;
+use ringway_middleware::Chain;
 use ringway_model::{CoreId, limits};
 use ringway_net::{Driver, DriverChoice, clock};
 use ringway_telemetry::Telemetry;
 use ringway_tls::{Loaded, ServerTls, Wanted};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
-use ringway_worker::{ListenerKind, Lookup, Neighbours};
+use ringway_worker::{ListenerProtocol, Lookup, Rebalancer};
 
 use super::StartError;
 
@@ -34,13 +34,13 @@ pub(super) struct Wired {
 pub(super) struct WorkerParts {
     pub(super) core: CoreId,
     pub(super) cpu: Option<usize>,
-    pub(super) listeners: Vec<(TcpListener, ListenerKind)>,
+    pub(super) listeners: Vec<(TcpListener, ListenerProtocol)>,
     pub(super) https_port: Option<u16>,
     pub(super) loaded: MailboxReceiver<Loaded>,
     pub(super) snapshots: SlotReceiver<Arc<Snapshot>>,
     pub(super) orders: MailboxReceiver<Order>,
     pub(super) wake: WakeSource,
-    pub(super) neighbours: Option<Neighbours>,
+    pub(super) neighbours: Option<Rebalancer>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -100,7 +100,7 @@ fn start_worker(
         https_port: part.https_port,
         tls: Some(common.tls),
         lookup: Some(Lookup { wanted: common.wanted, loaded: part.loaded }),
-        neighbours: part.neighbours,
+        rebalancer: part.neighbours,
         resolves: common.resolves,
         snapshot,
         snapshots: part.snapshots,

@@ -581,4 +581,5 @@ impl Applied {
 }
 
 #[cfg(test)]
+#[path = "change_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
 //! Calls that block, on threads of their own: files, and whatever else has no asynchronous form. For the control thread.
 
 use crate::core;
+use crate::limits::BLOCKING_CALLS_MAX;
 use crate::task::spawn;
-use ringway_model::limits::BLOCKING_CALLS_MAX;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};

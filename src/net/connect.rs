@@ -1,8 +1,8 @@
 //! Connecting, within a deadline.
 
+use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_UPSTREAM_IDLE};
 use crate::socket::TcpStream;
 use ringway_model::Tick;
-use ringway_model::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_UPSTREAM_IDLE};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;

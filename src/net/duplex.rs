@@ -1,11 +1,11 @@
 //! One socket of the runtime with deadlines and cancellation, the common half of TCP and Unix streams.
 
+use crate::limits::DISCARD_BYTES;
 use crate::reaper::{Direction, Registration, Turn};
-use crate::stream::{Hangup, Pace, PeerState};
+use crate::stream::{Hangup, PeerState, WriteRate};
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
 use ringway_model::Tick;
-use ringway_model::limits::DISCARD_BYTES;
 use socket2::SockRef;
 use std::cell::{Cell, UnsafeCell};
 use std::io::{self, ErrorKind};
@@ -91,7 +91,7 @@ impl<D: Device> Duplex<D> {
         &self,
         mut buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         if range.start > range.end || range.end > buf.len() {
             return (Err(ErrorKind::InvalidInput.into()), buf);

@@ -9,7 +9,7 @@
 //!    ├─ connect ───────────▶ TcpStream ├─ trait Stream: read, write_all, readable, cancel, abort
 //!    ├─ UnixListener ──────▶ UnixStream┘      │
 //!    ├─ tls: read_hello, connect_tls ─▶ TlsStream (over a TcpStream)
-//!    ├─ Lot: silent connections, a line in a table each
+//!    ├─ IdleSet: silent connections, a line in a table each
 //!    ├─ splice(from, to)                      ▼
 //!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
 //!    └─ Notified, Waits, resolve
@@ -25,8 +25,9 @@ pub mod clock;
 mod connect;
 mod core;
 mod duplex;
+mod idle;
+mod limits;
 mod listen;
-mod lot;
 mod memory;
 mod notified;
 mod reaper;
@@ -41,16 +42,18 @@ mod waits;
 
 pub use blocking::blocking;
 pub use connect::connect;
+pub use idle::{IdleSet, Wakeup};
 pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, patiently};
-pub use lot::{Left, Lot};
 pub use memory::use_small_pages;
 pub use notified::Notified;
 pub use resolve::resolve;
 pub use runtime::{Driver, DriverChoice, DriverChoiceError, RuntimeOptions, cores, pinned_core, run};
 pub use socket::{TcpStream, UnixStream};
 pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
-pub use stream::{Clock, Hangup, LingerLimits, Pace, PeerState, Stream, SystemClock, discard_all, linger};
-pub use task::{PanicMessage, beside, join, join_until, sleep, sleep_until, spawn, yield_now};
+pub use stream::{
+    Clock, Hangup, LingerLimits, PeerState, Stream, SystemClock, WriteRate, discard_all, linger,
+};
+pub use task::{PanicMessage, join, join_until, sleep, sleep_until, spawn, with_side_task, yield_now};
 pub use waits::Waits;
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use crate::connect::keepalive;
 use crate::core;
+use crate::limits::{ACCEPT_BACKOFF, BIND_PATIENCE, KEEPALIVE_CLIENT_IDLE, UNSENT_BYTES_MAX};
 use crate::socket::{TcpStream, UnixStream};
 use crate::task::{sleep, yield_now};
-use ringway_model::limits::{
-    ACCEPT_BACKOFF, ACCEPT_BATCH_MAX, BIND_PATIENCE, KEEPALIVE_CLIENT_IDLE, UNSENT_BYTES_MAX,
-};
+use ringway_model::limits::ACCEPT_BATCH_MAX;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::cell::Cell;
 use std::fmt;

@@ -15,9 +15,9 @@
 //! ```
 
 use crate::clock;
+use crate::limits::REAP_INTERVAL;
 use monoio::io::{CancelHandle, Canceller};
 use ringway_model::Tick;
-use ringway_model::limits::REAP_INTERVAL;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,13 +1,13 @@
 //! One runtime on the calling thread: io_uring as fast as the kernel has it, epoll where there is none.
 
 use crate::core::{self, Core};
+use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
 use crate::reaper::Reaper;
 use crate::splice::Pipes;
 use crate::task::{Tasks, Yielder, catch_panic, spawn};
 use monoio::blocking::DefaultThreadPool;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
-use ringway_model::limits::{RING_COMPLETIONS, RING_ENTRIES};
 use std::cell::Cell;
 use std::ffi::CString;
 use std::fmt;

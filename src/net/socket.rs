@@ -2,7 +2,7 @@
 
 use crate::duplex::Duplex;
 use crate::reaper::Direction;
-use crate::stream::{Hangup, Pace, PeerState, Stream};
+use crate::stream::{Hangup, PeerState, Stream, WriteRate};
 use ringway_model::Tick;
 use std::cell::Cell;
 use std::fmt;
@@ -128,7 +128,7 @@ impl Stream for TcpStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         // Goes out with it.
         self.held.set(false);
@@ -191,7 +191,7 @@ impl Stream for UnixStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         self.duplex.write_all_range(buf, range, pace)
     }

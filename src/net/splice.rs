@@ -1,12 +1,12 @@
 //! Moving bytes from one connection to another inside of the kernel.
 
+use crate::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
 use crate::reaper::{Direction, Turn};
 use crate::socket::TcpStream;
-use crate::stream::Pace;
+use crate::stream::WriteRate;
 use crate::task::yield_now;
 use crate::{clock, core};
 use ringway_model::Tick;
-use ringway_model::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -47,7 +47,7 @@ pub enum SpliceFault {
 /// See [`SpliceError`]. After any but [`SpliceFault::Unavailable`] an unknown part of what was read is lost, so both
 /// connections are good for nothing but closing; use [`Stream::abort`](crate::Stream::abort) on `to` where the
 /// end of the connection would look like the end of the message.
-pub async fn splice(from: &TcpStream, to: &TcpStream, len: u64, pace: Pace) -> Result<u64, SpliceError> {
+pub async fn splice(from: &TcpStream, to: &TcpStream, len: u64, pace: WriteRate) -> Result<u64, SpliceError> {
     splice_at_least(from, to, len, pace, None, &Cell::new(Tick(0))).await
 }
 
@@ -61,7 +61,7 @@ pub async fn splice_at_least(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
-    pace: Pace,
+    pace: WriteRate,
     rate: Option<Rate>,
     progress: &Cell<Tick>,
 ) -> Result<u64, SpliceError> {
@@ -91,7 +91,7 @@ async fn splice_all(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
-    pace: Pace,
+    pace: WriteRate,
     rate: Option<Rate>,
     progress: &Cell<Tick>,
     done: &mut Done,

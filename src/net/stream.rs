@@ -1,7 +1,8 @@
 //! What every connection can do, whatever carries it.
 
+use crate::limits;
 use crate::{TcpStream, clock};
-use ringway_model::{Tick, limits};
+use ringway_model::Tick;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,7 +19,7 @@ pub trait Stream: 'static {
     /// Reads into the spare capacity behind `buf.len()`, never reallocating; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](ringway_model::limits::REAP_INTERVAL) later), with no
+    /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL) later), with no
     /// byte lost: data that raced the deadline wins. `Interrupted` after [`cancel_reads`](Self::cancel_reads).
     /// `InvalidInput` when `buf` has no spare capacity. Else the system's.
     fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
@@ -33,11 +34,11 @@ pub trait Stream: 'static {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
     /// Writes all of `buf`; see [`write_all_range`](Self::write_all_range).
-    fn write_all(&self, buf: Vec<u8>, pace: Pace) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+    fn write_all(&self, buf: Vec<u8>, pace: WriteRate) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         let range = 0..buf.len();
         self.write_all_range(buf, range, pace)
     }
@@ -158,14 +159,14 @@ pub enum Hangup {
 
 /// How fast a transfer must go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct WriteRate {
     /// Longest time without a single byte of progress; begins anew with every bit of it.
     pub stall: Duration,
     /// The end in any case.
     pub deadline: Tick,
 }
 
-impl Pace {
+impl WriteRate {
     /// As long as it takes, while something moves at least every `stall`.
     pub fn stall(stall: Duration) -> Self {
         Self { stall, deadline: Tick::NEVER }
@@ -207,8 +208,8 @@ pub struct LingerLimits {
 impl LingerLimits {
     /// For a peer of which nothing is known to be under way.
     pub const BRIEF: Self = Self {
-        timeout: limits::LINGER_TIMEOUT,
-        idle_timeout: limits::LINGER_TIMEOUT,
+        timeout: ringway_model::limits::LINGER_TIMEOUT,
+        idle_timeout: ringway_model::limits::LINGER_TIMEOUT,
         bytes_max: limits::LINGER_BYTES_MAX as u64,
         bytes_per_second: u64::MAX,
     };

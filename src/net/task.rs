@@ -2,9 +2,9 @@
 
 use crate::clock;
 use crate::core::current;
+use crate::limits::{PANIC_CHARS_MAX, STOP_ROUNDS_MAX};
 use crate::runtime::Driver;
 use ringway_model::Tick;
-use ringway_model::limits::{PANIC_CHARS_MAX, STOP_ROUNDS_MAX};
 use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -110,7 +110,7 @@ pub async fn join_until<A: Future, B: Future>(
 }
 
 /// Awaits `main`, and polls `side` beside it until either ends. Then `side` is dropped: it must be one that may be.
-pub async fn beside<A: Future>(main: A, side: impl Future<Output = ()>) -> A::Output {
+pub async fn with_side_task<A: Future>(main: A, side: impl Future<Output = ()>) -> A::Output {
     let (mut main, mut side) = (pin!(main), pin!(side));
     let mut is_over = false;
     poll_fn(|cx| {

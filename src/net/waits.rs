@@ -27,7 +27,7 @@ impl Waits {
     /// that came while it waited.
     ///
     /// # Errors
-    /// Those of `poll`; `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](ringway_model::limits::REAP_INTERVAL)
+    /// Those of `poll`; `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL)
     /// later), `Interrupted` after [`cancel_reads`](Self::cancel_reads).
     pub async fn read<T>(
         &self,

@@ -66,6 +66,7 @@ impl Default for Words {
 const WORDS_MAX: usize = 64;
 
 #[cfg(all(test, loom))]
+#[path = "counter_models.rs"]
 mod models;
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub struct UpstreamError<'a> {
     /// The rule that was broken, or the kind of failure; a word from a fixed vocabulary, for metrics.
     pub reason: &'static str,
     /// The same for people, with names of fields, addresses and errors of the system. Printable ASCII, of
-    /// [`limits::UPSTREAM_ERROR_BYTES_MAX`](ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX), without values of fields.
+    /// [`ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX`](ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX), without values of fields.
     pub text: &'a str,
 }
 

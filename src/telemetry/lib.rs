@@ -17,6 +17,7 @@
 mod app;
 mod counter;
 mod event;
+mod limits;
 mod log;
 mod observer;
 mod process;

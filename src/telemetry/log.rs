@@ -18,8 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use ringway_model::{CoreId, Tick, limits};
+use ringway_model::{CoreId, Tick};
 
 use crate::counter::Counter;
 use crate::event::Exchange;

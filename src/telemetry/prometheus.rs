@@ -559,4 +559,5 @@ impl fmt::Display for Seconds {
 }
 
 #[cfg(test)]
+#[path = "prometheus_tests.rs"]
 mod tests;

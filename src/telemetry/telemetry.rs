@@ -44,7 +44,7 @@ impl Telemetry {
         self.log.as_ref().is_some_and(AccessLog::shows_referer)
     }
 
-    /// Hands log lines over that have waited for [`LOG_FLUSH_AGE`](ringway_model::limits::LOG_FLUSH_AGE). To be called
+    /// Hands log lines over that have waited for [`LOG_FLUSH_AGE`](crate::limits::LOG_FLUSH_AGE). To be called
     /// a few times a second; cheap when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
         if let Some(log) = &self.log {

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::CERTIFICATE_CHAIN_MAX;
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_model::Timestamp;
-use ringway_model::limits::{CERTIFICATE_CHAIN_MAX, CERTIFICATE_PEM_BYTES_MAX, KEY_PEM_BYTES_MAX};
+use ringway_model::limits::{CERTIFICATE_PEM_BYTES_MAX, KEY_PEM_BYTES_MAX};
 use rustls::SignatureAlgorithm;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

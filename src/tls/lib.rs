@@ -14,6 +14,7 @@
 mod client;
 mod exchange;
 mod identity;
+mod limits;
 mod provider;
 mod server;
 mod upstream;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use ringway_model::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX, UPSTREAM_TLS_SESSIONS_MAX};
+use crate::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX, UPSTREAM_TLS_SESSIONS_MAX};
 use ringway_model::{Target, TargetHost, UpstreamTls};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;

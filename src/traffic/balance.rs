@@ -270,4 +270,5 @@ fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
 }
 
 #[cfg(test)]
+#[path = "balance_tests.rs"]
 mod tests;

@@ -46,7 +46,8 @@ use std::time::Duration;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use ringway_model::{Health, Tick, limits};
+use crate::limits;
+use ringway_model::{Health, Tick};
 
 /// Health and breaker of one endpoint. All methods may be called from any thread at any time.
 ///

@@ -20,6 +20,7 @@ pub mod balance;
 pub mod breaker;
 pub mod compile;
 pub mod in_flight;
+mod limits;
 pub mod report;
 pub mod retry;
 pub mod snapshot;

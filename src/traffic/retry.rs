@@ -103,4 +103,5 @@ pub fn decide(facts: &Facts) -> Retry {
 }
 
 #[cfg(test)]
+#[path = "retry_tests.rs"]
 mod tests;

@@ -35,7 +35,7 @@ pub struct PoolId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u64);
 
-/// The counter that something is counted under: 1 to [`limits::METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX),
+/// The counter that something is counted under: 1 to [`ringway_model::limits::METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX),
 /// or 0, which all share that have none of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricSlot(pub u16);
@@ -105,7 +105,7 @@ pub enum Fallback {
     Reject,
     /// All are let through.
     PanicOpen,
-    /// One is, each [`TRICKLE_INTERVAL`](ringway_model::limits::TRICKLE_INTERVAL); shared with all snapshots that have it.
+    /// One is, each [`TRICKLE_INTERVAL`](crate::limits::TRICKLE_INTERVAL); shared with all snapshots that have it.
     Trickle(Arc<Trickle>),
 }
 

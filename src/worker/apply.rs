@@ -12,12 +12,12 @@ use ringway_traffic::snapshot::Snapshot;
 
 use crate::core::Core;
 use crate::drain::drain;
-use crate::uring::Uring;
-use crate::world::World;
+use crate::monoio_runtime::MonoioRuntime;
+use crate::runtime::Runtime;
 
 /// Applies what comes until the order to stop.
 pub(crate) async fn apply(
-    core: Rc<Core<Uring>>,
+    core: Rc<Core<MonoioRuntime>>,
     mut listeners: Vec<Rc<Listener>>,
     snapshots: SlotReceiver<Arc<Snapshot>>,
     orders: MailboxReceiver<Order>,
@@ -31,7 +31,7 @@ pub(crate) async fn apply(
         wake.rearm();
         let snapshot = snapshots.take();
         // Between taking a snapshot and acknowledging it: a new certificate was sent before the snapshot that has its version.
-        core.materials.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
+        core.secrets.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
         if let Some(snapshot) = snapshot {
             take_over(&core, snapshot).await;
         }
@@ -41,7 +41,7 @@ pub(crate) async fn apply(
                     // Given away: a listener that nobody accepts from must be closed, or it swallows connections.
                     let listeners = std::mem::take(&mut listeners);
                     let stop = move || listeners.iter().for_each(|listener| listener.stop());
-                    core.world.spawn(drain(core.clone(), stop, deadline), |panic| {
+                    core.runtime.spawn(drain(core.clone(), stop, deadline), |panic| {
                         tracing::error!(%panic, "the drain panicked");
                     });
                 }
@@ -62,7 +62,7 @@ pub(crate) async fn apply(
 }
 
 /// Routes by a newer snapshot; an older one is refused, for configurations never move backwards.
-pub(crate) async fn take_over<W: World>(core: &Core<W>, snapshot: Arc<Snapshot>) {
+pub(crate) async fn take_over<R: Runtime>(core: &Core<R>, snapshot: Arc<Snapshot>) {
     let serial = snapshot.serial;
     if serial > core.tables().snapshot.serial {
         core.set_snapshot(snapshot);
@@ -70,31 +70,31 @@ pub(crate) async fn take_over<W: World>(core: &Core<W>, snapshot: Arc<Snapshot>)
     }
     // An acknowledgement is never dropped: someone waits for it.
     while core.reports.send(Report::Applied { core: core.id, serial }).is_err() {
-        core.world.sleep(REPORT_RETRY).await;
+        core.runtime.sleep(REPORT_RETRY).await;
     }
 }
 
-fn tell_applied<W: World>(core: &Core<W>) {
+fn tell_applied<R: Runtime>(core: &Core<R>) {
     let tables = core.tables();
     let (serial, revision) = (tables.snapshot.serial, tables.snapshot.revision);
     core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
 /// Once a second: closes idle upstream connections, hands over a log block that has waited, and frees unused memory.
-pub(crate) fn start_housekeeping<W: World>(core: &Rc<Core<W>>) {
+pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
     let own = core.clone();
-    core.world.spawn(
+    core.runtime.spawn(
         async move {
             loop {
                 let core = &own;
-                core.world.sleep(HOUSEKEEPING).await;
-                let now = core.world.now();
+                core.runtime.sleep(HOUSEKEEPING).await;
+                let now = core.runtime.now();
                 core.upstreams.borrow_mut().expire(now);
                 core.handshakes.expire(now, &core.settings);
                 core.tunnels.expire(now);
-                core.tell_neighbours();
+                core.publish_load();
                 core.telemetry.flush_if_older(now);
-                core.free_spare_scratches();
+                core.free_spare_buffers();
                 nudge_allocator();
             }
         },

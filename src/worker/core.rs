@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
-use ringway_filter::Chain;
+use ringway_middleware::Chain;
 use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
@@ -15,38 +15,38 @@ use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
 
-use crate::arrival::Arrivals;
-use crate::client::Client;
-use crate::date_line::DateLine;
+use crate::accept::cert_selector::{self, Identities};
+use crate::accept::handshakes::Handshakes;
+use crate::accept::pending_connection::Arrivals;
+use crate::accept::rebalance::Rebalancer;
+use crate::accept::secrets::{Lookup, Secrets};
+use crate::exchange::attempt_warnings::Warnings;
+use crate::exchange::date_line::DateLine;
+use crate::exchange::on_demand_hosts::Hosts;
+use crate::exchange::tunnels::Tunnels;
 use crate::h2::{Seats, WindowBudget};
-use crate::handshakes::Handshakes;
-use crate::hosts::Hosts;
-use crate::identities::{self, Identities};
-use crate::linger::Lingering;
-use crate::materials::{Lookup, Materials};
-use crate::neighbours::Neighbours;
+use crate::runtime::Runtime;
+use crate::session::downstream::DownstreamConn;
+use crate::session::linger::Lingering;
 use crate::settings::Settings;
-use crate::tunnels::Tunnels;
-use crate::upstream::{Files, Pool, Trust};
-use crate::warnings::Warnings;
-use crate::world::World;
+use crate::upstream::{ConnectionPool, Files, UpstreamTlsConfigs};
 
 /// One core's share of the data plane.
-pub(crate) struct Core<W: World> {
+pub(crate) struct Core<R: Runtime> {
     pub(crate) id: CoreId,
-    pub(crate) world: W,
+    pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
     pub(crate) filters: Chain,
     pub(crate) telemetry: Telemetry,
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) cursors: RefCell<Cursors>,
-    pub(crate) upstreams: RefCell<Pool<W::Stream>>,
+    pub(crate) upstreams: RefCell<ConnectionPool<R::Stream>>,
     pub(crate) endpoint_files: Files,
     /// Whom to believe of the endpoints that speak TLS.
-    pub(crate) trust: Trust,
+    pub(crate) trust: UpstreamTlsConfigs,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) date_line: DateLine,
-    pub(crate) clients: RefCell<Slab<Rc<Client<W::Stream>>>>,
+    pub(crate) clients: RefCell<Slab<Rc<DownstreamConn<R::Stream>>>>,
     /// Connections that are no clients yet.
     pub(crate) arrivals: Arrivals,
     /// Connections that are being told that there is no room.
@@ -62,7 +62,7 @@ pub(crate) struct Core<W: World> {
     /// Requests that were answered and are still being sent.
     pub(crate) lingering: Lingering,
     /// Certificates and CAs.
-    pub(crate) materials: Materials,
+    pub(crate) secrets: Secrets,
     pub(crate) identities: Identities,
     /// Hosts that have no route yet, where somebody may know them.
     pub(crate) hosts: Option<Hosts>,
@@ -71,18 +71,18 @@ pub(crate) struct Core<W: World> {
     /// Instances that were warned about lately.
     pub(crate) warnings: Warnings,
     /// The other cores, where there are any.
-    pub(crate) neighbours: Option<Neighbours>,
+    pub(crate) rebalancer: Option<Rebalancer>,
     tables: RefCell<Rc<Tables>>,
-    scratches: RefCell<Vec<Scratch>>,
+    buffers: RefCell<Vec<ConnBuffers>>,
     /// How many of them nobody needed since the last look.
-    scratches_spare: Cell<usize>,
+    buffers_spare: Cell<usize>,
 }
 
-impl<W: World> Core<W> {
+impl<R: Runtime> Core<R> {
     #[allow(clippy::too_many_arguments)] // one place builds it, from the parts of a worker
     pub(crate) fn new(
         id: CoreId,
-        world: W,
+        runtime: R,
         settings: Arc<Settings>,
         filters: Chain,
         telemetry: Telemetry,
@@ -90,10 +90,10 @@ impl<W: World> Core<W> {
         snapshot: Arc<Snapshot>,
         doors: Doors,
     ) -> Self {
-        let upstreams = Pool::new(settings.connections_max);
+        let upstreams = ConnectionPool::new(settings.connections_max);
         Self {
             id,
-            world,
+            runtime,
             settings,
             filters,
             telemetry,
@@ -101,7 +101,7 @@ impl<W: World> Core<W> {
             cursors: RefCell::new(Cursors::new(id)),
             upstreams: RefCell::new(upstreams),
             endpoint_files: Files::default(),
-            trust: Trust::new(),
+            trust: UpstreamTlsConfigs::new(),
             request_ids: RefCell::new(RequestIds::new()),
             date_line: DateLine::default(),
             clients: RefCell::new(Slab::new()),
@@ -114,21 +114,21 @@ impl<W: World> Core<W> {
             tunnels: Tunnels::default(),
             handshakes: Rc::default(),
             lingering: Lingering::default(),
-            materials: Materials::new(id, doors.lookup),
+            secrets: Secrets::new(id, doors.lookup),
             identities: Identities::new(doors.tls),
             hosts: doors.resolves.then(|| Hosts::new(id)),
             https_port: doors.https_port,
             warnings: Warnings::default(),
-            neighbours: doors.neighbours,
+            rebalancer: doors.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
-            scratches: RefCell::new(Vec::new()),
-            scratches_spare: Cell::new(0),
+            buffers: RefCell::new(Vec::new()),
+            buffers_spare: Cell::new(0),
         }
     }
 
     /// Connections that are served or about to be.
     pub(crate) fn connections(&self) -> usize {
-        self.clients.borrow().len() + self.world.parked() + self.arrivals.len() + self.handshakes.len()
+        self.clients.borrow().len() + self.runtime.parked() + self.arrivals.len() + self.handshakes.len()
     }
 
     /// Whether a file is left for another connection, be it to an endpoint or of a client. An idle connection to an endpoint makes room.
@@ -138,9 +138,9 @@ impl<W: World> Core<W> {
     }
 
     /// Lets the other cores know how many those are. To be called when there is one more or one less.
-    pub(crate) fn tell_neighbours(&self) {
-        if let Some(neighbours) = &self.neighbours {
-            neighbours.tell(self.connections());
+    pub(crate) fn publish_load(&self) {
+        if let Some(rebalancer) = &self.rebalancer {
+            rebalancer.tell(self.connections());
         }
     }
 
@@ -152,9 +152,9 @@ impl<W: World> Core<W> {
     /// Routes by `snapshot` from the next exchange on.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.upstreams.borrow_mut().keep_only(&snapshot);
-        self.world.keep_only(&snapshot);
+        self.runtime.keep_only(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
-        self.tunnels.handle_snapshot(&snapshot, self.world.now(), self.settings.drain_timeout);
+        self.tunnels.handle_snapshot(&snapshot, self.runtime.now(), self.settings.drain_timeout);
         self.tables.replace(Rc::new(Tables { snapshot }));
         if let Some(hosts) = &self.hosts {
             hosts.handle_snapshot(&self.tables().snapshot);
@@ -164,32 +164,32 @@ impl<W: World> Core<W> {
 
     /// Asks for what the snapshot needs at any moment.
     pub(crate) fn prepare(&self) {
-        identities::prepare_default(&self.materials, &self.tables().snapshot, self.world.now());
+        cert_selector::prepare_default(&self.secrets, &self.tables().snapshot, self.runtime.now());
     }
 
     /// Buffers for a connection that has something to do.
-    pub(crate) fn take_scratch(&self) -> Scratch {
-        let mut kept = self.scratches.borrow_mut();
-        let scratch = kept.pop().unwrap_or_default();
-        self.scratches_spare.update(|spare| spare.min(kept.len()));
-        scratch
+    pub(crate) fn take_buffers(&self) -> ConnBuffers {
+        let mut kept = self.buffers.borrow_mut();
+        let buffers = kept.pop().unwrap_or_default();
+        self.buffers_spare.update(|spare| spare.min(kept.len()));
+        buffers
     }
 
     /// Frees the buffers that nobody needed since this was last called.
-    pub(crate) fn free_spare_scratches(&self) {
-        let mut kept = self.scratches.borrow_mut();
-        let spare = self.scratches_spare.get().min(kept.len());
+    pub(crate) fn free_spare_buffers(&self) {
+        let mut kept = self.buffers.borrow_mut();
+        let spare = self.buffers_spare.get().min(kept.len());
         // Those that were used last are at the end, and likely still in the cache.
         kept.drain(..spare);
-        self.scratches_spare.set(kept.len());
+        self.buffers_spare.set(kept.len());
     }
 
     /// Buffers of a connection that falls idle or ends. A few are kept warm, the rest is freed, so that a peak's memory goes back.
-    pub(crate) fn give_scratch(&self, mut scratch: Scratch) {
-        let mut kept = self.scratches.borrow_mut();
-        if kept.len() < SCRATCHES_KEPT_MAX {
-            scratch.clear();
-            kept.push(scratch);
+    pub(crate) fn give_buffers(&self, mut buffers: ConnBuffers) {
+        let mut kept = self.buffers.borrow_mut();
+        if kept.len() < BUFFERS_KEPT_MAX {
+            buffers.clear();
+            kept.push(buffers);
         }
     }
 }
@@ -200,7 +200,7 @@ pub(crate) struct Doors {
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) lookup: Option<Lookup>,
     pub(crate) resolves: bool,
-    pub(crate) neighbours: Option<Neighbours>,
+    pub(crate) rebalancer: Option<Rebalancer>,
 }
 
 /// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's
@@ -211,7 +211,7 @@ pub(crate) struct Tables {
 
 /// The buffers of one session while it works. An idle connection holds none.
 #[derive(Default)]
-pub(crate) struct Scratch {
+pub(crate) struct ConnBuffers {
     /// What came from the client: the head in work, what is there of its body, and perhaps the next request.
     pub(crate) input: Vec<u8>,
     /// What came from the endpoint.
@@ -224,11 +224,11 @@ pub(crate) struct Scratch {
     pub(crate) response: ResponseHead,
 }
 
-impl Scratch {
+impl ConnBuffers {
     fn clear(&mut self) {
         for buffer in [&mut self.input, &mut self.answer, &mut self.output, &mut self.lines] {
             buffer.clear();
-            if buffer.capacity() > ringway_model::limits::RELAY_BUFFER_BYTES {
+            if buffer.capacity() > crate::limits::RELAY_BUFFER_BYTES {
                 *buffer = Vec::new();
             }
         }
@@ -238,4 +238,4 @@ impl Scratch {
 }
 
 /// Scratches that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as used.
-const SCRATCHES_KEPT_MAX: usize = 256;
+const BUFFERS_KEPT_MAX: usize = 256;

@@ -12,30 +12,31 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::{Tick, limits};
+use crate::limits;
+use ringway_model::Tick;
 use ringway_net::Stream;
 use ringway_traffic::report::Report;
 
-use crate::client::Phase;
+use crate::accept::rebalance::Rebalancer;
 use crate::core::Core;
-use crate::neighbours::Neighbours;
-use crate::silent;
-use crate::world::World;
+use crate::runtime::Runtime;
+use crate::session::downstream::Phase;
+use crate::session::idle;
 
 /// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once
 /// connections can know that the core drains.
-pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOnce(), deadline: Tick) {
+pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl FnOnce(), deadline: Tick) {
     core.draining.set(true);
-    if let Some(neighbours) = &core.neighbours {
-        neighbours.leave();
+    if let Some(rebalancer) = &core.rebalancer {
+        rebalancer.leave();
     }
     tracing::info!(core = core.id.0, connections = core.connections(), "draining");
     stop_listening();
     core.upstreams.borrow_mut().clear();
-    let idle_until = core.world.now().after(limits::DRAIN_IDLE_GRACE);
+    let idle_until = core.runtime.now().after(limits::DRAIN_IDLE_GRACE);
     loop {
         // Every round anew: a connection that was busy may have fallen idle, and a queued one may have come in.
-        let idle_is_over = core.world.now() >= idle_until;
+        let idle_is_over = core.runtime.now() >= idle_until;
         for (_, client) in core.clients.borrow().iter() {
             match client.phase.get() {
                 Phase::Tunnel => client.stream.cancel_reads(),
@@ -45,13 +46,13 @@ pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOn
         }
         if idle_is_over {
             core.arrivals.cancel_waits();
-            silent::end(&core);
+            idle::end(&core);
         }
         let left = core.connections();
-        if left == 0 && core.neighbours.as_ref().is_none_or(Neighbours::is_done) {
+        if left == 0 && core.rebalancer.as_ref().is_none_or(Rebalancer::is_done) {
             break;
         }
-        if core.world.now() >= deadline {
+        if core.runtime.now() >= deadline {
             tracing::warn!(
                 core = core.id.0,
                 connections = left,
@@ -59,11 +60,11 @@ pub(crate) async fn drain<W: World>(core: Rc<Core<W>>, stop_listening: impl FnOn
             );
             break;
         }
-        core.world.sleep(ROUND).await;
+        core.runtime.sleep(ROUND).await;
     }
     // The control thread waits for this; it also gives up at the deadline, so a full mailbox costs nothing but time.
-    while core.reports.send(Report::Drained { core: core.id }).is_err() && core.world.now() < deadline {
-        core.world.sleep(ROUND).await;
+    while core.reports.send(Report::Drained { core: core.id }).is_err() && core.runtime.now() < deadline {
+        core.runtime.sleep(ROUND).await;
     }
 }
 

@@ -6,12 +6,28 @@
 //! ```
 //! The snapshot is pinned once: a change of the configuration never disturbs a request under way.
 
+pub(crate) mod activity;
+pub(crate) mod attempt_warnings;
+pub(crate) mod cause;
+pub(crate) mod date_line;
+pub(crate) mod failure;
+pub(crate) mod forwarded;
+pub(crate) mod grpc;
+pub(crate) mod local_reply;
+pub(crate) mod on_demand_hosts;
+pub(crate) mod passive_health;
+pub(crate) mod public_health;
+pub(crate) mod request_body;
+pub(crate) mod tunnel;
+pub(crate) mod tunnels;
+pub(crate) mod via;
+
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ringway_filter::{Edits, RequestView, Verdict};
-use ringway_model::limits;
-use ringway_net::{Pace, Stream};
+use crate::limits;
+use ringway_middleware::{Edits, RequestView, Verdict};
+use ringway_net::{Stream, WriteRate};
 use ringway_telemetry::{
     AttemptFailed, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
 };
@@ -23,26 +39,22 @@ use ringway_wire::h1::{self, RequestHead};
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::{Framing, Method, Version};
 
-use crate::answer::{self, Answer, Asked};
-use crate::body::RequestBody;
-use crate::cause::{self, Cause};
-use crate::client::Client;
-use crate::core::{Core, Scratch};
-use crate::door::{self, Door, HttpMode};
-use crate::failure::{Connection, Consequence, Failure};
-use crate::forwarded::{self, Reach};
-use crate::grpc;
-use crate::hosts;
-use crate::identities;
+use self::cause::Cause;
+use self::failure::{Connection, Consequence, Failure};
+use self::forwarded::Reach;
+use self::local_reply::{Answer, Asked};
+use self::request_body::RequestBody;
+use crate::accept::cert_selector;
+use crate::accept::listener::{self, Door, HttpMode};
+use crate::core::{ConnBuffers, Core};
+use crate::runtime::Runtime;
+use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
 use crate::upstream::{self, Attempt, Reuse};
-use crate::verdict;
-use crate::warnings;
-use crate::world::World;
 
 /// What the session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Disposition {
     /// Reads the next request.
     Keep,
     /// Closes in an orderly way: all of the request was read.
@@ -84,55 +96,55 @@ pub(crate) struct Record<'s> {
     pub(crate) upgraded: bool,
 }
 
-/// Serves the request whose head stands parsed in `scratch`.
-pub(crate) async fn exchange<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+/// Serves the request whose head stands parsed in `buffers`.
+pub(crate) async fn exchange<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     started_us: u64,
-) -> Next {
+) -> Disposition {
     let mut tables = core.tables();
     let mut absent = Failure::UnknownHost;
-    let is_health = is_health(core, scratch);
-    if !is_health && hosts::is_wanted(core, client, scratch, &tables.snapshot) {
+    let is_health = is_health(core, buffers);
+    if !is_health && on_demand_hosts::is_wanted(core, client, buffers, &tables.snapshot) {
         // Boxed: it must not make every exchange larger.
-        absent = Box::pin(hosts::wait(core, scratch.request.host())).await;
+        absent = Box::pin(on_demand_hosts::wait(core, buffers.request.host())).await;
         tables = core.tables();
     }
-    let mut record = Record::new(core, client, scratch, started_us);
+    let mut record = Record::new(core, client, buffers, started_us);
     let mut body = None;
     let served = match is_health {
-        true => Ok(tell(core, client, scratch, &mut record, Told::Health).await),
-        false => serve(core, client, scratch, &tables.snapshot, absent, &mut record, &mut body).await,
+        true => Ok(tell(core, client, buffers, &mut record, LocalReply::Health).await),
+        false => serve(core, client, buffers, &tables.snapshot, absent, &mut record, &mut body).await,
     };
     let next = match served {
         Ok(next) => next,
-        Err(failure) => refuse(core, client, scratch, &mut record, body.as_ref(), failure).await,
+        Err(failure) => refuse(core, client, buffers, &mut record, body.as_ref(), failure).await,
     };
     if let Some(body) = &body {
         record.bytes_in = record.bytes_in.max(body.received);
     }
-    finish(core, scratch, &record);
+    finish(core, buffers, &record);
     match next {
-        Next::Keep => {
-            take_out(scratch, body);
-            Next::Keep
+        Disposition::Keep => {
+            take_out(buffers, body);
+            Disposition::Keep
         }
-        Next::Close if is_unread(scratch, &record, body.as_ref()) => Next::CloseUnread,
-        Next::Close if is_last(scratch, &record) => Next::End,
-        Next::Close | Next::CloseUnread | Next::End | Next::Abort => next,
+        Disposition::Close if is_unread(buffers, &record, body.as_ref()) => Disposition::CloseUnread,
+        Disposition::Close if is_last(buffers, &record) => Disposition::End,
+        Disposition::Close | Disposition::CloseUnread | Disposition::End | Disposition::Abort => next,
     }
 }
 
 /// Whether a load balancer asks for this process's health.
-fn is_health<W: World>(core: &Core<W>, scratch: &Scratch) -> bool {
-    core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(&scratch.request, &scratch.input))
+fn is_health<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers) -> bool {
+    core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(&buffers.request, &buffers.input))
 }
 
 /// Whether the client is known, or likely, to send more than was read: the rest of the request, what follows it, or another
 /// protocol that it asked for and did not wait for (RFC 9931).
-fn is_unread(scratch: &Scratch, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
-    let Scratch { request, input, .. } = scratch;
+fn is_unread(buffers: &ConnBuffers, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
+    let ConnBuffers { request, input, .. } = buffers;
     let is_there = body.map_or_else(|| is_there(request, input), RequestBody::is_complete);
     let is_read = is_there && !is_followed(request, input, body) && request.upgrade().is_none();
     !is_read && !record.upgraded && !record.failure.is_some_and(Failure::is_of_silent_client)
@@ -159,78 +171,78 @@ fn is_there(request: &RequestHead, input: &[u8]) -> bool {
 }
 
 /// Whether the client has said that this was its last request (RFC 9112 §9.6).
-fn is_last(scratch: &Scratch, record: &Record<'_>) -> bool {
-    !record.upgraded && scratch.request.is_complete() && !scratch.request.keep_alive()
+fn is_last(buffers: &ConnBuffers, record: &Record<'_>) -> bool {
+    !record.upgraded && buffers.request.is_complete() && !buffers.request.keep_alive()
 }
 
 /// Answers a request whose head could not be read; there is nothing to route.
-pub(crate) async fn reject<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+pub(crate) async fn reject<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     failure: Failure,
     started_us: u64,
     is_call: bool,
-) -> Next {
-    let cause = Cause::of_request(failure, &scratch.request, &scratch.input);
-    scratch.request.reset();
-    let mut record = Record::new(core, client, scratch, started_us);
+) -> Disposition {
+    let cause = Cause::of_request(failure, &buffers.request, &buffers.input);
+    buffers.request.reset();
+    let mut record = Record::new(core, client, buffers, started_us);
     record.cause = cause;
     record.is_call = is_call;
-    let next = refuse(core, client, scratch, &mut record, None, failure).await;
+    let next = refuse(core, client, buffers, &mut record, None, failure).await;
     let code = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status: record.status });
-    finish(core, scratch, &record);
+    finish(core, buffers, &record);
     match next {
-        Next::Close if !failure.is_of_silent_client() => Next::CloseUnread,
+        Disposition::Close if !failure.is_of_silent_client() => Disposition::CloseUnread,
         _ => next,
     }
 }
 
-async fn serve<'s, W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+async fn serve<'s, R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     snapshot: &'s Snapshot,
     absent: Failure,
     record: &mut Record<'s>,
     body: &mut Option<RequestBody>,
-) -> Result<Next, Failure> {
-    let upgrade = admit(&scratch.request)?;
-    let challenge = door::challenge_token(&scratch.request, &scratch.input);
+) -> Result<Disposition, Failure> {
+    let upgrade = admit(&buffers.request)?;
+    let challenge = listener::challenge_token(&buffers.request, &buffers.input);
     if let Some(answer) = challenge.and_then(|token| snapshot.challenge(token)) {
-        return Ok(tell(core, client, scratch, record, Told::Challenge(answer)).await);
+        return Ok(tell(core, client, buffers, record, LocalReply::Challenge(answer)).await);
     }
     if matches!(client.door, Door::Http(HttpMode::HttpsOnly)) {
         return Err(if challenge.is_some() { Failure::UnknownChallenge } else { Failure::HttpsOnly });
     }
-    let route = snapshot.route(scratch.request.host()).ok_or(absent)?;
+    let route = snapshot.route(buffers.request.host()).ok_or(absent)?;
     record.route = Some(route);
     if matches!(client.door, Door::Http(HttpMode::Redirect))
         && challenge.is_none()
-        && let Some(port) = redirect_port(core, client, scratch, snapshot, route)
+        && let Some(port) = redirect_port(core, client, buffers, snapshot, route)
     {
-        let location = door::location(&scratch.request, &scratch.input, port);
-        return Ok(tell(core, client, scratch, record, Told::Elsewhere(location)).await);
+        let location = listener::location(&buffers.request, &buffers.input, port);
+        return Ok(tell(core, client, buffers, record, LocalReply::Elsewhere(location)).await);
     }
     client.door.check(snapshot, route)?;
-    if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&scratch.request, &scratch.input)) {
+    if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&buffers.request, &buffers.input)) {
         return Err(Failure::Loop);
     }
-    if forwarded::reach(&scratch.request, &scratch.input) == Reach::Here {
-        return Ok(tell(core, client, scratch, record, Told::Methods).await);
+    if forwarded::reach(&buffers.request, &buffers.input) == Reach::Here {
+        return Ok(tell(core, client, buffers, record, LocalReply::Methods).await);
     }
     let pool = snapshot.pool_of(route);
     record.pool = Some(pool);
     if pool.endpoints.is_empty() && route.app.is_resolved() {
         return Err(Failure::NotRunning);
     }
-    let edits = filter(core, scratch, route, record.client)?;
+    let edits = filter(core, buffers, route, record.client)?;
 
-    let (framing, head_bytes) = (scratch.request.framing(), scratch.request.len());
-    read_more(client, scratch);
-    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut scratch.input, &core.settings)?);
-    forwarded_lines(&core.settings, client, scratch, route, record);
+    let (framing, head_bytes) = (buffers.request.framing(), buffers.request.len());
+    read_more(client, buffers);
+    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut buffers.input, &core.settings)?);
+    forwarded_lines(&core.settings, client, buffers, route, record);
 
     let candidate = if body.is_complete() { Candidate::Ready } else { Candidate::Streaming };
     let mut tried = TriedSet::default();
@@ -256,34 +268,34 @@ async fn serve<'s, W: World>(
         let endpoint = picked.endpoint;
         // The last attempt is the exchange's.
         if let Some((endpoint, failure)) = last {
-            tell_attempt(core, scratch, record, endpoint, failure);
+            tell_attempt(core, buffers, record, endpoint, failure);
         }
-        record.begin_attempt(core.world.now_micros(), endpoint);
+        record.begin_attempt(core.runtime.now_micros(), endpoint);
         let cause = cause::Slot::default();
         let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits, cause };
-        let failed = match upstream::forward(core, client, scratch, body, &attempt, record).await {
+        let failed = match upstream::forward(core, client, buffers, body, &attempt, record).await {
             Ok(next) => {
-                verdict::ended(core, &picked, record.status, pool);
+                passive_health::ended(core, &picked, record.status, pool);
                 return Ok(next);
             }
             Err(failed) => failed,
         };
-        let decision = retry::decide(&failed.facts(scratch.request.method(), record.attempts));
+        let decision = retry::decide(&failed.facts(buffers.request.method(), record.attempts));
         if decision != Retry::SameEndpoint {
-            record.note_cause(core, scratch, &attempt, failed.failure);
+            record.note_cause(core, buffers, &attempt, failed.failure);
         }
         match decision {
             // A stale connection says nothing about the endpoint: the verdict is left to the next attempt.
             Retry::SameEndpoint => again = Some(picked),
             Retry::NextEndpoint => {
-                verdict::blame(core, &picked, &failed, record.status, pool);
-                if has_waited(core, record.attempt_us) && has_left(client, scratch, Some(body)).await {
+                passive_health::blame(core, &picked, &failed, record.status, pool);
+                if has_waited(core, record.attempt_us) && has_left(client, buffers, Some(body)).await {
                     return Err(Failure::ClientClosed);
                 }
                 tried.insert(endpoint.id);
             }
             Retry::No => {
-                verdict::blame(core, &picked, &failed, record.status, pool);
+                passive_health::blame(core, &picked, &failed, record.status, pool);
                 return Err(failed.failure);
             }
         }
@@ -293,34 +305,34 @@ async fn serve<'s, W: World>(
 
 /// Where to redirect a request that came without TLS; nothing when it has to be served here, for its host cannot be
 /// served over TLS (yet), or a trusted proxy has ended the client's TLS already.
-fn redirect_port<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &Scratch,
+fn redirect_port<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &ConnBuffers,
     snapshot: &Snapshot,
     route: &Route,
 ) -> Option<u16> {
     let port = core.https_port?;
     let is_secure_already =
-        client.trusted && forwarded::claims_https(&scratch.request, &scratch.input) == Some(true);
+        client.trusted && forwarded::claims_https(&buffers.request, &buffers.input) == Some(true);
     let is_servable = || {
         route.certificate.is_some()
-            || identities::is_covered_by_default(&core.materials, snapshot, &route.host)
+            || cert_selector::is_covered_by_default(&core.secrets, snapshot, &route.host)
     };
     (!is_secure_already && is_servable()).then_some(port)
 }
 
 /// Shows the request to the embedder's filters.
-fn filter<W: World>(
-    core: &Core<W>,
-    scratch: &Scratch,
+fn filter<R: Runtime>(
+    core: &Core<R>,
+    buffers: &ConnBuffers,
     route: &Route,
     client: IpAddr,
 ) -> Result<Edits, Failure> {
     let mut edits = Edits::default();
     if !core.filters.is_empty() {
         let tenant = route.tenant.as_ref().map(|tenant| tenant.as_str());
-        let view = RequestView::new(&scratch.request, &scratch.input, client, route.app.as_str(), tenant);
+        let view = RequestView::new(&buffers.request, &buffers.input, client, route.app.as_str(), tenant);
         if let Verdict::Respond(status) = core.filters.on_request(&view, &mut edits) {
             return Err(Failure::Filtered(status));
         }
@@ -341,15 +353,15 @@ fn admit(request: &RequestHead) -> Result<bool, Failure> {
 }
 
 /// The next endpoint in turn; for a WebSocket the one that this client had before, while it is well (C43).
-fn select<'s, W: World>(
-    core: &Core<W>,
+fn select<'s, R: Runtime>(
+    core: &Core<R>,
     pool: &'s Pool,
     tried: &TriedSet,
     candidate: Candidate,
     upgrade: bool,
     client: IpAddr,
 ) -> Result<Picked<'s>, Unavailable> {
-    let now = core.world.now();
+    let now = core.runtime.now();
     if upgrade {
         return balance::sticky(pool, sticky_hash(core.settings.sticky_key, client), tried, now);
     }
@@ -358,8 +370,8 @@ fn select<'s, W: World>(
 
 /// The next endpoint for another attempt. The pinned snapshot may be old by now: one that drains, or was removed, since it
 /// was pinned gets no request, for whoever waits for its last one must not be surprised.
-fn select_again<'s, W: World>(
-    core: &Core<W>,
+fn select_again<'s, R: Runtime>(
+    core: &Core<R>,
     pool: &'s Pool,
     tried: &mut TriedSet,
     candidate: Candidate,
@@ -368,12 +380,12 @@ fn select_again<'s, W: World>(
 ) -> Result<Picked<'s>, Unavailable> {
     let tables = core.tables();
     let newest = tables.snapshot.pool(pool.id);
-    for _ in 0..limits::ATTEMPTS_MAX {
+    for _ in 0..ringway_model::limits::ATTEMPTS_MAX {
         let picked = select(core, pool, tried, candidate, upgrade, client)?;
         if newest.is_some_and(|newest| newest.offers(picked.endpoint)) {
             return Ok(picked);
         }
-        picked.endpoint.state.abandon(picked.admission, core.world.now());
+        picked.endpoint.state.abandon(picked.admission, core.runtime.now());
         tried.insert(picked.endpoint.id);
     }
     Err(Unavailable::Exhausted)
@@ -389,32 +401,35 @@ fn sticky_hash(key: u64, client: IpAddr) -> u64 {
     (bits as u64 ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (bits >> 64) as u64
 }
 
-fn tell_attempt<W: World>(
-    core: &Core<W>,
-    scratch: &Scratch,
+fn tell_attempt<R: Runtime>(
+    core: &Core<R>,
+    buffers: &ConnBuffers,
     record: &Record<'_>,
     endpoint: &Endpoint,
     failure: Failure,
 ) {
     let word = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.attempt_failed(&AttemptFailed {
-        request_id: record.request_id_str(&scratch.input),
+        request_id: record.request_id_str(&buffers.input),
         pool: record.pool.map_or(0, |pool| pool.metric.0),
         endpoint: endpoint.metric.0,
         instance: endpoint.instance.as_str(),
         failure: word,
         error: record.cause.as_ref().map(|cause| cause.upstream_error(word)),
-        duration_us: core.world.now_micros().saturating_sub(record.attempt_us),
+        duration_us: core.runtime.now_micros().saturating_sub(record.attempt_us),
     });
 }
 
 /// Takes what has come meanwhile of a body that fits into a buffer, so that it need not be pumped in pieces.
-fn read_more<S: Stream>(client: &Client<S>, scratch: &mut Scratch) {
-    let Scratch { request, input, .. } = scratch;
+fn read_more<S: Stream>(client: &DownstreamConn<S>, buffers: &mut ConnBuffers) {
+    let ConnBuffers { request, input, .. } = buffers;
     let Some(end) = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len())) else {
         return;
     };
-    if end <= input.len() || end > limits::RELAY_BUFFER_BYTES || input.len() < limits::HEAD_BUFFER_BYTES / 2 {
+    if end <= input.len()
+        || end > limits::RELAY_BUFFER_BYTES
+        || input.len() < ringway_model::limits::HEAD_BUFFER_BYTES / 2
+    {
         return;
     }
     if input.capacity() < end {
@@ -426,12 +441,12 @@ fn read_more<S: Stream>(client: &Client<S>, scratch: &mut Scratch) {
 /// Writes the lines that the endpoint is told by, whatever the client sent.
 fn forwarded_lines<S>(
     settings: &Settings,
-    client: &Client<S>,
-    scratch: &mut Scratch,
+    client: &DownstreamConn<S>,
+    buffers: &mut ConnBuffers,
     route: &Route,
     record: &Record<'_>,
 ) {
-    let Scratch { lines, request, input, .. } = scratch;
+    let ConnBuffers { lines, request, input, .. } = buffers;
     lines.clear();
     if client.trusted {
         let hop = (client.peer, client.door.scheme());
@@ -452,8 +467,8 @@ fn forwarded_lines<S>(
 }
 
 /// Takes the request that is over out of `input`; what is left is the next one.
-fn take_out(scratch: &mut Scratch, body: Option<RequestBody>) {
-    let Scratch { input, request, .. } = scratch;
+fn take_out(buffers: &mut ConnBuffers, body: Option<RequestBody>) {
+    let ConnBuffers { input, request, .. } = buffers;
     let end = match body {
         // The pump read on in a buffer of its own.
         Some(RequestBody { rest_read: Some(rest), .. }) => return *input = rest,
@@ -477,20 +492,20 @@ fn declared_bytes(request: &RequestHead) -> Option<usize> {
 }
 
 /// Tells the client what went wrong, as far as it can still be told.
-async fn refuse<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+async fn refuse<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     record: &mut Record<'_>,
     body: Option<&RequestBody>,
     failure: Failure,
-) -> Next {
+) -> Disposition {
     record.failure = Some(failure);
     if record.status != 0 {
         // The response has begun: only a broken connection can tell that it did not end well.
-        return Next::Abort;
+        return Disposition::Abort;
     }
-    let failure = if has_waited(core, record.started_us) && has_left(client, scratch, body).await {
+    let failure = if has_waited(core, record.started_us) && has_left(client, buffers, body).await {
         // It did not wait for what is wrong.
         record.failure = Some(Failure::ClientClosed);
         Failure::ClientClosed
@@ -501,25 +516,25 @@ async fn refuse<W: World>(
     if consequence.status.is_none() {
         record.status = CLIENT_CLOSED_REQUEST;
         return match consequence.connection {
-            Connection::Abort => Next::Abort,
-            Connection::Keep | Connection::Close => Next::Close,
+            Connection::Abort => Disposition::Abort,
+            Connection::Keep | Connection::Close => Disposition::Close,
         };
     }
-    tell(core, client, scratch, record, Told::Failure(consequence)).await
+    tell(core, client, buffers, record, LocalReply::Failure(consequence)).await
 }
 
 /// Whether the client has gone, as far as that is known without waiting. One system call.
 pub(crate) async fn has_left<S: Stream>(
-    client: &Client<S>,
-    scratch: &Scratch,
+    client: &DownstreamConn<S>,
+    buffers: &ConnBuffers,
     body: Option<&RequestBody>,
 ) -> bool {
-    client.has_left().await && !is_followed(&scratch.request, &scratch.input, body)
+    client.has_left().await && !is_followed(&buffers.request, &buffers.input, body)
 }
 
 /// Whether so much time has passed since that the client may have left.
-fn has_waited<W: World>(core: &Core<W>, since_us: u64) -> bool {
-    let waited = core.world.now_micros().saturating_sub(since_us);
+fn has_waited<R: Runtime>(core: &Core<R>, since_us: u64) -> bool {
+    let waited = core.runtime.now_micros().saturating_sub(since_us);
     u128::from(waited) >= limits::CLIENT_WATCH_DELAY.as_micros()
 }
 
@@ -527,7 +542,7 @@ fn has_waited<W: World>(core: &Core<W>, since_us: u64) -> bool {
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// What is answered here instead of by an app.
-enum Told<'s> {
+enum LocalReply<'s> {
     Failure(Consequence),
     /// What the CA comes for.
     Challenge(&'s str),
@@ -540,20 +555,22 @@ enum Told<'s> {
 }
 
 /// Answers a request here, and says what becomes of the connection.
-async fn tell<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+async fn tell<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     record: &mut Record<'_>,
-    told: Told<'_>,
-) -> Next {
-    let Scratch { request, input, output, .. } = scratch;
+    told: LocalReply<'_>,
+) -> Disposition {
+    let ConnBuffers { request, input, output, .. } = buffers;
     let complete = request.is_complete();
     // A body that is not all there would be taken for the next request.
     let body_is_there = record.bytes_in == 0 && is_there(request, input);
     let may_keep = match &told {
-        Told::Failure(consequence) => consequence.connection == Connection::Keep,
-        Told::Challenge(_) | Told::Elsewhere(_) | Told::Methods | Told::Health => true,
+        LocalReply::Failure(consequence) => consequence.connection == Connection::Keep,
+        LocalReply::Challenge(_) | LocalReply::Elsewhere(_) | LocalReply::Methods | LocalReply::Health => {
+            true
+        }
     };
     let keep = may_keep && body_is_there && request.keep_alive() && !core.draining.get();
     let asked = Asked {
@@ -564,33 +581,35 @@ async fn tell<W: World>(
     };
     let is_call = record.is_call || complete && grpc::is_call(request, input);
     let (status, answer) = match &told {
-        Told::Failure(consequence) if is_call => {
+        LocalReply::Failure(consequence) if is_call => {
             let status = grpc::Status::of(record.failure, consequence.status.unwrap_or(500));
             (200, Answer::Call(status, &consequence.message))
         }
         // Those without a status are told nothing.
-        Told::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
-        Told::Challenge(authorization) => (200, Answer::Text(authorization)),
-        Told::Elsewhere(location) => (door::redirect_status(request.method()), Answer::Elsewhere(location)),
-        Told::Methods => (200, Answer::Methods),
-        Told::Health if core.draining.get() => (503, Answer::Health("draining")),
-        Told::Health => (200, Answer::Health("ok")),
+        LocalReply::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
+        LocalReply::Challenge(authorization) => (200, Answer::Text(authorization)),
+        LocalReply::Elsewhere(location) => {
+            (listener::redirect_status(request.method()), Answer::Elsewhere(location))
+        }
+        LocalReply::Methods => (200, Answer::Methods),
+        LocalReply::Health if core.draining.get() => (503, Answer::Health("draining")),
+        LocalReply::Health => (200, Answer::Health("ok")),
     };
     output.clear();
     let id = record.request_id_str(input);
-    let body_bytes = answer::write(output, status, &answer, &asked, id, core.world.timestamp());
+    let body_bytes = local_reply::write(output, status, &answer, &asked, id, core.runtime.timestamp());
     record.bytes_out = body_bytes as u64;
     record.status = status;
-    let pace = Pace::stall(core.settings.body_progress_timeout);
+    let pace = WriteRate::stall(core.settings.body_progress_timeout);
     let (sent, back) = client.stream.write_all(std::mem::take(output), pace).await;
     *output = back;
     output.clear();
-    if sent.is_ok() && keep { Next::Keep } else { Next::Close }
+    if sent.is_ok() && keep { Disposition::Keep } else { Disposition::Close }
 }
 
 /// The end of every exchange: one event, from which log line and metrics are made.
-fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
-    let Scratch { request, input, .. } = scratch;
+fn finish<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers, record: &Record<'_>) {
+    let ConnBuffers { request, input, .. } = buffers;
     let complete = request.is_complete();
     let (method, host, path, query) = match complete {
         true => {
@@ -608,7 +627,7 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
     let request_error = record.failure.and_then(cause::request_error);
     let wants_referer = complete && core.telemetry.wants_referer();
     core.telemetry.exchange(&Exchange {
-        time: core.world.timestamp(),
+        time: core.runtime.timestamp(),
         request_id: record.request_id_str(input),
         client_ip: record.client,
         method: method.as_bytes(),
@@ -623,7 +642,7 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
         status: record.status,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
-        duration_us: core.world.now_micros().saturating_sub(record.started_us),
+        duration_us: core.runtime.now_micros().saturating_sub(record.started_us),
         upstream_us: record.answered_us.map(|at| at.saturating_sub(record.attempt_us)),
         route: record.route.map_or(0, |route| route.metric.0),
         pool: record.pool.map_or(0, |pool| pool.metric.0),
@@ -643,14 +662,19 @@ fn finish<W: World>(core: &Core<W>, scratch: &Scratch, record: &Record<'_>) {
 }
 
 impl<'s> Record<'s> {
-    fn new<W: World>(core: &Core<W>, client: &Client<W::Stream>, scratch: &Scratch, started_us: u64) -> Self {
+    fn new<R: Runtime>(
+        core: &Core<R>,
+        client: &DownstreamConn<R::Stream>,
+        buffers: &ConnBuffers,
+        started_us: u64,
+    ) -> Self {
         let id = core.request_ids.borrow_mut().draw();
         client.request_id.set(Some(id));
         let (mut address, mut kept_id) = (client.peer, None);
-        if client.trusted && scratch.request.is_complete() {
+        if client.trusted && buffers.request.is_complete() {
             address =
-                forwarded::client_address(&core.settings, client.peer, &scratch.request, &scratch.input);
-            kept_id = forwarded::kept_request_id(&scratch.request, &scratch.input);
+                forwarded::client_address(&core.settings, client.peer, &buffers.request, &buffers.input);
+            kept_id = forwarded::kept_request_id(&buffers.request, &buffers.input);
         }
         Self {
             started_us,
@@ -698,17 +722,17 @@ impl<'s> Record<'s> {
 
     /// Notes why an attempt failed, and reports it where the instance is to blame.
     #[cold]
-    fn note_cause<W: World>(
+    fn note_cause<R: Runtime>(
         &mut self,
-        core: &Core<W>,
-        scratch: &Scratch,
+        core: &Core<R>,
+        buffers: &ConnBuffers,
         attempt: &Attempt<'_>,
         failure: Failure,
     ) {
-        self.cause = Cause::of_attempt(failure, &attempt.cause, scratch, &core.settings);
+        self.cause = Cause::of_attempt(failure, &attempt.cause, buffers, &core.settings);
         if let Some(cause) = &self.cause {
             let word = failure.consequence(core.settings.unavailable_status).word;
-            warnings::report(core, attempt.pool, attempt.picked.endpoint, cause, word);
+            attempt_warnings::report(core, attempt.pool, attempt.picked.endpoint, cause, word);
         }
     }
 }

@@ -7,53 +7,29 @@
 //! apply: new snapshots and orders from the control thread        drain: the orderly end
 //! ```
 //! A worker shares nothing with other workers but immutable snapshots, the endpoints' health, and new connections when it has
-//! more than they ([`neighbours`](neighbours())); it serves on when
+//! more than they ([`rebalancer`](rebalancers())); it serves on when
 //! the control thread stalls. Above `session`, code is blind to the client's protocol version.
 #![forbid(unsafe_code)]
 
 mod accept;
-mod activity;
-mod answer;
 mod apply;
-mod arrival;
-mod body;
-mod cause;
-mod client;
 mod core;
-mod date_line;
-mod door;
 mod drain;
 mod exchange;
-mod failure;
-mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
-mod grpc;
 mod h2;
-mod handshakes;
-mod hosts;
-mod identities;
-mod linger;
-mod materials;
-mod neighbours;
-mod public_health;
-mod recent;
-mod secure;
+mod limits;
+mod lru_cache;
+mod monoio_runtime;
+mod runtime;
 mod session;
 mod settings;
-mod silent;
 mod transport;
-mod tunnel;
-mod tunnels;
 mod upstream;
-mod uring;
-mod verdict;
-mod via;
-mod warnings;
-mod world;
 
 #[cfg(test)]
-#[path = "../../tests/sim/mod.rs"]
+#[path = "../../tests/sim/sim.rs"]
 mod sim;
 
 use std::net::TcpListener;
@@ -61,7 +37,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource};
-use ringway_filter::Chain;
+use ringway_middleware::Chain;
 use ringway_model::CoreId;
 use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
 use ringway_telemetry::{Observer, Telemetry};
@@ -69,12 +45,12 @@ use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
-pub use door::{HttpMode, ListenerKind};
-pub use materials::Lookup;
-pub use neighbours::{Neighbours, neighbours};
-pub use public_health::{PublicHealth, PublicHealthError};
+pub use accept::listener::{HttpMode, ListenerProtocol};
+pub use accept::rebalance::{Rebalancer, rebalancers};
+pub use accept::secrets::Lookup;
+pub use exchange::public_health::{PublicHealth, PublicHealthError};
+pub use exchange::via::{NoPseudonym, Via};
 pub use settings::Settings;
-pub use via::{NoPseudonym, Via};
 
 /// What a worker is made of.
 pub struct Parts {
@@ -85,7 +61,7 @@ pub struct Parts {
     /// Which driver to use.
     pub driver: DriverChoice,
     /// Its listeners and what they are for: one per address, bound with SO_REUSEPORT beside those of the other workers.
-    pub listeners: Vec<(TcpListener, ListenerKind)>,
+    pub listeners: Vec<(TcpListener, ListenerProtocol)>,
     /// Where clients reach the `https` listeners; none when there are none, and then nobody is redirected there.
     pub https_port: Option<u16>,
     /// What the `https` listeners insist on; without it they refuse everyone.
@@ -93,7 +69,7 @@ pub struct Parts {
     /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
     pub lookup: Option<Lookup>,
     /// The other workers, with which it shares connections evenly; none when it is the only one.
-    pub neighbours: Option<Neighbours>,
+    pub rebalancer: Option<Rebalancer>,
     /// Whether the control thread may know hosts that no snapshot has yet: requests for them wait until it was asked.
     pub resolves: bool,
     /// The configuration that it begins with.
@@ -132,7 +108,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     parts.telemetry.set_driver(driver.as_str());
     let core = Rc::new(core::Core::new(
         parts.id,
-        uring::Uring::new()?,
+        monoio_runtime::MonoioRuntime::new()?,
         parts.settings,
         parts.filters,
         parts.telemetry,
@@ -143,12 +119,12 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
             tls: parts.tls,
             lookup: parts.lookup,
             resolves: parts.resolves,
-            neighbours: parts.neighbours,
+            rebalancer: parts.rebalancer,
         },
     ));
     core.prepare();
     // The default certificate was sent before this thread began.
-    core.materials.take_loaded(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
+    core.secrets.take_loaded(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
     let mut listeners = Vec::new();
     let mut kinds = Vec::new();
     for (listener, kind) in parts.listeners {
@@ -158,8 +134,8 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     for (listener, kind) in listeners.iter().zip(kinds) {
         accept::start(&core, listener.clone(), kind);
     }
-    silent::start(&core);
-    neighbours::start(&core)?;
+    session::idle::start(&core);
+    accept::rebalance::start(&core)?;
     started(driver);
     apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await
 }

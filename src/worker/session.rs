@@ -3,24 +3,29 @@
 //! ```text
 //! ┌► wait ──first byte──► read head ──► exchange ──Keep──┐
 //! ├──────────────────────────────────────────────────────┘   everything else closes
-//! └─ silence ─► idle: no buffer; without TLS not even a session ([`silent`](crate::silent)) ─► again
+//! └─ silence ─► idle: no buffer; without TLS not even a session ([`silent`](crate::session::idle)) ─► again
 //! ```
+
+pub(crate) mod downstream;
+pub(crate) mod idle;
+pub(crate) mod linger;
 
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use ringway_model::{Tick, limits};
-use ringway_net::{Pace, PeerState, Stream};
+use crate::limits;
+use ringway_model::Tick;
+use ringway_net::{PeerState, Stream, WriteRate};
 use ringway_wire::h1::Parse;
 
-use crate::answer::{self, Answer, Asked};
-use crate::client::{Client, Phase};
-use crate::core::{Core, Scratch};
-use crate::exchange::{self, Next};
-use crate::failure::Failure;
-use crate::linger::{self, Request};
-use crate::silent::Silent;
-use crate::world::World;
+use self::downstream::{DownstreamConn, Phase};
+use self::idle::Silent;
+use self::linger::Request;
+use crate::core::{ConnBuffers, Core};
+use crate::exchange::failure::Failure;
+use crate::exchange::local_reply::{self, Answer, Asked};
+use crate::exchange::{self, Disposition};
+use crate::runtime::Runtime;
 
 /// Where a session begins.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +49,11 @@ pub(crate) enum Ended {
 ///
 /// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for as
 /// long as requests follow each other.
-pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>, begun: Begun) -> Ended {
+pub(crate) async fn session<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    begun: Begun,
+) -> Ended {
     let Begun { mut exchanges, mut first_byte_by } = begun;
     loop {
         // Made where it will live: kilobytes, which would be copied from the stack otherwise.
@@ -59,7 +68,7 @@ pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>
             }
         };
         if let Some(silent) = Silent::of(client, exchanges, until)
-            && core.world.park(&client.stream, silent)
+            && core.runtime.park(&client.stream, silent)
         {
             return Ended::Parked;
         }
@@ -67,14 +76,14 @@ pub(crate) async fn session<W: World>(core: &Core<W>, client: &Client<W::Stream>
         if !serves_on(client, ready) {
             break;
         }
-        first_byte_by = core.world.now().after(limits::IDLE_BUFFER_GRACE).max(until);
+        first_byte_by = core.runtime.now().after(limits::IDLE_BUFFER_GRACE).max(until);
     }
     Ended::Over(exchanges)
 }
 
 /// A connection whose first request must come soon after it; later ones have the idle time.
-pub(crate) fn begin<W: World>(core: &Core<W>) -> Begun {
-    Begun { exchanges: 0, first_byte_by: core.world.now().after(core.settings.head_timeout) }
+pub(crate) fn begin<R: Runtime>(core: &Core<R>) -> Begun {
+    Begun { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
 }
 
 /// Why a connection is not served at the moment.
@@ -88,50 +97,52 @@ enum Rest {
 }
 
 /// Serves requests as long as one follows the other.
-async fn serve<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
+async fn serve<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
     mut first_byte_by: Tick,
     exchanges: &mut u32,
 ) -> Rest {
-    let mut scratch = core.take_scratch();
+    let mut buffers = core.take_buffers();
     client.phase.set(Phase::Idle);
     let rest = loop {
-        match wait(core, client, &mut scratch, first_byte_by).await {
+        match wait(core, client, &mut buffers, first_byte_by).await {
             Wait::Bytes => {}
             Wait::Silence => break Rest::Idle { until: first_byte_by },
             Wait::Over => break Rest::Over,
         }
         client.phase.set(Phase::Busy);
-        let started_us = core.world.now_micros();
-        let next = match read_head(core, client, &mut scratch).await {
-            Ok(()) => exchange::exchange(core, client, &mut scratch, started_us).await,
-            Err(Failure::ClientClosed) => Next::Close,
-            Err(failure) => exchange::reject(core, client, &mut scratch, failure, started_us, false).await,
+        let started_us = core.runtime.now_micros();
+        let next = match read_head(core, client, &mut buffers).await {
+            Ok(()) => exchange::exchange(core, client, &mut buffers, started_us).await,
+            Err(Failure::ClientClosed) => Disposition::Close,
+            Err(failure) => exchange::reject(core, client, &mut buffers, failure, started_us, false).await,
         };
         *exchanges += 1;
         match next {
-            Next::Keep if core.draining.get() => {
+            Disposition::Keep if core.draining.get() => {
                 client.phase.set(Phase::Leaving);
-                first_byte_by = core.world.now().after(limits::DRAIN_IDLE_GRACE);
+                first_byte_by = core.runtime.now().after(limits::DRAIN_IDLE_GRACE);
             }
-            Next::Keep => {
+            Disposition::Keep => {
                 client.phase.set(Phase::Idle);
-                first_byte_by = core.world.now().after(core.settings.idle_timeout);
+                first_byte_by = core.runtime.now().after(core.settings.idle_timeout);
             }
             // What has not arrived would be lost if the client sent something more, whatever it has said.
-            Next::End if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData => {
+            Disposition::End
+                if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData =>
+            {
                 break Rest::Over;
             }
-            Next::Close | Next::End => break Rest::Closing(Request::Read),
-            Next::CloseUnread => break Rest::Closing(Request::Unread),
-            Next::Abort => {
+            Disposition::Close | Disposition::End => break Rest::Closing(Request::Read),
+            Disposition::CloseUnread => break Rest::Closing(Request::Unread),
+            Disposition::Abort => {
                 client.stream.abort();
                 break Rest::Over;
             }
         }
     };
-    core.give_scratch(scratch);
+    core.give_buffers(buffers);
     rest
 }
 
@@ -145,18 +156,18 @@ enum Wait {
     Over,
 }
 
-async fn wait<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+async fn wait<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     deadline: Tick,
 ) -> Wait {
-    let until = core.world.now().after(limits::IDLE_BUFFER_GRACE).min(deadline);
+    let until = core.runtime.now().after(limits::IDLE_BUFFER_GRACE).min(deadline);
     loop {
-        if !scratch.input.is_empty() {
+        if !buffers.input.is_empty() {
             return Wait::Bytes;
         }
-        match read(client, scratch, until).await {
+        match read(client, buffers, until).await {
             Ok(0) => return Wait::Over,
             Ok(_) => return Wait::Bytes,
             Err(ErrorKind::TimedOut) if until < deadline => return Wait::Silence,
@@ -171,7 +182,7 @@ async fn wait<W: World>(
 
 /// Whether a wait that ended is followed by a request. The drain ends waits; what the client has sent by then is
 /// still served.
-fn serves_on<S: Stream>(client: &Client<S>, ready: std::io::Result<()>) -> bool {
+fn serves_on<S: Stream>(client: &DownstreamConn<S>, ready: std::io::Result<()>) -> bool {
     match ready {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::Interrupted => {
@@ -183,19 +194,19 @@ fn serves_on<S: Stream>(client: &Client<S>, ready: std::io::Result<()>) -> bool 
 }
 
 /// Reads until the head in `input` is complete.
-async fn read_head<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+async fn read_head<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
 ) -> Result<(), Failure> {
-    let deadline = core.world.now().after(core.settings.head_timeout);
-    scratch.request.reset();
+    let deadline = core.runtime.now().after(core.settings.head_timeout);
+    buffers.request.reset();
     loop {
-        match scratch.request.parse(&scratch.input, &core.settings.heads).map_err(Failure::BadRequest)? {
+        match buffers.request.parse(&buffers.input, &core.settings.heads).map_err(Failure::BadRequest)? {
             Parse::Complete => return Ok(()),
             Parse::Partial => {}
         }
-        match read(client, scratch, deadline).await {
+        match read(client, buffers, deadline).await {
             Ok(0) => return Err(Failure::ClientClosed),
             Ok(_) => {}
             Err(ErrorKind::TimedOut) => return Err(Failure::HeadTimedOut),
@@ -207,22 +218,22 @@ async fn read_head<W: World>(
 
 /// Appends to `input` what the client sends.
 async fn read<S: Stream>(
-    client: &Client<S>,
-    scratch: &mut Scratch,
+    client: &DownstreamConn<S>,
+    buffers: &mut ConnBuffers,
     deadline: Tick,
 ) -> Result<usize, ErrorKind> {
-    let mut buf = std::mem::take(&mut scratch.input);
+    let mut buf = std::mem::take(&mut buffers.input);
     if buf.capacity() == buf.len() {
-        buf.reserve_exact(limits::HEAD_BUFFER_BYTES);
+        buf.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
     }
     let (read, back) = client.stream.read(buf, deadline).await;
-    scratch.input = back;
+    buffers.input = back;
     read.map_err(|error| error.kind())
 }
 
 /// Tells a client whose request is not read why, and closes, by `deadline` at the latest.
-pub(crate) async fn turn_away<W: World, S: Stream>(
-    core: &Core<W>,
+pub(crate) async fn turn_away<R: Runtime, S: Stream>(
+    core: &Core<R>,
     stream: S,
     failure: Failure,
     deadline: Tick,
@@ -232,8 +243,9 @@ pub(crate) async fn turn_away<W: World, S: Stream>(
     let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
     let id = core.request_ids.borrow_mut().draw();
     let (answer, mut out) = (Answer::Failure(&consequence), Vec::new());
-    answer::write(&mut out, status, &answer, &asked, id.as_str(), core.world.timestamp());
-    let pace = Pace::until(core.world.now().after(limits::LINGER_TIMEOUT).min(deadline));
+    local_reply::write(&mut out, status, &answer, &asked, id.as_str(), core.runtime.timestamp());
+    let pace =
+        WriteRate::until(core.runtime.now().after(ringway_model::limits::LINGER_TIMEOUT).min(deadline));
     let (sent, _) = stream.write_all(out, pace).await;
     if let (Ok(()), Some(peer)) = (sent, stream.peer_addr()) {
         // Where there is no room for connections, there is none for those that take long to end.
@@ -243,23 +255,23 @@ pub(crate) async fn turn_away<W: World, S: Stream>(
 }
 
 /// A session as the drain and a panic see it: entered in the core's list while it lives.
-pub(crate) struct Entry<W: World> {
-    core: Rc<Core<W>>,
+pub(crate) struct Entry<R: Runtime> {
+    core: Rc<Core<R>>,
     key: usize,
 }
 
-impl<W: World> Entry<W> {
+impl<R: Runtime> Entry<R> {
     /// Enters a client.
-    pub(crate) fn new(core: &Rc<Core<W>>, client: &Rc<Client<W::Stream>>) -> Self {
+    pub(crate) fn new(core: &Rc<Core<R>>, client: &Rc<DownstreamConn<R::Stream>>) -> Self {
         let key = core.clients.borrow_mut().insert(client.clone());
-        core.tell_neighbours();
+        core.publish_load();
         Self { core: core.clone(), key }
     }
 }
 
-impl<W: World> Drop for Entry<W> {
+impl<R: Runtime> Drop for Entry<R> {
     fn drop(&mut self) {
         self.core.clients.borrow_mut().remove(self.key);
-        self.core.tell_neighbours();
+        self.core.publish_load();
     }
 }

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ringway_model::{Cidr, limits};
+use crate::limits;
+use ringway_model::Cidr;
 use ringway_wire::h1;
 
-use crate::public_health::PublicHealth;
-use crate::via::Via;
+use crate::exchange::public_health::PublicHealth;
+use crate::exchange::via::Via;
 
 /// Settings of every worker. The defaults are those of `ringway_model::limits`, and a name in `Via` that no other has.
 #[derive(Clone, Debug)]
@@ -59,16 +60,16 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            head_timeout: limits::HEAD_TIMEOUT,
-            idle_timeout: limits::IDLE_TIMEOUT,
-            connect_timeout: limits::CONNECT_TIMEOUT,
-            response_head_timeout: limits::RESPONSE_HEAD_TIMEOUT,
-            body_progress_timeout: limits::BODY_PROGRESS_TIMEOUT,
+            head_timeout: ringway_model::limits::HEAD_TIMEOUT,
+            idle_timeout: ringway_model::limits::IDLE_TIMEOUT,
+            connect_timeout: ringway_model::limits::CONNECT_TIMEOUT,
+            response_head_timeout: ringway_model::limits::RESPONSE_HEAD_TIMEOUT,
+            body_progress_timeout: ringway_model::limits::BODY_PROGRESS_TIMEOUT,
             stream_idle_timeout: Duration::MAX,
-            body_rate_min: limits::BODY_RATE_MIN,
-            tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
-            drain_timeout: limits::DRAIN_TIMEOUT,
-            connections_max: limits::CONNECTIONS_PER_CORE_MAX,
+            body_rate_min: ringway_model::limits::BODY_RATE_MIN,
+            tunnel_idle_timeout: ringway_model::limits::TUNNEL_IDLE_TIMEOUT,
+            drain_timeout: ringway_model::limits::DRAIN_TIMEOUT,
+            connections_max: ringway_model::limits::CONNECTIONS_PER_CORE_MAX,
             connection_files_max: usize::MAX,
             body_bytes_max: None,
             trusted_proxies: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringway_model::Tick;
 use ringway_net::tls::TlsStream;
-use ringway_net::{Hangup, Pace, PeerState, Stream, TcpStream};
+use ringway_net::{Hangup, PeerState, Stream, TcpStream, WriteRate};
 
 use crate::h2::H2Stream;
 
@@ -44,7 +44,7 @@ impl Stream for Transport {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         each!(self, stream => stream.write_all_range(buf, range, pace).await)
     }

@@ -10,13 +10,13 @@ use ringway::model::{
 };
 use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
 use ringway_bridge::{blocking_mailbox, mailbox, slot, wake_pair};
-use ringway_filter::Chain;
+use ringway_middleware::Chain;
 use ringway_telemetry::{Registry, Telemetry};
 use ringway_tls::{Identity, IdentityName, Loaded, Material, Want};
 use ringway_traffic::compile::{Compiler, Settings as CompilerSettings};
 use ringway_traffic::report::Order;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
-use ringway_worker::{ListenerKind, Lookup};
+use ringway_worker::{ListenerProtocol, Lookup};
 
 use crate::kit::*;
 
@@ -77,9 +77,9 @@ impl Core {
             id: CoreId(0),
             cpu: None,
             driver: if driver == Driver::Epoll { DriverChoice::Epoll } else { DriverChoice::IoUring },
-            listeners: vec![(listener, ListenerKind::Http(mode))],
+            listeners: vec![(listener, ListenerProtocol::Http(mode))],
             https_port: Some(443),
-            neighbours: None,
+            rebalancer: None,
             tls: None,
             lookup,
             resolves: false,

@@ -19,7 +19,7 @@ mod certificate_api;
 mod certificates;
 mod churn;
 mod cli;
-#[path = "../conformance/mod.rs"]
+#[path = "../conformance/conformance.rs"]
 mod conformance;
 mod departures;
 mod deploy;

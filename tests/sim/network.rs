@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ringway_model::Tick;
-use ringway_net::{Pace, PeerState, Stream};
+use ringway_net::{PeerState, Stream, WriteRate};
 
 use super::engine::Engine;
 
@@ -406,7 +406,7 @@ impl Stream for SimStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         let engine = self.end.engine();
         engine.check(buf.capacity() <= BUFFER_BYTES_MAX, || format!("a buffer of {} bytes", buf.capacity()));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::blocking_mailbox;
-use ringway_filter::Chain;
+use ringway_middleware::Chain;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, FailurePolicy, Health, StatusSet, TimeoutPolicy, limits,
 };
@@ -23,10 +23,10 @@ use super::engine::Engine;
 use super::network::End;
 use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
-use super::{Plane, TIME_MAX, Told, domain, host, instance};
-use crate::client::Client;
+use super::{LocalReply, Plane, TIME_MAX, domain, host, instance};
+use crate::accept::listener::{Door, HttpMode};
 use crate::core::{Core, Doors};
-use crate::door::{Door, HttpMode};
+use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
 
@@ -184,8 +184,11 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
 /// A connection of a client to the core.
 fn connect(core: &Rc<Core<Sim>>, tenant: u8, number: u64) -> End {
     let address = SocketAddr::from((Ipv4Addr::new(192, 0, tenant, number as u8), 1_000));
-    let (stream, end) = core.world.connection(address);
-    accept::serve(core, Client::new(stream, address.ip(), Door::Http(HttpMode::Plain), &core.settings));
+    let (stream, end) = core.runtime.connection(address);
+    accept::serve(
+        core,
+        DownstreamConn::new(stream, address.ip(), Door::Http(HttpMode::Plain), &core.settings),
+    );
     end
 }
 
@@ -400,9 +403,9 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
         splices: engine.chance(50),
     };
     let mut registry = Registry::new();
-    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(Told::default())));
+    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(LocalReply::default())));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
-    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, neighbours: None };
+    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: None };
     let settings =
         Arc::new(Settings { tunnel_idle_timeout: Duration::from_secs(100), ..Settings::default() });
     let core =

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Tick, Timestamp, limits};
+use crate::limits;
+use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::TlsError;
-use ringway_net::{Pace, PanicMessage, Rate, Stream};
+use ringway_net::{PanicMessage, Rate, Stream, WriteRate};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -20,7 +21,7 @@ use super::origin;
 use super::requests::Case;
 use super::tenants::{self, Stage};
 use crate::h2::client::Joined;
-use crate::world::{Splice, SpliceError, World};
+use crate::runtime::{Runtime, Splice, SpliceError};
 
 /// The world of the one core of a run.
 pub(super) struct Sim {
@@ -44,7 +45,7 @@ impl Sim {
     }
 }
 
-impl World for Sim {
+impl Runtime for Sim {
     type Stream = SimStream;
 
     fn now(&self) -> Tick {
@@ -149,7 +150,7 @@ impl World for Sim {
                 Err(_) => return fail(SpliceError::Sender),
             };
             let begun = self.now();
-            let (written, _) = to.write_all_range(buf, 0..count, Pace::stall(stall)).await;
+            let (written, _) = to.write_all_range(buf, 0..count, WriteRate::stall(stall)).await;
             kept_waiting |= self.now().since(begun) >= limits::CLIENT_WAIT_NOTED;
             let fail = |error| Err(Splice { moved, error, kept_waiting });
             match written {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::Shutdown;
 use std::time::Duration;
 
-use ringway_model::limits;
+use crate::limits;
 use ringway_net::DriverChoice;
 
 use super::Api;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::limits;
 use ringway_certs::UploadError;
 use ringway_control::InstanceState;
-use ringway_model::{CoreId, Rejection, Timestamp, limits};
+use ringway_model::{CoreId, Rejection, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use crate::limits;
 use ringway_control::InstanceState;
-use ringway_model::limits;
 use ringway_net::DriverChoice;
 use serde_json::json;
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::{ACME_DIRECTORY_TTL, ACME_NONCE_TRIES};
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use ringway_model::Tick;
-use ringway_model::limits::{ACME_DIRECTORY_TTL, ACME_NONCE_TRIES};
 use ringway_net::{blocking, clock};
 use ringway_tls::{Alpn, UpstreamMaterial};
 use rustls::ClientConfig;

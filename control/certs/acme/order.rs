@@ -17,15 +17,13 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::limits::{ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, ORDER_TIMEOUT};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier,
     NewOrder, Order as Remote, OrderStatus,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use ringway_model::limits::{
-    ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, CHALLENGE_TOKEN_BYTES_MAX,
-    ORDER_TIMEOUT,
-};
+use ringway_model::limits::CHALLENGE_TOKEN_BYTES_MAX;
 use ringway_model::{Hostname, Tick, Timestamp};
 use ringway_net::{clock, sleep};
 use ringway_tls::Identity;

@@ -20,15 +20,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use crate::limits::{
+    ACME_ANSWER_BYTES_MAX, ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT,
+    ACME_REQUEST_TIMEOUT, ACME_REQUESTS_WAITING_MAX,
+};
 use bytes::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use ringway_model::limits::{
-    ACME_ANSWER_BYTES_MAX, ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT,
-    ACME_REQUEST_TIMEOUT, ACME_REQUESTS_WAITING_MAX, HEAD_BUFFER_BYTES,
-};
+use ringway_model::limits::HEAD_BUFFER_BYTES;
 use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::{TlsError, TlsStream, connect_tls};
-use ringway_net::{Pace, PeerState, Stream, TcpStream, clock, connect, resolve, spawn};
+use ringway_net::{PeerState, Stream, TcpStream, WriteRate, clock, connect, resolve, spawn};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, Limits, Parse, ResponseHead};
 use ringway_wire::headers::is_field_value;
 use ringway_wire::message::{Framing, Method};
@@ -460,7 +461,7 @@ async fn exchange<S: Stream>(
     method: Method,
     deadline: Tick,
 ) -> Result<Raw, TransportError> {
-    let (written, _) = stream.write_all(request, Pace::until(deadline)).await;
+    let (written, _) = stream.write_all(request, WriteRate::until(deadline)).await;
     written.map_err(TransportError::Io)?;
     let mut reader = Reader { stream, buf: Vec::with_capacity(HEAD_BUFFER_BYTES), deadline };
     let bounds = Limits { head_bytes_max: HEAD_BUFFER_BYTES, ..Limits::default() };
@@ -617,4 +618,5 @@ impl fmt::Display for TransportError {
 impl StdError for TransportError {}
 
 #[cfg(test)]
+#[path = "transport_tests.rs"]
 mod tests;

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::limits::CERTIFICATES_WANTED_MAX;
 use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbox, mailbox, wake_pair};
-use ringway_model::limits::CERTIFICATES_WANTED_MAX;
 use ringway_model::{CertificateMode, Domain, UpstreamTls};
 use ringway_net::{blocking, clock};
 use ringway_tls::{IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted};

@@ -10,9 +10,9 @@ use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::limits::CERTIFICATE_SCAN_BATCH;
 use ringway_bridge::blocking_mailbox;
 use ringway_model::CoreId;
-use ringway_model::limits::CERTIFICATE_SCAN_BATCH;
 use ringway_net::yield_now;
 
 use super::*;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::{CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH};
 use ringway_bridge::{MailboxReceiver, WakeSource};
-use ringway_model::limits::{CERTIFICATE_ORPHAN_GRACE, CERTIFICATE_SCAN_BATCH};
 use ringway_model::{Hostname, Tick};
 use ringway_net::{Notified, blocking, clock, sleep, spawn, yield_now};
 

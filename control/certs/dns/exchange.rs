@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use crate::limits::DNS_TRY_TIMEOUT;
 use ringway_model::Tick;
-use ringway_model::limits::DNS_TRY_TIMEOUT;
 use ringway_net::clock;
 
 use super::DnsError;

@@ -1,6 +1,6 @@
 //! What the disk remembers of domains and of what was asked of the CAs: read after a start, written in the background.
 
-use ringway_model::limits::MEMORIES_READ_BATCH;
+use crate::limits::MEMORIES_READ_BATCH;
 use ringway_model::{Hostname, Timestamp};
 use ringway_net::{blocking, clock, spawn};
 

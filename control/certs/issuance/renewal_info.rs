@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::limits::{RENEWAL_INFO_IN_FLIGHT_MAX, RENEWAL_INFO_INTERVAL};
 use instant_acme::RenewalInfo;
-use ringway_model::limits::{RENEWAL_INFO_IN_FLIGHT_MAX, RENEWAL_INFO_INTERVAL};
 use ringway_model::{Hostname, Timestamp};
 use ringway_net::{clock, spawn};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use ringway_model::limits;
+use crate::limits;
 
 use super::Fjall;
 use crate::durable;

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use ringway_model::{Revision, limits};
+use crate::limits;
+use ringway_model::Revision;
 
 use super::engine::{Engine, Frozen};
 use super::{Fjall, State, with_source};

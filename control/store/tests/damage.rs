@@ -203,7 +203,7 @@ fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
     let mut copies: Vec<PathBuf> =
         fs::read_dir(place.path().join("aside")).unwrap().map(|entry| entry.unwrap().path()).collect();
     copies.sort();
-    assert_eq!(copies.len(), ringway_model::limits::STORE_COPIES_MAX);
+    assert_eq!(copies.len(), crate::limits::STORE_COPIES_MAX);
     let newest = copies.last().unwrap();
     assert_eq!(fs::read_to_string(newest.join("HEAD")).unwrap(), "nonsense 4");
     assert!(fs::read_to_string(newest.join("REPORT")).unwrap().contains("HEAD is damaged"));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ringway_model::limits;
+use crate::cli::limits;
 use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -552,7 +552,7 @@ impl Deploy<'_> {
         let query = [("app_id", self.plan.app.as_str())];
         let apps: Value = parse(&self.api.call(Method::Get, &target("/api/apps", &query), None)?)?;
         let has_app = apps["apps"].as_array().is_some_and(|apps| !apps.is_empty());
-        let limit = limits::PAGE_ITEMS_MAX.to_string();
+        let limit = ringway_model::limits::PAGE_ITEMS_MAX.to_string();
         let query = [("app_id", self.plan.app.as_str()), ("limit", &limit)];
         let page: InstancePage = parse(&self.api.call(Method::Get, &target(INSTANCES, &query), None)?)?;
         Ok(Sight { revision: page.revision, has_app, instances: page.instances })
@@ -619,13 +619,13 @@ fn id_of(app: &str, target: &str) -> String {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "_.:@-".contains(c) { c } else { '-' })
         .collect();
-    match id.len() <= limits::ID_BYTES_MAX {
+    match id.len() <= ringway_model::limits::ID_BYTES_MAX {
         true => id,
         false => {
             let hash = id.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
             });
-            let kept: String = id.chars().take(limits::ID_BYTES_MAX - 17).collect();
+            let kept: String = id.chars().take(ringway_model::limits::ID_BYTES_MAX - 17).collect();
             format!("{kept}-{hash:016x}")
         }
     }

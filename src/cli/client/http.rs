@@ -9,7 +9,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use ringway_model::limits::{CLI_RESPONSE_BYTES_MAX, CLI_TIMEOUT};
+use crate::cli::limits::{CLI_RESPONSE_BYTES_MAX, CLI_TIMEOUT};
 use ringway_wire::h1::{
     BodyError, BodyState, ChunkMode, ChunkedBody, Limits, Parse, ResponseError, ResponseHead,
 };
@@ -355,4 +355,5 @@ impl std::error::Error for HttpError {
 }
 
 #[cfg(test)]
+#[path = "http_tests.rs"]
 mod tests;

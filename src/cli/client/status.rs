@@ -1,12 +1,11 @@
 //! `ringway status`
 
-mod apps;
-
 use std::time::{Duration, Instant};
 
 use ringway_wire::message::Method;
 use serde::Deserialize;
 
+use super::status_apps as apps;
 use super::text::{self, Cell, Look, Table, Tone, escape};
 use super::{Api, ApiArgs, Failure, Output, parse, pause, print};
 
@@ -96,14 +95,14 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// As much of the status as is shown; what a version does not know stays at its default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct StatusView {
+pub(super) struct StatusView {
     status: String,
     version: String,
     revision: u64,
-    uptime_seconds: u64,
+    pub(super) uptime_seconds: u64,
     warnings: Vec<String>,
     apps: u64,
-    app_overview: Vec<apps::AppView>,
+    pub(super) app_overview: Vec<apps::AppView>,
     instances: InstanceCounts,
     domains: u64,
     changes: ChangeCounts,

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cli::limits::DEMO_INSTANCES_MAX;
 use ringway::telemetry::{AttemptFailed, Exchange, Observer};
-use ringway_model::limits::DEMO_INSTANCES_MAX;
 use serde_json::Value;
 
 use super::super::client::text::{Look, Tone, columns, escape, print, shorten};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ringway_model::limits::DEMO_CONNECTIONS_MAX;
+use crate::cli::limits::DEMO_CONNECTIONS_MAX;
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, Limits, Parse, RequestHead};
 use ringway_wire::message::{Framing, Method};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Reading, writing and their deadlines allocate nothing once a connection is warm.
 
 use super::*;
-use crate::{Pace, Stream};
+use crate::{Stream, WriteRate};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ fn a_warm_connection_reads_and_writes_without_allocating() {
             }
             buf.clear();
             buf.extend_from_slice(b"ping");
-            let (written, back) = stream.write_all(buf, Pace::stall(PATIENCE)).await;
+            let (written, back) = stream.write_all(buf, WriteRate::stall(PATIENCE)).await;
             written.unwrap();
             stream.readable(soon()).await.unwrap();
             let (read, back) = stream.read(back, soon()).await;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
-use ringway_model::limits::BLOCKING_CALLS_MAX;
+use crate::limits::BLOCKING_CALLS_MAX;
 
 use crate::{RuntimeOptions, blocking, join, run, spawn, yield_now};
 

@@ -32,7 +32,7 @@ fn accepts_what_connects() {
             assert!(stream.duplex.socket().keepalive().unwrap(), "a peer that vanishes is noticed");
             assert!(closes_on_exec(stream.raw_fd()));
         }
-        let (written, _) = connected.write_all(b"hi".to_vec(), crate::Pace::until(soon())).await;
+        let (written, _) = connected.write_all(b"hi".to_vec(), crate::WriteRate::until(soon())).await;
         written.unwrap();
         assert_eq!(accepted.read(buf(), soon()).await.1, b"hi");
     });
@@ -97,7 +97,7 @@ fn what_one_thread_accepted_another_serves() {
             let serve = |_| async {
                 let stream = accepted.adopt().unwrap();
                 assert!(stream.duplex.socket().nonblocking().unwrap());
-                stream.write_all(b"hi".to_vec(), crate::Pace::until(soon())).await.0.unwrap();
+                stream.write_all(b"hi".to_vec(), crate::WriteRate::until(soon())).await.0.unwrap();
                 stream.peer_addr()
             };
             crate::run(crate::RuntimeOptions::default(), serve).unwrap()
@@ -174,7 +174,7 @@ fn unix_sockets_carry_the_same_streams() {
         peer.write_all(b"ping").unwrap();
         let (_, mut buf) = stream.read(buf(), soon()).await;
         buf.reverse();
-        stream.write_all(buf, crate::Pace::until(soon())).await.0.unwrap();
+        stream.write_all(buf, crate::WriteRate::until(soon())).await.0.unwrap();
         let mut reply = [0; 4];
         peer.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, b"gnip");

@@ -1,7 +1,7 @@
 //! Bytes that go from socket to socket without us seeing them.
 
 use super::*;
-use crate::{Pace, Rate, SpliceFault, Stream, join, splice, splice_at_least};
+use crate::{Rate, SpliceFault, Stream, WriteRate, join, splice, splice_at_least};
 use ringway_model::Tick;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -40,7 +40,7 @@ fn moves_megabytes_to_a_slow_reader_unchanged() {
         let sent = bytes(5 * MIB + 123);
         let received = receive(receiver, sent.len());
         let sender = send(sender, sent.clone());
-        let moved = splice(&from, &to, sent.len() as u64, Pace::stall(PATIENCE)).await.unwrap();
+        let moved = splice(&from, &to, sent.len() as u64, WriteRate::stall(PATIENCE)).await.unwrap();
         assert_eq!(moved, sent.len() as u64);
         assert!(joined(received).await == sent, "what arrived differs");
         joined(sender).await;
@@ -53,8 +53,8 @@ fn moves_exactly_as_much_as_asked_and_leaves_the_rest() {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
         sender.write_all(b"bodynext").unwrap();
-        assert_eq!(splice(&from, &to, 4, Pace::stall(PATIENCE)).await.unwrap(), 4);
-        assert_eq!(splice(&from, &to, 0, Pace::stall(PATIENCE)).await.unwrap(), 0);
+        assert_eq!(splice(&from, &to, 4, WriteRate::stall(PATIENCE)).await.unwrap(), 4);
+        assert_eq!(splice(&from, &to, 0, WriteRate::stall(PATIENCE)).await.unwrap(), 0);
         let mut body = [0; 4];
         receiver.read_exact(&mut body).unwrap();
         assert_eq!(&body, b"body");
@@ -75,7 +75,7 @@ fn holds_nothing_back() {
                 receiver.read_exact(&mut byte).unwrap();
             }
         });
-        splice(&from, &to, 20, Pace::stall(PATIENCE)).await.unwrap();
+        splice(&from, &to, 20, WriteRate::stall(PATIENCE)).await.unwrap();
         joined(peers).await;
     });
 }
@@ -95,7 +95,7 @@ fn what_was_held_for_a_splice_goes_out_before_it_waits() {
         let (to, mut receiver) = pair();
         assert_eq!(to.write_held(b"head"), 4);
         assert_eq!(unsent(&to), 4);
-        let splicing = splice(&from, &to, 8, Pace::stall(PATIENCE));
+        let splicing = splice(&from, &to, 8, WriteRate::stall(PATIENCE));
         let peers = async {
             crate::yield_now().await;
             assert_eq!(unsent(&to), 0, "the splice waits, and so would what is held");
@@ -116,7 +116,7 @@ fn what_was_held_goes_out_with_what_is_spliced() {
         let (to, mut receiver) = pair();
         sender.write_all(b"the body").unwrap();
         assert_eq!(to.write_held(b"head"), 4);
-        splice(&from, &to, 8, Pace::stall(PATIENCE)).await.unwrap();
+        splice(&from, &to, 8, WriteRate::stall(PATIENCE)).await.unwrap();
         assert_eq!(unsent(&to), 0);
         let mut all = [0; 12];
         receiver.read_exact(&mut all).unwrap();
@@ -131,7 +131,7 @@ fn an_early_end_says_how_much_was_moved() {
         let (to, receiver) = pair();
         let received = receive(receiver, MIB);
         drop(joined(send(sender, bytes(MIB / 2))).await);
-        let error = splice(&from, &to, MIB as u64, Pace::stall(PATIENCE)).await.unwrap_err();
+        let error = splice(&from, &to, MIB as u64, WriteRate::stall(PATIENCE)).await.unwrap_err();
         assert!(matches!(error.fault, SpliceFault::Eof), "{error:?}");
         assert_eq!(error.moved, MIB as u64 / 2);
         to.abort();
@@ -156,7 +156,7 @@ fn a_sender_that_drips_is_given_up() {
             while sender.write_all(b"x").is_ok() && receiver.read_exact(&mut byte).is_ok() {}
         });
         let rate = Some(Rate { bytes_per_second: u64::MAX, window: Duration::from_millis(20) });
-        let pace = Pace::stall(PATIENCE);
+        let pace = WriteRate::stall(PATIENCE);
         let error = splice_at_least(&from, &to, u64::MAX, pace, rate, &Cell::new(Tick(0))).await.unwrap_err();
         assert!(
             matches!(&error.fault, SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut),
@@ -177,7 +177,7 @@ fn a_sender_that_keeps_the_rate_is_not() {
         let sender = send(sender, sent.clone());
         let rate = Some(Rate { bytes_per_second: 1, window: Duration::ZERO });
         let progress = Cell::new(Tick::NEVER);
-        let pace = Pace::stall(PATIENCE);
+        let pace = WriteRate::stall(PATIENCE);
         splice_at_least(&from, &to, sent.len() as u64, pace, rate, &progress).await.unwrap();
         assert!(progress.get() <= crate::clock::now(), "it knows when the last byte was moved");
         assert_eq!(joined(received).await, sent);
@@ -190,7 +190,7 @@ fn tells_whose_stall_it_was() {
     on_both_drivers(|| async {
         let (from, _sender) = pair();
         let (to, _receiver) = pair();
-        let error = splice(&from, &to, 1, Pace::stall(Duration::from_millis(5))).await.unwrap_err();
+        let error = splice(&from, &to, 1, WriteRate::stall(Duration::from_millis(5))).await.unwrap_err();
         assert!(
             matches!(&error.fault, SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut),
             "{error:?}"
@@ -203,7 +203,7 @@ fn tells_whose_stall_it_was() {
         });
         // The sender is under way; the time is long enough for it to keep up on a busy machine until all is full.
         from.readable(soon()).await.unwrap();
-        let pace = Pace::stall(Duration::from_millis(500));
+        let pace = WriteRate::stall(Duration::from_millis(500));
         let error = splice(&from, &to, 64 * MIB as u64, pace).await.unwrap_err();
         assert!(
             matches!(&error.fault, SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut),
@@ -220,7 +220,7 @@ fn ends_when_cancelled_on_either_side() {
         let (from, _sender) = pair();
         let (to, _receiver) = pair();
         let (result, ()) =
-            join(splice(&from, &to, 1, Pace::stall(PATIENCE)), async { from.cancel_reads() }).await;
+            join(splice(&from, &to, 1, WriteRate::stall(PATIENCE)), async { from.cancel_reads() }).await;
         let fault = result.unwrap_err().fault;
         assert!(
             matches!(&fault, SpliceFault::Read(error) if error.kind() == ErrorKind::Interrupted),
@@ -228,7 +228,7 @@ fn ends_when_cancelled_on_either_side() {
         );
         from.resume_reads();
         to.cancel_writes();
-        let fault = splice(&from, &to, 1, Pace::stall(PATIENCE)).await.unwrap_err().fault;
+        let fault = splice(&from, &to, 1, WriteRate::stall(PATIENCE)).await.unwrap_err().fault;
         assert!(
             matches!(&fault, SpliceFault::Write(error) if error.kind() == ErrorKind::Interrupted),
             "{fault:?}"
@@ -245,7 +245,7 @@ fn a_reset_receiver_is_the_receivers_fault() {
         drop(receiver);
         to.readable(soon()).await.unwrap();
         let sender = send(sender, bytes(1000));
-        let fault = splice(&from, &to, 1000, Pace::stall(PATIENCE)).await.unwrap_err().fault;
+        let fault = splice(&from, &to, 1000, WriteRate::stall(PATIENCE)).await.unwrap_err().fault;
         assert!(matches!(fault, SpliceFault::Write(_)), "{fault:?}");
         joined(sender).await;
     });
@@ -262,13 +262,15 @@ fn a_dirty_pipe_is_never_used_again() {
                 let mut sender = sender;
                 let _ = sender.write_all(&vec![0xEE; 64 * MIB]);
             });
-            splice(&from, &to, 64 * MIB as u64, Pace::stall(Duration::from_millis(5))).await.unwrap_err();
+            splice(&from, &to, 64 * MIB as u64, WriteRate::stall(Duration::from_millis(5)))
+                .await
+                .unwrap_err();
 
             let (from, sender) = pair();
             let (to, receiver) = pair();
             let sent = bytes(MIB);
             let (sender, received) = (send(sender, sent.clone()), receive(receiver, MIB));
-            splice(&from, &to, MIB as u64, Pace::stall(PATIENCE)).await.unwrap();
+            splice(&from, &to, MIB as u64, WriteRate::stall(PATIENCE)).await.unwrap();
             assert!(joined(received).await == sent, "another connection's bytes");
             joined(sender).await;
         }

@@ -1,7 +1,7 @@
 //! Reading, writing, deadlines and cancellation, on both drivers.
 
 use super::*;
-use crate::{LingerLimits, Pace, PeerState, Stream, SystemClock, join, join_until, linger, sleep};
+use crate::{LingerLimits, PeerState, Stream, SystemClock, WriteRate, join, join_until, linger, sleep};
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
@@ -42,13 +42,13 @@ fn refuses_a_buffer_without_room() {
 fn writes_a_range_and_only_that() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
-        let pace = Pace::stall(PATIENCE);
+        let pace = WriteRate::stall(PATIENCE);
         let (written, buf) = stream.write_all_range(b"<hello>".to_vec(), 1..6, pace).await;
         written.unwrap();
         assert_eq!(buf, b"<hello>");
         let (written, buf) = stream.write_all_range(buf, 6..8, pace).await;
         assert_eq!(kind(written), ErrorKind::InvalidInput);
-        let (written, _) = stream.write_all(buf, Pace::until(soon())).await;
+        let (written, _) = stream.write_all(buf, WriteRate::until(soon())).await;
         written.unwrap();
         stream.shutdown_write(soon()).await.unwrap();
         let mut received = Vec::new();
@@ -175,16 +175,16 @@ fn a_stalled_write_times_out_and_a_cancelled_one_ends() {
     on_both_drivers(|| async {
         let big = vec![1_u8; 16 << 20];
         let (stream, _peer) = pair();
-        let (written, big) = stream.write_all(big, Pace::stall(Duration::from_millis(20))).await;
+        let (written, big) = stream.write_all(big, WriteRate::stall(Duration::from_millis(20))).await;
         assert_eq!(kind(written), ErrorKind::TimedOut);
         let (stream, _peer) = pair();
-        let ((written, big), ()) = join(stream.write_all(big, Pace::until(soon())), async {
+        let ((written, big), ()) = join(stream.write_all(big, WriteRate::until(soon())), async {
             sleep(Duration::from_millis(5)).await;
             stream.cancel_writes();
         })
         .await;
         assert_eq!(kind(written), ErrorKind::Interrupted);
-        let (written, big) = stream.write_all(big, Pace::until(soon())).await;
+        let (written, big) = stream.write_all(big, WriteRate::until(soon())).await;
         assert_eq!(kind(written), ErrorKind::Interrupted, "sticky");
         assert_eq!(big.len(), 16 << 20);
     });
@@ -199,7 +199,7 @@ fn a_write_that_broke_says_whether_a_part_was_taken() {
             peer.read_exact(&mut [0]).unwrap();
             socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
         });
-        let (written, _) = stream.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let (written, _) = stream.write_all(vec![1; 16 << 20], WriteRate::until(soon())).await;
         assert_eq!(kind(written), ErrorKind::WriteZero);
         joined(reader).await;
 
@@ -207,7 +207,7 @@ fn a_write_that_broke_says_whether_a_part_was_taken() {
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
         drop(peer);
         let _ = stream.readable(soon()).await;
-        let (written, _) = stream.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let (written, _) = stream.write_all(vec![1; 16 << 20], WriteRate::until(soon())).await;
         let kind = kind(written);
         assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
     });
@@ -228,13 +228,13 @@ fn a_slow_reader_is_waited_for_until_the_hard_end() {
             }
         });
         let len = 8 << 20;
-        let (written, _) = stream.write_all(vec![0; len], Pace::stall(PATIENCE).and_until(soon())).await;
+        let (written, _) = stream.write_all(vec![0; len], WriteRate::stall(PATIENCE).and_until(soon())).await;
         written.unwrap();
         drop(stream);
         assert_eq!(joined(reader).await, len);
 
         let (stream, _peer) = pair();
-        let pace = Pace::stall(PATIENCE).and_until(within(Duration::from_millis(10)));
+        let pace = WriteRate::stall(PATIENCE).and_until(within(Duration::from_millis(10)));
         assert_eq!(kind(stream.write_all(vec![0; 16 << 20], pace).await.0), ErrorKind::TimedOut);
     });
 }
@@ -252,7 +252,7 @@ fn both_directions_at_once() {
         let sent: Vec<u8> = (0..1_000_000_u32).map(|byte| byte as u8).collect();
         let expected = sent.clone();
         let write = async {
-            stream.write_all(sent, Pace::stall(PATIENCE)).await.0.unwrap();
+            stream.write_all(sent, WriteRate::stall(PATIENCE)).await.0.unwrap();
             stream.shutdown_write(soon()).await.unwrap();
         };
         let read = async {
@@ -291,7 +291,7 @@ fn a_look_shows_what_the_peer_did_and_takes_nothing() {
 fn an_aborted_stream_is_reset_and_not_ended() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
-        stream.write_all(b"cut".to_vec(), Pace::until(soon())).await.0.unwrap();
+        stream.write_all(b"cut".to_vec(), WriteRate::until(soon())).await.0.unwrap();
         let mut three = [0; 3];
         peer.read_exact(&mut three).unwrap();
         stream.abort();
@@ -315,7 +315,7 @@ fn lingering_lets_the_peer_get_the_last_answer() {
             peer.read_to_end(&mut answer).map(|_| answer)
         });
         stream.readable(soon()).await.unwrap();
-        stream.write_all(b"400".to_vec(), Pace::until(soon())).await.0.unwrap();
+        stream.write_all(b"400".to_vec(), WriteRate::until(soon())).await.0.unwrap();
         linger(&stream, LingerLimits::UPLOAD, &SystemClock).await;
         drop(stream);
         crate::yield_now().await;

@@ -157,7 +157,7 @@ fn yielding_lets_timers_and_io_go_on() {
             }
         });
         for _ in 0..20 {
-            stream.write_all(vec![1], crate::Pace::until(soon())).await.0.unwrap();
+            stream.write_all(vec![1], crate::WriteRate::until(soon())).await.0.unwrap();
             assert_eq!(stream.read(buf(), soon()).await.0.unwrap(), 1);
             rounds.set(rounds.get() + 1);
         }

@@ -2,10 +2,10 @@
 
 use super::session::{Received, Session, with_scratch};
 use super::{TlsError, TlsStream};
+use crate::limits::TLS_HELLO_BYTES_MAX;
 use crate::stream::Stream;
 use crate::{LingerLimits, SystemClock, TcpStream, clock, linger};
 use ringway_model::Tick;
-use ringway_model::limits::TLS_HELLO_BYTES_MAX;
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig};

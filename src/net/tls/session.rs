@@ -1,7 +1,7 @@
 //! The synchronous half: a rustls connection and the socket's calls that never wait.
 
 use crate::duplex::Duplex;
-use ringway_model::limits::{TLS_FRUITLESS_BYTES_MAX, TLS_SCRATCH_BYTES, TLS_SEND_BYTES};
+use crate::limits::{TLS_FRUITLESS_BYTES_MAX, TLS_SCRATCH_BYTES, TLS_SEND_BYTES};
 use rustls::Connection;
 use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};

@@ -2,11 +2,11 @@
 
 use super::session::{Look, Received, Session};
 use crate::duplex::break_after;
+use crate::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
 use crate::reaper::{Direction, Turn};
-use crate::stream::{Hangup, Pace, PeerState, Stream};
+use crate::stream::{Hangup, PeerState, Stream, WriteRate};
 use crate::{TcpStream, yield_now};
 use ringway_model::Tick;
-use ringway_model::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
 use rustls::HandshakeKind;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -161,7 +161,7 @@ impl Inner {
     }
 
     /// Sends what rustls has queued.
-    async fn flush(&self, turn: &Turn<'_>, pace: Pace) -> io::Result<()> {
+    async fn flush(&self, turn: &Turn<'_>, pace: WriteRate) -> io::Result<()> {
         loop {
             let sent = self.session.borrow_mut().send(&self.tcp.duplex)?;
             self.moved(sent.count);
@@ -177,14 +177,14 @@ impl Inner {
 
     /// Writes all, and tells a connection that broke before it took anything from one that broke after. A part of a record counts
     /// like the whole: what stood before it in the queue may have been records of ours too.
-    async fn write(&self, bytes: &[u8], pace: Pace) -> io::Result<()> {
+    async fn write(&self, bytes: &[u8], pace: WriteRate) -> io::Result<()> {
         let before = self.session.borrow().taken;
         let written = self.write_records(bytes, pace).await;
         // A pending read sends, too, what rustls has queued: hence the session counts, not the loop below.
         written.map_err(|error| break_after(self.session.borrow().taken != before, error))
     }
 
-    async fn write_records(&self, bytes: &[u8], pace: Pace) -> io::Result<()> {
+    async fn write_records(&self, bytes: &[u8], pace: WriteRate) -> io::Result<()> {
         let turn = self.tcp.duplex.begin(Direction::Write)?;
         turn.arm(pace.next_deadline());
         let mut left = bytes;
@@ -249,7 +249,7 @@ impl Stream for TlsStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         let Some(bytes) = buf.get(range) else { return (Err(ErrorKind::InvalidInput.into()), buf) };
         let written = self.0.write(bytes, pace).await;
@@ -335,7 +335,7 @@ impl Stream for TlsStream {
                 session.tls.send_close_notify();
             }
         }
-        inner.flush(&turn, Pace::until(deadline)).await?;
+        inner.flush(&turn, WriteRate::until(deadline)).await?;
         inner.tcp.duplex.shutdown_write()
     }
 

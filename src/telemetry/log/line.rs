@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use ringway_model::{Timestamp, limits};
+use crate::limits;
+use ringway_model::Timestamp;
 
 use super::escape::{GROWTH, write_escaped};
 use super::fields::LogFields;
@@ -30,12 +31,12 @@ pub(crate) const fn line_bytes_max(fields: LogFields) -> usize {
 const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
     + GROWTH
         * (2 * limits::LOG_FIELD_BYTES_MAX
-            + limits::HOST_BYTES_MAX
+            + ringway_model::limits::HOST_BYTES_MAX
             + METHOD_BYTES_MAX
             + FAILURE_BYTES_MAX
-            + limits::UPSTREAM_ERROR_BYTES_MAX
-            + limits::REQUEST_ID_BYTES_MAX
-            + 2 * limits::ID_BYTES_MAX);
+            + ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX
+            + ringway_model::limits::REQUEST_ID_BYTES_MAX
+            + 2 * ringway_model::limits::ID_BYTES_MAX);
 
 /// Bytes of a method: `wire` refuses longer ones, but this is not the place to trust it.
 const METHOD_BYTES_MAX: usize = 32;
@@ -67,13 +68,18 @@ pub(crate) fn write_line(
 fn write_json(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event: &Exchange<'_>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     clock.write(out, event.time);
-    string(out, "\",\"request_id\":\"", event.request_id.as_bytes(), limits::REQUEST_ID_BYTES_MAX);
+    string(
+        out,
+        "\",\"request_id\":\"",
+        event.request_id.as_bytes(),
+        ringway_model::limits::REQUEST_ID_BYTES_MAX,
+    );
     if fields.client_ip {
         out.extend_from_slice(b"\",\"client_ip\":\"");
         write_ip(out, event.client_ip);
     }
     string(out, "\",\"method\":\"", event.method, METHOD_BYTES_MAX);
-    string(out, "\",\"host\":\"", event.host, limits::HOST_BYTES_MAX);
+    string(out, "\",\"host\":\"", event.host, ringway_model::limits::HOST_BYTES_MAX);
     string(out, "\",\"path\":\"", event.path, limits::LOG_FIELD_BYTES_MAX);
     out.extend_from_slice(b"\",\"protocol\":\"");
     out.extend_from_slice(event.protocol.as_str().as_bytes());
@@ -111,7 +117,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
         false => out.push(b'-'),
     }
     string(out, " \"", event.method, METHOD_BYTES_MAX);
-    string(out, " ", event.host, limits::HOST_BYTES_MAX);
+    string(out, " ", event.host, ringway_model::limits::HOST_BYTES_MAX);
     string(out, "", event.path, limits::LOG_FIELD_BYTES_MAX);
     out.push(b' ');
     out.extend_from_slice(event.protocol.as_str().as_bytes());
@@ -119,7 +125,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     out.push(b' ');
     write_millis(out, event.duration_us);
     out.extend_from_slice(b"ms");
-    string(out, " request_id=\"", event.request_id.as_bytes(), limits::REQUEST_ID_BYTES_MAX);
+    string(out, " request_id=\"", event.request_id.as_bytes(), ringway_model::limits::REQUEST_ID_BYTES_MAX);
     out.push(b'"');
     if let Some(upstream_us) = event.upstream_us {
         out.extend_from_slice(b" upstream_ms=");
@@ -154,11 +160,15 @@ fn optional_strings<'a>(
         false => referer.split(|byte| *byte == b'?').next().unwrap_or_default(),
     });
     [
-        ("app", event.app.map(str::as_bytes), limits::ID_BYTES_MAX),
-        ("instance", event.instance.map(str::as_bytes), limits::ID_BYTES_MAX),
+        ("app", event.app.map(str::as_bytes), ringway_model::limits::ID_BYTES_MAX),
+        ("instance", event.instance.map(str::as_bytes), ringway_model::limits::ID_BYTES_MAX),
         ("failure", event.failure.map(str::as_bytes), FAILURE_BYTES_MAX),
-        ("upstream_error", upstream_error, limits::UPSTREAM_ERROR_BYTES_MAX),
-        ("request_error", event.request_error.map(str::as_bytes), limits::UPSTREAM_ERROR_BYTES_MAX),
+        ("upstream_error", upstream_error, ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX),
+        (
+            "request_error",
+            event.request_error.map(str::as_bytes),
+            ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX,
+        ),
         ("upgrade", event.upgrade.map(|kind| kind.as_str().as_bytes()), FAILURE_BYTES_MAX),
         ("tls", event.tls.map(str::as_bytes), FAILURE_BYTES_MAX),
         ("user_agent", event.user_agent.filter(|_| fields.user_agent), limits::LOG_FIELD_BYTES_MAX),

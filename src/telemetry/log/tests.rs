@@ -112,7 +112,7 @@ fn lines_arrive_whole_and_in_order() {
     }
     drop(log);
     let (text, reading) = scenario.finish();
-    assert!(text.len() > 8 * limits::LOG_BLOCK_BYTES, "several blocks were needed");
+    assert!(text.len() > 8 * crate::limits::LOG_BLOCK_BYTES, "several blocks were needed");
     assert_eq!(ids(&text), sent);
     assert_eq!((reading.lines, reading.cores), (5_000, vec![(CoreId(0), 0)]));
 }
@@ -147,7 +147,7 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
     // The writer goes on: what waits is written, and lines are taken again.
     drop(std::mem::replace(&mut scenario.answers, unbounded().0));
     let waiting = scenario.handle.full.clone();
-    while waiting.len() > limits::LOG_BLOCKS_MAX / 2 {
+    while waiting.len() > crate::limits::LOG_BLOCKS_MAX / 2 {
         scenario.asked.recv().unwrap();
     }
     log.exchange(&exchange("after"));
@@ -164,7 +164,7 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
 fn lines_wait_for_their_age_and_no_longer() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
-    let age = u64::try_from(limits::LOG_FLUSH_AGE.as_millis()).unwrap();
+    let age = u64::try_from(crate::limits::LOG_FLUSH_AGE.as_millis()).unwrap();
     log.flush_if_older(Tick(5));
     log.exchange(&exchange("a"));
     log.flush_if_older(Tick(1_000));

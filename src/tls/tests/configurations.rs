@@ -1,12 +1,12 @@
 //! What the configurations insist on; what they do on a wire is tested where the wire is, in `net`.
 
 use super::*;
+use crate::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX};
 use crate::{
     Alpn, CaError, ClientVerifier, Identity, ServerSettings, ServerTls, UpstreamMaterial, provider,
     trust_store,
 };
 use ringway_model::ClientAuthNeed;
-use ringway_model::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX};
 use rustls::{CipherSuite, NamedGroup};
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
 //! What is taken for a certificate and its key, what they say, and what the others hear.
 
 use super::*;
+use crate::limits::CERTIFICATE_CHAIN_MAX;
 use crate::{Identity, IdentityError, KeyKind};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
 use ringway_model::Timestamp;
-use ringway_model::limits::{CERTIFICATE_CHAIN_MAX, CERTIFICATE_PEM_BYTES_MAX, KEY_PEM_BYTES_MAX};
+use ringway_model::limits::{CERTIFICATE_PEM_BYTES_MAX, KEY_PEM_BYTES_MAX};
 
 fn read(chain: &str, key: &str) -> Result<Identity, IdentityError> {
     Identity::from_pem(chain.as_bytes(), key.as_bytes())

@@ -50,7 +50,7 @@ fn failed(state: &EndpointState, times: u32) -> Option<Transition> {
 /// Open, and the time for a probe.
 fn half_open() -> (Arc<EndpointState>, Tick) {
     let state = Arc::new(EndpointState::default());
-    match failed(&state, limits::BREAKER_FAILURES) {
+    match failed(&state, crate::limits::BREAKER_FAILURES) {
         Some(Transition::Opened { until }) => (state, until),
         other => panic!("{other:?}"),
     }
@@ -60,7 +60,7 @@ fn half_open() -> (Arc<EndpointState>, Tick) {
 fn a_breaker_that_opens_is_told_of_once() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
-        failed(&state, limits::BREAKER_FAILURES - 1);
+        failed(&state, crate::limits::BREAKER_FAILURES - 1);
         let told = beside(
             &state,
             (0..2).map(|_| {
@@ -77,7 +77,7 @@ fn a_breaker_that_opens_is_told_of_once() {
 fn two_failures_are_both_counted() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
-        failed(&state, limits::BREAKER_FAILURES - 2);
+        failed(&state, crate::limits::BREAKER_FAILURES - 2);
         let told = beside(
             &state,
             (0..2).map(|_| {
@@ -110,7 +110,7 @@ fn a_late_failure_does_not_undo_what_the_probe_found() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
         let late = state.admit(Candidate::Ready, NOW).expect("closed");
-        let Some(Transition::Opened { until }) = failed(&state, limits::BREAKER_FAILURES) else {
+        let Some(Transition::Opened { until }) = failed(&state, crate::limits::BREAKER_FAILURES) else {
             panic!("closed")
         };
         let probe = state.admit(Candidate::Ready, until).expect("half open");
@@ -153,7 +153,7 @@ fn a_late_probe_and_the_next_one_come_one_after_the_other() {
     let was_admitted = outcomes(|| {
         let (state, until) = half_open();
         let first = state.admit(Candidate::Ready, until).expect("half open");
-        let over = until.after(limits::BREAKER_PROBE_INTERVAL);
+        let over = until.after(crate::limits::BREAKER_PROBE_INTERVAL);
         let next = state.clone();
         let thread = thread::spawn(move || next.admit(Candidate::Ready, over));
         let told = state.record_failure(first, over);
@@ -196,7 +196,7 @@ fn an_abandoned_probe_frees_the_next() {
 fn an_upload_keeps_no_other_probe_away() {
     let admitted = outcomes(|| {
         let (state, until) = half_open();
-        let due = until.after(limits::BREAKER_PROBE_INTERVAL);
+        let due = until.after(crate::limits::BREAKER_PROBE_INTERVAL);
         let candidates = [Candidate::Streaming, Candidate::Ready];
         let admitted: Vec<Option<Admission>> = beside(
             &state,
@@ -226,7 +226,7 @@ fn a_trickle_lets_one_of_all_cores_pass() {
 fn a_result_of_the_process_before_counts_for_nothing() {
     let was_counted = outcomes(|| {
         let state = Arc::new(EndpointState::default());
-        failed(&state, limits::BREAKER_FAILURES - 1);
+        failed(&state, crate::limits::BREAKER_FAILURES - 1);
         let late = state.admit(Candidate::Ready, NOW).expect("closed");
         let other = state.clone();
         let thread = thread::spawn(move || other.renew());
@@ -239,7 +239,11 @@ fn a_result_of_the_process_before_counts_for_nothing() {
             }
             None => {
                 assert_eq!(state.breaker(NOW), BreakerView::Closed);
-                assert_eq!(failed(&state, limits::BREAKER_FAILURES - 1), None, "counted from the beginning");
+                assert_eq!(
+                    failed(&state, crate::limits::BREAKER_FAILURES - 1),
+                    None,
+                    "counted from the beginning"
+                );
                 false
             }
             Some(Transition::Closed) => panic!("a failure closes nothing"),

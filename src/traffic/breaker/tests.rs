@@ -144,7 +144,7 @@ fn opens_for_30_60_and_at_most_120_seconds() {
 fn opens_at_the_fifth_failure_in_a_row_and_not_before() {
     let state = EndpointState::default();
     for _ in 0..3 {
-        for _ in 0..limits::BREAKER_FAILURES - 1 {
+        for _ in 0..crate::limits::BREAKER_FAILURES - 1 {
             assert_eq!(state.record_failure(state.admit(Candidate::Ready, NOW).unwrap(), NOW), None);
         }
         assert_eq!(state.record_success(state.admit(Candidate::Ready, NOW).unwrap()), None);
@@ -186,7 +186,7 @@ fn a_late_result_disturbs_nothing() {
     assert_eq!(state.breaker(until), BreakerView::HalfOpen);
 
     assert_eq!(state.record_success(probe), Some(Transition::Closed));
-    for _ in 0..limits::BREAKER_FAILURES {
+    for _ in 0..crate::limits::BREAKER_FAILURES {
         assert_eq!(state.record_failure(late, until), None);
     }
     assert_eq!(state.breaker(until), BreakerView::Closed);
@@ -202,7 +202,7 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
             let probe = state.admit(Candidate::Ready, now).unwrap();
             assert!(probe.is_probe());
             assert_eq!(state.admit(Candidate::Ready, Tick(now.0 + 999)), None);
-            now = now.after(limits::BREAKER_PROBE_INTERVAL);
+            now = now.after(crate::limits::BREAKER_PROBE_INTERVAL);
             probe
         });
         assert_eq!(state.breaker(now), BreakerView::HalfOpen);
@@ -213,7 +213,7 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
         let mut now = fail_until_open(&state, now);
         let probes = [(); 3].map(|()| {
             let probe = state.admit(Candidate::Ready, now).unwrap();
-            now = now.after(limits::BREAKER_PROBE_INTERVAL);
+            now = now.after(crate::limits::BREAKER_PROBE_INTERVAL);
             probe
         });
         let until = now.after(Duration::from_secs(60));
@@ -228,7 +228,7 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
 fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
-    let second = limits::BREAKER_PROBE_INTERVAL;
+    let second = crate::limits::BREAKER_PROBE_INTERVAL;
     assert_eq!(state.admit(Candidate::Streaming, Tick(until.after(second).0 - 1)), None);
     let due = until.after(second);
     let upload = state.admit(Candidate::Streaming, due).unwrap();
@@ -269,7 +269,7 @@ fn health_can_be_left_out_of_account() {
     let state = EndpointState::default();
     state.set_health(Health::Unhealthy);
     assert_eq!(state.admit(Candidate::Ready, NOW), None);
-    for _ in 0..limits::BREAKER_FAILURES {
+    for _ in 0..crate::limits::BREAKER_FAILURES {
         let admission = state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
         state.record_failure(admission, NOW);
     }
@@ -328,7 +328,7 @@ fn a_new_registration_forgives() {
     state.renew();
     assert_eq!(state.health(), Health::Joining);
     state.set_health(Health::Healthy);
-    for _ in 0..limits::BREAKER_FAILURES {
+    for _ in 0..crate::limits::BREAKER_FAILURES {
         assert_eq!(state.record_failure(of_old_process, NOW), None);
     }
     assert_eq!(state.breaker(NOW), BreakerView::Closed);
@@ -352,7 +352,7 @@ fn one_of_many_threads_gets_the_probe() {
     let starts: Vec<Tick> = (0..ROUNDS)
         .map(|_| {
             let start = now;
-            now = now.after(limits::BREAKER_OPEN_MAX + limits::BREAKER_PROBE_INTERVAL);
+            now = now.after(crate::limits::BREAKER_OPEN_MAX + crate::limits::BREAKER_PROBE_INTERVAL);
             start
         })
         .collect();
@@ -465,7 +465,7 @@ proptest! {
                 Event::Admit(candidate) => if let Some(admission) = state.admit(candidate, now) {
                     prop_assert_eq!(admission.is_probe(), !was_closed);
                     if admission.is_probe() {
-                        let interval = limits::BREAKER_PROBE_INTERVAL;
+                        let interval = crate::limits::BREAKER_PROBE_INTERVAL;
                         match candidate {
                             Candidate::Ready => {
                                 prop_assert!(ready_due <= now);
@@ -489,14 +489,14 @@ proptest! {
                 Event::Fail(at) => if let Some(admission) = pick(at)
                     && let Some(Transition::Opened { until }) = state.record_failure(admission, now)
                 {
-                    prop_assert!(until > now && until <= now.after(limits::BREAKER_OPEN_MAX));
+                    prop_assert!(until > now && until <= now.after(crate::limits::BREAKER_OPEN_MAX));
                     probes.clear();
                 },
                 Event::Abandon(at) => if let Some(admission) = pick(at) {
                     state.abandon(admission, now);
                     if probes.contains(&admission) {
                         ready_due = ready_due.min(now);
-                        streaming_due = streaming_due.min(now.after(limits::BREAKER_PROBE_INTERVAL));
+                        streaming_due = streaming_due.min(now.after(crate::limits::BREAKER_PROBE_INTERVAL));
                     }
                 },
                 Event::Renew => {
@@ -515,7 +515,7 @@ proptest! {
 }
 
 fn fail_until_open(state: &EndpointState, now: Tick) -> Tick {
-    for _ in 0..limits::BREAKER_FAILURES {
+    for _ in 0..crate::limits::BREAKER_FAILURES {
         let admission = state.admit(Candidate::Ready, now).expect("a closed breaker admits");
         if let Some(Transition::Opened { until }) = state.record_failure(admission, now) {
             return until;

@@ -393,10 +393,11 @@ fn a_name_is_forgotten_with_its_last_instance() {
 fn addresses_of_one_name_are_bounded() {
     let mut plane = plane();
     plane.change(&[Change::AddInstance(instance_spec("n1", "blog", "http://origin.internal"))]);
-    let many: Vec<[u8; 4]> = (0..=limits::DNS_ADDRESSES_MAX as u8).map(|n| [10, 0, 0, n]).collect();
+    let many: Vec<[u8; 4]> =
+        (0..=ringway_model::limits::DNS_ADDRESSES_MAX as u8).map(|n| [10, 0, 0, n]).collect();
     plane.resolve("origin.internal", &many).unwrap();
     let endpoint = plane.snapshot().endpoint("blog", "n1").unwrap();
-    assert_eq!(endpoint.addresses.len(), limits::DNS_ADDRESSES_MAX);
+    assert_eq!(endpoint.addresses.len(), ringway_model::limits::DNS_ADDRESSES_MAX);
 }
 
 #[test]
@@ -406,7 +407,7 @@ fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
     let remove = |n: usize| Change::RemoveDomain { name: host(&format!("d{n}.example")) };
     let slot = |plane: &Plane, n: usize| plane.snapshot().route(&format!("d{n}.example")).unwrap().metric.0;
     plane.change(&[register("app")]);
-    let max = limits::METRIC_SLOTS_MAX;
+    let max = ringway_model::limits::METRIC_SLOTS_MAX;
     for n in 0..max {
         let published = plane.change(&[add(n)]);
         let slot = MetricSlot(n as u16 + 1);

@@ -17,19 +17,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::limits;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
-use ringway_model::{Tick, limits};
+use ringway_model::Tick;
 use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
 
 use super::fields::Malformed;
-use super::heard::Heard;
 use super::liveness::Look;
 use super::pipe::{self, Driver, Pipe};
 use super::stream::{Ask, H2Stream};
+use super::upstream_liveness::Heard;
 use super::window::{self, Growth};
 use crate::transport::Transport;
 
@@ -264,7 +265,7 @@ async fn run(
     state.is_over.set(true);
     // What was under way fails now.
     drop(connection);
-    let _ = Box::pin(stream.shutdown_write(clock::now().after(limits::LINGER_TIMEOUT))).await;
+    let _ = Box::pin(stream.shutdown_write(clock::now().after(ringway_model::limits::LINGER_TIMEOUT))).await;
 }
 
 /// Measures what the endpoint sends, and lets it send more ahead where its way is long and fast. Never by more than what the window

@@ -331,7 +331,7 @@ impl Malformed {
 }
 
 /// As many as a client may have requests at one time.
-const MALFORMED_MAX: usize = ringway_model::limits::H2_STREAMS_MAX as usize;
+const MALFORMED_MAX: usize = crate::limits::H2_STREAMS_MAX as usize;
 /// What a peer may use of our table (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE), as we do not say otherwise.
 const TABLE_BYTES_MAX: u32 = 4096;
 /// Five bytes of a number: more than any length here.
@@ -388,4 +388,5 @@ const fn code_ends() -> [(u32, u32); 21] {
 }
 
 #[cfg(test)]
+#[path = "fields_tests.rs"]
 mod tests;

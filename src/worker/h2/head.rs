@@ -8,11 +8,11 @@
 //! a line, and a `content-length` that the DATA frames agree with; connection-specific fields are malformed to it. It
 //! cuts the fragment off a `:path`, and does not show the `:scheme` of a request without `:authority`.
 
+use crate::limits;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use ringway_model::limits;
 use ringway_wire::h1::{Field, HeadFault, RequestError, RequestHead};
 use ringway_wire::headers::{FieldKind, HOP_BY_HOP, push_field};
 use ringway_wire::message::Method;
@@ -314,4 +314,5 @@ fn push_visible(out: &mut Vec<u8>, text: &str) -> Result<(), RequestError> {
 const FIELDS_EXPECTED: usize = 16;
 
 #[cfg(test)]
+#[path = "head_tests.rs"]
 mod tests;

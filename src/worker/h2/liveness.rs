@@ -5,7 +5,8 @@
 //! PING is sent only when an answer is due and nothing comes, and again only behind a message or after those minutes. Peers that
 //! vanish are found by TCP: keepalive, and bytes that stay unacknowledged.
 
-use ringway_model::{Tick, limits};
+use crate::limits;
+use ringway_model::Tick;
 
 /// Signs of life of an endpoint on one connection.
 pub(super) struct Liveness {

@@ -18,8 +18,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_model::{Tick, limits};
-use ringway_net::{Pace, Stream, clock, yield_now};
+use crate::limits;
+use ringway_model::Tick;
+use ringway_net::{Stream, WriteRate, clock, yield_now};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What looks at the bytes that pass, and may end the reading.
@@ -188,7 +189,7 @@ impl<W: Watch> Driver<W> {
 impl<W: Watch> Shared<W> {
     /// Reads whenever the crate has used up what was read.
     async fn pump_in<S: Stream>(&self, stream: &S) {
-        let mut buffer_bytes = limits::HEAD_BUFFER_BYTES;
+        let mut buffer_bytes = ringway_model::limits::HEAD_BUFFER_BYTES;
         let mut turns = 0;
         loop {
             poll_fn(
@@ -218,7 +219,7 @@ impl<W: Watch> Shared<W> {
                 Ok(count) => {
                     // A full buffer is the middle of an upload.
                     if count == back.capacity() {
-                        buffer_bytes = limits::BODY_BUFFER_BYTES;
+                        buffer_bytes = ringway_model::limits::BODY_BUFFER_BYTES;
                     }
                     let passed = self.watch.on_read(&back, clock::now());
                     let is_refused = passed < back.len();
@@ -231,7 +232,7 @@ impl<W: Watch> Shared<W> {
                 }
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     drop(back);
-                    buffer_bytes = limits::HEAD_BUFFER_BYTES;
+                    buffer_bytes = ringway_model::limits::HEAD_BUFFER_BYTES;
                     self.shrink();
                     if !self.wait_for_bytes(stream).await {
                         return;
@@ -264,7 +265,7 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// Told once: whoever is told sets another time, or ends the connection, before the next wait begins.
+    /// LocalReply once: whoever is told sets another time, or ends the connection, before the next wait begins.
     async fn tell_overdue(&self, now: Tick) {
         if now < self.read_by.get() {
             return;
@@ -308,7 +309,7 @@ impl<W: Watch> Shared<W> {
             if self.writer_waits.take() {
                 self.news.set(true);
             }
-            let pace = Pace::stall(stall).and_until(clock::now().after(limits::H2_SEND_TIMEOUT));
+            let pace = WriteRate::stall(stall).and_until(clock::now().after(limits::H2_SEND_TIMEOUT));
             let (sent, mut back) = stream.write_all(buf, pace).await;
             if let Err(error) = sent {
                 self.output_error.set(Some(error.kind()));
@@ -433,4 +434,5 @@ const READS_PER_TURN: u32 = 64;
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
+#[path = "pipe_tests.rs"]
 mod tests;

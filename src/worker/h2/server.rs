@@ -8,7 +8,7 @@
 //!           abuse ─► what came before it is taken, GOAWAY, close
 //! ```
 //! What a client may cost is bounded: requests at one time by their tasks, which live on when a request is taken back;
-//! what it sends ahead by windows; what it does not take by pace; everything else by the [guard](super::guard).
+//! what it sends ahead by windows; what it does not take by pace; everything else by the [guard](super::flood).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,43 +17,44 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::limits;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request};
-use ringway_model::{Tick, limits};
+use ringway_model::Tick;
 use ringway_net::Stream;
 use ringway_telemetry::{ConnectionAbused, Observer, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
 use super::fields::Malformed;
-use super::guard::{Abuse, Guard};
+use super::flood::{Abuse, Guard};
 use super::head;
 use super::pipe::{self, Driver, Pipe, Watch};
-use super::seat;
 use super::stream::H2Stream;
+use super::task_pool;
 use super::window::{self, Grant, Growth};
-use crate::client::{Client, Phase};
-use crate::core::{Core, Scratch};
-use crate::exchange::{self, Next};
-use crate::failure::Failure;
-use crate::grpc;
-use crate::linger::{self, Request as Received};
+use crate::core::{ConnBuffers, Core};
+use crate::exchange::failure::Failure;
+use crate::exchange::grpc;
+use crate::exchange::{self, Disposition};
+use crate::monoio_runtime::MonoioRuntime;
+use crate::runtime::Runtime;
+use crate::session::downstream::{DownstreamConn, Phase};
+use crate::session::linger::{self, Request as Received};
 use crate::transport::Transport;
-use crate::uring::Uring;
-use crate::world::World;
 
 /// Serves a connection to its end, from the client's preface on. `scheme` is what it carries: `https` over TLS. Returns
 /// how many requests it carried.
 pub(crate) async fn serve(
-    core: &Rc<Core<Uring>>,
-    connection: &Rc<Client<Transport>>,
+    core: &Rc<Core<MonoioRuntime>>,
+    connection: &Rc<DownstreamConn<Transport>>,
     scheme: &'static str,
 ) -> u32 {
     // The drain is told to the connection, which knows what its requests are doing.
     connection.phase.set(Phase::Tunnel);
-    let now = core.world.now();
+    let now = core.runtime.now();
     let guard = Guard::new(now);
     let malformed = guard.malformed();
     let (pipe, driver) = pipe::pipe(RefCell::new(guard));
@@ -96,13 +97,13 @@ pub(crate) async fn serve(
 
 /// What the connection and its requests share.
 struct Shared {
-    core: Rc<Core<Uring>>,
-    connection: Rc<Client<Transport>>,
+    core: Rc<Core<MonoioRuntime>>,
+    connection: Rc<DownstreamConn<Transport>>,
     driver: Driver<RefCell<Guard>>,
     scheme: &'static str,
     addresses: (Option<SocketAddr>, Option<SocketAddr>),
     /// The requests whose tasks live.
-    streams: RefCell<Slab<Rc<Client<Transport>>>>,
+    streams: RefCell<Slab<Rc<DownstreamConn<Transport>>>>,
     heads: Rc<RefCell<ResponseHead>>,
     /// Streams whose trailers are malformed.
     malformed: Rc<Malformed>,
@@ -137,7 +138,7 @@ impl Shared {
             grant: self.core.windows.grant(client),
             pings: h2.ping_pong(),
         };
-        self.driver.set_read_by(self.core.world.now().after(self.core.settings.idle_timeout));
+        self.driver.set_read_by(self.core.runtime.now().after(self.core.settings.idle_timeout));
         while let Some((request, respond)) = poll_fn(|cx| {
             self.tend_windows(&mut h2, &mut windows, cx);
             self.poll_request(&mut h2, cx)
@@ -146,7 +147,7 @@ impl Shared {
         {
             self.requests.set(self.requests.get().saturating_add(1));
             self.start(request, respond);
-            if !self.is_closing.get() && self.core.world.now().since(born) >= limits::H2_CONNECTION_AGE {
+            if !self.is_closing.get() && self.core.runtime.now().since(born) >= limits::H2_CONNECTION_AGE {
                 self.close(&mut h2);
             }
         }
@@ -173,7 +174,7 @@ impl Shared {
         cx: &mut Context<'_>,
     ) {
         let Some(pings) = pings else { return };
-        let world = &self.core.world;
+        let world = &self.core.runtime;
         let bytes = self.driver.watch().borrow_mut().take_data_bytes();
         if bytes > 0 {
             growth.note_data(bytes, world.now_micros());
@@ -272,7 +273,7 @@ impl Shared {
         }
         h2.graceful_shutdown();
         if self.streams.borrow().is_empty() {
-            self.driver.set_read_by(self.core.world.now().after(limits::LINGER_TIMEOUT));
+            self.driver.set_read_by(self.core.runtime.now().after(ringway_model::limits::LINGER_TIMEOUT));
         }
     }
 
@@ -288,7 +289,7 @@ impl Shared {
             if !request.body().is_end_stream() {
                 let (core, peer) = (self.core.clone(), self.connection.peer);
                 self.core
-                    .world
+                    .runtime
                     .spawn(async move { linger::hold(&core, peer, (request, respond)).await }, |_| {});
             }
             return;
@@ -303,13 +304,13 @@ impl Shared {
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
         let entry = Entry::new(self, &client);
-        seat::take(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
+        task_pool::take(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
     }
 }
 
 /// A request that is to be served.
 pub(crate) struct Job {
-    pub(crate) client: Rc<Client<Transport>>,
+    pub(crate) client: Rc<DownstreamConn<Transport>>,
     request: http::request::Parts,
     scheme: &'static str,
     entry: Entry,
@@ -317,14 +318,14 @@ pub(crate) struct Job {
 
 /// A request that was answered before all of it came.
 pub(crate) struct Unread {
-    client: Rc<Client<Transport>>,
+    client: Rc<DownstreamConn<Transport>>,
     entry: Entry,
 }
 
 impl Unread {
     /// Discards the rest of it for a while, before the stream is reset: some clients take a reset for a failure, even after the whole
     /// response and without an error (RFC 9113 §8.1), and have its frame before their user has the response.
-    pub(crate) async fn discard(self, core: &Core<Uring>) {
+    pub(crate) async fn discard(self, core: &Core<MonoioRuntime>) {
         let Self { client, entry } = self;
         let count = &entry.shared.discarding;
         count.update(|count| count + 1);
@@ -332,7 +333,7 @@ impl Unread {
             linger::discard_request(core, &client).await;
         } else {
             // Others need the place. Not at once: the reset would go out in one record with the response.
-            core.world.sleep(limits::H2_RESET_DELAY).await;
+            core.runtime.sleep(limits::H2_RESET_DELAY).await;
         }
         count.update(|count| count - 1);
         if let Transport::H2(stream) = &client.stream {
@@ -342,37 +343,45 @@ impl Unread {
 }
 
 /// Serves a request, from its head to the end of its response. Gives back a request that is not all there.
-pub(crate) async fn exchange(core: &Core<Uring>, job: Job, scratch: &mut Scratch) -> Option<Unread> {
+pub(crate) async fn exchange(
+    core: &Core<MonoioRuntime>,
+    job: Job,
+    buffers: &mut ConnBuffers,
+) -> Option<Unread> {
     let Job { client, request, scheme, entry } = job;
     let Transport::H2(stream) = &client.stream else { return None };
     client.phase.set(Phase::Busy);
-    let started_us = core.world.now_micros();
+    let started_us = core.runtime.now_micros();
     let is_call = is_call(&request.headers);
-    let next = match read_head(core, stream, request, scratch, (scheme, started_us)).await {
-        Ok(()) => exchange::exchange(core, &client, scratch, started_us).await,
-        Err(failure) => exchange::reject(core, &client, scratch, failure, started_us, is_call).await,
+    let next = match read_head(core, stream, request, buffers, (scheme, started_us)).await {
+        Ok(()) => exchange::exchange(core, &client, buffers, started_us).await,
+        Err(failure) => exchange::reject(core, &client, buffers, failure, started_us, is_call).await,
     };
     match next {
-        Next::Abort => stream.reset(Reason::INTERNAL_ERROR),
+        Disposition::Abort => stream.reset(Reason::INTERNAL_ERROR),
         // With its last byte the response has ended. What the client still sends is not wanted: the crate says so when the stream is dropped.
-        Next::Keep | Next::Close | Next::CloseUnread | Next::End if stream.is_answered() => {
+        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::End
+            if stream.is_answered() =>
+        {
             stream.resume_reads();
             return (!stream.is_received()).then_some(Unread { client, entry });
         }
-        Next::Keep | Next::Close | Next::CloseUnread | Next::End => stream.reset(Reason::CANCEL),
+        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::End => {
+            stream.reset(Reason::CANCEL)
+        }
     }
     None
 }
 
 /// Puts the text of the head into `input`, with what is there of the body, and has it judged.
 async fn read_head(
-    core: &Core<Uring>,
+    core: &Core<MonoioRuntime>,
     stream: &H2Stream,
     request: http::request::Parts,
-    scratch: &mut Scratch,
+    buffers: &mut ConnBuffers,
     (scheme, nonce): (&str, u64),
 ) -> Result<(), Failure> {
-    let Scratch { input, request: parsed, .. } = scratch;
+    let ConnBuffers { input, request: parsed, .. } = buffers;
     input.clear();
     parsed.reset();
     let coding = head::write(input, &request, stream.look().await, scheme, nonce);
@@ -380,7 +389,7 @@ async fn read_head(
     // From here on it is text.
     drop(request);
     stream.set_coding(coding.map_err(Failure::BadRequest)?, length);
-    input.reserve(limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
+    input.reserve(ringway_model::limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
     stream.read_now(input).await;
     match parsed.parse(input, &core.settings.heads).map_err(Failure::BadRequest)? {
         Parse::Complete if length == Some(0) => wait_for_the_end(core, stream).await,
@@ -413,8 +422,8 @@ fn is_call(fields: &HeaderMap) -> bool {
 
 /// A request that says that it has no body is whole by its text: whether DATA come all the same must be known before anything of
 /// it goes on (RFC 9113 §8.1.1).
-async fn wait_for_the_end(core: &Core<Uring>, stream: &H2Stream) -> Result<(), Failure> {
-    let deadline = core.world.now().after(core.settings.body_progress_timeout);
+async fn wait_for_the_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
+    let deadline = core.runtime.now().after(core.settings.body_progress_timeout);
     match stream.read(Vec::with_capacity(1), deadline).await.0 {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Failure::RequestBodyTimedOut),
@@ -444,7 +453,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(shared: &Rc<Shared>, client: &Rc<Client<Transport>>) -> Self {
+    fn new(shared: &Rc<Shared>, client: &Rc<DownstreamConn<Transport>>) -> Self {
         // While a request is under way the client may be silent.
         shared.driver.set_read_by(Tick::NEVER);
         shared.core.streams.update(|streams| streams + 1);
@@ -460,8 +469,12 @@ impl Drop for Entry {
         let client = streams.borrow_mut().remove(self.key);
         drop(client);
         if streams.borrow().is_empty() {
-            let patience = if is_closing.get() { limits::LINGER_TIMEOUT } else { core.settings.idle_timeout };
-            driver.set_read_by(core.world.now().after(patience));
+            let patience = if is_closing.get() {
+                ringway_model::limits::LINGER_TIMEOUT
+            } else {
+                core.settings.idle_timeout
+            };
+            driver.set_read_by(core.runtime.now().after(patience));
         }
         if let Some(waker) = waker.take() {
             waker.wake();

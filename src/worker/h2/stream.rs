@@ -25,7 +25,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use ringway_model::Tick;
-use ringway_net::{Pace, PeerState, Stream, Waits, clock};
+use ringway_net::{PeerState, Stream, Waits, WriteRate, clock};
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::message::Method;
 
@@ -146,7 +146,7 @@ impl H2Stream {
     }
 
     /// Sends what an exchange wrote, whole messages or parts of them.
-    async fn write(&self, buf: &mut [u8], pace: Pace) -> io::Result<()> {
+    async fn write(&self, buf: &mut [u8], pace: WriteRate) -> io::Result<()> {
         let mut at = 0;
         while at < buf.len() {
             let step = self.take(&mut buf[at..])?;
@@ -182,13 +182,13 @@ impl H2Stream {
     }
 
     /// Sends data as the peer's window allows.
-    async fn send(&self, mut data: &[u8], end: End, pace: Pace) -> io::Result<()> {
+    async fn send(&self, mut data: &[u8], end: End, pace: WriteRate) -> io::Result<()> {
         loop {
             let room = self.outbound.borrow_mut().send_some(&mut data, end)?;
             if data.is_empty() {
                 return Ok(());
             }
-            if room == Room::Left {
+            if room == Room::Wakeup {
                 continue;
             }
             let begun = clock::now();
@@ -233,7 +233,7 @@ impl Stream for H2Stream {
         &self,
         mut buf: Vec<u8>,
         range: Range<usize>,
-        pace: Pace,
+        pace: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         let is_request = self.outbound.borrow().is_unasked();
         let mut written = match buf.get_mut(range) {

@@ -12,9 +12,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_model::{Tick, limits};
+use crate::limits;
+use ringway_model::Tick;
 
-use crate::handshakes::network;
+use crate::accept::handshakes::network;
 
 /// Measures one connection and says how large the windows of its streams should be.
 pub(super) struct Growth {

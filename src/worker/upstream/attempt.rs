@@ -6,32 +6,32 @@
 use std::io::ErrorKind;
 use std::pin::pin;
 
-use ringway_filter::Edits;
-use ringway_model::limits;
-use ringway_net::{Pace, Stream, beside, join_until};
+use crate::limits;
+use ringway_middleware::Edits;
+use ringway_net::{Stream, WriteRate, join_until, with_side_task};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::retry::{self, Body, Facts};
 use ringway_traffic::snapshot::Pool;
 use ringway_wire::h1::{self, ExpectLine, RequestRewrite, TeLine, UpgradeLine};
 use ringway_wire::message::Method;
 
-use super::Upstream;
+use super::UpstreamConn;
 use super::connect::{Origin, connect};
-use super::respond::{Answered, Reply, respond};
-use super::sending::Sending;
-use crate::activity::{Activity, Kind};
-use crate::body::{PumpError, RequestBody};
-use crate::cause;
-use crate::client::Client;
-use crate::core::{Core, Scratch};
-use crate::exchange::{Next, Record, has_left, is_followed};
-use crate::failure::Failure;
-use crate::forwarded;
-use crate::grpc;
+use super::response_relay::{Answered, Reply, respond};
+use super::upload_state::Sending;
+use crate::core::{ConnBuffers, Core};
+use crate::exchange::activity::{Activity, Kind};
+use crate::exchange::cause;
+use crate::exchange::failure::Failure;
+use crate::exchange::forwarded;
+use crate::exchange::grpc;
+use crate::exchange::request_body::{PumpError, RequestBody};
+use crate::exchange::tunnel;
+use crate::exchange::{Disposition, Record, has_left, is_followed};
 use crate::h2;
-use crate::linger;
-use crate::tunnel;
-use crate::world::World;
+use crate::runtime::Runtime;
+use crate::session::downstream::DownstreamConn;
+use crate::session::linger;
 
 /// What an attempt is made with.
 pub(crate) struct Attempt<'a> {
@@ -103,75 +103,75 @@ impl Failed {
     }
 }
 
-/// Sends the request in `scratch` to the endpoint and its response to the client.
-pub(crate) async fn forward<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    scratch: &mut Scratch,
+/// Sends the request in `buffers` to the endpoint and its response to the client.
+pub(crate) async fn forward<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     body: &mut RequestBody,
     attempt: &Attempt<'_>,
     record: &mut Record<'_>,
-) -> Result<Next, Failed> {
+) -> Result<Disposition, Failed> {
     let fail =
         |failure, stage| Failed { failure, is_excused: false, stage, origin: Origin::New, body: Body::Whole };
-    let begun = core.world.now();
+    let begun = core.runtime.now();
     let (mut upstream, origin) =
         connect(core, attempt).await.map_err(|failure| fail(failure, Stage::Connect))?;
-    if core.world.now().since(begun) >= limits::CLIENT_WATCH_DELAY
-        && has_left(client, scratch, Some(body)).await
+    if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
+        && has_left(client, buffers, Some(body)).await
     {
         return Err(fail(Failure::ClientClosed, Stage::Waiting));
     }
 
-    write_head(scratch, attempt);
+    write_head(buffers, attempt);
     let may_outlast = !client.is_http2
-        && !scratch.request.expects_continue()
+        && !buffers.request.expects_continue()
         && body.left().is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
     let sending = Sending::that_may_outlast_its_answer(may_outlast);
-    if is_followed(&scratch.request, &scratch.input, Some(body)) {
+    if is_followed(&buffers.request, &buffers.input, Some(body)) {
         sending.set_followed();
     }
-    send_first(core, &upstream.stream, scratch, body, &sending).await.map_err(|(failure, stage)| Failed {
+    send_first(core, &upstream.stream, buffers, body, &sending).await.map_err(|(failure, stage)| Failed {
         failure,
-        is_excused: core.world.is_excused(&upstream.stream),
+        is_excused: core.runtime.is_excused(&upstream.stream),
         stage,
         origin,
         body: Body::Whole,
     })?;
 
-    let reply = Reply::of(&scratch.request, &scratch.input, attempt);
+    let reply = Reply::of(&buffers.request, &buffers.input, attempt);
     // Where requests share connections: one that is silent holds nobody up.
-    let is_call = upstream.is_shared && grpc::is_call(&scratch.request, &scratch.input);
+    let is_call = upstream.is_shared && grpc::is_call(&buffers.request, &buffers.input);
     let kind = if is_call { Kind::Call } else { Kind::Transfer };
-    let sides = (sending, Activity::new(kind, &core.settings, core.world.now()));
+    let sides = (sending, Activity::new(kind, &core.settings, core.runtime.now()));
     let sending = &sides.0;
     let is_streaming = !body.is_complete();
-    let answered = converse(core, client, &upstream, scratch, body, &reply, record, &sides).await.map_err(
+    let answered = converse(core, client, &upstream, buffers, body, &reply, record, &sides).await.map_err(
         |(failure, stage)| {
             let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
             // Servers end a connection on which a request comes too slowly, or a response is taken too slowly.
             let kept_waiting = is_streaming && !sending.is_whole() || sending.has_kept_waiting();
             // So do servers that open no WebSocket at this path, which any client may ask them for.
-            let is_excused = kept_waiting || attempt.upgrade || core.world.is_excused(&upstream.stream);
+            let is_excused = kept_waiting || attempt.upgrade || core.runtime.is_excused(&upstream.stream);
             Failed { failure, is_excused, stage, origin, body: held }
         },
     )?;
 
     if answered.upgraded {
-        return Ok(tunnel::run(core, client, upstream, scratch, record).await);
+        return Ok(tunnel::run(core, client, upstream, buffers, record).await);
     }
     let sent = body.is_complete() && sending.is_whole();
     if answered.reusable && sent && !core.draining.get() {
-        upstream.keep_alive = scratch.response.keep_alive_timeout();
+        upstream.keep_alive = buffers.response.keep_alive_timeout();
         let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
-        core.upstreams.borrow_mut().give(upstream, core.world.now(), is_there);
+        core.upstreams.borrow_mut().give(upstream, core.runtime.now(), is_there);
     }
-    Ok(if answered.close || !sent { Next::Close } else { Next::Keep })
+    Ok(if answered.close || !sent { Disposition::Close } else { Disposition::Keep })
 }
 
 /// Puts the outgoing head into `output`.
-fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
-    let Scratch { request, input, output, lines, .. } = scratch;
+fn write_head(buffers: &mut ConnBuffers, attempt: &Attempt<'_>) {
+    let ConnBuffers { request, input, output, lines, .. } = buffers;
     output.clear();
     let rewrite = RequestRewrite {
         expect: ExpectLine::Keep,
@@ -196,15 +196,15 @@ fn write_head(scratch: &mut Scratch, attempt: &Attempt<'_>) {
 
 /// Sends the head and what is there of the body: a little of it in one piece with the head, and much of it from where it lies,
 /// for which the kernel holds the head.
-async fn send_first<W: World>(
-    core: &Core<W>,
-    upstream: &W::Stream,
-    scratch: &mut Scratch,
+async fn send_first<R: Runtime>(
+    core: &Core<R>,
+    upstream: &R::Stream,
+    buffers: &mut ConnBuffers,
     body: &RequestBody,
     sending: &Sending,
 ) -> Result<(), FailedAt> {
-    let Scratch { input, output, .. } = scratch;
-    let pace = Pace::stall(core.settings.body_progress_timeout);
+    let ConnBuffers { input, output, .. } = buffers;
+    let pace = WriteRate::stall(core.settings.body_progress_timeout);
     let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
     let held = if rest.is_empty() { 0 } else { upstream.write_held(output) };
     if held == output.len() {
@@ -220,7 +220,7 @@ async fn send_first<W: World>(
             Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
             // The head may be out: the endpoint may have acted on it, and have answered.
             Err(error) if held > 0 || matches!(error, h2::GAVE_UP | ErrorKind::WriteZero) => {
-                sending.refuse(core.world.now());
+                sending.refuse(core.runtime.now());
                 return Ok(());
             }
             Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
@@ -231,7 +231,7 @@ async fn send_first<W: World>(
         *input = back;
         if sent.is_err() {
             // The head is out: the endpoint may have acted on it, and have answered.
-            sending.refuse(core.world.now());
+            sending.refuse(core.runtime.now());
         }
     }
     Ok(())
@@ -239,20 +239,20 @@ async fn send_first<W: World>(
 
 /// Reads the response, and sends the rest of the request's body meanwhile.
 #[allow(clippy::too_many_arguments)] // the two sides of an attempt, and what they know of each other
-async fn converse<W: World>(
-    core: &Core<W>,
-    client: &Client<W::Stream>,
-    upstream: &Upstream<W::Stream>,
-    scratch: &mut Scratch,
+async fn converse<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    upstream: &UpstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
     body: &mut RequestBody,
     reply: &Reply<'_>,
     record: &mut Record<'_>,
     (sending, activity): &(Sending, Activity),
 ) -> Result<Answered, FailedAt> {
-    let Scratch { input, answer, output, response, .. } = scratch;
+    let ConnBuffers { input, answer, output, response, .. } = buffers;
     answer.clear();
-    if answer.capacity() < limits::HEAD_BUFFER_BYTES {
-        answer.reserve_exact(limits::HEAD_BUFFER_BYTES);
+    if answer.capacity() < ringway_model::limits::HEAD_BUFFER_BYTES {
+        answer.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
     }
     let upstream = &upstream.stream;
     // A client that gives its request up spares the endpoint the rest of it.
@@ -262,31 +262,31 @@ async fn converse<W: World>(
     };
     if body.is_complete() {
         if !sending.is_refused() {
-            sending.finish(core.world.now());
+            sending.finish(core.runtime.now());
         }
         let sides = (sending, activity);
         let respond = respond(core, client, upstream, reply, response, answer, output, record, sides);
-        return beside(pin!(respond), pin!(left)).await;
+        return with_side_task(pin!(respond), pin!(left)).await;
     }
     let pump = async {
         let stall = core.settings.body_progress_timeout;
         let pumped = match sending.is_refused() {
             true => Err(PumpError::Upstream),
-            false => body.pump(&core.world, &client.stream, upstream, input, activity, stall).await,
+            false => body.pump(&core.runtime, &client.stream, upstream, input, activity, stall).await,
         };
         match pumped {
             Ok(()) => {
                 if body.rest_read.as_ref().is_some_and(|rest| !rest.is_empty()) {
                     sending.set_followed();
                 }
-                sending.finish(core.world.now());
+                sending.finish(core.runtime.now());
             }
             Err(PumpError::Client(failure)) => {
                 sending.fail(failure);
                 upstream.cancel_reads();
             }
             Err(PumpError::Upstream) => {
-                sending.refuse(core.world.now());
+                sending.refuse(core.runtime.now());
                 // Boxed: few come here, and it would make every exchange larger.
                 Box::pin(linger::discard_beside(core, client)).await;
             }
@@ -302,7 +302,7 @@ async fn converse<W: World>(
     };
     let sides = (sending, activity);
     let response = respond(core, client, upstream, reply, response, answer, output, record, sides);
-    let (result, ()) = beside(join_until(pin!(response), pin!(pump), stop), pin!(left)).await;
+    let (result, ()) = with_side_task(join_until(pin!(response), pin!(pump), stop), pin!(left)).await;
     client.stream.resume_reads();
     result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))
 }

@@ -7,12 +7,12 @@ use ringway_net::tls::TlsError;
 use ringway_tls::Alpn;
 use ringway_traffic::snapshot::Endpoint;
 
-use super::{Attempt, File, Reuse, Upstream};
-use crate::cause::Cause;
+use super::{Attempt, File, Reuse, UpstreamConn};
 use crate::core::Core;
-use crate::failure::Failure;
+use crate::exchange::cause::Cause;
+use crate::exchange::failure::Failure;
 use crate::h2::client::Joined;
-use crate::world::World;
+use crate::runtime::Runtime;
 
 /// Whether a connection has carried requests before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,25 +23,25 @@ pub(crate) enum Origin {
 
 /// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses one after the
 /// other. All of it together has one connect timeout, handshakes included.
-pub(crate) async fn connect<W: World>(
-    core: &Core<W>,
+pub(crate) async fn connect<R: Runtime>(
+    core: &Core<R>,
     attempt: &Attempt<'_>,
-) -> Result<(Box<Upstream<W::Stream>>, Origin), Failure> {
+) -> Result<(Box<UpstreamConn<R::Stream>>, Origin), Failure> {
     let endpoint = attempt.picked.endpoint;
-    let deadline = core.world.now().after(core.settings.connect_timeout);
+    let deadline = core.runtime.now().after(core.settings.connect_timeout);
     // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
     let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
     let mut turn = None;
     // A shared connection that has failed takes no more requests: whatever there is is another one.
     if may_share {
-        match core.world.join(endpoint.id, deadline).await {
+        match core.runtime.join(endpoint.id, deadline).await {
             Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, None), Origin::Pooled)),
             Some(Joined::Connect(permit)) => turn = Some(permit),
             None => return Err(Failure::ConnectTimedOut),
         }
     }
     let pooled = match attempt.reuse {
-        Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.world.now()),
+        Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.runtime.now()),
         Reuse::Never => None,
     };
     if let Some(upstream) = pooled {
@@ -56,17 +56,17 @@ pub(crate) async fn connect<W: World>(
     let is_http2 = match endpoint.target.scheme() {
         Scheme::Http => false,
         Scheme::H2c => may_share,
-        Scheme::Https => core.world.agreed_on_http2(&stream),
+        Scheme::Https => core.runtime.agreed_on_http2(&stream),
     };
     let stream = if is_http2 {
         let stall = core.settings.body_progress_timeout;
-        core.world.begin_http2(endpoint.id, stream, stall).map_err(|_| {
+        core.runtime.begin_http2(endpoint.id, stream, stall).map_err(|_| {
             attempt.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
             Failure::ConnectFailed
         })?
     } else {
         if may_share {
-            core.world.note_http1(endpoint.id);
+            core.runtime.note_http1(endpoint.id);
         }
         stream
     };
@@ -75,9 +75,9 @@ pub(crate) async fn connect<W: World>(
 }
 
 /// Without a file of its own, it is a stream of a connection that others use, too.
-fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Box<Upstream<S>> {
+fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Box<UpstreamConn<S>> {
     let is_shared = file.is_none();
-    Box::new(Upstream {
+    Box::new(UpstreamConn {
         stream,
         endpoint: endpoint.id,
         is_shared,
@@ -88,11 +88,15 @@ fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Box<Upstre
 }
 
 /// Connects to the first address that takes it.
-async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -> Result<W::Stream, Failure> {
+async fn open<R: Runtime>(
+    core: &Core<R>,
+    attempt: &Attempt<'_>,
+    deadline: Tick,
+) -> Result<R::Stream, Failure> {
     let endpoint = attempt.picked.endpoint;
     let mut failure = Failure::ConnectFailed;
     for address in &endpoint.addresses {
-        match core.world.connect(*address, deadline).await {
+        match core.runtime.connect(*address, deadline).await {
             Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
                 let alpn = if attempt.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
                 // In a box, for it would be the largest part of the future of every exchange.
@@ -117,21 +121,21 @@ async fn open<W: World>(core: &Core<W>, attempt: &Attempt<'_>, deadline: Tick) -
 
 /// Speaks TLS on a new connection. An address that answers wrongly is not made up for by another: it would be asked the
 /// next time, and be a way in.
-async fn secure<W: World>(
-    core: &Core<W>,
+async fn secure<R: Runtime>(
+    core: &Core<R>,
     attempt: &Attempt<'_>,
     address: SocketAddr,
-    stream: W::Stream,
+    stream: R::Stream,
     alpn: Alpn,
     deadline: Tick,
-) -> Result<W::Stream, Failure> {
-    let now = core.world.now();
+) -> Result<R::Stream, Failure> {
+    let now = core.runtime.now();
     let (pool, endpoint) = (attempt.pool, attempt.picked.endpoint);
-    let Some((config, name)) = core.trust.of(&core.materials, pool, endpoint, alpn, (now, deadline)).await
+    let Some((config, name)) = core.trust.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
     else {
         return Err(Failure::UpstreamTlsUnloadable);
     };
-    core.world.connect_tls(stream, config, name, deadline).await.map_err(|error| {
+    core.runtime.connect_tls(stream, config, name, deadline).await.map_err(|error| {
         attempt.cause.set(Some(Cause::of_tls(address, &error)));
         match error {
             TlsError::TimedOut => Failure::ConnectTimedOut,

@@ -61,7 +61,7 @@ fn a_warm_connection_allocates_what_rustls_needs_for_a_record() {
             }
             buf.clear();
             buf.extend_from_slice(b"ping");
-            let (written, back) = ours.write_all(buf, Pace::stall(PATIENCE)).await;
+            let (written, back) = ours.write_all(buf, WriteRate::stall(PATIENCE)).await;
             written.unwrap();
             ours.readable(soon()).await.unwrap();
             let (read, back) = ours.read(back, soon()).await;

@@ -70,7 +70,7 @@ fn one_side_may_end_while_the_other_goes_on() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         ours.shutdown_write(soon()).await.unwrap();
-        let (written, _) = ours.write_all(b"more".to_vec(), Pace::until(soon())).await;
+        let (written, _) = ours.write_all(b"more".to_vec(), WriteRate::until(soon())).await;
         assert_eq!(kind(written), ErrorKind::BrokenPipe);
         let peer = thread::spawn(move || {
             let mut heard = Vec::new();
@@ -124,7 +124,7 @@ fn both_directions_at_once_with_much_to_say() {
             let expected = sent.clone();
             let write = async {
                 // A range first, then the rest.
-                let pace = Pace::stall(PATIENCE);
+                let pace = WriteRate::stall(PATIENCE);
                 let (written, sent) = ours.write_all_range(sent, 0..1_000_001, pace).await;
                 written.unwrap();
                 ours.write_all_range(sent, 1_000_001..4_000_000, pace).await.0.unwrap();
@@ -305,7 +305,7 @@ fn cancelling_lasts_until_it_is_taken_back() {
         ours.resume_reads();
         assert_eq!(ours.read(buf, soon()).await.0.unwrap(), 1);
         ours.cancel_writes();
-        let (written, _) = ours.write_all(b"x".to_vec(), Pace::until(soon())).await;
+        let (written, _) = ours.write_all(b"x".to_vec(), WriteRate::until(soon())).await;
         assert_eq!(kind(written), ErrorKind::Interrupted);
     });
 }
@@ -314,10 +314,11 @@ fn cancelling_lasts_until_it_is_taken_back() {
 fn a_stalled_write_times_out() {
     on_both_drivers(|| async {
         let (ours, _peer) = serving(BOTH).await;
-        let (written, _) = ours.write_all(vec![1; 16 << 20], Pace::stall(Duration::from_millis(20))).await;
+        let (written, _) =
+            ours.write_all(vec![1; 16 << 20], WriteRate::stall(Duration::from_millis(20))).await;
         assert_eq!(kind(written), ErrorKind::TimedOut);
         let (ours, _peer) = serving(BOTH).await;
-        let ((written, _), ()) = join(ours.write_all(vec![1; 16 << 20], Pace::until(soon())), async {
+        let ((written, _), ()) = join(ours.write_all(vec![1; 16 << 20], WriteRate::until(soon())), async {
             sleep(Duration::from_millis(5)).await;
             ours.cancel_writes();
         })
@@ -334,7 +335,7 @@ fn a_write_that_broke_says_whether_a_part_was_taken() {
             peer.read_exact(&mut [0]).unwrap();
             socket2::SockRef::from(&peer.sock).set_linger(Some(Duration::ZERO)).unwrap();
         });
-        let (written, _) = ours.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let (written, _) = ours.write_all(vec![1; 16 << 20], WriteRate::until(soon())).await;
         assert_eq!(kind(written), ErrorKind::WriteZero);
         joined(reader).await;
 
@@ -342,7 +343,7 @@ fn a_write_that_broke_says_whether_a_part_was_taken() {
         socket2::SockRef::from(&peer.sock).set_linger(Some(Duration::ZERO)).unwrap();
         drop(peer);
         let _ = ours.readable(soon()).await;
-        let (written, _) = ours.write_all(vec![1; 16 << 20], Pace::until(soon())).await;
+        let (written, _) = ours.write_all(vec![1; 16 << 20], WriteRate::until(soon())).await;
         let kind = kind(written);
         assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
     });

@@ -10,18 +10,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use crate::limits;
 use bytes::{Buf, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
-use ringway_model::limits;
 use ringway_net::PeerState;
 use ringway_wire::h1;
 use ringway_wire::headers::push_field;
 use ringway_wire::message::Method;
 
 use super::{GAVE_UP, TOOK_NOTHING};
-use crate::cause::H2Fault;
+use crate::exchange::cause::H2Fault;
 use crate::h2::fields::Malformed;
 use crate::h2::head::{self, Body, Coding};
 

@@ -13,12 +13,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use crate::limits;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, Response, StatusCode};
-use ringway_model::limits;
 use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, Parse, RequestHead, ResponseHead};
 use ringway_wire::message::{Framing, Method};
 
@@ -206,7 +206,7 @@ impl Outbound {
             .map_err(broken)?;
         self.moved += room as u64;
         *data = rest;
-        Ok(Room::Left)
+        Ok(Room::Wakeup)
     }
 
     /// Ends the message with trailers.
@@ -245,7 +245,7 @@ impl Outbound {
         if self.waited < limits::BODY_RATE_WINDOW {
             return Ok(());
         }
-        let enough = self.moved >= limits::BODY_RATE_MIN * self.waited.as_secs();
+        let enough = self.moved >= ringway_model::limits::BODY_RATE_MIN * self.waited.as_secs();
         self.waited = Duration::ZERO;
         self.moved = 0;
         if enough { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
@@ -306,7 +306,7 @@ pub(super) enum End {
 /// What the peer's window had left for what was to be sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    Left,
+    Wakeup,
     None,
 }
 
@@ -333,4 +333,5 @@ const HEADS: h1::Limits =
     h1::Limits { uri_bytes_max: usize::MAX, head_bytes_max: usize::MAX, fields_max: 1024 };
 
 #[cfg(test)]
+#[path = "outbound_tests.rs"]
 mod tests;

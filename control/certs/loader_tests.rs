@@ -1,0 +1,230 @@
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use ringway_bridge::{blocking_mailbox, wake_pair};
+use ringway_model::{AppId, CertificateFiles, CoreId, FilePath};
+
+use super::*;
+use crate::testing::{host, put_files, sound};
+
+/// A loader that is asked by hand, and what the cores get.
+struct Scene {
+    dir: tempfile::TempDir,
+    loader: Loader,
+    cores: Vec<MailboxReceiver<Loaded>>,
+}
+
+impl Scene {
+    fn new(cache: Cache) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(&dir.path().join("certs"));
+        files.prepare().unwrap();
+        let (senders, cores) = (0..2).map(|_| blocking_mailbox(8)).unzip();
+        let (_, wants) = blocking_mailbox(1);
+        let (waker, _) = wake_pair().unwrap();
+        let (news, _) = ringway_bridge::mailbox(1, waker);
+        let loader = Loader { files, wants, cores: senders, watched: None, news, cache, untold: None };
+        Self { dir, loader, cores }
+    }
+
+    fn put(&self, name: &str) {
+        self.loader.files.write_identity(&host(name), &sound(&[name])).unwrap();
+    }
+
+    fn ask(&mut self, core: u16, want: Want, version: u64) -> Result<Material, Unloadable> {
+        self.loader.answer(Wanted { core: CoreId(core), want: want.clone(), version });
+        let loaded = self.cores[usize::from(core)].try_recv().unwrap();
+        assert_eq!((loaded.want, loaded.version), (want, version));
+        loaded.result
+    }
+
+    fn opened(&self) -> u64 {
+        self.loader.files.opened()
+    }
+
+    fn path(&self, name: &str, text: &[u8]) -> FilePath {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        FilePath::parse(path.to_str().unwrap()).unwrap()
+    }
+}
+
+fn of(name: &str) -> Want {
+    Want::Identity(IdentityName::Domain(host(name)))
+}
+
+fn fingerprint(result: Result<Material, Unloadable>) -> String {
+    match result.unwrap() {
+        Material::Identity(identity) => identity.facts().fingerprint.clone(),
+        Material::ClientCa(_) | Material::Upstream(_) => panic!("an identity was asked for"),
+    }
+}
+
+#[test]
+fn a_certificate_is_read_once_for_all_cores() {
+    let mut scene = Scene::new(Cache::default());
+    scene.put("a.example");
+    let before = scene.opened();
+    let first = fingerprint(scene.ask(0, of("a.example"), 1));
+    for core in [1, 0, 1] {
+        assert_eq!(fingerprint(scene.ask(core, of("a.example"), 1)), first);
+    }
+    assert_eq!(scene.opened(), before + 1);
+}
+
+#[test]
+fn a_new_version_is_read_anew_and_an_old_one_does_not_displace_it() {
+    let mut scene = Scene::new(Cache::default());
+    scene.put("a.example");
+    let old = fingerprint(scene.ask(0, of("a.example"), 1));
+    scene.put("a.example");
+    assert_eq!(
+        fingerprint(scene.ask(0, of("a.example"), 1)),
+        old,
+        "published is what counts, not what is there"
+    );
+    let new = fingerprint(scene.ask(0, of("a.example"), 2));
+    assert_ne!(new, old);
+    // A core that is behind.
+    scene.ask(1, of("a.example"), 1).unwrap();
+    let opened = scene.opened();
+    assert_eq!(fingerprint(scene.ask(0, of("a.example"), 2)), new);
+    assert_eq!(scene.opened(), opened);
+}
+
+#[test]
+fn one_broken_certificate_harms_no_other() {
+    let mut scene = Scene::new(Cache::default());
+    scene.put("good.example");
+    scene.put("bad.example");
+    scene.put("alien.example");
+    let domains = scene.dir.path().join("certs/domains");
+    fs::write(domains.join("bad.example/identity.pem"), "nonsense").unwrap();
+    fs::copy(domains.join("good.example/identity.pem"), domains.join("alien.example/identity.pem")).unwrap();
+    for (name, part) in [
+        ("bad.example", "bad.example"),
+        ("gone.example", "no certificate of gone.example"),
+        ("alien.example", "does not cover"),
+    ] {
+        let why = scene.ask(0, of(name), 1).unwrap_err().to_string();
+        assert!(why.contains(part), "{why}");
+    }
+    assert!(scene.ask(0, of("good.example"), 1).is_ok());
+    assert!(scene.ask(0, Want::Identity(IdentityName::Default), 1).is_err());
+}
+
+#[test]
+fn what_cannot_be_loaded_is_not_read_for_every_handshake_but_again_soon() {
+    let mut scene = Scene::new(Cache::default());
+    assert!(scene.ask(0, of("a.example"), 1).is_err());
+    let opened = scene.opened();
+    assert!(scene.ask(0, of("a.example"), 1).is_err());
+    assert_eq!(scene.opened(), opened);
+    scene.put("a.example");
+    let later = clock::now().after(FAILURE_AGE_MAX);
+    assert!(scene.loader.cache.find(&of("a.example"), 1, later).is_none());
+    assert!(scene.ask(0, of("a.example"), 2).is_ok());
+}
+
+#[test]
+fn the_least_recently_wanted_makes_room() {
+    let mut scene = Scene::new(Cache::new(2));
+    for name in ["a.example", "b.example", "c.example"] {
+        scene.put(name);
+    }
+    scene.ask(0, of("a.example"), 1).unwrap();
+    scene.ask(0, of("b.example"), 1).unwrap();
+    scene.ask(0, of("a.example"), 1).unwrap();
+    scene.ask(0, of("c.example"), 1).unwrap();
+    let opened = scene.opened();
+    scene.ask(0, of("a.example"), 1).unwrap();
+    assert_eq!(scene.opened(), opened, "kept");
+    scene.ask(0, of("b.example"), 1).unwrap();
+    assert_eq!(scene.opened(), opened + 1, "dropped");
+    assert_eq!(scene.loader.cache.entries.len(), 2);
+}
+
+#[test]
+fn client_cas_are_read_again_when_they_change() {
+    let mut scene = Scene::new(Cache::default());
+    let ca = |scene: &Scene| scene.path("ca.pem", &sound(&["ca.example"]).chain);
+    let path = ca(&scene);
+    let want = Want::ClientCa(path.clone());
+    assert!(matches!(scene.ask(0, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    let opened = scene.opened();
+    scene.ask(1, want.clone(), 0).unwrap();
+    assert_eq!(scene.opened(), opened, "unchanged");
+    fs::remove_file(path.as_path()).unwrap();
+    ca(&scene);
+    scene.ask(1, want.clone(), 0).unwrap();
+    assert_eq!(scene.opened(), opened + 1, "changed");
+    fs::remove_file(path.as_path()).unwrap();
+    // What was good stays in force, also on a core that asks for the first time.
+    assert!(matches!(scene.ask(0, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    fs::write(path.as_path(), "nonsense").unwrap();
+    assert!(matches!(scene.ask(1, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    let opened = scene.opened();
+    ca(&scene);
+    scene.ask(1, want, 0).unwrap();
+    assert_eq!(scene.opened(), opened + 1, "and is replaced as soon as there is something good");
+}
+
+#[test]
+fn a_ca_file_that_was_never_good_is_not_to_be_had() {
+    let mut scene = Scene::new(Cache::default());
+    let path = scene.path("ca.pem", b"nonsense");
+    let want = Want::ClientCa(path.clone());
+    assert!(scene.ask(0, want.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
+    fs::remove_file(path.as_path()).unwrap();
+    let why = scene.ask(0, want, 0).unwrap_err().to_string();
+    assert!(why.contains("ca.pem"), "{why}");
+}
+
+#[test]
+fn upstream_material_is_what_was_asked_for() {
+    let mut scene = Scene::new(Cache::default());
+    let pair = sound(&["client.example"]);
+    let files = put_files(scene.dir.path(), &pair);
+    let ca_file = Some(scene.path("ca.pem", &pair.chain));
+    let app = AppId::parse("shop").unwrap();
+    let want = |tls: UpstreamTls| Want::Upstream(app.clone(), tls);
+    let tls = UpstreamTls {
+        ca_file,
+        client_certificate: Some(files.clone()),
+        insecure: true,
+        ..UpstreamTls::default()
+    };
+    let Material::Upstream(material) = scene.ask(0, want(tls.clone()), 0).unwrap() else {
+        panic!("not asked for")
+    };
+    assert!(material.is_insecure());
+    let Material::Upstream(plain) = scene.ask(0, want(UpstreamTls::default()), 0).unwrap() else { panic!() };
+    assert!(!plain.is_insecure());
+    let turned = CertificateFiles { certificate: files.key, key: files.certificate };
+    let why = scene.ask(0, want(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
+    assert!(why.to_string().contains("site.key"), "{why}");
+}
+
+#[test]
+fn too_large_a_file_is_refused() {
+    let mut scene = Scene::new(Cache::default());
+    let path = scene.path("ca.pem", &vec![b'x'; crate::limits::CERTIFICATE_FILE_BYTES_MAX + 1]);
+    assert!(scene.ask(0, Want::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
+    let pipe = scene.dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let want = Want::ClientCa(FilePath::parse(pipe.to_str().unwrap()).unwrap());
+    assert!(scene.ask(0, want, 0).is_err(), "and a pipe does not hang the loader");
+}
+
+#[test]
+fn a_core_that_takes_nothing_costs_the_others_nothing() {
+    let mut scene = Scene::new(Cache::default());
+    scene.put("a.example");
+    for _ in 0..20 {
+        scene.loader.answer(Wanted { core: CoreId(0), want: of("a.example"), version: 1 });
+    }
+    assert!(scene.ask(1, of("a.example"), 1).is_ok());
+    scene.loader.answer(Wanted { core: CoreId(9), want: of("a.example"), version: 1 });
+}

@@ -1,0 +1,644 @@
+//! The plane's promises: one by one, and over random interleavings of everything that can happen to it.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use crate::limits::{APPLY_DEADLINE, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX};
+use proptest::prelude::*;
+use ringway_model::{
+    AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, Hostname, Outcome, Rejection, Revision,
+    Serial, Timestamp,
+};
+
+use crate::persist::StoreGone;
+use crate::plane::{Plane, Publication, Ticket};
+use crate::publish::CoreState;
+use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
+use crate::time::Micros;
+
+const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
+const AT: Timestamp = Timestamp(0);
+
+fn register(app: &str) -> Change {
+    Change::Register { app: AppSpec::new(AppId::parse(app).unwrap()), instance: None, domain: None }
+}
+
+fn remove(app: &str) -> Change {
+    Change::RemoveApp { id: AppId::parse(app).unwrap() }
+}
+
+fn add_domain(name: &str, app: &str) -> Change {
+    Change::AddDomain(DomainSpec {
+        certificate: None,
+        client_auth: None,
+        name: Hostname::parse(name).unwrap(),
+        app: AppId::parse(app).unwrap(),
+        tenant: None,
+        kind: DomainKind::Custom,
+        cname_target: None,
+    })
+}
+
+fn keyed(change: Change, key: &str, hash: u64) -> Submission {
+    Submission { idempotency: Some((key.into(), hash)), ..Submission::of(change) }
+}
+
+fn failure() -> StorageFailure {
+    StorageFailure::new(StoreGone)
+}
+
+/// A plane with a shell that does what it is told, step by step.
+struct Scene {
+    plane: Plane,
+    now: Micros,
+    serial: u64,
+    answers: BTreeMap<Ticket, Result<Receipt, Refusal>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut scene = Self {
+            plane: Plane::new(Desired::default(), CORES),
+            now: Micros(0),
+            serial: 0,
+            answers: BTreeMap::new(),
+        };
+        scene.publish();
+        scene.ack_all();
+        scene
+    }
+
+    fn submit(&mut self, change: Change) -> Ticket {
+        self.submit_all(Submission::of(change))
+    }
+
+    fn submit_all(&mut self, submission: Submission) -> Ticket {
+        let ticket = self.plane.handle_submit(submission, self.now);
+        self.collect();
+        ticket
+    }
+
+    /// Lets the plane commit what waits; the number of changes in the batch, 0 for none.
+    fn commit(&mut self) -> usize {
+        let changes = self.plane.poll_commit(self.now, AT).map_or(0, |commit| commit.changes);
+        self.collect();
+        changes
+    }
+
+    fn stored(&mut self) {
+        self.serial += 1;
+        let publication = Publication { serial: Serial(self.serial), unresolved: Vec::new() };
+        self.plane.handle_stored(Ok(publication), self.now);
+        self.collect();
+    }
+
+    fn not_stored(&mut self) {
+        self.plane.handle_stored(Err(failure()), self.now);
+        self.collect();
+    }
+
+    fn publish(&mut self) {
+        self.serial += 1;
+        self.plane.handle_published(Serial(self.serial), self.now);
+        self.collect();
+    }
+
+    fn ack(&mut self, core: CoreId) {
+        self.plane.handle_ack(core, Serial(self.serial), self.now);
+        self.collect();
+    }
+
+    fn ack_all(&mut self) {
+        CORES.into_iter().for_each(|core| self.ack(core));
+    }
+
+    fn pass(&mut self, micros: u64) {
+        self.now.0 += micros;
+        self.plane.handle_time(self.now);
+        self.collect();
+    }
+
+    fn pass_deadline(&mut self) {
+        self.pass(u64::try_from(APPLY_DEADLINE.as_micros()).unwrap());
+    }
+
+    fn collect(&mut self) {
+        while let Some((ticket, answer)) = self.plane.poll_answer() {
+            assert!(self.answers.insert(ticket, answer).is_none(), "{ticket:?} was answered twice");
+        }
+    }
+
+    fn receipt(&self, ticket: Ticket) -> &Receipt {
+        match self.answers.get(&ticket) {
+            Some(Ok(receipt)) => receipt,
+            other => panic!("{ticket:?} has no receipt but {other:?}"),
+        }
+    }
+
+    fn refusal(&self, ticket: Ticket) -> &Refusal {
+        match self.answers.get(&ticket) {
+            Some(Err(refusal)) => refusal,
+            other => panic!("{ticket:?} has no refusal but {other:?}"),
+        }
+    }
+
+    fn is_answered(&self, ticket: Ticket) -> bool {
+        self.answers.contains_key(&ticket)
+    }
+}
+
+#[test]
+fn a_receipt_comes_after_the_store_and_after_the_last_core() {
+    let mut scene = Scene::new();
+    let ticket = scene.submit(register("a"));
+    assert_eq!(scene.commit(), 1);
+    assert!(!scene.is_answered(ticket), "not stored");
+    assert_eq!(scene.plane.desired().revision(), Revision(0), "not in force before it is stored");
+    scene.pass(100);
+    scene.stored();
+    scene.ack(CORES[0]);
+    assert!(!scene.is_answered(ticket), "core 1 has not acknowledged");
+    scene.pass(20);
+    scene.ack(CORES[1]);
+    let receipt = scene.receipt(ticket);
+    assert_eq!((receipt.revision, receipt.outcome), (Revision(1), Outcome::Created));
+    assert!(receipt.pending.is_empty() && !receipt.replayed);
+    assert_eq!(receipt.applied_in.as_micros(), 120);
+}
+
+#[test]
+fn what_waits_is_stored_and_published_together() {
+    let mut scene = Scene::new();
+    let first = scene.submit(register("a"));
+    assert_eq!(scene.commit(), 1);
+    let rest: Vec<Ticket> = ["b", "c", "d"].map(|app| scene.submit(register(app))).into();
+    assert_eq!(scene.commit(), 0, "the store is busy");
+    scene.stored();
+    assert_eq!(scene.commit(), 3);
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(first).revision, Revision(1));
+    let revisions: Vec<u64> = rest.iter().map(|ticket| scene.receipt(*ticket).revision.0).collect();
+    assert_eq!(revisions, [2, 3, 4]);
+    assert!(scene.plane.is_idle());
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    let mut scene = Scene::new();
+    for n in 0..=CHANGES_PER_BATCH_MAX {
+        scene.submit(register(&format!("a{n}")));
+    }
+    assert_eq!(scene.commit(), CHANGES_PER_BATCH_MAX);
+    scene.stored();
+    assert_eq!(scene.commit(), 1);
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_back_and_drains() {
+    let mut scene = Scene::new();
+    for n in 0..CHANGES_WAITING_MAX {
+        scene.submit(register(&format!("a{n}")));
+    }
+    assert_eq!(scene.plane.unanswered(), CHANGES_WAITING_MAX);
+    let refused = scene.submit(register("one-too-many"));
+    assert!(matches!(scene.refusal(refused), Refusal::Busy { .. }));
+    while scene.commit() > 0 {
+        scene.stored();
+    }
+    scene.ack_all();
+    assert!(scene.plane.is_idle());
+    let accepted = scene.submit(register("one-too-many"));
+    scene.commit();
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(accepted).outcome, Outcome::Created);
+}
+
+#[test]
+fn a_rejected_change_is_answered_at_once_and_changes_nothing() {
+    let mut scene = Scene::new();
+    let ticket = scene.submit(remove("nobody"));
+    assert_eq!(scene.commit(), 0);
+    assert!(matches!(scene.refusal(ticket), Refusal::Rejected(Rejection::UnknownApp(_))));
+    assert_eq!(scene.plane.desired().revision(), Revision(0));
+}
+
+#[test]
+fn a_rejection_because_of_an_unstored_change_waits_for_it() {
+    let mut scene = Scene::new();
+    scene.submit(register("a"));
+    scene.submit(add_domain("x.test", "a"));
+    // Rejected only because of the domain before it.
+    let removal = scene.submit(remove("a"));
+    assert_eq!(scene.commit(), 3);
+    assert!(!scene.is_answered(removal));
+    scene.not_stored();
+    assert!(matches!(scene.refusal(removal), Refusal::Storage(_)), "the domain never was");
+    assert_eq!(scene.plane.desired().revision(), Revision(0));
+
+    scene.submit(register("a"));
+    scene.submit(add_domain("x.test", "a"));
+    let removal = scene.submit(remove("a"));
+    scene.commit();
+    scene.stored();
+    assert!(matches!(scene.refusal(removal), Refusal::Rejected(Rejection::AppHasDomains(..))));
+}
+
+#[test]
+fn a_store_that_fails_loses_its_batch_and_nothing_else() {
+    let mut scene = Scene::new();
+    let lost = scene.submit(register("a"));
+    scene.commit();
+    let next = scene.submit(register("b"));
+    scene.not_stored();
+    assert!(matches!(scene.refusal(lost), Refusal::Storage(_)));
+    assert_eq!(scene.commit(), 1);
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(next).revision, Revision(1));
+    assert!(scene.plane.desired().app("a").is_none() && scene.plane.desired().app("b").is_some());
+}
+
+#[test]
+fn a_slow_core_is_named_at_the_deadline_and_later_not_waited_for() {
+    let mut scene = Scene::new();
+    let ticket = scene.submit(register("a"));
+    scene.commit();
+    scene.stored();
+    scene.ack(CORES[0]);
+    let deadline = scene.plane.next_deadline();
+    assert_eq!(deadline, scene.now.after(APPLY_DEADLINE));
+    scene.pass(deadline.0 - scene.now.0 - 1);
+    assert!(!scene.is_answered(ticket));
+    scene.pass(1);
+    assert_eq!(scene.receipt(ticket).pending, [CORES[1]]);
+
+    let next = scene.submit(register("b"));
+    scene.commit();
+    scene.stored();
+    scene.ack(CORES[0]);
+    assert_eq!(scene.receipt(next).pending, [CORES[1]], "answered without waiting for the core that lags");
+
+    scene.ack(CORES[1]);
+    let last = scene.submit(register("c"));
+    scene.commit();
+    scene.stored();
+    scene.ack(CORES[0]);
+    assert!(!scene.is_answered(last), "it has caught up, so it is waited for again");
+    scene.ack(CORES[1]);
+    assert!(scene.receipt(last).pending.is_empty());
+}
+
+#[test]
+fn what_is_so_already_is_confirmed_when_every_core_has_it() {
+    let mut scene = Scene::new();
+    let first = scene.submit(register("a"));
+    scene.commit();
+    scene.stored();
+    let again = scene.submit(register("a"));
+    assert_eq!(scene.commit(), 0, "nothing to store");
+    assert!(!scene.is_answered(again));
+    scene.ack_all();
+    assert_eq!(scene.receipt(first).revision, Revision(1));
+    let receipt = scene.receipt(again);
+    assert_eq!((receipt.revision, receipt.outcome), (Revision(1), Outcome::Unchanged));
+}
+
+#[test]
+fn if_match_sees_the_changes_before_it() {
+    let mut scene = Scene::new();
+    let at = |revision| Some(Revision(revision));
+    let first = scene.submit_all(Submission { if_match: at(0), ..Submission::of(register("a")) });
+    let second = scene.submit_all(Submission { if_match: at(0), ..Submission::of(register("b")) });
+    let third = scene.submit_all(Submission { if_match: at(1), ..Submission::of(register("c")) });
+    scene.commit();
+    scene.stored();
+    scene.ack_all();
+    assert_eq!(scene.receipt(first).revision, Revision(1));
+    assert!(matches!(scene.refusal(second), Refusal::RevisionMismatch { current: Revision(1) }));
+    assert_eq!(scene.receipt(third).revision, Revision(2));
+}
+
+#[test]
+fn one_key_is_done_once() {
+    let mut scene = Scene::new();
+    let first = scene.submit_all(keyed(register("a"), "k", 1));
+    let joined = scene.submit_all(keyed(register("a"), "k", 1));
+    let other = scene.submit_all(keyed(register("b"), "k", 2));
+    assert!(matches!(scene.refusal(other), Refusal::IdempotencyConflict));
+    assert_eq!(scene.commit(), 1);
+    scene.stored();
+    assert!(!scene.is_answered(joined));
+    scene.ack_all();
+    assert!(!scene.receipt(first).replayed);
+    let replay = Receipt { replayed: true, ..scene.receipt(first).clone() };
+    assert_eq!(*scene.receipt(joined), replay);
+    let later = scene.submit_all(keyed(register("a"), "k", 1));
+    assert_eq!(*scene.receipt(later), replay);
+    assert_eq!(scene.plane.desired().revision(), Revision(1));
+    assert!(scene.plane.is_idle());
+}
+
+#[test]
+fn a_key_whose_change_was_not_stored_may_be_tried_again() {
+    let mut scene = Scene::new();
+    let first = scene.submit_all(keyed(register("a"), "k", 1));
+    let joined = scene.submit_all(keyed(register("a"), "k", 1));
+    scene.commit();
+    scene.not_stored();
+    assert!(matches!(scene.refusal(first), Refusal::Storage(_)));
+    assert!(matches!(scene.refusal(joined), Refusal::Storage(_)));
+    let again = scene.submit_all(keyed(register("a"), "k", 1));
+    scene.commit();
+    scene.stored();
+    scene.ack_all();
+    assert!(!scene.receipt(again).replayed);
+}
+
+#[test]
+fn a_receipt_waits_for_the_addresses_of_a_new_name() {
+    let mut scene = Scene::new();
+    let name = Hostname::parse("app.internal").unwrap();
+    let ticket = scene.submit(register("a"));
+    scene.commit();
+    scene.serial += 1;
+    let publication = Publication { serial: Serial(scene.serial), unresolved: vec![name.clone()] };
+    scene.plane.handle_stored(Ok(publication), scene.now);
+    scene.ack_all();
+    assert!(!scene.is_answered(ticket), "the name is not resolved");
+    scene.publish();
+    scene.plane.handle_resolved(&name, scene.now);
+    scene.collect();
+    assert!(!scene.is_answered(ticket), "the cores do not have its addresses");
+    scene.ack_all();
+    assert!(scene.receipt(ticket).pending.is_empty());
+}
+
+#[test]
+fn a_name_that_does_not_resolve_holds_a_receipt_until_the_deadline_only() {
+    let mut scene = Scene::new();
+    let name = Hostname::parse("app.internal").unwrap();
+    let ticket = scene.submit(register("a"));
+    scene.commit();
+    scene.serial += 1;
+    let publication = Publication { serial: Serial(scene.serial), unresolved: vec![name] };
+    scene.plane.handle_stored(Ok(publication), scene.now);
+    scene.ack_all();
+    scene.pass_deadline();
+    assert!(scene.receipt(ticket).pending.is_empty(), "the cores have the change");
+}
+
+#[test]
+fn the_end_refuses_what_is_new_and_finishes_what_waits() {
+    let mut scene = Scene::new();
+    let before = scene.submit(register("a"));
+    scene.plane.handle_shutdown();
+    let after = scene.submit(register("b"));
+    assert!(matches!(scene.refusal(after), Refusal::ShuttingDown));
+    scene.commit();
+    scene.stored();
+    CORES.into_iter().for_each(|core| scene.plane.handle_drained(core, scene.now));
+    scene.collect();
+    assert_eq!(scene.receipt(before).revision, Revision(1));
+    assert!(scene.plane.is_idle() && scene.plane.have_cores_ended());
+}
+
+/// One thing that can happen to a plane.
+#[derive(Clone, Debug)]
+enum Event {
+    Submit {
+        change: u8,
+        app: u8,
+        if_match: Option<u8>,
+        key: Option<(u8, u8)>,
+    },
+    Commit,
+    Stored {
+        unresolved: bool,
+    },
+    NotStored,
+    Republish,
+    Resolved,
+    /// Of how many serials ago.
+    Ack {
+        core: u8,
+        age: u8,
+    },
+    Pass {
+        millis: u16,
+    },
+    Dead {
+        core: u8,
+    },
+    Drained {
+        core: u8,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let submit =
+        (0u8..4, 0u8..4, prop::option::weighted(0.2, 0u8..6), prop::option::weighted(0.3, (0u8..4, 0u8..2)));
+    prop_oneof![
+        8 => submit.prop_map(|(change, app, if_match, key)| Event::Submit { change, app, if_match, key }),
+        4 => Just(Event::Commit),
+        4 => any::<bool>().prop_map(|unresolved| Event::Stored { unresolved }),
+        1 => Just(Event::NotStored),
+        1 => Just(Event::Republish),
+        1 => Just(Event::Resolved),
+        8 => (0u8..3, 0u8..3).prop_map(|(core, age)| Event::Ack { core, age }),
+        3 => (0u16..1_500).prop_map(|millis| Event::Pass { millis }),
+        1 => (0u8..30).prop_map(|core| Event::Dead { core }),
+        1 => (0u8..30).prop_map(|core| Event::Drained { core }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    /// Whatever happens in whatever order: one answer each, receipts only for what is stored and acknowledged (or
+    /// named), revisions that only rise, and a configuration that is exactly what the receipts say.
+    #[test]
+    fn promises_hold_over_any_interleaving(events in prop::collection::vec(event(), 0..120)) {
+        let name = Hostname::parse("app.internal").unwrap();
+        let mut plane = Plane::new(Desired::default(), CORES);
+        let (mut now, mut serial) = (Micros(0), 1u64);
+        plane.handle_published(Serial(1), now);
+        // The model: who asked when, what the cores acknowledged, which serial holds which revision.
+        let mut asked: BTreeMap<Ticket, Micros> = BTreeMap::new();
+        let mut answered: BTreeMap<Ticket, Result<Receipt, Refusal>> = BTreeMap::new();
+        let mut acked = [0u64; 2];
+        let mut gone = [false; 2];
+        let mut dead = [false; 2];
+        let mut serial_of_revision: Vec<(u64, Revision)> = vec![(1, Revision(0))];
+        let mut published_at: BTreeMap<u64, Micros> = BTreeMap::from([(1, now)]);
+        let mut committed: Option<Desired> = None;
+        let mut last_revision = Revision(0);
+        for event in events {
+            match event {
+                Event::Submit { change, app, if_match, key } => {
+                    let app = format!("a{app}");
+                    let change = match change {
+                        0 => register(&app),
+                        1 => remove(&app),
+                        2 => add_domain("x.test", &app),
+                        _ => Change::RemoveDomain { name: Hostname::parse("x.test").unwrap() },
+                    };
+                    let if_match = if_match.map(|revision| Revision(revision.into()));
+                    let idempotency = key.map(|(key, hash)| (key.to_string().into(), hash.into()));
+                    let ticket = plane.handle_submit(Submission { change, if_match, idempotency }, now);
+                    prop_assert!(asked.insert(ticket, now).is_none(), "a ticket is given once");
+                }
+                Event::Commit => {
+                    let before = plane.desired().revision();
+                    if let Some(commit) = plane.poll_commit(now, AT) {
+                        prop_assert!(committed.is_none(), "one commit at a time");
+                        prop_assert!(commit.desired.revision() > before);
+                        committed = Some(commit.desired);
+                    }
+                    prop_assert_eq!(plane.desired().revision(), before, "nothing is in force before it is stored");
+                }
+                Event::Stored { unresolved } => if let Some(desired) = committed.take() {
+                    serial += 1;
+                    serial_of_revision.push((serial, desired.revision()));
+                    published_at.insert(serial, now);
+                    let unresolved = if unresolved { vec![name.clone()] } else { Vec::new() };
+                    plane.handle_stored(Ok(Publication { serial: Serial(serial), unresolved }), now);
+                    prop_assert_eq!(plane.desired().revision(), desired.revision());
+                },
+                Event::NotStored => if committed.take().is_some() {
+                    let before = plane.desired().revision();
+                    plane.handle_stored(Err(failure()), now);
+                    prop_assert_eq!(plane.desired().revision(), before);
+                },
+                Event::Republish => {
+                    serial += 1;
+                    serial_of_revision.push((serial, plane.desired().revision()));
+                    published_at.insert(serial, now);
+                    plane.handle_published(Serial(serial), now);
+                }
+                Event::Resolved => plane.handle_resolved(&name, now),
+                Event::Ack { core, age } => {
+                    let value = serial.saturating_sub(age.into());
+                    if let Some(acked) = acked.get_mut(usize::from(core)) {
+                        *acked = value.max(*acked);
+                    }
+                    plane.handle_ack(CoreId(core.into()), Serial(value), now);
+                }
+                Event::Pass { millis } => {
+                    now.0 += u64::from(millis) * 1_000;
+                    plane.handle_time(now);
+                }
+                Event::Dead { core } => {
+                    if let Some(gone) = gone.get_mut(usize::from(core)) {
+                        *gone = true;
+                        dead[usize::from(core)] = true;
+                    }
+                    plane.handle_dead(CoreId(core.into()), now);
+                }
+                Event::Drained { core } => {
+                    if let Some(gone) = gone.get_mut(usize::from(core)) {
+                        *gone = true;
+                        dead[usize::from(core)] = false;
+                    }
+                    plane.handle_drained(CoreId(core.into()), now);
+                }
+            }
+            prop_assert!(plane.desired().revision() >= last_revision, "never backwards");
+            last_revision = plane.desired().revision();
+            while let Some((ticket, answer)) = plane.poll_answer() {
+                prop_assert!(asked.contains_key(&ticket), "{:?} was never asked", ticket);
+                if let Ok(receipt) = &answer && !receipt.replayed {
+                    prop_assert!(receipt.revision <= plane.desired().revision(), "a receipt for what is not stored");
+                    // The first serial that holds the revision: with it, a core has the change.
+                    let needed = serial_of_revision.iter().find(|(_, held)| *held >= receipt.revision).unwrap().0;
+                    for (at, core) in CORES.into_iter().enumerate() {
+                        let has_it = acked[at] >= needed && !dead[at];
+                        let is_named = receipt.pending.contains(&core);
+                        prop_assert!(has_it || gone[at] || is_named, "{} is neither acknowledged nor named", core);
+                        // Nobody is named who might still come in time.
+                        let state = plane.cores().nth(at).unwrap().state;
+                        let is_late = now >= published_at[&needed].after(APPLY_DEADLINE);
+                        prop_assert!(!is_named || state != CoreState::Following || is_late, "{} had time", core);
+
+                    }
+                    prop_assert_eq!(receipt.applied_in, now.since(asked[&ticket]));
+                }
+                prop_assert!(answered.insert(ticket, answer).is_none(), "answered twice");
+            }
+            // Nobody waits longer than the deadline once the store is done.
+            if let Some(oldest) = asked.iter().find(|(ticket, _)| !answered.contains_key(*ticket)) {
+                prop_assert!(plane.unanswered() > 0, "{:?} is forgotten", oldest);
+            }
+            prop_assert_eq!(plane.unanswered(), asked.len() - answered.len());
+        }
+        // The end: the store does its work, time passes; everybody has an answer, and nothing waits.
+        for _ in 0..4 {
+            if committed.take().is_some() || plane.poll_commit(now, AT).is_some() {
+                serial += 1;
+                plane.handle_stored(Ok(Publication { serial: Serial(serial), unresolved: Vec::new() }), now);
+            }
+            now = now.after(APPLY_DEADLINE);
+            plane.handle_time(now);
+        }
+        while let Some((ticket, answer)) = plane.poll_answer() {
+            prop_assert!(answered.insert(ticket, answer).is_none(), "answered twice");
+        }
+        prop_assert_eq!(answered.len(), asked.len(), "every submission has an answer");
+        prop_assert!(plane.is_idle());
+        prop_assert_eq!(plane.next_deadline(), Micros::NEVER);
+    }
+
+    /// The configuration is what the receipts say, in the order of their revisions: what was refused left no trace.
+    #[test]
+    fn the_configuration_is_exactly_what_was_accepted(
+        changes in prop::collection::vec((0u8..4, 0u8..3), 1..60),
+        batch in 1usize..8,
+        fails in prop::collection::vec(any::<bool>(), 60),
+    ) {
+        let mut scene = Scene::new();
+        let mut submitted = BTreeMap::new();
+        let mut fails = fails.into_iter();
+        for chunk in changes.chunks(batch) {
+            for (change, app) in chunk {
+                let app = format!("a{app}");
+                let change = match change {
+                    0 => register(&app),
+                    1 => remove(&app),
+                    2 => add_domain("x.test", &app),
+                    _ => Change::RemoveDomain { name: Hostname::parse("x.test").unwrap() },
+                };
+                let ticket = scene.submit(change.clone());
+                submitted.insert(ticket, change);
+            }
+            if scene.commit() > 0 {
+                if fails.next() == Some(true) { scene.not_stored() } else { scene.stored() }
+                scene.ack_all();
+            }
+        }
+        scene.ack_all();
+        let mut accepted: Vec<(Revision, &Change)> = submitted
+            .iter()
+            .filter_map(|(ticket, change)| match scene.answers.get(ticket) {
+                Some(Ok(receipt)) if receipt.outcome != Outcome::Unchanged => Some((receipt.revision, change)),
+                _ => None,
+            })
+            .collect();
+        accepted.sort_by_key(|(revision, _)| *revision);
+        let mut model = Desired::default();
+        for (revision, change) in accepted {
+            model = model.apply(change, AT).unwrap().desired;
+            prop_assert_eq!(model.revision(), revision, "every revision is somebody's");
+        }
+        let plane = scene.plane.desired();
+        prop_assert_eq!(model.revision(), plane.revision());
+        let apps = |desired: &Desired| {
+            let mut apps: Vec<String> = desired.apps().map(|app| app.id.to_string()).collect();
+            apps.sort();
+            apps
+        };
+        prop_assert_eq!(apps(&model), apps(plane));
+        let domain = |desired: &Desired| desired.domain("x.test").map(|domain| domain.app.clone());
+        prop_assert_eq!(domain(&model), domain(plane));
+    }
+}

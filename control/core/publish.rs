@@ -1,0 +1,296 @@
+//! Who has which snapshot: what was published to the cores, what they acknowledged, who lags.
+//!
+//! ```text
+//!             published, not acknowledged within the deadline
+//!   following ───────────────────────────────────────────────► lagging
+//!       ▲                                                          │
+//!       └───────────── acknowledged the newest serial ─────────────┘
+//!
+//!   any ── ended in good order ──► drained (counts no more)     any ── panicked ──► dead (is named for ever)
+//! ```
+//! Changes wait for the cores that follow. One that lags is named at once instead: a stuck core must not make every
+//! change take the whole deadline.
+
+use crate::limits::APPLY_DEADLINE;
+use ringway_model::{CoreId, Serial};
+
+use crate::time::Micros;
+
+/// All cores' acknowledgements.
+#[derive(Debug)]
+pub(crate) struct Cores {
+    cores: Vec<Core>,
+    published: Serial,
+    published_at: Micros,
+}
+
+#[derive(Debug)]
+struct Core {
+    id: CoreId,
+    acknowledged: Option<Serial>,
+    /// Since when there is something that it has not acknowledged.
+    behind_since: Option<Micros>,
+    last_ack_micros: Option<u64>,
+    state: CoreState,
+}
+
+/// How a core keeps up with the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreState {
+    /// It acknowledges in time.
+    Following,
+    /// It missed a deadline and has not caught up; changes do not wait for it.
+    Lagging,
+    /// It has ended in good order.
+    Drained,
+    /// Its thread panicked: it serves nothing, and what it acknowledged means nothing.
+    Dead,
+}
+
+impl CoreState {
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Following => "following",
+            Self::Lagging => "lagging",
+            Self::Drained => "drained",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// What is known of one core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CoreProgress {
+    pub(crate) id: CoreId,
+    pub(crate) acknowledged: Option<Serial>,
+    pub(crate) behind_since: Option<Micros>,
+    pub(crate) last_ack_micros: Option<u64>,
+    pub(crate) state: CoreState,
+}
+
+impl Cores {
+    pub(crate) fn new(ids: impl IntoIterator<Item = CoreId>) -> Self {
+        let core = |id| Core {
+            id,
+            acknowledged: None,
+            behind_since: None,
+            last_ack_micros: None,
+            state: CoreState::Following,
+        };
+        Self {
+            cores: ids.into_iter().map(core).collect(),
+            published: Serial(0),
+            published_at: Micros::default(),
+        }
+    }
+
+    /// A newer snapshot was given to every core.
+    pub(crate) fn handle_published(&mut self, serial: Serial, now: Micros) {
+        self.published = serial;
+        self.published_at = now;
+        for core in &mut self.cores {
+            core.behind_since.get_or_insert(now);
+        }
+    }
+
+    /// A core routes by this serial now.
+    pub(crate) fn handle_ack(&mut self, id: CoreId, serial: Serial, now: Micros) {
+        let (published, published_at) = (self.published, self.published_at);
+        let Some(core) = self.cores.iter_mut().find(|core| core.id == id) else { return };
+        // A late report of an older snapshot says nothing new, and one of a snapshot that we never made is nonsense.
+        if core.acknowledged >= Some(serial) || serial > published {
+            return;
+        }
+        core.acknowledged = Some(serial);
+        if serial < published {
+            // It moves: what it has not acknowledged yet is at most as old as what came after this one.
+            core.behind_since = core.behind_since.map(|_| now);
+            return;
+        }
+        core.behind_since = None;
+        core.last_ack_micros = Some(now.0.saturating_sub(published_at.0));
+        if core.state == CoreState::Lagging {
+            core.state = CoreState::Following;
+        }
+    }
+
+    /// A core has ended in good order: nobody waits for it.
+    pub(crate) fn handle_drained(&mut self, id: CoreId) {
+        if let Some(core) = self.cores.iter_mut().find(|core| core.id == id) {
+            core.state = CoreState::Drained;
+        }
+    }
+
+    /// A core's thread panicked.
+    pub(crate) fn handle_dead(&mut self, id: CoreId) {
+        if let Some(core) = self.cores.iter_mut().find(|core| core.id == id) {
+            core.state = CoreState::Dead;
+        }
+    }
+
+    /// Who has not caught up for [`APPLY_DEADLINE`] lags.
+    pub(crate) fn handle_time(&mut self, now: Micros) {
+        for core in &mut self.cores {
+            if core.state == CoreState::Following && core.deadline() <= now {
+                core.state = CoreState::Lagging;
+            }
+        }
+    }
+
+    /// When [`Cores::handle_time`] is due; [`Micros::NEVER`] while all have caught up.
+    pub(crate) fn next_deadline(&self) -> Micros {
+        let following = self.cores.iter().filter(|core| core.state == CoreState::Following);
+        following.map(Core::deadline).min().unwrap_or(Micros::NEVER)
+    }
+
+    /// Whether every core that is waited for has `serial` or a newer one.
+    pub(crate) fn have(&self, serial: Serial) -> bool {
+        self.cores.iter().all(|core| core.state != CoreState::Following || core.acknowledged >= Some(serial))
+    }
+
+    /// Whether a core that serves, and is not waited for, does not have `serial`.
+    pub(crate) fn lag_behind(&self, serial: Serial) -> bool {
+        self.cores.iter().any(|core| core.state == CoreState::Lagging && core.acknowledged < Some(serial))
+    }
+
+    /// Who does not have `serial`.
+    pub(crate) fn without(&self, serial: Serial) -> Vec<CoreId> {
+        let without = |core: &&Core| match core.state {
+            CoreState::Following | CoreState::Lagging => core.acknowledged < Some(serial),
+            CoreState::Drained => false,
+            CoreState::Dead => true,
+        };
+        self.cores.iter().filter(without).map(|core| core.id).collect()
+    }
+
+    /// Whether every core has had a snapshot once.
+    pub(crate) fn have_started(&self) -> bool {
+        self.cores.iter().all(|core| core.acknowledged.is_some())
+    }
+
+    /// Whether every core has ended, one way or the other.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.cores.iter().all(|core| matches!(core.state, CoreState::Drained | CoreState::Dead))
+    }
+
+    /// What is known of each core.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = CoreProgress> {
+        self.cores.iter().map(|core| CoreProgress {
+            id: core.id,
+            acknowledged: core.acknowledged,
+            behind_since: core.behind_since,
+            last_ack_micros: core.last_ack_micros,
+            state: core.state,
+        })
+    }
+}
+
+impl Core {
+    fn deadline(&self) -> Micros {
+        self.behind_since.map_or(Micros::NEVER, |since| since.after(APPLY_DEADLINE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> Cores {
+        Cores::new([CoreId(0), CoreId(1)])
+    }
+
+    #[test]
+    fn all_must_have_it() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(10));
+        assert!(!cores.have(Serial(1)) && !cores.have_started());
+        cores.handle_ack(CoreId(0), Serial(1), Micros(15));
+        assert_eq!(cores.without(Serial(1)), [CoreId(1)]);
+        cores.handle_ack(CoreId(1), Serial(1), Micros(30));
+        assert!(cores.have(Serial(1)) && cores.have_started());
+        let latencies: Vec<_> = cores.progress().map(|core| core.last_ack_micros).collect();
+        assert_eq!(latencies, [Some(5), Some(20)]);
+    }
+
+    #[test]
+    fn a_newer_acknowledgement_covers_older_serials() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(0));
+        cores.handle_published(Serial(2), Micros(1));
+        cores.handle_ack(CoreId(0), Serial(2), Micros(2));
+        cores.handle_ack(CoreId(1), Serial(1), Micros(2));
+        assert!(cores.have(Serial(1)) && !cores.have(Serial(2)));
+        // The late report does not take the newer one back.
+        cores.handle_ack(CoreId(0), Serial(1), Micros(3));
+        cores.handle_ack(CoreId(1), Serial(2), Micros(3));
+        assert!(cores.have(Serial(2)));
+    }
+
+    #[test]
+    fn nonsense_is_not_believed() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(0));
+        cores.handle_ack(CoreId(0), Serial(9), Micros(1));
+        cores.handle_ack(CoreId(7), Serial(1), Micros(1));
+        assert_eq!(cores.without(Serial(1)), [CoreId(0), CoreId(1)]);
+    }
+
+    #[test]
+    fn who_lags_is_named_and_not_waited_for_until_it_has_caught_up() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(0));
+        cores.handle_ack(CoreId(0), Serial(1), Micros(1));
+        let deadline = Micros(0).after(APPLY_DEADLINE);
+        assert_eq!(cores.next_deadline(), deadline);
+        cores.handle_time(Micros(deadline.0 - 1));
+        assert!(!cores.have(Serial(1)));
+        cores.handle_time(deadline);
+        assert!(cores.have(Serial(1)));
+        assert_eq!(cores.next_deadline(), Micros::NEVER);
+        assert_eq!(cores.without(Serial(1)), [CoreId(1)]);
+        cores.handle_published(Serial(2), Micros(2));
+        cores.handle_ack(CoreId(1), Serial(1), Micros(3));
+        let state = |cores: &Cores| cores.progress().nth(1).map(|core| core.state);
+        assert_eq!(state(&cores), Some(CoreState::Lagging), "an old snapshot is not caught up");
+        cores.handle_ack(CoreId(1), Serial(2), Micros(3));
+        assert_eq!(state(&cores), Some(CoreState::Following));
+        assert!(!cores.have(Serial(2)), "core 0 follows and is waited for");
+    }
+
+    #[test]
+    fn a_drained_core_is_neither_waited_for_nor_named() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(0));
+        cores.handle_ack(CoreId(0), Serial(1), Micros(1));
+        cores.handle_drained(CoreId(1));
+        assert!(cores.have(Serial(1)) && cores.without(Serial(1)).is_empty());
+        assert!(!cores.have_ended());
+        cores.handle_drained(CoreId(0));
+        assert!(cores.have_ended());
+    }
+
+    #[test]
+    fn a_dead_core_is_not_waited_for_and_always_named() {
+        let mut cores = two();
+        cores.handle_published(Serial(1), Micros(0));
+        cores.handle_ack(CoreId(0), Serial(1), Micros(1));
+        cores.handle_ack(CoreId(1), Serial(1), Micros(1));
+        cores.handle_dead(CoreId(1));
+        assert!(cores.have(Serial(1)));
+        assert_eq!(cores.without(Serial(1)), [CoreId(1)]);
+    }
+
+    #[test]
+    fn a_core_that_moves_on_under_steady_changes_does_not_lag() {
+        let mut cores = Cores::new([CoreId(0)]);
+        let step = u64::try_from(APPLY_DEADLINE.as_micros()).unwrap_or(u64::MAX) / 2;
+        for n in 1..20 {
+            cores.handle_published(Serial(n), Micros(n * step));
+            cores.handle_time(Micros(n * step));
+            // Always one behind.
+            cores.handle_ack(CoreId(0), Serial(n - 1), Micros(n * step));
+        }
+        assert_eq!(cores.progress().next().map(|core| core.state), Some(CoreState::Following));
+    }
+}

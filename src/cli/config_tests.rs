@@ -1,0 +1,467 @@
+//! Where values come from, and that everything wrong is told at once.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::cli::catalogue as c;
+
+const NO_FLAGS: &[(&Setting, &str)] = &[];
+
+fn machine() -> Machine {
+    Machine {
+        stdout_is_terminal: false,
+        stderr_is_terminal: false,
+        cpus: 4,
+        system_state_is_ours: false,
+        read_file: |_| Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// With a place for the store, for that is what every other scenario needs.
+fn reading(flags: &[(&'static Setting, &str)], environment: &[(&str, &str)]) -> Reading {
+    reading_on(&machine(), flags, &[&[("HOME", "/srv/somebody")], environment].concat())
+}
+
+fn reading_on(
+    machine: &Machine,
+    flags: &[(&'static Setting, &str)],
+    environment: &[(&str, &str)],
+) -> Reading {
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    read(&Flags::of(flags), environment, machine)
+}
+
+fn settings(environment: &[(&str, &str)]) -> Settings {
+    reading(&[], environment).outcome.unwrap()
+}
+
+fn problems(reading: Reading) -> Vec<String> {
+    reading.outcome.unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+fn row<'a>(reading: &'a Reading, setting: &Setting) -> &'a Row {
+    reading.rows.iter().find(|row| row.setting.name == setting.name).unwrap()
+}
+
+/// The environment as an origin.
+fn from(name: &'static str) -> Origin {
+    Origin::Environment(Variable::Documented(name))
+}
+
+#[test]
+fn the_defaults_are_those_of_the_documents_and_the_limits() {
+    let reading = reading(NO_FLAGS, &[]);
+    assert_eq!(reading.warnings, []);
+    assert_eq!(reading.rows.len(), catalogue::ALL.len());
+    assert!(reading.rows.iter().all(|row| row.origin == Origin::Default));
+    let settings = reading.outcome.unwrap();
+    assert_eq!(settings.http, ["[::]:80", "0.0.0.0:80"].map(|text| text.parse().unwrap()));
+    assert_eq!(settings.api, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(settings.head_timeout, ringway_model::limits::HEAD_TIMEOUT);
+    assert_eq!(settings.idle_timeout, ringway_model::limits::IDLE_TIMEOUT);
+    assert_eq!(settings.connect_timeout, ringway_model::limits::CONNECT_TIMEOUT);
+    assert_eq!(settings.response_head_timeout, ringway_model::limits::RESPONSE_HEAD_TIMEOUT);
+    assert_eq!(settings.body_progress_timeout, ringway_model::limits::BODY_PROGRESS_TIMEOUT);
+    assert_eq!(
+        (settings.stream_idle_timeout, settings.body_rate_min),
+        (Duration::MAX, ringway_model::limits::BODY_RATE_MIN)
+    );
+    assert_eq!(settings.drain_timeout, ringway_model::limits::DRAIN_TIMEOUT);
+    assert_eq!(settings.health_interval, ringway_model::limits::HEALTH_INTERVAL);
+    assert_eq!(settings.health_timeout, ringway_model::limits::HEALTH_TIMEOUT);
+    assert_eq!(settings.heartbeat_timeout, ringway_model::limits::HEARTBEAT_TIMEOUT);
+    assert_eq!(settings.unavailable_status, 502);
+    assert_eq!(settings.body_bytes_max, None);
+    assert_eq!(settings.connections_max, None);
+    assert_eq!(settings.workers, 4);
+    assert_eq!(settings.storage, Storage::Fjall);
+    assert_eq!(settings.access_log, None);
+    assert_eq!(settings.log_format, LogFormat::Json);
+    assert!(settings.api_token.is_none() && settings.api_socket.is_none());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_default() {
+    let environment = [("PROXY_WORKERS", "3"), ("PROXY_HTTP_PORT", "8000")];
+    let reading = reading(&[(&c::WORKERS, "2")], &environment);
+    assert_eq!(row(&reading, &c::WORKERS).origin, Origin::Flag("workers"));
+    assert_eq!(row(&reading, &c::HTTP_PORT).origin, from("PROXY_HTTP_PORT"));
+    assert_eq!(row(&reading, &c::API_PORT).origin, Origin::Default);
+    let settings = reading.outcome.unwrap();
+    assert_eq!((settings.workers, settings.http[0].port()), (2, 8000));
+}
+
+#[test]
+fn a_wrong_value_that_a_flag_overrides_does_no_harm() {
+    let reading = reading(&[(&c::WORKERS, "2")], &[("PROXY_WORKERS", "many")]);
+    assert_eq!(reading.outcome.unwrap().workers, 2);
+}
+
+#[test]
+fn rows_show_what_is_in_force() {
+    let reading = reading(&[], &[("HEALTH_CHECK_INTERVAL", "17"), ("PROXY_BODY_MAX", "1KiB")]);
+    assert_eq!(row(&reading, &c::HEALTH_CHECK_INTERVAL).value, Value::Shown("17s".into()));
+    assert_eq!(row(&reading, &c::BODY_MAX).value, Value::Shown("1024".into()));
+    assert_eq!(row(&reading, &c::API_SOCKET).value, Value::Absent);
+    let names: Vec<_> = reading.rows.iter().map(|row| row.setting.name).collect();
+    assert_eq!(names, catalogue::ALL.iter().map(|setting| setting.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
+    let flags = [(&c::WORKERS, "0")];
+    let environment = [
+        ("RINGWAY_HEALTH_CHECK_INTERVAL", "soon"),
+        ("PROXY_HTTP_PORT", "99999"),
+        ("PROXY_HTTP_MODE", "sometimes"),
+        ("PROXY_CONNECT_TIMEOUT", "6s"),
+    ];
+    let told = problems(reading(&flags, &environment));
+    assert_eq!(told.len(), 5, "{told:#?}");
+    for (words, count) in [
+        (["HEALTH_CHECK_INTERVAL=\"soon\"", "10s"], 1),
+        (["PROXY_HTTP_PORT=\"99999\"", "65535"], 1),
+        (["PROXY_HTTP_MODE=\"sometimes\"", "redirect, https_only or plain"], 1),
+        (["PROXY_CONNECT_TIMEOUT=\"6s\"", "to 5s"], 1),
+        (["--workers \"0\" (PROXY_WORKERS)", "from 1 to 256"], 1),
+    ] {
+        let found = told.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
+        assert_eq!(found, count, "{words:?} in {told:#?}");
+    }
+}
+
+#[test]
+fn both_sides_of_every_bound() {
+    for (name, good, bad) in [
+        ("PROXY_CONNECT_TIMEOUT", "5s", "5001ms"),
+        ("RINGWAY_HEALTH_CHECK_INTERVAL", "1s", "999ms"),
+        ("PROXY_HEALTH_CHECK_INTERVAL", "300s", "301s"),
+        ("PROXY_HEARTBEAT_TIMEOUT", "1s", "999ms"),
+        ("PROXY_WORKERS", "256", "257"),
+        ("PROXY_CONNECTIONS_MAX", "65536", "65537"),
+        ("PROXY_DRAIN_TIMEOUT", "0", "3601s"),
+        ("PROXY_HEAD_TIMEOUT", "10ms", "9ms"),
+        ("PROXY_UNAVAILABLE_STATUS", "503", "504"),
+        ("PROXY_VIA", "edge-1.example", "edge 1"),
+        ("PROXY_PUBLIC_HEALTH", "/healthz@*,/up@lb.example", "/healthz"),
+    ] {
+        assert!(reading(&[], &[(name, good)]).outcome.is_ok(), "{name}={good}");
+        let told = problems(reading(&[], &[(name, bad)]));
+        assert!(told.len() == 1 && told[0].starts_with(name), "{name}={bad}: {told:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let reading = reading(&[], &[("PROXY_HTTP_PORT", ""), ("PROXY_API_TOKEN", "")]);
+    assert_eq!(row(&reading, &c::HTTP_PORT).origin, Origin::Default);
+    assert!(reading.outcome.unwrap().api_token.is_none());
+}
+
+#[test]
+fn aliases_stand_for_their_settings() {
+    let environment = [
+        ("PROXY_HOST", "127.0.0.1"),
+        ("PROXY_PORT", "8000"),
+        ("PROXY_LOG_LEVEL", "debug"),
+        ("PROXY_ADMIN_ADDRESS", "127.0.0.1:9090"),
+        ("PROXY_BODY_LIMIT", "7"),
+    ];
+    let reading = reading(&[], &environment);
+    assert_eq!(reading.warnings, []);
+    assert_eq!(row(&reading, &c::API_BIND).origin, from("PROXY_ADMIN_ADDRESS"));
+    let settings = reading.outcome.unwrap();
+    assert_eq!(settings.http, ["127.0.0.1:8000".parse().unwrap()]);
+    assert_eq!(settings.api, ["127.0.0.1:9090".parse().unwrap()]);
+    assert_eq!(settings.body_bytes_max, Some(7));
+    assert!(settings.log_levels.would_enable("x", &tracing::Level::DEBUG));
+}
+
+#[test]
+fn an_admin_address_may_be_ipv6_or_every_address() {
+    assert_eq!(settings(&[("PROXY_ADMIN_ADDRESS", "[::1]:9090")]).api, ["[::1]:9090".parse().unwrap()]);
+    let token = ("PROXY_API_TOKEN", "0123456789abcdef");
+    let all = settings(&[("PROXY_ADMIN_ADDRESS", ":9090"), token]).api;
+    assert_eq!(all, ["[::]:9090", "0.0.0.0:9090"].map(|text| text.parse().unwrap()));
+    let told = problems(reading(&[], &[("PROXY_ADMIN_ADDRESS", "localhost")]));
+    assert!(told[0].contains("PROXY_ADMIN_ADDRESS") && told[0].contains("PROXY_API_PORT"), "{told:?}");
+}
+
+#[test]
+fn the_documents_name_wins_over_an_alias() {
+    let reading = reading(&[], &[("PROXY_HTTP_PORT", "1000"), ("PROXY_PORT", "2000")]);
+    let (name, by) = (Variable::Documented("PROXY_PORT"), Variable::Documented("PROXY_HTTP_PORT"));
+    assert_eq!(reading.warnings, [Warning::Shadowed { name, by }]);
+    assert_eq!(reading.outcome.unwrap().http[0].port(), 1000);
+}
+
+#[test]
+fn every_setting_is_read_from_its_own_name() {
+    for setting in catalogue::ALL {
+        let name = setting.own_name().to_string();
+        // No setting takes this text, but a path, a word or a secret may.
+        let found = reading(&[], &[(&name, "\u{7f} a")]);
+        assert_eq!(row(&found, setting).origin, Origin::Environment(setting.own_name()), "{name}");
+        assert!(found.warnings.is_empty(), "{name}: {:?}", found.warnings);
+    }
+}
+
+#[test]
+fn the_own_name_wins_over_all_others() {
+    let environment = [("RINGWAY_HTTP_PORT", "1"), ("PROXY_HTTP_PORT", "2"), ("PROXY_PORT", "1")];
+    let found = reading(&[], &environment);
+    let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "the same value twice is no contradiction: {told:?}");
+    assert!(told[0].starts_with("PROXY_HTTP_PORT ") && told[0].contains("RINGWAY_HTTP_PORT"), "{told:?}");
+    assert_eq!(found.outcome.unwrap().http[0].port(), 1);
+    let found = reading(&[], &[("LOG_LEVEL", "debug"), ("RINGWAY_LOG_LEVEL", "off")]);
+    assert_eq!(row(&found, &c::LOG_LEVEL).value, Value::Shown("off".into()));
+}
+
+#[test]
+fn a_wrong_value_behind_a_name_of_the_platform_stops_nothing() {
+    for (name, value, setting) in [
+        ("LOG_FORMAT", "combined", &c::LOG_FORMAT),
+        ("LOG_LEVEL", "verbose", &c::LOG_LEVEL),
+        ("LOG_OUTPUT", "console", &c::LOG_OUTPUT),
+        ("ACCESS_LOG", "combined", &c::ACCESS_LOG),
+        ("HEALTH_CHECK_INTERVAL", "soon", &c::HEALTH_CHECK_INTERVAL),
+        ("HEARTBEAT_TIMEOUT", "0", &c::HEARTBEAT_TIMEOUT),
+        ("DNS_RESOLVER", "dns.example", &c::DNS_RESOLVER),
+    ] {
+        let found = reading(&[], &[(name, value)]);
+        let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let own = setting.own_name().to_string();
+        for words in [&format!("{name}={value:?} is ignored"), &own] {
+            assert!(told[0].contains(words), "{words} in {told:?}");
+        }
+        assert_eq!(row(&found, setting).origin, Origin::Default, "{name}");
+        assert_eq!(row(&found, setting).value, row(&reading(&[], &[]), setting).value, "{name}");
+        assert!(found.outcome.is_ok());
+        let told = problems(reading(&[], &[(&own, value)]));
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{own}={value:?}: must")), "{told:?}");
+        assert!(reading(&[(setting, value)], &[]).outcome.is_err(), "the flag");
+    }
+    // Only the alias that is ringway's alone counts.
+    let found = reading(&[], &[("LOG_FORMAT", "combined"), ("PROXY_LOG_FORMAT", "text")]);
+    assert_eq!(found.outcome.unwrap().log_format, LogFormat::Text);
+    assert!(reading(&[], &[("PROXY_LOG_FORMAT", "combined")]).outcome.is_err());
+}
+
+#[test]
+fn the_addresses_of_a_kubernetes_service_are_no_settings() {
+    let found = reading(
+        &[],
+        &[
+            ("PROXY_PORT", "tcp://10.0.0.1:80"),
+            ("RINGWAY_SERVICE_HOST", "10.0.0.1"),
+            ("RINGWAY_SERVICE_PORT", "80"),
+            ("RINGWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ],
+    );
+    assert_eq!(found.warnings, [Warning::ServiceLink(Variable::Documented("PROXY_PORT"))]);
+    assert_eq!(row(&found, &c::HTTP_PORT).origin, Origin::Default);
+    // A service may be called like a setting: `ringway-http`.
+    let found = reading(&[], &[("RINGWAY_HTTP_PORT", "tcp://10.0.0.1:80")]);
+    assert_eq!(found.warnings, [Warning::ServiceLink(c::HTTP_PORT.own_name())]);
+    assert!(found.outcome.is_ok());
+}
+
+#[test]
+fn a_misspelt_name_is_told_with_the_one_that_was_meant() {
+    let reading =
+        reading(&[], &[("PROXY_HTPP_PORT", "80"), ("HTTP_PROXY", "x"), ("PROXY_QUITE_OTHER_THING", "1")]);
+    let told: Vec<_> = reading.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("PROXY_HTPP_PORT") && told[0].contains("PROXY_HTTP_PORT"), "{told:?}");
+    assert!(told[1].contains("PROXY_QUITE_OTHER_THING"), "{told:?}");
+}
+
+#[test]
+fn settings_without_effect_are_told_when_somebody_sets_them() {
+    let reading = reading(&[], &[("PROXY_CONFIG_FILE", "x.yaml")]);
+    assert!(reading.outcome.is_ok());
+    assert_eq!(reading.warnings, [Warning::Later("PROXY_CONFIG_FILE")]);
+}
+
+#[test]
+fn tls_is_served_when_anything_about_it_is_decided() {
+    let tls = |environment: &[(&str, &str)]| reading(&[], environment).outcome.expect("it fits").tls;
+    assert!(tls(&[]).is_none());
+    assert!(tls(&[("PROXY_HTTPS_PORT", "off"), ("ACME_EMAIL", "a@example.com")]).is_none());
+    for environment in [
+        [("ACME_EMAIL", "a@example.com")],
+        [("ACME_DIRECTORY_URL", "https://ca.example/directory")],
+        [("PROXY_CERT_PATH", "/var/lib/x")],
+        [("PROXY_HTTPS_PORT", "443")],
+        [("PROXY_HTTPS_BIND", "::,0.0.0.0")],
+    ] {
+        let found = tls(&environment).unwrap_or_else(|| panic!("{environment:?} asks for TLS"));
+        assert_eq!(found.https.len(), 2, "{environment:?}");
+        assert!(found.https.iter().all(|address| address.port() == 443), "{environment:?}");
+    }
+    let found = tls(&[
+        ("PROXY_HTTPS_PORT", "0"),
+        ("PROXY_HTTP_BIND", "127.0.0.1"),
+        ("PROXY_DB_PATH", "/d/routes.db"),
+    ]);
+    let found = found.expect("it is asked for");
+    assert_eq!(found.https, ["127.0.0.1:0".parse().expect("an address")]);
+    assert_eq!(found.certificates.dir, Path::new("/d/certificates"));
+    assert!(found.certificates.acme.is_none() && !found.modern);
+}
+
+#[test]
+fn what_does_not_fit_together_about_tls_is_told() {
+    for (environment, words) in [
+        (&[("PROXY_TLS_CERT", "/c.pem")][..], "needs PROXY_TLS_KEY"),
+        (&[("PROXY_TLS_KEY", "/k.pem")], "needs PROXY_TLS_CERT"),
+        (&[("PROXY_HTTP_MODE", "https_only")], "nothing to serve TLS with"),
+        (&[("ACME_EMAIL", "nobody")], "an address for mail"),
+        (&[("ACME_DIRECTORY_URL", "http://ca.example")], "an https URL"),
+        (&[("ACME_EAB_KID", "kid"), ("ACME_DIRECTORY_URL", "https://ca.example")], "ACME_EAB_HMAC"),
+        (&[("PROXY_DNS_RESOLVER", "dns.example")], "127.0.0.1:53"),
+        (&[("PROXY_HTTPS_PORT", "none")], "port from 0 to 65535"),
+    ] {
+        let told = problems(reading(&[], environment));
+        assert!(told.iter().any(|line| line.contains(words)), "{environment:?}: {told:?}");
+    }
+}
+
+#[test]
+fn the_hmac_key_is_not_shown() {
+    let environment = [
+        ("ACME_EAB_KID", "kid"),
+        ("ACME_EAB_HMAC", "c2VjcmV0"),
+        ("ACME_DIRECTORY_URL", "https://ca.example/directory"),
+    ];
+    let reading = reading(&[], &environment);
+    assert_eq!(row(&reading, &c::ACME_EAB_HMAC).value, Value::Hidden);
+    assert!(!format!("{reading:?}").contains("c2VjcmV0"));
+}
+
+#[test]
+fn listeners_that_overlap_are_refused() {
+    for environment in [
+        &[("PROXY_HTTP_PORT", "8080")][..],
+        &[("PROXY_API_PORT", "80")],
+        &[("PROXY_HTTP_PORT", "8080"), ("PROXY_HTTP_BIND", "127.0.0.1")],
+    ] {
+        let told = problems(reading(&[], environment));
+        assert!(told.len() == 1 && told[0].contains("127.0.0.1:"), "{told:?}");
+        assert!(told[0].contains("PROXY_HTTP_PORT") && told[0].contains("PROXY_API_PORT"), "{told:?}");
+    }
+    // Other addresses, other families, and free ports do not overlap.
+    for environment in [
+        &[("PROXY_HTTP_PORT", "8080"), ("PROXY_HTTP_BIND", "127.0.0.2")][..],
+        &[("PROXY_HTTP_PORT", "8080"), ("PROXY_HTTP_BIND", "::")],
+        &[("PROXY_HTTP_PORT", "0"), ("PROXY_API_PORT", "0")],
+    ] {
+        assert!(reading(&[], environment).outcome.is_ok(), "{environment:?}");
+    }
+    let told = problems(reading(&[], &[("PROXY_HTTPS_PORT", "80")]));
+    assert!(told[0].contains("PROXY_HTTPS_PORT"), "{told:?}");
+}
+
+#[test]
+fn an_api_that_is_open_to_the_network_needs_a_token() {
+    let told = problems(reading(&[], &[("PROXY_API_BIND", "0.0.0.0")]));
+    assert!(told.len() == 1 && told[0].contains("PROXY_API_TOKEN"), "{told:?}");
+    let token = ("PROXY_API_TOKEN", "0123456789abcdef");
+    assert!(reading(&[], &[("PROXY_API_BIND", "0.0.0.0"), token]).outcome.is_ok());
+    assert!(reading(&[], &[("PROXY_API_BIND", "127.0.0.1,::1")]).outcome.is_ok());
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    const SECRET: &str = "secret-secret-secret";
+    for token in [SECRET, "secret", "secret secret secret"] {
+        let reading = reading(&[], &[("PROXY_API_TOKEN", token)]);
+        let told = format!("{reading:?}");
+        assert!(!told.contains("secret"), "{told}");
+        let value = row(&reading, &c::API_TOKEN).value.to_string();
+        assert!(!value.contains("secret"), "{value}");
+        if let Err(problems) = reading.outcome {
+            let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            assert!(told.len() == 1 && told[0].starts_with("PROXY_API_TOKEN: "), "{told:?}");
+            assert!(!told[0].contains("secret"), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_may_stand_in_a_file() {
+    let with_file = Machine {
+        read_file: |path| match path.to_str() {
+            Some("/run/token") => Ok("0123456789abcdef\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        },
+        system_state_is_ours: true,
+        ..machine()
+    };
+    let read = |file| reading_on(&with_file, &[(&c::API_TOKEN_FILE, file)], &[("PROXY_API_BIND", "0.0.0.0")]);
+    assert!(read("/run/token").outcome.unwrap().api_token.is_some());
+    // The one problem is told, not also what follows from it.
+    let told = problems(read("/run/none"));
+    assert!(
+        told.len() == 1 && told[0].contains("/run/none") && told[0].contains("--api-token-file"),
+        "{told:?}"
+    );
+    let two = [("PROXY_API_TOKEN", "0123456789abcdef"), ("PROXY_API_TOKEN_FILE", "/run/token")];
+    assert_eq!(reading(&[], &two).outcome.unwrap_err(), [Problem::TwoTokens]);
+}
+
+#[test]
+fn the_store_finds_its_place() {
+    let ours = Machine { system_state_is_ours: true, ..machine() };
+    let home = ("HOME", "/srv/somebody");
+    for (machine, environment, place) in [
+        (&ours, &[home, ("STATE_DIRECTORY", "/var/lib/x:/var/lib/y")][..], "/var/lib/x/routes.db"),
+        (&ours, &[home], "/var/lib/ringway/routes.db"),
+        (&machine(), &[home], "/srv/somebody/.local/state/ringway/routes.db"),
+        (&machine(), &[home, ("XDG_STATE_HOME", "/srv/state")], "/srv/state/ringway/routes.db"),
+        (&machine(), &[home, ("XDG_STATE_HOME", "state")], "/srv/somebody/.local/state/ringway/routes.db"),
+        (&ours, &[home, ("PROXY_DB_PATH", "/srv/db")], "/srv/db"),
+    ] {
+        let settings = reading_on(machine, &[], environment).outcome.unwrap();
+        assert_eq!(settings.db_path, Path::new(place), "{environment:?}");
+    }
+    assert!(settings(&[("PROXY_DB_PATH", "db")]).db_path.is_absolute());
+}
+
+#[test]
+fn without_a_place_for_the_store_there_is_memory() {
+    let told = reading_on(&machine(), &[], &[]).outcome.unwrap_err();
+    assert_eq!(told, [Problem::NoStatePlace]);
+    assert!(reading_on(&machine(), &[(&c::STORAGE, "memory")], &[]).outcome.is_ok());
+}
+
+#[test]
+fn lines_are_text_where_they_go_to_a_terminal() {
+    let at_terminal = Machine { stderr_is_terminal: true, ..machine() };
+    let format = |environment: &[(&str, &str)]| {
+        let environment = [&[("HOME", "/srv/x")], environment].concat();
+        reading_on(&at_terminal, &[], &environment).outcome.unwrap().log_format
+    };
+    assert_eq!(format(&[]), LogFormat::Text);
+    assert_eq!(format(&[("LOG_OUTPUT", "stdout")]), LogFormat::Json);
+    assert_eq!(format(&[("LOG_OUTPUT", "/var/log/x")]), LogFormat::Json);
+    assert_eq!(format(&[("LOG_FORMAT", "json")]), LogFormat::Json);
+}
+
+#[test]
+fn a_timeout_longer_than_the_interval_is_told_when_somebody_chose_it() {
+    let both = [("HEALTH_CHECK_INTERVAL", "2s"), ("HEALTH_CHECK_TIMEOUT", "4s")];
+    assert_eq!(reading(&[], &both).warnings, [Warning::TimeoutCut]);
+    assert_eq!(reading(&[], &both[..1]).warnings, []);
+}
+
+#[test]
+fn what_is_not_text_is_wrong_and_not_a_panic() {
+    use std::os::unix::ffi::OsStringExt;
+    let broken = OsString::from_vec(vec![0xff, 0xfe]);
+    let environment =
+        [("PROXY_WORKERS".into(), broken.clone()), (broken, "x".into()), ("HOME".into(), "/x".into())];
+    let told = problems(read(&Flags::default(), environment, &machine()));
+    assert!(told.len() == 1 && told[0].contains("PROXY_WORKERS") && told[0].contains("UTF-8"), "{told:?}");
+}

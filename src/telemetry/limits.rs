@@ -1,0 +1,14 @@
+//! Limits of metrics and the access log: each with its unit and its reason.
+
+use std::time::Duration;
+
+// --- Names, logs, metrics ----------------------------------------------------------------------------------
+
+/// Bytes of one block of access-log lines.
+pub(crate) const LOG_BLOCK_BYTES: usize = 64 * 1024;
+/// Blocks that wait for the writer thread; when full, lines are dropped and counted.
+pub(crate) const LOG_BLOCKS_MAX: usize = 64;
+/// How long a line waits at most for its block to fill.
+pub(crate) const LOG_FLUSH_AGE: Duration = Duration::from_secs(1);
+/// Bytes of a path or user agent in a log line.
+pub(crate) const LOG_FIELD_BYTES_MAX: usize = 1_024;

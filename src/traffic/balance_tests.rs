@@ -1,0 +1,392 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use ringway_model::{AppId, FailurePolicy, Generation, InstanceId, Target};
+
+use super::*;
+use crate::breaker::EndpointState;
+use crate::snapshot::MetricSlot;
+
+const NOW: Tick = Tick(5_000);
+
+fn endpoint(number: usize) -> Endpoint {
+    let instance = InstanceId::parse(&format!("instance-{number:03}")).unwrap();
+    Endpoint {
+        id: EndpointId(number as u64 + 1),
+        affinity: affinity(instance.as_str()),
+        instance,
+        generation: Generation(1),
+        target: Target::parse("http://127.0.0.1:3000").unwrap(),
+        addresses: [([127, 0, 0, 1], 3000).into()].into(),
+        state: Arc::new(EndpointState::default()),
+        in_flight: Arc::default(),
+        metric: MetricSlot::SHARED,
+    }
+}
+
+fn pool(id: u64, count: usize) -> Pool {
+    Pool {
+        tls: None,
+        failures: FailurePolicy::default(),
+        fallback: Fallback::Reject,
+        id: PoolId(id),
+        app: AppId::parse("app").unwrap(),
+        endpoints: (0..count).map(endpoint).collect(),
+        draining: [].into(),
+        metric: MetricSlot::SHARED,
+    }
+}
+
+fn open_breaker(endpoint: &Endpoint, now: Tick) {
+    for _ in 0..crate::limits::BREAKER_FAILURES {
+        let admission = endpoint.state.admit(Candidate::Ready, now).unwrap();
+        endpoint.state.record_failure(admission, now);
+    }
+}
+
+/// Picks once and reports success, so that probes close their breakers.
+fn pick(cursors: &mut Cursors, pool: &Pool, now: Tick) -> Result<EndpointId, Unavailable> {
+    let picked = cursors.pick(pool, &TriedSet::default(), Candidate::Ready, now)?;
+    picked.endpoint.state.record_success(picked.admission);
+    Ok(picked.endpoint.id)
+}
+
+fn counts(picks: impl Iterator<Item = EndpointId>) -> BTreeMap<EndpointId, usize> {
+    let mut counts = BTreeMap::new();
+    for id in picks {
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
+}
+
+proptest! {
+    /// Whatever endpoints can be used, for whatever reason the others cannot: each of them gets its turn.
+    #[test]
+    fn every_available_endpoint_gets_the_same(
+        kinds in prop::collection::vec(0..4_u8, 1..40), core in 0..64_u16, picks in 1..200_usize
+    ) {
+        let mut pool = pool(1, kinds.len());
+        for (endpoint, kind) in pool.endpoints.iter_mut().zip(&kinds) {
+            match kind {
+                0 => endpoint.state.set_health(Health::Unhealthy),
+                1 => open_breaker(endpoint, NOW),
+                2 => endpoint.addresses = [].into(),
+                _ => endpoint.state.set_health(Health::Healthy),
+            }
+        }
+        let available = kinds.iter().filter(|kind| **kind == 3).count();
+        let mut cursors = Cursors::new(CoreId(core));
+        if available == 0 {
+            prop_assert!(pick(&mut cursors, &pool, NOW).is_err());
+            return Ok(());
+        }
+        let counts = counts((0..picks).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+        for id in counts.keys() {
+            prop_assert_eq!(kinds[id.0 as usize - 1], 3);
+        }
+        let most = counts.values().max().copied().unwrap_or(0);
+        let least = if counts.len() == available { counts.values().min().copied().unwrap_or(0) } else { 0 };
+        prop_assert!(most - least <= 1, "{counts:?}");
+    }
+
+    #[test]
+    fn a_dead_endpoint_does_not_burden_its_neighbour(count in 3..20_usize, dead in any::<prop::sample::Index>()) {
+        let pool = pool(1, count);
+        pool.endpoints[dead.index(count)].state.set_health(Health::Unhealthy);
+        let mut cursors = Cursors::new(CoreId(0));
+        let rounds = 10;
+        let counts = counts((0..(count - 1) * rounds).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+        prop_assert_eq!(counts.len(), count - 1);
+        prop_assert!(counts.values().all(|n| *n == rounds), "{counts:?}");
+    }
+
+    #[test]
+    fn a_client_stays_until_its_endpoint_leaves_and_comes_back_to_it(
+        count in 2..30_usize, client in any::<u64>(), other in any::<u64>()
+    ) {
+        let pool = pool(1, count);
+        let none = TriedSet::default();
+        let choose = |client| sticky(&pool, client, &none, NOW).map(|picked| picked.endpoint);
+        let mine = choose(client).unwrap();
+        prop_assert_eq!(choose(client).unwrap().id, mine.id);
+        let of_other = choose(other).unwrap();
+
+        mine.state.set_health(Health::Unhealthy);
+        let next = choose(client).unwrap();
+        prop_assert_ne!(next.id, mine.id);
+        if of_other.id != mine.id {
+            prop_assert_eq!(choose(other).unwrap().id, of_other.id);
+        }
+        mine.state.set_health(Health::Healthy);
+        prop_assert_eq!(choose(client).unwrap().id, mine.id);
+
+        let mut tried = TriedSet::default();
+        tried.insert(mine.id);
+        prop_assert_eq!(sticky(&pool, client, &tried, NOW).unwrap().endpoint.id, next.id);
+    }
+}
+
+#[test]
+fn sticky_clients_spread_over_all_endpoints() {
+    let pool = pool(1, 8);
+    let none = TriedSet::default();
+    let picks = (0..8_000_u64).map(|client| {
+        sticky(&pool, client.wrapping_mul(0x9E37_79B9_7F4A_7C15), &none, NOW).unwrap().endpoint.id
+    });
+    let counts = counts(picks);
+    assert_eq!(counts.len(), 8);
+    // 1,000 expected, with a standard deviation of 30.
+    assert!(counts.values().all(|n| (800..1200).contains(n)), "{counts:?}");
+}
+
+#[test]
+fn the_choice_of_a_sticky_client_outlives_the_process() {
+    // Published values of FNV-1a and SplitMix64: another function would send every WebSocket client elsewhere after
+    // an update of ringway.
+    assert_eq!(affinity("a"), 0xAF63_DC4C_8601_EC8C);
+    assert_eq!(affinity("foobar"), 0x8594_4171_F739_67E8);
+    assert_eq!(spread(0x9E37_79B9_7F4A_7C15), 0xE220_A839_7B1D_CDAF);
+}
+
+#[test]
+fn a_sticky_client_goes_on_to_the_next_best_while_its_endpoint_is_probed() {
+    let pool = pool(1, 3);
+    let none = TriedSet::default();
+    let mine = sticky(&pool, 1, &none, NOW).unwrap().endpoint;
+    open_breaker(mine, NOW);
+    let due = NOW.after(crate::limits::BREAKER_OPEN);
+    let probe = sticky(&pool, 1, &none, due).unwrap();
+    assert_eq!((probe.endpoint.id, probe.admission.is_probe()), (mine.id, true));
+    assert_ne!(sticky(&pool, 1, &none, due).unwrap().endpoint.id, mine.id);
+}
+
+#[test]
+fn cores_begin_at_different_endpoints() {
+    let pool = pool(1, 4);
+    let firsts = (0..8).map(|core| pick(&mut Cursors::new(CoreId(core)), &pool, NOW).unwrap());
+    assert_eq!(counts(firsts).into_values().collect::<Vec<_>>(), [2, 2, 2, 2]);
+}
+
+#[test]
+fn pools_are_balanced_apart() {
+    let (one, two) = (pool(1, 2), pool(2, 2));
+    let mut cursors = Cursors::new(CoreId(0));
+    let picks: Vec<u64> = (0..4)
+        .flat_map(|_| [pick(&mut cursors, &one, NOW).unwrap().0, pick(&mut cursors, &two, NOW).unwrap().0])
+        .collect();
+    assert_eq!(picks, [1, 1, 2, 2, 1, 1, 2, 2]);
+}
+
+#[test]
+fn a_cursor_survives_a_pool_that_shrinks_and_grows() {
+    let mut cursors = Cursors::new(CoreId(0));
+    for count in [5, 5, 5, 5, 1, 3, 2, 7] {
+        let pool = pool(1, count);
+        assert!(pick(&mut cursors, &pool, NOW).unwrap().0 <= count as u64);
+    }
+    assert_eq!(cursors.len(), 1);
+}
+
+#[test]
+fn what_was_tried_is_not_picked_again() {
+    let pool = pool(1, 3);
+    let mut cursors = Cursors::new(CoreId(0));
+    let mut tried = TriedSet::default();
+    assert!(tried.is_empty());
+    for _ in 0..3 {
+        let picked = cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap();
+        assert!(!tried.contains(picked.endpoint.id));
+        tried.insert(picked.endpoint.id);
+    }
+    assert!(!tried.is_empty());
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).err(), Some(Unavailable::Exhausted));
+    assert_eq!(sticky(&pool, 1, &tried, NOW).err(), Some(Unavailable::Exhausted));
+}
+
+#[test]
+fn the_set_of_tried_endpoints_holds_all_attempts_of_a_request() {
+    let mut tried = TriedSet::default();
+    for id in 1..=ringway_model::limits::ATTEMPTS_MAX as u64 {
+        tried.insert(EndpointId(id));
+        tried.insert(EndpointId(id));
+    }
+    assert!((1..=ringway_model::limits::ATTEMPTS_MAX as u64).all(|id| tried.contains(EndpointId(id))));
+    tried.insert(EndpointId(99));
+    assert!(tried.contains(EndpointId(99)) && !tried.contains(EndpointId(1)));
+}
+
+#[test]
+fn a_probe_is_one_request_of_one_core() {
+    let pool = pool(1, 2);
+    open_breaker(&pool.endpoints[0], NOW);
+    let due = NOW.after(crate::limits::BREAKER_OPEN);
+    let (mut one, mut two) = (Cursors::new(CoreId(0)), Cursors::new(CoreId(0)));
+    let none = TriedSet::default();
+    let probe = one.pick(&pool, &none, Candidate::Ready, due).unwrap();
+    assert_eq!((probe.endpoint.id, probe.admission.is_probe()), (EndpointId(1), true));
+    assert_eq!(two.pick(&pool, &none, Candidate::Ready, due).unwrap().endpoint.id, EndpointId(2));
+}
+
+#[test]
+fn tells_why_nothing_is_available() {
+    let check = |pool: &Pool, now: Tick, expected: Unavailable| {
+        let none = TriedSet::default();
+        assert_eq!(Cursors::new(CoreId(3)).pick(pool, &none, Candidate::Ready, now).err(), Some(expected));
+        assert_eq!(sticky(pool, 42, &none, now).err(), Some(expected));
+    };
+    check(&pool(1, 0), NOW, Unavailable::NoEndpoints);
+
+    let mut two = pool(1, 2);
+    for endpoint in &mut two.endpoints {
+        endpoint.addresses = [].into();
+    }
+    check(&two, NOW, Unavailable::Unresolved);
+
+    let mut two = pool(1, 2);
+    two.endpoints[0].addresses = [].into();
+    two.endpoints[1].state.set_health(Health::Unhealthy);
+    check(&two, NOW, Unavailable::AllUnhealthy(OnAllUnhealthy::Reject));
+
+    let three = pool(1, 3);
+    three.endpoints[0].state.set_health(Health::Unhealthy);
+    open_breaker(&three.endpoints[1], Tick(NOW.0 - 1_500));
+    open_breaker(&three.endpoints[2], NOW);
+    check(&three, NOW, Unavailable::BreakersOpen { retry_after: Duration::from_millis(28_500) });
+    let due = NOW.after(Duration::from_millis(28_500));
+    let probe = three.endpoints[1].state.admit(Candidate::Ready, due).unwrap();
+    check(&three, due, Unavailable::BreakersOpen { retry_after: PROBE_WAIT });
+    three.endpoints[1].state.record_success(probe);
+    assert_eq!(pick(&mut Cursors::new(CoreId(0)), &three, due), Ok(EndpointId(2)));
+}
+
+/// A pool of three: the first is healthy, the second joins, the third is unhealthy.
+fn rolling() -> Pool {
+    let pool = pool(1, 3);
+    for (endpoint, health) in pool.endpoints.iter().zip([Health::Healthy, Health::Joining, Health::Unhealthy])
+    {
+        endpoint.state.set_health(health);
+    }
+    pool
+}
+
+#[test]
+fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
+    let pool = rolling();
+    let mut cursors = Cursors::new(CoreId(0));
+    let [first, joining, _] = [0, 1, 2].map(|at| pool.endpoints[at].id);
+    for _ in 0..6 {
+        assert_eq!(pick(&mut cursors, &pool, NOW), Ok(first));
+    }
+    for client in 0..32 {
+        let picked = sticky(&pool, client, &TriedSet::default(), NOW).unwrap();
+        assert_eq!(picked.endpoint.id, first);
+    }
+    // What was tried cannot be sent to again, and neither can what has an open breaker or is unhealthy.
+    let mut tried = TriedSet::default();
+    tried.insert(first);
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id, joining);
+    assert_eq!(sticky(&pool, 7, &tried, NOW).unwrap().endpoint.id, joining);
+    open_breaker(&pool.endpoints[0], NOW);
+    assert_eq!(pick(&mut cursors, &pool, NOW), Ok(joining));
+    pool.endpoints[1].state.set_health(Health::Healthy);
+    assert_eq!(pick(&mut cursors, &pool, NOW), Ok(joining));
+}
+
+#[test]
+fn a_first_registration_takes_traffic_at_once() {
+    let pool = pool(1, 2);
+    pool.endpoints.iter().for_each(|endpoint| endpoint.state.set_health(Health::Joining));
+    let mut cursors = Cursors::new(CoreId(0));
+    let picks = counts((0..10).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    assert_eq!(picks.values().copied().collect::<Vec<_>>(), [5, 5]);
+}
+
+fn unhealthy(count: usize, fallback: Fallback) -> Pool {
+    let pool = Pool { fallback, ..pool(1, count) };
+    pool.endpoints.iter().for_each(|endpoint| endpoint.state.set_health(Health::Unhealthy));
+    pool
+}
+
+#[test]
+fn panic_open_ignores_health_when_nothing_is_healthy_and_heeds_breakers() {
+    let pool = unhealthy(3, Fallback::PanicOpen);
+    let mut cursors = Cursors::new(CoreId(0));
+    let picks = counts((0..9).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
+    assert_eq!(picks.into_values().collect::<Vec<_>>(), [3, 3, 3]);
+    assert!(sticky(&pool, 7, &TriedSet::default(), NOW).is_ok());
+
+    // One that is healthy again has them all.
+    pool.endpoints[1].state.set_health(Health::Healthy);
+    assert!((0..4).all(|_| pick(&mut cursors, &pool, NOW) == Ok(EndpointId(2))));
+    // Open breakers are no reason to try what is unhealthy: they end by themselves.
+    open_breaker(&pool.endpoints[1], NOW);
+    let wait = Unavailable::BreakersOpen { retry_after: crate::limits::BREAKER_OPEN };
+    assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));
+
+    let pool = unhealthy(2, Fallback::PanicOpen);
+    for endpoint in &pool.endpoints {
+        for _ in 0..crate::limits::BREAKER_FAILURES {
+            let admission = endpoint.state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
+            endpoint.state.record_failure(admission, NOW);
+        }
+    }
+    assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));
+    assert_eq!(sticky(&pool, 7, &TriedSet::default(), NOW).err(), Some(wait));
+}
+
+#[test]
+fn panic_open_tries_each_once() {
+    let pool = unhealthy(2, Fallback::PanicOpen);
+    let mut tried = TriedSet::default();
+    let mut cursors = Cursors::new(CoreId(0));
+    for _ in 0..2 {
+        tried.insert(cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id);
+    }
+    assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).err(), Some(Unavailable::Exhausted));
+}
+
+#[test]
+fn a_trickle_is_one_request_a_second_over_all_cores() {
+    let pool = unhealthy(2, Fallback::Trickle(Arc::default()));
+    let none = TriedSet::default();
+    let refused = Err(Unavailable::AllUnhealthy(OnAllUnhealthy::Trickle));
+    let (mut one, mut two) = (Cursors::new(CoreId(0)), Cursors::new(CoreId(1)));
+    assert!(pick(&mut one, &pool, NOW).is_ok());
+    assert_eq!(pick(&mut one, &pool, NOW), refused);
+    assert_eq!(pick(&mut two, &pool, NOW), refused);
+    assert_eq!(sticky(&pool, 7, &none, NOW).err(), refused.err());
+    let later = NOW.after(crate::limits::TRICKLE_INTERVAL);
+    assert!(pick(&mut two, &pool, later).is_ok());
+    assert_eq!(pick(&mut one, &pool, later), refused);
+    // Where there is a healthy one, nobody is turned away.
+    pool.endpoints[0].state.set_health(Health::Healthy);
+    assert!((0..4).all(|_| pick(&mut one, &pool, later) == Ok(EndpointId(1))));
+}
+
+#[test]
+fn an_app_without_a_reachable_instance_has_nothing_to_fall_back_to() {
+    for fallback in [Fallback::PanicOpen, Fallback::Trickle(Arc::default())] {
+        let mut pool = unhealthy(2, fallback);
+        pool.endpoints[0].addresses = [].into();
+        assert_eq!(pick(&mut Cursors::new(CoreId(0)), &pool, NOW), Ok(EndpointId(2)));
+        pool.endpoints[1].addresses = [].into();
+        let later = NOW.after(crate::limits::TRICKLE_INTERVAL);
+        assert_eq!(pick(&mut Cursors::new(CoreId(0)), &pool, later), Err(Unavailable::Unresolved));
+    }
+}
+
+/// An upload leaves the probe to requests that end by themselves, and goes where no probe is needed.
+#[test]
+fn an_upload_goes_to_an_endpoint_that_needs_no_probe() {
+    let pool = pool(1, 2);
+    open_breaker(&pool.endpoints[0], NOW);
+    let due = NOW.after(crate::limits::BREAKER_OPEN);
+    let none = TriedSet::default();
+    let mut cursors = Cursors::new(CoreId(0));
+    for _ in 0..4 {
+        let picked = cursors.pick(&pool, &none, Candidate::Streaming, due).unwrap();
+        assert_eq!((picked.endpoint.id, picked.admission.is_probe()), (EndpointId(2), false));
+    }
+    assert!(cursors.pick(&pool, &none, Candidate::Ready, due).unwrap().admission.is_probe());
+}

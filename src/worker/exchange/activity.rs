@@ -1,0 +1,283 @@
+//! Idle time of one exchange: progress in either direction counts for both.
+//!
+//! ```text
+//! request ──► waiting for the response head ──► open ──► over
+//!             silence and least rate: the client's   silence of both directions; no least rate
+//! ```
+//! A call of gRPC is open from its first byte, for its response head may come with the last message of its client.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::limits;
+use ringway_model::Tick;
+use ringway_net::Rate;
+use ringway_wire::h1::ResponseHead;
+use ringway_wire::headers::FieldKind;
+
+use crate::exchange::grpc;
+use crate::settings::Settings;
+
+/// Time of the last progress of an exchange, and how long it may be silent.
+pub(crate) struct Activity {
+    last: Cell<Tick>,
+    idle_max: Cell<Duration>,
+    rate: Cell<Option<Rate>>,
+    is_open: Cell<bool>,
+    /// Longest wait for a client that takes nothing of its response.
+    client_stall: Cell<Duration>,
+    /// Longest time from the end of the request to the whole head of its response.
+    head_timeout: Duration,
+    /// Longest wait of a read before the limits are looked at again: they may have changed meanwhile.
+    look: Duration,
+}
+
+/// Kinds of exchanges by how long they may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Something moves until it is complete.
+    Transfer,
+    /// It is silent for as long as nothing happens: events, messages, frames.
+    Stream,
+    /// A call of gRPC: a stream whose messages both sides hold back as they like, by its windows.
+    Call,
+}
+
+impl Kind {
+    /// By the media type of a response.
+    pub(crate) fn of_response(response: &ResponseHead, answer: &[u8]) -> Self {
+        let Some(value) = response.values(answer, FieldKind::ContentType).next() else {
+            return Self::Transfer;
+        };
+        let media_type = grpc::media_type(value);
+        if grpc::is_grpc(media_type) {
+            return Self::Call;
+        }
+        match STREAMS.iter().any(|known| media_type.eq_ignore_ascii_case(known)) {
+            true => Self::Stream,
+            false => Self::Transfer,
+        }
+    }
+
+    /// Longest silence of an exchange of this kind; `Duration::MAX` is for ever.
+    fn idle_max(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Transfer => settings.body_progress_timeout,
+            Self::Stream | Self::Call => settings.stream_idle_timeout,
+        }
+    }
+
+    /// Servers of gRPC send the head with the first message of a response, which may be an event of tomorrow.
+    fn head_timeout(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Transfer | Self::Stream => settings.response_head_timeout,
+            Self::Call => settings.response_head_timeout.max(settings.stream_idle_timeout),
+        }
+    }
+
+    /// Longest time in which a client takes nothing of its response.
+    fn client_stall(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Transfer | Self::Stream => settings.body_progress_timeout,
+            Self::Call => settings.body_progress_timeout.max(settings.stream_idle_timeout),
+        }
+    }
+}
+
+impl Activity {
+    /// Of an exchange whose request is about to be sent.
+    pub(crate) fn new(kind: Kind, settings: &Settings, now: Tick) -> Self {
+        let rate = match (kind, settings.body_rate_min) {
+            (Kind::Call, _) | (_, 0) => None,
+            (Kind::Transfer | Kind::Stream, bytes_per_second) => {
+                Some(Rate { bytes_per_second, window: limits::BODY_RATE_WINDOW })
+            }
+        };
+        Self {
+            last: Cell::new(now),
+            idle_max: Cell::new(kind.idle_max(settings)),
+            rate: Cell::new(rate),
+            is_open: Cell::new(false),
+            client_stall: Cell::new(settings.body_progress_timeout),
+            head_timeout: kind.head_timeout(settings),
+            look: settings.body_progress_timeout,
+        }
+    }
+
+    /// The head of a response of this kind has come.
+    pub(crate) fn open(&self, kind: Kind, settings: &Settings, now: Tick) {
+        self.idle_max.set(kind.idle_max(settings));
+        self.client_stall.set(kind.client_stall(settings));
+        self.rate.set(None);
+        self.is_open.set(true);
+        self.note(now);
+    }
+
+    /// The response is complete: what is left of the request has to move.
+    pub(crate) fn close(&self) {
+        self.idle_max.set(self.idle_max.get().min(self.look));
+    }
+
+    /// Something moved.
+    pub(crate) fn note(&self, now: Tick) {
+        self.last.set(now);
+    }
+
+    /// Whether the head of the response has come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.get()
+    }
+
+    /// Where a splice notes its progress.
+    pub(crate) fn progress(&self) -> &Cell<Tick> {
+        &self.last
+    }
+
+    /// When a read has to look at the limits again.
+    pub(crate) fn look_again(&self, now: Tick) -> Tick {
+        self.last.get().after(self.idle_max.get()).min(now.after(self.look))
+    }
+
+    /// Whether neither direction has moved for too long.
+    pub(crate) fn is_idle(&self, now: Tick) -> bool {
+        now >= self.last.get().after(self.idle_max.get())
+    }
+
+    /// Longest silence of the exchange.
+    pub(crate) fn idle_max(&self) -> Duration {
+        self.idle_max.get()
+    }
+
+    /// Longest time in which the client takes nothing of its response.
+    pub(crate) fn client_stall(&self) -> Duration {
+        self.client_stall.get()
+    }
+
+    /// Longest time from the end of the request to the whole head of its response.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        self.head_timeout
+    }
+
+    /// The least rate of the request's body: until the response head has come.
+    pub(crate) fn least_rate(&self) -> Option<Rate> {
+        self.rate.get()
+    }
+}
+
+/// Media types of responses that are silent for as long as nothing happens.
+const STREAMS: &[&[u8]] = &[
+    b"text/event-stream",
+    b"application/x-ndjson",
+    b"application/ndjson",
+    b"application/jsonl",
+    b"application/stream+json",
+    b"application/json-seq",
+    b"multipart/x-mixed-replace",
+    b"application/grpc-web",
+    b"application/grpc-web+proto",
+    b"application/grpc-web-text",
+    b"application/grpc-web-text+proto",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_wire::h1::Limits;
+    use ringway_wire::message::Method;
+
+    #[test]
+    fn streams_are_known_by_their_media_types() {
+        let kind = |content_type: &str| {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n").into_bytes();
+            let mut response = ResponseHead::default();
+            response.parse(&answer, Method::Get, &Limits::default()).unwrap();
+            Kind::of_response(&response, &answer)
+        };
+        for stream in [
+            "text/event-stream",
+            "Text/Event-Stream; charset=utf-8",
+            "application/grpc-web+proto",
+            "multipart/x-mixed-replace; boundary=x",
+            "application/x-ndjson",
+        ] {
+            assert_eq!(kind(stream), Kind::Stream, "{stream}");
+        }
+        assert_eq!((kind("application/grpc"), kind("Application/gRPC+proto")), (Kind::Call, Kind::Call));
+        for transfer in ["text/html", "text/event-streams", "application/grpcs", "application/json", "x"] {
+            assert_eq!(kind(transfer), Kind::Transfer, "{transfer}");
+        }
+    }
+
+    fn settings(stream_idle_timeout: Duration) -> Settings {
+        Settings { body_progress_timeout: secs(60), stream_idle_timeout, ..Settings::default() }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1000)
+    }
+
+    #[test]
+    fn progress_in_either_direction_counts_for_both() {
+        let activity = Activity::new(Kind::Transfer, &settings(Duration::MAX), at(0));
+        assert!(!activity.is_idle(at(59)) && activity.is_idle(at(60)));
+        assert_eq!(activity.look_again(at(10)), at(60));
+        // The other direction, or a splice of either.
+        activity.note(at(50));
+        assert!(!activity.is_idle(at(109)) && activity.is_idle(at(110)));
+        activity.progress().set(at(100));
+        assert!(!activity.is_idle(at(159)) && activity.is_idle(at(160)));
+    }
+
+    #[test]
+    fn the_least_rate_holds_until_the_response_head_has_come() {
+        let activity = Activity::new(Kind::Transfer, &settings(Duration::MAX), at(0));
+        let rate =
+            Rate { bytes_per_second: ringway_model::limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
+        assert_eq!(activity.least_rate(), Some(rate));
+        activity.open(Kind::Transfer, &settings(Duration::MAX), at(10));
+        assert_eq!(activity.least_rate(), None);
+        assert!(!activity.is_idle(at(69)) && activity.is_idle(at(70)));
+        let off = Settings { body_rate_min: 0, ..Settings::default() };
+        assert_eq!(Activity::new(Kind::Transfer, &off, at(0)).least_rate(), None);
+    }
+
+    #[test]
+    fn a_stream_may_be_silent_for_as_long_as_the_operator_says() {
+        let activity = Activity::new(Kind::Call, &settings(Duration::MAX), at(0));
+        assert!(!activity.is_idle(at(1_000_000_000)) && activity.least_rate().is_none());
+        // A read looks now and then all the same, for the limit may change.
+        assert_eq!(activity.look_again(at(1_000)), at(1_060));
+        activity.close();
+        assert!(
+            activity.is_idle(at(60)),
+            "what is left of a request when its response is complete has to move"
+        );
+        let limited = Activity::new(Kind::Transfer, &settings(secs(600)), at(0));
+        limited.open(Kind::Stream, &settings(secs(600)), at(0));
+        assert!(!limited.is_idle(at(599)) && limited.is_idle(at(600)));
+    }
+
+    #[test]
+    fn the_head_of_a_call_may_come_with_its_first_message() {
+        let timeout = |kind, idle| Activity::new(kind, &settings(idle), at(0)).head_timeout();
+        let usual = Settings::default().response_head_timeout;
+        assert_eq!(timeout(Kind::Transfer, Duration::MAX), usual);
+        assert_eq!(timeout(Kind::Call, Duration::MAX), Duration::MAX);
+        assert_eq!(timeout(Kind::Call, usual * 2), usual * 2);
+        assert_eq!(timeout(Kind::Call, usual / 2), usual);
+    }
+
+    #[test]
+    fn only_a_call_may_hold_its_answer_back_longer_than_a_body() {
+        let activity = Activity::new(Kind::Call, &settings(Duration::MAX), at(0));
+        assert_eq!(activity.client_stall(), secs(60), "what the request says is not enough");
+        activity.open(Kind::Stream, &settings(Duration::MAX), at(0));
+        assert_eq!(activity.client_stall(), secs(60));
+        activity.open(Kind::Call, &settings(Duration::MAX), at(0));
+        assert_eq!(activity.client_stall(), Duration::MAX);
+    }
+}

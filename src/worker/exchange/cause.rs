@@ -1,0 +1,389 @@
+//! Causes of failures, for logs and metrics: the rule that was broken and by which field, or the system's error.
+//!
+//! ```text
+//! connect, read ─► Attempt::cause ─┐
+//! failure, parsed head ────────────┴► Cause ─► UpstreamError of the event, and the warning about the instance
+//! ```
+//! Nothing here runs for a request that goes well. Texts hold names of fields and never values.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits;
+use ringway_net::tls::TlsError;
+use ringway_telemetry::UpstreamError;
+use ringway_wire::h1::{FaultyField, RequestError, RequestHead, ResponseError, ResponseHead};
+use rustls::CertificateError;
+
+use crate::core::ConnBuffers;
+use crate::exchange::failure::Failure;
+use crate::settings::Settings;
+
+/// Cause of a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    /// A word from a fixed vocabulary; absent where the failure's own word says it all.
+    reason: Option<&'static str>,
+    text: Box<str>,
+}
+
+/// Where the parts of an attempt leave the cause of its failure.
+pub(crate) type Slot = Cell<Option<Box<Cause>>>;
+
+impl Cause {
+    fn new(reason: impl Into<Option<&'static str>>, text: impl fmt::Display) -> Self {
+        Self { reason: reason.into(), text: printable(&text.to_string()).into() }
+    }
+
+    /// No connection to an address.
+    pub(crate) fn of_connect(address: SocketAddr, error: &io::Error) -> Box<Self> {
+        let reason = match error.kind() {
+            ErrorKind::ConnectionRefused => "connect_refused",
+            ErrorKind::ConnectionReset => "connect_reset",
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "connect_unreachable",
+            ErrorKind::AddrNotAvailable => "connect_no_address",
+            ErrorKind::PermissionDenied => "connect_denied",
+            ErrorKind::TimedOut => {
+                return Box::new(Self::new(None, format_args!("{address}: no connection in time")));
+            }
+            _ => "connect_failed",
+        };
+        Box::new(Self::new(reason, format_args!("{address}: {error}")))
+    }
+
+    /// No TLS on a connection to an address.
+    pub(crate) fn of_tls(address: SocketAddr, error: &TlsError) -> Box<Self> {
+        let reason = match error {
+            TlsError::Tls(error) => tls_reason(error),
+            TlsError::NotTls(_) => "tls_not_spoken",
+            TlsError::Closed => "tls_closed",
+            TlsError::TimedOut => return Box::new(Self::new(None, format_args!("{address}: {error}"))),
+            _ => "tls_failed",
+        };
+        let cause = std::error::Error::source(error);
+        Box::new(match cause {
+            Some(cause) => Self::new(reason, format_args!("{address}: TLS: {cause}")),
+            None => Self::new(reason, format_args!("{address}: TLS: {error}")),
+        })
+    }
+
+    /// A connection that broke while a response was awaited or read.
+    pub(crate) fn of_read(error: &io::Error) -> Option<Box<Self>> {
+        if let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<H2Fault>()) {
+            return Some(Box::new(Self::new(fault.reason, &fault.text)));
+        }
+        // An error that we made has no text of its own.
+        error.raw_os_error().map(|_| Box::new(Self::new(None, error)))
+    }
+
+    /// HTTP/2 that could not begin on a new connection.
+    pub(crate) fn of_http2(address: SocketAddr) -> Box<Self> {
+        Box::new(Self::new("h2_failed", format_args!("{address}: HTTP/2 could not begin")))
+    }
+
+    /// Cause of an attempt's failure: what its parts left in `slot`, or what the failure itself and the head that was
+    /// parsed last say. `None` where the failure is not the instance's.
+    #[cold]
+    pub(crate) fn of_attempt(
+        failure: Failure,
+        slot: &Slot,
+        buffers: &ConnBuffers,
+        settings: &Settings,
+    ) -> Option<Box<Self>> {
+        let ConnBuffers { response, answer, .. } = buffers;
+        let own = of_failure(failure, response, answer, settings)?;
+        Some(slot.take().unwrap_or_else(|| Box::new(own)))
+    }
+
+    /// Cause of a request's refusal, where the request broke a rule. To be made before its head is forgotten.
+    #[cold]
+    pub(crate) fn of_request(failure: Failure, request: &RequestHead, input: &[u8]) -> Option<Box<Self>> {
+        let Failure::BadRequest(error) = failure else { return None };
+        let field = match error {
+            RequestError::Head(fault) => request.faulty_field(input, fault),
+            _ => None,
+        };
+        Some(Box::new(Self::new(error.code(), Rule(error, field))))
+    }
+
+    /// As an event has it; `word` is the failure's.
+    pub(crate) fn upstream_error(&self, word: &'static str) -> UpstreamError<'_> {
+        UpstreamError { reason: self.reason.unwrap_or(word), text: &self.text }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Cause of a failure that names no more than itself.
+fn of_failure(
+    failure: Failure,
+    response: &ResponseHead,
+    answer: &[u8],
+    settings: &Settings,
+) -> Option<Cause> {
+    let within = |what, time: Duration| Cause::new(None, format_args!("{what} within {time:?}"));
+    let said = |text: &str| Some(Cause::new(None, text));
+    match failure {
+        Failure::BadResponse(error) => Some(bad_response(error, response, answer)),
+        Failure::ResponseBodyMalformed(error) => Some(Cause::new(error.code(), error)),
+        Failure::ConnectFailed => said("no connection"),
+        Failure::ConnectTimedOut => Some(within("no connection", settings.connect_timeout)),
+        Failure::UpstreamTlsFailed => said("no TLS connection"),
+        Failure::UpstreamTlsUnloadable => {
+            said("the CA or the client certificate for this app cannot be loaded")
+        }
+        Failure::PortsExhausted => said("no local port is free for another connection to this address"),
+        Failure::UpstreamRefused => said("request refused, nothing done with it (RFC 9113 §8.7)"),
+        Failure::UpstreamClosed => said("connection closed before a response"),
+        Failure::ResponseTimedOut => Some(within("no whole response head", settings.response_head_timeout)),
+        Failure::ResponseHeadCut => Some(Cause::new(
+            None,
+            format_args!("connection closed within the response head, after {} bytes of it", answer.len()),
+        )),
+        Failure::UnaskedUpgrade => said("status 101 without a request to upgrade to that protocol"),
+        Failure::BadAccept => {
+            said("status 101 without the Sec-WebSocket-Accept that belongs to the key (RFC 6455 §4.1)")
+        }
+        Failure::UpgradeIgnored => {
+            said("a success instead of status 101 to a WebSocket over HTTP/2 (RFC 8441 §5)")
+        }
+        Failure::InterimFlood => Some(Cause::new(
+            None,
+            format_args!("more than {} interim responses", limits::INTERIM_RESPONSES_MAX),
+        )),
+        Failure::ResponseCut => said("connection closed within the response body"),
+        Failure::ResponseStalled => said("no byte of the response body in time"),
+
+        Failure::BadRequest(_)
+        | Failure::HeadTimedOut
+        | Failure::MethodRefused
+        | Failure::BadUpgrade(_)
+        | Failure::BodyTooLarge
+        | Failure::ClientClosed
+        | Failure::RequestBodyMalformed(_)
+        | Failure::RequestBodyTimedOut
+        | Failure::ClientStalled
+        | Failure::UnknownHost
+        | Failure::Unresolved
+        | Failure::NotRunning
+        | Failure::Unavailable(_)
+        | Failure::Misdirected
+        | Failure::HttpsOnly
+        | Failure::PlainOnTls
+        | Failure::Loop
+        | Failure::UnknownChallenge
+        | Failure::Overloaded
+        | Failure::Exhausted
+        | Failure::Filtered(_) => None,
+    }
+}
+
+fn bad_response(error: ResponseError, response: &ResponseHead, answer: &[u8]) -> Cause {
+    let field = match error {
+        ResponseError::Head(fault) => response.faulty_field(answer, fault),
+        _ => None,
+    };
+    Cause::new(error.code(), Rule(error, field))
+}
+
+/// A rule of a request's body or upgrade that was broken.
+pub(crate) fn request_error(failure: Failure) -> Option<String> {
+    match failure {
+        Failure::RequestBodyMalformed(error) => Some(error.to_string()),
+        Failure::BadUpgrade(error) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+/// A rule and the field that broke it.
+struct Rule<'a, E>(E, Option<FaultyField<'a>>);
+
+impl<E: fmt::Display> fmt::Display for Rule<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(rule, field) = self;
+        match field {
+            Some(FaultyField::Named(name)) => write!(f, "{rule}: \"{}\"", name.escape_ascii()),
+            Some(FaultyField::After(name)) => write!(f, "{rule}, after \"{}\"", name.escape_ascii()),
+            None => rule.fmt(f),
+        }
+    }
+}
+
+/// Why a stream of HTTP/2 to an instance ended early.
+#[derive(Debug)]
+pub(crate) struct H2Fault {
+    reason: Option<&'static str>,
+    text: String,
+}
+
+impl H2Fault {
+    pub(crate) fn new(error: &h2::Error) -> Self {
+        let reason = error.reason().map(h2_reason);
+        Self { reason, text: format!("HTTP/2: {error}") }
+    }
+
+    /// Of a response whose trailers have a pseudo-field.
+    pub(crate) fn pseudo_field_in_trailers() -> Self {
+        Self { reason: None, text: "HTTP/2: pseudo-field in trailers (RFC 9113 §8.1)".to_owned() }
+    }
+}
+
+impl fmt::Display for H2Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for H2Fault {}
+
+/// RFC 9113 §7.
+fn h2_reason(reason: h2::Reason) -> &'static str {
+    match reason {
+        h2::Reason::NO_ERROR => "h2_no_error",
+        h2::Reason::PROTOCOL_ERROR => "h2_protocol_error",
+        h2::Reason::INTERNAL_ERROR => "h2_internal_error",
+        h2::Reason::FLOW_CONTROL_ERROR => "h2_flow_control_error",
+        h2::Reason::STREAM_CLOSED => "h2_stream_closed",
+        h2::Reason::FRAME_SIZE_ERROR => "h2_frame_size_error",
+        h2::Reason::REFUSED_STREAM => "h2_refused_stream",
+        h2::Reason::CANCEL => "h2_cancel",
+        h2::Reason::COMPRESSION_ERROR => "h2_compression_error",
+        h2::Reason::ENHANCE_YOUR_CALM => "h2_enhance_your_calm",
+        h2::Reason::HTTP_1_1_REQUIRED => "h2_http_1_1_required",
+        _ => "h2_error",
+    }
+}
+
+fn tls_reason(error: &rustls::Error) -> &'static str {
+    use rustls::Error;
+    match error {
+        Error::InvalidCertificate(error) => match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "tls_certificate_expired",
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "tls_certificate_not_valid_yet"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "tls_certificate_wrong_name"
+            }
+            CertificateError::UnknownIssuer => "tls_unknown_issuer",
+            CertificateError::Revoked => "tls_certificate_revoked",
+            _ => "tls_bad_certificate",
+        },
+        Error::AlertReceived(_) => "tls_alert",
+        Error::NoApplicationProtocol => "tls_no_common_protocol",
+        Error::PeerIncompatible(_) => "tls_incompatible",
+        Error::InvalidMessage(_) => "tls_not_spoken",
+        _ => "tls_failed",
+    }
+}
+
+/// Printable ASCII, of a bounded length.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    text.chars().take(ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_wire::h1::{BodyError, Limits};
+    use ringway_wire::message::Method;
+
+    fn of_response(bytes: &[u8]) -> Cause {
+        let mut response = ResponseHead::default();
+        let error = response.parse(bytes, Method::Get, &Limits::default()).expect_err("it breaks a rule");
+        of_failure(Failure::BadResponse(error), &response, bytes, &Settings::default()).expect("a cause")
+    }
+
+    #[test]
+    fn a_broken_answer_names_rule_and_field() {
+        for (bytes, reason, text) in [
+            (
+                &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+                "duplicate_transfer_encoding",
+                "Transfer-Encoding given twice",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nfoo bar: x\r\n\r\n",
+                "space_before_colon",
+                "white space in or behind a field name: \"foo bar\"",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nX-Y: 1\r\nsecret\r\n\r\n",
+                "missing_colon",
+                "a field line without a colon, after \"X-Y\"",
+            ),
+            (b"nonsense\r\n\r\n", "bad_status_line", "a malformed status line"),
+        ] {
+            let cause = of_response(bytes);
+            assert_eq!(cause.upstream_error("upstream_bad_response"), UpstreamError { reason, text });
+        }
+    }
+
+    #[test]
+    fn a_request_s_error_names_rule_and_field() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Y: a\x01secret\r\n\r\n";
+        let mut request = RequestHead::default();
+        let error = request.parse(bytes, &Limits::default()).expect_err("it breaks a rule");
+        let cause = Cause::of_request(Failure::BadRequest(error), &request, bytes).expect("a cause");
+        assert_eq!(cause.text(), "a control byte in a field value: \"X-Y\"");
+        let body = Failure::RequestBodyMalformed(BodyError::BadSizeLine);
+        assert_eq!(request_error(body).as_deref(), Some("an invalid chunk size line"));
+    }
+
+    #[test]
+    fn a_failed_connection_has_its_address_and_the_system_s_words() {
+        let address: SocketAddr = ([10, 0, 0, 1], 3000).into();
+        for (code, reason) in [
+            (libc::ECONNREFUSED, "connect_refused"),
+            (libc::EHOSTUNREACH, "connect_unreachable"),
+            (libc::EACCES, "connect_denied"),
+            (libc::EPROTO, "connect_failed"),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            let cause = Cause::of_connect(address, &error);
+            assert_eq!(cause.upstream_error("x").reason, reason);
+            assert_eq!(cause.text(), format!("10.0.0.1:3000: {error}"));
+        }
+        let cause = Cause::of_connect(address, &ErrorKind::TimedOut.into());
+        assert_eq!(cause.upstream_error("upstream_connect_timeout").reason, "upstream_connect_timeout");
+    }
+
+    #[test]
+    fn tls_failures_have_reasons_of_their_own() {
+        let address: SocketAddr = ([10, 0, 0, 1], 3000).into();
+        let expired = TlsError::Tls(rustls::Error::InvalidCertificate(CertificateError::Expired));
+        let cause = Cause::of_tls(address, &expired);
+        assert_eq!(cause.upstream_error("x").reason, "tls_certificate_expired");
+        assert!(cause.text().starts_with("10.0.0.1:3000: TLS: invalid peer certificate"), "{}", cause.text());
+        assert_eq!(Cause::of_tls(address, &TlsError::Closed).upstream_error("x").reason, "tls_closed");
+    }
+
+    #[test]
+    fn what_the_slot_holds_wins_where_the_instance_failed() {
+        let (buffers, settings) = (ConnBuffers::default(), Settings::default());
+        let slot = Slot::default();
+        let own = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &settings).expect("a cause");
+        assert_eq!(own.text(), "connection closed before a response");
+        slot.set(Cause::of_read(&io::Error::from_raw_os_error(libc::ECONNRESET)));
+        let read = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &settings).expect("a cause");
+        assert_eq!(read.upstream_error("upstream_closed").reason, "upstream_closed");
+        assert!(read.text().contains("reset"), "{}", read.text());
+        assert!(Cause::of_read(&ErrorKind::ConnectionReset.into()).is_none());
+        assert!(Cause::of_attempt(Failure::ClientClosed, &slot, &buffers, &settings).is_none());
+    }
+
+    #[test]
+    fn texts_are_printable_and_bounded() {
+        let cause = Cause::new(None, "a\u{1b}\u{e9}b".repeat(200));
+        assert!(
+            cause.text().len() == ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX
+                && cause.text().starts_with("a??b")
+        );
+    }
+}

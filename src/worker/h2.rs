@@ -1,0 +1,25 @@
+//! HTTP/2: frames and windows by the `h2` crate, requests and responses by the exchange, which speaks HTTP/1.1.
+//!
+//! ```text
+//! Stream ◄─► pipe ◄─► h2 ◄─► stream: bytes of HTTP/1.1 ◄─► exchange
+//!             │ guard
+//! ```
+//! [`server`] is the clients' side, [`client`] the endpoints'. What an h2 stream carries is translated where it is read and written ([`head`],
+//! [`stream`]), so that one parser judges every request, and one exchange serves it.
+
+pub(crate) mod client;
+mod fields;
+mod flood;
+pub(crate) mod head;
+mod liveness;
+pub(crate) mod pipe;
+mod server;
+mod stream;
+mod task_pool;
+mod upstream_liveness;
+mod window;
+
+pub(crate) use server::serve;
+pub(crate) use stream::{GAVE_UP, H2Stream, TOOK_NOTHING};
+pub(crate) use task_pool::Seats;
+pub(crate) use window::Budget as WindowBudget;
