@@ -16,6 +16,7 @@ mod host;
 mod id;
 mod instance;
 pub mod limits;
+mod owner;
 mod probe;
 mod status;
 mod target;
@@ -35,6 +36,7 @@ pub use desired::{App, Desired, Domain, DomainKind, Instance};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
 pub use instance::{Health, HealthCheck};
+pub use owner::{Owner, OwnerError};
 pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
