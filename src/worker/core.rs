@@ -209,24 +209,24 @@ pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
-/// The buffers of one session while it works. An idle connection holds none.
+/// Buffers of one session while it works. An idle connection holds none.
 #[derive(Default)]
 pub(crate) struct ConnBuffers {
-    /// What came from the client: the head in work, what is there of its body, and perhaps the next request.
-    pub(crate) input: Vec<u8>,
-    /// What came from the endpoint.
-    pub(crate) answer: Vec<u8>,
-    /// What is about to be sent, to either side.
-    pub(crate) output: Vec<u8>,
-    /// Lines added to the forwarded head.
-    pub(crate) lines: Vec<u8>,
+    /// Bytes from the client: the head of the current request, what has come of its body, perhaps the next request.
+    pub(crate) client_in: Vec<u8>,
+    /// Bytes from the endpoint.
+    pub(crate) upstream_in: Vec<u8>,
+    /// Bytes about to be sent, to either side.
+    pub(crate) out: Vec<u8>,
+    /// Field lines added to the forwarded request head.
+    pub(crate) added_headers: Vec<u8>,
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
 }
 
 impl ConnBuffers {
     fn clear(&mut self) {
-        for buffer in [&mut self.input, &mut self.answer, &mut self.output, &mut self.lines] {
+        for buffer in [&mut self.client_in, &mut self.upstream_in, &mut self.out, &mut self.added_headers] {
             buffer.clear();
             if buffer.capacity() > crate::limits::RELAY_BUFFER_BYTES {
                 *buffer = Vec::new();

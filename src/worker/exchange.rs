@@ -138,13 +138,16 @@ pub(crate) async fn exchange<R: Runtime>(
 
 /// Whether a load balancer asks for this process's health.
 fn is_health<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers) -> bool {
-    core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(&buffers.request, &buffers.input))
+    core.settings
+        .public_health
+        .as_ref()
+        .is_some_and(|paths| paths.is_asked(&buffers.request, &buffers.client_in))
 }
 
 /// Whether the client is known, or likely, to send more than was read: the rest of the request, what follows it, or another
 /// protocol that it asked for and did not wait for (RFC 9931).
 fn is_unread(buffers: &ConnBuffers, record: &Record<'_>, body: Option<&RequestBody>) -> bool {
-    let ConnBuffers { request, input, .. } = buffers;
+    let ConnBuffers { request, client_in: input, .. } = buffers;
     let is_there = body.map_or_else(|| is_there(request, input), RequestBody::is_complete);
     let is_read = is_there && !is_followed(request, input, body) && request.upgrade().is_none();
     !is_read && !record.upgraded && !record.failure.is_some_and(Failure::is_of_silent_client)
@@ -184,7 +187,7 @@ pub(crate) async fn reject<R: Runtime>(
     started_us: u64,
     is_call: bool,
 ) -> Disposition {
-    let cause = Cause::of_request(failure, &buffers.request, &buffers.input);
+    let cause = Cause::of_request(failure, &buffers.request, &buffers.client_in);
     buffers.request.reset();
     let mut record = Record::new(core, client, buffers, started_us);
     record.cause = cause;
@@ -209,7 +212,7 @@ async fn serve<'s, R: Runtime>(
     body: &mut Option<RequestBody>,
 ) -> Result<Disposition, Failure> {
     let upgrade = admit(&buffers.request)?;
-    let challenge = listener::challenge_token(&buffers.request, &buffers.input);
+    let challenge = listener::challenge_token(&buffers.request, &buffers.client_in);
     if let Some(answer) = challenge.and_then(|token| snapshot.challenge(token)) {
         return Ok(tell(core, client, buffers, record, LocalReply::Challenge(answer)).await);
     }
@@ -222,14 +225,14 @@ async fn serve<'s, R: Runtime>(
         && challenge.is_none()
         && let Some(port) = redirect_port(core, client, buffers, snapshot, route)
     {
-        let location = listener::location(&buffers.request, &buffers.input, port);
+        let location = listener::location(&buffers.request, &buffers.client_in, port);
         return Ok(tell(core, client, buffers, record, LocalReply::Elsewhere(location)).await);
     }
     client.door.check(snapshot, route)?;
-    if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&buffers.request, &buffers.input)) {
+    if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&buffers.request, &buffers.client_in)) {
         return Err(Failure::Loop);
     }
-    if forwarded::reach(&buffers.request, &buffers.input) == Reach::Here {
+    if forwarded::reach(&buffers.request, &buffers.client_in) == Reach::Here {
         return Ok(tell(core, client, buffers, record, LocalReply::Methods).await);
     }
     let pool = snapshot.pool_of(route);
@@ -241,7 +244,7 @@ async fn serve<'s, R: Runtime>(
 
     let (framing, head_bytes) = (buffers.request.framing(), buffers.request.len());
     read_more(client, buffers);
-    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut buffers.input, &core.settings)?);
+    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut buffers.client_in, &core.settings)?);
     forwarded_lines(&core.settings, client, buffers, route, record);
 
     let candidate = if body.is_complete() { Candidate::Ready } else { Candidate::Streaming };
@@ -314,7 +317,7 @@ fn redirect_port<R: Runtime>(
 ) -> Option<u16> {
     let port = core.https_port?;
     let is_secure_already =
-        client.trusted && forwarded::claims_https(&buffers.request, &buffers.input) == Some(true);
+        client.trusted && forwarded::claims_https(&buffers.request, &buffers.client_in) == Some(true);
     let is_servable = || {
         route.certificate.is_some()
             || cert_selector::is_covered_by_default(&core.secrets, snapshot, &route.host)
@@ -332,7 +335,7 @@ fn filter<R: Runtime>(
     let mut edits = Edits::default();
     if !core.filters.is_empty() {
         let tenant = route.tenant.as_ref().map(|tenant| tenant.as_str());
-        let view = RequestView::new(&buffers.request, &buffers.input, client, route.app.as_str(), tenant);
+        let view = RequestView::new(&buffers.request, &buffers.client_in, client, route.app.as_str(), tenant);
         if let Verdict::Respond(status) = core.filters.on_request(&view, &mut edits) {
             return Err(Failure::Filtered(status));
         }
@@ -410,7 +413,7 @@ fn tell_attempt<R: Runtime>(
 ) {
     let word = failure.consequence(core.settings.unavailable_status).word;
     core.telemetry.attempt_failed(&AttemptFailed {
-        request_id: record.request_id_str(&buffers.input),
+        request_id: record.request_id_str(&buffers.client_in),
         pool: record.pool.map_or(0, |pool| pool.metric.0),
         endpoint: endpoint.metric.0,
         instance: endpoint.instance.as_str(),
@@ -422,7 +425,7 @@ fn tell_attempt<R: Runtime>(
 
 /// Takes what has come meanwhile of a body that fits into a buffer, so that it need not be pumped in pieces.
 fn read_more<S: Stream>(client: &DownstreamConn<S>, buffers: &mut ConnBuffers) {
-    let ConnBuffers { request, input, .. } = buffers;
+    let ConnBuffers { request, client_in: input, .. } = buffers;
     let Some(end) = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len())) else {
         return;
     };
@@ -446,7 +449,7 @@ fn forwarded_lines<S>(
     route: &Route,
     record: &Record<'_>,
 ) {
-    let ConnBuffers { lines, request, input, .. } = buffers;
+    let ConnBuffers { added_headers: lines, request, client_in: input, .. } = buffers;
     lines.clear();
     if client.trusted {
         let hop = (client.peer, client.door.scheme());
@@ -468,7 +471,7 @@ fn forwarded_lines<S>(
 
 /// Takes the request that is over out of `input`; what is left is the next one.
 fn take_out(buffers: &mut ConnBuffers, body: Option<RequestBody>) {
-    let ConnBuffers { input, request, .. } = buffers;
+    let ConnBuffers { client_in: input, request, .. } = buffers;
     let end = match body {
         // The pump read on in a buffer of its own.
         Some(RequestBody { rest_read: Some(rest), .. }) => return *input = rest,
@@ -529,7 +532,7 @@ pub(crate) async fn has_left<S: Stream>(
     buffers: &ConnBuffers,
     body: Option<&RequestBody>,
 ) -> bool {
-    client.has_left().await && !is_followed(&buffers.request, &buffers.input, body)
+    client.has_left().await && !is_followed(&buffers.request, &buffers.client_in, body)
 }
 
 /// Whether so much time has passed since that the client may have left.
@@ -562,7 +565,7 @@ async fn tell<R: Runtime>(
     record: &mut Record<'_>,
     told: LocalReply<'_>,
 ) -> Disposition {
-    let ConnBuffers { request, input, output, .. } = buffers;
+    let ConnBuffers { request, client_in: input, out: output, .. } = buffers;
     let complete = request.is_complete();
     // A body that is not all there would be taken for the next request.
     let body_is_there = record.bytes_in == 0 && is_there(request, input);
@@ -609,7 +612,7 @@ async fn tell<R: Runtime>(
 
 /// The end of every exchange: one event, from which log line and metrics are made.
 fn finish<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers, record: &Record<'_>) {
-    let ConnBuffers { request, input, .. } = buffers;
+    let ConnBuffers { request, client_in: input, .. } = buffers;
     let complete = request.is_complete();
     let (method, host, path, query) = match complete {
         true => {
@@ -673,8 +676,8 @@ impl<'s> Record<'s> {
         let (mut address, mut kept_id) = (client.peer, None);
         if client.trusted && buffers.request.is_complete() {
             address =
-                forwarded::client_address(&core.settings, client.peer, &buffers.request, &buffers.input);
-            kept_id = forwarded::kept_request_id(&buffers.request, &buffers.input);
+                forwarded::client_address(&core.settings, client.peer, &buffers.request, &buffers.client_in);
+            kept_id = forwarded::kept_request_id(&buffers.request, &buffers.client_in);
         }
         Self {
             started_us,

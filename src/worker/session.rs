@@ -164,7 +164,7 @@ async fn wait<R: Runtime>(
 ) -> Wait {
     let until = core.runtime.now().after(limits::IDLE_BUFFER_GRACE).min(deadline);
     loop {
-        if !buffers.input.is_empty() {
+        if !buffers.client_in.is_empty() {
             return Wait::Bytes;
         }
         match read(client, buffers, until).await {
@@ -202,7 +202,7 @@ async fn read_head<R: Runtime>(
     let deadline = core.runtime.now().after(core.settings.head_timeout);
     buffers.request.reset();
     loop {
-        match buffers.request.parse(&buffers.input, &core.settings.heads).map_err(Failure::BadRequest)? {
+        match buffers.request.parse(&buffers.client_in, &core.settings.heads).map_err(Failure::BadRequest)? {
             Parse::Complete => return Ok(()),
             Parse::Partial => {}
         }
@@ -222,12 +222,12 @@ async fn read<S: Stream>(
     buffers: &mut ConnBuffers,
     deadline: Tick,
 ) -> Result<usize, ErrorKind> {
-    let mut buf = std::mem::take(&mut buffers.input);
+    let mut buf = std::mem::take(&mut buffers.client_in);
     if buf.capacity() == buf.len() {
         buf.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
     }
     let (read, back) = client.stream.read(buf, deadline).await;
-    buffers.input = back;
+    buffers.client_in = back;
     read.map_err(|error| error.kind())
 }
 

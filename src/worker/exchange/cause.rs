@@ -93,7 +93,7 @@ impl Cause {
         buffers: &ConnBuffers,
         settings: &Settings,
     ) -> Option<Box<Self>> {
-        let ConnBuffers { response, answer, .. } = buffers;
+        let ConnBuffers { response, upstream_in: answer, .. } = buffers;
         let own = of_failure(failure, response, answer, settings)?;
         Some(slot.take().unwrap_or_else(|| Box::new(own)))
     }

@@ -132,7 +132,7 @@ pub(crate) fn is_wanted<R: Runtime>(
 ) -> bool {
     let Some(hosts) = &core.hosts else { return false };
     let request = &buffers.request;
-    if !is_routed(request, &buffers.input, &client.door) {
+    if !is_routed(request, &buffers.client_in, &client.door) {
         return false;
     }
     match snapshot.route(request.host()) {

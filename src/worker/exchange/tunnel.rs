@@ -34,9 +34,9 @@ pub(crate) async fn run<R: Runtime>(
     record.upgraded = true;
 
     // The head stays where it is: the event at the end is made from it.
-    let from_client = buffers.input.split_off(buffers.request.len());
-    buffers.input.shrink_to_fit();
-    let mut from_upstream = std::mem::take(&mut buffers.answer);
+    let from_client = buffers.client_in.split_off(buffers.request.len());
+    buffers.client_in.shrink_to_fit();
+    let mut from_upstream = std::mem::take(&mut buffers.upstream_in);
     from_upstream.drain(..buffers.response.len());
 
     let shared = Shared {
@@ -64,7 +64,7 @@ pub(crate) async fn run<R: Runtime>(
     let relay = async { join(pin!(inbound.relay(from_client)), pin!(outbound.relay(from_upstream))).await };
     let ((bytes_in, _), (bytes_out, back_out)) = with_side_task(pin!(relay), pin!(leave)).await;
 
-    buffers.answer = back_out;
+    buffers.upstream_in = back_out;
     record.bytes_in += bytes_in;
     record.bytes_out += bytes_out;
     core.telemetry.upgrade_ended(&UpgradeEnded { kind: Upgrade::WebSocket, route, bytes_in, bytes_out });

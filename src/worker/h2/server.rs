@@ -381,17 +381,17 @@ async fn read_head(
     buffers: &mut ConnBuffers,
     (scheme, nonce): (&str, u64),
 ) -> Result<(), Failure> {
-    let ConnBuffers { input, request: parsed, .. } = buffers;
-    input.clear();
+    let ConnBuffers { client_in, request: parsed, .. } = buffers;
+    client_in.clear();
     parsed.reset();
-    let coding = head::write(input, &request, stream.look().await, scheme, nonce);
+    let coding = head::write(client_in, &request, stream.look().await, scheme, nonce);
     let length = head::body_length(&request);
     // From here on it is text.
     drop(request);
     stream.set_coding(coding.map_err(Failure::BadRequest)?, length);
-    input.reserve(ringway_model::limits::HEAD_BUFFER_BYTES.saturating_sub(input.len()));
-    stream.read_now(input).await;
-    match parsed.parse(input, &core.settings.heads).map_err(Failure::BadRequest)? {
+    client_in.reserve(ringway_model::limits::HEAD_BUFFER_BYTES.saturating_sub(client_in.len()));
+    stream.read_now(client_in).await;
+    match parsed.parse(client_in, &core.settings.heads).map_err(Failure::BadRequest)? {
         Parse::Complete if length == Some(0) => wait_for_the_end(core, stream).await,
         Parse::Complete => Ok(()),
         // The text ends where it says.

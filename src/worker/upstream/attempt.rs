@@ -128,7 +128,7 @@ pub(crate) async fn forward<R: Runtime>(
         && !buffers.request.expects_continue()
         && body.left().is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
     let sending = Sending::that_may_outlast_its_answer(may_outlast);
-    if is_followed(&buffers.request, &buffers.input, Some(body)) {
+    if is_followed(&buffers.request, &buffers.client_in, Some(body)) {
         sending.set_followed();
     }
     send_first(core, &upstream.stream, buffers, body, &sending).await.map_err(|(failure, stage)| Failed {
@@ -139,9 +139,9 @@ pub(crate) async fn forward<R: Runtime>(
         body: Body::Whole,
     })?;
 
-    let reply = Reply::of(&buffers.request, &buffers.input, attempt);
+    let reply = Reply::of(&buffers.request, &buffers.client_in, attempt);
     // Where requests share connections: one that is silent holds nobody up.
-    let is_call = upstream.is_shared && grpc::is_call(&buffers.request, &buffers.input);
+    let is_call = upstream.is_shared && grpc::is_call(&buffers.request, &buffers.client_in);
     let kind = if is_call { Kind::Call } else { Kind::Transfer };
     let sides = (sending, Activity::new(kind, &core.settings, core.runtime.now()));
     let sending = &sides.0;
@@ -171,7 +171,7 @@ pub(crate) async fn forward<R: Runtime>(
 
 /// Puts the outgoing head into `output`.
 fn write_head(buffers: &mut ConnBuffers, attempt: &Attempt<'_>) {
-    let ConnBuffers { request, input, output, lines, .. } = buffers;
+    let ConnBuffers { request, client_in: input, out: output, added_headers: lines, .. } = buffers;
     output.clear();
     let rewrite = RequestRewrite {
         expect: ExpectLine::Keep,
@@ -203,7 +203,7 @@ async fn send_first<R: Runtime>(
     body: &RequestBody,
     sending: &Sending,
 ) -> Result<(), FailedAt> {
-    let ConnBuffers { input, output, .. } = buffers;
+    let ConnBuffers { client_in: input, out: output, .. } = buffers;
     let pace = WriteRate::stall(core.settings.body_progress_timeout);
     let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
     let held = if rest.is_empty() { 0 } else { upstream.write_held(output) };
@@ -249,7 +249,7 @@ async fn converse<R: Runtime>(
     record: &mut Record<'_>,
     (sending, activity): &(Sending, Activity),
 ) -> Result<Answered, FailedAt> {
-    let ConnBuffers { input, answer, output, response, .. } = buffers;
+    let ConnBuffers { client_in: input, upstream_in: answer, out: output, response, .. } = buffers;
     answer.clear();
     if answer.capacity() < ringway_model::limits::HEAD_BUFFER_BYTES {
         answer.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
