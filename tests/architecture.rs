@@ -5,12 +5,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "architecture/language.rs"]
+mod language;
+#[path = "architecture/licences.rs"]
+mod licences;
+#[path = "architecture/sources.rs"]
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
 
 use serde_json::Value;
+
+use sources::{
+    BUILT, assert_none, crates, deny_toml, dependents_beyond, lines_with, package_by_id, reachable, root,
+    section, shipped_dependencies, shipped_packages, source_files, tracked_files, workspace_packages,
+};
 
 /// Who may import whom, ours only, tests aside: a direction that is not here is not allowed.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -328,61 +337,6 @@ fn no_banned_crate_and_no_unexplained_duplicate() {
 }
 
 #[test]
-fn every_licence_is_allowed() {
-    let allowed = section(&deny_toml(), "allow = [");
-    assert!(allowed.contains(&"MIT".to_owned()), "deny.toml lost its list of licences");
-    let mut wrong = Vec::new();
-    for id in shipped_packages() {
-        let package = package_by_id(&id);
-        let name = package["name"].as_str().unwrap();
-        match package["license"].as_str() {
-            Some(licence) if licence_allowed(licence, &allowed) => {}
-            other => wrong.push(format!("{name}: {other:?}")),
-        }
-    }
-    assert_none(&wrong);
-}
-
-#[test]
-fn licence_expressions_are_read_as_spdx_does() {
-    let allowed: Vec<String> =
-        ["MIT", "Apache-2.0", "Unicode-3.0", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
-    for good in [
-        "MIT",
-        "GPL-2.0-only OR MIT",
-        "MIT/Apache-2.0",
-        "(MIT OR GPL-3.0) AND Unicode-3.0",
-        "Apache-2.0 WITH LLVM-exception OR GPL-3.0",
-    ] {
-        assert!(licence_allowed(good, &allowed), "{good}");
-    }
-    for bad in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Apache-2.0) AND MPL-2.0", ""] {
-        assert!(!licence_allowed(bad, &allowed), "{bad}");
-    }
-}
-
-#[test]
-fn no_file_names_a_path_of_somebodys_machine() {
-    let homes = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
-    let mut wrong = Vec::new();
-    for file in tracked_files() {
-        let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };
-        for (index, line) in text.lines().enumerate() {
-            for home in homes {
-                // A path begins where no other path goes on: `/srv/home/` is not one of these.
-                let begins = line.match_indices(home).any(|(at, _)| {
-                    !line[..at].ends_with(|before: char| before.is_alphanumeric() || "./_-}".contains(before))
-                });
-                if begins {
-                    wrong.push(format!("{file}:{}: {}", index + 1, line.trim()));
-                }
-            }
-        }
-    }
-    assert_none(&wrong);
-}
-
-#[test]
 fn every_module_says_what_it_is() {
     let mut wrong = Vec::new();
     for file in source_files() {
@@ -394,275 +348,6 @@ fn every_module_says_what_it_is() {
         }
     }
     assert_none(&wrong);
-}
-
-// --- What the rules read -----------------------------------------------------------------------------------
-
-static METADATA: LazyLock<Value> = LazyLock::new(|| {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-});
-
-/// What the shipped binary is really built from: name, version and features. `cargo metadata` also lists crates that only a
-/// weak feature (`a?/b`) of somebody names, and their features, though nothing of them is compiled.
-static BUILT: LazyLock<Vec<(String, String, Vec<String>)>> = LazyLock::new(|| {
-    let arguments =
-        ["tree", "--locked", "--package", "ringway", "--edges", "normal,build", "--prefix", "none"];
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        .args(["--format", "{p}|{f}"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut built = Vec::new();
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        let (package, features) = line.split_once('|').unwrap();
-        let mut words = package.split_whitespace();
-        let (name, version) = (words.next().unwrap(), words.next().unwrap().trim_start_matches('v'));
-        let features = features.trim_end_matches(" (*)").split(',').map(str::to_owned).collect();
-        built.push((name.to_owned(), version.to_owned(), features));
-    }
-    built
-});
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn workspace_packages() -> Vec<&'static Value> {
-    let members: BTreeSet<&str> =
-        METADATA["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let packages = METADATA["packages"].as_array().unwrap();
-    let ours: Vec<_> =
-        packages.iter().filter(|package| members.contains(package["id"].as_str().unwrap())).collect();
-    assert!(ours.len() > 10, "only {} crates found", ours.len());
-    ours
-}
-
-fn package_by_id(id: &str) -> &'static Value {
-    METADATA["packages"].as_array().unwrap().iter().find(|package| package["id"] == id).unwrap()
-}
-
-/// The names of a package's dependencies, those of its tests aside.
-fn shipped_dependencies(package: &Value) -> Vec<&str> {
-    let dependencies = package["dependencies"].as_array().unwrap().iter();
-    dependencies.filter(|one| one["kind"] != "dev").filter_map(|one| one["name"].as_str()).collect()
-}
-
-/// The names of the crates of ours that `from` stands on.
-fn reachable(from: &str) -> BTreeSet<String> {
-    let packages = workspace_packages();
-    let mut found = BTreeSet::new();
-    let mut waiting = vec![from.to_owned()];
-    while let Some(name) = waiting.pop() {
-        let Some(package) = packages.iter().find(|package| package["name"] == name.as_str()) else {
-            continue;
-        };
-        for dependency in shipped_dependencies(package) {
-            if found.insert(dependency.to_owned()) {
-                waiting.push(dependency.to_owned());
-            }
-        }
-    }
-    found
-}
-
-/// The ids of all packages that are compiled into the binary, or to build it.
-fn shipped_packages() -> BTreeSet<String> {
-    let nodes = METADATA["resolve"]["nodes"].as_array().unwrap();
-    let by_id: BTreeMap<&str, &Value> =
-        nodes.iter().map(|node| (node["id"].as_str().unwrap(), node)).collect();
-    let binary = workspace_packages().into_iter().find(|package| package["name"] == "ringway").unwrap();
-    let mut found = BTreeSet::new();
-    let mut waiting = vec![binary["id"].as_str().unwrap()];
-    while let Some(id) = waiting.pop() {
-        if !found.insert(id.to_owned()) {
-            continue;
-        }
-        for dependency in by_id[id]["deps"].as_array().unwrap() {
-            if dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"] != "dev") {
-                waiting.push(dependency["pkg"].as_str().unwrap());
-            }
-        }
-    }
-    found.retain(|id| {
-        let package = package_by_id(id);
-        let field = |name: &str| package[name].as_str().unwrap().to_owned();
-        BUILT.iter().any(|(name, version, _)| *name == field("name") && *version == field("version"))
-    });
-    found
-}
-
-/// Crates of ours that depend on one of `names` without being in `allowed`.
-fn dependents_beyond(names: &[&str], allowed: &[&str]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for package in workspace_packages() {
-        let name = package["name"].as_str().unwrap();
-        for dependency in shipped_dependencies(package) {
-            if names.contains(&dependency) && !allowed.contains(&name) {
-                wrong.push(format!("{name} depends on {dependency}"));
-            }
-        }
-    }
-    wrong
-}
-
-/// The product's source files, relative to the root, without those of its tests.
-fn source_files() -> Vec<String> {
-    let mut files = Vec::new();
-    for top in ["src", "control", "bench"] {
-        rust_files(&root().join(top), &mut files);
-    }
-    let mut files: Vec<String> =
-        files.iter().map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
-    files.retain(|file| {
-        let parts: Vec<&str> = file.split('/').collect();
-        !parts.contains(&"tests") && !file.ends_with("/tests.rs") && !file.ends_with("_tests.rs")
-    });
-    files.sort();
-    assert!(files.len() > 20, "only {} source files found", files.len());
-    files
-}
-
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            if path.file_name().unwrap() != "target" {
-                rust_files(&path, files);
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-/// Every line of the product's code (file, number, text): without comments and without test modules, which
-/// stand at the end of a file.
-fn source_lines() -> Vec<(String, usize, String)> {
-    let mut lines = Vec::new();
-    for file in source_files() {
-        let text = std::fs::read_to_string(root().join(&file)).unwrap();
-        let mut test_gate = false;
-        for (index, line) in text.lines().enumerate() {
-            let code = line.trim();
-            if test_gate && code.starts_with("mod ") && code.ends_with('{') {
-                break;
-            }
-            test_gate = code == "#[cfg(test)]" || (test_gate && (code.starts_with("#[") || code.is_empty()));
-            let code = line.split(" //").next().unwrap_or_default();
-            if !code.trim_start().starts_with("//") {
-                lines.push((file.clone(), index + 1, code.to_owned()));
-            }
-        }
-    }
-    lines
-}
-
-fn lines_with(needles: &[&str], may: impl Fn(&str) -> bool) -> Vec<String> {
-    let hit = |text: &str| {
-        needles.iter().any(|needle| {
-            text.match_indices(needle).any(|(at, _)| {
-                // `fjall::` also begins inside `xfjall::`, and `crate::fjall::` is our own module.
-                let before = &text[..at];
-                !before.ends_with(|before: char| before.is_alphanumeric() || before == '_')
-                    && !before.ends_with("crate::")
-                    && !before.ends_with("self::")
-                    && !before.ends_with("super::")
-            })
-        })
-    };
-    source_lines()
-        .into_iter()
-        .filter(|(file, _, text)| !may(file) && hit(text))
-        .map(|(file, line, text)| format!("{file}:{line}: {}", text.trim()))
-        .collect()
-}
-
-/// What git tracks, or, in an unpacked archive, what lies there.
-fn tracked_files() -> Vec<String> {
-    let git = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
-    if let Ok(output) = git
-        && output.status.success()
-        && !output.stdout.is_empty()
-    {
-        let names = String::from_utf8_lossy(&output.stdout).into_owned();
-        return names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    }
-    source_files()
-}
-
-fn deny_toml() -> String {
-    std::fs::read_to_string(root().join("deny.toml")).unwrap()
-}
-
-/// The quoted strings of the first list that begins at or after the line `header`.
-fn section(text: &str, header: &str) -> Vec<String> {
-    let from = text.find(header).unwrap_or_else(|| panic!("deny.toml has no `{header}`"));
-    let list = text[from..].find("= [").unwrap() + from;
-    let end = list + text[list..].find("\n]").unwrap();
-    let lines = text[list..end].lines().map(str::trim).filter(|line| line.starts_with('"'));
-    lines.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
-}
-
-/// The names in a list of `{ crate = "name", … }`.
-fn crates(text: &str, header: &str) -> Vec<String> {
-    let from = text.find(&format!("\n{header}")).unwrap_or_else(|| panic!("deny.toml has no `{header}`"));
-    let end = from + text[from..].find("\n]").unwrap();
-    let lines = text[from..end].lines().filter(|line| line.trim_start().starts_with("{ crate"));
-    lines.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
-}
-
-/// Whether an SPDX expression is satisfied by the allowed licences: OR binds weaker than AND.
-fn licence_allowed(expression: &str, allowed: &[String]) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let tokens: Vec<&str> = spaced.split_whitespace().collect();
-    let mut at = 0;
-    let result = licence_or(&tokens, &mut at, allowed);
-    result && at == tokens.len()
-}
-
-fn licence_or(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let mut result = licence_and(tokens, at, allowed);
-    while tokens.get(*at) == Some(&"OR") {
-        *at += 1;
-        result |= licence_and(tokens, at, allowed);
-    }
-    result
-}
-
-fn licence_and(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let mut result = licence_term(tokens, at, allowed);
-    while tokens.get(*at) == Some(&"AND") {
-        *at += 1;
-        result &= licence_term(tokens, at, allowed);
-    }
-    result
-}
-
-fn licence_term(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let Some(token) = tokens.get(*at) else { return false };
-    *at += 1;
-    if *token == "(" {
-        let result = licence_or(tokens, at, allowed);
-        *at += 1;
-        return result;
-    }
-    let mut name = (*token).to_owned();
-    if tokens.get(*at) == Some(&"WITH") {
-        name = format!("{name} WITH {}", tokens.get(*at + 1).unwrap_or(&""));
-        *at += 2;
-    }
-    allowed.contains(&name)
 }
 
 /// A threat, a fault or a requirement whose test has been renamed or removed is not shown to be answered any more.
@@ -695,8 +380,4 @@ fn the_threat_model_and_the_reports_name_tests_that_exist() {
     }
     assert!(named > 40, "only {named} tests are named");
     assert_none(&wrong);
-}
-
-fn assert_none(wrong: &[String]) {
-    assert!(wrong.is_empty(), "{} finding(s):\n  {}", wrong.len(), wrong.join("\n  "));
 }
