@@ -1,13 +1,16 @@
 //! Plane, leases, names, compiler and health put together: events in, effects out, on the control thread.
 //!
 //! Every event is one call here, followed by [`Engine::advance`], which does what has become due: commits to the
-//! store, answers, removals of silent instances. `end` has the steps of the end, `readings` what is told of it all.
+//! store, answers, removals of silent instances. `shutdown` has the steps of the end, `status_report` what is told of it all.
 
-// Parts of the engine, beside it: a folder here would be a crate.
-#[path = "end.rs"]
-mod end;
-#[path = "readings.rs"]
-mod readings;
+pub(crate) mod core_acks;
+pub(crate) mod idempotency;
+pub(crate) mod plane;
+#[cfg(test)]
+mod plane_tests;
+mod shutdown;
+mod status_report;
+pub(crate) mod store_thread;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -35,21 +38,21 @@ use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChan
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
-use self::end::Phase;
-use crate::attempt_warnings::AttemptWarnings;
-use crate::causes::with_causes;
-use crate::certify::{Acknowledged, Publications, Reached};
+use self::shutdown::Phase;
+use crate::certificates::certificate_host::{Acknowledged, Publications, Reached};
+use crate::certificates::file_watch::FileProblems;
 use crate::control::Answer;
-use crate::drains::{Drains, log_removal};
-use crate::hooks::Hooks;
-use crate::lease::{Deregistered, Deregistration, LeaseEnd, Leases};
-use crate::named::FileProblems;
-use crate::persist::{Done, StoreLink};
-use crate::plane::{Commit, Plane, Publication, Ticket};
-use crate::publish::{CoreProgress, CoreState};
-use crate::resolve::{Answered, Names};
-use crate::resolved::ResolvedHosts;
-use crate::resolver::ResolverLink;
+use crate::discovery::dns_refresh::{Answered, Names};
+use crate::discovery::overlay::ResolvedHosts;
+use crate::discovery::threads::ResolverLink;
+use crate::engine::core_acks::{CoreProgress, CoreState};
+use crate::engine::plane::{Commit, Plane, Publication, Ticket};
+use crate::engine::store_thread::{Done, StoreLink};
+use crate::error_chain::with_causes;
+use crate::instances::attempt_warnings::AttemptWarnings;
+use crate::instances::drains::{Drains, log_removal};
+use crate::instances::lease::{Deregistered, Deregistration, LeaseEnd, Leases};
+use crate::notifications::Hooks;
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::thread::Pulse;
 use crate::time::{Micros, Now};

@@ -19,8 +19,8 @@ use ringway_traffic::compile::{Compiler, Settings};
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
 
+use crate::engine::store_thread;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
-use crate::persist;
 use crate::thread::Pulse;
 use crate::time::{Micros, Now};
 
@@ -67,7 +67,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
         log: None,
         links: vec![WorkerLink { core: CORE, snapshots, orders }],
         description: store.describe(),
-        store: persist::start(store, waker.clone()).unwrap(),
+        store: store_thread::start(store, waker.clone()).unwrap(),
         report: LoadReport::default(),
         pulse: pulse.clone(),
         waker,

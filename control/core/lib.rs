@@ -11,47 +11,33 @@
 //!                                fsynced)      snapshot)
 //! ```
 //! What is acknowledged is on disk and on every core: a change is applied, compiled, stored, published, acknowledged by
-//! all cores, and then answered. `plane`, `publish`, `lease`, `resolve` and `idempotency` are state machines that are given the
+//! all cores, and then answered. `plane`, `core_acks`, `lease`, `dns_refresh` and `idempotency` are state machines that are given the
 //! time; `engine` puts them together; `thread` runs it all.
 #![forbid(unsafe_code)]
 
-mod attempt_warnings;
-mod causes;
-mod certify;
+mod certificates;
 mod client;
 mod control;
-mod drains;
+mod discovery;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
-mod hooks;
-mod hosts;
-mod idempotency;
-mod lease;
+mod error_chain;
+mod instances;
 mod limits;
-mod named;
-mod outage;
-mod persist;
-mod plane;
-#[cfg(test)]
-mod plane_tests;
-mod publish;
-mod resolve;
-mod resolved;
-mod resolver;
+mod notifications;
 mod status;
 mod submission;
 mod thread;
 #[cfg(test)]
 mod thread_tests;
 mod time;
-mod trust;
 
-pub use causes::with_causes;
 pub use client::{Client, Drained};
 pub use control::Control;
+pub use discovery::threads::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use engine::{ControlSettings, WorkerLink};
-pub use resolver::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
+pub use error_chain::with_causes;
 pub use status::{
     AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, Drained as InstanceDrained,
     InFlightStatus, InstanceState, InstanceStatus, State, Status, StoreStatus,

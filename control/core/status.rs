@@ -10,7 +10,7 @@ use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Revision, Ser
 use ringway_telemetry::AppReading;
 use ringway_traffic::in_flight::InFlight;
 
-pub use crate::publish::CoreState;
+pub use crate::engine::core_acks::CoreState;
 
 /// How the process is, as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

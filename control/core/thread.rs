@@ -30,14 +30,15 @@ use ringway_traffic::compile::{Compiler, Settings};
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
-use crate::certify::CertificateHost;
+use crate::certificates::certificate_host::CertificateHost;
+use crate::certificates::file_watch;
 use crate::client::{Call, Client};
 use crate::control::Control;
+use crate::discovery::threads::{self, TargetResolver};
+use crate::engine::store_thread;
 use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
-use crate::resolver::{self, TargetResolver};
+use crate::instances::probe_tls::AppTrust;
 use crate::time::Now;
-use crate::trust::AppTrust;
-use crate::{named, persist};
 
 /// Something that runs on the control thread beside the plane, such as the admin API. It is dropped when the plane ends.
 pub type Service = Box<dyn FnOnce(Control) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -196,8 +197,8 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let pulse = Pulse::default();
     pulse.beat(clock::now());
     let (calls, calls_receiver) = mailbox(CHANGES_WAITING_MAX, inbox.waker.clone());
-    let store = persist::start(store, inbox.waker.clone())?;
-    let resolver = resolver.map(|resolver| resolver::start(resolver, inbox.waker.clone())).transpose()?;
+    let store = store_thread::start(store, inbox.waker.clone())?;
+    let resolver = resolver.map(|resolver| threads::start(resolver, inbox.waker.clone())).transpose()?;
     let options = RuntimeOptions {
         name: "control".to_owned(),
         core: None,
@@ -251,7 +252,7 @@ async fn drive(
     let mut notified = Notified::new(source.stream()?)?;
     start_health_checks(&control);
     start_certificates(&control);
-    spawn(named::watch(control.clone()), |panic| {
+    spawn(file_watch::watch(control.clone()), |panic| {
         tracing::error!(%panic, "files that apps and domains name are not looked after any more");
     });
     for service in services {

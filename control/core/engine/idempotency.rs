@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use crate::limits::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_TIME};
 use ahash::AHashMap;
 
-use crate::plane::Ticket;
+use crate::engine::plane::Ticket;
 use crate::submission::Receipt;
 use crate::time::Micros;
 

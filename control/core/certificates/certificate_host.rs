@@ -226,5 +226,5 @@ fn log(event: &CertificateEvent) {
 }
 
 #[cfg(test)]
-#[path = "certify_tests.rs"]
+#[path = "certificate_host_tests.rs"]
 mod tests;

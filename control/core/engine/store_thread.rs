@@ -15,8 +15,8 @@ use ringway_bridge::{
 use ringway_net::clock;
 use ringway_store::{Batch, Description, Store};
 
-use crate::causes::with_causes;
-use crate::plane::Commit;
+use crate::engine::plane::Commit;
+use crate::error_chain::with_causes;
 use crate::submission::StorageFailure;
 
 /// The control thread's end.

@@ -26,8 +26,8 @@ use ringway_model::{
     Change, CoreId, Delta, Desired, Generation, Hostname, Outcome, Rejection, Revision, Serial, Timestamp,
 };
 
-use crate::idempotency::{Keys, Known};
-use crate::publish::{CoreProgress, Cores};
+use crate::engine::core_acks::{CoreProgress, Cores};
+use crate::engine::idempotency::{Keys, Known};
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 

@@ -10,9 +10,9 @@ use ringway_model::{
 };
 use ringway_traffic::report::Order;
 
+use crate::discovery::schedule::{Effect, Hosts, Verdict};
+use crate::discovery::threads::{Resolution, Resolved, ResolvedTarget, ResolverLink};
 use crate::engine::Engine;
-use crate::hosts::{Effect, Hosts, Verdict};
-use crate::resolver::{Resolution, Resolved, ResolvedTarget, ResolverLink};
 use crate::time::Now;
 
 /// The resolver, and what it said.

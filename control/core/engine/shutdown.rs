@@ -9,7 +9,7 @@ use ringway_traffic::report::Order;
 
 use super::Engine;
 use crate::client::Drained;
-use crate::publish::{CoreProgress, CoreState};
+use crate::engine::core_acks::{CoreProgress, CoreState};
 use crate::time::Now;
 
 /// How far the end is.

@@ -211,7 +211,7 @@ pub(crate) fn log_removal(instance: &InstanceId, refusal: Option<&Refusal>) {
         // Registered again or removed meanwhile: as it should be.
         None | Some(Refusal::Rejected(_) | Refusal::ShuttingDown) => {}
         Some(refusal) => {
-            let error = crate::causes::with_causes(refusal);
+            let error = crate::error_chain::with_causes(refusal);
             tracing::warn!(%instance, error, "drained instance not removed yet");
         }
     }

@@ -11,12 +11,12 @@ use ringway_telemetry::{AppReading, CoreReading, Facts, PoolFacts, ProcessReadin
 use ringway_traffic::breaker::BreakerView;
 use ringway_traffic::snapshot::{Endpoint, Pool};
 
-use super::end::Phase;
+use super::shutdown::Phase;
 use super::{Committing, Engine, no_heartbeat};
-use crate::causes::with_causes;
-use crate::lease::Lease;
-use crate::publish::{CoreProgress, CoreState};
-use crate::resolved::ResolvedHosts;
+use crate::discovery::overlay::ResolvedHosts;
+use crate::engine::core_acks::{CoreProgress, CoreState};
+use crate::error_chain::with_causes;
+use crate::instances::lease::Lease;
 use crate::status::{
     AppStatus, BreakerState, BreakerStatus, CoreStatus, Counts, InFlightStatus, InstanceState,
     InstanceStatus, State, Status, StoreStatus,

@@ -12,7 +12,7 @@ use crate::limits::RESOLVER_THREADS;
 use ringway_bridge::{MailboxReceiver, MailboxSender, TryRecvError, Waker, blocking_mailbox, mailbox};
 use ringway_model::{Hostname, Target};
 
-use crate::causes::with_causes;
+use crate::error_chain::with_causes;
 
 /// Knows which targets serve a host that is not registered: a process manager, a service registry.
 ///
