@@ -1,19 +1,16 @@
-//! Calls that block, on threads of their own: files, and whatever else has no asynchronous form. For the control thread.
+//! Blocking calls (files, and other calls without an asynchronous form) on a thread pool. For the control thread.
 
 use crate::core;
 use crate::limits::BLOCKING_CALLS_MAX;
+use crate::sync::oneshot;
 use crate::task::spawn;
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::task::{Poll, Waker};
 
-/// Runs `call` on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions) and gives its answer.
+/// Runs `call` on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions) and returns its result.
 ///
-/// The call bounds its own time: it is not given up. When this future is dropped, the call runs to its end all the same,
-/// and counts among the [`BLOCKING_CALLS_MAX`] until then.
+/// There is no deadline: the call bounds its own time. When this future is dropped, the call still runs to its end, and
+/// counts towards [`BLOCKING_CALLS_MAX`] until then.
 ///
 /// # Errors
 /// `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime without blocking threads, `Interrupted`
@@ -28,9 +25,8 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
     }
     core.blocking_calls.update(|count| count + 1);
     let call = monoio::spawn_blocking(move || catch_unwind(AssertUnwindSafe(call)));
-    let answer = Rc::new(RefCell::new(Answer { result: None, waker: None }));
-    let asked = Rc::clone(&answer);
-    // A task of its own outlives a caller that is dropped, and counts the call until it really ends.
+    let (sender, receiver) = oneshot();
+    // A task of its own outlives a caller that is dropped, and counts the call until it ends.
     spawn(
         async move {
             let result = match call.await {
@@ -38,28 +34,9 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
                 Ok(Err(_)) | Err(_) => Err(ErrorKind::Interrupted.into()),
             };
             core.blocking_calls.update(|count| count - 1);
-            let mut answer = asked.borrow_mut();
-            answer.result = Some(result);
-            if let Some(waker) = answer.waker.take() {
-                waker.wake();
-            }
+            sender.send(result);
         },
         |_| {},
     );
-    poll_fn(|cx| {
-        let mut answer = answer.borrow_mut();
-        match answer.result.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                answer.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-struct Answer<T> {
-    result: Option<io::Result<T>>,
-    waker: Option<Waker>,
+    receiver.await.unwrap_or_else(|_| Err(ErrorKind::Interrupted.into()))
 }

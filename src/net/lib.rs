@@ -36,6 +36,7 @@ mod runtime;
 mod socket;
 mod splice;
 mod stream;
+pub mod sync;
 mod task;
 pub mod tls;
 mod waits;

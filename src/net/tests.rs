@@ -7,6 +7,7 @@ mod idle;
 mod parts;
 mod splice;
 mod stream;
+mod sync;
 mod tasks;
 mod tls;
 
