@@ -8,13 +8,13 @@ use ringway_certs::{
     AuthorityState, BudgetState, CaaVerdict, DefaultState, DomainState, ExpectedRecord, Overview, Probe,
     ProbeOutcome, QueuePlace, State, Verification,
 };
-use ringway_model::{ClientAuth, CoreId, Domain};
+use ringway_model::{ClientAuth, CoreId, Domain, Timestamp};
 use ringway_tls::{Facts, KeyKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::plane::Plane;
-use crate::responses::{PageTail, rfc3339};
+use crate::responses::PageTail;
 
 /// A domain's certificate and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,12 +66,12 @@ impl CertificateView {
             mode: domain.certificate.as_str(),
             status: state.map_or(State::None, |state| state.state).as_str(),
             reason: state.and_then(|state| state.reason.clone()),
-            next_try: state.and_then(|state| state.next_try).map(rfc3339),
+            next_try: state.and_then(|state| state.next_try).map(Timestamp::to_rfc3339_millis),
             failures: state.map_or(0, |state| state.failures),
-            expires_at: facts.map(|facts| rfc3339(facts.not_after)),
+            expires_at: facts.map(|facts| facts.not_after.to_rfc3339_millis()),
             issuer: facts.map(|facts| facts.issuer.clone()),
             fingerprint: facts.map(|facts| facts.fingerprint.clone()),
-            renew_at: state.and_then(|state| state.renewal_at).map(rfc3339),
+            renew_at: state.and_then(|state| state.renewal_at).map(Timestamp::to_rfc3339_millis),
             dns: state.and_then(|state| state.verification.as_deref()).map(DnsView::new),
             queue: state.and_then(|state| state.place).map(QueueView::new),
         }
@@ -143,7 +143,7 @@ impl DnsView {
         let aliases = found.aliases.iter().map(|name| RecordView { kind: "CNAME", value: name.clone() });
         let addresses = found.addresses.iter().map(|address| RecordView::address(*address));
         Self {
-            checked_at: rfc3339(verification.checked_at),
+            checked_at: verification.checked_at.to_rfc3339_millis(),
             verdict: verification.verdict.as_str(),
             advice: verification.advice.clone(),
             expected: verification.expected.iter().map(RecordView::expected).collect(),
@@ -247,7 +247,7 @@ pub(crate) struct QueueView {
 
 impl QueueView {
     fn new(place: QueuePlace) -> Self {
-        Self { position: place.position, expected_at: place.expected_at.map(rfc3339) }
+        Self { position: place.position, expected_at: place.expected_at.map(Timestamp::to_rfc3339_millis) }
     }
 }
 
@@ -292,8 +292,8 @@ impl UploadedView {
                 KeyKind::Rsa => "rsa",
                 KeyKind::Ed25519 => "ed25519",
             },
-            not_before: rfc3339(facts.not_before),
-            expires_at: rfc3339(facts.not_after),
+            not_before: facts.not_before.to_rfc3339_millis(),
+            expires_at: facts.not_after.to_rfc3339_millis(),
         }
     }
 }
@@ -391,7 +391,7 @@ impl CertificatesView {
             queue: QueueTotals {
                 waiting: overview.queued,
                 in_flight: overview.orders_in_flight,
-                ends_at: overview.queue_ends_at.map(rfc3339),
+                ends_at: overview.queue_ends_at.map(Timestamp::to_rfc3339_millis),
             },
         }
     }
@@ -415,7 +415,7 @@ impl DefaultView {
             names: default.facts.names.clone(),
             issuer: default.facts.issuer.clone(),
             fingerprint: default.facts.fingerprint.clone(),
-            expires_at: rfc3339(default.facts.not_after),
+            expires_at: default.facts.not_after.to_rfc3339_millis(),
             problem: default.problem.clone(),
         }
     }
@@ -444,7 +444,7 @@ impl AuthorityView {
             url: authority.url.clone(),
             usable: authority.is_usable,
             problem: authority.problem.clone(),
-            paused_until: authority.paused_until.map(rfc3339),
+            paused_until: authority.paused_until.map(Timestamp::to_rfc3339_millis),
             in_flight: authority.orders_in_flight,
         }
     }
@@ -476,7 +476,7 @@ impl BudgetView {
             subject: budget.subject.clone(),
             left: budget.left,
             capacity: budget.capacity,
-            next_at: budget.next_at.map(rfc3339),
+            next_at: budget.next_at.map(Timestamp::to_rfc3339_millis),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::requests::{self as shape, Page};
 use crate::responses::{
     Accepted, AppDetails, AppHealth, AppOverview, AppStatusView, AppView, DomainDetails, DomainView,
     DrainedView, DrainingView, Gone, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView,
-    StatusView, WebhookView, instance_view, outcome_word, rfc3339,
+    StatusView, WebhookView, instance_view, outcome_word,
 };
 use crate::route::Operation;
 use crate::service::{Audit, Body, Conditions, Response};
@@ -592,9 +592,9 @@ fn lease<P: Plane>(plane: &P, id: &InstanceId) -> Response {
     let view = LeaseView {
         instance_id: id.to_string(),
         generation: desired.instance(id.as_str()).map_or(0, |instance| instance.generation.0),
-        last_heartbeat: status.last_heartbeat.map(rfc3339),
-        lease_expires: status.lease_expires.map(rfc3339),
-        deregisters_at: status.deregisters_at.map(rfc3339),
+        last_heartbeat: status.last_heartbeat.map(Timestamp::to_rfc3339_millis),
+        lease_expires: status.lease_expires.map(Timestamp::to_rfc3339_millis),
+        deregisters_at: status.deregisters_at.map(Timestamp::to_rfc3339_millis),
     };
     Response::json(200, &view).with("Preference-Applied", "return=representation")
 }

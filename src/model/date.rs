@@ -63,7 +63,26 @@ impl Timestamp {
         let c = self.civil();
         format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
     }
+
+    /// As [`Timestamp::to_rfc3339`], with the milliseconds as the shortest fraction: `1994-11-06T08:49:37.25Z`.
+    /// A later time than the year 9999, the last that RFC 3339 can write, becomes its last millisecond.
+    pub fn to_rfc3339_millis(self) -> String {
+        let at = self.min(LAST_RFC3339);
+        let mut text = at.to_rfc3339();
+        let millis = at.0 % 1000;
+        if millis != 0 {
+            let fraction = format!("{millis:03}");
+            text.pop();
+            text.push('.');
+            text.push_str(fraction.trim_end_matches('0'));
+            text.push('Z');
+        }
+        text
+    }
 }
+
+/// 9999-12-31T23:59:59.999Z.
+const LAST_RFC3339: Timestamp = Timestamp(253_402_300_799_999);
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +98,19 @@ mod tests {
         ] {
             let at = Timestamp(seconds * 1000 + 999);
             assert_eq!((at.to_http_date().as_str(), at.to_rfc3339().as_str()), (http, json));
+        }
+    }
+
+    #[test]
+    fn writes_milliseconds_as_the_shortest_fraction() {
+        for (millis, text) in [
+            (784_111_777_000, "1994-11-06T08:49:37Z"),
+            (784_111_777_250, "1994-11-06T08:49:37.25Z"),
+            (784_111_777_007, "1994-11-06T08:49:37.007Z"),
+            (LAST_RFC3339.0, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp(millis).to_rfc3339_millis(), text);
         }
     }
 }
