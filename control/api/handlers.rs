@@ -11,7 +11,7 @@ use ringway_model::{
     Hostname, Instance, InstanceId, Outcome, Rejection, Revision, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
-use ringway_tls::Want;
+use ringway_tls::SecretKey;
 
 use crate::certificates::{
     CertificateItem, CertificatePageTail, CertificatesView, DnsView, UploadedView, VerificationView,
@@ -348,7 +348,7 @@ async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem
     if let Some((name, Some(client_auth))) = domain {
         let known = desired.domain(name.as_str()).and_then(|domain| domain.client_auth.as_ref());
         if known.is_none_or(|known| known.ca_file != client_auth.ca_file) {
-            named.push((&["client_auth", "ca_file"][..], Want::ClientCa(client_auth.ca_file.clone())));
+            named.push((&["client_auth", "ca_file"][..], SecretKey::ClientCa(client_auth.ca_file.clone())));
         }
     }
     if let Some(AppSpec { id, upstream_tls: Some(Some(tls)), .. }) = app {
@@ -356,7 +356,7 @@ async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem
         if known.is_none_or(|known| {
             (&known.ca_file, &known.client_certificate) != (&tls.ca_file, &tls.client_certificate)
         }) {
-            named.push((&["upstream_tls"][..], Want::Upstream(id.clone(), tls.clone())));
+            named.push((&["upstream_tls"][..], SecretKey::Upstream(id.clone(), tls.clone())));
         }
     }
     let mut findings = Vec::new();

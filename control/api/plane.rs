@@ -16,7 +16,7 @@ use ringway_model::{
     Serial, Timestamp,
 };
 use ringway_telemetry::AppReading;
-use ringway_tls::{Facts, Unloadable, Want};
+use ringway_tls::{Facts, LoadError, SecretKey};
 
 /// What the API administers.
 pub trait Plane: 'static {
@@ -63,7 +63,7 @@ pub trait Plane: 'static {
     ///
     /// # Errors
     /// Which file is of no use, and why.
-    fn check_files(&self, want: Want) -> impl Future<Output = Result<(), Unloadable>>;
+    fn check_files(&self, want: SecretKey) -> impl Future<Output = Result<(), LoadError>>;
     /// Stores a certificate of a domain whose mode is `provided`, and has every core serve it.
     fn upload_certificate(
         &self,
@@ -422,7 +422,7 @@ impl Plane for Control {
         certificates.check(host, chain, key)
     }
 
-    async fn check_files(&self, want: Want) -> Result<(), Unloadable> {
+    async fn check_files(&self, want: SecretKey) -> Result<(), LoadError> {
         ringway_certs::check_files(want).await
     }
 

@@ -11,7 +11,7 @@ use crate::limits::{CERTIFICATE_WRITES_WAITING_MAX, VERIFICATIONS_IN_FLIGHT_MAX,
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, WakeSource};
 use ringway_model::{CertificateMode, Domain, Hostname};
 use ringway_net::{blocking, clock, join, spawn};
-use ringway_tls::{Facts, Identity, IdentityName, Loaded, Material, Want, Wanted};
+use ringway_tls::{Facts, Identity, IdentityName, Secret, SecretKey, SecretRequest, SecretUpdate};
 
 use crate::dns::{Resolver, public_ca};
 use crate::domains::{Domains, Held};
@@ -32,7 +32,7 @@ mod opening;
 mod upkeep;
 
 use opening::FIRST_VERSION;
-pub use opening::{Opened, StartError, lend, open, upstream_material};
+pub use opening::{Opened, StartError, lend, open, upstream_secret};
 
 /// The handle. Clones are the same; all live on the control thread.
 #[derive(Clone)]
@@ -62,9 +62,9 @@ pub(crate) struct Shared {
     pub(crate) issuance: Issuance,
     news: RefCell<Option<(MailboxReceiver<News>, WakeSource)>>,
     /// Where each core takes what is new of something that it has.
-    cores: Vec<MailboxSender<Loaded>>,
+    cores: Vec<MailboxSender<SecretUpdate>>,
     /// Keeps the loader's thread alive as long as the handle.
-    _wants: MailboxSender<Wanted>,
+    _wants: MailboxSender<SecretRequest>,
 }
 
 /// Why a change of files came to nothing.
@@ -415,11 +415,11 @@ impl Certificates {
     /// Gives a new certificate to all cores before they are told of it: one that acknowledges its version and has an older one
     /// would serve that one on for as long as the loader takes to read what stands on a slow disk. Whether all had room.
     fn hand_over(&self, host: &Hostname, version: u64, identity: &Identity) -> bool {
-        let want = Want::Identity(IdentityName::Domain(host.clone()));
+        let key = SecretKey::Identity(IdentityName::Domain(host.clone()));
         let mut has_reached_all = true;
         for core in &self.shared.cores {
-            let result = Ok(Material::Identity(identity.clone()));
-            if let Err(SendError::Full(_)) = core.send(Loaded { want: want.clone(), version, result }) {
+            let result = Ok(Secret::Identity(identity.clone()));
+            if let Err(SendError::Full(_)) = core.send(SecretUpdate { key: key.clone(), version, result }) {
                 has_reached_all = false;
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!            control thread                                   loader thread              cores
-//!  engine ─▶ Certificates: domains, states, orders            cache, parser   ◀─ Wanted ─ handshakes
-//!               │    │                                           │     └────── Loaded ─▶
+//!  engine ─▶ Certificates: domains, states, orders            cache, parser   ◀─ SecretRequest ─ handshakes
+//!               │    │                                           │     └────── SecretUpdate ─▶
 //!               │    └─ blocking threads: files, DNS ─▶ <dir> ◀──┘
 //!               └─ Host: publishes challenges and versions ─────────── snapshots ─────▶
 //! ```
@@ -46,7 +46,7 @@ mod verify;
 mod watch;
 mod watchdog;
 
-pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_material};
+pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_secret};
 pub use dns::DnsError;
 pub use event::CertificateEvent;
 pub use host::{Host, Unpublished};

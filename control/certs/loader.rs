@@ -1,7 +1,7 @@
 //! The thread that reads certificates, keys and CAs for the cores.
 //!
 //! ```text
-//!  core: handshake ── Wanted ──▶ loader: cache, else the disk ── Loaded ──▶ core: handshake goes on
+//!  core: handshake ── SecretRequest ──▶ loader: cache, else the disk ── SecretUpdate ──▶ core: handshake goes on
 //! ```
 //!
 //! A core never reads a file; it asks here, and here is one thread: a file is read and parsed once for all cores, which
@@ -24,8 +24,8 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError};
 use ringway_model::{Tick, UpstreamTls};
 use ringway_net::clock;
 use ringway_tls::{
-    ClientVerifier, Facts, Identity, IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want,
-    Wanted,
+    ClientVerifier, Facts, Identity, IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate,
+    UpstreamSecret,
 };
 
 use crate::files::{Files, FilesError, Stamp};
@@ -34,9 +34,9 @@ use crate::watch::{DefaultError, Look, Watched};
 /// The loader's state, before and on its thread.
 pub(crate) struct Loader {
     pub(crate) files: Files,
-    pub(crate) wants: MailboxReceiver<Wanted>,
+    pub(crate) wants: MailboxReceiver<SecretRequest>,
     /// By the numbers of the cores.
-    pub(crate) cores: Vec<MailboxSender<Loaded>>,
+    pub(crate) cores: Vec<MailboxSender<SecretUpdate>>,
     pub(crate) watched: Option<Watched>,
     pub(crate) news: MailboxSender<News>,
     pub(crate) cache: Cache,
@@ -78,44 +78,44 @@ impl Loader {
     }
 
     /// Loads one thing and sends it to the core that wants it.
-    pub(crate) fn answer(&mut self, wanted: Wanted) {
-        let Wanted { core, want, version } = wanted;
-        let result = self.load(&want, version);
+    pub(crate) fn answer(&mut self, wanted: SecretRequest) {
+        let SecretRequest { core, key, version } = wanted;
+        let result = self.load(&key, version);
         let Some(mailbox) = self.cores.get(usize::from(core.0)) else {
             tracing::error!(?core, "a core that does not exist asks for a certificate");
             return;
         };
-        match mailbox.send(Loaded { want, version, result }) {
+        match mailbox.send(SecretUpdate { key, version, result }) {
             // A core that takes nothing has more handshakes than it can make; it asks again for those that still wait.
             Err(SendError::Full(loaded)) => {
-                tracing::warn!(?core, want = ?loaded.want, "a core is too busy to take a certificate")
+                tracing::warn!(?core, key = ?loaded.key, "a core is too busy to take a certificate")
             }
             Ok(()) | Err(SendError::Closed(_)) => {}
         }
     }
 
-    fn load(&mut self, want: &Want, version: u64) -> Result<Material, Unloadable> {
-        if *want == Want::Identity(IdentityName::Default) {
-            let served = self.watched.as_ref().map(|watched| Material::Identity(watched.identity().clone()));
+    fn load(&mut self, key: &SecretKey, version: u64) -> Result<Secret, LoadError> {
+        if *key == SecretKey::Identity(IdentityName::Default) {
+            let served = self.watched.as_ref().map(|watched| Secret::Identity(watched.identity().clone()));
             return served.ok_or_else(|| unloadable("there is no default certificate"));
         }
         let now = clock::now();
-        if let Some(result) = self.cache.find(want, version, now) {
+        if let Some(result) = self.cache.find(key, version, now) {
             return result;
         }
         let files = &self.files;
-        let (result, seen) = catch_unwind(AssertUnwindSafe(|| read(files, want))).unwrap_or_else(|_| {
-            tracing::error!(?want, "loading panicked");
+        let (result, seen) = catch_unwind(AssertUnwindSafe(|| read(files, key))).unwrap_or_else(|_| {
+            tracing::error!(?key, "loading panicked");
             (Err(unloadable("it could not be read: a defect of ringway")), Vec::new())
         });
         let standing_in = match &result {
             // All cores go by the same, also those that had not asked while the file was good.
-            Err(_) => self.cache.stand_in(want),
+            Err(_) => self.cache.stand_in(key),
             Ok(_) => None,
         };
         let is_final = standing_in.is_none();
         let result = standing_in.map_or(result, Ok);
-        self.cache.keep(want.clone(), version, result.clone(), Found { seen, is_final }, now);
+        self.cache.keep(key.clone(), version, result.clone(), Found { seen, is_final }, now);
         result
     }
 
@@ -157,29 +157,29 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 pub(crate) type Seen = Vec<(PathBuf, Option<Stamp>)>;
 
 /// Reads one thing from the disk, and what its files looked like.
-pub(crate) fn read(files: &Files, want: &Want) -> (Result<Material, Unloadable>, Seen) {
-    let seen: Seen = paths(want)
+pub(crate) fn read(files: &Files, key: &SecretKey) -> (Result<Secret, LoadError>, Seen) {
+    let seen: Seen = paths(key)
         .into_iter()
         .map(|path| {
             let stamp = Stamp::read(&path).ok();
             (path, stamp)
         })
         .collect();
-    let result = match want {
-        Want::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Material::Identity),
-        Want::Identity(IdentityName::Default) => Err(unloadable("there is no default certificate")),
-        Want::ClientCa(ca_file) => named(files, ca_file.as_path()).and_then(|pem| {
+    let result = match key {
+        SecretKey::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Secret::Identity),
+        SecretKey::Identity(IdentityName::Default) => Err(unloadable("there is no default certificate")),
+        SecretKey::ClientCa(ca_file) => named(files, ca_file.as_path()).and_then(|pem| {
             ClientVerifier::from_pem(&pem)
-                .map(Material::ClientCa)
+                .map(Secret::ClientCa)
                 .map_err(|error| unloadable(format!("{ca_file}: {error}")))
         }),
-        Want::Upstream(_, tls) => read_upstream(files, tls).map(|tls| Material::Upstream(Arc::new(tls))),
+        SecretKey::Upstream(_, tls) => read_upstream(files, tls).map(|tls| Secret::Upstream(Arc::new(tls))),
     };
     (result, seen)
 }
 
 /// Reads a domain's certificate with its key.
-pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Result<Identity, Unloadable> {
+pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Result<Identity, LoadError> {
     let pair = files.read_identity(host).map_err(unloadable)?;
     let pair = pair.ok_or_else(|| unloadable(format!("there is no certificate of {host} on the disk")))?;
     let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(|error| {
@@ -192,7 +192,7 @@ pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Re
     }
 }
 
-pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
+pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamSecret, LoadError> {
     let ca_pem = tls.ca_file.as_ref().map(|path| named(files, path.as_path())).transpose()?;
     let identity = match &tls.client_certificate {
         None => None,
@@ -204,23 +204,23 @@ pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<Upstream
             Some(identity)
         }
     };
-    UpstreamMaterial::new(ca_pem.as_deref(), identity, tls.insecure).map_err(|error| match &tls.ca_file {
+    UpstreamSecret::new(ca_pem.as_deref(), identity, tls.insecure).map_err(|error| match &tls.ca_file {
         Some(path) => unloadable(format!("{path}: {error}")),
         None => unloadable(error),
     })
 }
 
-fn named(files: &Files, path: &Path) -> Result<Vec<u8>, Unloadable> {
+fn named(files: &Files, path: &Path) -> Result<Vec<u8>, LoadError> {
     files.read_named(path).map(|(bytes, _)| bytes).map_err(|error: FilesError| unloadable(error))
 }
 
 /// The files that somebody named and may change at any time.
-pub(crate) fn paths(want: &Want) -> Vec<PathBuf> {
+pub(crate) fn paths(key: &SecretKey) -> Vec<PathBuf> {
     let path = |path: &ringway_model::FilePath| path.as_path().to_owned();
-    match want {
-        Want::Identity(_) => Vec::new(),
-        Want::ClientCa(ca_file) => vec![path(ca_file)],
-        Want::Upstream(_, tls) => {
+    match key {
+        SecretKey::Identity(_) => Vec::new(),
+        SecretKey::ClientCa(ca_file) => vec![path(ca_file)],
+        SecretKey::Upstream(_, tls) => {
             let client = tls.client_certificate.as_ref();
             let named = [
                 tls.ca_file.as_ref(),
@@ -232,14 +232,14 @@ pub(crate) fn paths(want: &Want) -> Vec<PathBuf> {
     }
 }
 
-fn unloadable(why: impl fmt::Display) -> Unloadable {
-    Unloadable::new(&why.to_string())
+fn unloadable(why: impl fmt::Display) -> LoadError {
+    LoadError::new(&why.to_string())
 }
 
 /// What was loaded, the least recently wanted dropped when there is no room.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: HashMap<Want, Entry, ahash::RandomState>,
+    entries: HashMap<SecretKey, Entry, ahash::RandomState>,
     capacity: usize,
     /// Counts uses, so that the oldest can be told.
     clock: u64,
@@ -248,7 +248,7 @@ pub(crate) struct Cache {
 #[derive(Debug)]
 struct Entry {
     version: u64,
-    result: Result<Material, Unloadable>,
+    result: Result<Secret, LoadError>,
     /// What the files looked like that somebody named.
     seen: Seen,
     /// Whether that is what the files say; else it was not to be had, or is what they said before.
@@ -277,8 +277,8 @@ impl Cache {
         Self { entries: HashMap::default(), capacity: capacity.max(1), clock: 0 }
     }
 
-    fn find(&mut self, want: &Want, version: u64, now: Tick) -> Option<Result<Material, Unloadable>> {
-        let entry = self.entries.get_mut(want)?;
+    fn find(&mut self, key: &SecretKey, version: u64, now: Tick) -> Option<Result<Secret, LoadError>> {
+        let entry = self.entries.get_mut(key)?;
         if entry.version != version || (!entry.is_final && now >= entry.retry_at) {
             return None;
         }
@@ -291,36 +291,35 @@ impl Cache {
     }
 
     /// What was last good of files that somebody named. A certificate of a domain has versions, and cores that keep theirs.
-    fn stand_in(&self, want: &Want) -> Option<Material> {
-        match want {
-            Want::Identity(_) => None,
-            Want::ClientCa(_) | Want::Upstream(..) => self.entries.get(want)?.result.clone().ok(),
+    fn stand_in(&self, key: &SecretKey) -> Option<Secret> {
+        match key {
+            SecretKey::Identity(_) => None,
+            SecretKey::ClientCa(_) | SecretKey::Upstream(..) => self.entries.get(key)?.result.clone().ok(),
         }
     }
 
     fn keep(
         &mut self,
-        want: Want,
+        key: SecretKey,
         version: u64,
-        result: Result<Material, Unloadable>,
+        result: Result<Secret, LoadError>,
         found: Found,
         now: Tick,
     ) {
         // A core that is behind asks for an older version: what it gets is not worth the newer one's place.
-        if self.entries.get(&want).is_some_and(|entry| entry.version > version) {
+        if self.entries.get(&key).is_some_and(|entry| entry.version > version) {
             return;
         }
-        if self.entries.len() >= self.capacity && !self.entries.contains_key(&want) {
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
             // A walk over all, beside the reading and parsing that has just been done for it.
-            let oldest =
-                self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(want, _)| want.clone());
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
             oldest.map(|oldest| self.entries.remove(&oldest));
         }
         self.clock += 1;
         let is_final = found.is_final && result.is_ok();
         let retry_at = now.after(FAILURE_AGE_MAX);
         let entry = Entry { version, result, seen: found.seen, is_final, retry_at, used: self.clock };
-        self.entries.insert(want, entry);
+        self.entries.insert(key, entry);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::testing::{host, put_files, sound};
 struct Scene {
     dir: tempfile::TempDir,
     loader: Loader,
-    cores: Vec<MailboxReceiver<Loaded>>,
+    cores: Vec<MailboxReceiver<SecretUpdate>>,
 }
 
 impl Scene {
@@ -32,10 +32,10 @@ impl Scene {
         self.loader.files.write_identity(&host(name), &sound(&[name])).unwrap();
     }
 
-    fn ask(&mut self, core: u16, want: Want, version: u64) -> Result<Material, Unloadable> {
-        self.loader.answer(Wanted { core: CoreId(core), want: want.clone(), version });
+    fn ask(&mut self, core: u16, key: SecretKey, version: u64) -> Result<Secret, LoadError> {
+        self.loader.answer(SecretRequest { core: CoreId(core), key: key.clone(), version });
         let loaded = self.cores[usize::from(core)].try_recv().unwrap();
-        assert_eq!((loaded.want, loaded.version), (want, version));
+        assert_eq!((loaded.key, loaded.version), (key, version));
         loaded.result
     }
 
@@ -50,14 +50,14 @@ impl Scene {
     }
 }
 
-fn of(name: &str) -> Want {
-    Want::Identity(IdentityName::Domain(host(name)))
+fn of(name: &str) -> SecretKey {
+    SecretKey::Identity(IdentityName::Domain(host(name)))
 }
 
-fn fingerprint(result: Result<Material, Unloadable>) -> String {
+fn fingerprint(result: Result<Secret, LoadError>) -> String {
     match result.unwrap() {
-        Material::Identity(identity) => identity.facts().fingerprint.clone(),
-        Material::ClientCa(_) | Material::Upstream(_) => panic!("an identity was asked for"),
+        Secret::Identity(identity) => identity.facts().fingerprint.clone(),
+        Secret::ClientCa(_) | Secret::Upstream(_) => panic!("an identity was asked for"),
     }
 }
 
@@ -111,7 +111,7 @@ fn one_broken_certificate_harms_no_other() {
         assert!(why.contains(part), "{why}");
     }
     assert!(scene.ask(0, of("good.example"), 1).is_ok());
-    assert!(scene.ask(0, Want::Identity(IdentityName::Default), 1).is_err());
+    assert!(scene.ask(0, SecretKey::Identity(IdentityName::Default), 1).is_err());
 }
 
 #[test]
@@ -150,23 +150,23 @@ fn client_cas_are_read_again_when_they_change() {
     let mut scene = Scene::new(Cache::default());
     let ca = |scene: &Scene| scene.path("ca.pem", &sound(&["ca.example"]).chain);
     let path = ca(&scene);
-    let want = Want::ClientCa(path.clone());
-    assert!(matches!(scene.ask(0, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    let key = SecretKey::ClientCa(path.clone());
+    assert!(matches!(scene.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     let opened = scene.opened();
-    scene.ask(1, want.clone(), 0).unwrap();
+    scene.ask(1, key.clone(), 0).unwrap();
     assert_eq!(scene.opened(), opened, "unchanged");
     fs::remove_file(path.as_path()).unwrap();
     ca(&scene);
-    scene.ask(1, want.clone(), 0).unwrap();
+    scene.ask(1, key.clone(), 0).unwrap();
     assert_eq!(scene.opened(), opened + 1, "changed");
     fs::remove_file(path.as_path()).unwrap();
     // What was good stays in force, also on a core that asks for the first time.
-    assert!(matches!(scene.ask(0, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    assert!(matches!(scene.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     fs::write(path.as_path(), "nonsense").unwrap();
-    assert!(matches!(scene.ask(1, want.clone(), 0).unwrap(), Material::ClientCa(_)));
+    assert!(matches!(scene.ask(1, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     let opened = scene.opened();
     ca(&scene);
-    scene.ask(1, want, 0).unwrap();
+    scene.ask(1, key, 0).unwrap();
     assert_eq!(scene.opened(), opened + 1, "and is replaced as soon as there is something good");
 }
 
@@ -174,10 +174,10 @@ fn client_cas_are_read_again_when_they_change() {
 fn a_ca_file_that_was_never_good_is_not_to_be_had() {
     let mut scene = Scene::new(Cache::default());
     let path = scene.path("ca.pem", b"nonsense");
-    let want = Want::ClientCa(path.clone());
-    assert!(scene.ask(0, want.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
+    let key = SecretKey::ClientCa(path.clone());
+    assert!(scene.ask(0, key.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
     fs::remove_file(path.as_path()).unwrap();
-    let why = scene.ask(0, want, 0).unwrap_err().to_string();
+    let why = scene.ask(0, key, 0).unwrap_err().to_string();
     assert!(why.contains("ca.pem"), "{why}");
 }
 
@@ -188,21 +188,21 @@ fn upstream_material_is_what_was_asked_for() {
     let files = put_files(scene.dir.path(), &pair);
     let ca_file = Some(scene.path("ca.pem", &pair.chain));
     let app = AppId::parse("shop").unwrap();
-    let want = |tls: UpstreamTls| Want::Upstream(app.clone(), tls);
+    let key = |tls: UpstreamTls| SecretKey::Upstream(app.clone(), tls);
     let tls = UpstreamTls {
         ca_file,
         client_certificate: Some(files.clone()),
         insecure: true,
         ..UpstreamTls::default()
     };
-    let Material::Upstream(material) = scene.ask(0, want(tls.clone()), 0).unwrap() else {
+    let Secret::Upstream(material) = scene.ask(0, key(tls.clone()), 0).unwrap() else {
         panic!("not asked for")
     };
     assert!(material.is_insecure());
-    let Material::Upstream(plain) = scene.ask(0, want(UpstreamTls::default()), 0).unwrap() else { panic!() };
+    let Secret::Upstream(plain) = scene.ask(0, key(UpstreamTls::default()), 0).unwrap() else { panic!() };
     assert!(!plain.is_insecure());
     let turned = CertificateFiles { certificate: files.key, key: files.certificate };
-    let why = scene.ask(0, want(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
+    let why = scene.ask(0, key(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
     assert!(why.to_string().contains("site.key"), "{why}");
 }
 
@@ -210,12 +210,12 @@ fn upstream_material_is_what_was_asked_for() {
 fn too_large_a_file_is_refused() {
     let mut scene = Scene::new(Cache::default());
     let path = scene.path("ca.pem", &vec![b'x'; crate::limits::CERTIFICATE_FILE_BYTES_MAX + 1]);
-    assert!(scene.ask(0, Want::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
+    assert!(scene.ask(0, SecretKey::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
     let pipe = scene.dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    let want = Want::ClientCa(FilePath::parse(pipe.to_str().unwrap()).unwrap());
-    assert!(scene.ask(0, want, 0).is_err(), "and a pipe does not hang the loader");
+    let key = SecretKey::ClientCa(FilePath::parse(pipe.to_str().unwrap()).unwrap());
+    assert!(scene.ask(0, key, 0).is_err(), "and a pipe does not hang the loader");
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn a_core_that_takes_nothing_costs_the_others_nothing() {
     let mut scene = Scene::new(Cache::default());
     scene.put("a.example");
     for _ in 0..20 {
-        scene.loader.answer(Wanted { core: CoreId(0), want: of("a.example"), version: 1 });
+        scene.loader.answer(SecretRequest { core: CoreId(0), key: of("a.example"), version: 1 });
     }
     assert!(scene.ask(1, of("a.example"), 1).is_ok());
-    scene.loader.answer(Wanted { core: CoreId(9), want: of("a.example"), version: 1 });
+    scene.loader.answer(SecretRequest { core: CoreId(9), key: of("a.example"), version: 1 });
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ringway_net::blocking;
-use ringway_tls::{Unloadable, Want};
+use ringway_tls::{LoadError, SecretKey};
 
 use crate::files::{Files, Stamp};
 use crate::loader::{Seen, paths, read};
@@ -16,21 +16,21 @@ use crate::loader::{Seen, paths, read};
 ///
 /// # Errors
 /// Which file is of no use, and why.
-pub async fn check_files(want: Want) -> Result<(), Unloadable> {
+pub async fn check_files(want: SecretKey) -> Result<(), LoadError> {
     let read = blocking(move || read(&nowhere(), &want).0.map(drop)).await;
-    read.unwrap_or_else(|error| Err(Unloadable::new(&error.to_string())))
+    read.unwrap_or_else(|error| Err(LoadError::new(&error.to_string())))
 }
 
 /// What was last found in such files.
 #[derive(Debug, Default)]
 pub struct FileWatch {
-    known: HashMap<Want, Known, ahash::RandomState>,
+    known: HashMap<SecretKey, Known, ahash::RandomState>,
 }
 
 #[derive(Debug)]
 struct Known {
     seen: Seen,
-    problem: Option<Unloadable>,
+    problem: Option<LoadError>,
 }
 
 impl FileWatch {
@@ -39,16 +39,16 @@ impl FileWatch {
     ///
     /// # Errors
     /// When there is no such thread; what was found is then forgotten.
-    pub async fn look(self, wants: Vec<Want>) -> std::io::Result<Self> {
+    pub async fn look(self, wants: Vec<SecretKey>) -> std::io::Result<Self> {
         blocking(move || self.look_now(wants)).await
     }
 
     /// What cannot be used, and why, in no order.
-    pub fn problems(&self) -> impl Iterator<Item = (&Want, &Unloadable)> {
+    pub fn problems(&self) -> impl Iterator<Item = (&SecretKey, &LoadError)> {
         self.known.iter().filter_map(|(want, known)| Some((want, known.problem.as_ref()?)))
     }
 
-    fn look_now(mut self, wants: Vec<Want>) -> Self {
+    fn look_now(mut self, wants: Vec<SecretKey>) -> Self {
         let files = nowhere();
         let mut known = HashMap::with_capacity_and_hasher(wants.len(), ahash::RandomState::new());
         for want in wants {
@@ -67,7 +67,7 @@ impl FileWatch {
 }
 
 /// Whether this names any file.
-pub fn names_files(want: &Want) -> bool {
+pub fn names_files(want: &SecretKey) -> bool {
     !paths(want).is_empty()
 }
 
@@ -87,7 +87,7 @@ mod tests {
     fn a_file_that_goes_away_or_breaks_is_told_until_it_is_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        let want = Want::ClientCa(FilePath::parse(path.to_str().unwrap()).unwrap());
+        let want = SecretKey::ClientCa(FilePath::parse(path.to_str().unwrap()).unwrap());
         let look = |watch: FileWatch| watch.look_now(vec![want.clone()]);
         let told = |watch: &FileWatch| {
             let mut problems = watch.problems();

@@ -33,7 +33,7 @@ use ringway_model::{
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
-use ringway_tls::{Unloadable, Want};
+use ringway_tls::{LoadError, SecretKey};
 use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -396,7 +396,7 @@ impl Engine {
     }
 
     /// What is wrong with the files that apps and domains name.
-    pub(crate) fn handle_file_problems(&mut self, problems: AHashMap<Want, Unloadable>) {
+    pub(crate) fn handle_file_problems(&mut self, problems: AHashMap<SecretKey, LoadError>) {
         self.files.put(problems);
     }
 

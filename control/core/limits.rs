@@ -8,7 +8,7 @@ use std::time::Duration;
 /// one, and a few system calls for each.
 pub(crate) const NAMED_FILES_INTERVAL: Duration = Duration::from_secs(5);
 /// So many of them are looked at: as many as a core keeps.
-pub(crate) const NAMED_FILES_MAX: usize = ringway_model::limits::MATERIALS_PER_CORE_MAX;
+pub(crate) const NAMED_FILES_MAX: usize = ringway_model::limits::SECRETS_PER_CORE_MAX;
 /// So many of those that cannot be used are named in the status.
 pub(crate) const NAMED_FILES_TOLD_MAX: usize = 20;
 

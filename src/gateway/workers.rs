@@ -13,10 +13,10 @@ use ringway_middleware::Chain;
 use ringway_model::{CoreId, limits};
 use ringway_net::{Driver, DriverChoice, clock};
 use ringway_telemetry::Telemetry;
-use ringway_tls::{Loaded, ServerTls, Wanted};
+use ringway_tls::{SecretRequest, SecretUpdate, ServerTls};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
-use ringway_worker::{ListenerProtocol, Lookup, Rebalancer};
+use ringway_worker::{ListenerProtocol, Rebalancer, SecretSource};
 
 use super::StartError;
 
@@ -27,7 +27,7 @@ pub(super) struct Wired {
     /// The control thread's.
     pub(super) links: Vec<WorkerLink>,
     /// The certificate loader's.
-    pub(super) loaders: Vec<MailboxSender<Loaded>>,
+    pub(super) loaders: Vec<MailboxSender<SecretUpdate>>,
 }
 
 /// What one worker has for itself.
@@ -36,7 +36,7 @@ pub(super) struct WorkerParts {
     pub(super) cpu: Option<usize>,
     pub(super) listeners: Vec<(TcpListener, ListenerProtocol)>,
     pub(super) https_port: Option<u16>,
-    pub(super) loaded: MailboxReceiver<Loaded>,
+    pub(super) loaded: MailboxReceiver<SecretUpdate>,
     pub(super) snapshots: SlotReceiver<Arc<Snapshot>>,
     pub(super) orders: MailboxReceiver<Order>,
     pub(super) wake: WakeSource,
@@ -51,7 +51,7 @@ pub(super) struct Common {
     pub(super) tls: Arc<ServerTls>,
     pub(super) filters: Chain,
     pub(super) settings: Arc<ringway_worker::Settings>,
-    pub(super) wanted: MailboxSender<Wanted>,
+    pub(super) wanted: MailboxSender<SecretRequest>,
     pub(super) resolves: bool,
 }
 
@@ -99,7 +99,7 @@ fn start_worker(
         listeners: part.listeners,
         https_port: part.https_port,
         tls: Some(common.tls),
-        lookup: Some(Lookup { wanted: common.wanted, loaded: part.loaded }),
+        lookup: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
         rebalancer: part.neighbours,
         resolves: common.resolves,
         snapshot,

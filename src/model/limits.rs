@@ -45,9 +45,9 @@ pub const KEY_PEM_BYTES_MAX: usize = CERTIFICATE_PEM_BYTES_MAX + 16 * 1024;
 pub const CERTIFICATES_LOADED_MAX: usize = 4_096;
 /// Certificates, CAs and the like that one core keeps, and as many configurations made of them: some 2 KiB each, the
 /// certificates themselves being the loader's.
-pub const MATERIALS_PER_CORE_MAX: usize = 4_096;
+pub const SECRETS_PER_CORE_MAX: usize = 4_096;
 /// How long something is used that has no version before it is asked for again.
-pub const MATERIAL_AGE_MAX: Duration = Duration::from_secs(30);
+pub const SECRET_AGE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a challenge's token: those of public CAs have 43, and one is also a path segment and a line in a log.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 

@@ -4,7 +4,7 @@
 //! ```text
 //!  PEM files ─▶ Identity ─┐                       ┌─▶ Arc<rustls::ServerConfig> ─▶ net::tls (front)
 //!  CA file ─▶ ClientVerifier ─▶ ServerTls.config ─┘
-//!  CA, identity, insecure ─▶ UpstreamMaterial.client_config ─▶ Arc<rustls::ClientConfig> ─▶ net::tls (upstream)
+//!  CA, identity, insecure ─▶ UpstreamSecret.client_config ─▶ Arc<rustls::ClientConfig> ─▶ net::tls (upstream)
 //! ```
 //!
 //! Who does the handshake is `net::tls`; who keeps certificates is the control plane's `certs`. The one provider of
@@ -12,19 +12,19 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod exchange;
 mod identity;
 mod limits;
 mod provider;
+mod secrets;
 mod server;
 mod upstream;
 
 pub use client::ClientCertificate;
-pub use exchange::{IdentityName, Loaded, Material, Unloadable, Want, Wanted};
 pub use identity::{Facts, Identity, IdentityError, KeyKind};
 pub use provider::{Alpn, PROTOCOL_VERSIONS, provider};
+pub use secrets::{IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate};
 pub use server::{ClientVerifier, ServerSettings, ServerTls};
-pub use upstream::{CaError, UpstreamMaterial, server_name, trust_store};
+pub use upstream::{CaError, UpstreamSecret, server_name, trust_store};
 
 /// What TLS itself finds wrong.
 pub use rustls::Error;

@@ -18,7 +18,7 @@ use crate::provider::{Alpn, PROTOCOL_VERSIONS, provider};
 
 /// What the `https://` targets of an app are spoken to with. Made by who may read files, used by the cores.
 #[derive(Clone)]
-pub struct UpstreamMaterial {
+pub struct UpstreamSecret {
     verifier: Arc<dyn ServerCertVerifier>,
     identity: Option<Identity>,
     insecure: bool,
@@ -37,7 +37,7 @@ pub enum CaError {
     Unreadable(usize),
 }
 
-impl UpstreamMaterial {
+impl UpstreamSecret {
     /// Trusts the certificates in `ca_pem` only, else the [`trust_store`] (which the first call reads: this may block);
     /// or whoever answers, with `insecure`. `identity` is shown to instances that ask.
     ///
@@ -79,9 +79,9 @@ impl UpstreamMaterial {
     }
 }
 
-impl fmt::Debug for UpstreamMaterial {
+impl fmt::Debug for UpstreamSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamMaterial")
+        f.debug_struct("UpstreamSecret")
             .field("identity", &self.identity)
             .field("insecure", &self.insecure)
             .finish_non_exhaustive()

@@ -31,7 +31,7 @@ pub(crate) async fn apply(
         wake.rearm();
         let snapshot = snapshots.take();
         // Between taking a snapshot and acknowledging it: a new certificate was sent before the snapshot that has its version.
-        core.secrets.take_loaded(clock::now(), |event| core.telemetry.material_loaded(event));
+        core.secrets.apply_updates(clock::now(), |event| core.telemetry.material_loaded(event));
         if let Some(snapshot) = snapshot {
             take_over(&core, snapshot).await;
         }

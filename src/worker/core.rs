@@ -15,11 +15,11 @@ use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
 
-use crate::accept::cert_selector::{self, Identities};
+use crate::accept::cert_selector::{self, CertSelector};
 use crate::accept::handshakes::Handshakes;
 use crate::accept::pending_connection::Arrivals;
 use crate::accept::rebalance::Rebalancer;
-use crate::accept::secrets::{Lookup, Secrets};
+use crate::accept::secrets::{SecretSource, Secrets};
 use crate::exchange::attempt_warnings::Warnings;
 use crate::exchange::date_line::DateLine;
 use crate::exchange::on_demand_hosts::Hosts;
@@ -63,7 +63,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) lingering: Lingering,
     /// Certificates and CAs.
     pub(crate) secrets: Secrets,
-    pub(crate) identities: Identities,
+    pub(crate) cert_selector: CertSelector,
     /// Hosts that have no route yet, where somebody may know them.
     pub(crate) hosts: Option<Hosts>,
     /// Where clients reach this process over TLS, if they do.
@@ -115,7 +115,7 @@ impl<R: Runtime> Core<R> {
             handshakes: Rc::default(),
             lingering: Lingering::default(),
             secrets: Secrets::new(id, doors.lookup),
-            identities: Identities::new(doors.tls),
+            cert_selector: CertSelector::new(doors.tls),
             hosts: doors.resolves.then(|| Hosts::new(id)),
             https_port: doors.https_port,
             warnings: Warnings::default(),
@@ -164,7 +164,7 @@ impl<R: Runtime> Core<R> {
 
     /// Asks for what the snapshot needs at any moment.
     pub(crate) fn prepare(&self) {
-        cert_selector::prepare_default(&self.secrets, &self.tables().snapshot, self.runtime.now());
+        cert_selector::prefetch_default(&self.secrets, &self.tables().snapshot, self.runtime.now());
     }
 
     /// Buffers for a connection that has something to do.
@@ -198,7 +198,7 @@ impl<R: Runtime> Core<R> {
 pub(crate) struct Doors {
     pub(crate) https_port: Option<u16>,
     pub(crate) tls: Option<Arc<ServerTls>>,
-    pub(crate) lookup: Option<Lookup>,
+    pub(crate) lookup: Option<SecretSource>,
     pub(crate) resolves: bool,
     pub(crate) rebalancer: Option<Rebalancer>,
 }

@@ -47,7 +47,7 @@ use ringway_traffic::snapshot::Snapshot;
 
 pub use accept::listener::{HttpMode, ListenerProtocol};
 pub use accept::rebalance::{Rebalancer, rebalancers};
-pub use accept::secrets::Lookup;
+pub use accept::secrets::SecretSource;
 pub use exchange::public_health::{PublicHealth, PublicHealthError};
 pub use exchange::via::{NoPseudonym, Via};
 pub use settings::Settings;
@@ -67,7 +67,7 @@ pub struct Parts {
     /// What the `https` listeners insist on; without it they refuse everyone.
     pub tls: Option<Arc<ServerTls>>,
     /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
-    pub lookup: Option<Lookup>,
+    pub lookup: Option<SecretSource>,
     /// The other workers, with which it shares connections evenly; none when it is the only one.
     pub rebalancer: Option<Rebalancer>,
     /// Whether the control thread may know hosts that no snapshot has yet: requests for them wait until it was asked.
@@ -124,7 +124,7 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
     ));
     core.prepare();
     // The default certificate was sent before this thread began.
-    core.secrets.take_loaded(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
+    core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
     let mut listeners = Vec::new();
     let mut kinds = Vec::new();
     for (listener, kind) in parts.listeners {

@@ -5,9 +5,9 @@ use std::time::Duration;
 // --- Certificates ------------------------------------------------------------------------------------------
 
 /// When to ask again for something that could not be loaded, or was not answered for.
-pub(crate) const MATERIAL_RETRY: Duration = Duration::from_secs(5);
+pub(crate) const SECRET_RETRY: Duration = Duration::from_secs(5);
 /// How long a newer version is waited for when there is an older one: loading takes milliseconds.
-pub(crate) const MATERIAL_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const SECRET_REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// From accept to the end of a handshake, a PROXY header included: a few round trips, and a certificate to be loaded.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From accept to the end of a handshake while a core has half of the handshakes that it may have: honest ones take less

@@ -12,11 +12,11 @@ use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
 use ringway_bridge::{blocking_mailbox, mailbox, slot, wake_pair};
 use ringway_middleware::Chain;
 use ringway_telemetry::{Registry, Telemetry};
-use ringway_tls::{Identity, IdentityName, Loaded, Material, Want};
+use ringway_tls::{Identity, IdentityName, Secret, SecretKey, SecretUpdate};
 use ringway_traffic::compile::{Compiler, Settings as CompilerSettings};
 use ringway_traffic::report::Order;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
-use ringway_worker::{ListenerProtocol, Lookup};
+use ringway_worker::{ListenerProtocol, SecretSource};
 
 use crate::kit::*;
 
@@ -66,7 +66,7 @@ impl Core {
         Self::with(driver, mode, snapshot, None)
     }
 
-    fn with(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>, lookup: Option<Lookup>) -> Self {
+    fn with(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>, lookup: Option<SecretSource>) -> Self {
         let listener = ringway_net::bind_reuseport("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         let http = listener.local_addr().unwrap();
         let (waker, wake) = wake_pair().unwrap();
@@ -192,11 +192,11 @@ on_both_drivers! {
         let pair = Authority::new("default").server(&["app.test"]);
         let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
         // The loader answers no question: what a core knows when it begins to accept is what was sent to it before.
-        let (wanted, _questions) = blocking_mailbox(4);
-        let (answers, loaded) = blocking_mailbox(4);
-        let want = Want::Identity(IdentityName::Default);
-        answers.send(Loaded { want, version: 1, result: Ok(Material::Identity(identity)) }).unwrap();
-        let core = Core::with(driver, HttpMode::Redirect, snapshot(&origin), Some(Lookup { wanted, loaded }));
+        let (requests, _loader) = blocking_mailbox(4);
+        let (sender, updates) = blocking_mailbox(4);
+        let key = SecretKey::Identity(IdentityName::Default);
+        sender.send(SecretUpdate { key, version: 1, result: Ok(Secret::Identity(identity)) }).unwrap();
+        let core = Core::with(driver, HttpMode::Redirect, snapshot(&origin), Some(SecretSource { requests, updates }));
         let answer = Client::connect(core.http).get("app.test", "/");
         assert_eq!((answer.status(), answer.field("location")), (301, Some("https://app.test/")));
         assert_eq!(origin.request_count(), 0);

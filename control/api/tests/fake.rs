@@ -13,7 +13,7 @@ use ringway_model::{
 };
 use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
-use ringway_tls::{Facts, KeyKind, Unloadable, Want};
+use ringway_tls::{Facts, KeyKind, LoadError, SecretKey};
 
 use crate::{
     AppStatus, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
@@ -374,8 +374,8 @@ impl Plane for FakePlane {
         }
     }
 
-    async fn check_files(&self, _: Want) -> Result<(), Unloadable> {
-        self.state().certificates.files.map_or(Ok(()), |why| Err(Unloadable::new(why)))
+    async fn check_files(&self, _: SecretKey) -> Result<(), LoadError> {
+        self.state().certificates.files.map_or(Ok(()), |why| Err(LoadError::new(why)))
     }
 
     async fn upload_certificate(

@@ -12,7 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use ringway_model::Tick;
 use ringway_net::{blocking, clock};
-use ringway_tls::{Alpn, UpstreamMaterial};
+use ringway_tls::{Alpn, UpstreamSecret};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
@@ -298,7 +298,7 @@ impl Authority {
 }
 
 fn client_config(bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
-    let material = UpstreamMaterial::new(bundle, None, false).map_err(|error| error.to_string())?;
+    let material = UpstreamSecret::new(bundle, None, false).map_err(|error| error.to_string())?;
     Ok(material.client_config(Alpn::Http1))
 }
 

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 
-use ringway_tls::{Alpn, UpstreamMaterial};
+use ringway_tls::{Alpn, UpstreamSecret};
 
 use super::*;
 use crate::testing::{on_control_thread, sound};
@@ -57,7 +57,7 @@ fn read_request(stream: &mut std::net::TcpStream) -> Option<String> {
 
 fn client() -> Client {
     let pair = sound(&["localhost"]);
-    let material = UpstreamMaterial::new(Some(&pair.chain), None, false).unwrap();
+    let material = UpstreamSecret::new(Some(&pair.chain), None, false).unwrap();
     Client::start(material.client_config(Alpn::Http1))
 }
 

@@ -9,7 +9,7 @@ use crate::limits::CERTIFICATES_WANTED_MAX;
 use ringway_bridge::{MailboxReceiver, MailboxSender, WakeSource, blocking_mailbox, mailbox, wake_pair};
 use ringway_model::{CertificateMode, Domain, UpstreamTls};
 use ringway_net::{blocking, clock};
-use ringway_tls::{IdentityName, Loaded, Material, Unloadable, UpstreamMaterial, Want, Wanted};
+use ringway_tls::{IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate, UpstreamSecret};
 
 use crate::domains::OnDisk;
 use crate::files::Files;
@@ -54,9 +54,9 @@ pub struct Opened {
     pub(super) on_disk: OnDisk,
     pub(super) default: Option<DefaultState>,
     pub(super) directory_problem: Option<String>,
-    pub(super) wants: MailboxSender<Wanted>,
+    pub(super) wants: MailboxSender<SecretRequest>,
     pub(super) news: (MailboxReceiver<News>, WakeSource),
-    pub(super) cores: Vec<MailboxSender<Loaded>>,
+    pub(super) cores: Vec<MailboxSender<SecretUpdate>>,
 }
 
 /// Checks the default certificate, makes the directory, lists what is in it, and starts the loader's thread, which
@@ -69,7 +69,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Opened, StartError> {
+pub fn open(settings: Settings, cores: Vec<MailboxSender<SecretUpdate>>) -> Result<Opened, StartError> {
     let files = Files::new(&settings.dir);
     let watched =
         settings.default_files.clone().map(|paths| Watched::load(&files, paths, clock::timestamp()));
@@ -82,10 +82,12 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
     if let Some(watched) = &watched {
         // Each core takes it before it accepts: whether it covers a host decides about the redirect of the first request.
         for core in &cores {
-            let (want, result) =
-                (Want::Identity(IdentityName::Default), Ok(Material::Identity(watched.identity().clone())));
+            let (key, result) = (
+                SecretKey::Identity(IdentityName::Default),
+                Ok(Secret::Identity(watched.identity().clone())),
+            );
             // There is room: nothing was sent before.
-            let _ = core.send(Loaded { want, version: watched.version(), result });
+            let _ = core.send(SecretUpdate { key, version: watched.version(), result });
         }
     }
     let (on_disk, directory_problem) = survey(&files);
@@ -98,7 +100,7 @@ pub fn open(settings: Settings, cores: Vec<MailboxSender<Loaded>>) -> Result<Ope
 ///
 /// # Errors
 /// When no thread or no file descriptor is left.
-pub fn lend(cores: Vec<MailboxSender<Loaded>>) -> Result<MailboxSender<Wanted>, StartError> {
+pub fn lend(cores: Vec<MailboxSender<SecretUpdate>>) -> Result<MailboxSender<SecretRequest>, StartError> {
     let (wants, _news) = start_loader(nowhere(), None, cores).map_err(StartError::Thread)?;
     Ok(wants)
 }
@@ -107,9 +109,9 @@ pub fn lend(cores: Vec<MailboxSender<Loaded>>) -> Result<MailboxSender<Wanted>, 
 ///
 /// # Errors
 /// Which file is of no use, and why.
-pub async fn upstream_material(tls: UpstreamTls) -> Result<UpstreamMaterial, Unloadable> {
+pub async fn upstream_secret(tls: UpstreamTls) -> Result<UpstreamSecret, LoadError> {
     let read = blocking(move || read_upstream(&nowhere(), &tls)).await;
-    read.unwrap_or_else(|error| Err(Unloadable::new(&error.to_string())))
+    read.unwrap_or_else(|error| Err(LoadError::new(&error.to_string())))
 }
 
 /// No directory: for files that are named by their paths.
@@ -121,8 +123,8 @@ fn nowhere() -> Files {
 fn start_loader(
     files: Files,
     watched: Option<Watched>,
-    cores: Vec<MailboxSender<Loaded>>,
-) -> io::Result<(MailboxSender<Wanted>, (MailboxReceiver<News>, WakeSource))> {
+    cores: Vec<MailboxSender<SecretUpdate>>,
+) -> io::Result<(MailboxSender<SecretRequest>, (MailboxReceiver<News>, WakeSource))> {
     let (wants, wanted) = blocking_mailbox(CERTIFICATES_WANTED_MAX.saturating_mul(cores.len().max(1)));
     let (waker, source) = wake_pair()?;
     let (news_sender, news) = mailbox(NEWS_WAITING, waker);
@@ -180,7 +182,7 @@ pub(super) const FIRST_VERSION: u64 = 1;
 
 impl Opened {
     /// What the cores ask for certificates through.
-    pub fn wants(&self) -> MailboxSender<Wanted> {
+    pub fn wants(&self) -> MailboxSender<SecretRequest> {
         self.wants.clone()
     }
 

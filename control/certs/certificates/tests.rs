@@ -25,8 +25,8 @@ use CertificateMode::{Acme, Provided};
 /// A certificate directory, and what one core gets from the loader.
 struct Scene {
     dir: tempfile::TempDir,
-    core: MailboxReceiver<Loaded>,
-    senders: Vec<MailboxSender<Loaded>>,
+    core: MailboxReceiver<SecretUpdate>,
+    senders: Vec<MailboxSender<SecretUpdate>>,
 }
 
 impl Scene {
@@ -54,14 +54,19 @@ impl Scene {
     }
 
     /// Asks as a core does.
-    fn ask(&self, wants: &MailboxSender<Wanted>, name: IdentityName, version: u64) -> Result<String, String> {
+    fn ask(
+        &self,
+        wants: &MailboxSender<SecretRequest>,
+        name: IdentityName,
+        version: u64,
+    ) -> Result<String, String> {
         // What was handed over unasked is not the answer.
         self.core.drain(usize::MAX).for_each(drop);
-        wants.send(Wanted { core: CoreId(0), want: Want::Identity(name), version }).unwrap();
+        wants.send(SecretRequest { core: CoreId(0), want: SecretKey::Identity(name), version }).unwrap();
         let loaded = self.core.recv_timeout(Duration::from_secs(30)).unwrap();
         match loaded.result {
-            Ok(Material::Identity(identity)) => Ok(identity.facts().fingerprint.clone()),
-            Ok(Material::ClientCa(_) | Material::Upstream(_)) => panic!("an identity was asked for"),
+            Ok(Secret::Identity(identity)) => Ok(identity.facts().fingerprint.clone()),
+            Ok(Secret::ClientCa(_) | Secret::Upstream(_)) => panic!("an identity was asked for"),
             Err(why) => Err(why.to_string()),
         }
     }
@@ -258,9 +263,9 @@ fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
         let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
         let given = scene.core.try_recv().unwrap();
-        assert_eq!((&given.want, given.version), (&Want::Identity(of("a.example")), version));
+        assert_eq!((&given.want, given.version), (&SecretKey::Identity(of("a.example")), version));
         assert!(
-            matches!(&given.result, Ok(Material::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
+            matches!(&given.result, Ok(Secret::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
         );
         // A core that takes nothing more may serve the older one for a while, and nobody is told otherwise.
         while scene.senders[0].send(given.clone()).is_ok() {}
@@ -399,8 +404,10 @@ fn each_core_has_the_default_certificate_before_it_begins() {
     let scene = Scene::new();
     let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
     let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
-    let sent: Vec<Loaded> = scene.core.drain(usize::MAX).collect();
-    let [Loaded { want: Want::Identity(IdentityName::Default), version, result: Ok(_) }] = &sent[..] else {
+    let sent: Vec<SecretUpdate> = scene.core.drain(usize::MAX).collect();
+    let [SecretUpdate { want: SecretKey::Identity(IdentityName::Default), version, result: Ok(_) }] =
+        &sent[..]
+    else {
         panic!("{sent:?}");
     };
     assert_eq!(Some(*version), opened.default_version());

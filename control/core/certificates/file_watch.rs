@@ -8,7 +8,7 @@ use ahash::{AHashMap, AHashSet};
 use ringway_certs::{FileWatch, names_files};
 use ringway_model::Desired;
 use ringway_net::sleep;
-use ringway_tls::{Unloadable, Want};
+use ringway_tls::{LoadError, SecretKey};
 
 use crate::control::Control;
 
@@ -39,13 +39,13 @@ pub(crate) async fn watch(control: Control) {
 }
 
 /// All that names a file, once.
-fn wanted(desired: &Desired) -> Vec<Want> {
+fn wanted(desired: &Desired) -> Vec<SecretKey> {
     let client_cas = desired.domains().filter_map(|domain| {
-        domain.client_auth.as_ref().map(|client_auth| Want::ClientCa(client_auth.ca_file.clone()))
+        domain.client_auth.as_ref().map(|client_auth| SecretKey::ClientCa(client_auth.ca_file.clone()))
     });
     let upstream = desired
         .apps()
-        .filter_map(|app| Some(Want::Upstream(app.id.clone(), app.upstream_tls.clone()?)))
+        .filter_map(|app| Some(SecretKey::Upstream(app.id.clone(), app.upstream_tls.clone()?)))
         .filter(names_files);
     let mut known = AHashSet::new();
     upstream.chain(client_cas).filter(|want| known.insert(want.clone())).take(NAMED_FILES_MAX).collect()
@@ -53,11 +53,11 @@ fn wanted(desired: &Desired) -> Vec<Want> {
 
 /// What is wrong with the files now.
 #[derive(Debug, Default)]
-pub(crate) struct FileProblems(AHashMap<Want, Unloadable>);
+pub(crate) struct FileProblems(AHashMap<SecretKey, LoadError>);
 
 impl FileProblems {
     /// Takes what a look has shown, and logs what is news.
-    pub(crate) fn put(&mut self, problems: AHashMap<Want, Unloadable>) {
+    pub(crate) fn put(&mut self, problems: AHashMap<SecretKey, LoadError>) {
         for (want, why) in &problems {
             if self.0.get(want) != Some(why) {
                 let of = Of(want);
@@ -95,14 +95,14 @@ impl FileProblems {
 }
 
 /// What files are for, in words.
-struct Of<'a>(&'a Want);
+struct Of<'a>(&'a SecretKey);
 
 impl fmt::Display for Of<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Want::ClientCa(path) => write!(f, "the CA file for clients {path}"),
-            Want::Upstream(app, _) => write!(f, "a file for the instances of app {app}"),
-            Want::Identity(_) => f.write_str("a certificate"),
+            SecretKey::ClientCa(path) => write!(f, "the CA file for clients {path}"),
+            SecretKey::Upstream(app, _) => write!(f, "a file for the instances of app {app}"),
+            SecretKey::Identity(_) => f.write_str("a certificate"),
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(problems.warnings(), [""; 0]);
         let of = |n: usize| {
             let path = FilePath::parse(&format!("/ca/{n:03}.pem")).unwrap();
-            (Want::ClientCa(path), Unloadable::new("cannot open it"))
+            (SecretKey::ClientCa(path), LoadError::new("cannot open it"))
         };
         problems.put((0..NAMED_FILES_TOLD_MAX).map(of).collect());
         let told = problems.warnings();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ringway_certs::upstream_material;
+use ringway_certs::upstream_secret;
 use ringway_health::Trust;
 use ringway_model::{AppId, Target, Tick, UpstreamTls, limits};
 use ringway_net::clock;
@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 
 use crate::control::Control;
 
-/// What the apps say, read from their files at most once in [`limits::MATERIAL_AGE_MAX`].
+/// What the apps say, read from their files at most once in [`limits::SECRET_AGE_MAX`].
 pub(crate) struct AppTrust {
     control: Control,
     known: RefCell<HashMap<UpstreamTls, Known>>,
@@ -33,20 +33,20 @@ impl AppTrust {
     async fn config(&self, tls: &UpstreamTls) -> Option<Arc<ClientConfig>> {
         let now = clock::now();
         if let Some(known) = self.known.borrow().get(tls)
-            && now < known.since.after(limits::MATERIAL_AGE_MAX)
+            && now < known.since.after(limits::SECRET_AGE_MAX)
         {
             return Some(known.config.clone());
         }
-        let Ok(material) = upstream_material(tls.clone()).await else {
+        let Ok(material) = upstream_secret(tls.clone()).await else {
             // What was good before is better than nothing, as on the data plane.
             return self.known.borrow().get(tls).map(|known| known.config.clone());
         };
         let config = material.client_config(Alpn::Http1);
         let mut known = self.known.borrow_mut();
-        if known.len() >= limits::MATERIALS_PER_CORE_MAX {
-            known.retain(|_, known| now < known.since.after(limits::MATERIAL_AGE_MAX));
+        if known.len() >= limits::SECRETS_PER_CORE_MAX {
+            known.retain(|_, known| now < known.since.after(limits::SECRET_AGE_MAX));
         }
-        if known.len() < limits::MATERIALS_PER_CORE_MAX {
+        if known.len() < limits::SECRETS_PER_CORE_MAX {
             known.insert(tls.clone(), Known { config: config.clone(), since: now });
         }
         Some(config)

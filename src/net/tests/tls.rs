@@ -9,7 +9,7 @@ use crate::tls::{TlsStream, connect_tls, read_hello};
 use crate::{Stream, WriteRate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use ringway_model::ClientAuthNeed;
-use ringway_tls::{Alpn, ClientVerifier, Identity, ServerSettings, ServerTls, UpstreamMaterial, provider};
+use ringway_tls::{Alpn, ClientVerifier, Identity, ServerSettings, ServerTls, UpstreamSecret, provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use rustls::{RootCertStore, SupportedProtocolVersion};
@@ -110,7 +110,7 @@ async fn connecting_to(alpn: Alpn, special: impl FnOnce(&mut ServerConfig)) -> (
         .with_single_cert(chain, key)
         .unwrap();
     special(&mut config);
-    let material = UpstreamMaterial::new(Some(ca.pem().as_bytes()), None, false).unwrap();
+    let material = UpstreamSecret::new(Some(ca.pem().as_bytes()), None, false).unwrap();
     let (stream, peer) = pair();
     let peer = thread::spawn(move || {
         let tls = ServerConnection::new(Arc::new(config)).unwrap();

@@ -3,8 +3,7 @@
 use super::*;
 use crate::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX};
 use crate::{
-    Alpn, CaError, ClientVerifier, Identity, ServerSettings, ServerTls, UpstreamMaterial, provider,
-    trust_store,
+    Alpn, CaError, ClientVerifier, Identity, ServerSettings, ServerTls, UpstreamSecret, provider, trust_store,
 };
 use ringway_model::ClientAuthNeed;
 use rustls::{CipherSuite, NamedGroup};
@@ -84,11 +83,11 @@ fn a_ca_file_has_certificates_and_not_too_many() {
 fn upstreams_are_verified_unless_that_is_waived() {
     let pem = Ca::new().pem();
     for (ca_pem, insecure) in [(None, false), (Some(pem.as_bytes()), false), (None, true)] {
-        let material = UpstreamMaterial::new(ca_pem, None, insecure).unwrap();
+        let material = UpstreamSecret::new(ca_pem, None, insecure).unwrap();
         assert_eq!(material.is_insecure(), insecure);
         assert_eq!(material.client_config(Alpn::Http2).alpn_protocols, [b"h2".to_vec()]);
     }
-    assert_eq!(UpstreamMaterial::new(Some(b""), None, true).unwrap_err(), CaError::Empty);
+    assert_eq!(UpstreamSecret::new(Some(b""), None, true).unwrap_err(), CaError::Empty);
     assert!(!trust_store().is_empty());
     assert!(Arc::ptr_eq(&trust_store(), &trust_store()), "read once");
 }

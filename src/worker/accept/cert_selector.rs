@@ -1,10 +1,10 @@
-//! Which certificate a client is answered with, and what it must prove itself.
+//! Selection of the server certificate by SNI, and of the requirements for client certificates.
 //!
 //! ```text
-//! name ─► route ─► its own certificate ──────────────► served, with what the route demands of clients
-//!   │       └──── none (yet), or not to be loaded ─┐
-//!   └──► no route ─────────────────────────────────┴─► the default certificate, if it covers the name
-//!                                                       └─► none: refused, before anything is calculated
+//! SNI ─► route ─► its own certificate ──────────────────► served, with the route's client authentication
+//!   │       └──── none yet, or it cannot be loaded ─┐
+//!   └──► no route ──────────────────────────────────┴─► the default certificate, if it covers the name
+//!                                                        └─► none: refused before any cryptography
 //! ```
 
 use std::cell::RefCell;
@@ -12,100 +12,100 @@ use std::sync::Arc;
 
 use ringway_model::{ClientAuth, ClientAuthNeed, FilePath, Hostname, Tick, limits};
 use ringway_net::tls::Alert;
-use ringway_tls::{Alpn, ClientVerifier, Identity, IdentityName, Material, ServerTls, Want};
+use ringway_tls::{Alpn, ClientVerifier, Identity, IdentityName, Secret, SecretKey, ServerTls};
 use ringway_traffic::snapshot::{CertificateVersion, Route, Snapshot};
 use rustls::ServerConfig;
 
-use crate::accept::secrets::{Held, Secrets};
+use crate::accept::secrets::{CachedSecret, Secrets};
 use crate::lru_cache::LruCache;
 
-/// What the TLS listeners of a core answer with.
-pub(crate) struct Identities {
+/// Certificate selection of one core, with a cache of server configurations.
+pub(crate) struct CertSelector {
     tls: Option<Arc<ServerTls>>,
-    configs: RefCell<LruCache<Key, Cached>>,
+    configs: RefCell<LruCache<ConfigKey, CachedConfig>>,
 }
 
-type Key = (IdentityName, Option<(FilePath, ClientAuthNeed)>);
+type ConfigKey = (IdentityName, Option<(FilePath, ClientAuthNeed)>);
 
-struct Cached {
-    /// The loads that it was made of.
+struct CachedConfig {
+    /// Loads of the secrets that it was built from.
     loads: (u64, Option<u64>),
     config: Arc<ServerConfig>,
 }
 
-/// What a handshake is finished with.
-pub(crate) struct Chosen {
+/// Selected configuration of a handshake.
+pub(crate) struct Selected {
     pub(crate) config: Arc<ServerConfig>,
-    /// What was demanded of the client.
+    /// Client authentication that `config` demands.
     pub(crate) client_auth: Option<ClientAuth>,
 }
 
-/// Why a client is not answered.
+/// Reason why no certificate is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unserved {
-    /// It named nobody, and there is no default certificate.
+pub(crate) enum NoCertificate {
+    /// No SNI, and no default certificate.
     NoName,
-    /// Nobody here has that name.
+    /// No domain of that name.
     UnknownName,
-    /// The domain has no certificate that can be served, for now.
-    NoCertificate,
-    /// Who vouches for the domain's clients is not to be found out.
+    /// The domain has no certificate that can be served now.
+    Unavailable,
+    /// The CA for the domain's clients cannot be loaded.
     NoClientCa,
 }
 
-impl Unserved {
-    /// The word in metrics.
-    pub(crate) fn word(self) -> &'static str {
+impl NoCertificate {
+    /// Label in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NoName => "no_name",
             Self::UnknownName => "unknown_name",
-            Self::NoCertificate => "no_certificate",
+            Self::Unavailable => "no_certificate",
             Self::NoClientCa => "no_client_ca",
         }
     }
 
-    /// What the client is told.
+    /// TLS alert to the client.
     pub(crate) fn alert(self) -> Alert {
         match self {
-            Self::NoName | Self::UnknownName | Self::NoCertificate => Alert::UnrecognizedName,
+            Self::NoName | Self::UnknownName | Self::Unavailable => Alert::UnrecognizedName,
             Self::NoClientCa => Alert::InternalError,
         }
     }
 }
 
-impl Identities {
+impl CertSelector {
     pub(crate) fn new(tls: Option<Arc<ServerTls>>) -> Self {
-        Self { tls, configs: RefCell::new(LruCache::new(limits::MATERIALS_PER_CORE_MAX)) }
+        Self { tls, configs: RefCell::new(LruCache::new(limits::SECRETS_PER_CORE_MAX)) }
     }
 
-    /// Decides, and waits for what is not there yet, until `deadline` at most.
-    pub(crate) async fn choose(
+    /// Selects the configuration for a server name. Waits until `deadline` at most for secrets that are not cached.
+    pub(crate) async fn select(
         &self,
         secrets: &Secrets,
         snapshot: &Snapshot,
         name: Option<&str>,
         (now, deadline): (Tick, Tick),
-    ) -> Result<Chosen, Unserved> {
-        let Some(tls) = &self.tls else { return Err(Unserved::NoCertificate) };
+    ) -> Result<Selected, NoCertificate> {
+        let Some(tls) = &self.tls else { return Err(NoCertificate::Unavailable) };
         let route = name.and_then(|name| snapshot.route(name));
-        let (of, held) = self.identity(secrets, snapshot, (name, route), (now, deadline)).await?;
-        let Material::Identity(identity) = &held.material else { return Err(Unserved::NoCertificate) };
+        let (of, cached) = self.identity(secrets, snapshot, (name, route), (now, deadline)).await?;
+        let Secret::Identity(identity) = &cached.secret else { return Err(NoCertificate::Unavailable) };
         let client_auth = route.and_then(|route| route.client_auth.clone());
         let verifier = match &client_auth {
             None => None,
             Some(auth) => match verifier(secrets, &auth.ca_file, (now, deadline)).await {
                 Some(verifier) => Some((verifier, auth.need)),
-                // Whoever may come without a certificate comes as one without.
+                // Optional client certificates cannot be verified: none is requested.
                 None if auth.need == ClientAuthNeed::Optional => None,
-                None => return Err(Unserved::NoClientCa),
+                None => return Err(NoCertificate::NoClientCa),
             },
         };
         let key = (
             of,
             client_auth.as_ref().zip(verifier.as_ref()).map(|(auth, _)| (auth.ca_file.clone(), auth.need)),
         );
-        let config = self.config(tls, key, (identity, held.load), verifier);
-        Ok(Chosen { config, client_auth })
+        let config = self.config(tls, key, (identity, cached.load), verifier);
+        Ok(Selected { config, client_auth })
     }
 
     async fn identity(
@@ -114,34 +114,33 @@ impl Identities {
         snapshot: &Snapshot,
         (name, route): (Option<&str>, Option<&Route>),
         (now, deadline): (Tick, Tick),
-    ) -> Result<(IdentityName, std::rc::Rc<Held>), Unserved> {
-        let mut unserved = match (name, route) {
-            (None, _) => Unserved::NoName,
-            (Some(_), None) => Unserved::UnknownName,
-            (Some(_), Some(_)) => Unserved::NoCertificate,
+    ) -> Result<(IdentityName, std::rc::Rc<CachedSecret>), NoCertificate> {
+        let reason = match (name, route) {
+            (None, _) => NoCertificate::NoName,
+            (Some(_), None) => NoCertificate::UnknownName,
+            (Some(_), Some(_)) => NoCertificate::Unavailable,
         };
         if let Some(route) = route
             && let Some(CertificateVersion(version)) = route.certificate
         {
             let of = IdentityName::Domain(route.host.clone());
-            match secrets.get(&Want::Identity(of.clone()), version, now, deadline).await {
-                Ok(held) => return Ok((of, held)),
-                Err(_) => unserved = Unserved::NoCertificate,
+            if let Ok(cached) = secrets.get(&SecretKey::Identity(of.clone()), version, now, deadline).await {
+                return Ok((of, cached));
             }
         }
-        let Some(CertificateVersion(version)) = snapshot.default_certificate else { return Err(unserved) };
-        let held = secrets.get(&want_default(), version, now, deadline).await.map_err(|_| unserved)?;
-        match (&held.material, name) {
-            (Material::Identity(identity), Some(name)) if !identity.facts().covers(name) => Err(unserved),
-            _ => Ok((IdentityName::Default, held)),
+        let Some(CertificateVersion(version)) = snapshot.default_certificate else { return Err(reason) };
+        let cached = secrets.get(&default_key(), version, now, deadline).await.map_err(|_| reason)?;
+        match (&cached.secret, name) {
+            (Secret::Identity(identity), Some(name)) if !identity.facts().covers(name) => Err(reason),
+            _ => Ok((IdentityName::Default, cached)),
         }
     }
 
-    /// The configuration for an identity, made once for each load of what it is made of.
+    /// Returns the server configuration for an identity, built once for each load of its secrets.
     fn config(
         &self,
         tls: &ServerTls,
-        key: Key,
+        key: ConfigKey,
         (identity, load): (&Identity, u64),
         verifier: Option<((ClientVerifier, u64), ClientAuthNeed)>,
     ) -> Arc<ServerConfig> {
@@ -154,40 +153,40 @@ impl Identities {
         }
         let client_auth = verifier.as_ref().map(|((verifier, _), need)| (verifier, *need));
         let config = tls.config(identity, client_auth, Alpn::Http2OrHttp1);
-        configs.insert(key, Cached { loads, config: config.clone() });
+        configs.insert(key, CachedConfig { loads, config: config.clone() });
         config
     }
 }
 
-/// Whether a host without a certificate of its own is covered by the default one, as far as this core has seen it.
+/// Whether the default certificate covers a host. `false` while this core has not loaded it.
 pub(crate) fn is_covered_by_default(secrets: &Secrets, snapshot: &Snapshot, host: &Hostname) -> bool {
     snapshot.default_certificate.is_some()
-        && secrets.held(&want_default()).is_some_and(|held| match &held.material {
-            Material::Identity(identity) => identity.facts().covers(host.as_str()),
-            Material::ClientCa(_) | Material::Upstream(_) => false,
+        && secrets.cached(&default_key()).is_some_and(|cached| match &cached.secret {
+            Secret::Identity(identity) => identity.facts().covers(host.as_str()),
+            Secret::ClientCa(_) | Secret::Upstream(_) => false,
         })
 }
 
-/// The default certificate is asked for ahead: whether it covers a host decides about redirects, which do not wait.
-pub(crate) fn prepare_default(secrets: &Secrets, snapshot: &Snapshot, now: Tick) {
+/// Requests the default certificate ahead: redirects depend on the names that it covers, and do not wait.
+pub(crate) fn prefetch_default(secrets: &Secrets, snapshot: &Snapshot, now: Tick) {
     if let Some(CertificateVersion(version)) = snapshot.default_certificate {
-        secrets.prepare(&want_default(), version, now);
+        secrets.prefetch(&default_key(), version, now);
     }
 }
 
-fn want_default() -> Want {
-    Want::Identity(IdentityName::Default)
+fn default_key() -> SecretKey {
+    SecretKey::Identity(IdentityName::Default)
 }
 
-/// Who vouches for clients, and which load of it that is. A file has no version, so that it counts as 0.
+/// Returns the verifier of client certificates and its load. The file has no version: 0.
 async fn verifier(
     secrets: &Secrets,
     ca_file: &FilePath,
     (now, deadline): (Tick, Tick),
 ) -> Option<(ClientVerifier, u64)> {
-    let held = secrets.get(&Want::ClientCa(ca_file.clone()), 0, now, deadline).await.ok()?;
-    match &held.material {
-        Material::ClientCa(verifier) => Some((verifier.clone(), held.load)),
-        Material::Identity(_) | Material::Upstream(_) => None,
+    let cached = secrets.get(&SecretKey::ClientCa(ca_file.clone()), 0, now, deadline).await.ok()?;
+    match &cached.secret {
+        Secret::ClientCa(verifier) => Some((verifier.clone(), cached.load)),
+        Secret::Identity(_) | Secret::Upstream(_) => None,
     }
 }

@@ -1,16 +1,16 @@
-//! What a core has of certificates, keys and CAs. It reads no file: it asks the loader, and whoever needs the answer
-//! waits for it, all of them for one question.
+//! Cache of certificates, keys and CAs of one core. Missing ones are requested from the loader; no file is read here.
 //!
 //! ```text
-//! get ─► held in this version ───────────────────────────────► it
-//!   └──► asked for once ─► loaded ──────────────────────────► it
-//!                       ├─► unloadable, or no answer in time ─► the older version, if there is one
+//! get ─► cached in this version ─────────────────────────────► returned
+//!   └──► requested once ─► loaded ───────────────────────────► returned
+//!                       ├─► load error, or timeout ──────────► the older version, if there is one
 //! ```
-//! A certificate that is new comes unasked, before the snapshot with its version: a core that has an older one never serves that
-//! one again once it has acknowledged the snapshot, however long the loader takes.
+//! A new certificate is pushed before the snapshot that names it: once a core has acknowledged that snapshot, it never serves
+//! the older certificate again, however long the loader takes.
 //!
-//! What has no version of its own (CAs, version 0) is asked for again when it is older than a while, and waited for as a newer
-//! version is: a CA that was taken away vouches for nobody any more.
+//! Secrets without versions (CAs, version 0) are requested again when older than
+//! [`SECRET_AGE_MAX`](ringway_model::limits::SECRET_AGE_MAX), and waited for like a newer version, so that a CA that was
+//! removed verifies no more clients.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,129 +22,130 @@ use ringway_bridge::{MailboxReceiver, MailboxSender};
 use ringway_model::{CoreId, Tick};
 use ringway_net::Waits;
 use ringway_telemetry::MaterialLoaded;
-use ringway_tls::{Loaded, Material, Unloadable, Want, Wanted};
+use ringway_tls::{LoadError, Secret, SecretKey, SecretRequest, SecretUpdate};
 
 use crate::lru_cache::LruCache;
 
-/// Where a core asks, and where it is answered.
-pub struct Lookup {
-    /// Takes the questions.
-    pub wanted: MailboxSender<Wanted>,
-    /// Gives the answers; wakes the core.
-    pub loaded: MailboxReceiver<Loaded>,
+/// Connection of a core to the certificate loader.
+pub struct SecretSource {
+    /// Requests to the loader.
+    pub requests: MailboxSender<SecretRequest>,
+    /// Secrets from the loader; each wakes the core.
+    pub updates: MailboxReceiver<SecretUpdate>,
 }
 
-/// Something that was loaded, and which load it is: another number for every one.
+/// Secret with the number of its load, which differs for every load.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) material: Material,
+pub(crate) struct CachedSecret {
+    pub(crate) secret: Secret,
     pub(crate) load: u64,
 }
 
-/// Why something is not there.
+/// Reason why a secret is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// The loader says why.
-    Unloadable(Unloadable),
-    /// The loader has not answered in time, or takes no question.
-    NoAnswer,
+    /// The loader failed.
+    Failed(LoadError),
+    /// No update came in time, or the loader's queue is full.
+    TimedOut,
 }
 
-/// The secrets of one core.
+/// Secrets of one core.
 pub(crate) struct Secrets {
     core: CoreId,
-    lookup: Option<Lookup>,
-    entries: RefCell<LruCache<Want, Entry>>,
+    source: Option<SecretSource>,
+    entries: RefCell<LruCache<SecretKey, Entry>>,
     loads: Cell<u64>,
 }
 
 #[derive(Default)]
 struct Entry {
-    held: Option<(Rc<Held>, u64)>,
-    /// When that was loaded, or found to be still the best there is.
-    since: Tick,
-    /// The version that was asked for and has not come, and when to ask again.
-    asked: Option<(u64, Tick)>,
-    /// The version that could not be loaded, why, and when to try again.
-    refused: Option<(u64, Unloadable, Tick)>,
+    cached: Option<(Rc<CachedSecret>, u64)>,
+    /// Time of the last update, successful or not.
+    updated_at: Tick,
+    /// Version of a pending request, and the time of its retry.
+    requested: Option<(u64, Tick)>,
+    /// Version that failed to load, the error, and the time of the retry.
+    failed: Option<(u64, LoadError, Tick)>,
     waiters: Vec<Waker>,
 }
 
 impl Secrets {
-    pub(crate) fn new(core: CoreId, lookup: Option<Lookup>) -> Self {
-        let entries = RefCell::new(LruCache::new(ringway_model::limits::MATERIALS_PER_CORE_MAX));
-        Self { core, lookup, entries, loads: Cell::new(0) }
+    pub(crate) fn new(core: CoreId, source: Option<SecretSource>) -> Self {
+        let entries = RefCell::new(LruCache::new(ringway_model::limits::SECRETS_PER_CORE_MAX));
+        Self { core, source, entries, loads: Cell::new(0) }
     }
 
-    /// The material, in this version if it can be had, else in the one before. Waits until `deadline` at most, and not
-    /// long for a newer version of something that is there.
+    /// Returns the secret in this version, else in the version before. Waits until `deadline` at most, and no longer than
+    /// [`SECRET_REFRESH_TIMEOUT`](limits::SECRET_REFRESH_TIMEOUT) when an older version is cached.
     pub(crate) async fn get(
         &self,
-        want: &Want,
+        key: &SecretKey,
         version: u64,
         now: Tick,
         deadline: Tick,
-    ) -> Result<Rc<Held>, Missing> {
-        if let Poll::Ready(answer) = self.look(want, version, now, None) {
-            return answer;
+    ) -> Result<Rc<CachedSecret>, Missing> {
+        if let Poll::Ready(found) = self.look_up(key, version, now, None) {
+            return found;
         }
-        let patience = match self.held(want) {
-            Some(_) => deadline.min(now.after(limits::MATERIAL_PATIENCE)),
+        let deadline = match self.cached(key) {
+            Some(_) => deadline.min(now.after(limits::SECRET_REFRESH_TIMEOUT)),
             None => deadline,
         };
-        match self.wait(want, version, now, patience).await {
-            Ok(answer) => answer,
-            Err(_) => self.held(want).ok_or(Missing::NoAnswer),
+        match self.wait(key, version, now, deadline).await {
+            Ok(found) => found,
+            Err(_) => self.cached(key).ok_or(Missing::TimedOut),
         }
     }
 
-    /// Asks for something that will be needed, if it is not there.
-    pub(crate) fn prepare(&self, want: &Want, version: u64, now: Tick) {
-        let _ = self.look(want, version, now, None);
+    /// Requests a secret that will be needed, unless it is cached.
+    pub(crate) fn prefetch(&self, key: &SecretKey, version: u64, now: Tick) {
+        let _ = self.look_up(key, version, now, None);
     }
 
-    /// What is there now, in whatever version.
-    pub(crate) fn held(&self, want: &Want) -> Option<Rc<Held>> {
-        self.entries.borrow().peek(want)?.held.as_ref().map(|(held, _)| held.clone())
+    /// Returns the cached secret, in any version.
+    pub(crate) fn cached(&self, key: &SecretKey) -> Option<Rc<CachedSecret>> {
+        self.entries.borrow().peek(key)?.cached.as_ref().map(|(cached, _)| cached.clone())
     }
 
-    /// Takes the loader's answers, tells what became of them, and wakes who waits for them.
-    pub(crate) fn take_loaded(&self, now: Tick, tell: impl Fn(&MaterialLoaded)) {
-        let Some(lookup) = &self.lookup else { return };
-        for loaded in lookup.loaded.drain(ringway_model::limits::CERTIFICATES_LOADED_MAX) {
-            tell(&MaterialLoaded { kind: kind(&loaded.want), is_good: loaded.result.is_ok() });
-            self.take(loaded, now);
+    /// Applies the updates from the loader, reports each, and wakes its waiters.
+    pub(crate) fn apply_updates(&self, now: Tick, report: impl Fn(&MaterialLoaded)) {
+        let Some(source) = &self.source else { return };
+        for update in source.updates.drain(ringway_model::limits::CERTIFICATES_LOADED_MAX) {
+            report(&MaterialLoaded { kind: kind(&update.key), is_good: update.result.is_ok() });
+            self.apply(update, now);
         }
     }
 
-    fn take(&self, loaded: Loaded, now: Tick) {
+    fn apply(&self, update: SecretUpdate, now: Tick) {
         let mut entries = self.entries.borrow_mut();
-        // It made way meanwhile: whoever waited was woken then, and has asked again.
-        let Some(entry) = entries.get(&loaded.want) else { return };
-        if entry.asked.is_some_and(|(version, _)| version == loaded.version) {
-            entry.asked = None;
+        // An evicted entry has woken its waiters, which have requested the secret again.
+        let Some(entry) = entries.get(&update.key) else { return };
+        if entry.requested.is_some_and(|(version, _)| version == update.version) {
+            entry.requested = None;
         }
-        match loaded.result {
-            // Asked for by the snapshot before; the newer one has come unasked meanwhile.
-            Ok(_) if entry.held.as_ref().is_some_and(|(_, held)| *held > loaded.version) => {}
-            Ok(material) => {
+        match update.result {
+            // Requested for the snapshot before; the newer version was pushed meanwhile.
+            Ok(_) if entry.cached.as_ref().is_some_and(|(_, version)| *version > update.version) => {}
+            Ok(secret) => {
                 self.loads.update(|loads| loads + 1);
-                entry.held = Some((Rc::new(Held { material, load: self.loads.get() }), loaded.version));
-                entry.since = now;
-                entry.refused = None;
+                entry.cached =
+                    Some((Rc::new(CachedSecret { secret, load: self.loads.get() }), update.version));
+                entry.updated_at = now;
+                entry.failed = None;
             }
-            Err(why) => {
-                let is_news = entry
-                    .refused
+            Err(error) => {
+                let is_new = entry
+                    .failed
                     .as_ref()
-                    .is_none_or(|(version, known, _)| (*version, known) != (loaded.version, &why));
-                if is_news {
-                    let serving = if entry.held.is_some() { "the one before" } else { "none" };
-                    let (core, want) = (self.core.0, &loaded.want);
-                    tracing::warn!(core, ?want, %why, serving, "this could not be loaded");
+                    .is_none_or(|(version, known, _)| (*version, known) != (update.version, &error));
+                if is_new {
+                    let serving = if entry.cached.is_some() { "the version before" } else { "none" };
+                    let (core, key) = (self.core.0, &update.key);
+                    tracing::warn!(core, ?key, %error, serving, "certificate, key or CA cannot be loaded");
                 }
-                entry.since = now;
-                entry.refused = Some((loaded.version, why, now.after(limits::MATERIAL_RETRY)));
+                entry.updated_at = now;
+                entry.failed = Some((update.version, error, now.after(limits::SECRET_RETRY)));
             }
         }
         let waiters = std::mem::take(&mut entry.waiters);
@@ -154,53 +155,55 @@ impl Secrets {
 
     async fn wait(
         &self,
-        want: &Want,
+        key: &SecretKey,
         version: u64,
         now: Tick,
         deadline: Tick,
-    ) -> io::Result<Result<Rc<Held>, Missing>> {
-        let poll = |cx: &mut std::task::Context<'_>| self.look(want, version, now, Some(cx.waker())).map(Ok);
+    ) -> io::Result<Result<Rc<CachedSecret>, Missing>> {
+        let poll =
+            |cx: &mut std::task::Context<'_>| self.look_up(key, version, now, Some(cx.waker())).map(Ok);
         Waits::new()?.read(deadline, poll).await
     }
 
-    /// What there is to say now. Asks the loader when nobody has.
-    fn look(
+    /// Looks the secret up, and requests it when it is missing and no request is pending.
+    fn look_up(
         &self,
-        want: &Want,
+        key: &SecretKey,
         version: u64,
         now: Tick,
         waker: Option<&Waker>,
-    ) -> Poll<Result<Rc<Held>, Missing>> {
-        let Some(lookup) = &self.lookup else { return Poll::Ready(Err(Missing::NoAnswer)) };
+    ) -> Poll<Result<Rc<CachedSecret>, Missing>> {
+        let Some(source) = &self.source else { return Poll::Ready(Err(Missing::TimedOut)) };
         let mut entries = self.entries.borrow_mut();
-        if entries.peek(want).is_none()
-            && let Some(out) = entries.insert(want.clone(), Entry::default())
+        if entries.peek(key).is_none()
+            && let Some(evicted) = entries.insert(key.clone(), Entry::default())
         {
-            out.waiters.into_iter().for_each(Waker::wake);
+            evicted.waiters.into_iter().for_each(Waker::wake);
         }
-        let Some(entry) = entries.get(want) else { return Poll::Ready(Err(Missing::NoAnswer)) };
+        let Some(entry) = entries.get(key) else { return Poll::Ready(Err(Missing::TimedOut)) };
         let has_versions = version != 0;
-        if let Some((held, held_version)) = &entry.held
-            && *held_version >= version
-            && (has_versions || now < entry.since.after(ringway_model::limits::MATERIAL_AGE_MAX))
+        if let Some((cached, cached_version)) = &entry.cached
+            && *cached_version >= version
+            && (has_versions || now < entry.updated_at.after(ringway_model::limits::SECRET_AGE_MAX))
         {
-            return Poll::Ready(Ok(held.clone()));
+            return Poll::Ready(Ok(cached.clone()));
         }
-        if let Some((refused, why, until)) = &entry.refused
-            && *refused == version
-            && now < *until
+        if let Some((failed_version, error, retry_at)) = &entry.failed
+            && *failed_version == version
+            && now < *retry_at
         {
-            let held = entry.held.as_ref().map(|(held, _)| held.clone());
-            return Poll::Ready(held.ok_or_else(|| Missing::Unloadable(why.clone())));
+            let cached = entry.cached.as_ref().map(|(cached, _)| cached.clone());
+            return Poll::Ready(cached.ok_or_else(|| Missing::Failed(error.clone())));
         }
-        let is_asked = entry.asked.is_some_and(|(asked, again)| asked == version && now < again);
-        if !is_asked {
-            let wanted = Wanted { core: self.core, want: want.clone(), version };
-            if lookup.wanted.send(wanted).is_err() {
-                let held = entry.held.as_ref().map(|(held, _)| held.clone());
-                return Poll::Ready(held.ok_or(Missing::NoAnswer));
+        let is_requested =
+            entry.requested.is_some_and(|(requested, retry_at)| requested == version && now < retry_at);
+        if !is_requested {
+            let request = SecretRequest { core: self.core, key: key.clone(), version };
+            if source.requests.send(request).is_err() {
+                let cached = entry.cached.as_ref().map(|(cached, _)| cached.clone());
+                return Poll::Ready(cached.ok_or(Missing::TimedOut));
             }
-            entry.asked = Some((version, now.after(limits::MATERIAL_RETRY)));
+            entry.requested = Some((version, now.after(limits::SECRET_RETRY)));
         }
         if let Some(waker) = waker
             && !entry.waiters.iter().any(|waiter| waiter.will_wake(waker))
@@ -211,12 +214,12 @@ impl Secrets {
     }
 }
 
-/// The word in metrics.
-fn kind(want: &Want) -> &'static str {
-    match want {
-        Want::Identity(_) => "certificate",
-        Want::ClientCa(_) => "client_ca",
-        Want::Upstream(..) => "upstream",
+/// Label in metrics.
+fn kind(key: &SecretKey) -> &'static str {
+    match key {
+        SecretKey::Identity(_) => "certificate",
+        SecretKey::ClientCa(_) => "client_ca",
+        SecretKey::Upstream(..) => "upstream",
     }
 }
 

@@ -143,17 +143,18 @@ async fn shake_hands(
     };
     let tables = core.tables();
     let times = (core.runtime.now(), deadline);
-    let chosen = core.identities.choose(&core.secrets, &tables.snapshot, hello.server_name(), times).await;
-    let chosen = match chosen {
-        Ok(chosen) => chosen,
-        Err(unserved) => {
-            hello.refuse(unserved.alert(), deadline).await;
-            return Err(unserved.word());
+    let selected =
+        core.cert_selector.select(&core.secrets, &tables.snapshot, hello.server_name(), times).await;
+    let selected = match selected {
+        Ok(selected) => selected,
+        Err(reason) => {
+            hello.refuse(reason.alert(), deadline).await;
+            return Err(reason.as_str());
         }
     };
     drop(tables);
     let server_name = hello.server_name().map(Box::from);
-    let handshake = core.handshakes.pace(pin!(hello.finish(chosen.config, deadline))).await;
+    let handshake = core.handshakes.pace(pin!(hello.finish(selected.config, deadline))).await;
     let stream = handshake.map_err(Crowded::word)?.map_err(|error| word(&error))?;
     core.telemetry.handshake_done(&HandshakeDone {
         client_ip: client,
@@ -162,7 +163,7 @@ async fn shake_hands(
         duration_us: core.runtime.now_micros().saturating_sub(begun_us),
     });
     let is_http2 = stream.alpn() == Some(b"h2");
-    let secure = Rc::new(Secure::new(server_name, chosen.client_auth, &stream));
+    let secure = Rc::new(Secure::new(server_name, selected.client_auth, &stream));
     let client = DownstreamConn::new(Transport::Tls(stream), client, Door::Https(secure), &core.settings);
     if is_http2 {
         accept::serve_http2(core, client);

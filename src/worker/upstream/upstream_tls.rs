@@ -1,10 +1,10 @@
-//! Whom to believe when an endpoint speaks TLS, and what to ask it for.
+//! TLS client configurations for upstream endpoints.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use ringway_model::{AppId, Tick, UpstreamTls, limits};
-use ringway_tls::{Alpn, Material, UpstreamMaterial, Want, server_name};
+use ringway_tls::{Alpn, Secret, SecretKey, UpstreamSecret, server_name};
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -12,26 +12,25 @@ use rustls::pki_types::ServerName;
 use crate::accept::secrets::Secrets;
 use crate::lru_cache::LruCache;
 
-/// The configurations of one core, one per app: each remembers the sessions of its servers, so that the next handshake
-/// with one is cheap.
+/// Client configurations of one core, one per app: each holds session tickets, so that later handshakes resume.
 pub(crate) struct UpstreamTlsConfigs {
-    /// By app, and whether HTTP/2 will do.
+    /// By app, and whether HTTP/2 is offered.
     configs: RefCell<LruCache<(AppId, bool), Cached>>,
 }
 
 struct Cached {
-    /// What it was made for and of: loaded anew, it is the same as long as its files are.
+    /// Inputs of the configuration; a reload of unchanged files yields the same secret.
     tls: Option<UpstreamTls>,
-    material: Arc<UpstreamMaterial>,
+    secret: Arc<UpstreamSecret>,
     config: Arc<ClientConfig>,
 }
 
 impl UpstreamTlsConfigs {
     pub(crate) fn new() -> Self {
-        Self { configs: RefCell::new(LruCache::new(limits::MATERIALS_PER_CORE_MAX)) }
+        Self { configs: RefCell::new(LruCache::new(limits::SECRETS_PER_CORE_MAX)) }
     }
 
-    /// With what and under which name to speak to an endpoint; `None` when that cannot be loaded, or not by the deadline.
+    /// Returns the configuration and the server name for an endpoint; `None` when the secret cannot be loaded by the deadline.
     pub(crate) async fn of(
         &self,
         secrets: &Secrets,
@@ -40,19 +39,18 @@ impl UpstreamTlsConfigs {
         alpn: Alpn,
         (now, deadline): (Tick, Tick),
     ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
-        let want = Want::Upstream(pool.app.clone(), pool.tls.clone().unwrap_or_default());
-        let held = secrets.get(&want, 0, now, deadline).await.ok()?;
-        let Material::Upstream(material) = &held.material else { return None };
+        let key = SecretKey::Upstream(pool.app.clone(), pool.tls.clone().unwrap_or_default());
+        let cached = secrets.get(&key, 0, now, deadline).await.ok()?;
+        let Secret::Upstream(secret) = &cached.secret else { return None };
         let mut configs = self.configs.borrow_mut();
         let key = (pool.app.clone(), matches!(alpn, Alpn::Http2OrHttp1));
         let known =
-            configs.get(&key).filter(|known| Arc::ptr_eq(&known.material, material) && known.tls == pool.tls);
+            configs.get(&key).filter(|known| Arc::ptr_eq(&known.secret, secret) && known.tls == pool.tls);
         let config = match known {
             Some(known) => known.config.clone(),
             None => {
-                let config = material.client_config(alpn);
-                let cached =
-                    Cached { tls: pool.tls.clone(), material: material.clone(), config: config.clone() };
+                let config = secret.client_config(alpn);
+                let cached = Cached { tls: pool.tls.clone(), secret: secret.clone(), config: config.clone() };
                 configs.insert(key, cached);
                 config
             }

@@ -190,8 +190,8 @@ fn a_server_with_the_wrong_name_or_ca_is_not_believed_unless_asked_to() {
         let (ca, stranger) = (Ca::new(), Ca::new());
         let tls = ServerTls::new(ServerSettings::default()).unwrap();
         let pem = ca.pem();
-        let verified = UpstreamMaterial::new(Some(pem.as_bytes()), None, false).unwrap();
-        let insecure = UpstreamMaterial::new(None, None, true).unwrap();
+        let verified = UpstreamSecret::new(Some(pem.as_bytes()), None, false).unwrap();
+        let insecure = UpstreamSecret::new(None, None, true).unwrap();
         for (issuer, asked, verified_ok) in
             [(&ca, NAME, true), (&ca, "other.example", false), (&stranger, NAME, false)]
         {
@@ -223,7 +223,7 @@ fn we_show_our_certificate_to_a_server_that_asks() {
         let config = tls.config(&ca.identity(NAME), auth, Alpn::Http1);
         let pem = ca.pem();
         let material =
-            UpstreamMaterial::new(Some(pem.as_bytes()), Some(ca.identity("gateway")), false).unwrap();
+            UpstreamSecret::new(Some(pem.as_bytes()), Some(ca.identity("gateway")), false).unwrap();
         let (stream, peer) = pair();
         let peer = thread::spawn(move || {
             let peer = shaken(StreamOwned::new(ServerConnection::new(config).unwrap(), peer)).unwrap();
