@@ -62,7 +62,7 @@ impl Scene {
     ) -> Result<String, String> {
         // What was handed over unasked is not the answer.
         self.core.drain(usize::MAX).for_each(drop);
-        wants.send(SecretRequest { core: CoreId(0), want: SecretKey::Identity(name), version }).unwrap();
+        wants.send(SecretRequest { core: CoreId(0), key: SecretKey::Identity(name), version }).unwrap();
         let loaded = self.core.recv_timeout(Duration::from_secs(30)).unwrap();
         match loaded.result {
             Ok(Secret::Identity(identity)) => Ok(identity.facts().fingerprint.clone()),
@@ -263,7 +263,7 @@ fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
         let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
         let given = scene.core.try_recv().unwrap();
-        assert_eq!((&given.want, given.version), (&SecretKey::Identity(of("a.example")), version));
+        assert_eq!((&given.key, given.version), (&SecretKey::Identity(of("a.example")), version));
         assert!(
             matches!(&given.result, Ok(Secret::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
         );
@@ -405,7 +405,7 @@ fn each_core_has_the_default_certificate_before_it_begins() {
     let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
     let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
     let sent: Vec<SecretUpdate> = scene.core.drain(usize::MAX).collect();
-    let [SecretUpdate { want: SecretKey::Identity(IdentityName::Default), version, result: Ok(_) }] =
+    let [SecretUpdate { key: SecretKey::Identity(IdentityName::Default), version, result: Ok(_) }] =
         &sent[..]
     else {
         panic!("{sent:?}");
