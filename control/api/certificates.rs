@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ringway_certs::{
-    AuthorityState, BudgetState, CaaVerdict, DefaultState, DomainState, ExpectedRecord, Overview, Probe,
+    AuthorityState, BudgetState, CaaCheck, DefaultState, DomainState, ExpectedRecord, Overview, Probe,
     ProbeOutcome, QueuePlace, State, Verification,
 };
 use ringway_model::{ClientAuth, CoreId, Domain, Timestamp};
@@ -87,7 +87,7 @@ impl CertificateView {
 pub(crate) fn is_verified(state: Option<&DomainState>) -> bool {
     state.is_some_and(|state| {
         state.state == State::Active
-            || state.verification.as_ref().is_some_and(|verification| verification.verdict.is_ready())
+            || state.verification.as_ref().is_some_and(|verification| verification.readiness.is_ready())
     })
 }
 
@@ -144,7 +144,7 @@ impl DnsView {
         let addresses = found.addresses.iter().map(|address| RecordView::address(*address));
         Self {
             checked_at: verification.checked_at.to_rfc3339_millis(),
-            verdict: verification.verdict.as_str(),
+            verdict: verification.readiness.as_str(),
             advice: verification.advice.clone(),
             expected: verification.expected.iter().map(RecordView::expected).collect(),
             found: aliases.chain(addresses).collect(),
@@ -192,18 +192,18 @@ pub(crate) struct CaaView {
 }
 
 impl CaaView {
-    fn new(verdict: &CaaVerdict) -> Self {
+    fn new(verdict: &CaaCheck) -> Self {
         let plain = |verdict| Self { verdict, at: None, issuers: Vec::new(), problem: None };
         match verdict {
-            CaaVerdict::Allowed => plain("allowed"),
-            CaaVerdict::Unclear { at, issuers } => {
+            CaaCheck::Allowed => plain("allowed"),
+            CaaCheck::Unclear { at, issuers } => {
                 Self { at: Some(at.clone()), issuers: issuers.clone(), ..plain("unclear") }
             }
-            CaaVerdict::Forbidden { at, issuers } => {
+            CaaCheck::Forbidden { at, issuers } => {
                 Self { at: Some(at.clone()), issuers: issuers.clone(), ..plain("forbidden") }
             }
-            CaaVerdict::Unanswered(error) => Self { problem: Some(error.to_string()), ..plain("unanswered") },
-            CaaVerdict::Unasked => plain("unasked"),
+            CaaCheck::LookupFailed(error) => Self { problem: Some(error.to_string()), ..plain("unanswered") },
+            CaaCheck::Skipped => plain("unasked"),
         }
     }
 }
@@ -223,13 +223,13 @@ pub(crate) struct ProbeView {
 impl ProbeView {
     fn new(probe: &Probe) -> Self {
         let (outcome, status) = match probe.outcome {
-            ProbeOutcome::Ours => ("ours", None),
+            ProbeOutcome::Reached => ("ours", None),
             ProbeOutcome::Refused => ("refused", None),
             ProbeOutcome::TimedOut => ("timed_out", None),
             ProbeOutcome::NoRoute => ("no_route", None),
-            ProbeOutcome::Broken => ("broken", None),
-            ProbeOutcome::Foreign(status) => ("foreign", Some(status)),
-            ProbeOutcome::NotAsked => ("not_asked", None),
+            ProbeOutcome::InvalidResponse => ("broken", None),
+            ProbeOutcome::OtherServer(status) => ("foreign", Some(status)),
+            ProbeOutcome::NotSent => ("not_asked", None),
         };
         Self { address: probe.address.to_string(), outcome, status }
     }

@@ -516,7 +516,7 @@ async fn verify_domain<P: Plane>(plane: &P, name: &Hostname) -> Answer {
     };
     let view = VerificationView {
         domain: name.to_string(),
-        verified: verification.verdict.is_ready(),
+        verified: verification.readiness.is_ready(),
         dns: DnsView::new(&verification),
     };
     Ok(Response::json(200, &view).at(plane.desired().revision()))

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use crate::limits::{CERTIFICATE_WRITES_WAITING_MAX, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX};
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, WakeSource};
+use ringway_dns::Resolver;
 use ringway_model::{CertificateMode, Domain, Hostname};
 use ringway_net::{blocking, clock, join, spawn};
 use ringway_tls::{Facts, Identity, IdentityName, Secret, SecretKey, SecretRequest, SecretUpdate};
 
-use crate::dns::{Resolver, public_ca};
 use crate::domains::{Domains, Held};
 use crate::event::CertificateEvent;
 use crate::files::{Files, FilesError, Pair};
@@ -25,7 +25,10 @@ use crate::report::{DefaultState, DomainState, Overview, State};
 use crate::settings::Settings;
 use crate::stir::Stir;
 use crate::upload::{UploadError, check_upload};
-use crate::verify::{Challenge, Probe, ProbeOutcome, Question, Records, Verification, judge, probe};
+use crate::verification::{
+    Challenge, DnsRecords, Probe, ProbeOutcome, Verification, VerificationRequest, caa_identity, diagnose,
+    probe,
+};
 
 mod metrics;
 mod opening;
@@ -221,7 +224,7 @@ impl Certificates {
     /// looks at it again.
     pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
         let verification = self.examine(host).await?;
-        if verification.verdict.is_ready() {
+        if verification.readiness.is_ready() {
             self.revive(host);
         }
         self.touch(host);
@@ -236,12 +239,12 @@ impl Certificates {
             let settings = &self.shared.settings;
             let directories = settings.acme.iter().flat_map(|acme| &acme.directories);
             let public_cas: Vec<&str> =
-                directories.filter_map(|directory| public_ca(&directory.url)).collect();
+                directories.filter_map(|directory| caa_identity(&directory.url)).collect();
             let mut caa_identities = self.shared.caa_identities.borrow().clone();
             if caa_identities.is_empty() {
                 caa_identities = public_cas.iter().map(|&identity| identity.to_owned()).collect();
             }
-            Question {
+            VerificationRequest {
                 host: host.clone(),
                 cname_target: domain.cname_target.clone(),
                 public_addresses: settings.public_addresses.clone(),
@@ -254,11 +257,11 @@ impl Certificates {
         let place = self.shared.verifications.enter().await.ok()?;
         let asked = question.clone();
         let records =
-            blocking(move || Records::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
+            blocking(move || DnsRecords::look_up(&asked, &Resolver::begin(asked.resolver))).await.ok()?;
         let addresses = records.probe_addresses(&question);
         let probes = self.probe_all(host, addresses).await;
         drop(place);
-        let verification = Arc::new(judge(&question, records, probes, clock::timestamp()));
+        let verification = Arc::new(diagnose(&question, records, probes, clock::timestamp()));
         if let Some(entry) = self.shared.domains.borrow_mut().get_mut(host) {
             entry.verification = Some(Arc::clone(&verification));
         }
@@ -504,7 +507,7 @@ impl Certificates {
     /// Asks for our challenge at each address.
     async fn probe_all(&self, host: &Hostname, addresses: Vec<std::net::SocketAddr>) -> Vec<Probe> {
         let not_asked = |addresses: Vec<std::net::SocketAddr>| {
-            let not_asked = |address| Probe { address, outcome: ProbeOutcome::NotAsked, is_local: false };
+            let not_asked = |address| Probe { address, outcome: ProbeOutcome::NotSent, is_local: false };
             addresses.into_iter().map(not_asked).collect()
         };
         let (Some(port), Some(challenge)) = (self.host(), Challenge::random()) else {

@@ -9,7 +9,7 @@ use ringway_tls::Facts;
 use crate::course::Memory;
 use crate::issuance::Stage;
 use crate::report::{DomainState, QueuePlace, State};
-use crate::verify::Verification;
+use crate::verification::Verification;
 
 /// All registered domains, and what stands on the disk for those that are not.
 #[derive(Debug, Default)]

@@ -32,7 +32,7 @@ use crate::queue::{Errand, Queue, Turn};
 use crate::renewal::{Lateness, fraction, is_overdue, part, renewal_at};
 use crate::report::{AuthorityState, Overview, QueuePlace, State};
 use crate::settings::Settings;
-use crate::verify::Verdict;
+use crate::verification::Readiness;
 use crate::watchdog::{ClockFault, ClockJudge, Health};
 
 mod attempt;

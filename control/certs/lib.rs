@@ -22,7 +22,6 @@ mod acme;
 mod budget;
 mod certificates;
 mod course;
-mod dns;
 mod domains;
 mod event;
 mod files;
@@ -42,17 +41,19 @@ mod stir;
 #[cfg(test)]
 mod testing;
 mod upload;
-mod verify;
+mod verification;
 mod watch;
 mod watchdog;
 
 pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_secret};
-pub use dns::DnsError;
 pub use event::CertificateEvent;
 pub use host::{Host, Unpublished};
 pub use named::{FileWatch, check_files, names_files};
 pub use report::{AuthorityState, BudgetState, DefaultState, DomainState, Overview, QueuePlace, State};
+pub use ringway_dns::DnsError;
 pub use settings::{AcmeSettings, DirectorySettings, Settings};
 pub use upload::UploadError;
-pub use verify::{CaaVerdict, ExpectedRecord, Found, Probe, ProbeOutcome, Verdict, Verification};
+pub use verification::{
+    CaaCheck, ExpectedRecord, FoundRecords, Probe, ProbeOutcome, Readiness, Verification,
+};
 pub use watch::{DefaultError, check_default};

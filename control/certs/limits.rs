@@ -31,14 +31,6 @@ pub(crate) const CHALLENGE_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CHALLENGE_PROBE_BYTES_MAX: usize = 8 * 1024;
 /// Addresses of one name that are probed, of each family: the CA tries one or two.
 pub(crate) const CHALLENGE_PROBE_ADDRESSES_MAX: usize = 3;
-/// All DNS questions about one name: addresses, aliases, and CAA records up the tree.
-pub(crate) const DNS_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
-/// One question to one server.
-pub(crate) const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often each server is asked the same question.
-pub(crate) const DNS_TRIES: usize = 2;
-/// CNAME records that follow each other: what resolvers take.
-pub(crate) const DNS_ALIASES_MAX: usize = 8;
 
 // --- Certificates: the CA ----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringway_model::{CertificateMode, Timestamp};
 use ringway_tls::Facts;
 
-use crate::verify::Verification;
+use crate::verification::Verification;
 
 /// Where a domain stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

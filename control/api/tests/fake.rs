@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ringway_certs::{DomainState, Overview, State as Stand, UploadError, Verdict, Verification};
+use ringway_certs::{DomainState, Overview, Readiness, State as Stand, UploadError, Verification};
 use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
@@ -412,22 +412,22 @@ impl Plane for FakePlane {
 
 /// A domain that leads elsewhere.
 pub(super) fn verification() -> Verification {
-    use ringway_certs::{CaaVerdict, ExpectedRecord, Found, Probe, ProbeOutcome};
+    use ringway_certs::{CaaCheck, ExpectedRecord, FoundRecords, Probe, ProbeOutcome};
     Verification {
         checked_at: NOW,
         expected: vec![ExpectedRecord::Address([203, 0, 113, 7].into())],
-        found: Found {
+        found: FoundRecords {
             aliases: vec!["edge.example.net".to_owned()],
             addresses: vec![[198, 51, 100, 1].into()],
             problem: None,
         },
-        caa: CaaVerdict::Forbidden { at: "example".to_owned(), issuers: vec!["other.example".to_owned()] },
+        caa: CaaCheck::Forbidden { at: "example".to_owned(), issuers: vec!["other.example".to_owned()] },
         probes: vec![Probe {
             address: ([198, 51, 100, 1], 80).into(),
-            outcome: ProbeOutcome::Foreign(404),
+            outcome: ProbeOutcome::OtherServer(404),
             is_local: false,
         }],
-        verdict: Verdict::Elsewhere,
+        readiness: Readiness::Elsewhere,
         advice: "point it here".to_owned(),
     }
 }

@@ -16,9 +16,9 @@ use ringway_model::CoreId;
 use ringway_net::yield_now;
 
 use super::*;
-use crate::dns::tests::{Server, ip};
 use crate::testing::{Plane, domain, host, issue, on_control_thread, put_files, sound};
-use crate::verify::Verdict;
+use crate::verification::Readiness;
+use ringway_dns::testing::{Server, ip};
 
 use CertificateMode::{Acme, Provided};
 
@@ -635,12 +635,12 @@ fn a_domain_that_leads_here_is_seen_to_do_so() {
         certificates.put_domain(&domain("a.example", Acme));
         certificates.put_domain(&domain("b.example", Acme));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
-        assert_eq!(verification.verdict, Verdict::Ready, "{verification:?}");
-        assert_eq!(verification.probes[0].outcome, ProbeOutcome::Ours);
+        assert_eq!(verification.readiness, Readiness::Ready, "{verification:?}");
+        assert_eq!(verification.probes[0].outcome, ProbeOutcome::Reached);
         assert!(challenges.lock().unwrap().is_empty(), "the probe's challenge is gone again");
         assert_eq!(certificates.state(&host("a.example")).unwrap().verification, Some(verification));
         let verification = certificates.verify(&host("b.example")).await.unwrap();
-        assert_eq!(verification.verdict, Verdict::NoRecords);
+        assert_eq!(verification.readiness, Readiness::NoRecords);
         assert!(verification.advice.contains("b.example does not exist in DNS"), "{}", verification.advice);
         assert!(certificates.verify(&host("c.example")).await.is_none(), "only what is registered is probed");
     });
@@ -659,10 +659,14 @@ fn somebody_elses_server_is_seen_for_what_it_is() {
         let certificates = running(opened, &plane);
         certificates.put_domain(&domain("a.example", Acme));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
-        assert_eq!(verification.verdict, Verdict::Elsewhere);
+        assert_eq!(verification.readiness, Readiness::Elsewhere);
         plane.told().refusal.set(Some(Unpublished::Full));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
-        assert_eq!(verification.verdict, Verdict::NotAsked, "our own shortage is not the domain's fault");
+        assert_eq!(
+            verification.readiness,
+            Readiness::NotChecked,
+            "our own shortage is not the domain's fault"
+        );
     });
 }
 

@@ -21,6 +21,7 @@ use CertificateMode::{Acme, Provided};
 mod answers;
 mod authorities;
 mod domains;
+mod name_server;
 mod orders;
 mod renewals;
 mod scripted;

@@ -17,10 +17,10 @@ impl Certificates {
             spawn(
                 async move {
                     let verification = this.examine(&host).await;
-                    let verdict =
-                        verification.map(|verification| (verification.verdict, verification.advice.clone()));
+                    let readiness = verification
+                        .map(|verification| (verification.readiness, verification.advice.clone()));
                     this.issuance().verifying.update(|count| count - 1);
-                    this.handle_verdict(&host, number, verdict);
+                    this.handle_readiness(&host, number, readiness);
                     this.touch(&host);
                 },
                 move |panic| {
@@ -33,21 +33,21 @@ impl Certificates {
     }
 
     /// Queues a domain that leads here, and remembers of another why not.
-    fn handle_verdict(&self, host: &Hostname, number: u64, verdict: Option<(Verdict, String)>) {
+    fn handle_readiness(&self, host: &Hostname, number: u64, readiness: Option<(Readiness, String)>) {
         let now = clock::timestamp();
         let mut domains = self.shared.domains.borrow_mut();
         let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == number) else { return };
         let Stage::Verifying(errand) = entry.stage else { return };
         entry.stage = Stage::Idle;
-        let event = match verdict {
-            Some((verdict, _)) if verdict.is_ready() => {
+        let event = match readiness {
+            Some((readiness, _)) if readiness.is_ready() => {
                 entry.stage = Stage::Queued(errand);
                 entry.course.reason = None;
                 self.issuance().queue.borrow_mut().push(host, errand, now);
                 None
             }
-            None | Some((Verdict::NotAsked, _)) => {
-                let reason = verdict
+            None | Some((Readiness::NotChecked, _)) => {
+                let reason = readiness
                     .map_or_else(|| "too many domains are being verified".to_owned(), |(_, advice)| advice);
                 entry.postpone(now.after(OWN_RETRY), reason);
                 None

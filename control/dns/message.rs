@@ -1,4 +1,4 @@
-//! Questions and answers as bytes (RFC 1035 §4), read and written with `domain`.
+//! Queries and responses in wire format (RFC 1035 §4), encoded and parsed with `domain`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use domain::base::{Message, MessageBuilder, ParsedName, Rtype, ToName};
 use domain::rdata::{A, Aaaa, Caa, Cname};
 use ringway_model::Hostname;
 
-use super::DnsError;
+use crate::DnsError;
 
-/// A kind of record.
+/// Record type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RecordType {
     /// IPv4 address.
     A,
     /// IPv6 address.
     Aaaa,
-    /// Which CA may issue (RFC 8659).
+    /// Certification authority authorization (RFC 8659).
     Caa,
 }
 
-impl Kind {
-    pub(super) fn rtype(self) -> Rtype {
+impl RecordType {
+    pub(crate) fn rtype(self) -> Rtype {
         match self {
             Self::A => Rtype::A,
             Self::Aaaa => Rtype::AAAA,
@@ -31,76 +31,76 @@ impl Kind {
     }
 }
 
-/// A name in the form of the wire, compared without regard to case.
+/// Domain name in wire format; comparison ignores case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name(domain::base::Name<Vec<u8>>);
+pub(crate) struct Name(domain::base::Name<Vec<u8>>);
 
 impl Name {
-    /// Of a host.
-    pub(super) fn of(host: &Hostname) -> Self {
-        // A host name has labels of 1 to 63 bytes and 253 bytes in all: RFC 1035 §3.1 is kept by its parser.
+    /// Converts a host name.
+    pub(crate) fn of(host: &Hostname) -> Self {
+        // `Hostname`'s parser enforces RFC 1035 §3.1: labels of 1 to 63 bytes, 253 bytes in all.
         Self(domain::base::Name::from_str(host.as_str()).unwrap_or_else(|_| domain::base::Name::root_vec()))
     }
 
-    /// For people: no trailing dot, lower case.
-    pub(super) fn to_text(&self) -> String {
+    /// Formats the name without trailing dot, in lower case.
+    pub(crate) fn to_text(&self) -> String {
         self.0.to_string().trim_end_matches('.').to_ascii_lowercase()
     }
 
-    /// The name above it; `None` at the top level, above which nobody sets records.
-    pub(super) fn parent(&self) -> Option<Self> {
+    /// Returns the parent name; `None` at the top level, because the root has no CAA records.
+    pub(crate) fn parent(&self) -> Option<Self> {
         let parent = self.0.parent()?;
         (!parent.is_root()).then(|| Self(parent.to_name()))
     }
 }
 
-/// What a record says.
+/// Record data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(crate) enum Record {
     Address(IpAddr),
     Alias(Name),
     Caa(CaaRecord),
 }
 
-/// One CAA record (RFC 8659 §4.1).
+/// CAA record (RFC 8659 §4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CaaRecord {
-    /// A CA that does not know the tag must not issue.
-    pub(crate) is_critical: bool,
-    /// The property, in lower case.
-    pub(crate) tag: String,
-    /// Its value.
-    pub(crate) value: String,
+pub struct CaaRecord {
+    /// A CA that does not support the tag must not issue.
+    pub is_critical: bool,
+    /// Property tag, in lower case.
+    pub tag: String,
+    /// Property value.
+    pub value: String,
 }
 
-/// What became of a question.
+/// Response code, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Records, or the word that there are none of this kind.
+pub(crate) enum Outcome {
+    /// NOERROR, with or without records of the queried type.
     Found,
     /// NXDOMAIN.
     NoSuchName,
-    /// SERVFAIL and everything else that is the resolver's failure.
+    /// SERVFAIL and every other failure of the resolver.
     ServerFailed,
     /// REFUSED.
     Refused,
 }
 
-/// A whole answer.
+/// Parsed response.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
-    pub(super) outcome: Outcome,
-    /// It did not fit: ask over TCP.
-    pub(super) is_cut: bool,
+pub(crate) struct Response {
+    pub(crate) outcome: Outcome,
+    /// TC bit: the message did not fit into a datagram.
+    pub(crate) is_truncated: bool,
     records: Vec<(Name, Record)>,
 }
 
-impl Reply {
-    /// Follows the aliases of this answer from `name`: where they end, and the names on the way, the end included.
-    pub(super) fn walk(&self, name: &Name) -> (Name, Vec<Name>) {
+impl Response {
+    /// Follows the CNAME records of this response from `name`: returns the last name, and all names after `name`.
+    pub(crate) fn walk(&self, name: &Name) -> (Name, Vec<Name>) {
         let mut end = name.clone();
         let mut walked = Vec::new();
-        // An answer has so many records at most: a circle in it ends here, and is seen by who follows.
+        // Bounds a loop; the caller detects it.
         for _ in 0..RECORDS_MAX {
             let next = self.records.iter().find_map(|(owner, record)| match record {
                 Record::Alias(target) if *owner == end => Some(target),
@@ -117,12 +117,12 @@ impl Reply {
         (end, walked)
     }
 
-    /// The records of one kind that `name` has.
-    pub(super) fn records_of(&self, name: &Name, kind: Kind) -> Vec<Record> {
-        let is_wanted = |record: &Record| match (record, kind) {
-            (Record::Address(ip), Kind::A) => ip.is_ipv4(),
-            (Record::Address(ip), Kind::Aaaa) => ip.is_ipv6(),
-            (Record::Caa(_), Kind::Caa) => true,
+    /// Returns the records of one type that `name` owns.
+    pub(crate) fn records_of(&self, name: &Name, record_type: RecordType) -> Vec<Record> {
+        let is_wanted = |record: &Record| match (record, record_type) {
+            (Record::Address(ip), RecordType::A) => ip.is_ipv4(),
+            (Record::Address(ip), RecordType::Aaaa) => ip.is_ipv6(),
+            (Record::Caa(_), RecordType::Caa) => true,
             (Record::Address(_) | Record::Alias(_) | Record::Caa(_), _) => false,
         };
         let of_name = self.records.iter().filter(|(owner, record)| owner == name && is_wanted(record));
@@ -130,13 +130,13 @@ impl Reply {
     }
 }
 
-/// A question with a random id, EDNS and the wish that aliases be followed.
-pub(super) fn question(id: u16, name: &Name, kind: Kind) -> Result<Vec<u8>, DnsError> {
+/// Encodes a recursive query with EDNS.
+pub(crate) fn encode_query(id: u16, name: &Name, record_type: RecordType) -> Result<Vec<u8>, DnsError> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(id);
     builder.header_mut().set_rd(true);
     let mut question = builder.question();
-    question.push((&name.0, kind.rtype())).map_err(|_| DnsError::Malformed)?;
+    question.push((&name.0, record_type.rtype())).map_err(|_| DnsError::Malformed)?;
     let mut additional = question.additional();
     let sized = additional.opt(|opt| {
         opt.set_udp_payload_size(UDP_BYTES);
@@ -146,30 +146,35 @@ pub(super) fn question(id: u16, name: &Name, kind: Kind) -> Result<Vec<u8>, DnsE
     Ok(additional.finish())
 }
 
-/// Bytes of a datagram that pass everywhere without being cut up (DNS Flag Day 2020).
-pub(super) const UDP_BYTES: u16 = 1232;
+/// Bytes of a datagram that cross the internet without fragmentation (DNS Flag Day 2020).
+pub(crate) const UDP_BYTES: u16 = 1232;
 
-/// Reads what may be the answer to a question; `None` when it belongs to another one, or is no DNS message at all.
-pub(super) fn answer(bytes: &[u8], id: u16, name: &Name, kind: Kind) -> Option<Result<Reply, DnsError>> {
+/// Parses the response to a query; `None` when the bytes belong to another query or are no DNS message.
+pub(crate) fn parse_response(
+    bytes: &[u8],
+    id: u16,
+    name: &Name,
+    record_type: RecordType,
+) -> Option<Result<Response, DnsError>> {
     let message = Message::from_octets(bytes).ok()?;
     let header = message.header();
     if header.id() != id || !header.qr() {
         return None;
     }
-    // A resolver that cannot even read our question may leave it out.
-    let asked = message.sole_question();
-    let is_ours = asked.is_ok_and(|question| {
+    // A response without a question section, as some FORMERR are, cannot be matched.
+    let question = message.sole_question();
+    let is_match = question.is_ok_and(|question| {
         question.qname().name_eq(&name.0)
-            && question.qtype() == kind.rtype()
+            && question.qtype() == record_type.rtype()
             && question.qclass() == Class::IN
     });
-    if !is_ours {
+    if !is_match {
         return None;
     }
-    Some(read(&message))
+    Some(parse_records(&message))
 }
 
-fn read(message: &Message<&[u8]>) -> Result<Reply, DnsError> {
+fn parse_records(message: &Message<&[u8]>) -> Result<Response, DnsError> {
     let header = message.header();
     let outcome = match header.rcode() {
         Rcode::NOERROR => Outcome::Found,
@@ -177,9 +182,9 @@ fn read(message: &Message<&[u8]>) -> Result<Reply, DnsError> {
         Rcode::REFUSED => Outcome::Refused,
         _ => Outcome::ServerFailed,
     };
-    let mut reply = Reply { outcome, is_cut: header.tc(), records: Vec::new() };
-    if reply.is_cut {
-        return Ok(reply);
+    let mut response = Response { outcome, is_truncated: header.tc(), records: Vec::new() };
+    if response.is_truncated {
+        return Ok(response);
     }
     for record in message.answer().map_err(malformed)?.take(RECORDS_MAX) {
         let record = record.map_err(malformed)?;
@@ -198,9 +203,9 @@ fn read(message: &Message<&[u8]>) -> Result<Reply, DnsError> {
         } else {
             continue;
         };
-        reply.records.push((owner, value));
+        response.records.push((owner, value));
     }
-    Ok(reply)
+    Ok(response)
 }
 
 fn caa_record(caa: &Caa<&[u8]>) -> CaaRecord {
@@ -211,14 +216,14 @@ fn caa_record(caa: &Caa<&[u8]>) -> CaaRecord {
     }
 }
 
-/// RFC 8659 §4.1: bit 0, which is the highest.
+/// RFC 8659 §4.1: bit 0, the most significant.
 const CRITICAL: u8 = 0x80;
 
 fn malformed<E>(_: E) -> DnsError {
     DnsError::Malformed
 }
 
-/// Records of one answer that are read: far beyond what one name has.
+/// Records parsed per response: far beyond what one name has.
 const RECORDS_MAX: usize = 64;
 
 #[cfg(test)]
@@ -239,9 +244,9 @@ mod tests {
         }
     }
 
-    /// A chain of two aliases, two addresses and a CAA record, as a resolver sends it.
-    fn sound_reply(name: &Name, kind: Kind) -> Vec<u8> {
-        let question = question(7, name, kind).unwrap();
+    /// Response with an alias, two addresses and a CAA record, as a resolver sends it.
+    fn valid_response(name: &Name, record_type: RecordType) -> Vec<u8> {
+        let question = encode_query(7, name, record_type).unwrap();
         let question = Message::from_octets(question).unwrap();
         let mut answer = MessageBuilder::new_vec().start_answer(&question, Rcode::NOERROR).unwrap();
         let edge = Name::of(&Hostname::parse("edge.example").unwrap());
@@ -256,13 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_do_harm() {
+    fn mutated_responses_never_panic() {
         let name = Name::of(&Hostname::parse("shop.example").unwrap());
-        let (mut answered, mut refused, mut passed_over) = (0, 0, 0);
+        let (mut parsed, mut rejected, mut ignored) = (0, 0, 0);
         for seed in 0..30_000 {
             let mut dice = Dice(seed);
-            let kind = [Kind::A, Kind::Aaaa, Kind::Caa][dice.roll(3)];
-            let mut bytes = sound_reply(&name, kind);
+            let record_type = [RecordType::A, RecordType::Aaaa, RecordType::Caa][dice.roll(3)];
+            let mut bytes = valid_response(&name, record_type);
             for _ in 0..=dice.roll(6) {
                 let at = dice.roll(bytes.len());
                 match dice.roll(4) {
@@ -272,21 +277,21 @@ mod tests {
                     _ => bytes.insert(at, [0xc0, 0x0c, 0xff, 0x00][dice.roll(4)]),
                 }
             }
-            // A panic shows its seed.
-            let read = std::panic::catch_unwind(|| answer(&bytes, 7, &name, kind));
+            // A panic reports its seed.
+            let read = std::panic::catch_unwind(|| parse_response(&bytes, 7, &name, record_type));
             match read.unwrap_or_else(|_| panic!("seed {seed}: {bytes:02x?}")) {
-                Some(Ok(reply)) => {
-                    answered += 1;
-                    let (end, walked) = reply.walk(&name);
-                    assert!(walked.len() <= RECORDS_MAX && reply.records_of(&end, kind).len() <= RECORDS_MAX);
+                Some(Ok(response)) => {
+                    parsed += 1;
+                    let (end, walked) = response.walk(&name);
+                    assert!(
+                        walked.len() <= RECORDS_MAX
+                            && response.records_of(&end, record_type).len() <= RECORDS_MAX
+                    );
                 }
-                Some(Err(_)) => refused += 1,
-                None => passed_over += 1,
+                Some(Err(_)) => rejected += 1,
+                None => ignored += 1,
             }
         }
-        assert!(
-            answered > 1_000 && refused > 1_000 && passed_over > 1_000,
-            "{answered} {refused} {passed_over}"
-        );
+        assert!(parsed > 1_000 && rejected > 1_000 && ignored > 1_000, "{parsed} {rejected} {ignored}");
     }
 }
