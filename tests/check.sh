@@ -4,7 +4,7 @@
 #   tests/check.sh           all steps, in order; the last line says "N passed, N failed"
 #   tests/check.sh fmt deps  only these steps
 #
-# Steps: tools fmt clippy deps test models doctest docs loadtest. Installs what it misses where it may (root or
+# Steps: tools fmt clippy deps test ca models doctest docs loadtest. Installs what it misses where it may (root or
 # password-less sudo). Every step runs even if one before it failed, so that one run shows all findings.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -150,6 +150,21 @@ tests() {
     fi
 }
 
+# Unit tests that need a CA (tests/pebble.sh fetches it): ignored elsewhere, so that `cargo test` passes on a bare machine.
+ca() {
+    tests/pebble.sh >/dev/null || {
+        failed=$((failed + 1))
+        findings+=(ca)
+        say "ca: FAILED: pebble is missing"
+        return
+    }
+    if command -v cargo-nextest >/dev/null; then
+        run_tests ca cargo nextest run --locked --package ringway-certs --run-ignored only --no-fail-fast
+    else
+        run_tests ca cargo test --locked --package ringway-certs --lib --no-fail-fast -- --ignored --test-threads 4
+    fi
+}
+
 # What crosses threads, in every order of its steps: another cfg, so in a folder of its own, and only the small crates.
 models() {
     run_tests models env RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --lib \
@@ -183,7 +198,7 @@ loadtest() {
 # --- all of it ---------------------------------------------------------------------------------------------
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test models doctest docs loadtest)
+[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test ca models doctest docs loadtest)
 for name in "${steps[@]}"; do
     case $name in
     tools) step tools tools ;;
@@ -191,6 +206,7 @@ for name in "${steps[@]}"; do
     clippy) step clippy cargo clippy --locked --workspace --all-targets --quiet -- -D warnings ;;
     deps) step deps deps ;;
     test) tests ;;
+    ca) ca ;;
     models) models ;;
     doctest) run_tests doctest cargo test --locked --workspace --doc --no-fail-fast ;;
     docs) step docs docs ;;

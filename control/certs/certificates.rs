@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     pub(crate) domains: RefCell<Domains>,
     /// Domains of which something changed since [`Certificates::take_touched`]: at most all of them.
-    touched: RefCell<HashSet<Hostname, ahash::RandomState>>,
+    pub(crate) touched: RefCell<HashSet<Hostname, ahash::RandomState>>,
     /// Stirred with every touch.
     pub(crate) stir: Stir,
     /// Stirred when there may be something to read from the disk.

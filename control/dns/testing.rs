@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domain::base::iana::Rcode;
-use domain::base::{Message, MessageBuilder, Rtype};
+pub use domain::base::Rtype;
+pub use domain::base::iana::Rcode;
+use domain::base::{Message, MessageBuilder};
 use domain::rdata::{A, Aaaa, Caa, Cname};
 use ringway_net::clock;
 

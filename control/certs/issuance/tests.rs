@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ringway_bridge::blocking_mailbox;
+use ringway_dns::testing::{Rcode, Rtype, Server, ip};
 use ringway_tls::Facts;
 
 use super::*;
@@ -66,13 +67,19 @@ impl Scene {
         }
     }
 
-    /// The settings for CAs that follow a script, and the DNS server of another.
-    fn settings_of(&self, cas: &[&scripted::Ca], names: &Pebble) -> Settings {
-        let mut settings = self.settings(&[names]);
-        let acme = settings.acme.as_mut().unwrap();
+    /// Settings for scripted CAs, with a scripted name server: no pebble.
+    fn scripted_settings(&self, cas: &[&scripted::Ca], names: &Server) -> Settings {
         let of = |ca: &&scripted::Ca| DirectorySettings { url: ca.directory.clone(), eab: None };
-        acme.directories = cas.iter().map(of).collect();
-        settings
+        Settings {
+            acme: Some(AcmeSettings {
+                directories: cas.iter().map(of).collect(),
+                email: Some("ops@example.com".to_owned()),
+                ca_bundle: None,
+                profile: None,
+            }),
+            dns_resolver: Some(names.address),
+            ..Settings::new(self.path())
+        }
     }
 
     /// Begins a life with these domains.
@@ -128,6 +135,15 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(clock::now() < deadline, "never: {what}");
         yield_now().await;
     }
+}
+
+/// Name server on which every name has the address 127.0.0.1.
+fn loopback_names() -> Server {
+    Server::new(|query| {
+        let is_a = query.record_type == Rtype::A;
+        let addresses: &[_] = if is_a { &[(query.name.as_str(), ip("127.0.0.1"))] } else { &[] };
+        vec![query.response(Rcode::NOERROR, addresses)]
+    })
 }
 
 /// Pebble as it is by itself: it refuses five of a hundred nonces.

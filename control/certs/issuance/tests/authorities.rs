@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn an_account_is_bound_to_an_external_one() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -16,6 +17,7 @@ fn an_account_is_bound_to_an_external_one() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_missing_binding_is_told_and_blames_no_domain() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -39,8 +41,8 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
     let scene = Scene::new();
     let (plane, front) = reachable();
     let ca = scripted::Ca::that_limits(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
-    let names = pebble(&front);
-    let settings = scene.settings_of(&[&ca], &names);
+    let names = loopback_names();
+    let settings = scene.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
         let life = scene.live(settings, front, plane, &["a.example.com"]);
         until("the CA has limited us", || ca.orders() == 1).await;
@@ -73,6 +75,7 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn an_outage_blames_nobody_and_ends_by_itself() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -98,6 +101,7 @@ fn an_outage_blames_nobody_and_ends_by_itself() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -113,6 +117,7 @@ fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -147,6 +152,7 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -186,6 +192,7 @@ fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn the_second_ca_takes_over_when_the_first_is_gone() {
     let scene = Scene::new();
     let (plane, front) = reachable();

@@ -9,6 +9,7 @@ fn ips(texts: &[&str]) -> Vec<std::net::IpAddr> {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn the_dns_client_understands_an_independent_name_server() {
     let pebble = Pebble::start(Habits::at(80));
     let names = pebble.names();

@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -44,6 +45,7 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn debians_own_pebble_without_renewal_information_does_as_well() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -56,6 +58,7 @@ fn debians_own_pebble_without_renewal_information_does_as_well() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn half_or_nearly_all_nonces_refused_are_no_obstacle() {
     for percent in [50, 90] {
         let scene = Scene::new();
@@ -72,6 +75,7 @@ fn half_or_nearly_all_nonces_refused_are_no_obstacle() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn two_hundred_domains_at_once_five_at_a_time() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -101,6 +105,7 @@ fn two_hundred_domains_at_once_five_at_a_time() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_profile_is_asked_for_where_the_ca_has_it() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -116,6 +121,7 @@ fn a_profile_is_asked_for_where_the_ca_has_it() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn a_restart_in_the_middle_of_an_order_resumes_it() {
     let scene = Scene::new();
     let (plane, front) = reachable();
@@ -160,6 +166,7 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
 }
 
 #[test]
+#[ignore = "needs pebble: run by tests/check.sh"]
 fn an_order_that_failed_while_nobody_was_there_is_booked_and_replaced_once() {
     let scene = Scene::new();
     let (plane, front) = reachable();
