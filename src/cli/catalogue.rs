@@ -701,12 +701,14 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_setting_with_its_flag_and_default() {
+    fn the_readme_shows_settings_with_their_flags_and_defaults() {
+        // All settings are in docs/configuration.md, which tests/docs compares with the help.
         let readme = include_str!("../../README.md");
+        let mut shown = 0;
         for setting in ALL {
             let begin = format!("| `{}` |", setting.name);
-            let row = readme.lines().find(|line| line.starts_with(&begin));
-            let row = row.unwrap_or_else(|| panic!("{} is not in the table", setting.name));
+            let Some(row) = readme.lines().find(|line| line.starts_with(&begin)) else { continue };
+            shown += 1;
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
             let flag = setting.flag.map(|flag| format!("`--{flag}`")).unwrap_or_default();
             assert_eq!(cells[2], flag, "{row}");
@@ -716,6 +718,7 @@ mod tests {
                 Fallback::Absent => assert_eq!(cells[3], "none", "{row}"),
             }
         }
+        assert!(shown > 10, "only {shown} settings are shown");
     }
 
     #[test]
