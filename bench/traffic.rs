@@ -6,7 +6,9 @@ use ringway_model::{
 };
 use ringway_traffic::balance::{Cursors, TriedSet, sticky};
 use ringway_traffic::breaker::Candidate;
-use ringway_traffic::compile::{Compiler, Settings};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
+
+use ringway_wire::h1::{Limits, RequestHead};
 
 use crate::harness::Harness;
 
@@ -26,19 +28,23 @@ pub(crate) fn run(bench: &mut Harness) {
 fn among(bench: &mut Harness, domains: usize) {
     let now = Timestamp(1_700_000_000_000);
     let mut desired = configuration(domains, now);
-    let mut compiler = Compiler::new(Settings { hash_key: 7, cores: 4 });
+    let mut compiler =
+        Compiler::new(CompilerSettings { hash_key: 7, cores: 4, ..CompilerSettings::default() });
     publish_all(&mut compiler, &desired);
     let snapshot = compiler.snapshot().clone();
 
     let hosts: Vec<String> =
         (0..domains.min(4096)).map(|number| host(number * (domains / domains.min(4096)))).collect();
+    let text = b"GET / HTTP/1.1\r\nHost: bench.test\r\n\r\n";
+    let mut head = RequestHead::default();
+    head.parse(text, &Limits::default()).expect("a request head");
     let mut at = 0;
     bench.line(&format!("route: find one of {domains} domains"), || {
         at = (at + 1) % hosts.len();
-        snapshot.route(&hosts[at]).is_some()
+        snapshot.virtual_host(&hosts[at]).map(|host| host.rules.find(&head, text).id)
     });
     bench.line(&format!("route: miss among {domains} domains"), || {
-        snapshot.route("unknown.bench.test").is_some()
+        snapshot.virtual_host("unknown.bench.test").is_some()
     });
 
     if domains == 1 {
@@ -52,13 +58,15 @@ fn among(bench: &mut Harness, domains: usize) {
             sticky(pool, 42, &TriedSet::default(), tick).is_ok()
         });
         let endpoint = &pool.endpoints[0];
-        let admission = endpoint.state.admit(Candidate::Ready, tick).expect("a new breaker is closed");
+        let breaker = &pool.settings.breaker;
+        let admission =
+            endpoint.state.admit(Candidate::Ready, breaker, tick).expect("a new breaker is closed");
         bench.line("breaker: admit and succeed", || {
-            let admission = endpoint.state.admit(Candidate::Ready, tick);
+            let admission = endpoint.state.admit(Candidate::Ready, breaker, tick);
             (endpoint.state.record_success(admission.expect("it stays closed")), tick)
         });
         bench.line("breaker: fail and succeed", || {
-            endpoint.state.record_failure(admission, tick);
+            endpoint.state.record_failure(admission, breaker, tick);
             endpoint.state.record_success(admission)
         });
     }

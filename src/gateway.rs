@@ -25,6 +25,7 @@ use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_tls::{ServerSettings, ServerTls};
+use ringway_traffic::policy::Defaults;
 use ringway_worker::{HttpMode, ListenerProtocol};
 
 pub use self::error::StartError;
@@ -264,6 +265,11 @@ impl Builder {
         let log = self.access_log.map(Arc::new);
         let log_reading = log.clone().map(|log| Box::new(move || log.reading()) as Box<dyn Fn() -> _ + Send>);
         let resolves = self.resolver.is_some();
+        self.control.defaults = Defaults {
+            policy: Arc::new(self.data.policy.clone()),
+            stages: (!self.filters.is_empty()).then(|| Arc::new(Chain::new(self.filters))),
+            ..self.control.defaults
+        };
         let control = ringway_control::start(Parts {
             store: self.store,
             links: wired.links,
@@ -282,7 +288,6 @@ impl Builder {
         let common = Common {
             driver: self.driver,
             tls: Arc::new(tls.map_err(StartError::Tls)?),
-            filters: Chain::new(self.filters),
             settings: Arc::new(self.data),
             wanted,
             resolves,

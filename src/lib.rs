@@ -43,6 +43,7 @@ pub use ringway_model as model;
 pub use ringway_net::{Driver, DriverChoice};
 pub use ringway_store as store;
 pub use ringway_telemetry as telemetry;
+pub use ringway_traffic::policy::Policy;
 pub use ringway_worker::{
     HttpMode, NoPseudonym, PublicHealth, PublicHealthError, Settings as DataSettings, Via,
 };

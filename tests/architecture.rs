@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-bridge", &[]),
     ("ringway-net", &["model"]),
     ("ringway-tls", &["model"]),
-    ("ringway-traffic", &["model"]),
+    ("ringway-traffic", &["model", "wire", "middleware"]),
     ("ringway-telemetry", &["model"]),
     ("ringway-store", &["model"]),
     ("ringway-dns", &["model", "net"]),

@@ -35,6 +35,7 @@ use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_tls::{LoadError, SecretKey};
 use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
+use ringway_traffic::policy::Defaults;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
@@ -73,6 +74,9 @@ pub struct ControlSettings {
     pub version: &'static str,
     /// Source revision that it was built from, or `unknown`.
     pub commit: &'static str,
+    /// Settings of rules and pools that have no others; the builder of a gateway makes the policy from the data plane's
+    /// settings.
+    pub defaults: Defaults,
     /// Where the operator hears of every certificate, beside the webhooks of apps.
     pub certificate_webhook: Option<Webhook>,
 }
@@ -87,6 +91,7 @@ impl Default for ControlSettings {
             driver: DriverChoice::Auto,
             version: env!("CARGO_PKG_VERSION"),
             commit: "unknown",
+            defaults: Defaults::default(),
             certificate_webhook: None,
         }
     }

@@ -15,7 +15,7 @@ use ringway_model::{
 use ringway_net::DriverChoice;
 use ringway_store::{LoadReport, Memory, Store};
 use ringway_telemetry::Registry;
-use ringway_traffic::compile::{Compiler, Settings};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
 
@@ -43,7 +43,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
     let (waker, _source) = wake_pair().unwrap();
     let (snapshots, receiver) = slot(waker.clone());
     let (orders, _orders) = mailbox(1, waker.clone());
-    let mut compiler = Compiler::new(Settings { hash_key: 0, cores: 4 });
+    let mut compiler = Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() });
     let compiled = compiler.compile_all(&desired);
     let first = compiler.commit(compiled).unwrap();
     let pulse = Pulse::default();
@@ -53,6 +53,7 @@ pub(crate) fn engine_with(desired: Desired) -> (Engine, SlotReceiver<Arc<Snapsho
         resolver: None,
         settings: ControlSettings {
             certificate_webhook: None,
+            defaults: Default::default(),
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 0,

@@ -26,7 +26,7 @@ use ringway_model::{Desired, Tick};
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Store, StoreError};
 use ringway_telemetry::{LogReading, Registry};
-use ringway_traffic::compile::{Compiler, Settings};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
@@ -181,7 +181,11 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     }
     let description = store.describe();
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
-    let mut compiler = Compiler::new(Settings { hash_key: settings.hash_key, cores });
+    let mut compiler = Compiler::new(CompilerSettings {
+        hash_key: settings.hash_key,
+        cores,
+        defaults: settings.defaults.clone(),
+    });
     if let Some(opened) = &certificates {
         tell_certificates(&mut compiler, opened, &desired);
     }

@@ -93,7 +93,7 @@ impl Worker {
     }
 
     fn has_route(&self, host: &str) -> bool {
-        self.snapshot().route(host).is_some()
+        self.snapshot().virtual_host(host).is_some()
     }
 }
 
@@ -134,6 +134,7 @@ impl Stage {
         }
         let mut settings = ControlSettings {
             certificate_webhook: None,
+            defaults: Default::default(),
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 7,
@@ -298,7 +299,7 @@ fn the_first_snapshot_has_what_was_stored_before() {
     stage.submit(register("shop")).unwrap();
     stage.end();
     let stage = Stage::new(memory);
-    assert!(stage.control.snapshot.route("shop.test").is_some());
+    assert!(stage.control.snapshot.virtual_host("shop.test").is_some());
     assert!(stage.workers.iter().all(|worker| worker.has_route("shop.test")));
     let status = stage.status();
     assert_eq!((status.revision, status.counts.instances), (Revision(1), 1));
@@ -632,6 +633,7 @@ fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
         log: None,
         settings: ControlSettings {
             certificate_webhook: None,
+            defaults: Default::default(),
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 0,

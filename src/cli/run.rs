@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, StartError, TlsSettings,
-    UnixSocket,
+    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, Policy, StartError,
+    TlsSettings, UnixSocket,
 };
 
 use super::config::{self, Machine, Settings};
@@ -119,19 +119,22 @@ fn builder(settings: Settings, inherited: Inherited, room: Room) -> Result<Build
     let data = DataSettings {
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
-        connect_timeout: settings.connect_timeout,
-        response_head_timeout: settings.response_head_timeout,
-        body_progress_timeout: settings.body_progress_timeout,
         drain_timeout: settings.drain_timeout,
         connections_max: room.connections,
         connection_files_max: room.connection_files,
-        stream_idle_timeout: settings.stream_idle_timeout,
-        body_rate_min: settings.body_rate_min,
-        tunnel_idle_timeout: match settings.stream_idle_timeout {
-            Duration::MAX => ringway_model::limits::TUNNEL_IDLE_TIMEOUT,
-            limit => limit,
+        policy: Policy {
+            connect_timeout: settings.connect_timeout,
+            response_head_timeout: settings.response_head_timeout,
+            body_progress_timeout: settings.body_progress_timeout,
+            stream_idle_timeout: settings.stream_idle_timeout,
+            body_rate_min: settings.body_rate_min,
+            tunnel_idle_timeout: match settings.stream_idle_timeout {
+                Duration::MAX => ringway_model::limits::TUNNEL_IDLE_TIMEOUT,
+                limit => limit,
+            },
+            body_bytes_max: settings.body_bytes_max,
+            ..Policy::default()
         },
-        body_bytes_max: settings.body_bytes_max,
         trusted_proxies: settings.trusted_proxies,
         unavailable_status: settings.unavailable_status,
         via: settings.via,

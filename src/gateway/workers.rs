@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, ReplySender, SlotReceiver, WakeSource, reply};
 use ringway_control::{Client, ControlThread, State, WorkerLink};
-use ringway_middleware::Chain;
 use ringway_model::{CoreId, limits};
 use ringway_net::{Driver, DriverChoice, clock};
 use ringway_telemetry::Telemetry;
@@ -49,7 +48,6 @@ pub(super) struct WorkerParts {
 pub(super) struct Common {
     pub(super) driver: DriverChoice,
     pub(super) tls: Arc<ServerTls>,
-    pub(super) filters: Chain,
     pub(super) settings: Arc<ringway_worker::Settings>,
     pub(super) wanted: MailboxSender<SecretRequest>,
     pub(super) resolves: bool,
@@ -108,7 +106,6 @@ fn start_worker(
         wake: part.wake,
         reports: reports.clone(),
         telemetry: part.telemetry,
-        filters: common.filters,
         settings: common.settings,
     };
     std::thread::Builder::new().name(format!("worker-{core}")).spawn(move || {

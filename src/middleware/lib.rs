@@ -204,6 +204,15 @@ impl Chain {
     }
 }
 
+impl PartialEq for Chain {
+    /// Chains are equal when they are the same one.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Chain {}
+
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chain({} filters)", self.0.len())

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
-use crate::breaker::{Admission, Candidate, PROBE_WAIT};
+use crate::breaker::{Admission, BreakerSettings, Candidate, PROBE_WAIT};
+use crate::policy::Balancer;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 
 /// An endpoint that was picked, and the leave to send one request to it.
@@ -73,12 +74,14 @@ impl Cursors {
         if count == 0 {
             return Err(Unavailable::NoEndpoints);
         }
+        let Balancer::RoundRobin = pool.settings.balancer;
+        let breaker = &pool.settings.breaker;
         let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
         let mut pick = |regard| {
             (start..count).chain(0..start).find_map(|index| {
                 let endpoint = &pool.endpoints[index];
-                let admission = admit(endpoint, tried, candidate, regard, now)?;
+                let admission = admit(endpoint, tried, candidate, regard, (breaker, now))?;
                 *position = index + 1;
                 Some(Picked { endpoint, admission })
             })
@@ -141,7 +144,9 @@ pub fn sticky<'p>(
                 .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, regard, now));
             let endpoint = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))?;
             // Only upgrades stick, and they have no body.
-            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, regard, now) {
+            if let Some(admission) =
+                admit(endpoint, tried, Candidate::Ready, regard, (&pool.settings.breaker, now))
+            {
                 return Some(Picked { endpoint, admission });
             }
         }
@@ -209,15 +214,15 @@ fn admit(
     tried: &TriedSet,
     candidate: Candidate,
     regard: Regard,
-    now: Tick,
+    (breaker, now): (&BreakerSettings, Tick),
 ) -> Option<Admission> {
     if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
         return None;
     }
     match regard {
-        Regard::Rotation => endpoint.state.admit(candidate, now),
-        Regard::Joining => endpoint.state.admit_joining(candidate, now),
-        Regard::Anything => endpoint.state.admit_whatever_its_health(candidate, now),
+        Regard::Rotation => endpoint.state.admit(candidate, breaker, now),
+        Regard::Joining => endpoint.state.admit_joining(candidate, breaker, now),
+        Regard::Anything => endpoint.state.admit_whatever_its_health(candidate, breaker, now),
     }
 }
 
@@ -235,7 +240,9 @@ fn falls_back(pool: &Pool, now: Tick) -> bool {
     match &pool.fallback {
         Fallback::Reject => false,
         Fallback::PanicOpen => are_all_unhealthy(pool),
-        Fallback::Trickle(trickle) => are_all_unhealthy(pool) && trickle.admit(now),
+        Fallback::Trickle(trickle) => {
+            are_all_unhealthy(pool) && trickle.admit(pool.settings.trickle_interval, now)
+        }
     }
 }
 

@@ -5,10 +5,13 @@ use proptest::prelude::*;
 use ringway_model::{AppId, FailurePolicy, Generation, InstanceId, Target};
 
 use super::*;
-use crate::breaker::EndpointState;
+use crate::breaker::{BreakerSettings, EndpointState};
+use crate::policy::PoolSettings;
+use crate::retry::Budget;
 use crate::snapshot::MetricSlot;
 
 const NOW: Tick = Tick(5_000);
+const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
 
 fn endpoint(number: usize) -> Endpoint {
     let instance = InstanceId::parse(&format!("instance-{number:03}")).unwrap();
@@ -30,6 +33,8 @@ fn pool(id: u64, count: usize) -> Pool {
         tls: None,
         failures: FailurePolicy::default(),
         fallback: Fallback::Reject,
+        settings: Arc::new(PoolSettings::default()),
+        retry_budget: Budget::Unlimited,
         id: PoolId(id),
         app: AppId::parse("app").unwrap(),
         endpoints: (0..count).map(endpoint).collect(),
@@ -40,8 +45,8 @@ fn pool(id: u64, count: usize) -> Pool {
 
 fn open_breaker(endpoint: &Endpoint, now: Tick) {
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        let admission = endpoint.state.admit(Candidate::Ready, now).unwrap();
-        endpoint.state.record_failure(admission, now);
+        let admission = endpoint.state.admit(Candidate::Ready, &BREAKER, now).unwrap();
+        endpoint.state.record_failure(admission, &BREAKER, now);
     }
 }
 
@@ -254,7 +259,7 @@ fn tells_why_nothing_is_available() {
     open_breaker(&three.endpoints[2], NOW);
     check(&three, NOW, Unavailable::BreakersOpen { retry_after: Duration::from_millis(28_500) });
     let due = NOW.after(Duration::from_millis(28_500));
-    let probe = three.endpoints[1].state.admit(Candidate::Ready, due).unwrap();
+    let probe = three.endpoints[1].state.admit(Candidate::Ready, &BREAKER, due).unwrap();
     check(&three, due, Unavailable::BreakersOpen { retry_after: PROBE_WAIT });
     three.endpoints[1].state.record_success(probe);
     assert_eq!(pick(&mut Cursors::new(CoreId(0)), &three, due), Ok(EndpointId(2)));
@@ -327,8 +332,9 @@ fn panic_open_ignores_health_when_nothing_is_healthy_and_heeds_breakers() {
     let pool = unhealthy(2, Fallback::PanicOpen);
     for endpoint in &pool.endpoints {
         for _ in 0..crate::limits::BREAKER_FAILURES {
-            let admission = endpoint.state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
-            endpoint.state.record_failure(admission, NOW);
+            let admission =
+                endpoint.state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW).unwrap();
+            endpoint.state.record_failure(admission, &BREAKER, NOW);
         }
     }
     assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));

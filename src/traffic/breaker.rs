@@ -49,6 +49,36 @@ use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::limits;
 use ringway_model::{Health, Tick};
 
+/// Numbers of a circuit breaker, within what its word can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    failures: u8,
+    open: Duration,
+    open_max: Duration,
+    probe_interval: Duration,
+}
+
+impl BreakerSettings {
+    /// Those of [`limits`].
+    pub const DEFAULT: Self = Self::new(
+        limits::BREAKER_FAILURES,
+        limits::BREAKER_OPEN,
+        limits::BREAKER_OPEN_MAX,
+        limits::BREAKER_PROBE_INTERVAL,
+    );
+
+    /// A breaker that opens after so many `failures` in a row, for `open` first and for `open_max` at most, and lets a probe
+    /// through each `probe_interval` then.
+    ///
+    /// # Panics
+    /// When `failures` is not within 1 and 8, or `open_max` is beyond four times `open`.
+    pub const fn new(failures: u8, open: Duration, open_max: Duration, probe_interval: Duration) -> Self {
+        assert!(failures >= 1 && failures <= 8, "failures have three bits");
+        assert!(open.as_millis() << LEVEL_MAX >= open_max.as_millis(), "levels have two bits");
+        Self { failures, open, open_max, probe_interval }
+    }
+}
+
 /// Health and breaker of one endpoint. All methods may be called from any thread at any time.
 ///
 /// All accesses are relaxed: each word is complete in itself and no other memory is published by it.
@@ -147,8 +177,7 @@ impl EndpointState {
     /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
         let breaker = self.load();
-        self.health() != Health::Unhealthy
-            && (breaker.is_closed() || breaker.admit(Candidate::Ready, now).is_some())
+        self.health() != Health::Unhealthy && breaker.is_due(now)
     }
 
     /// What the breaker looks like at `now`.
@@ -172,13 +201,24 @@ impl EndpointState {
     }
 
     /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
-    pub fn admit(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
-        if self.is_in_rotation() { self.admit_whatever_its_health(candidate, now) } else { None }
+    pub fn admit(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
+        if !self.is_in_rotation() {
+            return None;
+        }
+        self.admit_whatever_its_health(candidate, settings, now)
     }
 
     /// Asks to send a request to an endpoint that joins, for want of one in rotation.
-    pub fn admit_joining(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
-        if self.health() == Health::Joining { self.admit_whatever_its_health(candidate, now) } else { None }
+    pub fn admit_joining(
+        &self,
+        candidate: Candidate,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Admission> {
+        if self.health() != Health::Joining {
+            return None;
+        }
+        self.admit_whatever_its_health(candidate, settings, now)
     }
 
     /// Whether health checks let it take its turn: not while it joins.
@@ -187,13 +227,18 @@ impl EndpointState {
     }
 
     /// Asks to send a request as far as the breaker has a say.
-    pub fn admit_whatever_its_health(&self, candidate: Candidate, now: Tick) -> Option<Admission> {
+    pub fn admit_whatever_its_health(
+        &self,
+        candidate: Candidate,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Admission> {
         let breaker = self.load();
         if breaker.is_closed() {
             return Some(Admission::Yes(breaker.epoch));
         }
         // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
-        let (before, after) = self.step(|breaker| breaker.admit(candidate, now))?;
+        let (before, after) = self.step(|breaker| breaker.admit(candidate, settings, now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
     }
 
@@ -204,8 +249,13 @@ impl EndpointState {
     }
 
     /// The endpoint failed.
-    pub fn record_failure(&self, admission: Admission, now: Tick) -> Option<Transition> {
-        match self.step(|breaker| breaker.fail(admission.epoch(), now))?.1.phase {
+    pub fn record_failure(
+        &self,
+        admission: Admission,
+        settings: &BreakerSettings,
+        now: Tick,
+    ) -> Option<Transition> {
+        match self.step(|breaker| breaker.fail(admission.epoch(), settings, now))?.1.phase {
             Phase::Open { until, .. } => Some(Transition::Opened { until }),
             Phase::Closed { .. } | Phase::Probing { .. } => None,
         }
@@ -258,9 +308,9 @@ pub struct Trickle {
 
 impl Trickle {
     /// Whether this request may pass. A relaxed load; writes once an interval.
-    pub fn admit(&self, now: Tick) -> bool {
+    pub fn admit(&self, interval: Duration, now: Tick) -> bool {
         let next = self.next.load(Ordering::Relaxed);
-        let after = now.after(limits::TRICKLE_INTERVAL).0;
+        let after = now.after(interval).0;
         next <= now.0 && self.next.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
@@ -306,15 +356,23 @@ impl Breaker {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    fn admit(self, candidate: Candidate, now: Tick) -> Option<Self> {
+    /// Whether it would admit a request that is [`Candidate::Ready`].
+    fn is_due(self, now: Tick) -> bool {
+        match self.phase {
+            Phase::Closed { .. } => true,
+            Phase::Open { until, .. } | Phase::Probing { until, .. } => until <= now,
+        }
+    }
+
+    fn admit(self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Self> {
         let (until, level, is_first) = match self.phase {
             Phase::Closed { .. } => return Some(self),
             Phase::Open { until, level } => (until, level, true),
             Phase::Probing { until, level } => (until, level, false),
         };
         let (due, next) = match candidate {
-            Candidate::Ready => (until, now.after(limits::BREAKER_PROBE_INTERVAL)),
-            Candidate::Streaming => (until.after(limits::BREAKER_PROBE_INTERVAL), now),
+            Candidate::Ready => (until, now.after(settings.probe_interval)),
+            Candidate::Streaming => (until.after(settings.probe_interval), now),
         };
         let probing = Phase::Probing { until: next, level };
         (due <= now).then(|| if is_first { self.next(probing) } else { Self { phase: probing, ..self } })
@@ -330,14 +388,14 @@ impl Breaker {
         }
     }
 
-    fn fail(self, epoch: Epoch, now: Tick) -> Option<Self> {
+    fn fail(self, epoch: Epoch, settings: &BreakerSettings, now: Tick) -> Option<Self> {
         match self.phase {
             _ if epoch != self.epoch => None,
-            Phase::Closed { failures } if u32::from(failures) + 1 < limits::BREAKER_FAILURES => {
+            Phase::Closed { failures } if failures + 1 < settings.failures => {
                 Some(Self { phase: Phase::Closed { failures: failures + 1 }, ..self })
             }
-            Phase::Closed { .. } => Some(self.open(0, now)),
-            Phase::Probing { level, .. } => Some(self.open((level + 1).min(LEVEL_MAX), now)),
+            Phase::Closed { .. } => Some(self.open(0, settings, now)),
+            Phase::Probing { level, .. } => Some(self.open((level + 1).min(LEVEL_MAX), settings, now)),
             Phase::Open { .. } => None,
         }
     }
@@ -360,8 +418,8 @@ impl Breaker {
         }
     }
 
-    fn open(self, level: u8, now: Tick) -> Self {
-        let time = limits::BREAKER_OPEN.saturating_mul(1 << level).min(limits::BREAKER_OPEN_MAX);
+    fn open(self, level: u8, settings: &BreakerSettings, now: Tick) -> Self {
+        let time = settings.open.saturating_mul(1 << level).min(settings.open_max);
         self.next(Phase::Open { until: now.after(time), level })
     }
 
@@ -403,13 +461,6 @@ const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 const EPOCH_MASK: u16 = (1 << 15) - 1;
 /// 30 s × 2² = 120 s, the longest time; two bits.
 const LEVEL_MAX: u8 = 2;
-
-const _: () =
-    assert!(limits::BREAKER_FAILURES >= 1 && limits::BREAKER_FAILURES <= 8, "failures have three bits");
-const _: () = assert!(
-    limits::BREAKER_OPEN.as_millis() << LEVEL_MAX >= limits::BREAKER_OPEN_MAX.as_millis() && LEVEL_MAX <= 3,
-    "the longest time is reached within two bits of levels"
-);
 
 #[cfg(all(test, loom))]
 mod models;

@@ -22,30 +22,35 @@ use ringway_model::{AppId, Delta, Desired, Health, Hostname, InstanceId, Serial,
 use self::draft::Draft;
 use self::slots::Slots;
 use crate::breaker::EndpointState;
-use crate::snapshot::{CertificateVersion, Map, MetricSlot, Route, Snapshot, map};
+use crate::policy::Defaults;
+use crate::snapshot::{CertificateVersion, Map, MetricSlot, Snapshot, map};
+use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
 mod slots;
 
-/// How a compiler compiles.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Key of the hash that stands for a tenant in access logs; readers of the logs must not know it.
+/// Settings of a compiler.
+#[derive(Clone, Default)]
+pub struct CompilerSettings {
+    /// Key of the pseudonyms of tenants in access logs; readers of the logs must not know it.
     pub hash_key: u64,
     /// Data cores, which are numbered from 0: each counts the requests of an endpoint by itself.
     pub cores: usize,
+    /// Settings of rules and pools that have no others.
+    pub defaults: Defaults,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for CompilerSettings {
+    /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").finish_non_exhaustive()
+        f.debug_struct("CompilerSettings").field("cores", &self.cores).finish_non_exhaustive()
     }
 }
 
 /// Compiles snapshots; lives on the control thread.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    settings: Settings,
+    settings: CompilerSettings,
     state: State,
 }
 
@@ -77,8 +82,8 @@ pub struct Published {
 /// How much was compiled. Everything else is shared with the snapshot before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Routes that were made, changed or removed.
-    pub routes: usize,
+    /// Virtual hosts that were made, changed or removed.
+    pub hosts: usize,
     /// Pools that were made, changed or removed.
     pub pools: usize,
 }
@@ -146,10 +151,10 @@ impl std::error::Error for Outdated {}
 #[derive(Clone, Debug)]
 struct State {
     snapshot: Arc<Snapshot>,
-    routes_made: u64,
+    rules_made: u64,
     pools_made: u64,
     endpoints_made: u64,
-    route_slots: Slots,
+    rule_slots: Slots,
     pool_slots: Slots,
     endpoint_slots: Slots,
     names: Map<Hostname, Name>,
@@ -177,13 +182,13 @@ struct Effects {
 
 impl Compiler {
     /// A compiler whose snapshot is empty.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: CompilerSettings) -> Self {
         let state = State {
             snapshot: Arc::new(Snapshot::default()),
-            routes_made: 0,
+            rules_made: 0,
             pools_made: 0,
             endpoints_made: 0,
-            route_slots: Slots::default(),
+            rule_slots: Slots::default(),
             pool_slots: Slots::default(),
             endpoint_slots: Slots::default(),
             names: map(),
@@ -235,7 +240,7 @@ impl Compiler {
         domains.sort_unstable_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
         let old = &self.state.snapshot;
         let gone_apps = old.pool_ids.keys().filter(|app| desired.app(app.as_str()).is_none());
-        let gone_hosts = old.routes.keys().filter(|host| desired.domain(host.as_str()).is_none());
+        let gone_hosts = old.hosts.keys().filter(|host| desired.domain(host.as_str()).is_none());
         self.compile_these(
             desired,
             Health::Unknown,
@@ -287,7 +292,7 @@ impl Compiler {
                     self.state.certificates.remove_mut(host);
                 }
             }
-            if before != *version && self.state.snapshot.routes.contains_key(host) {
+            if before != *version && self.state.snapshot.hosts.contains_key(host) {
                 changed.push((host, *version));
             }
         }
@@ -296,10 +301,11 @@ impl Compiler {
         }
         let mut draft = Draft::new(self);
         for (host, certificate) in changed {
-            if let Some(route) = draft.snapshot.routes.get(host).cloned() {
-                let route = Route { certificate, ..Route::clone(&route) };
-                draft.snapshot.routes.insert_mut(host.clone(), Arc::new(route));
-                draft.effects.work.routes += 1;
+            if let Some(known) = draft.snapshot.hosts.get(host).cloned() {
+                let tls = TlsSettings { certificate, ..known.tls.clone() };
+                let known = VirtualHost { tls, ..VirtualHost::clone(&known) };
+                draft.snapshot.hosts.insert_mut(host.clone(), Arc::new(known));
+                draft.effects.work.hosts += 1;
             }
         }
         Some(draft.finish(self, self.state.snapshot.revision))
@@ -370,8 +376,8 @@ impl Compiler {
         }
         for host in hosts {
             match desired.domain(host.as_str()) {
-                Some(domain) => draft.put_route(desired, domain),
-                None => draft.remove_route(host),
+                Some(domain) => draft.put_host(desired, domain),
+                None => draft.remove_host(host),
             }
         }
         draft.finish(self, desired.revision())

@@ -5,7 +5,7 @@ use std::time::Duration;
 // --- Breaker -----------------------------------------------------------------------------------------------
 
 /// Consecutive request failures that open an instance's breaker (FR-3.7).
-pub(crate) const BREAKER_FAILURES: u32 = 5;
+pub(crate) const BREAKER_FAILURES: u8 = 5;
 /// First time that a breaker stays open (FR-3.8).
 pub(crate) const BREAKER_OPEN: Duration = Duration::from_secs(30);
 /// Longest time that a breaker stays open (FR-3.9: 30, 60, 120 s).

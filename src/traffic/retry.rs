@@ -20,6 +20,8 @@
 
 use ringway_model::limits;
 
+use crate::policy::Policy;
+
 /// What is known of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -85,16 +87,34 @@ pub enum Retry {
     NextEndpoint,
 }
 
-/// Says what may follow. Never anything after [`limits::ATTEMPTS_MAX`] attempts.
-pub fn decide(facts: &Facts) -> Retry {
-    if facts.attempts as usize >= limits::ATTEMPTS_MAX || facts.body == Body::Consumed {
+/// Budget of a pool for repeated attempts. Attempts of which the endpoint has processed nothing are outside of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Budget {
+    /// No limit.
+    #[default]
+    Unlimited,
+}
+
+impl Budget {
+    /// Takes one attempt out of the budget; false when it is exhausted.
+    fn withdraw(&self) -> bool {
+        match self {
+            Self::Unlimited => true,
+        }
+    }
+}
+
+/// Decides which attempt follows a failed one: none beyond the policy's attempts, or without budget.
+pub fn decide(facts: &Facts, policy: &Policy, budget: &Budget) -> Retry {
+    let attempts_max = u32::from(policy.attempts_max.get()).min(limits::ATTEMPTS_MAX as u32);
+    if facts.attempts >= attempts_max || facts.body == Body::Consumed {
         return Retry::No;
     }
     match (facts.failed, facts.method) {
-        (Failed::Connect, Method::Idempotent | Method::Other) => Retry::NextEndpoint,
         (Failed::PooledUnsent | Failed::Refused, Method::Idempotent | Method::Other) => Retry::SameEndpoint,
-        (Failed::PooledEnded, Method::Idempotent) => Retry::SameEndpoint,
-        (Failed::PooledEnded, Method::Other) => Retry::No,
+        (Failed::Connect, Method::Idempotent | Method::Other) if budget.withdraw() => Retry::NextEndpoint,
+        (Failed::PooledEnded, Method::Idempotent) if budget.withdraw() => Retry::SameEndpoint,
+        (Failed::Connect | Failed::PooledEnded, Method::Idempotent | Method::Other) => Retry::No,
         (
             Failed::NewEnded | Failed::HeadTimeout | Failed::BadResponse | Failed::Answered | Failed::Client,
             Method::Idempotent | Method::Other,

@@ -1,3 +1,5 @@
+use std::num::NonZeroU8;
+
 use super::*;
 
 const FAILED: [Failed; 9] = [
@@ -23,6 +25,10 @@ fn all() -> impl Iterator<Item = Facts> {
     })
 }
 
+fn after(facts: &Facts) -> Retry {
+    decide(facts, &Policy::default(), &Budget::Unlimited)
+}
+
 #[test]
 fn every_combination_is_decided_as_the_table_says() {
     // All that is followed by something; everything else is not.
@@ -42,13 +48,13 @@ fn every_combination_is_decided_as_the_table_says() {
             Some((_, _, retry)) if in_bounds && facts.body == Body::Whole => *retry,
             _ => Retry::No,
         };
-        assert_eq!(decide(&facts), expected, "{facts:?}");
+        assert_eq!(after(&facts), expected, "{facts:?}");
     }
 }
 
 #[test]
 fn nothing_that_may_have_been_processed_is_sent_twice_unless_idempotent() {
-    for facts in all().filter(|facts| facts.method == Method::Other && decide(facts) != Retry::No) {
+    for facts in all().filter(|facts| facts.method == Method::Other && after(facts) != Retry::No) {
         assert!(
             matches!(facts.failed, Failed::Connect | Failed::PooledUnsent | Failed::Refused),
             "{facts:?}"
@@ -61,7 +67,21 @@ fn attempts_are_bounded() {
     let facts =
         |attempts| Facts { attempts, failed: Failed::Connect, body: Body::Whole, method: Method::Idempotent };
     let max = ringway_model::limits::ATTEMPTS_MAX as u32;
-    assert_eq!(decide(&facts(max - 1)), Retry::NextEndpoint);
-    assert_eq!(decide(&facts(max)), Retry::No);
-    assert_eq!(decide(&facts(u32::MAX)), Retry::No);
+    assert_eq!(after(&facts(max - 1)), Retry::NextEndpoint);
+    assert_eq!(after(&facts(max)), Retry::No);
+    assert_eq!(after(&facts(u32::MAX)), Retry::No);
+}
+
+#[test]
+fn a_policy_lowers_the_attempts_and_cannot_raise_them() {
+    let facts =
+        |attempts| Facts { attempts, failed: Failed::Connect, body: Body::Whole, method: Method::Other };
+    let decide = |attempts, max| {
+        let policy = Policy { attempts_max: NonZeroU8::new(max).unwrap(), ..Policy::default() };
+        decide(&facts(attempts), &policy, &Budget::Unlimited)
+    };
+    assert_eq!(decide(1, 1), Retry::No);
+    assert_eq!((decide(1, 2), decide(2, 2)), (Retry::NextEndpoint, Retry::No));
+    let max = ringway_model::limits::ATTEMPTS_MAX as u32;
+    assert_eq!((decide(max - 1, u8::MAX), decide(max, u8::MAX)), (Retry::NextEndpoint, Retry::No));
 }

@@ -1,19 +1,21 @@
-//! What a core routes by: immutable tables, shared by all cores and replaced as a whole.
+//! The snapshot: immutable routing tables, shared by all cores and replaced as a whole.
 //!
-//! A [`Route`] names its [`Pool`] by id instead of holding it, so that a new instance of an app with thousands of
-//! domains replaces one pool and no route. Tables are persistent maps: two snapshots share all that did not change.
+//! Tables are persistent maps: two snapshots share all that did not change.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, ClientAuth, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, Revision,
-    Serial, Target, TargetHost, TenantId, Tick, UpstreamTls,
+    AppId, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, Revision, Serial, Target,
+    TargetHost, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
 use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
+use crate::policy::PoolSettings;
+use crate::retry::Budget;
+use crate::virtual_host::{Rule, VirtualHost};
 
 /// A persistent map whose hash has a random key: names that strangers choose cannot be made to collide.
 pub(crate) type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
@@ -21,10 +23,6 @@ pub(crate) type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
 pub(crate) fn map<K: Eq + std::hash::Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())
 }
-
-/// Identifies a route; stays while its domain is registered, never given to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteId(pub u64);
 
 /// Identifies a pool; stays while its app is registered, never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,33 +48,6 @@ impl MetricSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateVersion(pub u64);
 
-/// A domain, ready to be routed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Its id.
-    pub id: RouteId,
-    /// The name that it is found by.
-    pub host: Hostname,
-    /// The app that serves it.
-    pub app: AppId,
-    /// Whose it is.
-    pub tenant: Option<TenantId>,
-    /// Stands for the tenant in access logs: `telemetry::TenantHash::new(key, tenant).0` for the compiler's key.
-    pub tenant_hash: Option<u64>,
-    /// The pool of the app.
-    pub pool: PoolId,
-    /// `X-Tenant-ID: <tenant>\r\n`, or empty: copied into the forwarded head as it is.
-    pub tenant_line: Box<[u8]>,
-    /// What it is counted under.
-    pub metric: MetricSlot,
-    /// What the domain is to its owner. All kinds are routed alike.
-    pub kind: DomainKind,
-    /// The domain's own certificate, if it has one that can be served.
-    pub certificate: Option<CertificateVersion>,
-    /// What its clients must prove.
-    pub client_auth: Option<ClientAuth>,
-}
-
 /// An app's endpoints.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -90,6 +61,10 @@ pub struct Pool {
     pub failures: FailurePolicy,
     /// Treatment of requests while no endpoint is healthy.
     pub fallback: Fallback,
+    /// Balancer and circuit breaker.
+    pub settings: Arc<PoolSettings>,
+    /// Budget of repeated attempts, shared with all snapshots that have this pool.
+    pub retry_budget: Budget,
     /// One per instance, sorted by instance id, so that the order is the same in every snapshot.
     pub endpoints: Box<[Endpoint]>,
     /// Those that finish their requests and get no new ones, sorted likewise.
@@ -105,7 +80,7 @@ pub enum Fallback {
     Reject,
     /// All are let through.
     PanicOpen,
-    /// One is, each [`TRICKLE_INTERVAL`](crate::limits::TRICKLE_INTERVAL); shared with all snapshots that have it.
+    /// One is, each [`PoolSettings::trickle_interval`]; shared with all snapshots that have it.
     Trickle(Arc<Trickle>),
 }
 
@@ -180,38 +155,38 @@ impl Endpoint {
     }
 }
 
-/// All routes and pools at one revision. Made by [`Compiler`](crate::compile::Compiler); every route's pool is in it.
+/// All virtual hosts and pools at one revision. Made by [`Compiler`](crate::compile::Compiler); the pool of each rule is in it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts what was published.
     pub serial: Serial,
     /// The configuration that it was compiled from.
     pub revision: Revision,
-    /// How many endpoints have ever been removed. Unchanged since the snapshot before: no id is gone that was there,
-    /// and whoever keeps things by [`EndpointId`] has nothing to look for.
+    /// Endpoints that have ever been removed. While it is unchanged no [`EndpointId`] is gone, and tables that are kept
+    /// by them need no cleaning.
     pub endpoints_removed: u64,
-    /// How many routes have ever been removed or led to another app, likewise.
-    pub routes_removed: u64,
+    /// Rules that have ever been removed or got another pool, likewise.
+    pub rules_removed: u64,
     /// The operator's certificate for names that have none of their own.
     pub default_certificate: Option<CertificateVersion>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
-    pub(crate) routes: Map<Hostname, Arc<Route>>,
+    pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
     pub(crate) pools: Map<PoolId, Arc<Pool>>,
     pub(crate) pool_ids: Map<AppId, PoolId>,
     pub(crate) endpoints: Map<EndpointId, PoolId>,
 }
 
 impl Default for Snapshot {
-    /// Without routes: serial 0, revision 0.
+    /// Without hosts: serial 0, revision 0.
     fn default() -> Self {
         Self {
             serial: Serial(0),
             revision: Revision(0),
             endpoints_removed: 0,
-            routes_removed: 0,
+            rules_removed: 0,
             default_certificate: None,
             challenges: map(),
-            routes: map(),
+            hosts: map(),
             pools: map(),
             pool_ids: map(),
             endpoints: map(),
@@ -220,13 +195,13 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// The route of a host that is normalised already. One hash lookup, no allocation.
-    pub fn route(&self, host: &str) -> Option<&Route> {
-        self.routes.get(host).map(|route| &**route)
+    /// Finds a host whose name is normalised. One hash lookup, no allocation.
+    pub fn virtual_host(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+        self.hosts.get(host)
     }
 
-    /// What to answer to `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when no order of ours asks for it.
-    /// One hash lookup.
+    /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when no order waits for the
+    /// token. One hash lookup.
     pub fn challenge(&self, token: &str) -> Option<&Arc<str>> {
         self.challenges.get(token)
     }
@@ -236,12 +211,12 @@ impl Snapshot {
         self.pools.get(&id).map(|pool| &**pool)
     }
 
-    /// The pool of a route of this very snapshot. One hash lookup.
+    /// The pool of a rule of this very snapshot. One hash lookup.
     ///
     /// # Panics
-    /// When the route was taken from another snapshot, whose pools this one need not have.
-    pub fn pool_of(&self, route: &Route) -> &Pool {
-        self.pool(route.pool).expect("the compiler gives a snapshot the pool of each of its routes")
+    /// The rule was taken from another snapshot, whose pools this one need not have.
+    pub fn pool_of(&self, rule: &Rule) -> &Pool {
+        self.pool(rule.pool()).expect("the compiler gives a snapshot the pool of each of its rules")
     }
 
     /// The pool of an app. Two hash lookups.
@@ -259,18 +234,20 @@ impl Snapshot {
         self.endpoints.contains_key(&id)
     }
 
-    /// Whether a request for this host can be sent on, or never will be: it has a route, and its endpoints' names have been
-    /// resolved, one of them at least. Two hash lookups.
+    /// Whether the wait for a host is over: it is known, and its rules' endpoints have addresses, at least one of each pool
+    /// that has any. Two hash lookups.
     pub fn is_settled(&self, host: &str) -> bool {
-        self.route(host).is_some_and(|route| {
-            let endpoints = &self.pool_of(route).endpoints;
-            endpoints.is_empty() || endpoints.iter().any(|endpoint| !endpoint.addresses.is_empty())
+        self.virtual_host(host).is_some_and(|host| {
+            host.rules.iter().all(|rule| {
+                let endpoints = &self.pool_of(rule).endpoints;
+                endpoints.is_empty() || endpoints.iter().any(|endpoint| !endpoint.addresses.is_empty())
+            })
         })
     }
 
-    /// How many routes there are.
-    pub fn route_count(&self) -> usize {
-        self.routes.size()
+    /// Number of virtual hosts.
+    pub fn host_count(&self) -> usize {
+        self.hosts.size()
     }
 
     /// How many pools there are.
@@ -283,9 +260,9 @@ impl Snapshot {
         self.endpoints.size()
     }
 
-    /// All routes, in no order.
-    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.values()
+    /// All virtual hosts, in no order.
+    pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        self.hosts.values()
     }
 
     /// All pools, in no order.

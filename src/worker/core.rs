@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::MailboxSender;
-use ringway_middleware::Chain;
 use ringway_model::CoreId;
 use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
@@ -36,7 +35,6 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) id: CoreId,
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) filters: Chain,
     pub(crate) telemetry: Telemetry,
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) cursors: RefCell<Cursors>,
@@ -84,7 +82,6 @@ impl<R: Runtime> Core<R> {
         id: CoreId,
         runtime: R,
         settings: Arc<Settings>,
-        filters: Chain,
         telemetry: Telemetry,
         reports: MailboxSender<Report>,
         snapshot: Arc<Snapshot>,
@@ -95,7 +92,6 @@ impl<R: Runtime> Core<R> {
             id,
             runtime,
             settings,
-            filters,
             telemetry,
             reports,
             cursors: RefCell::new(Cursors::new(id)),

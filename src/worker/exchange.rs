@@ -27,14 +27,17 @@ use std::ops::Range;
 
 use crate::limits;
 use ringway_middleware::{Edits, RequestView, Verdict};
+use ringway_model::Owner;
 use ringway_net::{Stream, WriteRate};
 use ringway_telemetry::{
     AttemptFailed, Exchange, Observer, Protocol, Rejected, RequestId, TenantHash, Upgrade,
 };
 use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
 use ringway_traffic::breaker::Candidate;
+use ringway_traffic::policy::Policy;
 use ringway_traffic::retry::{self, Retry};
-use ringway_traffic::snapshot::{Endpoint, Pool, Route, Snapshot};
+use ringway_traffic::snapshot::{Endpoint, Pool, Snapshot};
+use ringway_traffic::virtual_host::{Rule, VirtualHost};
 use ringway_wire::h1::{self, RequestHead};
 use ringway_wire::headers::FieldKind;
 use ringway_wire::message::{Framing, Method, Version};
@@ -67,6 +70,13 @@ pub(crate) enum Disposition {
     Abort,
 }
 
+/// Virtual host and rule of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Match<'s> {
+    pub(crate) host: &'s VirtualHost,
+    pub(crate) rule: &'s Rule,
+}
+
 /// What is known of an exchange while it goes on; `finish` makes one event of it.
 pub(crate) struct Record<'s> {
     started_us: u64,
@@ -74,7 +84,7 @@ pub(crate) struct Record<'s> {
     /// Where in `input` a trusted proxy's id for this request stands.
     kept_id: Option<Range<usize>>,
     pub(crate) client: IpAddr,
-    pub(crate) route: Option<&'s Route>,
+    pub(crate) matched: Option<Match<'s>>,
     pool: Option<&'s Pool>,
     pub(crate) endpoint: Option<&'s Endpoint>,
     attempts: u32,
@@ -219,35 +229,43 @@ async fn serve<'s, R: Runtime>(
     if matches!(client.door, Door::Http(HttpMode::HttpsOnly)) {
         return Err(if challenge.is_some() { Failure::UnknownChallenge } else { Failure::HttpsOnly });
     }
-    let route = snapshot.route(buffers.request.host()).ok_or(absent)?;
-    record.route = Some(route);
+    let host = snapshot.virtual_host(buffers.request.host()).ok_or(absent)?;
+    let rule = host.rules.find(&buffers.request, &buffers.client_in);
+    let matched = Match { host, rule };
+    record.matched = Some(matched);
     if matches!(client.door, Door::Http(HttpMode::Redirect))
         && challenge.is_none()
-        && let Some(port) = redirect_port(core, client, buffers, snapshot, route)
+        && let Some(port) = redirect_port(core, client, buffers, snapshot, host)
     {
         let location = listener::location(&buffers.request, &buffers.client_in, port);
         return Ok(tell(core, client, buffers, record, LocalReply::Elsewhere(location)).await);
     }
-    client.door.check(snapshot, route)?;
+    client.door.check(snapshot, matched)?;
     if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&buffers.request, &buffers.client_in)) {
         return Err(Failure::Loop);
     }
     if forwarded::reach(&buffers.request, &buffers.client_in) == Reach::Here {
         return Ok(tell(core, client, buffers, record, LocalReply::Methods).await);
     }
-    let pool = snapshot.pool_of(route);
+    let pool = snapshot.pool_of(rule);
     record.pool = Some(pool);
-    if pool.endpoints.is_empty() && route.app.is_resolved() {
+    if pool.endpoints.is_empty() && rule.owner == Owner::Resolver {
         return Err(Failure::NotRunning);
     }
-    let edits = filter(core, buffers, route, record.client)?;
+    let edits = filter(buffers, matched, record.client)?;
 
     let (framing, head_bytes) = (buffers.request.framing(), buffers.request.len());
     read_more(client, buffers);
-    let body = body.insert(RequestBody::begin(framing, head_bytes, &mut buffers.client_in, &core.settings)?);
-    forwarded_lines(&core.settings, client, buffers, route, record);
+    let body = body.insert(RequestBody::begin(
+        framing,
+        head_bytes,
+        &mut buffers.client_in,
+        rule.policy.body_bytes_max,
+    )?);
+    forwarded_lines(&core.settings, client, buffers, host, record);
 
     let candidate = if body.is_complete() { Candidate::Ready } else { Candidate::Streaming };
+    let stages = rule.stages.as_deref();
     let mut tried = TriedSet::default();
     let mut again: Option<Picked<'s>> = None;
     let mut last = None;
@@ -275,7 +293,16 @@ async fn serve<'s, R: Runtime>(
         }
         record.begin_attempt(core.runtime.now_micros(), endpoint);
         let cause = cause::Slot::default();
-        let attempt = Attempt { picked: &picked, pool, reuse, upgrade, edits: &edits, cause };
+        let attempt = Attempt {
+            picked: &picked,
+            pool,
+            reuse,
+            upgrade,
+            edits: &edits,
+            policy: &rule.policy,
+            stages,
+            cause,
+        };
         let failed = match upstream::forward(core, client, buffers, body, &attempt, record).await {
             Ok(next) => {
                 passive_health::ended(core, &picked, record.status, pool);
@@ -283,7 +310,11 @@ async fn serve<'s, R: Runtime>(
             }
             Err(failed) => failed,
         };
-        let decision = retry::decide(&failed.facts(buffers.request.method(), record.attempts));
+        let decision = retry::decide(
+            &failed.facts(buffers.request.method(), record.attempts),
+            &rule.policy,
+            &pool.retry_budget,
+        );
         if decision != Retry::SameEndpoint {
             record.note_cause(core, buffers, &attempt, failed.failure);
         }
@@ -313,30 +344,26 @@ fn redirect_port<R: Runtime>(
     client: &DownstreamConn<R::Stream>,
     buffers: &ConnBuffers,
     snapshot: &Snapshot,
-    route: &Route,
+    host: &VirtualHost,
 ) -> Option<u16> {
     let port = core.https_port?;
     let is_secure_already =
         client.trusted && forwarded::claims_https(&buffers.request, &buffers.client_in) == Some(true);
     let is_servable = || {
-        route.certificate.is_some()
-            || cert_selector::is_covered_by_default(&core.secrets, snapshot, &route.host)
+        host.tls.certificate.is_some()
+            || cert_selector::is_covered_by_default(&core.secrets, snapshot, &host.host)
     };
     (!is_secure_already && is_servable()).then_some(port)
 }
 
-/// Shows the request to the embedder's filters.
-fn filter<R: Runtime>(
-    core: &Core<R>,
-    buffers: &ConnBuffers,
-    route: &Route,
-    client: IpAddr,
-) -> Result<Edits, Failure> {
+/// Runs the request stages of the rule.
+fn filter(buffers: &ConnBuffers, matched: Match<'_>, client: IpAddr) -> Result<Edits, Failure> {
     let mut edits = Edits::default();
-    if !core.filters.is_empty() {
-        let tenant = route.tenant.as_ref().map(|tenant| tenant.as_str());
-        let view = RequestView::new(&buffers.request, &buffers.client_in, client, route.app.as_str(), tenant);
-        if let Verdict::Respond(status) = core.filters.on_request(&view, &mut edits) {
+    if let Some(stages) = &matched.rule.stages {
+        let tenant = matched.host.tenant.as_ref().map(|tenant| tenant.id.as_str());
+        let app = matched.rule.app.as_str();
+        let view = RequestView::new(&buffers.request, &buffers.client_in, client, app, tenant);
+        if let Verdict::Respond(status) = stages.on_request(&view, &mut edits) {
             return Err(Failure::Filtered(status));
         }
     }
@@ -446,7 +473,7 @@ fn forwarded_lines<S>(
     settings: &Settings,
     client: &DownstreamConn<S>,
     buffers: &mut ConnBuffers,
-    route: &Route,
+    host: &VirtualHost,
     record: &Record<'_>,
 ) {
     let ConnBuffers { added_headers: lines, request, client_in: input, .. } = buffers;
@@ -462,8 +489,8 @@ fn forwarded_lines<S>(
     if let Some(via) = &settings.via {
         lines.extend_from_slice(via.line(request.version(), client.is_http2));
     }
-    lines.extend_from_slice(&route.tenant_line);
-    lines.extend_from_slice(client.door.client_lines(route));
+    lines.extend_from_slice(host.tenant_line());
+    lines.extend_from_slice(client.door.client_lines(host));
     lines.extend_from_slice(b"X-Request-ID: ");
     lines.extend_from_slice(record.request_id(input));
     lines.extend_from_slice(b"\r\n");
@@ -603,7 +630,7 @@ async fn tell<R: Runtime>(
     let body_bytes = local_reply::write(output, status, &answer, &asked, id, core.runtime.timestamp());
     record.bytes_out = body_bytes as u64;
     record.status = status;
-    let pace = WriteRate::stall(core.settings.body_progress_timeout);
+    let pace = WriteRate::stall(record.policy(core).body_progress_timeout);
     let (sent, back) = client.stream.write_all(std::mem::take(output), pace).await;
     *output = back;
     output.clear();
@@ -628,6 +655,7 @@ fn finish<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers, record: &Record<'_>
     let cause = record.cause.as_deref().filter(|_| record.failure.is_some());
     let upstream_error = cause.filter(|_| record.attempts > 0).zip(word);
     let request_error = record.failure.and_then(cause::request_error);
+    let tenant = record.matched.and_then(|matched| matched.host.tenant.as_ref());
     let wants_referer = complete && core.telemetry.wants_referer();
     core.telemetry.exchange(&Exchange {
         time: core.runtime.timestamp(),
@@ -647,11 +675,11 @@ fn finish<R: Runtime>(core: &Core<R>, buffers: &ConnBuffers, record: &Record<'_>
         bytes_out: record.bytes_out,
         duration_us: core.runtime.now_micros().saturating_sub(record.started_us),
         upstream_us: record.answered_us.map(|at| at.saturating_sub(record.attempt_us)),
-        route: record.route.map_or(0, |route| route.metric.0),
+        route: record.matched.map_or(0, |matched| matched.rule.metric.0),
         pool: record.pool.map_or(0, |pool| pool.metric.0),
         endpoint: record.endpoint.map_or(0, |endpoint| endpoint.metric.0),
-        app: record.route.map(|route| route.app.as_str()),
-        tenant: record.route.and_then(|route| route.tenant_hash).map(TenantHash),
+        app: record.matched.map(|matched| matched.rule.app.as_str()),
+        tenant: tenant.map(|tenant| TenantHash(tenant.hash)),
         instance: record.endpoint.map(|endpoint| endpoint.instance.as_str()),
         attempts: record.attempts,
         failure: word,
@@ -684,7 +712,7 @@ impl<'s> Record<'s> {
             id,
             kept_id,
             client: address,
-            route: None,
+            matched: None,
             pool: None,
             endpoint: None,
             attempts: 0,
@@ -715,6 +743,11 @@ impl<'s> Record<'s> {
         std::str::from_utf8(self.request_id(input)).unwrap_or_default()
     }
 
+    /// The policy of its rule, or the default one while it has none.
+    fn policy<'a, R: Runtime>(&'a self, core: &'a Core<R>) -> &'a Policy {
+        self.matched.map_or(&core.settings.policy, |matched| &matched.rule.policy)
+    }
+
     fn begin_attempt(&mut self, now_us: u64, endpoint: &'s Endpoint) {
         self.attempts += 1;
         self.attempt_us = now_us;
@@ -732,7 +765,7 @@ impl<'s> Record<'s> {
         attempt: &Attempt<'_>,
         failure: Failure,
     ) {
-        self.cause = Cause::of_attempt(failure, &attempt.cause, buffers, &core.settings);
+        self.cause = Cause::of_attempt(failure, &attempt.cause, buffers, attempt.policy);
         if let Some(cause) = &self.cause {
             let word = failure.consequence(core.settings.unavailable_status).word;
             attempt_warnings::report(core, attempt.pool, attempt.picked.endpoint, cause, word);

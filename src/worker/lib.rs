@@ -37,7 +37,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource};
-use ringway_middleware::Chain;
 use ringway_model::CoreId;
 use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
 use ringway_telemetry::{Observer, Telemetry};
@@ -84,8 +83,6 @@ pub struct Parts {
     pub reports: MailboxSender<Report>,
     /// Metrics and access log of this core.
     pub telemetry: Telemetry,
-    /// The embedder's filters.
-    pub filters: Chain,
     /// The operator's settings.
     pub settings: Arc<Settings>,
 }
@@ -110,7 +107,6 @@ async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> st
         parts.id,
         monoio_runtime::MonoioRuntime::new()?,
         parts.settings,
-        parts.filters,
         parts.telemetry,
         parts.reports,
         parts.snapshot,

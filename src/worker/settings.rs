@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::limits;
 use ringway_model::Cidr;
+use ringway_traffic::policy::Policy;
 use ringway_wire::h1;
 
 use crate::exchange::public_health::PublicHealth;
@@ -17,26 +18,14 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Between two requests of one connection.
     pub idle_timeout: Duration,
-    /// To connect to an endpoint.
-    pub connect_timeout: Duration,
-    /// From the last byte of a request to the first of its response.
-    pub response_head_timeout: Duration,
-    /// Without one byte of a body, in either direction.
-    pub body_progress_timeout: Duration,
-    /// A stream silent in both directions that is so by nature: events, gRPC. `Duration::MAX` is no limit.
-    pub stream_idle_timeout: Duration,
-    /// Bytes a second that a client must send of a body until its response has begun; 0 is no limit.
-    pub body_rate_min: u64,
-    /// An upgraded connection silent in both directions.
-    pub tunnel_idle_timeout: Duration,
+    /// Timeouts and limits of a request: the default of all rules, and what holds where no rule is matched.
+    pub policy: Policy,
     /// How long upgraded connections outlast their instance, app or domain when that is removed without a drain.
     pub drain_timeout: Duration,
     /// Connections of one core.
     pub connections_max: usize,
     /// Open files of one core for connections of clients and to endpoints together; each has what the other leaves.
     pub connection_files_max: usize,
-    /// Bytes of a request body; no limit when absent.
-    pub body_bytes_max: Option<u64>,
     /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed (C24).
     pub trusted_proxies: Vec<Cidr>,
     /// Load balancers that begin each connection with a PROXY header, and must.
@@ -62,16 +51,10 @@ impl Default for Settings {
         Self {
             head_timeout: ringway_model::limits::HEAD_TIMEOUT,
             idle_timeout: ringway_model::limits::IDLE_TIMEOUT,
-            connect_timeout: ringway_model::limits::CONNECT_TIMEOUT,
-            response_head_timeout: ringway_model::limits::RESPONSE_HEAD_TIMEOUT,
-            body_progress_timeout: ringway_model::limits::BODY_PROGRESS_TIMEOUT,
-            stream_idle_timeout: Duration::MAX,
-            body_rate_min: ringway_model::limits::BODY_RATE_MIN,
-            tunnel_idle_timeout: ringway_model::limits::TUNNEL_IDLE_TIMEOUT,
+            policy: Policy::default(),
             drain_timeout: ringway_model::limits::DRAIN_TIMEOUT,
             connections_max: ringway_model::limits::CONNECTIONS_PER_CORE_MAX,
             connection_files_max: usize::MAX,
-            body_bytes_max: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
             handshakes_per_client_max: limits::HANDSHAKES_PER_CLIENT_MAX,

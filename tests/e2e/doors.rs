@@ -10,10 +10,9 @@ use ringway::model::{
 };
 use ringway::{Builder, DriverChoice, Gateway, Handle, HttpMode};
 use ringway_bridge::{blocking_mailbox, mailbox, slot, wake_pair};
-use ringway_middleware::Chain;
 use ringway_telemetry::{Registry, Telemetry};
 use ringway_tls::{Identity, IdentityName, Secret, SecretKey, SecretUpdate};
-use ringway_traffic::compile::{Compiler, Settings as CompilerSettings};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::Order;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 use ringway_worker::{ListenerProtocol, SecretSource};
@@ -89,7 +88,6 @@ impl Core {
             wake,
             reports,
             telemetry: Telemetry::new(Registry::new().add_core(CoreId(0)), None, None),
-            filters: Chain::default(),
             settings: Arc::default(),
         };
         let thread = std::thread::spawn(move || ringway_worker::run(parts, |_| {}).unwrap());
@@ -133,7 +131,7 @@ fn snapshot(origin: &Origin) -> Arc<Snapshot> {
     for change in changes {
         desired = desired.apply(&change, Timestamp(0)).unwrap().desired;
     }
-    let mut compiler = Compiler::new(CompilerSettings { hash_key: 0, cores: 4 });
+    let mut compiler = Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() });
     let _ = compiler.commit(compiler.compile_all(&desired)).unwrap();
     let certificates = [(secure, Some(CertificateVersion(1)))];
     let compiled = compiler.update_certificates(&certificates).unwrap();

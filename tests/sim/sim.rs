@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, blocking_mailbox};
-use ringway_middleware::Chain;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
     InstanceSpec, Target, Timestamp, limits,
 };
 use ringway_telemetry::{Exchange, Observer, Registry, RequestIds, SnapshotApplied, Telemetry};
-use ringway_traffic::compile::{self, Compiler};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::in_flight::InFlight;
+use ringway_traffic::policy::{Defaults, Policy};
 use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
 
@@ -69,6 +69,11 @@ impl Observer for LocalReply {
     }
 }
 
+/// Timeouts of all requests: the defaults, but tunnels end within a simulation.
+fn request_policy() -> Policy {
+    Policy { tunnel_idle_timeout: Duration::from_secs(100), ..Policy::default() }
+}
+
 /// The control plane in small.
 struct Plane {
     desired: Desired,
@@ -76,11 +81,11 @@ struct Plane {
 }
 
 impl Plane {
+    /// Without any app; tunnels end when they have been silent for as long as [`request_policy`] says.
     fn new() -> Self {
-        Self {
-            desired: Desired::default(),
-            compiler: Compiler::new(compile::Settings { hash_key: 7, cores: 4 }),
-        }
+        let defaults = Defaults { policy: Arc::new(request_policy()), ..Defaults::default() };
+        let compiler = Compiler::new(CompilerSettings { hash_key: 7, cores: 4, defaults });
+        Self { desired: Desired::default(), compiler }
     }
 
     /// What is refused changes nothing.
@@ -181,7 +186,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let case = Rc::new(Case { is_calm, evil, rude, requests: RefCell::default() });
     let is_small = !is_calm && engine.chance(20);
     let settings = Arc::new(Settings {
-        tunnel_idle_timeout: Duration::from_secs(100),
+        policy: request_policy(),
         connections_max: if is_small { 2 } else { 1_000 },
         via: Some(Via::named("sim").unwrap()),
         ..Settings::default()
@@ -212,8 +217,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
     let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: None };
     let snapshot = plane.compiler.snapshot().clone();
-    let core =
-        Core::new(CoreId(0), world, settings.clone(), Chain::default(), telemetry, reports, snapshot, doors);
+    let core = Core::new(CoreId(0), world, settings.clone(), telemetry, reports, snapshot, doors);
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
     let core = Rc::new(core);
     apply::start_housekeeping(&core);

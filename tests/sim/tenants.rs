@@ -9,10 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway_bridge::blocking_mailbox;
-use ringway_middleware::Chain;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, FailurePolicy, Health, StatusSet, TimeoutPolicy, limits,
 };
@@ -23,7 +21,7 @@ use super::engine::Engine;
 use super::network::End;
 use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
-use super::{LocalReply, Plane, TIME_MAX, domain, host, instance};
+use super::{LocalReply, Plane, TIME_MAX, domain, host, instance, request_policy};
 use crate::accept::listener::{Door, HttpMode};
 use crate::core::{Core, Doors};
 use crate::session::downstream::DownstreamConn;
@@ -406,10 +404,8 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(LocalReply::default())));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
     let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: None };
-    let settings =
-        Arc::new(Settings { tunnel_idle_timeout: Duration::from_secs(100), ..Settings::default() });
-    let core =
-        Core::new(CoreId(0), world, settings, Chain::default(), telemetry, reports, snapshot.clone(), doors);
+    let settings = Arc::new(Settings { policy: request_policy(), ..Settings::default() });
+    let core = Core::new(CoreId(0), world, settings, telemetry, reports, snapshot.clone(), doors);
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
     let core = Rc::new(core);
     apply::start_housekeeping(&core);

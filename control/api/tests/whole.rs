@@ -28,6 +28,7 @@ fn the_real_control_plane_is_served() {
         log: None,
         settings: ControlSettings {
             certificate_webhook: None,
+            defaults: Default::default(),
             health: ringway_health::Defaults::default(),
             heartbeat_timeout: Duration::from_secs(30),
             hash_key: 7,

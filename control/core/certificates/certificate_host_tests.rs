@@ -64,7 +64,7 @@ fn a_certificate_is_told_when_every_core_serves_it() {
     assert_eq!(result(&answer), None);
     let snapshot = take(&mut engine, &snapshots, 11);
     assert_eq!(result(&answer), Some(Ok(())));
-    assert_eq!(snapshot.route("app.test").unwrap().certificate, Some(CertificateVersion(7)));
+    assert_eq!(snapshot.virtual_host("app.test").unwrap().tls.certificate, Some(CertificateVersion(7)));
 
     // The same again changes nothing, and waits for nobody.
     let answer = engine.handle_certificate(&host(), Some(7), at(12)).unwrap();
@@ -74,7 +74,10 @@ fn a_certificate_is_told_when_every_core_serves_it() {
 
     let answer = engine.handle_certificate(&host(), None, at(13)).unwrap();
     let snapshot = take(&mut engine, &snapshots, 14);
-    assert_eq!((result(&answer), snapshot.route("app.test").unwrap().certificate), (Some(Ok(())), None));
+    assert_eq!(
+        (result(&answer), snapshot.virtual_host("app.test").unwrap().tls.certificate),
+        (Some(Ok(())), None)
+    );
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_core_that_is_slow_is_not_waited_for_beyond_the_deadline() {
     assert_eq!(result(&answer), Some(Err(Unpublished::SlowCores)));
     let snapshot = take(&mut engine, &snapshots, 20 + deadline());
     assert_eq!(
-        snapshot.route("app.test").unwrap().certificate,
+        snapshot.virtual_host("app.test").unwrap().tls.certificate,
         Some(CertificateVersion(7)),
         "wanted all the same"
     );

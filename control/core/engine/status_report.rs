@@ -285,10 +285,10 @@ impl Engine {
         );
         out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
         let counted = self.compiler.snapshot();
-        for route in counted.routes().filter(|route| route.metric.0 != 0) {
-            let facts = certificates.state(&route.host).and_then(|state| state.certificate);
+        for host in counted.virtual_hosts().filter(|host| host.rules.iter().any(|rule| rule.metric.0 != 0)) {
+            let facts = certificates.state(&host.host).and_then(|state| state.certificate);
             if let Some(facts) = facts {
-                let (host, end) = (&route.host, facts.not_after.0 / 1000);
+                let (host, end) = (&host.host, facts.not_after.0 / 1000);
                 let _ =
                     writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
             }

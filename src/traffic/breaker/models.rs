@@ -14,6 +14,7 @@ use loom::thread;
 use super::*;
 
 const NOW: Tick = Tick(1_000_000);
+const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
 
 /// What one core does.
 type Event<T> = Box<dyn FnOnce(&EndpointState) -> T>;
@@ -41,9 +42,11 @@ fn outcomes<T: Ord + Send + 'static>(model: impl Fn() -> T + Sync + Send + 'stat
     std::mem::take(&mut *all.lock().expect("nobody panicked with it"))
 }
 
-fn failed(state: &EndpointState, times: u32) -> Option<Transition> {
+fn failed(state: &EndpointState, times: u8) -> Option<Transition> {
     (0..times)
-        .filter_map(|_| state.record_failure(state.admit(Candidate::Ready, NOW).expect("closed"), NOW))
+        .filter_map(|_| {
+            state.record_failure(state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed"), &BREAKER, NOW)
+        })
         .last()
 }
 
@@ -64,8 +67,9 @@ fn a_breaker_that_opens_is_told_of_once() {
         let told = beside(
             &state,
             (0..2).map(|_| {
-                let admission = state.admit(Candidate::Ready, NOW).expect("closed");
-                Box::new(move |state: &EndpointState| state.record_failure(admission, NOW)) as Box<_>
+                let admission = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
+                Box::new(move |state: &EndpointState| state.record_failure(admission, &BREAKER, NOW))
+                    as Box<_>
             }),
         );
         assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
@@ -81,8 +85,9 @@ fn two_failures_are_both_counted() {
         let told = beside(
             &state,
             (0..2).map(|_| {
-                let admission = state.admit(Candidate::Ready, NOW).expect("closed");
-                Box::new(move |state: &EndpointState| state.record_failure(admission, NOW)) as Box<_>
+                let admission = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
+                Box::new(move |state: &EndpointState| state.record_failure(admission, &BREAKER, NOW))
+                    as Box<_>
             }),
         );
         assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
@@ -96,7 +101,8 @@ fn of_all_cores_one_sends_the_probe() {
         let admitted = beside(
             &state,
             (0..2).map(|_| {
-                Box::new(move |state: &EndpointState| state.admit(Candidate::Ready, until)) as Box<_>
+                Box::new(move |state: &EndpointState| state.admit(Candidate::Ready, &BREAKER, until))
+                    as Box<_>
             }),
         );
         let probes: Vec<_> = admitted.iter().copied().flatten().collect();
@@ -109,16 +115,16 @@ fn of_all_cores_one_sends_the_probe() {
 fn a_late_failure_does_not_undo_what_the_probe_found() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
-        let late = state.admit(Candidate::Ready, NOW).expect("closed");
+        let late = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
         let Some(Transition::Opened { until }) = failed(&state, crate::limits::BREAKER_FAILURES) else {
             panic!("closed")
         };
-        let probe = state.admit(Candidate::Ready, until).expect("half open");
+        let probe = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
         let told = beside(
             &state,
             [
                 Box::new(move |state: &EndpointState| state.record_success(probe)) as Box<_>,
-                Box::new(move |state: &EndpointState| state.record_failure(late, until)) as Box<_>,
+                Box::new(move |state: &EndpointState| state.record_failure(late, &BREAKER, until)) as Box<_>,
             ],
         );
         assert_eq!(told, [Some(Transition::Closed), None]);
@@ -131,7 +137,7 @@ fn a_late_failure_does_not_undo_what_the_probe_found() {
 fn nobody_is_taken_for_a_second_probe() {
     let admitted = outcomes(|| {
         let (state, until) = half_open();
-        let probe = state.admit(Candidate::Ready, until).expect("half open");
+        let probe = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
         let told: Vec<Option<Admission>> = beside(
             &state,
             [
@@ -139,7 +145,8 @@ fn nobody_is_taken_for_a_second_probe() {
                     assert_eq!(state.record_success(probe), Some(Transition::Closed));
                     None
                 }) as Event<_>,
-                Box::new(move |state: &EndpointState| state.admit(Candidate::Ready, until)) as Box<_>,
+                Box::new(move |state: &EndpointState| state.admit(Candidate::Ready, &BREAKER, until))
+                    as Box<_>,
             ],
         );
         told[1].map(Admission::is_probe)
@@ -152,11 +159,11 @@ fn nobody_is_taken_for_a_second_probe() {
 fn a_late_probe_and_the_next_one_come_one_after_the_other() {
     let was_admitted = outcomes(|| {
         let (state, until) = half_open();
-        let first = state.admit(Candidate::Ready, until).expect("half open");
+        let first = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
         let over = until.after(crate::limits::BREAKER_PROBE_INTERVAL);
         let next = state.clone();
-        let thread = thread::spawn(move || next.admit(Candidate::Ready, over));
-        let told = state.record_failure(first, over);
+        let thread = thread::spawn(move || next.admit(Candidate::Ready, &BREAKER, over));
+        let told = state.record_failure(first, &BREAKER, over);
         let second = thread.join().expect("a thread of the model");
         assert!(matches!(told, Some(Transition::Opened { .. })), "{told:?}");
         assert!(matches!(state.breaker(over), BreakerView::Open { .. }));
@@ -179,12 +186,12 @@ fn a_late_probe_and_the_next_one_come_one_after_the_other() {
 fn an_abandoned_probe_frees_the_next() {
     let was_admitted = outcomes(|| {
         let (state, until) = half_open();
-        let first = state.admit(Candidate::Ready, until).expect("half open");
+        let first = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
         let next = state.clone();
-        let thread = thread::spawn(move || next.admit(Candidate::Ready, until));
+        let thread = thread::spawn(move || next.admit(Candidate::Ready, &BREAKER, until));
         state.abandon(first, until);
         let second = thread.join().expect("a thread of the model");
-        let third = state.admit(Candidate::Ready, until);
+        let third = state.admit(Candidate::Ready, &BREAKER, until);
         assert!(second.is_some() != third.is_some(), "{second:?} and {third:?}");
         second.is_some()
     });
@@ -201,10 +208,10 @@ fn an_upload_keeps_no_other_probe_away() {
         let admitted: Vec<Option<Admission>> = beside(
             &state,
             candidates.map(|candidate| {
-                Box::new(move |state: &EndpointState| state.admit(candidate, due)) as Event<_>
+                Box::new(move |state: &EndpointState| state.admit(candidate, &BREAKER, due)) as Event<_>
             }),
         );
-        assert_eq!(state.admit(Candidate::Streaming, due), None);
+        assert_eq!(state.admit(Candidate::Streaming, &BREAKER, due), None);
         (admitted[0].is_some(), admitted[1].is_some())
     });
     assert_eq!(admitted, [(false, true), (true, true)].into());
@@ -215,8 +222,8 @@ fn a_trickle_lets_one_of_all_cores_pass() {
     loom::model(|| {
         let trickle = Arc::new(Trickle::default());
         let other = trickle.clone();
-        let thread = thread::spawn(move || other.admit(NOW));
-        let mine = trickle.admit(NOW);
+        let thread = thread::spawn(move || other.admit(crate::limits::TRICKLE_INTERVAL, NOW));
+        let mine = trickle.admit(crate::limits::TRICKLE_INTERVAL, NOW);
         let theirs = thread.join().expect("a thread of the model");
         assert!(mine != theirs);
     });
@@ -227,10 +234,10 @@ fn a_result_of_the_process_before_counts_for_nothing() {
     let was_counted = outcomes(|| {
         let state = Arc::new(EndpointState::default());
         failed(&state, crate::limits::BREAKER_FAILURES - 1);
-        let late = state.admit(Candidate::Ready, NOW).expect("closed");
+        let late = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
         let other = state.clone();
         let thread = thread::spawn(move || other.renew());
-        let told = state.record_failure(late, NOW);
+        let told = state.record_failure(late, &BREAKER, NOW);
         thread.join().expect("a thread of the model");
         match told {
             Some(Transition::Opened { .. }) => {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 const NOW: Tick = Tick(1_000_000);
+const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
 const LATER: Tick = Tick(1_000_001);
 const IN_1_S: Tick = Tick(1_001_000);
 const A_SECOND_AGO: Tick = Tick(999_000);
@@ -104,17 +105,17 @@ fn every_state_meets_every_event() {
             Some(Breaker { epoch: Epoch(strange), .. }) => panic!("epoch 7 became {strange}"),
         };
         let got = [
-            then(breaker.admit(Candidate::Ready, NOW)),
-            then(breaker.admit(Candidate::Streaming, NOW)),
+            then(breaker.admit(Candidate::Ready, &BREAKER, NOW)),
+            then(breaker.admit(Candidate::Streaming, &BREAKER, NOW)),
             then(breaker.succeed(epoch)),
-            then(breaker.fail(epoch, NOW)),
+            then(breaker.fail(epoch, &BREAKER, NOW)),
             then(breaker.abandon(epoch, NOW)),
             then(Some(breaker.renew())),
         ];
         assert_eq!(got, expected, "{phase:?}");
         for other in [Epoch(6), Epoch(8), Epoch(0)] {
             assert_eq!(breaker.succeed(other), None, "late success, {phase:?}");
-            assert_eq!(breaker.fail(other, NOW), None, "late failure, {phase:?}");
+            assert_eq!(breaker.fail(other, &BREAKER, NOW), None, "late failure, {phase:?}");
             assert_eq!(breaker.abandon(other, NOW), None, "late abandon, {phase:?}");
         }
     }
@@ -128,13 +129,13 @@ fn opens_for_30_60_and_at_most_120_seconds() {
     for seconds in [60, 120, 120, 120] {
         let BreakerView::Open { until } = state.breaker(now) else { panic!("not open") };
         now = until;
-        let probe = state.admit(Candidate::Ready, now).unwrap();
+        let probe = state.admit(Candidate::Ready, &BREAKER, now).unwrap();
         assert!(probe.is_probe());
         let until = now.after(Duration::from_secs(seconds));
-        assert_eq!(state.record_failure(probe, now), Some(Transition::Opened { until }));
+        assert_eq!(state.record_failure(probe, &BREAKER, now), Some(Transition::Opened { until }));
     }
     let BreakerView::Open { until } = state.breaker(now) else { panic!("not open") };
-    let probe = state.admit(Candidate::Ready, until).unwrap();
+    let probe = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     assert_eq!(state.record_success(probe), Some(Transition::Closed));
     // All is forgiven: the next time begins with 30 s again.
     assert_eq!(fail_until_open(&state, until), until.after(Duration::from_secs(30)));
@@ -145,9 +146,12 @@ fn opens_at_the_fifth_failure_in_a_row_and_not_before() {
     let state = EndpointState::default();
     for _ in 0..3 {
         for _ in 0..crate::limits::BREAKER_FAILURES - 1 {
-            assert_eq!(state.record_failure(state.admit(Candidate::Ready, NOW).unwrap(), NOW), None);
+            assert_eq!(
+                state.record_failure(state.admit(Candidate::Ready, &BREAKER, NOW).unwrap(), &BREAKER, NOW),
+                None
+            );
         }
-        assert_eq!(state.record_success(state.admit(Candidate::Ready, NOW).unwrap()), None);
+        assert_eq!(state.record_success(state.admit(Candidate::Ready, &BREAKER, NOW).unwrap()), None);
     }
     assert_eq!(state.breaker(NOW), BreakerView::Closed);
     assert_eq!(fail_until_open(&state, NOW), IN_30_S);
@@ -162,11 +166,11 @@ fn admits_nothing_before_the_time_is_over_and_one_probe_then() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
     assert!(!state.is_available(Tick(until.0 - 1)));
-    assert_eq!(state.admit(Candidate::Ready, Tick(until.0 - 1)), None);
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, Tick(until.0 - 1)), None);
     assert!(state.is_available(until));
-    assert!(state.admit(Candidate::Ready, until).unwrap().is_probe());
+    assert!(state.admit(Candidate::Ready, &BREAKER, until).unwrap().is_probe());
     assert!(!state.is_available(until));
-    assert_eq!(state.admit(Candidate::Ready, until), None);
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, until), None);
     assert_eq!(state.breaker(until), BreakerView::HalfOpen);
     assert_eq!(state.breaker_wait(until), Some(PROBE_WAIT));
 }
@@ -174,20 +178,20 @@ fn admits_nothing_before_the_time_is_over_and_one_probe_then() {
 #[test]
 fn a_late_result_disturbs_nothing() {
     let state = EndpointState::default();
-    let late = state.admit(Candidate::Ready, NOW).unwrap();
+    let late = state.admit(Candidate::Ready, &BREAKER, NOW).unwrap();
     let until = fail_until_open(&state, NOW);
     assert_eq!(state.record_success(late), None);
-    assert_eq!(state.record_failure(late, NOW), None);
+    assert_eq!(state.record_failure(late, &BREAKER, NOW), None);
     assert_eq!(state.breaker(NOW), BreakerView::Open { until });
 
-    let probe = state.admit(Candidate::Ready, until).unwrap();
+    let probe = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     assert_eq!(state.record_success(late), None);
-    assert_eq!(state.record_failure(late, until), None);
+    assert_eq!(state.record_failure(late, &BREAKER, until), None);
     assert_eq!(state.breaker(until), BreakerView::HalfOpen);
 
     assert_eq!(state.record_success(probe), Some(Transition::Closed));
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        assert_eq!(state.record_failure(late, until), None);
+        assert_eq!(state.record_failure(late, &BREAKER, until), None);
     }
     assert_eq!(state.breaker(until), BreakerView::Closed);
 }
@@ -199,25 +203,28 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
         let state = EndpointState::default();
         let mut now = fail_until_open(&state, NOW);
         let probes = [(); 3].map(|()| {
-            let probe = state.admit(Candidate::Ready, now).unwrap();
+            let probe = state.admit(Candidate::Ready, &BREAKER, now).unwrap();
             assert!(probe.is_probe());
-            assert_eq!(state.admit(Candidate::Ready, Tick(now.0 + 999)), None);
+            assert_eq!(state.admit(Candidate::Ready, &BREAKER, Tick(now.0 + 999)), None);
             now = now.after(crate::limits::BREAKER_PROBE_INTERVAL);
             probe
         });
         assert_eq!(state.breaker(now), BreakerView::HalfOpen);
         assert_eq!(state.record_success(probes[first_to_end]), Some(Transition::Closed));
-        assert_eq!(state.record_failure(probes[(first_to_end + 1) % 3], now), None);
+        assert_eq!(state.record_failure(probes[(first_to_end + 1) % 3], &BREAKER, now), None);
         assert_eq!(state.breaker(now), BreakerView::Closed);
 
         let mut now = fail_until_open(&state, now);
         let probes = [(); 3].map(|()| {
-            let probe = state.admit(Candidate::Ready, now).unwrap();
+            let probe = state.admit(Candidate::Ready, &BREAKER, now).unwrap();
             now = now.after(crate::limits::BREAKER_PROBE_INTERVAL);
             probe
         });
         let until = now.after(Duration::from_secs(60));
-        assert_eq!(state.record_failure(probes[first_to_end], now), Some(Transition::Opened { until }));
+        assert_eq!(
+            state.record_failure(probes[first_to_end], &BREAKER, now),
+            Some(Transition::Opened { until })
+        );
         assert_eq!(state.record_success(probes[(first_to_end + 1) % 3]), None);
         assert_eq!(state.breaker(now), BreakerView::Open { until });
     }
@@ -229,21 +236,21 @@ fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
     let second = crate::limits::BREAKER_PROBE_INTERVAL;
-    assert_eq!(state.admit(Candidate::Streaming, Tick(until.after(second).0 - 1)), None);
+    assert_eq!(state.admit(Candidate::Streaming, &BREAKER, Tick(until.after(second).0 - 1)), None);
     let due = until.after(second);
-    let upload = state.admit(Candidate::Streaming, due).unwrap();
+    let upload = state.admit(Candidate::Streaming, &BREAKER, due).unwrap();
     assert!(upload.is_probe());
-    assert_eq!(state.admit(Candidate::Streaming, due), None, "one a second");
-    let ready = state.admit(Candidate::Ready, due).unwrap();
+    assert_eq!(state.admit(Candidate::Streaming, &BREAKER, due), None, "one a second");
+    let ready = state.admit(Candidate::Ready, &BREAKER, due).unwrap();
     assert!(ready.is_probe());
     // That one goes first for a second, and uploads come another second later.
-    assert_eq!(state.admit(Candidate::Streaming, Tick(due.after(2 * second).0 - 1)), None);
-    assert!(state.admit(Candidate::Streaming, due.after(2 * second)).is_some());
+    assert_eq!(state.admit(Candidate::Streaming, &BREAKER, Tick(due.after(2 * second).0 - 1)), None);
+    assert!(state.admit(Candidate::Streaming, &BREAKER, due.after(2 * second)).is_some());
     assert_eq!(state.record_success(ready), Some(Transition::Closed));
 
     // Nothing but uploads: they recover the endpoint by themselves.
     let until = fail_until_open(&state, due);
-    let upload = state.admit(Candidate::Streaming, until.after(second)).unwrap();
+    let upload = state.admit(Candidate::Streaming, &BREAKER, until.after(second)).unwrap();
     assert_eq!(state.record_success(upload), Some(Transition::Closed));
 }
 
@@ -251,16 +258,16 @@ fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
 fn an_abandoned_probe_lets_the_next_request_be_it() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
-    let probe = state.admit(Candidate::Ready, until).unwrap();
-    assert_eq!(state.admit(Candidate::Ready, until), None);
+    let probe = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, until), None);
     state.abandon(probe, until);
-    let second = state.admit(Candidate::Ready, until).unwrap();
+    let second = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     assert!(second.is_probe());
     assert_eq!(state.record_success(second), Some(Transition::Closed));
     // Without a probe there is nothing to hand back.
-    let admission = state.admit(Candidate::Ready, until).unwrap();
+    let admission = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     state.abandon(admission, until);
-    assert_eq!(state.admit(Candidate::Ready, until), Some(admission));
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, until), Some(admission));
 }
 
 /// Health is left out of account, the breaker is not.
@@ -268,13 +275,13 @@ fn an_abandoned_probe_lets_the_next_request_be_it() {
 fn health_can_be_left_out_of_account() {
     let state = EndpointState::default();
     state.set_health(Health::Unhealthy);
-    assert_eq!(state.admit(Candidate::Ready, NOW), None);
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, NOW), None);
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        let admission = state.admit_whatever_its_health(Candidate::Ready, NOW).unwrap();
-        state.record_failure(admission, NOW);
+        let admission = state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW).unwrap();
+        state.record_failure(admission, &BREAKER, NOW);
     }
-    assert_eq!(state.admit_whatever_its_health(Candidate::Ready, NOW), None);
-    assert!(state.admit_whatever_its_health(Candidate::Ready, IN_30_S).unwrap().is_probe());
+    assert_eq!(state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW), None);
+    assert!(state.admit_whatever_its_health(Candidate::Ready, &BREAKER, IN_30_S).unwrap().is_probe());
 }
 
 #[test]
@@ -292,12 +299,15 @@ fn only_a_passed_check_vouches() {
 #[test]
 fn a_trickle_is_one_request_a_second() {
     let trickle = Trickle::default();
-    assert!(trickle.admit(NOW));
-    assert!(!trickle.admit(NOW) && !trickle.admit(Tick(NOW.0 + 999)));
-    assert!(trickle.admit(IN_1_S));
-    assert!(!trickle.admit(IN_1_S));
+    assert!(trickle.admit(limits::TRICKLE_INTERVAL, NOW));
+    assert!(
+        !trickle.admit(limits::TRICKLE_INTERVAL, NOW)
+            && !trickle.admit(limits::TRICKLE_INTERVAL, Tick(NOW.0 + 999))
+    );
+    assert!(trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
+    assert!(!trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
     // A core whose clock was read a moment earlier.
-    assert!(!trickle.admit(NOW));
+    assert!(!trickle.admit(limits::TRICKLE_INTERVAL, NOW));
 }
 
 #[test]
@@ -308,28 +318,28 @@ fn unhealthy_takes_no_request_and_unknown_does() {
     state.set_health(Health::Unhealthy);
     assert_eq!(state.health(), Health::Unhealthy);
     assert!(!state.is_available(NOW));
-    assert_eq!(state.admit(Candidate::Ready, NOW), None);
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, NOW), None);
     state.set_health(Health::Healthy);
     assert_eq!(state.health(), Health::Healthy);
-    assert!(state.admit(Candidate::Ready, NOW).is_some());
-    assert_eq!(state.admit_joining(Candidate::Ready, NOW), None);
+    assert!(state.admit(Candidate::Ready, &BREAKER, NOW).is_some());
+    assert_eq!(state.admit_joining(Candidate::Ready, &BREAKER, NOW), None);
     state.set_health(Health::Joining);
     assert_eq!(state.health(), Health::Joining);
     assert!(state.is_available(NOW) && !state.is_in_rotation());
-    assert_eq!(state.admit(Candidate::Ready, NOW), None);
-    assert!(state.admit_joining(Candidate::Ready, NOW).is_some());
+    assert_eq!(state.admit(Candidate::Ready, &BREAKER, NOW), None);
+    assert!(state.admit_joining(Candidate::Ready, &BREAKER, NOW).is_some());
 }
 
 #[test]
 fn a_new_registration_forgives() {
     let state = EndpointState::default();
-    let of_old_process = state.admit(Candidate::Ready, NOW).unwrap();
+    let of_old_process = state.admit(Candidate::Ready, &BREAKER, NOW).unwrap();
     state.set_health(Health::Unhealthy);
     state.renew();
     assert_eq!(state.health(), Health::Joining);
     state.set_health(Health::Healthy);
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        assert_eq!(state.record_failure(of_old_process, NOW), None);
+        assert_eq!(state.record_failure(of_old_process, &BREAKER, NOW), None);
     }
     assert_eq!(state.breaker(NOW), BreakerView::Closed);
 
@@ -338,7 +348,7 @@ fn a_new_registration_forgives() {
     state.renew();
     assert_eq!(state.health(), Health::Healthy);
     assert_eq!(state.breaker(NOW), BreakerView::HalfOpen);
-    assert!(state.admit(Candidate::Ready, NOW).unwrap().is_probe());
+    assert!(state.admit(Candidate::Ready, &BREAKER, NOW).unwrap().is_probe());
 }
 
 #[test]
@@ -361,14 +371,14 @@ fn one_of_many_threads_gets_the_probe() {
             scope.spawn(|| {
                 for (start, probes) in starts.iter().zip(&probes) {
                     barrier.wait();
-                    let admission = state.admit(Candidate::Ready, *start);
+                    let admission = state.admit(Candidate::Ready, &BREAKER, *start);
                     if let Some(admission) = admission {
                         assert!(admission.is_probe());
                         probes.fetch_add(1, Ordering::Relaxed);
                     }
                     barrier.wait();
                     if let Some(admission) = admission {
-                        assert!(state.record_failure(admission, *start).is_some());
+                        assert!(state.record_failure(admission, &BREAKER, *start).is_some());
                     }
                 }
             });
@@ -388,10 +398,10 @@ fn one_of_many_threads_opens_it() {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     let admissions: Vec<_> =
-                        (0..3).filter_map(|_| state.admit(Candidate::Ready, NOW)).collect();
+                        (0..3).filter_map(|_| state.admit(Candidate::Ready, &BREAKER, NOW)).collect();
                     barrier.wait();
                     for admission in admissions {
-                        if state.record_failure(admission, NOW).is_some() {
+                        if state.record_failure(admission, &BREAKER, NOW).is_some() {
                             opened.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -462,7 +472,7 @@ proptest! {
             let mut succeeded = false;
             match event {
                 Event::Wait(ms) => now = Tick(now.0 + ms),
-                Event::Admit(candidate) => if let Some(admission) = state.admit(candidate, now) {
+                Event::Admit(candidate) => if let Some(admission) = state.admit(candidate, &BREAKER, now) {
                     prop_assert_eq!(admission.is_probe(), !was_closed);
                     if admission.is_probe() {
                         let interval = crate::limits::BREAKER_PROBE_INTERVAL;
@@ -487,7 +497,7 @@ proptest! {
                     succeeded = transition.is_some();
                 },
                 Event::Fail(at) => if let Some(admission) = pick(at)
-                    && let Some(Transition::Opened { until }) = state.record_failure(admission, now)
+                    && let Some(Transition::Opened { until }) = state.record_failure(admission, &BREAKER, now)
                 {
                     prop_assert!(until > now && until <= now.after(crate::limits::BREAKER_OPEN_MAX));
                     probes.clear();
@@ -516,8 +526,8 @@ proptest! {
 
 fn fail_until_open(state: &EndpointState, now: Tick) -> Tick {
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        let admission = state.admit(Candidate::Ready, now).expect("a closed breaker admits");
-        if let Some(Transition::Opened { until }) = state.record_failure(admission, now) {
+        let admission = state.admit(Candidate::Ready, &BREAKER, now).expect("a closed breaker admits");
+        if let Some(Transition::Opened { until }) = state.record_failure(admission, &BREAKER, now) {
             return until;
         }
     }

@@ -8,21 +8,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target, TargetHost,
-    TenantId,
+    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Owner, Revision, Scheme, Target,
+    TargetHost, TenantId,
 };
 
-use super::{Compiled, Compiler, Effects, Name, Settings, SlotChange, State};
+use super::{Compiled, Compiler, CompilerSettings, Effects, Name, SlotChange, State};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
-use crate::snapshot::{
-    Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Route, RouteId, Snapshot, map,
-};
+use crate::retry::Budget;
+use crate::snapshot::{Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Snapshot, map};
+use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 
 /// The next snapshot in the making.
 pub(super) struct Draft {
-    settings: Settings,
+    settings: CompilerSettings,
     pub(super) snapshot: Snapshot,
     pub(super) state: State,
     pub(super) effects: Effects,
@@ -37,7 +37,7 @@ impl Draft {
     /// Nothing changed yet.
     pub(super) fn new(compiler: &Compiler) -> Self {
         Self {
-            settings: compiler.settings,
+            settings: compiler.settings.clone(),
             snapshot: Snapshot::clone(&compiler.state.snapshot),
             state: compiler.state.clone(),
             effects: Effects::default(),
@@ -46,8 +46,8 @@ impl Draft {
         }
     }
 
-    /// Routes a domain, or routes it anew; nothing if that comes to the same.
-    pub(super) fn put_route(&mut self, desired: &Desired, domain: &Domain) {
+    /// Makes the virtual host of a domain, or another one in its place; nothing if that comes to the same.
+    pub(super) fn put_host(&mut self, desired: &Desired, domain: &Domain) {
         let pool = match self.snapshot.pool_ids.get(&domain.app) {
             Some(pool) => *pool,
             None => {
@@ -55,49 +55,67 @@ impl Draft {
                 self.snapshot.pool_ids[&domain.app]
             }
         };
-        let old = self.snapshot.routes.get(&domain.name).cloned();
-        let (id, metric) = match &old {
+        let old = self.snapshot.hosts.get(&domain.name).cloned();
+        let old_rule = old.as_ref().map(|old| {
+            let Rules::One(rule) = &old.rules;
+            rule
+        });
+        let (id, metric) = match old_rule {
             Some(old) => (old.id, old.metric),
-            None => (RouteId(count(&mut self.state.routes_made)), self.state.route_slots.take()),
+            None => (RuleId(count(&mut self.state.rules_made)), self.state.rule_slots.take()),
         };
-        let route = Route {
+        let owner = if domain.app.is_resolved() { Owner::Resolver } else { Owner::Api };
+        let defaults = &self.settings.defaults;
+        let rule = Rule {
             id,
-            host: domain.name.clone(),
+            owner: owner.clone(),
             app: domain.app.clone(),
-            tenant: domain.tenant.clone(),
-            tenant_hash: domain.tenant.as_ref().map(|tenant| tenant_hash(self.settings.hash_key, tenant)),
-            pool,
-            tenant_line: tenant_line(domain.tenant.as_ref()),
+            action: Action::Proxy(pool),
+            policy: defaults.policy.clone(),
+            stages: defaults.stages.clone(),
             metric,
-            kind: domain.kind,
-            certificate: self.state.certificates.get(&domain.name).copied(),
-            client_auth: domain.client_auth.clone(),
         };
-        if old.as_deref() == Some(&route) {
+        let is_moved = old_rule.is_some_and(|old| old.app != rule.app);
+        let rules = match old_rule.filter(|old| ***old == rule) {
+            Some(same) => Rules::One(same.clone()),
+            None => Rules::One(Arc::new(rule)),
+        };
+        let host = VirtualHost {
+            owner,
+            host: domain.name.clone(),
+            tenant: domain.tenant.clone().map(|id| tenant(self.settings.hash_key, id)),
+            tls: TlsSettings {
+                certificate: self.state.certificates.get(&domain.name).copied(),
+                client_auth: domain.client_auth.clone(),
+            },
+            rules,
+        };
+        if old.as_deref() == Some(&host) {
             return;
         }
-        let is_moved = old.as_ref().is_some_and(|old| old.app != route.app);
-        self.snapshot.routes_removed += u64::from(is_moved);
+        self.snapshot.rules_removed += u64::from(is_moved);
         if metric != MetricSlot::SHARED && (is_moved || old.is_none()) {
             self.effects.slots.push(SlotChange::NameRoute {
                 slot: metric,
-                host: route.host.clone(),
-                app: route.app.clone(),
+                host: domain.name.clone(),
+                app: domain.app.clone(),
             });
         }
-        self.snapshot.routes.insert_mut(route.host.clone(), Arc::new(route));
-        self.effects.work.routes += 1;
+        self.snapshot.hosts.insert_mut(domain.name.clone(), Arc::new(host));
+        self.effects.work.hosts += 1;
     }
 
-    /// Nothing if there is no such route.
-    pub(super) fn remove_route(&mut self, host: &Hostname) {
-        let Some(old) = self.snapshot.routes.get(host) else { return };
-        if self.state.route_slots.give(old.metric) {
-            self.effects.slots.push(SlotChange::FreeRoute { slot: old.metric });
+    /// Removes a virtual host with its rules; nothing if there is none.
+    pub(super) fn remove_host(&mut self, host: &Hostname) {
+        let Some(old) = self.snapshot.hosts.get(host) else { return };
+        for rule in old.rules.iter() {
+            if self.state.rule_slots.give(rule.metric) {
+                self.effects.slots.push(SlotChange::FreeRoute { slot: rule.metric });
+            }
+            self.snapshot.rules_removed += 1;
         }
-        self.snapshot.routes.remove_mut(host);
-        self.snapshot.routes_removed += 1;
-        self.effects.work.routes += 1;
+        self.snapshot.hosts.remove_mut(host);
+        self.effects.work.hosts += 1;
     }
 
     /// Makes the pool of an app's instances, in which those that are the same keep their endpoints; nothing if all are.
@@ -165,6 +183,8 @@ impl Draft {
             tls,
             failures,
             fallback,
+            settings: self.settings.defaults.pool.clone(),
+            retry_budget: old.as_ref().map_or(Budget::default(), |old| old.retry_budget.clone()),
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
@@ -315,11 +335,9 @@ fn count(made: &mut u64) -> u64 {
     *made
 }
 
-fn tenant_line(tenant: Option<&TenantId>) -> Box<[u8]> {
-    match tenant {
-        Some(tenant) => format!("X-Tenant-ID: {tenant}\r\n").into_bytes().into(),
-        None => [].into(),
-    }
+fn tenant(hash_key: u64, id: TenantId) -> Tenant {
+    let line = format!("X-Tenant-ID: {id}\r\n").into_bytes().into();
+    Tenant { hash: tenant_hash(hash_key, &id), line, id }
 }
 
 /// The same as `telemetry::TenantHash::new`, which may not be imported here.

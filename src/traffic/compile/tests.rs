@@ -4,13 +4,33 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use ringway_model::{
     AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, FailurePolicy, Generation, Health, HealthCheck,
-    InstanceSpec, OnAllUnhealthy, Revision, StatusSet, TenantId, Tick, TimeoutPolicy, Timestamp,
+    InstanceSpec, OnAllUnhealthy, Owner, Revision, StatusSet, TenantId, Tick, TimeoutPolicy, Timestamp,
 };
+
+use ringway_wire::h1::{Limits, Parse, RequestHead};
 
 use super::draft::tenant_hash;
 use super::*;
 use crate::breaker::Candidate;
+use crate::limits::TRICKLE_INTERVAL;
+use crate::policy::Policy;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId};
+use crate::virtual_host::{Rule, Rules, Tenant};
+
+fn settings(hash_key: u64) -> CompilerSettings {
+    CompilerSettings { hash_key, cores: 4, ..CompilerSettings::default() }
+}
+
+fn rule_of<'s>(snapshot: &'s Snapshot, host: &str) -> &'s Arc<Rule> {
+    let Rules::One(rule) = &snapshot.virtual_host(host).unwrap().rules;
+    rule
+}
+
+fn request(text: &str) -> (RequestHead, Vec<u8>) {
+    let mut head = RequestHead::default();
+    assert_eq!(head.parse(text.as_bytes(), &Limits::default()), Ok(Parse::Complete));
+    (head, text.as_bytes().to_vec())
+}
 
 fn app(text: &str) -> AppId {
     AppId::parse(text).unwrap()
@@ -53,7 +73,7 @@ struct Plane {
 
 impl Plane {
     fn new() -> Self {
-        Self { desired: Desired::default(), compiler: Compiler::new(Settings { hash_key: 7, cores: 4 }) }
+        Self { desired: Desired::default(), compiler: Compiler::new(settings(7)) }
     }
 
     /// Changes that are refused are left out.
@@ -122,44 +142,81 @@ fn policies_of_an_app_are_its_pools() {
         domain: None,
     };
     let published = plane.change(&[change(failures, OnAllUnhealthy::Trickle)]);
-    assert_eq!((published.work, published.slots.len()), (Work { routes: 0, pools: 1 }, 0));
+    assert_eq!((published.work, published.slots.len()), (Work { hosts: 0, pools: 1 }, 0));
     let with_trickle = plane.snapshot().pool_of_app("shop").unwrap().clone();
     assert_eq!(with_trickle.failures, failures);
     let ids = |pool: &Pool| pool.endpoints.iter().map(|endpoint| endpoint.id).collect::<Vec<_>>();
     assert_eq!(ids(&with_trickle), ids(&before));
     let Fallback::Trickle(trickle) = &with_trickle.fallback else { panic!("{:?}", with_trickle.fallback) };
-    assert!(trickle.admit(Tick(1_000)));
+    assert!(trickle.admit(TRICKLE_INTERVAL, Tick(1_000)));
 
     plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::Trickle)]);
     let Fallback::Trickle(trickle) = &plane.snapshot().pool_of_app("shop").unwrap().fallback else {
         panic!("it was not changed")
     };
-    assert!(!trickle.admit(Tick(1_000)));
+    assert!(!trickle.admit(TRICKLE_INTERVAL, Tick(1_000)));
     plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::PanicOpen)]);
     let pool = plane.snapshot().pool_of_app("shop").unwrap();
     assert!(matches!(pool.fallback, Fallback::PanicOpen));
-    assert_eq!(plane.change(&[register("shop")]).work, Work { routes: 0, pools: 0 });
+    assert_eq!(plane.change(&[register("shop")]).work, Work { hosts: 0, pools: 0 });
 }
 
 #[test]
-fn a_host_finds_its_route_and_that_its_pool() {
+fn a_host_finds_its_rule_and_that_its_pool() {
     let plane = plane();
     let snapshot = plane.snapshot();
-    let route = snapshot.route("shop.example").unwrap();
-    assert_eq!(&*route.tenant_line, b"X-Tenant-ID: acme\r\n");
-    assert_eq!((route.app.as_str(), route.kind), ("shop", DomainKind::Custom));
-    let pool = snapshot.pool_of(route);
+    let shop = snapshot.virtual_host("shop.example").unwrap();
+    assert_eq!((&shop.owner, shop.tenant_line()), (&Owner::Api, &b"X-Tenant-ID: acme\r\n"[..]));
+    let (head, text) = request("GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    let rule = shop.rules.find(&head, &text);
+    assert_eq!((rule.app.as_str(), &rule.owner), ("shop", &Owner::Api));
+    let pool = snapshot.pool_of(rule);
     let instances: Vec<_> = pool.endpoints.iter().map(|endpoint| endpoint.instance.as_str()).collect();
     assert_eq!(instances, ["shop-1", "shop-2"]);
     assert_eq!(*pool.endpoints[0].addresses, ["10.0.0.1:80".parse().unwrap()]);
     assert_eq!(pool.endpoints[0].state.health(), ringway_model::Health::Joining);
     assert_eq!(snapshot.pool_of_app("shop").unwrap().id, pool.id);
     assert_eq!(snapshot.endpoint("shop", "shop-2").unwrap().id, pool.endpoints[1].id);
-    assert_eq!((snapshot.route_count(), snapshot.pool_count(), snapshot.endpoint_count()), (2, 2, 2));
+    assert_eq!((snapshot.host_count(), snapshot.pool_count(), snapshot.endpoint_count()), (2, 2, 2));
 
-    let blog = snapshot.route("blog.example").unwrap();
-    assert!(blog.tenant_line.is_empty() && blog.tenant_hash.is_none());
-    assert!(snapshot.pool_of(blog).endpoints.is_empty());
+    let blog = snapshot.virtual_host("blog.example").unwrap();
+    assert!(blog.tenant_line().is_empty() && blog.tenant.is_none());
+    assert!(snapshot.pool_of(rule_of(snapshot, "blog.example")).endpoints.is_empty());
+}
+
+#[test]
+fn all_rules_and_pools_share_the_operators_defaults() {
+    let defaults = Defaults {
+        policy: Arc::new(Policy { body_bytes_max: Some(7), ..Policy::default() }),
+        pool: Arc::default(),
+        stages: Some(Arc::default()),
+    };
+    let compiler = Compiler::new(CompilerSettings { defaults: defaults.clone(), ..settings(7) });
+    let mut plane = Plane { desired: Desired::default(), compiler };
+    plane.change(&[
+        register("shop"),
+        Change::AddDomain(domain_spec("a.example", "shop", None)),
+        Change::AddDomain(domain_spec("b.example", "shop", None)),
+    ]);
+    for host in ["a.example", "b.example"] {
+        let rule = rule_of(plane.snapshot(), host);
+        assert!(Arc::ptr_eq(&rule.policy, &defaults.policy));
+        assert!(rule.stages.as_ref().is_some_and(|stages| defaults.stages.as_ref() == Some(stages)));
+    }
+    let pool = plane.snapshot().pool_of_app("shop").unwrap();
+    assert!(Arc::ptr_eq(&pool.settings, &defaults.pool));
+}
+
+#[test]
+fn another_certificate_leaves_the_rule_alone() {
+    let mut plane = plane();
+    let before = rule_of(plane.snapshot(), "shop.example").clone();
+    let version = Some(CertificateVersion(3));
+    let compiled = plane.compiler.update_certificates(&[(host("shop.example"), version)]).unwrap();
+    plane.compiler.commit(compiled).unwrap();
+    let shop = plane.snapshot().virtual_host("shop.example").unwrap();
+    assert_eq!(shop.tls.certificate, version);
+    assert!(Arc::ptr_eq(rule_of(plane.snapshot(), "shop.example"), &before));
 }
 
 #[test]
@@ -167,21 +224,22 @@ fn what_is_not_registered_is_not_found() {
     let plane = plane();
     let snapshot = plane.snapshot();
     for miss in ["", "example", "www.shop.example", "shop.example.", "SHOP.example", "shop.example:80"] {
-        assert!(snapshot.route(miss).is_none(), "{miss}");
+        assert!(snapshot.virtual_host(miss).is_none(), "{miss}");
     }
     assert!(snapshot.pool_of_app("none").is_none());
     assert!(snapshot.pool(PoolId(99)).is_none());
     assert!(snapshot.endpoint("shop", "shop-3").is_none());
     assert!(snapshot.endpoint("blog", "shop-1").is_none());
     assert!(!snapshot.has_endpoint(EndpointId(99)));
-    assert!(Snapshot::default().route("shop.example").is_none());
+    assert!(Snapshot::default().virtual_host("shop.example").is_none());
 }
 
 #[test]
 fn a_tenant_has_the_same_hash_for_the_same_key_only() {
     let acme = TenantId::parse("acme").unwrap();
     let plane = plane();
-    let hash = plane.snapshot().route("shop.example").unwrap().tenant_hash;
+    let hash =
+        plane.snapshot().virtual_host("shop.example").unwrap().tenant.as_ref().map(|tenant| tenant.hash);
     assert_eq!(hash, Some(tenant_hash(7, &acme)));
     assert_ne!(hash, Some(tenant_hash(8, &acme)));
     assert_ne!(hash, Some(tenant_hash(7, &TenantId::parse("acme2").unwrap())));
@@ -201,16 +259,16 @@ fn a_change_of_one_app_leaves_a_large_rest_alone() {
         Change::AddInstance(instance_spec(&format!("i{n}"), &format!("app{n}"), "http://127.0.0.1:3000"))
     }));
     let mut plane = Plane::new();
-    assert_eq!(plane.change(&changes).work, Work { routes: DOMAINS, pools: APPS });
+    assert_eq!(plane.change(&changes).work, Work { hosts: DOMAINS, pools: APPS });
     let before = plane.snapshot().clone();
 
     let steps = [
-        (Change::AddDomain(domain_spec("new.example", "app5", None)), Work { routes: 1, pools: 0 }),
-        (Change::RemoveDomain { name: host(&name(77)) }, Work { routes: 1, pools: 0 }),
-        // An app with 50 domains: its pool, and none of its routes.
+        (Change::AddDomain(domain_spec("new.example", "app5", None)), Work { hosts: 1, pools: 0 }),
+        (Change::RemoveDomain { name: host(&name(77)) }, Work { hosts: 1, pools: 0 }),
+        // An app with 50 domains: its pool, and none of its hosts.
         (
             Change::AddInstance(instance_spec("more", "app9", "http://127.0.0.1:3001")),
-            Work { routes: 0, pools: 1 },
+            Work { hosts: 0, pools: 1 },
         ),
     ];
     for (change, work) in steps {
@@ -218,13 +276,14 @@ fn a_change_of_one_app_leaves_a_large_rest_alone() {
     }
 
     let after = plane.snapshot();
-    let same =
-        before.routes().filter(|old| after.routes.get(&old.host).is_some_and(|new| Arc::ptr_eq(old, new)));
+    let same = before
+        .virtual_hosts()
+        .filter(|old| after.hosts.get(&old.host).is_some_and(|new| Arc::ptr_eq(old, new)));
     assert_eq!(same.count(), DOMAINS - 1);
     let same = before.pools().filter(|old| after.pools.get(&old.id).is_some_and(|new| Arc::ptr_eq(old, new)));
     assert_eq!(same.count(), APPS - 1);
     // The old one is as it was.
-    assert!(before.route(&name(77)).is_some() && before.route("new.example").is_none());
+    assert!(before.virtual_host(&name(77)).is_some() && before.virtual_host("new.example").is_none());
     assert_eq!(before.pool_of_app("app9").unwrap().endpoints.len(), 1);
     assert_eq!(after.pool_of_app("app9").unwrap().endpoints.len(), 2);
 }
@@ -241,7 +300,7 @@ fn what_is_dropped_has_never_been() {
     ];
     let (_, dropped) = plane.prepare(&changes);
     let dropped_snapshot = dropped.snapshot().clone();
-    assert!(dropped_snapshot.route("new.example").is_some());
+    assert!(dropped_snapshot.virtual_host("new.example").is_some());
     drop(dropped);
 
     assert!(Arc::ptr_eq(&before, plane.snapshot()));
@@ -251,8 +310,8 @@ fn what_is_dropped_has_never_been() {
     let published = plane.change(&changes);
     let ids = |snapshot: &Snapshot| {
         let endpoint = snapshot.endpoint("shop", "shop-3").unwrap();
-        let route = snapshot.route("new.example").unwrap();
-        (snapshot.serial, endpoint.id, endpoint.metric, route.id, route.metric)
+        let rule = rule_of(snapshot, "new.example");
+        (snapshot.serial, endpoint.id, endpoint.metric, rule.id, rule.metric)
     };
     assert_eq!(ids(&published.snapshot), ids(&dropped_snapshot));
 }
@@ -264,8 +323,8 @@ fn of_two_compiled_side_by_side_one_is_committed() {
     let (_, two) = plane.prepare(&[Change::AddDomain(domain_spec("two.example", "shop", None))]);
     plane.compiler.commit(one).unwrap();
     assert_eq!(plane.compiler.commit(two).err(), Some(Outdated));
-    assert!(plane.snapshot().route("one.example").is_some());
-    assert!(plane.snapshot().route("two.example").is_none());
+    assert!(plane.snapshot().virtual_host("one.example").is_some());
+    assert!(plane.snapshot().virtual_host("two.example").is_none());
 }
 
 #[test]
@@ -321,15 +380,15 @@ fn ids_are_never_given_twice() {
         ]);
         let snapshot = snapshot.snapshot;
         let endpoint = snapshot.endpoint("blog", "x").unwrap().id.0;
-        assert!(seen.insert((endpoint, snapshot.route("x.example").unwrap().id.0)));
+        assert!(seen.insert((endpoint, rule_of(&snapshot, "x.example").id.0)));
         plane.change(&[
             Change::RemoveInstance { id: InstanceId::parse("x").unwrap(), generation: None },
             Change::RemoveDomain { name: host("x.example") },
         ]);
     }
     let endpoints: BTreeSet<_> = seen.iter().map(|(endpoint, _)| endpoint).collect();
-    let routes: BTreeSet<_> = seen.iter().map(|(_, route)| route).collect();
-    assert_eq!((endpoints.len(), routes.len()), (5, 5));
+    let rules: BTreeSet<_> = seen.iter().map(|(_, rule)| rule).collect();
+    assert_eq!((endpoints.len(), rules.len()), (5, 5));
 }
 
 #[test]
@@ -345,7 +404,7 @@ fn a_name_takes_traffic_when_it_is_resolved() {
     assert_eq!(plane.compiler.addresses("origin.internal"), Some([].as_slice()));
 
     let published = plane.resolve("origin.internal", &[[10, 0, 0, 7], [10, 0, 0, 8], [10, 0, 0, 7]]).unwrap();
-    assert_eq!(published.work, Work { routes: 0, pools: 1 });
+    assert_eq!(published.work, Work { hosts: 0, pools: 1 });
     let resolved = published.snapshot.endpoint("blog", "n1").unwrap();
     assert_eq!(*resolved.addresses, ["10.0.0.7:8080".parse().unwrap(), "10.0.0.8:8080".parse().unwrap()]);
     assert!(resolved.is_available(now));
@@ -405,7 +464,7 @@ fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
     let mut plane = Plane::new();
     let add = |n: usize| Change::AddDomain(domain_spec(&format!("d{n}.example"), "app", None));
     let remove = |n: usize| Change::RemoveDomain { name: host(&format!("d{n}.example")) };
-    let slot = |plane: &Plane, n: usize| plane.snapshot().route(&format!("d{n}.example")).unwrap().metric.0;
+    let slot = |plane: &Plane, n: usize| rule_of(plane.snapshot(), &format!("d{n}.example")).metric.0;
     plane.change(&[register("app")]);
     let max = ringway_model::limits::METRIC_SLOTS_MAX;
     for n in 0..max {
@@ -430,7 +489,7 @@ fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
 #[test]
 fn slots_follow_what_they_stand_for() {
     let mut plane = plane();
-    let slot_of = |plane: &Plane, name: &str| plane.snapshot().route(name).unwrap().metric;
+    let slot_of = |plane: &Plane, name: &str| rule_of(plane.snapshot(), name).metric;
     let moved = slot_of(&plane, "shop.example");
     let update = DomainUpdate {
         certificate: None,
@@ -444,7 +503,7 @@ fn slots_follow_what_they_stand_for() {
     let slots = plane.change(&[Change::UpdateDomain(update.clone())]).slots;
     assert_eq!(slots, [SlotChange::NameRoute { slot: moved, host: host("shop.example"), app: app("blog") }]);
     assert_eq!(slot_of(&plane, "shop.example"), moved);
-    // Another tenant is the same route to the same app.
+    // Another tenant is the same rule to the same app.
     let update = DomainUpdate { app: None, tenant: Some(None), ..update };
     assert_eq!(plane.change(&[Change::UpdateDomain(update)]).slots, []);
 
@@ -468,10 +527,10 @@ fn a_start_compiles_the_oldest_first() {
     apply(register("a"));
     apply(Change::AddDomain(domain_spec("z.example", "a", None)));
     apply(Change::AddDomain(domain_spec("a.example", "z", None)));
-    let compiled = Compiler::new(Settings { hash_key: 1, cores: 4 }).compile_all(&desired);
+    let compiled = Compiler::new(settings(1)).compile_all(&desired);
     let snapshot = compiled.snapshot();
-    assert_eq!(snapshot.route("z.example").unwrap().metric, MetricSlot(1));
-    assert_eq!(snapshot.route("a.example").unwrap().metric, MetricSlot(2));
+    assert_eq!(rule_of(snapshot, "z.example").metric, MetricSlot(1));
+    assert_eq!(rule_of(snapshot, "a.example").metric, MetricSlot(2));
     assert_eq!(snapshot.pool_of_app("z").unwrap().metric, MetricSlot(1));
     assert_eq!((snapshot.serial, snapshot.revision), (Serial(1), Revision(4)));
 }
@@ -500,16 +559,16 @@ fn cursors_of_removed_pools_do_not_pile_up() {
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     revision: Revision,
-    routes: BTreeMap<String, (AppId, Option<TenantId>, Option<u64>, Vec<u8>, &'static str)>,
+    hosts: BTreeMap<String, (AppId, Owner, Option<Tenant>, TlsSettings)>,
     pools: BTreeMap<AppId, Vec<(InstanceId, Generation, String, Vec<SocketAddr>)>>,
     names: BTreeMap<Hostname, Vec<IpAddr>>,
 }
 
 fn content(compiler: &Compiler) -> Content {
     let snapshot = compiler.snapshot();
-    let route = |route: &Arc<Route>| {
-        let Route { app, tenant, tenant_hash, tenant_line, kind, .. } = Route::clone(route);
-        (route.host.to_string(), (app, tenant, tenant_hash, tenant_line.into(), kind.as_str()))
+    let host = |host: &Arc<VirtualHost>| {
+        let VirtualHost { owner, host, tenant, tls, rules: Rules::One(rule) } = VirtualHost::clone(host);
+        (host.to_string(), (rule.app.clone(), owner, tenant, tls))
     };
     let endpoint = |endpoint: &Endpoint| {
         let Endpoint { instance, generation, target, addresses, .. } = endpoint.clone();
@@ -517,7 +576,7 @@ fn content(compiler: &Compiler) -> Content {
     };
     Content {
         revision: snapshot.revision,
-        routes: snapshot.routes().map(route).collect(),
+        hosts: snapshot.virtual_hosts().map(host).collect(),
         pools: snapshot
             .pools()
             .map(|pool| (pool.app.clone(), pool.all_endpoints().map(endpoint).collect()))
@@ -533,12 +592,14 @@ fn check_consistency(snapshot: &Snapshot) {
     let mut own = |kind: usize, slot: MetricSlot| {
         assert!(slot == MetricSlot::SHARED || slots[kind].insert(slot), "slot {slot:?} has two owners");
     };
-    let mut route_ids = BTreeSet::new();
-    for route in snapshot.routes() {
-        assert_eq!(snapshot.pool_of(route).app, route.app);
-        assert!(route_ids.insert(route.id));
-        assert_eq!(snapshot.route(route.host.as_str()).map(|found| found.id), Some(route.id));
-        own(0, route.metric);
+    let mut rule_ids = BTreeSet::new();
+    for host in snapshot.virtual_hosts() {
+        assert!(snapshot.virtual_host(host.host.as_str()).is_some_and(|found| Arc::ptr_eq(found, host)));
+        for rule in host.rules.iter() {
+            assert_eq!(snapshot.pool_of(rule).app, rule.app);
+            assert!(rule_ids.insert(rule.id));
+            own(0, rule.metric);
+        }
     }
     for pool in snapshot.pools() {
         assert_eq!(snapshot.pool_of_app(pool.app.as_str()).map(|found| found.id), Some(pool.id));
@@ -621,16 +682,16 @@ fn new_instances_join_and_those_of_a_start_do_not() {
     state.set_health(Health::Healthy);
     plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.7:80"))]);
     assert_eq!(health(&plane), Health::Joining, "at another target");
-    let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
+    let mut fresh = Compiler::new(settings(7));
     let compiled = fresh.compile_all(&plane.desired);
     let published = fresh.commit(compiled).unwrap();
     assert_eq!(published.snapshot.endpoint("shop", "shop-1").unwrap().state.health(), Health::Unknown);
 }
 
 #[test]
-fn routes_that_end_or_move_are_counted() {
+fn rules_that_end_or_move_are_counted() {
     let mut plane = plane();
-    let count = |plane: &Plane| plane.snapshot().routes_removed;
+    let count = |plane: &Plane| plane.snapshot().rules_removed;
     plane.change(&[Change::AddDomain(domain_spec("new.example", "shop", None))]);
     assert_eq!(count(&plane), 0);
     plane.change(&[Change::RemoveDomain { name: host("new.example") }]);
@@ -754,8 +815,10 @@ proptest! {
         }
         let snapshot = plane.snapshot();
         let mut expected = BTreeMap::new();
-        for route in snapshot.routes() {
-            expected.insert((0, route.metric), format!("{} {}", route.host, route.app));
+        for host in snapshot.virtual_hosts() {
+            for rule in host.rules.iter() {
+                expected.insert((0, rule.metric), format!("{} {}", host.host, rule.app));
+            }
         }
         for pool in snapshot.pools() {
             expected.insert((1, pool.metric), pool.app.to_string());
@@ -767,7 +830,7 @@ proptest! {
         prop_assert_eq!(slots, expected);
         prop_assert_eq!(&names, &plane.compiler.names().cloned().collect::<BTreeSet<_>>());
 
-        let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
+        let mut fresh = Compiler::new(settings(7));
         let compiled = fresh.compile_all(&plane.desired);
         fresh.commit(compiled).unwrap();
         for name in names {

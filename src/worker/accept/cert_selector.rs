@@ -1,9 +1,9 @@
 //! Selection of the server certificate by SNI, and of the requirements for client certificates.
 //!
 //! ```text
-//! SNI ─► route ─► its own certificate ──────────────────► served, with the route's client authentication
+//! SNI ─► virtual host ─► its own certificate ───────────► served, with the host's client authentication
 //!   │       └──── none yet, or it cannot be loaded ─┐
-//!   └──► no route ──────────────────────────────────┴─► the default certificate, if it covers the name
+//!   └──► no virtual host ───────────────────────────┴─► the default certificate, if it covers the name
 //!                                                        └─► none: refused before any cryptography
 //! ```
 
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use ringway_model::{ClientAuth, ClientAuthNeed, FilePath, Hostname, Tick, limits};
 use ringway_net::tls::Alert;
 use ringway_tls::{Alpn, ClientVerifier, Identity, IdentityName, Secret, SecretKey, ServerTls};
-use ringway_traffic::snapshot::{CertificateVersion, Route, Snapshot};
+use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
+use ringway_traffic::virtual_host::VirtualHost;
 use rustls::ServerConfig;
 
 use crate::accept::secrets::{CachedSecret, Secrets};
@@ -87,10 +88,10 @@ impl CertSelector {
         (now, deadline): (Tick, Tick),
     ) -> Result<Selected, NoCertificate> {
         let Some(tls) = &self.tls else { return Err(NoCertificate::Unavailable) };
-        let route = name.and_then(|name| snapshot.route(name));
-        let (of, cached) = self.identity(secrets, snapshot, (name, route), (now, deadline)).await?;
+        let host = name.and_then(|name| snapshot.virtual_host(name)).map(|host| &**host);
+        let (of, cached) = self.identity(secrets, snapshot, (name, host), (now, deadline)).await?;
         let Secret::Identity(identity) = &cached.secret else { return Err(NoCertificate::Unavailable) };
-        let client_auth = route.and_then(|route| route.client_auth.clone());
+        let client_auth = host.and_then(|host| host.tls.client_auth.clone());
         let verifier = match &client_auth {
             None => None,
             Some(auth) => match verifier(secrets, &auth.ca_file, (now, deadline)).await {
@@ -112,18 +113,18 @@ impl CertSelector {
         &self,
         secrets: &Secrets,
         snapshot: &Snapshot,
-        (name, route): (Option<&str>, Option<&Route>),
+        (name, host): (Option<&str>, Option<&VirtualHost>),
         (now, deadline): (Tick, Tick),
     ) -> Result<(IdentityName, std::rc::Rc<CachedSecret>), NoCertificate> {
-        let reason = match (name, route) {
+        let reason = match (name, host) {
             (None, _) => NoCertificate::NoName,
             (Some(_), None) => NoCertificate::UnknownName,
             (Some(_), Some(_)) => NoCertificate::Unavailable,
         };
-        if let Some(route) = route
-            && let Some(CertificateVersion(version)) = route.certificate
+        if let Some(host) = host
+            && let Some(CertificateVersion(version)) = host.tls.certificate
         {
-            let of = IdentityName::Domain(route.host.clone());
+            let of = IdentityName::Domain(host.host.clone());
             if let Ok(cached) = secrets.get(&SecretKey::Identity(of.clone()), version, now, deadline).await {
                 return Ok((of, cached));
             }

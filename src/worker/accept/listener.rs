@@ -10,11 +10,13 @@
 use std::rc::Rc;
 
 use ringway_model::{ClientAuthNeed, limits};
-use ringway_traffic::snapshot::{Route, Snapshot};
+use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::virtual_host::VirtualHost;
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::Method;
 
 use crate::accept::tls_accept::Secure;
+use crate::exchange::Match;
 use crate::exchange::failure::Failure;
 
 /// What a listener is for.
@@ -64,28 +66,28 @@ impl Door {
         }
     }
 
-    /// Whether `route` may be served to a client that came in here.
-    pub(crate) fn check(&self, snapshot: &Snapshot, route: &Route) -> Result<(), Failure> {
+    /// Whether a request may be served to a client that came in here.
+    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), Failure> {
         match self {
             // Whoever needs a certificate of its clients is not served where they cannot present one.
-            Self::Http(_) if needs_certificate(route) => Err(Failure::HttpsOnly),
+            Self::Http(_) if needs_certificate(matched.host) => Err(Failure::HttpsOnly),
             Self::Http(_) => Ok(()),
-            Self::Https(secure) => secure.check(snapshot, route),
+            Self::Https(secure) => secure.check(snapshot, matched),
         }
     }
 
-    /// What `route`'s app is told about the client's certificate: lines of a head, none unless it demands one.
-    pub(crate) fn client_lines(&self, route: &Route) -> &[u8] {
+    /// Header lines about the client's certificate for the host's app; none unless the host demands one.
+    pub(crate) fn client_lines(&self, host: &VirtualHost) -> &[u8] {
         match self {
-            Self::Http(_) if route.client_auth.is_some() => b"X-Client-Cert-Verified: NONE\r\n",
+            Self::Http(_) if host.tls.client_auth.is_some() => b"X-Client-Cert-Verified: NONE\r\n",
             Self::Http(_) => b"",
-            Self::Https(secure) => secure.lines(route),
+            Self::Https(secure) => secure.lines(host),
         }
     }
 }
 
-fn needs_certificate(route: &Route) -> bool {
-    route.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
+fn needs_certificate(host: &VirtualHost) -> bool {
+    host.tls.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
 }
 
 /// The token of a request that looks like a CA's: anything else with that path is an app's business.

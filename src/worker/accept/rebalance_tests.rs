@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, TryRecvError, blocking_mailbox, slot};
-use ringway_middleware::Chain;
 use ringway_net::{DriverChoice, Listener, RuntimeOptions, bind_reuseport, clock, run, sleep};
 use ringway_telemetry::{Registry, Telemetry};
-use ringway_traffic::compile::{self, Compiler};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::{Order, Report};
 
 use crate::accept::listener::HttpMode;
@@ -202,10 +201,9 @@ fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, Mailbox
         CoreId(id),
         MonoioRuntime::new().unwrap(),
         Arc::new(Settings::default()),
-        Chain::default(),
         telemetry,
         reports,
-        Compiler::new(compile::Settings { hash_key: 7, cores: 4 }).snapshot().clone(),
+        Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() }).snapshot().clone(),
         doors,
     );
     (Rc::new(core), reported, registry)
@@ -274,13 +272,14 @@ fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
             lookup: None,
             rebalancer: made.pop().unwrap(),
             resolves: false,
-            snapshot: Compiler::new(compile::Settings { hash_key: 7, cores: 4 }).snapshot().clone(),
+            snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
+                .snapshot()
+                .clone(),
             snapshots,
             orders: orders_of_worker,
             wake,
             reports,
             telemetry: Telemetry::new(Registry::new().add_core(CoreId(1)), None, None),
-            filters: Chain::default(),
             settings: Arc::default(),
         };
         orders.send(Order::Stop).unwrap();

@@ -17,13 +17,15 @@ use ringway_net::tls::{TlsError, TlsStream, read_hello};
 use ringway_net::{PeerState, Stream};
 use ringway_telemetry::{HandshakeDone, HandshakeRefused, Observer};
 use ringway_tls::ClientCertificate;
-use ringway_traffic::snapshot::{Route, Snapshot};
+use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::virtual_host::VirtualHost;
 
 use crate::accept;
 use crate::accept::handshakes::Crowded;
 use crate::accept::listener::Door;
 use crate::accept::pending_connection::Arrival;
 use crate::core::Core;
+use crate::exchange::Match;
 use crate::exchange::failure::Failure;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
@@ -56,23 +58,25 @@ impl Secure {
 
     /// Whether a host may be served on this connection: the one that it was made for; others that are the same tenant's,
     /// for clients reuse connections (RFC 9113 §9.1.1); and none that demands of its clients what was not demanded here.
-    pub(crate) fn check(&self, snapshot: &Snapshot, route: &Route) -> Result<(), Failure> {
-        if route.client_auth.is_some() && route.client_auth != self.client_auth {
+    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), Failure> {
+        let Match { host, rule } = matched;
+        if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
             return Err(Failure::Misdirected);
         }
         let Some(name) = self.server_name.as_deref() else { return Ok(()) };
-        if name == route.host.as_str() {
+        if name == host.host.as_str() {
             return Ok(());
         }
-        match snapshot.route(name) {
-            Some(asked) if asked.app == route.app && asked.tenant == route.tenant => Ok(()),
+        let is_same_app = |other: &VirtualHost| other.rules.iter().any(|of| of.app == rule.app);
+        match snapshot.virtual_host(name) {
+            Some(named) if is_same_app(named) && named.tenant == host.tenant => Ok(()),
             _ => Err(Failure::Misdirected),
         }
     }
 
-    /// What `route`'s app is told about the client's certificate; nothing unless it demands one.
-    pub(crate) fn lines(&self, route: &Route) -> &[u8] {
-        if route.client_auth.is_some() { &self.client_lines } else { b"" }
+    /// Header lines about the client's certificate for the host's app; none unless the host demands one.
+    pub(crate) fn lines(&self, host: &VirtualHost) -> &[u8] {
+        if host.tls.client_auth.is_some() { &self.client_lines } else { b"" }
     }
 }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::Tick;
 use ringway_net::Rate;
+use ringway_traffic::policy::Policy;
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::headers::FieldKind;
 
 use crate::exchange::grpc;
-use crate::settings::Settings;
 
 /// Time of the last progress of an exchange, and how long it may be silent.
 pub(crate) struct Activity {
@@ -60,34 +60,34 @@ impl Kind {
     }
 
     /// Longest silence of an exchange of this kind; `Duration::MAX` is for ever.
-    fn idle_max(self, settings: &Settings) -> Duration {
+    fn idle_max(self, policy: &Policy) -> Duration {
         match self {
-            Self::Transfer => settings.body_progress_timeout,
-            Self::Stream | Self::Call => settings.stream_idle_timeout,
+            Self::Transfer => policy.body_progress_timeout,
+            Self::Stream | Self::Call => policy.stream_idle_timeout,
         }
     }
 
     /// Servers of gRPC send the head with the first message of a response, which may be an event of tomorrow.
-    fn head_timeout(self, settings: &Settings) -> Duration {
+    fn head_timeout(self, policy: &Policy) -> Duration {
         match self {
-            Self::Transfer | Self::Stream => settings.response_head_timeout,
-            Self::Call => settings.response_head_timeout.max(settings.stream_idle_timeout),
+            Self::Transfer | Self::Stream => policy.response_head_timeout,
+            Self::Call => policy.response_head_timeout.max(policy.stream_idle_timeout),
         }
     }
 
     /// Longest time in which a client takes nothing of its response.
-    fn client_stall(self, settings: &Settings) -> Duration {
+    fn client_stall(self, policy: &Policy) -> Duration {
         match self {
-            Self::Transfer | Self::Stream => settings.body_progress_timeout,
-            Self::Call => settings.body_progress_timeout.max(settings.stream_idle_timeout),
+            Self::Transfer | Self::Stream => policy.body_progress_timeout,
+            Self::Call => policy.body_progress_timeout.max(policy.stream_idle_timeout),
         }
     }
 }
 
 impl Activity {
     /// Of an exchange whose request is about to be sent.
-    pub(crate) fn new(kind: Kind, settings: &Settings, now: Tick) -> Self {
-        let rate = match (kind, settings.body_rate_min) {
+    pub(crate) fn new(kind: Kind, policy: &Policy, now: Tick) -> Self {
+        let rate = match (kind, policy.body_rate_min) {
             (Kind::Call, _) | (_, 0) => None,
             (Kind::Transfer | Kind::Stream, bytes_per_second) => {
                 Some(Rate { bytes_per_second, window: limits::BODY_RATE_WINDOW })
@@ -95,19 +95,19 @@ impl Activity {
         };
         Self {
             last: Cell::new(now),
-            idle_max: Cell::new(kind.idle_max(settings)),
+            idle_max: Cell::new(kind.idle_max(policy)),
             rate: Cell::new(rate),
             is_open: Cell::new(false),
-            client_stall: Cell::new(settings.body_progress_timeout),
-            head_timeout: kind.head_timeout(settings),
-            look: settings.body_progress_timeout,
+            client_stall: Cell::new(policy.body_progress_timeout),
+            head_timeout: kind.head_timeout(policy),
+            look: policy.body_progress_timeout,
         }
     }
 
     /// The head of a response of this kind has come.
-    pub(crate) fn open(&self, kind: Kind, settings: &Settings, now: Tick) {
-        self.idle_max.set(kind.idle_max(settings));
-        self.client_stall.set(kind.client_stall(settings));
+    pub(crate) fn open(&self, kind: Kind, policy: &Policy, now: Tick) {
+        self.idle_max.set(kind.idle_max(policy));
+        self.client_stall.set(kind.client_stall(policy));
         self.rate.set(None);
         self.is_open.set(true);
         self.note(now);
@@ -208,8 +208,8 @@ mod tests {
         }
     }
 
-    fn settings(stream_idle_timeout: Duration) -> Settings {
-        Settings { body_progress_timeout: secs(60), stream_idle_timeout, ..Settings::default() }
+    fn policy(stream_idle_timeout: Duration) -> Policy {
+        Policy { body_progress_timeout: secs(60), stream_idle_timeout, ..Policy::default() }
     }
 
     fn secs(seconds: u64) -> Duration {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn progress_in_either_direction_counts_for_both() {
-        let activity = Activity::new(Kind::Transfer, &settings(Duration::MAX), at(0));
+        let activity = Activity::new(Kind::Transfer, &policy(Duration::MAX), at(0));
         assert!(!activity.is_idle(at(59)) && activity.is_idle(at(60)));
         assert_eq!(activity.look_again(at(10)), at(60));
         // The other direction, or a splice of either.
@@ -234,20 +234,20 @@ mod tests {
 
     #[test]
     fn the_least_rate_holds_until_the_response_head_has_come() {
-        let activity = Activity::new(Kind::Transfer, &settings(Duration::MAX), at(0));
+        let activity = Activity::new(Kind::Transfer, &policy(Duration::MAX), at(0));
         let rate =
             Rate { bytes_per_second: ringway_model::limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
         assert_eq!(activity.least_rate(), Some(rate));
-        activity.open(Kind::Transfer, &settings(Duration::MAX), at(10));
+        activity.open(Kind::Transfer, &policy(Duration::MAX), at(10));
         assert_eq!(activity.least_rate(), None);
         assert!(!activity.is_idle(at(69)) && activity.is_idle(at(70)));
-        let off = Settings { body_rate_min: 0, ..Settings::default() };
+        let off = Policy { body_rate_min: 0, ..Policy::default() };
         assert_eq!(Activity::new(Kind::Transfer, &off, at(0)).least_rate(), None);
     }
 
     #[test]
     fn a_stream_may_be_silent_for_as_long_as_the_operator_says() {
-        let activity = Activity::new(Kind::Call, &settings(Duration::MAX), at(0));
+        let activity = Activity::new(Kind::Call, &policy(Duration::MAX), at(0));
         assert!(!activity.is_idle(at(1_000_000_000)) && activity.least_rate().is_none());
         // A read looks now and then all the same, for the limit may change.
         assert_eq!(activity.look_again(at(1_000)), at(1_060));
@@ -256,15 +256,15 @@ mod tests {
             activity.is_idle(at(60)),
             "what is left of a request when its response is complete has to move"
         );
-        let limited = Activity::new(Kind::Transfer, &settings(secs(600)), at(0));
-        limited.open(Kind::Stream, &settings(secs(600)), at(0));
+        let limited = Activity::new(Kind::Transfer, &policy(secs(600)), at(0));
+        limited.open(Kind::Stream, &policy(secs(600)), at(0));
         assert!(!limited.is_idle(at(599)) && limited.is_idle(at(600)));
     }
 
     #[test]
     fn the_head_of_a_call_may_come_with_its_first_message() {
-        let timeout = |kind, idle| Activity::new(kind, &settings(idle), at(0)).head_timeout();
-        let usual = Settings::default().response_head_timeout;
+        let timeout = |kind, idle| Activity::new(kind, &policy(idle), at(0)).head_timeout();
+        let usual = Policy::default().response_head_timeout;
         assert_eq!(timeout(Kind::Transfer, Duration::MAX), usual);
         assert_eq!(timeout(Kind::Call, Duration::MAX), Duration::MAX);
         assert_eq!(timeout(Kind::Call, usual * 2), usual * 2);
@@ -273,11 +273,11 @@ mod tests {
 
     #[test]
     fn only_a_call_may_hold_its_answer_back_longer_than_a_body() {
-        let activity = Activity::new(Kind::Call, &settings(Duration::MAX), at(0));
+        let activity = Activity::new(Kind::Call, &policy(Duration::MAX), at(0));
         assert_eq!(activity.client_stall(), secs(60), "what the request says is not enough");
-        activity.open(Kind::Stream, &settings(Duration::MAX), at(0));
+        activity.open(Kind::Stream, &policy(Duration::MAX), at(0));
         assert_eq!(activity.client_stall(), secs(60));
-        activity.open(Kind::Call, &settings(Duration::MAX), at(0));
+        activity.open(Kind::Call, &policy(Duration::MAX), at(0));
         assert_eq!(activity.client_stall(), Duration::MAX);
     }
 }

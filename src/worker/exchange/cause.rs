@@ -15,12 +15,12 @@ use std::time::Duration;
 use crate::limits;
 use ringway_net::tls::TlsError;
 use ringway_telemetry::UpstreamError;
+use ringway_traffic::policy::Policy;
 use ringway_wire::h1::{FaultyField, RequestError, RequestHead, ResponseError, ResponseHead};
 use rustls::CertificateError;
 
 use crate::core::ConnBuffers;
 use crate::exchange::failure::Failure;
-use crate::settings::Settings;
 
 /// Cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +91,10 @@ impl Cause {
         failure: Failure,
         slot: &Slot,
         buffers: &ConnBuffers,
-        settings: &Settings,
+        policy: &Policy,
     ) -> Option<Box<Self>> {
         let ConnBuffers { response, upstream_in: answer, .. } = buffers;
-        let own = of_failure(failure, response, answer, settings)?;
+        let own = of_failure(failure, response, answer, policy)?;
         Some(slot.take().unwrap_or_else(|| Box::new(own)))
     }
 
@@ -120,19 +120,14 @@ impl Cause {
 }
 
 /// Cause of a failure that names no more than itself.
-fn of_failure(
-    failure: Failure,
-    response: &ResponseHead,
-    answer: &[u8],
-    settings: &Settings,
-) -> Option<Cause> {
+fn of_failure(failure: Failure, response: &ResponseHead, answer: &[u8], policy: &Policy) -> Option<Cause> {
     let within = |what, time: Duration| Cause::new(None, format_args!("{what} within {time:?}"));
     let said = |text: &str| Some(Cause::new(None, text));
     match failure {
         Failure::BadResponse(error) => Some(bad_response(error, response, answer)),
         Failure::ResponseBodyMalformed(error) => Some(Cause::new(error.code(), error)),
         Failure::ConnectFailed => said("no connection"),
-        Failure::ConnectTimedOut => Some(within("no connection", settings.connect_timeout)),
+        Failure::ConnectTimedOut => Some(within("no connection", policy.connect_timeout)),
         Failure::UpstreamTlsFailed => said("no TLS connection"),
         Failure::UpstreamTlsUnloadable => {
             said("the CA or the client certificate for this app cannot be loaded")
@@ -140,7 +135,7 @@ fn of_failure(
         Failure::PortsExhausted => said("no local port is free for another connection to this address"),
         Failure::UpstreamRefused => said("request refused, nothing done with it (RFC 9113 §8.7)"),
         Failure::UpstreamClosed => said("connection closed before a response"),
-        Failure::ResponseTimedOut => Some(within("no whole response head", settings.response_head_timeout)),
+        Failure::ResponseTimedOut => Some(within("no whole response head", policy.response_head_timeout)),
         Failure::ResponseHeadCut => Some(Cause::new(
             None,
             format_args!("connection closed within the response head, after {} bytes of it", answer.len()),
@@ -291,13 +286,14 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringway_traffic::policy::Policy;
     use ringway_wire::h1::{BodyError, Limits};
     use ringway_wire::message::Method;
 
     fn of_response(bytes: &[u8]) -> Cause {
         let mut response = ResponseHead::default();
         let error = response.parse(bytes, Method::Get, &Limits::default()).expect_err("it breaks a rule");
-        of_failure(Failure::BadResponse(error), &response, bytes, &Settings::default()).expect("a cause")
+        of_failure(Failure::BadResponse(error), &response, bytes, &Policy::default()).expect("a cause")
     }
 
     #[test]
@@ -366,16 +362,16 @@ mod tests {
 
     #[test]
     fn what_the_slot_holds_wins_where_the_instance_failed() {
-        let (buffers, settings) = (ConnBuffers::default(), Settings::default());
+        let (buffers, policy) = (ConnBuffers::default(), Policy::default());
         let slot = Slot::default();
-        let own = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &settings).expect("a cause");
+        let own = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &policy).expect("a cause");
         assert_eq!(own.text(), "connection closed before a response");
         slot.set(Cause::of_read(&io::Error::from_raw_os_error(libc::ECONNRESET)));
-        let read = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &settings).expect("a cause");
+        let read = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &policy).expect("a cause");
         assert_eq!(read.upstream_error("upstream_closed").reason, "upstream_closed");
         assert!(read.text().contains("reset"), "{}", read.text());
         assert!(Cause::of_read(&ErrorKind::ConnectionReset.into()).is_none());
-        assert!(Cause::of_attempt(Failure::ClientClosed, &slot, &buffers, &settings).is_none());
+        assert!(Cause::of_attempt(Failure::ClientClosed, &slot, &buffers, &policy).is_none());
     }
 
     #[test]

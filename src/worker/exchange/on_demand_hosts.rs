@@ -13,10 +13,11 @@ use std::task::{Poll, Waker};
 use crate::limits;
 use ahash::AHashMap;
 use ringway_bridge::MailboxSender;
-use ringway_model::{CoreId, Hostname, Tick};
+use ringway_model::{CoreId, Hostname, Owner, Tick};
 use ringway_net::Waits;
 use ringway_traffic::report::{Absence, Report};
-use ringway_traffic::snapshot::{Route, Snapshot};
+use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::virtual_host::VirtualHost;
 use ringway_wire::h1::RequestHead;
 
 use crate::accept::listener::{self, Door, HttpMode};
@@ -80,17 +81,17 @@ impl Hosts {
     }
 
     /// A request is served by what a resolver said a while ago: has it asked again when that is long enough ago.
-    fn refresh(&self, route: &Route, now: Tick, reports: &MailboxSender<Report>) {
+    fn refresh(&self, host: &VirtualHost, now: Tick, reports: &MailboxSender<Report>) {
         let mut known = self.known.borrow_mut();
-        let entry = match known.get(route.host.as_str()) {
+        let entry = match known.get(host.host.as_str()) {
             Some(entry) if now < entry.fresh_until => return,
             Some(entry) => *entry,
             None => Known::default(),
         };
         let fresh_until = now.after(ringway_model::limits::RESOLVED_FRESH);
-        known.insert(route.host.clone(), Known { fresh_until, ..entry });
+        known.insert(host.host.clone(), Known { fresh_until, ..entry });
         // Full: the next request asks.
-        let _ = reports.send(Report::HostWanted { core: self.core, host: route.host.clone() });
+        let _ = reports.send(Report::HostWanted { core: self.core, host: host.host.clone() });
     }
 
     /// What is known of a host that is not settled. Asks when nobody has.
@@ -135,10 +136,10 @@ pub(crate) fn is_wanted<R: Runtime>(
     if !is_routed(request, &buffers.client_in, &client.door) {
         return false;
     }
-    match snapshot.route(request.host()) {
+    match snapshot.virtual_host(request.host()) {
         None => true,
-        Some(route) if route.app.is_resolved() => {
-            hosts.refresh(route, core.runtime.now(), &core.reports);
+        Some(host) if host.owner == Owner::Resolver => {
+            hosts.refresh(host, core.runtime.now(), &core.reports);
             !snapshot.is_settled(request.host())
         }
         Some(_) => false,

@@ -18,7 +18,7 @@ use crate::upstream::Failed;
 pub(crate) fn begun<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     let state = &picked.endpoint.state;
     let transition = if pool.failures.statuses.has(status) {
-        state.record_failure(picked.admission, core.runtime.now())
+        state.record_failure(picked.admission, &pool.settings.breaker, core.runtime.now())
     } else if picked.admission.is_probe() || status == 101 {
         state.record_success(picked.admission)
     } else {
@@ -50,7 +50,7 @@ pub(crate) fn blame<R: Runtime>(
     let transition = match judge(core, picked, failed, pool) {
         // One request counts once.
         Verdict::Failure if pool.failures.statuses.has(status) => return,
-        Verdict::Failure => state.record_failure(picked.admission, now),
+        Verdict::Failure => state.record_failure(picked.admission, &pool.settings.breaker, now),
         Verdict::Nothing if failure.is_clients() && status != 0 => return ended(core, picked, status, pool),
         Verdict::Nothing => {
             state.abandon(picked.admission, now);

@@ -12,7 +12,6 @@ use ringway_wire::message::Framing;
 use crate::exchange::activity::Activity;
 use crate::exchange::failure::Failure;
 use crate::runtime::{Runtime, Splice, SpliceError};
-use crate::settings::Settings;
 
 /// A request's body: the part that came with the head, and what is still to come.
 pub(crate) struct RequestBody {
@@ -52,9 +51,8 @@ impl RequestBody {
         framing: Framing,
         head_bytes: usize,
         input: &mut [u8],
-        settings: &Settings,
+        bytes_max: Option<u64>,
     ) -> Result<Self, Failure> {
-        let bytes_max = settings.body_bytes_max;
         let available = input.len() - head_bytes;
         let (rest, kept, consumed) = match framing {
             Framing::Empty | Framing::UntilClose => (Rest::Nothing, 0, 0),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ringway_model::{Tick, limits};
 use ringway_net::{Stream, WriteRate, join, with_side_task};
 use ringway_telemetry::{Observer, Upgrade, UpgradeEnded, Upgraded};
+use ringway_traffic::policy::Policy;
 use ringway_wire::websocket::{self, Boundaries};
 
 use crate::core::{ConnBuffers, Core};
@@ -26,9 +27,9 @@ pub(crate) async fn run<R: Runtime>(
     client: &DownstreamConn<R::Stream>,
     upstream: Box<UpstreamConn<R::Stream>>,
     buffers: &mut ConnBuffers,
-    record: &mut Record<'_>,
+    (policy, record): (&Policy, &mut Record<'_>),
 ) -> Disposition {
-    let route = record.route.map_or(0, |route| route.metric.0);
+    let route = record.matched.map_or(0, |matched| matched.rule.metric.0);
     core.telemetry.upgraded(&Upgraded { kind: Upgrade::WebSocket, route });
     client.phase.set(Phase::Tunnel);
     record.upgraded = true;
@@ -45,9 +46,9 @@ pub(crate) async fn run<R: Runtime>(
         over: Cell::new(false),
         leaving: Cell::new(false),
     };
-    let (open, _counted) = record.route.zip(record.endpoint).map_or((None, None), |(route, endpoint)| {
+    let (open, _counted) = record.matched.zip(record.endpoint).map_or((None, None), |(matched, endpoint)| {
         let (tables, now) = (core.tables(), core.runtime.now());
-        let open = core.tunnels.open(route, endpoint, &tables.snapshot, now, core.settings.drain_timeout);
+        let open = core.tunnels.open(matched, endpoint, &tables.snapshot, now, core.settings.drain_timeout);
         (Some(open), Some(endpoint.in_flight.begin_tunnel(core.id.0.into())))
     });
     let leave = async {
@@ -58,9 +59,10 @@ pub(crate) async fn run<R: Runtime>(
             upstream.stream.cancel_reads();
         }
     };
-    let inbound = Direction { core, from: &client.stream, to: &upstream.stream, shared: &shared, mask: true };
+    let inbound =
+        Direction { core, policy, from: &client.stream, to: &upstream.stream, shared: &shared, mask: true };
     let outbound =
-        Direction { core, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
+        Direction { core, policy, from: &upstream.stream, to: &client.stream, shared: &shared, mask: false };
     let relay = async { join(pin!(inbound.relay(from_client)), pin!(outbound.relay(from_upstream))).await };
     let ((bytes_in, _), (bytes_out, back_out)) = with_side_task(pin!(relay), pin!(leave)).await;
 
@@ -84,6 +86,7 @@ struct Shared {
 
 struct Direction<'a, R: Runtime> {
     core: &'a Core<R>,
+    policy: &'a Policy,
     from: &'a R::Stream,
     to: &'a R::Stream,
     shared: &'a Shared,
@@ -105,7 +108,7 @@ impl<R: Runtime> Direction<'_, R> {
                 bytes += buf.len() as u64;
                 boundaries.advance(&buf);
                 self.shared.last_byte.set(world.now());
-                let pace = WriteRate::stall(self.core.settings.body_progress_timeout);
+                let pace = WriteRate::stall(self.policy.body_progress_timeout);
                 let (written, back) = self.to.write_all(buf, pace).await;
                 buf = back;
                 buf.clear();
@@ -119,8 +122,8 @@ impl<R: Runtime> Direction<'_, R> {
             }
             // What is left of a half-closed connection may still have something to say, but not for ever.
             let idle = match self.shared.half_closed.get() {
-                true => self.core.settings.body_progress_timeout,
-                false => self.core.settings.tunnel_idle_timeout,
+                true => self.policy.body_progress_timeout,
+                false => self.policy.tunnel_idle_timeout,
             };
             let mut deadline = self.shared.last_byte.get().after(idle);
             if self.shared.half_closed.get() {

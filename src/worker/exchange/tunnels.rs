@@ -14,10 +14,13 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use ringway_model::{Hostname, Tick};
+use ringway_model::{Hostname, Owner, Tick};
 use ringway_traffic::in_flight::InFlight;
-use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Route, RouteId, Snapshot};
+use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Snapshot};
+use ringway_traffic::virtual_host::{RuleId, VirtualHost};
 use slab::Slab;
+
+use crate::exchange::Match;
 
 /// The open tunnels of one core.
 #[derive(Default)]
@@ -25,13 +28,13 @@ pub(crate) struct Tunnels {
     open: RefCell<Slab<Rc<Entry>>>,
     /// When [`Tunnels::expire`] has something to do.
     next: Cell<Option<Tick>>,
-    /// [`Snapshot::endpoints_removed`] and [`Snapshot::routes_removed`] of the snapshot that was looked at last.
+    /// [`Snapshot::endpoints_removed`] and [`Snapshot::rules_removed`] of the snapshot that was looked at last.
     seen: Cell<(u64, u64)>,
 }
 
 struct Entry {
     host: Hostname,
-    route: RouteId,
+    rule: RuleId,
     pool: PoolId,
     endpoint: EndpointId,
     in_flight: Arc<InFlight>,
@@ -53,19 +56,19 @@ impl Tunnels {
     /// A tunnel opens. `snapshot` is the newest one, which may be newer than what it was routed by.
     pub(crate) fn open(
         &self,
-        route: &Route,
+        Match { host, rule }: Match<'_>,
         endpoint: &Endpoint,
         snapshot: &Snapshot,
         now: Tick,
         drain: Duration,
     ) -> Open<'_> {
         let entry = Rc::new(Entry {
-            host: route.host.clone(),
-            route: route.id,
-            pool: route.pool,
+            host: host.host.clone(),
+            rule: rule.id,
+            pool: rule.pool(),
             endpoint: endpoint.id,
             in_flight: endpoint.in_flight.clone(),
-            is_resolved: route.app.is_resolved(),
+            is_resolved: host.owner == Owner::Resolver,
             until: Cell::new(None),
             is_due: Cell::new(false),
             waker: Cell::new(None),
@@ -79,7 +82,7 @@ impl Tunnels {
 
     /// A newer snapshot is in force. Looks at the tunnels only when something was removed.
     pub(crate) fn handle_snapshot(&self, snapshot: &Snapshot, now: Tick, drain: Duration) {
-        let removed = (snapshot.endpoints_removed, snapshot.routes_removed);
+        let removed = (snapshot.endpoints_removed, snapshot.rules_removed);
         if self.seen.replace(removed) == removed {
             return;
         }
@@ -120,9 +123,11 @@ impl Tunnels {
 impl Entry {
     /// Whether its endpoint is gone, or its domain, or leads to another app.
     fn is_stranded(&self, snapshot: &Snapshot) -> bool {
-        let is_routed = |route: &Route| (route.id, route.pool) == (self.route, self.pool);
-        let leads_there =
-            snapshot.has_endpoint(self.endpoint) && snapshot.route(self.host.as_str()).is_some_and(is_routed);
+        let is_routed = |host: &Arc<VirtualHost>| {
+            host.rules.iter().any(|rule| (rule.id, rule.pool()) == (self.rule, self.pool))
+        };
+        let host = snapshot.virtual_host(self.host.as_str());
+        let leads_there = snapshot.has_endpoint(self.endpoint) && host.is_some_and(is_routed);
         !self.is_resolved && !leads_there
     }
 
@@ -162,7 +167,8 @@ mod tests {
         AppId, AppSpec, Change, Desired, DomainKind, DomainSpec, DomainUpdate, HealthCheck, InstanceId,
         InstanceSpec, Target, Timestamp,
     };
-    use ringway_traffic::compile::{Compiler, Settings};
+    use ringway_traffic::compile::{Compiler, CompilerSettings};
+    use ringway_traffic::virtual_host::Rules;
 
     const DRAIN: Duration = Duration::from_secs(30);
     const NOW: Tick = Tick(1_000);
@@ -177,7 +183,7 @@ mod tests {
         fn new() -> Self {
             let mut plane = Self {
                 desired: Desired::default(),
-                compiler: Compiler::new(Settings { hash_key: 7, cores: 1 }),
+                compiler: Compiler::new(CompilerSettings { cores: 1, ..CompilerSettings::default() }),
             };
             for name in ["a", "b"] {
                 let app = AppSpec::new(AppId::parse(name).unwrap());
@@ -196,10 +202,15 @@ mod tests {
 
         fn open<'a>(&self, tunnels: &'a Tunnels) -> Open<'a> {
             let snapshot = self.compiler.snapshot();
-            let (route, endpoint) =
-                (snapshot.route("x.example").unwrap(), snapshot.endpoint("a", "a").unwrap());
-            tunnels.open(route, endpoint, snapshot, NOW, DRAIN)
+            let endpoint = snapshot.endpoint("a", "a").unwrap();
+            tunnels.open(matched(snapshot), endpoint, snapshot, NOW, DRAIN)
         }
+    }
+
+    fn matched(snapshot: &Snapshot) -> Match<'_> {
+        let host = snapshot.virtual_host("x.example").unwrap();
+        let Rules::One(rule) = &host.rules;
+        Match { host, rule }
     }
 
     fn instance(name: &str) -> InstanceSpec {
@@ -291,7 +302,7 @@ mod tests {
         let instance = InstanceSpec { id: id.clone(), app: app.clone(), target, ..instance("a") };
         let mut plane = Plane {
             desired: Desired::default(),
-            compiler: Compiler::new(Settings { hash_key: 7, cores: 1 }),
+            compiler: Compiler::new(CompilerSettings { cores: 1, ..CompilerSettings::default() }),
         };
         plane.change(Change::Register {
             app: AppSpec::new(app.clone()),
@@ -300,9 +311,8 @@ mod tests {
         });
         plane.change(domain_of(app.clone()));
         let (tunnels, snapshot) = (Tunnels::default(), plane.compiler.snapshot().clone());
-        let route = snapshot.route("x.example").unwrap();
         let endpoint = snapshot.endpoint(app.as_str(), id.as_str()).unwrap();
-        let open = tunnels.open(route, endpoint, &snapshot, NOW, DRAIN);
+        let open = tunnels.open(matched(&snapshot), endpoint, &snapshot, NOW, DRAIN);
         plane.change(remove_domain());
         tunnels.handle_snapshot(&plane.change(Change::RemoveApp { id: app }), NOW, DRAIN);
         assert_eq!(open.entry.until.get(), None);
@@ -324,8 +334,7 @@ mod tests {
         let old = plane.compiler.snapshot().clone();
         let newest = plane.change(remove_instance());
         tunnels.handle_snapshot(&newest, NOW, DRAIN);
-        let (route, endpoint) = (old.route("x.example").unwrap(), old.endpoint("a", "a").unwrap());
-        let open = tunnels.open(route, endpoint, &newest, NOW, DRAIN);
+        let open = tunnels.open(matched(&old), old.endpoint("a", "a").unwrap(), &newest, NOW, DRAIN);
         assert_eq!(open.entry.until.get(), Some(NOW.after(DRAIN)));
         drop(open);
         assert!(tunnels.open.borrow().is_empty());

@@ -75,7 +75,7 @@ pub(crate) async fn serve(
         fault: Cell::new(None),
         waker: Cell::new(None),
     });
-    let stall = core.settings.body_progress_timeout;
+    let stall = core.settings.policy.body_progress_timeout;
     shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
     let abuse = shared.driver.watch().borrow().abuse().map(Abuse::word);
     if let Some(reason) = abuse.or(shared.fault.get()) {
@@ -423,7 +423,7 @@ fn is_call(fields: &HeaderMap) -> bool {
 /// A request that says that it has no body is whole by its text: whether DATA come all the same must be known before anything of
 /// it goes on (RFC 9113 §8.1.1).
 async fn wait_for_the_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
-    let deadline = core.runtime.now().after(core.settings.body_progress_timeout);
+    let deadline = core.runtime.now().after(core.settings.policy.body_progress_timeout);
     match stream.read(Vec::with_capacity(1), deadline).await.0 {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Failure::RequestBodyTimedOut),

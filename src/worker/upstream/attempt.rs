@@ -7,9 +7,10 @@ use std::io::ErrorKind;
 use std::pin::pin;
 
 use crate::limits;
-use ringway_middleware::Edits;
+use ringway_middleware::{Chain, Edits};
 use ringway_net::{Stream, WriteRate, join_until, with_side_task};
 use ringway_traffic::balance::Picked;
+use ringway_traffic::policy::Policy;
 use ringway_traffic::retry::{self, Body, Facts};
 use ringway_traffic::snapshot::Pool;
 use ringway_wire::h1::{self, ExpectLine, RequestRewrite, TeLine, UpgradeLine};
@@ -41,6 +42,9 @@ pub(crate) struct Attempt<'a> {
     /// The request asks to become a WebSocket, validly.
     pub(crate) upgrade: bool,
     pub(crate) edits: &'a Edits,
+    pub(crate) policy: &'a Policy,
+    /// Middleware that sees the response.
+    pub(crate) stages: Option<&'a Chain>,
     /// Cause of its failure, left by the part that failed.
     pub(crate) cause: cause::Slot,
 }
@@ -131,19 +135,21 @@ pub(crate) async fn forward<R: Runtime>(
     if is_followed(&buffers.request, &buffers.client_in, Some(body)) {
         sending.set_followed();
     }
-    send_first(core, &upstream.stream, buffers, body, &sending).await.map_err(|(failure, stage)| Failed {
-        failure,
-        is_excused: core.runtime.is_excused(&upstream.stream),
-        stage,
-        origin,
-        body: Body::Whole,
-    })?;
+    send_first(core, &upstream.stream, buffers, body, (attempt, &sending)).await.map_err(
+        |(failure, stage)| Failed {
+            failure,
+            is_excused: core.runtime.is_excused(&upstream.stream),
+            stage,
+            origin,
+            body: Body::Whole,
+        },
+    )?;
 
     let reply = Reply::of(&buffers.request, &buffers.client_in, attempt);
     // Where requests share connections: one that is silent holds nobody up.
     let is_call = upstream.is_shared && grpc::is_call(&buffers.request, &buffers.client_in);
     let kind = if is_call { Kind::Call } else { Kind::Transfer };
-    let sides = (sending, Activity::new(kind, &core.settings, core.runtime.now()));
+    let sides = (sending, Activity::new(kind, attempt.policy, core.runtime.now()));
     let sending = &sides.0;
     let is_streaming = !body.is_complete();
     let answered = converse(core, client, &upstream, buffers, body, &reply, record, &sides).await.map_err(
@@ -158,7 +164,7 @@ pub(crate) async fn forward<R: Runtime>(
     )?;
 
     if answered.upgraded {
-        return Ok(tunnel::run(core, client, upstream, buffers, record).await);
+        return Ok(tunnel::run(core, client, upstream, buffers, (attempt.policy, record)).await);
     }
     let sent = body.is_complete() && sending.is_whole();
     if answered.reusable && sent && !core.draining.get() {
@@ -201,10 +207,10 @@ async fn send_first<R: Runtime>(
     upstream: &R::Stream,
     buffers: &mut ConnBuffers,
     body: &RequestBody,
-    sending: &Sending,
+    (attempt, sending): (&Attempt<'_>, &Sending),
 ) -> Result<(), FailedAt> {
     let ConnBuffers { client_in: input, out: output, .. } = buffers;
-    let pace = WriteRate::stall(core.settings.body_progress_timeout);
+    let pace = WriteRate::stall(attempt.policy.body_progress_timeout);
     let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
     let held = if rest.is_empty() { 0 } else { upstream.write_held(output) };
     if held == output.len() {
@@ -269,7 +275,7 @@ async fn converse<R: Runtime>(
         return with_side_task(pin!(respond), pin!(left)).await;
     }
     let pump = async {
-        let stall = core.settings.body_progress_timeout;
+        let stall = reply.attempt.policy.body_progress_timeout;
         let pumped = match sending.is_refused() {
             true => Err(PumpError::Upstream),
             false => body.pump(&core.runtime, &client.stream, upstream, input, activity, stall).await,

@@ -28,7 +28,7 @@ pub(crate) async fn connect<R: Runtime>(
     attempt: &Attempt<'_>,
 ) -> Result<(Box<UpstreamConn<R::Stream>>, Origin), Failure> {
     let endpoint = attempt.picked.endpoint;
-    let deadline = core.runtime.now().after(core.settings.connect_timeout);
+    let deadline = core.runtime.now().after(attempt.policy.connect_timeout);
     // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
     let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
     let mut turn = None;
@@ -59,7 +59,7 @@ pub(crate) async fn connect<R: Runtime>(
         Scheme::Https => core.runtime.agreed_on_http2(&stream),
     };
     let stream = if is_http2 {
-        let stall = core.settings.body_progress_timeout;
+        let stall = attempt.policy.body_progress_timeout;
         core.runtime.begin_http2(endpoint.id, stream, stall).map_err(|_| {
             attempt.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
             Failure::ConnectFailed

@@ -31,7 +31,7 @@ use super::{Attempt, Stage};
 use crate::core::Core;
 use crate::exchange::Record;
 use crate::exchange::activity::{Activity, Kind};
-use crate::exchange::cause::{self, Cause};
+use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::exchange::passive_health;
 use crate::h2;
@@ -40,7 +40,7 @@ use crate::session::downstream::DownstreamConn;
 
 /// What of the request the response depends on.
 pub(crate) struct Reply<'a> {
-    attempt: &'a Attempt<'a>,
+    pub(crate) attempt: &'a Attempt<'a>,
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) keep_alive: bool,
@@ -84,8 +84,8 @@ pub(crate) async fn respond<R: Runtime>(
     record: &mut Record<'_>,
     (sending, activity): (&Sending, &Activity),
 ) -> Result<Answered, FailedAt> {
-    let cause = &reply.attempt.cause;
-    let mut hop = Hop { core, client, upstream, answer, output, sending, activity, cause };
+    let attempt = reply.attempt;
+    let mut hop = Hop { core, client, upstream, answer, output, sending, activity, attempt };
     hop.read_final_head(reply, response).await?;
     record.answered_us = Some(core.runtime.now_micros());
     let status = response.status();
@@ -123,7 +123,7 @@ pub(crate) async fn respond<R: Runtime>(
 
     let head_bytes = response.len();
     let kind = Kind::of_response(response, hop.answer);
-    activity.open(kind, &core.settings, core.runtime.now());
+    activity.open(kind, reply.attempt.policy, core.runtime.now());
     let leftover = hop.relay(&mut outgoing, head_bytes, record).await?;
     activity.close();
     let reusable = response.keep_alive() && !leftover && !matches!(framing, Framing::UntilClose);
@@ -140,7 +140,7 @@ struct Hop<'a, R: Runtime> {
     output: &'a mut Vec<u8>,
     sending: &'a Sending,
     activity: &'a Activity,
-    cause: &'a cause::Slot,
+    attempt: &'a Attempt<'a>,
 }
 
 /// Why a read from the endpoint gave nothing.
@@ -258,7 +258,7 @@ impl<R: Runtime> Hop<'_, R> {
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => Err(Silence::TimedOut),
             Err(error) => {
-                self.cause.set(Cause::of_read(&error));
+                self.attempt.cause.set(Cause::of_read(&error));
                 Err(match error.kind() {
                     h2::TOOK_NOTHING => Silence::TookNothing,
                     h2::GAVE_UP => Silence::GaveUp,
@@ -417,7 +417,7 @@ impl<R: Runtime> Hop<'_, R> {
 
     /// Moves the rest of a long body without looking at it.
     async fn splice(&mut self, bytes: u64, record: &mut Record<'_>) -> Result<(), FailedAt> {
-        let (world, stall) = (&self.core.runtime, self.core.settings.body_progress_timeout);
+        let (world, stall) = (&self.core.runtime, self.attempt.policy.body_progress_timeout);
         let mut left = bytes;
         loop {
             let progress = self.activity.progress();
@@ -535,13 +535,13 @@ impl<R: Runtime> Hop<'_, R> {
             false => Some(core.date_line.at(core.runtime.timestamp())),
         };
         let date = date.as_deref().unwrap_or_default();
-        let filters = &core.filters;
-        if filters.is_empty() || response.is_interim() {
+        let stages = self.attempt.stages.filter(|_| !response.is_interim());
+        let Some(stages) = stages else {
             let rewrite = ResponseRewrite { connection, framing, append: date, ..ResponseRewrite::default() };
             return h1::write_response(self.output, self.answer, response, &rewrite);
-        }
+        };
         let mut edits = Edits::default();
-        filters.on_response(&ResponseView::new(response, self.answer), &mut edits);
+        stages.on_response(&ResponseView::new(response, self.answer), &mut edits);
         let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
         // A filter that sets a date, or wants none, has its way.
         let keeps_date = !remove.iter().any(|name| name.eq_ignore_ascii_case("date"));

@@ -11,8 +11,9 @@ use ringway_model::{
     Instance, InstanceId, InstanceSpec, OnAllUnhealthy, Outcome, Revision, StatusSet, Target, TenantId,
     TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl,
 };
-use ringway_traffic::compile::{Compiler, Settings};
-use ringway_traffic::snapshot::{CertificateVersion, Endpoint, MetricSlot, PoolId, Route, RouteId, Snapshot};
+use ringway_traffic::compile::{Compiler, CompilerSettings};
+use ringway_traffic::snapshot::{CertificateVersion, Endpoint, MetricSlot, Snapshot};
+use ringway_traffic::virtual_host::{Rules, Tenant, TlsSettings, VirtualHost};
 
 use crate::source::Source;
 
@@ -51,7 +52,11 @@ impl Plane {
     fn new() -> Self {
         Self {
             desired: Desired::default(),
-            compiler: Compiler::new(Settings { hash_key: 7, cores: 4 }),
+            compiler: Compiler::new(CompilerSettings {
+                hash_key: 7,
+                cores: 4,
+                ..CompilerSettings::default()
+            }),
             records: Records::default(),
             addresses: BTreeMap::new(),
             names: BTreeSet::new(),
@@ -155,7 +160,8 @@ impl Plane {
         assert_eq!(restored.revision(), self.desired.revision());
         keeps_its_rules(&restored);
 
-        let mut fresh = Compiler::new(Settings { hash_key: 7, cores: 4 });
+        let mut fresh =
+            Compiler::new(CompilerSettings { hash_key: 7, cores: 4, ..CompilerSettings::default() });
         let compiled = fresh.compile_all(&restored);
         fresh.commit(compiled).expect("the first");
         for (name, addresses) in &self.addresses {
@@ -213,10 +219,12 @@ fn keeps_its_rules(desired: &Desired) {
 fn is_consistent(snapshot: &Snapshot) {
     let mut seen = BTreeSet::new();
     let mut slots: [BTreeSet<MetricSlot>; 3] = Default::default();
-    for route in snapshot.routes() {
-        assert_eq!(snapshot.pool_of(route).app, route.app);
-        assert_eq!(snapshot.route(route.host.as_str()).map(|found| found.id), Some(route.id));
-        assert!(slots[0].insert(route.metric));
+    for host in snapshot.virtual_hosts() {
+        assert!(snapshot.virtual_host(host.host.as_str()).is_some_and(|found| Arc::ptr_eq(found, host)));
+        for rule in host.rules.iter() {
+            assert_eq!(snapshot.pool_of(rule).app, rule.app);
+            assert!(slots[0].insert(rule.metric));
+        }
     }
     for pool in snapshot.pools() {
         assert_eq!(snapshot.pool_of_app(pool.app.as_str()).map(|found| found.id), Some(pool.id));
@@ -238,16 +246,16 @@ fn endpoints(snapshot: &Snapshot) -> impl Iterator<Item = (&AppId, &Endpoint)> {
 #[derive(Debug, PartialEq)]
 struct Content {
     revision: Revision,
-    /// With their ids and slots taken out.
-    routes: BTreeMap<Hostname, Route>,
+    hosts: BTreeMap<Hostname, (AppId, Option<Tenant>, TlsSettings)>,
     tls: BTreeMap<AppId, Option<UpstreamTls>>,
     endpoints: BTreeMap<(AppId, InstanceId), (Generation, Target, Vec<SocketAddr>)>,
 }
 
 fn content(snapshot: &Snapshot) -> Content {
-    let route = |route: &Arc<Route>| {
-        let (id, pool, metric) = (RouteId(0), PoolId(0), MetricSlot::SHARED);
-        (route.host.clone(), Route { id, pool, metric, certificate: None, ..Route::clone(route) })
+    let host = |host: &Arc<VirtualHost>| {
+        let Rules::One(rule) = &host.rules;
+        let tls = TlsSettings { certificate: None, ..host.tls.clone() };
+        (host.host.clone(), (rule.app.clone(), host.tenant.clone(), tls))
     };
     let endpoint = |(app, endpoint): (&AppId, &Endpoint)| {
         let Endpoint { instance, generation, target, addresses, .. } = endpoint.clone();
@@ -255,7 +263,7 @@ fn content(snapshot: &Snapshot) -> Content {
     };
     Content {
         revision: snapshot.revision,
-        routes: snapshot.routes().map(route).collect(),
+        hosts: snapshot.virtual_hosts().map(host).collect(),
         tls: snapshot.pools().map(|pool| (pool.app.clone(), pool.tls.clone())).collect(),
         endpoints: endpoints(snapshot).map(endpoint).collect(),
     }
