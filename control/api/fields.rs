@@ -9,9 +9,9 @@ use ringway_certs::State;
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, BodyText, CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, DomainKind,
-    FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Probe,
-    ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRangeError, StatusRanges, StatusSet,
-    Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl,
+    FailurePolicy, FilePath, Generation, HealthCheck, Hostname, HttpProbe, InstanceId, OnAllUnhealthy, Patch,
+    Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme, StatusRangeError, StatusRanges,
+    StatusSet, Target, TenantId, TimeoutPolicy, UpstreamTls, WebhookSecret, WebhookUrl,
 };
 use serde_json::{Value as Json, json};
 
@@ -579,7 +579,7 @@ pub(crate) fn client_auth(reader: &mut Reader<'_>) -> Option<ClientAuth> {
 }
 
 /// Reads `client_auth` of a domain that is there: absent leaves it, null removes it.
-pub(crate) fn client_auth_patch(reader: &mut Reader<'_>) -> Option<Option<ClientAuth>> {
+pub(crate) fn client_auth_patch(reader: &mut Reader<'_>) -> Patch<ClientAuth> {
     reader.patch_object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
 }
 
@@ -594,7 +594,7 @@ fn client_auth_shape(reader: &mut Reader<'_>) -> Option<ClientAuth> {
 }
 
 /// Reads `upstream_tls` of an app: absent leaves it, null removes it.
-pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
+pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Patch<UpstreamTls> {
     reader.patch_object(
         "upstream_tls",
         "How the app's https:// targets are spoken to; kept when absent. Null or never given: verified against the \
@@ -619,7 +619,7 @@ pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Option<Option<UpstreamTls
 
 /// Reads `on_all_unhealthy` of an app: absent leaves it, null is the default.
 pub(crate) fn on_all_unhealthy(reader: &mut Reader<'_>) -> Option<OnAllUnhealthy> {
-    reader.patch(&ON_ALL_UNHEALTHY).map(Option::unwrap_or_default)
+    reader.patch(&ON_ALL_UNHEALTHY).or_default()
 }
 
 /// Reads `failures` of an app: absent leaves it, null is the default.
@@ -634,7 +634,7 @@ pub(crate) fn failures(reader: &mut Reader<'_>) -> Option<FailurePolicy> {
             Some(FailurePolicy { statuses, timeouts })
         },
     );
-    given.map(Option::unwrap_or_default)
+    given.or_default()
 }
 
 /// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.

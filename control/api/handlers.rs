@@ -8,7 +8,7 @@ use ringway_certs::{State, UploadError, names_files};
 use ringway_control::{InstanceDrained, InstanceState};
 use ringway_model::{
     App, AppId, AppSpec, CertificateMode, Change, Desired, Domain, DomainUpdate, Generation, Health,
-    Hostname, Instance, InstanceId, Outcome, Rejection, Revision, Timestamp,
+    Hostname, Instance, InstanceId, Outcome, Patch, Rejection, Revision, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
 use ringway_tls::SecretKey;
@@ -333,9 +333,7 @@ async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem
             (Some(app), domain.as_ref().map(|domain| (&domain.name, domain.client_auth.as_ref())))
         }
         Change::AddDomain(domain) => (None, Some((&domain.name, domain.client_auth.as_ref()))),
-        Change::UpdateDomain(update) => {
-            (None, Some((&update.name, update.client_auth.as_ref().and_then(Option::as_ref))))
-        }
+        Change::UpdateDomain(update) => (None, Some((&update.name, update.client_auth.value()))),
         Change::AddInstance(_)
         | Change::RemoveInstance { .. }
         | Change::DrainInstance { .. }
@@ -351,7 +349,7 @@ async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem
             named.push((&["client_auth", "ca_file"][..], SecretKey::ClientCa(client_auth.ca_file.clone())));
         }
     }
-    if let Some(AppSpec { id, upstream_tls: Some(Some(tls)), .. }) = app {
+    if let Some(AppSpec { id, upstream_tls: Patch::Set(tls), .. }) = app {
         let known = desired.app(id.as_str()).and_then(|app| app.upstream_tls.as_ref());
         if known.is_none_or(|known| {
             (&known.ca_file, &known.client_certificate) != (&tls.ca_file, &tls.client_certificate)
@@ -483,15 +481,7 @@ async fn remove_certificate<P: Plane>(
 }
 
 fn change_mode(name: &Hostname, mode: CertificateMode) -> Change {
-    Change::UpdateDomain(DomainUpdate {
-        name: name.clone(),
-        app: None,
-        tenant: None,
-        kind: None,
-        cname_target: None,
-        certificate: Some(mode),
-        client_auth: None,
-    })
+    Change::UpdateDomain(DomainUpdate { certificate: Some(mode), ..DomainUpdate::new(name.clone()) })
 }
 
 /// Somebody must look after certificates, and the domain must be registered.

@@ -9,6 +9,7 @@
 
 use std::fmt::Write;
 
+use ringway_model::Patch;
 use serde::Serialize;
 use serde_json::json;
 
@@ -320,17 +321,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A new value for something: absent leaves it, null removes it.
-    pub(crate) fn patch<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<Option<T>> {
+    /// An update of a value: absent keeps it, null removes it.
+    pub(crate) fn patch<T: PartialEq>(&mut self, field: &'static Field<T>) -> Patch<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
                 fields.push(nullable(described(field, false, Place::Body)));
-                None
+                Patch::Keep
             }
             Mode::Reads(reads) => match reads.take(field, Place::Body) {
-                Taken::Value(value) => Some(Some(value)),
-                Taken::Null => Some(None),
-                Taken::Absent | Taken::Wrong => None,
+                Taken::Value(value) => Patch::Set(value),
+                Taken::Null => Patch::Clear,
+                Taken::Absent | Taken::Wrong => Patch::Keep,
             },
         }
     }
@@ -377,20 +378,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A new nested object: absent leaves what is there, null removes it.
+    /// An update of a nested object: absent keeps it, null removes it.
     pub(crate) fn patch_object<T>(
         &mut self,
         name: &'static str,
         doc: &'static str,
         shape: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Option<Option<T>> {
+    ) -> Patch<T> {
         if let Mode::Reads(reads) = &mut self.mode
             && let Some(Value::Null) = reads.body.and_then(|body| body.value(name))
         {
             reads.asked.push(name);
-            return Some(None);
+            return Patch::Clear;
         }
-        self.object(name, doc, shape).map(Some)
+        self.object(name, doc, shape).map_or(Patch::Keep, Patch::Set)
     }
 
     /// A value in a short form, or an object of the given shape.

@@ -8,8 +8,8 @@ use ringway_certs::State;
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
-    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Target, TenantId, Webhook, WebhookSecret,
-    WebhookUrl,
+    Generation, HealthCheck, Hostname, InstanceId, InstanceSpec, Patch, Target, TenantId, Webhook,
+    WebhookSecret, WebhookUrl,
 };
 
 use crate::fields::{
@@ -60,8 +60,8 @@ pub(crate) fn add_instance(reader: &mut Reader<'_>) -> Option<Change> {
 pub(crate) fn put_webhook(reader: &mut Reader<'_>) -> Option<Change> {
     let app = reader.required(&APP_ID);
     let url = reader.required(&WEBHOOK_URL);
-    let secret = reader.optional(&WEBHOOK_SECRET);
-    Some(Change::PutWebhook { app: app?, webhook: Webhook { url: url?, secret }, keep_secret: false })
+    let secret = reader.optional(&WEBHOOK_SECRET).into();
+    Some(Change::PutWebhook { app: app?, url: url?, secret })
 }
 
 /// `PUT /api/webhooks`, given the webhook as it is now: what is absent stays, and a null takes the secret away.
@@ -77,16 +77,14 @@ pub(crate) fn update_webhook(reader: &mut Reader<'_>) -> Option<WebhookUpdate> {
 pub(crate) struct WebhookUpdate {
     pub(crate) app: AppId,
     url: Option<WebhookUrl>,
-    secret: Option<Option<WebhookSecret>>,
+    secret: Patch<WebhookSecret>,
 }
 
 impl WebhookUpdate {
     /// The change that this asks for.
     pub(crate) fn change(self, known: &Webhook) -> Change {
-        let keep_secret = self.secret.is_none();
-        let webhook =
-            Webhook { url: self.url.unwrap_or_else(|| known.url.clone()), secret: self.secret.flatten() };
-        Change::PutWebhook { app: self.app, webhook, keep_secret }
+        let url = self.url.unwrap_or_else(|| known.url.clone());
+        Change::PutWebhook { app: self.app, url, secret: self.secret }
     }
 }
 
@@ -274,7 +272,7 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let tenant = reader.patch(&TENANT_ID);
     let kind = reader.optional(&KIND);
     let cname_target = reader.patch(&CNAME_TARGET);
-    distinct(reader, name.as_ref(), cname_target.as_ref().and_then(Option::as_ref));
+    distinct(reader, name.as_ref(), cname_target.value());
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth_patch(reader);
     Some(Change::UpdateDomain(DomainUpdate {

@@ -7,7 +7,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 
 use ringway_control::InstanceDrained;
 use ringway_model::{
-    App, Desired, Domain, HealthCheck, Instance, InstanceId, Outcome, Probe, ProbeMethod, StatusRanges,
+    App, Desired, Domain, HealthCheck, Instance, InstanceId, Kind, Outcome, Probe, ProbeMethod, StatusRanges,
     Timestamp, UpstreamTls,
 };
 use ringway_telemetry::{DURATION_LIMITS_US, quantile};
@@ -624,15 +624,15 @@ impl StatusView {
             revision: desired.revision().0,
             uptime_seconds: status.uptime.as_secs(),
             warnings: status.warnings,
-            apps: desired.app_count(),
+            apps: desired.count(Kind::App),
             instances: InstanceCounts {
-                total: desired.instance_count(),
+                total: desired.count(Kind::Instance),
                 unhealthy: status.unhealthy,
                 breakers_open: status.breakers_open,
                 leases_expired: status.leases_expired,
             },
             app_overview: apps,
-            domains: desired.domain_count(),
+            domains: desired.count(Kind::Domain),
             changes: ChangeCounts { waiting: status.changes_waiting, stored: status.changes_stored },
             names_unresolved: status.names_unresolved,
             store: StoreView {

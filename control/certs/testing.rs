@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use ringway_model::{
-    AppId, CertificateFiles, CertificateMode, Domain, DomainKind, FilePath, Hostname, Timestamp,
+    AppId, CertificateFiles, CertificateMode, Domain, DomainKind, FilePath, Hostname, Owner, Timestamp,
 };
 use ringway_net::{RuntimeOptions, clock, run};
 
@@ -28,6 +28,7 @@ pub(crate) fn host(name: &str) -> Hostname {
 pub(crate) fn domain(name: &str, mode: CertificateMode) -> Domain {
     Domain {
         name: host(name),
+        owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),
         tenant: None,
         kind: DomainKind::Custom,

@@ -27,8 +27,8 @@ use ringway_bridge::{MailboxSender, ReplySender, SlotSender, Waker};
 use ringway_certs::Certificates;
 use ringway_health::{Checker, Verdict};
 use ringway_model::{
-    AppId, Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, TargetHost,
-    Tick, Webhook,
+    AppId, Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, Resource,
+    TargetHost, Tick, Webhook,
 };
 use ringway_net::DriverChoice;
 use ringway_store::{Description, LoadReport};
@@ -630,7 +630,7 @@ impl Engine {
         let mut reasons = AHashMap::new();
         for delta in &commit.deltas {
             match delta {
-                Delta::PutInstance(instance) => {
+                Delta::Put(Resource::Instance(instance)) => {
                     self.deregistered.forget(&instance.id);
                     self.leases.handle_registered(&instance.id, instance.generation);
                     self.checker.upsert(instance);
@@ -644,24 +644,25 @@ impl Engine {
                         }
                     }
                 }
-                Delta::RemoveInstance(app, id) => {
+                Delta::Remove(Resource::Instance(instance)) => {
+                    let (app, id) = (&instance.app, &instance.id);
                     if let Some(reason) = self.handle_removed(app, id, now) {
                         reasons.insert(id.clone(), reason);
                     }
                     self.drains.handle_gone(id, now.tick);
                 }
-                Delta::PutDomain(domain) => {
+                Delta::Put(Resource::Domain(domain)) => {
                     if let Some(certificates) = &self.certificates {
                         certificates.put_domain(domain);
                     }
                     self.forget_resolved(&domain.name, now);
                 }
-                Delta::RemoveDomain(host) => {
+                Delta::Remove(Resource::Domain(domain)) => {
                     if let Some(certificates) = &self.certificates {
-                        certificates.remove_domain(host);
+                        certificates.remove_domain(&domain.name);
                     }
                 }
-                Delta::PutApp(_) | Delta::RemoveApp(_) => {}
+                Delta::Put(Resource::App(_)) | Delta::Remove(Resource::App(_)) => {}
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);

@@ -6,7 +6,7 @@
 use crate::limits::WEBHOOK_DOMAINS_PER_EVENT;
 use ahash::{AHashMap, AHashSet};
 use ringway_certs::CertificateEvent;
-use ringway_model::{AppId, Delta, Hostname, InstanceId, Timestamp, Webhook};
+use ringway_model::{AppId, Delta, Hostname, InstanceId, Resource, Timestamp, Webhook};
 use ringway_webhooks::{Details, Event, EventKind, Reading, Webhooks};
 
 use crate::engine::Engine;
@@ -55,15 +55,21 @@ impl Engine {
         for delta in deltas {
             let (kind, app, instance) = match delta {
                 // It is told of when it is gone.
-                Delta::PutInstance(instance) if instance.draining.is_some() => continue,
-                Delta::PutInstance(instance) => (EventKind::InstanceRegistered, &instance.app, &instance.id),
-                Delta::RemoveInstance(app, instance) => (EventKind::InstanceDeregistered, app, instance),
-                Delta::RemoveApp(app) => {
-                    self.hooks_mut().down.remove(app);
-                    self.hooks_mut().up.remove(app);
+                Delta::Put(Resource::Instance(instance)) if instance.draining.is_some() => continue,
+                Delta::Put(Resource::Instance(instance)) => {
+                    (EventKind::InstanceRegistered, &instance.app, &instance.id)
+                }
+                Delta::Remove(Resource::Instance(instance)) => {
+                    (EventKind::InstanceDeregistered, &instance.app, &instance.id)
+                }
+                Delta::Remove(Resource::App(app)) => {
+                    self.hooks_mut().down.remove(&app.id);
+                    self.hooks_mut().up.remove(&app.id);
                     continue;
                 }
-                Delta::PutApp(_) | Delta::PutDomain(_) | Delta::RemoveDomain(_) => continue,
+                Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => {
+                    continue;
+                }
             };
             let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
             let details = Details { instance: Some(instance.clone()), reason, ..self.counts(app, now) };
@@ -72,9 +78,10 @@ impl Engine {
         let mut apps: Vec<&AppId> = deltas
             .iter()
             .filter_map(|delta| match delta {
-                Delta::PutInstance(instance) => Some(&instance.app),
-                Delta::RemoveInstance(app, _) => Some(app),
-                Delta::PutApp(_) | Delta::RemoveApp(_) | Delta::PutDomain(_) | Delta::RemoveDomain(_) => None,
+                Delta::Put(Resource::Instance(instance)) | Delta::Remove(Resource::Instance(instance)) => {
+                    Some(&instance.app)
+                }
+                Delta::Put(_) | Delta::Remove(_) => None,
             })
             .collect();
         apps.sort_unstable();

@@ -16,7 +16,7 @@ use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource, m
 use ringway_model::limits::ORDERS_MAX;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, DomainKind, DomainSpec, Generation, Health, HealthCheck, Hostname,
-    InstanceId, InstanceSpec, Outcome, Rejection, Revision, Target, Timestamp,
+    InstanceId, InstanceSpec, Kind, Outcome, Rejection, Revision, Target, Timestamp,
 };
 use ringway_net::{DriverChoice, clock};
 use ringway_store::{Batch, Description, Loaded, Memory, Store, StoreError};
@@ -282,7 +282,7 @@ fn an_acknowledged_change_is_on_disk_and_on_every_core() {
         }
         assert_eq!(memory.clone().load().unwrap().revision, receipt.revision, "and the disk");
     }
-    assert_eq!(stage.client.desired().unwrap().domain_count(), 20);
+    assert_eq!(stage.client.desired().unwrap().count(Kind::Domain), 20);
     let removed =
         stage.submit(Change::RemoveDomain { name: Hostname::parse("shop3.test").unwrap() }).unwrap();
     assert_eq!(removed.outcome, Outcome::Removed);
@@ -366,7 +366,7 @@ fn a_store_that_takes_its_time_stops_nothing_else() {
     let slow = thread::spawn(move || client.submit(Submission::of(register("slow"))).unwrap());
     stage.until("it waits", |stage| stage.status().counts.changes_waiting == 1);
     stage.client.heartbeat(InstanceId::parse("shop-1").unwrap(), None).unwrap();
-    assert_eq!(stage.client.desired().unwrap().app_count(), 1, "not in force before it is stored");
+    assert_eq!(stage.client.desired().unwrap().count(Kind::App), 1, "not in force before it is stored");
     drop(open);
     assert_eq!(slow.join().unwrap().revision, Revision(2));
     stage.end();

@@ -9,7 +9,9 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use ringway_model::{AppId, Generation, Health, HealthCheck, Probe, Target, TargetHost, Timestamp, limits};
+use ringway_model::{
+    AppId, Generation, Health, HealthCheck, Owner, Probe, Target, TargetHost, Timestamp, limits,
+};
 use ringway_net::{RuntimeOptions, run};
 
 use super::*;
@@ -21,6 +23,7 @@ use crate::schedule::Plan;
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
     Instance {
         id: InstanceId::parse(id).unwrap(),
+        owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),
         target: Target::parse(target).unwrap(),
         health_check: HealthCheck {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use ringway_model::{AppId, Probe, Target};
+use ringway_model::{AppId, Owner, Probe, Target};
 
 use super::*;
 use Health::{Healthy, Unhealthy, Unknown};
@@ -12,6 +12,7 @@ const REFUSED: Answer = Answer::Failed(Failure::Refused);
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
     Instance {
         id: InstanceId::parse(id).unwrap(),
+        owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),
         target: Target::parse(target).unwrap(),
         health_check: HealthCheck::default(),

@@ -1,11 +1,11 @@
-//! What every adapter must keep, as a test suite that embedders can run on their own.
+//! Contract of a [`Store`]: a test suite for every adapter, also for those of embedders.
 //!
 //! ```
 //! use ringway_store::{Memory, Store, contract};
 //!
 //! contract::run(|| {
-//!     let place = Memory::new(); // a new, empty place
-//!     move || Box::new(place.clone()) as Box<dyn Store> // opens it, again and again
+//!     let contents = Memory::new(); // new and empty
+//!     move || Box::new(contents.clone()) as Box<dyn Store> // opens the same contents again and again
 //! });
 //! ```
 
@@ -13,35 +13,36 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, BodyText, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname,
-    HttpProbe, Instance, InstanceId, OnAllUnhealthy, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath,
-    Revision, StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp,
+    App, AppId, BodyText, CertificateMode, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck,
+    Hostname, HttpProbe, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Probe, ProbeHeaders, ProbeHost,
+    ProbeMethod, ProbePath, Resource, Revision, StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy,
+    Timestamp,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
 
-/// Runs the whole suite. `make` gives a new and empty place each time that it is called; what it returns opens that
-/// place, after the store opened before has been dropped.
+/// Runs the whole suite. Each call of `make` gives a new and empty store; the function that it returns opens that store,
+/// after the store opened before was dropped.
 ///
 /// # Panics
-/// At the first promise that is not kept, with its name.
+/// At the first violation, with the name of the check.
 pub fn run<P: FnMut() -> Box<dyn Store>>(mut make: impl FnMut() -> P) {
     for (name, check) in CHECKS {
-        let mut place = make();
-        let mut open = || Place { name, store: place() };
+        let mut opener = make();
+        let mut open = || Opened { name, store: opener() };
         check(&mut open);
     }
 }
 
-type Check = fn(&mut dyn FnMut() -> Place);
+type Check = fn(&mut dyn FnMut() -> Opened);
 
-/// An opened store with words for the checks.
-struct Place {
+/// An opened store with assertions for the checks.
+struct Opened {
     name: &'static str,
     store: Box<dyn Store>,
 }
 
-impl Place {
+impl Opened {
     fn load(&mut self) -> Loaded {
         let loaded = self.store.load().unwrap_or_else(|error| panic!("{}: load: {error}", self.name));
         assert!(!loaded.report.is_degraded(), "{}: degraded: {}", self.name, loaded.report);
@@ -54,174 +55,157 @@ impl Place {
             .unwrap_or_else(|error| panic!("{}: commit {revision}: {error}", self.name));
     }
 
-    fn expect(&mut self, revision: u64, apps: &[App], instances: &[Instance], domains: &[Domain]) {
+    fn expect(&mut self, revision: u64, resources: &[Resource]) {
         let loaded = self.load();
         assert_eq!(loaded.revision, Revision(revision), "{}: revision", self.name);
-        assert_eq!(loaded.apps, apps, "{}: apps", self.name);
-        assert_eq!(loaded.instances, instances, "{}: instances", self.name);
-        assert_eq!(loaded.domains, domains, "{}: domains", self.name);
+        assert_eq!(loaded.resources, resources, "{}: resources", self.name);
     }
 }
 
+fn put(resource: impl Into<Resource>) -> Delta {
+    Delta::Put(resource.into())
+}
+
 const CHECKS: &[(&str, Check)] = &[
-    ("a new store is empty, at revision 0", |open| open().expect(0, &[], &[], &[])),
+    ("a new store is empty, at revision 0", |open| open().expect(0, &[])),
     ("every field of every record comes back, after opening again too", |open| {
         let (app, instance, domain) =
             (app("shop"), instance("shop", "shop-1"), domain("shop", "shop.example"));
         let bare = (bare_instance("shop", "shop-2"), bare_domain("shop", "www.shop.example"));
         let deltas = [
-            Delta::PutApp(app.clone().into()),
-            Delta::PutInstance(instance.clone().into()),
-            Delta::PutInstance(bare.0.clone().into()),
-            Delta::PutDomain(domain.clone().into()),
-            Delta::PutDomain(bare.1.clone().into()),
+            put(app.clone()),
+            put(instance.clone()),
+            put(bare.0.clone()),
+            put(domain.clone()),
+            put(bare.1.clone()),
         ];
-        let mut place = open();
-        place.load();
-        place.commit(1, &deltas);
-        let all = ([app], [instance, bare.0], [domain, bare.1]);
-        place.expect(1, &all.0, &all.1, &all.2);
-        drop(place);
-        open().expect(1, &all.0, &all.1, &all.2);
+        let mut store = open();
+        store.load();
+        store.commit(1, &deltas);
+        let all: [Resource; 5] = [app.into(), instance.into(), bare.0.into(), domain.into(), bare.1.into()];
+        store.expect(1, &all);
+        drop(store);
+        open().expect(1, &all);
     }),
-    ("a commit before the first load finds what is there", |open| {
-        open().commit(1, &[Delta::PutApp(app("a").into())]);
-        open().commit(2, &[Delta::PutApp(app("b").into())]);
-        open().expect(2, &[app("a"), app("b")], &[], &[]);
+    ("a commit before the first load extends the present contents", |open| {
+        open().commit(1, &[put(app("a"))]);
+        open().commit(2, &[put(app("b"))]);
+        open().expect(2, &[app("a").into(), app("b").into()]);
     }),
     ("a later put replaces, a removal removes", |open| {
-        let mut place = open();
+        let mut store = open();
         let renamed = App { name: "another name".into(), updated_at: Timestamp(9), ..app("a") };
-        place.commit(1, &[Delta::PutApp(app("a").into()), Delta::PutDomain(domain("a", "a.example").into())]);
-        place.commit(2, &[Delta::PutApp(renamed.clone().into())]);
-        place.commit(3, &[Delta::RemoveDomain(host("a.example"))]);
-        place.expect(3, std::slice::from_ref(&renamed), &[], &[]);
-        drop(place);
-        open().expect(3, &[renamed], &[], &[]);
+        store.commit(1, &[put(app("a")), put(domain("a", "a.example"))]);
+        store.commit(2, &[put(renamed.clone())]);
+        store.commit(3, &[Delta::Remove(domain("a", "a.example").into())]);
+        store.expect(3, &[renamed.clone().into()]);
+        drop(store);
+        open().expect(3, &[renamed.into()]);
     }),
     ("of several deltas for one record the last one counts", |open| {
-        let mut place = open();
+        let mut store = open();
         let (first, second) = (instance("a", "i"), bare_instance("a", "i"));
-        let gone = Delta::RemoveInstance(first.app.clone(), first.id.clone());
-        let put = |instance: &Instance| Delta::PutInstance(instance.clone().into());
-        place.commit(1, &[put(&first), gone.clone(), put(&second)]);
-        place.expect(1, &[], std::slice::from_ref(&second), &[]);
-        place.commit(2, &[put(&first), gone]);
-        drop(place);
-        open().expect(2, &[], &[], &[]);
+        let gone = Delta::Remove(first.clone().into());
+        store.commit(1, &[put(first.clone()), gone.clone(), put(second.clone())]);
+        store.expect(1, &[second.into()]);
+        store.commit(2, &[put(first), gone]);
+        drop(store);
+        open().expect(2, &[]);
     }),
-    ("removing what is not there is no error", |open| {
-        let mut place = open();
-        let id = AppId::parse("never").expect("a valid id");
-        place.commit(1, &[Delta::RemoveApp(id)]);
-        drop(place);
-        open().expect(1, &[], &[], &[]);
+    ("removing an absent resource is no error", |open| {
+        let mut store = open();
+        store.commit(1, &[Delta::Remove(app("never").into())]);
+        drop(store);
+        open().expect(1, &[]);
     }),
     ("an empty batch moves the revision, and revisions may leave gaps", |open| {
-        let mut place = open();
-        place.commit(7, &[]);
-        place.commit(100, &[]);
-        drop(place);
-        open().expect(100, &[], &[], &[]);
+        let mut store = open();
+        store.commit(7, &[]);
+        store.commit(100, &[]);
+        drop(store);
+        open().expect(100, &[]);
     }),
     ("a revision that is not newer is refused and changes nothing", |open| {
-        let mut place = open();
-        place.commit(5, &[Delta::PutApp(app("a").into())]);
+        let mut store = open();
+        store.commit(5, &[put(app("a"))]);
         for revision in [0, 4, 5] {
-            let refused = place
-                .store
-                .commit(&Batch { revision: Revision(revision), deltas: &[Delta::PutApp(app("b").into())] });
+            let refused =
+                store.store.commit(&Batch { revision: Revision(revision), deltas: &[put(app("b"))] });
             assert!(
                 matches!(refused, Err(StoreError::StaleRevision { .. })),
                 "{}: {revision} was accepted: {refused:?}",
-                place.name
+                store.name
             );
         }
-        drop(place);
-        open().expect(5, &[app("a")], &[], &[]);
+        drop(store);
+        open().expect(5, &[app("a").into()]);
     }),
-    ("ids of different kinds do not meet", |open| {
-        let mut place = open();
+    ("equal keys of different kinds do not collide", |open| {
+        let mut store = open();
         let all = (app("same.example"), bare_instance("x", "same.example"), bare_domain("x", "same.example"));
-        place.commit(
-            1,
-            &[
-                Delta::PutApp(all.0.clone().into()),
-                Delta::PutInstance(all.1.clone().into()),
-                Delta::PutDomain(all.2.clone().into()),
-            ],
-        );
-        drop(place);
-        open().expect(1, &[all.0], &[all.1], &[all.2]);
+        store.commit(1, &[put(all.0.clone()), put(all.1.clone()), put(all.2.clone())]);
+        drop(store);
+        open().expect(1, &[all.0.into(), all.1.into(), all.2.into()]);
     }),
-    ("a batch of thousands is one", |open| {
-        let mut place = open();
+    ("a batch of thousands is atomic", |open| {
+        let mut store = open();
         let domains: Vec<Domain> = (0..3000).map(|n| bare_domain("a", &format!("d{n:04}.example"))).collect();
-        let deltas: Vec<Delta> = domains.iter().map(|d| Delta::PutDomain(d.clone().into())).collect();
-        place.commit(1, &deltas);
-        place.commit(2, &[Delta::RemoveDomain(domains[0].name.clone())]);
-        drop(place);
-        open().expect(2, &[], &[], &domains[1..]);
+        let deltas: Vec<Delta> = domains.iter().cloned().map(put).collect();
+        store.commit(1, &deltas);
+        store.commit(2, &[Delta::Remove(domains[0].clone().into())]);
+        drop(store);
+        let left: Vec<Resource> = domains.into_iter().skip(1).map(Resource::from).collect();
+        open().expect(2, &left);
     }),
-    ("loading twice, maintenance and a clean end change nothing", |open| {
-        let mut place = open();
-        place.commit(1, &[Delta::PutApp(app("a").into())]);
-        place.expect(1, &[app("a")], &[], &[]);
-        place.expect(1, &[app("a")], &[], &[]);
-        place.store.maintain().unwrap_or_else(|error| panic!("{}: maintain: {error}", place.name));
-        place.commit(2, &[Delta::PutApp(app("b").into())]);
-        place.store.close().unwrap_or_else(|error| panic!("{}: close: {error}", place.name));
-        drop(place);
-        let mut place = open();
-        place.expect(2, &[app("a"), app("b")], &[], &[]);
-        place.commit(3, &[]);
-        place.expect(3, &[app("a"), app("b")], &[], &[]);
+    ("loading twice, maintenance and a clean close change nothing", |open| {
+        let mut store = open();
+        store.commit(1, &[put(app("a"))]);
+        store.expect(1, &[app("a").into()]);
+        store.expect(1, &[app("a").into()]);
+        store.store.maintain().unwrap_or_else(|error| panic!("{}: maintain: {error}", store.name));
+        store.commit(2, &[put(app("b"))]);
+        store.store.close().unwrap_or_else(|error| panic!("{}: close: {error}", store.name));
+        drop(store);
+        let mut store = open();
+        store.expect(2, &[app("a").into(), app("b").into()]);
+        store.commit(3, &[]);
+        store.expect(3, &[app("a").into(), app("b").into()]);
     }),
-    ("the description tells the revision and the kind", |open| {
-        let mut place = open();
-        place.commit(3, &[]);
-        let description = place.store.describe();
-        assert_eq!(description.revision, Revision(3), "{}", place.name);
-        assert!(!description.kind.is_empty(), "{}", place.name);
+    ("the description has the revision and the kind of the store", |open| {
+        let mut store = open();
+        store.commit(3, &[]);
+        let description = store.store.describe();
+        assert_eq!(description.revision, Revision(3), "{}", store.name);
+        assert!(!description.kind.is_empty(), "{}", store.name);
     }),
-    ("what is exported can be imported elsewhere, and back", |open| {
+    ("an export can be imported into another store and equals the original", |open| {
         let all = [app("a")];
-        let mut place = open();
-        place.commit(
-            4,
-            &[
-                Delta::PutApp(all[0].clone().into()),
-                Delta::PutInstance(instance("a", "i").into()),
-                Delta::PutDomain(domain("a", "a.example").into()),
-            ],
-        );
+        let mut store = open();
+        store.commit(4, &[put(all[0].clone()), put(instance("a", "i")), put(domain("a", "a.example"))]);
         let mut text = Vec::new();
-        let written = export(&mut *place.store, &mut text).expect("exports");
-        assert_eq!((written.apps, written.instances, written.domains), (1, 1, 1), "{}", place.name);
+        let written = export(&mut *store.store, &mut text).expect("exports");
+        assert_eq!(Kind::ALL.map(|kind| written.count(kind)), [1; Kind::COUNT], "{}", store.name);
         let mut other = Memory::new();
         import(&mut text.as_slice(), &mut other).expect("imports");
-        let here = place.load();
+        let here = store.load();
         let there = other.load().expect("loads");
-        assert_eq!((here.revision, here.apps, here.instances, here.domains), {
-            (there.revision, there.apps, there.instances, there.domains)
-        });
-        let refused = migrate(&mut other, &mut *place.store);
-        assert!(matches!(refused, Err(StoreError::NotEmpty { .. })), "{}: {refused:?}", place.name);
+        assert_eq!((here.revision, here.resources), (there.revision, there.resources));
+        let refused = migrate(&mut other, &mut *store.store);
+        assert!(matches!(refused, Err(StoreError::NotEmpty { .. })), "{}: {refused:?}", store.name);
     }),
-    ("an empty store takes over another one", |open| {
+    ("an empty store accepts the contents of another one", |open| {
         let mut other = Memory::new();
-        other
-            .commit(&Batch { revision: Revision(9), deltas: &[Delta::PutApp(app("a").into())] })
-            .expect("memory accepts it");
-        let mut place = open();
-        migrate(&mut other, &mut *place.store).unwrap_or_else(|error| panic!("{}: {error}", place.name));
-        drop(place);
-        open().expect(9, &[app("a")], &[], &[]);
+        other.commit(&Batch { revision: Revision(9), deltas: &[put(app("a"))] }).expect("memory accepts it");
+        let mut store = open();
+        migrate(&mut other, &mut *store.store).unwrap_or_else(|error| panic!("{}: {error}", store.name));
+        drop(store);
+        open().expect(9, &[app("a").into()]);
     }),
 ];
 
 fn app(id: &str) -> App {
     App {
+        owner: Owner::Api,
         webhook: None,
         upstream_tls: None,
         failures: FailurePolicy {
@@ -266,6 +250,7 @@ fn probe() -> HttpProbe {
 fn bare_instance(app: &str, id: &str) -> Instance {
     Instance {
         id: InstanceId::parse(id).expect("a valid id"),
+        owner: Owner::Api,
         app: AppId::parse(app).expect("a valid id"),
         target: Target::parse("http://origin.internal:80").expect("a valid target"),
         health_check: HealthCheck::default(),
@@ -286,9 +271,10 @@ fn domain(app: &str, name: &str) -> Domain {
 
 fn bare_domain(app: &str, name: &str) -> Domain {
     Domain {
-        certificate: ringway_model::CertificateMode::default(),
+        certificate: CertificateMode::default(),
         client_auth: None,
         name: host(name),
+        owner: Owner::Api,
         app: AppId::parse(app).expect("a valid id"),
         tenant: None,
         kind: DomainKind::Subdomain,

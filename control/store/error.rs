@@ -132,7 +132,7 @@ impl fmt::Display for StoreError {
             }
             Self::NewerSchema { path, found, known } => write!(
                 f,
-                "{} was written by a newer version (schema {found}, this version knows {known}); start that version, or export there and import here",
+                "{} was written by a newer version of ringway (format {found}; this version reads formats up to {known}); start a version that reads it; nothing was changed",
                 path.display()
             ),
             Self::StaleRevision { stored, given } => {

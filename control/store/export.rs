@@ -1,48 +1,44 @@
 //! Logical exports: records as JSON lines, with checksums, independent of the engine.
 //!
 //! ```text
-//! {"ringway_export":1,"revision":7,"records":2}
-//! {"kind":"app","seal":"6c1f…","record":{"id":"shop",…}}
-//! {"kind":"domain","seal":"90ab…","record":{"name":"shop.example",…}}
+//! {"ringway_export":2,"revision":7,"records":2}
+//! {"kind":"app","seal":"6c1f…","record":{"format":2,"owner":"api","id":"shop",…}}
+//! {"kind":"domain","seal":"90ab…","record":{"format":2,"owner":"api","name":"shop.example",…}}
 //! {"end":2,"checksum":"53d0…"}
 //! ```
 //! A whole one is an exact picture of a revision. Of a damaged one, each line that fits its seal can still be used.
 
 use std::io::{self, BufRead, Write};
 
-use ringway_model::{Delta, Revision};
+use ringway_model::{Delta, Kind, Revision};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::image::Image;
 use crate::mark::SCHEMA;
-use crate::record::{RecordKind, Sealed};
+use crate::record::{Key, Sealed};
 use crate::{Batch, ImportError, LoadReport, Loaded, Store, StoreError};
 
-/// What was exported, imported or migrated.
+/// Summary of an export, an import or a copy between stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The revision.
     pub revision: Revision,
-    /// How many apps.
-    pub apps: usize,
-    /// How many instances.
-    pub instances: usize,
-    /// How many domains.
-    pub domains: usize,
-    /// What was found in the store that was read.
+    /// The findings about the store that was read.
     pub report: LoadReport,
+    counts: [usize; Kind::COUNT],
 }
 
 impl Summary {
     fn of(loaded: &Loaded) -> Self {
-        Self {
-            revision: loaded.revision,
-            apps: loaded.apps.len(),
-            instances: loaded.instances.len(),
-            domains: loaded.domains.len(),
-            report: loaded.report.clone(),
-        }
+        let mut counts = [0; Kind::COUNT];
+        loaded.resources.iter().for_each(|resource| counts[resource.kind().index()] += 1);
+        Self { revision: loaded.revision, report: loaded.report.clone(), counts }
+    }
+
+    /// The number of resources of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.counts[kind.index()]
     }
 }
 
@@ -59,7 +55,7 @@ pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, Stor
 /// # Errors
 /// [`StoreError::Transfer`] when `to` takes no more.
 pub fn export_loaded(loaded: &Loaded, to: &mut dyn Write) -> Result<Summary, StoreError> {
-    let image = loaded.image();
+    let image: Image = loaded.resources.iter().collect();
     let mut writer =
         Writer::new(to, loaded.revision, image.totals().records()).map_err(StoreError::Transfer)?;
     for ((kind, _), sealed) in image.iter() {
@@ -98,10 +94,7 @@ fn fill(loaded: &Loaded, store: &mut dyn Store) -> Result<Summary, StoreError> {
     if present.revision != Revision(0) {
         return Err(StoreError::NotEmpty { revision: present.revision });
     }
-    let mut deltas: Vec<Delta> = Vec::new();
-    deltas.extend(loaded.apps.iter().map(|app| Delta::PutApp(app.clone().into())));
-    deltas.extend(loaded.instances.iter().map(|instance| Delta::PutInstance(instance.clone().into())));
-    deltas.extend(loaded.domains.iter().map(|domain| Delta::PutDomain(domain.clone().into())));
+    let deltas: Vec<Delta> = loaded.resources.iter().cloned().map(Delta::Put).collect();
     if loaded.revision > Revision(0) {
         store.commit(&Batch { revision: loaded.revision, deltas: &deltas })?;
     }
@@ -136,7 +129,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    pub(crate) fn record(&mut self, kind: RecordKind, sealed: &Sealed) -> io::Result<()> {
+    pub(crate) fn record(&mut self, kind: Kind, sealed: &Sealed) -> io::Result<()> {
         let body = String::from_utf8_lossy(sealed.body());
         self.written += 1;
         self.line(&format!(r#"{{"kind":"{kind}","seal":"{:016x}","record":{body}}}"#, sealed.seal()))
@@ -220,11 +213,11 @@ pub(crate) fn read(from: &mut dyn BufRead) -> io::Result<Read> {
     }
 }
 
-fn record(line: &str) -> Result<((RecordKind, String), Sealed), ImportError> {
+fn record(line: &str) -> Result<(Key, Sealed), ImportError> {
     let parts = || {
         let (kind, rest) = line.strip_prefix(r#"{"kind":""#)?.split_once(r#"","seal":""#)?;
         let (seal, rest) = rest.split_once(r#"","record":"#)?;
-        Some((RecordKind::parse(kind)?, u64::from_str_radix(seal, 16).ok()?, rest.strip_suffix('}')?))
+        Some((Kind::parse(kind)?, u64::from_str_radix(seal, 16).ok()?, rest.strip_suffix('}')?))
     };
     let (kind, seal, body) = parts().ok_or(ImportError::Syntax)?;
     let (key, sealed) = Sealed::from_export(kind, seal, body).ok_or(ImportError::Damaged)?;

@@ -24,6 +24,7 @@ mod beside;
 mod compact;
 mod engine;
 mod exports;
+mod migrate;
 mod unwritable;
 
 use std::fs::{self, File};
@@ -187,6 +188,9 @@ impl Fjall {
                     for left in [self.live_old(), self.live_new()] {
                         let _ = fs::remove_dir_all(left);
                     }
+                    if marked.schema < SCHEMA {
+                        return self.migrate(&scan.image, report);
+                    }
                     return Ok(scan.image.load(marked.revision(), report));
                 }
                 drop(engine);
@@ -272,18 +276,19 @@ impl Fjall {
         };
         let damaged = kept.as_ref().map_or_else(|_| self.live(), |kept| kept.join("live"));
         let scan = scan.or_salvaged(salvage::read_files(&damaged), head_mark, &mut report);
-        let restored = Restored::best(head_mark, &scan, self.newest_export(&mut report), &mut report);
+        let restored = self.best(head_mark, &scan, &mut report);
         match &kept {
             Ok(path) => report.push(Finding::KeptAside { path: path.clone() }),
             Err(error) => report.push(Finding::NotKeptAside { reason: error.to_string() }),
         }
-        self.mark = Mark::new(restored.revision, restored.image.totals());
-        let mut loaded = restored.image.load(restored.revision, LoadReport::default());
+        let image = restored.image.migrated();
+        self.mark = Mark::new(restored.revision, image.totals());
+        let mut loaded = image.load(restored.revision, LoadReport::default());
         report.extend(std::mem::take(&mut loaded.report));
         let mut is_kept = kept.is_ok();
-        if let Err(error) = self.repair(&restored.image, &mut is_kept) {
+        if let Err(error) = self.repair(&image, &mut is_kept) {
             report.push(Finding::NotRepaired { reason: with_source(&error) });
-            self.state = State::Unrepaired { image: restored.image, kept: is_kept };
+            self.state = State::Unrepaired { image, kept: is_kept };
         }
         if let Ok(path) = kept {
             let _ = durable::write(&path.join("REPORT"), report.to_string().as_bytes());
@@ -295,7 +300,18 @@ impl Fjall {
         loaded
     }
 
-    /// What HEAD says; what is wrong with it is reported.
+    /// Chooses the best of what was scanned and the newest export. Checksums compare only within one format: an export that
+    /// was written before a migration is converted first.
+    fn best(&self, head: Option<Mark>, scan: &Scan, report: &mut LoadReport) -> Restored {
+        let is_migrated = [head, scan.mark].iter().flatten().any(|mark| mark.schema == SCHEMA);
+        let fallback = self.newest_export(report).map(|fallback| match is_migrated {
+            true => Fallback { image: fallback.image.migrated(), ..fallback },
+            false => fallback,
+        });
+        Restored::best(head, scan, fallback, report)
+    }
+
+    /// The mark in HEAD; damage is reported.
     fn head_mark(&self, head: &MarkRead, report: &mut LoadReport) -> Option<Mark> {
         match head {
             MarkRead::Whole(mark) => return Some(*mark),

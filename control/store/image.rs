@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use ringway_model::Revision;
+use ringway_model::{Resource, Revision};
 
 use crate::mark::Totals;
-use crate::record::{Key, Record, RecordKind, Sealed, edit};
+use crate::record::{self, Key, Sealed};
 use crate::{Batch, Finding, LoadReport, Loaded};
 
-/// Sealed records by kind and key. The content of the memory adapter, of an export, and of a repair.
+/// Sealed records by kind and key: the content of the memory adapter, of an export, and of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image {
     records: BTreeMap<Key, Sealed>,
-    /// Of keys and records, carried along.
+    /// Size of keys and records.
     bytes: u64,
 }
 
 impl Image {
-    /// Puts a record, and gives back the one that it replaces.
+    /// Puts a record and returns the one that it replaces.
     pub(crate) fn put(&mut self, key: Key, sealed: Sealed) -> Option<Sealed> {
         let key_bytes = key.1.len();
         self.bytes += (key_bytes + sealed.bytes().len()) as u64;
@@ -65,56 +65,53 @@ impl Image {
         totals
     }
 
-    /// Bytes of the keys and the records.
+    /// Size of keys and records in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Decodes every record; one that fits its checksum and still cannot be understood is reported.
+    /// Decodes every record; one that matches its checksum and cannot be decoded is reported.
     pub(crate) fn load(&self, revision: Revision, mut report: LoadReport) -> Loaded {
-        let mut loaded = Loaded { revision, ..Loaded::default() };
+        let mut resources = Vec::with_capacity(self.records.len());
         for ((kind, key), sealed) in &self.records {
-            match Record::decode(*kind, sealed.body()) {
-                Some(Record::App(app)) => loaded.apps.push(app),
-                Some(Record::Instance(instance)) => loaded.instances.push(instance),
-                Some(Record::Domain(domain)) => loaded.domains.push(domain),
+            match record::decode(*kind, sealed.body()) {
+                Some(resource) => resources.push(resource),
                 None => report.push(Finding::RecordDamaged { kind: *kind, key: key.clone() }),
             }
         }
-        loaded.report = report;
-        loaded
+        Loaded { resources, revision, report }
+    }
+
+    /// The same records in the present formats. Records that cannot be decoded stay as they are.
+    pub(crate) fn migrated(&self) -> Self {
+        let mut image = Self::default();
+        for (key, sealed) in &self.records {
+            let encoded = match record::decode(key.0, sealed.body()) {
+                Some(resource) => record::encode(&resource).1,
+                None => sealed.clone(),
+            };
+            image.put(key.clone(), encoded);
+        }
+        image
     }
 }
 
-impl FromIterator<Record> for Image {
-    fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
+impl<'a> FromIterator<&'a Resource> for Image {
+    fn from_iter<I: IntoIterator<Item = &'a Resource>>(resources: I) -> Self {
         let mut image = Self::default();
-        for (key, sealed) in records.into_iter().map(|record| record.encode()) {
+        for (key, sealed) in resources.into_iter().map(record::encode) {
             image.put(key, sealed);
         }
         image
     }
 }
 
-impl Loaded {
-    pub(crate) fn image(&self) -> Image {
-        let apps = self.apps.iter().cloned().map(Record::App);
-        let instances = self.instances.iter().cloned().map(Record::Instance);
-        let domains = self.domains.iter().cloned().map(Record::Domain);
-        apps.chain(instances).chain(domains).collect()
-    }
-}
-
-/// What a batch does, one edit per record: an engine may not keep the order of two writes to one key.
+/// Converts a batch to one edit per record: an engine may not keep the order of two writes to one key.
 pub(crate) fn edits(batch: &Batch<'_>) -> BTreeMap<Key, Option<Sealed>> {
-    batch.deltas.iter().map(edit).collect()
+    batch.deltas.iter().map(record::edit).collect()
 }
 
-/// A key as it can be printed and reported, whatever its bytes are.
+/// Formats a key of any bytes for messages.
 pub(crate) fn printable(key: &[u8]) -> String {
     String::from_utf8_lossy(key).chars().take(256).flat_map(char::escape_default).collect()
-}
-
-pub(crate) fn position(kind: RecordKind) -> usize {
-    kind as usize
 }

@@ -49,13 +49,12 @@ mod salvage;
 
 use std::path::PathBuf;
 
-use ringway_model::{App, Delta, Desired, Domain, Instance, Revision};
+use ringway_model::{Delta, Desired, Resource, Revision};
 
 pub use error::{ImportError, StoreError};
 pub use export::{Summary, export, export_loaded, import, migrate};
 pub use fjall::Fjall;
 pub use memory::Memory;
-pub use record::RecordKind;
 pub use report::{Finding, LoadReport};
 
 /// Keeps records durably. Object safe; used by one thread at a time, so it is [`Send`] and not `Sync`.
@@ -104,45 +103,27 @@ pub struct Batch<'a> {
     pub deltas: &'a [Delta],
 }
 
-/// What a store holds.
+/// Contents of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// The apps, in the order of their ids.
-    pub apps: Vec<App>,
-    /// The instances, in the order of their ids. Their apps may be missing when the store was damaged.
-    pub instances: Vec<Instance>,
-    /// The domains, in the order of their names. Their apps may be missing when the store was damaged.
-    pub domains: Vec<Domain>,
-    /// The revision of these records: 0 in a new store. After a loss it is higher than every revision that was
-    /// acknowledged before, because the same revision must not mean two things.
+    /// The resources by kind and key. The parent of one may be missing when the store was damaged.
+    pub resources: Vec<Resource>,
+    /// The revision of these resources: 0 in a new store. After a loss it is higher than every revision that was
+    /// acknowledged before, because one revision must not mean two things.
     pub revision: Revision,
-    /// What was found while reading.
+    /// The findings of the load.
     pub report: LoadReport,
 }
 
 impl Loaded {
-    /// Puts the records together as a configuration. Records whose app is lost are left out and reported.
+    /// Builds the configuration. Resources whose parent is lost are left out and reported.
     pub fn restore(self) -> (Desired, LoadReport) {
         let mut report = self.report;
-        let (desired, instances, domains) =
-            Desired::restore(self.revision, self.apps, self.instances, self.domains);
-        for id in instances {
-            report.push(Finding::AppMissing { kind: RecordKind::Instance, key: id.to_string() });
-        }
-        for name in domains {
-            report.push(Finding::AppMissing { kind: RecordKind::Domain, key: name.to_string() });
+        let (desired, orphans) = Desired::restore(self.revision, self.resources);
+        for orphan in orphans {
+            report.push(Finding::AppMissing { kind: orphan.kind(), key: orphan.key().to_owned() });
         }
         (desired, report)
-    }
-
-    /// One domain by its normalised name. Looks through all of them.
-    pub fn domain(&self, name: &str) -> Option<&Domain> {
-        self.domains.iter().find(|domain| domain.name.as_str() == name)
-    }
-
-    /// The instances of one app. Looks through all of them.
-    pub fn instances_of<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.instances.iter().filter(move |instance| instance.app.as_str() == app)
     }
 }
 

@@ -1,35 +1,37 @@
-//! What a store says about itself: which revision, how many records, and a hash over all of them.
+//! Marks: revision, number of records and a hash over all of them.
 //!
-//! The same mark stands in every batch and, outside the engine, in the file HEAD. An engine that comes up with
-//! less than it acknowledged, and says nothing, is found out by comparing the two.
+//! The same mark stands in every batch and, outside the engine, in the file HEAD. Comparing the two detects an engine
+//! that silently comes up with less than it acknowledged.
 
-use ringway_model::Revision;
-use serde::{Deserialize, Serialize};
+use ringway_model::{Kind, Revision};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::image::position;
-use crate::record::{RecordKind, checksum};
+use crate::record::checksum;
 
-/// The version of everything in this crate that is written to disk. Raised by every change that an older
-/// version would misread.
-pub(crate) const SCHEMA: u32 = 1;
+/// The version of everything that this crate writes to disk. Raised by every change that an older version would misread:
+/// another record format, another kind, another layout.
+///
+/// - 1: apps, instances and domains without an owner.
+/// - 2: records begin with their format and their owner.
+pub(crate) const SCHEMA: u32 = 2;
 
-/// How many records there are, and the sum of their checksums. A sum, because it can be carried forward by one record
-/// without reading the others.
+/// Number of records and the sum of their checksums. A sum can be updated for one record without reading the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
-    /// By [`position`].
-    pub(crate) counts: [u64; 3],
+    /// By [`Kind::index`]. Marks of older schemas have fewer kinds.
+    #[serde(deserialize_with = "deserialize_counts")]
+    pub(crate) counts: [u64; Kind::COUNT],
     pub(crate) sum: u64,
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, kind: RecordKind, seal: u64) {
-        self.counts[position(kind)] += 1;
+    pub(crate) fn add(&mut self, kind: Kind, seal: u64) {
+        self.counts[kind.index()] += 1;
         self.sum = self.sum.wrapping_add(seal);
     }
 
-    pub(crate) fn remove(&mut self, kind: RecordKind, seal: u64) {
-        let count = &mut self.counts[position(kind)];
+    pub(crate) fn remove(&mut self, kind: Kind, seal: u64) {
+        let count = &mut self.counts[kind.index()];
         *count = count.saturating_sub(1);
         self.sum = self.sum.wrapping_sub(seal);
     }
@@ -39,24 +41,33 @@ impl Totals {
     }
 }
 
-/// A store's state in one line.
+fn deserialize_counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; Kind::COUNT], D::Error> {
+    let found = Vec::<u64>::deserialize(deserializer)?;
+    let mut counts = [0; Kind::COUNT];
+    let known =
+        counts.get_mut(..found.len()).ok_or_else(|| de::Error::custom("more kinds than are known"))?;
+    known.copy_from_slice(&found);
+    Ok(counts)
+}
+
+/// State of a store in one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mark {
     pub(crate) schema: u32,
     pub(crate) revision: u64,
     pub(crate) totals: Totals,
-    /// Whether the process that wrote it had ended its work.
+    /// Whether the process that wrote it closed the store.
     pub(crate) clean: bool,
 }
 
-/// What is left of a mark that was read.
+/// Result of reading a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MarkRead {
     Whole(Mark),
     Damaged,
     Missing,
-    /// Whole, but of a schema that this version does not know.
+    /// Whole, but of a newer schema.
     Newer(u32),
 }
 
@@ -65,11 +76,19 @@ impl Mark {
         Self { schema: SCHEMA, revision: revision.0, totals, clean: false }
     }
 
+    /// Whether this may be the mark of the other's store after its migration: equal records in another format. HEAD is
+    /// written last, and the process may end before that.
+    pub(crate) fn is_migration_of(&self, other: &Self) -> bool {
+        self.schema > other.schema
+            && self.revision == other.revision
+            && self.totals.counts == other.totals.counts
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.revision)
     }
 
-    /// `checksum json newline`, readable by a person.
+    /// Encodes the mark as `checksum json newline`, readable by a person.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).expect("numbers and a flag serialise");
         format!("{:016x} {body}\n", checksum(0, b"mark", body.as_bytes())).into_bytes()

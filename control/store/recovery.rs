@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use ringway_model::Revision;
+use ringway_model::{Kind, Revision};
 
-use crate::image::{Image, position};
+use crate::image::Image;
 use crate::mark::{Mark, MarkRead};
-use crate::record::{Key, RecordKind};
+use crate::record::Key;
 use crate::salvage::Salvaged;
 use crate::{Finding, LoadReport};
 
@@ -103,7 +103,7 @@ impl Scan {
         let head_fits = match head {
             MarkRead::Whole(head) => match mark.revision.cmp(&head.revision) {
                 std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => mark.totals == head.totals,
+                std::cmp::Ordering::Equal => mark.totals == head.totals || mark.is_migration_of(head),
                 std::cmp::Ordering::Greater => !head.clean,
             },
             // Only where HEAD is not written yet.
@@ -158,8 +158,8 @@ impl Scan {
         }
         let Some(expected) = self.mark.or(head) else { return };
         let mut counts_fit = true;
-        for kind in RecordKind::ALL {
-            let (found, expected) = (totals.counts[position(kind)], expected.totals.counts[position(kind)]);
+        for kind in Kind::ALL {
+            let (found, expected) = (totals.counts[kind.index()], expected.totals.counts[kind.index()]);
             if found != expected {
                 counts_fit = false;
                 report.push(Finding::WrongCount { kind, found, expected });
@@ -176,12 +176,12 @@ impl Scan {
         let mut image = self.image.clone();
         let mut counts = self.image.totals().counts;
         for (kind, _) in &self.damaged {
-            counts[position(*kind)] += 1;
+            counts[kind.index()] += 1;
         }
         let mut taken = 0;
         for (key, sealed) in export.iter() {
             let all_accounted =
-                self.mark.is_some_and(|mark| counts[position(key.0)] == mark.totals.counts[position(key.0)]);
+                self.mark.is_some_and(|mark| counts[key.0.index()] == mark.totals.counts[key.0.index()]);
             if !image.contains(key) && (!all_accounted || self.damaged.contains(key)) {
                 image.put(key.clone(), sealed.clone());
                 taken += 1;

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::limits;
-use ringway_model::Revision;
+use ringway_model::{Kind, Revision};
 
-use crate::RecordKind;
+use crate::limits;
 
 /// Everything that a person should know about how a store came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,14 +113,14 @@ pub enum Finding {
     /// A record does not fit its checksum, or cannot be understood.
     RecordDamaged {
         /// What it is.
-        kind: RecordKind,
+        kind: Kind,
         /// Its key, as far as it can be printed.
         key: String,
     },
     /// From some record on, the engine cannot read any further.
     RecordsUnreadable {
         /// What they are.
-        kind: RecordKind,
+        kind: Kind,
         /// The last key that could be read.
         after: Option<String>,
         /// What the engine said.
@@ -130,7 +129,7 @@ pub enum Finding {
     /// There are fewer, or more, records than there should be.
     WrongCount {
         /// What they are.
-        kind: RecordKind,
+        kind: Kind,
         /// Number of them.
         found: u64,
         /// How many there should be.
@@ -157,6 +156,13 @@ pub enum Finding {
         /// Up to this revision nothing is missing.
         whole_at: Revision,
     },
+    /// The store was of an older format and is rewritten in the present one. Nothing is lost.
+    Migrated {
+        /// The format before.
+        from: u32,
+        /// The format now.
+        to: u32,
+    },
     /// Everything that was acknowledged is there again.
     NothingLost {
         /// The revision that was restored.
@@ -179,7 +185,7 @@ pub enum Finding {
     /// A record is left out because its app is lost.
     AppMissing {
         /// What it is.
-        kind: RecordKind,
+        kind: Kind,
         /// Its key.
         key: String,
     },
@@ -188,7 +194,7 @@ pub enum Finding {
 impl Finding {
     /// Whether it makes the store degraded.
     pub fn is_degrading(&self) -> bool {
-        !matches!(self, Self::UncleanStop)
+        !matches!(self, Self::UncleanStop | Self::Migrated { .. })
     }
 }
 
@@ -231,6 +237,9 @@ impl fmt::Display for Finding {
                 f,
                 "{records} record(s) were salvaged from the damaged files; up to revision {whole_at} nothing is missing"
             ),
+            Self::Migrated { from, to } => {
+                write!(f, "the store was migrated from format {from} to format {to}; nothing is lost")
+            }
             Self::NothingLost { revision } => {
                 write!(f, "all of revision {revision} is restored, nothing is lost")
             }

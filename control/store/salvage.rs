@@ -16,12 +16,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringway_model::Revision;
+use ringway_model::{Kind, Resource, Revision};
 use serde::de::IgnoredAny;
 
-use crate::image::{Image, position};
+use crate::image::Image;
 use crate::mark::{Mark, MarkRead, Totals};
-use crate::record::{Key, Record, RecordKind, Sealed};
+use crate::record::{self, FORMAT_PREFIX, Key, Sealed};
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -65,23 +65,21 @@ impl Salvage {
 
     /// Where the record that begins here ends, if one does.
     fn take_record(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
-        let kinds: &[RecordKind] = match &bytes[start..] {
-            rest if rest.starts_with(b"{\"id\":") => &[RecordKind::App, RecordKind::Instance],
-            rest if rest.starts_with(b"{\"name\":") => &[RecordKind::Domain],
-            _ => return None,
-        };
+        if !RECORD_PREFIXES.iter().any(|prefix| bytes[start..].starts_with(prefix)) {
+            return None;
+        }
         let sealed_from = start.checked_sub(8)?;
         let window = &bytes[start..bytes.len().min(start + RECORD_BYTES_MAX)];
         let mut objects = serde_json::Deserializer::from_slice(window).into_iter::<IgnoredAny>();
         objects.next()?.ok()?;
         let end = start + objects.byte_offset();
-        for kind in kinds {
-            let Some(record) = Record::decode(*kind, &bytes[start..end]) else { continue };
-            let key = record.key();
-            if let Some(sealed) = Sealed::verify(*kind, &key.1, &bytes[sealed_from..end]) {
-                self.totals.add(*kind, sealed.seal());
-                if let Some(old) = self.image.put(key, sealed) {
-                    self.totals.remove(*kind, old.seal());
+        for kind in Kind::ALL {
+            let Some(resource) = record::decode(kind, &bytes[start..end]) else { continue };
+            let key = resource.key();
+            if let Some(sealed) = Sealed::verify(kind, key, &bytes[sealed_from..end]) {
+                self.totals.add(kind, sealed.seal());
+                if let Some(old) = self.image.put((kind, key.to_owned()), sealed) {
+                    self.totals.remove(kind, old.seal());
                 }
                 return Some(end);
             }
@@ -122,8 +120,8 @@ impl Salvage {
     /// The records whose removal explains what this batch did to the totals: one, two, or an app with its instances.
     /// More, or removals beside a lost record, cannot be told apart and stay.
     fn removed(&self, before: &Totals, after: &Totals) -> Vec<Key> {
-        let counts = RecordKind::ALL.map(|kind| {
-            let at = position(kind);
+        let counts = Kind::ALL.map(|kind| {
+            let at = kind.index();
             let told = after.counts[at].wrapping_sub(before.counts[at]);
             let found = self.totals.counts[at].wrapping_sub(self.totals_at_mark.counts[at]);
             found.wrapping_sub(told)
@@ -145,25 +143,25 @@ impl Salvage {
                 });
                 pair.unwrap_or_default()
             }
-            _ if counts[position(RecordKind::App)] == 1 => self.app_with_instances(seals),
+            _ if counts[Kind::App.index()] == 1 => self.app_with_instances(seals),
             _ => Vec::new(),
         };
         // Seals are sums of 64 bits: what fits by chance must fit the counts, too.
         let mut left = counts;
         for (kind, _) in &candidates {
-            let count = &mut left[position(*kind)];
+            let count = &mut left[kind.index()];
             *count = count.wrapping_sub(1);
         }
-        if left == [0; 3] { candidates } else { Vec::new() }
+        if left == [0; Kind::COUNT] { candidates } else { Vec::new() }
     }
 
     fn app_with_instances(&self, seals: u64) -> Vec<Key> {
         let mut groups: HashMap<String, (u64, Vec<Key>)> = HashMap::new();
         for (key, sealed) in self.image.iter() {
-            let app = match Record::decode(key.0, sealed.body()) {
-                Some(Record::App(app)) => app.id.to_string(),
-                Some(Record::Instance(instance)) => instance.app.to_string(),
-                Some(Record::Domain(_)) | None => continue,
+            let app = match record::decode(key.0, sealed.body()) {
+                Some(Resource::App(app)) => app.id.to_string(),
+                Some(Resource::Instance(instance)) => instance.app.to_string(),
+                Some(Resource::Domain(_)) | None => continue,
             };
             let (sum, keys) = groups.entry(app).or_default();
             *sum = sum.wrapping_add(sealed.seal());
@@ -208,6 +206,8 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
 const SALVAGE_BYTES_MAX: u64 = 256 << 20;
 /// 64 KiB: no record that the model's limits allow is as long.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// The first bytes of records; those of format 1 began with their key.
+const RECORD_PREFIXES: [&[u8]; 3] = [FORMAT_PREFIX, b"{\"id\":", b"{\"name\":"];
 /// Sixteen digits and a space stand before a mark's JSON.
 const MARK_SEAL_BYTES: usize = 17;
 /// A mark is one short line.

@@ -5,13 +5,14 @@ mod compact;
 mod damage;
 mod failure;
 mod format;
+mod migration;
 mod unwritable;
 
 use std::path::Path;
 
 use ringway_model::{
-    App, AppId, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname, Instance,
-    InstanceId, OnAllUnhealthy, Revision, Target, Timestamp,
+    App, AppId, CertificateMode, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck, Hostname,
+    Instance, InstanceId, OnAllUnhealthy, Owner, Resource, Revision, Target, Timestamp,
 };
 
 use crate::{Batch, Fjall, Loaded, Memory, Store, contract};
@@ -34,29 +35,16 @@ fn fjall_keeps_the_contract() {
 
 /// What a history of changes does at one revision: always the same for the same revision.
 fn deltas_of(revision: u64) -> Vec<Delta> {
-    let app = AppId::parse("app").unwrap();
     let mut deltas = vec![
-        Delta::PutInstance(instance(revision % 40, revision).into()),
-        Delta::PutDomain(domain(revision % 60, revision).into()),
+        Delta::Put(instance(revision % 40, revision).into()),
+        Delta::Put(domain(revision % 60, revision).into()),
     ];
     if revision == 1 {
-        deltas.push(Delta::PutApp(
-            App {
-                webhook: None,
-                upstream_tls: None,
-                failures: FailurePolicy::default(),
-                on_all_unhealthy: OnAllUnhealthy::default(),
-                id: app.clone(),
-                name: "App".into(),
-                created_at: Timestamp(1),
-                updated_at: Timestamp(1),
-            }
-            .into(),
-        ));
+        deltas.push(Delta::Put(app().into()));
     }
     if revision.is_multiple_of(7) {
-        deltas.push(Delta::RemoveInstance(app, instance_id((revision + 3) % 40)));
-        deltas.push(Delta::RemoveDomain(domain_name((revision + 5) % 60)));
+        deltas.push(Delta::Remove(instance((revision + 3) % 40, 0).into()));
+        deltas.push(Delta::Remove(domain((revision + 5) % 60, 0).into()));
     }
     deltas
 }
@@ -96,7 +84,7 @@ fn made(last: u64, ended: Ended) -> tempfile::TempDir {
 }
 
 fn same_records(a: &Loaded, b: &Loaded) -> bool {
-    (&a.apps, &a.instances, &a.domains) == (&b.apps, &b.instances, &b.domains)
+    a.resources == b.resources
 }
 
 /// In memory where there is such a place: hundreds of copies are made, and here no power fails.
@@ -108,6 +96,20 @@ fn load(path: &Path) -> Loaded {
     Fjall::open(path).unwrap().load().unwrap()
 }
 
+fn app() -> App {
+    App {
+        id: AppId::parse("app").unwrap(),
+        owner: Owner::Api,
+        name: "App".into(),
+        upstream_tls: None,
+        failures: FailurePolicy::default(),
+        on_all_unhealthy: OnAllUnhealthy::default(),
+        webhook: None,
+        created_at: Timestamp(1),
+        updated_at: Timestamp(1),
+    }
+}
+
 fn instance_id(n: u64) -> InstanceId {
     InstanceId::parse(&format!("instance-{n}")).unwrap()
 }
@@ -115,6 +117,7 @@ fn instance_id(n: u64) -> InstanceId {
 fn instance(n: u64, generation: u64) -> Instance {
     Instance {
         id: instance_id(n),
+        owner: Owner::Api,
         app: AppId::parse("app").unwrap(),
         target: Target::parse("http://127.0.0.1:3001").unwrap(),
         health_check: HealthCheck::default(),
@@ -130,9 +133,10 @@ fn domain_name(n: u64) -> Hostname {
 
 fn domain(n: u64, at: u64) -> Domain {
     Domain {
-        certificate: ringway_model::CertificateMode::default(),
+        certificate: CertificateMode::default(),
         client_auth: None,
         name: domain_name(n),
+        owner: Owner::Api,
         app: AppId::parse("app").unwrap(),
         tenant: None,
         kind: DomainKind::Subdomain,

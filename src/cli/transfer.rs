@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ringway::model::Kind;
 use ringway::store::{Fjall, Loaded, Store, StoreError, Summary, export_loaded, import};
 
 use super::config::{self, Machine};
@@ -42,11 +43,9 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
             // Damage that was found belongs beside the success: what was exported may not be everything.
             eprint!("{}", summary.report);
             eprintln!(
-                "{verb} revision {}: {} app(s), {} instance(s), {} domain(s); store {}",
+                "{verb} revision {}: {}; store {}",
                 summary.revision,
-                summary.apps,
-                summary.instances,
-                summary.domains,
+                Kind::ALL.map(|kind| format!("{} {kind}(s)", summary.count(kind))).join(", "),
                 db.display()
             );
             if direction == Direction::Out {
@@ -162,10 +161,10 @@ mod tests {
         store.close().unwrap();
         drop(store);
 
-        assert_eq!(export_to(&from, &file).unwrap().apps, 1);
+        assert_eq!(export_to(&from, &file).unwrap().count(Kind::App), 1);
         assert_eq!(import_from(&file, &to).unwrap().revision, Revision(1));
         let loaded = Fjall::open(&to).unwrap().load().unwrap();
-        assert_eq!(loaded.apps[0].id.as_str(), "shop");
+        assert_eq!(loaded.resources[0].key(), "shop");
         assert!(matches!(import_from(&file, &to), Err(StoreError::NotEmpty { .. })));
     }
 
@@ -193,10 +192,10 @@ mod tests {
             running.commit(&Batch { revision, deltas: &applied.deltas }).unwrap();
             desired = applied.desired;
             let summary = export_to(&db, &file).unwrap();
-            assert_eq!((summary.revision, summary.apps), (revision, count));
+            assert_eq!((summary.revision, summary.count(Kind::App)), (revision, count));
         }
         running.close().unwrap();
         drop(running);
-        assert_eq!(import_from(&file, &folder.path().join("other")).unwrap().apps, 3);
+        assert_eq!(import_from(&file, &folder.path().join("other")).unwrap().count(Kind::App), 3);
     }
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{StatusSet, TimeoutPolicy};
+use crate::{
+    DomainKind, FailurePolicy, HealthCheck, Kind, OnAllUnhealthy, StatusSet, Target, TenantId, TimeoutPolicy,
+    limits,
+};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -138,13 +141,9 @@ fn updating_moves_a_domain_between_apps() {
         register("b", "b-1"),
         Change::AddDomain(domain("d.example", "a", Some("t"))),
         Change::UpdateDomain(DomainUpdate {
-            certificate: None,
-            client_auth: None,
-            name: Hostname::parse("d.example").unwrap(),
             app: Some(app("b")),
-            tenant: Some(None),
-            kind: None,
-            cname_target: None,
+            tenant: Patch::Clear,
+            ..DomainUpdate::new(Hostname::parse("d.example").unwrap())
         }),
     ]);
     assert_eq!(desired.domain_count_of("a"), 0);
@@ -161,7 +160,7 @@ fn an_app_goes_only_when_no_domain_needs_it() {
     let desired = desired.apply(&Change::RemoveDomain { name }, NOW).unwrap().desired;
     let gone = desired.apply(&remove, NOW).unwrap();
     assert_eq!(gone.deltas.len(), 2);
-    assert_eq!((gone.desired.app_count(), gone.desired.instance_count()), (0, 0));
+    assert_eq!(Kind::ALL.map(|kind| gone.desired.count(kind)), [0; Kind::COUNT]);
 }
 
 #[test]
@@ -191,13 +190,9 @@ fn any_change() -> impl Strategy<Value = Change> {
         a.prop_map(|a| Change::RemoveApp { id: app(&a) }),
         (d, a).prop_map(|(d, a)| Change::AddDomain(domain(&d, &a, None))),
         (d, a).prop_map(|(d, a)| Change::UpdateDomain(DomainUpdate {
-            certificate: None,
-            client_auth: None,
-            name: Hostname::parse(&d).unwrap(),
             app: Some(app(&a)),
-            tenant: None,
             kind: Some(DomainKind::Subdomain),
-            cname_target: None,
+            ..DomainUpdate::new(Hostname::parse(&d).unwrap())
         })),
         d.prop_map(|d| Change::RemoveDomain { name: Hostname::parse(&d).unwrap() }),
     ]
@@ -233,19 +228,14 @@ proptest! {
                 Err(_) => prop_assert_eq!(contents(&desired), before),
             }
             let by_app: usize = desired.apps().map(|a| desired.instances_of(a.id.as_str()).count()).sum();
-            prop_assert_eq!(by_app, desired.instance_count());
+            prop_assert_eq!(by_app, desired.count(Kind::Instance));
             let by_app: usize = desired.apps().map(|a| desired.domains_of(a.id.as_str()).count()).sum();
-            prop_assert_eq!(by_app, desired.domain_count());
+            prop_assert_eq!(by_app, desired.count(Kind::Domain));
             prop_assert!(desired.instances().all(|i| desired.instances_of(i.app.as_str()).any(|o| o.id == i.id)));
             prop_assert!(desired.domains().all(|d| desired.domains_of(d.app.as_str()).any(|o| o.name == d.name)));
         }
-        let copy = Desired::restore(
-            desired.revision(),
-            desired.apps().map(|a| App::clone(a)),
-            desired.instances().map(|i| Instance::clone(i)),
-            desired.domains().map(|d| Domain::clone(d)),
-        );
-        prop_assert_eq!(contents(&copy.0), contents(&desired));
-        prop_assert!(copy.1.is_empty() && copy.2.is_empty());
+        let (copy, orphans) = Desired::restore(desired.revision(), desired.resources());
+        prop_assert_eq!(contents(&copy), contents(&desired));
+        prop_assert!(orphans.is_empty());
     }
 }

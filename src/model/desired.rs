@@ -1,119 +1,27 @@
-//! The configuration that users asked for, whole and immutable.
+//! The configuration: all resources of all owners, whole and immutable.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
-use crate::{
-    AppId, CertificateMode, ClientAuth, FailurePolicy, Generation, HealthCheck, Hostname, InstanceId,
-    OnAllUnhealthy, Revision, Target, TenantId, Timestamp, UpstreamTls, Webhook,
-};
-
-/// An app: a name for interchangeable instances.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct App {
-    /// Its id, chosen by the app.
-    pub id: AppId,
-    /// Its name for people; the id where none was given.
-    pub name: Arc<str>,
-    /// How its `https://` targets are spoken to, when not in the default way.
-    pub upstream_tls: Option<UpstreamTls>,
-    /// Results that count against an instance.
-    pub failures: FailurePolicy,
-    /// Treatment of requests while no instance is healthy.
-    pub on_all_unhealthy: OnAllUnhealthy,
-    /// Where it hears of what happens to it.
-    pub webhook: Option<Webhook>,
-    /// When it was first registered.
-    pub created_at: Timestamp,
-    /// When it, or its set of instances, last changed.
-    pub updated_at: Timestamp,
-}
-
-/// A running process that serves an app.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// Its id, chosen by the app, unique over all apps.
-    pub id: InstanceId,
-    /// The app that it serves.
-    pub app: AppId,
-    /// Where it listens.
-    pub target: Target,
-    /// How its health is checked.
-    pub health_check: HealthCheck,
-    /// When this registration was made.
-    pub registered_at: Timestamp,
-    /// Which registration of this id it is.
-    pub generation: Generation,
-    /// The latest time of its removal, once it drains: it gets no new requests. A new registration ends the drain.
-    pub draining: Option<Timestamp>,
-}
-
-/// A name under which an app is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domain {
-    /// The name.
-    pub name: Hostname,
-    /// The app that serves it.
-    pub app: AppId,
-    /// Told to the app in `X-Tenant-ID`, whatever the kind.
-    pub tenant: Option<TenantId>,
-    /// What it is to its owner.
-    pub kind: DomainKind,
-    /// The name that its CNAME record should point to.
-    pub cname_target: Option<Hostname>,
-    /// Who brings its certificate.
-    pub certificate: CertificateMode,
-    /// Certificates that its clients present, if they are asked for any.
-    pub client_auth: Option<ClientAuth>,
-    /// When it was registered.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-}
-
-/// What a domain is to its owner. Routing treats all alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DomainKind {
-    /// A name below the app's own.
-    Subdomain,
-    /// A tenant's own name.
-    Custom,
-    /// A name below the app's own that tenants' CNAME records point to.
-    CnameTarget,
-}
-
-impl DomainKind {
-    /// The word that the API uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Subdomain => "subdomain",
-            Self::Custom => "custom",
-            Self::CnameTarget => "cname_target",
-        }
-    }
-
-    /// Reads the word that the API uses.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Subdomain, Self::Custom, Self::CnameTarget].into_iter().find(|kind| kind.as_str() == text)
-    }
-}
+use crate::{App, AppId, Domain, Hostname, Instance, InstanceId, Kind, Resource, Revision};
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
 type Set<T> = HashTrieSetSync<T, ahash::RandomState>;
 
-/// All that users registered, at one [`Revision`].
+/// All resources at one [`Revision`].
 ///
-/// Persistent: a clone is one pointer, and [`Desired::apply`](Desired::apply) makes the next one at a cost that follows the
-/// change. Every instance's and domain's app exists.
+/// Persistent: a clone is one pointer, and [`Desired::apply`](Desired::apply) makes the next one at a cost that follows
+/// the change. Every resource's parent exists.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    pub(crate) revision: Revision,
-    pub(crate) apps: Map<AppId, Arc<App>>,
-    pub(crate) instances: Map<InstanceId, Arc<Instance>>,
-    pub(crate) domains: Map<Hostname, Arc<Domain>>,
-    pub(crate) instances_of: Map<AppId, Set<InstanceId>>,
-    pub(crate) domains_of: Map<AppId, Set<Hostname>>,
+    revision: Revision,
+    apps: Map<AppId, Arc<App>>,
+    instances: Map<InstanceId, Arc<Instance>>,
+    domains: Map<Hostname, Arc<Domain>>,
+    instances_of: Map<AppId, Set<InstanceId>>,
+    domains_of: Map<AppId, Set<Hostname>>,
 }
 
 impl Default for Desired {
@@ -130,39 +38,61 @@ impl Default for Desired {
 }
 
 impl Desired {
-    /// Puts stored records together again. Instances and domains whose app is missing are left out and
-    /// returned, so that one lost record harms nothing but what hangs on it.
+    /// Builds a configuration from stored resources, in any order. Resources whose parent is missing are left out
+    /// and returned: one lost record affects only its dependents.
     pub fn restore(
         revision: Revision,
-        apps: impl IntoIterator<Item = App>,
-        instances: impl IntoIterator<Item = Instance>,
-        domains: impl IntoIterator<Item = Domain>,
-    ) -> (Self, Vec<InstanceId>, Vec<Hostname>) {
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> (Self, Vec<Resource>) {
         let mut desired = Self { revision, ..Self::default() };
-        for app in apps {
-            desired.put_app(app);
+        let mut orphans = Vec::new();
+        let mut by_kind: [Vec<Resource>; Kind::COUNT] = Default::default();
+        for resource in resources {
+            by_kind[resource.kind().index()].push(resource);
         }
-        let (mut instances_left, mut domains_left) = (Vec::new(), Vec::new());
-        for instance in instances {
-            if desired.apps.contains_key(&instance.app) {
-                desired.put_instance(instance);
+        for resource in by_kind.into_iter().flatten() {
+            if resource.parent().is_none_or(|(kind, key)| desired.contains(kind, key)) {
+                desired.put(resource);
             } else {
-                instances_left.push(instance.id);
+                orphans.push(resource);
             }
         }
-        for domain in domains {
-            if desired.apps.contains_key(&domain.app) {
-                desired.put_domain(domain);
-            } else {
-                domains_left.push(domain.name);
-            }
-        }
-        (desired, instances_left, domains_left)
+        (desired, orphans)
     }
 
     /// The revision that made this state.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    pub(crate) fn at_next_revision(&self) -> Self {
+        Self { revision: self.revision.next(), ..self.clone() }
+    }
+
+    /// Whether there is a resource with this key. One hash lookup.
+    pub fn contains(&self, kind: Kind, key: &str) -> bool {
+        match kind {
+            Kind::App => self.apps.contains_key(key),
+            Kind::Instance => self.instances.contains_key(key),
+            Kind::Domain => self.domains.contains_key(key),
+        }
+    }
+
+    /// The number of resources of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::App => self.apps.size(),
+            Kind::Instance => self.instances.size(),
+            Kind::Domain => self.domains.size(),
+        }
+    }
+
+    /// All resources, parents first, in no other order.
+    pub fn resources(&self) -> impl Iterator<Item = Resource> {
+        let apps = self.apps.values().cloned().map(Resource::from);
+        let instances = self.instances.values().cloned().map(Resource::from);
+        let domains = self.domains.values().cloned().map(Resource::from);
+        apps.chain(instances).chain(domains)
     }
 
     /// An app. One hash lookup.
@@ -205,73 +135,55 @@ impl Desired {
         self.domains_of.get(app).into_iter().flatten().filter_map(|name| self.domains.get(name))
     }
 
-    /// How many apps there are.
-    pub fn app_count(&self) -> usize {
-        self.apps.size()
-    }
-
-    /// How many instances there are.
-    pub fn instance_count(&self) -> usize {
-        self.instances.size()
-    }
-
-    /// How many domains there are.
-    pub fn domain_count(&self) -> usize {
-        self.domains.size()
-    }
-
-    /// How many instances an app has.
+    /// The number of an app's instances.
     pub fn instance_count_of(&self, app: &str) -> usize {
         self.instances_of.get(app).map_or(0, Set::size)
     }
 
-    /// How many domains an app has.
+    /// The number of an app's domains.
     pub fn domain_count_of(&self, app: &str) -> usize {
         self.domains_of.get(app).map_or(0, Set::size)
     }
 
-    pub(crate) fn put_app(&mut self, app: App) {
-        self.apps.insert_mut(app.id.clone(), Arc::new(app));
-    }
-
-    pub(crate) fn put_instance(&mut self, instance: Instance) {
-        link(&mut self.instances_of, &instance.app, instance.id.clone());
-        self.instances.insert_mut(instance.id.clone(), Arc::new(instance));
-    }
-
-    pub(crate) fn put_domain(&mut self, domain: Domain) {
-        if let Some(old) = self.domains.get(&domain.name)
-            && old.app != domain.app
-        {
-            let old = old.app.clone();
-            unlink(&mut self.domains_of, &old, &domain.name);
+    pub(crate) fn put(&mut self, resource: Resource) {
+        match resource {
+            Resource::App(app) => self.apps.insert_mut(app.id.clone(), app),
+            Resource::Instance(instance) => {
+                link(&mut self.instances_of, &instance.app, instance.id.clone());
+                self.instances.insert_mut(instance.id.clone(), instance);
+            }
+            Resource::Domain(domain) => {
+                if let Some(old) = self.domains.get(&domain.name)
+                    && old.app != domain.app
+                {
+                    unlink(&mut self.domains_of, &old.app, &domain.name);
+                }
+                link(&mut self.domains_of, &domain.app, domain.name.clone());
+                self.domains.insert_mut(domain.name.clone(), domain);
+            }
         }
-        link(&mut self.domains_of, &domain.app, domain.name.clone());
-        self.domains.insert_mut(domain.name.clone(), Arc::new(domain));
     }
 
-    pub(crate) fn remove_app(&mut self, id: &AppId) {
-        self.apps.remove_mut(id);
-        self.instances_of.remove_mut(id);
-        self.domains_of.remove_mut(id);
-    }
-
-    pub(crate) fn remove_instance(&mut self, app: &AppId, id: &InstanceId) {
-        self.instances.remove_mut(id);
-        unlink(&mut self.instances_of, app, id);
-    }
-
-    pub(crate) fn remove_domain(&mut self, app: &AppId, name: &Hostname) {
-        self.domains.remove_mut(name);
-        unlink(&mut self.domains_of, app, name);
+    pub(crate) fn remove(&mut self, resource: &Resource) {
+        match resource {
+            Resource::App(app) => _ = self.apps.remove_mut(&app.id),
+            Resource::Instance(instance) => {
+                self.instances.remove_mut(&instance.id);
+                unlink(&mut self.instances_of, &instance.app, &instance.id);
+            }
+            Resource::Domain(domain) => {
+                self.domains.remove_mut(&domain.name);
+                unlink(&mut self.domains_of, &domain.app, &domain.name);
+            }
+        }
     }
 }
 
-fn map<K: Eq + std::hash::Hash, V>() -> Map<K, V> {
+fn map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())
 }
 
-fn link<T: Eq + std::hash::Hash + Clone>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: T) {
+fn link<T: Eq + Hash + Clone>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: T) {
     match index.get_mut(app) {
         Some(set) => set.insert_mut(item),
         None => {
@@ -282,7 +194,7 @@ fn link<T: Eq + std::hash::Hash + Clone>(index: &mut Map<AppId, Set<T>>, app: &A
     }
 }
 
-fn unlink<T: Eq + std::hash::Hash>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: &T) {
+fn unlink<T: Eq + Hash>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: &T) {
     let Some(set) = index.get_mut(app) else { return };
     set.remove_mut(item);
     if set.is_empty() {

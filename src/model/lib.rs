@@ -1,46 +1,54 @@
-//! The nouns that both planes share.
+//! Resources and values that both planes share.
 //!
-//! Users register apps, instances and domains ([`App`], [`Instance`], [`Domain`]); the control plane keeps
-//! them in a [`Desired`] state, and one [`Change`] turns a `Desired` into the next. What the data plane
-//! routes by is compiled from it elsewhere (`traffic`). Everything here is pure: no clock, no I/O, no
-//! randomness. Types are parsed at the edge and cannot be wrong afterwards.
+//! Whatever is configured is a [`Resource`] of some [`Kind`] with an [`Owner`]: today the apps, instances and domains
+//! that users register. The control plane keeps them in a [`Desired`] state; a [`Change`] makes the next state and
+//! names the differences ([`Delta`]). The `traffic` crate compiles it into the snapshot that the data plane routes
+//! by. Everything here is pure: no clock, no I/O, no randomness. Values are parsed at the edge and valid from then on.
 #![forbid(unsafe_code)]
 
+mod app;
 mod availability;
 mod certificate;
 mod change;
 mod cidr;
 mod date;
 mod desired;
+mod domain;
+mod health;
 mod host;
 mod id;
 mod instance;
 pub mod limits;
 mod owner;
+mod patch;
 mod probe;
+mod resource;
 mod status;
 mod target;
 mod time;
 mod webhook;
 
+pub use app::{App, AppSpec};
 pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
 };
-pub use change::{
-    AppSpec, Applied, Change, Delta, DomainSpec, DomainUpdate, InstanceSpec, Outcome, Rejection,
-};
+pub use change::{Applied, Change, Outcome, Rejection};
 pub use cidr::{Cidr, CidrError};
 pub use date::Civil;
-pub use desired::{App, Desired, Domain, DomainKind, Instance};
+pub use desired::Desired;
+pub use domain::{Domain, DomainKind, DomainSpec, DomainUpdate};
+pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};
 pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
-pub use instance::{Health, HealthCheck};
+pub use instance::{Instance, InstanceSpec};
 pub use owner::{Owner, OwnerError};
+pub use patch::Patch;
 pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
 };
+pub use resource::{Configured, Delta, Kind, Resource};
 pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use time::{Tick, Timestamp};

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ringway_model::{AppId, Delta, Desired, Health, Hostname, InstanceId, Serial, Target, limits};
+use ringway_model::{AppId, Delta, Desired, Health, Hostname, InstanceId, Resource, Serial, Target, limits};
 
 use self::draft::Draft;
 use self::slots::Slots;
@@ -390,11 +390,13 @@ fn touched(deltas: &[Delta]) -> (BTreeSet<&AppId>, BTreeSet<&Hostname>) {
     let mut hosts = BTreeSet::new();
     for delta in deltas {
         match delta {
-            Delta::PutApp(app) => apps.insert(&app.id),
-            Delta::RemoveApp(app) | Delta::RemoveInstance(app, _) => apps.insert(app),
-            Delta::PutInstance(instance) => apps.insert(&instance.app),
-            Delta::PutDomain(domain) => hosts.insert(&domain.name),
-            Delta::RemoveDomain(host) => hosts.insert(host),
+            Delta::Put(Resource::App(app)) | Delta::Remove(Resource::App(app)) => apps.insert(&app.id),
+            Delta::Put(Resource::Instance(instance)) | Delta::Remove(Resource::Instance(instance)) => {
+                apps.insert(&instance.app)
+            }
+            Delta::Put(Resource::Domain(domain)) | Delta::Remove(Resource::Domain(domain)) => {
+                hosts.insert(&domain.name)
+            }
         };
     }
     (apps, hosts)

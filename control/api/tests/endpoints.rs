@@ -39,11 +39,8 @@ fn fixture(state: &mut State) {
     }));
     state.make(&ringway_model::Change::PutWebhook {
         app: ringway_model::AppId::parse("app1").unwrap(),
-        webhook: ringway_model::Webhook {
-            url: ringway_model::WebhookUrl::parse("https://app1.example/hook").unwrap(),
-            secret: ringway_model::WebhookSecret::parse(SECRET).ok(),
-        },
-        keep_secret: false,
+        url: ringway_model::WebhookUrl::parse("https://app1.example/hook").unwrap(),
+        secret: ringway_model::WebhookSecret::parse(SECRET).ok().into(),
     });
 }
 

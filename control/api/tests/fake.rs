@@ -8,8 +8,8 @@ use ringway_certs::{DomainState, Overview, Readiness, State as Stand, UploadErro
 use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
-    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Serial, Target, TenantId,
-    Timestamp,
+    Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Resource, Serial, Target,
+    TenantId, Timestamp,
 };
 use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
@@ -220,7 +220,7 @@ impl Plane for FakePlane {
         }
         let applied = state.desired.apply(&submission.change, NOW).map_err(Refusal::Rejected)?;
         let generation = applied.deltas.iter().find_map(|delta| match delta {
-            Delta::PutInstance(instance) => Some(instance.generation),
+            Delta::Put(Resource::Instance(instance)) => Some(instance.generation),
             _ => None,
         });
         let receipt = Receipt {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
-use ringway_model::{CoreId, Health, InstanceId};
+use ringway_model::{CoreId, Health, InstanceId, Kind};
 use serde_json::{Value as Json, json};
 
 use super::Api;
@@ -145,7 +145,7 @@ fn the_use_cases_work_by_their_short_paths() {
     assert_eq!(api.ask("DELETE", "/api/register", again).status, 204);
     assert_eq!(api.ask("DELETE", "/api/register/app1-prod-2", "").status, 204);
     assert_eq!(api.ask("DELETE", "/api/routes?domain=Customer-Brand.COM.", "").status, 204);
-    assert_eq!(api.state().desired.instance_count(), 0);
+    assert_eq!(api.state().desired.count(Kind::Instance), 0);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_change_can_depend_on_the_revision() {
     );
     let etag = client.ask("GET", "/api/apps/a", &[], "").field("etag").unwrap().to_owned();
     assert_eq!(client.ask("DELETE", "/api/apps/a", &[("If-Match", &etag)], "").status, 204);
-    assert_eq!(api.state().desired.app_count(), 2);
+    assert_eq!(api.state().desired.count(Kind::App), 2);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn late_messages_of_a_replaced_process_change_nothing() {
     assert_eq!(api.ask("POST", "/api/apps/heartbeat", &message(old)).status, 409);
     assert_eq!(api.ask("DELETE", "/api/apps/instances", &message(old)).status, 409);
     assert_eq!(api.ask("DELETE", &format!("/api/apps/instances/i?generation={old}"), "").status, 409);
-    assert_eq!(api.state().desired.instance_count(), 1);
+    assert_eq!(api.state().desired.count(Kind::Instance), 1);
     assert_eq!(api.ask("POST", "/api/apps/heartbeat", &message(new)).status, 204);
     assert_eq!(api.ask("DELETE", "/api/apps/instances", &message(new)).status, 204);
     let reply = api.ask("POST", "/api/apps/heartbeat", &message(new));

@@ -6,7 +6,7 @@
 use crate::limits::RESOLVED_TARGETS_MAX;
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, HealthCheck, Hostname,
-    InstanceId, InstanceSpec, Target, Timestamp,
+    InstanceId, InstanceSpec, Kind, Owner, Resource, Target, Timestamp,
 };
 use ringway_traffic::report::Order;
 
@@ -46,7 +46,7 @@ impl ResolvedHosts {
 
     /// Hosts that are served as the resolver says.
     pub(crate) fn served(&self) -> usize {
-        self.desired.domain_count()
+        self.desired.count(Kind::Domain)
     }
 
     pub(crate) fn hosts(&self) -> &Hosts {
@@ -106,7 +106,7 @@ impl ResolvedHosts {
     fn apply(&mut self, changes: &[Change], at: Timestamp) -> Vec<Delta> {
         let mut deltas = Vec::new();
         for change in changes {
-            match self.desired.apply(change, at) {
+            match self.desired.apply_as(&Owner::Resolver, change, at) {
                 Ok(applied) => {
                     self.desired = applied.desired;
                     deltas.extend(applied.deltas);
@@ -166,7 +166,7 @@ impl Engine {
         let Some(resolved) = self.resolved_mut() else { return };
         resolved.hosts.forget(host);
         let mut deltas = resolved.remove(host, now.at);
-        deltas.retain(|delta| !matches!(delta, Delta::RemoveDomain(_)));
+        deltas.retain(|delta| !matches!(delta, Delta::Remove(Resource::Domain(_))));
         self.publish_resolved(&deltas, now);
     }
 

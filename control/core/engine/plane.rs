@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use crate::limits::{APPLY_DEADLINE, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX};
 use ringway_model::{
-    Change, CoreId, Delta, Desired, Generation, Hostname, Outcome, Rejection, Revision, Serial, Timestamp,
+    Change, CoreId, Delta, Desired, Generation, Hostname, Outcome, Rejection, Resource, Revision, Serial,
+    Timestamp,
 };
 
 use crate::engine::core_acks::{CoreProgress, Cores};
@@ -413,12 +414,8 @@ fn judge(
 /// The generation of the instance that a change wrote; no change writes two.
 fn generation_of(deltas: &[Delta]) -> Option<Generation> {
     deltas.iter().find_map(|delta| match delta {
-        Delta::PutInstance(instance) => Some(instance.generation),
-        Delta::PutApp(_)
-        | Delta::RemoveApp(_)
-        | Delta::RemoveInstance(..)
-        | Delta::PutDomain(_)
-        | Delta::RemoveDomain(_) => None,
+        Delta::Put(Resource::Instance(instance)) => Some(instance.generation),
+        Delta::Put(_) | Delta::Remove(_) => None,
     })
 }
 

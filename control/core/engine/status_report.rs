@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::limits::{APPLY_DEADLINE, STATUS_INSTANCES_MAX};
 use ringway_certs::{Certificates, Overview};
 use ringway_health::CheckStatus;
-use ringway_model::{Health, Hostname, Instance, InstanceId, TargetHost, Timestamp};
+use ringway_model::{Health, Hostname, Instance, InstanceId, Kind, TargetHost, Timestamp};
 use ringway_telemetry::{AppReading, CoreReading, Facts, PoolFacts, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
 use ringway_traffic::snapshot::{Endpoint, Pool};
@@ -112,9 +112,9 @@ impl Engine {
             serial: self.plane.published(),
             cores: self.core_statuses(now),
             counts: Counts {
-                apps: desired.app_count(),
-                instances: desired.instance_count(),
-                domains: desired.domain_count(),
+                apps: desired.count(Kind::App),
+                instances: desired.count(Kind::Instance),
+                domains: desired.count(Kind::Domain),
                 changes_waiting: self.plane.unanswered(),
                 changes_stored: self.tally.changes_stored,
                 batches_stored: self.tally.batches_stored,
@@ -262,9 +262,9 @@ impl Engine {
             commit: self.settings.commit,
             uptime: now.micros.since(self.started),
             revision: desired.revision(),
-            apps: desired.app_count(),
-            instances: desired.instance_count(),
-            domains: desired.domain_count(),
+            apps: desired.count(Kind::App),
+            instances: desired.count(Kind::Instance),
+            domains: desired.count(Kind::Domain),
             pools: &pools,
             log: log.as_ref(),
             process: ProcessReading::read(),

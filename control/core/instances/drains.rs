@@ -233,6 +233,7 @@ mod tests {
     fn instance(name: &str, generation: u64) -> Instance {
         Instance {
             id: InstanceId::parse(name).unwrap(),
+            owner: ringway_model::Owner::Api,
             app: AppId::parse("app").unwrap(),
             target: Target::parse("http://127.0.0.1:3000").unwrap(),
             health_check: HealthCheck::default(),

@@ -9,7 +9,7 @@ use super::engine::{Engine, open_and_scan};
 use super::{Fjall, with_source};
 use crate::StoreError;
 use crate::image::Image;
-use crate::mark::MarkRead;
+use crate::mark::{Mark, MarkRead};
 
 impl Fjall {
     /// Whether the journal is worth it.
@@ -25,19 +25,7 @@ impl Fjall {
 
     /// Puts new files in place of those in use, which are closed. Where that fails they stay, and nothing is lost.
     pub(super) fn compact(&self, image: &Image) {
-        let compacted = self.write_new(image, &self.mark).and_then(|()| {
-            match open_and_scan(&self.live_new()) {
-                Ok((_, scan)) if scan.fits(&MarkRead::Whole(self.mark)) => {}
-                _ => {
-                    return Err(StoreError::Engine {
-                        action: "write a new store",
-                        source: "it holds something else".into(),
-                    });
-                }
-            }
-            self.put_new().map_err(self.not_writable(self.live()))
-        });
-        if let Err(error) = compacted {
+        if let Err(error) = self.replace_live(image, &self.mark) {
             let _ = fs::remove_dir_all(self.live_new());
             let why = with_source(&error);
             tracing::warn!(
@@ -45,6 +33,21 @@ impl Fjall {
                 "the store could not be compacted; it is whole, and the next start takes longer"
             );
         }
+    }
+
+    /// Writes new files, checks them, and puts them in place of those in use.
+    pub(super) fn replace_live(&self, image: &Image, mark: &Mark) -> Result<(), StoreError> {
+        self.write_new(image, mark)?;
+        match open_and_scan(&self.live_new()) {
+            Ok((_, scan)) if scan.fits(&MarkRead::Whole(*mark)) => {}
+            _ => {
+                return Err(StoreError::Engine {
+                    action: "write a new store",
+                    source: "its content differs".into(),
+                });
+            }
+        }
+        self.put_new().map_err(self.not_writable(self.live()))
     }
 
     /// What the journal takes on the disk, which is less than its length: it is made with 64 MB of holes.

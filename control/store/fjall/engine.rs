@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 use fjall::config::CompressionPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use crate::image::{Image, position, printable};
-use crate::mark::{Mark, MarkRead};
-use crate::record::{Key, RecordKind, Sealed};
+use ringway_model::Kind;
+
+use crate::image::{Image, printable};
+use crate::mark::{Mark, MarkRead, SCHEMA};
+use crate::record::{Key, Sealed};
 use crate::recovery::Scan;
 use crate::{Finding, StoreError};
 
 pub(super) struct Engine {
-    keyspaces: [Keyspace; 3],
+    /// By [`Kind::index`].
+    keyspaces: Vec<Keyspace>,
     meta: Keyspace,
     /// Last, so that it is dropped after the handles to it.
     database: Database,
@@ -40,11 +43,10 @@ impl Engine {
                 .data_block_compression_policy(CompressionPolicy::disabled())
         };
         Ok(Self {
-            keyspaces: [
-                database.keyspace("apps", options)?,
-                database.keyspace("instances", options)?,
-                database.keyspace("domains", options)?,
-            ],
+            keyspaces: Kind::ALL
+                .into_iter()
+                .map(|kind| database.keyspace(kind.plural(), options))
+                .collect::<fjall::Result<_>>()?,
             meta: database.keyspace("meta", options)?,
             database,
             path: path.to_owned(),
@@ -70,11 +72,11 @@ impl Engine {
     /// time to open.
     pub(super) fn fill(path: &Path, image: &Image, mark: &Mark) -> fjall::Result<()> {
         let engine = Self::with(Self::database(path)?, path)?;
-        for kind in RecordKind::ALL {
+        for kind in Kind::ALL {
             // In the order of their keys, as they must come.
             let mut records = image.iter().filter(|((of, _), _)| *of == kind).peekable();
             if records.peek().is_some() {
-                let mut table = engine.keyspaces[position(kind)].start_ingestion()?;
+                let mut table = engine.keyspaces[kind.index()].start_ingestion()?;
                 for ((_, key), sealed) in records {
                     table.write(key.as_str(), sealed.bytes())?;
                 }
@@ -85,14 +87,14 @@ impl Engine {
     }
 
     pub(super) fn get(&self, key: &Key) -> fjall::Result<Option<Vec<u8>>> {
-        Ok(self.keyspaces[position(key.0)].get(&key.1)?.map(|value| value.to_vec()))
+        Ok(self.keyspaces[key.0.index()].get(&key.1)?.map(|value| value.to_vec()))
     }
 
     /// One batch, durable on return.
     pub(super) fn write(&self, writes: &[(Key, Option<Vec<u8>>)], mark: &Mark) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for ((kind, key), value) in writes {
-            let keyspace = &self.keyspaces[position(*kind)];
+            let keyspace = &self.keyspaces[kind.index()];
             match value {
                 Some(value) => batch.insert(keyspace, key.as_bytes(), value.as_slice()),
                 None => batch.remove(keyspace, key.as_bytes()),
@@ -141,15 +143,15 @@ impl Frozen {
                 reason: format!("{error:?}"),
             }),
         }
-        for kind in RecordKind::ALL {
-            self.scan_kind(kind, &mut scan);
+        for kind in Kind::ALL {
+            self.scan_kind(kind, &mut scan)?;
         }
         Ok(scan)
     }
 
-    fn scan_kind(&self, kind: RecordKind, scan: &mut Scan) {
+    fn scan_kind(&self, kind: Kind, scan: &mut Scan) -> Result<(), Unopened> {
         let mut after = None;
-        for item in self.snapshot.iter(&self.engine.keyspaces[position(kind)]) {
+        for item in self.snapshot.iter(&self.engine.keyspaces[kind.index()]) {
             let (key, value) = match item.into_inner() {
                 Ok(pair) => pair,
                 Err(error) => {
@@ -158,11 +160,15 @@ impl Frozen {
                         after,
                         reason: format!("{error:?}"),
                     });
-                    return;
+                    return Ok(());
                 }
             };
             let text = std::str::from_utf8(&key).ok();
             match text.and_then(|text| Some((text, Sealed::verify(kind, text, &value)?))) {
+                // Damage in a mark must not make records of a newer version look damaged.
+                Some((_, sealed)) if sealed.format() > SCHEMA => {
+                    return Err(Unopened::Newer(sealed.format()));
+                }
                 Some((text, sealed)) => _ = scan.image.put((kind, text.to_owned()), sealed),
                 None => {
                     scan.findings.push(Finding::RecordDamaged { kind, key: printable(&key) });
@@ -173,6 +179,7 @@ impl Frozen {
             }
             after = Some(printable(&key));
         }
+        Ok(())
     }
 }
 

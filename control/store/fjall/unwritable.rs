@@ -112,8 +112,8 @@ impl Fjall {
             // Nowhere is room for a copy.
             Err(Unopened::System(_)) => Scan::default(),
         };
-        let (image, mark) = match scan.mark.filter(|_| scan.fits(&head)) {
-            Some(mark) => (scan.image, mark),
+        let (image, revision) = match scan.mark.filter(|_| scan.fits(&head)) {
+            Some(mark) => (scan.image, mark.revision()),
             None => {
                 let restored = self.read_without_engine(&head, scan, &mut report);
                 if restored.is_whole {
@@ -122,12 +122,13 @@ impl Fjall {
                     // Nothing can be read either.
                     return Err(refused);
                 }
-                let mark = Mark::new(restored.revision, restored.image.totals());
-                (restored.image, mark)
+                (restored.image, restored.revision)
             }
         };
-        self.mark = mark;
-        let loaded = image.load(mark.revision(), report);
+        // As it will be stored once it can be written, whatever format it has now.
+        let image = image.migrated();
+        self.mark = Mark::new(revision, image.totals());
+        let loaded = image.load(revision, report);
         self.state = State::Unwritable { image, why: with_source(&refused) };
         Ok(loaded)
     }
@@ -136,8 +137,7 @@ impl Fjall {
         let head_mark = self.head_mark(head, report);
         scan.explain(head_mark, report);
         let scan = scan.or_salvaged(salvage::read_files(&self.files()), head_mark, report);
-        let fallback = self.newest_export(report);
-        Restored::best(head_mark, &scan, fallback, report)
+        self.best(head_mark, &scan, report)
     }
 
     /// What the engine says of a copy of its files.

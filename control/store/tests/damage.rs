@@ -116,10 +116,9 @@ fn one_damaged_record_costs_itself_and_nothing_else() {
 
     let loaded = load(place.path());
     assert!(loaded.report.is_degraded());
-    assert_eq!(loaded.apps, expected.apps);
-    assert_eq!(loaded.instances, expected.instances, "{}", loaded.report);
-    let others: Vec<Domain> = expected.domains.into_iter().filter(|domain| domain.name != victim).collect();
-    assert_eq!(loaded.domains, others, "{}", loaded.report);
+    let others: Vec<Resource> =
+        expected.resources.into_iter().filter(|resource| resource.key() != victim.as_str()).collect();
+    assert_eq!(loaded.resources, others, "{}", loaded.report);
     assert_eq!(loaded.revision, Revision(51));
     let told = loaded.report.findings().iter().any(|finding| {
         matches!(finding, Finding::ChangesLost { since: Revision(24), acknowledged: Revision(50), .. })
@@ -142,15 +141,16 @@ fn everything_is_salvaged_when_no_record_is_damaged_and_removed_ones_stay_away()
     assert!(loaded.report.findings().contains(&Finding::NothingLost { revision: Revision(LAST) }));
 }
 
+fn image_of(store: &mut Memory) -> crate::image::Image {
+    store.load().unwrap().resources.iter().collect()
+}
+
 #[test]
 fn an_app_that_was_removed_with_its_instances_stays_away() {
     let mut salvage = crate::salvage::Salvage::default();
     let mut store = Memory::new();
-    let app = AppId::parse("app").unwrap();
-    let remove_all: Vec<Delta> = (1..=3)
-        .map(|n| Delta::RemoveInstance(app.clone(), instance_id(n)))
-        .chain([Delta::RemoveApp(app.clone())])
-        .collect();
+    let remove_all: Vec<Delta> =
+        (1..=3).map(|n| Delta::Remove(instance(n, n).into())).chain([Delta::Remove(app().into())]).collect();
     // The bytes of a journal, as far as they are ours: records, then the mark, for each batch.
     for revision in 1..=4 {
         let deltas = if revision == 4 { remove_all.clone() } else { deltas_of(revision) };
@@ -161,12 +161,12 @@ fn an_app_that_was_removed_with_its_instances_stays_away() {
             bytes.extend_from_slice(sealed.as_ref().map_or(&[], |sealed| sealed.bytes()));
         }
         store.commit(&batch).unwrap();
-        let totals = store.load().unwrap().image().totals();
+        let totals = image_of(&mut store).totals();
         bytes.extend_from_slice(&crate::mark::Mark::new(Revision(revision), totals).encode());
         salvage.read(&bytes);
     }
     let salvaged = salvage.finish();
-    assert_eq!(salvaged.image, store.load().unwrap().image());
+    assert_eq!(salvaged.image, image_of(&mut store));
     assert_eq!(salvaged.whole_at, Revision(4));
 }
 
@@ -214,13 +214,13 @@ fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
 fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
     let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
-    let body = r#"{"schema":2,"something":"new"}"#;
+    let body = r#"{"schema":3,"something":"new"}"#;
     let seal = crate::record::checksum(0, b"mark", body.as_bytes());
     fs::write(&head, format!("{seal:016x} {body}\n")).unwrap();
     let before = fs::read(&head).unwrap();
 
     let refused = Fjall::open(place.path()).unwrap().load();
-    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 2, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 3, .. })), "{refused:?}");
     assert_eq!(fs::read(&head).unwrap(), before);
 }
 

@@ -100,7 +100,7 @@ fn child_meets_a_full_disk() {
     });
     let full = full.expect("the limit is reached long before");
     // Still full; and a batch that must leave no trace.
-    let trace = [Delta::PutInstance(instance(1_000_000, full).into())];
+    let trace = [Delta::Put(instance(1_000_000, full).into())];
     store.commit(&Batch { revision: Revision(full), deltas: &trace }).expect_err("nothing has changed yet");
     assert!(!store.describe().warnings.is_empty(), "the status says nothing");
 

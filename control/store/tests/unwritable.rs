@@ -12,17 +12,17 @@ use crate::StoreError;
 
 const LAST: u64 = 150;
 
-fn refuse_writing(place: &Path) {
+pub(super) fn refuse_writing(place: &Path) {
     fs::remove_file(place.join("LOCK")).unwrap();
     fs::create_dir(place.join("LOCK")).unwrap();
 }
 
-fn allow_writing(place: &Path) {
+pub(super) fn allow_writing(place: &Path) {
     fs::remove_dir(place.join("LOCK")).unwrap();
 }
 
 /// All that stands there, and when it was last written.
-fn everything(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+pub(super) fn everything(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(place).unwrap().flatten() {
         let (path, meta) = (entry.path(), entry.metadata().unwrap());
@@ -114,7 +114,7 @@ fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written
             store = store.without_scratch();
         }
         let loaded = store.load().unwrap();
-        assert!(loaded.report.is_degraded() && !loaded.apps.is_empty(), "{}", loaded.report);
+        assert!(loaded.report.is_degraded() && !loaded.resources.is_empty(), "{}", loaded.report);
         assert!(loaded.revision > Revision(LAST), "revision {} has two meanings", loaded.revision);
         commit(&mut store, loaded.revision.0 + 1).unwrap_err();
         assert_eq!(everything(place.path()), before);

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use ringway_model::{
     AppSpec, Change, DomainKind, DomainSpec, DomainUpdate, FailurePolicy, Generation, Health, HealthCheck,
-    InstanceSpec, OnAllUnhealthy, Owner, Revision, StatusSet, TenantId, Tick, TimeoutPolicy, Timestamp,
+    InstanceSpec, OnAllUnhealthy, Owner, Patch, Revision, StatusSet, TenantId, Tick, TimeoutPolicy,
+    Timestamp,
 };
 
 use ringway_wire::h1::{Limits, Parse, RequestHead};
@@ -491,20 +492,12 @@ fn slots_follow_what_they_stand_for() {
     let mut plane = plane();
     let slot_of = |plane: &Plane, name: &str| rule_of(plane.snapshot(), name).metric;
     let moved = slot_of(&plane, "shop.example");
-    let update = DomainUpdate {
-        certificate: None,
-        client_auth: None,
-        name: host("shop.example"),
-        app: Some(app("blog")),
-        tenant: None,
-        kind: None,
-        cname_target: None,
-    };
+    let update = DomainUpdate { app: Some(app("blog")), ..DomainUpdate::new(host("shop.example")) };
     let slots = plane.change(&[Change::UpdateDomain(update.clone())]).slots;
     assert_eq!(slots, [SlotChange::NameRoute { slot: moved, host: host("shop.example"), app: app("blog") }]);
     assert_eq!(slot_of(&plane, "shop.example"), moved);
     // Another tenant is the same rule to the same app.
-    let update = DomainUpdate { app: None, tenant: Some(None), ..update };
+    let update = DomainUpdate { app: None, tenant: Patch::Clear, ..update };
     assert_eq!(plane.change(&[Change::UpdateDomain(update)]).slots, []);
 
     let endpoints: Vec<_> = ["shop-1", "shop-2"]
@@ -697,13 +690,8 @@ fn rules_that_end_or_move_are_counted() {
     plane.change(&[Change::RemoveDomain { name: host("new.example") }]);
     assert_eq!(count(&plane), 1);
     plane.change(&[Change::UpdateDomain(DomainUpdate {
-        certificate: None,
-        client_auth: None,
-        name: host("shop.example"),
         app: Some(app("blog")),
-        tenant: None,
-        kind: None,
-        cname_target: None,
+        ..DomainUpdate::new(host("shop.example"))
     })]);
     assert_eq!(count(&plane), 2);
 }
@@ -730,12 +718,12 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (name(), app_id(), tenant())
             .prop_map(|(name, app, tenant)| Change::AddDomain(domain_spec(&name, &app, tenant.as_deref()))),
         2 => (name(), prop::option::of(app_id()), prop::option::of(tenant())).prop_map(|(name, to, tenant)| {
-            Change::UpdateDomain(DomainUpdate { certificate: None, client_auth: None,
-                name: host(&name),
+            Change::UpdateDomain(DomainUpdate {
                 app: to.map(|to| app(&to)),
-                tenant: tenant.map(|tenant| tenant.map(|tenant| TenantId::parse(&tenant).unwrap())),
-                kind: None,
-                cname_target: None,
+                tenant: tenant.map_or(Patch::Keep, |tenant| {
+                    tenant.map(|tenant| TenantId::parse(&tenant).unwrap()).into()
+                }),
+                ..DomainUpdate::new(host(&name))
             })
         }),
         2 => name().prop_map(|name| Change::RemoveDomain { name: host(&name) }),

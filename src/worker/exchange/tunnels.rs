@@ -248,13 +248,8 @@ mod tests {
 
     fn move_domain() -> Change {
         Change::UpdateDomain(DomainUpdate {
-            certificate: None,
-            client_auth: None,
-            name: Hostname::parse("x.example").unwrap(),
             app: Some(AppId::parse("b").unwrap()),
-            tenant: None,
-            kind: None,
-            cname_target: None,
+            ..DomainUpdate::new(Hostname::parse("x.example").unwrap())
         })
     }
 

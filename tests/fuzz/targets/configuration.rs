@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringway_model::{
-    App, AppId, AppSpec, CertificateMode, Change, ClientAuth, ClientAuthNeed, Delta, Desired, Domain,
-    DomainKind, DomainSpec, DomainUpdate, FailurePolicy, FilePath, Generation, HealthCheck, Hostname,
-    Instance, InstanceId, InstanceSpec, OnAllUnhealthy, Outcome, Revision, StatusSet, Target, TenantId,
-    TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl,
+    AppId, AppSpec, CertificateMode, Change, ClientAuth, ClientAuthNeed, Delta, Desired, DomainKind,
+    DomainSpec, DomainUpdate, FailurePolicy, FilePath, Generation, HealthCheck, Hostname, InstanceId,
+    InstanceSpec, Kind, OnAllUnhealthy, Outcome, Patch, Resource, Revision, StatusSet, Target, TenantId,
+    TimeoutPolicy, Timestamp, UpstreamTls, WebhookSecret, WebhookUrl,
 };
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::snapshot::{CertificateVersion, Endpoint, MetricSlot, Snapshot};
@@ -42,11 +42,7 @@ struct Plane {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Records {
-    apps: BTreeMap<AppId, Arc<App>>,
-    instances: BTreeMap<InstanceId, Arc<Instance>>,
-    domains: BTreeMap<Hostname, Arc<Domain>>,
-}
+struct Records(BTreeMap<(Kind, String), Resource>);
 
 impl Plane {
     fn new() -> Self {
@@ -136,7 +132,7 @@ impl Plane {
             };
             assert_eq!(applied.revision(), next);
             for delta in &applied.deltas {
-                if let Delta::PutInstance(instance) = delta {
+                if let Delta::Put(Resource::Instance(instance)) = delta {
                     assert_eq!(instance.generation, Generation(next.0));
                 }
             }
@@ -148,14 +144,8 @@ impl Plane {
 
     /// From the records alone, in one step.
     fn is_made_again(&self) {
-        let Records { apps, instances, domains } = &self.records;
-        let (restored, instances_left, domains_left) = Desired::restore(
-            self.desired.revision(),
-            apps.values().map(|app| App::clone(app)),
-            instances.values().map(|instance| Instance::clone(instance)),
-            domains.values().map(|domain| Domain::clone(domain)),
-        );
-        assert!(instances_left.is_empty() && domains_left.is_empty());
+        let (restored, orphans) = Desired::restore(self.desired.revision(), self.records.0.values().cloned());
+        assert!(orphans.is_empty());
         assert_eq!(Records::of(&restored), self.records);
         assert_eq!(restored.revision(), self.desired.revision());
         keeps_its_rules(&restored);
@@ -177,24 +167,20 @@ impl Plane {
 
 impl Records {
     fn of(desired: &Desired) -> Self {
-        Self {
-            apps: desired.apps().map(|app| (app.id.clone(), app.clone())).collect(),
-            instances: desired.instances().map(|one| (one.id.clone(), one.clone())).collect(),
-            domains: desired.domains().map(|domain| (domain.name.clone(), domain.clone())).collect(),
-        }
+        Self(desired.resources().map(|resource| (key(&resource), resource)).collect())
     }
 
     /// As a store does.
     fn take(&mut self, delta: Delta) {
         match delta {
-            Delta::PutApp(app) => _ = self.apps.insert(app.id.clone(), app),
-            Delta::RemoveApp(id) => _ = self.apps.remove(&id),
-            Delta::PutInstance(instance) => _ = self.instances.insert(instance.id.clone(), instance),
-            Delta::RemoveInstance(_, id) => _ = self.instances.remove(&id),
-            Delta::PutDomain(domain) => _ = self.domains.insert(domain.name.clone(), domain),
-            Delta::RemoveDomain(name) => _ = self.domains.remove(&name),
+            Delta::Put(resource) => _ = self.0.insert(key(&resource), resource),
+            Delta::Remove(resource) => _ = self.0.remove(&key(&resource)),
         }
     }
+}
+
+fn key(resource: &Resource) -> (Kind, String) {
+    (resource.kind(), resource.key().to_owned())
 }
 
 fn keeps_its_rules(desired: &Desired) {
@@ -210,9 +196,9 @@ fn keeps_its_rules(desired: &Desired) {
         assert!(app.created_at <= app.updated_at);
     }
     // So each of them is of an app that exists.
-    assert_eq!((instances, domains), (desired.instance_count(), desired.domain_count()));
-    assert_eq!(desired.instances().count(), desired.instance_count());
-    assert_eq!(desired.domains().count(), desired.domain_count());
+    assert_eq!((instances, domains), (desired.count(Kind::Instance), desired.count(Kind::Domain)));
+    assert_eq!(desired.instances().count(), desired.count(Kind::Instance));
+    assert_eq!(desired.domains().count(), desired.count(Kind::Domain));
     assert!(desired.instances().all(|instance| instance.generation.0 <= desired.revision().0));
 }
 
@@ -305,13 +291,17 @@ fn changes(source: &mut Source<'_>) -> Vec<Change> {
     (0..=source.below(4)).map(|_| change(source)).collect()
 }
 
+fn patch<T>(source: &mut Source<'_>, value: impl FnOnce(&mut Source<'_>) -> T) -> Patch<T> {
+    if source.is() { source.option(value).into() } else { Patch::Keep }
+}
+
 fn change(source: &mut Source<'_>) -> Change {
     match source.below(9) {
         0 => Change::Register {
             app: AppSpec {
                 id: pick(source, APPS, AppId::parse),
                 name: source.option(|source| pick(source, &["one", "two"], |name| Ok::<_, ()>(name.into()))),
-                upstream_tls: source.option(|source| source.option(upstream_tls)),
+                upstream_tls: patch(source, upstream_tls),
                 failures: source.option(failures),
                 on_all_unhealthy: source.option(|source| OnAllUnhealthy::ALL[source.below(3)]),
             },
@@ -326,23 +316,19 @@ fn change(source: &mut Source<'_>) -> Change {
         3 => Change::RemoveApp { id: pick(source, APPS, AppId::parse) },
         4 => Change::PutWebhook {
             app: pick(source, APPS, AppId::parse),
-            webhook: Webhook {
-                url: pick(source, URLS, WebhookUrl::parse),
-                secret: source.option(|source| pick(source, SECRETS, WebhookSecret::parse)),
-            },
-            keep_secret: source.is(),
+            url: pick(source, URLS, WebhookUrl::parse),
+            secret: patch(source, |source| pick(source, SECRETS, WebhookSecret::parse)),
         },
         5 => Change::RemoveWebhook { app: pick(source, APPS, AppId::parse) },
         6 => Change::AddDomain(domain(source)),
         7 => Change::UpdateDomain(DomainUpdate {
             name: pick(source, HOSTS, Hostname::parse),
             app: source.option(|source| pick(source, APPS, AppId::parse)),
-            tenant: source.option(|source| source.option(tenant)),
+            tenant: patch(source, tenant),
             kind: source.option(kind),
-            cname_target: source
-                .option(|source| source.option(|source| pick(source, HOSTS, Hostname::parse))),
+            cname_target: patch(source, |source| pick(source, HOSTS, Hostname::parse)),
             certificate: source.option(certificate),
-            client_auth: source.option(|source| source.option(client_auth)),
+            client_auth: patch(source, client_auth),
         }),
         _ => Change::RemoveDomain { name: pick(source, HOSTS, Hostname::parse) },
     }
