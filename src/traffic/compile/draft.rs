@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Owner, Revision, Scheme, Target,
+    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target,
     TargetHost, TenantId,
 };
 
@@ -64,7 +64,7 @@ impl Draft {
             Some(old) => (old.id, old.metric),
             None => (RuleId(count(&mut self.state.rules_made)), self.state.rule_slots.take()),
         };
-        let owner = if domain.app.is_resolved() { Owner::Resolver } else { Owner::Api };
+        let owner = domain.owner.clone();
         let defaults = &self.settings.defaults;
         let rule = Rule {
             id,
