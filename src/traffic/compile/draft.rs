@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target,
-    TargetHost, TenantId,
+    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target, TargetHost,
+    TenantId,
 };
 
 use super::{Compiled, Compiler, CompilerSettings, Effects, Name, SlotChange, State};
