@@ -114,6 +114,7 @@ fn objects(document: &Value) -> String {
             continue;
         }
         let about = page::cell(schema["description"].as_str().unwrap_or_default());
+        let about = page::wrapped(&about);
         let _ = writeln!(text, "### {name}\n\n{about}\n\n| field | type | meaning |\n|---|---|---|");
         for (field, value) in properties {
             let (kind, about) = (kind(value), page::cell(value["description"].as_str().unwrap_or_default()));

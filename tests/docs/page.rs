@@ -50,6 +50,22 @@ pub(crate) fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
+/// Breaks a paragraph into lines of at most 108 columns.
+pub(crate) fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 108 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
 /// Lists the Rust sources below a folder of the repository, tests aside, sorted.
 pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
