@@ -26,7 +26,7 @@ use ringway_store::{Memory, Store};
 use ringway_telemetry::{LogHandle, Observer, Registry, Telemetry};
 use ringway_tls::{ServerSettings, ServerTls};
 use ringway_traffic::policy::Defaults;
-use ringway_worker::{HttpMode, ListenerProtocol};
+use ringway_worker::{HttpMode, ListenerConfig};
 
 pub use self::error::StartError;
 pub use self::handle::{Handle, RegisterError};
@@ -310,7 +310,7 @@ impl Builder {
     fn wire(
         &mut self,
         cpus: &[usize],
-        listeners: Vec<Vec<(TcpListener, ListenerProtocol)>>,
+        listeners: Vec<Vec<(TcpListener, ListenerConfig)>>,
         https_port: Option<u16>,
         registry: &mut Registry,
     ) -> io::Result<Wired> {

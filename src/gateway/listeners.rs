@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use ringway_api::Listeners;
 use ringway_control::Service;
 use ringway_model::limits;
-use ringway_worker::{HttpMode, ListenerProtocol};
+use ringway_worker::{HttpMode, ListenerConfig};
 
 use super::{Admin, StartError};
 
@@ -79,11 +79,11 @@ pub(super) fn of_workers(
     http: Vec<Vec<TcpListener>>,
     http_mode: HttpMode,
     https: Vec<Vec<TcpListener>>,
-) -> Vec<Vec<(TcpListener, ListenerProtocol)>> {
-    let kind = ListenerProtocol::Http(http_mode);
+) -> Vec<Vec<(TcpListener, ListenerConfig)>> {
+    let http_config = ListenerConfig::http(http_mode);
     let of_worker = |(http, https): (Vec<TcpListener>, Vec<TcpListener>)| {
-        let http = http.into_iter().map(|listener| (listener, kind));
-        http.chain(https.into_iter().map(|listener| (listener, ListenerProtocol::Https))).collect()
+        let http = http.into_iter().map(|listener| (listener, http_config));
+        http.chain(https.into_iter().map(|listener| (listener, ListenerConfig::https()))).collect()
     };
     http.into_iter().zip(https).map(of_worker).collect()
 }

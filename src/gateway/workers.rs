@@ -15,7 +15,7 @@ use ringway_telemetry::Telemetry;
 use ringway_tls::{SecretRequest, SecretUpdate, ServerTls};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
-use ringway_worker::{ListenerProtocol, Rebalancer, SecretSource};
+use ringway_worker::{ListenerConfig, Rebalancer, SecretSource};
 
 use super::StartError;
 
@@ -33,7 +33,7 @@ pub(super) struct Wired {
 pub(super) struct WorkerParts {
     pub(super) core: CoreId,
     pub(super) cpu: Option<usize>,
-    pub(super) listeners: Vec<(TcpListener, ListenerProtocol)>,
+    pub(super) listeners: Vec<(TcpListener, ListenerConfig)>,
     pub(super) https_port: Option<u16>,
     pub(super) loaded: MailboxReceiver<SecretUpdate>,
     pub(super) snapshots: SlotReceiver<Arc<Snapshot>>,
@@ -97,9 +97,9 @@ fn start_worker(
         listeners: part.listeners,
         https_port: part.https_port,
         tls: Some(common.tls),
-        lookup: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
+        secrets: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
         rebalancer: part.neighbours,
-        resolves: common.resolves,
+        resolves_hosts: common.resolves,
         snapshot,
         snapshots: part.snapshots,
         orders: part.orders,

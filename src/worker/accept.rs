@@ -1,4 +1,4 @@
-//! Taking connections: one loop per listener, and those that another core has taken ([`mod@rebalancer`]).
+//! Accept loops, one per listener; new connections go to sessions, here or on another core ([`rebalance`]).
 
 pub(crate) mod cert_selector;
 pub(crate) mod handshakes;
@@ -7,6 +7,7 @@ pub(crate) mod pending_connection;
 pub(crate) mod rebalance;
 pub(crate) mod secrets;
 pub(crate) mod tls_accept;
+pub(crate) mod tls_info;
 
 use std::io;
 use std::rc::Rc;
@@ -18,29 +19,29 @@ use ringway_telemetry::{
     ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
 };
 
-use self::listener::{Door, ListenerProtocol};
+use self::listener::{ListenerConfig, ListenerProtocol};
 use crate::core::Core;
 use crate::exchange::failure::Failure;
 use crate::h2;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
-use crate::session::{self, Begun, Ended, Entry};
+use crate::session::{self, Ended, Registration, Start};
 use crate::transport::Transport;
 
-/// Begins to accept.
-pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>, listener: Rc<Listener>, kind: ListenerProtocol) {
+/// Starts the accept loop of a listener.
+pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: ListenerConfig) {
     let id = core.id;
-    spawn(accept(core.clone(), listener, kind), move |panic| {
-        tracing::error!(core = id.0, %panic, "accepting panicked");
+    spawn(accept(core.clone(), socket, config), move |panic| {
+        tracing::error!(core = id.0, %panic, "accept loop panicked; listener closed on this core");
     });
 }
 
-/// Accepts until the listener is stopped, then serves what the kernel had queued by then.
-async fn accept(core: Rc<Core<MonoioRuntime>>, listener: Rc<Listener>, kind: ListenerProtocol) {
+/// Accepts until the listener is stopped, then serves the connections that the kernel had queued.
+async fn accept(core: Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: ListenerConfig) {
     let mut failing = false;
     loop {
-        match listener.take().await.and_then(|accepted| place(&core, accepted, kind)) {
+        match socket.take().await.and_then(|accepted| place(&core, accepted, config)) {
             Ok(()) => failing = false,
             Err(_) if core.draining.get() => break,
             Err(error) => {
@@ -48,121 +49,120 @@ async fn accept(core: Rc<Core<MonoioRuntime>>, listener: Rc<Listener>, kind: Lis
                     tracing::warn!(core = core.id.0, %error, "cannot accept connections");
                 }
                 failing = true;
-                // Descriptors or memory are short: other connections must end before one can begin. Without the
-                // pause this loop would take the core from those that could.
+                // File descriptors or memory are exhausted until other connections end. Without the pause this loop would
+                // starve those connections.
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    while let Some(accepted) = listener.take_now() {
-        if let Err(error) = admit(&core, accepted, kind) {
-            tracing::debug!(core = core.id.0, %error, "a connection was lost at its beginning");
+    while let Some(accepted) = socket.take_now() {
+        if let Err(error) = admit(&core, accepted, config) {
+            tracing::debug!(core = core.id.0, %error, "accepted connection failed before it was served");
         }
     }
 }
 
-/// Has a new connection served: here, or by a core that has clearly less to do.
-fn place(core: &Rc<Core<MonoioRuntime>>, accepted: Accepted, kind: ListenerProtocol) -> io::Result<()> {
-    match rebalance::hand_over(core, accepted, kind) {
-        Some(kept) => admit(core, kept, kind),
+/// Serves a new connection here, or migrates it to a core with clearly fewer connections.
+fn place(core: &Rc<Core<MonoioRuntime>>, accepted: Accepted, config: ListenerConfig) -> io::Result<()> {
+    match rebalance::migrate(core, accepted, config) {
+        Some(kept) => admit(core, kept, config),
         None => Ok(()),
     }
 }
 
-/// Serves a connection, or says that there is no room.
+/// Serves a connection, or rejects it when the core is full.
 pub(crate) fn admit(
     core: &Rc<Core<MonoioRuntime>>,
     accepted: Accepted,
-    kind: ListenerProtocol,
+    config: ListenerConfig,
 ) -> io::Result<()> {
     let address = accepted.peer().ip().to_canonical();
     let stream = accepted.adopt()?;
-    if core.connections() >= core.settings.connections_max || !core.has_file() {
+    if core.connections() >= core.settings.connections_max || !core.has_descriptor() {
         core.telemetry
             .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
-        turn_away(core, Transport::Tcp(stream), kind);
+        reject(core, Transport::Tcp(stream), config.protocol);
         return Ok(());
     }
-    match kind {
-        ListenerProtocol::Http(mode) if !core.settings.expects_proxy_header(address) => {
-            serve(
-                core,
-                DownstreamConn::new(Transport::Tcp(stream), address, Door::Http(mode), &core.settings),
-            );
+    match config.protocol {
+        ListenerProtocol::Http if !core.settings.expects_proxy_header(address) => {
+            let stream = Transport::Tcp(stream);
+            serve(core, DownstreamConn::new(stream, address, config.handler, None, &core.settings));
         }
-        ListenerProtocol::Http(_) | ListenerProtocol::Https => {
-            pending_connection::begin(core, stream, address, kind)
+        ListenerProtocol::Http | ListenerProtocol::Https => {
+            pending_connection::start(core, stream, address, config);
         }
     }
     Ok(())
 }
 
-/// Says that there is no room, to so many at a time as is no burden itself. Over TLS it cannot be said cheaply.
-pub(crate) fn turn_away<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, kind: ListenerProtocol) {
-    let turned_away_max = limits::turned_away_max(core.settings.connection_files_max);
-    if kind == ListenerProtocol::Https || core.turned_away.get() >= turned_away_max {
+/// Rejects a connection with 503. With TLS, where the handshake would cost more than it saves, and beyond the limit of such
+/// responses in progress, the connection is reset.
+pub(crate) fn reject<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, protocol: ListenerProtocol) {
+    let rejections_max = limits::turned_away_max(core.settings.connection_files_max);
+    if protocol == ListenerProtocol::Https || core.rejections.get() >= rejections_max {
         stream.abort();
         return;
     }
-    let turning = Turning::new(core);
+    let rejection = Rejection::new(core);
     core.runtime.spawn(
         async move {
-            session::turn_away(&turning.0, stream, Failure::Overloaded, Tick::NEVER).await;
+            session::reject_connection(&rejection.0, stream, Failure::Overloaded, Tick::NEVER).await;
         },
         |_| {},
     );
 }
 
-/// A connection that is being turned away, counted while it lives.
-struct Turning<R: Runtime>(Rc<Core<R>>);
+/// Rejection in progress, counted while it lives.
+struct Rejection<R: Runtime>(Rc<Core<R>>);
 
-impl<R: Runtime> Turning<R> {
+impl<R: Runtime> Rejection<R> {
     fn new(core: &Rc<Core<R>>) -> Self {
-        core.turned_away.update(|count| count + 1);
+        core.rejections.update(|count| count + 1);
         Self(core.clone())
     }
 }
 
-impl<R: Runtime> Drop for Turning<R> {
+impl<R: Runtime> Drop for Rejection<R> {
     fn drop(&mut self) {
-        self.0.turned_away.update(|count| count - 1);
+        self.0.rejections.update(|count| count - 1);
     }
 }
 
-/// Serves a new client that speaks HTTP/1.1, in a task of its own.
+/// Serves a new HTTP/1.1 connection in a task of its own.
 pub(crate) fn serve<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::Stream>) {
     core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
-    let begun = session::begin(core);
-    resume(core, client, begun);
+    let start = session::start(core);
+    resume(core, client, start);
 }
 
-/// Goes on with a client that was silent.
-pub(crate) fn resume<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::Stream>, begun: Begun) {
-    serve_by(core, client, async move |core, client| session::session(core, client, begun).await);
+/// Resumes the session of a connection that was idle.
+pub(crate) fn resume<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::Stream>, start: Start) {
+    spawn_session(core, client, async move |core, client| session::session(core, client, start).await);
 }
 
-/// Serves a new client that speaks HTTP/2, in a task of its own.
+/// Serves a new HTTP/2 connection in a task of its own.
 pub(crate) fn serve_http2(core: &Rc<Core<MonoioRuntime>>, client: DownstreamConn<Transport>) {
     core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
-    serve_by(core, client, async |core, client| {
-        Ended::Over(h2::serve(core, client, client.door.scheme()).await)
+    spawn_session(core, client, async |core, client| {
+        Ended::Closed(h2::serve(core, client, client.scheme()).await)
     });
 }
 
-/// Two kinds of tasks, for the one that most connections have is small.
-fn serve_by<R: Runtime>(
+/// Spawns the task of a session. Generic, because the future of an HTTP/1.1 session is much smaller than that of HTTP/2.
+fn spawn_session<R: Runtime>(
     core: &Rc<Core<R>>,
     client: DownstreamConn<R::Stream>,
     session: impl AsyncFnOnce(&Rc<Core<R>>, &Rc<DownstreamConn<R::Stream>>) -> Ended + 'static,
 ) {
     let client = Rc::new(client);
-    let entry = Entry::new(core, &client);
+    let registration = Registration::new(core, &client);
     let (served_by, panicked_on) = ((core.clone(), client.clone()), (core.clone(), client));
     core.runtime.spawn(
         async move {
-            let _entry = entry;
+            let _registration = registration;
             let (core, client) = served_by;
-            if let Ended::Over(exchanges) = session(&core, &client).await {
+            if let Ended::Closed(exchanges) = session(&core, &client).await {
                 core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
             }
         },
@@ -170,12 +170,12 @@ fn serve_by<R: Runtime>(
             let (core, client) = panicked_on;
             let request_id = client.request_id.get();
             let request_id = request_id.as_ref().map(|id| id.as_str());
-            tracing::error!(core = core.id.0, request_id, %panic, "a connection's task panicked and was ended");
+            tracing::error!(core = core.id.0, request_id, %panic, "connection task panicked; connection closed");
             core.telemetry.panicked(&Panicked { request_id });
             core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges: 0 });
         },
     );
 }
 
-/// Until the next try to accept.
+/// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

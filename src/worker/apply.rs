@@ -1,4 +1,4 @@
-//! What the control thread sends: new snapshots and orders. Ends when the worker is to end.
+//! Snapshots and orders of the control thread. Ends with the worker.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,39 +15,39 @@ use crate::drain::drain;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 
-/// Applies what comes until the order to stop.
+/// Applies snapshots, secrets and orders until [`Order::Stop`].
 pub(crate) async fn apply(
     core: Rc<Core<MonoioRuntime>>,
-    mut listeners: Vec<Rc<Listener>>,
+    mut sockets: Vec<Rc<Listener>>,
     snapshots: SlotReceiver<Arc<Snapshot>>,
     orders: MailboxReceiver<Order>,
     wake: WakeSource,
 ) -> std::io::Result<()> {
     start_housekeeping(&core);
-    tell_applied(&core);
+    report_applied(&core);
     let mut notified = Notified::new(wake.stream()?)?;
     loop {
-        // Down with the flag before looking: what is sent from here on rings again.
+        // Re-armed before the queues are emptied: what is sent from here on wakes again.
         wake.rearm();
         let snapshot = snapshots.take();
-        // Between taking a snapshot and acknowledging it: a new certificate was sent before the snapshot that has its version.
+        // Between taking a snapshot and acknowledging it: a new certificate is sent before the snapshot that names it.
         core.secrets.apply_updates(clock::now(), |event| core.telemetry.material_loaded(event));
         if let Some(snapshot) = snapshot {
-            take_over(&core, snapshot).await;
+            apply_snapshot(&core, snapshot).await;
         }
         for order in orders.drain(ringway_model::limits::ORDERS_MAX) {
             match order {
                 Order::Drain { deadline } if !core.draining.get() => {
-                    // Given away: a listener that nobody accepts from must be closed, or it swallows connections.
-                    let listeners = std::mem::take(&mut listeners);
-                    let stop = move || listeners.iter().for_each(|listener| listener.stop());
+                    // Moved, so that it is closed: a listener that is not accepted from swallows connections.
+                    let sockets = std::mem::take(&mut sockets);
+                    let stop = move || sockets.iter().for_each(|socket| socket.stop());
                     core.runtime.spawn(drain(core.clone(), stop, deadline), |panic| {
-                        tracing::error!(%panic, "the drain panicked");
+                        tracing::error!(%panic, "drain panicked; connections end at its deadline");
                     });
                 }
                 Order::Drain { .. } => {}
                 Order::HostAbsent { host, why } => {
-                    if let Some(hosts) = &core.hosts {
+                    if let Some(hosts) = &core.on_demand_hosts {
                         hosts.handle_absent(&host, why, clock::now());
                     }
                 }
@@ -61,26 +61,26 @@ pub(crate) async fn apply(
     }
 }
 
-/// Routes by a newer snapshot; an older one is refused, for configurations never move backwards.
-pub(crate) async fn take_over<R: Runtime>(core: &Core<R>, snapshot: Arc<Snapshot>) {
+/// Routes by a newer snapshot, and acknowledges it; an older one is acknowledged only: configurations never move backwards.
+pub(crate) async fn apply_snapshot<R: Runtime>(core: &Core<R>, snapshot: Arc<Snapshot>) {
     let serial = snapshot.serial;
     if serial > core.tables().snapshot.serial {
         core.set_snapshot(snapshot);
-        tell_applied(core);
+        report_applied(core);
     }
-    // An acknowledgement is never dropped: someone waits for it.
+    // An acknowledgement is never dropped: the control thread waits for it.
     while core.reports.send(Report::Applied { core: core.id, serial }).is_err() {
         core.runtime.sleep(REPORT_RETRY).await;
     }
 }
 
-fn tell_applied<R: Runtime>(core: &Core<R>) {
+fn report_applied<R: Runtime>(core: &Core<R>) {
     let tables = core.tables();
     let (serial, revision) = (tables.snapshot.serial, tables.snapshot.revision);
     core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
-/// Once a second: closes idle upstream connections, hands over a log block that has waited, and frees unused memory.
+/// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, and frees unused memory.
 pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
     let own = core.clone();
     core.runtime.spawn(
@@ -98,18 +98,18 @@ pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
                 nudge_allocator();
             }
         },
-        |panic| tracing::error!(%panic, "housekeeping panicked"),
+        |panic| tracing::error!(%panic, "housekeeping panicked; idle upstream connections are not closed"),
     );
 }
 
-/// Takes a large block and gives it back. An allocator that returns free memory to the system some time after it fell
-/// free does so only when it is called: without this, a core that has just become quiet would keep the memory of its
-/// busiest moment. The block is never touched, so it costs two calls and no memory.
+/// Allocates a large block and frees it. Allocators that return free memory to the system after a while do so only when they are
+/// called: without this, a core that has become quiet would keep the memory of its busiest moment. The block is never touched:
+/// it costs two calls and no memory.
 fn nudge_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
 }
 
-/// Large enough to be taken from where the allocator keeps what it may return.
+/// Large enough to be taken from the memory that the allocator may return.
 const NUDGE_BYTES: usize = 1024 * 1024;
 const REPORT_RETRY: Duration = Duration::from_millis(1);
 const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What the sessions of one core share. Nothing in it is seen by another core, but how many connections it has.
+//! State that the sessions of one core share. Other cores see its number of connections, and nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,22 +15,22 @@ use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
 
 use crate::accept::cert_selector::{self, CertSelector};
-use crate::accept::handshakes::Handshakes;
-use crate::accept::pending_connection::Arrivals;
+use crate::accept::handshakes::HandshakeScheduler;
+use crate::accept::pending_connection::PendingConnections;
 use crate::accept::rebalance::Rebalancer;
 use crate::accept::secrets::{SecretSource, Secrets};
 use crate::exchange::attempt_warnings::Warnings;
 use crate::exchange::date_line::DateLine;
 use crate::exchange::on_demand_hosts::Hosts;
 use crate::exchange::tunnels::Tunnels;
-use crate::h2::{Seats, WindowBudget};
+use crate::h2::{TaskPool, WindowBudget};
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 use crate::session::linger::Lingering;
 use crate::settings::Settings;
 use crate::upstream::{ConnectionPool, Files, UpstreamTlsConfigs};
 
-/// One core's share of the data plane.
+/// State of one core of the data plane.
 pub(crate) struct Core<R: Runtime> {
     pub(crate) id: CoreId,
     pub(crate) runtime: R,
@@ -40,107 +40,115 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) upstreams: RefCell<ConnectionPool<R::Stream>>,
     pub(crate) endpoint_files: Files,
-    /// Whom to believe of the endpoints that speak TLS.
-    pub(crate) trust: UpstreamTlsConfigs,
+    pub(crate) upstream_tls: UpstreamTlsConfigs,
     pub(crate) request_ids: RefCell<RequestIds>,
     pub(crate) date_line: DateLine,
     pub(crate) clients: RefCell<Slab<Rc<DownstreamConn<R::Stream>>>>,
-    /// Connections that are no clients yet.
-    pub(crate) arrivals: Arrivals,
-    /// Connections that are being told that there is no room.
-    pub(crate) turned_away: Cell<usize>,
-    pub(crate) seats: Seats,
-    /// Requests under way on connections of HTTP/2.
+    /// Connections before their session.
+    pub(crate) pending: PendingConnections,
+    /// Connections that are being rejected with 503.
+    pub(crate) rejections: Cell<usize>,
+    /// Tasks of HTTP/2 requests.
+    pub(crate) task_pool: TaskPool,
+    /// HTTP/2 requests in progress.
     pub(crate) streams: Cell<usize>,
-    /// By how much the windows of clients' connections may have grown.
+    /// Budget for the growth of HTTP/2 windows of clients.
     pub(crate) windows: WindowBudget,
     pub(crate) draining: Cell<bool>,
     pub(crate) tunnels: Tunnels,
-    pub(crate) handshakes: Rc<Handshakes>,
-    /// Requests that were answered and are still being sent.
+    pub(crate) handshakes: Rc<HandshakeScheduler>,
+    /// Requests whose rest is discarded after their response.
     pub(crate) lingering: Lingering,
-    /// Certificates and CAs.
+    /// Certificates, keys and CAs.
     pub(crate) secrets: Secrets,
     pub(crate) cert_selector: CertSelector,
-    /// Hosts that have no route yet, where somebody may know them.
-    pub(crate) hosts: Option<Hosts>,
-    /// Where clients reach this process over TLS, if they do.
+    /// Hosts without a route that wait for the resolver, where there is one.
+    pub(crate) on_demand_hosts: Option<Hosts>,
+    /// Port of `https` in redirects; none without `https` listeners.
     pub(crate) https_port: Option<u16>,
-    /// Instances that were warned about lately.
+    /// Rate limit of warnings about attempts.
     pub(crate) warnings: Warnings,
-    /// The other cores, where there are any.
+    /// Link to the other cores; none for a single core.
     pub(crate) rebalancer: Option<Rebalancer>,
     tables: RefCell<Rc<Tables>>,
     buffers: RefCell<Vec<ConnBuffers>>,
-    /// How many of them nobody needed since the last look.
+    /// Buffers that no connection has used since the last call of `free_spare_buffers`.
     buffers_spare: Cell<usize>,
 }
 
+/// Parts that a core is built from.
+pub(crate) struct CoreParts {
+    pub(crate) id: CoreId,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) reports: MailboxSender<Report>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) https_port: Option<u16>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) secrets: Option<SecretSource>,
+    /// Whether hosts without a route are resolved on demand.
+    pub(crate) resolves_hosts: bool,
+    pub(crate) rebalancer: Option<Rebalancer>,
+}
+
 impl<R: Runtime> Core<R> {
-    #[allow(clippy::too_many_arguments)] // one place builds it, from the parts of a worker
-    pub(crate) fn new(
-        id: CoreId,
-        runtime: R,
-        settings: Arc<Settings>,
-        telemetry: Telemetry,
-        reports: MailboxSender<Report>,
-        snapshot: Arc<Snapshot>,
-        doors: Doors,
-    ) -> Self {
+    pub(crate) fn new(runtime: R, parts: CoreParts) -> Self {
+        let CoreParts { id, settings, snapshot, .. } = parts;
         let upstreams = ConnectionPool::new(settings.connections_max);
         Self {
             id,
             runtime,
             settings,
-            telemetry,
-            reports,
+            telemetry: parts.telemetry,
+            reports: parts.reports,
             cursors: RefCell::new(Cursors::new(id)),
             upstreams: RefCell::new(upstreams),
             endpoint_files: Files::default(),
-            trust: UpstreamTlsConfigs::new(),
+            upstream_tls: UpstreamTlsConfigs::new(),
             request_ids: RefCell::new(RequestIds::new()),
             date_line: DateLine::default(),
             clients: RefCell::new(Slab::new()),
-            arrivals: Arrivals::default(),
-            turned_away: Cell::new(0),
-            seats: Seats::default(),
+            pending: PendingConnections::default(),
+            rejections: Cell::new(0),
+            task_pool: TaskPool::default(),
             streams: Cell::new(0),
             windows: WindowBudget::default(),
             draining: Cell::new(false),
             tunnels: Tunnels::default(),
-            handshakes: Rc::default(),
+            handshakes: Rc::new(HandshakeScheduler::new()),
             lingering: Lingering::default(),
-            secrets: Secrets::new(id, doors.lookup),
-            cert_selector: CertSelector::new(doors.tls),
-            hosts: doors.resolves.then(|| Hosts::new(id)),
-            https_port: doors.https_port,
+            secrets: Secrets::new(id, parts.secrets),
+            cert_selector: CertSelector::new(parts.tls),
+            on_demand_hosts: parts.resolves_hosts.then(|| Hosts::new(id)),
+            https_port: parts.https_port,
             warnings: Warnings::default(),
-            rebalancer: doors.rebalancer,
+            rebalancer: parts.rebalancer,
             tables: RefCell::new(Rc::new(Tables { snapshot })),
             buffers: RefCell::new(Vec::new()),
             buffers_spare: Cell::new(0),
         }
     }
 
-    /// Connections that are served or about to be.
+    /// Number of client connections: served, idle, pending, and in handshakes.
     pub(crate) fn connections(&self) -> usize {
-        self.clients.borrow().len() + self.runtime.parked() + self.arrivals.len() + self.handshakes.len()
+        self.clients.borrow().len() + self.runtime.idle_count() + self.pending.len() + self.handshakes.len()
     }
 
-    /// Whether a file is left for another connection, be it to an endpoint or of a client. An idle connection to an endpoint makes room.
-    pub(crate) fn has_file(&self) -> bool {
-        let used = self.connections() + self.turned_away.get() + self.endpoint_files.count();
+    /// Whether a file descriptor is free for another connection, of a client or to an endpoint. Closes an idle connection to an
+    /// endpoint where there is none.
+    pub(crate) fn has_descriptor(&self) -> bool {
+        let used = self.connections() + self.rejections.get() + self.endpoint_files.count();
         used < self.settings.connection_files_max || self.upstreams.borrow_mut().close_one()
     }
 
-    /// Lets the other cores know how many those are. To be called when there is one more or one less.
+    /// Publishes the number of connections to the other cores. To be called after each change of it.
     pub(crate) fn publish_load(&self) {
         if let Some(rebalancer) = &self.rebalancer {
-            rebalancer.tell(self.connections());
+            rebalancer.publish(self.connections());
         }
     }
 
-    /// The snapshot of this moment, pinned: it lives as long as the exchange that took it. No atomic operation.
+    /// Returns the current snapshot, pinned: it lives as long as the exchange that took it. No atomic operation.
     pub(crate) fn tables(&self) -> Rc<Tables> {
         self.tables.borrow().clone()
     }
@@ -148,22 +156,22 @@ impl<R: Runtime> Core<R> {
     /// Routes by `snapshot` from the next exchange on.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.upstreams.borrow_mut().keep_only(&snapshot);
-        self.runtime.keep_only(&snapshot);
+        self.runtime.retain_endpoints(&snapshot);
         self.cursors.borrow_mut().keep_only(&snapshot);
         self.tunnels.handle_snapshot(&snapshot, self.runtime.now(), self.settings.drain_timeout);
         self.tables.replace(Rc::new(Tables { snapshot }));
-        if let Some(hosts) = &self.hosts {
+        if let Some(hosts) = &self.on_demand_hosts {
             hosts.handle_snapshot(&self.tables().snapshot);
         }
-        self.prepare();
+        self.prefetch_secrets();
     }
 
-    /// Asks for what the snapshot needs at any moment.
-    pub(crate) fn prepare(&self) {
+    /// Requests the secrets that the snapshot may need at any moment.
+    pub(crate) fn prefetch_secrets(&self) {
         cert_selector::prefetch_default(&self.secrets, &self.tables().snapshot, self.runtime.now());
     }
 
-    /// Buffers for a connection that has something to do.
+    /// Takes buffers for a connection that has become active.
     pub(crate) fn take_buffers(&self) -> ConnBuffers {
         let mut kept = self.buffers.borrow_mut();
         let buffers = kept.pop().unwrap_or_default();
@@ -171,16 +179,16 @@ impl<R: Runtime> Core<R> {
         buffers
     }
 
-    /// Frees the buffers that nobody needed since this was last called.
+    /// Frees the buffers that were not used since the last call.
     pub(crate) fn free_spare_buffers(&self) {
         let mut kept = self.buffers.borrow_mut();
         let spare = self.buffers_spare.get().min(kept.len());
-        // Those that were used last are at the end, and likely still in the cache.
+        // The most recently used are at the end, and likely still in the CPU cache.
         kept.drain(..spare);
         self.buffers_spare.set(kept.len());
     }
 
-    /// Buffers of a connection that falls idle or ends. A few are kept warm, the rest is freed, so that a peak's memory goes back.
+    /// Returns the buffers of a connection that falls idle or ends. A bounded number is kept, the rest is freed.
     pub(crate) fn give_buffers(&self, mut buffers: ConnBuffers) {
         let mut kept = self.buffers.borrow_mut();
         if kept.len() < BUFFERS_KEPT_MAX {
@@ -190,22 +198,12 @@ impl<R: Runtime> Core<R> {
     }
 }
 
-/// What the doors of a core are made with.
-pub(crate) struct Doors {
-    pub(crate) https_port: Option<u16>,
-    pub(crate) tls: Option<Arc<ServerTls>>,
-    pub(crate) lookup: Option<SecretSource>,
-    pub(crate) resolves: bool,
-    pub(crate) rebalancer: Option<Rebalancer>,
-}
-
-/// What a core routes by: its own handle on a snapshot that all cores share. Pinning it counts on this core's
-/// memory only.
+/// A core's own handle on the snapshot that all cores share: pinning it changes a counter in this core's memory only.
 pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
-/// Buffers of one session while it works. An idle connection holds none.
+/// Buffers of an active session. An idle connection has none.
 #[derive(Default)]
 pub(crate) struct ConnBuffers {
     /// Bytes from the client: the head of the current request, what has come of its body, perhaps the next request.
@@ -233,5 +231,5 @@ impl ConnBuffers {
     }
 }
 
-/// Scratches that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as used.
+/// Buffers that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as used.
 const BUFFERS_KEPT_MAX: usize = 256;

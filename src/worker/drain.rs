@@ -1,12 +1,12 @@
-//! The orderly end of a core.
+//! Graceful shutdown of a core.
 //!
 //! ```text
-//! Order::Drain ─► nothing is handed to other cores any more; what comes from those that do not drain yet is served
-//!              ─► listeners stop, what the kernel had queued is still served
-//!              ─► busy connections finish their request and close, tunnels say goodbye
-//!              ─► idle ones have a moment for a request that is on its way, and close; so have those that fall idle after an
-//!                 answer that did not tell them yet
-//!              ─► all gone, or the deadline: Report::Drained
+//! Order::Drain ─► no connection migrates to other cores; those from cores that do not drain yet are served
+//!              ─► listeners stop; connections that the kernel had queued are served
+//!              ─► busy connections finish their request and close; tunnels are closed
+//!              ─► idle ones have DRAIN_IDLE_GRACE for a request that is on its way, and close; likewise those whose last
+//!                 response announced keep-alive
+//!              ─► none is left, or the deadline: Report::Drained
 //! ```
 
 use std::rc::Rc;
@@ -23,8 +23,8 @@ use crate::runtime::Runtime;
 use crate::session::downstream::Phase;
 use crate::session::idle;
 
-/// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once
-/// connections can know that the core drains.
+/// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once sessions see
+/// that the core drains.
 pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl FnOnce(), deadline: Tick) {
     core.draining.set(true);
     if let Some(rebalancer) = &core.rebalancer {
@@ -35,7 +35,7 @@ pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl Fn
     core.upstreams.borrow_mut().clear();
     let idle_until = core.runtime.now().after(limits::DRAIN_IDLE_GRACE);
     loop {
-        // Every round anew: a connection that was busy may have fallen idle, and a queued one may have come in.
+        // In every round: a busy connection may have fallen idle, and a queued one may have been accepted.
         let idle_is_over = core.runtime.now() >= idle_until;
         for (_, client) in core.clients.borrow().iter() {
             match client.phase.get() {
@@ -45,7 +45,7 @@ pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl Fn
             }
         }
         if idle_is_over {
-            core.arrivals.cancel_waits();
+            core.pending.cancel_waits();
             idle::end(&core);
         }
         let left = core.connections();
@@ -56,17 +56,17 @@ pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl Fn
             tracing::warn!(
                 core = core.id.0,
                 connections = left,
-                "the drain's time is over, connections are cut"
+                "drain deadline reached; connections closed"
             );
             break;
         }
         core.runtime.sleep(ROUND).await;
     }
-    // The control thread waits for this; it also gives up at the deadline, so a full mailbox costs nothing but time.
+    // The control thread waits for this until the same deadline: a full mailbox costs time only.
     while core.reports.send(Report::Drained { core: core.id }).is_err() && core.runtime.now() < deadline {
         core.runtime.sleep(ROUND).await;
     }
 }
 
-/// Between two looks at what is left.
+/// Interval of the rounds.
 const ROUND: Duration = Duration::from_millis(20);

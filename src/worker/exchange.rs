@@ -6,6 +6,7 @@
 //! ```
 //! The snapshot is pinned once: a change of the configuration never disturbs a request under way.
 
+pub(crate) mod acme_challenge;
 pub(crate) mod activity;
 pub(crate) mod attempt_warnings;
 pub(crate) mod cause;
@@ -13,6 +14,7 @@ pub(crate) mod date_line;
 pub(crate) mod failure;
 pub(crate) mod forwarded;
 pub(crate) mod grpc;
+pub(crate) mod https_redirect;
 pub(crate) mod local_reply;
 pub(crate) mod on_demand_hosts;
 pub(crate) mod passive_health;
@@ -48,7 +50,7 @@ use self::forwarded::Reach;
 use self::local_reply::{Answer, Asked};
 use self::request_body::RequestBody;
 use crate::accept::cert_selector;
-use crate::accept::listener::{self, Door, HttpMode};
+use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
@@ -222,25 +224,25 @@ async fn serve<'s, R: Runtime>(
     body: &mut Option<RequestBody>,
 ) -> Result<Disposition, Failure> {
     let upgrade = admit(&buffers.request)?;
-    let challenge = listener::challenge_token(&buffers.request, &buffers.client_in);
+    let challenge = acme_challenge::token(&buffers.request, &buffers.client_in);
     if let Some(answer) = challenge.and_then(|token| snapshot.challenge(token)) {
         return Ok(tell(core, client, buffers, record, LocalReply::Challenge(answer)).await);
     }
-    if matches!(client.door, Door::Http(HttpMode::HttpsOnly)) {
+    if client.handler == Handler::AcmeOnly {
         return Err(if challenge.is_some() { Failure::UnknownChallenge } else { Failure::HttpsOnly });
     }
     let host = snapshot.virtual_host(buffers.request.host()).ok_or(absent)?;
     let rule = host.rules.find(&buffers.request, &buffers.client_in);
     let matched = Match { host, rule };
     record.matched = Some(matched);
-    if matches!(client.door, Door::Http(HttpMode::Redirect))
+    if client.handler == (Handler::Gateway { redirects_to_https: true })
         && challenge.is_none()
         && let Some(port) = redirect_port(core, client, buffers, snapshot, host)
     {
-        let location = listener::location(&buffers.request, &buffers.client_in, port);
+        let location = https_redirect::location(&buffers.request, &buffers.client_in, port);
         return Ok(tell(core, client, buffers, record, LocalReply::Elsewhere(location)).await);
     }
-    client.door.check(snapshot, matched)?;
+    client.check(snapshot, matched)?;
     if core.settings.via.as_ref().is_some_and(|via| via.is_loop(&buffers.request, &buffers.client_in)) {
         return Err(Failure::Loop);
     }
@@ -479,7 +481,7 @@ fn forwarded_lines<S>(
     let ConnBuffers { added_headers: lines, request, client_in: input, .. } = buffers;
     lines.clear();
     if client.trusted {
-        let hop = (client.peer, client.door.scheme());
+        let hop = (client.peer, client.scheme());
         forwarded::push_hop_lines(lines, hop, record.client, request, input);
     } else {
         lines.extend_from_slice(&client.address_lines);
@@ -490,7 +492,7 @@ fn forwarded_lines<S>(
         lines.extend_from_slice(via.line(request.version(), client.is_http2));
     }
     lines.extend_from_slice(host.tenant_line());
-    lines.extend_from_slice(client.door.client_lines(host));
+    lines.extend_from_slice(client.client_cert_headers(host));
     lines.extend_from_slice(b"X-Request-ID: ");
     lines.extend_from_slice(record.request_id(input));
     lines.extend_from_slice(b"\r\n");
@@ -619,7 +621,7 @@ async fn tell<R: Runtime>(
         LocalReply::Failure(consequence) => (consequence.status.unwrap_or(500), Answer::Failure(consequence)),
         LocalReply::Challenge(authorization) => (200, Answer::Text(authorization)),
         LocalReply::Elsewhere(location) => {
-            (listener::redirect_status(request.method()), Answer::Elsewhere(location))
+            (https_redirect::status(request.method()), Answer::Elsewhere(location))
         }
         LocalReply::Methods => (200, Answer::Methods),
         LocalReply::Health if core.draining.get() => (503, Answer::Health("draining")),
@@ -725,7 +727,7 @@ impl<'s> Record<'s> {
             cause: None,
             is_call: false,
             is_http2: client.is_http2,
-            tls: client.door.tls(),
+            tls: client.tls_version(),
             upgraded: false,
         }
     }

@@ -1,15 +1,15 @@
-//! A door for the fuzz targets (`tests/fuzz`): what a request of HTTP/2 becomes, without a connection.
+//! Entry points of the fuzz targets (`tests/fuzz`): the translation of an HTTP/2 request, without a connection.
 
 use http::request::Parts;
 use ringway_wire::h1::RequestError;
 
 use crate::h2::head::{self, Body, Coding};
 
-/// The text of HTTP/1.1 that a request becomes, and whether its DATA become chunks; `body` is nothing when more is still
-/// to come, else how much there is.
+/// Translates a request to HTTP/1.1; returns the text, and whether its DATA become chunks. `body` is the length of the body, `None`
+/// while it is unknown.
 ///
 /// # Errors
-/// As the client would be answered.
+/// The error that the client's response would state.
 pub fn h2_request_text(request: &Parts, body: Option<usize>) -> Result<(Vec<u8>, bool), RequestError> {
     let body = match body {
         Some(0) => Body::None,

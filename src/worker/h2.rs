@@ -1,11 +1,11 @@
-//! HTTP/2: frames and windows by the `h2` crate, requests and responses by the exchange, which speaks HTTP/1.1.
+//! HTTP/2: frames and windows by the `h2` crate; requests and responses by the exchange, in the bytes of HTTP/1.1.
 //!
 //! ```text
 //! Stream ◄─► pipe ◄─► h2 ◄─► stream: bytes of HTTP/1.1 ◄─► exchange
-//!             │ guard
+//!             │ flood, liveness
 //! ```
-//! [`server`] is the clients' side, [`client`] the endpoints'. What an h2 stream carries is translated where it is read and written ([`head`],
-//! [`stream`]), so that one parser judges every request, and one exchange serves it.
+//! [`server`] is the side of clients, [`client`] that of endpoints. A stream is translated where it is read and written ([`head`],
+//! [`stream`]), so that one parser and one exchange serve all requests.
 
 pub(crate) mod client;
 mod fields;
@@ -21,5 +21,5 @@ mod window;
 
 pub(crate) use server::serve;
 pub(crate) use stream::{GAVE_UP, H2Stream, TOOK_NOTHING};
-pub(crate) use task_pool::Seats;
+pub(crate) use task_pool::TaskPool;
 pub(crate) use window::Budget as WindowBudget;

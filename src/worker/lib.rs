@@ -1,18 +1,18 @@
-//! One core of the data plane.
+//! Worker: one core of the data plane.
 //!
 //! ```text
-//! accept ─► session ─► exchange ─► upstream (pool, connect, attempt, respond) ─► finish
+//! accept ─► session ─► exchange ─► upstream (pool, connect, attempt, response) ─► finish
 //!              │           └─ tunnel, after an upgrade
-//!              └─ silent: wait without a session
-//! apply: new snapshots and orders from the control thread        drain: the orderly end
+//!              └─ idle set: no session while nothing comes
+//! apply: snapshots and orders from the control thread        drain: graceful shutdown
 //! ```
-//! A worker shares nothing with other workers but immutable snapshots, the endpoints' health, and new connections when it has
-//! more than they ([`rebalancer`](rebalancers())); it serves on when
-//! the control thread stalls. Above `session`, code is blind to the client's protocol version.
+//! Workers share immutable snapshots, the health of endpoints, and new connections ([`rebalancers`]); nothing else. A worker
+//! goes on serving while the control thread stalls. Code above `session` does not depend on the client's protocol version.
 #![forbid(unsafe_code)]
 
 mod accept;
 mod apply;
+mod connector;
 mod core;
 mod drain;
 mod exchange;
@@ -44,53 +44,53 @@ use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
-pub use accept::listener::{HttpMode, ListenerProtocol};
+pub use accept::listener::{Handler, HttpMode, ListenerConfig, ListenerProtocol};
 pub use accept::rebalance::{Rebalancer, rebalancers};
 pub use accept::secrets::SecretSource;
 pub use exchange::public_health::{PublicHealth, PublicHealthError};
 pub use exchange::via::{NoPseudonym, Via};
 pub use settings::Settings;
 
-/// What a worker is made of.
+/// Parts that a worker is built from.
 pub struct Parts {
-    /// Its number.
+    /// Core number.
     pub id: CoreId,
-    /// The processor that it is pinned to; none when the operator does not want it.
+    /// Processor to pin the thread to.
     pub cpu: Option<usize>,
-    /// Which driver to use.
+    /// I/O driver to use.
     pub driver: DriverChoice,
-    /// Its listeners and what they are for: one per address, bound with SO_REUSEPORT beside those of the other workers.
-    pub listeners: Vec<(TcpListener, ListenerProtocol)>,
-    /// Where clients reach the `https` listeners; none when there are none, and then nobody is redirected there.
+    /// Listeners, one per address, bound with SO_REUSEPORT beside those of the other workers.
+    pub listeners: Vec<(TcpListener, ListenerConfig)>,
+    /// Port of the `https` listeners as clients reach it; without it there are no redirects to https.
     pub https_port: Option<u16>,
-    /// What the `https` listeners insist on; without it they refuse everyone.
+    /// TLS settings of the `https` listeners; without them every handshake is refused.
     pub tls: Option<Arc<ServerTls>>,
-    /// Where certificates are asked for; without it there are none. Its answers ring `wake`.
-    pub lookup: Option<SecretSource>,
-    /// The other workers, with which it shares connections evenly; none when it is the only one.
+    /// Source of certificates and CAs, whose updates ring `wake`; without it there are none.
+    pub secrets: Option<SecretSource>,
+    /// Link to the other workers; none for a single worker.
     pub rebalancer: Option<Rebalancer>,
-    /// Whether the control thread may know hosts that no snapshot has yet: requests for them wait until it was asked.
-    pub resolves: bool,
-    /// The configuration that it begins with.
+    /// Whether requests for hosts without a route wait for the resolver.
+    pub resolves_hosts: bool,
+    /// First configuration.
     pub snapshot: Arc<Snapshot>,
     /// Newer configurations.
     pub snapshots: SlotReceiver<Arc<Snapshot>>,
-    /// What the control thread wants of it.
+    /// Orders of the control thread.
     pub orders: MailboxReceiver<Order>,
-    /// Rings when either has something.
+    /// Rings for snapshots, orders and secrets.
     pub wake: WakeSource,
-    /// What the control thread is told.
+    /// Reports to the control thread.
     pub reports: MailboxSender<Report>,
     /// Metrics and access log of this core.
     pub telemetry: Telemetry,
-    /// The operator's settings.
+    /// Settings of the operator.
     pub settings: Arc<Settings>,
 }
 
-/// Runs a worker on this thread until it is told to stop. `started` is called once it accepts, with the driver that it got.
+/// Runs a worker on this thread until [`Order::Stop`]. `started` is called with the driver in use once the worker accepts.
 ///
 /// # Errors
-/// No runtime can be built, a listener cannot be taken over, or the wake-up from the control thread is broken.
+/// The runtime cannot be built, a listener cannot be taken over, or the wake-up from the control thread is broken.
 pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
     let options = RuntimeOptions {
         name: format!("worker-{}", parts.id),
@@ -103,35 +103,33 @@ pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
 
 async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> std::io::Result<()> {
     parts.telemetry.set_driver(driver.as_str());
-    let core = Rc::new(core::Core::new(
-        parts.id,
-        monoio_runtime::MonoioRuntime::new()?,
-        parts.settings,
-        parts.telemetry,
-        parts.reports,
-        parts.snapshot,
-        core::Doors {
-            https_port: parts.https_port,
-            tls: parts.tls,
-            lookup: parts.lookup,
-            resolves: parts.resolves,
-            rebalancer: parts.rebalancer,
-        },
-    ));
-    core.prepare();
-    // The default certificate was sent before this thread began.
+    let core_parts = core::CoreParts {
+        id: parts.id,
+        settings: parts.settings,
+        telemetry: parts.telemetry,
+        reports: parts.reports,
+        snapshot: parts.snapshot,
+        https_port: parts.https_port,
+        tls: parts.tls,
+        secrets: parts.secrets,
+        resolves_hosts: parts.resolves_hosts,
+        rebalancer: parts.rebalancer,
+    };
+    let core = Rc::new(core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts));
+    core.prefetch_secrets();
+    // The default certificate was sent before this thread started.
     core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
-    let mut listeners = Vec::new();
-    let mut kinds = Vec::new();
-    for (listener, kind) in parts.listeners {
-        listeners.push(Rc::new(Listener::from_std(listener)?));
-        kinds.push(kind);
+    let mut sockets = Vec::new();
+    let mut configs = Vec::new();
+    for (listener, config) in parts.listeners {
+        sockets.push(Rc::new(Listener::from_std(listener)?));
+        configs.push(config);
     }
-    for (listener, kind) in listeners.iter().zip(kinds) {
-        accept::start(&core, listener.clone(), kind);
+    for (socket, config) in sockets.iter().zip(configs) {
+        accept::start(&core, socket.clone(), config);
     }
     session::idle::start(&core);
     accept::rebalance::start(&core)?;
     started(driver);
-    apply::apply(core, listeners, parts.snapshots, parts.orders, parts.wake).await
+    apply::apply(core, sockets, parts.snapshots, parts.orders, parts.wake).await
 }

@@ -74,12 +74,12 @@ pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Connections by which a core may be ahead of the least busy one before that one gets the next, beside an eighth of what that
 /// one has. Crossing to another core costs a few microseconds, and of many short connections none is worth it; but of
 /// eight long ones each counts, so that the fixed part is as small as it can be without passing on nearly every one.
-pub(crate) const HANDOVER_CONNECTIONS_MARGIN: usize = 1;
-/// See [`HANDOVER_CONNECTIONS_MARGIN`]: one of so many parts of what the least busy core has.
-pub(crate) const HANDOVER_SHARE_MARGIN: usize = 8;
+pub(crate) const MIGRATION_CONNECTIONS_MARGIN: usize = 1;
+/// See [`MIGRATION_CONNECTIONS_MARGIN`]: one of so many parts of what the least busy core has.
+pub(crate) const MIGRATION_SHARE_MARGIN: usize = 8;
 /// Connections on their way to one core. A core that leaves so many lying has enough to do, and whoever accepted more keeps
 /// them. 10 KiB.
-pub(crate) const HANDOVERS_WAITING_MAX: usize = 256;
+pub(crate) const MIGRATIONS_WAITING_MAX: usize = 256;
 /// A client that takes longer for a part of its response may be why its endpoint gives up: shorter than any server's
 /// timeout for sending.
 pub(crate) const CLIENT_WAIT_NOTED: Duration = Duration::from_secs(5);

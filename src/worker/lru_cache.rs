@@ -1,10 +1,10 @@
-//! A table with room for so many: what was not asked for the longest makes way.
+//! Bounded map that evicts its least recently used entry.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// See the module's text. Lookups cost one hash; an insertion into a full table looks at all entries.
+/// Least-recently-used cache. A lookup costs one hash; an insertion into a full cache scans all entries.
 pub(crate) struct LruCache<K, V> {
     entries: HashMap<K, (u64, V), ahash::RandomState>,
     uses: u64,
@@ -16,7 +16,7 @@ impl<K: Clone + Eq + Hash, V> LruCache<K, V> {
         Self { entries: HashMap::default(), uses: 0, entries_max: entries_max.max(1) }
     }
 
-    /// Counts as a use.
+    /// Returns a value, and counts as a use.
     pub(crate) fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -27,7 +27,7 @@ impl<K: Clone + Eq + Hash, V> LruCache<K, V> {
         Some(value)
     }
 
-    /// Looks without counting it as a use.
+    /// Returns a value without counting as a use.
     pub(crate) fn peek<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -35,16 +35,16 @@ impl<K: Clone + Eq + Hash, V> LruCache<K, V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
-    /// Puts something in, and gives what made way for it.
+    /// Inserts a value; returns the one that was evicted or replaced.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.uses += 1;
-        let mut out = None;
+        let mut evicted = None;
         if self.entries.len() >= self.entries_max && !self.entries.contains_key(&key) {
             let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
-            out = oldest.and_then(|key| self.entries.remove(&key)).map(|(_, value)| value);
+            evicted = oldest.and_then(|key| self.entries.remove(&key)).map(|(_, value)| value);
         }
-        let before = self.entries.insert(key, (self.uses, value)).map(|(_, value)| value);
-        out.or(before)
+        let replaced = self.entries.insert(key, (self.uses, value)).map(|(_, value)| value);
+        evicted.or(replaced)
     }
 }
 
@@ -53,15 +53,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_asked_for_the_longest_makes_way() {
-        let mut recent = LruCache::new(2);
-        assert_eq!(recent.insert("a", 1), None);
-        assert_eq!(recent.insert("b", 2), None);
-        assert_eq!(recent.get("a"), Some(&mut 1));
-        assert_eq!(recent.peek("b"), Some(&2), "looking is no use");
-        assert_eq!(recent.insert("c", 3), Some(2));
-        assert_eq!(recent.peek("b"), None);
-        assert_eq!(recent.insert("a", 4), Some(1), "the same again replaces only itself");
-        assert_eq!(recent.peek("c"), Some(&3));
+    fn evicts_the_least_recently_used_entry() {
+        let mut cache = LruCache::new(2);
+        assert_eq!(cache.insert("a", 1), None);
+        assert_eq!(cache.insert("b", 2), None);
+        assert_eq!(cache.get("a"), Some(&mut 1));
+        assert_eq!(cache.peek("b"), Some(&2), "a peek is no use");
+        assert_eq!(cache.insert("c", 3), Some(2));
+        assert_eq!(cache.peek("b"), None);
+        assert_eq!(cache.insert("a", 4), Some(1), "the same key replaces its own value only");
+        assert_eq!(cache.peek("c"), Some(&3));
     }
 }

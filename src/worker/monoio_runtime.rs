@@ -1,4 +1,4 @@
-//! The world as it is: monoio's sockets and this process's clock.
+//! Runtime and connector on monoio's sockets and the system clock.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -14,28 +14,102 @@ use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::h2::client::{Connections, Joined};
-use crate::runtime::{Runtime, Splice, SpliceError};
-use crate::session::idle::Silent;
+use crate::connector::{Acquired, Connector, Splice, SpliceError};
+use crate::h2::client::SharedConnections;
+use crate::runtime::Runtime;
+use crate::session::downstream::IdleConn;
 use crate::transport::Transport;
 
-/// The real world, on whichever driver the runtime has.
+/// Runtime on monoio, on either of its drivers.
 pub(crate) struct MonoioRuntime {
-    connections: Connections,
-    pub(crate) silent: IdleSet<Silent>,
+    shared: SharedConnections,
+    pub(crate) idle: IdleSet<IdleConn>,
 }
 
 impl MonoioRuntime {
     /// # Errors
     /// The system's.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { connections: Connections::default(), silent: IdleSet::new()? })
+        Ok(Self { shared: SharedConnections::default(), idle: IdleSet::new()? })
+    }
+}
+
+impl Connector for MonoioRuntime {
+    type Stream = Transport;
+
+    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<Transport> {
+        ringway_net::connect(address, deadline).await.map(Transport::Tcp)
+    }
+
+    async fn connect_tls(
+        &self,
+        stream: Transport,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Tick,
+    ) -> Result<Transport, TlsError> {
+        match stream {
+            Transport::Tcp(tcp) => tls::connect_tls(tcp, config, name, deadline).await.map(Transport::Tls),
+            Transport::Tls(_) | Transport::H2(_) => Err(TlsError::Io(ErrorKind::InvalidInput.into())),
+        }
+    }
+
+    async fn acquire(&self, endpoint: EndpointId, deadline: Tick) -> Option<Acquired<Transport>> {
+        self.shared.acquire(endpoint, deadline).await
+    }
+
+    fn is_http2(&self, stream: &Transport) -> bool {
+        matches!(stream, Transport::Tls(tls) if tls.alpn() == Some(b"h2"))
+    }
+
+    fn start_http2(&self, endpoint: EndpointId, stream: Transport, stall: Duration) -> io::Result<Transport> {
+        self.shared.start(endpoint, stream, stall)
+    }
+
+    fn set_http1_only(&self, endpoint: EndpointId) {
+        self.shared.set_http1_only(endpoint);
+    }
+
+    fn is_excused(&self, stream: &Transport) -> bool {
+        matches!(stream, Transport::H2(stream) if stream.is_excused())
+    }
+
+    fn retain_endpoints(&self, snapshot: &Snapshot) {
+        self.shared.retain(|endpoint| snapshot.has_endpoint(endpoint));
+    }
+
+    fn can_splice(&self, from: &Transport, to: &Transport) -> bool {
+        from.as_tcp().is_some() && to.as_tcp().is_some()
+    }
+
+    async fn splice(
+        &self,
+        from: &Transport,
+        to: &Transport,
+        bytes: u64,
+        stall: Duration,
+        rate: Option<Rate>,
+        progress: &Cell<Tick>,
+    ) -> Result<(), Splice> {
+        let write_rate = WriteRate::stall(stall);
+        let (Some(from_tcp), Some(to_tcp)) = (from.as_tcp(), to.as_tcp()) else {
+            return copy(from, to, bytes, stall, progress).await;
+        };
+        let spliced = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, write_rate, rate, progress).await;
+        let Err(error) = spliced else { return Ok(()) };
+        let end = match error.fault {
+            SpliceFault::Unavailable(_) => return copy(from, to, bytes, stall, progress).await,
+            SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut => SpliceError::SenderStalled,
+            SpliceFault::Read(_) | SpliceFault::Eof => SpliceError::Sender,
+            SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
+            SpliceFault::Write(_) => SpliceError::Receiver,
+        };
+        let kept_waiting = error.write_wait >= limits::CLIENT_WAIT_NOTED;
+        Err(Splice { moved: error.moved, error: end, kept_waiting })
     }
 }
 
 impl Runtime for MonoioRuntime {
-    type Stream = Transport;
-
     fn now(&self) -> Tick {
         clock::now()
     }
@@ -60,96 +134,25 @@ impl Runtime for MonoioRuntime {
         ringway_net::spawn(future, on_panic);
     }
 
-    async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<Transport> {
-        ringway_net::connect(address, deadline).await.map(Transport::Tcp)
-    }
-
-    async fn connect_tls(
-        &self,
-        stream: Transport,
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-        deadline: Tick,
-    ) -> Result<Transport, TlsError> {
-        match stream {
-            Transport::Tcp(tcp) => tls::connect_tls(tcp, config, name, deadline).await.map(Transport::Tls),
-            Transport::Tls(_) | Transport::H2(_) => Err(TlsError::Io(ErrorKind::InvalidInput.into())),
-        }
-    }
-
-    async fn join(&self, endpoint: EndpointId, deadline: Tick) -> Option<Joined<Transport>> {
-        self.connections.join(endpoint, deadline).await
-    }
-
-    fn agreed_on_http2(&self, stream: &Transport) -> bool {
-        matches!(stream, Transport::Tls(tls) if tls.alpn() == Some(b"h2"))
-    }
-
-    fn begin_http2(&self, endpoint: EndpointId, stream: Transport, stall: Duration) -> io::Result<Transport> {
-        self.connections.begin(endpoint, stream, stall)
-    }
-
-    fn note_http1(&self, endpoint: EndpointId) {
-        self.connections.note_http1(endpoint);
-    }
-
-    fn is_excused(&self, stream: &Transport) -> bool {
-        matches!(stream, Transport::H2(stream) if stream.is_excused())
-    }
-
-    fn keep_only(&self, snapshot: &Snapshot) {
-        self.connections.keep_only(|endpoint| snapshot.has_endpoint(endpoint));
-    }
-
-    fn park(&self, stream: &Transport, silent: Silent) -> bool {
+    fn park(&self, stream: &Transport, idle: IdleConn) -> bool {
         let Transport::Tcp(tcp) = stream else { return false };
-        self.silent.park(tcp, silent.until(), silent).is_ok()
+        self.idle.park(tcp, idle.deadline, idle).is_ok()
     }
 
-    fn take_parked(&self) -> Vec<(Option<Transport>, Silent)> {
-        let parted = |left| match left {
-            Wakeup::Ready(stream, silent) => (Some(Transport::Tcp(stream)), silent),
-            Wakeup::Expired(silent) => (None, silent),
+    fn take_idle(&self) -> Vec<(Option<Transport>, IdleConn)> {
+        let stream = |wakeup| match wakeup {
+            Wakeup::Ready(stream, idle) => (Some(Transport::Tcp(stream)), idle),
+            Wakeup::Expired(idle) => (None, idle),
         };
-        self.silent.take_all().into_iter().map(parted).collect()
+        self.idle.take_all().into_iter().map(stream).collect()
     }
 
-    fn parked(&self) -> usize {
-        self.silent.len()
-    }
-
-    fn can_splice(&self, from: &Transport, to: &Transport) -> bool {
-        from.as_tcp().is_some() && to.as_tcp().is_some()
-    }
-
-    async fn splice(
-        &self,
-        from: &Transport,
-        to: &Transport,
-        bytes: u64,
-        stall: Duration,
-        rate: Option<Rate>,
-        progress: &Cell<Tick>,
-    ) -> Result<(), Splice> {
-        let pace = WriteRate::stall(stall);
-        let (Some(from_tcp), Some(to_tcp)) = (from.as_tcp(), to.as_tcp()) else {
-            return copy(from, to, bytes, stall, progress).await;
-        };
-        let spliced = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, pace, rate, progress).await;
-        let Err(error) = spliced else { return Ok(()) };
-        let end = match error.fault {
-            SpliceFault::Unavailable(_) => return copy(from, to, bytes, stall, progress).await,
-            SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut => SpliceError::SenderStalled,
-            SpliceFault::Read(_) | SpliceFault::Eof => SpliceError::Sender,
-            SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
-            SpliceFault::Write(_) => SpliceError::Receiver,
-        };
-        let kept_waiting = error.write_wait >= limits::CLIENT_WAIT_NOTED;
-        Err(Splice { moved: error.moved, error: end, kept_waiting })
+    fn idle_count(&self) -> usize {
+        self.idle.len()
     }
 }
 
-/// Without a pipe to be had (descriptors are short), bytes are copied: never more than belong to the body.
+/// Copies through a buffer, where no pipe can be opened: never more than the bytes of the body.
 async fn copy(
     from: &Transport,
     to: &Transport,

@@ -3,7 +3,7 @@
 //! ```text
 //! ┌► wait ──first byte──► read head ──► exchange ──Keep──┐
 //! ├──────────────────────────────────────────────────────┘   everything else closes
-//! └─ silence ─► idle: no buffer; without TLS not even a session ([`silent`](crate::session::idle)) ─► again
+//! └─ idle ─► no buffers; without TLS no session either ([`idle`]) ─► again
 //! ```
 
 pub(crate) mod downstream;
@@ -19,42 +19,42 @@ use ringway_net::{PeerState, Stream, WriteRate};
 use ringway_wire::h1::Parse;
 
 use self::downstream::{DownstreamConn, Phase};
-use self::idle::Silent;
 use self::linger::Request;
+use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};
 use crate::exchange::failure::Failure;
 use crate::exchange::local_reply::{self, Answer, Asked};
 use crate::exchange::{self, Disposition};
 use crate::runtime::Runtime;
 
-/// Where a session begins.
+/// Start of a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
-    /// The requests that the connection has carried before.
+pub(crate) struct Start {
+    /// Requests that the connection has carried.
     pub(crate) exchanges: u32,
-    /// When the next one has to begin.
+    /// Deadline of the next request's first byte.
     pub(crate) first_byte_by: Tick,
 }
 
-/// How a session ended.
+/// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// With its connection, which carried so many requests.
-    Over(u32),
-    /// Before its connection, which the world has taken until there is something to do.
+    /// The connection is closed, after this number of requests.
+    Closed(u32),
+    /// The connection is in the idle set.
     Parked,
 }
 
-/// Serves a connection to its end, or until it has been silent for a while and the world can keep it for less.
+/// Serves a connection until it closes, or moves to the idle set.
 ///
 /// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for as
 /// long as requests follow each other.
 pub(crate) async fn session<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
-    begun: Begun,
+    start: Start,
 ) -> Ended {
-    let Begun { mut exchanges, mut first_byte_by } = begun;
+    let Start { mut exchanges, mut first_byte_by } = start;
     loop {
         // Made where it will live: kilobytes, which would be copied from the stack otherwise.
         let serving = Box::write(Box::new_uninit(), serve(core, client, first_byte_by, &mut exchanges));
@@ -67,8 +67,8 @@ pub(crate) async fn session<R: Runtime>(
                 break;
             }
         };
-        if let Some(silent) = Silent::of(client, exchanges, until)
-            && core.runtime.park(&client.stream, silent)
+        if let Some(idle) = client.to_idle(exchanges, until)
+            && core.runtime.park(&client.stream, idle)
         {
             return Ended::Parked;
         }
@@ -78,12 +78,12 @@ pub(crate) async fn session<R: Runtime>(
         }
         first_byte_by = core.runtime.now().after(limits::IDLE_BUFFER_GRACE).max(until);
     }
-    Ended::Over(exchanges)
+    Ended::Closed(exchanges)
 }
 
-/// A connection whose first request must come soon after it; later ones have the idle time.
-pub(crate) fn begin<R: Runtime>(core: &Core<R>) -> Begun {
-    Begun { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
+/// Returns the start of a new connection, whose first request has the head timeout; later ones have the idle timeout.
+pub(crate) fn start<R: Runtime>(core: &Core<R>) -> Start {
+    Start { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
 }
 
 /// Why a connection is not served at the moment.
@@ -114,7 +114,7 @@ async fn serve<R: Runtime>(
         client.phase.set(Phase::Busy);
         let started_us = core.runtime.now_micros();
         let next = match read_head(core, client, &mut buffers).await {
-            Ok(()) => exchange::exchange(core, client, &mut buffers, started_us).await,
+            Ok(()) => handle(core, client, &mut buffers, started_us).await,
             Err(Failure::ClientClosed) => Disposition::Close,
             Err(failure) => exchange::reject(core, client, &mut buffers, failure, started_us, false).await,
         };
@@ -144,6 +144,20 @@ async fn serve<R: Runtime>(
     };
     core.give_buffers(buffers);
     rest
+}
+
+/// Passes a request to the handler of its listener.
+async fn handle<R: Runtime>(
+    core: &Core<R>,
+    client: &DownstreamConn<R::Stream>,
+    buffers: &mut ConnBuffers,
+    started_us: u64,
+) -> Disposition {
+    match client.handler {
+        Handler::Gateway { .. } | Handler::AcmeOnly => {
+            exchange::exchange(core, client, buffers, started_us).await
+        }
+    }
 }
 
 /// What came of waiting for a request.
@@ -231,8 +245,8 @@ async fn read<S: Stream>(
     read.map_err(|error| error.kind())
 }
 
-/// Tells a client whose request is not read why, and closes, by `deadline` at the latest.
-pub(crate) async fn turn_away<R: Runtime, S: Stream>(
+/// Rejects a connection whose request is not read with a local reply, and closes it, by `deadline` at the latest.
+pub(crate) async fn reject_connection<R: Runtime, S: Stream>(
     core: &Core<R>,
     stream: S,
     failure: Failure,
@@ -248,20 +262,20 @@ pub(crate) async fn turn_away<R: Runtime, S: Stream>(
         WriteRate::until(core.runtime.now().after(ringway_model::limits::LINGER_TIMEOUT).min(deadline));
     let (sent, _) = stream.write_all(out, pace).await;
     if let (Ok(()), Some(peer)) = (sent, stream.peer_addr()) {
-        // Where there is no room for connections, there is none for those that take long to end.
+        // An overloaded core has no connections to spare for a lingering close.
         let request = if failure == Failure::Overloaded { Request::Read } else { Request::Unread };
         linger::close(core, &stream, peer.ip().to_canonical(), request, deadline).await;
     }
 }
 
-/// A session as the drain and a panic see it: entered in the core's list while it lives.
-pub(crate) struct Entry<R: Runtime> {
+/// Registration of a client in the core's list, for the drain, while it lives.
+pub(crate) struct Registration<R: Runtime> {
     core: Rc<Core<R>>,
     key: usize,
 }
 
-impl<R: Runtime> Entry<R> {
-    /// Enters a client.
+impl<R: Runtime> Registration<R> {
+    /// Registers a client.
     pub(crate) fn new(core: &Rc<Core<R>>, client: &Rc<DownstreamConn<R::Stream>>) -> Self {
         let key = core.clients.borrow_mut().insert(client.clone());
         core.publish_load();
@@ -269,7 +283,7 @@ impl<R: Runtime> Entry<R> {
     }
 }
 
-impl<R: Runtime> Drop for Entry<R> {
+impl<R: Runtime> Drop for Registration<R> {
     fn drop(&mut self) {
         self.core.clients.borrow_mut().remove(self.key);
         self.core.publish_load();

@@ -1,4 +1,4 @@
-//! What the operator decides about the data plane; the same on every core.
+//! Settings of the data plane, the same on every core.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,38 +11,38 @@ use ringway_wire::h1;
 use crate::exchange::public_health::PublicHealth;
 use crate::exchange::via::Via;
 
-/// Settings of every worker. The defaults are those of `ringway_model::limits`, and a name in `Via` that no other has.
+/// Settings of every worker. The defaults are those of `ringway_model::limits`, and a unique pseudonym in `Via`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// From the first byte of a request head, or from accept, to its last.
+    /// Timeout of a request head: from its first byte, or from accept, to its last.
     pub head_timeout: Duration,
-    /// Between two requests of one connection.
+    /// Timeout between two requests of a connection.
     pub idle_timeout: Duration,
-    /// Timeouts and limits of a request: the default of all rules, and what holds where no rule is matched.
+    /// Default policy of all rules: timeouts and limits of requests, also of those that match no rule.
     pub policy: Policy,
-    /// How long upgraded connections outlast their instance, app or domain when that is removed without a drain.
+    /// Time for which upgraded connections outlast their instance, app or domain when it is removed without a drain.
     pub drain_timeout: Duration,
-    /// Connections of one core.
+    /// Maximum client connections of one core.
     pub connections_max: usize,
-    /// Open files of one core for connections of clients and to endpoints together; each has what the other leaves.
+    /// Maximum file descriptors of one core for connections of clients and to endpoints together.
     pub connection_files_max: usize,
-    /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed (C24).
+    /// Proxies whose `X-Forwarded-*` and `X-Request-ID` are used.
     pub trusted_proxies: Vec<Cidr>,
-    /// Load balancers that begin each connection with a PROXY header, and must.
+    /// Load balancers that begin each connection with a PROXY header. From them it is required, from others it is never read.
     pub proxy_protocol: Vec<Cidr>,
-    /// Handshakes of one client under way on one core; trusted proxies have no such limit.
+    /// Maximum TLS handshakes of one client in progress on one core; trusted proxies have no such limit.
     pub handshakes_per_client_max: usize,
-    /// Handshakes that one client may begin a second on one core, in the long run; 0 is no limit.
+    /// Maximum rate of TLS handshakes per second of one client on one core; 0: none.
     pub handshake_rate_per_client: u32,
-    /// The status when no instance of an app can answer: 502, or 503 (C3).
+    /// Status when no instance of an app is available: 502 or 503.
     pub unavailable_status: u16,
     /// Limits of request and response heads.
     pub heads: h1::Limits,
-    /// What this proxy calls itself in `Via`, by which it knows loops; without it there is no such line, and no such knowledge.
+    /// Pseudonym in `Via`, by which forwarding loops are detected; without it, neither.
     pub via: Option<Via>,
-    /// Paths by which load balancers ask for this process's health; without them none is answered.
+    /// Paths of this process's health checks by load balancers.
     pub public_health: Option<PublicHealth>,
-    /// Keys the choice of an endpoint for WebSocket reconnects; the same on all cores and after a restart.
+    /// Hash key of sticky endpoint selection for WebSocket reconnects: the same on all cores, and after a restart.
     pub sticky_key: u64,
 }
 
@@ -69,12 +69,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Does this peer begin its connections with a PROXY header? Of others such a header is never read.
+    /// Whether this peer begins its connections with a PROXY header.
     pub fn expects_proxy_header(&self, peer: IpAddr) -> bool {
         self.proxy_protocol.iter().any(|network| network.contains(peer))
     }
 
-    /// Is this peer a proxy of ours?
+    /// Whether this peer is a trusted proxy.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(peer))
     }

@@ -1,7 +1,7 @@
-//! What carries the bytes of a message: one type for every connection of a core, so that exchanges are compiled once.
+//! Transport of a message: one type for all connections of a core, so that exchanges are compiled once.
 //!
-//! Whatever it is, its bytes are HTTP/1.1: a stream of HTTP/2 is translated where it is read and written, so that there
-//! is one exchange, and one strict parser that every request passes.
+//! Its bytes are HTTP/1.1: a stream of HTTP/2 is translated where it is read and written, so that there is one exchange, and one
+//! strict parser for all requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use ringway_net::{Hangup, PeerState, Stream, TcpStream, WriteRate};
 
 use crate::h2::H2Stream;
 
-/// A connection, or a part of one.
+/// Connection, or stream of an HTTP/2 connection.
 pub(crate) enum Transport {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(TlsStream),
-    /// A stream of a client's connection that speaks HTTP/2.
+    /// Stream of an HTTP/2 connection.
     H2(Box<H2Stream>),
 }
 
-/// Calls the same method on whichever it is.
+/// Calls the same method on each variant.
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self {
@@ -44,9 +44,9 @@ impl Stream for Transport {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
-        each!(self, stream => stream.write_all_range(buf, range, pace).await)
+        each!(self, stream => stream.write_all_range(buf, range, rate).await)
     }
 
     fn write_held(&self, bytes: &[u8]) -> usize {

@@ -15,7 +15,7 @@ use ringway_tls::{Identity, IdentityName, Secret, SecretKey, SecretUpdate};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::Order;
 use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
-use ringway_worker::{ListenerProtocol, SecretSource};
+use ringway_worker::{ListenerConfig, SecretSource};
 
 use crate::kit::*;
 
@@ -65,7 +65,7 @@ impl Core {
         Self::with(driver, mode, snapshot, None)
     }
 
-    fn with(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>, lookup: Option<SecretSource>) -> Self {
+    fn with(driver: Driver, mode: HttpMode, snapshot: Arc<Snapshot>, secrets: Option<SecretSource>) -> Self {
         let listener = ringway_net::bind_reuseport("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         let http = listener.local_addr().unwrap();
         let (waker, wake) = wake_pair().unwrap();
@@ -76,12 +76,12 @@ impl Core {
             id: CoreId(0),
             cpu: None,
             driver: if driver == Driver::Epoll { DriverChoice::Epoll } else { DriverChoice::IoUring },
-            listeners: vec![(listener, ListenerProtocol::Http(mode))],
+            listeners: vec![(listener, ListenerConfig::http(mode))],
             https_port: Some(443),
             rebalancer: None,
             tls: None,
-            lookup,
-            resolves: false,
+            secrets,
+            resolves_hosts: false,
             snapshot,
             snapshots,
             orders: orders_of_core,

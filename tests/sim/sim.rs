@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringway_bridge::{MailboxReceiver, blocking_mailbox};
+use ringway_bridge::{MailboxReceiver, MailboxSender, blocking_mailbox};
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
     InstanceSpec, Target, Timestamp, limits,
@@ -30,8 +30,8 @@ use ringway_traffic::snapshot::Snapshot;
 use self::engine::Engine;
 use self::requests::{Case, Request};
 use self::world::Sim;
-use crate::accept::listener::{Door, HttpMode, ListenerProtocol};
-use crate::core::{Core, Doors};
+use crate::accept::listener::{Handler, ListenerProtocol};
+use crate::core::{Core, CoreParts};
 use crate::exchange::via::Via;
 use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
@@ -215,9 +215,8 @@ fn run(seed: u64, traced: bool) -> Outcome {
     let mut registry = Registry::new();
     let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(told.clone()));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
-    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: None };
     let snapshot = plane.compiler.snapshot().clone();
-    let core = Core::new(CoreId(0), world, settings.clone(), telemetry, reports, snapshot, doors);
+    let core = core(world, settings.clone(), telemetry, reports, snapshot);
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
     let core = Rc::new(core);
     apply::start_housekeeping(&core);
@@ -262,7 +261,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     if !engine.is_violated() {
         engine.check(core.connections() == 0, || format!("{} connections are left", core.connections()));
         engine.check(live.get() == 0, || format!("{} sockets are left", live.get()));
-        engine.check(core.turned_away.get() == 0, || "somebody is being turned away for ever".to_owned());
+        engine.check(core.rejections.get() == 0, || "a rejection does not end".to_owned());
         let snapshot = core.tables().snapshot.clone();
         let endpoints = snapshot.pools().flat_map(|pool| pool.all_endpoints());
         let counted: u64 = endpoints.map(|endpoint| endpoint.in_flight.requests()).sum();
@@ -366,16 +365,39 @@ async fn client(engine: Rc<Engine>, case: Rc<Case>, core: Rc<Core<Sim>>, number:
         let ids = requests_of(&engine, &case, count);
         engine.note(|| format!("client {number}: connection {} for {ids:?}", end.number()));
         if core.connections() >= core.settings.connections_max {
-            accept::turn_away(&core, stream, ListenerProtocol::Http(HttpMode::Plain));
+            accept::reject(&core, stream, ListenerProtocol::Http);
         } else {
-            accept::serve(
-                &core,
-                DownstreamConn::new(stream, peer, Door::Http(HttpMode::Plain), &core.settings),
-            );
+            accept::serve(&core, DownstreamConn::new(stream, peer, HANDLER, None, &core.settings));
         }
         client::serve(engine.clone(), case.clone(), end, ids).await;
     }
 }
+
+/// Builds a core without TLS, secrets and other cores.
+fn core(
+    world: Sim,
+    settings: Arc<Settings>,
+    telemetry: Telemetry,
+    reports: MailboxSender<Report>,
+    snapshot: Arc<Snapshot>,
+) -> Core<Sim> {
+    let parts = CoreParts {
+        id: CoreId(0),
+        settings,
+        telemetry,
+        reports,
+        snapshot,
+        https_port: None,
+        tls: None,
+        secrets: None,
+        resolves_hosts: false,
+        rebalancer: None,
+    };
+    Core::new(world, parts)
+}
+
+/// Handler of all connections.
+const HANDLER: Handler = Handler::Gateway { redirects_to_https: false };
 
 /// Changes the configuration now and then, and ends the core.
 async fn operate(
@@ -409,7 +431,7 @@ async fn operate(
             3 => Change::RemoveDomain { name: host(app, number % HOSTS) },
             4 => Change::AddDomain(domain(app, number % HOSTS)),
             _ => {
-                apply::take_over(&core, older.clone()).await;
+                apply::apply_snapshot(&core, older.clone()).await;
                 continue;
             }
         };
@@ -425,7 +447,7 @@ async fn operate(
         }
         let known =
             leaving.as_ref().and_then(|id| older.endpoint(&format!("app{app}"), id.as_str())).cloned();
-        apply::take_over(&core, plane.change(&change)).await;
+        apply::apply_snapshot(&core, plane.change(&change)).await;
         if let Some(endpoint) = known {
             let requests = endpoint.in_flight.requests();
             let in_flight = endpoint.in_flight;

@@ -22,8 +22,7 @@ use super::network::End;
 use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
 use super::{LocalReply, Plane, TIME_MAX, domain, host, instance, request_policy};
-use crate::accept::listener::{Door, HttpMode};
-use crate::core::{Core, Doors};
+use crate::core::Core;
 use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
@@ -183,10 +182,7 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
 fn connect(core: &Rc<Core<Sim>>, tenant: u8, number: u64) -> End {
     let address = SocketAddr::from((Ipv4Addr::new(192, 0, tenant, number as u8), 1_000));
     let (stream, end) = core.runtime.connection(address);
-    accept::serve(
-        core,
-        DownstreamConn::new(stream, address.ip(), Door::Http(HttpMode::Plain), &core.settings),
-    );
+    accept::serve(core, DownstreamConn::new(stream, address.ip(), super::HANDLER, None, &core.settings));
     end
 }
 
@@ -403,9 +399,8 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let mut registry = Registry::new();
     let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(LocalReply::default())));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
-    let doors = Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: None };
     let settings = Arc::new(Settings { policy: request_policy(), ..Settings::default() });
-    let core = Core::new(CoreId(0), world, settings, telemetry, reports, snapshot.clone(), doors);
+    let core = super::core(world, settings, telemetry, reports, snapshot.clone());
     core.request_ids.replace(RequestIds::from_parts(seed, [seed, !seed]));
     let core = Rc::new(core);
     apply::start_housekeeping(&core);

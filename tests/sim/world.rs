@@ -1,4 +1,4 @@
-//! The product's world: this run's network and clock.
+//! Simulated runtime and connector: network and clock of a run.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -20,10 +20,10 @@ use super::network::{End, SimStream, pair};
 use super::origin;
 use super::requests::Case;
 use super::tenants::{self, Stage};
-use crate::h2::client::Joined;
-use crate::runtime::{Runtime, Splice, SpliceError};
+use crate::connector::{Acquired, Connector, Splice, SpliceError};
+use crate::runtime::Runtime;
 
-/// The world of the one core of a run.
+/// Runtime and connector of the one core of a run.
 pub(super) struct Sim {
     pub(super) engine: Rc<Engine>,
     pub(super) case: Rc<Case>,
@@ -46,8 +46,6 @@ impl Sim {
 }
 
 impl Runtime for Sim {
-    type Stream = SimStream;
-
     fn now(&self) -> Tick {
         Tick(self.engine.now() / 1_000)
     }
@@ -72,6 +70,10 @@ impl Runtime for Sim {
         // A panic is a finding here: it ends the run.
         self.engine.spawn(true, future);
     }
+}
+
+impl Connector for Sim {
+    type Stream = SimStream;
 
     async fn connect(&self, address: SocketAddr, deadline: Tick) -> io::Result<SimStream> {
         let engine = &self.engine;
@@ -109,21 +111,21 @@ impl Runtime for Sim {
         Err(TlsError::Io(ErrorKind::Unsupported.into()))
     }
 
-    async fn join(&self, _endpoint: EndpointId, _deadline: Tick) -> Option<Joined<SimStream>> {
+    async fn acquire(&self, _endpoint: EndpointId, _deadline: Tick) -> Option<Acquired<SimStream>> {
         None
     }
 
-    fn agreed_on_http2(&self, _stream: &SimStream) -> bool {
+    fn is_http2(&self, _stream: &SimStream) -> bool {
         false
     }
 
-    fn begin_http2(&self, _: EndpointId, _: SimStream, _: Duration) -> io::Result<SimStream> {
+    fn start_http2(&self, _: EndpointId, _: SimStream, _: Duration) -> io::Result<SimStream> {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn note_http1(&self, _endpoint: EndpointId) {}
+    fn set_http1_only(&self, _endpoint: EndpointId) {}
 
-    fn keep_only(&self, _snapshot: &Snapshot) {}
+    fn retain_endpoints(&self, _snapshot: &Snapshot) {}
 
     fn can_splice(&self, _from: &SimStream, _to: &SimStream) -> bool {
         self.splices

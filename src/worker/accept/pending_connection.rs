@@ -1,9 +1,9 @@
-//! A connection before its first request: what a load balancer says about it, then TLS.
+//! Connections before their first request: the PROXY header, then the TLS handshake.
 //!
 //! ```text
-//! accept ─► [ PROXY header, from the balancers that send one ] ─► [ TLS ] ─► session
+//! accept ─► [ PROXY header, from load balancers that send one ] ─► [ TLS handshake ] ─► session
 //! ```
-//! Until then it is no client: it is counted here, bounded by its deadline, and ends unanswered when it goes wrong.
+//! They are counted here until a session has them. Each is bounded by a deadline and ends without a response when it fails.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use ringway_wire::proxy_protocol::{self, Header, HeaderError, Step};
 use slab::Slab;
 
 use crate::accept;
-use crate::accept::listener::{Door, ListenerProtocol};
+use crate::accept::listener::{ListenerConfig, ListenerProtocol};
 use crate::accept::tls_accept;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
@@ -25,73 +25,78 @@ use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 use crate::transport::Transport;
 
-/// The connections of a core that are no clients yet.
+/// Pending connections of a core.
 #[derive(Default)]
-pub(crate) struct Arrivals {
-    waiting: RefCell<Slab<Rc<TcpStream>>>,
+pub(crate) struct PendingConnections {
+    streams: RefCell<Slab<Rc<TcpStream>>>,
 }
 
-impl Arrivals {
-    /// Number of them.
+impl PendingConnections {
+    /// Number of pending connections.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.borrow().len()
+        self.streams.borrow().len()
     }
 
-    /// Ends the wait of those that have not begun to say what they want.
+    /// Ends the wait of those that have sent nothing yet.
     pub(crate) fn cancel_waits(&self) {
-        for (_, stream) in self.waiting.borrow().iter() {
+        for (_, stream) in self.streams.borrow().iter() {
             stream.cancel_reads();
         }
     }
 }
 
-/// Serves a connection that is not served at once.
-pub(crate) fn begin(core: &Rc<Core<MonoioRuntime>>, stream: TcpStream, peer: IpAddr, kind: ListenerProtocol) {
-    let arrival = Arrival::new(core, stream);
+/// Starts a task that reads what precedes the first request, and then serves the connection.
+pub(crate) fn start(
+    core: &Rc<Core<MonoioRuntime>>,
+    stream: TcpStream,
+    peer: IpAddr,
+    listener: ListenerConfig,
+) {
+    let connection = PendingConnection::new(core, stream);
     let panicked_on = core.clone();
-    spawn(arrive(arrival, peer, kind), move |panic| {
-        tracing::error!(core = panicked_on.id.0, %panic, "a connection's task panicked and was ended");
+    spawn(establish(connection, peer, listener), move |panic| {
+        tracing::error!(core = panicked_on.id.0, %panic, "connection task panicked; connection closed");
         panicked_on.telemetry.panicked(&Panicked { request_id: None });
     });
 }
 
-async fn arrive(arrival: Arrival, peer: IpAddr, kind: ListenerProtocol) {
-    let core = arrival.core.clone();
+async fn establish(connection: PendingConnection, peer: IpAddr, listener: ListenerConfig) {
+    let core = connection.core.clone();
     let deadline = core.runtime.now().after(core.handshakes.timeout());
     let mut client = peer;
     if core.settings.expects_proxy_header(peer) {
-        match read_proxy_header(arrival.stream(), deadline).await {
+        match read_proxy_header(connection.stream(), deadline).await {
             Ok(Header::Client(address)) => client = address.ip(),
             Ok(Header::Unknown) => {}
             Err(error) => {
-                tracing::debug!(core = core.id.0, %peer, %error, "no PROXY header from a balancer");
+                tracing::debug!(core = core.id.0, %peer, %error, "PROXY header missing or malformed; connection closed");
                 let reason = RefusalReason::ProxyHeader;
                 core.telemetry.connection_refused(&ConnectionRefused { client_ip: peer, reason });
                 return;
             }
         }
     }
-    match kind {
-        ListenerProtocol::Http(mode) => {
-            let Some(stream) = arrival.into_stream() else { return };
-            let client =
-                DownstreamConn::new(Transport::Tcp(stream), client, Door::Http(mode), &core.settings);
-            accept::serve(&core, client);
+    let handler = listener.handler;
+    match listener.protocol {
+        ListenerProtocol::Http => {
+            let Some(stream) = connection.into_stream() else { return };
+            let stream = Transport::Tcp(stream);
+            accept::serve(&core, DownstreamConn::new(stream, client, handler, None, &core.settings));
         }
-        ListenerProtocol::Https => tls_accept::receive(arrival, client, deadline).await,
+        ListenerProtocol::Https => tls_accept::accept_tls(connection, client, handler, deadline).await,
     }
 }
 
-/// Reads the header and not one byte of what follows it.
+/// Reads the header, and not one byte of what follows it.
 async fn read_proxy_header<S: Stream>(stream: &S, deadline: Tick) -> io::Result<Header> {
     let mut header = Vec::new();
     loop {
-        let more = match proxy_protocol::parse(&header).map_err(invalid)? {
+        let missing = match proxy_protocol::parse(&header).map_err(invalid)? {
             Step::Done(header) => return Ok(header),
-            Step::Need(more) => more,
+            Step::Need(missing) => missing,
         };
-        // Reads fill the spare capacity, so that it must be no more than is wanted.
-        let (read, bytes) = stream.read(Vec::with_capacity(more), deadline).await;
+        // A read fills the spare capacity, which must not exceed the missing bytes.
+        let (read, bytes) = stream.read(Vec::with_capacity(missing), deadline).await;
         if read? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
@@ -103,38 +108,38 @@ fn invalid(error: HeaderError) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-/// One of [`Arrivals`], counted while it lives.
-pub(crate) struct Arrival {
+/// Connection in [`PendingConnections`], counted while it lives.
+pub(crate) struct PendingConnection {
     pub(crate) core: Rc<Core<MonoioRuntime>>,
     stream: Rc<TcpStream>,
     key: usize,
 }
 
-impl Arrival {
+impl PendingConnection {
     fn new(core: &Rc<Core<MonoioRuntime>>, stream: TcpStream) -> Self {
         let stream = Rc::new(stream);
-        let key = core.arrivals.waiting.borrow_mut().insert(stream.clone());
+        let key = core.pending.streams.borrow_mut().insert(stream.clone());
         core.publish_load();
         Self { core: core.clone(), stream, key }
     }
 
-    /// The stream, still here.
+    /// Returns the stream.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// The stream, for whoever has it from now on.
+    /// Returns the stream, and takes the connection out of the count.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         let stream = self.stream.clone();
         drop(self);
-        // The table's and the arrival's are gone, and there were no others.
+        // The handles of the table and of `self` are gone, and there were no others.
         Rc::into_inner(stream)
     }
 }
 
-impl Drop for Arrival {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
-        self.core.arrivals.waiting.borrow_mut().remove(self.key);
+        self.core.pending.streams.borrow_mut().remove(self.key);
         self.core.publish_load();
     }
 }

@@ -1,16 +1,16 @@
-//! The other cores, as far as a new connection is concerned: who has clearly less to do gets it.
+//! Rebalancing of new connections: one that was accepted by a busy core migrates to the core with the fewest.
 //!
 //! ```text
-//! accept ─ as few as others? ─► served here
-//!    └─ the least busy core's mailbox ─► served there; full or gone: served here
+//! accept ─ about as few as the others? ─► served here
+//!    └─ mailbox of the least busy core ─► served there; full or closed: served here
 //! ```
-//! The kernel spreads connections by a hash over the listeners of all cores, as dice would: of 16 long connections one of four
-//! cores has two and another seven. So a core looks at how many the others have before it serves one. This happens once
-//! for a connection, before a byte of it was read: it has no state yet that could be torn. One that was handed over is served
+//! The kernel spreads connections over the listeners of all cores by a hash: of 16 long connections one of four cores gets two
+//! and another seven. So a core compares its number of connections with those of the others before it serves a new one. This
+//! happens once for a connection, before a byte of it is read, when it has no state yet. A connection that has migrated is served
 //! where it is, so that none goes in circles.
 //!
-//! A drain must not leave a connection between two cores. A core that drains says so and then hands over nothing; it is done
-//! once all others have said so, its mailbox is empty, and what came by it was served.
+//! A drain must not leave a connection between two cores. A core that drains closes its gauge and migrates nothing more; it is
+//! done once all other gauges are closed, its mailbox is empty, and the connections from it were served.
 
 use std::io;
 use std::rc::Rc;
@@ -24,28 +24,28 @@ use ringway_net::{Accepted, Notified, spawn, yield_now};
 use ringway_telemetry::{ConnectionHandedOver, Observer};
 
 use crate::accept;
-use crate::accept::listener::ListenerProtocol;
+use crate::accept::listener::ListenerConfig;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
 
-/// What a worker has of the others: how many connections each has, and a way to give it one. Made by [`rebalancer`].
+/// A worker's link to the other workers: their numbers of connections, and their mailboxes. Made by [`rebalancers`].
 #[derive(Debug)]
 pub struct Rebalancer {
-    place: Gauge,
-    /// By number; none is this core's own.
-    doors: Vec<Option<MailboxSender<Migration>>>,
-    arrived: MailboxReceiver<Migration>,
+    gauge: Gauge,
+    /// Mailboxes of the other cores, by core number; none at this core's own.
+    mailboxes: Vec<Option<MailboxSender<Migration>>>,
+    arrivals: MailboxReceiver<Migration>,
     wake: WakeSource,
 }
 
-/// A connection on its way to another core.
+/// Connection on its way to another core.
 #[derive(Debug)]
 struct Migration {
     accepted: Accepted,
-    kind: ListenerProtocol,
+    config: ListenerConfig,
 }
 
-/// Makes so many workers each other's rebalancers, by their numbers; a single one has none. Two file descriptors for each.
+/// Creates the connected rebalancers of `workers` workers, by core number; none for a single worker. Two file descriptors each.
 ///
 /// # Errors
 /// The system's, when no file descriptor is left.
@@ -57,20 +57,20 @@ pub fn rebalancers(workers: usize) -> io::Result<Vec<Option<Rebalancer>>> {
     let mut receivers = Vec::with_capacity(workers);
     for _ in 0..workers {
         let (waker, wake) = wake_pair()?;
-        let (sender, arrived) = mailbox(limits::HANDOVERS_WAITING_MAX, waker);
+        let (sender, arrivals) = mailbox(limits::MIGRATIONS_WAITING_MAX, waker);
         senders.push(sender);
-        receivers.push((arrived, wake));
+        receivers.push((arrivals, wake));
     }
-    let made = shared_gauges(workers).into_iter().zip(receivers).map(|(place, (arrived, wake))| {
-        let door =
-            |(number, sender): (usize, &MailboxSender<_>)| (number != place.own()).then(|| sender.clone());
-        let doors = senders.iter().enumerate().map(door).collect();
-        Some(Rebalancer { place, doors, arrived, wake })
-    });
-    Ok(made.collect())
+    let rebalancer = |(gauge, (arrivals, wake)): (Gauge, _)| {
+        let of_other =
+            |(number, sender): (usize, &MailboxSender<_>)| (number != gauge.own()).then(|| sender.clone());
+        let mailboxes = senders.iter().enumerate().map(of_other).collect();
+        Some(Rebalancer { gauge, mailboxes, arrivals, wake })
+    };
+    Ok(shared_gauges(workers).into_iter().zip(receivers).map(rebalancer).collect())
 }
 
-/// Serves what other cores hand over, for as long as the core runs.
+/// Starts the task that serves connections from other cores, for as long as the core runs.
 ///
 /// # Errors
 /// The system's, when no file descriptor is left.
@@ -79,7 +79,7 @@ pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>) -> io::Result<()> {
     let notified = Notified::new(rebalancer.wake.stream()?)?;
     let id = core.id;
     spawn(receive(core.clone(), notified), move |panic| {
-        tracing::error!(core = id.0, %panic, "taking connections from other cores panicked");
+        tracing::error!(core = id.0, %panic, "rebalancer panicked; connections from other cores are not served");
     });
     Ok(())
 }
@@ -87,39 +87,40 @@ pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>) -> io::Result<()> {
 async fn receive(core: Rc<Core<MonoioRuntime>>, mut notified: Notified) {
     let Some(rebalancer) = &core.rebalancer else { return };
     loop {
-        // Down with the flag before looking: what is sent from here on rings again.
+        // Re-armed before the mailbox is emptied: what is sent from here on wakes again.
         rebalancer.wake.rearm();
         loop {
-            for Migration { accepted, kind } in
-                rebalancer.arrived.drain(ringway_model::limits::ACCEPT_BATCH_MAX as usize)
+            for Migration { accepted, config } in
+                rebalancer.arrivals.drain(ringway_model::limits::ACCEPT_BATCH_MAX as usize)
             {
-                if let Err(error) = accept::admit(&core, accepted, kind) {
-                    tracing::debug!(core = core.id.0, %error, "a connection was lost at its beginning");
+                if let Err(error) = accept::admit(&core, accepted, config) {
+                    tracing::debug!(core = core.id.0, %error, "accepted connection failed before it was served");
                 }
             }
-            if rebalancer.arrived.waiting() == 0 {
+            if rebalancer.arrivals.waiting() == 0 {
                 break;
             }
             yield_now().await;
         }
-        // Ends when all others have gone.
+        // Fails when all others have ended.
         if notified.wait().await.is_err() {
             break;
         }
     }
 }
 
-/// Gives a connection to a core that has clearly less to do; it comes back when there is none, or that one cannot take it.
-pub(crate) fn hand_over(
+/// Migrates a connection to a core with clearly fewer connections; returns it when there is none, or its mailbox is full.
+pub(crate) fn migrate(
     core: &Core<MonoioRuntime>,
     accepted: Accepted,
-    kind: ListenerProtocol,
+    config: ListenerConfig,
 ) -> Option<Accepted> {
     let Some(rebalancer) = core.rebalancer.as_ref().filter(|_| !core.draining.get()) else {
         return Some(accepted);
     };
     let client_ip = accepted.peer().ip().to_canonical();
-    match rebalancer.give(Migration { accepted, kind }, core.connections(), core.settings.connections_max) {
+    let migration = Migration { accepted, config };
+    match rebalancer.send(migration, core.connections(), core.settings.connections_max) {
         Ok(to) => {
             core.telemetry.connection_handed_over(&ConnectionHandedOver { client_ip, to });
             None
@@ -129,44 +130,44 @@ pub(crate) fn hand_over(
 }
 
 impl Rebalancer {
-    /// Lets the others know how many connections this core has. Costs a store when the number is another one.
-    pub(crate) fn tell(&self, connections: usize) {
-        self.place.write(connections);
+    /// Publishes this core's number of connections. Costs a store when it has changed.
+    pub(crate) fn publish(&self, connections: usize) {
+        self.gauge.write(connections);
     }
 
-    /// From now on this core hands over nothing, and is given nothing by whoever has noticed.
+    /// Closes the gauge: from now on this core migrates nothing, and cores that have seen it send nothing here.
     pub(crate) fn leave(&self) {
-        self.place.close();
+        self.gauge.close();
     }
 
-    /// Whether nothing can come any more and nothing is waiting. What has come is among the core's connections.
+    /// Whether no connection can arrive, and none waits. Those that have arrived are among the core's connections.
     pub(crate) fn is_done(&self) -> bool {
-        // In this order: whatever was sent was sent before its sender left.
-        self.place.is_last() && self.arrived.waiting() == 0
+        // In this order: a migration is sent before its sender closes its gauge.
+        self.gauge.is_last() && self.arrivals.waiting() == 0
     }
 
-    fn give(
+    fn send(
         &self,
-        handover: Migration,
+        migration: Migration,
         connections: usize,
         connections_max: usize,
     ) -> Result<CoreId, Migration> {
-        let own = self.place.own();
-        let count = self.place.count();
-        // Beginning with the next: several cores with too many do not all turn to the same one.
+        let own = self.gauge.own();
+        let count = self.gauge.count();
+        // Beginning with the next core: several busy cores do not all choose the same one.
         let others = (1..count).map(|step| (own + step) % count).filter_map(|number| {
-            let told = self.place.read(number)?;
-            let waiting = || self.doors[number].as_ref().map_or(0, MailboxSender::waiting);
-            // A mailbox is looked at only when it matters.
-            let is_candidate = is_ahead(connections, told) || connections >= connections_max;
-            Some((number, if is_candidate { told + waiting() } else { told }))
+            let published = self.gauge.read(number)?;
+            let waiting = || self.mailboxes[number].as_ref().map_or(0, MailboxSender::waiting);
+            // The mailbox is read only where it can decide.
+            let is_candidate = is_ahead(connections, published) || connections >= connections_max;
+            Some((number, if is_candidate { published + waiting() } else { published }))
         });
-        let Some((number, door)) = choose(connections, connections_max, others)
-            .and_then(|number| Some((number, self.doors[number].as_ref()?)))
+        let Some((number, mailbox)) = choose(connections, connections_max, others)
+            .and_then(|number| Some((number, self.mailboxes[number].as_ref()?)))
         else {
-            return Err(handover);
+            return Err(migration);
         };
-        match door.send(handover) {
+        match mailbox.send(migration) {
             Ok(()) => Ok(CoreId(number as u16)),
             Err(SendError::Full(kept) | SendError::Closed(kept)) => Err(kept),
         }
@@ -175,22 +176,22 @@ impl Rebalancer {
 
 impl Drop for Rebalancer {
     fn drop(&mut self) {
-        self.place.close();
-        // As long as others can send, the mailbox would keep what nobody takes any more, open and unanswered.
-        while self.arrived.try_recv().is_ok() {}
+        self.gauge.close();
+        // As long as others can send, the mailbox would keep its connections open and unserved.
+        while self.arrivals.try_recv().is_ok() {}
     }
 }
 
-/// Who gets a new connection, of those with their numbers of connections; nobody when the core with `own` keeps it. A core
-/// that is full gives to any that is not.
+/// Chooses the core for a new connection among the others with their numbers of connections; `None` for this core, which has
+/// `own`. A full core chooses any that is not full.
 fn choose(own: usize, own_max: usize, others: impl Iterator<Item = (usize, usize)>) -> Option<usize> {
     let (number, least) = others.min_by_key(|&(_, connections)| connections)?;
     (is_ahead(own, least) || (own >= own_max && least < own_max)).then_some(number)
 }
 
-/// Whether a core has so many more connections than another that the next one is better served there.
+/// Whether a core is so far ahead of another that the next connection is better served there.
 fn is_ahead(own: usize, other: usize) -> bool {
-    own > other + other / limits::HANDOVER_SHARE_MARGIN + limits::HANDOVER_CONNECTIONS_MARGIN
+    own > other + other / limits::MIGRATION_SHARE_MARGIN + limits::MIGRATION_CONNECTIONS_MARGIN
 }
 
 #[cfg(test)]

@@ -13,21 +13,24 @@ use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::{Order, Report};
 
 use crate::accept::listener::HttpMode;
-use crate::core::Doors;
+use crate::core::CoreParts;
 use crate::drain::drain;
 use crate::settings::Settings;
 
-const KIND: ListenerProtocol = ListenerProtocol::Http(HttpMode::Plain);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const MANY: usize = 1_000;
 
-/// Who gets the next connection of a core with `own`, when the others have so many.
+fn config() -> ListenerConfig {
+    ListenerConfig::http(HttpMode::Plain)
+}
+
+/// Core of the next connection of one with `own`, when the others have these numbers.
 fn chosen(own: usize, own_max: usize, others: &[usize]) -> Option<usize> {
     choose(own, own_max, others.iter().copied().enumerate())
 }
 
 #[test]
-fn a_core_that_is_clearly_ahead_gives_to_the_least_busy_one() {
+fn a_core_that_is_clearly_ahead_migrates_to_the_least_busy() {
     for (own, others, to) in [
         (0, &[0, 0][..], None),
         // One ahead is no reason, two are.
@@ -49,7 +52,7 @@ fn a_core_that_is_clearly_ahead_gives_to_the_least_busy_one() {
 }
 
 #[test]
-fn a_full_core_gives_to_any_that_is_not() {
+fn a_full_core_migrates_to_any_that_is_not_full() {
     assert_eq!(chosen(9, 10, &[9, 9]), None, "there is room here");
     assert_eq!(chosen(10, 10, &[10, 9]), Some(1));
     assert_eq!(chosen(10, 10, &[10, 10]), None, "there is room nowhere");
@@ -57,8 +60,7 @@ fn a_full_core_gives_to_any_that_is_not() {
     assert_eq!(chosen(12, 10, &[11, 11]), None);
 }
 
-/// So many connections, one by one to whoever comes, never leave a core by more ahead than the margin and the one that it was
-/// still given.
+/// Connections that arrive one by one never leave a core further ahead than the margin and one connection.
 #[test]
 fn wherever_connections_arrive_the_cores_stay_within_the_margin() {
     const CORES: usize = 5;
@@ -79,20 +81,20 @@ fn wherever_connections_arrive_the_cores_stay_within_the_margin() {
 }
 
 #[test]
-fn a_single_worker_has_no_neighbours() {
+fn a_single_worker_has_no_rebalancer() {
     let made = rebalancers(1).unwrap();
     assert_eq!(made.len(), 1);
     assert!(made[0].is_none());
     assert!(rebalancers(3).unwrap().iter().all(Option::is_some));
 }
 
-/// Runs inside of a runtime with as many rebalancer.
+/// Runs a scenario with connected rebalancers inside of a runtime.
 fn among<F: Future<Output = ()>>(workers: usize, scenario: impl FnOnce(Vec<Rebalancer>, Source) -> F) {
     let made = rebalancers(workers).unwrap().into_iter().map(Option::unwrap).collect();
     run(RuntimeOptions::default(), |_| scenario(made, Source::new())).unwrap();
 }
 
-/// Where connections come from.
+/// Listener that new connections come from.
 struct Source(Listener);
 
 impl Source {
@@ -101,144 +103,148 @@ impl Source {
         Self(Listener::from_std(listener).unwrap())
     }
 
-    /// A new connection, and its client.
+    /// Returns a new connection and its client.
     async fn next(&self) -> (Migration, StdStream) {
         let client = StdStream::connect(self.0.local_addr()).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        (Migration { accepted: self.0.take().await.unwrap(), kind: KIND }, client)
+        client.set_read_timeout(Some(TIMEOUT)).unwrap();
+        (Migration { accepted: self.0.take().await.unwrap(), config: config() }, client)
     }
 }
 
 #[test]
-fn connections_on_their_way_count_where_they_go() {
+fn migrations_count_at_their_destination() {
     among(3, |cores, source| async move {
-        cores[0].tell(10);
-        cores[2].tell(4);
+        cores[0].publish(10);
+        cores[2].publish(4);
         let (mut clients, mut to) = (Vec::new(), Vec::new());
         loop {
-            let (handover, client) = source.next().await;
+            let (migration, client) = source.next().await;
             clients.push(client);
-            match cores[0].give(handover, 10, MANY) {
+            match cores[0].send(migration, 10, MANY) {
                 Ok(core) => to.push(core.0),
                 Err(_) => break,
             }
         }
-        // Neither of them has taken one: four to the one that had none, then in turns until both are as good as even.
+        // Neither has served one: four go to the core that had none, then they alternate until all are about even.
         assert_eq!(to, [1, 1, 1, 1, 1, 2, 1, 2, 1, 2, 1, 2]);
-        assert_eq!((cores[1].arrived.waiting(), cores[2].arrived.waiting()), (8, 4));
+        assert_eq!((cores[1].arrivals.waiting(), cores[2].arrivals.waiting()), (8, 4));
     });
 }
 
 #[test]
-fn a_full_mailbox_leaves_the_connection_where_it_is() {
+fn a_full_mailbox_leaves_the_connection_on_its_core() {
     among(2, |cores, source| async move {
         let mut clients = Vec::new();
-        for _ in 0..crate::limits::HANDOVERS_WAITING_MAX {
-            let (handover, client) = source.next().await;
-            cores[0].give(handover, MANY, usize::MAX).unwrap();
+        for _ in 0..crate::limits::MIGRATIONS_WAITING_MAX {
+            let (migration, client) = source.next().await;
+            cores[0].send(migration, MANY, usize::MAX).unwrap();
             clients.push(client);
         }
-        let (handover, mut client) = source.next().await;
-        let kept = cores[0].give(handover, MANY, usize::MAX).unwrap_err();
+        let (migration, mut client) = source.next().await;
+        let kept = cores[0].send(migration, MANY, usize::MAX).unwrap_err();
         assert_eq!(kept.accepted.peer(), client.local_addr().unwrap());
         drop(kept);
         assert_eq!(client.read(&mut [0]).unwrap(), 0, "there is no other handle of it");
         // Once one was taken there is room again.
-        drop(cores[1].arrived.try_recv().unwrap());
-        let (handover, _client) = source.next().await;
-        assert_eq!(cores[0].give(handover, MANY, usize::MAX).unwrap(), CoreId(1));
+        drop(cores[1].arrivals.try_recv().unwrap());
+        let (migration, _client) = source.next().await;
+        assert_eq!(cores[0].send(migration, MANY, usize::MAX).unwrap(), CoreId(1));
     });
 }
 
 #[test]
-fn whoever_drains_or_has_gone_is_given_nothing() {
+fn a_core_that_drains_or_has_ended_gets_no_connection() {
     among(3, |mut cores, source| async move {
         cores[1].leave();
-        cores[1].tell(0);
-        cores[2].tell(9);
-        let (handover, _client) = source.next().await;
-        assert_eq!(cores[0].give(handover, MANY, usize::MAX).unwrap(), CoreId(2), "the busier one is left");
+        cores[1].publish(0);
+        cores[2].publish(9);
+        let (migration, _client) = source.next().await;
+        assert_eq!(cores[0].send(migration, MANY, usize::MAX).unwrap(), CoreId(2), "the busier one is left");
         drop(cores.remove(2));
-        let (handover, _client) = source.next().await;
-        assert!(cores[0].give(handover, MANY, usize::MAX).is_err());
+        let (migration, _client) = source.next().await;
+        assert!(cores[0].send(migration, MANY, usize::MAX).is_err());
     });
 }
 
 #[test]
 fn a_core_is_done_when_all_have_left_and_its_mailbox_is_empty() {
     among(2, |cores, source| async move {
-        let (handover, _client) = source.next().await;
-        cores[0].give(handover, MANY, usize::MAX).unwrap();
+        let (migration, _client) = source.next().await;
+        cores[0].send(migration, MANY, usize::MAX).unwrap();
         assert!(!cores[1].is_done());
         cores[0].leave();
         assert!(!cores[1].is_done(), "one is waiting");
-        drop(cores[1].arrived.try_recv().unwrap());
+        drop(cores[1].arrivals.try_recv().unwrap());
         assert!(cores[1].is_done());
         assert!(!cores[0].is_done(), "the other may still send");
     });
 }
 
 #[test]
-fn what_waits_for_a_core_that_ends_is_closed() {
+fn migrations_to_a_core_that_ends_are_closed() {
     among(2, |mut cores, source| async move {
-        let (handover, mut client) = source.next().await;
-        cores[0].give(handover, MANY, usize::MAX).unwrap();
+        let (migration, mut client) = source.next().await;
+        cores[0].send(migration, MANY, usize::MAX).unwrap();
         drop(cores.pop());
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
-        let (handover, _client) = source.next().await;
-        assert!(cores[0].give(handover, MANY, usize::MAX).is_err());
+        let (migration, _client) = source.next().await;
+        assert!(cores[0].send(migration, MANY, usize::MAX).is_err());
     });
 }
 
-/// A core with the given rebalancer and no route.
+/// Core without a route.
 fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, MailboxReceiver<Report>, Registry) {
     let mut registry = Registry::new();
     let telemetry = Telemetry::new(registry.add_core(CoreId(id)), None, None);
     let (reports, reported) = blocking_mailbox(ringway_model::limits::REPORTS_MAX);
-    let doors =
-        Doors { https_port: None, tls: None, lookup: None, resolves: false, rebalancer: Some(rebalancer) };
-    let core = Core::new(
-        CoreId(id),
-        MonoioRuntime::new().unwrap(),
-        Arc::new(Settings::default()),
+    let parts = CoreParts {
+        id: CoreId(id),
+        settings: Arc::new(Settings::default()),
         telemetry,
         reports,
-        Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() }).snapshot().clone(),
-        doors,
-    );
+        snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
+            .snapshot()
+            .clone(),
+        https_port: None,
+        tls: None,
+        secrets: None,
+        resolves_hosts: false,
+        rebalancer: Some(rebalancer),
+    };
+    let core = Core::new(MonoioRuntime::new().unwrap(), parts);
     (Rc::new(core), reported, registry)
 }
 
-/// The worst moment: a core is given a connection, and begins to drain, before it has looked at it.
+/// The worst moment: a core begins to drain after a connection was sent to it, and before it has received it.
 #[test]
-fn a_connection_that_was_on_its_way_when_the_drain_began_is_served() {
+fn a_migration_in_flight_when_the_drain_begins_is_served() {
     among(2, |mut made, source| async move {
         let (taker, reported, registry) = core_of(1, made.pop().unwrap());
         start(&taker).unwrap();
         let giver = made.pop().unwrap();
-        let (handover, mut client) = source.next().await;
-        giver.give(handover, MANY, usize::MAX).unwrap();
-        spawn(drain(taker.clone(), || (), clock::now().after(PATIENCE)), |_| {});
+        let (migration, mut client) = source.next().await;
+        giver.send(migration, MANY, usize::MAX).unwrap();
+        spawn(drain(taker.clone(), || (), clock::now().after(TIMEOUT)), |_| {});
         std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\nHost: none.test\r\n\r\n").unwrap();
         client.set_nonblocking(true).unwrap();
-        let (mut answer, mut is_over) = (Vec::new(), false);
+        let (mut response, mut is_over) = (Vec::new(), false);
         while !is_over {
             yield_now().await;
-            let mut piece = [0; 4096];
-            match client.read(&mut piece) {
+            let mut chunk = [0; 4096];
+            match client.read(&mut chunk) {
                 Ok(0) => is_over = true,
-                Ok(count) => answer.extend_from_slice(&piece[..count]),
+                Ok(count) => response.extend_from_slice(&chunk[..count]),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        assert!(answer.starts_with(b"HTTP/1.1 404 "), "{:?}", String::from_utf8_lossy(&answer));
+        assert!(response.starts_with(b"HTTP/1.1 404 "), "{:?}", String::from_utf8_lossy(&response));
         drop(client);
         while taker.connections() > 0 {
             yield_now().await;
         }
         let reading = registry.cores().next().unwrap();
         assert_eq!((reading.connections_accepted, reading.connections_open), (1, 0), "counted once");
-        // The other may hand over another one, as far as this core knows.
+        // The other core has not drained: it may send another connection.
         for _ in 0..3 {
             sleep(Duration::from_millis(25)).await;
             assert_eq!(reported.try_recv().err(), Some(TryRecvError::Empty));
@@ -253,9 +259,9 @@ fn a_connection_that_was_on_its_way_when_the_drain_began_is_served() {
     });
 }
 
-/// A whole worker, however it ends: the others must not go on giving it connections.
+/// A whole worker that ends or panics must get no more connections.
 #[test]
-fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
+fn a_worker_that_has_ended_gets_no_connection() {
     for panics in [false, true] {
         let mut made = rebalancers(2).unwrap();
         let (waker, wake) = wake_pair().unwrap();
@@ -269,9 +275,9 @@ fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
             listeners: Vec::new(),
             https_port: None,
             tls: None,
-            lookup: None,
+            secrets: None,
             rebalancer: made.pop().unwrap(),
-            resolves: false,
+            resolves_hosts: false,
             snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
                 .snapshot()
                 .clone(),
@@ -286,25 +292,25 @@ fn a_worker_that_ends_or_panics_is_given_nothing_any_more() {
         let worker = std::thread::spawn(move || crate::run(parts, move |_| assert!(!panics)).unwrap());
         assert_eq!(worker.join().is_err(), panics);
         let other = made.pop().unwrap().unwrap();
-        assert_eq!(other.place.read(1), None);
+        assert_eq!(other.gauge.read(1), None);
         assert!(other.is_done());
     }
 }
 
 #[test]
-fn a_core_that_drains_hands_over_nothing() {
+fn a_core_that_drains_migrates_nothing() {
     among(2, |mut made, source| async move {
         let (other, _reports, _registry) = core_of(1, made.pop().unwrap());
         let (core, _reports_too, _registry_too) = core_of(0, made.pop().unwrap());
         for _ in 0..5 {
-            let (handover, _client) = source.next().await;
-            accept::admit(&core, handover.accepted, KIND).unwrap();
+            let (migration, _client) = source.next().await;
+            accept::admit(&core, migration.accepted, config()).unwrap();
         }
-        let (handover, _client) = source.next().await;
-        assert!(hand_over(&core, handover.accepted, KIND).is_none(), "five beside none");
+        let (migration, _client) = source.next().await;
+        assert!(migrate(&core, migration.accepted, config()).is_none(), "five against none");
         core.draining.set(true);
-        let (handover, _client) = source.next().await;
-        assert!(hand_over(&core, handover.accepted, KIND).is_some());
-        assert_eq!(other.rebalancer.as_ref().unwrap().arrived.waiting(), 1);
+        let (migration, _client) = source.next().await;
+        assert!(migrate(&core, migration.accepted, config()).is_some());
+        assert_eq!(other.rebalancer.as_ref().unwrap().arrivals.waiting(), 1);
     });
 }

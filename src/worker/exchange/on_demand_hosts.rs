@@ -20,8 +20,9 @@ use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::VirtualHost;
 use ringway_wire::h1::RequestHead;
 
-use crate::accept::listener::{self, Door, HttpMode};
+use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};
+use crate::exchange::acme_challenge;
 use crate::exchange::failure::Failure;
 use crate::lru_cache::LruCache;
 use crate::runtime::Runtime;
@@ -131,9 +132,9 @@ pub(crate) fn is_wanted<R: Runtime>(
     buffers: &ConnBuffers,
     snapshot: &Snapshot,
 ) -> bool {
-    let Some(hosts) = &core.hosts else { return false };
+    let Some(hosts) = &core.on_demand_hosts else { return false };
     let request = &buffers.request;
-    if !is_routed(request, &buffers.client_in, &client.door) {
+    if !is_routed(request, &buffers.client_in, client.handler) {
         return false;
     }
     match snapshot.virtual_host(request.host()) {
@@ -147,14 +148,13 @@ pub(crate) fn is_wanted<R: Runtime>(
 }
 
 /// Whether a request is answered by an app, if its host has one.
-fn is_routed(request: &RequestHead, input: &[u8], door: &Door) -> bool {
-    let is_closed = matches!(door, Door::Http(HttpMode::HttpsOnly));
-    !is_closed && listener::challenge_token(request, input).is_none()
+fn is_routed(request: &RequestHead, input: &[u8], handler: Handler) -> bool {
+    handler != Handler::AcmeOnly && acme_challenge::token(request, input).is_none()
 }
 
 /// Waits until the host has a route or is known to have none; what to tell the client if there is none after that.
 pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Failure {
-    let Some(hosts) = &core.hosts else { return Failure::UnknownHost };
+    let Some(hosts) = &core.on_demand_hosts else { return Failure::UnknownHost };
     // An address, or a name that no domain can have.
     let Ok(host) = Hostname::parse(host) else { return Failure::UnknownHost };
     let deadline = core.runtime.now().after(limits::HOST_PATIENCE);

@@ -9,9 +9,10 @@ use ringway_net::{Rate, Stream, WriteRate};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
 use ringway_wire::message::Framing;
 
+use crate::connector::{Splice, SpliceError};
 use crate::exchange::activity::Activity;
 use crate::exchange::failure::Failure;
-use crate::runtime::{Runtime, Splice, SpliceError};
+use crate::runtime::Runtime;
 
 /// A request's body: the part that came with the head, and what is still to come.
 pub(crate) struct RequestBody {

@@ -1,12 +1,12 @@
-//! Connections to endpoints that speak HTTP/2: requests of many clients share them.
+//! HTTP/2 connections to endpoints, shared by the requests of many clients.
 //!
 //! ```text
-//! join ─► a stream of a connection with room
-//!      └► none: one connects, the others wait for what comes of it ─► begin ─► a task drives it
+//! acquire ─► stream of a connection with room
+//!         └► none: one request connects, the others wait for its connection ─► start ─► a task drives it
 //! ```
-//! A connection takes no more requests when it has been idle, when the endpoint says so, or when the endpoint is no longer
-//! configured; what is under way on it finishes. An endpoint that owes an answer and is silent may be asked for a sign of
-//! life ([`liveness`](super::liveness)): without one, the connection is over.
+//! A connection takes no new requests after it was idle for a while, after GOAWAY, or once the endpoint is no longer configured;
+//! requests in progress finish. An endpoint that owes a response and sends nothing gets a PING ([`liveness`](super::liveness)):
+//! without an ACK the connection ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use ringway_model::Tick;
+use ringway_net::sync::Semaphore;
 use ringway_net::{Stream, Waits, clock, spawn};
 use ringway_traffic::snapshot::EndpointId;
 use ringway_wire::h1::RequestHead;
@@ -30,27 +31,26 @@ use super::fields::Malformed;
 use super::liveness::Look;
 use super::pipe::{self, Driver, Pipe};
 use super::stream::{Ask, H2Stream};
-use super::upstream_liveness::Heard;
+use super::upstream_liveness::UpstreamWatch;
 use super::window::{self, Growth};
+use crate::connector::Acquired;
 use crate::transport::Transport;
 
-/// The connections of one core, by endpoint.
+/// Shared connections of one core, by endpoint.
 #[derive(Clone, Default)]
-pub(crate) struct Connections(Rc<RefCell<HashMap<EndpointId, Shared>>>);
+pub(crate) struct SharedConnections(Rc<RefCell<HashMap<EndpointId, Shared>>>);
 
-/// What is known of one endpoint.
-#[derive(Default)]
+/// Shared connections to one endpoint.
 struct Shared {
-    connections: Vec<Line>,
-    /// Somebody connects.
-    is_connecting: bool,
-    /// It was asked for HTTP/2 and chose HTTP/1.1: there is nothing to wait for.
-    speaks_http1: bool,
-    waiting: Vec<Waker>,
+    connections: Vec<SharedConnection>,
+    /// Permit to connect: one request connects, the others wait for its connection.
+    connecting: Semaphore,
+    /// The endpoint selected HTTP/1.1: there is no connection to wait for.
+    is_http1_only: bool,
 }
 
-/// One connection, as long as it takes requests.
-struct Line {
+/// Connection that takes requests.
+struct SharedConnection {
     send: SendRequest<Bytes>,
     heads: Rc<RefCell<RequestHead>>,
     scheme: &'static str,
@@ -58,76 +58,52 @@ struct Line {
 }
 
 struct State {
-    driver: Driver<Heard>,
-    /// When the last request ended.
+    driver: Driver<UpstreamWatch>,
+    /// End of the last request.
     idle_since: Cell<Tick>,
-    /// Requests at one time.
+    /// Maximum concurrent requests.
     active_max: Cell<usize>,
-    /// The same, as their windows allow.
+    /// The same, as far as the windows allow.
     streams_max: Cell<usize>,
     malformed: Rc<Malformed>,
     opened: Cell<u32>,
     is_over: Cell<bool>,
-    /// Its end was counted against the endpoint.
+    /// Its end has counted against the endpoint.
     is_counted: Cell<bool>,
 }
 
-/// What a request gets.
-pub(crate) enum Joined<S> {
-    /// A stream of a connection that others use, too.
-    Stream(S),
-    /// The turn to connect.
-    Connect(Permit),
-}
-
-/// The turn to connect to an endpoint; others wait while it lives.
-pub(crate) struct Permit {
-    connections: Connections,
-    endpoint: EndpointId,
-}
-
-/// Counts a stream on its connection.
+/// Stream of a connection, counted while it lives.
 pub(crate) struct Lease(Rc<State>);
 
-impl Connections {
-    /// A stream, or the turn to connect; `None` at the deadline.
-    pub(crate) async fn join(&self, endpoint: EndpointId, deadline: Tick) -> Option<Joined<Transport>> {
-        loop {
-            if let Some(joined) = self.try_join(endpoint) {
-                return Some(joined);
-            }
-            let turn = |cx: &mut Context<'_>| {
-                let mut endpoints = self.0.borrow_mut();
-                match endpoints.get_mut(&endpoint).filter(|shared| shared.is_connecting) {
-                    Some(shared) => {
-                        shared.waiting.push(cx.waker().clone());
-                        Poll::Pending
-                    }
-                    None => Poll::Ready(Ok(())),
-                }
-            };
-            Waits::new().ok()?.read(deadline, turn).await.ok()?;
-        }
+impl SharedConnections {
+    /// Returns a stream, or the permit to connect; `None` at the deadline.
+    pub(crate) async fn acquire(&self, endpoint: EndpointId, deadline: Tick) -> Option<Acquired<Transport>> {
+        let mut permit = match self.open(endpoint) {
+            Ok(acquired) => return Some(acquired),
+            Err(connecting) => connecting.acquire(),
+        };
+        let poll = |cx: &mut Context<'_>| Pin::new(&mut permit).poll(cx).map_err(io::Error::other);
+        let permit = Waits::new().ok()?.read(deadline, poll).await.ok()?;
+        // The request that held the permit has connected, or failed.
+        Some(self.open(endpoint).unwrap_or(Acquired::Connect(Some(permit))))
     }
 
-    fn try_join(&self, endpoint: EndpointId) -> Option<Joined<Transport>> {
+    /// Opens a stream, where a connection has room; else returns the semaphore that the request waits for.
+    fn open(&self, endpoint: EndpointId) -> Result<Acquired<Transport>, Semaphore> {
         let mut endpoints = self.0.borrow_mut();
         let shared = endpoints.entry(endpoint).or_default();
-        if let Some(stream) = shared.open() {
-            return Some(Joined::Stream(stream));
+        match shared.open() {
+            Some(stream) => Ok(Acquired::Stream(stream)),
+            None if shared.is_http1_only => Ok(Acquired::Connect(None)),
+            None => Err(shared.connecting.clone()),
         }
-        if shared.is_connecting && !shared.speaks_http1 {
-            return None;
-        }
-        shared.is_connecting = true;
-        Some(Joined::Connect(Permit { connections: self.clone(), endpoint }))
     }
 
-    /// Begins HTTP/2 on a new connection, and opens its first stream. A peer that takes nothing for `stall` breaks it.
+    /// Starts HTTP/2 on a new connection, and opens its first stream. A peer that takes no bytes for `stall` breaks it.
     ///
     /// # Errors
     /// When the connection cannot carry a request.
-    pub(crate) fn begin(
+    pub(crate) fn start(
         &self,
         endpoint: EndpointId,
         stream: Transport,
@@ -135,10 +111,10 @@ impl Connections {
     ) -> io::Result<Transport> {
         let scheme = if matches!(stream, Transport::Tls(_)) { "https" } else { "http" };
         stream.set_user_timeout(limits::H2_UPSTREAM_UNACKNOWLEDGED_MAX);
-        let heard = Heard::new(clock::now());
-        let malformed = heard.malformed();
-        let (pipe, driver) = pipe::pipe(heard);
-        // It only writes, and the pipe takes what it writes at once.
+        let watch = UpstreamWatch::new(clock::now());
+        let malformed = watch.malformed();
+        let (pipe, driver) = pipe::pipe(watch);
+        // The client's handshake only writes, and the pipe takes everything at once.
         let settings = settings();
         let handshake = pin!(settings.handshake::<_, Bytes>(pipe));
         let Poll::Ready(Ok((send, connection))) = handshake.poll(&mut Context::from_waker(Waker::noop()))
@@ -157,45 +133,51 @@ impl Connections {
         });
         let ended = state.clone();
         spawn(run(stream, connection, state.clone(), stall), move |_| ended.is_over.set(true));
-        let line = Line { send, heads: Rc::default(), scheme, state };
-        let first = line.open().ok_or(ErrorKind::ConnectionReset)?;
+        let connection = SharedConnection { send, heads: Rc::default(), scheme, state };
+        let first = connection.open().ok_or(ErrorKind::ConnectionReset)?;
         let mut endpoints = self.0.borrow_mut();
         let shared = endpoints.entry(endpoint).or_default();
-        shared.speaks_http1 = false;
-        shared.connections.push(line);
+        shared.is_http1_only = false;
+        shared.connections.push(connection);
         Ok(first)
     }
 
-    /// The endpoint chose HTTP/1.1.
-    pub(crate) fn note_http1(&self, endpoint: EndpointId) {
-        self.0.borrow_mut().entry(endpoint).or_default().speaks_http1 = true;
+    /// Records that the endpoint selected HTTP/1.1.
+    pub(crate) fn set_http1_only(&self, endpoint: EndpointId) {
+        self.0.borrow_mut().entry(endpoint).or_default().is_http1_only = true;
     }
 
-    /// Takes no more requests to the endpoints that are not to be kept.
-    pub(crate) fn keep_only(&self, keep: impl Fn(EndpointId) -> bool) {
+    /// Drops the connections to all other endpoints; their requests finish.
+    pub(crate) fn retain(&self, keep: impl Fn(EndpointId) -> bool) {
         self.0.borrow_mut().retain(|endpoint, shared| {
-            shared.connections.retain(|line| !line.state.is_over.get());
-            // Whoever connects gives the turn back to the others.
-            keep(*endpoint) || shared.is_connecting
+            shared.connections.retain(|connection| !connection.state.is_over.get());
+            keep(*endpoint)
         });
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { connections: Vec::new(), connecting: Semaphore::new(1, usize::MAX), is_http1_only: false }
     }
 }
 
 impl Shared {
     fn open(&mut self) -> Option<Transport> {
-        self.connections.retain(|line| !line.state.is_over.get());
-        if let Some(stream) = self.connections.iter().find_map(|line| line.has_room().then(|| line.open())?) {
+        self.connections.retain(|connection| !connection.state.is_over.get());
+        let mut with_room = self.connections.iter().filter(|connection| connection.has_room());
+        if let Some(stream) = with_room.find_map(SharedConnection::open) {
             return Some(stream);
         }
-        // Beyond the most that are allowed, the endpoint's own limit makes requests wait.
+        // At the maximum of connections, requests wait for the endpoint's own limit.
         match self.connections.len() < limits::H2_UPSTREAM_CONNECTIONS_MAX {
             true => None,
-            false => self.connections.iter().min_by_key(|line| line.state.active())?.open(),
+            false => self.connections.iter().min_by_key(|connection| connection.state.active())?.open(),
         }
     }
 }
 
-impl Line {
+impl SharedConnection {
     fn has_room(&self) -> bool {
         let State { active_max, streams_max, .. } = &*self.state;
         let most = active_max.get().min(streams_max.get()).min(self.send.current_max_send_streams());
@@ -218,10 +200,10 @@ impl Line {
     }
 }
 
-/// Drives a connection to its end.
+/// Drives a connection until it closes.
 async fn run(
     stream: Transport,
-    mut connection: Connection<Pipe<Heard>, Bytes>,
+    mut connection: Connection<Pipe<UpstreamWatch>, Bytes>,
     state: Rc<State>,
     stall: Duration,
 ) {
@@ -230,15 +212,15 @@ async fn run(
     let look_again = || state.driver.set_read_by(clock::now().after(limits::H2_UPSTREAM_LOOK_INTERVAL));
     look_again();
     let driven = poll_fn(|cx| {
-        let heard = state.driver.watch();
-        // Nobody but us cancels its reads.
+        let watch = state.driver.watch();
+        // Reads are cancelled here only.
         state.driver.take_interrupted();
-        if heard.is_flood() {
+        if watch.is_flood() {
             return Poll::Ready(());
         }
         if state.driver.take_overdue() {
             let now = clock::now();
-            let mut liveness = heard.liveness.borrow_mut();
+            let mut liveness = watch.liveness.borrow_mut();
             let look = liveness.look(now, state.active());
             let is_over = match state.active() {
                 0 if state.is_over.get() => true,
@@ -256,29 +238,29 @@ async fn run(
             look_again();
         }
         if let Some(pings) = &mut pings {
-            tend_windows(&state, &mut connection, &mut growth, pings, cx);
+            adjust_windows(&state, &mut connection, &mut growth, pings, cx);
         }
         Pin::new(&mut connection).poll(cx).map(drop)
     });
-    // Boxed: it is polled through another stream of the same type, as far as the compiler can tell.
+    // Boxed: for the compiler it is a recursive type, polled through another `Transport`.
     Box::pin(state.driver.drive(&stream, stall, driven)).await;
     state.is_over.set(true);
-    // What was under way fails now.
+    // Requests in progress fail now.
     drop(connection);
     let _ = Box::pin(stream.shutdown_write(clock::now().after(ringway_model::limits::LINGER_TIMEOUT))).await;
 }
 
-/// Measures what the endpoint sends, and lets it send more ahead where its way is long and fast. Never by more than what the window
-/// of the connection holds for all its streams.
-fn tend_windows(
+/// Measures the endpoint's throughput, and grows the windows where bandwidth and delay ask for it, within the window of the
+/// connection.
+fn adjust_windows(
     state: &State,
-    connection: &mut Connection<Pipe<Heard>, Bytes>,
+    connection: &mut Connection<Pipe<UpstreamWatch>, Bytes>,
     growth: &mut Growth,
     pings: &mut PingPong,
     cx: &mut Context<'_>,
 ) {
-    let heard = state.driver.watch();
-    let bytes = heard.take_data_bytes();
+    let watch = state.driver.watch();
+    let bytes = watch.take_data_bytes();
     if bytes > 0 {
         growth.note_data(bytes, clock::now_micros());
     }
@@ -293,7 +275,7 @@ fn tend_windows(
             growth.rest(now);
         }
     }
-    let mut liveness = heard.liveness.borrow_mut();
+    let mut liveness = watch.liveness.borrow_mut();
     if growth.wants_ping(now) && liveness.may_ping(now) && pings.send_ping(Ping::opaque()).is_ok() {
         growth.begin(clock::now_micros());
         liveness.note_ping(now);
@@ -305,7 +287,7 @@ fn settings() -> Builder {
     settings
         .enable_push(false)
         .initial_window_size(limits::H2_UPSTREAM_WINDOW)
-        // Whoever reads slowly holds up nobody else.
+        // A slow client must not stall the others.
         .initial_connection_window_size(window::UPSTREAM_CONNECTION_WINDOW)
         .max_header_list_size(limits::H2_UPSTREAM_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(limits::H2_STREAM_SEND_BYTES_MAX);
@@ -320,29 +302,29 @@ impl State {
 
 impl Lease {
     fn new(state: &Rc<State>) -> Self {
-        let heard = state.driver.watch();
-        heard.active.update(|active| active + 1);
-        heard.liveness.borrow_mut().note_request(clock::now());
+        let watch = state.driver.watch();
+        watch.active.update(|active| active + 1);
+        watch.liveness.borrow_mut().note_request(clock::now());
         Self(state.clone())
     }
 
-    /// The endpoint takes fewer requests at one time than it said, or has not said yet how many.
+    /// Lowers the maximum of concurrent requests: the endpoint refused a stream below it, or has not sent its SETTINGS yet.
     pub(crate) fn note_refused(&self) {
         self.0.active_max.set(self.0.active().saturating_sub(1).max(1));
     }
 
-    /// Whether the connection was ended by a limit of ours.
+    /// Whether flood protection ended the connection.
     pub(crate) fn is_flood(&self) -> bool {
         self.0.driver.watch().is_flood()
     }
 
-    /// Whether the end of the connection is counted for the first time.
+    /// Counts the end of the connection; `true` for the first of its streams.
     pub(crate) fn count_end(&self) -> bool {
         !self.0.is_counted.replace(true)
     }
 
-    /// The endpoint did what none may: the connection takes no more requests, and ends with those under way.
-    pub(crate) fn note_foul(&self) {
+    /// Records a protocol violation of the endpoint: the connection takes no more requests, and ends with those in progress.
+    pub(crate) fn note_violation(&self) {
         self.0.is_over.set(true);
     }
 }
@@ -353,18 +335,5 @@ impl Drop for Lease {
         if self.0.active() == 0 {
             self.0.idle_since.set(clock::now());
         }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let waiting = match self.connections.0.borrow_mut().get_mut(&self.endpoint) {
-            Some(shared) => {
-                shared.is_connecting = false;
-                std::mem::take(&mut shared.waiting)
-            }
-            None => Vec::new(),
-        };
-        waiting.into_iter().for_each(Waker::wake);
     }
 }

@@ -1,84 +1,91 @@
-//! When an endpoint is sent a PING, and when its connection is over for want of an answer.
+//! PING policy of connections to endpoints, and detection of dead ones.
 //!
-//! Servers of gRPC count PINGs (grpc-core, grpc-go and grpc-java by the same rules): with requests under way one in five minutes
-//! is allowed, a message of theirs (HEADERS or DATA) forgives all before it, and the third one too many ends the connection. So a
-//! PING is sent only when an answer is due and nothing comes, and again only behind a message or after those minutes. Peers that
-//! vanish are found by TCP: keepalive, and bytes that stay unacknowledged.
+//! gRPC servers count PINGs (grpc-core, grpc-go and grpc-java by the same rules): with requests in progress, one in five minutes is
+//! allowed, a message of the server (HEADERS or DATA) resets the count, and the third PING too many ends the connection. Hence a
+//! PING is sent only when a response is due and nothing comes, and another only after a message or after those minutes. Peers that
+//! vanish are detected by TCP: keepalive, and bytes that stay unacknowledged.
 
 use crate::limits;
 use ringway_model::Tick;
 
-/// Signs of life of an endpoint on one connection.
+/// Liveness of an endpoint on one connection.
 pub(super) struct Liveness {
-    /// When something came last.
-    heard: Tick,
-    /// When a request began last.
-    asked: Tick,
-    pinged: Option<Tick>,
-    is_answered: bool,
-    /// The endpoint has sent a message behind its answer to the last PING.
-    is_forgiven: bool,
+    /// Time of the last byte received.
+    received_at: Tick,
+    /// Start of the last request.
+    requested_at: Tick,
+    pinged_at: Option<Tick>,
+    is_acknowledged: bool,
+    /// The endpoint has sent a message after its ACK of the last PING.
+    is_count_reset: bool,
 }
 
-/// Result of a look at a connection.
+/// Result of a check of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Nothing.
+    /// Nothing to do.
     Fine,
-    /// A sign of life is due, and a PING is allowed.
+    /// The endpoint is silent, and a PING is allowed.
     Ping,
-    /// The endpoint does not answer any more.
+    /// The last PING was not acknowledged in time.
     Dead,
 }
 
 impl Liveness {
     pub(super) fn new(now: Tick) -> Self {
-        Self { heard: now, asked: now, pinged: None, is_answered: true, is_forgiven: false }
+        Self {
+            received_at: now,
+            requested_at: now,
+            pinged_at: None,
+            is_acknowledged: true,
+            is_count_reset: false,
+        }
     }
 
-    /// Bytes came.
+    /// Records received bytes.
     pub(super) fn note_bytes(&mut self, now: Tick) {
-        self.heard = now;
+        self.received_at = now;
     }
 
-    /// A request begins: the endpoint has its time to answer.
+    /// Records the start of a request, from which the endpoint has time to respond.
     pub(super) fn note_request(&mut self, now: Tick) {
-        self.asked = now;
+        self.requested_at = now;
     }
 
-    /// HEADERS or DATA came.
+    /// Records HEADERS or DATA of the endpoint.
     pub(super) fn note_message(&mut self) {
-        self.is_forgiven |= self.is_answered;
+        self.is_count_reset |= self.is_acknowledged;
     }
 
-    /// The answer to a PING came.
+    /// Records the ACK of a PING.
     pub(super) fn note_pong(&mut self) {
-        self.is_answered = true;
+        self.is_acknowledged = true;
     }
 
-    /// A PING is sent, for whatever reason.
+    /// Records a PING, sent for any reason.
     pub(super) fn note_ping(&mut self, now: Tick) {
-        self.pinged = Some(now);
-        self.is_answered = false;
-        self.is_forgiven = false;
+        self.pinged_at = Some(now);
+        self.is_acknowledged = false;
+        self.is_count_reset = false;
     }
 
-    /// Whether an endpoint would take no offence at a PING.
+    /// Whether a gRPC server allows a PING.
     pub(super) fn may_ping(&self, now: Tick) -> bool {
         let is_late_enough = |pinged: Tick| now >= pinged.after(limits::H2_UPSTREAM_PING_INTERVAL);
-        self.is_forgiven || self.pinged.is_none_or(is_late_enough)
+        self.is_count_reset || self.pinged_at.is_none_or(is_late_enough)
     }
 
-    /// Decides the next step, with so many requests under way.
+    /// Decides the next step, with `active` requests in progress.
     pub(super) fn look(&self, now: Tick, active: usize) -> Look {
-        if let Some(pinged) = self.pinged
-            && !self.is_answered
-            && self.heard <= pinged
+        if let Some(pinged) = self.pinged_at
+            && !self.is_acknowledged
+            && self.received_at <= pinged
             && now >= pinged.after(limits::H2_UPSTREAM_PING_TIMEOUT)
         {
             return Look::Dead;
         }
-        let is_silent = now >= self.heard.max(self.asked).after(limits::H2_UPSTREAM_PING_SILENCE);
+        let is_silent =
+            now >= self.received_at.max(self.requested_at).after(limits::H2_UPSTREAM_PING_SILENCE);
         if active > 0 && is_silent && self.may_ping(now) { Look::Ping } else { Look::Fine }
     }
 }
@@ -91,7 +98,7 @@ mod tests {
         Tick(seconds * 1000)
     }
 
-    /// The rules of a server of gRPC with its defaults.
+    /// PING rules of a gRPC server with its defaults.
     #[derive(Default)]
     struct Server {
         last: Option<u64>,
@@ -111,7 +118,8 @@ mod tests {
         }
     }
 
-    /// A day on which a stream is open, looked at every five seconds; a message comes every so many seconds, or only at first.
+    /// Simulates a day with an open stream, checked every five seconds; a message comes every `message_every` seconds, or only at
+    /// first.
     fn day(message_every: Option<u64>) -> u32 {
         let (mut liveness, mut server, mut pings) = (Liveness::new(at(0)), Server::default(), 0);
         for now in (0..24 * 3600).step_by(5) {
@@ -129,22 +137,22 @@ mod tests {
                     liveness.note_pong();
                     pings += 1;
                 }
-                Look::Dead => panic!("an endpoint that answers every PING is alive"),
+                Look::Dead => panic!("an endpoint that acknowledges every PING is alive"),
             }
         }
         pings
     }
 
     #[test]
-    fn no_server_of_grpc_takes_offence() {
-        assert!(day(None) > 250, "a silent stream is asked now and then all the same");
+    fn never_exceeds_the_ping_limit_of_a_grpc_server() {
+        assert!(day(None) > 250, "a silent stream still gets PINGs");
         for every in [5, 10, 15, 60, 250, 305, 600] {
             day(Some(every));
         }
     }
 
     #[test]
-    fn silence_with_requests_under_way_is_asked_about_once() {
+    fn one_ping_while_requests_wait_in_silence() {
         let mut liveness = Liveness::new(at(0));
         assert_eq!(liveness.look(at(100), 0), Look::Fine, "nothing is due");
         liveness.note_request(at(100));
@@ -158,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_behind_the_answer_allows_another() {
+    fn a_message_after_the_ack_allows_another_ping() {
         let mut liveness = Liveness::new(at(0));
         liveness.note_ping(at(10));
         liveness.note_bytes(at(11));
@@ -172,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_answers_nothing_is_dead() {
+    fn an_endpoint_without_an_ack_is_dead() {
         let mut liveness = Liveness::new(at(0));
         liveness.note_ping(at(10));
         assert_eq!(liveness.look(at(19), 1), Look::Fine);
         assert_eq!(liveness.look(at(20), 1), Look::Dead);
         liveness.note_bytes(at(20));
-        assert_eq!(liveness.look(at(21), 1), Look::Fine, "any byte is a sign of life");
+        assert_eq!(liveness.look(at(21), 1), Look::Fine, "any byte proves liveness");
     }
 }

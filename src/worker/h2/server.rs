@@ -304,7 +304,7 @@ impl Shared {
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
         let entry = Entry::new(self, &client);
-        task_pool::take(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
+        task_pool::run(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
     }
 }
 

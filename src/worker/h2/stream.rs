@@ -223,7 +223,7 @@ impl Stream for H2Stream {
             if error.kind() == TOOK_NOTHING {
                 lease.note_refused();
             } else if self.inbound.borrow().is_foul() {
-                lease.note_foul();
+                lease.note_violation();
             }
         }
         (read, buf)

@@ -1,5 +1,4 @@
-//! What is heard of an endpoint on a connection of HTTP/2: signs of life, floods of frames that belong to no request, and trailers
-//! that are malformed.
+//! Watch over an endpoint's HTTP/2 connection: liveness, floods of frames that belong to no request, and malformed trailers.
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -13,35 +12,36 @@ use super::flood::{DATA, Frame, HEADERS, PING, PREFACE_BYTES, RST_STREAM, Scanne
 use super::liveness::Liveness;
 use super::pipe::Watch;
 
-/// What was heard on one connection.
-pub(super) struct Heard {
+/// Watch over one connection to an endpoint.
+pub(super) struct UpstreamWatch {
     pub(super) liveness: RefCell<Liveness>,
     inbound: RefCell<Scanner>,
     outbound: RefCell<Scanner>,
     responses: RefCell<Responses>,
-    /// Frames that came, without those with data, and what they may belong to; both since `since`.
+    /// Frames received without data, since `since`.
     frames: Cell<u32>,
-    reasons: Cell<u32>,
+    /// Requests in progress at `since`, and HEADERS and DATA sent since then: what those frames may belong to.
+    causes: Cell<u32>,
     since: Cell<Tick>,
-    /// Bytes of DATA that came.
+    /// Bytes of DATA received.
     data_bytes: Cell<u64>,
-    /// Requests under way.
+    /// Requests in progress.
     pub(super) active: Cell<usize>,
     is_flood: Cell<bool>,
 }
 
-/// The heads of responses and what follows them, as far as it takes to know trailers.
+/// State of the responses, as far as it takes to recognise trailers.
 #[derive(Default)]
 struct Responses {
     fields: Fields,
-    /// The stream of the header block that is being received, and whether the response ends with it.
+    /// Stream of the current header block, and whether the response ends with it.
     block: (u32, bool),
-    /// Streams whose final head has come, and whose end has not.
+    /// Streams whose final head was received, and whose end was not.
     begun: Vec<u32>,
     malformed: Rc<Malformed>,
 }
 
-impl Heard {
+impl UpstreamWatch {
     pub(super) fn new(now: Tick) -> Self {
         Self {
             liveness: RefCell::new(Liveness::new(now)),
@@ -49,7 +49,7 @@ impl Heard {
             outbound: RefCell::new(Scanner::after(PREFACE_BYTES)),
             responses: RefCell::default(),
             frames: Cell::new(0),
-            reasons: Cell::new(0),
+            causes: Cell::new(0),
             since: Cell::new(now),
             data_bytes: Cell::new(0),
             active: Cell::new(0),
@@ -57,17 +57,17 @@ impl Heard {
         }
     }
 
-    /// Whether the endpoint floods the connection: it is to be ended.
+    /// Whether the endpoint floods the connection, which must end then.
     pub(super) fn is_flood(&self) -> bool {
         self.is_flood.get()
     }
 
-    /// Streams whose trailers had pseudo-fields, for those who read them.
+    /// Streams whose trailers had pseudo-fields, for their readers.
     pub(super) fn malformed(&self) -> Rc<Malformed> {
         self.responses.borrow().malformed.clone()
     }
 
-    /// Bytes of DATA that came since this was asked last.
+    /// Returns the bytes of DATA received since the last call.
     pub(super) fn take_data_bytes(&self) -> u64 {
         self.data_bytes.take()
     }
@@ -99,7 +99,7 @@ impl Responses {
         }
     }
 
-    /// A header block is complete: trailers, if the final head has come before.
+    /// Ends a header block: trailers, if the final head was received before.
     fn end_block(&mut self) {
         let (stream, is_end) = self.block;
         let block = self.fields.end();
@@ -123,14 +123,14 @@ impl Responses {
     }
 }
 
-impl Watch for Heard {
-    /// An endpoint that sends frames without end, and no answers, would have the core to itself.
+impl Watch for UpstreamWatch {
+    /// Bounds the frames: an endpoint that sends frames without responses would keep the core to itself.
     fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
         self.liveness.borrow_mut().note_bytes(now);
         if now.since(self.since.get()) >= limits::H2_ABUSE_WINDOW {
             self.since.set(now);
             self.frames.set(0);
-            self.reasons.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
+            self.causes.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
         }
         self.inbound.borrow_mut().scan(bytes, |seen| {
             match seen {
@@ -141,7 +141,7 @@ impl Watch for Heard {
             }
             ControlFlow::Continue(())
         });
-        let due = self.reasons.get().saturating_mul(limits::H2_UPSTREAM_FRAMES_PER_REQUEST_MAX);
+        let due = self.causes.get().saturating_mul(limits::H2_UPSTREAM_FRAMES_PER_REQUEST_MAX);
         if self.frames.get() > due.max(limits::H2_UPSTREAM_FRAMES_MAX) {
             self.is_flood.set(true);
         }
@@ -152,7 +152,7 @@ impl Watch for Heard {
         self.outbound.borrow_mut().scan(bytes, |seen| {
             if let Seen::Frame(frame) = seen {
                 match frame.kind {
-                    HEADERS | DATA => self.reasons.update(|reasons| reasons.saturating_add(1)),
+                    HEADERS | DATA => self.causes.update(|causes| causes.saturating_add(1)),
                     RST_STREAM => self.responses.borrow_mut().forget(frame.stream),
                     _ => {}
                 }
@@ -162,5 +162,5 @@ impl Watch for Heard {
     }
 }
 
-/// More requests than a connection to an endpoint ever has at one time, but where that asks for more.
+/// Streams with trailers to recognise: more than a connection has at one time, unless the endpoint allows more.
 const BEGUN_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! One client connection as exchanges see it: who is there, and what state it is in for the drain.
+//! Client connection as its exchanges see it, with the phase that the drain depends on.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -7,62 +7,91 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use ringway_model::{ClientAuthNeed, Tick};
 use ringway_net::{PeerState, Stream};
 use ringway_telemetry::RequestId;
+use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::virtual_host::VirtualHost;
 
-use crate::accept::listener::Door;
+use crate::accept::listener::Handler;
+use crate::accept::tls_info::TlsInfo;
+use crate::exchange::Match;
+use crate::exchange::failure::Failure;
 use crate::settings::Settings;
 
-/// A client connection. Shared with the drain, which may end it while its session waits.
+/// Client connection, or one HTTP/2 stream of it. Shared with the drain, which may end it while its session waits.
 pub(crate) struct DownstreamConn<S> {
     pub(crate) stream: S,
-    /// Who connected, or who did to the balancer that says so.
+    /// Address of the client: from the PROXY header where there is one, else of the socket.
     pub(crate) peer: IpAddr,
-    pub(crate) door: Door,
-    /// The peer is a proxy whose word about the client is believed.
+    /// Handler of its requests.
+    pub(crate) handler: Handler,
+    /// TLS properties; none without TLS.
+    pub(crate) tls: Option<Rc<TlsInfo>>,
+    /// The peer is a trusted proxy: its forwarding headers are used.
     pub(crate) trusted: bool,
-    /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto` as they are added for a peer that is the client itself.
+    /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto` for a peer that is the client itself.
     pub(crate) address_lines: Rc<[u8]>,
     /// The exchange runs over a stream of HTTP/2.
     pub(crate) is_http2: bool,
     pub(crate) phase: Cell<Phase>,
-    /// The exchange in progress, for the log line of a panic.
+    /// Exchange in progress, for the log line of a panic.
     pub(crate) request_id: Cell<Option<RequestId>>,
 }
 
-/// What a session is doing, as far as the drain must know.
+/// Phase of a session, as far as the drain depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Between two requests: may be ended, once nothing can be on its way any more.
+    /// Between two requests: closed once no request can be on its way.
     Idle,
-    /// Between two requests, the last of which was told that the connection stays before the drain began: ends by itself, soon.
+    /// Between two requests, after a response that announced keep-alive before the drain began: closes by itself, soon.
     Leaving,
-    /// In a request: may finish it.
+    /// In a request, which may finish.
     Busy,
-    /// Upgraded: is told to go.
+    /// Upgraded: the drain asks both sides to close.
     Tunnel,
 }
 
+/// Idle client connection without TLS, as it is kept in the idle set; the rest is derived from it.
+#[derive(Debug)]
+pub(crate) struct IdleConn {
+    pub(crate) peer: IpAddr,
+    pub(crate) handler: Handler,
+    /// Requests that it has carried.
+    pub(crate) exchanges: u32,
+    /// Deadline of the first byte of its next request.
+    pub(crate) deadline: Tick,
+}
+
 impl<S> DownstreamConn<S> {
-    pub(crate) fn new(stream: S, peer: IpAddr, door: Door, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        stream: S,
+        peer: IpAddr,
+        handler: Handler,
+        tls: Option<Rc<TlsInfo>>,
+        settings: &Settings,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Self {
             stream,
             peer,
+            handler,
+            tls,
             trusted: settings.trusts(peer),
-            address_lines: address_lines(peer, door.scheme()),
-            door,
+            address_lines: address_lines(peer, scheme),
             is_http2: false,
             phase: Cell::new(Phase::Idle),
             request_id: Cell::new(None),
         }
     }
 
-    /// The same client on a stream of this connection.
+    /// Returns the same client on an HTTP/2 stream of this connection.
     pub(crate) fn for_stream(&self, stream: S) -> Self {
         Self {
             stream,
             peer: self.peer,
-            door: self.door.clone(),
+            handler: self.handler,
+            tls: self.tls.clone(),
             trusted: self.trusted,
             address_lines: self.address_lines.clone(),
             is_http2: true,
@@ -70,11 +99,46 @@ impl<S> DownstreamConn<S> {
             request_id: Cell::new(None),
         }
     }
+
+    /// Returns the entry of the idle set; none with TLS, whose session cannot be rebuilt from it.
+    pub(crate) fn to_idle(&self, exchanges: u32, deadline: Tick) -> Option<IdleConn> {
+        let idle = || IdleConn { peer: self.peer, handler: self.handler, exchanges, deadline };
+        self.tls.is_none().then(idle)
+    }
+
+    /// Value of `X-Forwarded-Proto`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// TLS version; none without TLS.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        self.tls.as_ref().map(|tls| tls.version)
+    }
+
+    /// Checks that a request may be served on this connection.
+    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), Failure> {
+        match &self.tls {
+            Some(tls) => tls.check(snapshot, matched),
+            // A client certificate cannot be presented without TLS.
+            None if needs_certificate(matched.host) => Err(Failure::HttpsOnly),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the header lines about the client certificate; none unless the host demands one.
+    pub(crate) fn client_cert_headers(&self, host: &VirtualHost) -> &[u8] {
+        match &self.tls {
+            Some(tls) => tls.client_headers(host),
+            None if host.tls.client_auth.is_some() => b"X-Client-Cert-Verified: NONE\r\n",
+            None => b"",
+        }
+    }
 }
 
 impl<S: Stream> DownstreamConn<S> {
-    /// Whether the client has gone, as far as that is known without waiting. One that has ended its side counts as gone, unless
-    /// something that it sent before is still to be read from the connection. One system call.
+    /// Whether the client has closed, as far as that is known without waiting. A client that has closed its sending side counts
+    /// as closed, unless bytes that it sent before are still unread. One system call.
     pub(crate) async fn has_left(&self) -> bool {
         let mut left = pin!(self.stream.left());
         let is_reset = poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_ready())).await;
@@ -82,7 +146,11 @@ impl<S: Stream> DownstreamConn<S> {
     }
 }
 
-/// The lines that tell an app where a request came from.
+fn needs_certificate(host: &VirtualHost) -> bool {
+    host.tls.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required)
+}
+
+/// Header lines about the origin of a request.
 pub(crate) fn address_lines(client: IpAddr, proto: &str) -> Rc<[u8]> {
     format!("X-Forwarded-For: {client}\r\nX-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n")
         .into_bytes()

@@ -1,12 +1,12 @@
-//! Lingering closes: what a client still sends of a request that was answered is discarded for a while.
+//! Lingering close: the rest of a request that has its response already is discarded for a while.
 //!
 //! ```text
-//! answered before all of the request came ─► permit? ─► discard: 30 s, 5 s of silence, 16 MiB/s ─► close, or RST_STREAM
-//!                                              └─ none ─► discard: 2 s, 256 KiB ────────────────────┘
+//! response before the request's end ─► permit? ─► discard: 30 s, 5 s without bytes, 16 MiB/s ─► close, or RST_STREAM
+//!                                        └─ none ─► discard: 2 s, 256 KiB ─────────────────────┘
 //! ```
-//! Many clients read no answer before they have sent their request. A close with unread bytes is a reset, and some HTTP/2 clients take
-//! RST_STREAM for a failure: either loses the answer. It costs neither memory nor copies, but a connection or a stream: hence the
-//! permits, of which a core and each client have a bounded number.
+//! Many clients read no response before they have sent their request. A close with unread bytes is a reset, and some HTTP/2 clients
+//! take RST_STREAM for a failure: either loses the response. Discarding costs neither memory nor copies, but occupies a connection or
+//! a stream: hence permits, bounded per core and per client.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
-/// The requests of one core that are being discarded.
+/// Requests of one core whose rest is being discarded.
 #[derive(Default)]
 pub(crate) struct Lingering {
     count: Cell<usize>,
@@ -30,8 +30,8 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// Lets one more request be discarded in full; `client` is `None` for one that has no limit of its own.
-    fn enter(&self, client: Option<u128>) -> Option<Permit<'_>> {
+    /// Returns a permit to discard one more request in full; `client` is `None` for trusted proxies, which have no own limit.
+    fn acquire(&self, client: Option<u128>) -> Option<Permit<'_>> {
         if self.count.get() >= limits::LINGERING_PER_CORE_MAX {
             return None;
         }
@@ -48,7 +48,7 @@ impl Lingering {
     }
 }
 
-/// One request that is being discarded, counted while this lives.
+/// Permit to discard one request in full, counted while it lives.
 struct Permit<'a> {
     lingering: &'a Lingering,
     client: Option<u128>,
@@ -74,13 +74,13 @@ impl Drop for Permit<'_> {
 /// Extent to which a request was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// All of it.
+    /// Completely.
     Read,
-    /// Not all of it: the client may be sending the rest.
+    /// In part: the client may be sending the rest.
     Unread,
 }
 
-/// Ends a client's connection so that the client gets the last answer, by `deadline` at the latest.
+/// Closes a connection so that the client gets the last response, by `deadline` at the latest.
 pub(crate) async fn close<R: Runtime, S: Stream>(
     core: &Core<R>,
     stream: &S,
@@ -92,13 +92,13 @@ pub(crate) async fn close<R: Runtime, S: Stream>(
     linger(stream, limits.and_until(deadline, core.runtime.now()), &RuntimeClock(&core.runtime)).await;
 }
 
-/// Discards the rest of a request that was answered, on a stream within a connection.
+/// Discards the rest of a request on an HTTP/2 stream.
 pub(crate) async fn discard_request<R: Runtime>(core: &Core<R>, client: &DownstreamConn<R::Stream>) {
     let (_permit, limits) = admit(core, client.peer, Request::Unread);
     discard_all(&client.stream, limits, &RuntimeClock(&core.runtime)).await;
 }
 
-/// Keeps a stream that was answered open for a moment, so that its reset does not go out in one piece with the answer.
+/// Keeps a stream open for a moment after its response, so that its reset is not sent together with the response.
 pub(crate) async fn hold<R: Runtime, T>(core: &Core<R>, peer: IpAddr, stream: T) {
     let (permit, _) = admit(core, peer, Request::Unread);
     if permit.is_some() {
@@ -107,7 +107,8 @@ pub(crate) async fn hold<R: Runtime, T>(core: &Core<R>, peer: IpAddr, stream: T)
     drop(stream);
 }
 
-/// Discards what a client sends while its answer is on the way, until reading is cancelled: it may read nothing before it has sent all.
+/// Discards the client's bytes while its response is being sent, until reading is cancelled: some clients read nothing before they
+/// have sent everything.
 pub(crate) async fn discard_beside<R: Runtime>(core: &Core<R>, client: &DownstreamConn<R::Stream>) {
     discard_all(&client.stream, LingerLimits::UPLOAD, &RuntimeClock(&core.runtime)).await;
 }
@@ -115,13 +116,13 @@ pub(crate) async fn discard_beside<R: Runtime>(core: &Core<R>, client: &Downstre
 fn admit<R: Runtime>(core: &Core<R>, peer: IpAddr, request: Request) -> (Option<Permit<'_>>, LingerLimits) {
     let permit = match request {
         Request::Read => None,
-        Request::Unread => core.lingering.enter((!core.settings.trusts(peer)).then(|| network(peer))),
+        Request::Unread => core.lingering.acquire((!core.settings.trusts(peer)).then(|| network(peer))),
     };
     let limits = if permit.is_some() { LingerLimits::UPLOAD } else { LingerLimits::BRIEF };
     (permit, limits)
 }
 
-/// The time of the world that a core lives in.
+/// Clock of a runtime.
 struct RuntimeClock<'a, R>(&'a R);
 
 impl<R: Runtime> Clock for RuntimeClock<'_, R> {
@@ -139,18 +140,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_and_a_core_have_so_many() {
+    fn limits_permits_per_client_and_core() {
         let lingering = Lingering::default();
         let mut permits: Vec<_> = (0..limits::LINGERING_PER_CLIENT_MAX)
-            .map(|_| lingering.enter(Some(1)).expect("it has room"))
+            .map(|_| lingering.acquire(Some(1)).expect("below the limit"))
             .collect();
-        assert!(lingering.enter(Some(1)).is_none());
+        assert!(lingering.acquire(Some(1)).is_none());
         permits.pop();
-        permits.push(lingering.enter(Some(1)).expect("one has ended"));
+        permits.push(lingering.acquire(Some(1)).expect("a permit was released"));
         while permits.len() < limits::LINGERING_PER_CORE_MAX {
-            permits.push(lingering.enter(None).expect("a proxy has no limit of its own"));
+            permits.push(lingering.acquire(None).expect("proxies have no limit of their own"));
         }
-        assert!(lingering.enter(Some(2)).is_none() && lingering.enter(None).is_none());
+        assert!(lingering.acquire(Some(2)).is_none() && lingering.acquire(None).is_none());
         drop(permits);
         assert_eq!(lingering.count.get(), 0);
         assert!(lingering.clients.borrow().is_empty());

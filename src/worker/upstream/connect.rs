@@ -8,10 +8,10 @@ use ringway_tls::Alpn;
 use ringway_traffic::snapshot::Endpoint;
 
 use super::{Attempt, File, Reuse, UpstreamConn};
+use crate::connector::Acquired;
 use crate::core::Core;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
-use crate::h2::client::Joined;
 use crate::runtime::Runtime;
 
 /// Whether a connection has carried requests before.
@@ -31,12 +31,12 @@ pub(crate) async fn connect<R: Runtime>(
     let deadline = core.runtime.now().after(attempt.policy.connect_timeout);
     // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
     let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
-    let mut turn = None;
+    let mut permit = None;
     // A shared connection that has failed takes no more requests: whatever there is is another one.
     if may_share {
-        match core.runtime.join(endpoint.id, deadline).await {
-            Some(Joined::Stream(stream)) => return Ok((upstream(endpoint, stream, None), Origin::Pooled)),
-            Some(Joined::Connect(permit)) => turn = Some(permit),
+        match core.runtime.acquire(endpoint.id, deadline).await {
+            Some(Acquired::Stream(stream)) => return Ok((upstream(endpoint, stream, None), Origin::Pooled)),
+            Some(Acquired::Connect(acquired)) => permit = acquired,
             None => return Err(Failure::ConnectTimedOut),
         }
     }
@@ -47,7 +47,7 @@ pub(crate) async fn connect<R: Runtime>(
     if let Some(upstream) = pooled {
         return Ok((upstream, Origin::Pooled));
     }
-    if !core.has_file() {
+    if !core.has_descriptor() {
         return Err(Failure::Exhausted);
     }
     // Counted before it is there: many may be on their way.
@@ -56,21 +56,21 @@ pub(crate) async fn connect<R: Runtime>(
     let is_http2 = match endpoint.target.scheme() {
         Scheme::Http => false,
         Scheme::H2c => may_share,
-        Scheme::Https => core.runtime.agreed_on_http2(&stream),
+        Scheme::Https => core.runtime.is_http2(&stream),
     };
     let stream = if is_http2 {
         let stall = attempt.policy.body_progress_timeout;
-        core.runtime.begin_http2(endpoint.id, stream, stall).map_err(|_| {
+        core.runtime.start_http2(endpoint.id, stream, stall).map_err(|_| {
             attempt.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
             Failure::ConnectFailed
         })?
     } else {
         if may_share {
-            core.runtime.note_http1(endpoint.id);
+            core.runtime.set_http1_only(endpoint.id);
         }
         stream
     };
-    drop(turn);
+    drop(permit);
     Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
 }
 
@@ -131,7 +131,8 @@ async fn secure<R: Runtime>(
 ) -> Result<R::Stream, Failure> {
     let now = core.runtime.now();
     let (pool, endpoint) = (attempt.pool, attempt.picked.endpoint);
-    let Some((config, name)) = core.trust.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
+    let Some((config, name)) =
+        core.upstream_tls.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
     else {
         return Err(Failure::UpstreamTlsUnloadable);
     };

@@ -28,6 +28,7 @@ use super::body_encoder::Outgoing;
 use super::upgrade::Accept;
 use super::upload_state::Sending;
 use super::{Attempt, Stage};
+use crate::connector::SpliceError;
 use crate::core::Core;
 use crate::exchange::Record;
 use crate::exchange::activity::{Activity, Kind};
@@ -35,7 +36,7 @@ use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::exchange::passive_health;
 use crate::h2;
-use crate::runtime::{Runtime, SpliceError};
+use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
 /// What of the request the response depends on.

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use std::task::Poll;
+
 use ringway_net::{spawn, yield_now};
 
 use super::*;
@@ -13,83 +15,83 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[test]
-fn a_client_has_so_many_under_way_and_others_theirs() {
-    let handshakes = Rc::new(Handshakes::default());
+fn limits_the_handshakes_of_each_client() {
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(2, 0);
-    let enter = |client| handshakes.enter(address(client), Tick(0), &settings);
-    let first = enter("203.0.113.1").unwrap();
-    let _second = enter("203.0.113.1").unwrap();
-    assert_eq!(enter("203.0.113.1").err(), Some(Crowded::Client));
-    let _other = enter("203.0.113.2").unwrap();
+    let admit = |client| handshakes.admit(address(client), Tick(0), &settings);
+    let first = admit("203.0.113.1").unwrap();
+    let _second = admit("203.0.113.1").unwrap();
+    assert_eq!(admit("203.0.113.1").err(), Some(LimitExceeded::Client));
+    let _other = admit("203.0.113.2").unwrap();
     drop(first);
-    let _third = enter("203.0.113.1").unwrap();
-    assert_eq!(enter("203.0.113.1").err(), Some(Crowded::Client));
-    assert_eq!(handshakes.len(), 0, "nobody has said anything yet");
+    let _third = admit("203.0.113.1").unwrap();
+    assert_eq!(admit("203.0.113.1").err(), Some(LimitExceeded::Client));
+    assert_eq!(handshakes.len(), 0, "no handshake has started");
 }
 
 #[test]
-fn addresses_of_one_ipv6_network_are_one_client() {
-    let handshakes = Rc::new(Handshakes::default());
+fn an_ipv6_network_is_one_client() {
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(1, 0);
-    let enter = |client| handshakes.enter(address(client), Tick(0), &settings);
-    let _first = enter("2001:db8:0:1::1").unwrap();
-    assert_eq!(enter("2001:db8:0:1:ffff::2").err(), Some(Crowded::Client));
-    let _other = enter("2001:db8:0:2::1").unwrap();
+    let admit = |client| handshakes.admit(address(client), Tick(0), &settings);
+    let _first = admit("2001:db8:0:1::1").unwrap();
+    assert_eq!(admit("2001:db8:0:1:ffff::2").err(), Some(LimitExceeded::Client));
+    let _other = admit("2001:db8:0:2::1").unwrap();
 }
 
 #[test]
 fn a_burst_is_paid_off_at_the_rate() {
-    let handshakes = Rc::new(Handshakes::default());
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(usize::MAX, 10);
     let burst = 10 * crate::limits::HANDSHAKE_BURST.as_secs();
-    let enter = |at| handshakes.enter(address("203.0.113.1"), Tick(at), &settings).map(drop);
+    let admit = |at| handshakes.admit(address("203.0.113.1"), Tick(at), &settings).map(drop);
     for _ in 0..burst {
-        assert_eq!(enter(1000), Ok(()));
+        assert_eq!(admit(1000), Ok(()));
     }
-    assert_eq!(enter(1000), Err(Crowded::Rate));
-    assert_eq!(enter(1099), Err(Crowded::Rate), "one is worth 100 ms");
-    assert_eq!(enter(1100), Ok(()));
-    assert_eq!(enter(1100), Err(Crowded::Rate));
+    assert_eq!(admit(1000), Err(LimitExceeded::Rate));
+    assert_eq!(admit(1099), Err(LimitExceeded::Rate), "one is worth 100 ms");
+    assert_eq!(admit(1100), Ok(()));
+    assert_eq!(admit(1100), Err(LimitExceeded::Rate));
 }
 
 #[test]
-fn proxies_of_ours_are_many_clients() {
-    let handshakes = Rc::new(Handshakes::default());
+fn trusted_proxies_have_no_limit() {
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(1, 1);
-    let enter = || handshakes.enter(address("10.1.2.3"), Tick(0), &settings);
-    let all: Vec<_> = (0..100).map(|_| enter().unwrap()).collect();
+    let admit = || handshakes.admit(address("10.1.2.3"), Tick(0), &settings);
+    let all: Vec<_> = (0..100).map(|_| admit().unwrap()).collect();
     drop(all);
 }
 
 #[test]
-fn the_core_has_so_many_under_way_and_grows_impatient_before() {
-    let handshakes = Rc::new(Handshakes::default());
+fn limits_the_handshakes_of_the_core_and_shortens_their_timeout_before() {
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(usize::MAX, 0);
-    let begin = || {
-        let mut entered = handshakes.enter(address("203.0.113.1"), Tick(0), &settings)?;
-        entered.begin().map(|()| entered)
+    let start = || {
+        let mut permit = handshakes.admit(address("203.0.113.1"), Tick(0), &settings)?;
+        permit.start().map(|()| permit)
     };
     let mut all: Vec<_> =
-        (0..crate::limits::HANDSHAKES_PER_CORE_MAX / 2 - 1).map(|_| begin().unwrap()).collect();
+        (0..crate::limits::HANDSHAKES_PER_CORE_MAX / 2 - 1).map(|_| start().unwrap()).collect();
     assert_eq!(handshakes.timeout(), crate::limits::HANDSHAKE_TIMEOUT);
-    all.push(begin().unwrap());
+    all.push(start().unwrap());
     assert_eq!(handshakes.timeout(), crate::limits::HANDSHAKE_TIMEOUT_CROWDED);
     while handshakes.len() < crate::limits::HANDSHAKES_PER_CORE_MAX {
-        all.push(begin().unwrap());
+        all.push(start().unwrap());
     }
-    assert_eq!(begin().err(), Some(Crowded::Core));
+    assert_eq!(start().err(), Some(LimitExceeded::Core));
     all.pop();
-    assert!(begin().is_ok());
+    assert!(start().is_ok());
     drop(all);
     assert_eq!(handshakes.len(), 0);
 }
 
 #[test]
-fn quiet_clients_are_forgotten() {
-    let handshakes = Rc::new(Handshakes::default());
+fn quiet_clients_are_removed() {
+    let handshakes = Rc::new(HandshakeScheduler::new());
     let settings = settings(8, 10);
-    let busy = handshakes.enter(address("203.0.113.1"), Tick(0), &settings).unwrap();
-    drop(handshakes.enter(address("203.0.113.2"), Tick(0), &settings).unwrap());
+    let busy = handshakes.admit(address("203.0.113.1"), Tick(0), &settings).unwrap();
+    drop(handshakes.admit(address("203.0.113.2"), Tick(0), &settings).unwrap());
     let later = Tick(0).after(Duration::from_secs(1));
     handshakes.expire(later, &settings);
     assert_eq!(handshakes.clients.borrow().len(), 1);
@@ -99,10 +101,10 @@ fn quiet_clients_are_forgotten() {
 }
 
 #[test]
-fn a_few_steps_are_taken_between_two_turns_of_the_driver() {
+fn a_few_steps_run_between_two_turns_of_the_driver() {
     const COUNT: usize = 5 * crate::limits::HANDSHAKE_STEPS_PER_TURN;
     let main = async {
-        let handshakes = Rc::new(Handshakes::default());
+        let handshakes = Rc::new(HandshakeScheduler::new());
         let steps = Rc::new(RefCell::new(Vec::new()));
         for n in 0..COUNT {
             let (handshakes, steps) = (handshakes.clone(), steps.clone());
@@ -118,7 +120,7 @@ fn a_few_steps_are_taken_between_two_turns_of_the_driver() {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 });
-                handshakes.pace(two_steps).await.unwrap();
+                handshakes.schedule(two_steps).await.unwrap();
             };
             spawn(task, |panic| panic!("{panic:?}"));
         }
@@ -143,19 +145,19 @@ fn a_few_steps_are_taken_between_two_turns_of_the_driver() {
 }
 
 #[test]
-fn those_who_wait_for_their_first_step_are_bounded() {
+fn limits_the_handshakes_that_wait_for_their_first_step() {
     let main = async {
-        let handshakes = Rc::new(Handshakes::default());
+        let handshakes = Rc::new(HandshakeScheduler::new());
         let refused = Rc::new(Cell::new(0));
         let done = Rc::new(Cell::new(0));
         let count = crate::limits::HANDSHAKE_STEPS_PER_TURN + crate::limits::HANDSHAKES_QUEUED_MAX + 3;
         for _ in 0..count {
             let (handshakes, refused, done) = (handshakes.clone(), refused.clone(), done.clone());
             let task = async move {
-                match handshakes.pace(std::future::ready(())).await {
+                match handshakes.schedule(std::future::ready(())).await {
                     Ok(()) => done.update(|count| count + 1),
-                    Err(crowded) => {
-                        assert_eq!(crowded, Crowded::Queue);
+                    Err(exceeded) => {
+                        assert_eq!(exceeded, LimitExceeded::Queue);
                         refused.update(|count| count + 1);
                     }
                 }
