@@ -41,7 +41,7 @@ fn among(bench: &mut Harness, domains: usize) {
     let mut at = 0;
     bench.line(&format!("route: find one of {domains} domains"), || {
         at = (at + 1) % hosts.len();
-        snapshot.virtual_host(&hosts[at]).map(|host| host.rules.find(&head, text).id)
+        snapshot.virtual_host(&hosts[at]).map(|host| host.rules.find(&head, text))
     });
     bench.line(&format!("route: miss among {domains} domains"), || {
         snapshot.virtual_host("unknown.bench.test").is_some()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
-use crate::breaker::{Admission, BreakerSettings, Candidate, PROBE_WAIT};
+use crate::breaker::{Admission, Candidate, PROBE_WAIT};
 use crate::policy::Balancer;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 
@@ -75,13 +75,12 @@ impl Cursors {
             return Err(Unavailable::NoEndpoints);
         }
         let Balancer::RoundRobin = pool.settings.balancer;
-        let breaker = &pool.settings.breaker;
         let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
         let mut pick = |regard| {
             (start..count).chain(0..start).find_map(|index| {
                 let endpoint = &pool.endpoints[index];
-                let admission = admit(endpoint, tried, candidate, regard, (breaker, now))?;
+                let admission = admit(endpoint, tried, candidate, regard, (pool, now))?;
                 *position = index + 1;
                 Some(Picked { endpoint, admission })
             })
@@ -144,9 +143,7 @@ pub fn sticky<'p>(
                 .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, regard, now));
             let endpoint = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))?;
             // Only upgrades stick, and they have no body.
-            if let Some(admission) =
-                admit(endpoint, tried, Candidate::Ready, regard, (&pool.settings.breaker, now))
-            {
+            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, regard, (pool, now)) {
                 return Some(Picked { endpoint, admission });
             }
         }
@@ -214,11 +211,12 @@ fn admit(
     tried: &TriedSet,
     candidate: Candidate,
     regard: Regard,
-    (breaker, now): (&BreakerSettings, Tick),
+    (pool, now): (&Pool, Tick),
 ) -> Option<Admission> {
     if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
         return None;
     }
+    let breaker = &pool.settings.breaker;
     match regard {
         Regard::Rotation => endpoint.state.admit(candidate, breaker, now),
         Regard::Joining => endpoint.state.admit_joining(candidate, breaker, now),

@@ -53,9 +53,9 @@ use ringway_model::{Health, Tick};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
     failures: u8,
-    open: Duration,
-    open_max: Duration,
-    probe_interval: Duration,
+    /// Milliseconds for which it stays open, by level.
+    open_ms: [u32; LEVELS],
+    probe_interval_ms: u32,
 }
 
 impl BreakerSettings {
@@ -71,11 +71,13 @@ impl BreakerSettings {
     /// through each `probe_interval` then.
     ///
     /// # Panics
-    /// When `failures` is not within 1 and 8, or `open_max` is beyond four times `open`.
+    /// When `failures` is not within 1 and 8, or `open_max` is not within one and four times `open`.
     pub const fn new(failures: u8, open: Duration, open_max: Duration, probe_interval: Duration) -> Self {
         assert!(failures >= 1 && failures <= 8, "failures have three bits");
-        assert!(open.as_millis() << LEVEL_MAX >= open_max.as_millis(), "levels have two bits");
-        Self { failures, open, open_max, probe_interval }
+        let (first, last) = (millis(open), millis(open_max));
+        assert!(first <= last && last <= 4 * first, "levels have two bits");
+        let second = if 2 * first < last { 2 * first } else { last };
+        Self { failures, open_ms: [first, second, last], probe_interval_ms: millis(probe_interval) }
     }
 }
 
@@ -201,6 +203,7 @@ impl EndpointState {
     }
 
     /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
+    #[inline]
     pub fn admit(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
         if !self.is_in_rotation() {
             return None;
@@ -227,6 +230,7 @@ impl EndpointState {
     }
 
     /// Asks to send a request as far as the breaker has a say.
+    #[inline]
     pub fn admit_whatever_its_health(
         &self,
         candidate: Candidate,
@@ -237,7 +241,12 @@ impl EndpointState {
         if breaker.is_closed() {
             return Some(Admission::Yes(breaker.epoch));
         }
-        // Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
+        self.admit_probe(candidate, settings, now)
+    }
+
+    /// Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
+    #[cold]
+    fn admit_probe(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
         let (before, after) = self.step(|breaker| breaker.admit(candidate, settings, now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
     }
@@ -371,8 +380,8 @@ impl Breaker {
             Phase::Probing { until, level } => (until, level, false),
         };
         let (due, next) = match candidate {
-            Candidate::Ready => (until, now.after(settings.probe_interval)),
-            Candidate::Streaming => (until.after(settings.probe_interval), now),
+            Candidate::Ready => (until, later(now, settings.probe_interval_ms)),
+            Candidate::Streaming => (later(until, settings.probe_interval_ms), now),
         };
         let probing = Phase::Probing { until: next, level };
         (due <= now).then(|| if is_first { self.next(probing) } else { Self { phase: probing, ..self } })
@@ -395,7 +404,7 @@ impl Breaker {
                 Some(Self { phase: Phase::Closed { failures: failures + 1 }, ..self })
             }
             Phase::Closed { .. } => Some(self.open(0, settings, now)),
-            Phase::Probing { level, .. } => Some(self.open((level + 1).min(LEVEL_MAX), settings, now)),
+            Phase::Probing { level, .. } => Some(self.open(level + 1, settings, now)),
             Phase::Open { .. } => None,
         }
     }
@@ -419,8 +428,9 @@ impl Breaker {
     }
 
     fn open(self, level: u8, settings: &BreakerSettings, now: Tick) -> Self {
-        let time = settings.open.saturating_mul(1 << level).min(settings.open_max);
-        self.next(Phase::Open { until: now.after(time), level })
+        let level = level.min(LEVEL_MAX);
+        let until = later(now, settings.open_ms[usize::from(level)]);
+        self.next(Phase::Open { until, level })
     }
 
     fn next(self, phase: Phase) -> Self {
@@ -459,8 +469,18 @@ const TICK_BITS: u32 = 42;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 /// 15 bits: a result would have to be thousands of transitions late to be taken for a new one.
 const EPOCH_MASK: u16 = (1 << 15) - 1;
-/// 30 s × 2² = 120 s, the longest time; two bits.
-const LEVEL_MAX: u8 = 2;
+const fn millis(time: Duration) -> u32 {
+    assert!(time.as_millis() <= u32::MAX as u128 / 4, "twelve days at most");
+    time.as_millis() as u32
+}
+
+fn later(tick: Tick, millis: u32) -> Tick {
+    Tick(tick.0.saturating_add(u64::from(millis)))
+}
+
+/// 30 s, 60 s, 120 s; two bits.
+const LEVELS: usize = 3;
+const LEVEL_MAX: u8 = LEVELS as u8 - 1;
 
 #[cfg(all(test, loom))]
 mod models;

@@ -67,7 +67,7 @@ pub enum Rules {
 impl Rules {
     /// Finds the rule of a request whose head stands in `_buf`. Free of cost while there is one rule.
     #[inline]
-    pub fn find(&self, _request: &RequestHead, _buf: &[u8]) -> &Rule {
+    pub fn find(&self, _request: &RequestHead, _buf: &[u8]) -> &Arc<Rule> {
         match self {
             Self::One(rule) => rule,
         }
