@@ -299,7 +299,7 @@ impl Builder {
             admin_addresses,
             driver,
             client: control.client.clone(),
-            pulse: control.pulse.clone(),
+            liveness: control.liveness.clone(),
             control,
             threads,
             log,

@@ -2,3 +2,6 @@
 
 pub(crate) mod certificate_host;
 pub(crate) mod file_watch;
+mod update;
+
+pub(crate) use update::CertificateUpdate;

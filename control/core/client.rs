@@ -1,4 +1,4 @@
-//! The control plane from other threads: embedders, signal handlers, the program's main.
+//! Handle to the control plane for other threads: embedders, signal handlers, the main thread.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, Send
 use ringway_model::{CoreId, Desired, Generation, InstanceId, Rejection};
 
 use crate::control::Control;
-use crate::engine::Asker;
+use crate::engine::ReplyTo;
 use crate::status::{InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
 
-/// The control plane, for any thread that may block. Clones ask the same control thread.
+/// The control plane for any thread that may block. Clones use the same control thread.
 #[derive(Clone, Debug)]
 pub struct Client {
     calls: MailboxSender<Call>,
 }
 
-/// What is asked of the control thread.
+/// Call to the control thread.
 #[derive(Debug)]
 pub(crate) enum Call {
     Submit(Box<Submission>, ReplySender<Result<Receipt, Refusal>>),
@@ -29,11 +29,11 @@ pub(crate) enum Call {
     Shutdown(Duration, ReplySender<Drained>),
 }
 
-/// How the end went.
+/// Result of a shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Cores that had not finished by the deadline. Empty when no connection was cut.
+    /// Cores that had not drained by the deadline. Empty when no connection was cut.
     pub pending: Vec<CoreId>,
 }
 
@@ -42,47 +42,47 @@ impl Client {
         Self { calls }
     }
 
-    /// Makes a change; see [`Control::submit`]. Blocks until it is on disk and on every core, or refused.
+    /// Applies a change; see [`Control::submit`]. Blocks until it is on disk and on every core, or refused.
     ///
     /// # Errors
-    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended over it.
+    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended meanwhile.
     pub fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        // Dropped without an answer, it may be with the store.
-        self.ask_within(CLIENT_TIMEOUT, Refusal::Unconfirmed, |reply| {
+        // Without a reply the change may be with the store.
+        self.call_within(CLIENT_TIMEOUT, Refusal::Unconfirmed, |reply| {
             Call::Submit(Box::new(submission), reply)
         })?
     }
 
-    /// An instance says that it is there; see [`Control::heartbeat`].
+    /// Sends a heartbeat of an instance; see [`Control::heartbeat`].
     ///
     /// # Errors
     /// [`Refusal::Rejected`] when the instance or this registration of it is not known, else as [`Client::submit`].
     pub fn heartbeat(&self, instance: InstanceId, generation: Option<Generation>) -> Result<(), Refusal> {
-        Ok(self.ask(|reply| Call::Heartbeat(instance, generation, reply))??)
+        Ok(self.call(|reply| Call::Heartbeat(instance, generation, reply))??)
     }
 
-    /// The configuration that is on disk.
+    /// Configuration on disk.
     ///
     /// # Errors
     /// [`Refusal::Busy`], [`Refusal::ShuttingDown`] when the control thread has ended, [`Refusal::Unconfirmed`].
     pub fn desired(&self) -> Result<Desired, Refusal> {
-        self.ask(Call::Desired)
+        self.call(Call::Desired)
     }
 
-    /// How everything is.
+    /// Status of the whole process.
     ///
     /// # Errors
     /// As [`Client::desired`].
     pub fn status(&self) -> Result<Status, Refusal> {
-        self.ask(Call::Status)
+        self.call(Call::Status)
     }
 
-    /// How an instance is; `None` when it is not registered.
+    /// Status of an instance; `None` when it is not registered.
     ///
     /// # Errors
     /// As [`Client::desired`].
     pub fn instance_status(&self, instance: InstanceId) -> Result<Option<InstanceStatus>, Refusal> {
-        self.ask(|reply| Call::InstanceStatus(instance, reply))
+        self.call(|reply| Call::InstanceStatus(instance, reply))
     }
 
     /// All metrics as Prometheus text.
@@ -90,25 +90,24 @@ impl Client {
     /// # Errors
     /// As [`Client::desired`].
     pub fn metrics(&self) -> Result<String, Refusal> {
-        self.ask(Call::Metrics)
+        self.call(Call::Metrics)
     }
 
-    /// Begins the orderly end and waits for it: not ready, cores drain for `drain` at most, store closed. A second call
-    /// may shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is
-    /// usual.
+    /// Shuts down and waits for the end: the cores drain for at most `drain`, then the store is closed. A second call may
+    /// shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is usual.
     ///
     /// # Errors
     /// As [`Client::desired`]; [`Refusal::ShuttingDown`] when it has ended already.
     pub fn shutdown(&self, drain: Duration) -> Result<Drained, Refusal> {
         let timeout = drain.saturating_add(STORE_CLOSE_TIMEOUT).saturating_add(CLIENT_TIMEOUT);
-        self.ask_within(timeout, Refusal::ShuttingDown, |reply| Call::Shutdown(drain, reply))
+        self.call_within(timeout, Refusal::ShuttingDown, |reply| Call::Shutdown(drain, reply))
     }
 
-    fn ask<T>(&self, call: impl FnOnce(ReplySender<T>) -> Call) -> Result<T, Refusal> {
-        self.ask_within(CLIENT_TIMEOUT, Refusal::ShuttingDown, call)
+    fn call<T>(&self, call: impl FnOnce(ReplySender<T>) -> Call) -> Result<T, Refusal> {
+        self.call_within(CLIENT_TIMEOUT, Refusal::ShuttingDown, call)
     }
 
-    fn ask_within<T>(
+    fn call_within<T>(
         &self,
         timeout: Duration,
         if_dropped: Refusal,
@@ -127,11 +126,11 @@ impl Client {
 }
 
 impl Call {
-    /// Does what is asked; who does not wait any more gets nothing.
-    pub(crate) fn serve(self, control: &Control) {
+    /// Runs the call; without a receiver its reply is dropped.
+    pub(crate) fn run(self, control: &Control) {
         match self {
             Self::Submit(submission, reply) => {
-                control.turn(|engine, now| engine.handle_submit(*submission, Asker::Client(reply), now))
+                control.turn(|engine, now| engine.handle_submit(*submission, ReplyTo::Client(reply), now))
             }
             Self::Heartbeat(instance, generation, reply) => {
                 let _ = reply.send(control.heartbeat(&instance, generation));

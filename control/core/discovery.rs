@@ -2,5 +2,8 @@
 
 pub(crate) mod dns_refresh;
 pub(crate) mod overlay;
-pub(crate) mod schedule;
+mod schedule;
+mod target_resolver;
 pub(crate) mod threads;
+
+pub use target_resolver::{Resolved, ResolvedTarget, ResolverError, TargetResolver};

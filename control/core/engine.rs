@@ -1,151 +1,95 @@
-//! Plane, leases, names, compiler and health put together: events in, effects out, on the control thread.
+//! The engine: events in, effects out, on the control thread.
 //!
-//! Every event is one call here, followed by [`Engine::advance`], which does what has become due: commits to the
-//! store, answers, removals of silent instances. `shutdown` has the steps of the end, `status_report` what is told of it all.
+//! ```text
+//!  submit ─► plane: queue ─► commits: compile, store ─► publisher: snapshot to all cores ─► plane: acknowledgements ─► reply
+//! ```
+//! Its parts own their state and know nothing of each other: `instances` (health, leases, drains), `discovery`
+//! (addresses, hosts of the external resolver), `notifications` (webhooks), and the folder beside this file. Every event is
+//! one `handle_*` call, followed by [`Engine::advance`], which does the work that has become due.
 
+mod ack_waiters;
+mod commits;
 pub(crate) mod core_acks;
-pub(crate) mod idempotency;
-pub(crate) mod plane;
+mod core_watch;
+mod idempotency;
+mod plane;
 #[cfg(test)]
 mod plane_tests;
+mod publisher;
 mod shutdown;
-mod status_report;
 pub(crate) mod store_thread;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{CORE_STALL, LIVENESS_INTERVAL};
 use ahash::AHashMap;
-use ringway_bridge::{MailboxSender, ReplySender, SlotSender, Waker};
-use ringway_certs::Certificates;
-use ringway_health::{Checker, Verdict};
+use ringway_bridge::{ReplySender, Waker};
+use ringway_certs::{CertificateEvent, Certificates, Unpublished};
+use ringway_health::HealthChange;
 use ringway_model::{
-    AppId, Change, CoreId, Delta, Desired, Generation, Health, Hostname, InstanceId, Rejection, Resource,
-    TargetHost, Tick, Webhook,
+    AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, TargetHost, Tick,
 };
-use ringway_net::DriverChoice;
+use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_tls::{LoadError, SecretKey};
-use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, SlotChange};
-use ringway_traffic::policy::Defaults;
+use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published};
 use ringway_traffic::report::{Order, Report};
-use ringway_traffic::snapshot::Snapshot;
 
-use self::shutdown::Phase;
-use crate::certificates::certificate_host::{Acknowledged, Publications, Reached};
+pub(crate) use self::ack_waiters::Acknowledged;
+use self::ack_waiters::{AckState, AckWaiters};
+pub(crate) use self::commits::Commits;
+use self::commits::StoreEvent;
+use self::core_watch::{CoreWatch, has_stalled};
+use self::plane::{Commit, Plane, Publication, Ticket};
+pub(crate) use self::publisher::Publisher;
+pub use self::publisher::WorkerLink;
+use self::shutdown::Shutdown;
+use self::store_thread::StoreLink;
+use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
-use crate::control::Answer;
-use crate::discovery::dns_refresh::{Answered, Names};
-use crate::discovery::overlay::ResolvedHosts;
+use crate::client::Drained;
+use crate::discovery::dns_refresh::{DnsCounters, DnsRefresh, usable_addresses};
+use crate::discovery::overlay::{self, Overlay};
 use crate::discovery::threads::ResolverLink;
-use crate::engine::core_acks::{CoreProgress, CoreState};
-use crate::engine::plane::{Commit, Plane, Publication, Ticket};
-use crate::engine::store_thread::{Done, StoreLink};
-use crate::error_chain::with_causes;
-use crate::instances::attempt_warnings::AttemptWarnings;
-use crate::instances::drains::{Drains, log_removal};
-use crate::instances::lease::{Deregistered, Deregistration, LeaseEnd, Leases};
-use crate::notifications::Hooks;
-use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
-use crate::thread::Pulse;
+use crate::instances::{self, Instances, outage};
+use crate::limits::STORE_CLOSE_TIMEOUT;
+use crate::liveness::Liveness;
+use crate::notifications::{Availability, Notifications, changed_apps};
+use crate::settings::ControlSettings;
+use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::{Micros, Now};
+use crate::view::View;
 
-/// What the operator settled.
-#[derive(Clone, Debug)]
-pub struct ControlSettings {
-    /// Health checks of instances that do not say otherwise.
-    pub health: ringway_health::Defaults,
-    /// An instance that has sent heartbeats leaves the rotation this long after the last one, and is deregistered after as long
-    /// again.
-    pub heartbeat_timeout: Duration,
-    /// Key of the hash that stands for a tenant in access logs.
-    pub hash_key: u64,
-    /// The control thread's own I/O driver.
-    pub driver: DriverChoice,
-    /// Version of the program, for status and metrics.
-    pub version: &'static str,
-    /// Source revision that it was built from, or `unknown`.
-    pub commit: &'static str,
-    /// Settings of rules and pools that have no others; the builder of a gateway makes the policy from the data plane's
-    /// settings.
-    pub defaults: Defaults,
-    /// Where the operator hears of every certificate, beside the webhooks of apps.
-    pub certificate_webhook: Option<Webhook>,
-}
-
-impl Default for ControlSettings {
-    /// The defaults of `ringway_model::limits`, and a hash key of this process's own.
-    fn default() -> Self {
-        Self {
-            health: ringway_health::Defaults::default(),
-            heartbeat_timeout: ringway_model::limits::HEARTBEAT_TIMEOUT,
-            hash_key: std::hash::BuildHasher::hash_one(&ahash::RandomState::new(), 0_u8),
-            driver: DriverChoice::Auto,
-            version: env!("CARGO_PKG_VERSION"),
-            commit: "unknown",
-            defaults: Defaults::default(),
-            certificate_webhook: None,
-        }
-    }
-}
-
-/// The control thread's ends of what connects it with one worker.
-#[derive(Debug)]
-pub struct WorkerLink {
-    /// Which core.
-    pub core: CoreId,
-    /// Where it finds the newest snapshot.
-    pub snapshots: SlotSender<Arc<Snapshot>>,
-    /// Where it finds its orders.
-    pub orders: MailboxSender<Order>,
-}
-
-/// Everything that the control thread knows and does.
+/// Driver of the control plane.
 pub(crate) struct Engine {
     settings: ControlSettings,
     plane: Plane,
-    leases: Leases,
-    drains: Drains,
-    deregistered: Deregistered,
-    names: Names,
-    attempt_warnings: AttemptWarnings,
-    compiler: Compiler,
+    commits: Commits,
+    publisher: Publisher,
+    replies: AHashMap<Ticket, ReplyTo>,
+    instances: Instances,
+    dns: DnsRefresh,
+    dns_counters: DnsCounters,
+    overlay: Option<Overlay>,
     certificates: Option<Certificates>,
-    publications: Publications,
-    hooks: Hooks,
+    ack_waiters: AckWaiters,
     files: FileProblems,
-    resolved: Option<ResolvedHosts>,
-    checker: Checker,
-    registry: Registry,
-    log: Option<Box<dyn Fn() -> LogReading + Send>>,
-    links: Vec<WorkerLink>,
-    store: StoreLink,
-    store_facts: StoreFacts,
-    committing: Option<Committing>,
-    askers: AHashMap<Ticket, Asker>,
-    tally: Tally,
-    phase: Phase,
-    pulse: Pulse,
+    notifications: Notifications,
+    core_watch: CoreWatch,
+    shutdown: Shutdown,
+    liveness: Liveness,
     started: Micros,
-    /// When the cores were last given something to acknowledge.
-    last_published: Tick,
-    /// The states that were last logged.
-    core_states: Vec<CoreState>,
-    /// Rings when the thread's loop has to look at its deadline again.
+    /// Wakes the thread's loop for an earlier deadline.
     waker: Waker,
-    /// When the loop looks next.
+    /// Deadline of the thread's loop.
     armed: Tick,
+    log: Option<Box<dyn Fn() -> LogReading + Send>>,
 }
 
-/// What an engine is made of.
+/// Components of an engine.
 pub(crate) struct EngineParts {
     pub(crate) settings: ControlSettings,
     pub(crate) desired: Desired,
@@ -159,199 +103,68 @@ pub(crate) struct EngineParts {
     pub(crate) store: StoreLink,
     pub(crate) description: Description,
     pub(crate) report: LoadReport,
-    pub(crate) pulse: Pulse,
+    pub(crate) liveness: Liveness,
     pub(crate) waker: Waker,
 }
 
-/// Who gets an answer.
-pub(crate) enum Asker {
+/// Recipient of the reply to a submission.
+pub(crate) enum ReplyTo {
     /// A task of this thread.
-    Task(Rc<RefCell<Answer>>),
+    Task(Sender<Result<Receipt, Refusal>>),
     /// Another thread.
     Client(ReplySender<Result<Receipt, Refusal>>),
-    /// Ourselves: the instance's heartbeats stopped.
-    Lease(InstanceId),
-    /// Ourselves: the instance's drain is over.
-    Drain(InstanceId),
+    /// The engine itself, for an instance whose heartbeats stopped.
+    ExpiredInstance(InstanceId),
+    /// The engine itself, for an instance that has drained.
+    DrainedInstance(InstanceId),
 }
-
-/// A commit that the store has in hand, compiled already: what is stored is known to compile.
-struct Committing {
-    commit: Arc<Commit>,
-    compiled: Compiled,
-    since: Micros,
-}
-
-struct StoreFacts {
-    description: Description,
-    /// What was found at start.
-    found: Vec<String>,
-    /// Why the last commit failed, if it did.
-    failure: Option<StorageFailure>,
-}
-
-#[derive(Default)]
-struct Tally {
-    changes_stored: u64,
-    batches_stored: u64,
-    batches_failed: u64,
-    store_micros: u64,
-    leases_expired: u64,
-    names_changed: u64,
-    names_failed: u64,
-}
-
-/// The compiler panicked over a batch, so it was not stored.
-#[derive(Clone, Copy, Debug)]
-struct NotCompiled;
-
-impl fmt::Display for NotCompiled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration could not be compiled")
-    }
-}
-
-impl std::error::Error for NotCompiled {}
 
 impl Engine {
-    /// Gives all cores the first snapshot.
+    /// Publishes the first snapshot to all cores.
     pub(crate) fn new(parts: EngineParts, now: Now) -> Self {
-        let ids: Vec<CoreId> = parts.links.iter().map(|link| link.core).collect();
-        let found = match parts.report.is_degraded() {
-            true => parts.report.to_string().lines().map(str::to_owned).collect(),
-            false => Vec::new(),
-        };
+        let cores: Vec<_> = parts.links.iter().map(|link| link.core).collect();
+        let instances =
+            Instances::new(&parts.settings, parts.desired.instances().map(|instance| &**instance));
+        if let Some(certificates) = &parts.certificates {
+            parts.desired.domains().for_each(|domain| certificates.put_domain(domain));
+        }
         let mut engine = Self {
-            plane: Plane::new(parts.desired, ids.iter().copied()),
-            leases: Leases::new(parts.settings.heartbeat_timeout),
-            drains: Drains::default(),
-            deregistered: Deregistered::default(),
-            names: Names::default(),
-            attempt_warnings: AttemptWarnings::default(),
-            compiler: parts.compiler,
+            plane: Plane::new(parts.desired, cores.iter().copied()),
+            commits: Commits::new(parts.store, parts.description, &parts.report),
+            publisher: Publisher::new(parts.compiler, parts.registry, parts.links, now.tick),
+            replies: AHashMap::new(),
+            instances,
+            dns: DnsRefresh::default(),
+            dns_counters: DnsCounters::default(),
+            overlay: parts.resolver.map(Overlay::new),
             certificates: parts.certificates,
-            publications: Publications::default(),
-            hooks: Hooks::default(),
+            ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
-            resolved: parts.resolver.map(ResolvedHosts::new),
-            checker: Checker::new(parts.settings.health),
-            registry: parts.registry,
-            log: parts.log,
-            links: parts.links,
-            store: parts.store,
-            store_facts: StoreFacts { description: parts.description, found, failure: None },
-            committing: None,
-            askers: AHashMap::new(),
-            tally: Tally::default(),
-            phase: Phase::Running,
-            pulse: parts.pulse,
+            notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
+            core_watch: CoreWatch::new(cores.len()),
+            shutdown: Shutdown::Running,
+            liveness: parts.liveness,
             started: now.micros,
-            last_published: now.tick,
-            core_states: vec![CoreState::Following; ids.len()],
             waker: parts.waker,
             armed: Tick(0),
+            log: parts.log,
             settings: parts.settings,
         };
-        engine.checker.set_targets(engine.plane.desired().instances().map(|instance| &**instance));
-        if let Some(certificates) = &engine.certificates {
-            engine.plane.desired().domains().for_each(|domain| certificates.put_domain(domain));
-        }
         let serial = parts.first.snapshot.serial;
-        engine.join_again(&parts.first.snapshot, now);
+        engine.instances.mark_joining(engine.view(now));
         engine.publish(parts.first, now);
-        let desired = engine.desired().clone();
-        for instance in desired.instances().filter(|instance| instance.draining.is_some()) {
-            engine.note_drain(instance, serial, now);
-        }
-        let apps: Vec<_> = engine.desired().apps().map(|app| app.id.clone()).collect();
-        apps.iter().for_each(|app| engine.look_at_app(app, now));
+        engine.instances.resume_drains(serial, view(&engine.plane, &engine.publisher, now));
+        let apps: Vec<_> = engine.plane.desired().apps().map(|app| app.id.clone()).collect();
+        apps.iter().for_each(|app| engine.review_app(app, now));
         engine
-    }
-
-    pub(crate) fn certificates(&self) -> Option<&Certificates> {
-        self.certificates.as_ref()
-    }
-
-    /// Whether an instance sent heartbeats and stopped.
-    pub(crate) fn has_lapsed(&self, id: &InstanceId) -> bool {
-        self.leases.lease(id).is_some_and(|lease| lease.is_lapsed())
-    }
-
-    pub(crate) fn hooks(&self) -> &Hooks {
-        &self.hooks
-    }
-
-    pub(crate) fn hooks_mut(&mut self) -> &mut Hooks {
-        &mut self.hooks
-    }
-
-    pub(crate) fn resolved(&self) -> Option<&ResolvedHosts> {
-        self.resolved.as_ref()
-    }
-
-    pub(crate) fn resolved_mut(&mut self) -> Option<&mut ResolvedHosts> {
-        self.resolved.as_mut()
-    }
-
-    pub(crate) fn links(&self) -> &[WorkerLink] {
-        &self.links
-    }
-
-    pub(crate) fn settings(&self) -> &ControlSettings {
-        &self.settings
-    }
-
-    pub(crate) fn compiler(&self) -> &Compiler {
-        &self.compiler
-    }
-
-    pub(crate) fn compiler_mut(&mut self) -> &mut Compiler {
-        &mut self.compiler
-    }
-
-    pub(crate) fn drains(&self) -> &Drains {
-        &self.drains
-    }
-
-    pub(crate) fn drains_mut(&mut self) -> &mut Drains {
-        &mut self.drains
-    }
-
-    /// The drains, and what decides on their end.
-    pub(crate) fn drains_and_facts(&mut self) -> (&mut Drains, &Plane, &Desired, &Snapshot) {
-        (&mut self.drains, &self.plane, self.plane.desired(), self.compiler.snapshot())
-    }
-
-    /// Submits the removal of a drained instance.
-    pub(crate) fn submit_removal(&mut self, submission: Submission, id: InstanceId, now: Now) {
-        self.handle_submit(submission, Asker::Drain(id), now);
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Running)
-    }
-
-    pub(crate) fn desired(&self) -> &Desired {
-        self.plane.desired()
-    }
-
-    pub(crate) fn checker(&self) -> &Checker {
-        &self.checker
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.plane.have_cores_started()
     }
 
     // --- Events ------------------------------------------------------------------------------------------------
 
-    pub(crate) fn handle_submit(&mut self, submission: Submission, asker: Asker, now: Now) {
+    /// Takes a change. Its reply is sent when it is stored and acknowledged, or refused.
+    pub(crate) fn handle_submit(&mut self, submission: Submission, reply_to: ReplyTo, now: Now) {
         let ticket = self.plane.handle_submit(submission, now.micros);
-        self.askers.insert(ticket, asker);
+        self.replies.insert(ticket, reply_to);
     }
 
     pub(crate) fn handle_heartbeat(
@@ -360,55 +173,26 @@ impl Engine {
         generation: Option<Generation>,
         now: Now,
     ) -> Result<(), Rejection> {
-        let Some(instance) = self.plane.desired().instance(id.as_str()) else {
-            return Err(self.unknown_instance(id));
-        };
-        let (current, app) = (instance.generation, instance.app.clone());
-        if generation.is_some_and(|generation| generation != current) {
-            return Err(Rejection::StaleGeneration { id: id.clone(), current });
-        }
-        let silence = self.leases.lease(id).map(|lease| lease.silence(now.tick)).unwrap_or_default();
-        if self.leases.handle_heartbeat(id, current, now.tick, now.at) {
-            let checked = self.checker.status(id.as_str()).map_or(Health::Unknown, |checked| checked.health);
-            // Not known to be well by now: traffic only while no other instance can take it.
-            let health = if checked == Health::Unknown { Health::Joining } else { checked };
-            let seconds = silence.as_secs();
-            tracing::info!(instance = %id, %app, seconds, health = health.as_str(), "heartbeats came back");
-            self.settle_health(&app, id, health);
-            self.look_at_app(&app, now);
+        let view = view(&self.plane, &self.publisher, now);
+        if let Some(app) = self.instances.handle_heartbeat(id, generation, view)? {
+            self.review_app(&app, now);
         }
         Ok(())
     }
 
-    /// The rejection of a message about an instance that is not registered.
-    fn unknown_instance(&self, id: &InstanceId) -> Rejection {
-        match self.deregistered.get(id) {
-            Some(Deregistration { at, silence }) => Rejection::Deregistered { id: id.clone(), at, silence },
-            None => Rejection::UnknownInstance(id.clone()),
+    /// Takes a result of the health checks.
+    pub(crate) fn handle_health_change(&mut self, change: &HealthChange, now: Now) {
+        let view = view(&self.plane, &self.publisher, now);
+        if let Some(app) = self.instances.handle_health_change(change, view) {
+            self.review_app(&app, now);
         }
     }
 
-    /// Writes an instance's health where the cores read it: what its checks say, unless its heartbeats are missing. Returns what
-    /// it was before and is now; the caller looks at the app when they differ.
-    fn settle_health(&self, app: &AppId, id: &InstanceId, checked: Health) -> Option<(Health, Health)> {
-        let is_lapsed = self.has_lapsed(id);
-        let health = if is_lapsed { Health::Unhealthy } else { checked };
-        let snapshot = self.compiler.snapshot();
-        let endpoint = snapshot.endpoint(app.as_str(), id.as_str())?;
-        let before = endpoint.state.health();
-        endpoint.state.set_health(health);
-        Some((before, health))
-    }
-
-    /// What is wrong with the files that apps and domains name.
-    pub(crate) fn handle_file_problems(&mut self, problems: AHashMap<SecretKey, LoadError>) {
-        self.files.put(problems);
-    }
-
+    /// Takes a report of a worker.
     pub(crate) fn handle_report(&mut self, report: Report, now: Now) {
         match report {
             Report::Applied { core, serial } => self.plane.handle_ack(core, serial, now.micros),
-            // The state itself is where everybody reads it; this is for the log.
+            // The cores read the state itself from the endpoint; the report is for log and webhooks.
             Report::BreakerChanged { instance, open, .. } => {
                 match open {
                     true => {
@@ -416,90 +200,54 @@ impl Engine {
                     }
                     false => tracing::info!(%instance, "circuit breaker closed"),
                 }
-                if let Some(instance) = self.plane.desired().instance(instance.as_str()).cloned() {
-                    self.look_at_app(&instance.app, now);
+                let app = self.plane.desired().instance(instance.as_str()).map(|known| known.app.clone());
+                if let Some(app) = app {
+                    self.review_app(&app, now);
                 }
             }
             Report::ConnectFailed { instance } => {
                 if let Some(known) = self.plane.desired().instance(instance.as_str())
                     && let TargetHost::Name(name) = known.target.host()
                 {
-                    self.names.handle_wanted(name, now.tick);
+                    self.dns.request(name, now.tick);
                 }
-                self.handle_resolved_unreachable(&instance, now);
+                if let Some(overlay) = &mut self.overlay {
+                    overlay.handle_unreachable(&instance, now.tick);
+                }
             }
             Report::AttemptsFailed { app, instance, reason, text, failures } => {
-                if let Some(failures) = self.attempt_warnings.count(&instance, failures, now.tick) {
-                    tracing::warn!(%app, %instance, reason, error = %text, failures, "upstream attempts failed");
+                self.instances.handle_failed_attempts((&app, &instance), reason, &text, failures, now.tick);
+            }
+            Report::HostWanted { core, host } => {
+                // A registered domain has its route, or will have it in a moment.
+                if self.plane.desired().domain(host.as_str()).is_none()
+                    && let Some(overlay) = &mut self.overlay
+                {
+                    overlay.handle_wanted(&host, core, now.tick);
                 }
             }
-            Report::HostWanted { core, host } => self.handle_host_wanted(core, &host, now),
             Report::Drained { core } => self.plane.handle_drained(core, now.micros),
             Report::WorkerPanicked { core } => {
-                tracing::error!(
-                    core = core.0,
-                    "a worker's thread panicked; its core serves nothing any more"
-                );
+                tracing::error!(core = core.0, "worker thread panicked; its core serves no requests");
                 self.plane.handle_dead(core, now.micros);
             }
         }
     }
 
-    pub(crate) fn handle_verdict(&mut self, verdict: &Verdict, now: Now) {
-        let Some(instance) = self.plane.desired().instance(verdict.instance.as_str()).cloned() else {
-            return;
-        };
-        let snapshot = self.compiler.snapshot();
-        let endpoint = snapshot.endpoint(instance.app.as_str(), instance.id.as_str());
-        if endpoint.is_none_or(|endpoint| endpoint.generation != verdict.generation) {
-            return;
-        }
-        let (id, app, streak) = (&instance.id, &instance.app, verdict.streak.len());
-        let Some((before, health)) = self.settle_health(app, id, verdict.health) else { return };
-        if before == health {
-            // Without heartbeats it is out of rotation, whatever its checks say.
-            return;
-        }
-        let instance = id;
-        match (verdict.health, &verdict.reason) {
-            (Health::Unhealthy, Some(reason)) => {
-                let reason = verdict.plan.explain(*reason);
-                tracing::warn!(%instance, %app, streak, %reason, "instance is unhealthy and leaves the rotation");
-            }
-            (Health::Unhealthy, None) => {
-                tracing::warn!(%instance, %app, streak, "instance is unhealthy and leaves the rotation");
-            }
-            (Health::Healthy, _) if before == Health::Unhealthy => {
-                tracing::info!(%instance, %app, streak, "instance is healthy again and returns to the rotation");
-            }
-            (Health::Healthy, _) if before == Health::Joining => {
-                tracing::info!(%instance, %app, "instance is healthy and joins the rotation");
-            }
-            (Health::Healthy | Health::Unknown | Health::Joining, _) => {}
-        }
-        self.look_at_app(app, now);
-    }
-
+    /// Takes the result of a DNS lookup.
     pub(crate) fn handle_addresses(&mut self, name: &Hostname, addresses: io::Result<Vec<IpAddr>>, now: Now) {
-        // What nobody can listen on is no answer: a poisoned or mistaken record must not make us connect to ourselves.
-        let addresses = addresses.and_then(|mut addresses| {
-            addresses.retain(|address| !address.is_unspecified() && !address.is_multicast());
-            if addresses.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(addresses) }
-        });
-        let answered = self.names.handle_answer(name, addresses.is_ok(), now.tick);
-        let Answered::Known { failures } = answered else { return };
+        let addresses = addresses.and_then(usable_addresses);
+        let Some(failures) = self.dns.handle_result(name, addresses.is_ok(), now.tick) else { return };
         match addresses {
             Ok(addresses) => {
-                if let Some(compiled) = self.compiler.update_addresses(name, &addresses) {
+                if let Some(compiled) = self.publisher.compiler().update_addresses(name, &addresses) {
                     tracing::info!(%name, ?addresses, "name resolved to new addresses");
-                    self.tally.names_changed += 1;
-                    if let Ok(published) = self.compiler.commit(compiled) {
-                        self.publish(published, now);
-                    }
+                    self.dns_counters.changed += 1;
+                    self.publish_compiled(compiled, now);
                 }
             }
             Err(error) => {
-                self.tally.names_failed += 1;
+                self.dns_counters.failed += 1;
                 if failures == 1 {
                     tracing::warn!(%name, %error, "name cannot be resolved; known addresses stay in use");
                 }
@@ -508,154 +256,148 @@ impl Engine {
         self.plane.handle_resolved(name, now.micros);
     }
 
-    // --- What follows ------------------------------------------------------------------------------------------
+    /// Publishes an update of the certificates. The receiver gets the result when all cores have it, or have timed out.
+    ///
+    /// # Errors
+    /// [`Unpublished::Stopping`] during shutdown; else see [`CertificateUpdate::compile`].
+    pub(crate) fn publish_certificates(
+        &mut self,
+        update: &CertificateUpdate<'_>,
+        now: Now,
+    ) -> Result<Receiver<Acknowledged>, Unpublished> {
+        if !self.shutdown.is_running() {
+            return Err(Unpublished::Stopping);
+        }
+        if let Some(compiled) = update.compile(self.plane.desired(), self.publisher.compiler_mut())? {
+            self.publish_compiled(compiled, now);
+        }
+        Ok(self.ack_waiters.wait(self.plane.published(), now.micros))
+    }
 
-    /// Does everything that is due. Returns names that have to be resolved; [`Engine::handle_addresses`] takes the answers.
+    pub(crate) fn handle_certificate_event(&mut self, event: &CertificateEvent, now: Now) {
+        let view = view(&self.plane, &self.publisher, now);
+        self.notifications.handle_certificate_event(event, view);
+    }
+
+    /// Takes the problems of the files that apps and domains name.
+    pub(crate) fn handle_file_problems(&mut self, problems: AHashMap<SecretKey, LoadError>) {
+        self.files.put(problems);
+    }
+
+    /// Begins the shutdown, or moves the deadline of a running one forward.
+    pub(crate) fn handle_shutdown(&mut self, deadline: Tick, caller: Option<ReplySender<Drained>>, now: Now) {
+        if self.shutdown.begin(deadline, caller) {
+            tracing::info!(time = ?now.tick.until(deadline), "shutdown: draining connections");
+            self.plane.handle_shutdown();
+            // A core with a full mailbox has not read its orders for long; it is cut off at the deadline.
+            for core in self.publisher.send(&Order::Drain { deadline }, |_| true) {
+                tracing::warn!(core = core.0, "core cannot be drained: its mailbox is full");
+            }
+        }
+    }
+
+    // --- Work that is due --------------------------------------------------------------------------------------
+
+    /// Does the work that is due. Returns names to look up; [`Engine::handle_addresses`] takes the results.
     pub(crate) fn advance(&mut self, now: Now) -> Vec<Hostname> {
-        self.take_from_store(now);
+        self.advance_store(now);
         self.plane.handle_time(now.micros);
-        self.expire_leases(now);
-        self.advance_drains(now);
-        self.advance_resolver(now);
+        self.advance_instances(now);
+        self.advance_overlay(now);
         if let Some(commit) = self.plane.poll_commit(now.micros, now.at) {
             self.begin_commit(commit, now);
         }
-        self.check_liveness(now);
-        let reached = |serial| match (self.plane.have_cores(serial), self.plane.lag_behind(serial)) {
-            (false, _) => Reached::NotYet,
-            (true, true) => Reached::NotAll,
-            (true, false) => Reached::All,
-        };
-        self.publications.release(reached, now.micros);
-        self.answer();
-        self.advance_end(now);
-        self.log_cores();
-        self.feed_pulse(now);
-        let names = std::iter::from_fn(|| self.names.poll_start(now.tick)).collect();
+        self.probe_cores(now);
+        self.release_ack_waiters(now);
+        self.send_replies();
+        self.advance_shutdown(now);
+        self.core_watch.log_changes(self.plane.cores());
+        self.record_liveness(now);
+        let names = std::iter::from_fn(|| self.dns.poll_lookup(now.tick)).collect();
         if self.next_deadline(now) < self.armed {
             self.waker.wake();
         }
         names
     }
 
-    /// When the loop has to call [`Engine::advance`] next; it promises to.
+    /// Time of the next call of [`Engine::advance`], which the caller guarantees.
     pub(crate) fn arm(&mut self, now: Now) -> Tick {
         self.armed = self.next_deadline(now);
         self.armed
     }
 
     fn next_deadline(&self, now: Now) -> Tick {
-        let plane = self.plane.next_deadline().tick();
-        // At the end leases run out without effect: nothing is due then.
-        let leases = match &self.phase {
-            Phase::Running => self.leases.next_deadline(),
-            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => Tick::NEVER,
+        // During shutdown leases and drains have no effect.
+        let instances = match self.shutdown.is_running() {
+            true => self.instances.next_deadline(now.tick),
+            false => Tick::NEVER,
         };
-        let drains = match &self.phase {
-            Phase::Running => self.drains.next_deadline(now.tick),
-            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Ended => Tick::NEVER,
-        };
-        // Once a second at least, to feed the pulse.
-        let pulse = now.tick.after(PULSE_INTERVAL);
-        let publications = self.publications.next_deadline().tick();
-        let resolver =
-            self.resolved.as_ref().map_or(Tick::NEVER, |resolved| resolved.hosts().next_deadline());
-        self.phase
-            .next_deadline()
-            .min(resolver)
-            .min(plane)
-            .min(publications)
-            .min(pulse)
-            .min(leases)
-            .min(drains)
-            .min(self.names.next_deadline())
+        let overlay = self.overlay.as_ref().map_or(Tick::NEVER, Overlay::next_deadline);
+        let deadlines = [
+            self.shutdown.next_deadline(),
+            self.plane.next_deadline().tick(),
+            self.ack_waiters.next_deadline().tick(),
+            self.dns.next_deadline(),
+            now.tick.after(RECORD_INTERVAL),
+            instances,
+            overlay,
+        ];
+        deadlines.into_iter().min().unwrap_or(Tick::NEVER)
+    }
+
+    fn advance_store(&mut self, now: Now) {
+        while let Some(event) = self.commits.poll(now.micros) {
+            match event {
+                StoreEvent::Stored(commit, compiled) => self.finish_commit(&commit, compiled, now),
+                StoreEvent::Failed(failure) => self.plane.handle_stored(Err(failure), now.micros),
+                StoreEvent::Closed => self.shutdown.handle_closed(now.tick),
+            }
+        }
     }
 
     fn begin_commit(&mut self, commit: Commit, now: Now) {
-        // Compiling has no way to fail but a defect of ours. That must cost the batch and not the control plane, which
-        // would wait for the store's answer for ever.
-        let compile = || self.compiler.compile(&commit.desired, &commit.deltas);
-        let Ok(compiled) = catch_unwind(AssertUnwindSafe(compile)) else {
-            tracing::error!(changes = commit.changes, "changes could not be compiled and were refused");
-            return self.refuse_commit(StorageFailure::new(NotCompiled), now);
-        };
-        let commit = Arc::new(commit);
-        match self.store.commit(Arc::clone(&commit)) {
-            Ok(()) => self.committing = Some(Committing { commit, compiled, since: now.micros }),
-            Err(gone) => self.refuse_commit(StorageFailure::new(gone), now),
+        if let Err(failure) = self.commits.begin(commit, self.publisher.compiler(), now.micros) {
+            self.plane.handle_stored(Err(failure), now.micros);
         }
     }
 
-    fn refuse_commit(&mut self, failure: StorageFailure, now: Now) {
-        self.tally.batches_failed += 1;
-        self.store_facts.failure = Some(failure.clone());
-        self.plane.handle_stored(Err(failure), now.micros);
-    }
-
-    fn take_from_store(&mut self, now: Now) {
-        if let Some(description) = self.store.poll_description() {
-            self.store_facts.description = description;
-        }
-        while let Some(done) = self.store.poll_done() {
-            match done {
-                Done::Stored(result) => self.finish_commit(result, now),
-                Done::Closed => {
-                    if let Phase::Closing { deadline, .. } = &mut self.phase {
-                        *deadline = now.tick;
-                    }
+    /// Publishes a stored batch and hands its records to the parts.
+    fn finish_commit(&mut self, commit: &Commit, mut compiled: Compiled, now: Now) {
+        let published = loop {
+            match self.publisher.compiler_mut().commit(compiled) {
+                Ok(published) => break published,
+                // Addresses changed while the store was busy: compile again on top of them.
+                Err(Outdated) => {
+                    compiled = self.publisher.compiler().compile(&commit.desired, &commit.deltas);
                 }
             }
-        }
-    }
-
-    fn finish_commit(&mut self, result: Result<(), StorageFailure>, now: Now) {
-        let Some(Committing { commit, mut compiled, since }) = self.committing.take() else { return };
-        if let Err(failure) = result {
-            return self.refuse_commit(failure, now);
-        }
-        self.store_facts.failure = None;
-        self.tally.batches_stored += 1;
-        self.tally.changes_stored += commit.changes as u64;
-        self.tally.store_micros += u64::try_from(now.micros.since(since).as_micros()).unwrap_or(u64::MAX);
-        let published = loop {
-            match self.compiler.commit(compiled) {
-                Ok(published) => break published,
-                // Addresses changed while the store was busy: compiled on top of them, it is up to date.
-                Err(Outdated) => compiled = self.compiler.compile(&commit.desired, &commit.deltas),
-            }
         };
-        let serial = published.snapshot.serial;
-        self.give_out(published, now);
+        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
         let mut unresolved = Vec::new();
         let mut reasons = AHashMap::new();
         for delta in &commit.deltas {
+            let view = view(&self.plane, &self.publisher, now);
+            let reason = self.instances.handle_stored(delta, serial, view);
             match delta {
                 Delta::Put(Resource::Instance(instance)) => {
-                    self.deregistered.forget(&instance.id);
-                    self.leases.handle_registered(&instance.id, instance.generation);
-                    self.checker.upsert(instance);
-                    self.note_drain(instance, serial, now);
                     if let TargetHost::Name(name) = instance.target.host()
-                        && self.compiler.addresses(name.as_str()).is_some_and(<[_]>::is_empty)
+                        && self.publisher.compiler().addresses(name.as_str()).is_some_and(<[_]>::is_empty)
                     {
-                        self.names.handle_wanted(name, now.tick);
-                        if self.names.is_expected(name, now.tick) && !unresolved.contains(name) {
+                        self.dns.request(name, now.tick);
+                        if self.dns.is_lookup_pending(name, now.tick) && !unresolved.contains(name) {
                             unresolved.push(name.clone());
                         }
                     }
                 }
                 Delta::Remove(Resource::Instance(instance)) => {
-                    let (app, id) = (&instance.app, &instance.id);
-                    if let Some(reason) = self.handle_removed(app, id, now) {
-                        reasons.insert(id.clone(), reason);
+                    if let Some(reason) = reason {
+                        reasons.insert(instance.id.clone(), reason);
                     }
-                    self.drains.handle_gone(id, now.tick);
                 }
                 Delta::Put(Resource::Domain(domain)) => {
                     if let Some(certificates) = &self.certificates {
                         certificates.put_domain(domain);
                     }
-                    self.forget_resolved(&domain.name, now);
                 }
                 Delta::Remove(Resource::Domain(domain)) => {
                     if let Some(certificates) = &self.certificates {
@@ -665,166 +407,231 @@ impl Engine {
                 Delta::Put(Resource::App(_)) | Delta::Remove(Resource::App(_)) => {}
             }
         }
+        self.drop_overlay_routes(&commit.deltas, now);
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
-        self.tell_of_changes(&commit.deltas, &reasons, now);
+        let view = view(&self.plane, &self.publisher, now);
+        self.notifications.handle_stored(&commit.deltas, &reasons, view);
+        for app in changed_apps(&commit.deltas) {
+            self.review_app(&app, now);
+        }
     }
 
-    /// Gives all cores what was compiled a moment ago, on top of what they have.
-    pub(crate) fn publish_compiled(&mut self, compiled: Compiled, now: Now) {
-        // Nothing else was committed since: this thread has compiled it in this very turn.
-        if let Ok(published) = self.compiler.commit(compiled) {
+    /// Removes the overlay's routes of domains that were registered, after the publication of their own.
+    fn drop_overlay_routes(&mut self, deltas: &[Delta], now: Now) {
+        for delta in deltas {
+            if let Delta::Put(Resource::Domain(domain)) = delta
+                && let Some(overlay) = &mut self.overlay
+            {
+                let deltas = overlay.handle_registered(&domain.name, now.at);
+                self.publish_overlay(&deltas, now);
+            }
+        }
+    }
+
+    /// Publishes a snapshot that was compiled in this turn.
+    fn publish_compiled(&mut self, compiled: Compiled, now: Now) {
+        // Cannot be outdated: nothing else was committed since.
+        if let Ok(published) = self.publisher.compiler_mut().commit(compiled) {
             self.publish(published, now);
         }
     }
 
-    /// Somebody waits until all cores have what was published last.
-    pub(crate) fn wait_for_cores(&mut self, now: Now) -> Rc<RefCell<Acknowledged>> {
-        self.publications.wait(self.plane.published(), now.micros)
-    }
-
-    /// Gives all cores a snapshot that comes from no change.
+    /// Publishes a snapshot that comes from no change.
     fn publish(&mut self, published: Published, now: Now) {
-        let serial = published.snapshot.serial;
-        self.give_out(published, now);
+        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
         self.plane.handle_published(serial, now.micros);
     }
 
-    fn give_out(&mut self, published: Published, now: Now) {
-        for change in published.slots {
-            apply_slot(&mut self.registry, change);
+    fn publish_overlay(&mut self, deltas: &[Delta], now: Now) {
+        let Some(overlay) = &self.overlay else { return };
+        if !deltas.is_empty() {
+            let compiled = self.publisher.compiler().compile_resolved(overlay.desired(), deltas);
+            self.publish_compiled(compiled, now);
         }
-        for name in &published.names_removed {
-            self.names.handle_removed(name);
-        }
-        for name in &published.names_added {
-            self.names.handle_added(name, now.tick);
-        }
-        for link in &mut self.links {
-            // An older snapshot that the core did not take is dropped here, not there.
-            drop(link.snapshots.publish(Arc::clone(&published.snapshot)));
-        }
-        self.last_published = now.tick;
     }
 
-    fn expire_leases(&mut self, now: Now) {
-        if !matches!(self.phase, Phase::Running) {
-            return;
+    fn advance_instances(&mut self, now: Now) {
+        while self.shutdown.is_running() {
+            let plane = &self.plane;
+            let is_acknowledged = |serial| plane.have_cores(serial) && !plane.lag_behind(serial);
+            let view = view(plane, &self.publisher, now);
+            let Some(effect) = self.instances.poll_effect(is_acknowledged, view) else { return };
+            let (id, generation, reply_to) = match effect {
+                instances::Effect::ReviewApp(app) => {
+                    self.review_app(&app, now);
+                    continue;
+                }
+                instances::Effect::RemoveExpired(id, generation) => {
+                    (id.clone(), generation, ReplyTo::ExpiredInstance(id))
+                }
+                instances::Effect::RemoveDrained(id, generation) => {
+                    (id.clone(), generation, ReplyTo::DrainedInstance(id))
+                }
+            };
+            let change = Change::RemoveInstance { id, generation: Some(generation) };
+            self.handle_submit(Submission::of(change), reply_to, now);
         }
-        while let Some(end) = self.leases.poll_end(now.tick) {
-            match end {
-                LeaseEnd::Lapsed(id) => self.handle_lapsed(&id, now),
-                LeaseEnd::Expired(id, generation) => {
-                    let change = Change::RemoveInstance { id: id.clone(), generation: Some(generation) };
-                    self.handle_submit(Submission::of(change), Asker::Lease(id), now);
+    }
+
+    fn advance_overlay(&mut self, now: Now) {
+        let Some(overlay) = &mut self.overlay else { return };
+        let desired = self.plane.desired();
+        overlay.advance(|host| desired.domain(host.as_str()).is_some(), now);
+        while let Some(effect) = self.overlay.as_mut().and_then(|overlay| overlay.poll_effect(now.at)) {
+            match effect {
+                overlay::Effect::Publish(deltas) => self.publish_overlay(&deltas, now),
+                overlay::Effect::ReportAbsence(cores, host, why) => {
+                    // A full mailbox: the waiting requests time out.
+                    self.publisher.send(&Order::HostAbsent { host, why }, |core| cores.contains(&core));
                 }
             }
         }
     }
 
-    fn handle_lapsed(&mut self, id: &InstanceId, now: Now) {
-        let Some(instance) = self.plane.desired().instance(id.as_str()).cloned() else { return };
-        let Some(lease) = self.leases.lease(id) else { return };
-        let (app, seconds) = (&instance.app, lease.silence(now.tick).as_secs());
-        let deregistered_in = now.tick.until(lease.deregisters).as_secs();
-        tracing::warn!(
-            instance = %id, %app, seconds, deregistered_in,
-            "no heartbeat: instance is unhealthy and leaves the rotation"
-        );
-        self.settle_health(app, id, Health::Unhealthy);
-        self.look_at_app(app, now);
-    }
-
-    /// An instance is gone. Returns why, where it was for lack of heartbeats.
-    fn handle_removed(&mut self, app: &AppId, id: &InstanceId, now: Now) -> Option<String> {
-        let lease = self.leases.lease(id).filter(|lease| lease.is_expired());
-        self.leases.handle_gone(id);
-        self.checker.remove(id);
-        let silence = lease?.silence(now.tick);
-        self.deregistered.insert(id.clone(), Deregistration { at: now.at, silence });
-        let seconds = silence.as_secs();
-        tracing::warn!(instance = %id, %app, seconds, "no heartbeat: instance is deregistered");
-        Some(no_heartbeat(silence))
-    }
-
-    /// Gives the cores the same configuration again under a new serial when they have had nothing to acknowledge for a
-    /// while: a core that hangs is noticed though nobody changes anything.
-    fn check_liveness(&mut self, now: Now) {
-        let is_due = now.tick >= self.last_published.after(LIVENESS_INTERVAL);
-        if !is_due || self.committing.is_some() || !matches!(self.phase, Phase::Running) {
-            return;
-        }
-        let compiled = self.compiler.compile(self.plane.desired(), &[]);
-        if let Ok(published) = self.compiler.commit(compiled) {
-            self.publish(published, now);
+    /// Publishes the present configuration under a new serial when the cores have had nothing to acknowledge for a
+    /// while: a core that hangs is noticed without a change.
+    fn probe_cores(&mut self, now: Now) {
+        if self.publisher.is_liveness_due(now.tick) && !self.commits.is_busy() && self.shutdown.is_running() {
+            let compiled = self.publisher.compiler().compile(self.plane.desired(), &[]);
+            self.publish_compiled(compiled, now);
         }
     }
 
-    fn answer(&mut self) {
-        while let Some((ticket, result)) = self.plane.poll_answer() {
+    fn release_ack_waiters(&mut self, now: Now) {
+        let state = |serial| match (self.plane.have_cores(serial), self.plane.lag_behind(serial)) {
+            (false, _) => AckState::Pending,
+            (true, true) => AckState::AllButLagging,
+            (true, false) => AckState::All,
+        };
+        self.ack_waiters.release(state, now.micros);
+    }
+
+    fn send_replies(&mut self) {
+        while let Some((ticket, result)) = self.plane.poll_reply() {
             let result = result.map_err(|refusal| match refusal {
                 Refusal::Rejected(Rejection::UnknownInstance(id)) => {
-                    Refusal::Rejected(self.unknown_instance(&id))
+                    Refusal::Rejected(self.instances.unknown(&id))
                 }
                 refusal => refusal,
             });
-            match self.askers.remove(&ticket) {
-                Some(Asker::Task(answer)) => {
-                    let mut answer = answer.borrow_mut();
-                    answer.result = Some(result);
-                    if let Some(waker) = answer.waker.take() {
-                        waker.wake();
-                    }
+            match self.replies.remove(&ticket) {
+                Some(ReplyTo::Task(reply)) => reply.send(result),
+                // Without a receiver the change has its effect all the same.
+                Some(ReplyTo::Client(reply)) => drop(reply.send(result)),
+                Some(ReplyTo::ExpiredInstance(instance)) => {
+                    self.instances.handle_expired_removal(&instance, result.err().as_ref());
                 }
-                Some(Asker::Client(reply)) => {
-                    // Nobody waits any more: the change has happened, or not, all the same.
-                    let _ = reply.send(result);
+                Some(ReplyTo::DrainedInstance(instance)) => {
+                    self.instances.handle_drained_removal(&instance, result.err().as_ref());
                 }
-                Some(Asker::Lease(instance)) => match result {
-                    Ok(_) => self.tally.leases_expired += 1,
-                    // Registered again or removed meanwhile: as it should be.
-                    Err(Refusal::Rejected(_)) => {}
-                    Err(refusal) => {
-                        let error = with_causes(&refusal);
-                        tracing::warn!(%instance, error, "a silent instance could not be deregistered yet");
-                    }
-                },
-                Some(Asker::Drain(instance)) => log_removal(&instance, result.err().as_ref()),
                 None => {}
             }
         }
     }
 
-    fn log_cores(&mut self) {
-        for (core, logged) in self.plane.cores().zip(&mut self.core_states) {
-            if core.state == *logged {
-                continue;
-            }
-            let id = core.id.0;
-            match core.state {
-                CoreState::Lagging => {
-                    tracing::warn!(core = id, "core has not acknowledged the configuration in time");
-                }
-                CoreState::Following => tracing::info!(core = id, "core follows the configuration again"),
-                CoreState::Drained => tracing::info!(core = id, "core has drained"),
-                // Said where it was reported.
-                CoreState::Dead => {}
-            }
-            *logged = core.state;
+    fn advance_shutdown(&mut self, now: Now) {
+        let is_drained = self.plane.have_cores_ended() && self.plane.is_idle();
+        if self.shutdown.is_closing_due(is_drained, now.tick) {
+            self.publisher.send(&Order::Stop, |_| true);
+            let deadline = match self.commits.close() {
+                Ok(()) => now.tick.after(STORE_CLOSE_TIMEOUT),
+                Err(_) => now.tick,
+            };
+            self.shutdown.handle_closing(self.plane.cores_not_drained(), deadline);
+        } else {
+            self.shutdown.end_if_due(now.tick);
         }
     }
 
-    /// Says that this thread and all cores make progress; a core that has ended in good order need not.
-    fn feed_pulse(&self, now: Now) {
-        let stalled = |core: CoreProgress| match core.state {
-            CoreState::Following | CoreState::Lagging => {
-                core.behind_since.is_some_and(|since| since.after(CORE_STALL) <= now.micros)
-            }
-            CoreState::Drained => false,
-            CoreState::Dead => true,
-        };
-        if !self.plane.cores().any(stalled) {
-            self.pulse.beat(now.tick);
+    /// Records that this thread and all cores make progress.
+    fn record_liveness(&self, now: Now) {
+        if !self.plane.cores().any(|core| has_stalled(&core, now.micros)) {
+            self.liveness.record(now.tick);
         }
+    }
+
+    /// Sends and logs a change of an app's availability.
+    fn review_app(&mut self, app: &AppId, now: Now) {
+        let view = view(&self.plane, &self.publisher, now);
+        if self.notifications.review_app(app, view) == Some(Availability::Lost) {
+            match outage::describe(app, &self.instances, view) {
+                Some(outage) => tracing::warn!(%app, "{outage}"),
+                None => tracing::warn!(%app, "no instance of the app is available"),
+            }
+        }
+    }
+
+    // --- Readings ----------------------------------------------------------------------------------------------
+
+    /// Configuration in force at `now`.
+    pub(crate) fn view(&self, now: Now) -> View<'_> {
+        view(&self.plane, &self.publisher, now)
+    }
+
+    pub(crate) fn desired(&self) -> &Desired {
+        self.plane.desired()
+    }
+
+    pub(crate) fn settings(&self) -> &ControlSettings {
+        &self.settings
+    }
+
+    pub(crate) fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    pub(crate) fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    pub(crate) fn instances(&self) -> &Instances {
+        &self.instances
+    }
+
+    pub(crate) fn dns_counters(&self) -> DnsCounters {
+        self.dns_counters
+    }
+
+    pub(crate) fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.as_ref()
+    }
+
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    pub(crate) fn files(&self) -> &FileProblems {
+        &self.files
+    }
+
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.notifications
+    }
+
+    /// State of the access log, if there is one.
+    pub(crate) fn log_reading(&self) -> Option<LogReading> {
+        self.log.as_ref().map(|read| read())
+    }
+
+    pub(crate) fn uptime(&self, now: Now) -> Duration {
+        now.micros.since(self.started)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.shutdown.is_running()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shutdown.has_ended()
+    }
+
+    /// Whether every core serves and the process is not shutting down.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.shutdown.is_running() && self.plane.have_cores_started()
     }
 }
 
@@ -834,23 +641,10 @@ impl fmt::Debug for Engine {
     }
 }
 
-fn apply_slot(registry: &mut Registry, change: SlotChange) {
-    match change {
-        SlotChange::NameRoute { slot, host, app } => registry.name_route(slot.0, host.as_str(), app.as_str()),
-        SlotChange::FreeRoute { slot } => registry.free_route(slot.0),
-        SlotChange::NamePool { slot, app } => registry.name_pool(slot.0, app.as_str()),
-        SlotChange::FreePool { slot } => registry.free_pool(slot.0),
-        SlotChange::NameEndpoint { slot, app, target, .. } => {
-            registry.name_endpoint(slot.0, app.as_str(), &target.to_string());
-        }
-        SlotChange::FreeEndpoint { slot } => registry.free_endpoint(slot.0),
-    }
+/// View over two parts of the engine, while the others may change.
+fn view<'a>(plane: &'a Plane, publisher: &'a Publisher, now: Now) -> View<'a> {
+    View { desired: plane.desired(), snapshot: publisher.snapshot(), now }
 }
 
-/// The reason of an instance whose heartbeats stopped.
-fn no_heartbeat(silence: Duration) -> String {
-    format!("no heartbeat for {} s", silence.as_secs())
-}
-
-/// The pulse is fed at least this often.
-const PULSE_INTERVAL: Duration = Duration::from_secs(1);
+/// Liveness is recorded at least this often.
+const RECORD_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
-//! Errors as people read them.
+//! Errors with their causes, as one line.
 
-/// An error and what caused it, in one line. A cause that the error before it has told already is not repeated.
+/// Formats an error and its causes in one line. A cause that the text before ends with is not repeated.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,18 +1,18 @@
-//! The control plane: one thread, a pure plane inside, effects around it.
+//! The control plane: one thread with a pure state machine of changes, and the effects around it.
 //!
 //! ```text
 //!  API task ── Control ─┐
-//!  embedder ── Client ──┤        ┌──────────────── engine ────────────────┐
-//!                       ├─ turn ─► plane · leases · names · compiler      │
-//!  cores ──── Report ───┤        └──┬───────────┬──────────┬──────────────┘
+//!  embedder ── Client ──┤        ┌─────────────────── engine ───────────────────┐
+//!                       ├─ turn ─► plane · instances · discovery · publisher    │
+//!  cores ──── Report ───┤        └──┬───────────┬──────────┬────────────────────┘
 //!  store ───── Done ────┘           ▼           ▼          ▼
 //!                               store thread  cores      resolver, health checks
 //!                               (one batch,   (newest
 //!                                fsynced)      snapshot)
 //! ```
-//! What is acknowledged is on disk and on every core: a change is applied, compiled, stored, published, acknowledged by
-//! all cores, and then answered. `plane`, `core_acks`, `lease`, `dns_refresh` and `idempotency` are state machines that are given the
-//! time; `engine` puts them together; `thread` runs it all.
+//! A receipt means on disk and on every core: a change is applied, compiled, stored, published, acknowledged by all
+//! cores, and then replied to. State machines take the time as an argument; `engine` drives them; `thread` runs the
+//! engine.
 #![forbid(unsafe_code)]
 
 mod certificates;
@@ -25,22 +25,27 @@ mod engine_tests;
 mod error_chain;
 mod instances;
 mod limits;
+mod liveness;
 mod notifications;
+mod settings;
 mod status;
 mod submission;
 mod thread;
 #[cfg(test)]
 mod thread_tests;
 mod time;
+mod view;
 
 pub use client::{Client, Drained};
 pub use control::Control;
-pub use discovery::threads::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
-pub use engine::{ControlSettings, WorkerLink};
+pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
+pub use engine::WorkerLink;
 pub use error_chain::with_causes;
+pub use liveness::Liveness;
+pub use settings::ControlSettings;
 pub use status::{
-    AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, Drained as InstanceDrained,
-    InFlightStatus, InstanceState, InstanceStatus, State, Status, StoreStatus,
+    AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InFlightStatus, InstanceDrained,
+    InstanceState, InstanceStatus, State, Status, StoreStatus,
 };
 pub use submission::{Receipt, Refusal, StorageFailure, Submission};
-pub use thread::{ControlThread, Inbox, Parts, Pulse, Service, StartError, inbox, start};
+pub use thread::{ControlThread, Inbox, Parts, Service, StartError, inbox, start};

@@ -1,31 +1,168 @@
-//! What happens to apps, told to those who named a webhook.
+//! Webhook events: instances, outages and certificates, sent to the webhooks of apps and of the operator.
 //!
-//! Where the control thread learns of something it comes by here: a change that was stored, a verdict of the health checks, a
-//! breaker that opened, a certificate. Threads to deliver exist from the first webhook on.
+//! The threads that deliver are started with the first event.
 
-use crate::limits::WEBHOOK_DOMAINS_PER_EVENT;
 use ahash::{AHashMap, AHashSet};
 use ringway_certs::CertificateEvent;
 use ringway_model::{AppId, Delta, Hostname, InstanceId, Resource, Timestamp, Webhook};
-use ringway_webhooks::{Details, Event, EventKind, Reading, Webhooks};
+use ringway_webhooks::{Details, Event, EventKind, WebhookCounters, Webhooks};
 
-use crate::engine::Engine;
-use crate::time::Now;
+use crate::limits::WEBHOOK_DOMAINS_PER_EVENT;
+use crate::view::View;
 
-/// Who is told of what.
-#[derive(Debug, Default)]
-pub(crate) struct Hooks {
+/// Sender of events, and the last known availability of each app.
+#[derive(Debug)]
+pub(crate) struct Notifications {
     webhooks: Option<Webhooks>,
-    /// Apps none of whose instances could be sent to, as of the last look. Bounded by the apps.
+    /// The operator's webhook for certificates.
+    certificate_webhook: Option<Webhook>,
+    /// Apps without an available instance that had one before. Bounded by the number of apps.
     down: AHashSet<AppId>,
-    /// Those that could.
+    /// Apps with an available instance.
     up: AHashSet<AppId>,
 }
 
-impl Hooks {
-    /// How deliveries have gone.
-    pub(crate) fn reading(&self) -> Reading {
-        self.webhooks.as_ref().map(Webhooks::reading).unwrap_or_default()
+/// Change of an app's availability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Availability {
+    /// The last available instance is gone.
+    Lost,
+    /// An instance is available again.
+    Recovered,
+}
+
+impl Notifications {
+    pub(crate) fn new(certificate_webhook: Option<Webhook>) -> Self {
+        Self { webhooks: None, certificate_webhook, down: AHashSet::new(), up: AHashSet::new() }
+    }
+
+    /// Deliveries so far.
+    pub(crate) fn counters(&self) -> WebhookCounters {
+        self.webhooks.as_ref().map(Webhooks::counters).unwrap_or_default()
+    }
+
+    /// Sends the registrations and deregistrations of stored changes. `reasons`: of deregistrations that have one.
+    pub(crate) fn handle_stored(
+        &mut self,
+        deltas: &[Delta],
+        reasons: &AHashMap<InstanceId, String>,
+        view: View<'_>,
+    ) {
+        for delta in deltas {
+            let (kind, app, instance) = match delta {
+                // The event follows when the drained instance is removed.
+                Delta::Put(Resource::Instance(instance)) if instance.draining.is_some() => continue,
+                Delta::Put(Resource::Instance(instance)) => (EventKind::InstanceRegistered, &instance.app, &instance.id),
+                Delta::Remove(Resource::Instance(instance)) => {
+                    (EventKind::InstanceDeregistered, &instance.app, &instance.id)
+                }
+                Delta::Remove(Resource::App(app)) => {
+                    self.down.remove(&app.id);
+                    self.up.remove(&app.id);
+                    continue;
+                }
+                Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => continue,
+            };
+            let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
+            let details = Details { instance: Some(instance.clone()), reason, ..instance_counts(app, view) };
+            self.send_to_app(app, kind, None, details, view);
+        }
+    }
+
+    /// Compares an app's availability with the last known one; sends an event for each of its domains on a change.
+    pub(crate) fn review_app(&mut self, app: &AppId, view: View<'_>) -> Option<Availability> {
+        let pool = view.snapshot.pool_of_app(app.as_str())?;
+        let is_up = pool.endpoints.iter().any(|endpoint| endpoint.is_available(view.now.tick));
+        let change = match is_up {
+            true => {
+                self.up.insert(app.clone());
+                self.down.remove(app).then_some(Availability::Recovered)
+            }
+            // An app that never had an available instance is not down.
+            false => {
+                let was_up = self.up.remove(app);
+                (was_up && self.down.insert(app.clone())).then_some(Availability::Lost)
+            }
+        }?;
+        let kind = match change {
+            Availability::Lost => EventKind::AllInstancesDown,
+            Availability::Recovered => EventKind::InstancesRecovered,
+        };
+        let mut domains: Vec<Hostname> =
+            view.desired.domains_of(app.as_str()).map(|domain| domain.name.clone()).collect();
+        domains.sort_unstable();
+        domains.truncate(WEBHOOK_DOMAINS_PER_EVENT);
+        let details = instance_counts(app, view);
+        if domains.is_empty() {
+            self.send_to_app(app, kind, None, details.clone(), view);
+        }
+        for domain in domains {
+            self.send_to_app(app, kind, Some(domain), details.clone(), view);
+        }
+        Some(change)
+    }
+
+    /// Sends an event of a certificate to the domain's app and to the operator.
+    pub(crate) fn handle_certificate_event(&mut self, event: &CertificateEvent, view: View<'_>) {
+        let expires = |at: Timestamp| Details { expires_at: Some(at), ..Details::default() };
+        let failed = |reason: &str, next_try: Option<Timestamp>| Details {
+            reason: Some(reason.to_owned()),
+            next_try,
+            ..Details::default()
+        };
+        let (kind, host, details) = match event {
+            CertificateEvent::Issued { host, facts } => {
+                (EventKind::CertificateIssued, Some(host), expires(facts.not_after))
+            }
+            CertificateEvent::Renewed { host, facts } => {
+                (EventKind::CertificateRenewed, Some(host), expires(facts.not_after))
+            }
+            CertificateEvent::Failed { host, reason, next_try } => {
+                (EventKind::CertificateFailed, Some(host), failed(reason, *next_try))
+            }
+            CertificateEvent::Parked { host, reason } | CertificateEvent::Damaged { host, reason } => {
+                (EventKind::CertificateFailed, Some(host), failed(reason, None))
+            }
+            CertificateEvent::ExpiringSoon { host, not_after } => {
+                (EventKind::CertificateExpiring, host.as_ref(), expires(*not_after))
+            }
+            CertificateEvent::DefaultRefused { reason } | CertificateEvent::DirectoryUnusable { reason } => {
+                (EventKind::CertificateFailed, None, failed(reason, None))
+            }
+            // Actions of the operator.
+            _ => return,
+        };
+        let domain = host.and_then(|host| view.desired.domain(host.as_str()));
+        let event = Event {
+            kind,
+            app: domain.map(|domain| domain.app.clone()),
+            domain: host.cloned(),
+            tenant: domain.and_then(|domain| domain.tenant.clone()),
+            at: view.now.at,
+            details,
+        };
+        let of_app = domain.and_then(|domain| view.desired.app(domain.app.as_str())?.webhook.clone());
+        let of_operator = self.certificate_webhook.clone();
+        for webhook in [of_app, of_operator].into_iter().flatten() {
+            self.send(&webhook, event.clone());
+        }
+    }
+
+    fn send_to_app(
+        &mut self,
+        app: &AppId,
+        kind: EventKind,
+        domain: Option<Hostname>,
+        details: Details,
+        view: View<'_>,
+    ) {
+        let webhook = view.desired.app(app.as_str()).and_then(|app| app.webhook.as_ref());
+        let Some(webhook) = webhook else { return };
+        let tenant = domain
+            .as_ref()
+            .and_then(|domain| view.desired.domain(domain.as_str()))
+            .and_then(|domain| domain.tenant.clone());
+        self.send(webhook, Event { kind, app: Some(app.clone()), domain, tenant, at: view.now.at, details });
     }
 
     fn send(&mut self, webhook: &Webhook, event: Event) {
@@ -33,7 +170,7 @@ impl Hooks {
             match ringway_webhooks::start() {
                 Ok(webhooks) => self.webhooks = Some(webhooks),
                 Err(error) => {
-                    return tracing::error!(%error, "webhooks cannot be delivered: no thread is left");
+                    return tracing::error!(%error, "webhook threads cannot be started; event dropped");
                 }
             }
         }
@@ -43,164 +180,30 @@ impl Hooks {
     }
 }
 
-impl Engine {
-    /// Tells of the instances that a stored change brought or took, with the reasons that there are, and of apps that it left
-    /// without any.
-    pub(crate) fn tell_of_changes(
-        &mut self,
-        deltas: &[Delta],
-        reasons: &AHashMap<InstanceId, String>,
-        now: Now,
-    ) {
-        for delta in deltas {
-            let (kind, app, instance) = match delta {
-                // It is told of when it is gone.
-                Delta::Put(Resource::Instance(instance)) if instance.draining.is_some() => continue,
-                Delta::Put(Resource::Instance(instance)) => {
-                    (EventKind::InstanceRegistered, &instance.app, &instance.id)
-                }
-                Delta::Remove(Resource::Instance(instance)) => {
-                    (EventKind::InstanceDeregistered, &instance.app, &instance.id)
-                }
-                Delta::Remove(Resource::App(app)) => {
-                    self.hooks_mut().down.remove(&app.id);
-                    self.hooks_mut().up.remove(&app.id);
-                    continue;
-                }
-                Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => {
-                    continue;
-                }
-            };
-            let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
-            let details = Details { instance: Some(instance.clone()), reason, ..self.counts(app, now) };
-            self.tell_app(app, kind, None, details, now.at);
-        }
-        let mut apps: Vec<&AppId> = deltas
-            .iter()
-            .filter_map(|delta| match delta {
-                Delta::Put(Resource::Instance(instance)) | Delta::Remove(Resource::Instance(instance)) => {
-                    Some(&instance.app)
-                }
-                Delta::Put(_) | Delta::Remove(_) => None,
-            })
-            .collect();
-        apps.sort_unstable();
-        apps.dedup();
-        for app in apps {
-            self.look_at_app(app, now);
-        }
+/// Available and total instances of an app.
+fn instance_counts(app: &AppId, view: View<'_>) -> Details {
+    let pool = view.snapshot.pool_of_app(app.as_str());
+    let endpoints = pool.map(|pool| &pool.endpoints[..]).unwrap_or_default();
+    let available = endpoints.iter().filter(|endpoint| endpoint.is_available(view.now.tick)).count();
+    Details {
+        healthy_instances: Some(available),
+        total_instances: Some(endpoints.len()),
+        ..Details::default()
     }
+}
 
-    /// Something about an app's instances has changed: tells when the last one that could be sent to is gone, and when
-    /// one is back.
-    pub(crate) fn look_at_app(&mut self, app: &AppId, now: Now) {
-        let snapshot = self.compiler().snapshot();
-        let Some(pool) = snapshot.pool_of_app(app.as_str()) else { return };
-        let is_up = pool.endpoints.iter().any(|endpoint| endpoint.is_available(now.tick));
-        let hooks = self.hooks_mut();
-        let kind = match is_up {
-            true => {
-                hooks.up.insert(app.clone());
-                hooks.down.remove(app).then_some(EventKind::InstancesRecovered)
+/// Apps whose instances changed, without duplicates.
+pub(crate) fn changed_apps(deltas: &[Delta]) -> Vec<AppId> {
+    let mut apps: Vec<AppId> = deltas
+        .iter()
+        .filter_map(|delta| match delta {
+            Delta::Put(Resource::Instance(instance)) | Delta::Remove(Resource::Instance(instance)) => {
+                Some(instance.app.clone())
             }
-            // An app that has never had an instance is not down: it has not begun.
-            false => {
-                let fell = hooks.up.remove(app);
-                (fell && hooks.down.insert(app.clone())).then_some(EventKind::AllInstancesDown)
-            }
-        };
-        let Some(kind) = kind else { return };
-        if kind == EventKind::AllInstancesDown {
-            match self.outage(app) {
-                Some(outage) => tracing::warn!(%app, "{outage}"),
-                None => tracing::warn!(%app, "no instance of the app can be sent to"),
-            }
-        }
-        let mut domains: Vec<Hostname> =
-            self.desired().domains_of(app.as_str()).map(|domain| domain.name.clone()).collect();
-        domains.sort_unstable();
-        domains.truncate(WEBHOOK_DOMAINS_PER_EVENT);
-        let details = self.counts(app, now);
-        if domains.is_empty() {
-            self.tell_app(app, kind, None, details.clone(), now.at);
-        }
-        for domain in domains {
-            self.tell_app(app, kind, Some(domain), details.clone(), now.at);
-        }
-    }
-
-    /// Tells of a certificate: the domain's app, and the operator.
-    pub(crate) fn tell_of_certificate(&mut self, event: &CertificateEvent, now: Now) {
-        let expires = |at: Timestamp| Details { expires_at: Some(at), ..Details::default() };
-        let (kind, host, details) = match event {
-            CertificateEvent::Issued { host, facts } => {
-                (EventKind::CertificateIssued, Some(host), expires(facts.not_after))
-            }
-            CertificateEvent::Renewed { host, facts } => {
-                (EventKind::CertificateRenewed, Some(host), expires(facts.not_after))
-            }
-            CertificateEvent::Failed { host, reason, next_try } => {
-                let details =
-                    Details { reason: Some(reason.clone()), next_try: *next_try, ..Details::default() };
-                (EventKind::CertificateFailed, Some(host), details)
-            }
-            CertificateEvent::Parked { host, reason } | CertificateEvent::Damaged { host, reason } => {
-                let details = Details { reason: Some(reason.clone()), ..Details::default() };
-                (EventKind::CertificateFailed, Some(host), details)
-            }
-            CertificateEvent::ExpiringSoon { host, not_after } => {
-                (EventKind::CertificateExpiring, host.as_ref(), expires(*not_after))
-            }
-            CertificateEvent::DefaultRefused { reason } | CertificateEvent::DirectoryUnusable { reason } => {
-                let details = Details { reason: Some(reason.clone()), ..Details::default() };
-                (EventKind::CertificateFailed, None, details)
-            }
-            // Done by the operator, who knows.
-            _ => return,
-        };
-        let domain = host.and_then(|host| self.desired().domain(host.as_str()).cloned());
-        let event = Event {
-            kind,
-            app: domain.as_ref().map(|domain| domain.app.clone()),
-            domain: host.cloned(),
-            tenant: domain.as_ref().and_then(|domain| domain.tenant.clone()),
-            at: now.at,
-            details,
-        };
-        let of_app = event.app.as_ref().and_then(|app| self.desired().app(app.as_str())?.webhook.clone());
-        let of_operator = self.settings().certificate_webhook.clone();
-        for webhook in [of_app, of_operator].into_iter().flatten() {
-            self.hooks_mut().send(&webhook, event.clone());
-        }
-    }
-
-    fn tell_app(
-        &mut self,
-        app: &AppId,
-        kind: EventKind,
-        domain: Option<Hostname>,
-        details: Details,
-        at: Timestamp,
-    ) {
-        let desired = self.desired();
-        let Some(webhook) = desired.app(app.as_str()).and_then(|app| app.webhook.clone()) else { return };
-        let tenant = domain
-            .as_ref()
-            .and_then(|domain| desired.domain(domain.as_str()))
-            .and_then(|domain| domain.tenant.clone());
-        let event = Event { kind, app: Some(app.clone()), domain, tenant, at, details };
-        self.hooks_mut().send(&webhook, event);
-    }
-
-    fn counts(&self, app: &AppId, now: Now) -> Details {
-        let pool = self.compiler().snapshot().pool_of_app(app.as_str());
-        let endpoints = pool.map(|pool| &pool.endpoints[..]).unwrap_or_default();
-        Details {
-            healthy_instances: Some(
-                endpoints.iter().filter(|endpoint| endpoint.is_available(now.tick)).count(),
-            ),
-            total_instances: Some(endpoints.len()),
-            ..Details::default()
-        }
-    }
+            Delta::Put(_) | Delta::Remove(_) => None,
+        })
+        .collect();
+    apps.sort_unstable();
+    apps.dedup();
+    apps
 }

@@ -1,4 +1,9 @@
-//! How everything is, for people, monitoring and the metrics.
+//! Status of the process, its cores, apps and instances: types for the API and embedders, and their readings.
+
+mod certificate_warnings;
+mod instance_state;
+pub(crate) mod metrics;
+pub(crate) mod status_report;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,21 +17,21 @@ use ringway_traffic::in_flight::InFlight;
 
 pub use crate::engine::core_acks::CoreState;
 
-/// How the process is, as a whole.
+/// State of the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not every core has its first snapshot yet.
+    /// A core has no snapshot yet.
     Starting,
-    /// All is well.
+    /// Serves without problems.
     Ready,
-    /// It serves, and somebody should look: [`Status::warnings`] says at what.
+    /// Serves with a problem of the process itself; see [`Status::warnings`].
     Degraded,
-    /// It is ending.
+    /// Shutting down.
     Draining,
 }
 
 impl State {
-    /// The word that the API uses.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -37,27 +42,27 @@ impl State {
     }
 }
 
-/// A reading of the whole process.
+/// Status of the whole process.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// In one word.
+    /// State of the process.
     pub state: State,
     /// Version of the program.
     pub version: &'static str,
-    /// Source revision that it was built from, or `unknown`.
+    /// Source revision of the build, or `unknown`.
     pub commit: &'static str,
     /// Time since the start.
     pub uptime: Duration,
-    /// The configuration in force.
+    /// Revision of the configuration in force.
     pub revision: Revision,
-    /// The snapshot that the cores were last given.
+    /// Newest published snapshot.
     pub serial: Serial,
-    /// The data cores, by number.
+    /// Data cores, by number.
     pub cores: Vec<CoreStatus>,
-    /// How many there are of everything.
+    /// Totals.
     pub counts: Counts,
-    /// The store.
+    /// State of the store.
     pub store: StoreStatus,
     /// Instances whose breaker is open or half open.
     pub breakers_open: usize,
@@ -65,11 +70,11 @@ pub struct Status {
     pub unhealthy: usize,
     /// Names of targets that have no address.
     pub names_unresolved: usize,
-    /// What somebody should look at, one sentence each. Empty when all is well.
+    /// Problems that need attention, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// How many there are of everything.
+/// Totals of the configuration and of the work since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -79,132 +84,132 @@ pub struct Counts {
     pub instances: usize,
     /// Registered domains.
     pub domains: usize,
-    /// Changes that have no answer yet.
+    /// Changes without a reply.
     pub changes_waiting: usize,
     /// Changes stored since the start.
     pub changes_stored: u64,
-    /// Batches that the store took since the start: one for all changes that waited together.
+    /// Batches stored since the start; one batch holds all changes that waited together.
     pub batches_stored: u64,
-    /// Batches that the store refused since the start.
+    /// Batches that could not be stored since the start.
     pub batches_failed: u64,
     /// Instances deregistered since the start because their heartbeats stopped.
     pub leases_expired: u64,
-    /// Names resolved anew since the start with other addresses than before.
+    /// Lookups of names since the start with other addresses than before.
     pub names_changed: u64,
 }
 
-/// One app: its instances, what is wrong with them, and its traffic.
+/// Status of one app: its instances, their problems, and its traffic.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AppStatus {
-    /// Which.
+    /// Id of the app.
     pub app: AppId,
-    /// All instances.
+    /// Number of instances.
     pub total: usize,
-    /// Instances that requests can be sent to.
+    /// Number of instances that can take requests.
     pub available: usize,
     /// Instances out of rotation by checks or heartbeats; the first [`limits::STATUS_INSTANCES_MAX`].
     pub unhealthy: Vec<InstanceId>,
-    /// Instances whose breaker is open or half open; as many at most.
+    /// Instances whose breaker is open or half open; the first [`limits::STATUS_INSTANCES_MAX`].
     pub breakers_open: Vec<InstanceId>,
-    /// What its requests came to since the start; `None` for apps beyond [`ringway_model::limits::METRIC_SLOTS_MAX`].
+    /// Traffic since the start; `None` for apps beyond [`ringway_model::limits::METRIC_SLOTS_MAX`].
     pub traffic: Option<AppReading>,
 }
 
-/// One data core.
+/// Status of one data core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoreStatus {
-    /// Which.
+    /// Number of the core.
     pub core: CoreId,
-    /// The I/O driver that it runs on, once it has told.
+    /// Its I/O driver, once it has reported it.
     pub driver: Option<&'static str>,
-    /// Whether it keeps up with the configuration.
+    /// State with regard to the configuration.
     pub state: CoreState,
-    /// Client connections that are open now.
+    /// Open client connections.
     pub connections: u64,
-    /// Tunnels that are open now.
+    /// Open tunnels.
     pub upgrades: u64,
-    /// Exchanges that are over.
+    /// Completed exchanges.
     pub exchanges: u64,
-    /// Tasks that panicked.
+    /// Panicked tasks.
     pub panics: u64,
-    /// The snapshot that it last acknowledged.
+    /// Last acknowledged snapshot.
     pub serial: Serial,
-    /// From publication to acknowledgement, last time that it caught up.
+    /// Time from publication to acknowledgement, when it last caught up.
     pub last_ack_micros: Option<u64>,
-    /// For how long there has been a snapshot that it has not acknowledged.
+    /// Age of the oldest publication that it has not acknowledged.
     pub behind: Option<Duration>,
 }
 
-/// The store.
+/// Status of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStatus {
-    /// Which adapter: `memory`, `fjall`.
+    /// Adapter: `memory` or `fjall`.
     pub kind: &'static str,
-    /// Where it keeps its files, if it has any.
+    /// Folder of its files, if it has any.
     pub path: Option<PathBuf>,
-    /// Bytes that it occupies.
+    /// Size in bytes.
     pub bytes: u64,
-    /// What it found damaged at start, what fails now; one sentence each. Empty when all is well.
+    /// Damage found at start and present failures, one sentence each.
     pub degraded: Vec<String>,
 }
 
-/// One instance, as far as it is not configuration.
+/// Status of one instance, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceStatus {
-    /// Which registration of it this is about.
+    /// Registration that this status belongs to.
     pub generation: Generation,
-    /// In one word.
+    /// State in the rotation.
     pub state: InstanceState,
-    /// Why, where the word leaves a question.
+    /// Reason of the state, where there is one.
     pub state_reason: Option<String>,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: InFlightStatus,
-    /// When it is removed at the latest, once it drains.
+    /// Deadline of its drain.
     pub draining_until: Option<Timestamp>,
-    /// What health checks and heartbeats say: unhealthy if either does.
+    /// Health by checks and heartbeats: unhealthy if either fails.
     pub health: Health,
-    /// Why the last check failed, or which heartbeats are missing; `None` when neither is so.
+    /// Failure of the last check, or missing heartbeats.
     pub reason: Option<String>,
     /// Consecutive checks with the same result.
     pub streak: u32,
-    /// When the last check ended.
+    /// Time of the last check.
     pub last_checked: Option<Timestamp>,
     /// Its circuit breaker.
     pub breaker: BreakerStatus,
-    /// When it last sent a heartbeat; `None` when this registration never did, and only health checks judge it.
+    /// Time of the last heartbeat; `None` if this registration never sent one and only health checks decide.
     pub last_heartbeat: Option<Timestamp>,
-    /// When it leaves the rotation unless it sends another one.
+    /// Time at which it leaves the rotation without another heartbeat.
     pub lease_expires: Option<Timestamp>,
-    /// When it is deregistered unless it sends another one.
+    /// Time at which it is deregistered without another heartbeat.
     pub deregisters_at: Option<Timestamp>,
-    /// Where it is connected to; empty while its name is not resolved.
+    /// Addresses of its target; empty while its name is not resolved.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What an instance does, in one word.
+/// State of an instance in the rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstanceState {
-    /// It was registered, and no check has succeeded yet: it takes traffic only while no other instance can.
+    /// Registered, and no check has passed yet: takes traffic only while no other instance can.
     Joining,
-    /// It takes traffic.
+    /// Takes traffic.
     Serving,
-    /// It finishes its requests, takes no new ones, and is removed then.
+    /// Finishes its requests, takes no new ones, and is removed afterwards.
     Draining,
-    /// Health checks took it out of rotation.
+    /// Out of rotation by health checks or missing heartbeats.
     Unhealthy,
-    /// Its circuit breaker took it out of rotation.
+    /// Out of rotation by its circuit breaker.
     Ejected,
 }
 
 impl InstanceState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Joining, Self::Serving, Self::Draining, Self::Unhealthy, Self::Ejected];
 
-    /// The word that the API uses.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Joining => "joining",
@@ -215,18 +220,18 @@ impl InstanceState {
         }
     }
 
-    /// Reads the word that the API uses.
+    /// Parses the name in the API.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
-/// Requests under way at an instance, over all cores.
+/// Requests in flight to an instance, over all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlightStatus {
-    /// Requests, tunnels among them.
+    /// Requests, tunnels included.
     pub requests: u64,
-    /// Upgraded connections, as WebSockets.
+    /// Upgraded connections such as WebSockets.
     pub tunnels: u64,
 }
 
@@ -236,38 +241,38 @@ impl InFlightStatus {
     }
 }
 
-/// End of the drain of an instance.
+/// Result of the drain of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// From its begin to the removal.
+pub struct InstanceDrained {
+    /// Time from its start to the removal.
     pub took: Duration,
-    /// Requests under way when its time was over.
+    /// Requests in flight at the removal.
     pub left: InFlightStatus,
 }
 
-/// A circuit breaker.
+/// Status of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerStatus {
-    /// What it does with requests.
+    /// State of the breaker.
     pub state: BreakerState,
-    /// When an open one lets the next request pass.
+    /// Time at which an open breaker lets a probe request pass.
     pub until: Option<Timestamp>,
 }
 
-/// What a circuit breaker does with requests.
+/// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// They pass.
+    /// Requests pass.
     Closed,
-    /// None passes.
+    /// No request passes.
     Open,
-    /// One passes, to find out.
+    /// Probe requests pass.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// The word that the API uses.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",

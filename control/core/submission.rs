@@ -1,4 +1,4 @@
-//! What is asked of the plane, and what it answers.
+//! Changes as submitted to the control plane, and their results.
 
 use std::error::Error;
 use std::fmt;
@@ -7,75 +7,75 @@ use std::time::Duration;
 
 use ringway_model::{Change, CoreId, Generation, Outcome, Rejection, Revision};
 
-/// A change that somebody wants, with the conditions under which.
+/// A requested change and its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// What to do.
+    /// The change.
     pub change: Change,
-    /// Only if the configuration is still at this revision (RFC 9110 §13.1.1, `If-Match`).
+    /// Required revision of the configuration (RFC 9110 §13.1.1, `If-Match`).
     pub if_match: Option<Revision>,
-    /// The caller's key and a hash of what it asked: the same key with the same hash is done once only.
+    /// The caller's key and a hash of its request: the same key with the same hash is processed once.
     pub idempotency: Option<(Box<str>, u64)>,
 }
 
 impl Submission {
-    /// A change without conditions.
+    /// Creates a submission without conditions.
     pub fn of(change: Change) -> Self {
         Self { change, if_match: None, idempotency: None }
     }
 }
 
-/// An accepted change: it is on disk, and every core that is not named in `pending` routes by it.
+/// Confirmation of a change: it is on disk, and every core that is not named in `pending` routes by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The revision that the change made; the present one when nothing changed.
+    /// Revision that the change created; the present one without an effect.
     pub revision: Revision,
-    /// What it did.
+    /// Effect of the change.
     pub outcome: Outcome,
-    /// The generation of the instance that it registered.
+    /// Generation of the registered instance.
     pub generation: Option<Generation>,
-    /// Cores that had not acknowledged within [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE), or were known
-    /// to lag: they will follow.
+    /// Cores that had not acknowledged within [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE), or were lagging
+    /// already; they follow later.
     pub pending: Vec<CoreId>,
-    /// Whether this is the answer to an earlier submission with the same idempotency key.
+    /// Whether this receipt belongs to an earlier submission with the same idempotency key.
     pub replayed: bool,
-    /// From submission to answer.
+    /// Time from submission to reply.
     pub applied_in: Duration,
 }
 
-/// Why a submission had no effect. (Except [`Refusal::Unconfirmed`], where it is not known.)
+/// Reason why a submission had no effect; for [`Refusal::Unconfirmed`] that is unknown.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The change does not fit the configuration.
+    /// The configuration does not allow the change.
     Rejected(Rejection),
-    /// The configuration is at another revision than the caller believes.
+    /// The configuration is not at the required revision.
     RevisionMismatch {
-        /// Where it is.
+        /// Present revision.
         current: Revision,
     },
-    /// The idempotency key was used for something else.
+    /// The idempotency key was used for another request.
     IdempotencyConflict,
-    /// [`CHANGES_WAITING_MAX`](crate::limits::CHANGES_WAITING_MAX) submissions wait already.
+    /// The queue of [`CHANGES_WAITING_MAX`](crate::limits::CHANGES_WAITING_MAX) submissions is full.
     Busy {
-        /// When to try again.
+        /// Delay before a retry.
         retry_after: Duration,
     },
-    /// It could not be compiled or written to the store. The configuration is what it was.
+    /// The change could not be compiled or stored. The configuration is unchanged.
     Storage(StorageFailure),
-    /// The process is ending.
+    /// The process is shutting down.
     ShuttingDown,
-    /// No answer came: the change may or may not take effect. Only a [`Client`](crate::Client) says so.
+    /// No reply arrived: the change may or may not take effect.
     Unconfirmed,
 }
 
-/// What the store said, shared by all submissions that went down together.
+/// Error of the store, shared by all submissions of the batch.
 #[derive(Clone, Debug)]
 pub struct StorageFailure(Arc<dyn Error + Send + Sync>);
 
 impl StorageFailure {
-    /// Wraps the store's error.
+    /// Wraps an error of the store.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
     }
@@ -103,10 +103,10 @@ impl fmt::Display for Refusal {
             Self::IdempotencyConflict => {
                 f.write_str("this idempotency key was used for another request; use a new key")
             }
-            Self::Busy { .. } => f.write_str("too many changes wait already; try again soon"),
-            Self::Storage(_) => f.write_str("the change could not be stored and was not made"),
-            Self::ShuttingDown => f.write_str("the process is ending"),
-            Self::Unconfirmed => f.write_str("no answer; the change may still take effect"),
+            Self::Busy { .. } => f.write_str("too many changes are waiting; try again soon"),
+            Self::Storage(_) => f.write_str("the change could not be stored and has no effect"),
+            Self::ShuttingDown => f.write_str("the process is shutting down"),
+            Self::Unconfirmed => f.write_str("no reply in time; the change may still take effect"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The control thread: its start, its loop, its end.
+//! The control thread: start, loop and end.
 //!
 //! ```text
 //!  start: load ─► compile ─► publish ─► thread ─► services (the API), health checks ─► loop
-//!  loop:  wake-up, or the next deadline ─► reports, calls, the store's answers ─► one turn each
+//!  loop:  wake-up, or the next deadline ─► reports, calls, events of the store ─► one turn each
 //!  end:   not ready ─► cores drain ─► store closed ─► services dropped ─► thread ends
 //! ```
 
@@ -11,9 +11,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::limits::{BLOCKING_THREADS, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX, CONTROL_START_TIMEOUT};
 use ringway_bridge::{
@@ -21,8 +19,8 @@ use ringway_bridge::{
 };
 use ringway_certs::{Certificates, Opened};
 use ringway_health::NetProber;
+use ringway_model::Desired;
 use ringway_model::limits::{DNS_IN_FLIGHT_MAX, REPORTS_MAX};
-use ringway_model::{Desired, Tick};
 use ringway_net::{Notified, RuntimeOptions, clock, spawn, yield_now};
 use ringway_store::{Store, StoreError};
 use ringway_telemetry::{LogReading, Registry};
@@ -34,38 +32,41 @@ use crate::certificates::certificate_host::CertificateHost;
 use crate::certificates::file_watch;
 use crate::client::{Call, Client};
 use crate::control::Control;
-use crate::discovery::threads::{self, TargetResolver};
+use crate::discovery::TargetResolver;
+use crate::discovery::threads;
 use crate::engine::store_thread;
-use crate::engine::{ControlSettings, Engine, EngineParts, WorkerLink};
-use crate::instances::probe_tls::AppTrust;
+use crate::engine::{Engine, EngineParts, WorkerLink};
+use crate::instances::probe_tls::AppProbeTls;
+use crate::liveness::Liveness;
+use crate::settings::ControlSettings;
 use crate::time::Now;
 
-/// Something that runs on the control thread beside the plane, such as the admin API. It is dropped when the plane ends.
+/// Service on the control thread, such as the admin API. It is dropped when the control plane ends.
 pub type Service = Box<dyn FnOnce(Control) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-/// What the control thread is made of.
+/// Components of the control thread.
 pub struct Parts {
-    /// Where the configuration is kept; loaded by [`start`].
+    /// Store of the configuration; loaded by [`start`].
     pub store: Box<dyn Store>,
-    /// The workers, one link each.
+    /// Workers, one link each.
     pub links: Vec<WorkerLink>,
-    /// What reaches the control thread.
+    /// Receiving ends of the control thread.
     pub inbox: Inbox,
-    /// The counters of all cores, each core added already.
+    /// Counters of all cores, with each core added.
     pub registry: Registry,
-    /// Reads what became of the access log, when there is one.
+    /// Reads the state of the access log, if there is one.
     pub log: Option<Box<dyn Fn() -> LogReading + Send>>,
-    /// Certificates, opened; without them none is looked after.
+    /// The opened certificate component; without it there are no certificates.
     pub certificates: Option<Opened>,
-    /// Who is asked about hosts that nobody registered.
+    /// External source of targets for hosts that are not registered.
     pub resolver: Option<Arc<dyn TargetResolver>>,
-    /// What the operator settled.
+    /// Settings of the operator.
     pub settings: ControlSettings,
-    /// What else runs on the thread.
+    /// Further services on the thread.
     pub services: Vec<Service>,
 }
 
-/// The receiving ends of the control thread. Made first, for the workers need the other ends before it starts.
+/// Receiving ends of the control thread, created before it: the workers need the sending ends.
 #[derive(Debug)]
 pub struct Inbox {
     waker: Waker,
@@ -73,7 +74,7 @@ pub struct Inbox {
     reports: MailboxReceiver<Report>,
 }
 
-/// Makes an inbox for so many cores, and what the workers report through.
+/// Creates the inbox for `cores` cores, and the sender of the workers' reports.
 ///
 /// # Errors
 /// The system's, when no file descriptor is left.
@@ -86,60 +87,37 @@ pub fn inbox(cores: usize) -> io::Result<(Inbox, MailboxSender<Report>)> {
 /// A running control thread.
 #[derive(Debug)]
 pub struct ControlThread {
-    /// To speak with it.
+    /// Handle for other threads.
     pub client: Client,
-    /// What it published first: the workers begin with it.
+    /// First published snapshot, with which the workers start.
     pub snapshot: Arc<Snapshot>,
-    /// Whether everything makes progress.
-    pub pulse: Pulse,
+    /// Liveness of the control thread and of all workers.
+    pub liveness: Liveness,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl ControlThread {
-    /// Waits for its end, which [`Client::shutdown`] brings about.
+    /// Waits for its end, which [`Client::shutdown`] causes.
     ///
     /// # Errors
-    /// What ended its runtime. A panic of the loop is one, too.
+    /// The error or panic that ended its runtime.
     pub fn join(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))
     }
 
-    /// Whether it has ended.
+    /// Whether the thread has ended.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 }
 
-/// When the control thread and all workers were last known to make progress. Any thread may read it; a watchdog should
-/// be fed only while it is young.
-#[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<AtomicU64>);
-
-impl Pulse {
-    pub(crate) fn beat(&self, now: Tick) {
-        // Relaxed: a number that stands for nothing but itself.
-        self.0.store(now.0, Ordering::Relaxed);
-    }
-
-    /// When it was, on the clock of [`ringway_net::clock::now`].
-    pub fn last(&self) -> Tick {
-        Tick(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Whether it was less than `age_max` ago. It beats every second at least, and stops
-    /// [`CORE_STALL`](crate::limits::CORE_STALL) after a worker did.
-    pub fn is_young(&self, age_max: Duration) -> bool {
-        clock::now().since(self.last()) < age_max
-    }
-}
-
-/// Why the control thread did not start.
+/// Error of the start of the control thread.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
     /// The store cannot be used.
     Store(StoreError),
-    /// No thread or no runtime can be made.
+    /// The thread or its runtime cannot be created.
     Thread(io::Error),
 }
 
@@ -167,9 +145,9 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Loads and compiles the configuration, gives it to the workers, and runs the control plane on a thread of its own.
+/// Loads and compiles the configuration, publishes it to the workers, and runs the control plane on its own thread.
 ///
-/// Returns when the first snapshot is published and the services have begun. Blocks for as long as loading takes.
+/// Returns when the first snapshot is published and the services have started. Blocks while the store is loaded.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -177,7 +155,7 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
     let Parts { mut store, links, inbox, registry, log, certificates, resolver, settings, services } = parts;
     let (desired, report) = store.load().map_err(StartError::Store)?.restore();
     for finding in report.findings() {
-        tracing::warn!(%finding, "found while the store was opened");
+        tracing::warn!(%finding, "store opened with a finding");
     }
     let description = store.describe();
     let cores = links.iter().map(|link| usize::from(link.core.0) + 1).max().unwrap_or(0);
@@ -187,19 +165,19 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         defaults: settings.defaults.clone(),
     });
     if let Some(opened) = &certificates {
-        tell_certificates(&mut compiler, opened, &desired);
+        compile_certificates(&mut compiler, opened, &desired);
     }
     let mut compiled = compiler.compile_all(&desired);
     let first = loop {
         match compiler.commit(compiled) {
             Ok(first) => break first,
-            // Nothing else has been published; if it had, compiling again is right.
+            // Cannot be outdated here: nothing else was published. Compiling again is right in any case.
             Err(_) => compiled = compiler.compile_all(&desired),
         }
     };
     let snapshot = Arc::clone(&first.snapshot);
-    let pulse = Pulse::default();
-    pulse.beat(clock::now());
+    let liveness = Liveness::default();
+    liveness.record(clock::now());
     let (calls, calls_receiver) = mailbox(CHANGES_WAITING_MAX, inbox.waker.clone());
     let store = store_thread::start(store, inbox.waker.clone())?;
     let resolver = resolver.map(|resolver| threads::start(resolver, inbox.waker.clone())).transpose()?;
@@ -209,9 +187,9 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
         driver: settings.driver,
         blocking_threads: DNS_IN_FLIGHT_MAX + BLOCKING_THREADS,
     };
-    let (begun, beginning) = reply();
+    let (started, start) = reply();
     let waker = inbox.waker.clone();
-    let thread_pulse = pulse.clone();
+    let thread_liveness = liveness.clone();
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         ringway_net::run(options, |_driver| async move {
             let engine = EngineParts {
@@ -227,22 +205,22 @@ pub fn start(parts: Parts) -> Result<ControlThread, StartError> {
                 store,
                 description,
                 report,
-                pulse: thread_pulse,
+                liveness: thread_liveness,
                 waker,
             };
             let control = Control::new(Engine::new(engine, Now::read()));
-            drive(control, inbox, calls_receiver, services, begun).await
+            drive(control, inbox, calls_receiver, services, started).await
         })?
     })?;
-    if beginning.wait(CONTROL_START_TIMEOUT).is_err() {
-        // It ended before it began: its error says why.
+    if start.wait(CONTROL_START_TIMEOUT).is_err() {
+        // The thread ended during its start; its result has the reason.
         let failure = match thread.is_finished() {
             true => thread.join().unwrap_or_else(|_| Err(io::Error::other("the control thread panicked"))),
             false => Err(io::ErrorKind::TimedOut.into()),
         };
         return Err(StartError::Thread(failure.err().unwrap_or_else(|| io::ErrorKind::Interrupted.into())));
     }
-    Ok(ControlThread { client: Client::new(calls), snapshot, pulse, thread })
+    Ok(ControlThread { client: Client::new(calls), snapshot, liveness, thread })
 }
 
 async fn drive(
@@ -250,32 +228,32 @@ async fn drive(
     inbox: Inbox,
     calls: MailboxReceiver<Call>,
     services: Vec<Service>,
-    begun: ReplySender<()>,
+    started: ReplySender<()>,
 ) -> io::Result<()> {
     let Inbox { source, reports, .. } = inbox;
     let mut notified = Notified::new(source.stream()?)?;
     start_health_checks(&control);
     start_certificates(&control);
     spawn(file_watch::watch(control.clone()), |panic| {
-        tracing::error!(%panic, "files that apps and domains name are not looked after any more");
+        tracing::error!(%panic, "file watch task panicked; named files are not checked");
     });
     for service in services {
-        // A service that panics is gone; the plane goes on, and the watchdog of whoever needs the service decides.
+        // The control plane continues without a service that panicked.
         spawn(service(control.clone()), |panic| {
-            tracing::error!(%panic, "a service of the control thread panicked");
+            tracing::error!(%panic, "service of the control thread panicked and ended");
         });
     }
-    // Whoever started us has given up when this fails; it also dropped our client, so the end is near.
-    let _ = begun.send(());
+    // Fails after the start has timed out; its caller has dropped the client as well, and the process is about to end.
+    let _ = started.send(());
     loop {
         source.rearm();
         for report in reports.drain(REPORTS_PER_TURN_MAX) {
             control.turn(|engine, now| engine.handle_report(report, now));
         }
         for call in calls.drain(CHANGES_PER_BATCH_MAX) {
-            call.serve(&control);
+            call.run(&control);
         }
-        // First what has become due, then what is due next: a turn asks before it acts.
+        // One turn for the work that is due, then the next deadline: a turn runs its event before that work.
         control.turn(|_, _| ());
         let (deadline, has_ended) = control.turn(|engine, now| (engine.arm(now), engine.has_ended()));
         if has_ended {
@@ -293,8 +271,8 @@ async fn drive(
     }
 }
 
-/// What the first snapshot says of certificates. Nothing is published yet.
-fn tell_certificates(compiler: &mut Compiler, opened: &Opened, desired: &Desired) {
+/// Adds the certificate versions to the first snapshot, before it is published.
+fn compile_certificates(compiler: &mut Compiler, opened: &Opened, desired: &Desired) {
     let versions: Vec<_> = desired
         .domains()
         .filter_map(|domain| Some((domain.name.clone(), Some(CertificateVersion(opened.version(domain)?)))))
@@ -304,7 +282,7 @@ fn tell_certificates(compiler: &mut Compiler, opened: &Opened, desired: &Desired
         compiler.update_default_certificate(opened.default_version().map(CertificateVersion)),
     ];
     for compiled in compiled.into_iter().flatten() {
-        // Nobody else commits: the compiler is not in use yet.
+        // Cannot be outdated: the compiler is not in use yet.
         drop(compiler.commit(compiled));
     }
 }
@@ -313,18 +291,19 @@ fn start_certificates(control: &Control) {
     let Some(certificates) = control.certificates() else { return };
     let host = CertificateHost::new(control.clone());
     spawn(certificates.run(host), |panic| {
-        tracing::error!(%panic, "certificates are not looked after any more");
+        tracing::error!(%panic, "certificate task panicked; renewal stopped");
     });
 }
 
 fn start_health_checks(control: &Control) {
-    let checker = control.turn(|engine, _| engine.checker().clone());
+    let checker = control.turn(|engine, _| engine.instances().checker().clone());
     let control = control.clone();
-    let checks = checker.run(NetProber::trusting(AppTrust::new(control.clone())), move |verdict| {
-        control.turn(|engine, now| engine.handle_verdict(&verdict, now));
+    let prober = NetProber::with_tls(AppProbeTls::new(control.clone()));
+    let checks = checker.run(prober, move |change| {
+        control.turn(|engine, now| engine.handle_health_change(&change, now));
     });
-    spawn(checks, |panic| tracing::error!(%panic, "the health checks ended"));
+    spawn(checks, |panic| tracing::error!(%panic, "health check task panicked; health checks stopped"));
 }
 
-/// Reports between two looks at everything else.
+/// Reports handled before calls and deadlines get their turn.
 const REPORTS_PER_TURN_MAX: usize = 1_024;

@@ -1,4 +1,4 @@
-//! The control thread with a store in memory and workers that take snapshots and acknowledge.
+//! The control thread with a store in memory, and workers that take and acknowledge snapshots.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -29,12 +29,12 @@ use crate::{
     Submission, WorkerLink, inbox, start,
 };
 
-/// Long enough for any machine; nothing waits this long unless it fails.
+/// Timeout of every wait; reached by failures only.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-// --- The stage ----------------------------------------------------------------------------------------------
+// --- Kit ---------------------------------------------------------------------------------------------------
 
-/// A worker without traffic: it takes snapshots and orders, and reports, unless it is stuck.
+/// Worker without traffic: takes snapshots and orders, and reports, unless it is stuck.
 struct Worker {
     current: Arc<Mutex<Arc<Snapshot>>>,
     is_stuck: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ impl Worker {
         let thread = thread::spawn(move || {
             let mut wake = ends.source.stream().unwrap();
             wake.set_nonblocking(false).unwrap();
-            // Looks again now and then: nobody rings when it stops being stuck.
+            // Wakes up by itself: there is no wake-up when it stops being stuck.
             wake.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
             let mut bytes = [0; 64];
             loop {
@@ -97,7 +97,7 @@ impl Worker {
     }
 }
 
-/// A control thread and its workers.
+/// Control thread with two workers.
 struct Stage {
     control: ControlThread,
     client: Client,
@@ -169,12 +169,12 @@ impl Stage {
         self.client.submit(Submission::of(change))
     }
 
-    /// Waits for something that is to come about by itself.
-    #[expect(clippy::disallowed_methods, reason = "only the pause between two looks; the end is a deadline")]
+    /// Waits for a condition.
+    #[expect(clippy::disallowed_methods, reason = "only the pause between two checks; the end is a deadline")]
     fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is_so(self) {
-            assert!(Instant::now() < end, "still not: {what}");
+            assert!(Instant::now() < end, "timed out: {what}");
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -222,29 +222,29 @@ fn register(name: &str) -> Change {
     }
 }
 
-/// A store that fails, or takes its time, when it is told to.
-struct Moody {
+/// Store that fails or blocks on demand.
+struct FaultyStore {
     inner: Memory,
     fails: Arc<AtomicBool>,
-    /// A commit waits for a message here while it is set.
+    /// Each commit waits for a message of this gate.
     gate: Option<mpsc::Receiver<()>>,
     is_closed: Arc<AtomicBool>,
 }
 
-impl Moody {
+impl FaultyStore {
     fn new() -> Self {
         Self { inner: Memory::new(), fails: Arc::default(), gate: None, is_closed: Arc::default() }
     }
 }
 
-impl Store for Moody {
+impl Store for FaultyStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.inner.load()
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
         if let Some(gate) = &self.gate {
-            // Ends too when the test drops its end.
+            // Returns as well when the test drops its end.
             let _ = gate.recv();
         }
         if self.fails.load(Ordering::SeqCst) {
@@ -274,13 +274,13 @@ fn an_acknowledged_change_is_on_disk_and_on_every_core() {
         assert_eq!(receipt.outcome, Outcome::Created);
         assert_eq!(receipt.generation, Some(Generation(receipt.revision.0)));
         let host = format!("shop{n}.test");
-        // A core is pending only on a machine that has no time for it; then it is not promised to have it.
+        // On an overloaded machine a core may be pending; the receipt then promises nothing about it.
         let acknowledged =
             |core: usize| !receipt.pending.iter().any(|pending| usize::from(pending.0) == core);
         for core in (0..2).filter(|core| acknowledged(*core)) {
             assert!(stage.workers[core].has_route(&host), "core {core} acknowledged it");
         }
-        assert_eq!(memory.clone().load().unwrap().revision, receipt.revision, "and the disk");
+        assert_eq!(memory.clone().load().unwrap().revision, receipt.revision, "and it is on disk");
     }
     assert_eq!(stage.client.desired().unwrap().count(Kind::Domain), 20);
     let removed =
@@ -293,7 +293,7 @@ fn an_acknowledged_change_is_on_disk_and_on_every_core() {
 }
 
 #[test]
-fn the_first_snapshot_has_what_was_stored_before() {
+fn the_first_snapshot_has_the_stored_configuration() {
     let memory = Memory::new();
     let stage = Stage::new(memory.clone());
     stage.submit(register("shop")).unwrap();
@@ -308,9 +308,9 @@ fn the_first_snapshot_has_what_was_stored_before() {
 }
 
 #[test]
-fn many_callers_share_batches_and_each_gets_its_own_revision() {
+fn concurrent_changes_share_batches_and_get_their_own_revisions() {
     let (open, gate) = mpsc::channel();
-    let store = Moody { gate: Some(gate), ..Moody::new() };
+    let store = FaultyStore { gate: Some(gate), ..FaultyStore::new() };
     let stage = Stage::new(store);
     let callers: Vec<_> = (0..40)
         .map(|n| {
@@ -318,7 +318,7 @@ fn many_callers_share_batches_and_each_gets_its_own_revision() {
             thread::spawn(move || client.submit(Submission::of(register(&format!("shop{n}")))).unwrap())
         })
         .collect();
-    // The first is with the store; only when all others wait may it go on.
+    // The store blocks on the first change until all others wait.
     stage.until("all wait", |stage| stage.status().counts.changes_waiting == 40);
     drop(open);
     let revisions: BTreeSet<Revision> =
@@ -331,8 +331,8 @@ fn many_callers_share_batches_and_each_gets_its_own_revision() {
 }
 
 #[test]
-fn a_store_that_fails_refuses_and_the_previous_state_goes_on() {
-    let store = Moody::new();
+fn a_failing_store_refuses_changes_and_keeps_the_configuration() {
+    let store = FaultyStore::new();
     let fails = Arc::clone(&store.fails);
     let stage = Stage::new(store);
     stage.submit(register("before")).unwrap();
@@ -352,16 +352,16 @@ fn a_store_that_fails_refuses_and_the_previous_state_goes_on() {
 }
 
 #[test]
-fn a_store_that_takes_its_time_stops_nothing_else() {
+fn a_slow_store_blocks_nothing_else() {
     let (open, gate) = mpsc::channel();
     let memory = Memory::new();
-    // Something is registered before, so that there is something to ask about.
-    let mut before = Moody { inner: memory.clone(), ..Moody::new() };
+    // An instance is registered before, for the heartbeat below.
+    let mut before = FaultyStore { inner: memory.clone(), ..FaultyStore::new() };
     before.load().unwrap();
     let stage = Stage::new(before);
     stage.submit(register("shop")).unwrap();
     stage.end();
-    let stage = Stage::new(Moody { inner: memory, gate: Some(gate), ..Moody::new() });
+    let stage = Stage::new(FaultyStore { inner: memory, gate: Some(gate), ..FaultyStore::new() });
     let client = stage.client.clone();
     let slow = thread::spawn(move || client.submit(Submission::of(register("slow"))).unwrap());
     stage.until("it waits", |stage| stage.status().counts.changes_waiting == 1);
@@ -373,7 +373,7 @@ fn a_store_that_takes_its_time_stops_nothing_else() {
 }
 
 #[test]
-fn a_slow_core_is_named_and_follows_later() {
+fn a_slow_core_is_pending_and_follows_later() {
     let stage = Stage::new(Memory::new());
     stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
     let receipt = stage.submit(register("shop")).unwrap();
@@ -393,7 +393,7 @@ fn a_slow_core_is_named_and_follows_later() {
 }
 
 #[test]
-fn a_worker_that_panicked_is_named_and_told_of() {
+fn a_panicked_worker_is_pending_and_a_warning() {
     let stage = Stage::new(Memory::new());
     stage.reports.send(Report::WorkerPanicked { core: CoreId(0) }).unwrap();
     stage.until("it is known", |stage| stage.status().cores[0].state == CoreState::Dead);
@@ -407,7 +407,7 @@ fn a_worker_that_panicked_is_named_and_told_of() {
 // --- Instances ----------------------------------------------------------------------------------------------
 
 #[test]
-fn heartbeats_lease_and_silence_deregisters() {
+fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
     let timeout = Duration::from_secs(2);
     let stage = Stage::with(Memory::new(), |settings| settings.heartbeat_timeout = timeout, Vec::new());
     stage.submit(register("silent")).unwrap();
@@ -429,7 +429,7 @@ fn heartbeats_lease_and_silence_deregisters() {
     assert_eq!((status.counts.leases_expired, status.counts.instances), (1, 1));
     assert!(
         stage.client.instance_status(InstanceId::parse("silent-1").unwrap()).unwrap().is_some(),
-        "one that never sent a heartbeat has no lease to lose"
+        "an instance that never sent a heartbeat has no lease"
     );
     for worker in &stage.workers {
         assert!(worker.snapshot().endpoint("shop", "shop-1").is_none(), "gone from every core");
@@ -441,12 +441,12 @@ fn heartbeats_lease_and_silence_deregisters() {
         let Refusal::Rejected(rejection @ Rejection::Deregistered { .. }) = refusal else {
             panic!("{refusal:?}");
         };
-        let words = rejection.to_string();
+        let text = rejection.to_string();
         assert!(
-            words.starts_with("shop-1 was deregistered at 2") && words.contains(": no heartbeat for "),
-            "{words}"
+            text.starts_with("shop-1 was deregistered at 2") && text.contains(": no heartbeat for "),
+            "{text}"
         );
-        assert!(words.ends_with(" s; register it again"), "{words}");
+        assert!(text.ends_with(" s; register it again"), "{text}");
     }
     stage.submit(register("shop")).unwrap();
     stage.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap();
@@ -459,7 +459,7 @@ fn heartbeats_lease_and_silence_deregisters() {
 }
 
 #[test]
-fn a_late_message_of_an_old_process_touches_nothing() {
+fn a_late_message_of_an_old_process_has_no_effect() {
     let stage = Stage::new(Memory::new());
     let old = stage.submit(register("shop")).unwrap().generation.unwrap();
     let id = InstanceId::parse("shop-1").unwrap();
@@ -483,7 +483,7 @@ fn a_late_message_of_an_old_process_touches_nothing() {
 }
 
 #[test]
-fn a_named_target_is_routable_when_its_registration_is_acknowledged() {
+fn a_named_target_has_addresses_when_its_registration_is_confirmed() {
     let stage = Stage::new(Memory::new());
     let spec = instance("shop-1", "shop", "http://localhost:3000");
     let receipt =
@@ -492,7 +492,7 @@ fn a_named_target_is_routable_when_its_registration_is_acknowledged() {
         worker.snapshot().endpoint("shop", "shop-1").is_some_and(|endpoint| !endpoint.addresses.is_empty())
     };
     if receipt.applied_in < APPLY_DEADLINE {
-        assert!(stage.workers.iter().all(is_resolved), "resolved before the answer");
+        assert!(stage.workers.iter().all(is_resolved), "resolved before the reply");
     }
     stage.until("it is resolved", |stage| stage.workers.iter().all(is_resolved));
     for worker in &stage.workers {
@@ -505,12 +505,12 @@ fn a_named_target_is_routable_when_its_registration_is_acknowledged() {
     let id = InstanceId::parse("shop-1").unwrap();
     let status = stage.client.instance_status(id).unwrap().unwrap();
     assert!(!status.addresses.is_empty());
-    assert_eq!(stage.status().revision, Revision(1), "addresses spend no revision");
+    assert_eq!(stage.status().revision, Revision(1), "addresses create no revision");
     stage.end();
 }
 
 #[test]
-fn verdicts_reach_the_cores_without_a_new_snapshot() {
+fn health_changes_reach_the_cores_without_a_new_snapshot() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("http://{}", listener.local_addr().unwrap());
     let settle = |settings: &mut ControlSettings| {
@@ -529,43 +529,46 @@ fn verdicts_reach_the_cores_without_a_new_snapshot() {
     assert_eq!(state.health(), Health::Healthy);
     drop(listener);
     stage.until("it is unhealthy", |stage| health(stage) == Health::Unhealthy);
-    assert_eq!(state.health(), Health::Unhealthy, "seen through a snapshot that was made before");
+    assert_eq!(state.health(), Health::Unhealthy, "visible in an earlier snapshot");
     let status = stage.client.instance_status(id).unwrap().unwrap();
     assert!(status.reason.is_some() && status.streak >= 3 && status.last_checked.is_some(), "{status:?}");
     assert_eq!(stage.status().unhealthy, 1);
-    assert_eq!(stage.status().revision, Revision(1), "no revision was spent");
+    assert_eq!(stage.status().revision, Revision(1), "no revision was created");
     let warnings = stage.status().warnings;
     let begin = "no instance of app shop is healthy: shop-1: connection refused, ";
     let end = " in a row; requests are refused (on_all_unhealthy: reject)";
-    assert!(warnings.iter().any(|told| told.starts_with(begin) && told.ends_with(end)), "{warnings:?}");
-    assert_eq!(stage.status().state, State::Ready, "an app that is out is no fault of this process");
+    assert!(
+        warnings.iter().any(|warning| warning.starts_with(begin) && warning.ends_with(end)),
+        "{warnings:?}"
+    );
+    assert_eq!(stage.status().state, State::Ready, "an outage of an app does not degrade the process");
     stage.end();
 }
 
 // --- The process --------------------------------------------------------------------------------------------
 
 #[test]
-fn a_service_reaches_the_plane_and_its_panic_ends_nothing_else() {
-    let (tell, told) = mpsc::channel();
+fn a_service_can_submit_changes_and_its_panic_ends_nothing_else() {
+    let (sender, receiver) = mpsc::channel();
     let working: Service = Box::new(move |control| {
         Box::pin(async move {
             let receipt = control.submit(Submission::of(register("shop"))).await;
-            tell.send((receipt.map(|receipt| receipt.revision).ok(), control.revision())).unwrap();
+            sender.send((receipt.map(|receipt| receipt.revision).ok(), control.revision())).unwrap();
         })
     });
     let panicking: Service = Box::new(|_| Box::pin(async { panic!("on purpose") }));
     let stage = Stage::with(Memory::new(), |_| {}, vec![panicking, working]);
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (Some(Revision(1)), Revision(1)));
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (Some(Revision(1)), Revision(1)));
     assert_eq!(stage.submit(register("other")).unwrap().revision, Revision(2));
     stage.end();
 }
 
 #[test]
-fn a_receipt_that_nobody_waits_for_is_no_loss() {
+fn a_change_takes_effect_without_a_waiting_submitter() {
     let gone: Service = Box::new(|control| {
         Box::pin(async move {
             let waiting = control.submit(Submission::of(register("shop")));
-            // Polled once, so that it is submitted, and dropped, as when a client of the API hangs up.
+            // Polled once to submit it, then dropped, as when a client of the API disconnects.
             let mut waiting = Box::pin(waiting);
             let once =
                 std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
@@ -574,13 +577,13 @@ fn a_receipt_that_nobody_waits_for_is_no_loss() {
     });
     let stage = Stage::with(Memory::new(), |_| {}, vec![gone]);
     stage.until("it is stored", |stage| stage.status().revision == Revision(1));
-    stage.until("it is answered", |stage| stage.status().counts.changes_waiting == 0);
+    stage.until("it has its reply", |stage| stage.status().counts.changes_waiting == 0);
     stage.end();
 }
 
 #[test]
-fn the_end_drains_closes_and_refuses() {
-    let store = Moody::new();
+fn shutdown_drains_closes_and_refuses() {
+    let store = FaultyStore::new();
     let is_closed = Arc::clone(&store.is_closed);
     let stage = Stage::new(store);
     stage.submit(register("shop")).unwrap();
@@ -599,7 +602,7 @@ fn the_end_drains_closes_and_refuses() {
 }
 
 #[test]
-fn a_core_that_does_not_drain_is_not_waited_for_beyond_the_deadline() {
+fn shutdown_waits_for_a_core_until_the_deadline_only() {
     let stage = Stage::new(Memory::new());
     stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
     let drained = stage.client.shutdown(Duration::from_millis(50)).unwrap();
@@ -609,7 +612,7 @@ fn a_core_that_does_not_drain_is_not_waited_for_beyond_the_deadline() {
 }
 
 #[test]
-fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
+fn a_store_that_cannot_be_loaded_fails_the_start() {
     struct Broken;
     impl Store for Broken {
         fn load(&mut self) -> Result<Loaded, StoreError> {
@@ -647,7 +650,7 @@ fn a_store_that_cannot_be_loaded_is_said_at_the_start() {
 }
 
 #[test]
-fn an_adapter_that_panics_refuses_its_change_only() {
+fn a_panicking_adapter_refuses_its_change_only() {
     struct Panicking(Memory, AtomicBool);
     impl Store for Panicking {
         fn load(&mut self) -> Result<Loaded, StoreError> {
@@ -668,7 +671,7 @@ fn an_adapter_that_panics_refuses_its_change_only() {
 }
 
 #[test]
-fn the_metrics_name_what_the_plane_counts() {
+fn metrics_have_the_counters_of_the_control_plane() {
     let stage = Stage::new(Memory::new());
     stage.submit(register("shop")).unwrap();
     let text = stage.client.metrics().unwrap();
@@ -688,12 +691,12 @@ fn the_metrics_name_what_the_plane_counts() {
 }
 
 #[test]
-fn the_pulse_is_young_while_all_goes_on() {
+fn liveness_is_recent_while_all_threads_make_progress() {
     let stage = Stage::new(Memory::new());
-    let before = stage.control.pulse.last();
-    stage.until("it beats", |stage| stage.control.pulse.last() > before);
-    assert!(stage.control.pulse.is_young(PATIENCE));
-    assert!(stage.control.pulse.last().0 <= clock::now_micros() / 1000);
+    let before = stage.control.liveness.last();
+    stage.until("liveness is recorded", |stage| stage.control.liveness.last() > before);
+    assert!(stage.control.liveness.is_recent(PATIENCE));
+    assert!(stage.control.liveness.last().0 <= clock::now_micros() / 1000);
     stage.end();
 }
 
@@ -725,16 +728,16 @@ fn a_drained_instance_is_removed_with_its_last_request() {
     assert!(is_registered(&stage, "shop-1"));
     drop(request);
     stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
-    assert!(in_flight.is_drained(), "tunnels that are left end with it");
+    assert!(in_flight.is_drained(), "open tunnels end with it");
     stage.end();
 }
 
 #[test]
-fn a_core_that_does_not_know_of_a_drain_is_waited_for() {
+fn a_drain_waits_for_a_core_without_its_snapshot() {
     let stage = Stage::new(Memory::new());
     stage.submit(register("shop")).unwrap();
     stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
-    // Answered at the deadline, with the core that lags: it may send to the instance still.
+    // The reply comes at the deadline and names the lagging core, which may still send requests to the instance.
     let receipt = stage.submit(drain("shop-1")).unwrap();
     assert_eq!(receipt.pending, [CoreId(1)]);
     assert!(is_registered(&stage, "shop-1"));
@@ -744,7 +747,7 @@ fn a_core_that_does_not_know_of_a_drain_is_waited_for() {
 }
 
 #[test]
-fn a_drain_that_a_process_leaves_ends_with_the_next_one() {
+fn a_drain_continues_after_a_restart() {
     let memory = Memory::new();
     let stage = Stage::new(memory.clone());
     stage.submit(register("shop")).unwrap();

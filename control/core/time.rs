@@ -1,10 +1,10 @@
-//! The plane's clock: finer than a [`Tick`], for what it measures is often shorter than one.
+//! Clock of the control plane, finer than a [`Tick`]: it measures times that are often shorter than one.
 
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp};
 
-/// Microseconds on the process's monotonic clock, with the same beginning as [`Tick`].
+/// Microseconds on the monotonic clock of the process, with the same origin as [`Tick`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Micros(pub(crate) u64);
 
@@ -19,7 +19,7 @@ impl Micros {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// The first tick that is not before this moment.
+    /// First tick that is not earlier.
     pub(crate) fn tick(self) -> Tick {
         match self {
             Self::NEVER => Tick::NEVER,
@@ -48,7 +48,7 @@ impl Now {
         Self { micros: Micros(micros), tick: Tick(micros / 1000), at: ringway_net::clock::timestamp() }
     }
 
-    /// When a tick is, for people.
+    /// Wall-clock time of a tick.
     pub(crate) fn timestamp_of(self, tick: Tick) -> Timestamp {
         let ahead = tick.0.saturating_sub(self.tick.0);
         let behind = self.tick.0.saturating_sub(tick.0);

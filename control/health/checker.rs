@@ -1,21 +1,19 @@
-//! Runs the checks on the control thread.
+//! Runner of the checks on the control thread.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use ringway_model::{Instance, InstanceId, Tick};
-use ringway_net::{clock, sleep_until, spawn};
+use ringway_net::sync::Notify;
+use ringway_net::{clock, spawn};
 
-use crate::answer::{Answer, LocalFault};
-use crate::checks::{CheckStatus, Checks, Defaults, Due, Entry, Verdict};
+use crate::checks::{CheckStatus, Checks, Defaults, Due, Entry, HealthChange};
 use crate::probe::Prober;
+use crate::probe_result::{LocalFault, ProbeResult};
 use crate::schedule::CheckId;
 
-/// The health checks of all instances, to be shared within the control thread. Cloning gives another handle.
+/// Health checks of all instances, shared within the control thread. A clone is another handle.
 ///
 /// ```no_run
 /// # use ringway_health::{Checker, Defaults, NetProber};
@@ -23,7 +21,7 @@ use crate::schedule::CheckId;
 /// let checker = Checker::new(Defaults::default());
 /// let running = checker.clone();
 /// ringway_net::spawn(
-///     async move { running.run(NetProber::new(), |verdict| println!("{verdict:?}")).await },
+///     async move { running.run(NetProber::new(), |change| println!("{change:?}")).await },
 ///     |panic| tracing::error!(?panic, "health checks ended"),
 /// );
 /// checker.upsert(instance); // checked from now on
@@ -38,79 +36,79 @@ pub struct Checker {
 struct Shared {
     checks: RefCell<Checks>,
     random: Cell<u64>,
-    /// Something changed that the runner has not seen.
-    is_stirred: Cell<bool>,
-    runner: RefCell<Option<Waker>>,
+    /// Notifies the runner of changed checks.
+    changed: Notify,
 }
 
 impl Checker {
-    /// Without instances.
+    /// Creates a checker without instances.
     pub fn new(defaults: Defaults) -> Self {
         Self {
             shared: Rc::new(Shared {
                 checks: RefCell::new(Checks::new(defaults)),
                 random: Cell::new(RandomState::new().hash_one("health")),
-                is_stirred: Cell::new(false),
-                runner: RefCell::new(None),
+                changed: Notify::default(),
             }),
         }
     }
 
-    /// Checks exactly these instances from now on; unchanged ones keep what is known of them.
+    /// Replaces the set of instances; unchanged ones keep their state.
     pub fn set_targets<'a>(&self, instances: impl IntoIterator<Item = &'a Instance>) {
         let draw = || self.shared.draw();
         self.shared.checks.borrow_mut().set_targets(instances, clock::now(), draw);
-        self.shared.stir();
+        self.shared.changed.notify();
     }
 
-    /// Checks an instance that was registered, from now on, or checks it differently; see [`Checks::upsert`]. One that begins
-    /// anew is unknown again without a verdict: the caller knows.
+    /// Starts or changes the checks of a registered instance; see [`Checks::upsert`]. A restart at [`Health::Unknown`] is
+    /// not reported as a change.
+    ///
+    /// [`Health::Unknown`]: ringway_model::Health::Unknown
     pub fn upsert(&self, instance: &Instance) {
         let random = self.shared.draw();
         self.shared.checks.borrow_mut().upsert(instance, Entry::Registered, clock::now(), random);
-        self.shared.stir();
+        self.shared.changed.notify();
     }
 
-    /// Checks an instance as one that was registered a moment ago: at once, and often until it is well.
+    /// Treats an instance as recently registered: probed at once, and often until it is healthy.
     pub fn hasten(&self, instance: &InstanceId) {
         self.shared.checks.borrow_mut().hasten(instance, clock::now());
-        self.shared.stir();
+        self.shared.changed.notify();
     }
 
-    /// Checks an instance no more. A check of it that is under way brings no verdict.
+    /// Stops the checks of an instance. The result of one in flight is ignored.
     pub fn remove(&self, instance: &InstanceId) {
         self.shared.checks.borrow_mut().remove(instance);
-        self.shared.stir();
+        self.shared.changed.notify();
     }
 
-    /// What is known of an instance; `None` when it is not checked.
+    /// Status of an instance; `None` when it is not checked.
     pub fn status(&self, instance: &str) -> Option<CheckStatus> {
         self.shared.checks.borrow().status(instance)
     }
 
-    /// How many instances are checked.
+    /// Number of instances.
     pub fn len(&self) -> usize {
         self.shared.checks.borrow().len()
     }
 
-    /// Whether none is.
+    /// Whether there is no instance.
     pub fn is_empty(&self) -> bool {
         self.shared.checks.borrow().is_empty()
     }
 
-    /// Makes the checks and tells every change of an instance's health, for ever. To be run once, as a task.
+    /// Runs the checks and reports every change of an instance's health, in an endless loop. To be run once, as a task.
     ///
-    /// `on_verdict` is called from the probes' tasks and may call this checker.
-    pub async fn run<P: Prober>(self, prober: P, on_verdict: impl Fn(Verdict) + 'static) {
+    /// `on_change` is called from the probes' tasks and may call this checker.
+    pub async fn run<P: Prober>(self, prober: P, on_change: impl Fn(HealthChange) + 'static) {
         let prober = Rc::new(prober);
-        let on_verdict = Rc::new(on_verdict);
+        let on_change = Rc::new(on_change);
         loop {
             let now = clock::now();
             while let Some(due) = self.poll_due(now) {
-                self.start(due, prober.clone(), on_verdict.clone());
+                self.start(due, prober.clone(), on_change.clone());
             }
             let next = self.shared.checks.borrow().next_due();
-            self.shared.wait(next).await;
+            self.shared.changed.notified_until(next).await;
         }
     }
 
@@ -118,59 +116,37 @@ impl Checker {
         self.shared.checks.borrow_mut().poll_due(now)
     }
 
-    fn start<P: Prober>(&self, due: Due, prober: Rc<P>, on_verdict: Rc<impl Fn(Verdict) + 'static>) {
-        let (checker, told) = (self.clone(), on_verdict.clone());
+    fn start<P: Prober>(&self, due: Due, prober: Rc<P>, on_change: Rc<impl Fn(HealthChange) + 'static>) {
+        let (checker, report) = (self.clone(), on_change.clone());
         let id = due.id;
         let probe = async move {
-            let answer = prober.probe(&due.plan).await;
-            checker.finish(id, answer, &*told);
+            let result = prober.probe(&due.plan).await;
+            checker.finish(id, result, &*report);
         };
         let checker = self.clone();
         spawn(probe, move |panic| {
-            tracing::error!(?panic, "a health check panicked");
-            checker.finish(id, Answer::NotAsked(LocalFault::Panicked), &*on_verdict);
+            tracing::error!(?panic, "health check panicked");
+            checker.finish(id, ProbeResult::NotProbed(LocalFault::Panicked), &*on_change);
         });
     }
 
-    fn finish(&self, id: CheckId, answer: Answer, on_verdict: &impl Fn(Verdict)) {
+    fn finish(&self, id: CheckId, result: ProbeResult, on_change: &impl Fn(HealthChange)) {
         let random = self.shared.draw();
         let (now, time) = (clock::now(), clock::timestamp());
-        let verdicts = self.shared.checks.borrow_mut().handle_answer(id, answer, now, time, random);
-        self.shared.stir();
-        verdicts.into_iter().for_each(on_verdict);
+        let changes = self.shared.checks.borrow_mut().handle_result(id, result, now, time, random);
+        self.shared.changed.notify();
+        changes.into_iter().for_each(on_change);
     }
 }
 
 impl Shared {
-    /// The next word of SplitMix64: for spreading checks over time, not for secrets.
+    /// Next number of SplitMix64: spreads checks over time, not for secrets.
     fn draw(&self) -> u64 {
         self.random.set(self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         let mut word = self.random.get();
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^ (word >> 31)
-    }
-
-    /// Has the runner look again.
-    fn stir(&self) {
-        self.is_stirred.set(true);
-        let runner = self.runner.take();
-        if let Some(runner) = runner {
-            runner.wake();
-        }
-    }
-
-    /// Until `due`, or until something was stirred.
-    async fn wait(&self, due: Tick) {
-        let mut sleep = pin!(sleep_until(due));
-        poll_fn(|cx| {
-            if self.is_stirred.replace(false) {
-                return Poll::Ready(());
-            }
-            *self.runner.borrow_mut() = Some(cx.waker().clone());
-            sleep.as_mut().poll(cx)
-        })
-        .await;
     }
 }
 

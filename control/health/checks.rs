@@ -1,4 +1,4 @@
-//! Which instances are checked, and what is known of them; pure.
+//! Instances under health checks, and their state; pure.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU8;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::{Generation, Health, HealthCheck, Instance, InstanceId, Scheme, Tick, Timestamp};
 
-use crate::answer::{Answer, Failure, LocalFault};
-use crate::course::{Course, Streak, Thresholds};
+use crate::health_state::{HealthState, Streak, Thresholds};
+use crate::probe_result::{Failure, LocalFault, ProbeResult};
 use crate::schedule::{CheckId, Plan, Schedule};
 
-/// What holds for instances that do not say otherwise.
+/// Settings of instances without own ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// Time between two checks.
     pub interval: Duration,
-    /// How long one check may take.
+    /// Timeout of one check.
     pub timeout: Duration,
-    /// How many answers in a row change an instance's health.
+    /// Consecutive results that change an instance's health.
     pub thresholds: Thresholds,
 }
 
@@ -37,49 +37,49 @@ impl Default for Defaults {
     }
 }
 
-/// An instance's health has changed.
+/// Change of an instance's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Which instance.
+pub struct HealthChange {
+    /// The instance.
     pub instance: InstanceId,
-    /// Which registration of it: a verdict on an older one is to be ignored.
+    /// Its registration: a change of an older one is to be ignored.
     pub generation: Generation,
-    /// What it counts as from now on.
+    /// New health.
     pub health: Health,
-    /// The failure that made it unhealthy; [`Plan::explain`] puts it into words.
+    /// Failure that made it unhealthy; [`Plan::explain`] describes it.
     pub reason: Option<Failure>,
     /// The check.
     pub plan: Arc<Plan>,
-    /// The answers that led there.
+    /// Results that caused the change.
     pub streak: Streak,
 }
 
-/// What is known of an instance, for the API.
+/// Status of an instance's checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckStatus {
-    /// What it counts as.
+    /// Present health.
     pub health: Health,
-    /// What its latest answers were.
+    /// Latest results.
     pub streak: Streak,
-    /// The latest failure, also when successes followed, and when it was.
+    /// Latest failure and its time, also when successes followed.
     pub last_failure: Option<(Failure, Timestamp)>,
-    /// When it last answered or failed to.
+    /// Time of the last result.
     pub last_checked_at: Option<Timestamp>,
-    /// Why we could not ask the last time, when we could not.
-    pub not_asked: Option<LocalFault>,
-    /// When it is to be checked next; `None` while a check is under way.
+    /// Local reason why the last probe could not be sent, if so.
+    pub not_probed: Option<LocalFault>,
+    /// Time of the next check; `None` while one is in flight.
     pub next_due: Option<Tick>,
     /// The check.
     pub plan: Arc<Plan>,
-    /// How many answers in a row change its health.
+    /// Consecutive results that change its health.
     pub thresholds: Thresholds,
 }
 
 impl CheckStatus {
-    /// Why the last check failed, or could not be made.
+    /// Reason why the last check failed or could not run.
     pub fn reason(&self) -> Option<String> {
         let is_failing = matches!(self.streak, Streak::Failures(_));
-        match (self.not_asked, self.last_failure.filter(|_| is_failing)) {
+        match (self.not_probed, self.last_failure.filter(|_| is_failing)) {
             (Some(fault), _) => Some(format!("not checked: {fault}")),
             (None, Some((failure, _))) => Some(self.plan.explain(failure).to_string()),
             (None, None) => None,
@@ -87,18 +87,18 @@ impl CheckStatus {
     }
 }
 
-/// A check to make now; to be answered with [`Checks::handle_answer`].
+/// Check to run now; its result goes to [`Checks::handle_result`].
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// Names the check in the answer.
+    /// Id of the check.
     pub id: CheckId,
-    /// Whom to ask what.
+    /// Target and probe.
     pub plan: Arc<Plan>,
 }
 
-/// All instances under check: the state machine that [`Checker`](crate::Checker) runs.
+/// All instances under health checks: the state machine that [`Checker`](crate::Checker) runs.
 ///
-/// Of each call, the cost follows the instances that it concerns, and the logarithm of all. Randomness is a word per
+/// Each call costs the number of instances that it concerns, times the logarithm of all. Randomness is one number per
 /// call, drawn by the caller.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -114,35 +114,35 @@ struct Watched {
     plan: Arc<Plan>,
     check: CheckId,
     thresholds: Thresholds,
-    /// Since when: a check that began before says nothing about this registration.
+    /// Start of this registration's checks: results of earlier ones do not count.
     since: Tick,
-    course: Course,
+    state: HealthState,
     last_failure: Option<(Failure, Timestamp)>,
     last_checked_at: Option<Timestamp>,
-    not_asked: Option<LocalFault>,
-    /// It has not been well since it was registered, a moment ago: probed often, so that it takes traffic soon.
+    not_probed: Option<LocalFault>,
+    /// Recently registered and not healthy yet: probed often, and takes traffic soon.
     is_joining: bool,
 }
 
-/// Ways in which an instance comes under check.
+/// Reason why checks of an instance start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It was registered: probed at once, and often until it is well.
+    /// It was registered: probed at once, and often until it is healthy.
     Registered,
-    /// It was there before this process: probed within one interval, so that thousands do not begin together.
+    /// It was registered before this process started: probed within one interval, as thousands must not start at once.
     Restored,
 }
 
 impl Checks {
-    /// Without instances.
+    /// Creates an empty set.
     pub fn new(defaults: Defaults) -> Self {
         Self { defaults, ..Self::default() }
     }
 
-    /// Checks an instance from now on, or checks it differently.
+    /// Starts or changes the checks of an instance.
     ///
-    /// A new generation, another target or another probe begins anew at [`Health::Unknown`]; other timing and thresholds keep
-    /// what is known. Unchanged instances cost one lookup.
+    /// A new generation, another target or another probe starts at [`Health::Unknown`]; other timing and thresholds keep
+    /// the state. Unchanged instances cost one lookup.
     pub fn upsert(&mut self, instance: &Instance, entry: Entry, now: Tick, random: u64) {
         let (plan, thresholds) = resolve(instance, self.defaults);
         let mut is_joining = entry == Entry::Registered;
@@ -152,10 +152,10 @@ impl Checks {
             check: CheckId::default(),
             thresholds,
             since: now,
-            course: Course::UNKNOWN,
+            state: HealthState::UNKNOWN,
             last_failure: None,
             last_checked_at: None,
-            not_asked: None,
+            not_probed: None,
             is_joining,
         };
         if let Some(old) = self.watched.get_mut(&instance.id) {
@@ -169,17 +169,17 @@ impl Checks {
             }
             if is_same {
                 fresh = Watched {
-                    course: old.course,
+                    state: old.state,
                     last_failure: old.last_failure,
                     last_checked_at: old.last_checked_at,
-                    not_asked: old.not_asked,
+                    not_probed: old.not_probed,
                     is_joining: old.is_joining,
                     ..fresh
                 };
                 is_joining = false;
             }
         }
-        // Added before the old one is removed, so that a new registration of the same plan keeps its place in the queue.
+        // Added before the old one is removed: a new registration of the same plan keeps its place in the queue.
         fresh.check = self.schedule.add(plan, now, random);
         self.remove(&instance.id);
         if is_joining {
@@ -189,14 +189,14 @@ impl Checks {
         self.watched.insert(instance.id.clone(), fresh);
     }
 
-    /// Checks an instance as one that was registered a moment ago.
+    /// Treats an instance as recently registered.
     pub fn hasten(&mut self, instance: &InstanceId, now: Tick) {
         let Some(watched) = self.watched.get_mut(instance) else { return };
         watched.is_joining = true;
         self.schedule.hasten(watched.check, now);
     }
 
-    /// Checks an instance no more.
+    /// Stops the checks of an instance.
     pub fn remove(&mut self, instance: &InstanceId) {
         let Some(old) = self.watched.remove(instance) else { return };
         self.schedule.remove(old.check);
@@ -208,7 +208,7 @@ impl Checks {
         }
     }
 
-    /// Checks exactly these from now on.
+    /// Replaces the set of instances; unchanged ones keep their state.
     pub fn set_targets<'a>(
         &mut self,
         instances: impl IntoIterator<Item = &'a Instance>,
@@ -224,135 +224,135 @@ impl Checks {
         gone.iter().for_each(|id| self.remove(id));
     }
 
-    /// The next check to make now, if there is one; to be called until there is none.
+    /// Next check to run now; to be called until there is none.
     pub fn poll_due(&mut self, now: Tick) -> Option<Due> {
         self.schedule.poll_due(now).map(|(id, plan)| Due { id, plan })
     }
 
-    /// When to poll again, unless something changes before.
+    /// Time of the next poll, unless the set changes before.
     pub fn next_due(&self) -> Tick {
         self.schedule.next_due()
     }
 
-    /// A check brought an answer: it counts for all instances that share it. Returns those whose health changed.
-    pub fn handle_answer(
+    /// Records a result for all instances that share the check. Returns those whose health changed.
+    pub fn handle_result(
         &mut self,
         id: CheckId,
-        answer: Answer,
+        result: ProbeResult,
         now: Tick,
         time: Timestamp,
         random: u64,
-    ) -> Vec<Verdict> {
+    ) -> Vec<HealthChange> {
         let Some(started) = self.schedule.handle_done(id, now, random) else { return Vec::new() };
-        let mut verdicts = Vec::new();
+        let mut changes = Vec::new();
         let mut again: Option<Tick> = None;
         for instance in self.users.get(&id).into_iter().flatten() {
             let Some(watched) = self.watched.get_mut(instance).filter(|watched| watched.since <= started)
             else {
                 continue;
             };
-            let changed = watched.take(answer, now, time);
+            let changed = watched.record(result, now, time);
             if let Some(pause) = watched.pause(now) {
                 again = Some(again.map_or(now.after(pause), |again| again.min(now.after(pause))));
             }
             if let Some(reason) = changed {
-                verdicts.push(Verdict {
+                changes.push(HealthChange {
                     instance: instance.clone(),
                     generation: watched.generation,
-                    health: watched.course.health,
+                    health: watched.state.health,
                     reason,
                     plan: watched.plan.clone(),
-                    streak: watched.course.streak,
+                    streak: watched.state.streak,
                 });
             }
         }
         if let Some(again) = again {
             self.schedule.hasten(id, again);
         }
-        verdicts
+        changes
     }
 
-    /// What is known of an instance; `None` when it is not checked. One lookup.
+    /// Status of an instance; `None` when it is not checked. Costs one lookup.
     pub fn status(&self, instance: &str) -> Option<CheckStatus> {
         let watched = self.watched.get(instance)?;
         Some(CheckStatus {
-            health: watched.course.health,
-            streak: watched.course.streak,
+            health: watched.state.health,
+            streak: watched.state.streak,
             last_failure: watched.last_failure,
             last_checked_at: watched.last_checked_at,
-            not_asked: watched.not_asked,
+            not_probed: watched.not_probed,
             next_due: self.schedule.due(watched.check),
             plan: watched.plan.clone(),
             thresholds: watched.thresholds,
         })
     }
 
-    /// How many instances are checked.
+    /// Number of instances.
     pub fn len(&self) -> usize {
         self.watched.len()
     }
 
-    /// Whether none is.
+    /// Whether there is no instance.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
-    /// How many different checks that takes.
+    /// Number of distinct checks.
     pub fn check_count(&self) -> usize {
         self.schedule.len()
     }
 
-    /// How many checks are in flight.
+    /// Number of checks in flight.
     pub fn in_flight(&self) -> usize {
         self.schedule.in_flight()
     }
 }
 
 impl Watched {
-    /// Takes an answer in; when the health changed, the failure that did it, if one did.
-    fn take(&mut self, answer: Answer, now: Tick, time: Timestamp) -> Option<Option<Failure>> {
-        let before = self.course.health;
-        let reason = match answer {
-            Answer::Well => {
-                self.course = self.course.after_success(self.thresholds);
+    /// Records a result. Returns `Some` when the health changed, with the failure that caused it.
+    fn record(&mut self, result: ProbeResult, now: Tick, time: Timestamp) -> Option<Option<Failure>> {
+        let before = self.state.health;
+        let reason = match result {
+            ProbeResult::Healthy => {
+                self.state = self.state.after_success(self.thresholds);
                 self.is_joining = false;
                 None
             }
-            Answer::Failed(failure) => {
-                let after = self.course.after_failure(self.thresholds);
-                // Probes that come faster than the interval do not make it unhealthy faster.
-                self.course = match self.is_joining && now < self.patience() {
-                    true => Course { health: self.course.health, ..after },
+            ProbeResult::Failed(failure) => {
+                let after = self.state.after_failure(self.thresholds);
+                // Probes faster than the interval must not make it unhealthy faster.
+                self.state = match self.is_joining && now < self.grace_end() {
+                    true => HealthState { health: self.state.health, ..after },
                     false => after,
                 };
                 self.last_failure = Some((failure, time));
                 Some(failure)
             }
-            Answer::NotAsked(fault) => {
-                self.not_asked = Some(fault);
+            ProbeResult::NotProbed(fault) => {
+                self.not_probed = Some(fault);
                 return None;
             }
         };
-        self.not_asked = None;
+        self.not_probed = None;
         self.last_checked_at = Some(time);
-        (self.course.health != before).then_some(reason)
+        (self.state.health != before).then_some(reason)
     }
 
-    /// Until when an instance that joins is not judged: as long as its failures would take at their usual pace.
-    fn patience(&self) -> Tick {
+    /// Time until which failures of a joining instance do not count: as long as they would take at the usual interval.
+    fn grace_end(&self) -> Tick {
         self.since.after(self.plan.interval * u32::from(self.thresholds.unhealthy.get() - 1))
     }
 
-    /// The time until an instance that joins is probed again: ever longer, up to a second.
+    /// Delay of the next probe of a joining instance: doubled up to a second.
     fn pause(&self, now: Tick) -> Option<Duration> {
         let is_soon = now < self.since.after(ringway_model::limits::JOINING_TIME);
-        let doublings = self.course.streak.len().saturating_sub(1).min(10);
+        let doublings = self.state.streak.len().saturating_sub(1).min(10);
         (self.is_joining && is_soon)
             .then(|| (limits::JOINING_PAUSE_MIN * (1 << doublings)).min(limits::JOINING_PAUSE_MAX))
     }
 }
 
-/// An instance's own values where it has them, within bounds.
+/// Settings of an instance, or the defaults, within their limits.
 fn resolve(instance: &Instance, defaults: Defaults) -> (Plan, Thresholds) {
     let HealthCheck { probe, port, interval, timeout, unhealthy_threshold, healthy_threshold } =
         &instance.health_check;

@@ -1,4 +1,4 @@
-//! Instances that come, change, fail, recover and go, in virtual time.
+//! Checks of instances that are added, changed and removed, fail and recover, in virtual time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use ringway_model::{AppId, Owner, Probe, Target};
 use super::*;
 use Health::{Healthy, Unhealthy, Unknown};
 
-const REFUSED: Answer = Answer::Failed(Failure::Refused);
+const REFUSED: ProbeResult = ProbeResult::Failed(Failure::Refused);
 
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
     Instance {
@@ -22,20 +22,20 @@ fn instance(id: &str, target: &str, generation: u64) -> Instance {
     }
 }
 
-/// Drives checks in virtual time with a fixed answer per target.
+/// Drives checks in virtual time with a fixed result per target.
 struct Scenario {
     checks: Checks,
     now: Tick,
     seed: u64,
-    answers: HashMap<String, Answer>,
-    /// Targets in the order in which they were asked.
-    asked: Vec<String>,
+    results: HashMap<String, ProbeResult>,
+    /// Probed targets, in order.
+    probed: Vec<String>,
 }
 
 impl Scenario {
     fn new() -> Self {
         let checks = Checks::new(Defaults::default());
-        Self { checks, now: Tick(0), seed: 1, answers: HashMap::new(), asked: Vec::new() }
+        Self { checks, now: Tick(0), seed: 1, results: HashMap::new(), probed: Vec::new() }
     }
 
     fn draw(&mut self) -> u64 {
@@ -53,30 +53,30 @@ impl Scenario {
         self.checks.upsert(instance, Entry::Registered, self.now, random);
     }
 
-    fn answers(&mut self, target: &str, answer: Answer) {
-        self.answers.insert(target.to_owned(), answer);
+    fn set_result(&mut self, target: &str, result: ProbeResult) {
+        self.results.insert(target.to_owned(), result);
     }
 
-    /// Moves the time on to the next check and answers what is due then.
-    fn step(&mut self) -> Vec<Verdict> {
+    /// Advances the time to the next check and completes the due ones.
+    fn step(&mut self) -> Vec<HealthChange> {
         let next = self.checks.next_due();
         assert_ne!(next, Tick::NEVER, "nothing is waiting");
         self.now = self.now.max(next);
-        let mut verdicts = Vec::new();
+        let mut changes = Vec::new();
         while let Some(due) = self.checks.poll_due(self.now) {
             let target = due.plan.target.to_string();
-            let answer = self.answers.get(&target).copied().unwrap_or(Answer::Well);
-            self.asked.push(target);
+            let result = self.results.get(&target).copied().unwrap_or(ProbeResult::Healthy);
+            self.probed.push(target);
             let random = self.draw();
-            verdicts.extend(self.checks.handle_answer(
+            changes.extend(self.checks.handle_result(
                 due.id,
-                answer,
+                result,
                 self.now,
                 Timestamp(self.now.0),
                 random,
             ));
         }
-        verdicts
+        changes
     }
 
     fn health(&self, instance: &str) -> Health {
@@ -91,53 +91,53 @@ fn an_instance_rises_falls_and_rises_again() {
     assert_eq!(scenario.health("a"), Unknown);
     assert_eq!(scenario.checks.status("a").unwrap().last_checked_at, None);
 
-    let verdicts = scenario.step();
-    assert_eq!(verdicts.len(), 1);
-    assert_eq!((verdicts[0].health, verdicts[0].reason), (Healthy, None));
-    assert_eq!(verdicts[0].generation, Generation(4));
+    let changes = scenario.step();
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].health, changes[0].reason), (Healthy, None));
+    assert_eq!(changes[0].generation, Generation(4));
 
-    scenario.answers("http://10.0.0.1:1", Answer::Failed(Failure::Status(503)));
+    scenario.set_result("http://10.0.0.1:1", ProbeResult::Failed(Failure::Status(503)));
     assert!(scenario.step().is_empty());
     assert!(scenario.step().is_empty());
     assert_eq!(scenario.health("a"), Healthy);
-    let verdicts = scenario.step();
-    assert_eq!((verdicts[0].health, verdicts[0].reason), (Unhealthy, Some(Failure::Status(503))));
-    assert_eq!(verdicts[0].streak, Streak::Failures(3));
+    let changes = scenario.step();
+    assert_eq!((changes[0].health, changes[0].reason), (Unhealthy, Some(Failure::Status(503))));
+    assert_eq!(changes[0].streak, Streak::Failures(3));
     let failed_at = Timestamp(scenario.now.0);
-    assert!(scenario.step().is_empty(), "unhealthy is told once");
+    assert!(scenario.step().is_empty(), "reported once");
 
-    scenario.answers("http://10.0.0.1:1", Answer::Well);
+    scenario.set_result("http://10.0.0.1:1", ProbeResult::Healthy);
     assert!(scenario.step().is_empty());
     let status = scenario.checks.status("a").unwrap();
     assert_eq!((status.health, status.streak), (Unhealthy, Streak::Successes(1)));
     assert_eq!(status.last_failure.unwrap().0, Failure::Status(503));
     assert!(status.last_failure.unwrap().1 > failed_at, "the latest failure, not the deciding one");
     assert_eq!(status.last_checked_at, Some(Timestamp(scenario.now.0)));
-    let verdicts = scenario.step();
-    assert_eq!((verdicts[0].health, verdicts[0].reason), (Healthy, None));
+    let changes = scenario.step();
+    assert_eq!((changes[0].health, changes[0].reason), (Healthy, None));
 }
 
 #[test]
-fn what_we_could_not_ask_changes_nothing() {
+fn a_probe_that_could_not_be_sent_has_no_effect() {
     let mut scenario = Scenario::new();
     scenario.upsert(&instance("a", "http://10.0.0.1:1", 1));
     scenario.step();
     let before = scenario.checks.status("a").unwrap();
-    scenario.answers("http://10.0.0.1:1", Answer::NotAsked(LocalFault::NoResources));
+    scenario.set_result("http://10.0.0.1:1", ProbeResult::NotProbed(LocalFault::NoResources));
     for _ in 0..10 {
         assert!(scenario.step().is_empty());
     }
     let after = scenario.checks.status("a").unwrap();
     assert_eq!((after.health, after.streak), (before.health, before.streak));
     assert_eq!(after.last_checked_at, before.last_checked_at);
-    assert_eq!(after.not_asked, Some(LocalFault::NoResources));
-    scenario.answers("http://10.0.0.1:1", Answer::Well);
+    assert_eq!(after.not_probed, Some(LocalFault::NoResources));
+    scenario.set_result("http://10.0.0.1:1", ProbeResult::Healthy);
     scenario.step();
-    assert_eq!(scenario.checks.status("a").unwrap().not_asked, None);
+    assert_eq!(scenario.checks.status("a").unwrap().not_probed, None);
 }
 
 #[test]
-fn instances_that_share_a_target_are_asked_once_and_judged_each_by_its_thresholds() {
+fn instances_with_the_same_target_share_its_check_and_have_their_own_thresholds() {
     let mut scenario = Scenario::new();
     scenario.upsert(&instance("a", "http://10.0.0.1:1", 1));
     scenario.upsert(&instance("b", "http://10.0.0.1:1", 2));
@@ -149,15 +149,15 @@ fn instances_that_share_a_target_are_asked_once_and_judged_each_by_its_threshold
     scenario.upsert(&other);
     assert_eq!((scenario.checks.len(), scenario.checks.check_count()), (4, 2));
 
-    scenario.answers("http://10.0.0.1:1", REFUSED);
-    let mut verdicts = Vec::new();
-    while scenario.asked.len() < 6 {
-        verdicts.extend(scenario.step());
+    scenario.set_result("http://10.0.0.1:1", REFUSED);
+    let mut changes = Vec::new();
+    while scenario.probed.len() < 6 {
+        changes.extend(scenario.step());
     }
     let order: Vec<_> =
-        verdicts.iter().filter(|v| v.instance.as_str() != "d").map(|v| v.instance.as_str()).collect();
+        changes.iter().filter(|v| v.instance.as_str() != "d").map(|v| v.instance.as_str()).collect();
     assert_eq!(order, ["c", "a", "b"]);
-    assert!(verdicts.iter().all(|verdict| verdict.health == Unhealthy));
+    assert!(changes.iter().all(|change| change.health == Unhealthy));
 
     scenario.checks.remove(&other.id);
     scenario.checks.remove(&hasty.id);
@@ -165,36 +165,36 @@ fn instances_that_share_a_target_are_asked_once_and_judged_each_by_its_threshold
 }
 
 #[test]
-fn a_new_registration_starts_anew_and_an_old_answer_does_not_count() {
+fn a_new_registration_restarts_and_an_old_result_does_not_count() {
     let mut scenario = Scenario::new();
     scenario.upsert(&instance("a", "http://10.0.0.1:1", 1));
-    scenario.answers("http://10.0.0.1:1", REFUSED);
+    scenario.set_result("http://10.0.0.1:1", REFUSED);
     for _ in 0..3 {
         scenario.step();
     }
     assert_eq!(scenario.health("a"), Unhealthy);
 
-    // A check of the old process is under way when the new one registers.
+    // A check of the old registration is in flight when the new one is added.
     let due = scenario.checks.next_due();
     let check = scenario.checks.poll_due(due).unwrap();
     scenario.now = due.after(Duration::from_millis(1));
     scenario.upsert(&instance("a", "http://10.0.0.1:1", 2));
     assert_eq!(scenario.health("a"), Unknown);
-    let verdicts = scenario.checks.handle_answer(check.id, REFUSED, scenario.now, Timestamp(0), 0);
-    assert!(verdicts.is_empty());
+    let changes = scenario.checks.handle_result(check.id, REFUSED, scenario.now, Timestamp(0), 0);
+    assert!(changes.is_empty());
     assert_eq!(scenario.checks.status("a").unwrap().streak, Streak::None);
     assert!(
         scenario.checks.status("a").unwrap().next_due.is_some(),
         "the next check is planned all the same"
     );
 
-    scenario.answers("http://10.0.0.1:1", Answer::Well);
-    let verdicts = scenario.step();
-    assert_eq!((verdicts[0].generation, verdicts[0].health), (Generation(2), Healthy));
+    scenario.set_result("http://10.0.0.1:1", ProbeResult::Healthy);
+    let changes = scenario.step();
+    assert_eq!((changes[0].generation, changes[0].health), (Generation(2), Healthy));
 }
 
 #[test]
-fn the_same_registration_again_changes_nothing() {
+fn the_same_registration_again_has_no_effect() {
     let mut scenario = Scenario::new();
     let a = instance("a", "http://10.0.0.1:1", 1);
     scenario.upsert(&a);
@@ -209,7 +209,7 @@ fn other_timing_keeps_the_health_and_another_target_does_not() {
     let mut scenario = Scenario::new();
     let mut a = instance("a", "http://10.0.0.1:1", 1);
     scenario.upsert(&a);
-    scenario.answers("http://10.0.0.1:1", REFUSED);
+    scenario.set_result("http://10.0.0.1:1", REFUSED);
     for _ in 0..3 {
         scenario.step();
     }
@@ -232,7 +232,7 @@ fn other_timing_keeps_the_health_and_another_target_does_not() {
 }
 
 #[test]
-fn intervals_and_timeouts_stay_within_bounds() {
+fn intervals_and_timeouts_stay_within_their_limits() {
     let mut scenario = Scenario::new();
     for (interval, timeout, expected) in [
         (None, None, (ringway_model::limits::HEALTH_INTERVAL, ringway_model::limits::HEALTH_TIMEOUT)),
@@ -258,7 +258,7 @@ fn intervals_and_timeouts_stay_within_bounds() {
 }
 
 #[test]
-fn setting_all_targets_adds_keeps_and_removes() {
+fn replacing_all_targets_adds_keeps_and_removes() {
     let mut scenario = Scenario::new();
     let [a, b, c] = ["a", "b", "c"].map(|id| instance(id, &format!("http://{id}.internal:1"), 1));
     scenario.checks.set_targets([&a, &b], Tick(0), || 0);
@@ -274,7 +274,7 @@ fn setting_all_targets_adds_keeps_and_removes() {
 }
 
 #[test]
-fn an_instance_removed_under_check_gets_no_verdict() {
+fn an_instance_removed_during_a_check_gets_no_change() {
     let mut scenario = Scenario::new();
     let a = instance("a", "http://10.0.0.1:1", 1);
     scenario.upsert(&a);
@@ -282,7 +282,7 @@ fn an_instance_removed_under_check_gets_no_verdict() {
     let check = scenario.checks.poll_due(due).unwrap();
     assert_eq!(scenario.checks.status("a").unwrap().next_due, None);
     scenario.checks.remove(&a.id);
-    assert!(scenario.checks.handle_answer(check.id, Answer::Well, due, Timestamp(0), 0).is_empty());
+    assert!(scenario.checks.handle_result(check.id, ProbeResult::Healthy, due, Timestamp(0), 0).is_empty());
     assert_eq!(scenario.checks.in_flight(), 0);
 }
 
@@ -301,20 +301,20 @@ fn five_thousand_instances_are_each_checked_once_per_interval() {
         scenario.step();
     }
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for target in &scenario.asked {
+    for target in &scenario.probed {
         *counts.entry(target).or_default() += 1;
     }
     assert_eq!(counts.len(), 5_000);
     assert!(counts.values().all(|count| (3..=5).contains(count)), "seed 1");
-    assert!((19_000..21_000).contains(&scenario.asked.len()), "seed 1: {}", scenario.asked.len());
+    assert!((19_000..21_000).contains(&scenario.probed.len()), "seed 1: {}", scenario.probed.len());
 }
 
 #[test]
-fn a_registered_instance_is_probed_at_once_and_often_until_it_is_well() {
+fn a_registered_instance_is_probed_at_once_and_often_until_it_is_healthy() {
     let target = "http://10.0.0.1:1";
     let mut scenario = Scenario::new();
     scenario.now = Tick(1_000);
-    scenario.answers(target, REFUSED);
+    scenario.set_result(target, REFUSED);
     scenario.register(&instance("a", target, 1));
     let mut times = Vec::new();
     for _ in 0..7 {
@@ -322,10 +322,10 @@ fn a_registered_instance_is_probed_at_once_and_often_until_it_is_well() {
         times.push(scenario.now.0 - 1_000);
     }
     assert_eq!(times, [0, 100, 300, 700, 1_500, 2_500, 3_500], "doubled up to a second");
-    assert_eq!(scenario.checks.status("a").unwrap().health, Unknown, "a start takes its time");
-    scenario.answers(target, Answer::Well);
-    let verdicts = scenario.step();
-    assert_eq!((verdicts[0].health, scenario.now), (Healthy, Tick(5_500)));
+    assert_eq!(scenario.checks.status("a").unwrap().health, Unknown, "still starting");
+    scenario.set_result(target, ProbeResult::Healthy);
+    let changes = scenario.step();
+    assert_eq!((changes[0].health, scenario.now), (Healthy, Tick(5_500)));
     scenario.step();
     assert!(scenario.now >= Tick(5_500 + 9_000), "from then on at its interval");
 }
@@ -334,41 +334,41 @@ fn a_registered_instance_is_probed_at_once_and_often_until_it_is_well() {
 fn a_registered_instance_that_stays_down_is_unhealthy_as_soon_as_any_other() {
     let target = "http://10.0.0.1:1";
     let mut scenario = Scenario::new();
-    scenario.answers(target, REFUSED);
+    scenario.set_result(target, REFUSED);
     scenario.register(&instance("a", target, 1));
-    let verdict = loop {
-        if let [verdict] = &scenario.step()[..] {
-            break verdict.clone();
+    let change = loop {
+        if let [change] = &scenario.step()[..] {
+            break change.clone();
         }
     };
-    // Two intervals: the first and the third of three failures are so far apart.
-    assert_eq!((verdict.health, scenario.now.0 / 1_000), (Unhealthy, 20));
-    // It is still joining: what it waited for may take a while longer.
-    scenario.answers(target, Answer::Well);
+    // Two intervals lie between the first and the third of three failures.
+    assert_eq!((change.health, scenario.now.0 / 1_000), (Unhealthy, 20));
+    // It is still joining and recovers later.
+    scenario.set_result(target, ProbeResult::Healthy);
     assert_eq!(scenario.step(), []);
-    let [verdict] = &scenario.step()[..] else { panic!("two successes") };
-    assert_eq!(verdict.health, Healthy);
-    let mut patient = Scenario::new();
-    patient.answers(target, REFUSED);
-    patient.register(&instance("a", target, 1));
-    while patient.now < Tick(0).after(ringway_model::limits::JOINING_TIME) {
-        patient.step();
+    let [change] = &scenario.step()[..] else { panic!("two successes") };
+    assert_eq!(change.health, Healthy);
+    let mut down = Scenario::new();
+    down.set_result(target, REFUSED);
+    down.register(&instance("a", target, 1));
+    while down.now < Tick(0).after(ringway_model::limits::JOINING_TIME) {
+        down.step();
     }
-    let before = patient.now;
-    patient.step();
-    assert!(patient.now.since(before) >= Duration::from_secs(9), "not for ever");
+    let before = down.now;
+    down.step();
+    assert!(down.now.since(before) >= Duration::from_secs(9), "no longer joining");
 }
 
 #[test]
 fn a_registration_hastens_the_check_that_it_shares() {
     let target = "http://10.0.0.1:1";
     let mut scenario = Scenario::new();
-    scenario.answers(target, Answer::Well);
+    scenario.set_result(target, ProbeResult::Healthy);
     scenario.upsert(&instance("a", target, 1));
     scenario.step();
     let at = scenario.now;
     scenario.register(&instance("b", target, 2));
-    let verdicts = scenario.step();
+    let changes = scenario.step();
     assert_eq!(scenario.now, at);
-    assert_eq!(verdicts.iter().map(|verdict| verdict.instance.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(changes.iter().map(|change| change.instance.as_str()).collect::<Vec<_>>(), ["b"]);
 }

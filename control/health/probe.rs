@@ -21,19 +21,19 @@ use ringway_wire::message::{Framing, Method};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::answer::{Answer, Failure, LocalFault};
+use crate::probe_result::{Failure, LocalFault, ProbeResult};
 use crate::schedule::Plan;
 
-/// Asks instances how they are.
+/// Sender of probes.
 pub trait Prober: 'static {
-    /// Asks once. Ends within the plan's timeout or a little later, whatever the instance does.
-    fn probe(&self, plan: &Plan) -> impl Future<Output = Answer>;
+    /// Sends one probe. Ends within the plan's timeout or a little later, whatever the instance does.
+    fn probe(&self, plan: &Plan) -> impl Future<Output = ProbeResult>;
 }
 
-/// Says whom to believe when an instance speaks TLS.
-pub trait Trust: 'static {
-    /// With what and under which name to speak to a target of `app`; `None` when that cannot be loaded by the deadline.
-    fn of(
+/// TLS settings of probes.
+pub trait ProbeTls: 'static {
+    /// Client configuration and server name for a target of `app`; `None` when they cannot be loaded by the deadline.
+    fn settings(
         &self,
         app: &AppId,
         target: &Target,
@@ -41,26 +41,31 @@ pub trait Trust: 'static {
     ) -> impl Future<Output = Option<(Arc<ClientConfig>, ServerName<'static>)>>;
 }
 
-/// Believes nobody.
+/// No TLS settings: instances with TLS are not probed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoTrust;
+pub struct NoTls;
 
-impl Trust for NoTrust {
-    async fn of(&self, _: &AppId, _: &Target, _: Tick) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+impl ProbeTls for NoTls {
+    async fn settings(
+        &self,
+        _: &AppId,
+        _: &Target,
+        _: Tick,
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         None
     }
 }
 
-/// Asks over the network, on the runtime of the calling thread.
+/// Prober over the network, on the runtime of the calling thread.
 ///
-/// A TCP probe is well when the connection is established. An HTTP probe is well when the response has an expected status and,
-/// where a text is expected, its body contains it; redirects are not followed. Names are resolved at most
-/// once in [`ringway_model::limits::DNS_TTL`]; when the resolver fails, the addresses that were last known are asked, for a broken
-/// resolver is no fault of the instance. Of several addresses, the first that accepts a connection is asked.
+/// A TCP probe passes when the connection is established. An HTTP probe passes when the response has an expected status
+/// and its body contains the expected text, if there is one; redirects are not followed. Names are resolved at most once
+/// in [`ringway_model::limits::DNS_TTL`]; when that fails the last known addresses are probed, as a broken DNS resolver is
+/// no fault of the instance. Of several addresses, the first that accepts a connection gets the probe.
 #[derive(Debug, Default)]
-pub struct NetProber<T = NoTrust> {
+pub struct NetProber<T = NoTls> {
     names: RefCell<HashMap<Hostname, Resolved>>,
-    trust: T,
+    tls: T,
 }
 
 #[derive(Clone, Debug)]
@@ -70,19 +75,19 @@ struct Resolved {
 }
 
 impl NetProber {
-    /// Without known names. Instances that speak TLS are not asked.
+    /// Creates a prober without TLS settings: instances with TLS are not probed.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
 impl<T> NetProber<T> {
-    /// The same, believing those whom `trust` says.
-    pub fn trusting(trust: T) -> Self {
-        Self { names: RefCell::default(), trust }
+    /// Creates a prober with TLS settings.
+    pub fn with_tls(tls: T) -> Self {
+        Self { names: RefCell::default(), tls }
     }
 
-    async fn addresses(&self, target: &Target, deadline: Tick) -> Result<Vec<SocketAddr>, Answer> {
+    async fn addresses(&self, target: &Target, deadline: Tick) -> Result<Vec<SocketAddr>, ProbeResult> {
         let name = match target.host() {
             TargetHost::Address(ip) => return Ok(vec![SocketAddr::new(*ip, target.port())]),
             TargetHost::Name(name) => name,
@@ -104,9 +109,9 @@ impl<T> NetProber<T> {
             }
             (_, Some(known)) => Ok(with_port(known)),
             (Err(error), None) if error.kind() == ErrorKind::ResourceBusy => {
-                Err(Answer::NotAsked(LocalFault::ResolverBusy))
+                Err(ProbeResult::NotProbed(LocalFault::ResolverBusy))
             }
-            (_, None) => Err(Answer::Failed(Failure::NameNotResolved)),
+            (_, None) => Err(ProbeResult::Failed(Failure::NameNotResolved)),
         }
     }
 
@@ -114,7 +119,7 @@ impl<T> NetProber<T> {
         let now = clock::now();
         let mut names = self.names.borrow_mut();
         if names.len() >= NAMES_MAX {
-            // Those of instances that are gone; what is still asked for was renewed since.
+            // Names of removed instances; those in use were renewed since.
             names.retain(|_, known| now < known.fresh_until.after(NAME_AGE_MAX));
         }
         if names.len() < NAMES_MAX || names.contains_key(name) {
@@ -124,78 +129,81 @@ impl<T> NetProber<T> {
     }
 }
 
-/// Names remembered: as many as there can be instances.
+/// Names kept: as many as there can be instances.
 const NAMES_MAX: usize = ringway_model::limits::INSTANCES_MAX;
-/// A name that was not resolved anew for so long is not in use: the longest interval, twice.
+/// Age of an unused name: twice the longest interval.
 const NAME_AGE_MAX: Duration = Duration::from_secs(2 * ringway_model::limits::HEALTH_INTERVAL_MAX.as_secs());
 
-impl<T: Trust> Prober for NetProber<T> {
-    async fn probe(&self, plan: &Plan) -> Answer {
+impl<T: ProbeTls> Prober for NetProber<T> {
+    async fn probe(&self, plan: &Plan) -> ProbeResult {
         let Plan { app, probe, timeout, .. } = plan;
         let target = &plan.endpoint();
         let deadline = clock::now().after(*timeout);
         let addresses = match self.addresses(target, deadline).await {
             Ok(addresses) => addresses,
-            Err(answer) => return answer,
+            Err(result) => return result,
         };
         let stream = match connect_first(&addresses, deadline).await {
             Ok(stream) => stream,
-            Err(answer) => return answer,
+            Err(result) => return result,
         };
         let probe = match probe {
             Probe::Http(probe) if !plan.only_connects() => probe,
-            Probe::Http(_) | Probe::Tcp => return Answer::Well,
+            Probe::Http(_) | Probe::Tcp => return ProbeResult::Healthy,
         };
         let Some(app) = app else { return exchange(&stream, target, probe, deadline).await };
-        let Some((config, name)) = self.trust.of(app, target, deadline).await else {
-            return Answer::NotAsked(LocalFault::NoTrust);
+        let Some((config, name)) = self.tls.settings(app, target, deadline).await else {
+            return ProbeResult::NotProbed(LocalFault::TlsUnavailable);
         };
         match connect_tls(stream, config, name, deadline).await {
             Ok(stream) => exchange(&stream, target, probe, deadline).await,
-            Err(TlsError::TimedOut) => Answer::Failed(Failure::ConnectTimeout),
-            Err(_) => Answer::Failed(Failure::Tls),
+            Err(TlsError::TimedOut) => ProbeResult::Failed(Failure::ConnectTimeout),
+            Err(_) => ProbeResult::Failed(Failure::Tls),
         }
     }
 }
 
-/// Connects to the first address that accepts; else says what the last one did.
-async fn connect_first(addresses: &[SocketAddr], deadline: Tick) -> Result<TcpStream, Answer> {
-    let mut answer = Answer::Failed(Failure::NameNotResolved);
+/// Connects to the first address that accepts. Otherwise returns the result of the last one.
+async fn connect_first(addresses: &[SocketAddr], deadline: Tick) -> Result<TcpStream, ProbeResult> {
+    let mut result = ProbeResult::Failed(Failure::NameNotResolved);
     for address in addresses {
         match connect(*address, deadline).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => answer = judge_connect(&error),
+            Err(error) => result = classify_connect(&error),
         }
     }
-    Err(answer)
+    Err(result)
 }
 
-/// Whose fault it is that there is no connection. What is not known to be the instance's is ours.
-fn judge_connect(error: &io::Error) -> Answer {
+/// Classifies a failed connection. Unknown errors count as local faults.
+fn classify_connect(error: &io::Error) -> ProbeResult {
     match error.kind() {
-        ErrorKind::ConnectionRefused => Answer::Failed(Failure::Refused),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Answer::Failed(Failure::ClosedEarly),
-        ErrorKind::TimedOut => Answer::Failed(Failure::ConnectTimeout),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::PermissionDenied => {
-            Answer::Failed(Failure::Unreachable)
+        ErrorKind::ConnectionRefused => ProbeResult::Failed(Failure::Refused),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
+            ProbeResult::Failed(Failure::ClosedEarly)
         }
-        _ => Answer::NotAsked(LocalFault::NoResources),
+        ErrorKind::TimedOut => ProbeResult::Failed(Failure::ConnectTimeout),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::PermissionDenied => {
+            ProbeResult::Failed(Failure::Unreachable)
+        }
+        _ => ProbeResult::NotProbed(LocalFault::NoResources),
     }
 }
 
-async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, deadline: Tick) -> Answer {
+async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, deadline: Tick) -> ProbeResult {
     let mut buf = Vec::with_capacity(limits::HEALTH_RESPONSE_BYTES_MAX);
     if write_request(&mut buf, target, probe).is_err() {
-        return Answer::NotAsked(LocalFault::InvalidRequest);
+        return ProbeResult::NotProbed(LocalFault::InvalidRequest);
     }
     let (written, mut buf) = stream.write_all(buf, WriteRate::until(deadline)).await;
     if let Err(error) = written {
-        return judge_exchange(&error);
+        return classify_exchange(&error);
     }
     buf.clear();
-    let (answer, _) = read_response(stream, buf, probe, deadline).await;
-    if matches!(answer, Answer::Well | Answer::Failed(Failure::Status(_) | Failure::TextMissing)) {
-        // So that the instance sees its answer read and not a reset.
+    let (result, _) = read_response(stream, buf, probe, deadline).await;
+    if matches!(result, ProbeResult::Healthy | ProbeResult::Failed(Failure::Status(_) | Failure::TextMissing))
+    {
+        // Reads the rest of the response, or the instance would see a reset.
         let rest = LingerLimits {
             timeout: limits::HEALTH_LINGER,
             bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX as u64,
@@ -203,7 +211,7 @@ async fn exchange<S: Stream>(stream: &S, target: &Target, probe: &HttpProbe, dea
         };
         linger(stream, rest.and_until(deadline, clock::now()), &SystemClock).await;
     }
-    answer
+    result
 }
 
 fn write_request(out: &mut Vec<u8>, target: &Target, probe: &HttpProbe) -> Result<(), FieldError> {
@@ -232,21 +240,21 @@ async fn read_response<S: Stream>(
     mut buf: Vec<u8>,
     probe: &HttpProbe,
     deadline: Tick,
-) -> (Answer, Vec<u8>) {
+) -> (ProbeResult, Vec<u8>) {
     let bounds = Limits { head_bytes_max: limits::HEALTH_RESPONSE_BYTES_MAX, ..Limits::default() };
     let mut head = ResponseHead::default();
     let mut head_at = 0;
     loop {
         if buf.len() == limits::HEALTH_RESPONSE_BYTES_MAX {
             let error = ResponseError::from(HeadFault::HeadTooLarge);
-            return (Answer::Failed(Failure::Malformed(error)), buf);
+            return (ProbeResult::Failed(Failure::Malformed(error)), buf);
         }
         let (read, back) = stream.read(buf, deadline).await;
         buf = back;
         match read {
-            Ok(0) => return (Answer::Failed(Failure::ClosedEarly), buf),
+            Ok(0) => return (ProbeResult::Failed(Failure::ClosedEarly), buf),
             Ok(_) => {}
-            Err(error) => return (judge_exchange(&error), buf),
+            Err(error) => return (classify_exchange(&error), buf),
         }
         loop {
             match head.parse(&buf[head_at..], method(probe.method), &bounds) {
@@ -256,62 +264,64 @@ async fn read_response<S: Stream>(
                     head.reset();
                 }
                 Ok(Parse::Complete) if !probe.statuses.has(head.status()) => {
-                    return (Answer::Failed(Failure::Status(head.status())), buf);
+                    return (ProbeResult::Failed(Failure::Status(head.status())), buf);
                 }
                 Ok(Parse::Complete) => {
-                    let Some(text) = &probe.body else { return (Answer::Well, buf) };
+                    let Some(text) = &probe.body else { return (ProbeResult::Healthy, buf) };
                     buf.drain(..head_at + head.len());
                     return find_text(stream, buf, head.framing(), text, deadline).await;
                 }
-                Err(error) => return (Answer::Failed(Failure::Malformed(error)), buf),
+                Err(error) => return (ProbeResult::Failed(Failure::Malformed(error)), buf),
             }
         }
     }
 }
 
-/// Looks for a text in a body of which `buf` has the first bytes.
+/// Searches a body for a text; `buf` has its first bytes.
 async fn find_text<S: Stream>(
     stream: &S,
     mut buf: Vec<u8>,
     framing: Framing,
     text: &BodyText,
     deadline: Tick,
-) -> (Answer, Vec<u8>) {
+) -> (ProbeResult, Vec<u8>) {
     let mut search = BodySearch::new(framing, text.as_str().as_bytes());
     loop {
         match search.feed(&mut buf) {
-            Ok(Searched::Found) => return (Answer::Well, buf),
-            Ok(Searched::Missing) => return (Answer::Failed(Failure::TextMissing), buf),
+            Ok(Searched::Found) => return (ProbeResult::Healthy, buf),
+            Ok(Searched::Missing) => return (ProbeResult::Failed(Failure::TextMissing), buf),
             Ok(Searched::More) => {}
-            Err(_) => return (Answer::Failed(Failure::MalformedBody), buf),
+            Err(_) => return (ProbeResult::Failed(Failure::MalformedBody), buf),
         }
         let (read, back) = stream.read(buf, deadline).await;
         buf = back;
         match read {
-            Ok(0) if framing == Framing::UntilClose => return (Answer::Failed(Failure::TextMissing), buf),
-            Ok(0) => return (Answer::Failed(Failure::ClosedEarly), buf),
+            Ok(0) if framing == Framing::UntilClose => {
+                return (ProbeResult::Failed(Failure::TextMissing), buf);
+            }
+            Ok(0) => return (ProbeResult::Failed(Failure::ClosedEarly), buf),
             Ok(_) => {}
-            Err(error) => return (judge_exchange(&error), buf),
+            Err(error) => return (classify_exchange(&error), buf),
         }
     }
 }
 
-/// A search for a text in the first [`limits::HEALTH_BODY_BYTES_MAX`] bytes of a body; pure.
+/// Search for a text in the first [`limits::HEALTH_BODY_BYTES_MAX`] bytes of a body; pure.
 struct BodySearch<'a> {
     text: &'a [u8],
     framing: Framing,
     chunks: ChunkedBody,
     /// Bytes of the body so far.
     seen: usize,
-    /// The end of what was searched: as much of it as may be the beginning of the text.
+    /// Last bytes searched: as many as may be a prefix of the text.
     tail: Vec<u8>,
 }
 
-/// The state of a [`BodySearch`].
+/// State of a [`BodySearch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Searched {
     Found,
-    /// It is in none of the body, or in none of the bytes that are looked at.
+    /// Not in the body, or not in its searched part.
     Missing,
     More,
 }
@@ -321,7 +331,7 @@ impl<'a> BodySearch<'a> {
         Self { text, framing, chunks: ChunkedBody::new(ChunkMode::Decode), seen: 0, tail: Vec::new() }
     }
 
-    /// Takes bytes that were received; leaves those that it needs again with more behind them.
+    /// Takes received bytes; leaves those in `buf` that are needed again together with later ones.
     fn feed(&mut self, buf: &mut Vec<u8>) -> Result<Searched, BodyError> {
         let (kept, consumed, mut is_done) = match self.framing {
             Framing::Empty => (0, 0, true),
@@ -349,8 +359,8 @@ impl<'a> BodySearch<'a> {
     }
 }
 
-fn judge_exchange(error: &io::Error) -> Answer {
-    Answer::Failed(match error.kind() {
+fn classify_exchange(error: &io::Error) -> ProbeResult {
+    ProbeResult::Failed(match error.kind() {
         ErrorKind::TimedOut => Failure::ResponseTimeout,
         _ => Failure::ClosedEarly,
     })

@@ -1,11 +1,11 @@
-//! When to check what; pure.
+//! Schedule of checks; pure.
 //!
-//! Checks wait in one queue ordered by the time at which they are due, so that whatever is overdue the longest goes
-//! first: with more due than may be in flight, all are late alike and none starves. Adding, removing and finishing
-//! a check cost the logarithm of their number.
+//! Checks wait in one queue ordered by due time, and the longest overdue one goes first: with more due than may be in
+//! flight, all are equally late and none starves. Adding, removing and finishing a check cost the logarithm of their
+//! number.
 //!
-//! The first time of a check is spread over its interval and later ones vary by a tenth of it, so that thousands
-//! added in one moment, as at a start, neither begin together nor fall into step later.
+//! The first time of a check is spread over its interval and later ones vary by a tenth of it: thousands of checks added
+//! at once, as at a start, neither begin together nor synchronise later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU16;
@@ -15,47 +15,45 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::{AppId, Probe, Target, Tick};
 
-/// What to check, and how often. Instances with the same plan share one check.
+/// Target, probe and interval of a check. Instances with the same plan share one check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The instance's target.
     pub target: Target,
     /// Another port than the target's.
     pub port: Option<NonZeroU16>,
-    /// The app that says whom to believe, where the target is spoken to over TLS.
+    /// App with the TLS settings, for a target with TLS.
     pub app: Option<AppId>,
-    /// What to ask.
+    /// The probe.
     pub probe: Probe,
-    /// From the start of one check to the start of the next.
+    /// Time between the starts of two checks.
     pub interval: Duration,
-    /// How long one check may take.
+    /// Timeout of one check.
     pub timeout: Duration,
 }
 
 impl Plan {
-    /// The endpoint that is checked.
+    /// Endpoint of the check.
     pub fn endpoint(&self) -> Target {
         self.port.map_or_else(|| self.target.clone(), |port| self.target.on_health_port(port))
     }
 }
 
-/// Names a check of a [`Schedule`]; never used twice.
-///
-/// The default names none.
+/// Id of a check of a [`Schedule`]; never reused. The default belongs to no check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(u64);
 
-/// The checks and their times.
+/// Checks and their due times.
 ///
-/// `add` and `remove` change them; `poll_due` hands out what is due, each to be answered with `handle_done`.
-/// Randomness is a word per call, drawn by the caller.
+/// `add` and `remove` change them; `poll_due` returns due ones, and `handle_done` completes each. Randomness is one
+/// number per call, drawn by the caller.
 #[derive(Debug, Default)]
 pub struct Schedule {
     checks: HashMap<CheckId, Check>,
     ids: HashMap<Arc<Plan>, CheckId>,
-    /// Checks that are not in flight, by when they are due.
+    /// Checks that are not in flight, by due time.
     waiting: BTreeSet<(Tick, CheckId)>,
-    /// Also those that nobody wants any more.
+    /// Includes removed ones.
     in_flight: HashSet<CheckId>,
     checks_made: u64,
 }
@@ -72,7 +70,7 @@ enum Phase {
     Waiting {
         due: Tick,
     },
-    /// `next` is when it is due again, if that was settled already.
+    /// `next` is the requested time of the next check, if any.
     InFlight {
         started: Tick,
         next: Option<Tick>,
@@ -80,12 +78,12 @@ enum Phase {
 }
 
 impl Schedule {
-    /// Without checks.
+    /// Creates an empty schedule.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more user of a plan; its check begins within one interval when it is the first.
+    /// Adds a user of a plan. The check of a new plan is due within one interval.
     pub fn add(&mut self, plan: Plan, now: Tick, random: u64) -> CheckId {
         if let Some(id) = self.ids.get(&plan) {
             if let Some(check) = self.checks.get_mut(id) {
@@ -103,7 +101,7 @@ impl Schedule {
         id
     }
 
-    /// One user fewer; without users a check is forgotten. When it is in flight, its end is still to be told.
+    /// Removes a user; without users the check is dropped. If it is in flight, `handle_done` is still to be called.
     pub fn remove(&mut self, id: CheckId) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         check.users -= 1;
@@ -118,7 +116,7 @@ impl Schedule {
         }
     }
 
-    /// The next check to start now, if one is due and fewer than [`limits::HEALTH_CHECKS_IN_FLIGHT_MAX`] are in flight.
+    /// Next check to start, if one is due and fewer than [`limits::HEALTH_CHECKS_IN_FLIGHT_MAX`] are in flight.
     pub fn poll_due(&mut self, now: Tick) -> Option<(CheckId, Arc<Plan>)> {
         if self.in_flight.len() >= limits::HEALTH_CHECKS_IN_FLIGHT_MAX {
             return None;
@@ -132,8 +130,8 @@ impl Schedule {
         Some((id, check.plan.clone()))
     }
 
-    /// A check that `poll_due` handed out has ended; it is due again about one interval after it started. Returns when
-    /// that was; `None` when nobody wants the check any more, or its end was told before.
+    /// Completes a check from `poll_due`; it is due again about one interval after its start. Returns its start; `None`
+    /// for a removed or already completed check.
     pub fn handle_done(&mut self, id: CheckId, now: Tick, random: u64) -> Option<Tick> {
         if !self.in_flight.remove(&id) {
             return None;
@@ -147,7 +145,7 @@ impl Schedule {
         Some(started)
     }
 
-    /// Makes a check due at `due`, or when it is due anyway if that is earlier. One that is in flight is made again.
+    /// Makes a check due at `due` unless it is due earlier. One in flight is repeated.
     pub fn hasten(&mut self, id: CheckId, due: Tick) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         match &mut check.phase {
@@ -161,7 +159,8 @@ impl Schedule {
         }
     }
 
-    /// When to poll again, unless something changes before: never while as many are in flight as may be.
+    /// Time of the next poll, unless the checks change before; [`Tick::NEVER`] while the limit of checks in flight is
+    /// reached.
     pub fn next_due(&self) -> Tick {
         if self.in_flight.len() >= limits::HEALTH_CHECKS_IN_FLIGHT_MAX {
             return Tick::NEVER;
@@ -169,7 +168,7 @@ impl Schedule {
         self.waiting.first().map_or(Tick::NEVER, |(due, _)| *due)
     }
 
-    /// When a check is due; `None` while it is in flight.
+    /// Due time of a check; `None` while it is in flight.
     pub fn due(&self, id: CheckId) -> Option<Tick> {
         match self.checks.get(&id)?.phase {
             Phase::Waiting { due } => Some(due),
@@ -177,29 +176,29 @@ impl Schedule {
         }
     }
 
-    /// How many checks there are.
+    /// Number of checks.
     pub fn len(&self) -> usize {
         self.checks.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no check.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty()
     }
 
-    /// How many checks are in flight.
+    /// Number of checks in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 }
 
-/// A random time from zero to `whole`.
+/// Random part of `whole`.
 fn part(whole: Duration, random: u64) -> Duration {
     let nanos = (whole.as_nanos() * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// A random time from nine to eleven tenths of `interval`.
+/// Random time between nine and eleven tenths of `interval`.
 fn vary(interval: Duration, random: u64) -> Duration {
     interval * 9 / 10 + part(interval / 5, random)
 }
@@ -259,7 +258,7 @@ mod tests {
         assert_eq!((schedule.due(id), schedule.next_due()), (Some(Tick(1_000)), Tick(1_000)));
         schedule.hasten(id, Tick(5_000));
         assert_eq!(schedule.due(id), Some(Tick(1_000)));
-        // In flight: what is under way may have begun too early, so that it is made again.
+        // The check in flight may have started too early and is repeated.
         schedule.poll_due(Tick(1_000)).unwrap();
         schedule.hasten(id, Tick(1_100));
         schedule.hasten(id, Tick(1_300));
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_ended_late_is_due_at_once_not_in_the_past() {
+    fn a_check_that_ended_late_is_due_at_once_and_not_in_the_past() {
         let mut schedule = Schedule::new();
         let id = schedule.add(plan(1), Tick(0), 0);
         schedule.poll_due(Tick(0)).unwrap();
@@ -310,7 +309,7 @@ mod tests {
         assert!(schedule.poll_due(Tick(1)).is_none());
     }
 
-    /// 5,000 checks of 3 s each cannot all be made every 10 s by 100 at a time: all are then late, and all alike.
+    /// 5,000 checks of 3 s each cannot all run every 10 s with 100 in flight: all are late by the same amount.
     #[test]
     fn nothing_starves_when_more_is_due_than_can_be_done() {
         let mut schedule = Schedule::new();
@@ -351,11 +350,11 @@ mod tests {
         assert!(schedule.due(id).is_none());
         assert_eq!((schedule.len(), schedule.waiting.len()), (1, 1));
         schedule.remove(id);
-        assert_eq!(schedule.len(), 1, "removing once too often harms nobody");
+        assert_eq!(schedule.len(), 1, "one removal too many has no effect");
     }
 
     #[test]
-    fn a_check_removed_in_flight_frees_its_place_when_it_ends() {
+    fn a_check_removed_in_flight_leaves_the_limit_when_it_ends() {
         let mut schedule = Schedule::new();
         let id = schedule.add(plan(1), Tick(0), 0);
         schedule.poll_due(Tick(0)).unwrap();
@@ -365,13 +364,13 @@ mod tests {
         let again = schedule.add(plan(1), Tick(0), 0);
         assert_ne!(again, id);
         assert_eq!(schedule.handle_done(id, Tick(1), 0), None);
-        assert_eq!(schedule.handle_done(id, Tick(1), 0), None, "told twice");
+        assert_eq!(schedule.handle_done(id, Tick(1), 0), None, "completed twice");
         assert_eq!(schedule.in_flight(), 0);
         assert_eq!(schedule.due(again), Some(Tick(0)), "the old end is not the new check's");
     }
 
     #[test]
-    fn nothing_to_do_is_never_due() {
+    fn an_empty_schedule_is_never_due() {
         assert_eq!(Schedule::new().next_due(), Tick::NEVER);
         assert!(Schedule::new().poll_due(Tick(1)).is_none());
     }

@@ -1,4 +1,4 @@
-//! The threads: one that keeps the queue, and a few that post.
+//! Threads of the deliveries: a dispatcher with the queue, and a few senders.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,52 +15,52 @@ use ringway_net::clock;
 
 use crate::event::Event;
 use crate::queue::{Delivery, Outcome, Queue};
-use crate::send::{agent, send};
+use crate::send::{new_agent, send};
 
-/// The handle: clones speak to the same threads, which end when the last one is gone. What waits by then is lost.
+/// Handle to the threads, which end with its last clone. Deliveries that wait by then are lost.
 #[derive(Clone, Debug)]
 pub struct Webhooks {
-    line: Arc<Line>,
+    link: Arc<Link>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct Link {
     messages: MailboxSender<Message>,
-    counters: Arc<Counters>,
+    counters: Arc<SharedCounters>,
 }
 
-impl Drop for Line {
+impl Drop for Link {
     fn drop(&mut self) {
-        // A full mailbox is emptied by the dispatcher, which then finds that nobody but its senders speaks to it.
+        // With a full mailbox the dispatcher keeps running after it is drained, as its senders still hold the mailbox.
         let _ = self.messages.send(Message::End);
     }
 }
 
-/// What has become of deliveries since the start.
+/// Deliveries since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Waiting or under way.
+pub struct WebhookCounters {
+    /// Waiting or in flight.
     pub pending: u64,
-    /// Taken by their receivers.
+    /// Accepted by their receivers.
     pub delivered: u64,
-    /// Tries that failed and were followed by another.
+    /// Failed attempts with a retry.
     pub retried: u64,
-    /// Given up.
+    /// Failed or refused for good.
     pub failed: u64,
-    /// Dropped because too many waited.
+    /// Dropped from a full queue.
     pub dropped: u64,
 }
 
-/// Written by the dispatcher alone, but for what never reached it.
+/// Counters for readers on other threads. The dispatcher writes all but `overflowed`.
 #[derive(Debug, Default)]
-struct Counters {
+struct SharedCounters {
     pending: AtomicU64,
     delivered: AtomicU64,
     retried: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
-    /// Told while the dispatcher's own mailbox was full; written by those who send.
-    unheard: AtomicU64,
+    /// Dropped at a full mailbox of the dispatcher; written by the sending threads.
+    overflowed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -70,46 +70,46 @@ enum Message {
     End,
 }
 
-/// Starts the threads. They do nothing until something is sent.
+/// Starts the threads, which are idle without events.
 ///
 /// # Errors
-/// The system's, when no thread is to be had.
+/// The system cannot create a thread.
 pub fn start() -> io::Result<Webhooks> {
-    // Room for a burst, for a word of every sender, and for the end.
+    // Room for a full queue, a result of every sender, and the end.
     let (messages, inbox) = blocking_mailbox(WEBHOOKS_PENDING_MAX + WEBHOOK_THREADS + 1);
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(SharedCounters::default());
     let mut jobs = Vec::with_capacity(WEBHOOK_THREADS);
     for number in 0..WEBHOOK_THREADS {
         let (job, work) = blocking_mailbox(1);
         let done = messages.clone();
         jobs.push(job);
-        thread::Builder::new().name(format!("webhook-{number}")).spawn(move || post(&work, &done))?;
+        thread::Builder::new().name(format!("webhook-{number}")).spawn(move || run_sender(&work, &done))?;
     }
     let dispatcher = Dispatcher { queue: Queue::default(), inbox, jobs, counters: Arc::clone(&counters) };
     thread::Builder::new().name("webhooks".to_owned()).spawn(move || dispatcher.run())?;
-    Ok(Webhooks { line: Arc::new(Line { messages, counters }) })
+    Ok(Webhooks { link: Arc::new(Link { messages, counters }) })
 }
 
 impl Webhooks {
-    /// Tells a receiver. Never waits: what cannot be kept is dropped and counted.
+    /// Queues an event for a receiver. Never blocks: beyond the limit it is dropped and counted.
     pub fn send(&self, webhook: &Webhook, event: Event) {
         let message = Message::Event(Box::new((webhook.clone(), event)));
-        if let Err(SendError::Full(_)) = self.line.messages.send(message) {
-            self.line.counters.unheard.fetch_add(1, Ordering::Relaxed);
+        if let Err(SendError::Full(_)) = self.link.messages.send(message) {
+            self.link.counters.overflowed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How deliveries have gone.
-    pub fn reading(&self) -> Reading {
-        // Relaxed: numbers that stand for nothing but themselves.
+    /// Counters of the deliveries.
+    pub fn counters(&self) -> WebhookCounters {
+        // Relaxed: the numbers guard no other memory.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.line.counters;
-        Reading {
-            pending: read(&counters.pending) + self.line.messages.waiting() as u64,
+        let counters = &self.link.counters;
+        WebhookCounters {
+            pending: read(&counters.pending) + self.link.messages.waiting() as u64,
             delivered: read(&counters.delivered),
             retried: read(&counters.retried),
             failed: read(&counters.failed),
-            dropped: read(&counters.dropped) + read(&counters.unheard),
+            dropped: read(&counters.dropped) + read(&counters.overflowed),
         }
     }
 }
@@ -118,7 +118,7 @@ struct Dispatcher {
     queue: Queue,
     inbox: MailboxReceiver<Message>,
     jobs: Vec<MailboxSender<Delivery>>,
-    counters: Arc<Counters>,
+    counters: Arc<SharedCounters>,
 }
 
 impl Dispatcher {
@@ -128,7 +128,7 @@ impl Dispatcher {
             while let Some(delivery) = self.queue.poll_start(now) {
                 self.hand_out(delivery);
             }
-            self.tell();
+            self.publish_counters();
             let wait = clock::now().until(self.queue.next_deadline()).min(WAIT_MAX);
             match self.inbox.recv_timeout(wait) {
                 Ok(Message::Event(event)) => {
@@ -143,13 +143,13 @@ impl Dispatcher {
                     self.queue.handle_done(delivery, &outcome, clock::now());
                 }
                 Err(TryRecvError::Empty) => {}
-                // The senders end when they find that no job will come any more.
+                // The senders end when their mailboxes are closed.
                 Ok(Message::End) | Err(TryRecvError::Closed) => return,
             }
         }
     }
 
-    /// As many deliveries are under way as there are senders at most, so one of them is free.
+    /// Sends a delivery to a free sender; the queue's limit of deliveries in flight guarantees one.
     fn hand_out(&mut self, delivery: Delivery) {
         let mut delivery = delivery;
         for job in &self.jobs {
@@ -158,38 +158,38 @@ impl Dispatcher {
                 Err(SendError::Full(back) | SendError::Closed(back)) => delivery = back,
             }
         }
-        let outcome = Outcome::Failed("no thread is left to deliver it".to_owned());
+        let outcome = Outcome::Failed("no delivery thread is left".to_owned());
         self.queue.handle_done(delivery, &outcome, clock::now());
     }
 
-    fn tell(&self) {
-        let tally = self.queue.tally();
+    fn publish_counters(&self) {
+        let counts = self.queue.counters();
         let counters = &self.counters;
         for (counter, value) in [
             (&counters.pending, self.queue.pending() as u64),
-            (&counters.delivered, tally.delivered),
-            (&counters.retried, tally.retried),
-            (&counters.failed, tally.failed),
-            (&counters.dropped, tally.dropped),
+            (&counters.delivered, counts.delivered),
+            (&counters.retried, counts.retried),
+            (&counters.failed, counts.failed),
+            (&counters.dropped, counts.dropped),
         ] {
             counter.store(value, Ordering::Relaxed);
         }
     }
 }
 
-/// A sender: one delivery after the other.
-fn post(work: &MailboxReceiver<Delivery>, done: &MailboxSender<Message>) {
-    // Made with the first delivery: the trust store takes some milliseconds to read.
-    let mut poster = None;
+/// Loop of a sender: one delivery after the other.
+fn run_sender(work: &MailboxReceiver<Delivery>, done: &MailboxSender<Message>) {
+    // Created with the first delivery: reading the trust store takes some milliseconds.
+    let mut agent = None;
     loop {
         let delivery = match work.recv_timeout(WAIT_MAX) {
             Ok(delivery) => delivery,
             Err(TryRecvError::Empty) => continue,
             Err(TryRecvError::Closed) => return,
         };
-        let poster = poster.get_or_insert_with(agent);
-        // A defect of the HTTP client must cost the delivery and not the thread.
-        let attempt = || send(poster, &delivery, clock::timestamp());
+        let agent = agent.get_or_insert_with(new_agent);
+        // A panic of the HTTP client must cost the delivery and not the thread.
+        let attempt = || send(agent, &delivery, clock::timestamp());
         let outcome = catch_unwind(AssertUnwindSafe(attempt))
             .unwrap_or_else(|_| Outcome::Refused("the HTTP client panicked".to_owned()));
         if done.send(Message::Done(Box::new((delivery, outcome)))).is_err() {
@@ -199,23 +199,23 @@ fn post(work: &MailboxReceiver<Delivery>, done: &MailboxSender<Message>) {
 }
 
 fn log(delivery: &Delivery, outcome: &Outcome) {
-    let (id, tries) = (&*delivery.id, delivery.tries);
+    let (id, attempts) = (&*delivery.id, delivery.attempts);
     match outcome {
-        Outcome::Delivered => tracing::debug!(id, tries, "webhook delivered"),
-        Outcome::Refused(reason) => tracing::warn!(id, tries, reason, "webhook refused by its receiver"),
-        Outcome::Failed(reason) => tracing::warn!(id, tries, reason, "webhook not delivered"),
+        Outcome::Delivered => tracing::debug!(id, attempts, "webhook delivered"),
+        Outcome::Refused(reason) => tracing::warn!(id, attempts, reason, "webhook refused by its receiver"),
+        Outcome::Failed(reason) => tracing::warn!(id, attempts, reason, "webhook not delivered"),
     }
 }
 
-/// An id that no other event has: when it happened, and 64 random bits.
+/// Unique id of an event: its time and 64 random bits.
 fn draw_id(millis: u64) -> String {
     let mut random = [0; 8];
-    // Without randomness the time has to do: ids are for telling events apart, not for keeping secrets.
+    // Without randomness the time must do: ids distinguish events and are not secret.
     let _ = rand::fill(&mut random);
     format!("evt_{millis:011x}{:016x}", u64::from_be_bytes(random))
 }
 
-/// A wait that ends by itself now and then costs nothing and cannot be forgotten.
+/// Longest wait of a thread; an idle wake-up a minute costs nothing.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Real deliveries to a receiver on loopback that does as it is told.
+//! Deliveries to a scripted receiver on loopback.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,20 +11,20 @@ use ringway_model::{AppId, Timestamp, WebhookSecret, WebhookUrl};
 use super::*;
 use crate::event::{Details, EventKind};
 
-/// What a receiver got: head fields in lower case, and the body.
-struct Got {
+/// Received request: header fields in lower case, and the body.
+struct Received {
     fields: Vec<(String, String)>,
     body: String,
 }
 
-impl Got {
+impl Received {
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A receiver that answers with these statuses, one connection each, and the last one for ever.
-fn receiver(statuses: &'static [u16]) -> (String, Receiver<Got>) {
+/// Starts a receiver that responds with these statuses, one connection each, and repeats the last one.
+fn receiver(statuses: &'static [u16]) -> (String, Receiver<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (sender, got) = channel();
@@ -40,14 +40,14 @@ fn receiver(statuses: &'static [u16]) -> (String, Receiver<Got>) {
                 }
                 line.clear();
             }
-            let mut got = Got { fields, body: String::new() };
+            let mut got = Received { fields, body: String::new() };
             let length: usize = got.field("content-length").unwrap().parse().unwrap();
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             got.body = String::from_utf8(body).unwrap();
             let status = statuses[at.min(statuses.len() - 1)];
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            (&stream).write_all(answer.as_bytes()).unwrap();
+            let response = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            (&stream).write_all(response.as_bytes()).unwrap();
             if sender.send(got).is_err() {
                 return;
             }
@@ -101,7 +101,9 @@ fn a_delivery_is_signed_and_counted() {
     let signed = aws_lc_rs::hmac::sign(&key, format!("{timestamp}.{}", got.body).as_bytes());
     let hex: String = signed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(got.field("x-ringway-signature"), Some(format!("sha256={hex}").as_str()));
-    wait("the delivery is counted", || webhooks.reading().delivered == 1 && webhooks.reading().pending == 0);
+    wait("the delivery is counted", || {
+        webhooks.counters().delivered == 1 && webhooks.counters().pending == 0
+    });
 }
 
 #[test]
@@ -113,15 +115,15 @@ fn without_a_secret_there_is_no_signature() {
 }
 
 #[test]
-fn a_receiver_that_fails_once_gets_the_same_event_again() {
+fn a_failed_delivery_is_retried_with_the_same_event() {
     let (url, got) = receiver(&[503, 200]);
     let webhooks = start().unwrap();
     webhooks.send(&webhook(&url, None), event());
     let (first, second) = (got.recv_timeout(PATIENCE).unwrap(), got.recv_timeout(PATIENCE).unwrap());
     assert_eq!(first.field("x-ringway-event-id"), second.field("x-ringway-event-id"));
     assert_eq!(first.body, second.body);
-    wait("both tries are counted", || {
-        webhooks.reading() == Reading { retried: 1, delivered: 1, ..Reading::default() }
+    wait("both attempts are counted", || {
+        webhooks.counters() == WebhookCounters { retried: 1, delivered: 1, ..WebhookCounters::default() }
     });
 }
 
@@ -131,13 +133,13 @@ fn a_redirect_is_not_followed() {
     let webhooks = start().unwrap();
     webhooks.send(&webhook(&url, None), event());
     got.recv_timeout(PATIENCE).unwrap();
-    wait("it is given up", || webhooks.reading().failed == 1);
-    assert_eq!(webhooks.reading().retried, 0);
+    wait("the delivery has failed", || webhooks.counters().failed == 1);
+    assert_eq!(webhooks.counters().retried, 0);
 }
 
 #[test]
-fn a_receiver_that_hangs_holds_up_nobody_else() {
-    // It takes connections, by the kernel's hand, and says nothing.
+fn a_receiver_that_hangs_does_not_delay_others() {
+    // The kernel accepts its connections, and no response comes.
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let slow = webhook(&format!("http://{}/", hanging.local_addr().unwrap()), None);
     let (url, got) = receiver(&[200]);
@@ -153,7 +155,7 @@ fn a_receiver_that_hangs_holds_up_nobody_else() {
 #[test]
 fn the_threads_end_with_the_last_handle() {
     let webhooks = start().unwrap();
-    let counters = Arc::downgrade(&webhooks.line.counters);
+    let counters = Arc::downgrade(&webhooks.link.counters);
     drop(webhooks.clone());
     assert!(counters.upgrade().is_some());
     drop(webhooks);

@@ -1,31 +1,31 @@
-//! What is told, and how it is written (document 000, "Webhook Payload").
+//! Events and their JSON payload.
 
 use ringway_model::{AppId, Hostname, InstanceId, TenantId, Timestamp};
 use serde::Serialize;
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// A domain has its first certificate.
+    /// First certificate of a domain.
     CertificateIssued,
-    /// A domain's certificate was replaced by a younger one.
+    /// Renewed certificate of a domain.
     CertificateRenewed,
-    /// A certificate could not be had.
+    /// Failed order or unusable certificate.
     CertificateFailed,
-    /// A certificate is late in its life and was not renewed.
+    /// Certificate close to its expiry and not renewed.
     CertificateExpiring,
-    /// The last instance that could serve a domain is gone from the rotation.
+    /// Last available instance left the rotation.
     AllInstancesDown,
-    /// One is back.
+    /// An instance is available again.
     InstancesRecovered,
-    /// An instance was registered.
+    /// Registration of an instance.
     InstanceRegistered,
-    /// An instance is registered no more.
+    /// Deregistration of an instance.
     InstanceDeregistered,
 }
 
 impl EventKind {
-    /// The word in the payload.
+    /// Name in the payload.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CertificateIssued => "certificate_issued",
@@ -40,37 +40,37 @@ impl EventKind {
     }
 }
 
-/// Something that happened to an app.
+/// Event of an app or of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// To which app; none for what concerns the process, as its default certificate.
+    /// App; none for events of the process, such as its default certificate.
     pub app: Option<AppId>,
-    /// The domain that it is about.
+    /// Domain, if the event is about one.
     pub domain: Option<Hostname>,
-    /// Whose domain that is.
+    /// Tenant of the domain.
     pub tenant: Option<TenantId>,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// The rest; what does not apply is left out.
+    /// Details; absent ones are left out of the payload.
     pub details: Details,
 }
 
-/// What more there is to say.
+/// Details of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// The end of a certificate.
+    /// Expiry of the certificate.
     pub expires_at: Option<Timestamp>,
-    /// Why something failed, and what to do.
+    /// Reason of a failure, and the remedy.
     pub reason: Option<String>,
-    /// When it is tried again.
+    /// Time of the next attempt.
     pub next_try: Option<Timestamp>,
-    /// The instance.
+    /// Instance of the event.
     pub instance: Option<InstanceId>,
-    /// Instances of the app in rotation.
+    /// Number of the app's instances in rotation.
     pub healthy_instances: Option<usize>,
-    /// Instances of the app.
+    /// Number of the app's instances.
     pub total_instances: Option<usize>,
 }
 
@@ -102,7 +102,7 @@ struct PayloadDetails<'a> {
 }
 
 impl Event {
-    /// The body of a delivery.
+    /// Serializes the body of a delivery.
     pub(crate) fn to_json(&self, id: &str) -> Vec<u8> {
         let details = &self.details;
         let payload = Payload {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_payload_is_that_of_the_document() {
+    fn the_payload_has_the_documented_form() {
         let event = Event {
             kind: EventKind::CertificateIssued,
             app: AppId::parse("app1").ok(),

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 // --- Webhooks ----------------------------------------------------------------------------------------------
 
-/// Deliveries that wait (NFR-4.7). When there are more, the oldest is dropped and counted.
+/// Waiting deliveries. Beyond it the oldest is dropped and counted: the newest describe the present best.
 pub(crate) const WEBHOOKS_PENDING_MAX: usize = 1_000;
-/// Deliveries of one receiver under way: a receiver that hangs holds one thread of those below, not all.
+/// Deliveries of one receiver in flight: a receiver that hangs blocks one of the threads below, not all.
 pub(crate) const WEBHOOKS_PER_RECEIVER_MAX: usize = 1;
-/// Threads that deliver.
+/// Delivery threads.
 pub(crate) const WEBHOOK_THREADS: usize = 4;
-/// Tries after the first (NFR-2.8).
+/// Retries after the first attempt: 1, 2 and 4 s later.
 pub(crate) const WEBHOOK_RETRIES_MAX: u32 = 3;
-/// Until the first of them; doubled each time (FR-6.10).
+/// Delay of the first retry; doubled each time.
 pub(crate) const WEBHOOK_RETRY_FIRST: Duration = Duration::from_secs(1);
-/// For one try, from the name's resolution to the last byte of the answer.
+/// Timeout of one attempt, from the DNS lookup to the last byte of the response.
 pub(crate) const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! One try: sign and post. Blocks, on a thread of its own.
+//! One delivery attempt: signs and posts. Blocks its delivery thread.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use ureq::{Agent, Error};
 
 use crate::queue::{Delivery, Outcome};
 
-/// What posts. Connections are kept for the next event; nobody is asked for a redirect or through a proxy.
-pub(crate) fn agent() -> Agent {
+/// Creates the HTTP client. Connections are kept for the next event; redirects and proxies are not used.
+pub(crate) fn new_agent() -> Agent {
     let roots: Vec<_> = rustls_native_certs::load_native_certs().certs;
     let roots = match roots.is_empty() {
-        // Where the system trusts nobody, Mozilla's CAs as they were when this was built.
+        // Without CAs of the system, Mozilla's as of the build.
         true => RootCerts::WebPki,
         false => {
             let owned = |der: &[u8]| Certificate::from_der(der).to_owned();
@@ -50,33 +50,33 @@ pub(crate) fn send(agent: &Agent, delivery: &Delivery, now: Timestamp) -> Outcom
         request = request.header("X-Ringway-Signature", signature(secret, &timestamp, &delivery.body));
     }
     match request.send(&delivery.body[..]) {
-        // The answer's body says nothing; it is read by nobody, and the connection ends with it.
-        Ok(response) => judge(response.status().as_u16()),
+        // The body of the response is not read; one with a body ends the connection.
+        Ok(response) => classify(response.status().as_u16()),
         Err(error) => Outcome::Failed(reason(&error)),
     }
 }
 
-fn judge(status: u16) -> Outcome {
+fn classify(status: u16) -> Outcome {
     match status {
         200..=299 => Outcome::Delivered,
-        408 | 429 | 500..=599 => Outcome::Failed(format!("the receiver answered {status}")),
-        _ => Outcome::Refused(format!("the receiver answered {status}")),
+        408 | 429 | 500..=599 => Outcome::Failed(format!("the receiver responded with {status}")),
+        _ => Outcome::Refused(format!("the receiver responded with {status}")),
     }
 }
 
-/// In words without the URL, whose path may hold a token of the receiver's.
+/// Reason of a failure, without the URL: its path may contain a token of the receiver.
 fn reason(error: &Error) -> String {
     match error {
-        Error::Timeout(_) => format!("no answer within {} s", WEBHOOK_TIMEOUT.as_secs()),
+        Error::Timeout(_) => format!("no response within {} s", WEBHOOK_TIMEOUT.as_secs()),
         Error::HostNotFound => "the receiver's name cannot be resolved".to_owned(),
         Error::ConnectionFailed => "no connection to the receiver".to_owned(),
         Error::Io(error) => error.to_string(),
         Error::Rustls(error) => format!("TLS: {error}"),
-        _ => "the receiver speaks no HTTP that is understood".to_owned(),
+        _ => "the response is not valid HTTP".to_owned(),
     }
 }
 
-/// `sha256=` and the HMAC of timestamp, full stop and body.
+/// Signature: `sha256=` and the HMAC of timestamp, full stop and body.
 fn signature(secret: &WebhookSecret, timestamp: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     let mut context = hmac::Context::with_key(&key);
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_what_openssl_says() {
+    fn the_signature_equals_that_of_openssl() {
         // printf '1700000000.{}' | openssl dgst -sha256 -hmac correct-horse-battery
         let secret = WebhookSecret::parse("correct-horse-battery").expect("long enough");
         assert_eq!(
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_go_better_later_is_tried_again() {
-        assert_eq!(judge(204), Outcome::Delivered);
-        assert!(matches!(judge(301), Outcome::Refused(_)));
-        assert!(matches!(judge(410), Outcome::Refused(_)));
-        assert!(matches!(judge(429), Outcome::Failed(_)));
-        assert!(matches!(judge(503), Outcome::Failed(_)));
+    fn only_temporary_failures_are_retried() {
+        assert_eq!(classify(204), Outcome::Delivered);
+        assert!(matches!(classify(301), Outcome::Refused(_)));
+        assert!(matches!(classify(410), Outcome::Refused(_)));
+        assert!(matches!(classify(429), Outcome::Failed(_)));
+        assert!(matches!(classify(503), Outcome::Failed(_)));
     }
 }

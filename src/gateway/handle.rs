@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringway_control::{Client, ControlThread, Pulse, Refusal, Submission};
+use ringway_control::{Client, ControlThread, Liveness, Refusal, Submission};
 use ringway_model::{
     AppId, AppSpec, Change, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId, InstanceSpec, Target,
     TenantId, limits,
@@ -22,7 +22,7 @@ pub struct Handle {
     pub(super) admin_addresses: Vec<SocketAddr>,
     pub(super) driver: Option<Driver>,
     pub(super) client: Client,
-    pub(super) pulse: Pulse,
+    pub(super) liveness: Liveness,
     pub(super) control: ControlThread,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) log: Option<Arc<LogHandle>>,
@@ -111,7 +111,7 @@ impl Handle {
 
     /// Whether the control thread and all workers make progress: what a watchdog should be fed by.
     pub fn is_alive(&self) -> bool {
-        self.pulse.is_young(limits::PULSE_AGE_MAX)
+        self.liveness.is_recent(limits::LIVENESS_AGE_MAX)
             && !self.control.is_finished()
             && self.threads.iter().all(|thread| !thread.is_finished())
     }

@@ -183,6 +183,6 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// For a worker to build its runtime and listen.
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// The control thread or a worker that has shown no progress for this long is not alive.
-pub const PULSE_AGE_MAX: Duration = Duration::from_secs(15);
+pub const LIVENESS_AGE_MAX: Duration = Duration::from_secs(15);
 /// For the access log's writer to write what it has at the end.
 pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,17 +1,20 @@
-//! What is published for certificates, and when those who wait for it are told.
+//! Publication of certificate updates, and the end of the wait for their acknowledgements.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use ringway_bridge::SlotReceiver;
 use ringway_model::limits::CHALLENGES_MAX;
 use ringway_model::{AppId, AppSpec, Change, Desired, DomainKind, DomainSpec, Timestamp};
+use ringway_net::sync::Receiver;
 use ringway_traffic::report::Report;
-use ringway_traffic::snapshot::Snapshot;
+use ringway_traffic::snapshot::{CertificateVersion, Snapshot};
 
 use super::*;
+use crate::engine::Engine;
 use crate::engine_tests::{CORE, at, engine_with};
+use crate::limits::APPLY_DEADLINE;
 
 fn host() -> Hostname {
     Hostname::parse("app.test").unwrap()
@@ -33,14 +36,14 @@ fn desired() -> Desired {
     Desired::default().apply(&change, Timestamp(0)).unwrap().desired
 }
 
-/// The engine with a core that has taken its first snapshot.
+/// An engine with a core that has acknowledged its first snapshot.
 fn stage() -> (Engine, SlotReceiver<Arc<Snapshot>>) {
     let (mut engine, snapshots, _) = engine_with(desired());
     take(&mut engine, &snapshots, 1);
     (engine, snapshots)
 }
 
-/// The core takes what is there and says so.
+/// The core takes the newest snapshot and acknowledges it.
 fn take(engine: &mut Engine, snapshots: &SlotReceiver<Arc<Snapshot>>, millis: u64) -> Arc<Snapshot> {
     let snapshot = snapshots.take().unwrap();
     engine.handle_report(Report::Applied { core: CORE, serial: snapshot.serial }, at(millis));
@@ -48,8 +51,37 @@ fn take(engine: &mut Engine, snapshots: &SlotReceiver<Arc<Snapshot>>, millis: u6
     snapshot
 }
 
-fn result(answer: &Rc<RefCell<Acknowledged>>) -> Option<Result<(), Unpublished>> {
-    answer.borrow().result
+type Waiting = Receiver<Acknowledged>;
+
+/// Result of a wait, if it has ended.
+fn result(waiting: &mut Waiting) -> Option<Acknowledged> {
+    match Pin::new(waiting).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+fn publish_certificate(
+    engine: &mut Engine,
+    host: &Hostname,
+    version: Option<u64>,
+    millis: u64,
+) -> Result<Waiting, Unpublished> {
+    engine.publish_certificates(&CertificateUpdate::Domain { host, version }, at(millis))
+}
+
+fn publish_default(engine: &mut Engine, version: Option<u64>, millis: u64) -> Result<Waiting, Unpublished> {
+    engine.publish_certificates(&CertificateUpdate::Default { version }, at(millis))
+}
+
+fn publish_challenge(
+    engine: &mut Engine,
+    token: &str,
+    key_authorization: Option<&str>,
+    millis: u64,
+) -> Result<Waiting, Unpublished> {
+    let key_authorization = key_authorization.map(Arc::from);
+    engine.publish_certificates(&CertificateUpdate::Challenge { token, key_authorization }, at(millis))
 }
 
 fn deadline() -> u64 {
@@ -57,117 +89,92 @@ fn deadline() -> u64 {
 }
 
 #[test]
-fn a_certificate_is_told_when_every_core_serves_it() {
+fn a_publication_is_confirmed_once_every_core_serves_it() {
     let (mut engine, snapshots) = stage();
-    let answer = engine.handle_certificate(&host(), Some(7), at(10)).unwrap();
+    let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 10).unwrap();
     engine.advance(at(10));
-    assert_eq!(result(&answer), None);
+    assert_eq!(result(&mut waiting), None);
     let snapshot = take(&mut engine, &snapshots, 11);
-    assert_eq!(result(&answer), Some(Ok(())));
+    assert_eq!(result(&mut waiting), Some(Acknowledged::ByAll));
     assert_eq!(snapshot.virtual_host("app.test").unwrap().tls.certificate, Some(CertificateVersion(7)));
 
-    // The same again changes nothing, and waits for nobody.
-    let answer = engine.handle_certificate(&host(), Some(7), at(12)).unwrap();
+    // A repetition publishes nothing and needs no acknowledgement.
+    let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 12).unwrap();
     engine.advance(at(12));
-    assert_eq!(result(&answer), Some(Ok(())));
+    assert_eq!(result(&mut waiting), Some(Acknowledged::ByAll));
     assert!(snapshots.take().is_none());
 
-    let answer = engine.handle_certificate(&host(), None, at(13)).unwrap();
+    let mut waiting = publish_certificate(&mut engine, &host(), None, 13).unwrap();
     let snapshot = take(&mut engine, &snapshots, 14);
     assert_eq!(
-        (result(&answer), snapshot.virtual_host("app.test").unwrap().tls.certificate),
-        (Some(Ok(())), None)
+        (result(&mut waiting), snapshot.virtual_host("app.test").unwrap().tls.certificate),
+        (Some(Acknowledged::ByAll), None)
     );
 }
 
 #[test]
-fn whoever_waits_is_woken() {
-    struct Bell(std::sync::atomic::AtomicUsize);
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        }
-    }
+fn a_slow_core_is_not_waited_for_beyond_the_deadline() {
     let (mut engine, snapshots) = stage();
-    let answer = engine.handle_default_certificate(Some(3), at(10)).unwrap();
-    let bell = Arc::new(Bell(0.into()));
-    answer.borrow_mut().waker = Some(Waker::from(Arc::clone(&bell)));
-    let snapshot = take(&mut engine, &snapshots, 11);
-    assert_eq!(snapshot.default_certificate, Some(CertificateVersion(3)));
-    assert_eq!(bell.0.load(std::sync::atomic::Ordering::SeqCst), 1);
-}
-
-#[test]
-fn a_core_that_is_slow_is_not_waited_for_beyond_the_deadline() {
-    let (mut engine, snapshots) = stage();
-    let answer = engine.handle_certificate(&host(), Some(7), at(10)).unwrap();
+    let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 10).unwrap();
     engine.advance(at(10 + deadline() - 1));
-    assert_eq!(result(&answer), None);
+    assert_eq!(result(&mut waiting), None);
     engine.advance(at(10 + deadline()));
-    assert_eq!(result(&answer), Some(Err(Unpublished::SlowCores)));
-    // It lags now, and is not waited for; that not all have it is said at once.
-    let answer = engine.handle_certificate(&host(), Some(7), at(15 + deadline())).unwrap();
+    assert_eq!(result(&mut waiting), Some(Acknowledged::NotByAll));
+    // The core lags now and is not waited for; the incomplete result comes at once.
+    let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 15 + deadline()).unwrap();
     engine.advance(at(15 + deadline()));
-    assert_eq!(result(&answer), Some(Err(Unpublished::SlowCores)));
+    assert_eq!(result(&mut waiting), Some(Acknowledged::NotByAll));
     let snapshot = take(&mut engine, &snapshots, 20 + deadline());
     assert_eq!(
         snapshot.virtual_host("app.test").unwrap().tls.certificate,
         Some(CertificateVersion(7)),
-        "wanted all the same"
+        "published all the same"
     );
 }
 
 #[test]
-fn a_domain_that_is_not_registered_gets_none() {
+fn a_domain_that_is_not_registered_gets_no_certificate() {
     let (mut engine, snapshots) = stage();
     let other = Hostname::parse("other.test").unwrap();
-    assert_eq!(engine.handle_certificate(&other, Some(7), at(10)).err(), Some(Unpublished::UnknownDomain));
+    assert_eq!(publish_certificate(&mut engine, &other, Some(7), 10).err(), Some(Unpublished::UnknownDomain));
     assert!(snapshots.take().is_none());
-    // That it has none any more may be said at any time.
-    assert!(engine.handle_certificate(&other, None, at(11)).is_ok());
+    // A removal is allowed at any time.
+    assert!(publish_certificate(&mut engine, &other, None, 11).is_ok());
 }
 
 #[test]
-fn challenges_come_and_go_and_have_a_bound() {
+fn challenges_are_published_removed_and_bounded() {
     let (mut engine, snapshots) = stage();
-    let answer = engine.handle_challenge("token-0", Some("key".into()), at(10)).unwrap();
+    let mut waiting = publish_challenge(&mut engine, "token-0", Some("key"), 10).unwrap();
     let snapshot = take(&mut engine, &snapshots, 11);
     assert_eq!(
-        (result(&answer), snapshot.challenge("token-0").map(|key| &**key)),
-        (Some(Ok(())), Some("key"))
+        (result(&mut waiting), snapshot.challenge("token-0").map(|key| &**key)),
+        (Some(Acknowledged::ByAll), Some("key"))
     );
     for n in 1..CHALLENGES_MAX {
-        assert!(engine.handle_challenge(&format!("token-{n}"), Some("key".into()), at(12)).is_ok());
+        assert!(publish_challenge(&mut engine, &format!("token-{n}"), Some("key"), 12).is_ok());
     }
-    assert_eq!(
-        engine.handle_challenge("one-more", Some("key".into()), at(13)).err(),
-        Some(Unpublished::Full)
-    );
-    assert!(engine.handle_challenge("token-0", None, at(14)).is_ok());
-    assert!(engine.handle_challenge("one-more", Some("key".into()), at(15)).is_ok());
+    assert_eq!(publish_challenge(&mut engine, "one-more", Some("key"), 13).err(), Some(Unpublished::Full));
+    assert!(publish_challenge(&mut engine, "token-0", None, 14).is_ok());
+    assert!(publish_challenge(&mut engine, "one-more", Some("key"), 15).is_ok());
     let snapshot = take(&mut engine, &snapshots, 16);
     assert!(snapshot.challenge("token-0").is_none() && snapshot.challenge("one-more").is_some());
 }
 
 #[test]
-fn nothing_is_published_at_the_end() {
+fn nothing_is_published_during_shutdown() {
     let (mut engine, _snapshots) = stage();
     engine.handle_shutdown(at(1_000).tick, None, at(10));
-    assert_eq!(engine.handle_certificate(&host(), Some(7), at(11)).err(), Some(Unpublished::Stopping));
-    assert_eq!(engine.handle_challenge("t", None, at(11)).err(), Some(Unpublished::Stopping));
-    assert_eq!(engine.handle_default_certificate(None, at(11)).err(), Some(Unpublished::Stopping));
+    assert_eq!(publish_certificate(&mut engine, &host(), Some(7), 11).err(), Some(Unpublished::Stopping));
+    assert_eq!(publish_challenge(&mut engine, "t", None, 11).err(), Some(Unpublished::Stopping));
+    assert_eq!(publish_default(&mut engine, None, 11).err(), Some(Unpublished::Stopping));
 }
 
 #[test]
-fn the_loop_looks_again_at_the_deadline() {
-    let mut publications = Publications::default();
-    assert_eq!(publications.next_deadline(), Micros::NEVER);
-    let answer = publications.wait(Serial(5), Micros(100));
-    let due = Micros(100).after(APPLY_DEADLINE);
-    assert_eq!(publications.next_deadline(), due);
-    publications.release(|_| Reached::NotYet, Micros(due.0 - 1));
-    assert_eq!(result(&answer), None);
-    publications.release(|_| Reached::NotYet, due);
-    assert_eq!(result(&answer), Some(Err(Unpublished::SlowCores)));
-    assert_eq!(publications.next_deadline(), Micros::NEVER);
+fn the_default_certificate_is_published() {
+    let (mut engine, snapshots) = stage();
+    let mut waiting = publish_default(&mut engine, Some(3), 10).unwrap();
+    let snapshot = take(&mut engine, &snapshots, 11);
+    assert_eq!(snapshot.default_certificate, Some(CertificateVersion(3)));
+    assert_eq!(result(&mut waiting), Some(Acknowledged::ByAll));
 }

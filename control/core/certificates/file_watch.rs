@@ -1,9 +1,8 @@
-//! The files that apps and domains name by their paths, looked after: the cores go on with what they last loaded when one
-//! goes away or breaks, so somebody has to say so.
+//! Watch over files that apps and domains name by path: cores keep the last loaded version when a file disappears or
+//! breaks, and the problem is logged and shown in the status.
 
 use std::fmt;
 
-use crate::limits::{NAMED_FILES_INTERVAL, NAMED_FILES_MAX, NAMED_FILES_TOLD_MAX};
 use ahash::{AHashMap, AHashSet};
 use ringway_certs::{FileWatch, names_files};
 use ringway_model::Desired;
@@ -11,34 +10,35 @@ use ringway_net::sleep;
 use ringway_tls::{LoadError, SecretKey};
 
 use crate::control::Control;
+use crate::limits::{NAMED_FILES_INTERVAL, NAMED_FILES_LISTED_MAX, NAMED_FILES_MAX};
 
-/// Looks at all files again and again, and gives what is wrong with them to the engine.
+/// Checks all files in an endless loop and hands the problems to the engine.
 pub(crate) async fn watch(control: Control) {
     let mut watch = FileWatch::default();
-    let (mut revision, mut wants) = (None, Vec::new());
+    let (mut revision, mut keys) = (None, Vec::new());
     loop {
         let is_new = revision != Some(control.revision());
         if is_new {
             let desired = control.desired();
-            (revision, wants) = (Some(desired.revision()), wanted(&desired));
+            (revision, keys) = (Some(desired.revision()), wanted(&desired));
         }
-        // Where nobody names a file, no thread is asked for it.
-        if is_new || !wants.is_empty() {
-            match watch.look(wants.clone()).await {
+        // Without named files no blocking thread is used.
+        if is_new || !keys.is_empty() {
+            match watch.look(keys.clone()).await {
                 Ok(looked) => watch = looked,
                 Err(error) => {
-                    tracing::warn!(%error, "files that apps and domains name could not be looked at");
+                    tracing::warn!(%error, "files of apps and domains could not be checked");
                     watch = FileWatch::default();
                 }
             }
-            let problems = watch.problems().map(|(want, why)| (want.clone(), why.clone())).collect();
+            let problems = watch.problems().map(|(key, why)| (key.clone(), why.clone())).collect();
             control.turn(|engine, _| engine.handle_file_problems(problems));
         }
         sleep(NAMED_FILES_INTERVAL).await;
     }
 }
 
-/// All that names a file, once.
+/// Named files without duplicates.
 fn wanted(desired: &Desired) -> Vec<SecretKey> {
     let client_cas = desired.domains().filter_map(|domain| {
         domain.client_auth.as_ref().map(|client_auth| SecretKey::ClientCa(client_auth.ca_file.clone()))
@@ -48,24 +48,24 @@ fn wanted(desired: &Desired) -> Vec<SecretKey> {
         .filter_map(|app| Some(SecretKey::Upstream(app.id.clone(), app.upstream_tls.clone()?)))
         .filter(names_files);
     let mut known = AHashSet::new();
-    upstream.chain(client_cas).filter(|want| known.insert(want.clone())).take(NAMED_FILES_MAX).collect()
+    upstream.chain(client_cas).filter(|key| known.insert(key.clone())).take(NAMED_FILES_MAX).collect()
 }
 
-/// What is wrong with the files now.
+/// Files that cannot be used, by the last check.
 #[derive(Debug, Default)]
 pub(crate) struct FileProblems(AHashMap<SecretKey, LoadError>);
 
 impl FileProblems {
-    /// Takes what a look has shown, and logs what is news.
+    /// Replaces the problems, and logs new and solved ones.
     pub(crate) fn put(&mut self, problems: AHashMap<SecretKey, LoadError>) {
-        for (want, why) in &problems {
-            if self.0.get(want) != Some(why) {
-                let of = Of(want);
-                tracing::error!(%of, %why, "files cannot be used: where they were loaded before, that stays in force");
+        for (key, why) in &problems {
+            if self.0.get(key) != Some(why) {
+                let of = Of(key);
+                tracing::error!(%of, %why, "file unusable; the last loaded version stays in use");
             }
         }
-        for want in self.0.keys().filter(|want| !problems.contains_key(*want)) {
-            tracing::info!(of = %Of(want), "files can be used again, or are not wanted any more");
+        for key in self.0.keys().filter(|key| !problems.contains_key(*key)) {
+            tracing::info!(of = %Of(key), "file usable again or no longer named");
         }
         self.0 = problems;
     }
@@ -74,27 +74,26 @@ impl FileProblems {
         self.0.len()
     }
 
-    /// One sentence each, in a lasting order, and how many more there are.
+    /// One sentence for each problem in a stable order, and the number of further ones.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self
             .0
             .iter()
-            .map(|(want, why)| {
-                format!("{} cannot be used; where it was loaded before, that stays in force: {why}", Of(want))
+            .map(|(key, why)| {
+                format!("{} is unusable, the last loaded version stays in use: {why}", Of(key))
             })
             .collect();
         warnings.sort_unstable();
-        let more = warnings.len().saturating_sub(NAMED_FILES_TOLD_MAX);
-        warnings.truncate(NAMED_FILES_TOLD_MAX);
+        let more = warnings.len().saturating_sub(NAMED_FILES_LISTED_MAX);
+        warnings.truncate(NAMED_FILES_LISTED_MAX);
         if more > 0 {
-            warnings
-                .push(format!("{more} more files of apps and domains cannot be used; the log names them"));
+            warnings.push(format!("{more} more files of apps and domains are unusable; see the log"));
         }
         warnings
     }
 }
 
-/// What files are for, in words.
+/// Purpose of a file, in words.
 struct Of<'a>(&'a SecretKey);
 
 impl fmt::Display for Of<'_> {
@@ -114,20 +113,20 @@ mod tests {
     use ringway_model::FilePath;
 
     #[test]
-    fn tells_each_once_and_not_all_of_many() {
+    fn lists_each_problem_once_up_to_the_limit() {
         let mut problems = FileProblems::default();
         assert_eq!(problems.warnings(), [""; 0]);
         let of = |n: usize| {
             let path = FilePath::parse(&format!("/ca/{n:03}.pem")).unwrap();
             (SecretKey::ClientCa(path), LoadError::new("cannot open it"))
         };
-        problems.put((0..NAMED_FILES_TOLD_MAX).map(of).collect());
-        let told = problems.warnings();
-        assert_eq!(told.len(), NAMED_FILES_TOLD_MAX);
-        assert!(told[0].contains("/ca/000.pem") && told[0].ends_with("cannot open it"), "{}", told[0]);
-        problems.put((0..NAMED_FILES_TOLD_MAX + 7).map(of).collect());
-        let told = problems.warnings();
-        assert_eq!((told.len(), problems.len()), (NAMED_FILES_TOLD_MAX + 1, NAMED_FILES_TOLD_MAX + 7));
-        assert!(told.last().unwrap().starts_with("7 more"), "{told:?}");
+        problems.put((0..NAMED_FILES_LISTED_MAX).map(of).collect());
+        let listed = problems.warnings();
+        assert_eq!(listed.len(), NAMED_FILES_LISTED_MAX);
+        assert!(listed[0].contains("/ca/000.pem") && listed[0].ends_with("cannot open it"), "{}", listed[0]);
+        problems.put((0..NAMED_FILES_LISTED_MAX + 7).map(of).collect());
+        let listed = problems.warnings();
+        assert_eq!((listed.len(), problems.len()), (NAMED_FILES_LISTED_MAX + 1, NAMED_FILES_LISTED_MAX + 7));
+        assert!(listed.last().unwrap().starts_with("7 more"), "{listed:?}");
     }
 }

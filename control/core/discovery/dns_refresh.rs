@@ -1,52 +1,42 @@
-//! When to ask for which name's addresses. Who asks is somebody else; time is an argument.
+//! Schedule of DNS lookups for the names of targets, pure: time is an argument, the engine runs the lookups.
 //!
 //! ```text
-//!  added ──► due ── poll_start ──► in flight ── answer ──► due again after DNS_TTL
-//!             ▲                        └────── failure ──► due again after 1, 2, 4 … 30 s, old addresses stay
+//!  added ──► due ── poll_lookup ──► in flight ── result ──► due again after DNS_TTL
+//!             ▲                         └────── failure ──► due again after 1, 2, 4 … 30 s, old addresses stay
 //!             └── a connection failed: due at once, but a second after the last start at the earliest
 //! ```
-//! The system's resolver tells no time to live, so [`DNS_TTL`] stands for it.
+//! The system's resolver reports no time to live; [`DNS_TTL`] replaces it.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ahash::AHashMap;
 use ringway_model::limits::{DNS_IN_FLIGHT_MAX, DNS_TTL};
 use ringway_model::{Hostname, Tick};
 
-/// The names of all targets.
+/// Names of all targets and their next lookups.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct DnsRefresh {
     names: AHashMap<Hostname, Name>,
-    /// Those that nobody asks about at the moment.
+    /// Names without a lookup in flight.
     due: BTreeSet<(Tick, Hostname)>,
     in_flight: usize,
 }
 
 #[derive(Debug, Default)]
 struct Name {
-    /// `None` while somebody asks.
+    /// `None` while a lookup is in flight.
     due: Option<Tick>,
     started: Option<Tick>,
     failures: u32,
-    /// A connection failed after the question was asked: its answer may be too old already.
-    ask_again: bool,
+    /// A connection failed after the lookup began: its result may be stale already.
+    is_requested_again: bool,
 }
 
-/// What an answer means for those who wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
-    /// The name is in use.
-    Known {
-        /// Failures since the last answer, this one included.
-        failures: u32,
-    },
-    /// No target has it any more.
-    Forgotten,
-}
-
-impl Names {
-    /// A target has this name.
+impl DnsRefresh {
+    /// Adds the name of a target; its first lookup is due at once.
     pub(crate) fn handle_added(&mut self, name: &Hostname, now: Tick) {
         if !self.names.contains_key(name) {
             self.names.insert(name.clone(), Name { due: Some(now), ..Name::default() });
@@ -54,18 +44,18 @@ impl Names {
         }
     }
 
-    /// No target has this name any more.
+    /// Removes a name without targets.
     pub(crate) fn handle_removed(&mut self, name: &Hostname) {
         if let Some(Name { due: Some(due), .. }) = self.names.remove(name) {
             self.due.remove(&(due, name.clone()));
         }
     }
 
-    /// Its addresses are wanted soon: a connection to them failed, or an instance with this name registered.
-    pub(crate) fn handle_wanted(&mut self, name: &Hostname, now: Tick) {
+    /// Requests an early lookup: a connection failed, or an instance with this name was registered.
+    pub(crate) fn request(&mut self, name: &Hostname, now: Tick) {
         let Some(entry) = self.names.get_mut(name) else { return };
         let Some(due) = entry.due else {
-            entry.ask_again = true;
+            entry.is_requested_again = true;
             return;
         };
         let earliest = entry.started.map_or(now, |started| started.after(RESTART_MIN).max(now));
@@ -76,8 +66,8 @@ impl Names {
         }
     }
 
-    /// The next name to ask about now. At most [`DNS_IN_FLIGHT_MAX`] at once.
-    pub(crate) fn poll_start(&mut self, now: Tick) -> Option<Hostname> {
+    /// Next name to look up now. At most [`DNS_IN_FLIGHT_MAX`] lookups are in flight.
+    pub(crate) fn poll_lookup(&mut self, now: Tick) -> Option<Hostname> {
         if self.in_flight >= DNS_IN_FLIGHT_MAX || self.due.first()?.0 > now {
             return None;
         }
@@ -89,34 +79,35 @@ impl Names {
         Some(name)
     }
 
-    /// The answer came, or did not. Once for each name that [`Names::poll_start`] gave.
-    pub(crate) fn handle_answer(&mut self, name: &Hostname, is_ok: bool, now: Tick) -> Answered {
+    /// Records the result of a lookup, once for each name from [`DnsRefresh::poll_lookup`]. Returns the failures since
+    /// the last success, this one included; `None` when no target uses the name any longer.
+    pub(crate) fn handle_result(&mut self, name: &Hostname, is_ok: bool, now: Tick) -> Option<u32> {
         self.in_flight -= 1;
-        let Some(entry) = self.names.get_mut(name) else { return Answered::Forgotten };
-        // Removed and added again meanwhile: this answer is as good, and the question that is due finds it fresh.
+        let entry = self.names.get_mut(name)?;
+        // Removed and added again meanwhile: this result is as good as that of the lookup that is due.
         if let Some(due) = entry.due {
             self.due.remove(&(due, name.clone()));
         }
-        let wait = match (is_ok, entry.ask_again) {
+        let wait = match (is_ok, entry.is_requested_again) {
             (_, true) => RESTART_MIN,
             (true, false) => DNS_TTL,
             (false, false) => RESTART_MIN.saturating_mul(1 << entry.failures.min(5)).min(DNS_TTL),
         };
         entry.failures = if is_ok { 0 } else { entry.failures.saturating_add(1) };
-        entry.ask_again = false;
+        entry.is_requested_again = false;
         let due = now.after(wait);
         entry.due = Some(due);
         let failures = entry.failures;
         self.due.insert((due, name.clone()));
-        Answered::Known { failures }
+        Some(failures)
     }
 
-    /// Whether its addresses are being asked for, or will be at once.
-    pub(crate) fn is_expected(&self, name: &Hostname, now: Tick) -> bool {
+    /// Whether a lookup is in flight or due now.
+    pub(crate) fn is_lookup_pending(&self, name: &Hostname, now: Tick) -> bool {
         self.names.get(name).is_some_and(|entry| entry.due.is_none_or(|due| due <= now))
     }
 
-    /// When [`Names::poll_start`] is worth a call; [`Tick::NEVER`] when nothing is due or no more may be asked.
+    /// Time of the next lookup; [`Tick::NEVER`] without names and while the limit of lookups is reached.
     pub(crate) fn next_deadline(&self) -> Tick {
         match self.due.first() {
             Some((due, _)) if self.in_flight < DNS_IN_FLIGHT_MAX => *due,
@@ -125,7 +116,25 @@ impl Names {
     }
 }
 
-/// A name is not asked about more often than this, whatever fails.
+/// Lookups of names since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DnsCounters {
+    /// Results with other addresses than before.
+    pub(crate) changed: u64,
+    /// Failures.
+    pub(crate) failed: u64,
+}
+
+/// Removes addresses without a listener: a poisoned or mistaken record must not make ringway connect to itself.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrNotAvailable`] when none is left.
+pub(crate) fn usable_addresses(mut addresses: Vec<IpAddr>) -> io::Result<Vec<IpAddr>> {
+    addresses.retain(|address| !address.is_unspecified() && !address.is_multicast());
+    if addresses.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(addresses) }
+}
+
+/// Least time between the starts of two lookups of a name.
 const RESTART_MIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -138,98 +147,98 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_asked_at_once_and_again_after_its_time() {
-        let mut names = Names::default();
+    fn a_name_is_looked_up_at_once_and_again_after_its_ttl() {
+        let mut names = DnsRefresh::default();
         let a = name("a.test");
         names.handle_added(&a, Tick(5));
-        assert!(names.is_expected(&a, Tick(5)));
-        assert_eq!(names.poll_start(Tick(5)), Some(a.clone()));
-        assert_eq!(names.poll_start(Tick(5)), None);
-        assert!(names.is_expected(&a, Tick(6)), "in flight");
-        assert_eq!(names.handle_answer(&a, true, Tick(10)), Answered::Known { failures: 0 });
+        assert!(names.is_lookup_pending(&a, Tick(5)));
+        assert_eq!(names.poll_lookup(Tick(5)), Some(a.clone()));
+        assert_eq!(names.poll_lookup(Tick(5)), None);
+        assert!(names.is_lookup_pending(&a, Tick(6)), "in flight");
+        assert_eq!(names.handle_result(&a, true, Tick(10)), Some(0));
         let due = Tick(10).after(DNS_TTL);
         assert_eq!(names.next_deadline(), due);
-        assert_eq!(names.poll_start(Tick(due.0 - 1)), None);
-        assert_eq!(names.poll_start(due), Some(a));
+        assert_eq!(names.poll_lookup(Tick(due.0 - 1)), None);
+        assert_eq!(names.poll_lookup(due), Some(a));
     }
 
     #[test]
-    fn failures_are_asked_again_ever_more_rarely() {
-        let mut names = Names::default();
+    fn failed_lookups_back_off() {
+        let mut names = DnsRefresh::default();
         let a = name("a.test");
         names.handle_added(&a, Tick(0));
         let mut now = Tick(0);
         let mut waits = Vec::new();
         for _ in 0..7 {
             now = names.next_deadline().max(now);
-            assert_eq!(names.poll_start(now), Some(a.clone()));
-            names.handle_answer(&a, false, now);
+            assert_eq!(names.poll_lookup(now), Some(a.clone()));
+            names.handle_result(&a, false, now);
             waits.push(names.next_deadline().since(now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         now = names.next_deadline();
-        names.poll_start(now).unwrap();
-        names.handle_answer(&a, true, now);
+        names.poll_lookup(now).unwrap();
+        names.handle_result(&a, true, now);
         now = names.next_deadline();
-        names.poll_start(now).unwrap();
-        names.handle_answer(&a, false, now);
-        assert_eq!(names.next_deadline().since(now), RESTART_MIN, "an answer forgets the failures");
+        names.poll_lookup(now).unwrap();
+        names.handle_result(&a, false, now);
+        assert_eq!(names.next_deadline().since(now), RESTART_MIN, "a success resets the failures");
     }
 
     #[test]
-    fn a_failed_connection_asks_soon_but_not_in_a_storm() {
-        let mut names = Names::default();
+    fn a_failed_connection_causes_an_early_lookup_but_no_storm() {
+        let mut names = DnsRefresh::default();
         let a = name("a.test");
         names.handle_added(&a, Tick(0));
-        names.poll_start(Tick(0)).unwrap();
-        names.handle_answer(&a, true, Tick(100));
-        names.handle_wanted(&a, Tick(200));
+        names.poll_lookup(Tick(0)).unwrap();
+        names.handle_result(&a, true, Tick(100));
+        names.request(&a, Tick(200));
         assert_eq!(names.next_deadline(), Tick(1_000), "a second after the last start");
-        names.handle_wanted(&a, Tick(5_000));
+        names.request(&a, Tick(5_000));
         assert_eq!(names.next_deadline(), Tick(1_000), "never later than it was");
-        names.poll_start(Tick(5_000)).unwrap();
-        names.handle_wanted(&a, Tick(5_001));
-        names.handle_answer(&a, true, Tick(5_002));
-        assert_eq!(names.next_deadline(), Tick(6_002), "failed while it was asked: asked again");
+        names.poll_lookup(Tick(5_000)).unwrap();
+        names.request(&a, Tick(5_001));
+        names.handle_result(&a, true, Tick(5_002));
+        assert_eq!(names.next_deadline(), Tick(6_002), "failed during the lookup: looked up again");
     }
 
     #[test]
-    fn only_so_many_at_once() {
-        let mut names = Names::default();
+    fn lookups_in_flight_are_bounded() {
+        let mut names = DnsRefresh::default();
         for n in 0..=DNS_IN_FLIGHT_MAX {
             names.handle_added(&name(&format!("n{n}.test")), Tick(0));
         }
-        let started: Vec<_> = std::iter::from_fn(|| names.poll_start(Tick(0))).collect();
+        let started: Vec<_> = std::iter::from_fn(|| names.poll_lookup(Tick(0))).collect();
         assert_eq!(started.len(), DNS_IN_FLIGHT_MAX);
         assert_eq!(names.next_deadline(), Tick::NEVER);
-        names.handle_answer(&started[0], true, Tick(1));
-        assert!(names.poll_start(Tick(1)).is_some());
+        names.handle_result(&started[0], true, Tick(1));
+        assert!(names.poll_lookup(Tick(1)).is_some());
     }
 
     #[test]
-    fn a_name_that_nobody_has_is_forgotten() {
-        let mut names = Names::default();
+    fn a_name_without_targets_is_dropped() {
+        let mut names = DnsRefresh::default();
         let a = name("a.test");
         names.handle_added(&a, Tick(0));
-        names.poll_start(Tick(0)).unwrap();
+        names.poll_lookup(Tick(0)).unwrap();
         names.handle_removed(&a);
-        assert_eq!(names.handle_answer(&a, true, Tick(1)), Answered::Forgotten);
+        assert_eq!(names.handle_result(&a, true, Tick(1)), None);
         assert_eq!(names.next_deadline(), Tick::NEVER);
         names.handle_added(&a, Tick(2));
         names.handle_removed(&a);
-        assert_eq!(names.poll_start(Tick(9)), None);
+        assert_eq!(names.poll_lookup(Tick(9)), None);
     }
 
     #[test]
-    fn removed_and_added_again_while_it_is_asked() {
-        let mut names = Names::default();
+    fn a_name_removed_and_added_during_a_lookup_takes_its_result() {
+        let mut names = DnsRefresh::default();
         let a = name("a.test");
         names.handle_added(&a, Tick(0));
-        names.poll_start(Tick(0)).unwrap();
+        names.poll_lookup(Tick(0)).unwrap();
         names.handle_removed(&a);
         names.handle_added(&a, Tick(1));
-        assert_eq!(names.handle_answer(&a, true, Tick(2)), Answered::Known { failures: 0 });
+        assert_eq!(names.handle_result(&a, true, Tick(2)), Some(0));
         assert_eq!(names.next_deadline(), Tick(2).after(DNS_TTL));
-        assert_eq!(names.poll_start(Tick(3)), None, "asked once");
+        assert_eq!(names.poll_lookup(Tick(3)), None, "one lookup");
     }
 }

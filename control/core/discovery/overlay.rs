@@ -1,62 +1,176 @@
-//! What a resolver says, beside the configuration: routes that nobody registered and nobody stores.
+//! Routes from the external resolver: an overlay on the configuration that is neither registered nor stored.
 //!
-//! They are compiled like the configuration's, from a second [`Desired`] whose ids nobody can register, and published as
-//! snapshots of the same revision. A domain that is registered goes before the resolver's word.
+//! The routes are compiled like those of the configuration, from a second [`Desired`] whose ids cannot be registered,
+//! and published as snapshots of the same revision. A registered domain takes precedence.
+//!
+//! Events come in through `handle_*` and [`Overlay::advance`]; effects go out through [`Overlay::poll_effect`].
 
-use crate::limits::RESOLVED_TARGETS_MAX;
+use std::collections::VecDeque;
+
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, HealthCheck, Hostname,
-    InstanceId, InstanceSpec, Kind, Owner, Resource, Target, Timestamp,
+    InstanceId, InstanceSpec, Kind, Owner, Resource, Target, Tick, Timestamp,
 };
-use ringway_traffic::report::Order;
+use ringway_traffic::report::Absence;
 
-use crate::discovery::schedule::{Effect, Hosts, Verdict};
-use crate::discovery::threads::{Resolution, Resolved, ResolvedTarget, ResolverLink};
-use crate::engine::Engine;
+use super::schedule::{self, LookupResult, Schedule};
+use super::target_resolver::{Resolved, ResolvedTarget};
+use super::threads::{Resolution, ResolverLink};
+use crate::limits::RESOLVED_TARGETS_MAX;
 use crate::time::Now;
 
-/// The resolver, and what it said.
+/// The resolver's threads, the schedule of its lookups, and its routes.
 #[derive(Debug)]
-pub(crate) struct ResolvedHosts {
+pub(crate) struct Overlay {
     link: ResolverLink,
-    hosts: Hosts,
+    schedule: Schedule,
     desired: Desired,
-    tally: Tally,
-    /// Answers that failed since the last good one.
+    effects: VecDeque<schedule::Effect>,
+    counters: LookupCounters,
+    /// Failed lookups since the last successful one.
     failures: u64,
 }
 
-/// What became of questions.
+/// Lookups by result since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) known: u64,
+pub(crate) struct LookupCounters {
+    pub(crate) found: u64,
     pub(crate) unknown: u64,
     pub(crate) failed: u64,
 }
 
-impl ResolvedHosts {
+/// Work for the engine.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Publish the routes that these records changed in [`Overlay::desired`].
+    Publish(Vec<Delta>),
+    /// Report to these cores that the host has no route.
+    ReportAbsence(Vec<CoreId>, Hostname, Absence),
+}
+
+impl Overlay {
     pub(crate) fn new(link: ResolverLink) -> Self {
-        let (hosts, desired) = (Hosts::default(), Desired::default());
-        Self { link, hosts, desired, tally: Tally::default(), failures: 0 }
+        Self {
+            link,
+            schedule: Schedule::default(),
+            desired: Desired::default(),
+            effects: VecDeque::new(),
+            counters: LookupCounters::default(),
+            failures: 0,
+        }
     }
 
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
+    /// Apps, instances and domains of the routes.
+    pub(crate) fn desired(&self) -> &Desired {
+        &self.desired
     }
 
-    /// Hosts that are served as the resolver says.
-    pub(crate) fn served(&self) -> usize {
+    pub(crate) fn counters(&self) -> LookupCounters {
+        self.counters
+    }
+
+    /// Number of hosts with a route.
+    pub(crate) fn hosts_routed(&self) -> usize {
         self.desired.count(Kind::Domain)
     }
 
-    pub(crate) fn hosts(&self) -> &Hosts {
-        &self.hosts
+    /// Time at which [`Overlay::advance`] is due.
+    pub(crate) fn next_deadline(&self) -> Tick {
+        self.schedule.next_deadline()
     }
 
-    /// Serves the host by these targets from now on. What differs.
-    fn put(&mut self, host: &Hostname, targets: &[Target], at: Timestamp) -> Vec<Delta> {
+    /// Handles a core's request for a host that is not registered.
+    pub(crate) fn handle_wanted(&mut self, host: &Hostname, core: CoreId, now: Tick) {
+        self.effects.extend(self.schedule.handle_wanted(host, core, now));
+    }
+
+    /// Handles a failed connection to an instance; one that is not of the overlay is ignored.
+    pub(crate) fn handle_unreachable(&mut self, instance: &InstanceId, now: Tick) {
+        let Some(instance) = self.desired.instance(instance.as_str()) else { return };
+        for domain in self.desired.domains_of(instance.app.as_str()) {
+            self.schedule.handle_unreachable(&domain.name, now);
+        }
+    }
+
+    /// Drops the routes of a host that was registered. Returns the changed records, without that of the domain: the
+    /// registered domain has its own route, which stays.
+    pub(crate) fn handle_registered(&mut self, host: &Hostname, at: Timestamp) -> Vec<Delta> {
+        self.schedule.forget(host);
+        let mut deltas = self.remove_route(host, at);
+        deltas.retain(|delta| !matches!(delta, Delta::Remove(Resource::Domain(_))));
+        deltas
+    }
+
+    /// Applies deadlines, takes results and starts lookups. `is_registered` is about the configuration.
+    pub(crate) fn advance(&mut self, is_registered: impl Fn(&Hostname) -> bool, now: Now) {
+        self.effects.extend(self.schedule.handle_time(now.tick));
+        while let Some(resolution) = self.link.poll() {
+            let is_registered = is_registered(&resolution.host);
+            self.handle_resolution(resolution, is_registered, now);
+        }
+        while self.link.has_room()
+            && let Some(host) = self.schedule.poll_lookup()
+        {
+            if let Err(host) = self.link.start_lookup(host) {
+                // The thread has ended, which is a defect: the lookup fails, and waiting requests get their response.
+                return self.effects.extend(self.schedule.handle_result(
+                    &host,
+                    LookupResult::Failed,
+                    now.tick,
+                ));
+            }
+        }
+    }
+
+    /// Next effect. Changes of routes are applied to [`Overlay::desired`] one by one, so that each can be compiled.
+    pub(crate) fn poll_effect(&mut self, at: Timestamp) -> Option<Effect> {
+        loop {
+            let deltas = match self.effects.pop_front()? {
+                schedule::Effect::ReportAbsence(cores, host, why) => {
+                    return Some(Effect::ReportAbsence(cores, host, why));
+                }
+                schedule::Effect::PutRoute(host, targets) => self.put_route(&host, &targets, at),
+                schedule::Effect::RemoveRoute(host) => self.remove_route(&host, at),
+            };
+            if !deltas.is_empty() {
+                return Some(Effect::Publish(deltas));
+            }
+        }
+    }
+
+    fn handle_resolution(&mut self, Resolution { host, result }: Resolution, is_registered: bool, now: Now) {
+        match &result {
+            Ok(_) if self.failures > 0 => {
+                tracing::info!(failures = self.failures, "resolver works again");
+                self.failures = 0;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.failures += 1;
+                // The first, then at each doubling: requests cause many lookups a second.
+                if self.failures.is_power_of_two() {
+                    let failures = self.failures;
+                    tracing::error!(%host, %error, failures, "resolver failed; the last result stays in use for a while");
+                }
+            }
+        }
+        if is_registered {
+            return self.schedule.forget(&host);
+        }
+        let (count, result) = match result {
+            Ok(Resolved::Targets(targets)) => {
+                (&mut self.counters.found, LookupResult::Targets(healthy(targets)))
+            }
+            Ok(Resolved::Unknown) => (&mut self.counters.unknown, LookupResult::Unknown),
+            Err(_) => (&mut self.counters.failed, LookupResult::Failed),
+        };
+        *count += 1;
+        self.effects.extend(self.schedule.handle_result(&host, result, now.tick));
+    }
+
+    /// Routes the host to exactly these targets; returns the changed records.
+    fn put_route(&mut self, host: &Hostname, targets: &[Target], at: Timestamp) -> Vec<Delta> {
         let app = AppId::resolved(host);
-        let id_of = |target: &Target| InstanceId::resolved(host, target);
         let mut changes = Vec::new();
         if self.desired.domain(host.as_str()).is_none() {
             changes.push(Change::Register {
@@ -79,7 +193,7 @@ impl ResolvedHosts {
             }
         }
         for target in targets {
-            let id = id_of(target);
+            let id = InstanceId::resolved(host, target);
             if self.desired.instance(id.as_str()).is_none() {
                 let (app, target) = (app.clone(), target.clone());
                 changes.push(Change::AddInstance(InstanceSpec {
@@ -93,8 +207,7 @@ impl ResolvedHosts {
         self.apply(&changes, at)
     }
 
-    /// Serves the host no more.
-    fn remove(&mut self, host: &Hostname, at: Timestamp) -> Vec<Delta> {
+    fn remove_route(&mut self, host: &Hostname, at: Timestamp) -> Vec<Delta> {
         if self.desired.domain(host.as_str()).is_none() {
             return Vec::new();
         }
@@ -111,138 +224,17 @@ impl ResolvedHosts {
                     self.desired = applied.desired;
                     deltas.extend(applied.deltas);
                 }
-                // Bounds of the configuration, which these hosts have as well.
-                Err(rejection) => tracing::warn!(%rejection, "a resolver's answer cannot be used whole"),
+                // The limits of the configuration hold for these hosts as well.
+                Err(rejection) => {
+                    tracing::warn!(%rejection, "resolver result exceeds a limit and is used in part only");
+                }
             }
         }
         deltas
     }
 }
 
-impl Engine {
-    /// A request on this core asks for a host without a route, or for one whose route the resolver gave.
-    pub(crate) fn handle_host_wanted(&mut self, core: CoreId, host: &Hostname, now: Now) {
-        // It has a route already, or will have one in a moment.
-        if self.desired().domain(host.as_str()).is_some() {
-            return;
-        }
-        let Some(resolved) = self.resolved_mut() else { return };
-        let effect = resolved.hosts.handle_wanted(host, core, now.tick);
-        self.follow(effect, now);
-    }
-
-    /// An instance of the resolver's could not be connected to.
-    pub(crate) fn handle_resolved_unreachable(&mut self, instance: &InstanceId, now: Now) {
-        let Some(resolved) = self.resolved_mut() else { return };
-        let Some(instance) = resolved.desired.instance(instance.as_str()).cloned() else { return };
-        let hosts: Vec<_> =
-            resolved.desired.domains_of(instance.app.as_str()).map(|domain| domain.name.clone()).collect();
-        hosts.iter().for_each(|host| resolved.hosts.handle_unreachable(host, now.tick));
-    }
-
-    /// Takes answers, asks what is to be asked, and does what has become due.
-    pub(crate) fn advance_resolver(&mut self, now: Now) {
-        let Some(resolved) = self.resolved_mut() else { return };
-        let effects = resolved.hosts.handle_time(now.tick);
-        self.follow(effects, now);
-        while let Some(resolution) = self.resolved_mut().and_then(|resolved| resolved.link.poll()) {
-            self.handle_resolution(resolution, now);
-        }
-        let Some(resolved) = self.resolved_mut() else { return };
-        while resolved.link.has_room()
-            && let Some(host) = resolved.hosts.poll_question()
-        {
-            if let Err(host) = resolved.link.ask(host) {
-                // Its thread is gone, which only a defect of ours can do: the question is answered all the same.
-                let effects = resolved.hosts.handle_answer(&host, Verdict::Failed, now.tick);
-                return self.follow(effects, now);
-            }
-        }
-    }
-
-    /// The host was registered: what the resolver says of it does not count any more. Called after the cores were given the
-    /// domain's own route, which stays.
-    pub(crate) fn forget_resolved(&mut self, host: &Hostname, now: Now) {
-        let Some(resolved) = self.resolved_mut() else { return };
-        resolved.hosts.forget(host);
-        let mut deltas = resolved.remove(host, now.at);
-        deltas.retain(|delta| !matches!(delta, Delta::Remove(Resource::Domain(_))));
-        self.publish_resolved(&deltas, now);
-    }
-
-    fn handle_resolution(&mut self, Resolution { host, result }: Resolution, now: Now) {
-        let is_registered = self.desired().domain(host.as_str()).is_some();
-        let Some(resolved) = self.resolved_mut() else { return };
-        match &result {
-            Ok(_) if resolved.failures > 0 => {
-                tracing::info!(failures = resolved.failures, "the resolver answers again");
-                resolved.failures = 0;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                resolved.failures += 1;
-                // The first, and then ever more rarely: requests ask many times a second.
-                if resolved.failures.is_power_of_two() {
-                    let failures = resolved.failures;
-                    tracing::error!(%host, %error, failures, "the resolver could not say where a host is served");
-                }
-            }
-        }
-        if is_registered {
-            return resolved.hosts.forget(&host);
-        }
-        let verdict = match result {
-            Ok(Resolved::Targets(targets)) => {
-                resolved.tally.known += 1;
-                Verdict::Known(healthy(targets))
-            }
-            Ok(Resolved::Unknown) => {
-                resolved.tally.unknown += 1;
-                Verdict::Unknown
-            }
-            Err(_) => {
-                resolved.tally.failed += 1;
-                Verdict::Failed
-            }
-        };
-        let effects = resolved.hosts.handle_answer(&host, verdict, now.tick);
-        self.follow(effects, now);
-    }
-
-    fn follow(&mut self, effects: impl IntoIterator<Item = Effect>, now: Now) {
-        for effect in effects {
-            match effect {
-                Effect::Tell(cores, host, why) => {
-                    for link in self.links().iter().filter(|link| cores.contains(&link.core)) {
-                        // Full: the requests that wait are answered when their patience ends.
-                        let _ = link.orders.send(Order::HostAbsent { host: host.clone(), why });
-                    }
-                }
-                Effect::Put(host, targets) => {
-                    let Some(resolved) = self.resolved_mut() else { return };
-                    let deltas = resolved.put(&host, &targets, now.at);
-                    self.publish_resolved(&deltas, now);
-                }
-                Effect::Remove(host) => {
-                    let Some(resolved) = self.resolved_mut() else { return };
-                    let deltas = resolved.remove(&host, now.at);
-                    self.publish_resolved(&deltas, now);
-                }
-            }
-        }
-    }
-
-    fn publish_resolved(&mut self, deltas: &[Delta], now: Now) {
-        let Some(resolved) = self.resolved() else { return };
-        if deltas.is_empty() {
-            return;
-        }
-        let compiled = self.compiler().compile_resolved(&resolved.desired, deltas);
-        self.publish_compiled(compiled, now);
-    }
-}
-
-/// Those that may be sent to, each once.
+/// Healthy targets without duplicates, up to the limit.
 fn healthy(targets: Vec<ResolvedTarget>) -> Vec<Target> {
     let mut healthy = Vec::new();
     for ResolvedTarget { target, .. } in targets.into_iter().filter(|target| target.healthy) {

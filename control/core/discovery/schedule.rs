@@ -1,10 +1,11 @@
-//! When to ask the resolver for which host, and who waits for the answer. Who asks is somebody else; time is an argument.
+//! Schedule of discovery lookups and their waiters, pure: time is an argument, [`threads`](super::threads) runs the
+//! lookups.
 //!
 //! ```text
-//!  wanted ──► queued ── poll_question ──► asked ── answer ──► served: asked again when it is wanted and no longer fresh
-//!               └──────── RESOLVER_TIMEOUT ┴──► whoever waits is told so
-//!  served ── not wanted for RESOLVED_IDLE ──► remembered: the next request waits for a fresh answer
-//!    └─────────────────────────────────────────┴── without an answer for RESOLVED_STALE_MAX ──► forgotten
+//!  wanted ──► queued ── poll_lookup ──► in flight ── result ──► routed: looked up again when wanted and not fresh
+//!               └────── RESOLVER_TIMEOUT ─┴──► the waiting cores get `Absence::Unresolved`
+//!  routed ── not wanted for RESOLVED_IDLE ──► kept: the next request waits for a fresh result
+//!    └─────────────────────────────────────────┴── no result for RESOLVED_STALE_MAX ──► dropped
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,110 +16,114 @@ use ringway_model::limits::{RESOLVED_FRESH, RESOLVER_TIMEOUT};
 use ringway_model::{CoreId, Hostname, Target, Tick};
 use ringway_traffic::report::Absence;
 
-/// The hosts that a resolver was asked for.
+/// Hosts with a lookup or a result.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts {
+pub(crate) struct Schedule {
     hosts: AHashMap<Hostname, Host>,
-    /// Those that wait for a thread.
+    /// Hosts that wait for a free thread.
     queue: VecDeque<Hostname>,
-    /// When to look at each host again, at the latest.
+    /// Next deadline of each host.
     deadlines: BTreeSet<(Tick, Hostname)>,
 }
 
 #[derive(Debug)]
 struct Host {
-    question: Question,
-    /// The cores whose requests wait for the answer.
-    askers: Vec<CoreId>,
-    /// The last answer that said where it is served, and when that was.
-    answer: Option<(Tick, Vec<Target>)>,
-    /// Whether there is a route by that answer.
+    lookup: Lookup,
+    /// Cores with requests that wait for the result.
+    waiters: Vec<CoreId>,
+    /// Targets of the last successful lookup, and its time.
+    targets: Option<(Tick, Vec<Target>)>,
+    /// Whether a route to those targets is published.
     is_routed: bool,
-    wanted: Tick,
-    /// Its entry in the deadlines.
+    last_wanted: Tick,
+    /// Its entry in `Schedule::deadlines`.
     deadline: Tick,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
+enum Lookup {
     None,
     Queued {
         since: Tick,
     },
-    Asked {
+    InFlight {
         since: Tick,
     },
-    /// It was asked so long ago that nobody waits any more; its thread still does.
+    /// In flight beyond its timeout: no request waits for it, but its thread is still blocked.
     Overdue,
 }
 
-/// What follows.
+/// Effect of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// These cores have to be told that there is no route.
-    Tell(Vec<CoreId>, Hostname, Absence),
-    /// The host is to be routed to these targets.
-    Put(Hostname, Vec<Target>),
-    /// The host's route is to be removed.
-    Remove(Hostname),
+    /// Reports to these cores that the host has no route.
+    ReportAbsence(Vec<CoreId>, Hostname, Absence),
+    /// Routes the host to these targets.
+    PutRoute(Hostname, Vec<Target>),
+    /// Removes the route of the host.
+    RemoveRoute(Hostname),
 }
 
-/// What an answer says.
+/// Result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The host is served by these.
-    Known(Vec<Target>),
-    /// No app has it.
+pub(crate) enum LookupResult {
+    /// Targets that serve the host.
+    Targets(Vec<Target>),
+    /// No app serves the host.
     Unknown,
-    /// No answer.
+    /// The resolver failed.
     Failed,
 }
 
-impl Hosts {
-    /// A core has a request for this host.
+impl Schedule {
+    /// Handles a core's request for a host.
     pub(crate) fn handle_wanted(&mut self, host: &Hostname, core: CoreId, now: Tick) -> Option<Effect> {
         if !self.hosts.contains_key(host) {
             if self.hosts.len() >= RESOLVED_HOSTS_MAX {
-                return Some(Effect::Tell(vec![core], host.clone(), Absence::Unresolved));
+                return Some(Effect::ReportAbsence(vec![core], host.clone(), Absence::Unresolved));
             }
             self.hosts.insert(host.clone(), Host::new(now));
             self.deadlines.insert((now, host.clone()));
         }
         let entry = self.hosts.get_mut(host)?;
-        entry.wanted = now;
-        match entry.question {
-            // One call for one host: the next begins when this one has returned.
-            Question::Overdue if !entry.is_routed => {
+        entry.last_wanted = now;
+        match entry.lookup {
+            // One lookup per host: the next one starts when this one has returned.
+            Lookup::Overdue if !entry.is_routed => {
                 let effect = entry.fall_back(now, host);
                 self.arm(host);
-                return Some(effect.unwrap_or(Effect::Tell(vec![core], host.clone(), Absence::Unresolved)));
+                return Some(effect.unwrap_or(Effect::ReportAbsence(
+                    vec![core],
+                    host.clone(),
+                    Absence::Unresolved,
+                )));
             }
-            Question::None if entry.is_fresh(now) => return None,
-            Question::None => {
-                entry.question = Question::Queued { since: now };
+            Lookup::None if entry.is_fresh(now) => return None,
+            Lookup::None => {
+                entry.lookup = Lookup::Queued { since: now };
                 self.queue.push_back(host.clone());
             }
-            Question::Queued { .. } | Question::Asked { .. } | Question::Overdue => {}
+            Lookup::Queued { .. } | Lookup::InFlight { .. } | Lookup::Overdue => {}
         }
-        if !entry.askers.contains(&core) {
-            entry.askers.push(core);
+        if !entry.waiters.contains(&core) {
+            entry.waiters.push(core);
         }
         self.arm(host);
         None
     }
 
-    /// A target of this host could not be connected to: the answer may be too old.
+    /// Queues a lookup after a failed connection to a target: the last result may be stale.
     pub(crate) fn handle_unreachable(&mut self, host: &Hostname, now: Tick) {
         let Some(entry) = self.hosts.get_mut(host) else { return };
-        let is_old = entry.answer.as_ref().is_none_or(|(at, _)| now >= at.after(RESOLVED_RETRY));
-        if entry.question == Question::None && is_old {
-            entry.question = Question::Queued { since: now };
+        let is_old = entry.targets.as_ref().is_none_or(|(at, _)| now >= at.after(RESOLVED_RETRY));
+        if entry.lookup == Lookup::None && is_old {
+            entry.lookup = Lookup::Queued { since: now };
             self.queue.push_back(host.clone());
             self.arm(host);
         }
     }
 
-    /// Somebody registered the host: the resolver's word on it does not count any more.
+    /// Drops a host, for example when it was registered.
     pub(crate) fn forget(&mut self, host: &Hostname) {
         if let Some(entry) = self.hosts.remove(host) {
             self.deadlines.remove(&(entry.deadline, host.clone()));
@@ -126,94 +131,94 @@ impl Hosts {
         }
     }
 
-    /// The next host to ask for. Call it when somebody is free to.
-    pub(crate) fn poll_question(&mut self) -> Option<Hostname> {
+    /// Next host to look up; to be called while a thread is free.
+    pub(crate) fn poll_lookup(&mut self) -> Option<Hostname> {
         while let Some(host) = self.queue.pop_front() {
             if let Some(entry) = self.hosts.get_mut(&host)
-                && let Question::Queued { since } = entry.question
+                && let Lookup::Queued { since } = entry.lookup
             {
-                entry.question = Question::Asked { since };
+                entry.lookup = Lookup::InFlight { since };
                 return Some(host);
             }
         }
         None
     }
 
-    /// The resolver answered, or failed.
-    pub(crate) fn handle_answer(&mut self, host: &Hostname, verdict: Verdict, now: Tick) -> Vec<Effect> {
+    /// Handles the result of a lookup.
+    pub(crate) fn handle_result(&mut self, host: &Hostname, result: LookupResult, now: Tick) -> Vec<Effect> {
         let Some(entry) = self.hosts.get_mut(host) else { return Vec::new() };
-        entry.question = Question::None;
-        let askers = std::mem::take(&mut entry.askers);
-        let absence = match verdict {
-            Verdict::Known(targets) => {
-                entry.answer = Some((now, targets.clone()));
+        entry.lookup = Lookup::None;
+        let waiters = std::mem::take(&mut entry.waiters);
+        let absence = match result {
+            LookupResult::Targets(targets) => {
+                entry.targets = Some((now, targets.clone()));
                 entry.is_routed = true;
                 self.arm(host);
-                return vec![Effect::Put(host.clone(), targets)];
+                return vec![Effect::PutRoute(host.clone(), targets)];
             }
-            // What is known is served on for a while.
-            Verdict::Failed if entry.is_usable(now) => {
-                let effect = if askers.is_empty() { None } else { entry.fall_back(now, host) };
+            // The last result stays in use for a while.
+            LookupResult::Failed if entry.is_usable(now) => {
+                let effect = if waiters.is_empty() { None } else { entry.fall_back(now, host) };
                 self.arm(host);
                 return effect.into_iter().collect();
             }
-            Verdict::Failed => Absence::Unresolved,
-            Verdict::Unknown => Absence::Unknown,
+            LookupResult::Failed => Absence::Unresolved,
+            LookupResult::Unknown => Absence::Unknown,
         };
         let was_routed = entry.is_routed;
         self.forget(host);
-        let removal = was_routed.then(|| Effect::Remove(host.clone()));
-        let word = (!askers.is_empty()).then(|| Effect::Tell(askers, host.clone(), absence));
-        removal.into_iter().chain(word).collect()
+        let removal = was_routed.then(|| Effect::RemoveRoute(host.clone()));
+        let report = (!waiters.is_empty()).then(|| Effect::ReportAbsence(waiters, host.clone(), absence));
+        removal.into_iter().chain(report).collect()
     }
 
-    /// What has become due.
+    /// Applies deadlines.
     pub(crate) fn handle_time(&mut self, now: Tick) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some((due, host)) = self.deadlines.first().cloned() {
             if due > now {
                 break;
             }
-            self.look_at(&host, now, &mut effects);
+            self.check_deadlines(&host, now, &mut effects);
         }
         effects
     }
 
-    fn look_at(&mut self, host: &Hostname, now: Tick, effects: &mut Vec<Effect>) {
+    fn check_deadlines(&mut self, host: &Hostname, now: Tick, effects: &mut Vec<Effect>) {
         let Some(entry) = self.hosts.get_mut(host) else { return };
-        if let Question::Queued { since } | Question::Asked { since } = entry.question
+        if let Lookup::Queued { since } | Lookup::InFlight { since } = entry.lookup
             && since.after(RESOLVER_TIMEOUT) <= now
         {
-            let is_asked = matches!(entry.question, Question::Asked { .. });
-            entry.question = if is_asked { Question::Overdue } else { Question::None };
-            let askers = std::mem::take(&mut entry.askers);
-            if !askers.is_empty() && !entry.is_routed {
-                let told = || Effect::Tell(askers, host.clone(), Absence::Unresolved);
-                effects.push(entry.fall_back(now, host).unwrap_or_else(told));
+            let is_in_flight = matches!(entry.lookup, Lookup::InFlight { .. });
+            entry.lookup = if is_in_flight { Lookup::Overdue } else { Lookup::None };
+            let waiters = std::mem::take(&mut entry.waiters);
+            if !waiters.is_empty() && !entry.is_routed {
+                let report = || Effect::ReportAbsence(waiters, host.clone(), Absence::Unresolved);
+                effects.push(entry.fall_back(now, host).unwrap_or_else(report));
             }
-            if !is_asked {
+            if !is_in_flight {
                 self.queue.retain(|queued| queued != host);
             }
         }
         let Some(entry) = self.hosts.get_mut(host) else { return };
         if !entry.is_awaited() {
             let is_over = !entry.is_usable(now);
-            if entry.is_routed && (is_over || entry.wanted.after(RESOLVED_IDLE) <= now) {
+            if entry.is_routed && (is_over || entry.last_wanted.after(RESOLVED_IDLE) <= now) {
                 entry.is_routed = false;
-                effects.push(Effect::Remove(host.clone()));
+                effects.push(Effect::RemoveRoute(host.clone()));
             }
-            // One whose thread is not back is kept, so that it is not asked for on another.
-            if is_over && entry.question == Question::None {
+            // While its thread is blocked the host is kept, or a second lookup would start on another thread.
+            if is_over && entry.lookup == Lookup::None {
                 return self.forget(host);
             }
             if is_over {
-                entry.answer = None;
+                entry.targets = None;
             }
         }
         self.arm(host);
     }
 
-    /// When [`Hosts::handle_time`] is worth a call.
+    /// Time at which [`Schedule::handle_time`] is due.
     pub(crate) fn next_deadline(&self) -> Tick {
         self.deadlines.first().map_or(Tick::NEVER, |(due, _)| *due)
     }
@@ -232,45 +237,45 @@ impl Hosts {
 impl Host {
     fn new(now: Tick) -> Self {
         Self {
-            question: Question::None,
-            askers: Vec::new(),
-            answer: None,
+            lookup: Lookup::None,
+            waiters: Vec::new(),
+            targets: None,
             is_routed: false,
-            wanted: now,
+            last_wanted: now,
             deadline: now,
         }
     }
 
-    /// Somebody waits for the answer to a question that is not too old.
+    /// Whether a lookup is queued or in flight within its timeout.
     fn is_awaited(&self) -> bool {
-        matches!(self.question, Question::Queued { .. } | Question::Asked { .. })
+        matches!(self.lookup, Lookup::Queued { .. } | Lookup::InFlight { .. })
     }
 
-    /// Its route is as good as a question would make it.
+    /// Whether the route is younger than [`RESOLVED_FRESH`].
     fn is_fresh(&self, now: Tick) -> bool {
-        self.is_routed && self.answer.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_FRESH))
+        self.is_routed && self.targets.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_FRESH))
     }
 
-    /// Its last answer may be used while there is no newer one.
+    /// Whether the last result is younger than [`RESOLVED_STALE_MAX`].
     fn is_usable(&self, now: Tick) -> bool {
-        self.answer.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_STALE_MAX))
+        self.targets.as_ref().is_some_and(|(at, _)| now < at.after(RESOLVED_STALE_MAX))
     }
 
-    /// Goes back to the last answer, if there is no route.
+    /// Restores the route of the last result, if there is none.
     fn fall_back(&mut self, now: Tick, host: &Hostname) -> Option<Effect> {
         if self.is_routed || !self.is_usable(now) {
             return None;
         }
         self.is_routed = true;
-        self.answer.as_ref().map(|(_, targets)| Effect::Put(host.clone(), targets.clone()))
+        self.targets.as_ref().map(|(_, targets)| Effect::PutRoute(host.clone(), targets.clone()))
     }
 
     fn next_deadline(&self) -> Tick {
-        if let Question::Queued { since } | Question::Asked { since } = self.question {
+        if let Lookup::Queued { since } | Lookup::InFlight { since } = self.lookup {
             return since.after(RESOLVER_TIMEOUT);
         }
-        let Some((at, _)) = &self.answer else { return Tick::NEVER };
-        let idle = if self.is_routed { self.wanted.after(RESOLVED_IDLE) } else { Tick::NEVER };
+        let Some((at, _)) = &self.targets else { return Tick::NEVER };
+        let idle = if self.is_routed { self.last_wanted.after(RESOLVED_IDLE) } else { Tick::NEVER };
         at.after(RESOLVED_STALE_MAX).min(idle)
     }
 }
@@ -292,183 +297,183 @@ mod tests {
         Tick(0).after(duration)
     }
 
-    fn tell(cores: &[CoreId], name: &Hostname, why: Absence) -> Effect {
-        Effect::Tell(cores.to_vec(), name.clone(), why)
+    fn report(cores: &[CoreId], name: &Hostname, why: Absence) -> Effect {
+        Effect::ReportAbsence(cores.to_vec(), name.clone(), why)
     }
 
-    fn known() -> Verdict {
-        Verdict::Known(vec![Target::parse("http://127.0.0.1:3001").unwrap()])
+    fn found() -> LookupResult {
+        LookupResult::Targets(vec![Target::parse("http://127.0.0.1:3001").unwrap()])
     }
 
     fn put(name: &Hostname) -> Effect {
-        Effect::Put(name.clone(), vec![Target::parse("http://127.0.0.1:3001").unwrap()])
+        Effect::PutRoute(name.clone(), vec![Target::parse("http://127.0.0.1:3001").unwrap()])
     }
 
-    /// A host that has had its route since tick 0.
-    fn served(name: &Hostname) -> Hosts {
-        let mut hosts = Hosts::default();
+    /// A schedule with a host that is routed since tick 0.
+    fn routed(name: &Hostname) -> Schedule {
+        let mut hosts = Schedule::default();
         assert_eq!(hosts.handle_wanted(name, A, Tick(0)), None);
-        assert_eq!(hosts.poll_question().as_ref(), Some(name));
-        assert_eq!(hosts.handle_answer(name, known(), Tick(0)), [put(name)]);
+        assert_eq!(hosts.poll_lookup().as_ref(), Some(name));
+        assert_eq!(hosts.handle_result(name, found(), Tick(0)), [put(name)]);
         hosts
     }
 
     #[test]
-    fn all_who_want_a_host_share_one_question() {
-        let (mut hosts, a) = (Hosts::default(), host("a.test"));
+    fn requests_for_a_host_share_one_lookup() {
+        let (mut hosts, a) = (Schedule::default(), host("a.test"));
         for core in [A, B, A] {
             assert_eq!(hosts.handle_wanted(&a, core, Tick(5)), None);
         }
-        assert_eq!(hosts.poll_question(), Some(a.clone()));
+        assert_eq!(hosts.poll_lookup(), Some(a.clone()));
         assert_eq!(hosts.handle_wanted(&a, B, Tick(6)), None);
-        assert_eq!(hosts.poll_question(), None);
-        let effects = hosts.handle_answer(&a, Verdict::Unknown, Tick(7));
-        assert_eq!(effects, [tell(&[A, B], &a, Absence::Unknown)]);
-        assert_eq!(hosts.next_deadline(), Tick::NEVER, "forgotten");
+        assert_eq!(hosts.poll_lookup(), None);
+        let effects = hosts.handle_result(&a, LookupResult::Unknown, Tick(7));
+        assert_eq!(effects, [report(&[A, B], &a, Absence::Unknown)]);
+        assert_eq!(hosts.next_deadline(), Tick::NEVER, "dropped");
         assert!(hosts.hosts.is_empty());
     }
 
     #[test]
-    fn a_host_in_use_is_asked_for_again_once_it_is_not_fresh() {
+    fn a_host_in_use_is_looked_up_again_once_it_is_not_fresh() {
         let a = host("a.test");
-        let mut hosts = served(&a);
+        let mut hosts = routed(&a);
         let before = Tick(after(RESOLVED_FRESH).0 - 1);
         hosts.handle_wanted(&a, A, before);
-        assert_eq!(hosts.poll_question(), None);
+        assert_eq!(hosts.poll_lookup(), None);
         hosts.handle_wanted(&a, A, after(RESOLVED_FRESH));
-        assert_eq!(hosts.poll_question(), Some(a.clone()));
-        let effects = hosts.handle_answer(&a, Verdict::Unknown, after(RESOLVED_FRESH));
-        assert_eq!(effects, [Effect::Remove(a.clone()), tell(&[A], &a, Absence::Unknown)]);
+        assert_eq!(hosts.poll_lookup(), Some(a.clone()));
+        let effects = hosts.handle_result(&a, LookupResult::Unknown, after(RESOLVED_FRESH));
+        assert_eq!(effects, [Effect::RemoveRoute(a.clone()), report(&[A], &a, Absence::Unknown)]);
     }
 
     #[test]
-    fn a_host_that_nobody_wants_any_more_is_remembered_for_a_while() {
+    fn an_idle_host_loses_its_route_and_keeps_its_targets_for_a_while() {
         let a = host("a.test");
-        let mut hosts = served(&a);
+        let mut hosts = routed(&a);
         assert_eq!(hosts.next_deadline(), after(RESOLVED_IDLE));
         hosts.handle_wanted(&a, A, Tick(500));
         assert!(hosts.handle_time(after(RESOLVED_IDLE)).is_empty(), "it was wanted meanwhile");
         assert_eq!(hosts.next_deadline(), Tick(500).after(RESOLVED_IDLE));
         let idle = Tick(500).after(RESOLVED_IDLE);
-        // The question of tick 500 was not due: the host was fresh.
-        assert_eq!(hosts.handle_time(idle), [Effect::Remove(a.clone())]);
+        // At tick 500 no lookup was due: the host was fresh.
+        assert_eq!(hosts.handle_time(idle), [Effect::RemoveRoute(a.clone())]);
         assert_eq!(hosts.handle_wanted(&a, B, idle), None);
-        assert_eq!(hosts.poll_question(), Some(a.clone()), "a fresh answer first");
-        assert_eq!(hosts.handle_answer(&a, Verdict::Failed, idle), [put(&a)], "then the one before");
-        assert_eq!(hosts.handle_time(idle.after(RESOLVED_IDLE)), [Effect::Remove(a)]);
+        assert_eq!(hosts.poll_lookup(), Some(a.clone()), "a fresh result first");
+        assert_eq!(hosts.handle_result(&a, LookupResult::Failed, idle), [put(&a)], "then the last one");
+        assert_eq!(hosts.handle_time(idle.after(RESOLVED_IDLE)), [Effect::RemoveRoute(a)]);
         assert!(hosts.handle_time(after(RESOLVED_STALE_MAX)).is_empty());
         assert!(hosts.hosts.is_empty() && hosts.deadlines.is_empty());
     }
 
     #[test]
-    fn an_answer_serves_on_for_a_while_when_the_resolver_fails() {
+    fn the_last_result_stays_in_use_while_the_resolver_fails() {
         let a = host("a.test");
-        let mut hosts = served(&a);
+        let mut hosts = routed(&a);
         let mut now = Tick(0);
         loop {
             now = now.after(RESOLVED_FRESH);
             let effects = hosts.handle_time(now);
             if !effects.is_empty() {
-                assert_eq!(effects, [Effect::Remove(a.clone())]);
+                assert_eq!(effects, [Effect::RemoveRoute(a.clone())]);
                 break;
             }
             assert_eq!(hosts.handle_wanted(&a, A, now), None);
-            assert_eq!(hosts.poll_question(), Some(a.clone()));
-            assert!(hosts.handle_answer(&a, Verdict::Failed, now).is_empty());
+            assert_eq!(hosts.poll_lookup(), Some(a.clone()));
+            assert!(hosts.handle_result(&a, LookupResult::Failed, now).is_empty());
         }
         assert_eq!(now, after(RESOLVED_STALE_MAX));
         hosts.handle_wanted(&a, A, now);
-        hosts.poll_question().unwrap();
-        let effects = hosts.handle_answer(&a, Verdict::Failed, now);
-        assert_eq!(effects, [tell(&[A], &a, Absence::Unresolved)], "nothing is known any more");
+        hosts.poll_lookup().unwrap();
+        let effects = hosts.handle_result(&a, LookupResult::Failed, now);
+        assert_eq!(effects, [report(&[A], &a, Absence::Unresolved)], "no result is left");
     }
 
     #[test]
-    fn a_call_that_does_not_return_holds_up_nobody_for_long() {
-        let (mut hosts, a, b) = (Hosts::default(), host("a.test"), host("b.test"));
+    fn a_hanging_lookup_delays_waiters_by_its_timeout_only() {
+        let (mut hosts, a, b) = (Schedule::default(), host("a.test"), host("b.test"));
         hosts.handle_wanted(&a, A, Tick(0));
-        hosts.poll_question().unwrap();
+        hosts.poll_lookup().unwrap();
         hosts.handle_wanted(&b, A, Tick(1));
         assert_eq!(hosts.next_deadline(), after(RESOLVER_TIMEOUT));
         let effects = hosts.handle_time(after(RESOLVER_TIMEOUT).after(Duration::from_millis(1)));
         assert_eq!(
             effects,
-            [tell(&[A], &a, Absence::Unresolved), tell(&[A], &b, Absence::Unresolved)],
-            "the one under way, and the one that never got a thread"
+            [report(&[A], &a, Absence::Unresolved), report(&[A], &b, Absence::Unresolved)],
+            "the one in flight, and the one that never got a thread"
         );
-        assert_eq!(hosts.poll_question(), None, "nobody waits for the second");
+        assert_eq!(hosts.poll_lookup(), None, "the second has no waiters left");
         let now = after(RESOLVER_TIMEOUT * 2);
-        assert_eq!(hosts.handle_wanted(&a, B, now), Some(tell(&[B], &a, Absence::Unresolved)));
-        assert_eq!(hosts.poll_question(), None, "never twice at once for one host");
-        assert_eq!(hosts.handle_answer(&a, known(), now), [put(&a)], "late, and good all the same");
+        assert_eq!(hosts.handle_wanted(&a, B, now), Some(report(&[B], &a, Absence::Unresolved)));
+        assert_eq!(hosts.poll_lookup(), None, "one lookup per host at a time");
+        assert_eq!(hosts.handle_result(&a, found(), now), [put(&a)], "late, and still used");
         assert_eq!(hosts.handle_wanted(&a, B, now), None);
-        assert_eq!(hosts.poll_question(), None, "fresh");
+        assert_eq!(hosts.poll_lookup(), None, "fresh");
     }
 
     #[test]
-    fn a_call_that_does_not_return_leaves_what_is_known() {
+    fn a_hanging_lookup_falls_back_to_the_last_result() {
         let a = host("a.test");
-        let mut hosts = served(&a);
-        assert_eq!(hosts.handle_time(after(RESOLVED_IDLE)), [Effect::Remove(a.clone())]);
+        let mut hosts = routed(&a);
+        assert_eq!(hosts.handle_time(after(RESOLVED_IDLE)), [Effect::RemoveRoute(a.clone())]);
         let now = after(RESOLVED_IDLE);
         hosts.handle_wanted(&a, A, now);
-        hosts.poll_question().unwrap();
+        hosts.poll_lookup().unwrap();
         assert_eq!(hosts.handle_time(now.after(RESOLVER_TIMEOUT)), [put(&a)]);
         let idle = now.after(RESOLVED_IDLE);
-        assert_eq!(hosts.handle_time(idle), [Effect::Remove(a.clone())]);
+        assert_eq!(hosts.handle_time(idle), [Effect::RemoveRoute(a.clone())]);
         assert_eq!(
             hosts.handle_wanted(&a, A, idle),
             Some(put(&a)),
-            "nothing is asked, its thread is not back"
+            "no second lookup while its thread is blocked"
         );
-        assert_eq!(hosts.handle_time(after(RESOLVED_STALE_MAX)), [Effect::Remove(a.clone())]);
+        assert_eq!(hosts.handle_time(after(RESOLVED_STALE_MAX)), [Effect::RemoveRoute(a.clone())]);
         let late = after(RESOLVED_STALE_MAX);
-        assert_eq!(hosts.handle_wanted(&a, A, late), Some(tell(&[A], &a, Absence::Unresolved)));
+        assert_eq!(hosts.handle_wanted(&a, A, late), Some(report(&[A], &a, Absence::Unresolved)));
         assert_eq!(hosts.next_deadline(), Tick::NEVER);
-        assert!(hosts.handle_answer(&a, Verdict::Unknown, late).is_empty());
+        assert!(hosts.handle_result(&a, LookupResult::Unknown, late).is_empty());
         assert!(hosts.hosts.is_empty());
     }
 
     #[test]
-    fn a_target_that_is_gone_is_a_reason_to_ask() {
+    fn an_unreachable_target_causes_a_lookup() {
         let a = host("a.test");
-        let mut hosts = served(&a);
+        let mut hosts = routed(&a);
         hosts.handle_unreachable(&a, Tick(1));
-        assert_eq!(hosts.poll_question(), None, "asked a moment ago");
+        assert_eq!(hosts.poll_lookup(), None, "looked up a moment ago");
         hosts.handle_unreachable(&a, after(RESOLVED_RETRY));
-        assert_eq!(hosts.poll_question(), Some(a.clone()));
+        assert_eq!(hosts.poll_lookup(), Some(a.clone()));
         hosts.handle_unreachable(&a, after(RESOLVED_RETRY));
-        assert_eq!(hosts.poll_question(), None, "asked already");
+        assert_eq!(hosts.poll_lookup(), None, "queued already");
         hosts.handle_unreachable(&host("b.test"), Tick(9));
-        assert_eq!(hosts.poll_question(), None, "not ours");
+        assert_eq!(hosts.poll_lookup(), None, "not known here");
     }
 
     #[test]
-    fn a_registered_host_is_forgotten_wherever_it_stands() {
+    fn a_registered_host_is_dropped_in_every_state() {
         let a = host("a.test");
-        let mut hosts = served(&a);
+        let mut hosts = routed(&a);
         hosts.forget(&a);
         assert_eq!(hosts.next_deadline(), Tick::NEVER);
         hosts.handle_wanted(&a, A, Tick(0));
         hosts.forget(&a);
-        assert_eq!(hosts.poll_question(), None);
+        assert_eq!(hosts.poll_lookup(), None);
         hosts.handle_wanted(&a, A, Tick(0));
-        hosts.poll_question().unwrap();
+        hosts.poll_lookup().unwrap();
         hosts.forget(&a);
-        assert!(hosts.handle_answer(&a, Verdict::Unknown, Tick(1)).is_empty());
+        assert!(hosts.handle_result(&a, LookupResult::Unknown, Tick(1)).is_empty());
     }
 
     #[test]
-    fn there_are_so_many_hosts_and_no_more() {
-        let mut hosts = Hosts::default();
+    fn hosts_are_bounded() {
+        let mut hosts = Schedule::default();
         for number in 0..RESOLVED_HOSTS_MAX {
             assert_eq!(hosts.handle_wanted(&host(&format!("n{number}.test")), A, Tick(0)), None);
         }
         let more = host("more.test");
-        assert_eq!(hosts.handle_wanted(&more, A, Tick(0)), Some(tell(&[A], &more, Absence::Unresolved)));
-        assert_eq!(hosts.handle_wanted(&host("n1.test"), B, Tick(0)), None, "known ones are no more");
+        assert_eq!(hosts.handle_wanted(&more, A, Tick(0)), Some(report(&[A], &more, Absence::Unresolved)));
+        assert_eq!(hosts.handle_wanted(&host("n1.test"), B, Tick(0)), None, "known hosts need no room");
         let effects = hosts.handle_time(after(RESOLVER_TIMEOUT));
         assert_eq!(effects.len(), RESOLVED_HOSTS_MAX);
-        assert!(hosts.hosts.is_empty() && hosts.queue.is_empty(), "a flood leaves nothing behind");
+        assert!(hosts.hosts.is_empty() && hosts.queue.is_empty(), "a flood leaves no entries");
     }
 }

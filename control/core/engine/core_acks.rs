@@ -1,4 +1,4 @@
-//! Who has which snapshot: what was published to the cores, what they acknowledged, who lags.
+//! Acknowledgements of snapshots by the cores, and the cores that lag; pure.
 //!
 //! ```text
 //!             published, not acknowledged within the deadline
@@ -6,17 +6,17 @@
 //!       ▲                                                          │
 //!       └───────────── acknowledged the newest serial ─────────────┘
 //!
-//!   any ── ended in good order ──► drained (counts no more)     any ── panicked ──► dead (is named for ever)
+//!   any ── drained ──► drained (no longer counted)        any ── panicked ──► dead (always named as pending)
 //! ```
-//! Changes wait for the cores that follow. One that lags is named at once instead: a stuck core must not make every
-//! change take the whole deadline.
+//! Changes wait for following cores. A lagging core is named in the receipt at once instead: a stuck core must not
+//! delay every change by the whole deadline.
 
 use crate::limits::APPLY_DEADLINE;
 use ringway_model::{CoreId, Serial};
 
 use crate::time::Micros;
 
-/// All cores' acknowledgements.
+/// Acknowledgements of all cores.
 #[derive(Debug)]
 pub(crate) struct Cores {
     cores: Vec<Core>,
@@ -28,27 +28,27 @@ pub(crate) struct Cores {
 struct Core {
     id: CoreId,
     acknowledged: Option<Serial>,
-    /// Since when there is something that it has not acknowledged.
+    /// Time since which a published snapshot is not acknowledged.
     behind_since: Option<Micros>,
     last_ack_micros: Option<u64>,
     state: CoreState,
 }
 
-/// How a core keeps up with the configuration.
+/// State of a core with regard to the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoreState {
-    /// It acknowledges in time.
+    /// Acknowledges in time.
     Following,
-    /// It missed a deadline and has not caught up; changes do not wait for it.
+    /// Missed a deadline and has not caught up; changes do not wait for it.
     Lagging,
-    /// It has ended in good order.
+    /// Drained and ended.
     Drained,
-    /// Its thread panicked: it serves nothing, and what it acknowledged means nothing.
+    /// Its thread panicked: it serves nothing, and its acknowledgements are void.
     Dead,
 }
 
 impl CoreState {
-    /// The word that the API uses.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Following => "following",
@@ -59,7 +59,7 @@ impl CoreState {
     }
 }
 
-/// What is known of one core.
+/// Progress of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CoreProgress {
     pub(crate) id: CoreId,
@@ -85,7 +85,7 @@ impl Cores {
         }
     }
 
-    /// A newer snapshot was given to every core.
+    /// Records the publication of a newer snapshot to every core.
     pub(crate) fn handle_published(&mut self, serial: Serial, now: Micros) {
         self.published = serial;
         self.published_at = now;
@@ -94,17 +94,17 @@ impl Cores {
         }
     }
 
-    /// A core routes by this serial now.
+    /// Records a core's acknowledgement of `serial`.
     pub(crate) fn handle_ack(&mut self, id: CoreId, serial: Serial, now: Micros) {
         let (published, published_at) = (self.published, self.published_at);
         let Some(core) = self.cores.iter_mut().find(|core| core.id == id) else { return };
-        // A late report of an older snapshot says nothing new, and one of a snapshot that we never made is nonsense.
+        // A late report of an older snapshot adds nothing; one of a snapshot that was never published is ignored.
         if core.acknowledged >= Some(serial) || serial > published {
             return;
         }
         core.acknowledged = Some(serial);
         if serial < published {
-            // It moves: what it has not acknowledged yet is at most as old as what came after this one.
+            // The core makes progress: the snapshots that it lacks are newer than this one.
             core.behind_since = core.behind_since.map(|_| now);
             return;
         }
@@ -115,21 +115,21 @@ impl Cores {
         }
     }
 
-    /// A core has ended in good order: nobody waits for it.
+    /// Records that a core has drained; changes no longer wait for it.
     pub(crate) fn handle_drained(&mut self, id: CoreId) {
         if let Some(core) = self.cores.iter_mut().find(|core| core.id == id) {
             core.state = CoreState::Drained;
         }
     }
 
-    /// A core's thread panicked.
+    /// Records that a core's thread panicked.
     pub(crate) fn handle_dead(&mut self, id: CoreId) {
         if let Some(core) = self.cores.iter_mut().find(|core| core.id == id) {
             core.state = CoreState::Dead;
         }
     }
 
-    /// Who has not caught up for [`APPLY_DEADLINE`] lags.
+    /// Marks cores as lagging that have been behind for [`APPLY_DEADLINE`].
     pub(crate) fn handle_time(&mut self, now: Micros) {
         for core in &mut self.cores {
             if core.state == CoreState::Following && core.deadline() <= now {
@@ -138,23 +138,23 @@ impl Cores {
         }
     }
 
-    /// When [`Cores::handle_time`] is due; [`Micros::NEVER`] while all have caught up.
+    /// Time at which [`Cores::handle_time`] is due; [`Micros::NEVER`] while all have caught up.
     pub(crate) fn next_deadline(&self) -> Micros {
         let following = self.cores.iter().filter(|core| core.state == CoreState::Following);
         following.map(Core::deadline).min().unwrap_or(Micros::NEVER)
     }
 
-    /// Whether every core that is waited for has `serial` or a newer one.
+    /// Whether every following core has acknowledged `serial` or a newer one.
     pub(crate) fn have(&self, serial: Serial) -> bool {
         self.cores.iter().all(|core| core.state != CoreState::Following || core.acknowledged >= Some(serial))
     }
 
-    /// Whether a core that serves, and is not waited for, does not have `serial`.
+    /// Whether a lagging core has not acknowledged `serial`.
     pub(crate) fn lag_behind(&self, serial: Serial) -> bool {
         self.cores.iter().any(|core| core.state == CoreState::Lagging && core.acknowledged < Some(serial))
     }
 
-    /// Who does not have `serial`.
+    /// Cores without `serial`.
     pub(crate) fn without(&self, serial: Serial) -> Vec<CoreId> {
         let without = |core: &&Core| match core.state {
             CoreState::Following | CoreState::Lagging => core.acknowledged < Some(serial),
@@ -164,17 +164,17 @@ impl Cores {
         self.cores.iter().filter(without).map(|core| core.id).collect()
     }
 
-    /// Whether every core has had a snapshot once.
+    /// Whether every core has acknowledged a first snapshot.
     pub(crate) fn have_started(&self) -> bool {
         self.cores.iter().all(|core| core.acknowledged.is_some())
     }
 
-    /// Whether every core has ended, one way or the other.
+    /// Whether every core has drained or panicked.
     pub(crate) fn have_ended(&self) -> bool {
         self.cores.iter().all(|core| matches!(core.state, CoreState::Drained | CoreState::Dead))
     }
 
-    /// What is known of each core.
+    /// Progress of each core.
     pub(crate) fn progress(&self) -> impl Iterator<Item = CoreProgress> {
         self.cores.iter().map(|core| CoreProgress {
             id: core.id,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn all_must_have_it() {
+    fn a_serial_needs_the_acknowledgement_of_every_core() {
         let mut cores = two();
         cores.handle_published(Serial(1), Micros(10));
         assert!(!cores.have(Serial(1)) && !cores.have_started());
@@ -221,14 +221,14 @@ mod tests {
         cores.handle_ack(CoreId(0), Serial(2), Micros(2));
         cores.handle_ack(CoreId(1), Serial(1), Micros(2));
         assert!(cores.have(Serial(1)) && !cores.have(Serial(2)));
-        // The late report does not take the newer one back.
+        // The late report does not revoke the newer one.
         cores.handle_ack(CoreId(0), Serial(1), Micros(3));
         cores.handle_ack(CoreId(1), Serial(2), Micros(3));
         assert!(cores.have(Serial(2)));
     }
 
     #[test]
-    fn nonsense_is_not_believed() {
+    fn unknown_serials_and_cores_are_ignored() {
         let mut cores = two();
         cores.handle_published(Serial(1), Micros(0));
         cores.handle_ack(CoreId(0), Serial(9), Micros(1));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lags_is_named_and_not_waited_for_until_it_has_caught_up() {
+    fn a_lagging_core_is_named_and_not_waited_for_until_it_catches_up() {
         let mut cores = two();
         cores.handle_published(Serial(1), Micros(0));
         cores.handle_ack(CoreId(0), Serial(1), Micros(1));
@@ -252,7 +252,7 @@ mod tests {
         cores.handle_published(Serial(2), Micros(2));
         cores.handle_ack(CoreId(1), Serial(1), Micros(3));
         let state = |cores: &Cores| cores.progress().nth(1).map(|core| core.state);
-        assert_eq!(state(&cores), Some(CoreState::Lagging), "an old snapshot is not caught up");
+        assert_eq!(state(&cores), Some(CoreState::Lagging), "an old snapshot is not enough");
         cores.handle_ack(CoreId(1), Serial(2), Micros(3));
         assert_eq!(state(&cores), Some(CoreState::Following));
         assert!(!cores.have(Serial(2)), "core 0 follows and is waited for");

@@ -1,13 +1,13 @@
-//! What was asked under which key, so that a repeated request is done once.
+//! Idempotency keys: a repeated submission is processed once.
 //!
 //! ```text
 //!  unknown ── begin ──► pending ── finish(receipt) ──► done ── time, or too many ──► unknown
 //!                          └─────── finish(refusal) ──────────────────────────────► unknown
 //! ```
-//! Repeated while pending: the caller waits for the same answer. Repeated when done: it gets the first receipt
-//! again. A refusal changed nothing, so it is not remembered: a retry is judged anew. Kept in memory only: after a
-//! restart a repeated change meets its own effect, which every change of ours answers sensibly (`Unchanged`, or a
-//! rejection that says what is there).
+//! A repetition while pending waits for the same reply; one after completion gets the first receipt again. A refusal
+//! had no effect, so it is not kept and a retry is decided afresh. Keys live in memory only: after a restart a
+//! repeated change meets its own effect, and every change handles that (`Unchanged`, or a rejection that names the
+//! existing resource).
 
 use std::collections::VecDeque;
 
@@ -18,11 +18,11 @@ use crate::engine::plane::Ticket;
 use crate::submission::Receipt;
 use crate::time::Micros;
 
-/// The keys of the last [`IDEMPOTENCY_TIME`].
+/// Keys of the last [`IDEMPOTENCY_TIME`].
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     entries: AHashMap<Box<str>, Entry>,
-    /// The done ones with when they are forgotten, oldest first.
+    /// Completed keys with their expiry, oldest first.
     done: VecDeque<(Micros, Box<str>)>,
 }
 
@@ -34,28 +34,28 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    /// Being worked on; these wait for the same answer.
+    /// Not completed; these submissions wait for the same reply.
     Pending(Vec<Ticket>),
     Done(Receipt),
 }
 
-/// What a key says about a new submission.
+/// Result of the lookup of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Nothing: it is the first, and [`Keys::finish`] will tell its end.
+    /// First submission with this key; [`Keys::finish`] completes it.
     First,
-    /// The same is being worked on; the ticket was noted and comes back from [`Keys::finish`].
+    /// The same submission is pending; the ticket comes back from [`Keys::finish`].
     Joined,
-    /// The same was done, with this result.
+    /// The same submission is completed, with this receipt.
     Done(Receipt),
-    /// The key belongs to something else.
+    /// The key belongs to another submission.
     Conflict,
 }
 
 impl Keys {
-    /// A submission came under `key`.
+    /// Looks up the key of a submission and registers a new one.
     pub(crate) fn begin(&mut self, key: &str, hash: u64, ticket: Ticket, now: Micros) -> Known {
-        self.forget(now);
+        self.expire(now);
         match self.entries.get_mut(key) {
             None => {
                 self.entries.insert(key.into(), Entry { hash, state: State::Pending(Vec::new()) });
@@ -72,7 +72,7 @@ impl Keys {
         }
     }
 
-    /// The first submission under `key` ended, with a receipt or without. Returns those who joined it.
+    /// Completes the first submission with `key`, with or without a receipt. Returns the tickets that joined it.
     pub(crate) fn finish(&mut self, key: &str, receipt: Option<&Receipt>, now: Micros) -> Vec<Ticket> {
         let Some(receipt) = receipt else {
             return match self.entries.remove(key) {
@@ -83,15 +83,15 @@ impl Keys {
         let Some(entry) = self.entries.get_mut(key) else { return Vec::new() };
         let before = std::mem::replace(&mut entry.state, State::Done(receipt.clone()));
         self.done.push_back((now.after(IDEMPOTENCY_TIME), key.into()));
-        self.forget(now);
+        self.expire(now);
         match before {
             State::Pending(joined) => joined,
             State::Done(_) => Vec::new(),
         }
     }
 
-    /// Forgets what is too old, and the oldest when there are too many.
-    fn forget(&mut self, now: Micros) {
+    /// Drops expired keys, and the oldest beyond the limit.
+    fn expire(&mut self, now: Micros) {
         while let Some((until, _)) = self.done.front()
             && (*until <= now || self.done.len() > IDEMPOTENCY_KEYS_MAX)
             && let Some((_, key)) = self.done.pop_front()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_again_gets_the_first_receipt_and_something_else_a_conflict() {
+    fn a_repetition_gets_the_first_receipt_and_another_request_a_conflict() {
         let mut keys = Keys::default();
         let now = Micros(0);
         assert_eq!(keys.begin("k", 1, Ticket(0), now), Known::First);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_not_remembered() {
+    fn a_refusal_is_not_kept() {
         let mut keys = Keys::default();
         keys.begin("k", 1, Ticket(0), Micros(0));
         keys.begin("k", 1, Ticket(1), Micros(0));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_forgotten_at_its_time_and_not_before() {
+    fn a_key_expires_at_its_time_and_not_before() {
         let mut keys = Keys::default();
         keys.begin("k", 1, Ticket(0), Micros(0));
         keys.finish("k", Some(&receipt(1)), Micros(5));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_key_goes_when_there_are_too_many() {
+    fn the_oldest_key_is_dropped_beyond_the_limit() {
         let mut keys = Keys::default();
         for n in 0..=IDEMPOTENCY_KEYS_MAX {
             let key = n.to_string();

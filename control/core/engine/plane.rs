@@ -1,21 +1,21 @@
-//! The control plane's decisions, pure: submissions in, commits and answers out. Time is an argument, the store and
-//! the cores are somebody else's business.
+//! State machine of configuration changes, pure: submissions in, commits and replies out. Time is an argument; the
+//! engine does the I/O with the store and the cores.
 //!
 //! ```text
-//!  handle_submit ─► waiting ── poll_commit ──► storing ── handle_stored ──► applying ── acks, deadline ──► poll_answer
-//!                      │  (all that wait,         │                            ▲
+//!  handle_submit ─► waiting ── poll_commit ──► storing ── handle_stored ──► applying ── acks, deadline ──► poll_reply
+//!                      │  (everything queued,     │                            ▲
 //!                      │   applied in order)      └── the store failed ────────┼───────────────────────►
 //!                      └── rejected, unchanged ────────────────────────────────┘───────────────────────►
 //! ```
-//! Promises, each tested over random interleavings:
-//! - every submission gets exactly one answer;
-//! - a receipt is given only for what is stored and what every core that follows has acknowledged (or, at the
-//!   deadline, with the names of those that have not);
-//! - what was rejected, or could not be stored, changed nothing;
+//! Guarantees, each tested over random interleavings:
+//! - every submission gets exactly one reply;
+//! - a receipt is sent only for a stored change that every following core has acknowledged (or, at the deadline, with
+//!   the names of the cores that have not);
+//! - a change that was rejected or could not be stored has no effect;
 //! - revisions never go backwards.
 //!
-//! An answer that was found on changes which are not stored yet waits for them: were the store to fail, it would speak
-//! of a configuration that never was.
+//! A rejection that depends on changes not yet stored waits for them: if the store failed, it would describe a
+//! configuration that never existed.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -27,64 +27,64 @@ use ringway_model::{
     Timestamp,
 };
 
-use crate::engine::core_acks::{CoreProgress, Cores};
+use crate::engine::core_acks::{CoreProgress, CoreState, Cores};
 use crate::engine::idempotency::{Keys, Known};
 use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
-/// Names a submission until it is answered.
+/// Identifies a submission until its reply is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-/// The state machine. See the module's documentation for its flow.
+/// The state machine; the module documentation has its flow.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    /// What is on disk.
+    /// Configuration on disk.
     stored: Desired,
-    /// The newest snapshot that the cores were given.
+    /// Newest snapshot that was published to the cores.
     published: Serial,
-    waiting: VecDeque<Waiting>,
+    queue: VecDeque<Queued>,
     storing: Option<Storing>,
-    applying: VecDeque<Group>,
-    answers: VecDeque<(Ticket, Result<Receipt, Refusal>)>,
-    /// Submissions without an answer, those who joined another one included.
-    unanswered: usize,
+    applying: VecDeque<AckGroup>,
+    replies: VecDeque<(Ticket, Result<Receipt, Refusal>)>,
+    /// Submissions without a reply, duplicates by idempotency key included.
+    pending: usize,
     tickets_given: u64,
     keys: Keys,
     cores: Cores,
     is_closing: bool,
 }
 
-/// What has to be stored, in one batch.
+/// One batch of changes to store.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
-    /// The configuration after it.
+    /// Configuration after the batch.
     pub(crate) desired: Desired,
-    /// The records that differ, in the order in which they were written.
+    /// Changed records, in the order of the changes.
     pub(crate) deltas: Vec<Delta>,
-    /// How many changes it holds.
+    /// Number of changes in the batch.
     pub(crate) changes: usize,
 }
 
-/// What a stored commit became.
+/// Publication of a stored commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
-    /// The serial of the snapshot that all cores were given.
+    /// Serial of the published snapshot.
     pub(crate) serial: Serial,
-    /// Names of its targets that are not resolved yet: their instances take no traffic until then.
+    /// Names of its targets without addresses so far; their instances take no traffic until the names are resolved.
     pub(crate) unresolved: Vec<Hostname>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    asker: Asker,
+struct Queued {
+    submitter: Submitter,
     change: Change,
     if_match: Option<Revision>,
 }
 
-/// Who waits for an answer, and since when.
+/// Recipient of a reply.
 #[derive(Debug)]
-struct Asker {
+struct Submitter {
     ticket: Ticket,
     key: Option<Box<str>>,
     since: Micros,
@@ -93,12 +93,12 @@ struct Asker {
 #[derive(Debug)]
 struct Storing {
     desired: Desired,
-    verdicts: Vec<(Asker, Verdict)>,
+    decisions: Vec<(Submitter, Decision)>,
 }
 
-/// What became of a change, provided that its batch is stored.
+/// Result of a change, valid once its batch is stored.
 #[derive(Debug)]
-enum Verdict {
+enum Decision {
     Accepted(Accepted),
     Refused(Refusal),
 }
@@ -110,28 +110,28 @@ struct Accepted {
     generation: Option<Generation>,
 }
 
-/// Accepted and stored changes that wait for the cores together.
+/// Stored changes that wait for the same acknowledgements.
 #[derive(Debug)]
-struct Group {
-    /// What the cores must have.
+struct AckGroup {
+    /// Snapshot that the cores must acknowledge.
     serial: Serial,
-    /// Names that the cores should have addresses of, too.
+    /// Names whose addresses the cores should have as well.
     unresolved: Vec<Hostname>,
     deadline: Micros,
-    members: Vec<(Asker, Accepted)>,
+    members: Vec<(Submitter, Accepted)>,
 }
 
 impl Plane {
-    /// A plane whose configuration is `stored`; nothing is published yet.
+    /// Creates a plane with `stored` as its configuration; nothing is published yet.
     pub(crate) fn new(stored: Desired, cores: impl IntoIterator<Item = CoreId>) -> Self {
         Self {
             stored,
             published: Serial(0),
-            waiting: VecDeque::new(),
+            queue: VecDeque::new(),
             storing: None,
             applying: VecDeque::new(),
-            answers: VecDeque::new(),
-            unanswered: 0,
+            replies: VecDeque::new(),
+            pending: 0,
             tickets_given: 0,
             keys: Keys::default(),
             cores: Cores::new(cores),
@@ -139,59 +139,59 @@ impl Plane {
         }
     }
 
-    /// The configuration that is on disk.
+    /// Configuration on disk.
     pub(crate) fn desired(&self) -> &Desired {
         &self.stored
     }
 
-    /// Somebody wants a change. Its answer comes from [`Plane::poll_answer`].
+    /// Queues a submission. Its reply comes from [`Plane::poll_reply`].
     pub(crate) fn handle_submit(&mut self, submission: Submission, now: Micros) -> Ticket {
         let ticket = Ticket(self.tickets_given);
         self.tickets_given += 1;
-        self.unanswered += 1;
+        self.pending += 1;
         let Submission { change, if_match, idempotency } = submission;
         let refusal = if self.is_closing {
             Some(Refusal::ShuttingDown)
-        } else if self.unanswered > CHANGES_WAITING_MAX {
+        } else if self.pending > CHANGES_WAITING_MAX {
             Some(Refusal::Busy { retry_after: BUSY_RETRY })
         } else {
             None
         };
         if let Some(refusal) = refusal {
-            self.push_answer(ticket, Err(refusal));
+            self.push_reply(ticket, Err(refusal));
             return ticket;
         }
-        let mut asker = Asker { ticket, key: None, since: now };
+        let mut submitter = Submitter { ticket, key: None, since: now };
         if let Some((key, hash)) = idempotency {
             match self.keys.begin(&key, hash, ticket, now) {
-                Known::First => asker.key = Some(key),
+                Known::First => submitter.key = Some(key),
                 Known::Joined => return ticket,
                 Known::Done(receipt) => {
-                    self.push_answer(ticket, Ok(receipt));
+                    self.push_reply(ticket, Ok(receipt));
                     return ticket;
                 }
                 Known::Conflict => {
-                    self.push_answer(ticket, Err(Refusal::IdempotencyConflict));
+                    self.push_reply(ticket, Err(Refusal::IdempotencyConflict));
                     return ticket;
                 }
             }
         }
-        self.waiting.push_back(Waiting { asker, change, if_match });
+        self.queue.push_back(Queued { submitter, change, if_match });
         ticket
     }
 
-    /// Applies what waits, in order, and returns what has to be stored now. `None` while a batch is being stored, or
-    /// when nothing that waits changes anything.
+    /// Applies the queued changes in order and returns the batch to store. `None` while a batch is being stored, and
+    /// when no queued change has an effect.
     pub(crate) fn poll_commit(&mut self, now: Micros, at: Timestamp) -> Option<Commit> {
-        while self.storing.is_none() && !self.waiting.is_empty() {
-            let batch: Vec<Waiting> =
-                self.waiting.drain(..self.waiting.len().min(CHANGES_PER_BATCH_MAX)).collect();
+        while self.storing.is_none() && !self.queue.is_empty() {
+            let batch: Vec<Queued> =
+                self.queue.drain(..self.queue.len().min(CHANGES_PER_BATCH_MAX)).collect();
             let changes = batch.len();
             let mut draft = self.stored.clone();
             let mut deltas = Vec::new();
-            let mut verdicts = Vec::new();
-            for Waiting { asker, change, if_match } in batch {
-                let verdict = match judge(&draft, &change, if_match, at) {
+            let mut decisions = Vec::new();
+            for Queued { submitter, change, if_match } in batch {
+                let decision = match apply(&draft, &change, if_match, at) {
                     Ok(applied) => {
                         let accepted = Accepted {
                             revision: applied.desired.revision(),
@@ -200,47 +200,48 @@ impl Plane {
                         };
                         draft = applied.desired;
                         deltas.extend(applied.deltas);
-                        Verdict::Accepted(accepted)
+                        Decision::Accepted(accepted)
                     }
-                    Err(refusal) => Verdict::Refused(refusal),
+                    Err(refusal) => Decision::Refused(refusal),
                 };
-                verdicts.push((asker, verdict));
+                decisions.push((submitter, decision));
             }
             if deltas.is_empty() {
-                // Nothing to store. What is as it should be is so on disk; the cores may still be on their way.
-                self.settle(verdicts, self.published, Vec::new(), now);
+                // Nothing to store: the configuration on disk is as requested already. Cores may not have it yet.
+                self.decide(decisions, self.published, Vec::new(), now);
                 continue;
             }
-            self.storing = Some(Storing { desired: draft.clone(), verdicts });
+            self.storing = Some(Storing { desired: draft.clone(), decisions });
             return Some(Commit { desired: draft, deltas, changes });
         }
         None
     }
 
-    /// The last commit was stored and its snapshot given to all cores, or it was not stored.
+    /// Records the result of the last commit: stored and published, or failed.
     pub(crate) fn handle_stored(&mut self, result: Result<Publication, StorageFailure>, now: Micros) {
-        let Some(Storing { desired, verdicts }) = self.storing.take() else { return };
+        let Some(Storing { desired, decisions }) = self.storing.take() else { return };
         match result {
             Ok(Publication { serial, unresolved }) => {
                 self.stored = desired;
                 self.handle_published(serial, now);
-                self.settle(verdicts, serial, unresolved, now);
+                self.decide(decisions, serial, unresolved, now);
             }
             Err(failure) => {
-                for (asker, _) in verdicts {
-                    self.answer(asker, Err(Refusal::Storage(failure.clone())), now);
+                for (submitter, _) in decisions {
+                    self.reply(submitter, Err(Refusal::Storage(failure.clone())), now);
                 }
             }
         }
     }
 
-    /// All cores were given a snapshot, not because of a change.
+    /// Records a publication that does not come from a change.
     pub(crate) fn handle_published(&mut self, serial: Serial, now: Micros) {
         self.published = self.published.max(serial);
         self.cores.handle_published(serial, now);
     }
 
-    /// A name is resolved (or cannot be): whoever waited for it waits for the snapshot with its addresses instead.
+    /// Records that a lookup of a name ended, with or without addresses: groups that waited for it wait for the newest
+    /// snapshot instead.
     pub(crate) fn handle_resolved(&mut self, name: &Hostname, now: Micros) {
         for group in &mut self.applying {
             let before = group.unresolved.len();
@@ -252,109 +253,114 @@ impl Plane {
         self.release(now);
     }
 
-    /// A core routes by a snapshot.
+    /// Records a core's acknowledgement of a snapshot.
     pub(crate) fn handle_ack(&mut self, core: CoreId, serial: Serial, now: Micros) {
         self.cores.handle_ack(core, serial, now);
         self.release(now);
     }
 
-    /// A core ended in good order.
+    /// Records that a core has drained.
     pub(crate) fn handle_drained(&mut self, core: CoreId, now: Micros) {
         self.cores.handle_drained(core);
         self.release(now);
     }
 
-    /// A core ended in disorder.
+    /// Records that a core's thread panicked.
     pub(crate) fn handle_dead(&mut self, core: CoreId, now: Micros) {
         self.cores.handle_dead(core);
         self.release(now);
     }
 
-    /// Time has passed.
+    /// Applies deadlines.
     pub(crate) fn handle_time(&mut self, now: Micros) {
         self.cores.handle_time(now);
         self.release(now);
     }
 
-    /// No submission is accepted any more; those that wait are finished.
+    /// Refuses further submissions; queued ones are still processed.
     pub(crate) fn handle_shutdown(&mut self) {
         self.is_closing = true;
     }
 
-    /// The next answer, once for each ticket.
-    pub(crate) fn poll_answer(&mut self) -> Option<(Ticket, Result<Receipt, Refusal>)> {
-        self.answers.pop_front()
+    /// Next reply; one for each ticket.
+    pub(crate) fn poll_reply(&mut self) -> Option<(Ticket, Result<Receipt, Refusal>)> {
+        self.replies.pop_front()
     }
 
-    /// When [`Plane::handle_time`] is due; [`Micros::NEVER`] when nothing waits for time.
+    /// Time at which [`Plane::handle_time`] is due; [`Micros::NEVER`] without a deadline.
     pub(crate) fn next_deadline(&self) -> Micros {
         let groups = self.applying.iter().map(|group| group.deadline);
         groups.chain([self.cores.next_deadline()]).min().unwrap_or(Micros::NEVER)
     }
 
-    /// Whether nobody waits for an answer.
+    /// Whether every submission has its reply.
     pub(crate) fn is_idle(&self) -> bool {
-        self.unanswered == 0
+        self.pending == 0
     }
 
-    /// Submissions without an answer.
-    pub(crate) fn unanswered(&self) -> usize {
-        self.unanswered
+    /// Number of submissions without a reply.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
     }
 
-    /// The newest serial that the cores were given.
+    /// Newest published serial.
     pub(crate) fn published(&self) -> Serial {
         self.published
     }
 
-    /// What is known of each core.
+    /// Progress of each core.
     pub(crate) fn cores(&self) -> impl Iterator<Item = CoreProgress> {
         self.cores.progress()
     }
 
-    /// Whether every core that follows has a snapshot.
+    /// Cores that have not drained.
+    pub(crate) fn cores_not_drained(&self) -> Vec<CoreId> {
+        self.cores.progress().filter(|core| core.state != CoreState::Drained).map(|core| core.id).collect()
+    }
+
+    /// Whether every following core has acknowledged `serial`.
     pub(crate) fn have_cores(&self, serial: Serial) -> bool {
         self.cores.have(serial)
     }
 
-    /// Whether a core that serves, and is not waited for, does not have a snapshot.
+    /// Whether a lagging core has not acknowledged `serial`.
     pub(crate) fn lag_behind(&self, serial: Serial) -> bool {
         self.cores.lag_behind(serial)
     }
 
-    /// Whether every core has had a snapshot once.
+    /// Whether every core has acknowledged a first snapshot.
     pub(crate) fn have_cores_started(&self) -> bool {
         self.cores.have_started()
     }
 
-    /// Whether every core has ended.
+    /// Whether every core has drained or panicked.
     pub(crate) fn have_cores_ended(&self) -> bool {
         self.cores.have_ended()
     }
 
-    /// Answers what is refused; what is accepted waits for the cores as one group.
-    fn settle(
+    /// Replies to refused changes; accepted ones wait for the cores as one group.
+    fn decide(
         &mut self,
-        verdicts: Vec<(Asker, Verdict)>,
+        decisions: Vec<(Submitter, Decision)>,
         serial: Serial,
         unresolved: Vec<Hostname>,
         now: Micros,
     ) {
-        let mut members = Vec::with_capacity(verdicts.len());
-        for (asker, verdict) in verdicts {
-            match verdict {
-                Verdict::Accepted(accepted) => members.push((asker, accepted)),
-                Verdict::Refused(refusal) => self.answer(asker, Err(refusal), now),
+        let mut members = Vec::with_capacity(decisions.len());
+        for (submitter, decision) in decisions {
+            match decision {
+                Decision::Accepted(accepted) => members.push((submitter, accepted)),
+                Decision::Refused(refusal) => self.reply(submitter, Err(refusal), now),
             }
         }
         if !members.is_empty() {
             let deadline = now.after(APPLY_DEADLINE);
-            self.applying.push_back(Group { serial, unresolved, deadline, members });
+            self.applying.push_back(AckGroup { serial, unresolved, deadline, members });
             self.release(now);
         }
     }
 
-    /// Answers the groups whose wait is over.
+    /// Replies to the groups that are acknowledged or past their deadline.
     fn release(&mut self, now: Micros) {
         let mut kept = VecDeque::with_capacity(self.applying.len());
         for group in mem::take(&mut self.applying) {
@@ -364,41 +370,42 @@ impl Plane {
                 continue;
             }
             let pending = self.cores.without(group.serial);
-            for (asker, Accepted { revision, outcome, generation }) in group.members {
+            for (submitter, Accepted { revision, outcome, generation }) in group.members {
                 let receipt = Receipt {
                     revision,
                     outcome,
                     generation,
                     pending: pending.clone(),
                     replayed: false,
-                    applied_in: now.since(asker.since),
+                    applied_in: now.since(submitter.since),
                 };
-                self.answer(asker, Ok(receipt), now);
+                self.reply(submitter, Ok(receipt), now);
             }
         }
         self.applying = kept;
     }
 
-    fn answer(&mut self, asker: Asker, result: Result<Receipt, Refusal>, now: Micros) {
-        if let Some(key) = &asker.key {
+    fn reply(&mut self, submitter: Submitter, result: Result<Receipt, Refusal>, now: Micros) {
+        if let Some(key) = &submitter.key {
             for joined in self.keys.finish(key, result.as_ref().ok(), now) {
                 let result = match &result {
                     Ok(receipt) => Ok(Receipt { replayed: true, ..receipt.clone() }),
                     Err(refusal) => Err(refusal.clone()),
                 };
-                self.push_answer(joined, result);
+                self.push_reply(joined, result);
             }
         }
-        self.push_answer(asker.ticket, result);
+        self.push_reply(submitter.ticket, result);
     }
 
-    fn push_answer(&mut self, ticket: Ticket, result: Result<Receipt, Refusal>) {
-        self.unanswered -= 1;
-        self.answers.push_back((ticket, result));
+    fn push_reply(&mut self, ticket: Ticket, result: Result<Receipt, Refusal>) {
+        self.pending -= 1;
+        self.replies.push_back((ticket, result));
     }
 }
 
-fn judge(
+/// Applies a change if its condition holds.
+fn apply(
     desired: &Desired,
     change: &Change,
     if_match: Option<Revision>,
@@ -411,7 +418,7 @@ fn judge(
     desired.apply(change, at).map_err(|rejection: Rejection| Refusal::Rejected(rejection))
 }
 
-/// The generation of the instance that a change wrote; no change writes two.
+/// Generation of the instance that a change wrote; no change writes two.
 fn generation_of(deltas: &[Delta]) -> Option<Generation> {
     deltas.iter().find_map(|delta| match delta {
         Delta::Put(Resource::Instance(instance)) => Some(instance.generation),
@@ -419,5 +426,5 @@ fn generation_of(deltas: &[Delta]) -> Option<Generation> {
     })
 }
 
-/// What to tell who finds the queue full: a full queue is stored within this time.
+/// Retry delay when the queue is full: a full queue is stored within this time.
 const BUSY_RETRY: Duration = Duration::from_secs(1);

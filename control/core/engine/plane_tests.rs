@@ -1,4 +1,4 @@
-//! The plane's promises: one by one, and over random interleavings of everything that can happen to it.
+//! The plane's guarantees: one by one, and over random interleavings of all events.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -47,12 +47,12 @@ fn failure() -> StorageFailure {
     StorageFailure::new(StoreGone)
 }
 
-/// A plane with a shell that does what it is told, step by step.
+/// A plane driven step by step.
 struct Scene {
     plane: Plane,
     now: Micros,
     serial: u64,
-    answers: BTreeMap<Ticket, Result<Receipt, Refusal>>,
+    replies: BTreeMap<Ticket, Result<Receipt, Refusal>>,
 }
 
 impl Scene {
@@ -61,7 +61,7 @@ impl Scene {
             plane: Plane::new(Desired::default(), CORES),
             now: Micros(0),
             serial: 0,
-            answers: BTreeMap::new(),
+            replies: BTreeMap::new(),
         };
         scene.publish();
         scene.ack_all();
@@ -78,7 +78,7 @@ impl Scene {
         ticket
     }
 
-    /// Lets the plane commit what waits; the number of changes in the batch, 0 for none.
+    /// Polls for a commit; returns the number of changes in it, 0 for none.
     fn commit(&mut self) -> usize {
         let changes = self.plane.poll_commit(self.now, AT).map_or(0, |commit| commit.changes);
         self.collect();
@@ -123,27 +123,27 @@ impl Scene {
     }
 
     fn collect(&mut self) {
-        while let Some((ticket, answer)) = self.plane.poll_answer() {
-            assert!(self.answers.insert(ticket, answer).is_none(), "{ticket:?} was answered twice");
+        while let Some((ticket, reply)) = self.plane.poll_reply() {
+            assert!(self.replies.insert(ticket, reply).is_none(), "{ticket:?} got two replies");
         }
     }
 
     fn receipt(&self, ticket: Ticket) -> &Receipt {
-        match self.answers.get(&ticket) {
+        match self.replies.get(&ticket) {
             Some(Ok(receipt)) => receipt,
             other => panic!("{ticket:?} has no receipt but {other:?}"),
         }
     }
 
     fn refusal(&self, ticket: Ticket) -> &Refusal {
-        match self.answers.get(&ticket) {
+        match self.replies.get(&ticket) {
             Some(Err(refusal)) => refusal,
             other => panic!("{ticket:?} has no refusal but {other:?}"),
         }
     }
 
-    fn is_answered(&self, ticket: Ticket) -> bool {
-        self.answers.contains_key(&ticket)
+    fn has_reply(&self, ticket: Ticket) -> bool {
+        self.replies.contains_key(&ticket)
     }
 }
 
@@ -152,12 +152,12 @@ fn a_receipt_comes_after_the_store_and_after_the_last_core() {
     let mut scene = Scene::new();
     let ticket = scene.submit(register("a"));
     assert_eq!(scene.commit(), 1);
-    assert!(!scene.is_answered(ticket), "not stored");
+    assert!(!scene.has_reply(ticket), "not stored");
     assert_eq!(scene.plane.desired().revision(), Revision(0), "not in force before it is stored");
     scene.pass(100);
     scene.stored();
     scene.ack(CORES[0]);
-    assert!(!scene.is_answered(ticket), "core 1 has not acknowledged");
+    assert!(!scene.has_reply(ticket), "core 1 has not acknowledged");
     scene.pass(20);
     scene.ack(CORES[1]);
     let receipt = scene.receipt(ticket);
@@ -167,7 +167,7 @@ fn a_receipt_comes_after_the_store_and_after_the_last_core() {
 }
 
 #[test]
-fn what_waits_is_stored_and_published_together() {
+fn queued_changes_are_stored_and_published_together() {
     let mut scene = Scene::new();
     let first = scene.submit(register("a"));
     assert_eq!(scene.commit(), 1);
@@ -195,12 +195,12 @@ fn a_batch_is_bounded() {
 }
 
 #[test]
-fn a_full_queue_says_when_to_come_back_and_drains() {
+fn a_full_queue_refuses_with_a_retry_delay_and_drains() {
     let mut scene = Scene::new();
     for n in 0..CHANGES_WAITING_MAX {
         scene.submit(register(&format!("a{n}")));
     }
-    assert_eq!(scene.plane.unanswered(), CHANGES_WAITING_MAX);
+    assert_eq!(scene.plane.pending(), CHANGES_WAITING_MAX);
     let refused = scene.submit(register("one-too-many"));
     assert!(matches!(scene.refusal(refused), Refusal::Busy { .. }));
     while scene.commit() > 0 {
@@ -216,7 +216,7 @@ fn a_full_queue_says_when_to_come_back_and_drains() {
 }
 
 #[test]
-fn a_rejected_change_is_answered_at_once_and_changes_nothing() {
+fn a_rejected_change_gets_its_reply_at_once_and_has_no_effect() {
     let mut scene = Scene::new();
     let ticket = scene.submit(remove("nobody"));
     assert_eq!(scene.commit(), 0);
@@ -225,16 +225,16 @@ fn a_rejected_change_is_answered_at_once_and_changes_nothing() {
 }
 
 #[test]
-fn a_rejection_because_of_an_unstored_change_waits_for_it() {
+fn a_rejection_that_depends_on_an_unstored_change_waits_for_it() {
     let mut scene = Scene::new();
     scene.submit(register("a"));
     scene.submit(add_domain("x.test", "a"));
     // Rejected only because of the domain before it.
     let removal = scene.submit(remove("a"));
     assert_eq!(scene.commit(), 3);
-    assert!(!scene.is_answered(removal));
+    assert!(!scene.has_reply(removal));
     scene.not_stored();
-    assert!(matches!(scene.refusal(removal), Refusal::Storage(_)), "the domain never was");
+    assert!(matches!(scene.refusal(removal), Refusal::Storage(_)), "the domain was never stored");
     assert_eq!(scene.plane.desired().revision(), Revision(0));
 
     scene.submit(register("a"));
@@ -261,7 +261,7 @@ fn a_store_that_fails_loses_its_batch_and_nothing_else() {
 }
 
 #[test]
-fn a_slow_core_is_named_at_the_deadline_and_later_not_waited_for() {
+fn a_slow_core_is_pending_at_the_deadline_and_later_not_waited_for() {
     let mut scene = Scene::new();
     let ticket = scene.submit(register("a"));
     scene.commit();
@@ -270,7 +270,7 @@ fn a_slow_core_is_named_at_the_deadline_and_later_not_waited_for() {
     let deadline = scene.plane.next_deadline();
     assert_eq!(deadline, scene.now.after(APPLY_DEADLINE));
     scene.pass(deadline.0 - scene.now.0 - 1);
-    assert!(!scene.is_answered(ticket));
+    assert!(!scene.has_reply(ticket));
     scene.pass(1);
     assert_eq!(scene.receipt(ticket).pending, [CORES[1]]);
 
@@ -278,27 +278,27 @@ fn a_slow_core_is_named_at_the_deadline_and_later_not_waited_for() {
     scene.commit();
     scene.stored();
     scene.ack(CORES[0]);
-    assert_eq!(scene.receipt(next).pending, [CORES[1]], "answered without waiting for the core that lags");
+    assert_eq!(scene.receipt(next).pending, [CORES[1]], "no wait for the lagging core");
 
     scene.ack(CORES[1]);
     let last = scene.submit(register("c"));
     scene.commit();
     scene.stored();
     scene.ack(CORES[0]);
-    assert!(!scene.is_answered(last), "it has caught up, so it is waited for again");
+    assert!(!scene.has_reply(last), "it has caught up, so it is waited for again");
     scene.ack(CORES[1]);
     assert!(scene.receipt(last).pending.is_empty());
 }
 
 #[test]
-fn what_is_so_already_is_confirmed_when_every_core_has_it() {
+fn an_unchanged_result_is_confirmed_once_every_core_has_it() {
     let mut scene = Scene::new();
     let first = scene.submit(register("a"));
     scene.commit();
     scene.stored();
     let again = scene.submit(register("a"));
     assert_eq!(scene.commit(), 0, "nothing to store");
-    assert!(!scene.is_answered(again));
+    assert!(!scene.has_reply(again));
     scene.ack_all();
     assert_eq!(scene.receipt(first).revision, Revision(1));
     let receipt = scene.receipt(again);
@@ -321,7 +321,7 @@ fn if_match_sees_the_changes_before_it() {
 }
 
 #[test]
-fn one_key_is_done_once() {
+fn an_idempotency_key_is_processed_once() {
     let mut scene = Scene::new();
     let first = scene.submit_all(keyed(register("a"), "k", 1));
     let joined = scene.submit_all(keyed(register("a"), "k", 1));
@@ -329,7 +329,7 @@ fn one_key_is_done_once() {
     assert!(matches!(scene.refusal(other), Refusal::IdempotencyConflict));
     assert_eq!(scene.commit(), 1);
     scene.stored();
-    assert!(!scene.is_answered(joined));
+    assert!(!scene.has_reply(joined));
     scene.ack_all();
     assert!(!scene.receipt(first).replayed);
     let replay = Receipt { replayed: true, ..scene.receipt(first).clone() };
@@ -341,7 +341,7 @@ fn one_key_is_done_once() {
 }
 
 #[test]
-fn a_key_whose_change_was_not_stored_may_be_tried_again() {
+fn a_key_can_be_retried_after_a_storage_failure() {
     let mut scene = Scene::new();
     let first = scene.submit_all(keyed(register("a"), "k", 1));
     let joined = scene.submit_all(keyed(register("a"), "k", 1));
@@ -366,11 +366,11 @@ fn a_receipt_waits_for_the_addresses_of_a_new_name() {
     let publication = Publication { serial: Serial(scene.serial), unresolved: vec![name.clone()] };
     scene.plane.handle_stored(Ok(publication), scene.now);
     scene.ack_all();
-    assert!(!scene.is_answered(ticket), "the name is not resolved");
+    assert!(!scene.has_reply(ticket), "the name is not resolved");
     scene.publish();
     scene.plane.handle_resolved(&name, scene.now);
     scene.collect();
-    assert!(!scene.is_answered(ticket), "the cores do not have its addresses");
+    assert!(!scene.has_reply(ticket), "the cores do not have its addresses");
     scene.ack_all();
     assert!(scene.receipt(ticket).pending.is_empty());
 }
@@ -390,7 +390,7 @@ fn a_name_that_does_not_resolve_holds_a_receipt_until_the_deadline_only() {
 }
 
 #[test]
-fn the_end_refuses_what_is_new_and_finishes_what_waits() {
+fn shutdown_refuses_new_changes_and_finishes_queued_ones() {
     let mut scene = Scene::new();
     let before = scene.submit(register("a"));
     scene.plane.handle_shutdown();
@@ -404,7 +404,7 @@ fn the_end_refuses_what_is_new_and_finishes_what_waits() {
     assert!(scene.plane.is_idle() && scene.plane.have_cores_ended());
 }
 
-/// One thing that can happen to a plane.
+/// One event of a plane.
 #[derive(Clone, Debug)]
 enum Event {
     Submit {
@@ -420,7 +420,7 @@ enum Event {
     NotStored,
     Republish,
     Resolved,
-    /// Of how many serials ago.
+    /// `age` is a number of serials before the newest.
     Ack {
         core: u8,
         age: u8,
@@ -456,17 +456,17 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
-    /// Whatever happens in whatever order: one answer each, receipts only for what is stored and acknowledged (or
-    /// named), revisions that only rise, and a configuration that is exactly what the receipts say.
+    /// For any order of events: one reply each, receipts only for stored and acknowledged changes (lagging cores are
+    /// named), revisions that only rise, and a configuration that equals the receipts.
     #[test]
-    fn promises_hold_over_any_interleaving(events in prop::collection::vec(event(), 0..120)) {
+    fn guarantees_hold_over_any_interleaving(events in prop::collection::vec(event(), 0..120)) {
         let name = Hostname::parse("app.internal").unwrap();
         let mut plane = Plane::new(Desired::default(), CORES);
         let (mut now, mut serial) = (Micros(0), 1u64);
         plane.handle_published(Serial(1), now);
-        // The model: who asked when, what the cores acknowledged, which serial holds which revision.
-        let mut asked: BTreeMap<Ticket, Micros> = BTreeMap::new();
-        let mut answered: BTreeMap<Ticket, Result<Receipt, Refusal>> = BTreeMap::new();
+        // The model: time of each submission, acknowledged serials, revision of each serial.
+        let mut submitted: BTreeMap<Ticket, Micros> = BTreeMap::new();
+        let mut replies: BTreeMap<Ticket, Result<Receipt, Refusal>> = BTreeMap::new();
         let mut acked = [0u64; 2];
         let mut gone = [false; 2];
         let mut dead = [false; 2];
@@ -487,7 +487,7 @@ proptest! {
                     let if_match = if_match.map(|revision| Revision(revision.into()));
                     let idempotency = key.map(|(key, hash)| (key.to_string().into(), hash.into()));
                     let ticket = plane.handle_submit(Submission { change, if_match, idempotency }, now);
-                    prop_assert!(asked.insert(ticket, now).is_none(), "a ticket is given once");
+                    prop_assert!(submitted.insert(ticket, now).is_none(), "a ticket is given once");
                 }
                 Event::Commit => {
                     let before = plane.desired().revision();
@@ -546,33 +546,32 @@ proptest! {
             }
             prop_assert!(plane.desired().revision() >= last_revision, "never backwards");
             last_revision = plane.desired().revision();
-            while let Some((ticket, answer)) = plane.poll_answer() {
-                prop_assert!(asked.contains_key(&ticket), "{:?} was never asked", ticket);
-                if let Ok(receipt) = &answer && !receipt.replayed {
-                    prop_assert!(receipt.revision <= plane.desired().revision(), "a receipt for what is not stored");
+            while let Some((ticket, reply)) = plane.poll_reply() {
+                prop_assert!(submitted.contains_key(&ticket), "{:?} was never submitted", ticket);
+                if let Ok(receipt) = &reply && !receipt.replayed {
+                    prop_assert!(receipt.revision <= plane.desired().revision(), "a receipt for an unstored change");
                     // The first serial that holds the revision: with it, a core has the change.
                     let needed = serial_of_revision.iter().find(|(_, held)| *held >= receipt.revision).unwrap().0;
                     for (at, core) in CORES.into_iter().enumerate() {
                         let has_it = acked[at] >= needed && !dead[at];
                         let is_named = receipt.pending.contains(&core);
                         prop_assert!(has_it || gone[at] || is_named, "{} is neither acknowledged nor named", core);
-                        // Nobody is named who might still come in time.
+                        // No core is named that may still acknowledge in time.
                         let state = plane.cores().nth(at).unwrap().state;
                         let is_late = now >= published_at[&needed].after(APPLY_DEADLINE);
-                        prop_assert!(!is_named || state != CoreState::Following || is_late, "{} had time", core);
-
+                        prop_assert!(!is_named || state != CoreState::Following || is_late, "{} was still in time", core);
                     }
-                    prop_assert_eq!(receipt.applied_in, now.since(asked[&ticket]));
+                    prop_assert_eq!(receipt.applied_in, now.since(submitted[&ticket]));
                 }
-                prop_assert!(answered.insert(ticket, answer).is_none(), "answered twice");
+                prop_assert!(replies.insert(ticket, reply).is_none(), "two replies");
             }
-            // Nobody waits longer than the deadline once the store is done.
-            if let Some(oldest) = asked.iter().find(|(ticket, _)| !answered.contains_key(*ticket)) {
-                prop_assert!(plane.unanswered() > 0, "{:?} is forgotten", oldest);
+            // A submission without a reply is counted as pending.
+            if let Some(oldest) = submitted.iter().find(|(ticket, _)| !replies.contains_key(*ticket)) {
+                prop_assert!(plane.pending() > 0, "{:?} is forgotten", oldest);
             }
-            prop_assert_eq!(plane.unanswered(), asked.len() - answered.len());
+            prop_assert_eq!(plane.pending(), submitted.len() - replies.len());
         }
-        // The end: the store does its work, time passes; everybody has an answer, and nothing waits.
+        // At the end the store finishes and time passes: every submission has its reply.
         for _ in 0..4 {
             if committed.take().is_some() || plane.poll_commit(now, AT).is_some() {
                 serial += 1;
@@ -581,15 +580,15 @@ proptest! {
             now = now.after(APPLY_DEADLINE);
             plane.handle_time(now);
         }
-        while let Some((ticket, answer)) = plane.poll_answer() {
-            prop_assert!(answered.insert(ticket, answer).is_none(), "answered twice");
+        while let Some((ticket, reply)) = plane.poll_reply() {
+            prop_assert!(replies.insert(ticket, reply).is_none(), "two replies");
         }
-        prop_assert_eq!(answered.len(), asked.len(), "every submission has an answer");
+        prop_assert_eq!(replies.len(), submitted.len(), "every submission has a reply");
         prop_assert!(plane.is_idle());
         prop_assert_eq!(plane.next_deadline(), Micros::NEVER);
     }
 
-    /// The configuration is what the receipts say, in the order of their revisions: what was refused left no trace.
+    /// The configuration equals the accepted changes in the order of their revisions; refused ones left no trace.
     #[test]
     fn the_configuration_is_exactly_what_was_accepted(
         changes in prop::collection::vec((0u8..4, 0u8..3), 1..60),
@@ -619,7 +618,7 @@ proptest! {
         scene.ack_all();
         let mut accepted: Vec<(Revision, &Change)> = submitted
             .iter()
-            .filter_map(|(ticket, change)| match scene.answers.get(ticket) {
+            .filter_map(|(ticket, change)| match scene.replies.get(ticket) {
                 Some(Ok(receipt)) if receipt.outcome != Outcome::Unchanged => Some((receipt.revision, change)),
                 _ => None,
             })
@@ -628,7 +627,7 @@ proptest! {
         let mut model = Desired::default();
         for (revision, change) in accepted {
             model = model.apply(change, AT).unwrap().desired;
-            prop_assert_eq!(model.revision(), revision, "every revision is somebody's");
+            prop_assert_eq!(model.revision(), revision, "every revision belongs to a change");
         }
         let plane = scene.plane.desired();
         prop_assert_eq!(model.revision(), plane.revision());

@@ -1,105 +1,100 @@
-//! The orderly end: cores drain, the store is closed, those who asked are told.
+//! Orderly shutdown: the cores drain, the store is closed, the callers get their reply. Pure but for the replies.
+//!
+//! ```text
+//!  running ── begin ──► draining ── cores drained, or deadline ──► closing ── store closed, or timeout ──► ended
+//! ```
 
 use std::time::Duration;
 
-use crate::limits::STORE_CLOSE_TIMEOUT;
-use ringway_bridge::{ReplySender, SendError};
-use ringway_model::Tick;
-use ringway_traffic::report::Order;
+use ringway_bridge::ReplySender;
+use ringway_model::{CoreId, Tick};
 
-use super::Engine;
 use crate::client::Drained;
-use crate::engine::core_acks::{CoreProgress, CoreState};
-use crate::time::Now;
 
-/// How far the end is.
-pub(super) enum Phase {
+/// Progress of the shutdown.
+#[derive(Debug)]
+pub(crate) enum Shutdown {
+    /// No shutdown.
     Running,
     /// The cores end their connections.
-    Draining {
-        deadline: Tick,
-        askers: Vec<ReplySender<Drained>>,
-    },
+    Draining { deadline: Tick, callers: Vec<ReplySender<Drained>> },
     /// The store is being closed.
-    Closing {
-        deadline: Tick,
-        askers: Vec<ReplySender<Drained>>,
-        result: Drained,
-    },
+    Closing { deadline: Tick, callers: Vec<ReplySender<Drained>>, result: Drained },
+    /// The control thread may end.
     Ended,
 }
 
-impl Phase {
-    /// When [`Engine::advance_end`] is due whatever the cores do.
-    pub(super) fn next_deadline(&self) -> Tick {
+impl Shutdown {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+
+    /// Time at which the next step is due whatever the cores do.
+    pub(crate) fn next_deadline(&self) -> Tick {
         match self {
             Self::Running | Self::Ended => Tick::NEVER,
             Self::Draining { deadline, .. } => deadline.after(DRAIN_GRACE),
             Self::Closing { deadline, .. } => *deadline,
         }
     }
-}
 
-impl Engine {
-    /// Begins the end, or hastens it.
-    pub(crate) fn handle_shutdown(&mut self, deadline: Tick, asker: Option<ReplySender<Drained>>, now: Now) {
-        match &mut self.phase {
-            Phase::Running => {
-                tracing::info!(time = ?now.tick.until(deadline), "ending: connections are drained");
-                self.plane.handle_shutdown();
-                for link in &self.links {
-                    // A full mailbox holds orders that the worker has not read for long; the end comes at the deadline.
-                    if let Err(SendError::Full(_)) = link.orders.send(Order::Drain { deadline }) {
-                        tracing::warn!(core = link.core.0, "the core does not take orders");
-                    }
-                }
-                self.phase = Phase::Draining { deadline, askers: asker.into_iter().collect() };
+    /// Begins the shutdown, or moves the deadline of a running one forward. Returns whether it began now.
+    pub(crate) fn begin(&mut self, deadline: Tick, caller: Option<ReplySender<Drained>>) -> bool {
+        match self {
+            Self::Running => {
+                *self = Self::Draining { deadline, callers: caller.into_iter().collect() };
+                return true;
             }
-            Phase::Draining { deadline: until, askers } => {
+            Self::Draining { deadline: until, callers } => {
                 *until = deadline.min(*until);
-                askers.extend(asker);
+                callers.extend(caller);
             }
-            Phase::Closing { askers, .. } => askers.extend(asker),
-            Phase::Ended => {}
+            Self::Closing { callers, .. } => callers.extend(caller),
+            Self::Ended => {}
+        }
+        false
+    }
+
+    /// Whether the store is to be closed now: the drain is complete (`is_drained`), or has timed out.
+    pub(crate) fn is_closing_due(&self, is_drained: bool, now: Tick) -> bool {
+        match self {
+            Self::Draining { deadline, .. } => is_drained || now >= deadline.after(DRAIN_GRACE),
+            Self::Running | Self::Closing { .. } | Self::Ended => false,
         }
     }
 
-    /// Goes on with the end as far as it can.
-    pub(super) fn advance_end(&mut self, now: Now) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Running => self.phase = Phase::Running,
-            Phase::Draining { deadline, askers } => {
-                let is_done = self.plane.have_cores_ended() && self.plane.is_idle();
-                if !is_done && now.tick < deadline.after(DRAIN_GRACE) {
-                    self.phase = Phase::Draining { deadline, askers };
-                    return;
-                }
-                let state = |core: &CoreProgress| core.state != CoreState::Drained;
-                let pending = self.plane.cores().filter(state).map(|core| core.id).collect();
-                let result = Drained { pending };
-                for link in &self.links {
-                    // Whoever does not read its orders ends with the process.
-                    let _ = link.orders.send(Order::Stop);
-                }
-                let deadline = match self.store.close() {
-                    Ok(()) => now.tick.after(STORE_CLOSE_TIMEOUT),
-                    Err(_) => now.tick,
-                };
-                self.phase = Phase::Closing { deadline, askers, result };
-            }
-            Phase::Closing { deadline, askers, result } if now.tick < deadline => {
-                self.phase = Phase::Closing { deadline, askers, result };
-            }
-            Phase::Closing { askers, result, .. } => {
-                tracing::info!(pending = ?result.pending, "ended");
-                for asker in askers {
-                    let _ = asker.send(result.clone());
-                }
-            }
-            Phase::Ended => {}
+    /// Records that the store is being closed, until `deadline` at the latest. `pending` are the cores that have not
+    /// drained.
+    pub(crate) fn handle_closing(&mut self, pending: Vec<CoreId>, deadline: Tick) {
+        if let Self::Draining { callers, .. } = self {
+            *self = Self::Closing { deadline, callers: std::mem::take(callers), result: Drained { pending } };
         }
+    }
+
+    /// Records that the store is closed.
+    pub(crate) fn handle_closed(&mut self, now: Tick) {
+        if let Self::Closing { deadline, .. } = self {
+            *deadline = now;
+        }
+    }
+
+    /// Ends the shutdown and replies to its callers once the store is closed or its timeout has passed.
+    pub(crate) fn end_if_due(&mut self, now: Tick) {
+        let Self::Closing { deadline, callers, result } = self else { return };
+        if now < *deadline {
+            return;
+        }
+        tracing::info!(pending = ?result.pending, "shutdown complete");
+        for caller in callers.drain(..) {
+            let _ = caller.send(result.clone());
+        }
+        *self = Self::Ended;
     }
 }
 
-/// At its deadline a core cuts what is left and says so; it has this long for it.
+/// Time that a core has to cut the remaining connections at its deadline and to report it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);

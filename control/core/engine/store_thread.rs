@@ -1,6 +1,6 @@
-//! The store on a thread of its own: a disk that takes its time stops neither the API nor the health checks.
+//! Thread of the store: a slow disk delays neither the API nor the health checks.
 //!
-//! One commit is with the store at a time, so its queue cannot fill; maintenance and the end come between commits.
+//! One commit is in flight at a time, so the queue cannot fill; maintenance and closing happen between commits.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::engine::plane::Commit;
 use crate::error_chain::with_causes;
 use crate::submission::StorageFailure;
 
-/// The control thread's end.
+/// Control thread's end of the store thread.
 #[derive(Debug)]
 pub(crate) struct StoreLink {
     jobs: MailboxSender<Job>,
@@ -33,28 +33,28 @@ enum Job {
     Close,
 }
 
-/// What the store has done.
+/// Completed work of the store thread.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// The last commit, or not.
+    /// Result of the last commit.
     Stored(Result<(), StorageFailure>),
-    /// Closed; nothing comes after it.
+    /// The store is closed; nothing follows.
     Closed,
 }
 
-/// The store's thread is gone.
+/// The store thread has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreGone;
 
 impl std::fmt::Display for StoreGone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the store has ended")
+        f.write_str("the store thread has ended")
     }
 }
 
 impl std::error::Error for StoreGone {}
 
-/// The adapter panicked: what it stored is not known until the next start.
+/// The storage adapter panicked: whether the batch was stored is unknown until the next start.
 #[derive(Clone, Copy, Debug)]
 struct StorePanicked;
 
@@ -66,59 +66,59 @@ impl std::fmt::Display for StorePanicked {
 
 impl std::error::Error for StorePanicked {}
 
-/// Moves a loaded store to a thread of its own, which ends when the link is dropped or told to close.
+/// Moves a loaded store to its own thread, which ends on [`StoreLink::close`] and when the link is dropped.
 pub(crate) fn start(store: Box<dyn Store>, waker: Waker) -> io::Result<StoreLink> {
     let (jobs, jobs_receiver) = blocking_mailbox(JOBS_MAX);
     let (done_sender, done) = mailbox(JOBS_MAX, waker.clone());
     let (describe, descriptions) = slot(waker);
-    let keeper = Keeper { store, jobs: jobs_receiver, done: done_sender, describe };
-    thread::Builder::new().name("store".to_owned()).spawn(move || keeper.run())?;
+    let worker = Worker { store, jobs: jobs_receiver, done: done_sender, describe };
+    thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
     Ok(StoreLink { jobs, done, descriptions })
 }
 
 impl StoreLink {
-    /// Has a commit stored; [`Done::Stored`] follows.
+    /// Queues a commit; [`Done::Stored`] follows.
     pub(crate) fn commit(&self, commit: Arc<Commit>) -> Result<(), StoreGone> {
         self.jobs.send(Job::Commit(commit)).map_err(|_| StoreGone)
     }
 
-    /// Has the store closed; [`Done::Closed`] follows.
+    /// Queues the closing of the store; [`Done::Closed`] follows.
     pub(crate) fn close(&self) -> Result<(), StoreGone> {
         self.jobs.send(Job::Close).map_err(|_| StoreGone)
     }
 
-    /// The next thing done.
+    /// Next completed work.
     pub(crate) fn poll_done(&self) -> Option<Done> {
         self.done.try_recv().ok()
     }
 
-    /// What the store says of itself, when it has said something new.
+    /// Newest description of the store, if there is one since the last call.
     pub(crate) fn poll_description(&self) -> Option<Description> {
         self.descriptions.take()
     }
 }
 
-struct Keeper {
+struct Worker {
     store: Box<dyn Store>,
     jobs: MailboxReceiver<Job>,
     done: MailboxSender<Done>,
     describe: SlotSender<Description>,
 }
 
-impl Keeper {
+impl Worker {
     fn run(mut self) {
         let mut maintain_at = clock::now().after(MAINTAIN_INTERVAL);
         loop {
             match self.jobs.recv_timeout(clock::now().until(maintain_at)) {
                 Ok(Job::Commit(commit)) => {
                     let result = self.commit(&commit);
-                    // Described first: who sees the result sees what belongs to it.
+                    // Described first: the description belongs to the result that follows.
                     self.describe();
-                    self.tell(Done::Stored(result));
+                    self.report(Done::Stored(result));
                 }
                 Ok(Job::Close) => {
                     self.close();
-                    self.tell(Done::Closed);
+                    self.report(Done::Closed);
                     return;
                 }
                 Err(TryRecvError::Empty) => {}
@@ -129,7 +129,7 @@ impl Keeper {
             }
             if clock::now() >= maintain_at {
                 if let Err(error) = self.guarded(|store| store.maintain()) {
-                    tracing::warn!(error = %with_causes(&error), "the store's maintenance failed");
+                    tracing::warn!(error = %with_causes(&error), "store maintenance failed");
                 }
                 self.describe();
                 maintain_at = clock::now().after(MAINTAIN_INTERVAL);
@@ -142,7 +142,7 @@ impl Keeper {
         self.guarded(|store| store.commit(&batch)).inspect_err(|error| {
             tracing::error!(
                 error = %with_causes(error), revision = %batch.revision, changes = commit.changes,
-                "changes could not be stored and were refused"
+                "changes could not be stored and are refused"
             );
         })
     }
@@ -153,12 +153,12 @@ impl Keeper {
         }
     }
 
-    /// A panicking adapter fails its call and nothing else.
+    /// Runs a call of the adapter; a panic fails this call only.
     fn guarded(
         &mut self,
         call: impl FnOnce(&mut dyn Store) -> Result<(), ringway_store::StoreError>,
     ) -> Result<(), StorageFailure> {
-        // Whether the adapter is still usable is its own to know; each further call is guarded as well.
+        // The adapter decides whether it is still usable; each further call is guarded as well.
         match catch_unwind(AssertUnwindSafe(|| call(&mut *self.store))) {
             Ok(result) => result.map_err(StorageFailure::new),
             Err(_) => Err(StorageFailure::new(StorePanicked)),
@@ -171,14 +171,14 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, done: Done) {
-        // At most one commit and one close are under way; when the control thread has gone, nobody needs to know.
+    fn report(&self, done: Done) {
+        // At most one commit and one close are in flight. Without a control thread the result is of no use.
         let _ = self.done.send(done);
     }
 }
 
-/// A commit and the end: more is never under way. Twice that, so that a full queue means a defect.
+/// One commit and the closing are in flight at most; twice that, and a full queue is a defect.
 const JOBS_MAX: usize = 4;
 
-/// Between two maintenances, as the contract of [`Store::maintain`] asks.
+/// Maintenance interval, by the contract of [`Store::maintain`].
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,22 +1,22 @@
-//! Rate limit of the log's warnings about failed attempts, over all cores.
+//! Rate limit of log warnings about failed upstream attempts, over all cores; pure.
 
 use std::collections::HashMap;
 
 use ringway_model::{InstanceId, Tick, limits};
 
-/// Instances that were warned about lately.
+/// Instances with a recent warning.
 #[derive(Debug, Default)]
 pub(crate) struct AttemptWarnings(HashMap<InstanceId, Warned>);
 
 #[derive(Clone, Copy, Debug)]
 struct Warned {
     at: Tick,
-    /// Failures that no line has counted.
+    /// Failures since the last line.
     unlogged: u64,
 }
 
 impl AttemptWarnings {
-    /// Adds a core's failures. The number of failures to log, when it is time for a line.
+    /// Adds failures of a core. Returns the number to log when a line is due.
     pub(crate) fn count(&mut self, instance: &InstanceId, failures: u32, now: Tick) -> Option<u64> {
         let failures = u64::from(failures);
         if let Some(warned) = self.0.get_mut(instance) {
@@ -31,7 +31,7 @@ impl AttemptWarnings {
             self.0.retain(|_, warned| now.since(warned.at) < limits::UPSTREAM_WARNING_INTERVAL);
         }
         if self.0.len() >= limits::UPSTREAM_WARNINGS_MAX {
-            // So many fail at once that lines about more of them help nobody.
+            // With as many failing instances, further lines add nothing.
             return None;
         }
         self.0.insert(instance.clone(), Warned { at: now, unlogged: 0 });
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn instances_are_bounded() {
         let mut warnings = AttemptWarnings::default();
         let id = |number: usize| InstanceId::parse(&format!("a-{number}")).unwrap();
         for number in 0..limits::UPSTREAM_WARNINGS_MAX {

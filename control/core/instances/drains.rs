@@ -1,30 +1,26 @@
-//! Instances that drain: until when, and what became of the last ones; pure.
+//! Draining instances: their deadlines, their removal, and the results of the last drains; pure.
 //!
 //! ```text
-//!   put with an end ─► waiting ── no request left on cores that all know, or the end ──► removing ── gone ──► ended
-//!                         │                                                                 │
-//!                         └── registered again: forgotten        the store refused: asked for again after a while
+//!   put with a deadline ─► waiting ── acknowledged and no request in flight, or deadline ──► removing ── gone ──► ended
+//!                             │                                                                 │
+//!                             └── registered again: dropped          the store refused: requested again after a delay
 //! ```
-//! That an instance drains is stored with it; this is about the time until its removal. A process that ends in between
-//! leaves it to the next one, where no request is under way.
+//! The drain itself is stored with the instance; this is the time until its removal. A restart in between continues the
+//! drain, with no request in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use ringway_model::{Generation, Health, Instance, InstanceId, Serial, Tick, limits};
-use ringway_traffic::snapshot::Snapshot;
+use ringway_model::{Generation, Instance, InstanceId, Serial, Tick};
 
-use crate::engine::Engine;
-use crate::status::{Drained, InFlightStatus};
-use crate::submission::{Refusal, Submission};
-use crate::time::Now;
+use crate::status::{InFlightStatus, InstanceDrained};
 
-/// All drains.
+/// Drains by instance.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     active: BTreeMap<InstanceId, Drain>,
-    /// The newest at the end.
-    ended: VecDeque<(InstanceId, Generation, Drained)>,
+    /// Oldest first.
+    ended: VecDeque<(InstanceId, Generation, InstanceDrained)>,
 }
 
 #[derive(Debug)]
@@ -32,21 +28,21 @@ struct Drain {
     generation: Generation,
     since: Tick,
     until: Tick,
-    /// Cores that have it send nothing new to the instance.
+    /// Snapshot in which the instance drains: cores with it send no new requests.
     serial: Serial,
     removal: Option<Removal>,
 }
 
-/// A removal that was asked for.
+/// Requested removal.
 #[derive(Debug)]
 struct Removal {
     left: InFlightStatus,
-    /// When to ask again.
+    /// Time of the next request.
     retry: Tick,
 }
 
 impl Drains {
-    /// An instance is now this. `until` is its end as a tick if it drains; `serial` is the snapshot that says so.
+    /// Records the state of an instance: `until` is the deadline if it drains, `serial` the snapshot with that state.
     pub(crate) fn handle_put(&mut self, instance: &Instance, until: Option<Tick>, serial: Serial, now: Tick) {
         let Some(until) = until else {
             self.active.remove(&instance.id);
@@ -62,24 +58,24 @@ impl Drains {
         }
     }
 
-    /// An instance is gone.
+    /// Records the removal of an instance.
     pub(crate) fn handle_gone(&mut self, id: &InstanceId, now: Tick) {
         let Some(drain) = self.active.remove(id) else { return };
-        // Removed by another call: nobody has counted what was left.
+        // Removed by an API call: the requests left were not counted.
         let left = drain.removal.map(|removal| removal.left).unwrap_or_default();
-        let ended = Drained { took: now.since(drain.since), left };
+        let ended = InstanceDrained { took: now.since(drain.since), left };
         self.ended.push_back((id.clone(), drain.generation, ended));
         if self.ended.len() > ENDED_MAX {
             self.ended.pop_front();
         }
     }
 
-    /// The next instance to remove: its time is over, or all cores know (`reached`) and none has a request of it
-    /// (`in_flight`). Called until there is none.
-    pub(crate) fn poll_done(
+    /// Next instance to remove: its deadline has passed, or all cores have acknowledged the drain (`is_acknowledged`) and
+    /// it has no request in flight (`in_flight`). To be called until there is none.
+    pub(crate) fn poll_removal(
         &mut self,
         now: Tick,
-        reached: impl Fn(Serial) -> bool,
+        is_acknowledged: impl Fn(Serial) -> bool,
         in_flight: impl Fn(&InstanceId) -> InFlightStatus,
     ) -> Option<(InstanceId, Generation, InFlightStatus)> {
         for (id, drain) in &mut self.active {
@@ -91,7 +87,7 @@ impl Drains {
                 continue;
             }
             let is_over = drain.until <= now;
-            if !is_over && !reached(drain.serial) {
+            if !is_over && !is_acknowledged(drain.serial) {
                 continue;
             }
             let left = in_flight(id);
@@ -103,125 +99,32 @@ impl Drains {
         None
     }
 
-    /// When [`Drains::poll_done`] is worth a call.
+    /// Time at which [`Drains::poll_removal`] is due.
     pub(crate) fn next_deadline(&self, now: Tick) -> Tick {
         let next = |drain: &Drain| match &drain.removal {
             Some(removal) => removal.retry,
-            None => drain.until.min(now.after(ROUND)),
+            None => drain.until.min(now.after(IN_FLIGHT_INTERVAL)),
         };
         self.active.values().map(next).min().unwrap_or(Tick::NEVER)
     }
 
-    /// When a drain ends at the latest; `None` where none is under way.
+    /// Deadline of a drain; `None` for an instance that does not drain.
     pub(crate) fn until(&self, id: &InstanceId) -> Option<Tick> {
         self.active.get(id).map(|drain| drain.until)
     }
 
-    /// End of the drain of a registration; `None` while it is under way, and when it is not among the last ones.
-    pub(crate) fn ended(&self, id: &InstanceId, generation: Generation) -> Option<Drained> {
+    /// Result of the drain of a registration; `None` while it drains, and when it is not among the last ones.
+    pub(crate) fn ended(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained> {
         let mut newest_first = self.ended.iter().rev();
         newest_first.find(|ended| ended.0 == *id && ended.1 == generation).map(|ended| ended.2)
     }
 }
 
-impl Engine {
-    /// Takes note of an instance that was stored, or was there at the start.
-    pub(crate) fn note_drain(&mut self, instance: &Instance, serial: Serial, now: Now) {
-        let until = instance.draining.map(|until| {
-            // Its end was settled by a clock for people, which may have been set since.
-            let left = Duration::from_millis(until.0.saturating_sub(now.at.0));
-            now.tick.after(left.min(limits::INSTANCE_DRAIN_MAX))
-        });
-        if let Some(until) = until
-            && self.drains().until(&instance.id).is_none()
-        {
-            let (id, app) = (&instance.id, &instance.app);
-            tracing::info!(instance = %id, %app, time = ?now.tick.until(until), "instance draining; no new requests");
-        }
-        let snapshot = self.compiler().snapshot();
-        if let Some(endpoint) = snapshot.endpoint(instance.app.as_str(), instance.id.as_str())
-            && until.is_none()
-        {
-            endpoint.in_flight.set_drained(false);
-        }
-        self.drains_mut().handle_put(instance, until, serial, now.tick);
-    }
-
-    /// Has the instances join that were registered a moment before the start: whether one of them was ever well, nobody
-    /// knows, and a deploy may be waiting for it. The others take traffic at once.
-    pub(crate) fn join_again(&self, first: &Snapshot, now: Now) {
-        for instance in self.desired().instances() {
-            let age = Duration::from_millis(now.at.0.saturating_sub(instance.registered_at.0));
-            if age < limits::JOINING_TIME
-                && let Some(endpoint) = first.endpoint(instance.app.as_str(), instance.id.as_str())
-            {
-                endpoint.state.set_health(Health::Joining);
-                self.checker().hasten(&instance.id);
-            }
-        }
-    }
-
-    /// Removes the instances whose drain is over.
-    pub(crate) fn advance_drains(&mut self, now: Now) {
-        if !self.is_running() {
-            return;
-        }
-        while let Some((id, generation, left)) = self.poll_drained(now) {
-            let snapshot = self.compiler().snapshot();
-            let app = self.desired().instance(id.as_str()).map(|instance| instance.app.clone());
-            if let Some(endpoint) = app.as_ref().and_then(|app| snapshot.endpoint(app.as_str(), id.as_str()))
-            {
-                // Before the snapshot without it: tunnels that are left end with it.
-                endpoint.in_flight.set_drained(true);
-            }
-            match left.requests {
-                0 => tracing::info!(instance = %id, "instance drained; removing it"),
-                requests => tracing::warn!(
-                    instance = %id,
-                    requests,
-                    tunnels = left.tunnels,
-                    "drain time over; removing the instance with requests in flight, closing its tunnels"
-                ),
-            }
-            let change =
-                ringway_model::Change::RemoveInstance { id: id.clone(), generation: Some(generation) };
-            self.submit_removal(Submission::of(change), id, now);
-        }
-    }
-
-    fn poll_drained(&mut self, now: Now) -> Option<(InstanceId, Generation, InFlightStatus)> {
-        let (drains, plane, desired, snapshot) = self.drains_and_facts();
-        drains.poll_done(
-            now.tick,
-            |serial| plane.have_cores(serial) && !plane.lag_behind(serial),
-            |id| {
-                let endpoint = desired
-                    .instance(id.as_str())
-                    .and_then(|instance| snapshot.endpoint(instance.app.as_str(), id.as_str()));
-                endpoint
-                    .map_or_else(InFlightStatus::default, |endpoint| InFlightStatus::of(&endpoint.in_flight))
-            },
-        )
-    }
-}
-
-/// Logs the end of the removal of a drained instance.
-pub(crate) fn log_removal(instance: &InstanceId, refusal: Option<&Refusal>) {
-    match refusal {
-        // Registered again or removed meanwhile: as it should be.
-        None | Some(Refusal::Rejected(_) | Refusal::ShuttingDown) => {}
-        Some(refusal) => {
-            let error = crate::error_chain::with_causes(refusal);
-            tracing::warn!(%instance, error, "drained instance not removed yet");
-        }
-    }
-}
-
-/// Between two looks at what is in flight.
-const ROUND: Duration = Duration::from_millis(20);
-/// Time between two attempts at a removal that was refused.
+/// Interval between two counts of requests in flight.
+const IN_FLIGHT_INTERVAL: Duration = Duration::from_millis(20);
+/// Delay after a refused removal.
 const REMOVAL_RETRY: Duration = Duration::from_secs(5);
-/// Ends that are remembered for whoever asks how his drain went, which is at once.
+/// Results kept for the clients that started the drains; they ask at once.
 const ENDED_MAX: usize = 1_000;
 
 #[cfg(test)]
@@ -247,27 +150,30 @@ mod tests {
         InFlightStatus { requests, tunnels: 0 }
     }
 
-    /// One drain of `a`, begun at 1 s, to end at 31 s.
+    /// One drain of `a`, started at 1 s with a deadline at 31 s.
     fn one() -> Drains {
         let mut drains = Drains::default();
         drains.handle_put(&instance("a", 1), Some(Tick(31_000)), Serial(5), Tick(1_000));
         drains
     }
 
-    fn poll(drains: &mut Drains, now: u64, is_reached: bool, requests: u64) -> Option<u64> {
-        let done =
-            drains.poll_done(Tick(now), |serial| serial == Serial(5) && is_reached, |_| load(requests));
+    fn poll(drains: &mut Drains, now: u64, is_acknowledged: bool, requests: u64) -> Option<u64> {
+        let done = drains.poll_removal(
+            Tick(now),
+            |serial| serial == Serial(5) && is_acknowledged,
+            |_| load(requests),
+        );
         done.map(|(_, _, left)| left.requests)
     }
 
     #[test]
-    fn it_is_done_when_all_cores_know_and_no_request_is_left() {
+    fn a_drain_ends_when_all_cores_acknowledged_and_no_request_is_left() {
         let mut drains = one();
         assert_eq!(poll(&mut drains, 1_001, false, 0), None, "a core may still send to it");
         assert_eq!(poll(&mut drains, 1_002, true, 1), None);
         assert_eq!(drains.next_deadline(Tick(1_002)), Tick(1_022));
         assert_eq!(poll(&mut drains, 1_022, true, 0), Some(0));
-        assert_eq!(poll(&mut drains, 1_023, true, 0), None, "asked once");
+        assert_eq!(poll(&mut drains, 1_023, true, 0), None, "requested once");
         drains.handle_gone(&instance("a", 1).id, Tick(1_030));
         let ended = drains.ended(&instance("a", 1).id, Generation(1)).unwrap();
         assert_eq!((ended.took, ended.left.requests), (Duration::from_millis(30), 0));
@@ -276,24 +182,24 @@ mod tests {
     }
 
     #[test]
-    fn its_time_ends_it_whatever_is_left() {
-        for is_reached in [false, true] {
+    fn the_deadline_ends_a_drain_with_requests_left() {
+        for is_acknowledged in [false, true] {
             let mut drains = one();
-            assert_eq!(poll(&mut drains, 30_999, is_reached, 3), None);
+            assert_eq!(poll(&mut drains, 30_999, is_acknowledged, 3), None);
             assert_eq!(drains.next_deadline(Tick(30_990)), Tick(31_000));
-            assert_eq!(poll(&mut drains, 31_000, is_reached, 3), Some(3));
+            assert_eq!(poll(&mut drains, 31_000, is_acknowledged, 3), Some(3));
             drains.handle_gone(&instance("a", 1).id, Tick(31_001));
             assert_eq!(drains.ended(&instance("a", 1).id, Generation(1)).unwrap().left.requests, 3);
         }
     }
 
     #[test]
-    fn a_removal_that_the_store_refused_is_asked_for_again() {
+    fn a_refused_removal_is_requested_again() {
         let mut drains = one();
         assert_eq!(poll(&mut drains, 31_000, true, 2), Some(2));
         assert_eq!(drains.next_deadline(Tick(31_000)), Tick(36_000));
         assert_eq!(poll(&mut drains, 35_999, true, 0), None);
-        assert_eq!(poll(&mut drains, 36_000, true, 0), Some(2), "as it was when its time was over");
+        assert_eq!(poll(&mut drains, 36_000, true, 0), Some(2), "as at the deadline");
     }
 
     #[test]
@@ -303,7 +209,7 @@ mod tests {
         assert_eq!(drains.until(&instance("a", 1).id), Some(Tick(20_000)));
         drains.handle_put(&instance("a", 1), Some(Tick(90_000)), Serial(7), Tick(2_000));
         assert_eq!(drains.until(&instance("a", 1).id), Some(Tick(20_000)));
-        assert_eq!(poll(&mut drains, 2_001, true, 0), Some(0), "the cores know since the first");
+        assert_eq!(poll(&mut drains, 2_001, true, 0), Some(0), "acknowledged since the first");
         let mut drains = one();
         drains.handle_put(&instance("a", 9), None, Serial(8), Tick(3_000));
         assert_eq!((drains.until(&instance("a", 9).id), poll(&mut drains, 99_000, true, 0)), (None, None));
@@ -311,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_that_are_remembered_are_bounded() {
+    fn kept_results_are_bounded() {
         let mut drains = Drains::default();
         for number in 0..=ENDED_MAX {
             let instance = instance(&format!("i{number}"), 1);

@@ -1,4 +1,4 @@
-//! Leases of the instances that send heartbeats, and the instances that lost theirs.
+//! Leases of instances that send heartbeats, and recent deregistrations; pure.
 //!
 //! ```text
 //!  registered ── heartbeat ──► held ── timeout ──► lapsed ── timeout ──► expired
@@ -6,38 +6,38 @@
 //!      │                        │ └──── heartbeat ─────┘                    │
 //!      └── registered again     └────────────────── heartbeat ──────────────┘  (while the removal is not stored)
 //! ```
-//! An instance that never sent a heartbeat has no lease: health checks alone judge it. Leases are not stored: after
-//! a restart an instance is leased again from its first heartbeat on. The second timeout begins when the first was acted on, so
-//! that a process that was suspended takes no instance away at once. An expired lease asks again from time to time
-//! until the instance is gone, for the store may have refused the removal.
+//! An instance that never sent a heartbeat has no lease: health checks alone decide about it. Leases are not stored:
+//! after a restart an instance is leased again from its first heartbeat on. The second timeout starts when the first one
+//! was handled; a process that was suspended therefore removes no instance at once. The removal of an expired lease is
+//! requested repeatedly until the instance is gone, as the store may have refused it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::limits::DEREGISTRATIONS_REMEMBERED_MAX;
+use crate::limits::DEREGISTRATIONS_KEPT_MAX;
 use ahash::AHashMap;
 use ringway_model::{Generation, InstanceId, Tick, Timestamp};
 
-/// The instances that send heartbeats.
+/// Leases by instance.
 #[derive(Debug)]
 pub(crate) struct Leases {
     timeout: Duration,
     leases: AHashMap<InstanceId, Lease>,
-    /// When each lease wants attention next.
+    /// Next deadline of each lease.
     due: BTreeSet<(Tick, InstanceId)>,
 }
 
-/// One instance's lease.
+/// Lease of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     generation: Generation,
     due: Tick,
     phase: Phase,
-    /// When it lapses without another heartbeat.
+    /// Time at which it lapses without another heartbeat.
     pub(crate) expires: Tick,
-    /// When the instance is deregistered without another heartbeat.
+    /// Time at which the instance is deregistered without another heartbeat.
     pub(crate) deregisters: Tick,
-    /// When the last heartbeat came.
+    /// Time of the last heartbeat.
     pub(crate) last_heartbeat: Timestamp,
     last_tick: Tick,
 }
@@ -49,25 +49,25 @@ enum Phase {
     Expired,
 }
 
-/// The end of a lease, in two steps.
+/// End of a lease, in two steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseEnd {
     /// The instance leaves the rotation.
     Lapsed(InstanceId),
-    /// The instance is to be removed, this generation of it only.
+    /// This generation of the instance is to be removed.
     Expired(InstanceId, Generation),
 }
 
-/// How long an expired lease waits before it asks for the removal again.
+/// Delay between two requests for a removal.
 const REMOVAL_RETRY: Duration = Duration::from_secs(5);
 
 impl Lease {
-    /// Whether heartbeats are missing, so that the instance is to get no requests.
+    /// Whether heartbeats are missing; the instance then gets no requests.
     pub(crate) fn is_lapsed(&self) -> bool {
         self.phase != Phase::Held
     }
 
-    /// Whether the instance's removal was asked for.
+    /// Whether the removal of the instance was requested.
     pub(crate) fn is_expired(&self) -> bool {
         self.phase == Phase::Expired
     }
@@ -79,12 +79,12 @@ impl Lease {
 }
 
 impl Leases {
-    /// No leases yet; each will last `timeout` from its last heartbeat, and its instance as long again.
+    /// Creates an empty table. A lease lasts `timeout` from the last heartbeat, and its instance as long again.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { timeout, leases: AHashMap::new(), due: BTreeSet::new() }
     }
 
-    /// A heartbeat of a registered instance came; the caller has checked the generation. Returns whether the lease had lapsed.
+    /// Renews the lease of a registered instance; the caller has checked the generation. Returns whether it had lapsed.
     pub(crate) fn handle_heartbeat(
         &mut self,
         id: &InstanceId,
@@ -110,21 +110,21 @@ impl Leases {
         had_lapsed
     }
 
-    /// The instance was registered, perhaps again: a new registration has not sent a heartbeat.
+    /// Drops the lease of an earlier registration: the new one has not sent a heartbeat.
     pub(crate) fn handle_registered(&mut self, id: &InstanceId, generation: Generation) {
         if self.leases.get(id).is_some_and(|lease| lease.generation != generation) {
             self.handle_gone(id);
         }
     }
 
-    /// The instance is gone.
+    /// Drops the lease of a removed instance.
     pub(crate) fn handle_gone(&mut self, id: &InstanceId) {
         if let Some(lease) = self.leases.remove(id) {
             self.due.remove(&(lease.due, id.clone()));
         }
     }
 
-    /// The next lease that has come to an end.
+    /// Next lease that has ended.
     pub(crate) fn poll_end(&mut self, now: Tick) -> Option<LeaseEnd> {
         if self.due.first()?.0 > now {
             return None;
@@ -148,12 +148,12 @@ impl Leases {
         Some(end)
     }
 
-    /// When [`Leases::poll_end`] is worth a call; [`Tick::NEVER`] without leases.
+    /// Time at which [`Leases::poll_end`] is due; [`Tick::NEVER`] without leases.
     pub(crate) fn next_deadline(&self) -> Tick {
         self.due.first().map_or(Tick::NEVER, |(due, _)| *due)
     }
 
-    /// An instance's lease.
+    /// Lease of an instance.
     pub(crate) fn lease(&self, id: &InstanceId) -> Option<Lease> {
         self.leases.get(id).copied()
     }
@@ -162,23 +162,23 @@ impl Leases {
 /// Deregistration for lack of heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deregistration {
-    /// When.
+    /// Time of the deregistration.
     pub(crate) at: Timestamp,
-    /// Time since the last heartbeat by then.
+    /// Time from the last heartbeat to the deregistration.
     pub(crate) silence: Duration,
 }
 
-/// The last [`DEREGISTRATIONS_REMEMBERED_MAX`] deregistrations, for the messages that come after them.
+/// The last [`DEREGISTRATIONS_KEPT_MAX`] deregistrations, for replies to messages that arrive late.
 #[derive(Debug, Default)]
 pub(crate) struct Deregistered {
     known: AHashMap<InstanceId, Deregistration>,
-    /// Oldest first; also ids that were registered again since.
+    /// Oldest first.
     order: VecDeque<InstanceId>,
 }
 
 impl Deregistered {
     pub(crate) fn insert(&mut self, id: InstanceId, deregistration: Deregistration) {
-        if self.order.len() >= DEREGISTRATIONS_REMEMBERED_MAX
+        if self.order.len() >= DEREGISTRATIONS_KEPT_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
@@ -187,7 +187,7 @@ impl Deregistered {
         self.known.insert(id, deregistration);
     }
 
-    /// The instance was registered again.
+    /// Drops the entry of an instance that was registered again.
     pub(crate) fn forget(&mut self, id: &InstanceId) {
         if self.known.remove(id).is_some() {
             self.order.retain(|known| known != id);
@@ -232,13 +232,13 @@ mod tests {
         assert_eq!(leases.poll_end(Tick(30_999)), None);
         assert!(!leases.lease(&id("a")).unwrap().is_lapsed());
         assert_eq!(leases.poll_end(Tick(31_000)), lapsed("a"));
-        assert_eq!(leases.poll_end(Tick(60_999)), None, "told once");
+        assert_eq!(leases.poll_end(Tick(60_999)), None, "reported once");
         let lease = leases.lease(&id("a")).unwrap();
         assert!(lease.is_lapsed() && !lease.is_expired());
         assert_eq!(lease.silence(Tick(31_000)), TIMEOUT);
         assert_eq!(leases.next_deadline(), Tick(61_000));
         assert_eq!(leases.poll_end(Tick(61_000)), expired("a", 1));
-        assert_eq!(leases.poll_end(Tick(61_000)), None, "asked once");
+        assert_eq!(leases.poll_end(Tick(61_000)), None, "requested once");
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_suspended_takes_nothing_away_at_once() {
+    fn a_process_that_was_suspended_removes_nothing_at_once() {
         let mut leases = Leases::new(TIMEOUT);
         beat(&mut leases, "a", 1, 0);
         let woke = 3_600_000;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_lease_asks_again_until_the_instance_is_gone() {
+    fn a_removal_is_requested_again_until_the_instance_is_gone() {
         let mut leases = Leases::new(TIMEOUT);
         beat(&mut leases, "a", 1, 0);
         assert_eq!(leases.poll_end(Tick(30_000)), lapsed("a"));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn each_instance_has_its_own_time() {
+    fn each_instance_has_its_own_deadline() {
         let mut leases = Leases::new(TIMEOUT);
         beat(&mut leases, "late", 2, 10);
         beat(&mut leases, "early", 1, 5);
@@ -301,10 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn deregistrations_are_remembered_up_to_their_limit() {
+    fn deregistrations_are_kept_up_to_the_limit() {
         let mut known = Deregistered::default();
         let one = Deregistration { at: Timestamp(1), silence: TIMEOUT };
-        for number in 0..=DEREGISTRATIONS_REMEMBERED_MAX {
+        for number in 0..=DEREGISTRATIONS_KEPT_MAX {
             known.insert(id(&format!("i{number}")), one);
         }
         assert_eq!(known.get(&id("i0")), None);

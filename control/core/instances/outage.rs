@@ -1,6 +1,7 @@
-//! Apps of which no instance is healthy: which check failed how, and what becomes of requests meanwhile.
+//! Apps without a healthy instance: the failing checks, and the treatment of requests meanwhile.
 //!
-//! The public answer names the setting only, for strangers read it; log, status API and command line have it all from here.
+//! Responses to clients name the setting only, as strangers read them; the log, the status API and the command line have
+//! the whole sentence from here.
 
 use std::fmt::Write as _;
 
@@ -8,79 +9,74 @@ use ringway_health::Streak;
 use ringway_model::{AppId, Health, Instance, OnAllUnhealthy};
 use ringway_traffic::snapshot::Pool;
 
-use crate::engine::Engine;
+use super::Instances;
+use crate::view::View;
 
-/// Apps that [`Engine::outage_warnings`] names.
-const OUTAGES_TOLD_MAX: usize = 10;
-/// Instances whose checks are named for one app.
-const INSTANCES_TOLD_MAX: usize = 3;
+/// Apps listed in the warnings; further ones are counted.
+const OUTAGES_LISTED_MAX: usize = 10;
+/// Instances listed for one app.
+const INSTANCES_LISTED_MAX: usize = 3;
 
-impl Engine {
-    /// Why an app's requests find no healthy instance, and what becomes of them; `None` while there is one.
-    pub(crate) fn outage(&self, app: &AppId) -> Option<String> {
-        let pool = self.compiler().snapshot().pool_of_app(app.as_str())?;
-        is_out(pool).then(|| self.describe(pool))
-    }
-
-    /// One sentence for each app without a healthy instance, by id, and how many more there are.
-    pub(crate) fn outage_warnings(&self) -> Vec<String> {
-        let mut pools: Vec<_> = self
-            .compiler()
-            .snapshot()
-            .pools()
-            .filter(|pool| is_out(pool) && !pool.app.is_resolved())
-            .collect();
-        pools.sort_unstable_by(|a, b| a.app.cmp(&b.app));
-        let mut warnings: Vec<String> =
-            pools.iter().take(OUTAGES_TOLD_MAX).map(|pool| self.describe(pool)).collect();
-        if pools.len() > OUTAGES_TOLD_MAX {
-            warnings.push(format!("{} more apps have no healthy instance", pools.len() - OUTAGES_TOLD_MAX));
-        }
-        warnings
-    }
-
-    fn describe(&self, pool: &Pool) -> String {
-        let mut text = format!("no instance of app {} is healthy: ", pool.app);
-        let instances =
-            pool.endpoints.iter().filter_map(|endpoint| self.desired().instance(endpoint.instance.as_str()));
-        for (number, instance) in instances.take(INSTANCES_TOLD_MAX).enumerate() {
-            text.push_str(if number == 0 { "" } else { "; " });
-            text.push_str(&self.finding(instance));
-        }
-        if pool.endpoints.len() > INSTANCES_TOLD_MAX {
-            let _ = write!(text, "; and {} more", pool.endpoints.len() - INSTANCES_TOLD_MAX);
-        }
-        let policy = pool.fallback.policy();
-        let _ = write!(text, "; {} (on_all_unhealthy: {})", consequence(policy), policy.as_str());
-        text
-    }
-
-    /// `app1-1: GET /health: timed out after 3s waiting for the response, 3 in a row`
-    fn finding(&self, instance: &Instance) -> String {
-        let mut text = instance.id.to_string();
-        if self.has_lapsed(&instance.id) {
-            text.push_str(": its heartbeats stopped");
-            return text;
-        }
-        let Some(status) = self.checker().status(instance.id.as_str()) else { return text };
-        match (status.reason(), status.streak) {
-            (Some(reason), Streak::Failures(count)) => {
-                let _ = write!(text, ": {reason}, {count} in a row");
-            }
-            (Some(reason), _) => {
-                let _ = write!(text, ": {reason}");
-            }
-            // Checks pass again, and not yet often enough.
-            (None, streak) => {
-                let (passed, due) = (streak.len(), status.thresholds.healthy);
-                let _ = write!(text, ": passed {passed} of the {due} times that it takes");
-            }
-        }
-        text
-    }
+/// Describes the outage of an app; `None` while it has a healthy instance.
+pub(crate) fn describe(app: &AppId, instances: &Instances, view: View<'_>) -> Option<String> {
+    let pool = view.snapshot.pool_of_app(app.as_str())?;
+    is_out(pool).then(|| describe_pool(pool, instances, view))
 }
 
-/// Whether no instance that has an address is healthy.
+/// One sentence for each app without a healthy instance, by id, and the number of further ones.
+pub(crate) fn warnings(instances: &Instances, view: View<'_>) -> Vec<String> {
+    let mut pools: Vec<_> =
+        view.snapshot.pools().filter(|pool| is_out(pool) && !pool.app.is_resolved()).collect();
+    pools.sort_unstable_by(|a, b| a.app.cmp(&b.app));
+    let listed = pools.iter().take(OUTAGES_LISTED_MAX);
+    let mut warnings: Vec<String> = listed.map(|pool| describe_pool(pool, instances, view)).collect();
+    if pools.len() > OUTAGES_LISTED_MAX {
+        warnings.push(format!("{} more apps have no healthy instance", pools.len() - OUTAGES_LISTED_MAX));
+    }
+    warnings
+}
+
+fn describe_pool(pool: &Pool, instances: &Instances, view: View<'_>) -> String {
+    let mut text = format!("no instance of app {} is healthy: ", pool.app);
+    let registered =
+        pool.endpoints.iter().filter_map(|endpoint| view.desired.instance(endpoint.instance.as_str()));
+    for (number, instance) in registered.take(INSTANCES_LISTED_MAX).enumerate() {
+        text.push_str(if number == 0 { "" } else { "; " });
+        text.push_str(&describe_instance(instance, instances));
+    }
+    if pool.endpoints.len() > INSTANCES_LISTED_MAX {
+        let _ = write!(text, "; and {} more", pool.endpoints.len() - INSTANCES_LISTED_MAX);
+    }
+    let policy = pool.fallback.policy();
+    let _ = write!(text, "; {} (on_all_unhealthy: {})", consequence(policy), policy.as_str());
+    text
+}
+
+/// For example `app1-1: GET /health: timed out after 3s waiting for the response, 3 in a row`.
+fn describe_instance(instance: &Instance, instances: &Instances) -> String {
+    let mut text = instance.id.to_string();
+    if instances.has_lapsed(&instance.id) {
+        text.push_str(": its heartbeats stopped");
+        return text;
+    }
+    let Some(status) = instances.checker().status(instance.id.as_str()) else { return text };
+    match (status.reason(), status.streak) {
+        (Some(reason), Streak::Failures(count)) => {
+            let _ = write!(text, ": {reason}, {count} in a row");
+        }
+        (Some(reason), _) => {
+            let _ = write!(text, ": {reason}");
+        }
+        // Checks pass again, but fewer than the threshold.
+        (None, streak) => {
+            let (passed, due) = (streak.len(), status.thresholds.healthy);
+            let _ = write!(text, ": passed {passed} of the {due} checks that it needs");
+        }
+    }
+    text
+}
+
+/// Whether no instance with an address is healthy.
 fn is_out(pool: &Pool) -> bool {
     let mut reachable = pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()).peekable();
     reachable.peek().is_some() && reachable.all(|endpoint| endpoint.state.health() == Health::Unhealthy)
@@ -89,7 +85,7 @@ fn is_out(pool: &Pool) -> bool {
 fn consequence(policy: OnAllUnhealthy) -> &'static str {
     match policy {
         OnAllUnhealthy::Reject => "requests are refused",
-        OnAllUnhealthy::PanicOpen => "requests are sent to them all the same",
-        OnAllUnhealthy::Trickle => "one request a second is let through, the others are refused",
+        OnAllUnhealthy::PanicOpen => "requests are sent to them anyway",
+        OnAllUnhealthy::Trickle => "one request a second is sent, the others are refused",
     }
 }

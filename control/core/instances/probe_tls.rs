@@ -1,11 +1,11 @@
-//! Whom health checks believe of the instances that speak TLS: the same as the data plane does.
+//! TLS settings of health checks: those of the app's upstream connections.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringway_certs::upstream_secret;
-use ringway_health::Trust;
+use ringway_health::ProbeTls;
 use ringway_model::{AppId, Target, Tick, UpstreamTls, limits};
 use ringway_net::clock;
 use ringway_tls::{Alpn, server_name};
@@ -14,47 +14,48 @@ use rustls::pki_types::ServerName;
 
 use crate::control::Control;
 
-/// What the apps say, read from their files at most once in [`limits::SECRET_AGE_MAX`].
-pub(crate) struct AppTrust {
+/// TLS settings of the apps, loaded from their files at most once in [`limits::SECRET_AGE_MAX`].
+pub(crate) struct AppProbeTls {
     control: Control,
-    known: RefCell<HashMap<UpstreamTls, Known>>,
+    cache: RefCell<HashMap<UpstreamTls, Cached>>,
 }
 
-struct Known {
+struct Cached {
     config: Arc<ClientConfig>,
-    since: Tick,
+    loaded: Tick,
 }
 
-impl AppTrust {
+impl AppProbeTls {
     pub(crate) fn new(control: Control) -> Self {
-        Self { control, known: RefCell::default() }
+        Self { control, cache: RefCell::default() }
     }
 
     async fn config(&self, tls: &UpstreamTls) -> Option<Arc<ClientConfig>> {
         let now = clock::now();
-        if let Some(known) = self.known.borrow().get(tls)
-            && now < known.since.after(limits::SECRET_AGE_MAX)
+        let is_fresh = |cached: &Cached| now < cached.loaded.after(limits::SECRET_AGE_MAX);
+        if let Some(cached) = self.cache.borrow().get(tls)
+            && is_fresh(cached)
         {
-            return Some(known.config.clone());
+            return Some(cached.config.clone());
         }
-        let Ok(material) = upstream_secret(tls.clone()).await else {
-            // What was good before is better than nothing, as on the data plane.
-            return self.known.borrow().get(tls).map(|known| known.config.clone());
+        let Ok(secret) = upstream_secret(tls.clone()).await else {
+            // The last loaded version stays in use, as on the data plane.
+            return self.cache.borrow().get(tls).map(|cached| cached.config.clone());
         };
-        let config = material.client_config(Alpn::Http1);
-        let mut known = self.known.borrow_mut();
-        if known.len() >= limits::SECRETS_PER_CORE_MAX {
-            known.retain(|_, known| now < known.since.after(limits::SECRET_AGE_MAX));
+        let config = secret.client_config(Alpn::Http1);
+        let mut cache = self.cache.borrow_mut();
+        if cache.len() >= limits::SECRETS_PER_CORE_MAX {
+            cache.retain(|_, cached| is_fresh(cached));
         }
-        if known.len() < limits::SECRETS_PER_CORE_MAX {
-            known.insert(tls.clone(), Known { config: config.clone(), since: now });
+        if cache.len() < limits::SECRETS_PER_CORE_MAX {
+            cache.insert(tls.clone(), Cached { config: config.clone(), loaded: now });
         }
         Some(config)
     }
 }
 
-impl Trust for AppTrust {
-    async fn of(
+impl ProbeTls for AppProbeTls {
+    async fn settings(
         &self,
         app: &AppId,
         target: &Target,

@@ -1,17 +1,17 @@
-//! Rise and fall of one instance's health; pure.
+//! Health of one instance by rise and fall thresholds; pure.
 //!
 //! ```text
 //!            1 success                       M successes
 //!  Unknown ─────────────► Healthy ◄──────────────────────── Unhealthy
 //!     └──── N failures ──────┴────── N failures ───────────────►
 //! ```
-//! N and M count consecutive answers: one of the other kind begins the count anew.
+//! N and M count consecutive results: one of the other kind restarts the count.
 
 use std::num::NonZeroU8;
 
 use ringway_model::Health;
 
-/// How many consecutive answers change an instance's health.
+/// Numbers of consecutive results that change an instance's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Thresholds {
     /// Failures that make it unhealthy.
@@ -20,28 +20,28 @@ pub struct Thresholds {
     pub healthy: NonZeroU8,
 }
 
-/// An instance's health so far.
+/// Health of an instance and its latest results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Course {
-    /// What it counts as.
+pub struct HealthState {
+    /// Present health.
     pub health: Health,
-    /// What its latest answers were.
+    /// Latest results.
     pub streak: Streak,
 }
 
-/// The latest answers, all of one kind.
+/// Latest results, all of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streak {
-    /// No answer yet.
+    /// No result yet.
     None,
-    /// So many successes.
+    /// Consecutive successes.
     Successes(u32),
-    /// So many failures.
+    /// Consecutive failures.
     Failures(u32),
 }
 
 impl Streak {
-    /// How many answers it has.
+    /// Number of results.
     pub fn len(self) -> u32 {
         match self {
             Self::None => 0,
@@ -49,17 +49,17 @@ impl Streak {
         }
     }
 
-    /// Whether there was no answer yet.
+    /// Whether there is no result yet.
     pub fn is_empty(self) -> bool {
         self == Self::None
     }
 }
 
-impl Course {
-    /// An instance that was never checked.
+impl HealthState {
+    /// State of an instance that was never checked.
     pub const UNKNOWN: Self = Self { health: Health::Unknown, streak: Streak::None };
 
-    /// After one more success.
+    /// Returns the state after one more success.
     pub fn after_success(self, thresholds: Thresholds) -> Self {
         let successes = match self.streak {
             Streak::Successes(count) => count.saturating_add(1),
@@ -73,7 +73,7 @@ impl Course {
         Self { health, streak: Streak::Successes(successes) }
     }
 
-    /// After one more failure.
+    /// Returns the state after one more failure.
     pub fn after_failure(self, thresholds: Thresholds) -> Self {
         let failures = match self.streak {
             Streak::Failures(count) => count.saturating_add(1),
@@ -120,55 +120,55 @@ mod tests {
             (Unhealthy, Successes(1), (Healthy, Successes(2)), (Unhealthy, Failures(1))),
             (Unhealthy, Failures(1), (Unhealthy, Successes(1)), (Unhealthy, Failures(2))),
         ] {
-            let course = Course { health, streak };
-            let pair = |course: Course| (course.health, course.streak);
-            assert_eq!(pair(course.after_success(limits)), after_success, "{course:?} and a success");
-            assert_eq!(pair(course.after_failure(limits)), after_failure, "{course:?} and a failure");
+            let state = HealthState { health, streak };
+            let pair = |state: HealthState| (state.health, state.streak);
+            assert_eq!(pair(state.after_success(limits)), after_success, "{state:?} and a success");
+            assert_eq!(pair(state.after_failure(limits)), after_failure, "{state:?} and a failure");
         }
     }
 
     #[test]
     fn thresholds_of_one_change_at_once() {
         let limits = thresholds(1, 1);
-        let failed = Course::UNKNOWN.after_failure(limits);
+        let failed = HealthState::UNKNOWN.after_failure(limits);
         assert_eq!(failed.health, Unhealthy);
         assert_eq!(failed.after_success(limits).health, Healthy);
     }
 
     #[test]
-    fn lowered_thresholds_count_what_was() {
-        // Two failures under a threshold of 5; the next one is counted against a new threshold of 2.
-        let course = Course { health: Healthy, streak: Failures(2) };
-        assert_eq!(course.after_failure(thresholds(2, 2)).health, Unhealthy);
+    fn a_lowered_threshold_counts_earlier_results() {
+        // Two failures under a threshold of 5, then one more under a threshold of 2.
+        let state = HealthState { health: Healthy, streak: Failures(2) };
+        assert_eq!(state.after_failure(thresholds(2, 2)).health, Unhealthy);
     }
 
     #[test]
     fn a_streak_never_overflows() {
         let limits = thresholds(255, 255);
-        let course = Course { health: Healthy, streak: Successes(u32::MAX) };
-        assert_eq!(course.after_success(limits).streak.len(), u32::MAX);
-        let course = Course { health: Unhealthy, streak: Failures(u32::MAX) };
-        assert_eq!(course.after_failure(limits).streak.len(), u32::MAX);
+        let state = HealthState { health: Healthy, streak: Successes(u32::MAX) };
+        assert_eq!(state.after_success(limits).streak.len(), u32::MAX);
+        let state = HealthState { health: Unhealthy, streak: Failures(u32::MAX) };
+        assert_eq!(state.after_failure(limits).streak.len(), u32::MAX);
     }
 
     proptest::proptest! {
-        /// Whatever the answers: health changes only when the latest of them, all alike, reach a threshold.
+        /// For any results: health changes only when the latest ones, all alike, reach a threshold.
         #[test]
-        fn health_follows_the_latest_answers(answers: Vec<bool>, fall in 1u8..6, rise in 1u8..6) {
+        fn health_follows_the_latest_results(results: Vec<bool>, fall in 1u8..6, rise in 1u8..6) {
             let limits = thresholds(fall, rise);
-            let mut course = Course::UNKNOWN;
-            for (at, well) in answers.iter().enumerate() {
-                let before = course.health;
-                course = if *well { course.after_success(limits) } else { course.after_failure(limits) };
-                let run = answers[..=at].iter().rev().take_while(|answer| *answer == well).count();
-                proptest::prop_assert_eq!(course.streak.len() as usize, run);
-                let expected = match (before, *well) {
+            let mut state = HealthState::UNKNOWN;
+            for (at, passed) in results.iter().enumerate() {
+                let before = state.health;
+                state = if *passed { state.after_success(limits) } else { state.after_failure(limits) };
+                let run = results[..=at].iter().rev().take_while(|result| *result == passed).count();
+                proptest::prop_assert_eq!(state.streak.len() as usize, run);
+                let expected = match (before, *passed) {
                     (Unknown, true) => Healthy,
                     (Unhealthy, true) if run >= rise.into() => Healthy,
                     (Unknown | Healthy, false) if run >= fall.into() => Unhealthy,
                     (health, _) => health,
                 };
-                proptest::prop_assert_eq!(course.health, expected);
+                proptest::prop_assert_eq!(state.health, expected);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a probe can bring back.
+//! Results of probes, and their text form.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use ringway_wire::h1::ResponseError;
 
 use crate::schedule::Plan;
 
-/// What came of one probe.
+/// Result of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The instance is well.
-    Well,
-    /// It is not, or could not be reached.
+pub enum ProbeResult {
+    /// The instance is healthy.
+    Healthy,
+    /// The instance failed the probe or could not be reached.
     Failed(Failure),
-    /// We could not ask. Says nothing about the instance and changes nothing, or one shortage of ours would take every
-    /// instance out of rotation.
-    NotAsked(LocalFault),
+    /// The probe could not be sent, for a local reason. It has no effect: a local shortage must not take every instance
+    /// out of rotation.
+    NotProbed(LocalFault),
 }
 
-/// What is wrong with an instance.
+/// Failure of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
-    /// Nothing listens on the port.
+    /// Connection refused: no listener on the port.
     Refused,
-    /// No way to the address, or a firewall says so.
+    /// No route to the address, or rejected by a firewall.
     Unreachable,
     /// No connection within the timeout.
     ConnectTimeout,
-    /// Connected, but no complete response head within the timeout.
+    /// No complete response head within the timeout after connecting.
     ResponseTimeout,
     /// The connection ended before a complete response head.
     ClosedEarly,
-    /// What came is no HTTP response.
+    /// Not an HTTP response.
     Malformed(ResponseError),
-    /// A status that is not expected.
+    /// Unexpected status.
     Status(u16),
     /// The expected text is not in the body, or not in its first [`limits::HEALTH_BODY_BYTES_MAX`] bytes.
     TextMissing,
@@ -45,12 +45,12 @@ pub enum Failure {
     MalformedBody,
     /// The target's name has no address.
     NameNotResolved,
-    /// It speaks no TLS, or is not the one that was meant.
+    /// TLS handshake failed: not TLS, or an untrusted certificate.
     Tls,
 }
 
 impl Failure {
-    /// A word for logs and the API that never changes.
+    /// Stable code for logs and the API.
     pub fn code(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -86,7 +86,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A failure in the words of its check: the request, then the result. Queries of paths, header values and bodies are left out.
+/// Text form of a failure: the request, then the result. Queries, header values and bodies are left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Explained<'a> {
     plan: &'a Plan,
@@ -94,12 +94,12 @@ pub struct Explained<'a> {
 }
 
 impl Plan {
-    /// A failure of this check, for logs and the API: `GET /health: status 503, expected 200-399`.
+    /// Describes a failure of this check for logs and the API: `GET /health: status 503, expected 200-399`.
     pub fn explain(&self, failure: Failure) -> Explained<'_> {
         Explained { plan: self, failure }
     }
 
-    /// Whether the check ends once a connection is there. A server of HTTP/2 without TLS, as gRPC's are, is not spoken to.
+    /// Whether the check ends with the connection. Servers of HTTP/2 without TLS, such as gRPC servers, get no request.
     pub(crate) fn only_connects(&self) -> bool {
         match &self.probe {
             Probe::Tcp => true,
@@ -133,7 +133,7 @@ impl fmt::Display for Explained<'_> {
             }
             (Failure::Status(status), Probe::Http(probe)) => {
                 write!(f, "status {status}, expected {}", probe.statuses)?;
-                // What frameworks answer to a Host that they do not serve, which an address mostly is.
+                // Frameworks respond with these to an unknown Host, which an address mostly is.
                 match (&probe.host, status) {
                     (None, 400 | 403 | 421) => {
                         write!(f, " (its Host was {}; `host` sets another)", plan.endpoint().authority())
@@ -162,18 +162,18 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Why we could not ask.
+/// Local reason why a probe could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LocalFault {
-    /// No file descriptor, port or memory was left, or the system refused in another way.
+    /// No file descriptor, port or memory was left, or another refusal of the system.
     NoResources,
     /// Too many names are being resolved.
     ResolverBusy,
-    /// A part of the request cannot stand in one.
+    /// The request of the probe is not valid HTTP.
     InvalidRequest,
-    /// Whom to believe is not to be found out: a CA's file, or that of our own certificate.
-    NoTrust,
-    /// The probe panicked: a defect of ours.
+    /// The TLS settings cannot be loaded: a CA file, or that of the client certificate.
+    TlsUnavailable,
+    /// The probe panicked: a defect.
     Panicked,
 }
 
@@ -182,8 +182,8 @@ impl fmt::Display for LocalFault {
         f.write_str(match self {
             Self::NoResources => "no file descriptor, port or memory left to connect with",
             Self::ResolverBusy => "too many names are being resolved",
-            Self::InvalidRequest => "its path, host or headers cannot stand in a request",
-            Self::NoTrust => "the files of the app's upstream_tls cannot be loaded",
+            Self::InvalidRequest => "its path, host or headers are not valid in a request",
+            Self::TlsUnavailable => "the files of the app's upstream_tls cannot be loaded",
             Self::Panicked => "the probe panicked",
         })
     }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_was_asked_and_what_came() {
+    fn a_failure_describes_the_request_and_the_result() {
         let explained = |probe: HttpProbe, failure| {
             plan("http://10.0.0.5:3001", Probe::Http(probe.into())).explain(failure).to_string()
         };
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_and_header_values_stay_secret() {
+    fn queries_and_header_values_are_left_out() {
         let headers = ProbeHeaders::new([("Authorization", "correct-horse")]).unwrap();
         let probe = HttpProbe { headers, ..http("/health?token=battery") };
         let plan = plan("http://10.0.0.5:3001", Probe::Http(probe.into()));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_only_connects_says_no_path_and_another_port_is_named() {
+    fn a_connect_check_has_no_path_and_another_port_is_shown() {
         let tcp = plan("http://10.0.0.5:3001", Probe::Tcp);
         assert_eq!(tcp.explain(Failure::ConnectTimeout).to_string(), "timed out after 3s connecting");
         let h2c = plan("h2c://10.0.0.5:3001", Probe::Http(http("/health").into()));
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(
             Plan { port, ..h2c }.explain(Failure::Refused).to_string(),
             "GET :9000/health: connection refused",
-            "a port of its own is spoken to in HTTP/1.1"
+            "another port speaks HTTP/1.1"
         );
     }
 }

@@ -1,0 +1,214 @@
+//! Metrics of the process as Prometheus text.
+
+use std::fmt::Write as _;
+
+use ringway_certs::Certificates;
+use ringway_model::{Health, Kind};
+use ringway_telemetry::{Facts, PoolFacts, ProcessReading};
+use ringway_traffic::breaker::BreakerView;
+
+use super::status_report::instance_status;
+use super::{CoreState, InstanceState};
+use crate::discovery::overlay::Overlay;
+use crate::engine::Engine;
+use crate::time::Now;
+
+/// Appends all metrics.
+pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
+    let desired = engine.desired();
+    let pools: Vec<PoolFacts<'_>> = engine
+        .view(now)
+        .snapshot
+        .pools()
+        .map(|pool| {
+            let mut facts =
+                PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
+            for endpoint in pool.all_endpoints() {
+                facts.total += 1;
+                let is_offered = pool.offers(endpoint);
+                facts.healthy += u32::from(is_offered && endpoint.state.health() != Health::Unhealthy);
+                match endpoint.state.breaker(now.tick) {
+                    BreakerView::Closed => facts.closed += 1,
+                    BreakerView::Open { .. } => facts.open += 1,
+                    BreakerView::HalfOpen => facts.half_open += 1,
+                }
+            }
+            facts
+        })
+        .collect();
+    let log = engine.log_reading();
+    let facts = Facts {
+        version: engine.settings().version,
+        commit: engine.settings().commit,
+        uptime: engine.uptime(now),
+        revision: desired.revision(),
+        apps: desired.count(Kind::App),
+        instances: desired.count(Kind::Instance),
+        domains: desired.count(Kind::Domain),
+        pools: &pools,
+        log: log.as_ref(),
+        process: ProcessReading::read(),
+    };
+    engine.publisher().registry().render(&facts, out);
+    render_scalars(engine, now, out);
+    render_cores(engine, out);
+    render_instances(engine, now, out);
+    if let Some(certificates) = engine.certificates() {
+        certificates.render_metrics(out);
+        render_expiries(engine, certificates, now, out);
+    }
+}
+
+/// Expiry of the certificate of each domain with a metric slot, which are bounded.
+fn render_expiries(engine: &Engine, certificates: &Certificates, now: Now, out: &mut String) {
+    out.push_str(
+        "# HELP ringway_certificate_expiry_timestamp_seconds Expiry of the certificate that a domain is served with.\n",
+    );
+    out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
+    let hosts = engine.view(now).snapshot.virtual_hosts();
+    for host in hosts.filter(|host| host.rules.iter().any(|rule| rule.metric.0 != 0)) {
+        let facts = certificates.state(&host.host).and_then(|state| state.certificate);
+        if let Some(facts) = facts {
+            let (host, end) = (&host.host, facts.not_after.0 / 1000);
+            let _ = writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
+        }
+    }
+}
+
+/// States of instances, and requests in flight of the endpoints with a metric slot, which are bounded.
+fn render_instances(engine: &Engine, now: Now, out: &mut String) {
+    let mut states = [0_u64; InstanceState::ALL.len()];
+    for instance in engine.desired().instances() {
+        if let Some(status) = instance_status(engine, &instance.id, now) {
+            states[status.state as usize] += 1;
+        }
+    }
+    out.push_str(
+        "# HELP ringway_instance_states Instances by state.\n# TYPE ringway_instance_states gauge\n",
+    );
+    for (state, count) in InstanceState::ALL.into_iter().zip(states) {
+        let _ = writeln!(out, "ringway_instance_states{{state=\"{}\"}} {count}", state.as_str());
+    }
+    out.push_str(
+        "# HELP proxy_endpoint_requests_in_flight Requests in flight, tunnels included.\n\
+         # TYPE proxy_endpoint_requests_in_flight gauge\n",
+    );
+    for pool in engine.view(now).snapshot.pools() {
+        for endpoint in pool.all_endpoints().filter(|endpoint| endpoint.metric.0 != 0) {
+            let (app, instance) = (&pool.app, &endpoint.instance);
+            let requests = endpoint.in_flight.requests();
+            let _ = writeln!(
+                out,
+                "proxy_endpoint_requests_in_flight{{pool=\"{app}\",instance=\"{instance}\"}} {requests}"
+            );
+        }
+    }
+}
+
+/// Gauges and counters of the control plane without labels.
+fn render_scalars(engine: &Engine, now: Now, out: &mut String) {
+    let commits = engine.commits().counters();
+    let webhooks = engine.notifications().counters();
+    let resolver = engine.overlay().map(Overlay::counters).unwrap_or_default();
+    let is_degraded = u64::from(!engine.commits().warnings(now.micros).is_empty());
+    for (name, kind, help, value) in [
+        ("ringway_ready", "gauge", "Whether the process takes traffic.", u64::from(engine.is_ready())),
+        ("ringway_changes_stored_total", "counter", "Changes stored.", commits.changes_stored),
+        (
+            "ringway_named_files_unusable",
+            "gauge",
+            "Files of apps and domains that cannot be read or parsed.",
+            engine.files().len() as u64,
+        ),
+        ("ringway_changes_waiting", "gauge", "Changes without a reply.", engine.plane().pending() as u64),
+        ("ringway_store_batches_total", "counter", "Batches stored.", commits.batches_stored),
+        (
+            "ringway_store_failures_total",
+            "counter",
+            "Batches that could not be stored.",
+            commits.batches_failed,
+        ),
+        ("ringway_store_microseconds_total", "counter", "Time spent storing batches.", commits.store_micros),
+        ("ringway_store_degraded", "gauge", "Whether the store has a problem.", is_degraded),
+        (
+            "ringway_leases_expired_total",
+            "counter",
+            "Instances deregistered for lack of heartbeats.",
+            engine.instances().leases_expired(),
+        ),
+        (
+            "ringway_names_changed_total",
+            "counter",
+            "Lookups of names with other addresses than before.",
+            engine.dns_counters().changed,
+        ),
+        (
+            "ringway_names_failed_total",
+            "counter",
+            "Lookups of names that failed.",
+            engine.dns_counters().failed,
+        ),
+        (
+            "ringway_resolver_hosts",
+            "gauge",
+            "Hosts routed by the resolver.",
+            engine.overlay().map_or(0, Overlay::hosts_routed) as u64,
+        ),
+        ("ringway_resolver_known_total", "counter", "Resolver lookups with targets.", resolver.found),
+        ("ringway_resolver_unknown_total", "counter", "Resolver lookups without an app.", resolver.unknown),
+        ("ringway_resolver_failures_total", "counter", "Resolver lookups that failed.", resolver.failed),
+        ("ringway_webhooks_pending", "gauge", "Webhook deliveries waiting.", webhooks.pending),
+        ("ringway_webhooks_delivered_total", "counter", "Webhooks delivered.", webhooks.delivered),
+        (
+            "ringway_webhooks_retried_total",
+            "counter",
+            "Webhook attempts followed by a retry.",
+            webhooks.retried,
+        ),
+        (
+            "ringway_webhooks_failed_total",
+            "counter",
+            "Webhooks not delivered after all attempts.",
+            webhooks.failed,
+        ),
+        (
+            "ringway_webhooks_dropped_total",
+            "counter",
+            "Webhooks dropped from a full queue.",
+            webhooks.dropped,
+        ),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+}
+
+/// Acknowledgements by core.
+fn render_cores(engine: &Engine, out: &mut String) {
+    out.push_str(
+        "# HELP ringway_core_ack_microseconds Time from publication to acknowledgement of the last snapshot.\n",
+    );
+    out.push_str("# TYPE ringway_core_ack_microseconds gauge\n");
+    for core in engine.plane().cores() {
+        if let Some(micros) = core.last_ack_micros {
+            let _ = writeln!(out, "ringway_core_ack_microseconds{{core=\"{}\"}} {micros}", core.id);
+        }
+    }
+    // The snapshot decides about certificates as well: a core is behind in both or in neither.
+    out.push_str("# HELP ringway_published_serial Newest snapshot of configuration and certificates.\n");
+    let serial = engine.plane().published();
+    let _ = writeln!(out, "# TYPE ringway_published_serial gauge\nringway_published_serial {}", serial.0);
+    out.push_str("# HELP ringway_core_serial Snapshot that the core serves, certificates included.\n");
+    out.push_str("# TYPE ringway_core_serial gauge\n");
+    for core in engine.plane().cores() {
+        if let Some(serial) = core.acknowledged {
+            let _ = writeln!(out, "ringway_core_serial{{core=\"{}\"}} {}", core.id, serial.0);
+        }
+    }
+    out.push_str("# HELP ringway_core_lagging Whether the core is behind the configuration.\n");
+    out.push_str("# TYPE ringway_core_lagging gauge\n");
+    for core in engine.plane().cores() {
+        let lags = u64::from(matches!(core.state, CoreState::Lagging | CoreState::Dead));
+        let _ = writeln!(out, "ringway_core_lagging{{core=\"{}\"}} {lags}", core.id);
+    }
+}
