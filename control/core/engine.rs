@@ -407,8 +407,8 @@ impl Engine {
                 Delta::Put(Resource::App(_)) | Delta::Remove(Resource::App(_)) => {}
             }
         }
-        self.drop_overlay_routes(&commit.deltas, now);
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
+        self.drop_overlay_routes(&commit.deltas, now);
         let view = view(&self.plane, &self.publisher, now);
         self.notifications.handle_stored(&commit.deltas, &reasons, view);
         for app in changed_apps(&commit.deltas) {

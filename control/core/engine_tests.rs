@@ -261,3 +261,52 @@ fn an_instance_without_heartbeats_is_removed_after_the_second_timeout() {
     engine.advance(at(60_000));
     assert_eq!(status(&engine, at(60_000)).counts.changes_waiting, 1, "its removal is submitted");
 }
+
+/// The overlay's own routes are removed by a second snapshot, whose acknowledgement must count.
+#[test]
+fn a_registration_of_a_host_of_the_overlay_is_acknowledged_by_the_newest_snapshot() {
+    struct Fixed;
+    impl TargetResolver for Fixed {
+        fn resolve(&self, _: &str) -> Result<Resolved, ResolverError> {
+            let target = Target::parse("http://127.0.0.1:9").unwrap();
+            Ok(Resolved::Targets(vec![ResolvedTarget { target, healthy: true }]))
+        }
+    }
+    let (waker, _source) = wake_pair().unwrap();
+    let resolver = threads::start(Arc::new(Fixed), waker).unwrap();
+    let (mut engine, snapshots, _) = engine_of(Desired::default(), Some(resolver));
+    let acknowledge = |engine: &mut Engine, now| {
+        let snapshot = eventually("a snapshot is published", || {
+            engine.advance(at(now));
+            snapshots.take()
+        });
+        engine.handle_report(Report::Applied { core: CORE, serial: snapshot.serial }, at(now));
+        engine.advance(at(now));
+        snapshot
+    };
+    acknowledge(&mut engine, 1);
+    let host = Hostname::parse("app.test").unwrap();
+    engine.handle_report(Report::HostWanted { core: CORE, host: host.clone() }, at(2));
+    assert!(acknowledge(&mut engine, 4).virtual_host("app.test").is_some(), "routed by the resolver");
+
+    let app = AppSpec::new(AppId::parse("shop").unwrap());
+    let domain = DomainSpec {
+        name: host,
+        app: app.id.clone(),
+        tenant: None,
+        kind: DomainKind::Custom,
+        cname_target: None,
+        certificate: None,
+        client_auth: None,
+    };
+    let (reply, receipt) = reply();
+    let change = Change::Register { app, instance: None, domain: Some(domain) };
+    engine.handle_submit(Submission::of(change), ReplyTo::Client(reply), at(5));
+    eventually("the change is stored", || {
+        engine.advance(at(5));
+        engine.desired().app("shop").cloned()
+    });
+    acknowledge(&mut engine, 6);
+    let receipt = receipt.wait(Duration::ZERO).unwrap().unwrap();
+    assert!(receipt.pending.is_empty(), "{receipt:?}");
+}

@@ -52,7 +52,9 @@ impl Notifications {
             let (kind, app, instance) = match delta {
                 // The event follows when the drained instance is removed.
                 Delta::Put(Resource::Instance(instance)) if instance.draining.is_some() => continue,
-                Delta::Put(Resource::Instance(instance)) => (EventKind::InstanceRegistered, &instance.app, &instance.id),
+                Delta::Put(Resource::Instance(instance)) => {
+                    (EventKind::InstanceRegistered, &instance.app, &instance.id)
+                }
                 Delta::Remove(Resource::Instance(instance)) => {
                     (EventKind::InstanceDeregistered, &instance.app, &instance.id)
                 }
@@ -61,7 +63,9 @@ impl Notifications {
                     self.up.remove(&app.id);
                     continue;
                 }
-                Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => continue,
+                Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => {
+                    continue;
+                }
             };
             let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
             let details = Details { instance: Some(instance.clone()), reason, ..instance_counts(app, view) };

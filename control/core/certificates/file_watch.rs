@@ -79,9 +79,7 @@ impl FileProblems {
         let mut warnings: Vec<String> = self
             .0
             .iter()
-            .map(|(key, why)| {
-                format!("{} is unusable, the last loaded version stays in use: {why}", Of(key))
-            })
+            .map(|(key, why)| format!("{} is unusable, the last loaded version stays in use: {why}", Of(key)))
             .collect();
         warnings.sort_unstable();
         let more = warnings.len().saturating_sub(NAMED_FILES_LISTED_MAX);
