@@ -20,3 +20,4 @@ mod limits;
 mod metrics;
 mod page;
 mod process;
+mod references;
