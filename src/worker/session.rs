@@ -1,8 +1,8 @@
-//! One client connection: requests one after the other, until either side has had enough.
+//! One client connection: its requests, one after the other.
 //!
 //! ```text
 //! ┌► wait ──first byte──► read head ──► exchange ──Keep──┐
-//! ├──────────────────────────────────────────────────────┘   everything else closes
+//! ├──────────────────────────────────────────────────────┘   every other disposition closes
 //! └─ idle ─► no buffers; without TLS no session either ([`idle`]) ─► again
 //! ```
 
@@ -22,9 +22,10 @@ use self::downstream::{DownstreamConn, Phase};
 use self::linger::Request;
 use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};
+use crate::exchange;
+use crate::exchange::disposition::Disposition;
 use crate::exchange::failure::Failure;
-use crate::exchange::local_reply::{self, Answer, Asked};
-use crate::exchange::{self, Disposition};
+use crate::exchange::local_reply::ReplyOptions;
 use crate::runtime::Runtime;
 
 /// Start of a session.
@@ -62,7 +63,7 @@ pub(crate) async fn session<R: Runtime>(
             Rest::Idle { until } => until,
             Rest::Over => break,
             Rest::Closing(request) => {
-                // Boxed: few come here, and the future of one that waits is to be small.
+                // Boxed: few come here, and the future of a waiting connection is to be small.
                 Box::pin(linger::close(core, &client.stream, client.peer, request, Tick::NEVER)).await;
                 break;
             }
@@ -86,17 +87,17 @@ pub(crate) fn start<R: Runtime>(core: &Core<R>) -> Start {
     Start { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
 }
 
-/// Why a connection is not served at the moment.
+/// Reason why a connection is not served at the moment.
 enum Rest {
-    /// It has been silent for a while and may stay so until then.
+    /// Silent for a while; closed at `until`.
     Idle { until: Tick },
-    /// It is over.
+    /// Closed.
     Over,
-    /// It is over once the client has the last answer.
+    /// Closed once the client has the last response.
     Closing(Request),
 }
 
-/// Serves requests as long as one follows the other.
+/// Serves requests as long as one follows another.
 async fn serve<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
@@ -113,13 +114,13 @@ async fn serve<R: Runtime>(
         }
         client.phase.set(Phase::Busy);
         let started_us = core.runtime.now_micros();
-        let next = match read_head(core, client, &mut buffers).await {
+        let disposition = match read_head(core, client, &mut buffers).await {
             Ok(()) => handle(core, client, &mut buffers, started_us).await,
             Err(Failure::ClientClosed) => Disposition::Close,
             Err(failure) => exchange::reject(core, client, &mut buffers, failure, started_us, false).await,
         };
         *exchanges += 1;
-        match next {
+        match disposition {
             Disposition::Keep if core.draining.get() => {
                 client.phase.set(Phase::Leaving);
                 first_byte_by = core.runtime.now().after(limits::DRAIN_IDLE_GRACE);
@@ -128,15 +129,15 @@ async fn serve<R: Runtime>(
                 client.phase.set(Phase::Idle);
                 first_byte_by = core.runtime.now().after(core.settings.idle_timeout);
             }
-            // What has not arrived would be lost if the client sent something more, whatever it has said.
-            Disposition::End
+            // A byte more from the client would make the kernel reset the connection, and lose what was not delivered.
+            Disposition::CloseNow
                 if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData =>
             {
                 break Rest::Over;
             }
-            Disposition::Close | Disposition::End => break Rest::Closing(Request::Read),
+            Disposition::Close | Disposition::CloseNow => break Rest::Closing(Request::Read),
             Disposition::CloseUnread => break Rest::Closing(Request::Unread),
-            Disposition::Abort => {
+            Disposition::Reset => {
                 client.stream.abort();
                 break Rest::Over;
             }
@@ -155,18 +156,18 @@ async fn handle<R: Runtime>(
 ) -> Disposition {
     match client.handler {
         Handler::Gateway { .. } | Handler::AcmeOnly => {
-            exchange::exchange(core, client, buffers, started_us).await
+            exchange::serve(core, client, buffers, started_us).await
         }
     }
 }
 
-/// What came of waiting for a request.
+/// Result of a wait for a request.
 enum Wait {
-    /// There is something in `input`.
+    /// There are bytes in `client_in`.
     Bytes,
-    /// Nothing for a while: the buffers are better used elsewhere.
+    /// Nothing for a while: the buffers go back.
     Silence,
-    /// The connection is over: closed, idle for too long, or the process drains.
+    /// Closed, idle for too long, or the process drains.
     Over,
 }
 
@@ -194,7 +195,7 @@ async fn wait<R: Runtime>(
     }
 }
 
-/// Whether a wait that ended is followed by a request. The drain ends waits; what the client has sent by then is
+/// Whether a wait that ended is followed by a request. The drain interrupts waits; requests that have come by then are
 /// still served.
 fn serves_on<S: Stream>(client: &DownstreamConn<S>, ready: std::io::Result<()>) -> bool {
     match ready {
@@ -207,7 +208,7 @@ fn serves_on<S: Stream>(client: &DownstreamConn<S>, ready: std::io::Result<()>) 
     }
 }
 
-/// Reads until the head in `input` is complete.
+/// Reads until the head in `client_in` is complete: the decode phase of an exchange.
 async fn read_head<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
@@ -230,7 +231,7 @@ async fn read_head<R: Runtime>(
     }
 }
 
-/// Appends to `input` what the client sends.
+/// Reads from the client into `client_in`.
 async fn read<S: Stream>(
     client: &DownstreamConn<S>,
     buffers: &mut ConnBuffers,
@@ -252,15 +253,13 @@ pub(crate) async fn reject_connection<R: Runtime, S: Stream>(
     failure: Failure,
     deadline: Tick,
 ) {
-    let consequence = failure.consequence(core.settings.unavailable_status);
-    let status = consequence.status.unwrap_or(503);
-    let asked = Asked { head: false, html: false, keep_alive_1_0: false, close: true };
-    let id = core.request_ids.borrow_mut().draw();
-    let (answer, mut out) = (Answer::Failure(&consequence), Vec::new());
-    local_reply::write(&mut out, status, &answer, &asked, id.as_str(), core.runtime.timestamp());
-    let pace =
+    let Some(reply) = failure.reply(core.settings.unavailable_status) else { return };
+    let (id, mut out) = (core.request_ids.borrow_mut().draw(), Vec::new());
+    let options = ReplyOptions { close: true, ..ReplyOptions::default() };
+    reply.encode(&mut out, &options, id.as_str(), core.runtime.timestamp());
+    let rate =
         WriteRate::until(core.runtime.now().after(ringway_model::limits::LINGER_TIMEOUT).min(deadline));
-    let (sent, _) = stream.write_all(out, pace).await;
+    let (sent, _) = stream.write_all(out, rate).await;
     if let (Ok(()), Some(peer)) = (sent, stream.peer_addr()) {
         // An overloaded core has no connections to spare for a lingering close.
         let request = if failure == Failure::Overloaded { Request::Read } else { Request::Unread };

@@ -1,14 +1,24 @@
-//! The side that faces the endpoints: connections to them, and one attempt to have a request answered.
+//! The side that faces the endpoints: connections to them, and attempts to get a response.
+//!
+//! ```text
+//! Attempt::run: connect (pool, HTTP/2, new) ─► send head ─► upload ─► response head ─► UpstreamResponse, body open
+//! ```
+//! Delivery to the client is a phase of the exchange.
 
 mod attempt;
-mod body_encoder;
 mod connect;
 mod connection_pool;
-mod response_relay;
+mod response_reader;
+mod transfer;
 mod upgrade;
+mod upload;
 mod upload_state;
 mod upstream_tls;
 
-pub(crate) use attempt::{Attempt, Failed, Reuse, Stage, forward};
+pub(crate) use attempt::{Attempt, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
+pub(crate) use response_reader::{ReadError, ResponseReader};
+pub(crate) use transfer::Transfer;
+pub(crate) use upload::Upload;
+pub(crate) use upload_state::UploadState;
 pub(crate) use upstream_tls::UpstreamTlsConfigs;

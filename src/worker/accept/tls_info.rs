@@ -8,8 +8,8 @@ use ringway_tls::ClientCertificate;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::VirtualHost;
 
-use crate::exchange::Match;
-use crate::exchange::failure::Failure;
+use crate::exchange::local_reply::LocalReply;
+use crate::exchange::match_rule::Match;
 use crate::limits;
 
 /// TLS properties of a client connection.
@@ -42,10 +42,10 @@ impl TlsInfo {
     /// Checks that a request may be served on this connection: for the host of its SNI, or for hosts of the same tenant with a
     /// rule for the same app, since clients reuse connections (RFC 9113 §9.1.1); never for a host whose client authentication the
     /// handshake did not demand.
-    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), LocalReply<'static>> {
         let Match { host, rule } = matched;
         if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
-            return Err(Failure::Misdirected);
+            return Err(LocalReply::misdirected());
         }
         let Some(name) = self.server_name.as_deref() else { return Ok(()) };
         if name == host.host.as_str() {
@@ -54,7 +54,7 @@ impl TlsInfo {
         let is_same_app = |other: &VirtualHost| other.rules.iter().any(|of| of.app == rule.app);
         match snapshot.virtual_host(name) {
             Some(named) if is_same_app(named) && named.tenant == host.tenant => Ok(()),
-            _ => Err(Failure::Misdirected),
+            _ => Err(LocalReply::misdirected()),
         }
     }
 

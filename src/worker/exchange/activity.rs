@@ -18,7 +18,8 @@ use ringway_wire::headers::FieldKind;
 
 use crate::exchange::grpc;
 
-/// Time of the last progress of an exchange, and how long it may be silent.
+/// Time of the last progress of an exchange, and its idle timeouts.
+#[derive(Debug, Default)]
 pub(crate) struct Activity {
     last: Cell<Tick>,
     idle_max: Cell<Duration>,
@@ -27,26 +28,26 @@ pub(crate) struct Activity {
     /// Longest wait for a client that takes nothing of its response.
     client_stall: Cell<Duration>,
     /// Longest time from the end of the request to the whole head of its response.
-    head_timeout: Duration,
-    /// Longest wait of a read before the limits are looked at again: they may have changed meanwhile.
-    look: Duration,
+    head_timeout: Cell<Duration>,
+    /// Longest wait of a read before the limits are checked again: they may have changed meanwhile.
+    look: Cell<Duration>,
 }
 
 /// Kinds of exchanges by how long they may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Something moves until it is complete.
+    /// Moves until it is complete.
     Transfer,
-    /// It is silent for as long as nothing happens: events, messages, frames.
+    /// Silent for as long as nothing happens: events, messages, frames.
     Stream,
     /// A call of gRPC: a stream whose messages both sides hold back as they like, by its windows.
     Call,
 }
 
 impl Kind {
-    /// By the media type of a response.
-    pub(crate) fn of_response(response: &ResponseHead, answer: &[u8]) -> Self {
-        let Some(value) = response.values(answer, FieldKind::ContentType).next() else {
+    /// Kind of an exchange by the media type of its response.
+    pub(crate) fn of_response(response: &ResponseHead, upstream_in: &[u8]) -> Self {
+        let Some(value) = response.values(upstream_in, FieldKind::ContentType).next() else {
             return Self::Transfer;
         };
         let media_type = grpc::media_type(value);
@@ -67,7 +68,8 @@ impl Kind {
         }
     }
 
-    /// Servers of gRPC send the head with the first message of a response, which may be an event of tomorrow.
+    /// Longest time from the request to the head of its response. Servers of gRPC send the head with the first message,
+    /// which may be an event of tomorrow.
     fn head_timeout(self, policy: &Policy) -> Duration {
         match self {
             Self::Transfer | Self::Stream => policy.response_head_timeout,
@@ -85,26 +87,24 @@ impl Kind {
 }
 
 impl Activity {
-    /// Of an exchange whose request is about to be sent.
-    pub(crate) fn new(kind: Kind, policy: &Policy, now: Tick) -> Self {
+    /// Begins an exchange of this kind, whose request is about to be sent.
+    pub(crate) fn begin(&self, kind: Kind, policy: &Policy, now: Tick) {
         let rate = match (kind, policy.body_rate_min) {
             (Kind::Call, _) | (_, 0) => None,
             (Kind::Transfer | Kind::Stream, bytes_per_second) => {
                 Some(Rate { bytes_per_second, window: limits::BODY_RATE_WINDOW })
             }
         };
-        Self {
-            last: Cell::new(now),
-            idle_max: Cell::new(kind.idle_max(policy)),
-            rate: Cell::new(rate),
-            is_open: Cell::new(false),
-            client_stall: Cell::new(policy.body_progress_timeout),
-            head_timeout: kind.head_timeout(policy),
-            look: policy.body_progress_timeout,
-        }
+        self.last.set(now);
+        self.idle_max.set(kind.idle_max(policy));
+        self.rate.set(rate);
+        self.is_open.set(false);
+        self.client_stall.set(policy.body_progress_timeout);
+        self.head_timeout.set(kind.head_timeout(policy));
+        self.look.set(policy.body_progress_timeout);
     }
 
-    /// The head of a response of this kind has come.
+    /// Notes the head of a response of this kind.
     pub(crate) fn open(&self, kind: Kind, policy: &Policy, now: Tick) {
         self.idle_max.set(kind.idle_max(policy));
         self.client_stall.set(kind.client_stall(policy));
@@ -113,12 +113,12 @@ impl Activity {
         self.note(now);
     }
 
-    /// The response is complete: what is left of the request has to move.
+    /// Notes the end of the response: what is left of the request has to move.
     pub(crate) fn close(&self) {
-        self.idle_max.set(self.idle_max.get().min(self.look));
+        self.idle_max.set(self.idle_max.get().min(self.look.get()));
     }
 
-    /// Something moved.
+    /// Notes progress.
     pub(crate) fn note(&self, now: Tick) {
         self.last.set(now);
     }
@@ -128,14 +128,14 @@ impl Activity {
         self.is_open.get()
     }
 
-    /// Where a splice notes its progress.
+    /// Time of the last progress, for a splice to set.
     pub(crate) fn progress(&self) -> &Cell<Tick> {
         &self.last
     }
 
-    /// When a read has to look at the limits again.
+    /// Deadline of a read, after which the limits are checked again.
     pub(crate) fn look_again(&self, now: Tick) -> Tick {
-        self.last.get().after(self.idle_max.get()).min(now.after(self.look))
+        self.last.get().after(self.idle_max.get()).min(now.after(self.look.get()))
     }
 
     /// Whether neither direction has moved for too long.
@@ -155,10 +155,10 @@ impl Activity {
 
     /// Longest time from the end of the request to the whole head of its response.
     pub(crate) fn head_timeout(&self) -> Duration {
-        self.head_timeout
+        self.head_timeout.get()
     }
 
-    /// The least rate of the request's body: until the response head has come.
+    /// Least rate of the request's body: until the response head has come.
     pub(crate) fn least_rate(&self) -> Option<Rate> {
         self.rate.get()
     }
@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn streams_are_known_by_their_media_types() {
         let kind = |content_type: &str| {
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n").into_bytes();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n").into_bytes();
             let mut response = ResponseHead::default();
-            response.parse(&answer, Method::Get, &Limits::default()).unwrap();
-            Kind::of_response(&response, &answer)
+            response.parse(&head, Method::Get, &Limits::default()).unwrap();
+            Kind::of_response(&response, &head)
         };
         for stream in [
             "text/event-stream",
@@ -208,6 +208,12 @@ mod tests {
         }
     }
 
+    fn begun(kind: Kind, policy: &Policy, now: Tick) -> Activity {
+        let activity = Activity::default();
+        activity.begin(kind, policy, now);
+        activity
+    }
+
     fn policy(stream_idle_timeout: Duration) -> Policy {
         Policy { body_progress_timeout: secs(60), stream_idle_timeout, ..Policy::default() }
     }
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn progress_in_either_direction_counts_for_both() {
-        let activity = Activity::new(Kind::Transfer, &policy(Duration::MAX), at(0));
+        let activity = begun(Kind::Transfer, &policy(Duration::MAX), at(0));
         assert!(!activity.is_idle(at(59)) && activity.is_idle(at(60)));
         assert_eq!(activity.look_again(at(10)), at(60));
         // The other direction, or a splice of either.
@@ -234,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_least_rate_holds_until_the_response_head_has_come() {
-        let activity = Activity::new(Kind::Transfer, &policy(Duration::MAX), at(0));
+        let activity = begun(Kind::Transfer, &policy(Duration::MAX), at(0));
         let rate =
             Rate { bytes_per_second: ringway_model::limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
         assert_eq!(activity.least_rate(), Some(rate));
@@ -242,28 +248,28 @@ mod tests {
         assert_eq!(activity.least_rate(), None);
         assert!(!activity.is_idle(at(69)) && activity.is_idle(at(70)));
         let off = Policy { body_rate_min: 0, ..Policy::default() };
-        assert_eq!(Activity::new(Kind::Transfer, &off, at(0)).least_rate(), None);
+        assert_eq!(begun(Kind::Transfer, &off, at(0)).least_rate(), None);
     }
 
     #[test]
-    fn a_stream_may_be_silent_for_as_long_as_the_operator_says() {
-        let activity = Activity::new(Kind::Call, &policy(Duration::MAX), at(0));
+    fn a_stream_has_the_idle_timeout_of_the_operator() {
+        let activity = begun(Kind::Call, &policy(Duration::MAX), at(0));
         assert!(!activity.is_idle(at(1_000_000_000)) && activity.least_rate().is_none());
-        // A read looks now and then all the same, for the limit may change.
+        // A read checks now and then all the same, for the limit may change.
         assert_eq!(activity.look_again(at(1_000)), at(1_060));
         activity.close();
         assert!(
             activity.is_idle(at(60)),
             "what is left of a request when its response is complete has to move"
         );
-        let limited = Activity::new(Kind::Transfer, &policy(secs(600)), at(0));
+        let limited = begun(Kind::Transfer, &policy(secs(600)), at(0));
         limited.open(Kind::Stream, &policy(secs(600)), at(0));
         assert!(!limited.is_idle(at(599)) && limited.is_idle(at(600)));
     }
 
     #[test]
     fn the_head_of_a_call_may_come_with_its_first_message() {
-        let timeout = |kind, idle| Activity::new(kind, &policy(idle), at(0)).head_timeout();
+        let timeout = |kind, idle| begun(kind, &policy(idle), at(0)).head_timeout();
         let usual = Policy::default().response_head_timeout;
         assert_eq!(timeout(Kind::Transfer, Duration::MAX), usual);
         assert_eq!(timeout(Kind::Call, Duration::MAX), Duration::MAX);
@@ -272,9 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_call_may_hold_its_answer_back_longer_than_a_body() {
-        let activity = Activity::new(Kind::Call, &policy(Duration::MAX), at(0));
-        assert_eq!(activity.client_stall(), secs(60), "what the request says is not enough");
+    fn only_a_call_may_leave_its_response_unread_longer_than_a_body() {
+        let activity = begun(Kind::Call, &policy(Duration::MAX), at(0));
+        assert_eq!(activity.client_stall(), secs(60), "the request alone is not enough");
         activity.open(Kind::Stream, &policy(Duration::MAX), at(0));
         assert_eq!(activity.client_stall(), secs(60));
         activity.open(Kind::Call, &policy(Duration::MAX), at(0));

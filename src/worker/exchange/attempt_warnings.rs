@@ -20,7 +20,7 @@ pub(crate) struct Warnings(RefCell<LruCache<EndpointId, Warned>>);
 #[derive(Clone, Copy)]
 struct Warned {
     at: Tick,
-    /// Failures that no report has counted.
+    /// Failures since the last report.
     unreported: u32,
 }
 
@@ -31,7 +31,7 @@ impl Default for Warnings {
 }
 
 impl Warnings {
-    /// Counts a failure. The number of failures to report, when it is time for a report.
+    /// Counts a failure, and returns the number of failures to report when it is time for a report.
     fn count(&self, endpoint: EndpointId, now: Tick) -> Option<u32> {
         let mut recent = self.0.borrow_mut();
         match recent.get(&endpoint) {
@@ -58,13 +58,13 @@ pub(crate) fn report<R: Runtime>(
     pool: &Pool,
     endpoint: &Endpoint,
     cause: &Cause,
-    word: &'static str,
+    code: &'static str,
 ) {
     let Some(failures) = core.warnings.count(endpoint.id, core.runtime.now()) else { return };
     let _ = core.reports.send(Report::AttemptsFailed {
         app: pool.app.clone(),
         instance: endpoint.instance.clone(),
-        reason: cause.upstream_error(word).reason,
+        reason: cause.upstream_error(code).reason,
         text: cause.text().into(),
         failures,
     });

@@ -1,7 +1,7 @@
 //! Causes of failures, for logs and metrics: the rule that was broken and by which field, or the system's error.
 //!
 //! ```text
-//! connect, read ─► Attempt::cause ─┐
+//! connect, read ─► Transfer::cause ┐
 //! failure, parsed head ────────────┴► Cause ─► UpstreamError of the event, and the warning about the instance
 //! ```
 //! Nothing here runs for a request that goes well. Texts hold names of fields and never values.
@@ -25,12 +25,12 @@ use crate::exchange::failure::Failure;
 /// Cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
-    /// A word from a fixed vocabulary; absent where the failure's own word says it all.
+    /// Reason from a fixed vocabulary; absent where the failure's code says it all.
     reason: Option<&'static str>,
     text: Box<str>,
 }
 
-/// Where the parts of an attempt leave the cause of its failure.
+/// Cell in which the parts of an attempt leave the cause of its failure.
 pub(crate) type Slot = Cell<Option<Box<Cause>>>;
 
 impl Cause {
@@ -84,8 +84,8 @@ impl Cause {
         Box::new(Self::new("h2_failed", format_args!("{address}: HTTP/2 could not begin")))
     }
 
-    /// Cause of an attempt's failure: what its parts left in `slot`, or what the failure itself and the head that was
-    /// parsed last say. `None` where the failure is not the instance's.
+    /// Cause of an attempt's failure: the one left in `slot`, or else the failure itself with the head that was parsed
+    /// last. `None` where the failure is not the instance's.
     #[cold]
     pub(crate) fn of_attempt(
         failure: Failure,
@@ -93,8 +93,8 @@ impl Cause {
         buffers: &ConnBuffers,
         policy: &Policy,
     ) -> Option<Box<Self>> {
-        let ConnBuffers { response, upstream_in: answer, .. } = buffers;
-        let own = of_failure(failure, response, answer, policy)?;
+        let ConnBuffers { response, upstream_in, .. } = buffers;
+        let own = of_failure(failure, response, upstream_in, policy)?;
         Some(slot.take().unwrap_or_else(|| Box::new(own)))
     }
 
@@ -109,9 +109,9 @@ impl Cause {
         Some(Box::new(Self::new(error.code(), Rule(error, field))))
     }
 
-    /// As an event has it; `word` is the failure's.
-    pub(crate) fn upstream_error(&self, word: &'static str) -> UpstreamError<'_> {
-        UpstreamError { reason: self.reason.unwrap_or(word), text: &self.text }
+    /// The cause as events have it; `code` is the failure's.
+    pub(crate) fn upstream_error(&self, code: &'static str) -> UpstreamError<'_> {
+        UpstreamError { reason: self.reason.unwrap_or(code), text: &self.text }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -120,67 +120,68 @@ impl Cause {
 }
 
 /// Cause of a failure that names no more than itself.
-fn of_failure(failure: Failure, response: &ResponseHead, answer: &[u8], policy: &Policy) -> Option<Cause> {
-    let within = |what, time: Duration| Cause::new(None, format_args!("{what} within {time:?}"));
-    let said = |text: &str| Some(Cause::new(None, text));
+fn of_failure(
+    failure: Failure,
+    response: &ResponseHead,
+    upstream_in: &[u8],
+    policy: &Policy,
+) -> Option<Cause> {
+    let within = |missing, time: Duration| Cause::new(None, format_args!("{missing} within {time:?}"));
+    let fixed = |text: &str| Some(Cause::new(None, text));
     match failure {
-        Failure::BadResponse(error) => Some(bad_response(error, response, answer)),
+        Failure::BadResponse(error) => Some(bad_response(error, response, upstream_in)),
         Failure::ResponseBodyMalformed(error) => Some(Cause::new(error.code(), error)),
-        Failure::ConnectFailed => said("no connection"),
+        Failure::ConnectFailed => fixed("no connection"),
         Failure::ConnectTimedOut => Some(within("no connection", policy.connect_timeout)),
-        Failure::UpstreamTlsFailed => said("no TLS connection"),
+        Failure::UpstreamTlsFailed => fixed("no TLS connection"),
         Failure::UpstreamTlsUnloadable => {
-            said("the CA or the client certificate for this app cannot be loaded")
+            fixed("the CA or the client certificate for this app cannot be loaded")
         }
-        Failure::PortsExhausted => said("no local port is free for another connection to this address"),
-        Failure::UpstreamRefused => said("request refused, nothing done with it (RFC 9113 §8.7)"),
-        Failure::UpstreamClosed => said("connection closed before a response"),
+        Failure::PortsExhausted => fixed("no local port is free for another connection to this address"),
+        Failure::UpstreamRefused => fixed("request refused, nothing done with it (RFC 9113 §8.7)"),
+        Failure::UpstreamClosed => fixed("connection closed before a response"),
         Failure::ResponseTimedOut => Some(within("no whole response head", policy.response_head_timeout)),
         Failure::ResponseHeadCut => Some(Cause::new(
             None,
-            format_args!("connection closed within the response head, after {} bytes of it", answer.len()),
+            format_args!(
+                "connection closed within the response head, after {} bytes of it",
+                upstream_in.len()
+            ),
         )),
-        Failure::UnaskedUpgrade => said("status 101 without a request to upgrade to that protocol"),
+        Failure::UnaskedUpgrade => fixed("status 101 without a request to upgrade to that protocol"),
         Failure::BadAccept => {
-            said("status 101 without the Sec-WebSocket-Accept that belongs to the key (RFC 6455 §4.1)")
+            fixed("status 101 without the Sec-WebSocket-Accept that belongs to the key (RFC 6455 §4.1)")
         }
         Failure::UpgradeIgnored => {
-            said("a success instead of status 101 to a WebSocket over HTTP/2 (RFC 8441 §5)")
+            fixed("a success instead of status 101 to a WebSocket over HTTP/2 (RFC 8441 §5)")
         }
         Failure::InterimFlood => Some(Cause::new(
             None,
             format_args!("more than {} interim responses", limits::INTERIM_RESPONSES_MAX),
         )),
-        Failure::ResponseCut => said("connection closed within the response body"),
-        Failure::ResponseStalled => said("no byte of the response body in time"),
+        Failure::ResponseCut => fixed("connection closed within the response body"),
+        Failure::ResponseStalled => fixed("no byte of the response body in time"),
 
         Failure::BadRequest(_)
         | Failure::HeadTimedOut
-        | Failure::MethodRefused
         | Failure::BadUpgrade(_)
         | Failure::BodyTooLarge
         | Failure::ClientClosed
         | Failure::RequestBodyMalformed(_)
         | Failure::RequestBodyTimedOut
         | Failure::ClientStalled
-        | Failure::UnknownHost
         | Failure::Unresolved
         | Failure::NotRunning
         | Failure::Unavailable(_)
-        | Failure::Misdirected
-        | Failure::HttpsOnly
         | Failure::PlainOnTls
-        | Failure::Loop
-        | Failure::UnknownChallenge
         | Failure::Overloaded
-        | Failure::Exhausted
-        | Failure::Filtered(_) => None,
+        | Failure::Exhausted => None,
     }
 }
 
-fn bad_response(error: ResponseError, response: &ResponseHead, answer: &[u8]) -> Cause {
+fn bad_response(error: ResponseError, response: &ResponseHead, upstream_in: &[u8]) -> Cause {
     let field = match error {
-        ResponseError::Head(fault) => response.faulty_field(answer, fault),
+        ResponseError::Head(fault) => response.faulty_field(upstream_in, fault),
         _ => None,
     };
     Cause::new(error.code(), Rule(error, field))
@@ -209,7 +210,7 @@ impl<E: fmt::Display> fmt::Display for Rule<'_, E> {
     }
 }
 
-/// Why a stream of HTTP/2 to an instance ended early.
+/// Error of a stream of HTTP/2 to an instance that ended early.
 #[derive(Debug)]
 pub(crate) struct H2Fault {
     reason: Option<&'static str>,
@@ -222,7 +223,7 @@ impl H2Fault {
         Self { reason, text: format!("HTTP/2: {error}") }
     }
 
-    /// Of a response whose trailers have a pseudo-field.
+    /// Fault of a response whose trailers have a pseudo-field.
     pub(crate) fn pseudo_field_in_trailers() -> Self {
         Self { reason: None, text: "HTTP/2: pseudo-field in trailers (RFC 9113 §8.1)".to_owned() }
     }
@@ -236,7 +237,7 @@ impl fmt::Display for H2Fault {
 
 impl std::error::Error for H2Fault {}
 
-/// RFC 9113 §7.
+/// Reason of an error code (RFC 9113 §7).
 fn h2_reason(reason: h2::Reason) -> &'static str {
     match reason {
         h2::Reason::NO_ERROR => "h2_no_error",
@@ -286,7 +287,6 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringway_traffic::policy::Policy;
     use ringway_wire::h1::{BodyError, Limits};
     use ringway_wire::message::Method;
 
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_answer_names_rule_and_field() {
+    fn a_malformed_response_names_rule_and_field() {
         for (bytes, reason, text) in [
             (
                 &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_connection_has_its_address_and_the_system_s_words() {
+    fn a_failed_connection_has_its_address_and_the_system_s_error() {
         let address: SocketAddr = ([10, 0, 0, 1], 3000).into();
         for (code, reason) in [
             (libc::ECONNREFUSED, "connect_refused"),
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_slot_holds_wins_where_the_instance_failed() {
+    fn the_cause_in_the_slot_wins_where_the_instance_failed() {
         let (buffers, policy) = (ConnBuffers::default(), Policy::default());
         let slot = Slot::default();
         let own = Cause::of_attempt(Failure::UpstreamClosed, &slot, &buffers, &policy).expect("a cause");

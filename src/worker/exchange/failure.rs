@@ -1,11 +1,17 @@
-//! What can go wrong in an exchange, and what follows from it: the one table.
+//! Failures of an exchange, and the consequences of each: one table.
 //!
-//! A [`Failure`] says at which stage, by whose fault and why. [`Failure::consequence`] gives what the client
-//! is told, what happens to its connection and whether the endpoint is blamed. There is no catch-all arm: a
-//! new failure does not compile until its consequence is decided.
+//! | method                      | consequence                                          |
+//! |-----------------------------|------------------------------------------------------|
+//! | [`Failure::code`]           | code in error body, access log and metrics           |
+//! | [`Failure::reply`]          | response to the client, if it still can be sent one  |
+//! | [`Failure::disposition`]    | the client's connection                              |
+//! | [`Failure::blame`]          | the endpoint's circuit breaker                       |
 //!
-//! Anybody on the internet is a client, and all clients of an app share its instances' breakers. So nothing counts
-//! against an instance that a client can bring about by the way in which it asks:
+//! Responses that configuration asks for (redirects, unknown hosts, refusals of a middleware) are no failures: see
+//! [`LocalReply`](crate::exchange::local_reply).
+//!
+//! Anyone on the internet is a client, and all clients of an app share its instances' breakers. Nothing counts
+//! against an instance that a client can cause by the way it sends its request:
 //!
 //! | result                                                    | [`Blame`]   | counts                                      |
 //! |-----------------------------------------------------------|-------------|---------------------------------------------|
@@ -28,7 +34,11 @@ use ringway_traffic::balance::Unavailable;
 use ringway_wire::h1::{BodyError, HeadFault, RequestError, ResponseError};
 use ringway_wire::websocket::HandshakeError;
 
-/// Why an exchange did not end as its client asked.
+use crate::exchange::disposition::Disposition;
+use crate::exchange::grpc;
+use crate::exchange::local_reply::LocalReply;
+
+/// Reason why an exchange did not end with a complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     // The client's fault, before anything was sent upstream.
@@ -36,12 +46,12 @@ pub(crate) enum Failure {
     BadRequest(RequestError),
     /// The head did not arrive in time.
     HeadTimedOut,
-    /// The method is not served here: TRACE and CONNECT.
-    MethodRefused,
     /// An attempt to upgrade to WebSocket that breaks RFC 6455 §4.2.1.
     BadUpgrade(HandshakeError),
     /// The body is longer than the limit.
     BodyTooLarge,
+    /// A request without TLS on a TLS listener.
+    PlainOnTls,
 
     // The client's fault, on the way.
     /// The connection ended before the request did.
@@ -54,34 +64,21 @@ pub(crate) enum Failure {
     ClientStalled,
 
     // Nobody's fault.
-    /// The host is not registered.
-    UnknownHost,
-    /// Nobody registered the host, and who may know it does not answer.
+    /// No app is registered for the host, and the resolver did not reply in time.
     Unresolved,
-    /// A resolver knows the host's app, and none of its targets is healthy.
+    /// The resolver knows the host's app, and none of its targets is healthy.
     NotRunning,
     /// No endpoint can take the request.
     Unavailable(Unavailable),
-    /// The domain is not served on this connection: it was made for another, or what its clients must prove was not
-    /// asked for.
-    Misdirected,
-    /// Nothing but challenges is served without TLS.
-    HttpsOnly,
-    /// It came without TLS where TLS is spoken.
-    PlainOnTls,
-    /// It was here before, more often than there is a reason for.
-    Loop,
-    /// No order of ours has a challenge of this name.
-    UnknownChallenge,
     /// The core has no room for another connection.
     Overloaded,
-    /// This machine cannot make another connection: descriptors or memory are short.
+    /// No connection can be opened: file descriptors or memory are short.
     Exhausted,
-    /// What its instances are spoken to with cannot be loaded: a CA, or our own certificate.
+    /// Upstream CA or client certificate cannot be loaded.
     UpstreamTlsUnloadable,
     /// All local ports for connections to the endpoint are in use.
     PortsExhausted,
-    /// The endpoint has done nothing with the request, and says so: it has as many as it takes, or is about to end.
+    /// The endpoint did not process the request and says so: its stream limit is reached, or it is shutting down.
     UpstreamRefused,
 
     // The endpoint's fault.
@@ -89,7 +86,7 @@ pub(crate) enum Failure {
     ConnectFailed,
     /// No connection in time.
     ConnectTimedOut,
-    /// It speaks no TLS, or is not the one that was meant.
+    /// TLS handshake failed: no TLS, or an untrusted or wrong certificate.
     UpstreamTlsFailed,
     /// The connection ended before the first byte of a response.
     UpstreamClosed,
@@ -99,73 +96,112 @@ pub(crate) enum Failure {
     BadResponse(ResponseError),
     /// The connection ended within the response head.
     ResponseHeadCut,
-    /// A 101 that nobody asked for, or to another protocol.
+    /// A 101 without a request to upgrade, or to another protocol.
     UnaskedUpgrade,
-    /// A 101 to WebSocket without proof that the handshake was read (RFC 6455 §4.1).
+    /// A 101 to WebSocket with a wrong `Sec-WebSocket-Accept` (RFC 6455 §4.1).
     BadAccept,
-    /// A success instead of the 101, which to a client of HTTP/2 would be an open tunnel.
+    /// A 2xx instead of the 101, which to a client of HTTP/2 would be an open tunnel.
     UpgradeIgnored,
-    /// More interim responses than anyone needs.
+    /// More interim responses than the limit.
     InterimFlood,
 
-    // The endpoint's fault, after the response began: the client can only be told by a broken connection.
+    // The endpoint's fault, after the response head was sent: only a reset can tell the client.
     /// The connection ended before the body did.
     ResponseCut,
     /// The body stopped moving.
     ResponseStalled,
     /// The body's framing is broken.
     ResponseBodyMalformed(BodyError),
-
-    // An embedder's filter.
-    /// A filter answered instead of the app.
-    Filtered(u16),
 }
 
-/// What becomes of the client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Connection {
-    /// It serves on, if the request's body has been read.
-    Keep,
-    /// It is closed in an orderly way, after the answer.
-    Close,
-    /// It is reset, so that nobody takes what arrived for the whole.
-    Abort,
-}
-
-/// Whether a failure counts against the endpoint's breaker.
+/// Rule by which a failure counts against the endpoint's circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// Never: it says nothing about the endpoint.
     Nothing,
     /// Always.
     Endpoint,
-    /// The endpoint ended a connection: unless its client had kept it waiting, for which servers do that.
+    /// The endpoint ended a connection: counts unless its client had kept it waiting, for which servers do that.
     Closed,
-    /// The endpoint took too long: as the app's policy has it, and not when its client had kept it waiting.
+    /// The endpoint took too long: counts by the app's policy, and not when its client had kept it waiting.
     Late,
 }
 
-/// What follows from a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Consequence {
-    /// The status of our own answer; absent when the response has begun or nobody is there to read it.
-    pub(crate) status: Option<u16>,
-    /// The word in the error body, the access log and the metrics.
-    pub(crate) word: &'static str,
-    /// What a person reads.
-    pub(crate) message: Cow<'static, str>,
-    /// What becomes of the client's connection.
-    pub(crate) connection: Connection,
-    /// Counts against the endpoint's breaker.
-    pub(crate) blame: Blame,
-    /// `Retry-After`.
-    pub(crate) retry_after: Option<Duration>,
-    /// `X-Proxy-Circuit-Open`.
-    pub(crate) circuit_open: bool,
+/// Row of the table.
+struct Row {
+    /// `None` where the response has begun or its client is gone.
+    status: Option<Status>,
+    code: &'static str,
+    /// Empty where [`Failure::message`] builds it.
+    message: &'static str,
+    disposition: Disposition,
+    blame: Blame,
+    retry_after: Option<Duration>,
+}
+
+/// Status of a local reply.
+#[derive(Clone, Copy)]
+enum Status {
+    Fixed(u16),
+    /// The operator's status for apps without an available instance.
+    Unavailable,
 }
 
 impl Failure {
-    /// It was the client that failed, or nobody asked an endpoint at all.
+    /// Code in the error body, the access log and the metrics.
+    pub(crate) fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// Handling of the client connection.
+    pub(crate) fn disposition(self) -> Disposition {
+        self.row().disposition
+    }
+
+    /// Whether the endpoint's circuit breaker counts it.
+    pub(crate) fn blame(self) -> Blame {
+        self.row().blame
+    }
+
+    /// Response to the client; `None` where the response has begun or the client is gone. `unavailable` is the
+    /// operator's status for apps without an available instance.
+    pub(crate) fn reply(self, unavailable: u16) -> Option<LocalReply<'static>> {
+        let row = self.row();
+        let status = match row.status? {
+            Status::Fixed(status) => status,
+            Status::Unavailable => unavailable,
+        };
+        let mut reply = LocalReply::error(status, row.code, self.message()).with_disposition(row.disposition);
+        if let Some(grpc) = self.grpc_status() {
+            reply = reply.with_grpc_status(grpc);
+        }
+        if let Some(after) = row.retry_after {
+            reply = reply.with_field("Retry-After", seconds(after).to_string().as_bytes());
+        }
+        if let Self::Unavailable(Unavailable::BreakersOpen { .. }) = self {
+            reply = reply.with_field("X-Proxy-Circuit-Open", b"true");
+        }
+        Some(reply)
+    }
+
+    /// Text for people.
+    fn message(self) -> Cow<'static, str> {
+        match self {
+            Self::BadRequest(error) => error.to_string().into(),
+            Self::BadUpgrade(error) => error.to_string().into(),
+            _ => self.row().message.into(),
+        }
+    }
+
+    /// Status of gRPC where it does not follow from the HTTP status: our own timeouts. The call may have been
+    /// executed, and must not look as if it could be repeated.
+    fn grpc_status(self) -> Option<grpc::Status> {
+        let is_timeout =
+            matches!(self, Self::ResponseTimedOut | Self::RequestBodyTimedOut | Self::HeadTimedOut);
+        is_timeout.then_some(grpc::Status::DeadlineExceeded)
+    }
+
+    /// Whether the client failed, before or while an endpoint processed its request.
     pub(crate) fn is_clients(self) -> bool {
         matches!(
             self,
@@ -177,179 +213,160 @@ impl Failure {
         )
     }
 
-    /// The client sends nothing more, or too slowly to be waited for.
+    /// Whether the client sends nothing more, or too slowly to wait for.
     pub(crate) fn is_of_silent_client(self) -> bool {
         matches!(self, Self::ClientClosed | Self::HeadTimedOut | Self::RequestBodyTimedOut)
     }
 
-    /// The table. `unavailable` is the status for domains none of whose instances can answer (C3).
-    pub(crate) fn consequence(self, unavailable: u16) -> Consequence {
-        use Connection::{Abort, Close, Keep};
+    /// The table. It has no catch-all arm: a new failure does not compile until its consequences are decided.
+    fn row(self) -> Row {
+        use Disposition::{Close, Keep, Reset};
         match self {
-            Self::BadRequest(error) => told(error.status(), error.code(), error.to_string(), Close),
+            Self::BadRequest(error) => row(error.status(), error.code(), "", Close),
             Self::HeadTimedOut => {
-                told(408, "request_timeout", "the request head did not arrive in time", Close)
+                row(408, "request_timeout", "the request head did not arrive in time", Close)
             }
-            Self::MethodRefused => told(405, "method_not_allowed", "this method is not served here", Close),
-            Self::BadUpgrade(error) => told(error.status(), error.code(), error.to_string(), Close),
+            Self::BadUpgrade(error) => row(error.status(), error.code(), "", Close),
             Self::BodyTooLarge => {
-                told(413, "body_too_large", "the request body is larger than allowed", Close)
+                row(413, "body_too_large", "the request body is larger than allowed", Close)
+            }
+            Self::PlainOnTls => {
+                row(400, "plain_http", "this port speaks TLS: ask again with https://", Close)
             }
 
             Self::ClientClosed => silent("client_closed", Close),
             Self::RequestBodyMalformed(_) => {
-                told(400, "bad_body", "the framing of the request body is broken", Close)
+                row(400, "bad_body", "the framing of the request body is broken", Close)
             }
-            Self::RequestBodyTimedOut => {
-                told(408, "body_timeout", "the request body stopped arriving", Close)
-            }
-            Self::ClientStalled => silent("client_stalled", Abort),
+            Self::RequestBodyTimedOut => row(408, "body_timeout", "the request body stopped arriving", Close),
+            Self::ClientStalled => silent("client_stalled", Reset),
 
-            Self::UnknownHost => told(404, "unknown_host", "no app is registered for this domain", Keep),
             Self::NotRunning => {
-                let told =
-                    told(503, "not_running", "the app of this domain is not running at the moment", Keep);
-                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
+                row(503, "not_running", "the app of this domain is not running at the moment", Keep)
+                    .retry_after(1)
             }
             Self::Unresolved => {
-                let told = told(
-                    503,
-                    "unresolved",
-                    "the apps of this domain cannot be asked for at the moment",
-                    Keep,
-                );
-                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
+                row(503, "unresolved", "the apps of this domain cannot be asked for at the moment", Keep)
+                    .retry_after(1)
             }
-            Self::Misdirected => {
-                told(421, "misdirected", "this domain is not served on this connection; make a new one", Keep)
-            }
-            Self::HttpsOnly => told(421, "https_only", "this domain is served over https only", Keep),
-            Self::PlainOnTls => {
-                told(400, "plain_http", "this port speaks TLS: ask again with https://", Close)
-            }
-            Self::Loop => told(
-                508,
-                "loop_detected",
-                "the request came back here again and again: a target of this domain's app leads to this proxy",
-                Keep,
-            ),
-            Self::UnknownChallenge => told(404, "unknown_challenge", "there is no such challenge", Keep),
-            Self::Unavailable(why) => unavailable_because(why, unavailable),
-            Self::Overloaded => {
-                let told = told(503, "overloaded", "too many connections", Close);
-                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
-            }
-
-            Self::Exhausted => {
-                let told = told(503, "exhausted", "too many connections", Keep);
-                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
-            }
-
-            Self::ConnectFailed => {
-                blamed(502, "upstream_connect_failed", "the app's instance could not be reached")
-            }
-            Self::ConnectTimedOut => {
-                blamed(504, "upstream_connect_timeout", "the app's instance could not be reached in time")
-            }
-            Self::UpstreamTlsFailed => {
-                blamed(502, "upstream_tls_failed", "the app's instance could not be reached securely")
-            }
+            Self::Unavailable(why) => unavailable(why),
+            Self::Overloaded => row(503, "overloaded", "too many connections", Close).retry_after(1),
+            Self::Exhausted => row(503, "exhausted", "too many connections", Keep).retry_after(1),
             Self::UpstreamTlsUnloadable => {
-                told(502, "upstream_tls_unloadable", "the app's instances cannot be reached securely", Keep)
+                row(502, "upstream_tls_unloadable", "the app's instances cannot be reached securely", Keep)
             }
-            Self::PortsExhausted => {
-                let told = told(
-                    503,
-                    "ports_exhausted",
-                    "too many connections to the app's instance are open or were closed lately",
-                    Keep,
-                );
-                Consequence { retry_after: Some(Duration::from_secs(1)), ..told }
-            }
-            Self::UpstreamRefused => Consequence {
-                blame: Blame::Nothing,
-                ..blamed(502, "upstream_refused", "the app's instance takes no more requests at the moment")
-            },
-            Self::UpstreamClosed => Consequence {
-                blame: Blame::Closed,
-                ..blamed(502, "upstream_closed", "the app's instance closed the connection without an answer")
-            },
-            Self::ResponseTimedOut => Consequence {
-                blame: Blame::Late,
-                ..blamed(504, "upstream_timeout", "the app's instance did not begin its answer in time")
-            },
-            Self::BadResponse(error) => Consequence {
-                blame: blame_of_head(error),
-                ..blamed(502, "upstream_bad_response", "the app's instance gave a broken answer")
-            },
-            Self::ResponseHeadCut => Consequence {
-                blame: Blame::Closed,
-                ..blamed(
-                    502,
-                    "upstream_head_cut",
-                    "the app's instance broke off before the end of its answer's head",
-                )
-            },
-            Self::UnaskedUpgrade => blamed(
+            Self::PortsExhausted => row(
+                503,
+                "ports_exhausted",
+                "too many connections to the app's instance are open or were closed lately",
+                Keep,
+            )
+            .retry_after(1),
+            Self::UpstreamRefused => upstream(
+                502,
+                "upstream_refused",
+                "the app's instance takes no more requests at the moment",
+                Blame::Nothing,
+            ),
+
+            Self::ConnectFailed => upstream(
+                502,
+                "upstream_connect_failed",
+                "the app's instance could not be reached",
+                Blame::Endpoint,
+            ),
+            Self::ConnectTimedOut => upstream(
+                504,
+                "upstream_connect_timeout",
+                "the app's instance could not be reached in time",
+                Blame::Endpoint,
+            ),
+            Self::UpstreamTlsFailed => upstream(
+                502,
+                "upstream_tls_failed",
+                "the app's instance could not be reached securely",
+                Blame::Endpoint,
+            ),
+            Self::UpstreamClosed => upstream(
+                502,
+                "upstream_closed",
+                "the app's instance closed the connection without an answer",
+                Blame::Closed,
+            ),
+            Self::ResponseTimedOut => upstream(
+                504,
+                "upstream_timeout",
+                "the app's instance did not begin its answer in time",
+                Blame::Late,
+            ),
+            Self::BadResponse(error) => upstream(
+                502,
+                "upstream_bad_response",
+                "the app's instance gave a broken answer",
+                blame_of_head(error),
+            ),
+            Self::ResponseHeadCut => upstream(
+                502,
+                "upstream_head_cut",
+                "the app's instance broke off before the end of its answer's head",
+                Blame::Closed,
+            ),
+            Self::UnaskedUpgrade => upstream(
                 502,
                 "upstream_unasked_upgrade",
                 "the app's instance switched protocols without being asked",
+                Blame::Endpoint,
             ),
-            Self::InterimFlood => Consequence {
-                blame: Blame::Nothing,
-                ..blamed(502, "upstream_interim_flood", "the app's instance sent interim answers without end")
-            },
-            // Neither counts: any client can ask any page for a WebSocket.
-            Self::BadAccept => Consequence {
-                blame: Blame::Nothing,
-                ..blamed(
-                    502,
-                    "upstream_bad_accept",
-                    "the app's instance opened a WebSocket without the right Sec-WebSocket-Accept",
-                )
-            },
+            Self::InterimFlood => upstream(
+                502,
+                "upstream_interim_flood",
+                "the app's instance sent interim answers without end",
+                Blame::Nothing,
+            ),
+            // Neither counts: any client can request a WebSocket from any page.
+            Self::BadAccept => upstream(
+                502,
+                "upstream_bad_accept",
+                "the app's instance opened a WebSocket without the right Sec-WebSocket-Accept",
+                Blame::Nothing,
+            ),
             Self::UpgradeIgnored => {
-                told(502, "upstream_no_upgrade", "the app's instance opened no WebSocket", Keep)
+                row(502, "upstream_no_upgrade", "the app's instance opened no WebSocket", Keep)
             }
 
-            Self::ResponseCut => cut("response_cut", Blame::Closed),
-            Self::ResponseStalled => cut("response_stalled", Blame::Late),
-            Self::ResponseBodyMalformed(error) => cut("response_bad_body", blame_of_body(error)),
-
-            Self::Filtered(status) => told(status, "filtered", "the request was answered by a filter", Keep),
+            Self::ResponseCut => Row { blame: Blame::Closed, ..silent("response_cut", Reset) },
+            Self::ResponseStalled => Row { blame: Blame::Late, ..silent("response_stalled", Reset) },
+            Self::ResponseBodyMalformed(error) => {
+                Row { blame: blame_of_body(error), ..silent("response_bad_body", Reset) }
+            }
         }
     }
 }
 
-fn told(
-    status: u16,
-    word: &'static str,
-    message: impl Into<Cow<'static, str>>,
-    connection: Connection,
-) -> Consequence {
-    Consequence {
-        status: Some(status),
-        word,
-        message: message.into(),
-        connection,
-        blame: Blame::Nothing,
-        retry_after: None,
-        circuit_open: false,
+impl Row {
+    fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(Duration::from_secs(seconds)), ..self }
     }
 }
 
-fn silent(word: &'static str, connection: Connection) -> Consequence {
-    Consequence { status: None, ..told(0, word, "", connection) }
+fn row(status: u16, code: &'static str, message: &'static str, disposition: Disposition) -> Row {
+    Row {
+        status: Some(Status::Fixed(status)),
+        code,
+        message,
+        disposition,
+        blame: Blame::Nothing,
+        retry_after: None,
+    }
 }
 
-/// Before the response began: the client keeps its connection, the endpoint takes the blame.
-fn blamed(status: u16, word: &'static str, message: &'static str) -> Consequence {
-    let retry_after = Some(Duration::from_secs(1));
-    Consequence { blame: Blame::Endpoint, retry_after, ..told(status, word, message, Connection::Keep) }
+fn silent(code: &'static str, disposition: Disposition) -> Row {
+    Row { status: None, ..row(0, code, "", disposition) }
 }
 
-fn cut(word: &'static str, blame: Blame) -> Consequence {
-    Consequence { blame, ..silent(word, Connection::Abort) }
+/// A failure of the endpoint before the response head was sent: the client keeps its connection.
+fn upstream(status: u16, code: &'static str, message: &'static str, blame: Blame) -> Row {
+    Row { blame, ..row(status, code, message, Disposition::Keep).retry_after(1) }
 }
 
 fn blame_of_head(error: ResponseError) -> Blame {
@@ -398,85 +415,74 @@ fn blame_of_fault(fault: HeadFault) -> Blame {
     }
 }
 
-fn unavailable_because(why: Unavailable, status: u16) -> Consequence {
-    let unavailable = |word, message: &'static str, retry_after| {
-        let told = told(status, word, message, Connection::Keep);
-        Consequence { retry_after: Some(retry_after), ..told }
+fn unavailable(why: Unavailable) -> Row {
+    let unavailable = |code, message, seconds| Row {
+        status: Some(Status::Unavailable),
+        ..row(0, code, message, Disposition::Keep).retry_after(seconds)
     };
     match why {
-        Unavailable::NoEndpoints => {
-            unavailable("no_instances", "no instance of the app is registered", Duration::from_secs(5))
-        }
-        // Anybody may read this: which instance, and what its check found, stands in log and status.
+        Unavailable::NoEndpoints => unavailable("no_instances", "no instance of the app is registered", 5),
+        // Public text: the instance and the result of its check stand in log and status only.
         Unavailable::AllUnhealthy(OnAllUnhealthy::Reject) => unavailable(
             "all_unhealthy",
             "all instances of the app fail their health checks (on_all_unhealthy: reject)",
-            Duration::from_secs(5),
+            5,
         ),
         Unavailable::AllUnhealthy(OnAllUnhealthy::PanicOpen) => unavailable(
             "all_unhealthy",
             "all instances of the app fail their health checks (on_all_unhealthy: panic_open)",
-            Duration::from_secs(5),
+            5,
         ),
         Unavailable::AllUnhealthy(OnAllUnhealthy::Trickle) => unavailable(
             "all_unhealthy",
             "all instances of the app fail their health checks, and one request a second is let through \
              (on_all_unhealthy: trickle)",
-            Duration::from_secs(1),
+            1,
         ),
-        Unavailable::Unresolved => unavailable(
-            "unresolved",
-            "the names of the app's instances do not resolve",
-            Duration::from_secs(5),
-        ),
-        // Only the first pick's result is told to a client, and it has tried nothing.
-        Unavailable::Exhausted => {
-            unavailable("all_tried", "no instance of the app could be reached", Duration::from_secs(1))
+        Unavailable::Unresolved => {
+            unavailable("unresolved", "the names of the app's instances do not resolve", 5)
         }
-        Unavailable::BreakersOpen { retry_after } => Consequence {
-            circuit_open: true,
-            ..unavailable(
-                "circuit_open",
-                "all instances of the app failed lately and are given a pause",
-                retry_after,
-            )
+        // Sent for the first pick only, which has tried nothing.
+        Unavailable::Exhausted => unavailable("all_tried", "no instance of the app could be reached", 1),
+        Unavailable::BreakersOpen { retry_after } => Row {
+            retry_after: Some(retry_after),
+            ..unavailable("circuit_open", "all instances of the app failed lately and are given a pause", 0)
         },
     }
+}
+
+/// Whole seconds, rounded up: a client that comes back too early would be refused again.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1000).max(1) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every failure: status of our own answer, the client's connection, and whether the endpoint's breaker counts it.
+    /// Every failure: status of the local reply, the client's connection, and whether the endpoint's breaker counts it.
     #[test]
-    fn whoever_is_to_blame_is_blamed() {
+    fn each_failure_has_its_status_disposition_and_blame() {
         use Blame::{Closed, Endpoint, Late, Nothing};
-        use Connection::{Abort, Close, Keep};
+        use Disposition::{Close, Keep, Reset};
         let retry_after = Duration::from_secs(30);
         let unavailable = Failure::Unavailable;
         let mut table = vec![
             (Failure::BadRequest(RequestError::BadMethod), Some(400), Close, Nothing),
             (Failure::HeadTimedOut, Some(408), Close, Nothing),
-            (Failure::MethodRefused, Some(405), Close, Nothing),
             (Failure::BadUpgrade(HandshakeError::Key), Some(400), Close, Nothing),
             (Failure::BodyTooLarge, Some(413), Close, Nothing),
             (Failure::ClientClosed, None, Close, Nothing),
             (Failure::RequestBodyMalformed(BodyError::BadSizeLine), Some(400), Close, Nothing),
             (Failure::RequestBodyTimedOut, Some(408), Close, Nothing),
-            (Failure::ClientStalled, None, Abort, Nothing),
-            (Failure::UnknownHost, Some(404), Keep, Nothing),
+            (Failure::ClientStalled, None, Reset, Nothing),
             (Failure::Unresolved, Some(503), Keep, Nothing),
             (Failure::NotRunning, Some(503), Keep, Nothing),
             (unavailable(Unavailable::NoEndpoints), Some(502), Keep, Nothing),
             (unavailable(Unavailable::Unresolved), Some(502), Keep, Nothing),
             (unavailable(Unavailable::Exhausted), Some(502), Keep, Nothing),
             (unavailable(Unavailable::BreakersOpen { retry_after }), Some(502), Keep, Nothing),
-            (Failure::Misdirected, Some(421), Keep, Nothing),
-            (Failure::HttpsOnly, Some(421), Keep, Nothing),
             (Failure::PlainOnTls, Some(400), Close, Nothing),
-            (Failure::Loop, Some(508), Keep, Nothing),
-            (Failure::UnknownChallenge, Some(404), Keep, Nothing),
             (Failure::Overloaded, Some(503), Close, Nothing),
             (Failure::Exhausted, Some(503), Keep, Nothing),
             (Failure::UpstreamTlsUnloadable, Some(502), Keep, Nothing),
@@ -492,9 +498,8 @@ mod tests {
             (Failure::BadAccept, Some(502), Keep, Nothing),
             (Failure::UpgradeIgnored, Some(502), Keep, Nothing),
             (Failure::InterimFlood, Some(502), Keep, Nothing),
-            (Failure::ResponseCut, None, Abort, Closed),
-            (Failure::ResponseStalled, None, Abort, Late),
-            (Failure::Filtered(403), Some(403), Keep, Nothing),
+            (Failure::ResponseCut, None, Reset, Closed),
+            (Failure::ResponseStalled, None, Reset, Late),
         ];
         table.extend(
             OnAllUnhealthy::ALL
@@ -516,7 +521,7 @@ mod tests {
             (BodyError::BadChunkEnd, Endpoint),
             (BodyError::TrailersTooLarge, Nothing),
         ] {
-            table.push((Failure::ResponseBodyMalformed(error), None, Abort, blame));
+            table.push((Failure::ResponseBodyMalformed(error), None, Reset, blame));
         }
         for (fault, blame) in [
             (HeadFault::HeadTooLarge, Nothing),
@@ -541,35 +546,46 @@ mod tests {
             (HeadFault::TooManyConnectionOptions, Nothing),
         ] {
             table.push((Failure::BadResponse(ResponseError::Head(fault)), Some(502), Keep, blame));
-            table.push((Failure::ResponseBodyMalformed(BodyError::BadTrailer(fault)), None, Abort, blame));
+            table.push((Failure::ResponseBodyMalformed(BodyError::BadTrailer(fault)), None, Reset, blame));
         }
-        for (failure, status, connection, blame) in table {
-            let consequence = failure.consequence(502);
+        for (failure, status, disposition, blame) in table {
             assert_eq!(
-                (consequence.status, consequence.connection, consequence.blame),
-                (status, connection, blame),
+                (failure.reply(502).map(|reply| reply.status()), failure.disposition(), failure.blame()),
+                (status, disposition, blame),
                 "{failure:?}"
             );
         }
     }
 
-    /// Strangers read the answer: it names the setting, and no instance.
+    /// The response is public: it names the setting, and no instance.
     #[test]
-    fn the_answer_of_an_app_without_a_healthy_instance_names_the_setting() {
+    fn the_response_of_an_app_without_a_healthy_instance_names_the_setting() {
         for policy in OnAllUnhealthy::ALL {
-            let answer = Failure::Unavailable(Unavailable::AllUnhealthy(policy)).consequence(502);
+            let message = Failure::Unavailable(Unavailable::AllUnhealthy(policy)).message();
             let setting = format!("on_all_unhealthy: {}", policy.as_str());
-            assert!(answer.message.contains(&setting), "{}", answer.message);
-            assert!(answer.message.contains("fail their health checks"), "{}", answer.message);
+            assert!(message.contains(&setting), "{message}");
+            assert!(message.contains("fail their health checks"), "{message}");
         }
     }
 
     #[test]
-    fn an_open_circuit_says_so_and_when_to_come_back() {
+    fn an_unavailable_app_has_the_operator_s_status() {
         let retry_after = Duration::from_secs(7);
-        let open = Failure::Unavailable(Unavailable::BreakersOpen { retry_after }).consequence(503);
-        assert_eq!((open.status, open.circuit_open, open.retry_after), (Some(503), true, Some(retry_after)));
-        let none = Failure::Unavailable(Unavailable::NoEndpoints).consequence(503);
-        assert_eq!((none.status, none.circuit_open), (Some(503), false));
+        for why in [Unavailable::BreakersOpen { retry_after }, Unavailable::NoEndpoints] {
+            let reply = Failure::Unavailable(why).reply(503).expect("a reply");
+            assert_eq!(reply.status(), 503);
+        }
+        assert_eq!(
+            Failure::Unavailable(Unavailable::NoEndpoints).reply(502).map(|reply| reply.status()),
+            Some(502)
+        );
+    }
+
+    #[test]
+    fn a_timeout_of_ours_ends_a_grpc_call_with_deadline_exceeded() {
+        for failure in [Failure::ResponseTimedOut, Failure::RequestBodyTimedOut, Failure::HeadTimedOut] {
+            assert_eq!(failure.grpc_status(), Some(grpc::Status::DeadlineExceeded), "{failure:?}");
+        }
+        assert_eq!(Failure::ConnectTimedOut.grpc_status(), None, "nothing was executed");
     }
 }

@@ -1,13 +1,12 @@
-//! gRPC, as much of it as local errors need: is a request a call, and how does a failure look to its client.
+//! gRPC for local replies: calls known by their media type, and statuses.
 //!
-//! A failure before the response is a *trailers-only* response: HTTP status 200, no body, and the status of the call among the fields.
+//! An error before the response is a *trailers-only* response: HTTP status 200, no content, and the status of the call
+//! among the fields.
 
 use ringway_wire::h1::RequestHead;
 use ringway_wire::headers::FieldKind;
 
-use crate::exchange::failure::Failure;
-
-/// A status of gRPC that ringway answers with itself.
+/// Statuses of gRPC in local replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Unknown = 2,
@@ -21,21 +20,17 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// Of a failure that would be answered with `status` over HTTP. As gRPC's own mapping of HTTP statuses has it, but for limits
-    /// and for our own timeouts, which that mapping cannot know.
-    pub(crate) fn of(failure: Option<Failure>, status: u16) -> Self {
-        match (failure, status) {
-            // The call may have been executed, and must not look as if it could be repeated.
-            (Some(Failure::ResponseTimedOut | Failure::RequestBodyTimedOut | Failure::HeadTimedOut), _) => {
-                Self::DeadlineExceeded
-            }
-            (_, 413 | 431) => Self::ResourceExhausted,
-            (_, 401) => Self::Unauthenticated,
-            (_, 403) => Self::PermissionDenied,
-            (_, 404) => Self::Unimplemented,
+    /// Of an error that would have `status` over HTTP: gRPC's own mapping of HTTP statuses, but for limits, which that
+    /// mapping does not know.
+    pub(crate) fn of_http(status: u16) -> Self {
+        match status {
+            413 | 431 => Self::ResourceExhausted,
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::Unimplemented,
             // 421: the client reaches it over another connection.
-            (_, 421 | 429 | 502 | 503 | 504) => Self::Unavailable,
-            (_, 400..=499 | 508) => Self::Internal,
+            421 | 429 | 502 | 503 | 504 => Self::Unavailable,
+            400..=499 | 508 => Self::Internal,
             _ => Self::Unknown,
         }
     }
@@ -46,19 +41,19 @@ pub(crate) fn is_call(request: &RequestHead, input: &[u8]) -> bool {
     request.values(input, FieldKind::ContentType).any(|value| is_grpc(media_type(value)))
 }
 
-/// `application/grpc`, alone or with the coding of its messages (`+proto`). gRPC-Web is another protocol: it has trailers in its
-/// body, and its clients know HTTP's status codes.
+/// Whether it is `application/grpc`, alone or with the coding of its messages (`+proto`). gRPC-Web is another protocol:
+/// it has trailers in its body, and its clients know HTTP's status codes.
 pub(crate) fn is_grpc(media_type: &[u8]) -> bool {
     let Some((start, rest)) = media_type.split_at_checked(MEDIA_TYPE.len()) else { return false };
     start.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest, [] | [b'+', ..])
 }
 
-/// A content type without its parameters.
+/// Strips the parameters of a content type.
 pub(crate) fn media_type(value: &[u8]) -> &[u8] {
     value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// A message as the value of `grpc-message`: what is no visible ASCII, and `%`, as `%XX`.
+/// Encodes a message as the value of `grpc-message`: `%` and all but visible ASCII as `%XX`.
 pub(crate) fn percent_encoded(message: &str) -> String {
     let mut encoded = String::with_capacity(message.len());
     for byte in message.bytes() {
@@ -70,7 +65,7 @@ pub(crate) fn percent_encoded(message: &str) -> String {
     encoded
 }
 
-/// The media type of calls and their responses.
+/// Media type of calls and their responses.
 pub(crate) const MEDIA_TYPE: &[u8] = b"application/grpc";
 
 #[cfg(test)]
@@ -78,27 +73,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_have_the_statuses_of_grpc() {
-        for (failure, http, status) in [
-            (Failure::UnknownHost, 404, Status::Unimplemented),
-            (Failure::ConnectFailed, 502, Status::Unavailable),
-            (Failure::ConnectTimedOut, 504, Status::Unavailable),
-            (Failure::Overloaded, 503, Status::Unavailable),
-            (Failure::Misdirected, 421, Status::Unavailable),
-            (Failure::ResponseTimedOut, 504, Status::DeadlineExceeded),
-            (Failure::RequestBodyTimedOut, 408, Status::DeadlineExceeded),
-            (Failure::BodyTooLarge, 413, Status::ResourceExhausted),
-            (Failure::MethodRefused, 405, Status::Internal),
-            (Failure::Loop, 508, Status::Internal),
-            (Failure::Filtered(400), 400, Status::Internal),
-            (Failure::Filtered(401), 401, Status::Unauthenticated),
-            (Failure::Filtered(403), 403, Status::PermissionDenied),
-            (Failure::Filtered(429), 429, Status::Unavailable),
-            (Failure::Filtered(500), 500, Status::Unknown),
+    fn errors_have_the_statuses_of_grpc() {
+        for (http, status) in [
+            (404, Status::Unimplemented),
+            (502, Status::Unavailable),
+            (503, Status::Unavailable),
+            (504, Status::Unavailable),
+            (421, Status::Unavailable),
+            (413, Status::ResourceExhausted),
+            (431, Status::ResourceExhausted),
+            (400, Status::Internal),
+            (405, Status::Internal),
+            (508, Status::Internal),
+            (401, Status::Unauthenticated),
+            (403, Status::PermissionDenied),
+            (429, Status::Unavailable),
+            (500, Status::Unknown),
         ] {
-            assert_eq!(Status::of(Some(failure), http), status, "{failure:?}");
+            assert_eq!(Status::of_http(http), status, "{http}");
         }
-        assert_eq!(Status::of(None, 431), Status::ResourceExhausted);
     }
 
     #[test]

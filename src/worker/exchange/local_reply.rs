@@ -1,130 +1,268 @@
-//! Answers that ringway gives itself: errors, as JSON for programs and as HTML for browsers; challenges; redirects.
+//! Local replies: responses that ringway gives itself, without an endpoint.
+//!
+//! Errors are JSON for programs, HTML for browsers, and a trailers-only response for gRPC. Redirects, challenges, the
+//! public health path and answers of middlewares are made of the same parts: status, fields, content.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
 use ringway_model::Timestamp;
+use ringway_wire::h1::RequestHead;
+use ringway_wire::message::{Method, Version};
 
-use crate::exchange::failure::Consequence;
+use crate::exchange::disposition::Disposition;
 use crate::exchange::grpc;
 
-/// What an answer depends on besides the failure.
-pub(crate) struct Asked {
-    /// The request was HEAD: the answer has no body.
-    pub(crate) head: bool,
+/// A response of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LocalReply<'a> {
+    status: u16,
+    /// Field lines behind the usual ones, each with its CRLF.
+    fields: Vec<u8>,
+    content: Content<'a>,
+    disposition: Disposition,
+}
+
+/// Content of a local reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content<'a> {
+    /// None, with `Content-Length: 0`.
+    Empty,
+    /// An error, in the format that the client accepts.
+    Error { code: &'static str, message: Cow<'a, str>, grpc: grpc::Status },
+    /// Exactly these bytes.
+    Text { media_type: &'static str, text: Cow<'a, str> },
+}
+
+/// Properties of the request that decide the form of a local reply.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReplyOptions {
+    /// The request was HEAD: the response has no content.
+    pub(crate) is_head: bool,
     /// The client is a browser.
-    pub(crate) html: bool,
+    pub(crate) wants_html: bool,
+    /// The request is a call of gRPC.
+    pub(crate) is_grpc: bool,
     /// The client speaks HTTP/1.0 and asked to keep the connection.
     pub(crate) keep_alive_1_0: bool,
-    /// The connection ends after the answer.
+    /// The connection ends after the response.
     pub(crate) close: bool,
 }
 
-/// What is answered.
-pub(crate) enum Answer<'a> {
-    /// What went wrong.
-    Failure(&'a Consequence),
-    /// What went wrong, for a client of gRPC: the response is its trailers only.
-    Call(grpc::Status, &'a str),
-    /// Exactly these bytes, for a program.
-    Text(&'a str),
-    /// The same elsewhere.
-    Elsewhere(&'a str),
-    /// What may be asked here: an OPTIONS that goes no further.
-    Methods,
-    /// The health of this process, in a word.
-    Health(&'a str),
+/// A local reply as it was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Status on the wire: 200 for every error of a gRPC call.
+    pub(crate) status: u16,
+    /// Length of the content.
+    pub(crate) body_bytes: usize,
 }
 
-/// Appends the whole answer to `out` and returns the length of its body. `request_id` is quoted in header and body of a
-/// failure, so that a user's report leads to the log line.
-pub(crate) fn write(
-    out: &mut Vec<u8>,
-    status: u16,
-    answer: &Answer<'_>,
-    asked: &Asked,
-    request_id: &str,
-    now: Timestamp,
-) -> usize {
-    let reason = ringway_wire::message::reason_phrase(status);
-    let mut body = Vec::with_capacity(512);
-    let media_type: &[u8] = match answer {
-        Answer::Failure(consequence) if asked.html => {
-            html(&mut body, status, reason, &consequence.message, request_id);
-            b"text/html; charset=utf-8"
+/// Refusals and answers that follow from the configuration.
+impl<'a> LocalReply<'a> {
+    /// The method is not served: TRACE and CONNECT.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::error(405, "method_not_allowed", "this method is not served here").closing()
+    }
+
+    /// The host is not registered.
+    pub(crate) fn unknown_host() -> Self {
+        Self::error(404, "unknown_host", "no app is registered for this domain")
+    }
+
+    /// The domain is not served on this connection: it was made for another, or lacks the client certificate.
+    pub(crate) fn misdirected() -> Self {
+        Self::error(421, "misdirected", "this domain is not served on this connection; make a new one")
+    }
+
+    /// The domain, or this listener, serves nothing but challenges without TLS.
+    pub(crate) fn https_only() -> Self {
+        Self::error(421, "https_only", "this domain is served over https only")
+    }
+
+    /// No certificate order has a challenge of this token.
+    pub(crate) fn unknown_challenge() -> Self {
+        Self::error(404, "unknown_challenge", "there is no such challenge")
+    }
+
+    /// Forwarding loop seen in `Via`.
+    pub(crate) fn loop_detected() -> Self {
+        Self::error(
+            508,
+            "loop_detected",
+            "the request came back here again and again: a target of this domain's app leads to this proxy",
+        )
+    }
+
+    /// An embedder's filter refused the request.
+    pub(crate) fn filtered(status: u16) -> Self {
+        Self::error(status, "filtered", "the request was answered by a filter")
+    }
+
+    /// Key authorization of a challenge (RFC 8555 §8.3).
+    pub(crate) fn challenge(authorization: &'a str) -> Self {
+        Self::new(200, Content::Text { media_type: "application/octet-stream", text: authorization.into() })
+    }
+
+    /// A redirect to `location`.
+    pub(crate) fn redirect(status: u16, location: &str) -> Self {
+        Self::new(status, Content::Empty).with_field("Location", location.as_bytes())
+    }
+
+    /// Methods that are served: for an OPTIONS whose `Max-Forwards` is used up.
+    pub(crate) fn methods() -> Self {
+        Self::new(200, Content::Empty).with_field("Allow", METHODS)
+    }
+
+    /// Health of this process: 503 while it drains.
+    pub(crate) fn health(is_draining: bool) -> Self {
+        let (status, text) = if is_draining { (503, "draining") } else { (200, "ok") };
+        Self::new(status, Content::Text { media_type: "text/plain", text: text.into() })
+    }
+
+    /// An error with its code and a text for people.
+    pub(crate) fn error(status: u16, code: &'static str, message: impl Into<Cow<'a, str>>) -> Self {
+        let grpc = grpc::Status::of_http(status);
+        let reply = Self::new(status, Content::Error { code, message: message.into(), grpc });
+        match status {
+            405 => reply.with_field("Allow", METHODS),
+            426 => reply.with_field("Sec-WebSocket-Version", b"13"),
+            _ => reply,
         }
-        Answer::Failure(consequence) => {
-            json(&mut body, consequence, request_id, now);
-            b"application/json"
+    }
+
+    fn new(status: u16, content: Content<'a>) -> Self {
+        Self { status, fields: Vec::new(), content, disposition: Disposition::Keep }
+    }
+
+    /// The same, and the client connection is closed after it.
+    pub(crate) fn closing(self) -> Self {
+        self.with_disposition(Disposition::Close)
+    }
+
+    /// The same with this handling of the client connection.
+    pub(crate) fn with_disposition(self, disposition: Disposition) -> Self {
+        Self { disposition, ..self }
+    }
+
+    /// The same with a field added. Name and value must be valid in a head.
+    pub(crate) fn with_field(mut self, name: &str, value: &[u8]) -> Self {
+        push_field(&mut self.fields, name, value);
+        self
+    }
+
+    /// The same with another status for calls of gRPC.
+    pub(crate) fn with_grpc_status(mut self, status: grpc::Status) -> Self {
+        if let Content::Error { grpc, .. } = &mut self.content {
+            *grpc = status;
         }
-        Answer::Text(text) => {
-            body.extend_from_slice(text.as_bytes());
-            b"application/octet-stream"
+        self
+    }
+
+    /// Status over HTTP.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Code of an error.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self.content {
+            Content::Error { code, .. } => Some(code),
+            Content::Empty | Content::Text { .. } => None,
         }
-        Answer::Health(word) => {
-            body.extend_from_slice(word.as_bytes());
-            b"text/plain"
+    }
+
+    /// Handling of the client connection after the reply.
+    pub(crate) fn disposition(&self) -> Disposition {
+        self.disposition
+    }
+
+    /// Appends the whole response to `out`. Header and content of an error have `request_id`, so that a user's report
+    /// leads to the log line.
+    pub(crate) fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        options: &ReplyOptions,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Encoded {
+        let (mut status, mut fields) = (self.status, Cow::Borrowed(self.fields.as_slice()));
+        let mut body = Vec::with_capacity(512);
+        let media_type: &[u8] = match &self.content {
+            Content::Empty => b"",
+            Content::Text { media_type, text } => {
+                body.extend_from_slice(text.as_bytes());
+                media_type.as_bytes()
+            }
+            Content::Error { message, grpc, .. } if options.is_grpc => {
+                status = 200;
+                let mut trailers = Vec::new();
+                push_field(&mut trailers, "grpc-status", (*grpc as u8).to_string().as_bytes());
+                push_field(&mut trailers, "grpc-message", grpc::percent_encoded(message).as_bytes());
+                fields = trailers.into();
+                grpc::MEDIA_TYPE
+            }
+            Content::Error { message, .. } if options.wants_html => {
+                html(&mut body, status, message, request_id);
+                b"text/html; charset=utf-8"
+            }
+            Content::Error { code, message, .. } => {
+                json(&mut body, code, message, request_id, now);
+                b"application/json"
+            }
+        };
+        let (reason, date) = (ringway_wire::message::reason_phrase(status), now.to_http_date());
+        out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
+        if !media_type.is_empty() {
+            push_field(out, "Content-Type", media_type);
         }
-        Answer::Call(..) => grpc::MEDIA_TYPE,
-        Answer::Elsewhere(_) | Answer::Methods => b"",
-    };
-    let date = now.to_http_date();
-    out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
-    let mut field = |name: &str, value: &[u8]| {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
+        push_field(out, "Content-Length", body.len().to_string().as_bytes());
+        push_field(out, "Cache-Control", b"no-store");
+        push_field(out, "X-Request-ID", request_id.as_bytes());
+        out.extend_from_slice(&fields);
+        if options.close {
+            push_field(out, "Connection", b"close");
+        } else if options.keep_alive_1_0 {
+            push_field(out, "Connection", b"keep-alive");
+        }
         out.extend_from_slice(b"\r\n");
-    };
-    if !media_type.is_empty() {
-        field("Content-Type", media_type);
-    }
-    field("Content-Length", body.len().to_string().as_bytes());
-    field("Cache-Control", b"no-store");
-    field("X-Request-ID", request_id.as_bytes());
-    match answer {
-        Answer::Failure(consequence) => {
-            if let Some(after) = consequence.retry_after {
-                field("Retry-After", seconds(after).to_string().as_bytes());
-            }
-            if consequence.circuit_open {
-                field("X-Proxy-Circuit-Open", b"true");
-            }
+        if options.is_head {
+            body.clear();
         }
-        Answer::Call(status, message) => {
-            field("grpc-status", (*status as u8).to_string().as_bytes());
-            field("grpc-message", grpc::percent_encoded(message).as_bytes());
-        }
-        Answer::Elsewhere(location) => field("Location", location.as_bytes()),
-        Answer::Methods => field("Allow", METHODS),
-        Answer::Text(_) | Answer::Health(_) => {}
+        out.extend_from_slice(&body);
+        Encoded { status, body_bytes: body.len() }
     }
-    match status {
-        405 => field("Allow", METHODS),
-        426 => field("Sec-WebSocket-Version", b"13"),
-        _ => {}
-    }
-    if asked.close {
-        field("Connection", b"close");
-    } else if asked.keep_alive_1_0 {
-        field("Connection", b"keep-alive");
-    }
-    out.extend_from_slice(b"\r\n");
-    if asked.head {
-        return 0;
-    }
-    out.extend_from_slice(&body);
-    body.len()
 }
 
-/// The value of `Allow`.
+impl ReplyOptions {
+    /// Of a request whose head may be incomplete; `keep` says whether its connection stays.
+    pub(crate) fn of(request: &RequestHead, client_in: &[u8], is_grpc: bool, keep: bool) -> Self {
+        let complete = request.is_complete();
+        Self {
+            is_head: complete && request.method() == Method::Head,
+            wants_html: complete && request.accepts_html(client_in),
+            is_grpc: is_grpc || complete && grpc::is_call(request, client_in),
+            keep_alive_1_0: keep && request.version() == Version::Http10,
+            close: !keep,
+        }
+    }
+}
+
+/// Value of `Allow`.
 const METHODS: &[u8] = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
 
-fn json(body: &mut Vec<u8>, consequence: &Consequence, request_id: &str, now: Timestamp) {
-    // Words are ours and ids are validated: neither has a character that JSON would escape.
+fn push_field(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        lines.extend_from_slice(part);
+    }
+}
+
+fn json(body: &mut Vec<u8>, code: &str, message: &str, request_id: &str, now: Timestamp) {
+    // Codes are ours and ids are validated: neither has a character that JSON would escape.
     body.extend_from_slice(b"{\"error\":{\"code\":\"");
-    body.extend_from_slice(consequence.word.as_bytes());
+    body.extend_from_slice(code.as_bytes());
     body.extend_from_slice(b"\",\"message\":\"");
-    escape_json(body, &consequence.message);
+    escape_json(body, message);
     body.extend_from_slice(b"\",\"request_id\":\"");
     body.extend_from_slice(request_id.as_bytes());
     body.extend_from_slice(b"\",\"timestamp\":\"");
@@ -132,7 +270,7 @@ fn json(body: &mut Vec<u8>, consequence: &Consequence, request_id: &str, now: Ti
     body.extend_from_slice(b"\"}}\n");
 }
 
-/// Messages are ours too, but some quote what was wrong.
+/// Messages are ours too, but some quote a part of the request.
 fn escape_json(body: &mut Vec<u8>, text: &str) {
     for c in text.chars() {
         match c {
@@ -143,7 +281,8 @@ fn escape_json(body: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn html(body: &mut Vec<u8>, status: u16, reason: &str, message: &str, request_id: &str) {
+fn html(body: &mut Vec<u8>, status: u16, message: &str, request_id: &str) {
+    let reason = ringway_wire::message::reason_phrase(status);
     body.extend_from_slice(
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -163,34 +302,34 @@ fn capitalised(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Whole seconds, rounded up: a client that comes back too early would only be refused again.
-fn seconds(duration: Duration) -> u64 {
-    duration.as_millis().div_ceil(1000).max(1) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exchange::failure::Failure;
     use ringway_traffic::balance::Unavailable;
+    use std::time::Duration;
 
-    fn text(failure: Failure, asked: &Asked) -> String {
+    const NOW: Timestamp = Timestamp(784_111_777_000);
+    const PLAIN: ReplyOptions = ReplyOptions {
+        is_head: false,
+        wants_html: false,
+        is_grpc: false,
+        keep_alive_1_0: false,
+        close: false,
+    };
+
+    fn text(reply: &LocalReply<'_>, options: &ReplyOptions) -> String {
         let mut out = Vec::new();
-        let consequence = failure.consequence(502);
-        let status = consequence.status.unwrap_or(0);
-        let answer = Answer::Failure(&consequence);
-        write(&mut out, status, &answer, asked, "id1", Timestamp(784_111_777_000));
+        reply.encode(&mut out, options, "id1", NOW);
         String::from_utf8_lossy(&out).into_owned()
     }
-
-    const PLAIN: Asked = Asked { head: false, html: false, keep_alive_1_0: false, close: false };
 
     #[test]
     fn programs_get_json() {
         let body = "{\"error\":{\"code\":\"unknown_host\",\"message\":\"no app is registered for this domain\",\
                     \"request_id\":\"id1\",\"timestamp\":\"1994-11-06T08:49:37Z\"}}\n";
         assert_eq!(
-            text(Failure::UnknownHost, &PLAIN),
+            text(&LocalReply::unknown_host(), &PLAIN),
             format!(
                 "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\nCache-Control: no-store\r\nX-Request-ID: id1\r\n\r\n{body}",
@@ -201,45 +340,70 @@ mod tests {
 
     #[test]
     fn browsers_get_a_page_and_head_gets_no_body() {
-        let page = text(Failure::UnknownHost, &Asked { html: true, ..PLAIN });
+        let page = text(&LocalReply::unknown_host(), &ReplyOptions { wants_html: true, ..PLAIN });
         assert!(
             page.contains("Content-Type: text/html") && page.contains("<h1>404 Not Found</h1>"),
             "{page}"
         );
-        let head = text(Failure::UnknownHost, &Asked { head: true, close: true, ..PLAIN });
+        let head = text(&LocalReply::unknown_host(), &ReplyOptions { is_head: true, close: true, ..PLAIN });
         assert!(head.ends_with("Connection: close\r\n\r\n") && !head.contains("Content-Length: 0"), "{head}");
     }
 
     #[test]
-    fn a_redirect_says_where_and_a_challenge_is_exact() {
-        let mut out = Vec::new();
-        let now = Timestamp(784_111_777_000);
-        write(&mut out, 308, &Answer::Elsewhere("https://a.example/x?y"), &PLAIN, "id1", now);
-        let text = String::from_utf8_lossy(&out).into_owned();
-        assert!(text.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{text}");
-        assert!(text.contains("\r\nContent-Length: 0\r\n"), "{text}");
-        assert!(text.ends_with("\r\nLocation: https://a.example/x?y\r\n\r\n"), "{text}");
-        out.clear();
-        assert_eq!(write(&mut out, 200, &Answer::Text("a.b"), &PLAIN, "id1", now), 3);
-        let text = String::from_utf8_lossy(&out).into_owned();
-        assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("\r\n\r\na.b"), "{text}");
+    fn a_redirect_has_a_location_and_a_challenge_is_exact() {
+        let redirect = text(&LocalReply::redirect(308, "https://a.example/x?y"), &PLAIN);
+        assert!(redirect.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{redirect}");
+        assert!(redirect.contains("\r\nContent-Length: 0\r\n"), "{redirect}");
+        assert!(redirect.ends_with("\r\nLocation: https://a.example/x?y\r\n\r\n"), "{redirect}");
+        let challenge = text(&LocalReply::challenge("a.b"), &PLAIN);
+        assert!(
+            challenge.contains("Content-Length: 3\r\n") && challenge.ends_with("\r\n\r\na.b"),
+            "{challenge}"
+        );
     }
 
     #[test]
-    fn a_client_of_grpc_gets_trailers_only() {
+    fn an_error_of_a_grpc_call_is_trailers_only() {
         let mut out = Vec::new();
-        let answer = Answer::Call(grpc::Status::Unavailable, "100 % down");
-        assert_eq!(write(&mut out, 200, &answer, &PLAIN, "id1", Timestamp(784_111_777_000)), 0);
+        let reply = LocalReply::error(503, "x", "100 % down").with_field("Retry-After", b"1");
+        let options = ReplyOptions { is_grpc: true, ..PLAIN };
+        let encoded = reply.encode(&mut out, &options, "id1", NOW);
+        assert_eq!(encoded, Encoded { status: 200, body_bytes: 0 });
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         assert!(text.contains("\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n"), "{text}");
-        assert!(text.ends_with("\r\ngrpc-status: 14\r\ngrpc-message: 100 %25 down\r\n\r\n"), "{text}");
+        assert!(
+            text.ends_with("X-Request-ID: id1\r\ngrpc-status: 14\r\ngrpc-message: 100 %25 down\r\n\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
-    fn an_open_circuit_is_told_in_fields() {
+    fn an_open_circuit_is_named_in_fields() {
         let retry_after = Duration::from_millis(29_001);
-        let answer = text(Failure::Unavailable(Unavailable::BreakersOpen { retry_after }), &PLAIN);
-        assert!(answer.contains("\r\nRetry-After: 30\r\nX-Proxy-Circuit-Open: true\r\n"), "{answer}");
+        let failure = Failure::Unavailable(Unavailable::BreakersOpen { retry_after });
+        let response = text(&failure.reply(502).expect("a reply"), &PLAIN);
+        assert!(response.contains("\r\nRetry-After: 30\r\nX-Proxy-Circuit-Open: true\r\n"), "{response}");
+    }
+
+    #[test]
+    fn refusals_by_configuration_have_their_statuses() {
+        for (reply, status, disposition) in [
+            (LocalReply::method_not_allowed(), 405, Disposition::Close),
+            (LocalReply::unknown_host(), 404, Disposition::Keep),
+            (LocalReply::misdirected(), 421, Disposition::Keep),
+            (LocalReply::https_only(), 421, Disposition::Keep),
+            (LocalReply::unknown_challenge(), 404, Disposition::Keep),
+            (LocalReply::loop_detected(), 508, Disposition::Keep),
+            (LocalReply::filtered(403), 403, Disposition::Keep),
+        ] {
+            assert_eq!((reply.status(), reply.disposition()), (status, disposition), "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_refused_is_answered_with_those_that_are_not() {
+        let response = text(&LocalReply::method_not_allowed(), &PLAIN);
+        assert!(response.contains("\r\nAllow: GET, HEAD, POST"), "{response}");
     }
 }

@@ -1,10 +1,10 @@
-//! Hosts that nobody registered, where a resolver may know them: asked for once, however many requests wait.
+//! On-demand hosts: unregistered hosts that an external resolver may know. One lookup, however many requests wait.
 //!
 //! ```text
-//! no route ──► HostWanted ──► a snapshot with its route ─► served
-//!    │                   └──► HostAbsent ─► 404, or 503; remembered for a moment
-//!    └ no answer in time ─────────────────► 503
-//! route of a resolver ──► served, and HostWanted once in a while, so that the answer stays fresh
+//! no route ──► HostWanted ──► snapshot with its route ─► served
+//!    │                   └──► HostAbsent ─► 404, or 503; cached for a moment
+//!    └ no result in time ─────────────────► 503
+//! route of a resolver ──► served, and HostWanted once in a while, to refresh it
 //! ```
 
 use std::cell::RefCell;
@@ -22,13 +22,14 @@ use ringway_wire::h1::RequestHead;
 
 use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};
-use crate::exchange::acme_challenge;
 use crate::exchange::failure::Failure;
+use crate::exchange::local_reply::LocalReply;
+use crate::exchange::{Interrupt, acme_challenge};
 use crate::lru_cache::LruCache;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
-/// What a core knows of such hosts.
+/// On-demand hosts of one core.
 pub(crate) struct Hosts {
     core: CoreId,
     known: RefCell<LruCache<Hostname, Known>>,
@@ -37,12 +38,30 @@ pub(crate) struct Hosts {
 
 #[derive(Clone, Copy, Default)]
 struct Known {
-    /// Until when an answer to the last question is waited for.
+    /// Deadline of the last lookup.
     asked_until: Tick,
-    /// Until when the host counts as fresh: nothing is asked.
+    /// End of the time in which the host needs no refresh.
     fresh_until: Tick,
-    /// What the last answer was, and until when it holds.
+    /// Negative result of the last lookup, and its expiry.
     absent: Option<(Absence, Tick)>,
+}
+
+/// Result of a wait for a host that has no route after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// No app serves the host.
+    Unknown,
+    /// The resolver did not reply in time, or its queue is full.
+    Unresolved,
+}
+
+impl From<Absent> for Interrupt<'_> {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::Unknown => LocalReply::unknown_host().into(),
+            Absent::Unresolved => Failure::Unresolved.into(),
+        }
+    }
 }
 
 impl Hosts {
@@ -51,14 +70,14 @@ impl Hosts {
         Self { core, known, waiting: RefCell::default() }
     }
 
-    /// A snapshot came: whoever waits for a host that is settled now goes on.
+    /// Wakes the requests that wait for a host that a new snapshot settles.
     pub(crate) fn handle_snapshot(&self, snapshot: &Snapshot) {
         let mut woken = Vec::new();
         self.waiting.borrow_mut().retain(|host, waiters| {
             let is_settled = snapshot.is_settled(host.as_str());
             if is_settled {
                 woken.append(waiters);
-                // The question has its answer: when the route goes again, another one may be asked at once.
+                // The lookup is over: when the route goes again, the next one may begin at once.
                 if let Some(known) = self.known.borrow_mut().get(host) {
                     known.asked_until = Tick::default();
                 }
@@ -68,7 +87,7 @@ impl Hosts {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// The control thread says that there is no route.
+    /// Notes a host without a route.
     pub(crate) fn handle_absent(&self, host: &Hostname, why: Absence, now: Tick) {
         let until = now.after(limits::HOST_ABSENT_AGE);
         let known = Known { absent: Some((why, until)), ..Known::default() };
@@ -81,7 +100,7 @@ impl Hosts {
         waiters.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// A request is served by what a resolver said a while ago: has it asked again when that is long enough ago.
+    /// Requests a refresh of a route of a resolver that is old enough.
     fn refresh(&self, host: &VirtualHost, now: Tick, reports: &MailboxSender<Report>) {
         let mut known = self.known.borrow_mut();
         let entry = match known.get(host.host.as_str()) {
@@ -91,11 +110,11 @@ impl Hosts {
         };
         let fresh_until = now.after(ringway_model::limits::RESOLVED_FRESH);
         known.insert(host.host.clone(), Known { fresh_until, ..entry });
-        // Full: the next request asks.
+        // Full: the next request tries again.
         let _ = reports.send(Report::HostWanted { core: self.core, host: host.host.clone() });
     }
 
-    /// What is known of a host that is not settled. Asks when nobody has.
+    /// Returns the negative result for a host that is not settled, and begins a lookup where none is under way.
     fn look(&self, host: &Hostname, now: Tick, reports: &MailboxSender<Report>) -> Option<Absence> {
         let mut known = self.known.borrow_mut();
         match known.get(host) {
@@ -111,7 +130,7 @@ impl Hosts {
         None
     }
 
-    /// Has the waker called when something is known of the host; false when too many hosts are waited for.
+    /// Registers a waker for the result of a host; false when the table is full.
     fn register(&self, host: &Hostname, waker: &Waker) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= limits::HOSTS_PER_CORE_MAX && !waiting.contains_key(host) {
@@ -125,18 +144,21 @@ impl Hosts {
     }
 }
 
-/// Whether a request needs to wait until a resolver was asked; sees to it that hosts which one knows stay known.
+/// Whether a request has to wait for the resolver. Refreshes routes of a resolver that are old.
 pub(crate) fn is_wanted<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
     buffers: &ConnBuffers,
-    snapshot: &Snapshot,
 ) -> bool {
     let Some(hosts) = &core.on_demand_hosts else { return false };
-    let request = &buffers.request;
-    if !is_routed(request, &buffers.client_in, client.handler) {
+    let ConnBuffers { request, client_in, .. } = buffers;
+    let is_health =
+        core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(request, client_in));
+    if is_health || !is_routed(request, client_in, client.handler) {
         return false;
     }
+    let tables = core.tables();
+    let snapshot = &tables.snapshot;
     match snapshot.virtual_host(request.host()) {
         None => true,
         Some(host) if host.owner == Owner::Resolver => {
@@ -147,26 +169,26 @@ pub(crate) fn is_wanted<R: Runtime>(
     }
 }
 
-/// Whether a request is answered by an app, if its host has one.
-fn is_routed(request: &RequestHead, input: &[u8], handler: Handler) -> bool {
-    handler != Handler::AcmeOnly && acme_challenge::token(request, input).is_none()
+/// Whether an app serves the request, if its host has one.
+fn is_routed(request: &RequestHead, client_in: &[u8], handler: Handler) -> bool {
+    handler != Handler::AcmeOnly && acme_challenge::token(request, client_in).is_none()
 }
 
-/// Waits until the host has a route or is known to have none; what to tell the client if there is none after that.
-pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Failure {
-    let Some(hosts) = &core.on_demand_hosts else { return Failure::UnknownHost };
+/// Waits until the host has a route or is known to have none. The result counts if there is no route after it.
+pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Absent {
+    let Some(hosts) = &core.on_demand_hosts else { return Absent::Unknown };
     // An address, or a name that no domain can have.
-    let Ok(host) = Hostname::parse(host) else { return Failure::UnknownHost };
+    let Ok(host) = Hostname::parse(host) else { return Absent::Unknown };
     let deadline = core.runtime.now().after(limits::HOST_PATIENCE);
     let poll = |cx: &mut std::task::Context<'_>| {
         if core.tables().snapshot.is_settled(host.as_str()) {
-            return Poll::Ready(Ok(Failure::UnknownHost));
+            return Poll::Ready(Ok(Absent::Unknown));
         }
         match hosts.look(&host, core.runtime.now(), &core.reports) {
-            Some(Absence::Unknown) => Poll::Ready(Ok(Failure::UnknownHost)),
-            Some(Absence::Unresolved) => Poll::Ready(Ok(Failure::Unresolved)),
+            Some(Absence::Unknown) => Poll::Ready(Ok(Absent::Unknown)),
+            Some(Absence::Unresolved) => Poll::Ready(Ok(Absent::Unresolved)),
             None if hosts.register(&host, cx.waker()) => Poll::Pending,
-            None => Poll::Ready(Ok(Failure::Unresolved)),
+            None => Poll::Ready(Ok(Absent::Unresolved)),
         }
     };
     let waited = match Waits::new() {
@@ -174,8 +196,8 @@ pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Failure {
         Err(error) => Err(error),
     };
     waited.unwrap_or_else(|_| {
-        // The others who wait look again, and find out for themselves.
+        // The other waiting requests check again.
         hosts.wake(&host);
-        Failure::Unresolved
+        Absent::Unresolved
     })
 }

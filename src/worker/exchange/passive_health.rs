@@ -1,4 +1,4 @@
-//! What the result of an attempt says about its endpoint.
+//! Passive health: results of attempts, as the endpoint's circuit breaker counts them.
 
 use ringway_model::TimeoutPolicy;
 use ringway_telemetry::{BreakerOpened, Observer};
@@ -10,12 +10,12 @@ use ringway_traffic::snapshot::{Endpoint, Pool};
 use crate::core::Core;
 use crate::exchange::failure::{Blame, Failure};
 use crate::runtime::Runtime;
-use crate::upstream::Failed;
+use crate::upstream::Fault;
 
-/// The endpoint answered with a head that can be used: its body may still break off, so that the verdict waits for the
-/// end, [`ended`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which may be a stream
-/// of hours while everybody else is refused.
-pub(crate) fn begun<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
+/// Reports a final response head. The body may still break off, so that the success is recorded at its end, by
+/// [`on_success`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which may be a stream
+/// of hours while all other requests are refused.
+pub(crate) fn on_response_head<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     let state = &picked.endpoint.state;
     let transition = if pool.failures.statuses.has(status) {
         state.record_failure(picked.admission, &pool.settings.breaker, core.runtime.now())
@@ -24,41 +24,43 @@ pub(crate) fn begun<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16
     } else {
         None
     };
-    tell_transition(core, picked.endpoint, transition, pool);
+    report_transition(core, picked.endpoint, transition, pool);
 }
 
-/// The answer with this status was handed over whole, or its client gave it up.
-pub(crate) fn ended<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
-    // What became of a tunnel says nothing about answers.
+/// Reports that the response with this status was delivered whole, or that its client gave it up.
+pub(crate) fn on_success<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
+    // The end of a tunnel says nothing about responses.
     if status != 101 && !pool.failures.statuses.has(status) {
         let transition = picked.endpoint.state.record_success(picked.admission);
-        tell_transition(core, picked.endpoint, transition, pool);
+        report_transition(core, picked.endpoint, transition, pool);
     }
 }
 
-/// The attempt failed. Where that does not count against the endpoint, the head that it had sent does, if any: its
-/// `status`, else 0.
-pub(crate) fn blame<R: Runtime>(
+/// Reports a failed attempt. Where the failure does not count against the endpoint, the response head that it had sent
+/// does: its status, if there was one.
+pub(crate) fn on_failure<R: Runtime>(
     core: &Core<R>,
     picked: &Picked<'_>,
-    failed: &Failed,
-    status: u16,
+    fault: &Fault,
+    head_status: Option<u16>,
     pool: &Pool,
 ) {
     let (endpoint, now) = (picked.endpoint, core.runtime.now());
-    let (state, failure) = (&endpoint.state, failed.failure);
-    let transition = match judge(core, picked, failed, pool) {
+    let (state, failure) = (&endpoint.state, fault.failure);
+    let transition = match (judge(picked, fault, pool), head_status) {
         // One request counts once.
-        Verdict::Failure if pool.failures.statuses.has(status) => return,
-        Verdict::Failure => state.record_failure(picked.admission, &pool.settings.breaker, now),
-        Verdict::Nothing if failure.is_clients() && status != 0 => return ended(core, picked, status, pool),
-        Verdict::Nothing => {
+        (Outcome::Failure, Some(status)) if pool.failures.statuses.has(status) => return,
+        (Outcome::Failure, _) => state.record_failure(picked.admission, &pool.settings.breaker, now),
+        (Outcome::Nothing, Some(status)) if failure.is_clients() => {
+            return on_success(core, picked, status, pool);
+        }
+        (Outcome::Nothing, _) => {
             state.abandon(picked.admission, now);
             None
         }
-        Verdict::Success => state.record_success(picked.admission),
+        (Outcome::Success, _) => state.record_success(picked.admission),
     };
-    tell_transition(core, endpoint, transition, pool);
+    report_transition(core, endpoint, transition, pool);
     if matches!(failure, Failure::ConnectFailed | Failure::ConnectTimedOut) {
         // A hint, sent once a second at most by the control thread's own count: a full mailbox may lose it.
         let _ = core.reports.send(Report::ConnectFailed { instance: endpoint.instance.clone() });
@@ -66,30 +68,30 @@ pub(crate) fn blame<R: Runtime>(
 }
 
 /// Meaning of a failure for its endpoint.
-enum Verdict {
+enum Outcome {
     Failure,
     Nothing,
     Success,
 }
 
-fn judge<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, failed: &Failed, pool: &Pool) -> Verdict {
-    match failed.failure.consequence(core.settings.unavailable_status).blame {
-        Blame::Endpoint => Verdict::Failure,
-        Blame::Nothing => Verdict::Nothing,
-        Blame::Closed | Blame::Late if failed.is_excused => Verdict::Nothing,
-        Blame::Closed => Verdict::Failure,
+fn judge(picked: &Picked<'_>, fault: &Fault, pool: &Pool) -> Outcome {
+    match fault.failure.blame() {
+        Blame::Endpoint => Outcome::Failure,
+        Blame::Nothing => Outcome::Nothing,
+        Blame::Closed | Blame::Late if fault.is_excused => Outcome::Nothing,
+        Blame::Closed => Outcome::Failure,
         Blame::Late => match pool.failures.timeouts {
-            TimeoutPolicy::Always => Verdict::Failure,
-            TimeoutPolicy::Never => Verdict::Nothing,
-            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_vouched_for() => Verdict::Failure,
-            // A probe that got through to an endpoint whose check passes found what it was sent for.
-            TimeoutPolicy::Unchecked if picked.admission.is_probe() => Verdict::Success,
-            TimeoutPolicy::Unchecked => Verdict::Nothing,
+            TimeoutPolicy::Always => Outcome::Failure,
+            TimeoutPolicy::Never => Outcome::Nothing,
+            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_vouched_for() => Outcome::Failure,
+            // The health check passes, and the probe reached the endpoint: it may close the breaker.
+            TimeoutPolicy::Unchecked if picked.admission.is_probe() => Outcome::Success,
+            TimeoutPolicy::Unchecked => Outcome::Nothing,
         },
     }
 }
 
-fn tell_transition<R: Runtime>(
+fn report_transition<R: Runtime>(
     core: &Core<R>,
     endpoint: &Endpoint,
     transition: Option<Transition>,
@@ -102,6 +104,6 @@ fn tell_transition<R: Runtime>(
         core.telemetry.breaker_opened(&BreakerOpened { pool: pool.metric.0, instance });
     }
     let (id, instance) = (endpoint.id, endpoint.instance.clone());
-    // LocalReply for logs and webhooks; the state itself is in the endpoint's atomics, where every core sees it.
+    // For logs and webhooks; the state itself is in the endpoint's atomics, where every core sees it.
     let _ = core.reports.send(Report::BreakerChanged { endpoint: id, instance, open });
 }

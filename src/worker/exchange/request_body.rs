@@ -1,4 +1,4 @@
-//! The body of a request on its way to the endpoint.
+//! Request body on its way to the endpoint: framing, limits, upload.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,27 +6,29 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::Tick;
 use ringway_net::{Rate, Stream, WriteRate};
-use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
+use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, RequestHead};
 use ringway_wire::message::Framing;
 
 use crate::connector::{Splice, SpliceError};
+use crate::core::ConnBuffers;
 use crate::exchange::activity::Activity;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
+use crate::session::downstream::DownstreamConn;
 
-/// A request's body: the part that came with the head, and what is still to come.
+/// A request's body: the part that came with the head, and the rest to come.
 pub(crate) struct RequestBody {
     rest: Rest,
-    /// The bytes of `input`, framing included, that can be sent at once. They stay there until the exchange is over, so that they can
-    /// be sent again.
+    /// Bytes of `client_in`, framing included, that can be sent at once. They stay there until the exchange is over, so that
+    /// they can be sent again.
     pub(crate) first: Range<usize>,
-    /// Where in `input` the next request begins, if the body is complete.
+    /// Start of the next request in `client_in`, if the body is complete.
     pub(crate) consumed: usize,
     /// Bytes received so far, framing included.
     pub(crate) received: u64,
-    /// Bytes of `input` behind `consumed` that the framing cannot judge yet.
+    /// Bytes of `client_in` behind `consumed` that the framing cannot judge yet.
     held: Range<usize>,
-    /// What the pump read beyond the body: the next request.
+    /// Bytes that the upload read beyond the body: the next request.
     pub(crate) rest_read: Option<Vec<u8>>,
     bytes_max: Option<u64>,
 }
@@ -37,24 +39,24 @@ enum Rest {
     Chunked(ChunkedBody),
 }
 
-/// How the sending of a body ended early.
+/// Reason for the early end of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PumpError {
-    /// The client failed: there is nothing more to wait for.
+    /// The client failed.
     Client(Failure),
-    /// The endpoint takes no more; it may have answered already.
+    /// The endpoint takes no more; it may have sent a response.
     Upstream,
 }
 
 impl RequestBody {
-    /// Looks at what came with the head, which ends at `head_bytes` of `input`. Chunk framing is put in its normal form in place.
+    /// Judges what came with the head, which ends at `head_bytes` of `client_in`. Chunk framing is normalised in place.
     pub(crate) fn begin(
         framing: Framing,
         head_bytes: usize,
-        input: &mut [u8],
+        client_in: &mut [u8],
         bytes_max: Option<u64>,
     ) -> Result<Self, Failure> {
-        let available = input.len() - head_bytes;
+        let available = client_in.len() - head_bytes;
         let (rest, kept, consumed) = match framing {
             Framing::Empty | Framing::UntilClose => (Rest::Nothing, 0, 0),
             Framing::Length(length) => {
@@ -68,7 +70,8 @@ impl RequestBody {
             }
             Framing::Chunked => {
                 let mut chunked = ChunkedBody::new(ChunkMode::Forward);
-                let fed = chunked.feed(&mut input[head_bytes..]).map_err(Failure::RequestBodyMalformed)?;
+                let fed =
+                    chunked.feed(&mut client_in[head_bytes..]).map_err(Failure::RequestBodyMalformed)?;
                 if exceeds(&chunked, bytes_max) {
                     return Err(Failure::BodyTooLarge);
                 }
@@ -80,7 +83,7 @@ impl RequestBody {
             }
         };
         let consumed_to = head_bytes + consumed;
-        let held = if matches!(rest, Rest::Nothing) { 0..0 } else { consumed_to..input.len() };
+        let held = if matches!(rest, Rest::Nothing) { 0..0 } else { consumed_to..client_in.len() };
         Ok(Self {
             rest,
             first: head_bytes..head_bytes + kept,
@@ -92,13 +95,13 @@ impl RequestBody {
         })
     }
 
-    /// All of it is in the first part.
+    /// Whether all of it is in the first part.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.rest, Rest::Nothing)
     }
 
-    /// How many bytes are still to come, where the framing tells.
-    pub(crate) fn left(&self) -> Option<u64> {
+    /// Bytes still to come, where the framing says so.
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
         match self.rest {
             Rest::Nothing => Some(0),
             Rest::Length(left) => Some(left),
@@ -106,91 +109,91 @@ impl RequestBody {
         }
     }
 
-    /// Sends what is still to come of the body whose beginning stands in `input`, while the exchange is not idle. Until the response
-    /// head has come a client must also keep the least rate. An endpoint that takes nothing for `stall` is given up.
+    /// Buffer for [`pump`](Self::pump), with the bytes of `client_in` that the framing could not judge yet.
+    pub(crate) fn rest_buffer(&self, client_in: &[u8]) -> Vec<u8> {
+        let mut buf = Vec::with_capacity(ringway_model::limits::BODY_BUFFER_BYTES);
+        buf.extend_from_slice(&client_in[self.held.clone()]);
+        buf
+    }
+
+    /// Sends the rest of the body, while the exchange is not idle. Until the response head has come a client must also
+    /// keep the least rate. An endpoint that takes nothing for `stall` is given up.
     pub(crate) async fn pump<R: Runtime>(
         &mut self,
-        world: &R,
+        runtime: &R,
         client: &R::Stream,
         upstream: &R::Stream,
-        input: &[u8],
-        activity: &Activity,
-        stall: Duration,
+        mut buf: Vec<u8>,
+        (activity, stall): (&Activity, Duration),
     ) -> Result<(), PumpError> {
-        let mut buf = Vec::with_capacity(ringway_model::limits::BODY_BUFFER_BYTES);
-        buf.extend_from_slice(&input[self.held.clone()]);
-        let (result, rest) = self.pump_through(world, client, upstream, buf, activity, stall).await;
-        self.rest_read = Some(rest);
+        let result = self.pump_through(runtime, client, upstream, &mut buf, (activity, stall)).await;
+        self.rest_read = Some(buf);
         result
     }
 
     async fn pump_through<R: Runtime>(
         &mut self,
-        world: &R,
+        runtime: &R,
         client: &R::Stream,
         upstream: &R::Stream,
-        mut buf: Vec<u8>,
-        activity: &Activity,
-        stall: Duration,
-    ) -> (Result<(), PumpError>, Vec<u8>) {
-        let mut window = Window { since: world.now(), bytes: 0 };
+        buf: &mut Vec<u8>,
+        (activity, stall): (&Activity, Duration),
+    ) -> Result<(), PumpError> {
+        let mut window = Window { since: runtime.now(), bytes: 0 };
         while !self.is_complete() {
             if let Rest::Length(left) = self.rest
                 && left >= limits::SPLICE_BYTES_MIN
-                && world.can_splice(client, upstream)
+                && runtime.can_splice(client, upstream)
             {
                 let (rate, progress) = (activity.least_rate(), activity.progress());
-                let result = world.splice(client, upstream, left, stall, rate, progress).await;
+                let result = runtime.splice(client, upstream, left, stall, rate, progress).await;
                 let moved = result.err().map_or(left, |splice| splice.moved);
                 self.received += moved;
                 match result {
                     Ok(()) => self.rest = Rest::Nothing,
-                    Err(splice) if may_go_on(splice, activity, world.now()) => {
+                    Err(splice) if may_go_on(splice, activity, runtime.now()) => {
                         self.rest = Rest::Length(left - moved);
                     }
-                    Err(splice) => return (Err(spliced(splice)), buf),
+                    Err(splice) => return Err(spliced(splice)),
                 }
                 continue;
             }
-            let (read, back) = client.read(buf, activity.look_again(world.now())).await;
-            buf = back;
+            let (read, back) = client.read(std::mem::take(buf), activity.look_again(runtime.now())).await;
+            *buf = back;
             let count = match read {
-                Ok(0) => return (Err(PumpError::Client(Failure::ClientClosed)), buf),
+                Ok(0) => return Err(PumpError::Client(Failure::ClientClosed)),
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    if !activity.is_idle(world.now()) {
+                    if !activity.is_idle(runtime.now()) {
                         continue;
                     }
-                    return (Err(PumpError::Client(Failure::RequestBodyTimedOut)), buf);
+                    return Err(PumpError::Client(Failure::RequestBodyTimedOut));
                 }
-                Err(_) => return (Err(PumpError::Client(Failure::ClientClosed)), buf),
+                Err(_) => return Err(PumpError::Client(Failure::ClientClosed)),
             };
-            let now = world.now();
+            let now = runtime.now();
             activity.note(now);
             if let Some(rate) = activity.least_rate()
                 && !window.is_fast_enough(count, rate, now)
             {
-                return (Err(PumpError::Client(Failure::RequestBodyTimedOut)), buf);
+                return Err(PumpError::Client(Failure::RequestBodyTimedOut));
             }
-            let (kept, consumed) = match self.take(&mut buf) {
-                Ok(taken) => taken,
-                Err(failure) => return (Err(PumpError::Client(failure)), buf),
-            };
+            let (kept, consumed) = self.take(buf).map_err(PumpError::Client)?;
             if kept > 0 {
-                let pace = WriteRate::stall(stall.max(activity.idle_max()));
-                let (written, back) = upstream.write_all_range(buf, 0..kept, pace).await;
-                buf = back;
-                activity.note(world.now());
+                let rate = WriteRate::stall(stall.max(activity.idle_max()));
+                let (written, back) = upstream.write_all_range(std::mem::take(buf), 0..kept, rate).await;
+                *buf = back;
+                activity.note(runtime.now());
                 if written.is_err() {
-                    return (Err(PumpError::Upstream), buf);
+                    return Err(PumpError::Upstream);
                 }
             }
             buf.drain(..consumed);
         }
-        (Ok(()), buf)
+        Ok(())
     }
 
-    /// How much of `buf` may be sent, and how much of it belongs to this body.
+    /// Judges the framing of `buf`: the length of what may be sent, and of what belongs to this body.
     fn take(&mut self, buf: &mut [u8]) -> Result<(usize, usize), Failure> {
         let (kept, consumed, done) = match &mut self.rest {
             Rest::Nothing => (0, 0, true),
@@ -215,7 +218,79 @@ impl RequestBody {
     }
 }
 
-/// The limit counts data, and a chunk counts as soon as its size is known.
+/// Whether bytes stand behind a request that is complete: the client is not gone then, although it may have ended its side.
+pub(crate) fn is_followed(request: &RequestHead, client_in: &[u8], body: Option<&RequestBody>) -> bool {
+    match body {
+        Some(body) if body.is_complete() => {
+            body.rest_read.as_ref().map_or(body.consumed < client_in.len(), |rest| !rest.is_empty())
+        }
+        Some(_) => false,
+        None => {
+            let end = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len()));
+            request.is_complete() && end.is_some_and(|end| end < client_in.len())
+        }
+    }
+}
+
+/// Whether a request stands in `client_in` with all of its body.
+pub(crate) fn is_all_there(request: &RequestHead, client_in: &[u8]) -> bool {
+    request.is_complete()
+        && declared_bytes(request).is_some_and(|bytes| bytes <= client_in.len().saturating_sub(request.len()))
+}
+
+/// Length of a body with a declared one, if memory could hold it.
+pub(crate) fn declared_bytes(request: &RequestHead) -> Option<usize> {
+    match request.framing() {
+        Framing::Empty => Some(0),
+        Framing::Length(length) => usize::try_from(length).ok(),
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Reads what has come meanwhile of a body that fits into a buffer, so that it need not be uploaded in pieces.
+pub(crate) fn read_more<S: Stream>(client: &DownstreamConn<S>, buffers: &mut ConnBuffers) {
+    let ConnBuffers { request, client_in, .. } = buffers;
+    let Some(end) = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len())) else {
+        return;
+    };
+    if end <= client_in.len()
+        || end > limits::RELAY_BUFFER_BYTES
+        || client_in.len() < ringway_model::limits::HEAD_BUFFER_BYTES / 2
+    {
+        return;
+    }
+    if client_in.capacity() < end {
+        client_in.reserve_exact(limits::RELAY_BUFFER_BYTES - client_in.len());
+    }
+    client.stream.read_more(client_in);
+}
+
+/// Takes a request that is over out of `client_in`; the rest is the next one.
+pub(crate) fn take_out(buffers: &mut ConnBuffers, body: Option<RequestBody>) {
+    let ConnBuffers { client_in, request, .. } = buffers;
+    let end = match body {
+        // The upload read on in a buffer of its own.
+        Some(RequestBody { rest_read: Some(rest), .. }) => return *client_in = rest,
+        Some(body) => body.consumed,
+        None => request.len() + declared_bytes(request).unwrap_or(0),
+    };
+    if end >= client_in.len() {
+        client_in.clear();
+    } else {
+        client_in.drain(..end);
+    }
+}
+
+/// Whether the client has gone, as far as that is known without waiting. One system call.
+pub(crate) async fn has_left<S: Stream>(
+    client: &DownstreamConn<S>,
+    buffers: &ConnBuffers,
+    body: Option<&RequestBody>,
+) -> bool {
+    client.has_left().await && !is_followed(&buffers.request, &buffers.client_in, body)
+}
+
+/// Whether the body is over the limit, which counts data; a chunk counts as soon as its size is known.
 fn exceeds(chunked: &ChunkedBody, bytes_max: Option<u64>) -> bool {
     bytes_max.is_some_and(|max| chunked.data_bytes().saturating_add(chunked.data_left()) > max)
 }
@@ -228,13 +303,13 @@ fn spliced(splice: Splice) -> PumpError {
     }
 }
 
-/// Whether a splice that ended for its client's silence or slowness was judged by what no longer holds: the response head has come,
-/// or the response moves.
+/// Whether a splice that ended for its client's silence or slowness was judged by a limit that no longer holds: the response
+/// head has come, or the response moves.
 fn may_go_on(splice: Splice, activity: &Activity, now: Tick) -> bool {
     splice.error == SpliceError::SenderStalled && activity.least_rate().is_none() && !activity.is_idle(now)
 }
 
-/// A stretch of time in which a client must have sent enough.
+/// Window of time in which a client must keep the least rate.
 struct Window {
     since: Tick,
     bytes: u64,

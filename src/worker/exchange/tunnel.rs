@@ -1,12 +1,13 @@
-//! An upgraded connection: bytes in both directions, not looked at but for where frames end.
+//! Tunnel of an upgraded connection: bytes in both directions, parsed for frame boundaries only.
 //!
-//! It ends when both sides have ended, when it has been silent for too long, or when it has to: the process drains, or its
-//! instance, app or domain was removed ([`tunnels`](crate::exchange::tunnels)). Then both sides get a close frame 1001, between two
-//! frames, never inside one (RFC 6455 §7.4.1 "going away").
+//! It ends when both sides have ended, when it has been silent for too long, when the process drains, or when its
+//! instance, app or domain was removed ([`tunnels`](crate::exchange::tunnels)). In the last two cases both sides get a close
+//! frame 1001, between two frames, never inside one (RFC 6455 §7.4.1 "going away").
 
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_model::{Tick, limits};
@@ -16,7 +17,8 @@ use ringway_traffic::policy::Policy;
 use ringway_wire::websocket::{self, Boundaries};
 
 use crate::core::{ConnBuffers, Core};
-use crate::exchange::{Disposition, Record};
+use crate::exchange::disposition::Disposition;
+use crate::exchange::stream_info::StreamInfo;
 use crate::runtime::Runtime;
 use crate::session::downstream::{DownstreamConn, Phase};
 use crate::upstream::UpstreamConn;
@@ -25,14 +27,14 @@ use crate::upstream::UpstreamConn;
 pub(crate) async fn run<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
-    upstream: Box<UpstreamConn<R::Stream>>,
+    upstream: Rc<UpstreamConn<R::Stream>>,
     buffers: &mut ConnBuffers,
-    (policy, record): (&Policy, &mut Record<'_>),
+    (policy, info): (&Policy, &mut StreamInfo<'_>),
 ) -> Disposition {
-    let route = record.matched.map_or(0, |matched| matched.rule.metric.0);
+    let route = info.matched.map_or(0, |matched| matched.rule.metric.0);
     core.telemetry.upgraded(&Upgraded { kind: Upgrade::WebSocket, route });
     client.phase.set(Phase::Tunnel);
-    record.upgraded = true;
+    info.upgraded = true;
 
     // The head stays where it is: the event at the end is made from it.
     let from_client = buffers.client_in.split_off(buffers.request.len());
@@ -46,7 +48,7 @@ pub(crate) async fn run<R: Runtime>(
         over: Cell::new(false),
         leaving: Cell::new(false),
     };
-    let (open, _counted) = record.matched.zip(record.endpoint).map_or((None, None), |(matched, endpoint)| {
+    let (open, _counted) = info.matched.zip(info.endpoint).map_or((None, None), |(matched, endpoint)| {
         let (tables, now) = (core.tables(), core.runtime.now());
         let open = core.tunnels.open(matched, endpoint, &tables.snapshot, now, core.settings.drain_timeout);
         (Some(open), Some(endpoint.in_flight.begin_tunnel(core.id.0.into())))
@@ -67,13 +69,13 @@ pub(crate) async fn run<R: Runtime>(
     let ((bytes_in, _), (bytes_out, back_out)) = with_side_task(pin!(relay), pin!(leave)).await;
 
     buffers.upstream_in = back_out;
-    record.bytes_in += bytes_in;
-    record.bytes_out += bytes_out;
+    info.bytes_in += bytes_in;
+    info.bytes_out += bytes_out;
     core.telemetry.upgrade_ended(&UpgradeEnded { kind: Upgrade::WebSocket, route, bytes_in, bytes_out });
     Disposition::Close
 }
 
-/// What the two directions of a tunnel know of each other.
+/// State that the two directions of a tunnel share.
 struct Shared {
     last_byte: Cell<Tick>,
     /// One direction has ended in an orderly way.
@@ -95,9 +97,9 @@ struct Direction<'a, R: Runtime> {
 }
 
 impl<R: Runtime> Direction<'_, R> {
-    /// Sends `buf`, then what comes; returns the bytes relayed and the buffer.
+    /// Sends `buf`, then relays; returns the bytes relayed and the buffer.
     async fn relay(self, mut buf: Vec<u8>) -> (u64, Vec<u8>) {
-        let world = &self.core.runtime;
+        let runtime = &self.core.runtime;
         let mut boundaries = Boundaries::default();
         let (mut bytes, mut goodbye) = (0, None);
         if buf.capacity() < limits::HEAD_BUFFER_BYTES {
@@ -107,9 +109,9 @@ impl<R: Runtime> Direction<'_, R> {
             if !buf.is_empty() {
                 bytes += buf.len() as u64;
                 boundaries.advance(&buf);
-                self.shared.last_byte.set(world.now());
-                let pace = WriteRate::stall(self.policy.body_progress_timeout);
-                let (written, back) = self.to.write_all(buf, pace).await;
+                self.shared.last_byte.set(runtime.now());
+                let rate = WriteRate::stall(self.policy.body_progress_timeout);
+                let (written, back) = self.to.write_all(buf, rate).await;
                 buf = back;
                 buf.clear();
                 if written.is_err() {
@@ -120,43 +122,43 @@ impl<R: Runtime> Direction<'_, R> {
             if self.shared.over.get() {
                 return (bytes, buf);
             }
-            // What is left of a half-closed connection may still have something to say, but not for ever.
+            // The open half of a half-closed connection may still carry data, but not for ever.
             let idle = match self.shared.half_closed.get() {
                 true => self.policy.body_progress_timeout,
                 false => self.policy.tunnel_idle_timeout,
             };
             let mut deadline = self.shared.last_byte.get().after(idle);
             if self.shared.half_closed.get() {
-                // Nobody is left to pass the drain's word on: looks for itself now and then.
-                deadline = deadline.min(world.now().after(GOODBYE));
+                // The other direction, which would pass the drain on, has ended: checks now and then.
+                deadline = deadline.min(runtime.now().after(GOODBYE));
             }
             if self.is_leaving() {
                 if goodbye.is_none() {
-                    // The drain knows the client's connection only, which is the other direction's reading side here.
+                    // The drain cancels reads of the client only: here that is the other direction's source.
                     self.to.cancel_reads();
                 }
                 if boundaries.is_at_boundary() || boundaries.is_broken() {
                     return (bytes, self.say_goodbye(buf, &boundaries).await);
                 }
-                deadline = *goodbye.get_or_insert_with(|| world.now().after(GOODBYE));
+                deadline = *goodbye.get_or_insert_with(|| runtime.now().after(GOODBYE));
             }
             let (read, back) = self.from.read(buf, deadline).await;
             buf = back;
             match read {
                 Ok(0) => {
                     self.shared.half_closed.set(true);
-                    self.shared.last_byte.set(world.now());
-                    let _ = self.to.shutdown_write(world.now().after(GOODBYE)).await;
+                    self.shared.last_byte.set(runtime.now());
+                    let _ = self.to.shutdown_write(runtime.now().after(GOODBYE)).await;
                     // Wakes the other direction, whose time is shorter from now on.
                     self.to.cancel_reads();
                     return (bytes, buf);
                 }
                 Ok(_) => {}
-                // The drain wakes every tunnel this way, and so does a removal.
+                // The drain interrupts every tunnel this way, and so does a removal.
                 Err(error) if error.kind() == ErrorKind::Interrupted => self.from.resume_reads(),
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     let quiet_since = self.shared.last_byte.get();
-                    if self.is_leaving() || world.now().since(quiet_since) >= idle {
+                    if self.is_leaving() || runtime.now().since(quiet_since) >= idle {
                         self.break_off().await;
                         return (bytes, buf);
                     }
@@ -169,7 +171,7 @@ impl<R: Runtime> Direction<'_, R> {
         }
     }
 
-    /// Whether both sides are to be sent away.
+    /// Whether both sides get a close frame.
     fn is_leaving(&self) -> bool {
         self.core.draining.get() || self.shared.leaving.get()
     }
@@ -188,7 +190,7 @@ impl<R: Runtime> Direction<'_, R> {
         buf
     }
 
-    /// Nothing can pass any more: wakes the other direction, too.
+    /// Ends a broken tunnel: interrupts the other direction, too.
     async fn break_off(&self) {
         self.shared.over.set(true);
         self.to.cancel_reads();
@@ -196,5 +198,5 @@ impl<R: Runtime> Direction<'_, R> {
     }
 }
 
-/// How long a side may take to finish a frame, or to take a close frame, once the process drains.
+/// Longest time for a side to finish a frame, or to take a close frame, once the tunnel has to end.
 const GOODBYE: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Snapshot};
 use ringway_traffic::virtual_host::{RuleId, VirtualHost};
 use slab::Slab;
 
-use crate::exchange::Match;
+use crate::exchange::match_rule::Match;
 
 /// The open tunnels of one core.
 #[derive(Default)]

@@ -36,9 +36,10 @@ use super::stream::H2Stream;
 use super::task_pool;
 use super::window::{self, Grant, Growth};
 use crate::core::{ConnBuffers, Core};
+use crate::exchange;
+use crate::exchange::disposition::Disposition;
 use crate::exchange::failure::Failure;
 use crate::exchange::grpc;
-use crate::exchange::{self, Disposition};
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 use crate::session::downstream::{DownstreamConn, Phase};
@@ -354,19 +355,19 @@ pub(crate) async fn exchange(
     let started_us = core.runtime.now_micros();
     let is_call = is_call(&request.headers);
     let next = match read_head(core, stream, request, buffers, (scheme, started_us)).await {
-        Ok(()) => exchange::exchange(core, &client, buffers, started_us).await,
+        Ok(()) => exchange::serve(core, &client, buffers, started_us).await,
         Err(failure) => exchange::reject(core, &client, buffers, failure, started_us, is_call).await,
     };
     match next {
-        Disposition::Abort => stream.reset(Reason::INTERNAL_ERROR),
+        Disposition::Reset => stream.reset(Reason::INTERNAL_ERROR),
         // With its last byte the response has ended. What the client still sends is not wanted: the crate says so when the stream is dropped.
-        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::End
+        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::CloseNow
             if stream.is_answered() =>
         {
             stream.resume_reads();
             return (!stream.is_received()).then_some(Unread { client, entry });
         }
-        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::End => {
+        Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::CloseNow => {
             stream.reset(Reason::CANCEL)
         }
     }

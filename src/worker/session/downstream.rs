@@ -15,8 +15,8 @@ use ringway_traffic::virtual_host::VirtualHost;
 
 use crate::accept::listener::Handler;
 use crate::accept::tls_info::TlsInfo;
-use crate::exchange::Match;
-use crate::exchange::failure::Failure;
+use crate::exchange::local_reply::LocalReply;
+use crate::exchange::match_rule::Match;
 use crate::settings::Settings;
 
 /// Client connection, or one HTTP/2 stream of it. Shared with the drain, which may end it while its session waits.
@@ -117,11 +117,11 @@ impl<S> DownstreamConn<S> {
     }
 
     /// Checks that a request may be served on this connection.
-    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), LocalReply<'static>> {
         match &self.tls {
             Some(tls) => tls.check(snapshot, matched),
             // A client certificate cannot be presented without TLS.
-            None if needs_certificate(matched.host) => Err(Failure::HttpsOnly),
+            None if needs_certificate(matched.host) => Err(LocalReply::https_only()),
             None => Ok(()),
         }
     }

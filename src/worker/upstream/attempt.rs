@@ -1,52 +1,57 @@
-//! One attempt: the request goes out, the response comes back.
+//! One attempt: the request goes out, and ends with a response head and an open body.
 //!
-//! A request without a body, or with one that is there already, is sent in one piece, and then its response is
-//! read. A longer body is pumped beside the reading of the response, for an endpoint may answer before it has read all.
+//! A request without a body, or with one that is there already, is sent in one piece. A longer body is uploaded beside
+//! the wait for the response and its delivery ([`Upload`]), for an endpoint may respond before it has read all.
 
 use std::io::ErrorKind;
 use std::pin::pin;
+use std::rc::Rc;
 
 use crate::limits;
-use ringway_middleware::{Chain, Edits};
-use ringway_net::{Stream, WriteRate, join_until, with_side_task};
+use ringway_middleware::Edits;
+use ringway_net::{Stream, WriteRate};
 use ringway_traffic::balance::Picked;
+use ringway_traffic::in_flight;
 use ringway_traffic::policy::Policy;
 use ringway_traffic::retry::{self, Body, Facts};
 use ringway_traffic::snapshot::Pool;
-use ringway_wire::h1::{self, ExpectLine, RequestRewrite, TeLine, UpgradeLine};
-use ringway_wire::message::Method;
+use ringway_wire::h1::{
+    self, ConnectionSignal, ExpectLine, OutFraming, Parse, RequestHead, RequestRewrite, Switch, TeLine,
+    UpgradeLine,
+};
+use ringway_wire::message::{Method, Version};
 
-use super::UpstreamConn;
-use super::connect::{Origin, connect};
-use super::response_relay::{Answered, Reply, respond};
-use super::upload_state::Sending;
+use super::connect::Origin;
+use super::response_reader::{ReadError, ResponseReader};
+use super::upgrade::Accept;
+use super::{Transfer, Upload, UpstreamConn};
 use crate::core::{ConnBuffers, Core};
-use crate::exchange::activity::{Activity, Kind};
-use crate::exchange::cause;
+use crate::exchange::activity::Kind;
 use crate::exchange::failure::Failure;
-use crate::exchange::forwarded;
-use crate::exchange::grpc;
-use crate::exchange::request_body::{PumpError, RequestBody};
-use crate::exchange::tunnel;
-use crate::exchange::{Disposition, Record, has_left, is_followed};
+use crate::exchange::request_body::{RequestBody, has_left, is_followed};
+use crate::exchange::response_writer::ResponseWriter;
+use crate::exchange::stream_info::StreamInfo;
+use crate::exchange::{forwarded, grpc};
 use crate::h2;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
-use crate::session::linger;
 
-/// What an attempt is made with.
-pub(crate) struct Attempt<'a> {
-    pub(crate) picked: &'a Picked<'a>,
+/// One attempt to get a response for the request in `buffers`.
+pub(crate) struct Attempt<'x, 'a, R: Runtime> {
+    pub(crate) core: &'a Core<R>,
+    pub(crate) client: &'a DownstreamConn<R::Stream>,
+    pub(crate) transfer: &'a Transfer,
+    pub(crate) buffers: &'x mut ConnBuffers,
+    /// Taken by an upload, which gives it back.
+    pub(crate) body: &'x mut Option<RequestBody>,
+    pub(crate) info: &'x mut StreamInfo<'a>,
+    pub(crate) picked: Picked<'a>,
     pub(crate) pool: &'a Pool,
+    pub(crate) policy: &'a Policy,
     pub(crate) reuse: Reuse,
     /// The request asks to become a WebSocket, validly.
     pub(crate) upgrade: bool,
-    pub(crate) edits: &'a Edits,
-    pub(crate) policy: &'a Policy,
-    /// Middleware that sees the response.
-    pub(crate) stages: Option<&'a Chain>,
-    /// Cause of its failure, left by the part that failed.
-    pub(crate) cause: cause::Slot,
+    pub(crate) edits: &'x Edits,
 }
 
 /// Whether a pooled connection will do.
@@ -57,38 +62,81 @@ pub(crate) enum Reuse {
     Never,
 }
 
+/// A response whose head stands in the buffers, and whose body is still to be read from the connection. The rest of
+/// the request may still be on its way.
+pub(crate) struct UpstreamResponse<'a, R: Runtime> {
+    pub(crate) picked: Picked<'a>,
+    pub(crate) conn: Rc<UpstreamConn<R::Stream>>,
+    pub(crate) upload: Upload<'a>,
+    pub(crate) traits: RequestTraits,
+    /// The request's body did not come whole with its head.
+    pub(crate) is_streaming: bool,
+    /// Counts the request until the response is delivered.
+    pub(crate) in_flight: Option<in_flight::Guard<'a>>,
+}
+
+/// Traits of the request that its response depends on.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestTraits {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keep_alive: bool,
+    /// The request asks to become a WebSocket.
+    pub(crate) upgrade: bool,
+    /// The `Sec-WebSocket-Accept` that belongs to its key.
+    pub(crate) accept: Option<Accept>,
+}
+
+impl RequestTraits {
+    fn of(request: &RequestHead, client_in: &[u8], upgrade: bool) -> Self {
+        Self {
+            method: request.method(),
+            version: request.version(),
+            keep_alive: request.keep_alive(),
+            upgrade,
+            accept: if upgrade { Accept::of(request, client_in) } else { None },
+        }
+    }
+}
+
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+enum Stage {
     /// There is no connection.
     Connect,
     /// There is one, and it took nothing of the request.
     Unsent,
-    /// The endpoint said that it has done nothing with the request (RFC 9113 §8.7).
+    /// The endpoint did not process the request, and says so (RFC 9113 §8.7).
     Refused,
     /// The request, or a part of it, was sent; no byte of a response came.
     Waiting,
-    /// The client has got something of a response.
+    /// The client has got an interim response.
     Answered,
 }
 
-/// What went wrong, and how far the attempt had come.
-pub(super) type FailedAt = (Failure, Stage);
+/// A failure, and the stage at which the attempt was.
+type FailedAt = (Failure, Stage);
 
-/// An attempt that failed.
-pub(crate) struct Failed {
+/// A failure as passive health judges it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
     pub(crate) failure: Failure,
-    /// Not the endpoint, but its client or a limit of ours may have been why it ended the exchange.
+    /// The endpoint's client, or a limit of ours, may be why the endpoint ended the exchange.
     pub(crate) is_excused: bool,
+}
+
+/// An attempt that failed before its response head.
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
     stage: Stage,
     origin: Origin,
     body: Body,
 }
 
 impl Failed {
-    /// What decides whether another attempt may follow.
+    /// Facts for the decision whether another attempt may follow.
     pub(crate) fn facts(&self, method: Method, attempts: u32) -> Facts {
-        let failed = match (self.failure, self.stage, self.origin) {
+        let failed = match (self.fault.failure, self.stage, self.origin) {
             // Another endpoint would need a connection as well.
             (Failure::Exhausted, Stage::Connect, _) => retry::Failed::NewEnded,
             (_, Stage::Connect, _) => retry::Failed::Connect,
@@ -107,211 +155,261 @@ impl Failed {
     }
 }
 
-/// Sends the request in `buffers` to the endpoint and its response to the client.
-pub(crate) async fn forward<R: Runtime>(
-    core: &Core<R>,
-    client: &DownstreamConn<R::Stream>,
-    buffers: &mut ConnBuffers,
-    body: &mut RequestBody,
-    attempt: &Attempt<'_>,
-    record: &mut Record<'_>,
-) -> Result<Disposition, Failed> {
-    let fail =
-        |failure, stage| Failed { failure, is_excused: false, stage, origin: Origin::New, body: Body::Whole };
-    let begun = core.runtime.now();
-    let (mut upstream, origin) =
-        connect(core, attempt).await.map_err(|failure| fail(failure, Stage::Connect))?;
-    if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
-        && has_left(client, buffers, Some(body)).await
-    {
-        return Err(fail(Failure::ClientClosed, Stage::Waiting));
-    }
+impl<'a, R: Runtime> Attempt<'_, 'a, R> {
+    /// Sends the request and waits for the head of its response.
+    pub(crate) async fn run(&mut self) -> Result<UpstreamResponse<'a, R>, Failed> {
+        let Self { core, client, transfer, .. } = *self;
+        let fail = |failure, stage| Failed {
+            fault: Fault { failure, is_excused: false },
+            stage,
+            origin: Origin::New,
+            body: Body::Whole,
+        };
+        transfer.cause.take();
+        let begun = core.runtime.now();
+        let (conn, origin) = self.connect().await.map_err(|failure| fail(failure, Stage::Connect))?;
+        if core.runtime.now().since(begun) >= limits::CLIENT_WATCH_DELAY
+            && has_left(client, self.buffers, self.body.as_ref()).await
+        {
+            return Err(fail(Failure::ClientClosed, Stage::Waiting));
+        }
 
-    write_head(buffers, attempt);
-    let may_outlast = !client.is_http2
-        && !buffers.request.expects_continue()
-        && body.left().is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
-    let sending = Sending::that_may_outlast_its_answer(may_outlast);
-    if is_followed(&buffers.request, &buffers.client_in, Some(body)) {
-        sending.set_followed();
-    }
-    send_first(core, &upstream.stream, buffers, body, (attempt, &sending)).await.map_err(
-        |(failure, stage)| Failed {
-            failure,
-            is_excused: core.runtime.is_excused(&upstream.stream),
+        self.write_head();
+        self.begin_upload();
+        self.send_first(&conn.stream).await.map_err(|(failure, stage)| Failed {
+            fault: Fault { failure, is_excused: core.runtime.is_excused(&conn.stream) },
             stage,
             origin,
             body: Body::Whole,
-        },
-    )?;
+        })?;
 
-    let reply = Reply::of(&buffers.request, &buffers.client_in, attempt);
-    // Where requests share connections: one that is silent holds nobody up.
-    let is_call = upstream.is_shared && grpc::is_call(&buffers.request, &buffers.client_in);
-    let kind = if is_call { Kind::Call } else { Kind::Transfer };
-    let sides = (sending, Activity::new(kind, attempt.policy, core.runtime.now()));
-    let sending = &sides.0;
-    let is_streaming = !body.is_complete();
-    let answered = converse(core, client, &upstream, buffers, body, &reply, record, &sides).await.map_err(
-        |(failure, stage)| {
-            let held = if body.rest_read.is_none() { Body::Whole } else { Body::Consumed };
-            // Servers end a connection on which a request comes too slowly, or a response is taken too slowly.
-            let kept_waiting = is_streaming && !sending.is_whole() || sending.has_kept_waiting();
-            // So do servers that open no WebSocket at this path, which any client may ask them for.
-            let is_excused = kept_waiting || attempt.upgrade || core.runtime.is_excused(&upstream.stream);
-            Failed { failure, is_excused, stage, origin, body: held }
-        },
-    )?;
+        let ConnBuffers { request, client_in, .. } = &*self.buffers;
+        let traits = RequestTraits::of(request, client_in, self.upgrade);
+        // Where requests share connections: one that is silent holds nobody up.
+        let is_call = conn.is_shared && grpc::is_call(request, client_in);
+        let kind = if is_call { Kind::Call } else { Kind::Transfer };
+        transfer.activity.begin(kind, self.policy, core.runtime.now());
 
-    if answered.upgraded {
-        return Ok(tunnel::run(core, client, upstream, buffers, (attempt.policy, record)).await);
-    }
-    let sent = body.is_complete() && sending.is_whole();
-    if answered.reusable && sent && !core.draining.get() {
-        upstream.keep_alive = buffers.response.keep_alive_timeout();
-        let is_there = |endpoint| core.tables().snapshot.has_endpoint(endpoint);
-        core.upstreams.borrow_mut().give(upstream, core.runtime.now(), is_there);
-    }
-    Ok(if answered.close || !sent { Disposition::Close } else { Disposition::Keep })
-}
-
-/// Puts the outgoing head into `output`.
-fn write_head(buffers: &mut ConnBuffers, attempt: &Attempt<'_>) {
-    let ConnBuffers { request, client_in: input, out: output, added_headers: lines, .. } = buffers;
-    output.clear();
-    let rewrite = RequestRewrite {
-        expect: ExpectLine::Keep,
-        te: TeLine::Keep,
-        upgrade: if attempt.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
-        remove_kinds: forwarded::rewritten_kinds(request),
-        append: lines,
-        ..RequestRewrite::default()
-    };
-    if attempt.edits.is_empty() {
-        return h1::write_request(output, input, request, &rewrite);
-    }
-    let remove: Vec<&str> = attempt.edits.removed().iter().map(|name| &**name).collect();
-    let append = [lines.as_slice(), attempt.edits.lines()].concat();
-    h1::write_request(
-        output,
-        input,
-        request,
-        &RequestRewrite { remove: &remove, append: &append, ..rewrite },
-    );
-}
-
-/// Sends the head and what is there of the body: a little of it in one piece with the head, and much of it from where it lies,
-/// for which the kernel holds the head.
-async fn send_first<R: Runtime>(
-    core: &Core<R>,
-    upstream: &R::Stream,
-    buffers: &mut ConnBuffers,
-    body: &RequestBody,
-    (attempt, sending): (&Attempt<'_>, &Sending),
-) -> Result<(), FailedAt> {
-    let ConnBuffers { client_in: input, out: output, .. } = buffers;
-    let pace = WriteRate::stall(attempt.policy.body_progress_timeout);
-    let mut rest = body.first.start + body.first.len().min(JOINED_BYTES_MAX)..body.first.end;
-    let held = if rest.is_empty() { 0 } else { upstream.write_held(output) };
-    if held == output.len() {
-        rest.start = body.first.start;
-    } else {
-        output.extend_from_slice(&input[body.first.start..rest.start]);
-        let part = held..output.len();
-        let (sent, back) = upstream.write_all_range(std::mem::take(output), part, pace).await;
-        *output = back;
-        match sent.map_err(|error| error.kind()) {
-            Ok(()) => {}
-            // A part of it may have gone out.
-            Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
-            // The head may be out: the endpoint may have acted on it, and have answered.
-            Err(error) if held > 0 || matches!(error, h2::GAVE_UP | ErrorKind::WriteZero) => {
-                sending.refuse(core.runtime.now());
-                return Ok(());
-            }
-            Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
-        }
-    }
-    if !rest.is_empty() {
-        let (sent, back) = upstream.write_all_range(std::mem::take(input), rest, pace).await;
-        *input = back;
-        if sent.is_err() {
-            // The head is out: the endpoint may have acted on it, and have answered.
-            sending.refuse(core.runtime.now());
-        }
-    }
-    Ok(())
-}
-
-/// Reads the response, and sends the rest of the request's body meanwhile.
-#[allow(clippy::too_many_arguments)] // the two sides of an attempt, and what they know of each other
-async fn converse<R: Runtime>(
-    core: &Core<R>,
-    client: &DownstreamConn<R::Stream>,
-    upstream: &UpstreamConn<R::Stream>,
-    buffers: &mut ConnBuffers,
-    body: &mut RequestBody,
-    reply: &Reply<'_>,
-    record: &mut Record<'_>,
-    (sending, activity): &(Sending, Activity),
-) -> Result<Answered, FailedAt> {
-    let ConnBuffers { client_in: input, upstream_in: answer, out: output, response, .. } = buffers;
-    answer.clear();
-    if answer.capacity() < ringway_model::limits::HEAD_BUFFER_BYTES {
-        answer.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
-    }
-    let upstream = &upstream.stream;
-    // A client that gives its request up spares the endpoint the rest of it.
-    let left = async {
-        client.stream.left().await;
-        upstream.cancel_reads();
-    };
-    if body.is_complete() {
-        if !sending.is_refused() {
-            sending.finish(core.runtime.now());
-        }
-        let sides = (sending, activity);
-        let respond = respond(core, client, upstream, reply, response, answer, output, record, sides);
-        return with_side_task(pin!(respond), pin!(left)).await;
-    }
-    let pump = async {
-        let stall = reply.attempt.policy.body_progress_timeout;
-        let pumped = match sending.is_refused() {
-            true => Err(PumpError::Upstream),
-            false => body.pump(&core.runtime, &client.stream, upstream, input, activity, stall).await,
+        let mut upload = self.start_upload(&conn);
+        let is_streaming = !matches!(upload, Upload::None);
+        let received = {
+            let head = pin!(self.receive_head(&conn.stream, &traits));
+            upload.beside(client, &conn.stream, head).await
         };
-        match pumped {
-            Ok(()) => {
-                if body.rest_read.as_ref().is_some_and(|rest| !rest.is_empty()) {
-                    sending.set_followed();
+        let mut response =
+            UpstreamResponse { picked: self.picked, conn, upload, traits, is_streaming, in_flight: None };
+        let Err((failure, stage)) = received else { return Ok(response) };
+        if let Some(body) = response.end_upload(client, transfer).await {
+            *self.body = Some(body);
+        }
+        let fault = response.fault(core, transfer, failure);
+        let is_held = self.body.as_ref().is_none_or(|body| body.rest_read.is_none());
+        let body = if is_held { Body::Whole } else { Body::Consumed };
+        Err(Failed { fault, stage, origin, body })
+    }
+
+    /// Puts the outgoing head into `out`.
+    fn write_head(&mut self) {
+        let ConnBuffers { request, client_in, out, added_headers, .. } = &mut *self.buffers;
+        out.clear();
+        let rewrite = RequestRewrite {
+            expect: ExpectLine::Keep,
+            te: TeLine::Keep,
+            upgrade: if self.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
+            remove_kinds: forwarded::rewritten_kinds(request),
+            append: added_headers,
+            ..RequestRewrite::default()
+        };
+        if self.edits.is_empty() {
+            return h1::write_request(out, client_in, request, &rewrite);
+        }
+        let remove: Vec<&str> = self.edits.removed().iter().map(|name| &**name).collect();
+        let append = [added_headers.as_slice(), self.edits.lines()].concat();
+        h1::write_request(
+            out,
+            client_in,
+            request,
+            &RequestRewrite { remove: &remove, append: &append, ..rewrite },
+        );
+    }
+
+    /// Resets the state of the upload for this request.
+    fn begin_upload(&self) {
+        let (buffers, body, upload) = (&*self.buffers, self.body.as_ref(), &self.transfer.upload);
+        let may_outlast = !self.client.is_http2
+            && !buffers.request.expects_continue()
+            && body
+                .and_then(RequestBody::bytes_left)
+                .is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
+        upload.begin(may_outlast);
+        if is_followed(&buffers.request, &buffers.client_in, body) {
+            upload.set_followed();
+        }
+    }
+
+    /// Sends the head and what is there of the body: a little of it in one piece with the head, and much of it from where it
+    /// lies, for which the kernel holds the head.
+    async fn send_first(&mut self, upstream: &R::Stream) -> Result<(), FailedAt> {
+        let Self { core, transfer, .. } = *self;
+        let ConnBuffers { client_in, out, .. } = &mut *self.buffers;
+        let refuse = || transfer.upload.refuse(core.runtime.now());
+        let rate = WriteRate::stall(self.policy.body_progress_timeout);
+        let first = self.body.as_ref().map_or(0..0, |body| body.first.clone());
+        let mut rest = first.start + first.len().min(JOINED_BYTES_MAX)..first.end;
+        let held = if rest.is_empty() { 0 } else { upstream.write_held(out) };
+        if held == out.len() {
+            rest.start = first.start;
+        } else {
+            out.extend_from_slice(&client_in[first.start..rest.start]);
+            let part = held..out.len();
+            let (sent, back) = upstream.write_all_range(std::mem::take(out), part, rate).await;
+            *out = back;
+            match sent.map_err(|error| error.kind()) {
+                Ok(()) => {}
+                // A part of it may have gone out.
+                Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
+                // The head may be out: the endpoint may have acted on it, and have responded.
+                Err(error) if held > 0 || matches!(error, h2::GAVE_UP | ErrorKind::WriteZero) => {
+                    refuse();
+                    return Ok(());
                 }
-                sending.finish(core.runtime.now());
-            }
-            Err(PumpError::Client(failure)) => {
-                sending.fail(failure);
-                upstream.cancel_reads();
-            }
-            Err(PumpError::Upstream) => {
-                sending.refuse(core.runtime.now());
-                // Boxed: few come here, and it would make every exchange larger.
-                Box::pin(linger::discard_beside(core, client)).await;
+                Err(_) => return Err((Failure::UpstreamClosed, Stage::Unsent)),
             }
         }
-    };
-    let stop = || {
-        if sending.outlasts() {
-            return;
+        if !rest.is_empty() {
+            let (sent, back) = upstream.write_all_range(std::mem::take(client_in), rest, rate).await;
+            *client_in = back;
+            if sent.is_err() {
+                // The head is out: the endpoint may have acted on it, and have responded.
+                refuse();
+            }
         }
-        sending.stop();
-        client.stream.cancel_reads();
-        upstream.cancel_writes();
-    };
-    let sides = (sending, activity);
-    let response = respond(core, client, upstream, reply, response, answer, output, record, sides);
-    let (result, ()) = with_side_task(join_until(pin!(response), pin!(pump), stop), pin!(left)).await;
-    client.stream.resume_reads();
-    result.map_err(|(failure, stage)| (sending.client_failure().unwrap_or(failure), stage))
+        Ok(())
+    }
+
+    /// Begins to send the rest of the body, where there is one.
+    fn start_upload(&mut self, conn: &Rc<UpstreamConn<R::Stream>>) -> Upload<'a> {
+        let Self { core, client, transfer, .. } = *self;
+        if let Some(body) = self.body.take_if(|body| !body.is_complete()) {
+            return Upload::start(
+                core,
+                client,
+                conn.clone(),
+                body,
+                &self.buffers.client_in,
+                (transfer, self.policy),
+            );
+        }
+        if !transfer.upload.is_refused() {
+            transfer.upload.finish(core.runtime.now());
+        }
+        Upload::None
+    }
+
+    /// Reads up to a final head that can be delivered.
+    async fn receive_head(&mut self, upstream: &R::Stream, traits: &RequestTraits) -> Result<(), FailedAt> {
+        let Self { core, client, .. } = *self;
+        self.read_final_head(upstream, traits).await?;
+        self.info.response_us = Some(core.runtime.now_micros());
+        let ConnBuffers { response, upstream_in, .. } = &*self.buffers;
+        let status = response.status();
+        if status == 101 {
+            match &traits.accept {
+                Some(accept) if accept.is_given_by(response, upstream_in) => {}
+                Some(_) if response.switch() == Some(Switch::WebSocket) => {
+                    return Err((Failure::BadAccept, Stage::Waiting));
+                }
+                _ => return Err((Failure::UnaskedUpgrade, Stage::Waiting)),
+            }
+        } else if client.is_http2 && traits.accept.is_some() && (200..300).contains(&status) {
+            // To a client of HTTP/2 this status is an open tunnel, and there is none (RFC 8441 §5).
+            return Err((Failure::UpgradeIgnored, Stage::Waiting));
+        }
+        Ok(())
+    }
+
+    /// Reads up to the final head, and passes interim ones on to a client that knows them (RFC 9110 §15.2).
+    async fn read_final_head(
+        &mut self,
+        upstream: &R::Stream,
+        traits: &RequestTraits,
+    ) -> Result<(), FailedAt> {
+        let waiting = |failure| (failure, Stage::Waiting);
+        let Self { core, client, transfer, .. } = *self;
+        let ConnBuffers { upstream_in, out, response, .. } = &mut *self.buffers;
+        upstream_in.clear();
+        if upstream_in.capacity() < ringway_model::limits::HEAD_BUFFER_BYTES {
+            upstream_in.reserve_exact(ringway_model::limits::HEAD_BUFFER_BYTES);
+        }
+        let mut reader = ResponseReader { core, client, upstream, upstream_in, transfer };
+        let mut writer = ResponseWriter { core, client, out, transfer };
+        let begun = core.runtime.now();
+        let mut interim = 0;
+        response.reset();
+        loop {
+            // An interim head and the final one may come in one segment: parse first, read second.
+            let parse = match reader.upstream_in.is_empty() {
+                true => Parse::Partial,
+                false => response
+                    .parse(reader.upstream_in, traits.method, &core.settings.heads)
+                    .map_err(|error| waiting(Failure::BadResponse(error)))?,
+            };
+            match parse {
+                Parse::Complete if response.is_interim() => {
+                    interim += 1;
+                    if interim > limits::INTERIM_RESPONSES_MAX {
+                        return Err(waiting(Failure::InterimFlood));
+                    }
+                    if traits.version == Version::Http11 {
+                        let signal = ConnectionSignal::Implicit;
+                        writer.write_head(reader.upstream_in, response, signal, OutFraming::AsReceived, None);
+                        writer.send_out().await.map_err(|failure| (failure, Stage::Answered))?;
+                    }
+                    reader.upstream_in.drain(..response.len());
+                    response.reset();
+                }
+                Parse::Complete => return Ok(()),
+                Parse::Partial => {
+                    let began = !reader.upstream_in.is_empty();
+                    match reader.read_head_bytes(begun).await {
+                        Ok(()) => {}
+                        Err(ReadError::ClientGone) => return Err(waiting(Failure::ClientClosed)),
+                        Err(ReadError::TimedOut) => return Err(waiting(Failure::ResponseTimedOut)),
+                        Err(ReadError::GaveUp) => return Err(waiting(Failure::ResponseHeadCut)),
+                        Err(_) if began || interim > 0 => return Err(waiting(Failure::ResponseHeadCut)),
+                        Err(ReadError::TookNothing) => {
+                            return Err((Failure::UpstreamRefused, Stage::Refused));
+                        }
+                        Err(ReadError::Ended | ReadError::Broken) => {
+                            return Err(waiting(Failure::UpstreamClosed));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<R: Runtime> UpstreamResponse<'_, R> {
+    /// Ends the upload, and gives back the body where there was one to upload.
+    pub(crate) async fn end_upload(
+        &mut self,
+        client: &DownstreamConn<R::Stream>,
+        transfer: &Transfer,
+    ) -> Option<RequestBody> {
+        self.upload.end(client, &self.conn.stream, &transfer.upload).await
+    }
+
+    /// Judges a failure, once the upload has ended. Servers end a connection on which a request comes too slowly, or a
+    /// response is taken too slowly; and servers that open no WebSocket at a path, which any client may request.
+    pub(crate) fn fault(&self, core: &Core<R>, transfer: &Transfer, failure: Failure) -> Fault {
+        let upload = &transfer.upload;
+        let failure = upload.client_failure().unwrap_or(failure);
+        let kept_waiting = self.is_streaming && !upload.is_whole() || upload.has_kept_waiting();
+        let is_excused = kept_waiting || self.traits.upgrade || core.runtime.is_excused(&self.conn.stream);
+        Fault { failure, is_excused }
+    }
 }
 
 /// Parts of a body up to this size are sent in one piece with the head: copying them costs less than a second send.
-pub(super) const JOINED_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const JOINED_BYTES_MAX: usize = 16 * 1024;

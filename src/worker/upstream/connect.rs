@@ -1,6 +1,8 @@
-//! A connection to an endpoint: a pooled one that is alive, or a new one.
+//! Connect phase of an attempt: a stream of a shared connection, an idle connection from the pool, or a new one.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use ringway_model::{Scheme, Tick};
 use ringway_net::tls::TlsError;
@@ -9,7 +11,6 @@ use ringway_traffic::snapshot::Endpoint;
 
 use super::{Attempt, File, Reuse, UpstreamConn};
 use crate::connector::Acquired;
-use crate::core::Core;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
@@ -21,137 +22,136 @@ pub(crate) enum Origin {
     New,
 }
 
-/// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses one after the
-/// other. All of it together has one connect timeout, handshakes included.
-pub(crate) async fn connect<R: Runtime>(
-    core: &Core<R>,
-    attempt: &Attempt<'_>,
-) -> Result<(Box<UpstreamConn<R::Stream>>, Origin), Failure> {
-    let endpoint = attempt.picked.endpoint;
-    let deadline = core.runtime.now().after(attempt.policy.connect_timeout);
-    // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
-    let may_share = !attempt.upgrade && endpoint.target.scheme() != Scheme::Http;
-    let mut permit = None;
-    // A shared connection that has failed takes no more requests: whatever there is is another one.
-    if may_share {
-        match core.runtime.acquire(endpoint.id, deadline).await {
-            Some(Acquired::Stream(stream)) => return Ok((upstream(endpoint, stream, None), Origin::Pooled)),
-            Some(Acquired::Connect(acquired)) => permit = acquired,
-            None => return Err(Failure::ConnectTimedOut),
-        }
-    }
-    let pooled = match attempt.reuse {
-        Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.runtime.now()),
-        Reuse::Never => None,
-    };
-    if let Some(upstream) = pooled {
-        return Ok((upstream, Origin::Pooled));
-    }
-    if !core.has_descriptor() {
-        return Err(Failure::Exhausted);
-    }
-    // Counted before it is there: many may be on their way.
-    let file = core.endpoint_files.open();
-    let stream = open(core, attempt, deadline).await?;
-    let is_http2 = match endpoint.target.scheme() {
-        Scheme::Http => false,
-        Scheme::H2c => may_share,
-        Scheme::Https => core.runtime.is_http2(&stream),
-    };
-    let stream = if is_http2 {
-        let stall = attempt.policy.body_progress_timeout;
-        core.runtime.start_http2(endpoint.id, stream, stall).map_err(|_| {
-            attempt.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
-            Failure::ConnectFailed
-        })?
-    } else {
+/// An upstream connection, and whether it is new.
+type Connected<S> = (Rc<UpstreamConn<S>>, Origin);
+
+impl<R: Runtime> Attempt<'_, '_, R> {
+    /// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses one after the
+    /// other. All of it together has one connect timeout, handshakes included.
+    pub(super) async fn connect(&self) -> Result<Connected<R::Stream>, Failure> {
+        let (core, endpoint) = (self.core, self.picked.endpoint);
+        let deadline = core.runtime.now().after(self.policy.connect_timeout);
+        // A WebSocket has a connection for itself: servers that take it over HTTP/1.1 take it everywhere.
+        let may_share = !self.upgrade && endpoint.target.scheme() != Scheme::Http;
+        let mut permit = None;
+        // A shared connection that has failed takes no more requests: this is always another one.
         if may_share {
-            core.runtime.set_http1_only(endpoint.id);
+            match core.runtime.acquire(endpoint.id, deadline).await {
+                Some(Acquired::Stream(stream)) => {
+                    return Ok((upstream(endpoint, stream, None), Origin::Pooled));
+                }
+                Some(Acquired::Connect(acquired)) => permit = acquired,
+                None => return Err(Failure::ConnectTimedOut),
+            }
         }
-        stream
-    };
-    drop(permit);
-    Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
+        let pooled = match self.reuse {
+            Reuse::Allowed => core.upstreams.borrow_mut().checkout(endpoint.id, core.runtime.now()),
+            Reuse::Never => None,
+        };
+        if let Some(upstream) = pooled {
+            return Ok((upstream, Origin::Pooled));
+        }
+        if !core.has_descriptor() {
+            return Err(Failure::Exhausted);
+        }
+        // Counted before it is there: many may be on their way.
+        let file = core.endpoint_files.open();
+        let stream = self.open(deadline).await?;
+        let is_http2 = match endpoint.target.scheme() {
+            Scheme::Http => false,
+            Scheme::H2c => may_share,
+            Scheme::Https => core.runtime.is_http2(&stream),
+        };
+        let stream = if is_http2 {
+            let stall = self.policy.body_progress_timeout;
+            core.runtime.start_http2(endpoint.id, stream, stall).map_err(|_| {
+                self.transfer.cause.set(endpoint.addresses.first().map(|address| Cause::of_http2(*address)));
+                Failure::ConnectFailed
+            })?
+        } else {
+            if may_share {
+                core.runtime.set_http1_only(endpoint.id);
+            }
+            stream
+        };
+        drop(permit);
+        Ok((upstream(endpoint, stream, (!is_http2).then_some(file)), Origin::New))
+    }
+
+    /// Connects to the first address that accepts.
+    async fn open(&self, deadline: Tick) -> Result<R::Stream, Failure> {
+        let (core, endpoint) = (self.core, self.picked.endpoint);
+        let mut failure = Failure::ConnectFailed;
+        for address in &endpoint.addresses {
+            match core.runtime.connect(*address, deadline).await {
+                Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
+                    let alpn = if self.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+                    // In a box, for it would be the largest part of the future of every exchange.
+                    return Box::pin(self.handshake(*address, stream, alpn, deadline)).await;
+                }
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_ours(&error) => return Err(Failure::Exhausted),
+                Err(error) => {
+                    self.transfer.cause.set(Some(Cause::of_connect(*address, &error)));
+                    if error.kind() == std::io::ErrorKind::TimedOut {
+                        return Err(Failure::ConnectTimedOut);
+                    }
+                    failure = match is_without_port(&error, *address) {
+                        true => Failure::PortsExhausted,
+                        false => Failure::ConnectFailed,
+                    };
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// TLS handshake on a new connection. A failed one does not fall through to the next address: that would be tried the
+    /// next time, and be a way in.
+    async fn handshake(
+        &self,
+        address: SocketAddr,
+        stream: R::Stream,
+        alpn: Alpn,
+        deadline: Tick,
+    ) -> Result<R::Stream, Failure> {
+        let (core, pool, endpoint) = (self.core, self.pool, self.picked.endpoint);
+        let now = core.runtime.now();
+        let Some((config, name)) =
+            core.upstream_tls.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
+        else {
+            return Err(Failure::UpstreamTlsUnloadable);
+        };
+        core.runtime.connect_tls(stream, config, name, deadline).await.map_err(|error| {
+            self.transfer.cause.set(Some(Cause::of_tls(address, &error)));
+            match error {
+                TlsError::TimedOut => Failure::ConnectTimedOut,
+                _ => Failure::UpstreamTlsFailed,
+            }
+        })
+    }
 }
 
-/// Without a file of its own, it is a stream of a connection that others use, too.
-fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Box<UpstreamConn<S>> {
+/// A stream without a descriptor of its own belongs to a connection that other requests use, too.
+fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Rc<UpstreamConn<S>> {
     let is_shared = file.is_none();
-    Box::new(UpstreamConn {
+    Rc::new(UpstreamConn {
         stream,
         endpoint: endpoint.id,
         is_shared,
-        requests: 0,
-        keep_alive: None,
+        requests: Cell::new(0),
+        keep_alive: Cell::new(None),
         _file: file,
     })
 }
 
-/// Connects to the first address that takes it.
-async fn open<R: Runtime>(
-    core: &Core<R>,
-    attempt: &Attempt<'_>,
-    deadline: Tick,
-) -> Result<R::Stream, Failure> {
-    let endpoint = attempt.picked.endpoint;
-    let mut failure = Failure::ConnectFailed;
-    for address in &endpoint.addresses {
-        match core.runtime.connect(*address, deadline).await {
-            Ok(stream) if endpoint.target.scheme() == Scheme::Https => {
-                let alpn = if attempt.upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
-                // In a box, for it would be the largest part of the future of every exchange.
-                return Box::pin(secure(core, attempt, *address, stream, alpn, deadline)).await;
-            }
-            Ok(stream) => return Ok(stream),
-            Err(error) if is_ours(&error) => return Err(Failure::Exhausted),
-            Err(error) => {
-                attempt.cause.set(Some(Cause::of_connect(*address, &error)));
-                if error.kind() == std::io::ErrorKind::TimedOut {
-                    return Err(Failure::ConnectTimedOut);
-                }
-                failure = match is_without_port(&error, *address) {
-                    true => Failure::PortsExhausted,
-                    false => Failure::ConnectFailed,
-                };
-            }
-        }
-    }
-    Err(failure)
-}
-
-/// Speaks TLS on a new connection. An address that answers wrongly is not made up for by another: it would be asked the
-/// next time, and be a way in.
-async fn secure<R: Runtime>(
-    core: &Core<R>,
-    attempt: &Attempt<'_>,
-    address: SocketAddr,
-    stream: R::Stream,
-    alpn: Alpn,
-    deadline: Tick,
-) -> Result<R::Stream, Failure> {
-    let now = core.runtime.now();
-    let (pool, endpoint) = (attempt.pool, attempt.picked.endpoint);
-    let Some((config, name)) =
-        core.upstream_tls.of(&core.secrets, pool, endpoint, alpn, (now, deadline)).await
-    else {
-        return Err(Failure::UpstreamTlsUnloadable);
-    };
-    core.runtime.connect_tls(stream, config, name, deadline).await.map_err(|error| {
-        attempt.cause.set(Some(Cause::of_tls(address, &error)));
-        match error {
-            TlsError::TimedOut => Failure::ConnectTimedOut,
-            _ => Failure::UpstreamTlsFailed,
-        }
-    })
-}
-
-/// Whether it is this machine that is short of something: no endpoint is to blame for it, and none would do better.
+/// Whether this machine is short of descriptors or memory: no endpoint is to blame for it, and none would do better.
 fn is_ours(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Whether all local ports for connections to this address are in use: many requests do that, not the endpoint. Without
-/// IPv6, its loopback address is answered in the same way.
+/// Whether all local ports for connections to this address are in use: many requests do that, not the endpoint. On hosts
+/// without IPv6, its loopback address has the same error.
 fn is_without_port(error: &std::io::Error, address: SocketAddr) -> bool {
     let is_loopback = address.is_ipv6() && address.ip().is_loopback();
     error.raw_os_error() == Some(libc::EADDRNOTAVAIL) && !is_loopback
@@ -166,7 +166,7 @@ mod tests {
         let is = |code| is_ours(&std::io::Error::from_raw_os_error(code));
         assert!(is(libc::EMFILE) && is(libc::ENFILE) && is(libc::ENOBUFS) && is(libc::ENOMEM));
         assert!(!is(libc::ECONNREFUSED) && !is(libc::EHOSTUNREACH) && !is(libc::ECONNRESET));
-        // Of this address only: another one may do.
+        // A fault of this address only: another one may work.
         assert!(!is(libc::EADDRNOTAVAIL));
         let is_without_port = |code, address: &str| {
             is_without_port(&std::io::Error::from_raw_os_error(code), address.parse().expect("an address"))

@@ -12,17 +12,17 @@ use ringway_model::Tick;
 use ringway_net::{PeerState, Stream};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 
-/// A connection to an endpoint and what is known of it.
+/// A connection to an endpoint, or a stream of one. An upload shares it with the response.
 pub(crate) struct UpstreamConn<S> {
     pub(crate) stream: S,
     pub(crate) endpoint: EndpointId,
-    /// It is a stream of a connection that others use, too, and ends with its request.
+    /// A stream of a connection that other requests use, too: it ends with its request.
     pub(crate) is_shared: bool,
     /// Requests that it has carried.
-    pub(crate) requests: u32,
-    /// How long the endpoint keeps it idle, if it said so.
-    pub(crate) keep_alive: Option<Duration>,
-    /// Of a connection that is not shared.
+    pub(crate) requests: Cell<u32>,
+    /// Idle timeout of the endpoint, where a response named it.
+    pub(crate) keep_alive: Cell<Option<Duration>>,
+    /// Descriptor of a connection that is not shared.
     pub(crate) _file: Option<File>,
 }
 
@@ -30,18 +30,18 @@ pub(crate) struct UpstreamConn<S> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files(Rc<Cell<usize>>);
 
-/// One of them, counted while this lives.
+/// An open connection, counted while this lives.
 #[derive(Debug)]
 pub(crate) struct File(Files);
 
 impl Files {
-    /// Counts one more.
+    /// Counts a connection.
     pub(crate) fn open(&self) -> File {
         self.0.update(|count| count + 1);
         File(self.clone())
     }
 
-    /// Number of them.
+    /// Number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.0.get()
     }
@@ -54,8 +54,8 @@ impl Drop for File {
 }
 
 struct Idle<S> {
-    /// In a box, for every request takes it out and puts it back.
-    upstream: Box<UpstreamConn<S>>,
+    /// Behind a pointer, for every request takes it out and puts it back.
+    upstream: Rc<UpstreamConn<S>>,
     until: Tick,
 }
 
@@ -68,16 +68,16 @@ pub(crate) struct ConnectionPool<S> {
 }
 
 impl<S: Stream> ConnectionPool<S> {
-    /// Of a core that may have so many clients: idle connections for half of them, and less where files are short
+    /// Keeps at most `clients_max / 2` idle connections, and fewer where descriptors are short
     /// ([`close_one`](Self::close_one)).
     pub(crate) fn new(clients_max: usize) -> Self {
         let count_max = limits::UPSTREAM_IDLE_PER_CORE_MAX.min(clients_max.div_ceil(2));
         Self { idle: HashMap::default(), count: 0, count_max }
     }
 
-    /// Takes the connection that was used last, which is the likeliest to be alive. One that has been closed,
-    /// or on which the endpoint has spoken out of turn, is dropped: its next answer would not be ours.
-    pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Box<UpstreamConn<S>>> {
+    /// Takes the connection that was used last, which is the likeliest to be alive. One that was closed, or on which bytes
+    /// arrived without a request, is dropped: its next response would belong to another request.
+    pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Rc<UpstreamConn<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(candidate) = idle.pop_back() {
             self.count -= 1;
@@ -88,23 +88,21 @@ impl<S: Stream> ConnectionPool<S> {
         None
     }
 
-    /// Keeps a connection for the next request, unless there are enough of them or it has served long enough. `is_there`
-    /// says whether an endpoint is still in force; it is asked only of those that have no entry, as after their removal.
+    /// Keeps a connection for the next request, unless the pool is full or the connection has carried its most requests.
+    /// `is_there` checks whether an endpoint is still in the snapshot; it is called only for endpoints without an entry.
     pub(crate) fn give(
         &mut self,
-        mut upstream: Box<UpstreamConn<S>>,
+        upstream: Rc<UpstreamConn<S>>,
         now: Tick,
         is_there: impl FnOnce(EndpointId) -> bool,
     ) {
-        upstream.requests += 1;
-        if upstream.is_shared
-            || upstream.requests >= limits::UPSTREAM_REQUESTS_MAX
-            || self.count >= self.count_max
-        {
+        let requests = upstream.requests.get() + 1;
+        upstream.requests.set(requests);
+        if upstream.is_shared || requests >= limits::UPSTREAM_REQUESTS_MAX || self.count >= self.count_max {
             return;
         }
         // A second less than the endpoint promises: its clock runs from before ours.
-        let promised = upstream.keep_alive.map(|time| time.saturating_sub(Duration::from_secs(1)));
+        let promised = upstream.keep_alive.get().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep =
             promised.map_or(limits::UPSTREAM_IDLE_TIMEOUT, |time| time.min(limits::UPSTREAM_IDLE_TIMEOUT));
         if keep.is_zero() {
@@ -121,19 +119,19 @@ impl<S: Stream> ConnectionPool<S> {
         }
     }
 
-    /// Closes a connection, to make room for another file. False when none is idle.
+    /// Closes a connection to free its descriptor. False when none is idle.
     pub(crate) fn close_one(&mut self) -> bool {
         let closed = self.idle.values_mut().find_map(VecDeque::pop_front);
         self.count -= usize::from(closed.is_some());
         closed.is_some()
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes connections past their idle timeout.
     pub(crate) fn expire(&mut self, now: Tick) {
         self.retain(|_, idle| idle.until > now);
     }
 
-    /// Closes the connections to endpoints that a new snapshot no longer has.
+    /// Closes connections to endpoints that a new snapshot no longer has.
     pub(crate) fn keep_only(&mut self, snapshot: &Snapshot) {
         self.retain(|endpoint, _| snapshot.has_endpoint(endpoint));
     }
@@ -155,7 +153,7 @@ impl<S: Stream> ConnectionPool<S> {
     }
 }
 
-/// Endpoint ids are counted, not chosen by strangers: a multiplication spreads them well enough.
+/// Multiplicative hash: endpoint ids are a counter, not chosen by clients.
 #[derive(Default)]
 struct IdHasher(u64);
 

@@ -1,24 +1,25 @@
-//! The answer to a WebSocket's opening handshake: whether the endpoint has agreed (RFC 6455 §4.1).
+//! `Sec-WebSocket-Accept`: whether the endpoint has agreed to a WebSocket (RFC 6455 §4.1).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ringway_wire::h1::{RequestHead, ResponseHead, Switch};
 use ringway_wire::headers::FieldKind;
 use ringway_wire::websocket;
 
-/// The value of `Sec-WebSocket-Accept` that belongs to the key of a request.
+/// Value of `Sec-WebSocket-Accept` that belongs to the key of a request.
+#[derive(Clone, Copy)]
 pub(crate) struct Accept([u8; websocket::ACCEPT_BYTES]);
 
 impl Accept {
-    /// Of the request whose head stands in `input`; `None` where it has no key.
-    pub(crate) fn of(request: &RequestHead, input: &[u8]) -> Option<Self> {
-        let key = request.values(input, FieldKind::SecWebSocketKey).next()?;
+    /// Value for the request whose head stands in `client_in`; `None` where it has no key.
+    pub(crate) fn of(request: &RequestHead, client_in: &[u8]) -> Option<Self> {
+        let key = request.values(client_in, FieldKind::SecWebSocketKey).next()?;
         let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, websocket::KEY_SUFFIX].concat());
         Some(Self(websocket::accept_value(hash.as_ref().try_into().ok()?)))
     }
 
     /// Whether a 101 switches to WebSocket and proves that the key was read: the value, once.
-    pub(crate) fn is_given_by(&self, response: &ResponseHead, answer: &[u8]) -> bool {
-        let mut values = response.values(answer, FieldKind::SecWebSocketAccept);
+    pub(crate) fn is_given_by(&self, response: &ResponseHead, upstream_in: &[u8]) -> bool {
+        let mut values = response.values(upstream_in, FieldKind::SecWebSocketAccept);
         response.switch() == Some(Switch::WebSocket)
             && values.next() == Some(self.0.as_slice())
             && values.next().is_none()
@@ -45,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_rfc_6455_has_the_answer_of_rfc_6455() {
+    fn the_key_of_rfc_6455_has_the_accept_value_of_rfc_6455() {
         let switch = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
         assert!(is_accepted(&format!("{switch}{VALUE}")));
         assert!(!is_accepted(switch), "none");

@@ -1,27 +1,27 @@
-//! The framing of a response's body: how it came, and how it leaves, given what the client understands.
+//! Framing of a response's body towards the client.
 
 use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, OutFraming};
 use ringway_wire::message::{Framing, Version};
 
-/// How the body leaves, given how it came and what the client understands.
-pub(super) enum Outgoing {
+/// Framing of a body as it is sent, by the framing that it came with and the client's version.
+pub(crate) enum BodyEncoder {
     /// No body.
     Nothing,
     /// As long as announced.
     Length(u64),
-    /// In chunks, as they come.
+    /// In chunks, as they came.
     Chunks(ChunkedBody),
-    /// Came in chunks, leaves without framing until the end: for HTTP/1.0.
+    /// From chunks to no framing, until the end: for HTTP/1.0.
     Unchunked(ChunkedBody),
-    /// Came until the end, leaves in chunks, so that the client can tell a whole body from a cut one.
+    /// From no framing to chunks, so that a cut body does not look complete.
     IntoChunks,
     /// Until the end on both sides: for HTTP/1.0.
     UntilClose,
 }
 
-impl Outgoing {
-    /// Of a body that came in `framing`, for a client of this version.
-    pub(super) fn of(framing: Framing, version: Version) -> Self {
+impl BodyEncoder {
+    /// Encoder of a body that came in `framing`, for a client of this version.
+    pub(crate) fn of(framing: Framing, version: Version) -> Self {
         match (framing, version) {
             (Framing::Empty, _) => Self::Nothing,
             (Framing::Length(length), _) => Self::Length(length),
@@ -32,8 +32,8 @@ impl Outgoing {
         }
     }
 
-    /// The framing to announce.
-    pub(super) fn framing(&self) -> OutFraming {
+    /// Framing to announce in the head.
+    pub(crate) fn framing(&self) -> OutFraming {
         match self {
             Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
             Self::IntoChunks => OutFraming::Chunked,
@@ -41,17 +41,17 @@ impl Outgoing {
         }
     }
 
-    /// The client can tell the end of the body by the end of its connection only.
-    pub(super) fn ends_with_connection(&self) -> bool {
+    /// Whether the body ends with the client's connection.
+    pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self, Self::Unchunked(_) | Self::UntilClose)
     }
 
-    /// How much of `bytes` can go out as it stands, and how much of it belongs to this body. Chunk framing is put in its normal
-    /// form, or taken off, in place.
+    /// Judges `bytes`: how much of it can be sent, and how much belongs to this body. Chunk framing is normalised, or
+    /// removed, in place.
     ///
     /// # Errors
-    /// The chunks are none.
-    pub(super) fn take(&mut self, bytes: &mut [u8]) -> Result<Taken, h1::BodyError> {
+    /// The chunk framing is invalid.
+    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<Taken, h1::BodyError> {
         let all = bytes.len();
         Ok(match self {
             Self::Nothing => Taken { kept: 0, consumed: 0, done: true },
@@ -69,12 +69,12 @@ impl Outgoing {
     }
 }
 
-/// What is to be done with the bytes that came.
-pub(super) struct Taken {
-    /// So many go out, from the front.
-    pub(super) kept: usize,
-    /// So many belong to the body.
-    pub(super) consumed: usize,
-    /// The body is whole.
-    pub(super) done: bool,
+/// Parts of the bytes that came.
+pub(crate) struct Taken {
+    /// Bytes to send, from the front.
+    pub(crate) kept: usize,
+    /// Bytes that belong to the body.
+    pub(crate) consumed: usize,
+    /// The body is complete.
+    pub(crate) done: bool,
 }

@@ -1,0 +1,196 @@
+//! Upstream phases: attempts, until one has a response head.
+//!
+//! ```text
+//! [ select ─► connect ─► send ─► response head ]
+//!      ▲────── again, while nothing reached the client and it is safe (`traffic::retry`)
+//! ```
+
+use std::net::IpAddr;
+
+use ringway_traffic::balance::{self, Picked, TriedSet, Unavailable};
+use ringway_traffic::breaker::Candidate;
+use ringway_traffic::retry::{self, Retry};
+use ringway_traffic::snapshot::{Endpoint, Pool};
+
+use crate::core::ConnBuffers;
+use crate::exchange::cause::Cause;
+use crate::exchange::failure::Failure;
+use crate::exchange::request_body::{RequestBody, read_more};
+use crate::exchange::{Exchange, Interrupt, Target, attempt_warnings, forwarded, passive_health};
+use crate::runtime::Runtime;
+use crate::upstream::{Attempt, Reuse, UpstreamResponse};
+
+impl<'a, R: Runtime> Exchange<'a, R> {
+    /// Sends the request to an endpoint, and to another one where that is safe, until a response head has come.
+    pub(super) async fn fetch(
+        &mut self,
+        target: &Target<'a>,
+    ) -> Result<UpstreamResponse<'a, R>, Interrupt<'a>> {
+        self.begin_body(target.matched.rule.policy.body_bytes_max)?;
+        self.write_added_headers(target);
+        let (core, pool, policy) = (self.core, target.pool, &*target.matched.rule.policy);
+        let body_is_complete = self.body.as_ref().is_none_or(RequestBody::is_complete);
+        let candidate = if body_is_complete { Candidate::Ready } else { Candidate::Streaming };
+        let mut tried = TriedSet::default();
+        let mut again: Option<Picked<'a>> = None;
+        let mut last = None;
+        // Counted from the choice on: nothing is awaited between pinning the snapshot and here.
+        let mut in_flight = None;
+        loop {
+            let (picked, reuse) = match again.take() {
+                Some(picked) => (picked, Reuse::Never),
+                None => {
+                    let selected = match last {
+                        None => self.select(pool, &tried, candidate),
+                        Some(_) => self.select_again(pool, &mut tried, candidate),
+                    };
+                    let picked = selected.map_err(|unavailable| {
+                        last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
+                    })?;
+                    in_flight = Some(picked.endpoint.in_flight.begin(core.id.0.into()));
+                    (picked, Reuse::Allowed)
+                }
+            };
+            let endpoint = picked.endpoint;
+            // The last attempt is the exchange's.
+            if let Some((endpoint, failure)) = last {
+                self.info.report_attempt(core, self.buffers, endpoint, failure);
+            }
+            self.info.begin_attempt(core.runtime.now_micros(), endpoint);
+            let mut attempt = Attempt {
+                core,
+                client: self.client,
+                transfer: self.transfer,
+                buffers: self.buffers,
+                body: &mut self.body,
+                info: &mut self.info,
+                picked,
+                pool,
+                policy,
+                reuse,
+                upgrade: self.upgrade,
+                edits: &self.edits,
+            };
+            let failed = match attempt.run().await {
+                Ok(mut response) => {
+                    passive_health::on_response_head(core, &picked, self.buffers.response.status(), pool);
+                    response.in_flight = in_flight;
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            let failure = failed.fault.failure;
+            let facts = failed.facts(self.buffers.request.method(), self.info.attempts);
+            let decision = retry::decide(&facts, policy, &pool.retry_budget);
+            if decision != Retry::SameEndpoint {
+                self.note_cause(target, endpoint, failure);
+            }
+            match decision {
+                // A stale connection says nothing about the endpoint: the next attempt does.
+                Retry::SameEndpoint => again = Some(picked),
+                Retry::NextEndpoint => {
+                    passive_health::on_failure(core, &picked, &failed.fault, None, pool);
+                    if self.has_waited(self.info.attempt_us) && self.has_left().await {
+                        return Err(Failure::ClientClosed.into());
+                    }
+                    tried.insert(endpoint.id);
+                }
+                Retry::No => {
+                    passive_health::on_failure(core, &picked, &failed.fault, None, pool);
+                    return Err(failure.into());
+                }
+            }
+            last = Some((endpoint, failure));
+        }
+    }
+
+    /// Judges the beginning of the request's body.
+    fn begin_body(&mut self, bytes_max: Option<u64>) -> Result<(), Failure> {
+        let (framing, head_bytes) = (self.buffers.request.framing(), self.buffers.request.len());
+        read_more(self.client, self.buffers);
+        let client_in = &mut self.buffers.client_in;
+        self.body = Some(RequestBody::begin(framing, head_bytes, client_in, bytes_max)?);
+        Ok(())
+    }
+
+    /// Writes the fields about the client and its request, in place of any that the client sent.
+    fn write_added_headers(&mut self, target: &Target<'a>) {
+        let (client, settings) = (self.client, &self.core.settings);
+        let ConnBuffers { added_headers, request, client_in, .. } = &mut *self.buffers;
+        added_headers.clear();
+        if client.trusted {
+            let hop = (client.peer, client.scheme());
+            forwarded::push_hop_lines(added_headers, hop, self.info.client, request, client_in);
+        } else {
+            added_headers.extend_from_slice(&client.address_lines);
+        }
+        forwarded::push_host_lines(added_headers, request, client.trusted.then_some(client_in));
+        forwarded::push_reach_line(added_headers, request, client_in);
+        if let Some(via) = &settings.via {
+            added_headers.extend_from_slice(via.line(request.version(), client.is_http2));
+        }
+        added_headers.extend_from_slice(target.matched.host.tenant_line());
+        added_headers.extend_from_slice(client.client_cert_headers(target.matched.host));
+        added_headers.extend_from_slice(b"X-Request-ID: ");
+        added_headers.extend_from_slice(self.info.request_id(client_in));
+        added_headers.extend_from_slice(b"\r\n");
+    }
+
+    /// Picks the next endpoint in turn; for a WebSocket the one that this client had before, while it is healthy: its
+    /// session may live there.
+    fn select(
+        &self,
+        pool: &'a Pool,
+        tried: &TriedSet,
+        candidate: Candidate,
+    ) -> Result<Picked<'a>, Unavailable> {
+        let now = self.core.runtime.now();
+        if self.upgrade {
+            let hash = sticky_hash(self.core.settings.sticky_key, self.info.client);
+            return balance::sticky(pool, hash, tried, now);
+        }
+        self.core.cursors.borrow_mut().pick(pool, tried, candidate, now)
+    }
+
+    /// Picks an endpoint for another attempt. The pinned snapshot may be old by now: an endpoint that drains, or was
+    /// removed, since it was pinned gets no request, for its last one may have been counted already.
+    fn select_again(
+        &self,
+        pool: &'a Pool,
+        tried: &mut TriedSet,
+        candidate: Candidate,
+    ) -> Result<Picked<'a>, Unavailable> {
+        let tables = self.core.tables();
+        let newest = tables.snapshot.pool(pool.id);
+        for _ in 0..ringway_model::limits::ATTEMPTS_MAX {
+            let picked = self.select(pool, tried, candidate)?;
+            if newest.is_some_and(|newest| newest.offers(picked.endpoint)) {
+                return Ok(picked);
+            }
+            picked.endpoint.state.abandon(picked.admission, self.core.runtime.now());
+            tried.insert(picked.endpoint.id);
+        }
+        Err(Unavailable::Exhausted)
+    }
+
+    /// Notes why an attempt failed, and reports it where the instance is to blame.
+    #[cold]
+    pub(super) fn note_cause(&mut self, target: &Target<'a>, endpoint: &Endpoint, failure: Failure) {
+        let (core, slot) = (self.core, &self.transfer.cause);
+        let cause = Cause::of_attempt(failure, slot, self.buffers, &target.matched.rule.policy);
+        if let Some(cause) = &cause {
+            attempt_warnings::report(core, target.pool, endpoint, cause, failure.code());
+        }
+        self.info.cause = cause;
+    }
+}
+
+/// Hash of a client's address, the same on every core and after a restart.
+fn sticky_hash(key: u64, client: IpAddr) -> u64 {
+    let bits = match client {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        // A home's or a phone's network, for the rest of the address changes from one connection to the next.
+        IpAddr::V6(address) => u128::from(address) >> 64,
+    };
+    (bits as u64 ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (bits >> 64) as u64
+}

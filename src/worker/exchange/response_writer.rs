@@ -1,0 +1,156 @@
+//! Sends a response to the client: heads, and parts of a body as they come.
+
+use std::io::ErrorKind;
+use std::ops::Range;
+
+use crate::limits;
+use ringway_middleware::Edits;
+use ringway_model::Tick;
+use ringway_net::{Stream, WriteRate};
+use ringway_wire::h1::{self, ConnectionSignal, OutFraming, ResponseHead, ResponseRewrite};
+use ringway_wire::headers::FieldKind;
+
+use crate::core::Core;
+use crate::exchange::failure::Failure;
+use crate::runtime::Runtime;
+use crate::session::downstream::DownstreamConn;
+use crate::upstream::{JOINED_BYTES_MAX, Transfer};
+
+/// The client's side of an exchange.
+pub(crate) struct ResponseWriter<'a, R: Runtime> {
+    pub(crate) core: &'a Core<R>,
+    pub(crate) client: &'a DownstreamConn<R::Stream>,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) transfer: &'a Transfer,
+}
+
+impl<R: Runtime> ResponseWriter<'_, R> {
+    /// Puts a response head into `out`, for the client's connection, with the edits of the response stages.
+    pub(crate) fn write_head(
+        &mut self,
+        upstream_in: &[u8],
+        response: &ResponseHead,
+        connection: ConnectionSignal,
+        framing: OutFraming,
+        edits: Option<&Edits>,
+    ) {
+        self.out.clear();
+        let core = self.core;
+        let date = match response.status() < 200 || response.has(FieldKind::Date) {
+            true => None,
+            false => Some(core.date_line.at(core.runtime.timestamp())),
+        };
+        let date = date.as_deref().unwrap_or_default();
+        let rewrite = ResponseRewrite { connection, framing, append: date, ..ResponseRewrite::default() };
+        let Some(edits) = edits.filter(|edits| !edits.is_empty()) else {
+            return h1::write_response(self.out, upstream_in, response, &rewrite);
+        };
+        let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
+        // A stage that sets or removes the date wins.
+        let keeps_date = !remove.iter().any(|name| name.eq_ignore_ascii_case("date"));
+        let append = [if keeps_date { date } else { b"" }, edits.lines()].concat();
+        let rewrite = ResponseRewrite { remove: &remove, append: &append, ..rewrite };
+        h1::write_response(self.out, upstream_in, response, &rewrite);
+    }
+
+    /// Sends `out`, then the given part of `buf`; in one piece when that is cheap.
+    pub(crate) async fn send_part(&mut self, buf: &mut Vec<u8>, part: Range<usize>) -> Result<(), Failure> {
+        let mut part = self.put_before(buf, part);
+        if !self.out.is_empty() {
+            if part.len() <= JOINED_BYTES_MAX {
+                // To the byte: growing by halves would make it twice as large as what is sent.
+                self.out.reserve_exact(part.len());
+                self.out.extend_from_slice(&buf[part.clone()]);
+                part.start = part.end;
+            } else {
+                self.hold_out();
+            }
+        }
+        if !self.out.is_empty() {
+            self.send_out().await?;
+        }
+        if !part.is_empty() {
+            let rate = WriteRate::stall(self.transfer.activity.client_stall());
+            let begun = self.core.runtime.now();
+            let (sent, back) = self.client.stream.write_all_range(std::mem::take(buf), part, rate).await;
+            *buf = back;
+            self.note_wait(begun);
+            sent.map_err(|error| client_failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Sends `out`, then `data` as a chunk of its own, in one piece.
+    pub(crate) async fn send_chunk(&mut self, data: &[u8]) -> Result<(), Failure> {
+        if !data.is_empty() {
+            self.out.extend_from_slice(&h1::chunk_head(data.len()));
+            // To the byte, as above.
+            self.out.reserve_exact(data.len() + h1::CHUNK_END.len());
+            self.out.extend_from_slice(data);
+            self.out.extend_from_slice(h1::CHUNK_END);
+        }
+        if self.out.is_empty() { Ok(()) } else { self.send_out().await }
+    }
+
+    /// Sends the end of a body in chunks.
+    pub(crate) async fn send_last_chunk(&mut self) -> Result<(), Failure> {
+        self.out.clear();
+        self.out.extend_from_slice(h1::LAST_CHUNK);
+        self.send_out().await
+    }
+
+    /// Does the work of [`send_part`](Self::send_part) as far as the kernel takes it at once, to send it with what is spliced
+    /// next; returns the rest of `part`.
+    pub(crate) fn send_held(&mut self, buf: &mut [u8], part: Range<usize>) -> Range<usize> {
+        let mut part = self.put_before(buf, part);
+        self.hold_out();
+        if self.out.is_empty() {
+            part.start += self.client.stream.write_held(&buf[part.clone()]);
+        }
+        part
+    }
+
+    /// Sends `out`.
+    pub(crate) async fn send_out(&mut self) -> Result<(), Failure> {
+        let rate = WriteRate::stall(self.transfer.activity.client_stall());
+        let begun = self.core.runtime.now();
+        let (sent, back) = self.client.stream.write_all(std::mem::take(self.out), rate).await;
+        *self.out = back;
+        self.out.clear();
+        self.note_wait(begun);
+        sent.map_err(|error| client_failed(&error))
+    }
+
+    /// Sends `out`, as far as the kernel takes it at once, to send it with what is written next.
+    fn hold_out(&mut self) {
+        if !self.out.is_empty() {
+            let held = self.client.stream.write_held(self.out);
+            self.out.drain(..held);
+        }
+    }
+
+    /// Puts `out` before the part of `buf` that follows it, if there is room: the head that it came with was as long at
+    /// least.
+    fn put_before(&mut self, buf: &mut [u8], mut part: Range<usize>) -> Range<usize> {
+        if !part.is_empty() && self.out.len() <= part.start {
+            part.start -= self.out.len();
+            buf[part.start..][..self.out.len()].copy_from_slice(self.out);
+            self.out.clear();
+        }
+        part
+    }
+
+    /// Notes that the client was slow to take what was sent since `begun`.
+    fn note_wait(&self, begun: Tick) {
+        if self.core.runtime.now().since(begun) >= limits::CLIENT_WAIT_NOTED {
+            self.transfer.upload.set_kept_waiting();
+        }
+    }
+}
+
+fn client_failed(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::TimedOut => Failure::ClientStalled,
+        _ => Failure::ClientClosed,
+    }
+}
