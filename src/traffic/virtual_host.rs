@@ -42,7 +42,7 @@ impl VirtualHost {
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
-    /// Its pseudonym in access logs: `telemetry::TenantHash::new(key, id).0` for the compiler's key.
+    /// Pseudonym in access logs.
     pub hash: u64,
     /// `X-Tenant-ID: <tenant>\r\n`: copied into the forwarded head as it is.
     pub line: Box<[u8]>,

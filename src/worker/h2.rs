@@ -10,16 +10,19 @@
 pub(crate) mod client;
 mod fields;
 mod flood;
+mod frames;
 pub(crate) mod head;
 mod liveness;
 pub(crate) mod pipe;
 mod server;
 mod stream;
+mod stream_error;
 mod task_pool;
 mod upstream_liveness;
 mod window;
 
 pub(crate) use server::serve;
-pub(crate) use stream::{GAVE_UP, H2Stream, TOOK_NOTHING};
+pub(crate) use stream::H2Stream;
+pub(crate) use stream_error::{StreamEnd, StreamError};
 pub(crate) use task_pool::TaskPool;
 pub(crate) use window::Budget as WindowBudget;

@@ -21,6 +21,7 @@ use rustls::CertificateError;
 
 use crate::core::ConnBuffers;
 use crate::exchange::failure::Failure;
+use crate::h2::StreamError;
 
 /// Cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Cause {
 
     /// A connection that broke while a response was awaited or read.
     pub(crate) fn of_read(error: &io::Error) -> Option<Box<Self>> {
-        if let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<H2Fault>()) {
+        if let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<StreamError>()) {
             return Some(Box::new(Self::new(fault.reason, &fault.text)));
         }
         // An error that we made has no text of its own.
@@ -207,51 +208,6 @@ impl<E: fmt::Display> fmt::Display for Rule<'_, E> {
             Some(FaultyField::After(name)) => write!(f, "{rule}, after \"{}\"", name.escape_ascii()),
             None => rule.fmt(f),
         }
-    }
-}
-
-/// Error of a stream of HTTP/2 to an instance that ended early.
-#[derive(Debug)]
-pub(crate) struct H2Fault {
-    reason: Option<&'static str>,
-    text: String,
-}
-
-impl H2Fault {
-    pub(crate) fn new(error: &h2::Error) -> Self {
-        let reason = error.reason().map(h2_reason);
-        Self { reason, text: format!("HTTP/2: {error}") }
-    }
-
-    /// Fault of a response whose trailers have a pseudo-field.
-    pub(crate) fn pseudo_field_in_trailers() -> Self {
-        Self { reason: None, text: "HTTP/2: pseudo-field in trailers (RFC 9113 §8.1)".to_owned() }
-    }
-}
-
-impl fmt::Display for H2Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for H2Fault {}
-
-/// Reason of an error code (RFC 9113 §7).
-fn h2_reason(reason: h2::Reason) -> &'static str {
-    match reason {
-        h2::Reason::NO_ERROR => "h2_no_error",
-        h2::Reason::PROTOCOL_ERROR => "h2_protocol_error",
-        h2::Reason::INTERNAL_ERROR => "h2_internal_error",
-        h2::Reason::FLOW_CONTROL_ERROR => "h2_flow_control_error",
-        h2::Reason::STREAM_CLOSED => "h2_stream_closed",
-        h2::Reason::FRAME_SIZE_ERROR => "h2_frame_size_error",
-        h2::Reason::REFUSED_STREAM => "h2_refused_stream",
-        h2::Reason::CANCEL => "h2_cancel",
-        h2::Reason::COMPRESSION_ERROR => "h2_compression_error",
-        h2::Reason::ENHANCE_YOUR_CALM => "h2_enhance_your_calm",
-        h2::Reason::HTTP_1_1_REQUIRED => "h2_http_1_1_required",
-        _ => "h2_error",
     }
 }
 

@@ -1,13 +1,11 @@
-//! What a client may do to a connection that costs it less than us, and what none may do at all: seen by the heads of the frames that
-//! pass, and by the settings among them.
+//! HTTP/2 flood protection: limits of frames per time window, and protocol violations; both end the connection with GOAWAY.
 //!
-//! No I/O and no clock. Every count has a bound in a window of time; beyond it the connection ends with GOAWAY. The
-//! `h2` crate has bounds of its own; these do not depend on its version, count what it does not, and say what it was. Faults that
-//! these show are found here where the crate finds none, or has another code for them than RFC 9113 demands.
+//! No I/O and no clock. The `h2` crate has limits of its own; these do not depend on its version, count frames that it does not, and
+//! name the violation. Violations are detected here where the crate detects none, or has another error code than RFC 9113 demands.
 //!
 //! ```text
-//! bytes in ──► Scanner ──► heads, settings ──► counts, faults ──► Abuse ──► GOAWAY, closed, counted
-//! bytes out ─► Scanner ──► our resets, DATA ────┘      └► what came before ──► h2
+//! bytes in ──► FrameScanner ──► frames, settings ──► counters, checks ──► Violation ──► GOAWAY, closed, counted
+//! bytes out ─► FrameScanner ──► our resets, DATA ─────┘      └► the bytes before it ──► h2
 //! ```
 
 use std::ops::ControlFlow;
@@ -18,62 +16,66 @@ use h2::Reason;
 use ringway_model::Tick;
 
 use super::fields::{Fields, Malformed};
+use super::frames::{
+    CONTINUATION, DATA, END_STREAM, Frame, FrameEvent, FrameScanner, HEADERS, PING, PREFACE_BYTES,
+    RST_STREAM, SETTINGS, Setting, WINDOW_UPDATE,
+};
 
-/// Counts what happens on one connection.
-pub(crate) struct Guard {
-    inbound: Scanner,
-    outbound: Scanner,
-    /// The client's SETTINGS came.
-    is_greeted: bool,
-    /// Of the header block that is being received.
+/// Flood protection of one client connection.
+pub(crate) struct FloodGuard {
+    inbound: FrameScanner,
+    outbound: FrameScanner,
+    /// The client's first SETTINGS were received.
+    has_settings: bool,
+    /// CONTINUATION frames of the current header block.
     continuations: u32,
-    /// The last stream that the client has opened.
+    /// Last stream that the client has opened.
     last_stream: u32,
     fields: Fields,
-    /// Of the header block that is being received: its stream, and whether it is trailers.
+    /// Current header block: its stream, and whether it is trailers.
     block: (u32, bool),
     malformed: Rc<Malformed>,
-    /// Bytes of DATA that came, in all.
+    /// Bytes of DATA received since the last take.
     data_bytes: u64,
-    /// Streams that the client has ended and we have not, oldest first: nothing more of a request may come on them.
+    /// Streams that the client has ended and we have not, oldest first: no more HEADERS or DATA may come on them.
     ended: Vec<u32>,
-    window: Counts,
+    window: Counters,
     since: Tick,
-    abuse: Option<Abuse>,
+    violation: Option<Violation>,
 }
 
-/// What a client did too much of, or what none may do.
+/// Limit exceeded by a client, or its violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Abuse {
-    /// Requests taken back (CVE-2023-44487).
+pub(crate) enum Violation {
+    /// Streams reset by the client: rapid reset (CVE-2023-44487).
     Resets,
-    /// Errors that made us reset streams (CVE-2025-8671).
+    /// Streams reset by us for errors of the client (CVE-2025-8671).
     Errors,
-    /// Pieces of one header block (CVE-2024-27316).
+    /// CONTINUATION frames of one header block (CVE-2024-27316).
     Continuations,
-    /// DATA without data.
+    /// Empty DATA.
     EmptyData,
-    /// Pings.
+    /// PING.
     Pings,
-    /// Settings.
+    /// SETTINGS.
     Settings,
-    /// Priorities, and frames that mean nothing here.
+    /// PRIORITY, and frames without a meaning here.
     Idle,
-    /// Window updates without data to account for them.
+    /// WINDOW_UPDATE beyond those due for sent DATA.
     WindowUpdates,
-    /// Something else than SETTINGS behind the preface (RFC 9113 §3.4).
+    /// No SETTINGS after the preface (RFC 9113 §3.4).
     Preface,
-    /// A frame that is longer or shorter than its kind may be (RFC 9113 §4.2).
+    /// Invalid length of a frame (RFC 9113 §4.2).
     FrameSize,
-    /// More of a request whose end has come (RFC 9113 §5.1).
+    /// HEADERS or DATA after the end of a request (RFC 9113 §5.1).
     Closed,
-    /// A window beyond what any may be (RFC 9113 §6.5.2).
+    /// Window above the maximum (RFC 9113 §6.5.2).
     FlowControl,
 }
 
-impl Abuse {
-    /// The word in metrics and logs.
-    pub(crate) fn word(self) -> &'static str {
+impl Violation {
+    /// Label in metrics and logs.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Resets => "resets",
             Self::Errors => "errors",
@@ -90,7 +92,7 @@ impl Abuse {
         }
     }
 
-    /// What the client is told.
+    /// Error code of GOAWAY.
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Preface => Reason::PROTOCOL_ERROR,
@@ -109,9 +111,10 @@ impl Abuse {
     }
 }
 
+/// Frames since the start of the time window.
 #[derive(Default)]
-struct Counts {
-    /// Requests begun.
+struct Counters {
+    /// Requests.
     opened: u32,
     resets: u32,
     errors: u32,
@@ -124,13 +127,13 @@ struct Counts {
     data_sent: u32,
 }
 
-impl Guard {
-    /// A connection of which nothing has passed yet.
+impl FloodGuard {
+    /// Flood protection of a new connection.
     pub(crate) fn new(now: Tick) -> Self {
         Self {
-            inbound: Scanner::after(PREFACE_BYTES),
-            outbound: Scanner::after(0),
-            is_greeted: false,
+            inbound: FrameScanner::after(PREFACE_BYTES),
+            outbound: FrameScanner::after(0),
+            has_settings: false,
             continuations: 0,
             last_stream: 0,
             fields: Fields::default(),
@@ -138,46 +141,46 @@ impl Guard {
             malformed: Rc::default(),
             data_bytes: 0,
             ended: Vec::new(),
-            window: Counts::default(),
+            window: Counters::default(),
             since: now,
-            abuse: None,
+            violation: None,
         }
     }
 
-    /// Looks at what the client sent; how many of the bytes stand before what was too much.
-    pub(crate) fn read(&mut self, bytes: &[u8], now: Tick) -> usize {
+    /// Checks bytes of the client; returns the number of bytes before the violation.
+    pub(crate) fn on_read(&mut self, bytes: &[u8], now: Tick) -> usize {
         if now.since(self.since) >= limits::H2_ABUSE_WINDOW {
-            self.window = Counts::default();
+            self.window = Counters::default();
             self.since = now;
         }
-        if self.abuse.is_some() {
+        if self.violation.is_some() {
             return 0;
         }
         let mut inbound = std::mem::take(&mut self.inbound);
-        let passed = inbound.scan(bytes, |seen| {
-            self.abuse = match seen {
-                Seen::Frame(frame) => self.fault(frame).or_else(|| self.count_read(frame)),
-                Seen::Setting(setting) => setting.fault(),
-                Seen::Fields(part) => {
+        let passed = inbound.scan(bytes, |event| {
+            self.violation = match event {
+                FrameEvent::Frame(frame) => self.check(frame).or_else(|| self.count_read(frame)),
+                FrameEvent::Setting(setting) => check_setting(setting),
+                FrameEvent::Fields(part) => {
                     self.fields.feed(part);
                     None
                 }
-                Seen::EndOfFields => {
+                FrameEvent::EndOfFields => {
                     self.end_block();
                     None
                 }
             };
-            if self.abuse.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.violation.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.inbound = inbound;
         passed
     }
 
-    /// Looks at what we sent. What is too much is told with the next bytes of the client, which caused it.
-    pub(crate) fn written(&mut self, bytes: &[u8]) {
+    /// Counts bytes that we sent. A violation takes effect with the next bytes of the client, which has caused it.
+    pub(crate) fn on_written(&mut self, bytes: &[u8]) {
         let mut outbound = std::mem::take(&mut self.outbound);
-        outbound.scan(bytes, |seen| {
-            if let Seen::Frame(frame) = seen {
+        outbound.scan(bytes, |event| {
+            if let FrameEvent::Frame(frame) = event {
                 self.count_written(frame);
             }
             ControlFlow::Continue(())
@@ -185,12 +188,12 @@ impl Guard {
         self.outbound = outbound;
     }
 
-    /// Streams whose trailers had pseudo-fields, for those who read them.
+    /// Streams whose trailers had pseudo-fields, for their readers.
     pub(super) fn malformed(&self) -> Rc<Malformed> {
         self.malformed.clone()
     }
 
-    /// Bytes of DATA that came since this was asked last.
+    /// Returns the bytes of DATA received since the last call.
     pub(super) fn take_data_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.data_bytes)
     }
@@ -202,27 +205,27 @@ impl Guard {
         }
     }
 
-    /// What the client did too much of, or should not have done.
-    pub(crate) fn abuse(&self) -> Option<Abuse> {
-        self.abuse
+    /// Returns the violation, if there was one.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        self.violation
     }
 
-    /// What no client may do, and this frame does. All of it ends the connection, also what an answer to its stream would be enough
-    /// for (RFC 9113 §5.4.1).
-    fn fault(&mut self, frame: Frame) -> Option<Abuse> {
-        if !std::mem::replace(&mut self.is_greeted, true) && frame.kind != SETTINGS {
-            return Some(Abuse::Preface);
+    /// Checks a frame against the protocol. Each violation ends the connection, also one for which RFC 9113 would have the stream
+    /// reset (§5.4.1).
+    fn check(&mut self, frame: Frame) -> Option<Violation> {
+        if !std::mem::replace(&mut self.has_settings, true) && frame.kind != SETTINGS {
+            return Some(Violation::Preface);
         }
-        if !frame.has_a_possible_size() {
-            return Some(Abuse::FrameSize);
+        if !frame.has_valid_size() {
+            return Some(Violation::FrameSize);
         }
         if matches!(frame.kind, HEADERS | DATA) && self.ended.contains(&frame.stream) {
-            return Some(Abuse::Closed);
+            return Some(Violation::Closed);
         }
         if frame.kind == RST_STREAM {
             self.forget(frame.stream);
-        } else if frame.ends_a_message() {
-            // Streams that we had reset before their ends came are never answered: they make room.
+        } else if frame.ends_stream() {
+            // Streams that we reset before their end came stay in the list until they are evicted.
             if self.ended.len() == ENDED_MAX {
                 self.ended.remove(0);
             }
@@ -235,18 +238,18 @@ impl Guard {
         self.ended.retain(|ended| *ended != stream);
     }
 
-    /// What the client does too much of with this frame.
-    fn count_read(&mut self, frame: Frame) -> Option<Abuse> {
+    /// Counts a frame of the client against its limit.
+    fn count_read(&mut self, frame: Frame) -> Option<Violation> {
         let window = &mut self.window;
         match frame.kind {
             DATA => {
                 self.data_bytes += frame.len as u64;
                 window.empty_data += u32::from(!frame.has_data() && frame.flags & END_STREAM == 0);
-                (window.empty_data > limits::H2_EMPTY_DATA_MAX).then_some(Abuse::EmptyData)
+                (window.empty_data > limits::H2_EMPTY_DATA_MAX).then_some(Violation::EmptyData)
             }
             HEADERS => {
                 self.continuations = 0;
-                // A stream is opened with the head of its request: what comes on an older one are trailers.
+                // HEADERS open a new stream; on an older one they are trailers.
                 self.block = (frame.stream, frame.stream <= self.last_stream);
                 self.last_stream = self.last_stream.max(frame.stream);
                 window.opened += 1;
@@ -254,47 +257,47 @@ impl Guard {
             }
             CONTINUATION => {
                 self.continuations += 1;
-                (self.continuations > limits::H2_CONTINUATIONS_MAX).then_some(Abuse::Continuations)
+                (self.continuations > limits::H2_CONTINUATIONS_MAX).then_some(Violation::Continuations)
             }
             RST_STREAM => {
                 window.resets += 1;
-                // A client may change its mind, but not about most of what it asks for.
+                // A client may cancel requests, but not most of them.
                 let is_flood = window.resets > limits::H2_RESETS_MAX && window.resets > window.opened / 2;
-                is_flood.then_some(Abuse::Resets)
+                is_flood.then_some(Violation::Resets)
             }
             PING => {
                 window.pings += 1;
-                (window.pings > limits::H2_PINGS_MAX).then_some(Abuse::Pings)
+                (window.pings > limits::H2_PINGS_MAX).then_some(Violation::Pings)
             }
             SETTINGS => {
                 window.settings += 1;
-                (window.settings > limits::H2_SETTINGS_MAX).then_some(Abuse::Settings)
+                (window.settings > limits::H2_SETTINGS_MAX).then_some(Violation::Settings)
             }
             WINDOW_UPDATE => {
                 window.window_updates += 1;
                 let due = limits::H2_WINDOW_UPDATES_MAX.max(window.data_sent.saturating_mul(4));
-                (window.window_updates > due).then_some(Abuse::WindowUpdates)
+                (window.window_updates > due).then_some(Violation::WindowUpdates)
             }
-            // PRIORITY, PUSH_PROMISE, GOAWAY, and whatever else there may be.
+            // PRIORITY, PUSH_PROMISE, GOAWAY, and unknown types.
             _ => {
                 window.idle += 1;
                 let due = limits::H2_IDLE_FRAMES_MAX.max(window.opened.saturating_mul(4));
-                (window.idle > due).then_some(Abuse::Idle)
+                (window.idle > due).then_some(Violation::Idle)
             }
         }
     }
 
     fn count_written(&mut self, frame: Frame) {
-        if frame.kind == RST_STREAM || frame.ends_a_message() {
+        if frame.kind == RST_STREAM || frame.ends_stream() {
             self.forget(frame.stream);
         }
         match frame.kind {
             DATA => self.window.data_sent += 1,
-            // NO_ERROR follows an early answer, INTERNAL_ERROR and CANCEL are the app's doing: none is the client's.
+            // NO_ERROR follows an early response, INTERNAL_ERROR and CANCEL are caused by the app: none by the client.
             RST_STREAM if !matches!(frame.code, 0x0 | 0x2 | 0x8) => {
                 self.window.errors += 1;
                 if self.window.errors > limits::H2_ERRORS_MAX {
-                    self.abuse = self.abuse.or(Some(Abuse::Errors));
+                    self.violation = self.violation.or(Some(Violation::Errors));
                 }
             }
             _ => {}
@@ -302,259 +305,17 @@ impl Guard {
     }
 }
 
-/// Finds the frame heads and the settings in a stream of bytes, however it is cut.
-#[derive(Default)]
-pub(super) struct Scanner {
-    /// What is there of a head, and of what follows it that says more: the error code of a RST_STREAM, the length of padding.
-    head: [u8; HEAD_BYTES + CODE_BYTES],
-    have: usize,
-    /// Bytes until the next head.
-    skip: usize,
-    /// These bytes are settings.
-    has_settings: bool,
-    /// What is there of one.
-    setting: [u8; SETTING_BYTES],
-    setting_have: usize,
-    /// Of these bytes, so many at first are no fields, and so many behind them are; nothing where they belong to no header block.
-    fields: Option<(usize, usize)>,
-    /// The header block ends with them.
-    is_last: bool,
+/// Checks a setting by itself. The `h2` crate checks the others, with the error codes of RFC 9113 §6.5.2.
+fn check_setting(setting: Setting) -> Option<Violation> {
+    (setting.id == INITIAL_WINDOW_SIZE && setting.value > WINDOW_MAX).then_some(Violation::FlowControl)
 }
 
-/// What a [`Scanner`] finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen<'a> {
-    /// A frame, by its head.
-    Frame(Frame),
-    /// One setting of the SETTINGS whose head was seen last.
-    Setting(Setting),
-    /// A part of the header block whose frame was seen last.
-    Fields(&'a [u8]),
-    /// All of that block was seen.
-    EndOfFields,
-}
-
-/// RFC 9113 §6.5.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Setting {
-    id: u16,
-    value: u32,
-}
-
-impl Setting {
-    /// What is wrong with it by itself. Of the others the crate knows, and says what RFC 9113 §6.5.2 names.
-    fn fault(self) -> Option<Abuse> {
-        (self.id == INITIAL_WINDOW_SIZE && self.value > WINDOW_MAX).then_some(Abuse::FlowControl)
-    }
-}
-
-/// What a frame's head says (RFC 9113 §4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) len: usize,
-    pub(super) kind: u8,
-    flags: u8,
-    pub(super) stream: u32,
-    /// Of a RST_STREAM.
-    code: u32,
-    /// Of DATA and HEADERS: bytes behind the data, and the one that says how many.
-    padding: usize,
-}
-
-impl Frame {
-    pub(super) fn ends_a_message(self) -> bool {
-        matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
-    }
-
-    /// Whether DATA bring any.
-    pub(super) fn has_data(self) -> bool {
-        self.len > self.padding
-    }
-
-    /// Whether it answers a PING or SETTINGS.
-    pub(super) fn is_ack(self) -> bool {
-        self.flags & ACK != 0
-    }
-
-    /// Where the fields of a header block lie behind what was read with the head, if it has any: what stands before them, and their
-    /// length.
-    fn fields(self) -> Option<(usize, usize)> {
-        let front = match self.kind {
-            HEADERS if self.flags & WITH_PRIORITY != 0 => PRIORITY_BYTES,
-            HEADERS | CONTINUATION => 0,
-            _ => return None,
-        };
-        Some((front, self.len.saturating_sub(self.padding + front)))
-    }
-
-    /// Whether a frame of this kind may be so long, by its head alone (RFC 9113 §4.2 and §6). A length of padding that does not
-    /// fit is another error, and so is a frame on the wrong stream.
-    fn has_a_possible_size(self) -> bool {
-        let has = |flag: u8| usize::from(self.flags & flag != 0);
-        let is_possible = match self.kind {
-            DATA => self.len >= has(PADDED),
-            HEADERS => self.len >= has(PADDED) + PRIORITY_BYTES * has(WITH_PRIORITY),
-            PRIORITY => self.len == PRIORITY_BYTES,
-            RST_STREAM | WINDOW_UPDATE => self.len == CODE_BYTES,
-            SETTINGS if has(ACK) == 1 => self.len == 0,
-            SETTINGS => self.len.is_multiple_of(SETTING_BYTES),
-            PING => self.len == PING_BYTES,
-            GOAWAY => self.len >= GOAWAY_BYTES_MIN,
-            _ => true,
-        };
-        is_possible && self.len <= FRAME_BYTES_MAX
-    }
-}
-
-impl Scanner {
-    /// One whose first frame stands behind so many bytes.
-    pub(super) fn after(skip: usize) -> Self {
-        Self { skip, ..Self::default() }
-    }
-
-    /// Tells each frame whose head has come whole, and its settings. One that it is to stop at ends the scan; how many of the bytes
-    /// stand before that frame.
-    pub(super) fn scan(&mut self, all: &[u8], mut on_seen: impl FnMut(Seen<'_>) -> ControlFlow<()>) -> usize {
-        let mut bytes = all;
-        // Where the head stands that is being read. It may have begun before these bytes.
-        let mut begin = 0;
-        loop {
-            let (skipped, rest) = bytes.split_at(self.skip.min(bytes.len()));
-            self.skip -= skipped.len();
-            bytes = rest;
-            if self.has_settings && self.read_settings(skipped, &mut on_seen).is_break() {
-                return begin;
-            }
-            if self.fields.is_some() && self.read_fields(skipped, &mut on_seen).is_break() {
-                return begin;
-            }
-            if bytes.is_empty() {
-                return all.len();
-            }
-            if self.have == 0 {
-                begin = all.len() - bytes.len();
-            }
-            let want = match self.have {
-                HEAD_BYTES.. => HEAD_BYTES + self.more(),
-                _ => HEAD_BYTES,
-            };
-            let taken = (want - self.have).min(bytes.len());
-            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have < want {
-                return all.len();
-            }
-            let more = self.more();
-            if self.have < HEAD_BYTES + more {
-                continue;
-            }
-            let [a, b, c, kind, flags, s, t, u, v, code @ ..] = self.head;
-            let len = u32::from_be_bytes([0, a, b, c]) as usize;
-            let (code, padding) = match more {
-                CODE_BYTES => (u32::from_be_bytes(code), 0),
-                PADDING_BYTES => (0, PADDING_BYTES + usize::from(code[0])),
-                _ => (0, 0),
-            };
-            // The first bit is reserved.
-            let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
-            self.skip = len - (self.have - HEAD_BYTES);
-            self.have = 0;
-            self.has_settings = kind == SETTINGS;
-            self.setting_have = 0;
-            let frame = Frame { len, kind, flags, stream, code, padding };
-            self.fields = frame.fields();
-            self.is_last = flags & END_HEADERS != 0;
-            if on_seen(Seen::Frame(frame)).is_break() {
-                return begin;
-            }
-        }
-    }
-
-    /// Bytes behind a whole head that are read with it.
-    fn more(&self) -> usize {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let len = u32::from_be_bytes([0, a, b, c]) as usize;
-        match kind {
-            RST_STREAM if len == CODE_BYTES => CODE_BYTES,
-            DATA | HEADERS if flags & PADDED != 0 && len > 0 => PADDING_BYTES,
-            _ => 0,
-        }
-    }
-
-    fn read_fields(
-        &mut self,
-        bytes: &[u8],
-        on_seen: &mut impl FnMut(Seen<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let Some((front, left)) = &mut self.fields else { return ControlFlow::Continue(()) };
-        let (before, rest) = bytes.split_at((*front).min(bytes.len()));
-        *front -= before.len();
-        let part = &rest[..(*left).min(rest.len())];
-        *left -= part.len();
-        if !part.is_empty() {
-            on_seen(Seen::Fields(part))?;
-        }
-        if self.skip == 0 {
-            self.fields = None;
-            if self.is_last {
-                on_seen(Seen::EndOfFields)?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn read_settings(
-        &mut self,
-        bytes: &[u8],
-        on_seen: &mut impl FnMut(Seen<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        for &byte in bytes {
-            self.setting[self.setting_have] = byte;
-            self.setting_have = (self.setting_have + 1) % SETTING_BYTES;
-            if self.setting_have == 0 {
-                let [a, b, c, d, e, f] = self.setting;
-                let (id, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]));
-                on_seen(Seen::Setting(Setting { id, value }))?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// RFC 9113 §3.4.
-pub(super) const PREFACE_BYTES: usize = 24;
-const HEAD_BYTES: usize = 9;
-const CODE_BYTES: usize = 4;
-const PADDING_BYTES: usize = 1;
-const PRIORITY_BYTES: usize = 5;
-const SETTING_BYTES: usize = 6;
-const PING_BYTES: usize = 8;
-const GOAWAY_BYTES_MIN: usize = 8;
-/// What a peer may send to one that has not asked for more (RFC 9113 §4.2), as we have not.
-const FRAME_BYTES_MAX: usize = 16_384;
 /// RFC 9113 §6.9.1.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// As many requests as a client may have at one time; of more, the crate names the fault.
-const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
-
-// RFC 9113 §6.
-pub(super) const DATA: u8 = 0x0;
-pub(super) const HEADERS: u8 = 0x1;
-const PRIORITY: u8 = 0x2;
-pub(super) const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-pub(super) const PING: u8 = 0x6;
-const GOAWAY: u8 = 0x7;
-const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const ACK: u8 = 0x1;
-// RFC 9113 §6.5.2.
+/// RFC 9113 §6.5.2.
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
-const PADDED: u8 = 0x8;
-const WITH_PRIORITY: u8 = 0x20;
+/// As many as a client may have requests at one time; beyond them, the `h2` crate detects the violation.
+const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
 
 #[cfg(test)]
 #[path = "flood_tests.rs"]

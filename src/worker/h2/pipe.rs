@@ -1,14 +1,14 @@
-//! The bytes of an HTTP/2 connection, between the `h2` crate and any [`Stream`].
+//! Pipe of an HTTP/2 connection between the `h2` crate and any [`Stream`].
 //!
-//! The crate polls for bytes; our streams take buffers and give them back, and none of their futures may be dropped.
-//! Two pumps stand between them, in one task with the connection that uses the crate:
+//! The crate polls for bytes; a [`Stream`] takes buffers and returns them, and none of its futures may be dropped. Two pumps connect
+//! them, in one task with the crate's connection:
 //!
 //! ```text
 //!            ┌── input: one buffer, read when the last one is used up ◄── read, with a deadline ──┐
 //!  h2 ◄─► Pipe                                                                                  Stream
-//!            └── output: what one poll wrote, gathered ──► one send of up to 64 KB, with a pace ──┘
+//!            └── output: the writes of one poll ──► one send of up to 64 KB, with a minimum rate ─┘
 //! ```
-//! A connection that has been silent for a moment holds no buffer here and waits for readiness only.
+//! An idle connection holds no buffer here, and waits for readiness only.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,16 +23,16 @@ use ringway_model::Tick;
 use ringway_net::{Stream, WriteRate, clock, yield_now};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What looks at the bytes that pass, and may end the reading.
+/// Observer of the bytes in both directions, which may end the reading.
 pub(crate) trait Watch: 'static {
-    /// The peer sent these bytes; how many of them may pass. Fewer than all: the others are forgotten, and no more are read.
+    /// Observes bytes of the peer; returns the number that may pass. The others are dropped, and no more are read.
     fn on_read(&self, bytes: &[u8], now: Tick) -> usize;
 
-    /// The crate wrote these bytes.
+    /// Observes bytes that the crate wrote.
     fn on_written(&self, bytes: &[u8]);
 }
 
-/// Nobody looks.
+/// No observer.
 impl Watch for () {
     fn on_read(&self, bytes: &[u8], _: Tick) -> usize {
         bytes.len()
@@ -41,7 +41,7 @@ impl Watch for () {
     fn on_written(&self, _: &[u8]) {}
 }
 
-/// A pipe for one connection: the end for the crate, and the end for the one who drives it.
+/// Creates a pipe: the end of the crate, and the end that drives it.
 pub(crate) fn pipe<W: Watch>(watch: W) -> (Pipe<W>, Driver<W>) {
     let shared = Rc::new(Shared {
         watch,
@@ -52,7 +52,7 @@ pub(crate) fn pipe<W: Watch>(watch: W) -> (Pipe<W>, Driver<W>) {
         spare: RefCell::default(),
         output_error: Cell::new(None),
         writer_waits: Cell::new(false),
-        news: Cell::new(false),
+        needs_poll: Cell::new(false),
         closing: Cell::new(false),
         read_by: Cell::new(Tick::NEVER),
         is_overdue: Cell::new(false),
@@ -61,12 +61,12 @@ pub(crate) fn pipe<W: Watch>(watch: W) -> (Pipe<W>, Driver<W>) {
     (Pipe { shared: shared.clone() }, Driver { shared })
 }
 
-/// What the crate reads from and writes to. Works only while [`Driver::drive`] polls the future that uses it.
+/// End of the crate. Works only while [`Driver::drive`] polls the future that uses it.
 pub(crate) struct Pipe<W> {
     shared: Rc<Shared<W>>,
 }
 
-/// The other end: drives the pumps, and tells what the stream says besides bytes.
+/// End that drives the pumps, and reports deadlines and interruptions.
 pub(crate) struct Driver<W> {
     shared: Rc<Shared<W>>,
 }
@@ -79,21 +79,21 @@ impl<W> Clone for Driver<W> {
 
 struct Shared<W> {
     watch: W,
-    /// What came and was not taken yet: from `taken` on.
+    /// Received bytes; unread from `taken` on.
     input: RefCell<Vec<u8>>,
     taken: Cell<usize>,
-    /// Nothing more will come; why.
+    /// Reason why no more bytes come.
     input_end: Cell<Option<End>>,
-    /// What is to be sent.
+    /// Bytes to send.
     output: RefCell<Vec<u8>>,
-    /// The buffer of the last send, for the next but one.
+    /// Buffer of the last send, for the next but one.
     spare: RefCell<Vec<u8>>,
     output_error: Cell<Option<ErrorKind>>,
-    /// The crate has more to write than there was room for.
+    /// The crate waits for room to write.
     writer_waits: Cell<bool>,
-    /// Something happened that the connection must look at.
-    news: Cell<bool>,
-    /// The connection is over: what is written is still sent.
+    /// The connection must be polled again.
+    needs_poll: Cell<bool>,
+    /// The connection has ended; the output is still sent.
     closing: Cell<bool>,
     read_by: Cell<Tick>,
     is_overdue: Cell<bool>,
@@ -102,37 +102,37 @@ struct Shared<W> {
 
 #[derive(Clone, Copy)]
 enum End {
-    /// The peer closed in an orderly way.
+    /// The peer closed its side.
     Closed,
     Failed(ErrorKind),
-    /// The watch ended it: behind what it let pass it is as if nothing came any more.
+    /// The watch ended it: for the crate, no more bytes come.
     Refused,
 }
 
 impl<W: Watch> Driver<W> {
-    /// The watch that looks at the bytes.
+    /// Returns the watch.
     pub(crate) fn watch(&self) -> &W {
         &self.shared.watch
     }
 
-    /// The connection is [overdue](Self::take_overdue) then, whatever has come. `NEVER`: it never is. A time that is
-    /// moved forward is noticed up to ten seconds late.
+    /// Sets the time at which the connection is [overdue](Self::take_overdue), whatever is received. An earlier time takes effect up to
+    /// ten seconds late.
     pub(crate) fn set_read_by(&self, deadline: Tick) {
         self.shared.read_by.set(deadline);
     }
 
-    /// Whether that time has passed since the last look. The connection is polled when that happens.
+    /// Whether that time has passed since the last call. The connection is polled then.
     pub(crate) fn take_overdue(&self) -> bool {
         self.shared.is_overdue.take()
     }
 
-    /// Whether the stream's reads were cancelled since the last look, as the drain does. The connection is polled when
-    /// that happens, and reads go on.
+    /// Whether reads of the stream were cancelled since the last call, as by the drain. The connection is polled then, and reads go
+    /// on.
     pub(crate) fn take_interrupted(&self) -> bool {
         self.shared.is_interrupted.take()
     }
 
-    /// Whether the pipe can carry nothing more in one of its directions.
+    /// Whether one of the directions has failed.
     pub(crate) fn is_broken(&self) -> bool {
         self.shared.output_error.get().is_some()
             || matches!(self.shared.input_end.get(), Some(End::Failed(_)))
@@ -145,8 +145,8 @@ impl<W: Watch> Driver<W> {
         input.borrow().capacity() + output.borrow().capacity() + spare.borrow().capacity()
     }
 
-    /// Polls `connection`, which uses the pipe, and carries its bytes over `stream` until it ends; then sends what it
-    /// has written last. A peer that takes nothing for `stall` breaks the connection.
+    /// Polls `connection`, which uses the pipe, and moves its bytes over `stream` until it ends; then sends the rest of its output. A peer
+    /// that takes no bytes for `stall` breaks the connection.
     ///
     /// The stream is neither shut down nor closed; its reads are left cancelled.
     pub(crate) async fn drive<S: Stream, C: Future>(
@@ -161,11 +161,11 @@ impl<W: Watch> Driver<W> {
         let mut connection = pin!(connection);
         let (mut is_read, mut is_written, mut output) = (false, false, None);
         poll_fn(|cx| {
-            shared.news.set(true);
-            while shared.news.get() {
-                // What came is there before the connection looks for it.
+            shared.needs_poll.set(true);
+            while shared.needs_poll.get() {
+                // Received bytes are there before the connection is polled.
                 is_read = is_read || reading.as_mut().poll(cx).is_ready();
-                shared.news.set(false);
+                shared.needs_poll.set(false);
                 if output.is_none()
                     && let Poll::Ready(result) = connection.as_mut().poll(cx)
                 {
@@ -173,7 +173,7 @@ impl<W: Watch> Driver<W> {
                     shared.closing.set(true);
                     stream.cancel_reads();
                 }
-                // All that it wrote goes out at once, and the next read begins as soon as it has used up the last.
+                // Its output is sent at once, and the next read begins as soon as the last is used up.
                 is_written = is_written || writing.as_mut().poll(cx).is_ready();
                 is_read = is_read || reading.as_mut().poll(cx).is_ready();
             }
@@ -187,7 +187,7 @@ impl<W: Watch> Driver<W> {
 }
 
 impl<W: Watch> Shared<W> {
-    /// Reads whenever the crate has used up what was read.
+    /// Reads whenever the crate has used up the last read.
     async fn pump_in<S: Stream>(&self, stream: &S) {
         let mut buffer_bytes = ringway_model::limits::HEAD_BUFFER_BYTES;
         let mut turns = 0;
@@ -201,7 +201,7 @@ impl<W: Watch> Shared<W> {
             }
             turns += 1;
             if turns % READS_PER_TURN == 0 {
-                // A peer that is always ready must not keep the core to itself.
+                // A peer that always has data must not starve other tasks.
                 yield_now().await;
             }
             let mut buf = self.input.take();
@@ -211,7 +211,7 @@ impl<W: Watch> Shared<W> {
                 buf.reserve_exact(buffer_bytes);
             }
             let now = clock::now();
-            self.tell_overdue(now).await;
+            self.report_overdue(now).await;
             let (read, mut back) =
                 stream.read(buf, self.wait_until(now).min(now.after(limits::IDLE_BUFFER_GRACE))).await;
             match read {
@@ -225,7 +225,7 @@ impl<W: Watch> Shared<W> {
                     let is_refused = passed < back.len();
                     back.truncate(passed);
                     self.input.replace(back);
-                    self.news.set(true);
+                    self.needs_poll.set(true);
                     if is_refused {
                         return self.end(End::Refused);
                     }
@@ -248,11 +248,11 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// Waits without a buffer. False when the reading is over.
+    /// Waits without a buffer; `false` at the end of the reading.
     async fn wait_for_bytes<S: Stream>(&self, stream: &S) -> bool {
         loop {
             let now = clock::now();
-            self.tell_overdue(now).await;
+            self.report_overdue(now).await;
             match stream.readable(self.wait_until(now)).await {
                 Ok(()) => return true,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
@@ -265,21 +265,21 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// LocalReply once: whoever is told sets another time, or ends the connection, before the next wait begins.
-    async fn tell_overdue(&self, now: Tick) {
+    /// Reports an overdue connection once: the connection sets another time, or ends, before the next wait begins.
+    async fn report_overdue(&self, now: Tick) {
         if now < self.read_by.get() {
             return;
         }
         self.read_by.set(Tick::NEVER);
         self.is_overdue.set(true);
-        self.news.set(true);
-        // News has this polled again, after the connection was.
-        let mut was_told = false;
-        poll_fn(|_| if std::mem::replace(&mut was_told, true) { Poll::Ready(()) } else { Poll::Pending })
+        self.needs_poll.set(true);
+        // This is polled again after the connection.
+        let mut was_polled = false;
+        poll_fn(|_| if std::mem::replace(&mut was_polled, true) { Poll::Ready(()) } else { Poll::Pending })
             .await;
     }
 
-    /// A cancelled read says that someone wants the connection's attention; all else ends the reading.
+    /// Handles a failed read: a cancelled one interrupts the connection, any other ends the reading.
     fn survives<S: Stream>(&self, stream: &S, error: &io::Error) -> bool {
         if self.closing.get() {
             return false;
@@ -290,11 +290,11 @@ impl<W: Watch> Shared<W> {
         }
         stream.resume_reads();
         self.is_interrupted.set(true);
-        self.news.set(true);
+        self.needs_poll.set(true);
         true
     }
 
-    /// Sends what was written, all of it at once.
+    /// Sends the output, all of it at once.
     async fn pump_out<S: Stream>(&self, stream: &S, stall: Duration) {
         loop {
             poll_fn(|_| match self.closing.get() || !self.output.borrow().is_empty() {
@@ -307,14 +307,14 @@ impl<W: Watch> Shared<W> {
             }
             let buf = self.output.replace(self.spare.take());
             if self.writer_waits.take() {
-                self.news.set(true);
+                self.needs_poll.set(true);
             }
-            let pace = WriteRate::stall(stall).and_until(clock::now().after(limits::H2_SEND_TIMEOUT));
-            let (sent, mut back) = stream.write_all(buf, pace).await;
+            let rate = WriteRate::stall(stall).and_until(clock::now().after(limits::H2_SEND_TIMEOUT));
+            let (sent, mut back) = stream.write_all(buf, rate).await;
             if let Err(error) = sent {
                 self.output_error.set(Some(error.kind()));
                 self.output.take();
-                self.news.set(true);
+                self.needs_poll.set(true);
                 return;
             }
             back.clear();
@@ -322,10 +322,10 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// When the present wait has to be thought over again.
+    /// Deadline of the next wait.
     fn wait_until(&self, now: Tick) -> Tick {
         match self.read_by.get() {
-            // It may be moved forward meanwhile.
+            // `read_by` may be set meanwhile.
             Tick::NEVER => now.after(LOOK_INTERVAL),
             read_by => read_by.max(now),
         }
@@ -337,10 +337,10 @@ impl<W: Watch> Shared<W> {
 
     fn end(&self, end: End) {
         self.input_end.set(Some(end));
-        self.news.set(true);
+        self.needs_poll.set(true);
     }
 
-    /// Frees the buffers that nothing is in.
+    /// Frees empty buffers.
     fn shrink(&self) {
         self.spare.take();
         let mut output = self.output.borrow_mut();
@@ -349,7 +349,7 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// Takes what there is room for.
+    /// Appends to the output, as far as there is room.
     fn write(&self, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
         if let Some(kind) = self.output_error.get() {
             return Poll::Ready(Err(kind.into()));
@@ -374,7 +374,7 @@ impl<W: Watch> AsyncRead for Pipe<W> {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let shared = &*self.shared;
         if let Some(kind) = shared.output_error.get() {
-            // Nothing that comes can be answered.
+            // No response could be sent.
             return Poll::Ready(Err(kind.into()));
         }
         let input = shared.input.borrow();
@@ -383,7 +383,7 @@ impl<W: Watch> AsyncRead for Pipe<W> {
             return match shared.input_end.get() {
                 Some(End::Closed) => Poll::Ready(Ok(())),
                 Some(End::Failed(kind)) => Poll::Ready(Err(kind.into())),
-                // The driver polls again when there is something.
+                // The driver polls again once there are bytes.
                 Some(End::Refused) | None => Poll::Pending,
             };
         }
@@ -404,7 +404,7 @@ impl<W: Watch> AsyncWrite for Pipe<W> {
         _: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // More than the crate ever hands over.
+        // More than the crate ever passes.
         let mut slices: [&[u8]; 16] = [&[]; 16];
         for (slice, buf) in slices.iter_mut().zip(bufs) {
             *slice = buf;
@@ -416,21 +416,21 @@ impl<W: Watch> AsyncWrite for Pipe<W> {
         true
     }
 
-    /// What is written is as good as sent: the pump sends it after this poll.
+    /// Does nothing: the pump sends the output after this poll.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shared.output_error.get().map_or(Ok(()), |kind| Err(kind.into())))
     }
 
-    /// The driver shuts the stream down, once all is sent.
+    /// Does nothing: the driver's user shuts the stream down once the output is sent.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
-/// Reads in a row before other tasks have their turn.
+/// Reads in a row before other tasks run.
 const READS_PER_TURN: u32 = 64;
 
-/// How often a reader that may wait for ever looks whether that is still so.
+/// Interval at which a wait without a deadline checks `read_by`.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! One client connection that speaks HTTP/2: its requests are exchanges like any other, each a task of its own.
+//! HTTP/2 connection of a client. Its requests are exchanges like any other, each in a task of its own.
 //!
 //! ```text
 //!            ┌──────────── the connection's task ────────────┐      ┌──── one task per request ────┐
-//! client ◄──►│ pumps ◄─► guard ◄─► h2: frames, windows, HPACK │ ◄──► │ H2Stream ◄─► exchange ◄─► app │
+//! client ◄──►│ pumps ◄─► flood ◄─► h2: frames, windows, HPACK │ ◄──► │ H2Stream ◄─► exchange ◄─► app │
 //!            └───────────────────────────────────────────────┘      └──────────────────────────────┘
-//! ends by:  silence without requests, age, drain ─► GOAWAY, the requests under way finish, close
-//!           abuse ─► what came before it is taken, GOAWAY, close
+//! ends by:  idle timeout, age, drain ─► GOAWAY, the requests in progress finish, close
+//!           violation ─► the frames before it are processed, GOAWAY, close
 //! ```
-//! What a client may cost is bounded: requests at one time by their tasks, which live on when a request is taken back;
-//! what it sends ahead by windows; what it does not take by pace; everything else by the [guard](super::flood).
+//! The cost of a client is bounded: concurrent requests by their tasks, which go on when a request is reset; bodies by windows; slow
+//! reading by a minimum rate; frames by [flood protection](super::flood).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -29,7 +29,7 @@ use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
 use super::fields::Malformed;
-use super::flood::{Abuse, Guard};
+use super::flood::{FloodGuard, Violation};
 use super::head;
 use super::pipe::{self, Driver, Pipe, Watch};
 use super::stream::H2Stream;
@@ -46,17 +46,17 @@ use crate::session::downstream::{DownstreamConn, Phase};
 use crate::session::linger::{self, Request as Received};
 use crate::transport::Transport;
 
-/// Serves a connection to its end, from the client's preface on. `scheme` is what it carries: `https` over TLS. Returns
-/// how many requests it carried.
+/// Serves a connection, from the client's preface on. `scheme` is that of its requests: `https` with TLS. Returns the number of
+/// requests.
 pub(crate) async fn serve(
     core: &Rc<Core<MonoioRuntime>>,
     connection: &Rc<DownstreamConn<Transport>>,
     scheme: &'static str,
 ) -> u32 {
-    // The drain is told to the connection, which knows what its requests are doing.
+    // The drain interrupts the connection, which knows the phases of its requests.
     connection.phase.set(Phase::Tunnel);
     let now = core.runtime.now();
-    let guard = Guard::new(now);
+    let guard = FloodGuard::new(now);
     let malformed = guard.malformed();
     let (pipe, driver) = pipe::pipe(RefCell::new(guard));
     driver.set_read_by(now.after(core.settings.head_timeout));
@@ -78,16 +78,16 @@ pub(crate) async fn serve(
     });
     let stall = core.settings.policy.body_progress_timeout;
     shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
-    let abuse = shared.driver.watch().borrow().abuse().map(Abuse::word);
-    if let Some(reason) = abuse.or(shared.fault.get()) {
+    let violation = shared.driver.watch().borrow().violation().map(Violation::as_str);
+    if let Some(reason) = violation.or(shared.fault.get()) {
         core.telemetry.connection_abused(&ConnectionAbused { client_ip: connection.peer, reason });
     }
-    // From here on there is nobody to be told of the drain.
+    // From here on the drain does not interrupt it.
     connection.phase.set(Phase::Busy);
     if shared.driver.is_broken() {
         connection.stream.abort();
     } else {
-        let received = match abuse {
+        let received = match violation {
             None if shared.is_unread.get() => Received::Unread,
             _ => Received::Read,
         };
@@ -96,32 +96,32 @@ pub(crate) async fn serve(
     shared.requests.get()
 }
 
-/// What the connection and its requests share.
+/// State that the connection and its requests share.
 struct Shared {
     core: Rc<Core<MonoioRuntime>>,
     connection: Rc<DownstreamConn<Transport>>,
-    driver: Driver<RefCell<Guard>>,
+    driver: Driver<RefCell<FloodGuard>>,
     scheme: &'static str,
     addresses: (Option<SocketAddr>, Option<SocketAddr>),
-    /// The requests whose tasks live.
+    /// Requests whose tasks live.
     streams: RefCell<Slab<Rc<DownstreamConn<Transport>>>>,
     heads: Rc<RefCell<ResponseHead>>,
     /// Streams whose trailers are malformed.
     malformed: Rc<Malformed>,
     requests: Cell<u32>,
-    /// No more requests are wanted.
+    /// No more requests are accepted.
     is_closing: Cell<bool>,
-    /// A request was answered, and the client may be sending more of it.
+    /// The client may be sending the rest of a request that has its response.
     is_unread: Cell<bool>,
-    /// Requests that were answered and whose rest is being discarded.
+    /// Requests whose rest is being discarded after their response.
     discarding: Cell<usize>,
-    /// What the crate ended the connection for.
+    /// Violation for which the `h2` crate ended the connection.
     fault: Cell<Option<&'static str>>,
-    /// Of the connection's task, while it takes no more requests.
+    /// Waker of the connection's task while it is at the maximum of requests.
     waker: Cell<Option<Waker>>,
 }
 
-/// The windows of a connection, and what makes them grow.
+/// Windows of a connection, and their growth.
 struct Windows {
     growth: Growth,
     grant: Grant,
@@ -131,7 +131,7 @@ struct Windows {
 type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
 impl Shared {
-    async fn run(self: &Rc<Self>, pipe: Pipe<RefCell<Guard>>, born: Tick) {
+    async fn run(self: &Rc<Self>, pipe: Pipe<RefCell<FloodGuard>>, opened_at: Tick) {
         let Some(mut h2) = self.handshake(pipe).await else { return };
         let client = (!self.connection.trusted).then_some(self.connection.peer);
         let mut windows = Windows {
@@ -141,25 +141,29 @@ impl Shared {
         };
         self.driver.set_read_by(self.core.runtime.now().after(self.core.settings.idle_timeout));
         while let Some((request, respond)) = poll_fn(|cx| {
-            self.tend_windows(&mut h2, &mut windows, cx);
+            self.adjust_windows(&mut h2, &mut windows, cx);
             self.poll_request(&mut h2, cx)
         })
         .await
         {
             self.requests.set(self.requests.get().saturating_add(1));
             self.start(request, respond);
-            if !self.is_closing.get() && self.core.runtime.now().since(born) >= limits::H2_CONNECTION_AGE {
+            if !self.is_closing.get() && self.core.runtime.now().since(opened_at) >= limits::H2_CONNECTION_AGE
+            {
                 self.close(&mut h2);
             }
         }
     }
 
-    /// The preface and the settings (RFC 9113 §3.4); nothing if they do not come, or not in time.
-    async fn handshake(&self, pipe: Pipe<RefCell<Guard>>) -> Option<Connection<Pipe<RefCell<Guard>>, Bytes>> {
+    /// Waits for the preface and the settings (RFC 9113 §3.4); `None` when they do not come in time.
+    async fn handshake(
+        &self,
+        pipe: Pipe<RefCell<FloodGuard>>,
+    ) -> Option<Connection<Pipe<RefCell<FloodGuard>>, Bytes>> {
         let mut handshake = pin!(settings().handshake::<_, Bytes>(pipe));
         poll_fn(|cx| {
-            let is_unwanted = self.driver.take_interrupted() && self.core.draining.get();
-            if is_unwanted || self.driver.take_overdue() {
+            let is_draining = self.driver.take_interrupted() && self.core.draining.get();
+            if is_draining || self.driver.take_overdue() {
                 return Poll::Ready(None);
             }
             handshake.as_mut().poll(cx).map(Result::ok)
@@ -167,41 +171,41 @@ impl Shared {
         .await
     }
 
-    /// Measures what the client sends, and lets it send more ahead where its way is long and fast.
-    fn tend_windows(
+    /// Measures the client's throughput, and grows the windows where bandwidth and delay ask for it.
+    fn adjust_windows(
         &self,
-        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        h2: &mut Connection<Pipe<RefCell<FloodGuard>>, Bytes>,
         Windows { growth, grant, pings }: &mut Windows,
         cx: &mut Context<'_>,
     ) {
         let Some(pings) = pings else { return };
-        let world = &self.core.runtime;
+        let runtime = &self.core.runtime;
         let bytes = self.driver.watch().borrow_mut().take_data_bytes();
         if bytes > 0 {
-            growth.note_data(bytes, world.now_micros());
+            growth.note_data(bytes, runtime.now_micros());
         }
         if matches!(pings.poll_pong(cx), Poll::Ready(Ok(_)))
-            && let Some(window) = growth.end(world.now_micros(), world.now())
+            && let Some(window) = growth.end(runtime.now_micros(), runtime.now())
         {
             let connection_window = window::connection_window(window);
             let more = connection_window - limits::H2_CONNECTION_WINDOW;
-            // The settings before may not have been acknowledged yet.
+            // It fails while earlier settings are not acknowledged.
             if grant.raise_to(more) && h2.set_initial_window_size(window).is_ok() {
                 h2.set_target_window_size(connection_window);
                 growth.grow(window);
             } else {
-                growth.rest(world.now());
+                growth.rest(runtime.now());
             }
         }
-        if growth.wants_ping(world.now()) && pings.send_ping(Ping::opaque()).is_ok() {
-            growth.begin(world.now_micros());
+        if growth.wants_ping(runtime.now()) && pings.send_ping(Ping::opaque()).is_ok() {
+            growth.begin(runtime.now_micros());
         }
     }
 
-    /// The next request; nothing when the connection is over.
+    /// Polls for the next request; `None` at the end of the connection.
     fn poll_request(
         &self,
-        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        h2: &mut Connection<Pipe<RefCell<FloodGuard>>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Incoming>> {
         if self.driver.take_interrupted() && self.core.draining.get() {
@@ -219,44 +223,44 @@ impl Shared {
             self.close(h2);
         }
         let polled = self.poll_frames(h2, cx);
-        let abuse = self.driver.watch().borrow().abuse();
-        match abuse {
-            // All that came before it has been taken: GOAWAY names the last request of it (RFC 9113 §6.8).
-            Some(abuse) if polled.is_pending() => {
-                h2.abrupt_shutdown(abuse.reason());
+        let violation = self.driver.watch().borrow().violation();
+        match violation {
+            // All frames before it were processed: GOAWAY names the last of their requests (RFC 9113 §6.8).
+            Some(violation) if polled.is_pending() => {
+                h2.abrupt_shutdown(violation.reason());
                 self.poll_frames(h2, cx)
             }
             _ => polled,
         }
     }
 
-    /// Takes what has come, up to the next request.
+    /// Processes frames, up to the next request.
     fn poll_frames(
         &self,
-        h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>,
+        h2: &mut Connection<Pipe<RefCell<FloodGuard>>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Incoming>> {
         if self.streams.borrow().len() < limits::H2_STREAMS_MAX as usize {
             return h2.poll_accept(cx).map(|incoming| match incoming? {
                 Ok(request) => Some(request),
                 Err(error) => {
-                    self.blame(&error);
+                    self.note_fault(&error);
                     None
                 }
             });
         }
-        // Requests that were taken back still cost until their tasks have ended: no more begin meanwhile.
+        // Requests that were reset count until their tasks have ended.
         self.waker.set(Some(cx.waker().clone()));
         h2.poll_closed(cx).map(|closed| {
             if let Err(error) = closed {
-                self.blame(&error);
+                self.note_fault(&error);
             }
             None
         })
     }
 
-    /// Keeps what the crate found wrong with the client's frames.
-    fn blame(&self, error: &h2::Error) {
+    /// Records the violation that the `h2` crate found.
+    fn note_fault(&self, error: &h2::Error) {
         if error.is_go_away() && error.is_library() {
             self.fault.set(Some(match error.reason() {
                 Some(Reason::ENHANCE_YOUR_CALM) => "calm",
@@ -267,8 +271,8 @@ impl Shared {
         }
     }
 
-    /// Tells the client to go elsewhere with what comes next; what has come is served.
-    fn close(&self, h2: &mut Connection<Pipe<RefCell<Guard>>, Bytes>) {
+    /// Sends GOAWAY; requests that were received are served.
+    fn close(&self, h2: &mut Connection<Pipe<RefCell<FloodGuard>>, Bytes>) {
         if self.is_closing.replace(true) {
             return;
         }
@@ -278,14 +282,14 @@ impl Shared {
         }
     }
 
-    /// Gives a request a task of its own.
+    /// Starts the task of a request.
     fn start(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        // Each may hold what a connection of HTTP/1 holds.
+        // A request may hold as much memory as a connection of HTTP/1.
         if self.core.streams.get() >= self.core.settings.connections_max {
             let code = "overloaded";
             let rejected = Rejected { client_ip: self.connection.peer, code, status: 503 };
             self.core.telemetry.rejected(&rejected);
-            // It fails when the client has given the request up.
+            // It fails when the client has reset the stream.
             let _ = respond.send_response(overloaded(is_call(request.headers())), true);
             if !request.body().is_end_stream() {
                 let (core, peer) = (self.core.clone(), self.connection.peer);
@@ -297,59 +301,59 @@ impl Shared {
         }
         let (parts, body) = request.into_parts();
         let method = head::method(&parts);
-        // It fails only outside of our runtime.
+        // It fails only outside of the runtime.
         let Ok(stream) =
             H2Stream::new(body, respond, method, self.heads.clone(), self.malformed.clone(), self.addresses)
         else {
             return;
         };
         let client = Rc::new(self.connection.for_stream(Transport::H2(Box::new(stream))));
-        let entry = Entry::new(self, &client);
-        task_pool::run(&self.core, Job { client, request: parts, entry, scheme: self.scheme });
+        let registration = Registration::new(self, &client);
+        task_pool::run(&self.core, Job { client, request: parts, registration, scheme: self.scheme });
     }
 }
 
-/// A request that is to be served.
+/// Request to serve.
 pub(crate) struct Job {
     pub(crate) client: Rc<DownstreamConn<Transport>>,
     request: http::request::Parts,
     scheme: &'static str,
-    entry: Entry,
+    registration: Registration,
 }
 
-/// A request that was answered before all of it came.
+/// Request that got its response before its end.
 pub(crate) struct Unread {
     client: Rc<DownstreamConn<Transport>>,
-    entry: Entry,
+    registration: Registration,
 }
 
 impl Unread {
-    /// Discards the rest of it for a while, before the stream is reset: some clients take a reset for a failure, even after the whole
-    /// response and without an error (RFC 9113 §8.1), and have its frame before their user has the response.
+    /// Discards the rest of the request for a while, before the stream is reset: some clients treat a reset as a failure, even after the
+    /// whole response and with NO_ERROR (RFC 9113 §8.1), and process it before the user of the client has the response.
     pub(crate) async fn discard(self, core: &Core<MonoioRuntime>) {
-        let Self { client, entry } = self;
-        let count = &entry.shared.discarding;
+        let Self { client, registration } = self;
+        let count = &registration.shared.discarding;
         count.update(|count| count + 1);
         if count.get() <= limits::H2_DISCARDED_STREAMS_MAX {
             linger::discard_request(core, &client).await;
         } else {
-            // Others need the place. Not at once: the reset would go out in one record with the response.
+            // Other requests need the stream. Not at once: the reset would be sent in one record with the response.
             core.runtime.sleep(limits::H2_RESET_DELAY).await;
         }
         count.update(|count| count - 1);
         if let Transport::H2(stream) = &client.stream {
-            entry.shared.is_unread.update(|is_unread| is_unread || !stream.is_received());
+            registration.shared.is_unread.update(|is_unread| is_unread || !stream.is_received());
         }
     }
 }
 
-/// Serves a request, from its head to the end of its response. Gives back a request that is not all there.
+/// Serves a request, from its head to the end of its response. Returns a request that was not received completely.
 pub(crate) async fn exchange(
     core: &Core<MonoioRuntime>,
     job: Job,
     buffers: &mut ConnBuffers,
 ) -> Option<Unread> {
-    let Job { client, request, scheme, entry } = job;
+    let Job { client, request, scheme, registration } = job;
     let Transport::H2(stream) = &client.stream else { return None };
     client.phase.set(Phase::Busy);
     let started_us = core.runtime.now_micros();
@@ -360,12 +364,12 @@ pub(crate) async fn exchange(
     };
     match next {
         Disposition::Reset => stream.reset(Reason::INTERNAL_ERROR),
-        // With its last byte the response has ended. What the client still sends is not wanted: the crate says so when the stream is dropped.
+        // The response is complete. The `h2` crate resets the stream when it is dropped before the request's end.
         Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::CloseNow
             if stream.is_answered() =>
         {
             stream.resume_reads();
-            return (!stream.is_received()).then_some(Unread { client, entry });
+            return (!stream.is_received()).then_some(Unread { client, registration });
         }
         Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::CloseNow => {
             stream.reset(Reason::CANCEL)
@@ -374,7 +378,7 @@ pub(crate) async fn exchange(
     None
 }
 
-/// Puts the text of the head into `input`, with what is there of the body, and has it judged.
+/// Writes the head as HTTP/1.1 to `client_in`, with the received part of the body, and parses it.
 async fn read_head(
     core: &Core<MonoioRuntime>,
     stream: &H2Stream,
@@ -387,20 +391,19 @@ async fn read_head(
     parsed.reset();
     let coding = head::write(client_in, &request, stream.look().await, scheme, nonce);
     let length = head::body_length(&request);
-    // From here on it is text.
     drop(request);
     stream.set_coding(coding.map_err(Failure::BadRequest)?, length);
     client_in.reserve(ringway_model::limits::HEAD_BUFFER_BYTES.saturating_sub(client_in.len()));
     stream.read_now(client_in).await;
     match parsed.parse(client_in, &core.settings.heads).map_err(Failure::BadRequest)? {
-        Parse::Complete if length == Some(0) => wait_for_the_end(core, stream).await,
+        Parse::Complete if length == Some(0) => wait_for_end(core, stream).await,
         Parse::Complete => Ok(()),
-        // The text ends where it says.
+        // The text is complete: it exceeds a limit of the parser.
         Parse::Partial => Err(Failure::BadRequest(HeadFault::HeadTooLarge.into())),
     }
 }
 
-/// The answer to a request that there is no room for.
+/// Response to a request beyond the limit of concurrent requests.
 fn overloaded(is_call: bool) -> http::Response<()> {
     let mut response = http::Response::new(());
     let fields = response.headers_mut();
@@ -415,15 +418,15 @@ fn overloaded(is_call: bool) -> http::Response<()> {
     response
 }
 
-/// Whether a request is a call of gRPC.
+/// Whether a request is a gRPC call.
 fn is_call(fields: &HeaderMap) -> bool {
     let content_type = fields.get(http::header::CONTENT_TYPE);
     content_type.is_some_and(|value| grpc::is_grpc(grpc::media_type(value.as_bytes())))
 }
 
-/// A request that says that it has no body is whole by its text: whether DATA come all the same must be known before anything of
-/// it goes on (RFC 9113 §8.1.1).
-async fn wait_for_the_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
+/// Waits for the end of a request with `content-length: 0`: DATA would make it malformed, which must be known before it is
+/// forwarded (RFC 9113 §8.1.1).
+async fn wait_for_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
     let deadline = core.runtime.now().after(core.settings.policy.body_progress_timeout);
     match stream.read(Vec::with_capacity(1), deadline).await.0 {
         Ok(_) => Ok(()),
@@ -447,15 +450,15 @@ fn settings() -> Builder {
     settings
 }
 
-/// A request as its connection sees it: entered while its task lives.
-struct Entry {
+/// Registration of a request with its connection, while its task lives.
+struct Registration {
     shared: Rc<Shared>,
     key: usize,
 }
 
-impl Entry {
+impl Registration {
     fn new(shared: &Rc<Shared>, client: &Rc<DownstreamConn<Transport>>) -> Self {
-        // While a request is under way the client may be silent.
+        // No idle timeout while a request is in progress.
         shared.driver.set_read_by(Tick::NEVER);
         shared.core.streams.update(|streams| streams + 1);
         let key = shared.streams.borrow_mut().insert(client.clone());
@@ -463,19 +466,19 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for Registration {
     fn drop(&mut self) {
         let Shared { core, driver, streams, is_closing, waker, .. } = &*self.shared;
         core.streams.update(|streams| streams - 1);
         let client = streams.borrow_mut().remove(self.key);
         drop(client);
         if streams.borrow().is_empty() {
-            let patience = if is_closing.get() {
+            let timeout = if is_closing.get() {
                 ringway_model::limits::LINGER_TIMEOUT
             } else {
                 core.settings.idle_timeout
             };
-            driver.set_read_by(core.runtime.now().after(patience));
+            driver.set_read_by(core.runtime.now().after(timeout));
         }
         if let Some(waker) = waker.take() {
             waker.wake();
@@ -483,12 +486,12 @@ impl Drop for Entry {
     }
 }
 
-impl Watch for RefCell<Guard> {
+impl Watch for RefCell<FloodGuard> {
     fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
-        self.borrow_mut().read(bytes, now)
+        self.borrow_mut().on_read(bytes, now)
     }
 
     fn on_written(&self, bytes: &[u8]) {
-        self.borrow_mut().written(bytes);
+        self.borrow_mut().on_written(bytes);
     }
 }

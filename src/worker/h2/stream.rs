@@ -35,6 +35,7 @@ use self::inbound::{Inbound, Source};
 use self::outbound::{End, Outbound, Room, State, Step};
 use super::fields::Malformed;
 use super::head::{Body, Coding};
+use super::stream_error::{StreamEnd, StreamError};
 
 mod inbound;
 mod outbound;
@@ -205,11 +206,6 @@ impl H2Stream {
     }
 }
 
-/// The error of a read from an endpoint that has done nothing with the request, and says so.
-pub(crate) const TOOK_NOTHING: ErrorKind = ErrorKind::ConnectionRefused;
-/// The error of an endpoint that gave this request up, and this one only: it may have acted on it.
-pub(crate) const GAVE_UP: ErrorKind = ErrorKind::ConnectionAborted;
-
 impl Stream for H2Stream {
     async fn read(&self, mut buf: Vec<u8>, deadline: Tick) -> (io::Result<usize>, Vec<u8>) {
         if buf.len() == buf.capacity() {
@@ -220,7 +216,7 @@ impl Stream for H2Stream {
             self.reset(Reason::PROTOCOL_ERROR);
         }
         if let (Err(error), Some(lease)) = (&read, &self.outbound.borrow().lease) {
-            if error.kind() == TOOK_NOTHING {
+            if StreamEnd::of(error) == Some(StreamEnd::Refused) {
                 lease.note_refused();
             } else if self.inbound.borrow().is_foul() {
                 lease.note_violation();
@@ -245,8 +241,8 @@ impl Stream for H2Stream {
             && !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
             && self.inbound.borrow().is_asked()
         {
-            // The head went out, and there may be an answer to it.
-            *error = GAVE_UP.into();
+            // The head was sent, and there may be a response to it.
+            *error = StreamError::after_request().into();
         }
         (written, buf)
     }

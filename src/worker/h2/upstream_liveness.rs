@@ -8,15 +8,15 @@ use crate::limits;
 use ringway_model::Tick;
 
 use super::fields::{Fields, Malformed};
-use super::flood::{DATA, Frame, HEADERS, PING, PREFACE_BYTES, RST_STREAM, Scanner, Seen};
+use super::frames::{DATA, Frame, FrameEvent, FrameScanner, HEADERS, PING, PREFACE_BYTES, RST_STREAM};
 use super::liveness::Liveness;
 use super::pipe::Watch;
 
 /// Watch over one connection to an endpoint.
 pub(super) struct UpstreamWatch {
     pub(super) liveness: RefCell<Liveness>,
-    inbound: RefCell<Scanner>,
-    outbound: RefCell<Scanner>,
+    inbound: RefCell<FrameScanner>,
+    outbound: RefCell<FrameScanner>,
     responses: RefCell<Responses>,
     /// Frames received without data, since `since`.
     frames: Cell<u32>,
@@ -45,8 +45,8 @@ impl UpstreamWatch {
     pub(super) fn new(now: Tick) -> Self {
         Self {
             liveness: RefCell::new(Liveness::new(now)),
-            inbound: RefCell::new(Scanner::after(0)),
-            outbound: RefCell::new(Scanner::after(PREFACE_BYTES)),
+            inbound: RefCell::new(FrameScanner::after(0)),
+            outbound: RefCell::new(FrameScanner::after(PREFACE_BYTES)),
             responses: RefCell::default(),
             frames: Cell::new(0),
             causes: Cell::new(0),
@@ -92,9 +92,9 @@ impl UpstreamWatch {
 impl Responses {
     fn on_frame(&mut self, frame: Frame) {
         match frame.kind {
-            HEADERS => self.block = (frame.stream, frame.ends_a_message()),
+            HEADERS => self.block = (frame.stream, frame.ends_stream()),
             RST_STREAM => self.forget(frame.stream),
-            DATA if frame.ends_a_message() => self.forget(frame.stream),
+            DATA if frame.ends_stream() => self.forget(frame.stream),
             _ => {}
         }
     }
@@ -132,12 +132,12 @@ impl Watch for UpstreamWatch {
             self.frames.set(0);
             self.causes.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
         }
-        self.inbound.borrow_mut().scan(bytes, |seen| {
-            match seen {
-                Seen::Frame(frame) => self.on_frame(frame),
-                Seen::Fields(part) => self.responses.borrow_mut().fields.feed(part),
-                Seen::EndOfFields => self.responses.borrow_mut().end_block(),
-                Seen::Setting(_) => {}
+        self.inbound.borrow_mut().scan(bytes, |event| {
+            match event {
+                FrameEvent::Frame(frame) => self.on_frame(frame),
+                FrameEvent::Fields(part) => self.responses.borrow_mut().fields.feed(part),
+                FrameEvent::EndOfFields => self.responses.borrow_mut().end_block(),
+                FrameEvent::Setting(_) => {}
             }
             ControlFlow::Continue(())
         });
@@ -149,8 +149,8 @@ impl Watch for UpstreamWatch {
     }
 
     fn on_written(&self, bytes: &[u8]) {
-        self.outbound.borrow_mut().scan(bytes, |seen| {
-            if let Seen::Frame(frame) = seen {
+        self.outbound.borrow_mut().scan(bytes, |event| {
+            if let FrameEvent::Frame(frame) = event {
                 match frame.kind {
                     HEADERS | DATA => self.causes.update(|causes| causes.saturating_add(1)),
                     RST_STREAM => self.responses.borrow_mut().forget(frame.stream),

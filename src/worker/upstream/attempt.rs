@@ -32,7 +32,7 @@ use crate::exchange::request_body::{RequestBody, has_left, is_followed};
 use crate::exchange::response_writer::ResponseWriter;
 use crate::exchange::stream_info::StreamInfo;
 use crate::exchange::{forwarded, grpc};
-use crate::h2;
+use crate::h2::StreamEnd;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
@@ -264,12 +264,16 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             let part = held..out.len();
             let (sent, back) = upstream.write_all_range(std::mem::take(out), part, rate).await;
             *out = back;
-            match sent.map_err(|error| error.kind()) {
+            match sent {
                 Ok(()) => {}
                 // A part of it may have gone out.
-                Err(ErrorKind::TimedOut) => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
                 // The head may be out: the endpoint may have acted on it, and have responded.
-                Err(error) if held > 0 || matches!(error, h2::GAVE_UP | ErrorKind::WriteZero) => {
+                Err(error)
+                    if held > 0
+                        || error.kind() == ErrorKind::WriteZero
+                        || StreamEnd::of(&error) == Some(StreamEnd::Reset) =>
+                {
                     refuse();
                     return Ok(());
                 }

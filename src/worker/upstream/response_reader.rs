@@ -14,7 +14,7 @@ use super::{Transfer, UploadState};
 use crate::core::Core;
 use crate::exchange::activity::Activity;
 use crate::exchange::cause::Cause;
-use crate::h2;
+use crate::h2::StreamEnd;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
@@ -112,10 +112,10 @@ impl<R: Runtime> ResponseReader<'_, R> {
             Err(error) if error.kind() == ErrorKind::TimedOut => Err(ReadError::TimedOut),
             Err(error) => {
                 self.transfer.cause.set(Cause::of_read(&error));
-                Err(match error.kind() {
-                    h2::TOOK_NOTHING => ReadError::TookNothing,
-                    h2::GAVE_UP => ReadError::GaveUp,
-                    _ => ReadError::Broken,
+                Err(match StreamEnd::of(&error) {
+                    Some(StreamEnd::Refused) => ReadError::TookNothing,
+                    Some(StreamEnd::Reset) => ReadError::GaveUp,
+                    Some(StreamEnd::Broken) | None => ReadError::Broken,
                 })
             }
         }

@@ -12,18 +12,17 @@ use std::task::{Context, Poll, ready};
 
 use crate::limits;
 use bytes::{Buf, Bytes};
+use h2::RecvStream;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use ringway_net::PeerState;
 use ringway_wire::h1;
 use ringway_wire::headers::push_field;
 use ringway_wire::message::Method;
 
-use super::{GAVE_UP, TOOK_NOTHING};
-use crate::exchange::cause::H2Fault;
 use crate::h2::fields::Malformed;
 use crate::h2::head::{self, Body, Coding};
+use crate::h2::stream_error::{StreamEnd, StreamError};
 
 /// What the peer sends, on its way to the exchange: a request's body, or a whole response.
 pub(super) struct Inbound {
@@ -47,7 +46,7 @@ pub(super) struct Inbound {
     is_foul: bool,
     is_given_up: bool,
     /// Why a response ended early, for the next read.
-    fault: Option<Box<H2Fault>>,
+    error: Option<Box<StreamError>>,
     is_response: bool,
     /// Not this stream alone has failed, but its connection.
     has_lost_connection: bool,
@@ -69,7 +68,7 @@ pub(super) enum Source {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Ended,
-    Failed(ErrorKind),
+    Failed,
 }
 
 impl Inbound {
@@ -87,7 +86,7 @@ impl Inbound {
             end: None,
             is_foul: false,
             is_given_up: false,
-            fault: None,
+            error: None,
             is_response: false,
             has_lost_connection: false,
             is_malformed: false,
@@ -109,9 +108,10 @@ impl Inbound {
             match body.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => self.data = data,
                 Poll::Ready(Some(Err(error))) => {
-                    self.end = Some(End::Failed(ErrorKind::ConnectionReset));
+                    self.end = Some(End::Failed);
                     self.is_foul = error.is_library();
-                    self.fault = self.is_response.then(|| Box::new(H2Fault::new(&error)));
+                    let error = || Box::new(StreamError::new(StreamEnd::Broken, &error));
+                    self.error = self.is_response.then(error);
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
@@ -156,7 +156,7 @@ impl Inbound {
     /// What is known of the peer without waiting.
     pub(super) fn peer_state(&self) -> PeerState {
         match self.end {
-            Some(End::Failed(_)) => PeerState::Closed,
+            Some(End::Failed) => PeerState::Closed,
             _ if self.data.is_empty() => PeerState::Idle,
             _ => PeerState::HasData,
         }
@@ -208,10 +208,10 @@ impl Inbound {
             }
             match self.end {
                 None => {}
-                Some(End::Failed(kind)) if count == 0 => {
-                    return Poll::Ready(Err(match self.fault.take() {
-                        Some(fault) => io::Error::new(kind, *fault),
-                        None => kind.into(),
+                Some(End::Failed) if count == 0 => {
+                    return Poll::Ready(Err(match self.error.take() {
+                        Some(error) => (*error).into(),
+                        None => ErrorKind::ConnectionReset.into(),
                     }));
                 }
                 Some(_) => return Poll::Ready(Ok(count)),
@@ -237,7 +237,7 @@ impl Inbound {
             match self.end {
                 None => ready!(self.poll_more(cx)),
                 Some(End::Ended) => return Poll::Ready(Ok(0)),
-                Some(End::Failed(kind)) => return Poll::Ready(Err(kind.into())),
+                Some(End::Failed) => return Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
             }
         }
     }
@@ -292,13 +292,13 @@ impl Inbound {
         };
         match ready!(body.poll_data(cx)) {
             Some(Ok(data)) => self.take_data(data),
-            Some(Err(error)) => self.fail(&error, ErrorKind::ConnectionReset),
+            Some(Err(error)) => self.fail(&error, StreamEnd::Broken),
             None => match ready!(body.poll_trailers(cx)) {
                 // RFC 9113 §8.1: the crate drops them.
                 Ok(_) if self.malformed.take(body.stream_id().as_u32()) => {
-                    self.end = Some(End::Failed(ErrorKind::ConnectionReset));
+                    self.end = Some(End::Failed);
                     self.is_malformed = true;
-                    self.fault = self.is_response.then(|| Box::new(H2Fault::pseudo_field_in_trailers()));
+                    self.keep_error(StreamError::pseudo_field_in_trailers);
                     self.is_foul = true;
                 }
                 Ok(trailers) => {
@@ -310,7 +310,7 @@ impl Inbound {
                         self.end_chunks(trailers.as_ref());
                     }
                 }
-                Err(error) => self.fail(&error, ErrorKind::ConnectionReset),
+                Err(error) => self.fail(&error, StreamEnd::Broken),
             },
         }
         Poll::Ready(())
@@ -323,7 +323,7 @@ impl Inbound {
                 self.source = Source::Body(body);
                 (parts, self.look(cx))
             }
-            Err(error) => return self.fail(&error, unanswered(&error)),
+            Err(error) => return self.fail(&error, StreamEnd::before_response(&error)),
         };
         let mut text = Vec::with_capacity(limits::H2_RESPONSE_HEAD_BYTES);
         let coding = head::write_response(&mut text, &parts, body, self.method);
@@ -333,15 +333,20 @@ impl Inbound {
         }
     }
 
-    fn fail(&mut self, error: &h2::Error, kind: ErrorKind) {
-        self.end = Some(End::Failed(kind));
+    fn fail(&mut self, error: &h2::Error, end: StreamEnd) {
+        self.end = Some(End::Failed);
         self.is_foul = error.is_library();
-        self.fault = self.is_response.then(|| Box::new(H2Fault::new(error)));
+        self.keep_error(|| StreamError::new(end, error));
         self.has_lost_connection = !error.is_reset();
         self.is_given_up = error.is_reset() && error.is_remote();
     }
 
-    /// The last chunk, with trailers: which of them may pass is the exchange's business.
+    /// Keeps the error of a response for the next read.
+    fn keep_error(&mut self, error: impl FnOnce() -> StreamError) {
+        self.error = self.is_response.then(|| Box::new(error()));
+    }
+
+    /// Appends the last chunk with the trailers; the exchange decides which of them pass.
     fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
         self.push_text(b"0\r\n");
         for (name, value) in trailers.into_iter().flatten() {
@@ -367,15 +372,4 @@ fn poll_answer(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result
         let (parts, body) = response.into_parts();
         Answer::Final(parts, body)
     }))
-}
-
-/// Why an endpoint gave no answer: it says that it took nothing (RFC 9113 §6.8, §8.7), it gave up this request only, or the
-/// connection is over.
-fn unanswered(error: &h2::Error) -> ErrorKind {
-    let is_refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
-    match error.is_reset() || error.is_go_away() {
-        true if error.is_remote() && is_refused => TOOK_NOTHING,
-        true if error.is_reset() => GAVE_UP,
-        _ => ErrorKind::ConnectionReset,
-    }
 }
