@@ -267,7 +267,9 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             match sent {
                 Ok(()) => {}
                 // A part of it may have gone out.
-                Err(error) if error.kind() == ErrorKind::TimedOut => return Err((Failure::ResponseTimedOut, Stage::Waiting)),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return Err((Failure::ResponseTimedOut, Stage::Waiting));
+                }
                 // The head may be out: the endpoint may have acted on it, and have responded.
                 Err(error)
                     if held > 0
