@@ -4,7 +4,7 @@
 #   tests/check.sh           all steps, in order; the last line says "N passed, N failed"
 #   tests/check.sh fmt deps  only these steps
 #
-# Steps: tools fmt clippy deps test ca models doctest docs loadtest. Installs what it misses where it may (root or
+# Steps: tools fmt clippy deps library test ca models doctest docs loadtest. Installs missing tools where it may (root or
 # password-less sudo). Every step runs even if one before it failed, so that one run shows all findings.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -111,6 +111,13 @@ deps() {
     fi
 }
 
+# The library of embedders, which does not depend on the crates of the command line.
+library() {
+    cargo check --locked --quiet --lib --no-default-features || return 1
+    ! cargo tree --locked -e normal --no-default-features --prefix none |
+        grep -E '^(clap|mimalloc|tracing-subscriber|humantime|terminal_size|sd-notify|listenfd|signal-hook|rlimit) '
+}
+
 # --- tests -------------------------------------------------------------------------------------------------
 
 # Adds what a runner reported to the totals. An aborted run that reported nothing counts as one failure.
@@ -198,13 +205,14 @@ loadtest() {
 # --- all of it ---------------------------------------------------------------------------------------------
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps test ca models doctest docs loadtest)
+[ ${#steps[@]} -gt 0 ] || steps=(tools fmt clippy deps library test ca models doctest docs loadtest)
 for name in "${steps[@]}"; do
     case $name in
     tools) step tools tools ;;
     fmt) step fmt cargo fmt --all --check ;;
     clippy) step clippy cargo clippy --locked --workspace --all-targets --quiet -- -D warnings ;;
     deps) step deps deps ;;
+    library) step library library ;;
     test) tests ;;
     ca) ca ;;
     models) models ;;
