@@ -116,7 +116,7 @@ fn start_worker(
                 let _ = started.send(result);
             }
         };
-        let run = || ringway_worker::run(parts, |driver| tell(Ok(driver)));
+        let run = || ringway_worker::run(parts, &|driver| tell(Ok(driver)));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

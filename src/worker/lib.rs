@@ -89,9 +89,11 @@ pub struct Parts {
 
 /// Runs a worker on this thread until [`Order::Stop`]. `started` is called with the driver in use once the worker accepts.
 ///
+/// Not generic, which compiles the data path in this crate, for speed, and not in the crate of the caller.
+///
 /// # Errors
 /// The runtime cannot be built, a listener cannot be taken over, or the wake-up from the control thread is broken.
-pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
+pub fn run(parts: Parts, started: &dyn Fn(Driver)) -> std::io::Result<()> {
     let options = RuntimeOptions {
         name: format!("worker-{}", parts.id),
         core: parts.cpu,
@@ -101,7 +103,7 @@ pub fn run(parts: Parts, started: impl FnOnce(Driver)) -> std::io::Result<()> {
     ringway_net::run(options, |driver| serve(parts, driver, started))?
 }
 
-async fn serve(parts: Parts, driver: Driver, started: impl FnOnce(Driver)) -> std::io::Result<()> {
+async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::io::Result<()> {
     parts.telemetry.set_driver(driver.as_str());
     let core_parts = core::CoreParts {
         id: parts.id,

@@ -90,7 +90,7 @@ impl Core {
             telemetry: Telemetry::new(Registry::new().add_core(CoreId(0)), None, None),
             settings: Arc::default(),
         };
-        let thread = std::thread::spawn(move || ringway_worker::run(parts, |_| {}).unwrap());
+        let thread = std::thread::spawn(move || ringway_worker::run(parts, &|_| {}).unwrap());
         Self { http, orders, thread: Some(thread) }
     }
 }
