@@ -1,4 +1,4 @@
-//! `ringway check`: the settings in force, where each comes from, and everything that is wrong, in one go.
+//! `ringway check`: the settings in force, their origins, and all problems at once.
 
 use std::fmt::Write;
 use std::io::Write as _;
@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::catalogue::Role;
 use super::config::{self, Machine, Reading, Settings};
 use super::flags::Flags;
 use super::origin::{Origin, Problem, Value};
 use super::parse::{Output, Storage};
+use super::setting::Role;
 use super::{FAILED, OK, USAGE, machine, version};
 
-/// How something is printed.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -22,13 +22,13 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What `--json` chooses.
+    /// Format for the flag `--json`.
     pub(crate) fn of(json: bool) -> Self {
         if json { Self::Json } else { Self::Text }
     }
 }
 
-/// Prints the table or the object. The exit code says 0 fine, 1 this machine or user cannot run it, 2 settings are wrong.
+/// Prints the table or the object. Exit codes: 0 fine, 1 this machine or user cannot run it, 2 settings are wrong.
 pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
     let reading = config::read(flags, std::env::vars_os(), &Machine::here());
     let obstacles = reading.outcome.as_ref().map(obstacles).unwrap_or_default();
@@ -36,7 +36,7 @@ pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
         Format::Text => table(&reading, &obstacles),
         Format::Json => object(&reading, &obstacles),
     };
-    // A reader that has seen enough closes the pipe.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::from(match (&reading.outcome, obstacles.is_empty()) {
         (Err(_), _) => USAGE,
@@ -45,7 +45,7 @@ pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
     })
 }
 
-/// All problems as the start tells them.
+/// Message of a failed start: all problems.
 pub(crate) fn complaint(problems: &[Problem]) -> String {
     let mut text = match problems.len() {
         1 => "a setting is wrong:\n".to_owned(),
@@ -60,7 +60,7 @@ pub(crate) fn complaint(problems: &[Problem]) -> String {
     text
 }
 
-/// What stands between right settings and a start on this machine as this user, as far as it shows without trying.
+/// Obstacles to a start on this machine as this user, as far as they show without trying.
 fn obstacles(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let https = settings.tls.as_ref().map(|tls| tls.https.as_slice()).unwrap_or_default();
@@ -75,12 +75,14 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         }
     }
     if settings.storage == Storage::Fjall {
-        // The nearest folder that exists is the one in which the others would be made.
+        // Missing folders would be made in the nearest one that exists.
         let existing = settings.db_path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         if !machine::may_write(existing) {
             let path = settings.db_path.display();
-            found
-                .push(format!("PROXY_DB_PATH: {path} cannot be written: {} is not ours", existing.display()));
+            found.push(format!(
+                "PROXY_DB_PATH: {path} cannot be written: {} is not writable",
+                existing.display()
+            ));
         }
     }
     if let Some(tls) = &settings.tls {
@@ -88,7 +90,7 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         if !machine::may_write(existing) {
             let (dir, existing) = (dir.display(), existing.display());
-            found.push(format!("PROXY_CERT_PATH: {dir} cannot be written: {existing} is not ours"));
+            found.push(format!("PROXY_CERT_PATH: {dir} cannot be written: {existing} is not writable"));
         }
         if let Some(files) = &tls.certificates.default_files
             && let Err(error) = ringway_certs::check_default(files, ringway_net::clock::timestamp())
@@ -107,12 +109,12 @@ fn obstacles(settings: &Settings) -> Vec<String> {
     if settings.driver == ringway_net::DriverChoice::IoUring
         && let Err(reason) = version::io_uring()
     {
-        found.push(format!("PROXY_DRIVER: io_uring is not to be had here: {reason}; use auto or epoll"));
+        found.push(format!("PROXY_DRIVER: io_uring is not available here: {reason}; use auto or epoll"));
     }
     found
 }
 
-/// What to do about a port that only privileged processes may take.
+/// Message about a port that only privileged processes may bind.
 pub(crate) fn privileged_port(port: u16) -> String {
     format!(
         "port {port} needs a privilege that this process does not have; start it through systemd \
@@ -163,7 +165,7 @@ fn object(reading: &Reading, obstacles: &[String]) -> String {
         .map(|row| {
             let value = match &row.value {
                 Value::Shown(text) => Some(text),
-                Value::Hidden | Value::Absent | Value::Wrong => None,
+                Value::Hidden | Value::Absent | Value::Invalid => None,
             };
             let origin = match row.origin {
                 Origin::Flag(_) => "flag",
@@ -194,5 +196,5 @@ fn object(reading: &Reading, obstacles: &[String]) -> String {
     format!("{value:#}\n")
 }
 
-/// Columns of a value: a longer one pushes its own line only.
+/// Columns of a value; a longer one moves only its own line.
 const VALUE_WIDTH_MAX: usize = 48;

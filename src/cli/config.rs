@@ -1,5 +1,4 @@
-//! From flags and environment to [`Settings`]: flag before environment before default, everything that is wrong at
-//! once.
+//! Reads flags and environment into [`Settings`]: flag before environment before default, all problems at once.
 //!
 //! ```text
 //! Flags ──────┐
@@ -7,7 +6,7 @@
 //! Machine ────┘                      │                                   │
 //!                              `ringway check`                     `ringway run`
 //! ```
-//! Pure but for the file of a token: what else depends on the machine is in [`Machine`].
+//! Pure except for the file of a token; [`Machine`] holds the rest of what depends on the machine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,32 +21,33 @@ use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
 use tracing_subscriber::filter::Targets;
 
-use super::catalogue::{self, Fallback, Role, Setting, Variable};
+use super::catalogue;
 use super::flags::Flags;
+use super::misspelt;
 use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
-use super::parse::{self, Output, Storage, Wrong};
+use super::parse::{self, Output, Storage, ValueError};
 use super::resolver::ResolverUrl;
+use super::setting::{Fallback, Role, Setting, Variable, is_service_link};
 use super::tls::{Given, Tls};
 
-/// Everything that an operator decided, or left to the defaults. Not wrong in itself; whether the machine can do it shows at
-/// start.
+/// All settings of the operator, checked by themselves; whether the machine can run them shows at the start.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Public listeners. Port 0: one free port for all of them.
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) http_mode: HttpMode,
-    /// TLS and certificates; nothing of it when nobody asked for it.
+    /// TLS and certificates; absent when none of their settings is given.
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) proxy_protocol: Vec<Cidr>,
-    /// Who knows hosts that are not registered.
+    /// Resolver of hosts that are not registered.
     pub(crate) resolver: Option<ResolverUrl>,
-    /// Where the operator hears of certificates.
+    /// Webhook of the operator for certificate events.
     pub(crate) certificate_webhook: Option<Webhook>,
-    /// TLS handshakes a second of one client on one worker; 0 is no limit.
+    /// TLS handshakes per second of one client on one worker; 0 is no limit.
     pub(crate) handshake_rate: u32,
     pub(crate) body_bytes_max: Option<u64>,
-    /// Of each worker; none when nobody decided.
+    /// Limit of each worker; absent when not set.
     pub(crate) connections_max: Option<usize>,
     pub(crate) unavailable_status: u16,
     pub(crate) via: Option<Via>,
@@ -59,14 +59,14 @@ pub(crate) struct Settings {
     pub(crate) body_progress_timeout: Duration,
     /// `Duration::MAX` is no limit.
     pub(crate) stream_idle_timeout: Duration,
-    /// Bytes a second; 0 is no limit.
+    /// Bytes per second; 0 is no limit.
     pub(crate) body_rate_min: u64,
     pub(crate) drain_timeout: Duration,
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) api_socket: Option<PathBuf>,
     pub(crate) api_token: Option<Token>,
     pub(crate) storage: Storage,
-    /// Where the store is; for [`Storage::Fjall`] alone.
+    /// Directory of the store; for [`Storage::Fjall`] alone.
     pub(crate) db_path: PathBuf,
     pub(crate) health_interval: Duration,
     pub(crate) health_timeout: Duration,
@@ -80,17 +80,17 @@ pub(crate) struct Settings {
     pub(crate) driver: DriverChoice,
 }
 
-/// What was found.
+/// Result of reading flags and environment.
 #[derive(Debug)]
 pub(crate) struct Reading {
     /// Every setting, in the order of the catalogue.
     pub(crate) rows: Vec<Row>,
     pub(crate) warnings: Vec<Warning>,
-    /// All problems, or none and the settings.
+    /// The settings, or all problems.
     pub(crate) outcome: Result<Settings, Vec<Problem>>,
 }
 
-/// What the defaults depend on.
+/// Facts of the machine that defaults depend on.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub(crate) stdout_is_terminal: bool,
@@ -102,21 +102,21 @@ pub(crate) struct Machine {
     pub(crate) read_file: fn(&Path) -> io::Result<String>,
 }
 
-/// The bearer token of the admin API. Its text is not shown anywhere.
+/// Bearer token of the admin API; never shown.
 pub(crate) use ringway_api::Token;
 
-/// Where the state of a service is kept on a Linux machine (FHS).
+/// Directory of a service's state on a Linux machine (FHS).
 pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
-/// The store inside of the state folder.
+/// Directory of the store within it.
 const STORE_NAME: &str = "routes.db";
-/// The folder of the certificates beside it.
+/// Directory of the certificates beside the store.
 const CERTIFICATES_NAME: &str = "certificates";
-/// The port of HTTPS (RFC 9110 §4.2.2).
+/// Default port of HTTPS (RFC 9110 §4.2.2).
 const HTTPS_PORT: u16 = 443;
-/// Longest time before its end that a certificate is renewed: the longest lifetime that public CAs ever gave was three years.
+/// Longest time before expiry for a renewal: the longest lifetime of a public certificate was three years.
 const RENEW_BEFORE_MAX: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
 
-/// Reads everything.
+/// Reads all settings.
 pub(crate) fn read(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -124,7 +124,7 @@ pub(crate) fn read(
 ) -> Reading {
     let environment: BTreeMap<String, OsString> = environment
         .into_iter()
-        // Names that are not text are none of ours; an empty value is how compose files say "not set".
+        // Names that are not text are not ours; compose files write "not set" as an empty value.
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(_, value)| !value.is_empty())
         .collect();
@@ -147,7 +147,7 @@ pub(crate) fn read(
     Reading { rows, warnings, outcome }
 }
 
-/// Collects values and what is wrong with them.
+/// Collects values, problems and warnings.
 struct Reader<'a> {
     flags: &'a Flags,
     environment: &'a BTreeMap<String, OsString>,
@@ -157,7 +157,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// None only when there is a problem.
+    /// Reads every setting; `None` only when there is a problem.
     fn settings(&mut self, machine: &Machine) -> Option<Settings> {
         use catalogue as c;
         let within = |least, most| move |text: &str| parse::time(text, least, most);
@@ -172,7 +172,7 @@ impl Reader<'_> {
         let proxy_protocol = self.optional(&c::PROXY_PROTOCOL, parse::networks, joined);
         let resolver = self.optional(
             &c::RESOLVER_URL,
-            |text| text.parse::<ResolverUrl>().map_err(Wrong::ResolverUrl),
+            |text| text.parse::<ResolverUrl>().map_err(ValueError::ResolverUrl),
             ToString::to_string,
         );
         let body_bytes_max = self.value(&c::BODY_MAX, parse::bytes_max, |most| most.unwrap_or(0).to_string());
@@ -185,7 +185,7 @@ impl Reader<'_> {
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
         let public_health = self.optional(
             &c::PUBLIC_HEALTH,
-            |text| PublicHealth::parse(text).map_err(Wrong::PublicHealth),
+            |text| PublicHealth::parse(text).map_err(ValueError::PublicHealth),
             ToString::to_string,
         );
         let via = self.optional(&c::VIA, parse::via, |via| {
@@ -223,7 +223,7 @@ impl Reader<'_> {
         let access_log = self.value(&c::ACCESS_LOG, parse::output, parse::output_word);
         let access_log_fields = self.value(
             &c::ACCESS_LOG_FIELDS,
-            |text| text.parse().map_err(Wrong::LogFields),
+            |text| text.parse().map_err(ValueError::LogFields),
             ToString::to_string,
         );
         let workers = self.computed(
@@ -238,13 +238,13 @@ impl Reader<'_> {
         let tls = self.tls(machine, http_bind.as_deref(), db_path.as_deref());
         let webhook_secret = self.optional(
             &c::CERTIFICATE_WEBHOOK_SECRET,
-            |text| WebhookSecret::parse(text).map_err(|_| Wrong::Secret),
+            |text| WebhookSecret::parse(text).map_err(|_| ValueError::Secret),
             |_| String::new(),
         );
         let certificate_webhook = self
             .optional(
                 &c::CERTIFICATE_WEBHOOK,
-                |text| WebhookUrl::parse(text).map_err(Wrong::Webhook),
+                |text| WebhookUrl::parse(text).map_err(ValueError::Webhook),
                 ToString::to_string,
             )
             .map(|url| Webhook { url, secret: webhook_secret });
@@ -305,25 +305,25 @@ impl Reader<'_> {
         })
     }
 
-    /// A setting that has a default in the catalogue. None when what was given is wrong, which is then noted.
+    /// Reads a setting with a default in the catalogue. `None` when its value is invalid, which is recorded.
     fn value<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         let Fallback::Value(text) = setting.default else {
             unreachable!("{} has no default of its own", setting.name)
         };
-        let default = parse(text).expect("the defaults of the catalogue are values; a test reads them all");
+        let default = parse(text).expect("the defaults of the catalogue are valid; a test reads them all");
         self.computed(setting, parse, show, default)
     }
 
-    /// A setting that need not have a value.
+    /// Reads a setting that need not have a value.
     fn optional<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         let decision = self.decision(setting, parse, show);
@@ -337,11 +337,11 @@ impl Reader<'_> {
         decision.value()
     }
 
-    /// A setting whose default depends on the machine.
+    /// Reads a setting whose default depends on the machine.
     fn computed<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
         show: impl Fn(&T) -> String,
         default: T,
     ) -> Option<T> {
@@ -369,7 +369,7 @@ impl Reader<'_> {
 
     fn db_path(&mut self, machine: &Machine, storage: Option<Storage>) -> Option<PathBuf> {
         let setting = &catalogue::DB_PATH;
-        // A path is made absolute once; failing that, the current folder is gone, and opening the store tells.
+        // Made absolute once. It fails when the current folder is gone; opening the store reports that.
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         match self.decision(setting, |text| parse::path(text).map(absolute), shown_path) {
             Decision::Default => {}
@@ -379,19 +379,19 @@ impl Reader<'_> {
             self.row(setting, Value::Absent, Origin::Default);
             return Some(PathBuf::new());
         }
-        let path = self.state_place(machine).map(|place| place.join(STORE_NAME));
+        let path = self.state_directory(machine).map(|state| state.join(STORE_NAME));
         self.row(
             setting,
-            path.as_ref().map_or(Value::Wrong, |path| Value::Shown(shown_path(path))),
+            path.as_ref().map_or(Value::Invalid, |path| Value::Shown(shown_path(path))),
             Origin::Default,
         );
         if path.is_none() {
-            self.problems.push(Problem::NoStatePlace);
+            self.problems.push(Problem::NoStateDirectory);
         }
         path
     }
 
-    /// What is decided about TLS, when anything is.
+    /// Reads the settings of TLS; `None` when none of them is given.
     fn tls(
         &mut self,
         machine: &Machine,
@@ -447,10 +447,10 @@ impl Reader<'_> {
         Some(Tls { https: at(bind.as_deref(), Some(port)), modern: modern?, certificates })
     }
 
-    /// Where certificates are kept: beside the store, or where state is kept when that is in memory.
+    /// Directory of certificates: beside the store, or in the state directory when the store is in memory.
     fn cert_path(&mut self, machine: &Machine, db_path: Option<&Path>) -> Option<PathBuf> {
         let beside = db_path.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
-        let folder = beside.map(Path::to_owned).or_else(|| self.state_place(machine));
+        let folder = beside.map(Path::to_owned).or_else(|| self.state_directory(machine));
         let default = folder.map(|folder| folder.join(CERTIFICATES_NAME));
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let setting = &catalogue::CERT_PATH;
@@ -464,17 +464,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether somebody decided on a setting, read or not.
+    /// Whether a setting is given, also before it is read.
     fn is_given_anywhere(&mut self, setting: &'static Setting) -> bool {
         let warnings = self.warnings.len();
         let is_given = self.given(setting).is_some();
-        // What there is to warn of is said when it is read.
+        // Warnings are recorded when it is read.
         self.warnings.truncate(warnings);
         is_given
     }
 
-    /// The folder for what must survive a restart: what systemd made for us, the system's, or the user's.
-    fn state_place(&self, machine: &Machine) -> Option<PathBuf> {
+    /// Directory for state that survives a restart: systemd's for the unit, the system's, or the user's.
+    fn state_directory(&self, machine: &Machine) -> Option<PathBuf> {
         let absolute =
             |name: &str| self.environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let systemd = self.environment.get("STATE_DIRECTORY").and_then(|folders| {
@@ -553,38 +553,38 @@ impl Reader<'_> {
         }
     }
 
-    /// Parses what was given and notes it.
+    /// Parses the given value and records it.
     fn decision<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
         show: impl Fn(&T) -> String,
     ) -> Decision<T> {
         let Some((origin, text)) = self.given(setting) else { return Decision::Default };
         let is_secret = setting.role == Role::Secret;
-        match text.as_deref().ok_or(Wrong::Unicode).and_then(parse) {
+        match text.as_deref().ok_or(ValueError::Unicode).and_then(parse) {
             Ok(value) => {
                 let shown = if is_secret { Value::Hidden } else { Value::Shown(show(&value)) };
                 self.row(setting, shown, origin);
                 Decision::Value(value)
             }
-            Err(wrong) => {
+            Err(error) => {
                 let given = text.filter(|_| !is_secret);
                 if let Origin::Environment(name) = origin
                     && name.is_generic()
                 {
                     let own = setting.own_name();
-                    self.warn_once(Warning::Generic { name, own, given, wrong });
+                    self.warn_once(Warning::Generic { name, own, given, error });
                     return Decision::Default;
                 }
-                self.row(setting, Value::Wrong, origin);
-                self.problems.push(Problem::Value { name: setting.name, origin, given, wrong });
-                Decision::Wrong
+                self.row(setting, Value::Invalid, origin);
+                self.problems.push(Problem::Value { name: setting.name, origin, given, error });
+                Decision::Invalid
             }
         }
     }
 
-    /// What somebody decided, and where; the text is absent when it is no text.
+    /// Value that was given, and its origin; the value is absent when it is not text.
     fn given(&mut self, setting: &'static Setting) -> Option<(Origin, Option<String>)> {
         if let Some(flag) = setting.flag
             && let Some(value) = self.flags.get(setting)
@@ -596,7 +596,7 @@ impl Reader<'_> {
             let name = variable.to_string();
             let Some(value) = self.environment.get(&name) else { continue };
             let text = value.to_str();
-            if text.is_some_and(|text| catalogue::is_service_link(&name, text)) {
+            if text.is_some_and(|text| is_service_link(&name, text)) {
                 self.warn_once(Warning::ServiceLink(variable));
                 continue;
             }
@@ -614,7 +614,7 @@ impl Reader<'_> {
         self.origin_of(setting) != Origin::Default
     }
 
-    /// Where the value that was read came from.
+    /// Origin of a value that was read.
     fn origin_of(&self, setting: &'static Setting) -> Origin {
         let row = self.rows.iter().find(|row| row.setting.name == setting.name);
         row.map_or(Origin::Default, |row| row.origin)
@@ -632,26 +632,26 @@ impl Reader<'_> {
 
     fn warn_about_names(&mut self) {
         for (name, value) in self.environment {
-            let is_link = value.to_str().is_some_and(|value| catalogue::is_service_link(name, value));
-            if !catalogue::is_ours(name) || is_link {
+            let is_link = value.to_str().is_some_and(|value| is_service_link(name, value));
+            if !misspelt::is_ours(name) || is_link {
                 continue;
             }
             if let Some(later) = catalogue::LATER.iter().find(|later| *later == name) {
                 self.warnings.push(Warning::Later(later));
-            } else if !catalogue::known_names().any(|known| known == *name) {
-                let nearest = catalogue::nearest(name);
+            } else if !misspelt::known_names().any(|known| known == *name) {
+                let nearest = misspelt::nearest(name);
                 self.warnings.push(Warning::Unknown { name: name.clone(), nearest });
             }
         }
     }
 }
 
-/// Decision about a setting.
+/// Value of a setting as it was given.
 enum Decision<T> {
     Value(T),
-    /// Something that is no value, which is noted.
-    Wrong,
-    /// Nothing, or nothing that was meant for ringway.
+    /// Invalid, which is recorded.
+    Invalid,
+    /// Not given, or not meant for ringway.
     Default,
 }
 
@@ -659,7 +659,7 @@ impl<T> Decision<T> {
     fn value(self) -> Option<T> {
         match self {
             Self::Value(value) => Some(value),
-            Self::Wrong | Self::Default => None,
+            Self::Invalid | Self::Default => None,
         }
     }
 }
@@ -673,7 +673,7 @@ fn time(time: &Duration) -> String {
     humantime::format_duration(*time).to_string()
 }
 
-// The reader hands over what was parsed, which is a `PathBuf`.
+// The reader passes the parsed value, which is a `PathBuf`.
 #[expect(clippy::ptr_arg)]
 fn shown_path(path: &PathBuf) -> String {
     path.display().to_string()

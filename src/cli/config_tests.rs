@@ -1,4 +1,4 @@
-//! Where values come from, and that everything wrong is told at once.
+//! Origins of values, and the report of all problems at once.
 
 #![allow(clippy::unwrap_used)]
 use super::*;
@@ -16,7 +16,7 @@ fn machine() -> Machine {
     }
 }
 
-/// With a place for the store, for that is what every other scenario needs.
+/// Reads settings with a home directory, which the default store needs.
 fn reading(flags: &[(&'static Setting, &str)], environment: &[(&str, &str)]) -> Reading {
     reading_on(&machine(), flags, &[&[("HOME", "/srv/somebody")], environment].concat())
 }
@@ -42,13 +42,13 @@ fn row<'a>(reading: &'a Reading, setting: &Setting) -> &'a Row {
     reading.rows.iter().find(|row| row.setting.name == setting.name).unwrap()
 }
 
-/// The environment as an origin.
+/// Documented name in the environment as an origin.
 fn from(name: &'static str) -> Origin {
     Origin::Environment(Variable::Documented(name))
 }
 
 #[test]
-fn the_defaults_are_those_of_the_documents_and_the_limits() {
+fn the_defaults_are_those_of_the_limits() {
     let reading = reading(NO_FLAGS, &[]);
     assert_eq!(reading.warnings, []);
     assert_eq!(reading.rows.len(), catalogue::ALL.len());
@@ -80,7 +80,7 @@ fn the_defaults_are_those_of_the_documents_and_the_limits() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_default() {
+fn a_flag_wins_over_the_environment_and_the_environment_over_the_default() {
     let environment = [("PROXY_WORKERS", "3"), ("PROXY_HTTP_PORT", "8000")];
     let reading = reading(&[(&c::WORKERS, "2")], &environment);
     assert_eq!(row(&reading, &c::WORKERS).origin, Origin::Flag("workers"));
@@ -91,13 +91,13 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 }
 
 #[test]
-fn a_wrong_value_that_a_flag_overrides_does_no_harm() {
+fn an_invalid_value_that_a_flag_overrides_is_ignored() {
     let reading = reading(&[(&c::WORKERS, "2")], &[("PROXY_WORKERS", "many")]);
     assert_eq!(reading.outcome.unwrap().workers, 2);
 }
 
 #[test]
-fn rows_show_what_is_in_force() {
+fn rows_show_the_values_in_force() {
     let reading = reading(&[], &[("HEALTH_CHECK_INTERVAL", "17"), ("PROXY_BODY_MAX", "1KiB")]);
     assert_eq!(row(&reading, &c::HEALTH_CHECK_INTERVAL).value, Value::Shown("17s".into()));
     assert_eq!(row(&reading, &c::BODY_MAX).value, Value::Shown("1024".into()));
@@ -107,7 +107,7 @@ fn rows_show_what_is_in_force() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
+fn all_problems_are_reported_at_once_with_name_value_and_remedy() {
     let flags = [(&c::WORKERS, "0")];
     let environment = [
         ("RINGWAY_HEALTH_CHECK_INTERVAL", "soon"),
@@ -115,8 +115,8 @@ fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
         ("PROXY_HTTP_MODE", "sometimes"),
         ("PROXY_CONNECT_TIMEOUT", "6s"),
     ];
-    let told = problems(reading(&flags, &environment));
-    assert_eq!(told.len(), 5, "{told:#?}");
+    let lines = problems(reading(&flags, &environment));
+    assert_eq!(lines.len(), 5, "{lines:#?}");
     for (words, count) in [
         (["HEALTH_CHECK_INTERVAL=\"soon\"", "10s"], 1),
         (["PROXY_HTTP_PORT=\"99999\"", "65535"], 1),
@@ -124,13 +124,13 @@ fn everything_wrong_is_told_at_once_with_name_value_and_remedy() {
         (["PROXY_CONNECT_TIMEOUT=\"6s\"", "to 5s"], 1),
         (["--workers \"0\" (PROXY_WORKERS)", "from 1 to 256"], 1),
     ] {
-        let found = told.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
-        assert_eq!(found, count, "{words:?} in {told:#?}");
+        let found = lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
+        assert_eq!(found, count, "{words:?} in {lines:#?}");
     }
 }
 
 #[test]
-fn both_sides_of_every_bound() {
+fn values_at_and_beyond_every_bound() {
     for (name, good, bad) in [
         ("PROXY_CONNECT_TIMEOUT", "5s", "5001ms"),
         ("RINGWAY_HEALTH_CHECK_INTERVAL", "1s", "999ms"),
@@ -145,20 +145,20 @@ fn both_sides_of_every_bound() {
         ("PROXY_PUBLIC_HEALTH", "/healthz@*,/up@lb.example", "/healthz"),
     ] {
         assert!(reading(&[], &[(name, good)]).outcome.is_ok(), "{name}={good}");
-        let told = problems(reading(&[], &[(name, bad)]));
-        assert!(told.len() == 1 && told[0].starts_with(name), "{name}={bad}: {told:?}");
+        let lines = problems(reading(&[], &[(name, bad)]));
+        assert!(lines.len() == 1 && lines[0].starts_with(name), "{name}={bad}: {lines:?}");
     }
 }
 
 #[test]
-fn an_empty_variable_is_one_that_is_not_set() {
+fn an_empty_variable_counts_as_not_set() {
     let reading = reading(&[], &[("PROXY_HTTP_PORT", ""), ("PROXY_API_TOKEN", "")]);
     assert_eq!(row(&reading, &c::HTTP_PORT).origin, Origin::Default);
     assert!(reading.outcome.unwrap().api_token.is_none());
 }
 
 #[test]
-fn aliases_stand_for_their_settings() {
+fn aliases_set_their_settings() {
     let environment = [
         ("PROXY_HOST", "127.0.0.1"),
         ("PROXY_PORT", "8000"),
@@ -177,17 +177,17 @@ fn aliases_stand_for_their_settings() {
 }
 
 #[test]
-fn an_admin_address_may_be_ipv6_or_every_address() {
+fn an_admin_address_may_be_ipv6_or_all_addresses() {
     assert_eq!(settings(&[("PROXY_ADMIN_ADDRESS", "[::1]:9090")]).api, ["[::1]:9090".parse().unwrap()]);
     let token = ("PROXY_API_TOKEN", "0123456789abcdef");
     let all = settings(&[("PROXY_ADMIN_ADDRESS", ":9090"), token]).api;
     assert_eq!(all, ["[::]:9090", "0.0.0.0:9090"].map(|text| text.parse().unwrap()));
-    let told = problems(reading(&[], &[("PROXY_ADMIN_ADDRESS", "localhost")]));
-    assert!(told[0].contains("PROXY_ADMIN_ADDRESS") && told[0].contains("PROXY_API_PORT"), "{told:?}");
+    let lines = problems(reading(&[], &[("PROXY_ADMIN_ADDRESS", "localhost")]));
+    assert!(lines[0].contains("PROXY_ADMIN_ADDRESS") && lines[0].contains("PROXY_API_PORT"), "{lines:?}");
 }
 
 #[test]
-fn the_documents_name_wins_over_an_alias() {
+fn the_documented_name_wins_over_an_alias() {
     let reading = reading(&[], &[("PROXY_HTTP_PORT", "1000"), ("PROXY_PORT", "2000")]);
     let (name, by) = (Variable::Documented("PROXY_PORT"), Variable::Documented("PROXY_HTTP_PORT"));
     assert_eq!(reading.warnings, [Warning::Shadowed { name, by }]);
@@ -198,7 +198,7 @@ fn the_documents_name_wins_over_an_alias() {
 fn every_setting_is_read_from_its_own_name() {
     for setting in catalogue::ALL {
         let name = setting.own_name().to_string();
-        // No setting takes this text, but a path, a word or a secret may.
+        // Only a path, a word or a secret may be this text.
         let found = reading(&[], &[(&name, "\u{7f} a")]);
         assert_eq!(row(&found, setting).origin, Origin::Environment(setting.own_name()), "{name}");
         assert!(found.warnings.is_empty(), "{name}: {:?}", found.warnings);
@@ -209,16 +209,16 @@ fn every_setting_is_read_from_its_own_name() {
 fn the_own_name_wins_over_all_others() {
     let environment = [("RINGWAY_HTTP_PORT", "1"), ("PROXY_HTTP_PORT", "2"), ("PROXY_PORT", "1")];
     let found = reading(&[], &environment);
-    let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 1, "the same value twice is no contradiction: {told:?}");
-    assert!(told[0].starts_with("PROXY_HTTP_PORT ") && told[0].contains("RINGWAY_HTTP_PORT"), "{told:?}");
+    let lines: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 1, "the same value twice is no conflict: {lines:?}");
+    assert!(lines[0].starts_with("PROXY_HTTP_PORT ") && lines[0].contains("RINGWAY_HTTP_PORT"), "{lines:?}");
     assert_eq!(found.outcome.unwrap().http[0].port(), 1);
     let found = reading(&[], &[("LOG_LEVEL", "debug"), ("RINGWAY_LOG_LEVEL", "off")]);
     assert_eq!(row(&found, &c::LOG_LEVEL).value, Value::Shown("off".into()));
 }
 
 #[test]
-fn a_wrong_value_behind_a_name_of_the_platform_stops_nothing() {
+fn an_invalid_value_of_a_platforms_name_is_ignored_with_a_warning() {
     for (name, value, setting) in [
         ("LOG_FORMAT", "combined", &c::LOG_FORMAT),
         ("LOG_LEVEL", "verbose", &c::LOG_LEVEL),
@@ -229,27 +229,27 @@ fn a_wrong_value_behind_a_name_of_the_platform_stops_nothing() {
         ("DNS_RESOLVER", "dns.example", &c::DNS_RESOLVER),
     ] {
         let found = reading(&[], &[(name, value)]);
-        let told: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 1, "{told:?}");
+        let lines: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
         let own = setting.own_name().to_string();
         for words in [&format!("{name}={value:?} is ignored"), &own] {
-            assert!(told[0].contains(words), "{words} in {told:?}");
+            assert!(lines[0].contains(words), "{words} in {lines:?}");
         }
         assert_eq!(row(&found, setting).origin, Origin::Default, "{name}");
         assert_eq!(row(&found, setting).value, row(&reading(&[], &[]), setting).value, "{name}");
         assert!(found.outcome.is_ok());
-        let told = problems(reading(&[], &[(&own, value)]));
-        assert!(told.len() == 1 && told[0].starts_with(&format!("{own}={value:?}: must")), "{told:?}");
+        let lines = problems(reading(&[], &[(&own, value)]));
+        assert!(lines.len() == 1 && lines[0].starts_with(&format!("{own}={value:?}: must")), "{lines:?}");
         assert!(reading(&[(setting, value)], &[]).outcome.is_err(), "the flag");
     }
-    // Only the alias that is ringway's alone counts.
+    // Only the alias that no other program reads is strict.
     let found = reading(&[], &[("LOG_FORMAT", "combined"), ("PROXY_LOG_FORMAT", "text")]);
     assert_eq!(found.outcome.unwrap().log_format, LogFormat::Text);
     assert!(reading(&[], &[("PROXY_LOG_FORMAT", "combined")]).outcome.is_err());
 }
 
 #[test]
-fn the_addresses_of_a_kubernetes_service_are_no_settings() {
+fn kubernetes_service_links_are_ignored() {
     let found = reading(
         &[],
         &[
@@ -268,24 +268,24 @@ fn the_addresses_of_a_kubernetes_service_are_no_settings() {
 }
 
 #[test]
-fn a_misspelt_name_is_told_with_the_one_that_was_meant() {
+fn a_misspelt_name_is_reported_with_the_nearest_known_one() {
     let reading =
         reading(&[], &[("PROXY_HTPP_PORT", "80"), ("HTTP_PROXY", "x"), ("PROXY_QUITE_OTHER_THING", "1")]);
-    let told: Vec<_> = reading.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("PROXY_HTPP_PORT") && told[0].contains("PROXY_HTTP_PORT"), "{told:?}");
-    assert!(told[1].contains("PROXY_QUITE_OTHER_THING"), "{told:?}");
+    let lines: Vec<_> = reading.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("PROXY_HTPP_PORT") && lines[0].contains("PROXY_HTTP_PORT"), "{lines:?}");
+    assert!(lines[1].contains("PROXY_QUITE_OTHER_THING"), "{lines:?}");
 }
 
 #[test]
-fn settings_without_effect_are_told_when_somebody_sets_them() {
+fn names_without_effect_are_reported() {
     let reading = reading(&[], &[("PROXY_CONFIG_FILE", "x.yaml")]);
     assert!(reading.outcome.is_ok());
     assert_eq!(reading.warnings, [Warning::Later("PROXY_CONFIG_FILE")]);
 }
 
 #[test]
-fn tls_is_served_when_anything_about_it_is_decided() {
+fn tls_is_served_when_any_of_its_settings_is_given() {
     let tls = |environment: &[(&str, &str)]| reading(&[], environment).outcome.expect("it fits").tls;
     assert!(tls(&[]).is_none());
     assert!(tls(&[("PROXY_HTTPS_PORT", "off"), ("ACME_EMAIL", "a@example.com")]).is_none());
@@ -296,7 +296,7 @@ fn tls_is_served_when_anything_about_it_is_decided() {
         [("PROXY_HTTPS_PORT", "443")],
         [("PROXY_HTTPS_BIND", "::,0.0.0.0")],
     ] {
-        let found = tls(&environment).unwrap_or_else(|| panic!("{environment:?} asks for TLS"));
+        let found = tls(&environment).unwrap_or_else(|| panic!("{environment:?} requests TLS"));
         assert_eq!(found.https.len(), 2, "{environment:?}");
         assert!(found.https.iter().all(|address| address.port() == 443), "{environment:?}");
     }
@@ -305,26 +305,26 @@ fn tls_is_served_when_anything_about_it_is_decided() {
         ("PROXY_HTTP_BIND", "127.0.0.1"),
         ("PROXY_DB_PATH", "/d/routes.db"),
     ]);
-    let found = found.expect("it is asked for");
+    let found = found.expect("TLS is requested");
     assert_eq!(found.https, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(found.certificates.dir, Path::new("/d/certificates"));
     assert!(found.certificates.acme.is_none() && !found.modern);
 }
 
 #[test]
-fn what_does_not_fit_together_about_tls_is_told() {
+fn contradictory_tls_settings_are_reported() {
     for (environment, words) in [
         (&[("PROXY_TLS_CERT", "/c.pem")][..], "needs PROXY_TLS_KEY"),
         (&[("PROXY_TLS_KEY", "/k.pem")], "needs PROXY_TLS_CERT"),
-        (&[("PROXY_HTTP_MODE", "https_only")], "nothing to serve TLS with"),
-        (&[("ACME_EMAIL", "nobody")], "an address for mail"),
+        (&[("PROXY_HTTP_MODE", "https_only")], "no certificate to serve TLS with"),
+        (&[("ACME_EMAIL", "nobody")], "an e-mail address"),
         (&[("ACME_DIRECTORY_URL", "http://ca.example")], "an https URL"),
         (&[("ACME_EAB_KID", "kid"), ("ACME_DIRECTORY_URL", "https://ca.example")], "ACME_EAB_HMAC"),
         (&[("PROXY_DNS_RESOLVER", "dns.example")], "127.0.0.1:53"),
         (&[("PROXY_HTTPS_PORT", "none")], "port from 0 to 65535"),
     ] {
-        let told = problems(reading(&[], environment));
-        assert!(told.iter().any(|line| line.contains(words)), "{environment:?}: {told:?}");
+        let lines = problems(reading(&[], environment));
+        assert!(lines.iter().any(|line| line.contains(words)), "{environment:?}: {lines:?}");
     }
 }
 
@@ -341,15 +341,15 @@ fn the_hmac_key_is_not_shown() {
 }
 
 #[test]
-fn listeners_that_overlap_are_refused() {
+fn overlapping_listeners_are_refused() {
     for environment in [
         &[("PROXY_HTTP_PORT", "8080")][..],
         &[("PROXY_API_PORT", "80")],
         &[("PROXY_HTTP_PORT", "8080"), ("PROXY_HTTP_BIND", "127.0.0.1")],
     ] {
-        let told = problems(reading(&[], environment));
-        assert!(told.len() == 1 && told[0].contains("127.0.0.1:"), "{told:?}");
-        assert!(told[0].contains("PROXY_HTTP_PORT") && told[0].contains("PROXY_API_PORT"), "{told:?}");
+        let lines = problems(reading(&[], environment));
+        assert!(lines.len() == 1 && lines[0].contains("127.0.0.1:"), "{lines:?}");
+        assert!(lines[0].contains("PROXY_HTTP_PORT") && lines[0].contains("PROXY_API_PORT"), "{lines:?}");
     }
     // Other addresses, other families, and free ports do not overlap.
     for environment in [
@@ -359,14 +359,14 @@ fn listeners_that_overlap_are_refused() {
     ] {
         assert!(reading(&[], environment).outcome.is_ok(), "{environment:?}");
     }
-    let told = problems(reading(&[], &[("PROXY_HTTPS_PORT", "80")]));
-    assert!(told[0].contains("PROXY_HTTPS_PORT"), "{told:?}");
+    let lines = problems(reading(&[], &[("PROXY_HTTPS_PORT", "80")]));
+    assert!(lines[0].contains("PROXY_HTTPS_PORT"), "{lines:?}");
 }
 
 #[test]
 fn an_api_that_is_open_to_the_network_needs_a_token() {
-    let told = problems(reading(&[], &[("PROXY_API_BIND", "0.0.0.0")]));
-    assert!(told.len() == 1 && told[0].contains("PROXY_API_TOKEN"), "{told:?}");
+    let lines = problems(reading(&[], &[("PROXY_API_BIND", "0.0.0.0")]));
+    assert!(lines.len() == 1 && lines[0].contains("PROXY_API_TOKEN"), "{lines:?}");
     let token = ("PROXY_API_TOKEN", "0123456789abcdef");
     assert!(reading(&[], &[("PROXY_API_BIND", "0.0.0.0"), token]).outcome.is_ok());
     assert!(reading(&[], &[("PROXY_API_BIND", "127.0.0.1,::1")]).outcome.is_ok());
@@ -377,20 +377,20 @@ fn a_token_is_never_shown() {
     const SECRET: &str = "secret-secret-secret";
     for token in [SECRET, "secret", "secret secret secret"] {
         let reading = reading(&[], &[("PROXY_API_TOKEN", token)]);
-        let told = format!("{reading:?}");
-        assert!(!told.contains("secret"), "{told}");
+        let lines = format!("{reading:?}");
+        assert!(!lines.contains("secret"), "{lines}");
         let value = row(&reading, &c::API_TOKEN).value.to_string();
         assert!(!value.contains("secret"), "{value}");
         if let Err(problems) = reading.outcome {
-            let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            assert!(told.len() == 1 && told[0].starts_with("PROXY_API_TOKEN: "), "{told:?}");
-            assert!(!told[0].contains("secret"), "{told:?}");
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            assert!(lines.len() == 1 && lines[0].starts_with("PROXY_API_TOKEN: "), "{lines:?}");
+            assert!(!lines[0].contains("secret"), "{lines:?}");
         }
     }
 }
 
 #[test]
-fn a_token_may_stand_in_a_file() {
+fn a_token_can_be_read_from_a_file() {
     let with_file = Machine {
         read_file: |path| match path.to_str() {
             Some("/run/token") => Ok("0123456789abcdef\n".to_owned()),
@@ -401,18 +401,18 @@ fn a_token_may_stand_in_a_file() {
     };
     let read = |file| reading_on(&with_file, &[(&c::API_TOKEN_FILE, file)], &[("PROXY_API_BIND", "0.0.0.0")]);
     assert!(read("/run/token").outcome.unwrap().api_token.is_some());
-    // The one problem is told, not also what follows from it.
-    let told = problems(read("/run/none"));
+    // Only the cause is reported, not its consequences.
+    let lines = problems(read("/run/none"));
     assert!(
-        told.len() == 1 && told[0].contains("/run/none") && told[0].contains("--api-token-file"),
-        "{told:?}"
+        lines.len() == 1 && lines[0].contains("/run/none") && lines[0].contains("--api-token-file"),
+        "{lines:?}"
     );
     let two = [("PROXY_API_TOKEN", "0123456789abcdef"), ("PROXY_API_TOKEN_FILE", "/run/token")];
     assert_eq!(reading(&[], &two).outcome.unwrap_err(), [Problem::TwoTokens]);
 }
 
 #[test]
-fn the_store_finds_its_place() {
+fn the_store_is_in_the_state_directory() {
     let ours = Machine { system_state_is_ours: true, ..machine() };
     let home = ("HOME", "/srv/somebody");
     for (machine, environment, place) in [
@@ -430,14 +430,14 @@ fn the_store_finds_its_place() {
 }
 
 #[test]
-fn without_a_place_for_the_store_there_is_memory() {
-    let told = reading_on(&machine(), &[], &[]).outcome.unwrap_err();
-    assert_eq!(told, [Problem::NoStatePlace]);
+fn without_a_state_directory_only_memory_works() {
+    let lines = reading_on(&machine(), &[], &[]).outcome.unwrap_err();
+    assert_eq!(lines, [Problem::NoStateDirectory]);
     assert!(reading_on(&machine(), &[(&c::STORAGE, "memory")], &[]).outcome.is_ok());
 }
 
 #[test]
-fn lines_are_text_where_they_go_to_a_terminal() {
+fn log_lines_are_text_on_a_terminal() {
     let at_terminal = Machine { stderr_is_terminal: true, ..machine() };
     let format = |environment: &[(&str, &str)]| {
         let environment = [&[("HOME", "/srv/x")], environment].concat();
@@ -450,18 +450,21 @@ fn lines_are_text_where_they_go_to_a_terminal() {
 }
 
 #[test]
-fn a_timeout_longer_than_the_interval_is_told_when_somebody_chose_it() {
+fn a_given_timeout_longer_than_the_interval_is_reported() {
     let both = [("HEALTH_CHECK_INTERVAL", "2s"), ("HEALTH_CHECK_TIMEOUT", "4s")];
     assert_eq!(reading(&[], &both).warnings, [Warning::TimeoutCut]);
     assert_eq!(reading(&[], &both[..1]).warnings, []);
 }
 
 #[test]
-fn what_is_not_text_is_wrong_and_not_a_panic() {
+fn a_value_that_is_not_text_is_reported() {
     use std::os::unix::ffi::OsStringExt;
     let broken = OsString::from_vec(vec![0xff, 0xfe]);
     let environment =
         [("PROXY_WORKERS".into(), broken.clone()), (broken, "x".into()), ("HOME".into(), "/x".into())];
-    let told = problems(read(&Flags::default(), environment, &machine()));
-    assert!(told.len() == 1 && told[0].contains("PROXY_WORKERS") && told[0].contains("UTF-8"), "{told:?}");
+    let lines = problems(read(&Flags::default(), environment, &machine()));
+    assert!(
+        lines.len() == 1 && lines[0].contains("PROXY_WORKERS") && lines[0].contains("UTF-8"),
+        "{lines:?}"
+    );
 }

@@ -1,16 +1,16 @@
-//! A log file that can be opened anew while others write to it.
+//! Log file that SIGHUP reopens, for logrotate.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often log files were to be opened anew (SIGHUP).
-static ROUNDS: AtomicU64 = AtomicU64::new(0);
+/// Number of requests to reopen log files (SIGHUP).
+static REOPENINGS: AtomicU64 = AtomicU64::new(0);
 
-/// From now on, every log file is opened anew before the next line is written to it.
+/// Has every log file reopened before its next line.
 pub(crate) fn reopen_all() {
-    ROUNDS.fetch_add(1, Ordering::Relaxed);
+    REOPENINGS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A file that lines are appended to.
@@ -18,27 +18,27 @@ pub(crate) fn reopen_all() {
 pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Counts how often files were to be opened anew; `round` is where this one is.
-    rounds: &'static AtomicU64,
-    round: u64,
+    /// Number of requests to reopen, and how many of them this file has followed.
+    requested: &'static AtomicU64,
+    followed: u64,
 }
 
 impl LogFile {
-    /// Opens a file, makes it when missing.
+    /// Opens a file; creates it when missing.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Self::open_counted(path, &ROUNDS)
+        Self::open_counted(path, &REOPENINGS)
     }
 
-    fn open_counted(path: &Path, rounds: &'static AtomicU64) -> io::Result<Self> {
-        let round = rounds.load(Ordering::Relaxed);
-        Ok(Self { path: path.to_owned(), file: open(path)?, rounds, round })
+    fn open_counted(path: &Path, requested: &'static AtomicU64) -> io::Result<Self> {
+        let followed = requested.load(Ordering::Relaxed);
+        Ok(Self { path: path.to_owned(), file: open(path)?, requested, followed })
     }
 
-    /// Opens the path anew if that was asked for. When it cannot be opened, the old file goes on.
-    fn renew(&mut self) {
-        let round = self.rounds.load(Ordering::Relaxed);
-        if round != self.round {
-            self.round = round;
+    /// Reopens the path if that was requested. When it cannot be opened, the old file stays in use.
+    fn reopen_if_requested(&mut self) {
+        let requested = self.requested.load(Ordering::Relaxed);
+        if requested != self.followed {
+            self.followed = requested;
             if let Ok(file) = open(&self.path) {
                 self.file = file;
             }
@@ -48,7 +48,7 @@ impl LogFile {
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.renew();
+        self.reopen_if_requested();
         self.file.write(bytes)
     }
 
@@ -68,30 +68,30 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_renamed_file_is_left_and_a_new_one_begun() {
-        static ROUNDS: AtomicU64 = AtomicU64::new(0);
+    fn a_renamed_file_is_replaced_after_a_request_to_reopen() {
+        static REOPENINGS: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
-        let mut file = LogFile::open_counted(&path, &ROUNDS).unwrap();
+        let mut file = LogFile::open_counted(&path, &REOPENINGS).unwrap();
         file.write_all(b"a\n").unwrap();
         fs::rename(&path, &old).unwrap();
         file.write_all(b"b\n").unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "a\nb\n");
-        ROUNDS.fetch_add(1, Ordering::Relaxed);
+        REOPENINGS.fetch_add(1, Ordering::Relaxed);
         file.write_all(b"c\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "c\n");
         assert_eq!(fs::read_to_string(&old).unwrap(), "a\nb\n");
     }
 
     #[test]
-    fn the_old_file_goes_on_when_the_path_is_gone() {
-        static ROUNDS: AtomicU64 = AtomicU64::new(0);
+    fn the_old_file_stays_in_use_when_the_path_is_gone() {
+        static REOPENINGS: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().unwrap();
         let (inside, moved) = (folder.path().join("logs"), folder.path().join("moved"));
         fs::create_dir(&inside).unwrap();
-        let mut file = LogFile::open_counted(&inside.join("log"), &ROUNDS).unwrap();
+        let mut file = LogFile::open_counted(&inside.join("log"), &REOPENINGS).unwrap();
         fs::rename(&inside, &moved).unwrap();
-        ROUNDS.fetch_add(1, Ordering::Relaxed);
+        REOPENINGS.fetch_add(1, Ordering::Relaxed);
         file.write_all(b"kept\n").unwrap();
         assert_eq!(fs::read_to_string(moved.join("log")).unwrap(), "kept\n");
     }

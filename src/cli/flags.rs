@@ -1,21 +1,22 @@
 //! The flags of `ringway run` and `ringway check`, made from the catalogue.
 //!
-//! They are taken as text: values are parsed together with those of the environment, so that one run tells everything
-//! that is wrong.
+//! They are taken as text: values are parsed together with those of the environment, and one run reports every
+//! invalid setting.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::catalogue::{ALL, Fallback, Setting};
+use super::catalogue::ALL;
+use super::setting::{Fallback, Setting};
 
-/// What was given as flags, by the names of the settings.
+/// Values of the flags by the names of their settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags(BTreeMap<&'static str, OsString>);
 
 impl Flags {
-    /// What was given for a setting.
+    /// Returns the value that was given for a setting.
     pub(crate) fn get(&self, setting: &Setting) -> Option<&OsStr> {
         self.0.get(setting.name).map(OsString::as_os_str)
     }
@@ -65,7 +66,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             .long(flag)
             .value_name(setting.value)
             .value_parser(clap::value_parser!(OsString))
-            // So that `--workers -1` is told what it must be instead of that `-1` is no flag.
+            // `--workers -1` is an invalid count, not an unknown flag `-1`.
             .allow_negative_numbers(true)
             .help(format!("{help}{default}"))
             .long_help(format!("{help}\n[env: {own}, {name}]{default}"))

@@ -1,7 +1,7 @@
-//! Layout of `-h` and `--help`: what fits one screen, and everything.
+//! Layout of `-h` (one screen) and `--help` (everything).
 //!
-//! The commands of the root are listed in groups; its settings, and what every command that asks the API has in common,
-//! are in `--help` only.
+//! The root lists its commands in groups; its settings, and the options that all client commands share, are in
+//! `--help` only.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory};
 
 use super::Cli;
 
-/// The command line with its help laid out.
+/// Command line with its help laid out.
 pub(super) fn command() -> Command {
     let names = |command: &Command| -> Vec<String> {
         command.get_subcommands().map(|command| command.get_name().to_owned()).collect()
@@ -26,23 +26,25 @@ pub(super) fn command() -> Command {
         .help_template(
             "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}",
         );
-    // From here on `help` is a command like the others.
+    // Adds the command `help`.
     root.build();
     for flag in ["help", "version"] {
         root = root.mut_arg(flag, |arg| arg.hide_short_help(true));
     }
     for name in names(&root) {
-        // The groups name them.
+        // The groups list them.
         root = root.mut_subcommand(name, |command| command.hide(true));
     }
     root
 }
 
-/// The commands in groups, each with the first line of its help.
+/// Commands in groups, each with the first line of its help.
 fn groups(root: &Command) -> String {
     let width = root.get_subcommands().map(|command| command.get_name().len()).max().unwrap_or(0);
     let mut text = String::new();
-    for (title, is_local) in [("Run, and look after the store:", true), ("Ask a running proxy:", false)] {
+    for (title, is_local) in
+        [("Run ringway and maintain its store:", true), ("Administer a running ringway:", false)]
+    {
         let _ = writeln!(text, "{title}");
         for command in
             root.get_subcommands().filter(|command| LOCAL.contains(&command.get_name()) == is_local)
@@ -69,14 +71,14 @@ const HINT: &str = "\
 `ringway --help` lists all settings, signals, exit codes and examples,
 `ringway COMMAND -h` explains a command.";
 
-/// Commands that ask no running proxy.
+/// Commands that need no running ringway.
 const LOCAL: [&str; 6] = ["run", "check", "demo", "export", "import", "version"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Commands with the words that lead to them.
+    /// Commands with their full names.
     fn all(command: &Command, words: &str, found: &mut Vec<(String, Command)>) {
         found.push((words.to_owned(), command.clone()));
         for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn hand_wrapped_parts_stay_as_they_are() {
+    fn hand_wrapped_parts_keep_their_lines() {
         let help = rendered(&command(), 80, true);
         for line in super::super::AFTER_HELP.lines() {
             assert!(help.lines().any(|shown| shown == line), "broken: {line}");

@@ -1,29 +1,29 @@
-//! Where a value came from, and what is wrong or odd about what was given.
+//! Origins of values, and the problems and warnings about them.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::catalogue::{Setting, Variable};
-use super::parse::Wrong;
+use super::parse::ValueError;
+use super::setting::{Setting, Variable};
 use super::tls::Misfit;
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A flag, without its dashes.
     Flag(&'static str),
     /// A name in the environment.
     Environment(Variable),
-    /// Nobody decided.
+    /// Neither flag nor variable.
     Default,
 }
 
-/// One setting as it is in force.
+/// Setting as it is in force.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) setting: &'static Setting,
-    /// As people write it; not the value of a secret.
+    /// In the notation of the operator; not the value of a secret.
     pub(crate) value: Value,
     pub(crate) origin: Origin,
 }
@@ -31,66 +31,66 @@ pub(crate) struct Row {
 /// A value as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// This.
+    /// The text of the value.
     Shown(String),
-    /// There is one, and it is secret.
+    /// Value of a secret.
     Hidden,
-    /// There is none.
+    /// No value.
     Absent,
-    /// What was given is no value; [`Problem`] says why.
-    Wrong,
+    /// Invalid; [`Problem`] has the reason.
+    Invalid,
 }
 
-/// Something that must be put right before the process can start.
+/// Error in the settings; the process does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// A text is not a value of its setting.
+    /// Invalid value.
     Value {
         name: &'static str,
         origin: Origin,
-        /// As it was given; absent when it is secret.
+        /// Given text; absent when it is secret.
         given: Option<String>,
-        wrong: Wrong,
+        error: ValueError,
     },
     /// Two listeners would take the same port.
     Overlap { one: &'static str, other: &'static str, address: SocketAddr },
     /// The admin API would be open to the network.
     OpenApi(SocketAddr),
-    /// The token cannot be used as one.
+    /// Unusable token.
     Token { origin: Origin, error: TokenProblem },
     /// Two tokens were given.
     TwoTokens,
-    /// No folder for the store is known.
-    NoStatePlace,
-    /// Settings about certificates do not fit together.
+    /// No directory for the store.
+    NoStateDirectory,
+    /// Contradictory settings of certificates.
     Misfit(Misfit),
-    /// TLS alone, and no TLS.
+    /// HTTPS only, without TLS.
     HttpsOnlyWithoutTls,
 }
 
-/// Why there is no token though there should be one.
+/// Error about the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenProblem {
-    /// Its file cannot be read.
+    /// Unreadable file.
     File(PathBuf, std::io::ErrorKind),
-    /// It is none.
+    /// Invalid token.
     Text(ringway_api::TokenError),
 }
 
-/// Something that does no harm and is probably not what was meant.
+/// Setting that is probably a mistake; the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// A name of documents or other releases that does nothing here.
+    /// Name of another release that has no effect.
     Later(&'static str),
-    /// A name that looks like ours and is not.
+    /// Unknown name with one of our prefixes.
     Unknown { name: String, nearest: Option<String> },
-    /// Two names of one setting are given and say different things; the second counts.
+    /// Two names of one setting with different values; the second one is used.
     Shadowed { name: Variable, by: Variable },
-    /// A variable that Kubernetes sets for a service that happens to be called `proxy` or `ringway`.
+    /// Variable that Kubernetes sets for a service named `proxy` or `ringway`.
     ServiceLink(Variable),
-    /// A wrong value behind a name that platforms use too; the default holds.
-    Generic { name: Variable, own: Variable, given: Option<String>, wrong: Wrong },
-    /// The intervals of health checks are shorter than their timeout.
+    /// Invalid value of a name that platforms use too; the default is used.
+    Generic { name: Variable, own: Variable, given: Option<String>, error: ValueError },
+    /// Health check interval shorter than the timeout.
     TimeoutCut,
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for Value {
             Self::Shown(text) => f.write_str(text),
             Self::Hidden => f.write_str("(set, not shown)"),
             Self::Absent => f.write_str("-"),
-            Self::Wrong => f.write_str("(wrong)"),
+            Self::Invalid => f.write_str("(wrong)"),
         }
     }
 }
@@ -121,7 +121,7 @@ impl fmt::Display for Value {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Value { name, origin, given, wrong } => {
+            Self::Value { name, origin, given, error } => {
                 match (origin, given) {
                     (Origin::Flag(flag), Some(given)) => write!(f, "--{flag} {given:?} ({name})")?,
                     (Origin::Flag(flag), None) => write!(f, "--{flag} ({name})")?,
@@ -131,9 +131,9 @@ impl fmt::Display for Problem {
                 }
                 match origin {
                     Origin::Environment(Variable::Documented(from)) if from != name => {
-                        write!(f, " (for {name}): {wrong}")
+                        write!(f, " (for {name}): {error}")
                     }
-                    _ => write!(f, ": {wrong}"),
+                    _ => write!(f, ": {error}"),
                 }
             }
             Self::Overlap { one, other, address } => {
@@ -149,16 +149,16 @@ impl fmt::Display for Problem {
             }
             Self::Token { origin, error: TokenProblem::Text(error) } => write!(f, "{origin}: {error}"),
             Self::TwoTokens => f.write_str(
-                "PROXY_API_TOKEN and PROXY_API_TOKEN_FILE are both given; keep one, so that it is clear which token counts",
+                "PROXY_API_TOKEN and PROXY_API_TOKEN_FILE are both given; keep one of them",
             ),
             Self::Misfit(misfit) => misfit.fmt(f),
             Self::HttpsOnlyWithoutTls => f.write_str(
-                "PROXY_HTTP_MODE=https_only: there is nothing to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
+                "PROXY_HTTP_MODE=https_only: there is no certificate to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
                  ACME_EMAIL, or open PROXY_HTTPS_PORT for certificates that are uploaded",
             ),
-            Self::NoStatePlace => f.write_str(
-                "PROXY_DB_PATH: there is no folder for the store, because HOME is not set and /var/lib/ringway is not \
-                 ours; give --db-path, or --storage memory to keep nothing",
+            Self::NoStateDirectory => f.write_str(
+                "PROXY_DB_PATH: there is no directory for the store, because HOME is not set and /var/lib/ringway is \
+                 not writable; give --db-path, or --storage memory to keep nothing",
             ),
         }
     }
@@ -177,7 +177,7 @@ impl fmt::Display for Warning {
             Self::Shadowed { name, by } => {
                 write!(f, "{name} has no effect, because {by} is given too, with another value")
             }
-            Self::Generic { name, own, given, wrong } => {
+            Self::Generic { name, own, given, error } => {
                 name.fmt(f)?;
                 if let Some(given) = given {
                     let shown: String = given.chars().take(GIVEN_CHARS_MAX).collect();
@@ -185,15 +185,15 @@ impl fmt::Display for Warning {
                 }
                 write!(
                     f,
-                    " is ignored and the default holds: it {wrong}. Other programs read this name too; {own} is ringway's alone"
+                    " is ignored and the default holds: it {error}. Other programs read this name too; only ringway reads {own}"
                 )
             }
             Self::ServiceLink(name) => write!(
                 f,
-                "{name} is the address of a Kubernetes service and is ignored; set enableServiceLinks: false to be rid of it"
+                "{name} is the address of a Kubernetes service and is ignored; set enableServiceLinks: false to remove it"
             ),
             Self::TimeoutCut => {
-                f.write_str("HEALTH_CHECK_TIMEOUT is longer than HEALTH_CHECK_INTERVAL, which cuts it")
+                f.write_str("HEALTH_CHECK_TIMEOUT is longer than HEALTH_CHECK_INTERVAL, which limits it")
             }
         }
     }
