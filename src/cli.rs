@@ -1,12 +1,13 @@
-//! The commands of the `ringway` binary: arguments and environment → settings → the library → an exit code.
+//! Commands of the `ringway` binary: arguments and environment → settings → the library → an exit code.
 //!
 //! ```text
 //! ringway [run] ─► config ─► logging ─► run ─► signals ─► drain ─► exit code
-//! ringway check ─► config ─► machine ─► a table of what is in force, and what is wrong with it
+//! ringway check ─► config ─► machine ─► a table of the settings in force and their problems
 //! ringway status|apps|instances|deploy|domains ─► client ─► the admin API of a running process
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 
+mod capacity;
 mod catalogue;
 mod check;
 mod client;
@@ -40,11 +41,11 @@ use clap::{FromArgMatches, Parser, Subcommand};
 
 use flags::Flags;
 
-/// All is well, or an orderly end.
+/// Success, or an orderly shutdown.
 const OK: u8 = 0;
-/// The process could not start or go on, or a command did not get what it asked for.
+/// The process could not start or continue, or a command failed.
 const FAILED: u8 = 1;
-/// Arguments or settings are wrong; clap uses the same number.
+/// Invalid arguments or settings; clap uses the same number.
 const USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
@@ -65,17 +66,17 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for as long as it takes to look at it")]
+#[expect(clippy::large_enum_variant, reason = "one value, alive until it is dispatched")]
 enum Command {
     /// Run the proxy; the same as no command at all
     Run {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Show the settings in force, and what is wrong with them
+    /// Show the settings in force and their problems
     ///
-    /// The table says where each value comes from. Opens no port and no store, so it may run beside a running proxy. Exit
-    /// codes: 0 fine, 1 the settings are right but this machine or user cannot run them, 2 settings are wrong.
+    /// The table has the origin of each value. Opens no port and no store, and may run beside a running proxy. Exit
+    /// codes: 0 fine, 1 the settings are valid but this machine or user cannot run them, 2 settings are wrong.
     Check {
         /// Print JSON instead of a table
         #[arg(long)]
@@ -85,24 +86,24 @@ enum Command {
     },
     /// Write all records of the store to a file
     ///
-    /// The file has JSON lines with checksums: one revision, whole, also beside a running proxy. It holds apps, instances,
-    /// domains, and webhooks with their secrets; not certificates, their keys and the accounts at CAs (files in
-    /// PROXY_CERT_PATH), nor settings. Exit codes: 0 written, 1 not, 2 settings are wrong.
+    /// The file has JSON lines with checksums: one complete revision, also beside a running proxy. It holds apps,
+    /// instances, domains, and webhooks with their secrets; not certificates, their keys and the accounts at CAs (files
+    /// in PROXY_CERT_PATH), nor settings. Exit codes: 0 written, 1 failed, 2 settings are wrong.
     Export {
-        /// Where to; - is standard output
+        /// Output file; - is standard output
         #[arg(default_value = "-")]
         file: PathBuf,
-        /// The store's directory, if it is not the one that `ringway check` shows
+        /// Directory of the store [default: the one that `ringway check` shows]
         #[arg(long, value_name = "DIRECTORY")]
         db_path: Option<PathBuf>,
     },
     /// Fill an empty store from a file that `ringway export` wrote
     ///
-    /// Nothing is stored unless the file is whole. Exit codes: 0 stored, 1 not, 2 settings are wrong.
+    /// Nothing is stored unless the file is complete. Exit codes: 0 stored, 1 failed, 2 settings are wrong.
     Import {
-        /// Where from; - is standard input
+        /// Input file; - is standard input
         file: PathBuf,
-        /// The store's directory, if it is not the one that `ringway check` shows
+        /// Directory of the store [default: the one that `ringway check` shows]
         #[arg(long, value_name = "DIRECTORY")]
         db_path: Option<PathBuf>,
     },
@@ -114,15 +115,15 @@ enum Command {
     },
     #[command(flatten)]
     Client(client::ClientCommand),
-    /// Try it: run the proxy with two sample apps, and show what to do
+    /// Run the proxy with two sample apps to try it out
     ///
-    /// It takes free ports, and a store that is removed at the end.
+    /// Uses free ports, and a store that is removed at the end.
     Demo(demo::DemoArgs),
 }
 
-/// Reads the arguments and does what they say.
+/// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
-    // Before the allocator has touched much: what it has by huge pages stays so.
+    // First of all: memory that the allocator already has in huge pages stays so.
     let small_pages = ringway_net::use_small_pages();
     let matches = help::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -143,8 +144,8 @@ A reverse proxy for many apps, each with several instances, and thousands of ten
 themselves over a local HTTP API; every change is live on every core at once and survives a restart. There is no \
 configuration file.
 
-Without a command, ringway runs the proxy. Every setting is a flag or a variable of the environment; a flag wins over \
-the environment, and the environment over the default.";
+Without a command, ringway runs the proxy. Every setting is a flag or an environment variable; a flag overrides the \
+environment, and the environment overrides the default.";
 
 const AFTER_HELP: &str = "\
 Environment only, because every user of a machine can read the arguments of
@@ -153,10 +154,10 @@ its processes:
           Bearer token of the admin API, 16 characters or more. See also
           --api-token-file
   RINGWAY_ACME_EAB_HMAC, ACME_EAB_HMAC
-          HMAC key of the external account binding, in base64url as the CA
-          gave it. See --acme-eab-kid
+          HMAC key of the CA's external account binding, in base64url. See
+          --acme-eab-kid
   RINGWAY_CERTIFICATE_WEBHOOK_SECRET, PROXY_CERTIFICATE_WEBHOOK_SECRET
-          Key that deliveries to --certificate-webhook are signed with,
+          Secret that signs deliveries to --certificate-webhook,
           16 characters or more
 
 Values:
@@ -165,21 +166,21 @@ Values:
   BOOL   true, yes, on or 1; false, no, off or 0
 
 Signals:
-  SIGTERM, SIGINT  Drain: finish the requests under way, at most for
-                   --drain-timeout, and end. A second one ends the process
+  SIGTERM, SIGINT  Drain: finish the requests in flight, at most for
+                   --drain-timeout, and exit. A second one ends the process
                    at once
-  SIGHUP           Open log files again, for logrotate
+  SIGHUP           Reopen log files, for logrotate
 
 Exit codes:
-  0         orderly end
-  1         the process could not start or go on
+  0         orderly shutdown
+  1         the process could not start or continue
   2         arguments or settings are wrong
   130, 143  ended at once by a second SIGINT or SIGTERM
 
 Examples:
-  ringway --http-port 8081                # no root needed
-  RINGWAY_HTTP_PORT=8081 ringway check    # what is in force, what is wrong
-  ringway --storage memory --http-port 0  # nothing kept; prints its ports";
+  ringway --http-port 8081                # needs no root
+  RINGWAY_HTTP_PORT=8081 ringway check    # settings in force and their problems
+  ringway --storage memory --http-port 0  # keeps nothing; prints its ports";
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_line_definition_is_consistent() {
         help::command().debug_assert();
     }
 
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_nothing_or_after_run_and_check() {
+    fn flags_belong_to_the_root_or_to_run_and_check() {
         let parse = |arguments: &[&str]| Cli::try_parse_from([&["ringway"], arguments].concat());
         let cli = parse(&["--workers", "3"]).unwrap();
         assert_eq!(cli.flags.get(&catalogue::WORKERS).unwrap(), "3");
@@ -215,6 +216,6 @@ mod tests {
         let Some(Command::Check { json: true, flags }) = cli.command else { panic!("not check") };
         assert_eq!(flags.get(&catalogue::DB_PATH).unwrap(), "/x y");
         assert!(parse(&["--worker-count", "3"]).is_err());
-        assert!(parse(&["--workers", "3", "check"]).is_err(), "a flag that would be lost");
+        assert!(parse(&["--workers", "3", "check"]).is_err(), "the flag would be ignored");
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
 }
 
 /// Message of a failed start: all problems.
-pub(crate) fn complaint(problems: &[Problem]) -> String {
+pub(crate) fn problem_report(problems: &[Problem]) -> String {
     let mut text = match problems.len() {
         1 => "a setting is wrong:\n".to_owned(),
         count => format!("{count} settings are wrong:\n"),

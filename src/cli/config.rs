@@ -422,7 +422,7 @@ impl Reader<'_> {
         let dns_resolver = self.optional(&c::DNS_RESOLVER, parse::resolver, ToString::to_string);
         let public_addresses = self.optional(&c::PUBLIC_ADDRESSES, parse::addresses, joined);
         let dir = self.cert_path(machine, db_path);
-        self.problems.extend(given.misfits().into_iter().map(Problem::Misfit));
+        self.problems.extend(given.conflicts().into_iter().map(Problem::Conflict));
 
         let is_asked_for =
             [&c::TLS_CERT, &c::ACME_EMAIL, &c::ACME_DIRECTORY_URL, &c::CERT_PATH, &c::HTTPS_BIND];

@@ -1,6 +1,6 @@
-//! The log of the process: tracing events to one sink, panics among them.
+//! Log of the process: tracing events and panics to one sink.
 //!
-//! The control plane and this binary write here; the data cores write the access log, which has a thread of its own.
+//! The control plane and the binary write it; workers write the access log, which has a thread of its own.
 
 use std::io::{self, Write};
 use std::panic;
@@ -17,13 +17,13 @@ use super::config::Settings;
 use super::files::LogFile;
 use super::parse::Output;
 
-/// Sends events where the settings say, from now to the end of the process.
+/// Starts the log for the rest of the process.
 ///
 /// # Errors
 /// When the log's file cannot be opened.
 pub(crate) fn start(settings: &Settings) -> io::Result<()> {
     let Some(output) = &settings.log_output else {
-        // A panic is still told on standard error, by the standard library.
+        // The standard library still prints panics on standard error.
         return Ok(());
     };
     let writer = match output {
@@ -41,7 +41,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<()> {
     Ok(())
 }
 
-/// One object a line: timestamp, level, target, message, and the fields beside them.
+/// JSON format: one object per line with timestamp, level, target, message, and the fields beside them.
 fn json<W>(writer: W) -> impl Layer<Registry> + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -54,7 +54,7 @@ where
         .with_writer(writer)
 }
 
-/// Every panic becomes an event, with the place and not with what a request contained beyond the panic's own words.
+/// Logs every panic with its place and message; nothing else of a request is logged.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -65,14 +65,14 @@ fn log_panics() {
             thread,
             place,
             message_of_panic = message,
-            "a panic was caught or ends a thread; this is a bug"
+            "panic in a task or thread; this is a bug"
         );
     }));
 }
 
-/// Tells what keeps the process from starting, before there is a log.
-pub(crate) fn complain(message: &str) {
-    // Nobody is left to tell when standard error is closed.
+/// Prints an error that prevents the start, before there is a log.
+pub(crate) fn report_failure(message: &str) {
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "ringway: {message}");
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let levels = crate::cli::parse::levels("warn").unwrap();
         let subscriber = tracing_subscriber::registry().with(json(writer).with_filter(levels));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!("not this one");
+            tracing::info!("below the level");
             tracing::warn!(port = 80, "a warning");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

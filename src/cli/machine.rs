@@ -1,6 +1,6 @@
-//! What the machine and the user allow: read from /proc and the file system, nothing is changed or opened.
+//! Permissions of this process on this machine, from /proc and the file system; changes and opens nothing.
 //!
-//! Hardening may hide parts of /proc; what cannot be read counts as allowed, and the start tells.
+//! Hardening may hide parts of /proc: an unreadable one counts as allowed, and the start finds out.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ use std::path::Path;
 use super::config::{Machine, SYSTEM_STATE};
 
 impl Machine {
-    /// The one that this process runs on.
+    /// The machine of this process.
     pub(crate) fn here() -> Self {
         Self {
             stdout_is_terminal: std::io::stdout().is_terminal(),
@@ -29,15 +29,14 @@ pub(crate) fn may_listen_on(port: u16) -> bool {
     is_port_allowed(port, status.as_deref(), first.as_deref())
 }
 
-/// The kernel's release, as `uname -r` has it.
+/// Release of the kernel, as in `uname -r`.
 pub(crate) fn kernel() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
     if release.is_empty() { "unknown".to_owned() } else { release.to_owned() }
 }
 
-/// Whether a folder belongs to this process: it may write there, or make the folder. Says no when in doubt, for there is
-/// another place.
+/// Whether this process may write in a directory, or create it. `false` in doubt: the caller has another directory.
 pub(crate) fn may_write(folder: &Path) -> bool {
     let Some(user) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(effective_user) else {
         return false;
@@ -59,7 +58,7 @@ fn is_port_allowed(port: u16, status: Option<&str>, first: Option<&str>) -> bool
     port == 0 || port >= first || capabilities.is_none_or(|mask| mask & (1 << CAP_NET_BIND_SERVICE) != 0)
 }
 
-/// The second number of `Uid:` (proc_pid_status(5)).
+/// Effective user: the second number of `Uid:` (proc_pid_status(5)).
 fn effective_user(status: &str) -> Option<u32> {
     field(status, "Uid")?.split_whitespace().nth(1)?.parse().ok()
 }
@@ -68,7 +67,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// The kernel's default of `net.ipv4.ip_unprivileged_port_start`.
+/// Kernel default of `net.ipv4.ip_unprivileged_port_start`.
 const UNPRIVILEGED_PORT_START: u16 = 1024;
 /// Number of the capability (linux/capability.h).
 const CAP_NET_BIND_SERVICE: u32 = 10;
@@ -90,7 +89,7 @@ mod tests {
         assert!(is_port_allowed(80, Some(CAPABLE), Some("1024\n")));
         assert!(is_port_allowed(80, Some(PLAIN), Some("80\n")));
         assert!(!is_port_allowed(80, Some(PLAIN), None));
-        assert!(is_port_allowed(80, None, None), "what is hidden counts as allowed");
+        assert!(is_port_allowed(80, None, None), "unreadable counts as allowed");
     }
 
     #[test]
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_ours_is_ours_and_a_file_is_no_folder() {
+    fn own_directories_are_writable_and_files_are_not_directories() {
         let folder = tempfile::tempdir().unwrap();
         assert!(may_write(folder.path()));
         let file = folder.path().join("file");

@@ -1,10 +1,10 @@
-//! How much memory this process may use: what its control groups allow, else what the machine has.
+//! Memory that this process may use: the limit of its control groups, else the machine's.
 
 use std::fs;
 use std::path::Path;
 
-/// The least of the machine's memory and of the bounds of the process's control group and those above it, in bytes. `None`
-/// where nothing of it can be read.
+/// Lowest of the machine's memory and the limits of the control group and its parents, in bytes. `None` where none
+/// of them can be read.
 pub(crate) fn available() -> Option<u64> {
     available_below(Path::new("/"))
 }
@@ -17,8 +17,8 @@ fn available_below(root: &Path) -> Option<u64> {
     bounds.chain(read("proc/meminfo").as_deref().and_then(total)).min()
 }
 
-/// Where the bounds of a line of `/proc/self/cgroup` stand, up to the root: `0::PATH` for version 2, `N:memory:PATH` for
-/// version 1. A container sees its own group as the root, or a path that leads nowhere.
+/// Files with the limits of a line of `/proc/self/cgroup`, up to the root: `0::PATH` for version 2, `N:memory:PATH` for
+/// version 1. A container sees its own group as the root, or a path that does not exist.
 fn group_files(line: &str) -> Option<Vec<String>> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -61,7 +61,7 @@ mod tests {
     const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:        4194304 kB\nMemFree:  1 kB\n");
 
     #[test]
-    fn the_least_bound_of_all_groups_counts() {
+    fn the_lowest_limit_of_all_groups_counts() {
         let group = ("proc/self/cgroup", "0::/system.slice/ringway.service\n");
         let of =
             |files: &[(&str, &str)]| available_below(machine(&[&[MEMINFO, group], files].concat()).path());

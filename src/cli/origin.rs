@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::parse::ValueError;
 use super::setting::{Setting, Variable};
-use super::tls::Misfit;
+use super::tls::Conflict;
 
 /// Origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) enum Problem {
     /// No directory for the store.
     NoStateDirectory,
     /// Contradictory settings of certificates.
-    Misfit(Misfit),
+    Conflict(Conflict),
     /// HTTPS only, without TLS.
     HttpsOnlyWithoutTls,
 }
@@ -151,7 +151,7 @@ impl fmt::Display for Problem {
             Self::TwoTokens => f.write_str(
                 "PROXY_API_TOKEN and PROXY_API_TOKEN_FILE are both given; keep one of them",
             ),
-            Self::Misfit(misfit) => misfit.fmt(f),
+            Self::Conflict(conflict) => conflict.fmt(f),
             Self::HttpsOnlyWithoutTls => f.write_str(
                 "PROXY_HTTP_MODE=https_only: there is no certificate to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
                  ACME_EMAIL, or open PROXY_HTTPS_PORT for certificates that are uploaded",

@@ -1,4 +1,4 @@
-//! What is said once everything serves: one line for machines, and what a person may want to do next.
+//! Readiness report: one line of JSON for programs, a log line for operators, and an example of a registration.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ringway::{Handle, Status};
 use serde_json::json;
 
-/// Where the process can be reached, and how it is.
+/// Addresses and status of a process that serves.
 #[derive(Debug)]
 pub(crate) struct Ready {
     http: Vec<SocketAddr>,
@@ -20,7 +20,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Asks the gateway. A control plane that does not answer at once is told as degraded.
+    /// Queries the gateway. A control plane that does not respond at once is reported as degraded.
     pub(crate) fn of(gateway: &Handle, api_socket: Option<PathBuf>) -> Self {
         Self {
             http: gateway.http_addresses().to_vec(),
@@ -33,7 +33,7 @@ impl Ready {
         }
     }
 
-    /// One line of JSON on standard output, for supervisors and tests.
+    /// Prints one line of JSON on standard output, for supervisors and tests.
     pub(crate) fn print(&self) {
         let line = json!({
             "event": "ready",
@@ -47,11 +47,11 @@ impl Ready {
             "driver": self.driver,
         });
         let mut out = std::io::stdout().lock();
-        // Nobody need listen.
+        // Standard output may be closed.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
-    /// The same for people, and how to begin when nothing is registered.
+    /// Logs the same for operators, and an example when nothing is registered.
     pub(crate) fn log(&self) {
         let joined = |addresses: &[SocketAddr]| {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -76,11 +76,11 @@ impl Ready {
         if counts.apps == 0
             && let Some(example) = self.example()
         {
-            tracing::info!("no app is registered yet; apps register themselves, or for a try: {example}");
+            tracing::info!("no app is registered yet; apps register themselves, or try: {example}");
         }
     }
 
-    /// For `systemctl status`.
+    /// Status line for `systemctl status`.
     pub(crate) fn summary(&self) -> String {
         let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
         format!("serving {} apps, {} instances, {} domains", counts.apps, counts.instances, counts.domains)
@@ -89,11 +89,11 @@ impl Ready {
     fn degraded(&self) -> Vec<String> {
         match &self.status {
             Some(status) => status.warnings.clone(),
-            None => vec!["the control plane does not answer".to_owned()],
+            None => vec!["the control plane does not respond".to_owned()],
         }
     }
 
-    /// A first registration that works as it stands.
+    /// Command of a first registration.
     fn example(&self) -> Option<String> {
         let (options, url) = match (self.api, &self.api_socket) {
             (Some(mut address), _) => {
@@ -115,6 +115,6 @@ impl Ready {
     }
 }
 
-/// One app with one instance and one domain (document 000, "Application self-registration on startup").
+/// Registration of one app with one instance and one domain.
 const EXAMPLE: &str =
     r#"{"app_id":"app1","instance_id":"app1-1","target":"http://127.0.0.1:3000","domain":"app1.localhost"}"#;

@@ -1,10 +1,10 @@
-//! A resolver that is asked over HTTP: `GET <path>?host=<host>`, on a TCP port or a unix socket.
+//! Target resolver over HTTP: `GET <path>?host=<host>`, on a TCP port or a unix socket.
 //!
 //! ```text
-//! 200 {"targets": [{"target": "http://127.0.0.1:3001", "healthy": true}]}    where it is served; "healthy" may be left out
-//! 404                                                                        no app has this host
+//! 200 {"targets": [{"target": "http://127.0.0.1:3001", "healthy": true}]}    its targets; "healthy" is optional
+//! 404                                                                        unknown host
 //! ```
-//! Anything else, and no answer in time, is a failure.
+//! Any other response, or none in time, is a failure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,14 +17,14 @@ use serde::Deserialize;
 
 use super::client::{Address, AddressError, Client};
 
-/// Where a resolver is asked.
+/// URL of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolverUrl {
     address: Address,
     path: String,
 }
 
-/// Why a text is no such place.
+/// Invalid URL of a resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResolverUrlError {
     /// Neither `http://` nor `unix:`.
@@ -38,7 +38,7 @@ pub(crate) enum ResolverUrlError {
 impl FromStr for ResolverUrl {
     type Err = ResolverUrlError;
 
-    /// `http://HOST[:PORT][/PATH]` or `unix:PATH`. The port is 80 and the path `/targets` where none is given.
+    /// Parses `http://HOST[:PORT][/PATH]` or `unix:PATH`. The default port is 80, the default path `/targets`.
     fn from_str(text: &str) -> Result<Self, ResolverUrlError> {
         if text.starts_with("unix:") {
             let address = text.parse().map_err(ResolverUrlError::Address)?;
@@ -80,7 +80,7 @@ impl fmt::Display for ResolverUrlError {
     }
 }
 
-/// Asks over HTTP, a connection for each question.
+/// Resolver that sends each lookup over a connection of its own.
 #[derive(Debug)]
 pub(crate) struct HttpResolver {
     client: Client,
@@ -103,24 +103,25 @@ impl TargetResolver for HttpResolver {
         match answer.status {
             200 => read(&answer.body),
             404 => Ok(Resolved::Unknown),
-            status => Err(ResolverError::new(format!("it answered with status {status}"))),
+            status => Err(ResolverError::new(format!("it responded with status {status}"))),
         }
     }
 }
 
 fn read(body: &[u8]) -> Result<Resolved, ResolverError> {
-    let answer: AnswerBody = serde_json::from_slice(body)
-        .map_err(|error| ResolverError::new(format!("its answer is not what was expected: {error}")))?;
+    let response: ResponseBody = serde_json::from_slice(body).map_err(|error| {
+        ResolverError::new(format!("its response is not in the expected format: {error}"))
+    })?;
     let targets =
-        answer.targets.into_iter().map(|TargetBody { target, healthy }| match Target::parse(&target) {
+        response.targets.into_iter().map(|TargetBody { target, healthy }| match Target::parse(&target) {
             Ok(target) => Ok(ResolvedTarget { target, healthy }),
-            Err(error) => Err(ResolverError::new(format!("the target {target:?} of its answer {error}"))),
+            Err(error) => Err(ResolverError::new(format!("the target {target:?} of its response {error}"))),
         });
     Ok(Resolved::Targets(targets.collect::<Result<_, _>>()?))
 }
 
 #[derive(Deserialize)]
-struct AnswerBody {
+struct ResponseBody {
     targets: Vec<TargetBody>,
 }
 
@@ -135,7 +136,7 @@ fn yes() -> bool {
     true
 }
 
-/// Asked for where the URL has none.
+/// Path of a URL without one.
 const DEFAULT_PATH: &str = "/targets";
 
 #[cfg(test)]
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_asked() {
+    fn urls_are_normalised_or_refused() {
         for (text, url) in [
             ("http://127.0.0.1:9000/targets", "http://127.0.0.1:9000/targets"),
             ("http://pm.internal", "http://pm.internal:80/targets"),

@@ -1,4 +1,4 @@
-//! Signals become events for the main thread. The second request to end is not waited for: it ends the process here.
+//! Signals as events for the main thread. A second SIGTERM or SIGINT ends the process at once.
 
 use std::io;
 use std::process;
@@ -7,22 +7,22 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// What somebody outside wants.
+/// Event of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// End in an orderly way; which signal said so.
+    /// Drain and stop, with the number of the signal.
     Stop(i32),
-    /// Open log files anew.
+    /// Reopen log files.
     Reopen,
 }
 
-/// Listens for signals from now on, on a thread of its own.
+/// Starts the signal thread.
 ///
 /// # Errors
-/// When a handler cannot be set or the thread not be started.
+/// A handler cannot be installed, or the thread cannot be started.
 pub(crate) fn start() -> io::Result<Receiver<Event>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    // Orders to open files anew may be lost behind others that wait; the one to stop has its place.
+    // Requests to reopen may be dropped behind others in the queue; the one to stop always has a place.
     let (sender, events) = bounded(EVENTS_MAX);
     std::thread::Builder::new().name("ringway-signal".into()).spawn(move || {
         let mut stopping = false;
@@ -33,7 +33,7 @@ pub(crate) fn start() -> io::Result<Receiver<Event>> {
                 }
                 SIGHUP => {}
                 _ if stopping => {
-                    tracing::warn!(signal = name(signal), "told to end for the second time: ending at once");
+                    tracing::warn!(signal = name(signal), "second signal: stopping at once");
                     process::exit(128 + signal);
                 }
                 _ => {
@@ -46,10 +46,10 @@ pub(crate) fn start() -> io::Result<Receiver<Event>> {
     Ok(events)
 }
 
-/// A signal as people write it.
+/// Name of a signal, as `SIGTERM`.
 pub(crate) fn name(signal: i32) -> &'static str {
     signal_hook::low_level::signal_name(signal).unwrap_or("unknown")
 }
 
-/// Events that wait for the main thread.
+/// Length of the queue to the main thread.
 const EVENTS_MAX: usize = 8;

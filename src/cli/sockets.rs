@@ -1,4 +1,4 @@
-//! Listening sockets that a service manager handed over (sd_listen_fds(3)), told apart by `FileDescriptorName=`.
+//! Listening sockets from a service manager (sd_listen_fds(3)), distinguished by `FileDescriptorName=`.
 
 use std::fmt;
 use std::io;
@@ -7,20 +7,20 @@ use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
-/// What was handed over.
+/// Sockets that the service manager passed.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// Public listeners without TLS: those named `http`, and TCP sockets that were given no name.
+    /// Public listeners without TLS: those named `http`, and unnamed TCP sockets.
     pub(crate) http: Vec<TcpListener>,
     /// Public listeners with TLS: those named `https`.
     pub(crate) https: Vec<TcpListener>,
     /// TCP listeners of the admin API: those named `api`.
     pub(crate) api: Vec<TcpListener>,
-    /// Unix sockets, which can only be the admin API's.
+    /// Unix sockets, always of the admin API.
     pub(crate) api_unix: Vec<UnixListener>,
 }
 
-/// A socket that cannot be used; which one, from 0.
+/// Unusable socket, with its position from 0.
 #[derive(Debug)]
 pub(crate) struct SocketError {
     index: usize,
@@ -28,7 +28,7 @@ pub(crate) struct SocketError {
     error: Option<io::Error>,
 }
 
-/// What a socket is for.
+/// Purpose of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Http,
@@ -36,8 +36,8 @@ enum Purpose {
     Api,
 }
 
-/// Takes all of them. To be called once, first thing: it takes the variables out of the environment, and no other thread
-/// may read that meanwhile.
+/// Takes all passed sockets. Called once and first: it removes the variables from the environment, which no other
+/// thread may read meanwhile.
 pub(crate) fn take() -> Result<Inherited, SocketError> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -46,11 +46,11 @@ pub(crate) fn take() -> Result<Inherited, SocketError> {
     for index in 0..handed_over.len() {
         let name = names.next().unwrap_or_default();
         let wrong = |error| SocketError { index, name: name.to_owned(), error };
-        // A socket is served as what it was made for, or not at all: one that is guessed to be public might not be.
+        // A socket without a known purpose is refused: one that is guessed to be public might not be.
         let Some(purpose) = purpose(name) else { return Err(wrong(None)) };
-        // What is no unix socket is tried as a TCP one, whose error is the one worth telling.
+        // Tried as a unix socket first: the error of a TCP socket is the useful one.
         if let Ok(Some(socket)) = handed_over.take_unix_listener(index) {
-            // It can only be the API's, whatever its name.
+            // Of the API, whatever its name.
             inherited.api_unix.push(socket);
             continue;
         }
@@ -67,8 +67,8 @@ pub(crate) fn take() -> Result<Inherited, SocketError> {
     Ok(inherited)
 }
 
-/// What a name says: `http`, `https` or `api`, or that with a suffix as in `api-v6`. Without `FileDescriptorName=`
-/// systemd says `unknown` or the name of the socket unit, such as `ringway.socket`; some launchers say nothing.
+/// Parses a name: `http`, `https` or `api`, also with a suffix as in `api-v6`. Without `FileDescriptorName=` systemd
+/// sends `unknown` or the name of the socket unit, such as `ringway.socket`; some launchers send none.
 fn purpose(name: &str) -> Option<Purpose> {
     let name = name.strip_suffix(".socket").unwrap_or(name);
     match name.split_once('-').map_or(name, |(word, _)| word) {
@@ -83,10 +83,10 @@ impl fmt::Display for SocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.error {
             Some(_) => "cannot be used; it must be a TCP or unix stream listener",
-            None => "is for nobody knows what; FileDescriptorName= must be http, https or api",
+            None => "has no known purpose; FileDescriptorName= must be http, https or api",
         };
         let (index, name) = (self.index, &self.name);
-        write!(f, "socket {index} ({name:?}) that the service manager handed over {problem}")
+        write!(f, "socket {index} ({name:?}) that the service manager passed {problem}")
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_what_a_socket_is_for() {
+    fn the_purpose_of_a_socket_is_in_its_name() {
         for name in ["http", "http-v6", "", "unknown", "ringway.socket", "http.socket"] {
             assert_eq!(purpose(name), Some(Purpose::Http), "{name}");
         }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn without_a_service_manager_there_are_none() {
-        let inherited = take().expect("nothing is handed over to a test");
+        let inherited = take().expect("a test gets no sockets");
         assert!(
             inherited.http.is_empty()
                 && inherited.https.is_empty()

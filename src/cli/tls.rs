@@ -1,7 +1,7 @@
-//! What the settings about TLS and certificates say together.
+//! Settings of TLS and certificates, and their consistency.
 //!
-//! TLS is served when anything about it is decided: a port, an address, a certificate, a CA or the folder of certificates.
-//! Nobody who has not asked for it needs port 443.
+//! TLS is served when one of its settings is given: a port, an address, a certificate, a CA or the directory of
+//! certificates. Without them, ringway does not bind port 443.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,21 @@ use ringway_model::{CertificateFiles, FilePath};
 
 /// Let's Encrypt (RFC 8555 §7.1.1 directory).
 pub(crate) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// The same for trying things out: its limits are wide, and its certificates are trusted by nobody.
+/// Its staging environment: wide limits, and certificates that no client trusts.
 pub(crate) const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
-/// Everything about TLS, settled.
+/// Settings of TLS, complete and consistent.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     /// Public listeners with TLS. Port 0: one free port for all of them.
     pub(crate) https: Vec<SocketAddr>,
     /// TLS 1.3 only.
     pub(crate) modern: bool,
-    /// Certificates, accounts and what is left of the CA's limits.
+    /// Certificates, accounts, and use of the CA's limits.
     pub(crate) certificates: ringway_certs::Settings,
 }
 
-/// What was given, each by itself right.
+/// Given settings, each valid by itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
     pub(crate) tls_certificate: Option<PathBuf>,
@@ -42,24 +42,24 @@ pub(crate) struct Given {
     pub(crate) renew_before: Option<Duration>,
 }
 
-/// What does not fit together.
+/// Contradiction between settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misfit {
-    /// One of two files.
+pub(crate) enum Conflict {
+    /// The certificate without its key.
     CertificateWithoutKey,
-    /// The other one.
+    /// The key without its certificate.
     KeyWithoutCertificate,
-    /// One half of the external account binding.
+    /// Half of the external account binding.
     HalfBinding,
-    /// Two answers to one question.
+    /// Two CAs for one purpose.
     StagingAndDirectory,
-    /// Who binds an account says to which CA.
+    /// An account binding without its CA.
     BindingWithoutDirectory,
-    /// A path is not one that can be read at any time.
+    /// A path that depends on the current directory.
     Path(&'static str),
 }
 
-impl std::fmt::Display for Misfit {
+impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::CertificateWithoutKey => {
@@ -69,13 +69,13 @@ impl std::fmt::Display for Misfit {
                 f.write_str("PROXY_TLS_KEY needs PROXY_TLS_CERT: the file of the certificate that the key is for")
             }
             Self::HalfBinding => f.write_str(
-                "ACME_EAB_KID and ACME_EAB_HMAC belong together: the CA gives both, a key id and an HMAC key",
+                "ACME_EAB_KID and ACME_EAB_HMAC must be given together: the CA's key ID and HMAC key",
             ),
             Self::StagingAndDirectory => f.write_str(
                 "ACME_STAGING chooses Let's Encrypt's staging environment, and ACME_DIRECTORY_URL another CA; keep one",
             ),
             Self::BindingWithoutDirectory => f.write_str(
-                "ACME_EAB_KID needs ACME_DIRECTORY_URL: Let's Encrypt binds no external accounts, so which CA is meant?",
+                "ACME_EAB_KID needs ACME_DIRECTORY_URL: Let's Encrypt has no external account binding",
             ),
             Self::Path(name) => write!(f, "{name}: a path must not have a part `..`"),
         }
@@ -83,7 +83,7 @@ impl std::fmt::Display for Misfit {
 }
 
 impl Given {
-    /// Whether a CA may be asked, and which.
+    /// Settings of ACME; `None` without a CA.
     pub(crate) fn acme(&self) -> Option<AcmeSettings> {
         if self.email.is_none() && self.directory_url.is_none() {
             return None;
@@ -104,39 +104,39 @@ impl Given {
         })
     }
 
-    /// The operator's own certificate, if both of its files are named.
-    pub(crate) fn default_files(&self) -> Result<Option<CertificateFiles>, Misfit> {
+    /// Files of the default certificate, if both are given.
+    pub(crate) fn default_files(&self) -> Result<Option<CertificateFiles>, Conflict> {
         match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => Ok(Some(CertificateFiles {
                 certificate: file_path("PROXY_TLS_CERT", certificate)?,
                 key: file_path("PROXY_TLS_KEY", key)?,
             })),
             (None, None) => Ok(None),
-            (Some(_), None) => Err(Misfit::CertificateWithoutKey),
-            (None, Some(_)) => Err(Misfit::KeyWithoutCertificate),
+            (Some(_), None) => Err(Conflict::CertificateWithoutKey),
+            (None, Some(_)) => Err(Conflict::KeyWithoutCertificate),
         }
     }
 
-    /// Everything that does not fit together.
-    pub(crate) fn misfits(&self) -> Vec<Misfit> {
-        let mut found: Vec<Misfit> = self.default_files().err().into_iter().collect();
+    /// All contradictions.
+    pub(crate) fn conflicts(&self) -> Vec<Conflict> {
+        let mut found: Vec<Conflict> = self.default_files().err().into_iter().collect();
         if self.eab_kid.is_some() != self.eab_hmac.is_some() {
-            found.push(Misfit::HalfBinding);
+            found.push(Conflict::HalfBinding);
         } else if self.eab_kid.is_some() && self.directory_url.is_none() {
-            found.push(Misfit::BindingWithoutDirectory);
+            found.push(Conflict::BindingWithoutDirectory);
         }
         if self.staging && self.directory_url.is_some() {
-            found.push(Misfit::StagingAndDirectory);
+            found.push(Conflict::StagingAndDirectory);
         }
         found
     }
 }
 
-/// Made absolute once; the files are read again and again, from whatever folder the process is in by then.
-fn file_path(name: &'static str, path: &Path) -> Result<FilePath, Misfit> {
+/// Makes a path absolute: the files are read again later, and the current directory may have changed by then.
+fn file_path(name: &'static str, path: &Path) -> Result<FilePath, Conflict> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let text = path.to_str().ok_or(Misfit::Path(name))?;
-    FilePath::parse(text).map_err(|_| Misfit::Path(name))
+    let text = path.to_str().ok_or(Conflict::Path(name))?;
+    FilePath::parse(text).map_err(|_| Conflict::Path(name))
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_ca_is_asked_without_an_address_or_a_directory() {
+    fn acme_needs_an_email_address_or_a_directory() {
         assert!(Given::default().acme().is_none());
         assert!(Given { staging: true, ..Given::default() }.acme().is_none());
         let email = Some("ops@example.com".to_owned());
@@ -163,24 +163,24 @@ mod tests {
         assert_eq!(acme.directories.len(), 2);
         assert_eq!(acme.directories[0].eab, Some(("kid".into(), "hmac".into())));
         assert_eq!(acme.directories[1].eab, None);
-        assert!(given.misfits().is_empty());
+        assert!(given.conflicts().is_empty());
     }
 
     #[test]
-    fn halves_are_told() {
-        let one = |given: Given| given.misfits();
+    fn incomplete_pairs_are_reported() {
+        let one = |given: Given| given.conflicts();
         let path = || Some(PathBuf::from("/etc/x.pem"));
-        assert_eq!(one(Given { tls_key: path(), ..Given::default() }), [Misfit::KeyWithoutCertificate]);
+        assert_eq!(one(Given { tls_key: path(), ..Given::default() }), [Conflict::KeyWithoutCertificate]);
         assert_eq!(
             one(Given { tls_certificate: path(), ..Given::default() }),
-            [Misfit::CertificateWithoutKey]
+            [Conflict::CertificateWithoutKey]
         );
-        assert_eq!(one(Given { eab_kid: Some("k".into()), ..Given::default() }), [Misfit::HalfBinding]);
+        assert_eq!(one(Given { eab_kid: Some("k".into()), ..Given::default() }), [Conflict::HalfBinding]);
         let both = Given { eab_kid: Some("k".into()), eab_hmac: Some("h".into()), ..Given::default() };
-        assert_eq!(one(both), [Misfit::BindingWithoutDirectory]);
+        assert_eq!(one(both), [Conflict::BindingWithoutDirectory]);
         let two = Given { staging: true, directory_url: Some("https://x".into()), ..Given::default() };
-        assert_eq!(one(two), [Misfit::StagingAndDirectory]);
+        assert_eq!(one(two), [Conflict::StagingAndDirectory]);
         let dots = Given { tls_certificate: Some("/a/../b".into()), tls_key: path(), ..Given::default() };
-        assert_eq!(one(dots), [Misfit::Path("PROXY_TLS_CERT")]);
+        assert_eq!(one(dots), [Conflict::Path("PROXY_TLS_CERT")]);
     }
 }

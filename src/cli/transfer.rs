@@ -1,4 +1,4 @@
-//! `ringway export` and `ringway import`: a store's records as JSON lines, to move between stores (FR-5.12).
+//! `ringway export` and `ringway import`: a store's records as JSON lines, to move between stores.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -13,7 +13,7 @@ use super::config::{self, Machine};
 use super::flags::Flags;
 use super::{FAILED, OK, USAGE, check};
 
-/// Which way records go.
+/// Direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the store to the file.
@@ -22,14 +22,14 @@ pub(crate) enum Direction {
     In,
 }
 
-/// Does it and tells, on standard error: standard output may carry the records.
+/// Transfers and reports on standard error; standard output may carry the records.
 pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -> ExitCode {
     let db = match db_path {
         Some(path) => path,
         None => match config::read(&Flags::default(), std::env::vars_os(), &Machine::here()).outcome {
             Ok(settings) => settings.db_path,
             Err(problems) => {
-                eprintln!("ringway: {}", check::complaint(&problems));
+                eprintln!("ringway: {}", check::problem_report(&problems));
                 return ExitCode::from(USAGE);
             }
         },
@@ -40,7 +40,7 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
     };
     match done {
         Ok(summary) => {
-            // Damage that was found belongs beside the success: what was exported may not be everything.
+            // Damage is reported beside the success: the export may be incomplete.
             eprint!("{}", summary.report);
             eprintln!(
                 "{verb} revision {}: {}; store {}",
@@ -71,7 +71,7 @@ pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -
 /// # Errors
 /// See [`StoreError`].
 pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
-    // Opening would make a directory where there is none, and export nothing of it.
+    // Opening would create a missing directory and export an empty store.
     if !db.is_dir() {
         return Err(StoreError::NotADirectory { path: db.to_owned() });
     }
@@ -88,7 +88,7 @@ pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
     written
 }
 
-/// Everything that the store at `db` holds, whether a running ringway has it open or not.
+/// Loads all records of the store at `db`, also while a running ringway has it open.
 fn load(db: &Path) -> Result<Loaded, StoreError> {
     match Fjall::open(db) {
         Ok(mut store) => {
@@ -108,11 +108,12 @@ fn export_draft(loaded: &Loaded, draft: &Path) -> Result<Summary, StoreError> {
     Ok(summary)
 }
 
-/// What is exported holds the secrets of webhooks and the values of health-check headers: only its owner may read it.
+/// Creates a file that only its owner may read: an export holds the secrets of webhooks and the values of
+/// health-check headers.
 fn create_private(path: &Path) -> io::Result<File> {
     const MODE: u32 = 0o600;
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
-    // What an earlier try left there keeps its mode otherwise.
+    // A file left by an earlier try would keep its mode.
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)
 }
@@ -133,7 +134,7 @@ pub(crate) fn import_from(file: &Path, db: &Path) -> Result<Summary, StoreError>
 }
 
 /// Parts of an installation that are not in the store.
-const NOT_EXPORTED: &str = "it holds the secrets of webhooks and the values of health-check headers; not in it: certificates, their keys and the accounts at CAs (PROXY_CERT_PATH), settings";
+const NOT_EXPORTED: &str = "the file holds the secrets of webhooks and the values of health-check headers; it does not hold settings, nor certificates, their keys and the accounts at CAs (PROXY_CERT_PATH)";
 
 fn is_standard(file: &Path) -> bool {
     file == Path::new("-")
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_exported_from_one_directory_is_imported_into_another() {
+    fn an_export_can_be_imported_into_another_store() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to, file) =
             (folder.path().join("from"), folder.path().join("to"), folder.path().join("records"));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_not_there_is_not_made_and_leaves_no_file() {
+    fn exporting_a_missing_store_creates_neither_store_nor_file() {
         let folder = tempfile::tempdir().unwrap();
         let (db, file) = (folder.path().join("nowhere"), folder.path().join("records"));
         assert!(matches!(export_to(&db, &file), Err(StoreError::NotADirectory { .. })));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_in_use_is_exported_as_it_was_acknowledged_last() {
+    fn an_export_of_a_store_in_use_has_all_acknowledged_records() {
         let folder = tempfile::tempdir().unwrap();
         let (db, file) = (folder.path().join("db"), folder.path().join("records"));
         let mut running = Fjall::open(&db).unwrap();

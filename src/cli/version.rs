@@ -1,4 +1,4 @@
-//! `ringway version`: what this is and what it runs on.
+//! `ringway version`: version, build, and the I/O drivers of this machine.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,13 +12,13 @@ use super::{OK, machine};
 /// Version of the program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The source revision that it was built from, when the build was told (`RINGWAY_COMMIT`).
+/// Commit of the sources, where the build knows it (`RINGWAY_COMMIT`).
 pub(crate) const COMMIT: &str = match option_env!("RINGWAY_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
-/// Prints it.
+/// Prints version and drivers.
 pub(crate) fn run(format: Format) -> ExitCode {
     let uring = io_uring();
     let text = match format {
@@ -46,7 +46,7 @@ pub(crate) fn run(format: Format) -> ExitCode {
     ExitCode::from(OK)
 }
 
-/// How io_uring would run here, or why it would not. Makes a ring and lets it go again.
+/// Whether io_uring works here, or why not: creates a ring and drops it.
 pub(crate) fn io_uring() -> Result<String, String> {
     let options = RuntimeOptions { driver: DriverChoice::IoUring, ..RuntimeOptions::default() };
     // On a thread of its own: a runtime names its thread.
