@@ -1,4 +1,4 @@
-//! Tells the program from which commit it is built, where it is built from a clone; no program is called for it.
+//! Sets `RINGWAY_COMMIT` to the commit of the clone that is built, read from the files of git without calling it.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 fn main() {
     println!("cargo:rerun-if-env-changed=RINGWAY_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
-    // A packager's word counts more than what is found here.
+    // A packager's value takes precedence.
     if let Ok(commit) = std::env::var("RINGWAY_COMMIT") {
         println!("cargo:rustc-env=RINGWAY_COMMIT={commit}");
         return;
@@ -19,12 +19,12 @@ fn main() {
     }
 }
 
-/// The commit that is checked out, by the files of git; `None` where there are none.
+/// Reads the checked-out commit from the files of git; `None` without them.
 pub(crate) fn commit(root: &Path) -> Option<String> {
     let git = folder(root)?;
-    // A working tree beside others has its HEAD, and shares the branches.
+    // A linked worktree has its own HEAD and shares the branches.
     let common = read(&git.join("commondir")).map_or_else(|| git.clone(), |path| git.join(path));
-    // It grows with each commit, also with the first one of a branch whose file is not there yet.
+    // It grows with each commit, also with the first one of a branch that has no file yet.
     watched(git.join("logs/HEAD"));
     let head = read(&watched(git.join("HEAD")))?;
     let id = match head.strip_prefix("ref: ") {
@@ -51,7 +51,7 @@ fn folder(root: &Path) -> Option<PathBuf> {
     Some(root.join(read(&git)?.strip_prefix("gitdir: ")?))
 }
 
-/// Has the build look again when the file changes; one that is not there would have it look each time.
+/// Rebuilds when the file changes. A missing file is not watched: it would rebuild each time.
 fn watched(path: PathBuf) -> PathBuf {
     if path.exists() {
         println!("cargo:rerun-if-changed={}", path.display());

@@ -20,6 +20,7 @@ mod limits;
 mod logging;
 mod machine;
 mod memory;
+mod misplaced;
 mod misspelt;
 mod notify;
 mod origin;
@@ -125,7 +126,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     // First of all: memory that the allocator already has in huge pages stays so.
     let small_pages = ringway_net::use_small_pages();
-    let matches = help::command().get_matches();
+    let matches = help::command().try_get_matches().unwrap_or_else(|error| misplaced::explain(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         None => run::run(&cli.flags, small_pages),

@@ -1,8 +1,8 @@
-//! Putting the planes together: listeners, one thread per worker, the control thread; and taking them apart.
+//! Start and shutdown of both planes: listeners, one thread per worker, the control thread.
 //!
 //! ```text
-//! spawn: bind ─► load and compile (control thread) ─► start workers with the first snapshot ─► Handle
-//! end:   Handle::shutdown ─► not ready ─► cores drain ─► store closed ─► threads joined
+//! spawn:    bind ─► load and compile (control thread) ─► start workers with the first snapshot ─► Handle
+//! shutdown: Handle::shutdown ─► not ready ─► cores drain ─► store closed ─► threads joined
 //! ```
 
 mod error;
@@ -34,7 +34,7 @@ pub use self::handle::{Handle, RegisterError};
 use self::listeners::api_service;
 use self::workers::{Common, Wired, WorkerParts};
 
-/// A gateway to be: settings with sensible defaults, and [`Builder::spawn`].
+/// Builder of a gateway: settings with defaults, and [`Builder::spawn`].
 pub struct Builder {
     workers: Option<usize>,
     driver: DriverChoice,
@@ -58,16 +58,16 @@ pub struct Builder {
     access_log: Option<LogHandle>,
 }
 
-/// What the admin API listens on and whom it lets in.
+/// Listeners and access control of the admin API.
 #[derive(Debug, Default)]
 pub struct Admin {
     /// Addresses to bind. Any that is not on the loopback interface needs a token.
     pub addresses: Vec<SocketAddr>,
-    /// Sockets that were handed over, bound and listening.
+    /// Listening sockets, as from a service manager.
     pub sockets: Vec<TcpListener>,
-    /// Unix sockets, made with [`ringway_api::bind_unix`] or handed over.
+    /// Unix sockets, from [`ringway_api::bind_unix`] or a service manager.
     pub unix: Vec<UnixSocket>,
-    /// Token, host names, bounds.
+    /// Token, host names, limits.
     pub settings: ringway_api::Settings,
 }
 
@@ -97,135 +97,135 @@ impl Builder {
         }
     }
 
-    /// How many workers, 1 to [`limits::WORKERS_MAX`]. Default: one for each CPU that the process may use.
+    /// Sets the number of workers, 1 to [`limits::WORKERS_MAX`]. Default: one per CPU that the process may use.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = Some(count);
         self
     }
 
-    /// Which I/O driver. Default: io_uring, or epoll where it is blocked.
+    /// Sets the I/O driver. Default: io_uring, or epoll where it is blocked.
     pub fn driver(mut self, driver: DriverChoice) -> Self {
         self.driver = driver;
         self
     }
 
-    /// Whether each worker is pinned to a CPU of its own, which is the default.
+    /// Sets whether each worker is pinned to a CPU of its own. Default: pinned.
     pub fn pin(mut self, pinned: bool) -> Self {
         self.pinned = pinned;
         self
     }
 
-    /// Where clients are served. Default: port 80 on all IPv4 and IPv6 addresses. Port 0 takes any free one, the same
-    /// for all addresses.
+    /// Sets the addresses of HTTP listeners. Default: port 80 on all IPv4 and IPv6 addresses. Port 0 takes a free one,
+    /// the same for all addresses.
     pub fn http(mut self, addresses: Vec<SocketAddr>) -> Self {
         self.http = addresses;
         self
     }
 
-    /// Listening sockets that were handed over, beside [`Builder::http`]; all workers accept from each.
+    /// Adds listening sockets to [`Builder::http`]; all workers accept from each.
     pub fn http_sockets(mut self, sockets: Vec<TcpListener>) -> Self {
         self.http_sockets = sockets;
         self
     }
 
-    /// What the listeners of [`Builder::http`] serve. Default: hosts that can be served over TLS are redirected there.
+    /// Sets the mode of the HTTP listeners. Default: hosts that can be served over TLS are redirected to HTTPS.
     pub fn http_mode(mut self, mode: HttpMode) -> Self {
         self.http_mode = mode;
         self
     }
 
-    /// Where clients are served over TLS. Default: nowhere. Port 0 takes any free one, the same for all addresses.
+    /// Sets the addresses of HTTPS listeners. Default: none. Port 0 takes a free one, the same for all addresses.
     ///
-    /// A name without a certificate is refused before anything is negotiated.
+    /// A server name without a certificate is refused at the start of the handshake.
     pub fn https(mut self, addresses: Vec<SocketAddr>) -> Self {
         self.https = addresses;
         self
     }
 
-    /// Listening sockets for TLS that were handed over, beside [`Builder::https`].
+    /// Adds listening sockets to [`Builder::https`].
     pub fn https_sockets(mut self, sockets: Vec<TcpListener>) -> Self {
         self.https_sockets = sockets;
         self
     }
 
-    /// The port that redirects name, when clients do not reach [`Builder::https`] under its own: a container's published
-    /// port, or a load balancer's.
+    /// Sets the port in redirects to HTTPS, where it is not the port of [`Builder::https`]: the published port of a
+    /// container, or a load balancer's.
     pub fn https_public_port(mut self, port: u16) -> Self {
         self.https_public_port = Some(port);
         self
     }
 
-    /// Versions of TLS that clients may speak. Default: 1.2 and 1.3.
+    /// Sets the accepted TLS versions. Default: 1.2 and 1.3.
     pub fn tls(mut self, settings: ServerSettings) -> Self {
         self.tls = settings;
         self
     }
 
-    /// Where certificates are kept and where they come from. Default: there are none, and every name is refused over TLS.
+    /// Sets the store and the source of certificates. Default: none, and every server name is refused.
     pub fn certificates(mut self, settings: CertificateSettings) -> Self {
         self.certificates = Some(settings);
         self
     }
 
-    /// Networks of load balancers that begin each connection with a PROXY header, version 1 or 2, and must; of others none
-    /// is read. In addition to those of [`Builder::data`].
+    /// Adds networks of load balancers that must begin each connection with a PROXY header, version 1 or 2, to those of
+    /// [`Builder::data`]. Other peers may not send one.
     pub fn proxy_protocol(mut self, networks: Vec<Cidr>) -> Self {
         self.proxy_protocol = networks;
         self
     }
 
-    /// Who is asked about hosts that are not registered. Default: nobody, and they are unknown.
+    /// Sets the resolver of hosts that are not registered. Default: none; such hosts are unknown.
     pub fn resolver(mut self, resolver: Arc<dyn TargetResolver>) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
-    /// Serves the admin API. Default: there is none, and changes are made through the [`Handle`].
+    /// Serves the admin API. Default: none; changes are made through the [`Handle`].
     pub fn admin(mut self, admin: Admin) -> Self {
         self.admin = Some(admin);
         self
     }
 
-    /// Where the configuration is kept. Default: in memory.
+    /// Sets the store of the configuration. Default: in memory.
     pub fn store(mut self, store: Box<dyn Store>) -> Self {
         self.store = store;
         self
     }
 
-    /// Timeouts, limits and trust of the data plane.
+    /// Sets timeouts, limits and trusted proxies of the data plane.
     pub fn data(mut self, settings: ringway_worker::Settings) -> Self {
         self.data = settings;
         self
     }
 
-    /// Health checks and leases.
+    /// Sets health checks and heartbeat timeouts.
     pub fn control(mut self, settings: ControlSettings) -> Self {
         self.control = settings;
         self
     }
 
-    /// Adds a filter after those that are there.
+    /// Appends a filter.
     pub fn filter(mut self, filter: impl Filter) -> Self {
         self.filters.push(Box::new(filter));
         self
     }
 
-    /// Is told of every event of the data plane.
+    /// Sets the observer of data-plane events.
     pub fn observer(mut self, observer: Arc<dyn Observer + Send + Sync>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Writes an access log.
+    /// Sets the access log.
     pub fn access_log(mut self, log: LogHandle) -> Self {
         self.access_log = Some(log);
         self
     }
 
-    /// Starts everything. Returns when every worker serves; blocks for as long as loading the store takes.
+    /// Starts the gateway. Blocks until the store is loaded and every worker serves.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing runs then.
+    /// See [`StartError`]; no listener is served then.
     pub fn spawn(mut self) -> Result<Handle, StartError> {
         let cpus = ringway_net::cores();
         let count = self.workers.unwrap_or(cpus.len()).min(limits::WORKERS_MAX);
@@ -245,8 +245,7 @@ impl Builder {
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(count).map_err(StartError::System)?;
         let wired = self.wire(&cpus, listeners, https_port, &mut registry).map_err(StartError::System)?;
-        // Its keys are random: gathering what the first random number needs takes the library 25 ms, and the store is
-        // read meanwhile.
+        // On a thread, beside reading the store: seeding the random generator for the ticket keys takes 25 ms.
         let tls = self.tls;
         let tls = std::thread::Builder::new()
             .name("ringway-keys".to_owned())
@@ -259,7 +258,7 @@ impl Builder {
                 let wants = opened.wants();
                 (Some(opened), wants)
             }
-            // Instances that speak TLS are believed by files, too.
+            // The CA files of `https://` instances are loaded by the same thread.
             None => (None, ringway_certs::lend(wired.loaders).map_err(StartError::Certificates)?),
         };
         let log = self.access_log.map(Arc::new);
@@ -315,8 +314,8 @@ impl Builder {
         registry: &mut Registry,
     ) -> io::Result<Wired> {
         let mut wired = Wired::default();
-        let neighbours = ringway_worker::rebalancers(listeners.len())?;
-        for ((index, listeners), neighbours) in listeners.into_iter().enumerate().zip(neighbours) {
+        let rebalancers = ringway_worker::rebalancers(listeners.len())?;
+        for ((index, listeners), rebalancer) in listeners.into_iter().enumerate().zip(rebalancers) {
             let core = CoreId(index as u16);
             let (waker, wake) = wake_pair()?;
             let (loader, loaded) = mailbox(limits::CERTIFICATES_LOADED_MAX, waker.clone());
@@ -334,7 +333,7 @@ impl Builder {
                 snapshots: snapshots_of_worker,
                 orders: orders_of_worker,
                 wake,
-                neighbours,
+                rebalancer,
                 telemetry: Telemetry::new(registry.add_core(core), log, self.observer.clone()),
             });
         }

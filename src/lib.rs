@@ -1,4 +1,4 @@
-//! ringway as a library: the gateway in your own process.
+//! ringway as a library: the reverse proxy inside your own process.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,18 +13,20 @@
 //! # }
 //! ```
 //! The library owns its pinned threads: one per worker and one for the control plane. It sets no global allocator, no
-//! signal handler and no log subscriber (it speaks through `tracing`); the process is yours. The admin API is served
-//! only when [`Builder::admin`] asks for it.
+//! signal handler and no log subscriber (it logs through `tracing`). The admin API is served only with
+//! [`Builder::admin`].
+//!
+//! Embedders need no crate of the command line: depend on ringway with `default-features = false`.
 #![forbid(unsafe_code)]
 
 mod gateway;
 
-/// A multi-tenant reverse proxy.
+/// Multi-tenant reverse proxy.
 #[derive(Debug)]
 pub enum Gateway {}
 
 impl Gateway {
-    /// Begins with the defaults: port 80, all CPUs, configuration in memory, no admin API.
+    /// Creates a builder with the defaults: port 80, all CPUs, configuration in memory, no admin API.
     pub fn builder() -> Builder {
         Builder::new()
     }

@@ -1,11 +1,11 @@
-//! The ringway binary: an allocator, and the commands of `cli`.
+//! The `ringway` binary: the allocator, and the commands of `cli`.
 #![forbid(unsafe_code)]
 
 mod cli;
 
 use std::process::ExitCode;
 
-// Per-thread heaps suit one thread per core; a library leaves this choice to whoever makes the program.
+// Per-thread heaps suit one thread per core; the library leaves the choice of an allocator to the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -177,6 +177,20 @@ fn every_crate_takes_the_lints_and_the_edition_of_the_workspace() {
     assert_none(&wrong);
 }
 
+/// The root profile compiles for size; each crate of the data path needs its own line.
+#[test]
+fn the_data_path_is_compiled_for_speed() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let release = &manifest[manifest.find("[profile.release.package]").unwrap()..];
+    let release = release.split("\n\n").next().unwrap();
+    let mut crates: Vec<String> =
+        reachable("ringway-worker").into_iter().filter(|name| name.starts_with("ringway-")).collect();
+    crates.push("ringway-worker".to_owned());
+    assert!(crates.len() > 5, "{crates:?}");
+    crates.retain(|name| !release.contains(&format!("\n{name}.opt-level = 3\n")));
+    assert_none(&crates);
+}
+
 #[test]
 fn clocks_are_read_in_net_the_control_shell_and_the_binary_only() {
     let may = |file: &str| {

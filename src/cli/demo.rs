@@ -1,16 +1,16 @@
-//! `ringway demo`: the proxy in this process, two sample apps that register themselves through its real API, and a
-//! live count of where requests go. Needs no root and no other service, and leaves nothing behind.
+//! `ringway demo`: the proxy, two sample apps that register themselves through its API, and a live count of requests
+//! per instance, all in this process. Needs no root and no other service, and leaves nothing behind.
 //!
 //! ```text
 //! you ── curl ──► proxy (ringway::Gateway) ──► sample apps (threads, plain sockets)
 //!                   │ observer: counts            │ register, send heartbeats, deregister
 //!                   ▼                             ▼
-//!                 board ◄── health ── admin API ◄─┘
+//!             live view ◄── health ── admin API ◄─┘
 //! ```
 
 mod authority;
-mod board;
-mod sample;
+mod live_view;
+mod sample_app;
 
 use std::error::Error;
 use std::fmt;
@@ -29,11 +29,11 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::client::Address;
-use super::client::http::{Client, HttpError};
-use super::client::text::{Look, Tone, print};
+use super::client::http::{HttpClient, HttpError};
+use super::client::text::{Style, Tone, print};
 use authority::Authority;
-use board::{Board, Counter};
-use sample::Sample;
+use live_view::{Counter, LiveView};
+use sample_app::SampleApp;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
@@ -43,7 +43,7 @@ pub(crate) struct DemoArgs {
     /// Port of the admin API on 127.0.0.1 [default: 8080, or any free one]
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
-    /// Serve the sample apps over TLS too, with certificates of a CA that is made for it
+    /// Also serve the sample apps over TLS, with certificates of a temporary CA
     #[arg(long)]
     tls: bool,
     /// With --tls: port of HTTPS on 127.0.0.1 and ::1 [default: 8443, or any free one]
@@ -52,42 +52,42 @@ pub(crate) struct DemoArgs {
     /// Worker threads [default: one per CPU]
     #[arg(long, value_name = "COUNT")]
     workers: Option<usize>,
-    /// auto, io_uring or epoll
+    /// I/O driver: auto, io_uring or epoll
     #[arg(long, value_name = "DRIVER", default_value = "auto")]
     driver: DriverChoice,
-    /// Send so many requests to the sample apps, tell where they went, and end
+    /// Send this many requests to the sample apps, show their distribution, and exit
     #[arg(long, value_name = "COUNT")]
     requests: Option<u64>,
-    /// End after this time, as 30s or 5m; else Ctrl-C ends it
+    /// Exit after this time, as 30s or 5m; by default Ctrl-C ends it
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
 }
 
-/// The ports that the README names, taken if they are free.
+/// Ports of the README, used if they are free.
 const HTTP_PORT: u16 = 8081;
 const API_PORT: u16 = 8080;
 const HTTPS_PORT: u16 = 8443;
 
-/// App, instance. The first app has two, so that there is something to balance.
+/// App and instance. The first app has two, to show load balancing.
 const INSTANCES: [(&str, &str); 3] = [("shop", "shop-1"), ("shop", "shop-2"), ("blog", "blog-1")];
-/// Domain, app, tenant.
+/// Domain, app and tenant.
 const DOMAINS: [(&str, &str, Option<&str>); 3] = [
     ("shop.localhost", "shop", None),
     ("blog.localhost", "blog", None),
     ("www.customer.example", "shop", Some("tenant-123")),
 ];
 
-/// What ends the demo: Ctrl-C, `kill`, and a terminal that is closed.
+/// Signals that end the demo: Ctrl-C, `kill`, and a closed terminal.
 const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// The file with the demo's CA.
+/// File with the demo's CA.
 const CA_NAME: &str = "ca.pem";
-/// How often the board looks at the health of instances.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// For requests under way at the end. They are the visitor's own.
+/// Time between two updates of the health of instances.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
+/// Drain timeout at the end.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Things that happened and wait to be told; more are not worth telling.
-const NEWS_MAX: usize = 64;
+/// Length of the queue of failed attempts; further ones are dropped.
+const FAILURES_MAX: usize = 64;
 
 impl DemoArgs {
     pub(crate) fn run(self) -> ExitCode {
@@ -109,10 +109,10 @@ impl DemoArgs {
 fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
     let stop = stop_signals().map_err(DemoError::Signals)?;
     let folder = Folder::new(temporary).map_err(DemoError::Folder)?;
-    let (news, news_of_cores) = sync_channel(NEWS_MAX);
-    let counter = Arc::new(Counter::new(news));
+    let (sender, failures) = sync_channel(FAILURES_MAX);
+    let counter = Arc::new(Counter::new(sender));
     let handle = start(args, &folder, &counter)?;
-    let stage = Stage::of(&handle, &folder);
+    let proxy = DemoProxy::of(&handle, &folder);
     let authority = args.tls.then(Authority::new).transpose().map_err(DemoError::Authority)?;
     if let Some(authority) = &authority {
         std::fs::write(folder.path.join(CA_NAME), authority.pem()).map_err(DemoError::Folder)?;
@@ -120,7 +120,7 @@ fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
 
     let mut samples = Vec::new();
     for (app, instance) in INSTANCES {
-        samples.push(Sample::start(app, instance, stage.api()).map_err(DemoError::Sample)?);
+        samples.push(SampleApp::start(app, instance, proxy.api()).map_err(DemoError::SampleApp)?);
     }
     for (domain, app, tenant) in DOMAINS {
         let path = if tenant.is_some() { "/api/tenants/custom-domains" } else { "/api/tenants/domains" };
@@ -128,43 +128,43 @@ fn demo(args: &DemoArgs, temporary: &Path) -> Result<(), DemoError> {
         if let Some(tenant) = tenant {
             body["tenant_id"] = json!(tenant);
         }
-        ask(&stage.api(), Method::Post, path, &body).map_err(DemoError::Sample)?;
+        call(&proxy.api(), Method::Post, path, &body).map_err(DemoError::SampleApp)?;
         if let Some(authority) = &authority {
             let pair = authority.issue(domain).map_err(DemoError::Authority)?;
             let body = json!({ "domain": domain, "certificate": pair.certificate, "key": pair.key });
-            ask(&stage.api(), Method::Post, "/api/tenants/domains/certificate", &body)
-                .map_err(DemoError::Sample)?;
+            call(&proxy.api(), Method::Post, "/api/tenants/domains/certificate", &body)
+                .map_err(DemoError::SampleApp)?;
         }
     }
 
-    let look = Look::of_stdout();
-    print(&stage.introduction(args, look)).map_err(DemoError::Output)?;
-    let mut board = Board::new(look, counter, news_of_cores);
+    let style = Style::of_stdout();
+    print(&proxy.introduction(args, style)).map_err(DemoError::Output)?;
+    let mut view = LiveView::new(style, counter, failures);
     let end = args.time.map(|time| Instant::now() + time);
     let played = match args.requests {
-        Some(count) => visit(&stage, count, &stop, &mut board).and_then(|more| match (more, end) {
-            (true, Some(end)) => watch(&stage, Some(end), &stop, &mut board),
+        Some(count) => visit(&proxy, count, &stop, &mut view).and_then(|more| match (more, end) {
+            (true, Some(end)) => watch(&proxy, Some(end), &stop, &mut view),
             _ => Ok(()),
         }),
-        None => watch(&stage, end, &stop, &mut board),
+        None => watch(&proxy, end, &stop, &mut view),
     };
 
-    // The orderly end is part of the show, whatever went wrong before it.
-    let last = board.finish(&instances(&stage.api()).unwrap_or_default());
+    // An orderly shutdown, also after an error.
+    let last = view.finish(&instances(&proxy.api()).unwrap_or_default());
     for sample in &samples {
         sample.deregister();
     }
-    // Requests under way still need their apps. An error means that the control thread has ended already.
+    // Requests in flight still need their apps. An error means that the control thread has ended already.
     let _ = handle.shutdown(DRAIN);
     drop(samples);
     let removed = folder.remove();
     played?;
     last.map_err(DemoError::Output)?;
     removed.map_err(DemoError::Folder)?;
-    print("instances deregistered, proxy ended, store removed\n").map_err(DemoError::Output)
+    print("instances deregistered, proxy stopped, store removed\n").map_err(DemoError::Output)
 }
 
-/// The proxy, as an embedder would start it.
+/// Starts the proxy, as an embedder would.
 fn start(args: &DemoArgs, folder: &Folder, counter: &Arc<Counter>) -> Result<Handle, DemoError> {
     let store = ringway_store::Fjall::open(folder.path.join("routes.db")).map_err(DemoError::Store)?;
     let http_port = port(args.http_port, HTTP_PORT);
@@ -174,7 +174,7 @@ fn start(args: &DemoArgs, folder: &Folder, counter: &Arc<Counter>) -> Result<Han
     let mut builder = Gateway::builder()
         .driver(args.driver)
         .http(on_loopback(http_port))
-        // Everything that is shown works as it stands, over TLS or not.
+        // All printed commands work unchanged, with and without TLS.
         .http_mode(HttpMode::Plain)
         .admin(Admin { addresses: vec![(Ipv4Addr::LOCALHOST, api_port).into()], ..Admin::default() })
         .store(Box::new(store))
@@ -190,17 +190,17 @@ fn start(args: &DemoArgs, folder: &Folder, counter: &Arc<Counter>) -> Result<Han
     builder.spawn().map_err(DemoError::Start)
 }
 
-/// The port that was asked for; else the usual one if nobody listens there, else 0 for any.
-fn port(asked: Option<u16>, usual: u16) -> u16 {
+/// Chooses a port: the given one, else the usual one if it is free, else 0 for any.
+fn port(given: Option<u16>, usual: u16) -> u16 {
     let is_free = |ip: IpAddr| match TcpListener::bind((ip, usual)) {
         Ok(_) => true,
         Err(error) => error.kind() != io::ErrorKind::AddrInUse,
     };
     let is_usual_free = || is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into());
-    asked.unwrap_or_else(|| if is_usual_free() { usual } else { 0 })
+    given.unwrap_or_else(|| if is_usual_free() { usual } else { 0 })
 }
 
-/// A message when the process is to end; a second signal ends it at once.
+/// Starts the signal thread, which sends a message at the first signal; a second one ends the process at once.
 fn stop_signals() -> io::Result<Receiver<()>> {
     let is_second = Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in STOP_SIGNALS {
@@ -211,58 +211,58 @@ fn stop_signals() -> io::Result<Receiver<()>> {
     let (sender, receiver) = sync_channel(1);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
-            // Nobody receives when the demo has ended by itself.
+            // Fails when the demo has ended by itself.
             let _ = sender.send(());
         }
     })?;
     Ok(receiver)
 }
 
-/// Shows the board until the end.
+/// Updates the live view until the end.
 fn watch(
-    stage: &Stage,
+    proxy: &DemoProxy,
     end: Option<Instant>,
     stop: &Receiver<()>,
-    board: &mut Board,
+    view: &mut LiveView,
 ) -> Result<(), DemoError> {
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
-        if let Some(instances) = instances(&stage.api()) {
-            board.show(&instances).map_err(DemoError::Output)?;
+        if let Some(instances) = instances(&proxy.api()) {
+            view.show(&instances).map_err(DemoError::Output)?;
         }
-        match stop.recv_timeout(left.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL)) {
+        match stop.recv_timeout(left.unwrap_or(UPDATE_INTERVAL).min(UPDATE_INTERVAL)) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
 
-/// Sends requests to the demo's domains in turn. False when it was told to stop.
-fn visit(stage: &Stage, count: u64, stop: &Receiver<()>, board: &mut Board) -> Result<bool, DemoError> {
+/// Sends requests to the demo's domains in turn. `false` when a signal stopped it.
+fn visit(proxy: &DemoProxy, count: u64, stop: &Receiver<()>, view: &mut LiveView) -> Result<bool, DemoError> {
     let mut looked = Instant::now();
     for (number, (domain, ..)) in (0..count).zip(DOMAINS.iter().cycle()) {
         if stop.try_recv().is_ok() {
             return Ok(false);
         }
-        let answer = stage.http().host(domain).send(Method::Get, "/", None).map_err(DemoError::Visit)?;
-        if answer.status != 200 {
-            return Err(DemoError::Answer { domain, status: answer.status });
+        let response = proxy.http().host(domain).send(Method::Get, "/", None).map_err(DemoError::Visit)?;
+        if response.status != 200 {
+            return Err(DemoError::Status { domain, status: response.status });
         }
-        if (looked.elapsed() >= LOOK_INTERVAL || number + 1 == count)
-            && let Some(instances) = instances(&stage.api())
+        if (looked.elapsed() >= UPDATE_INTERVAL || number + 1 == count)
+            && let Some(instances) = instances(&proxy.api())
         {
             looked = Instant::now();
-            board.show(&instances).map_err(DemoError::Output)?;
+            view.show(&instances).map_err(DemoError::Output)?;
         }
     }
     Ok(true)
 }
 
-/// Where everything is.
-struct Stage {
+/// Addresses of the running demo.
+struct DemoProxy {
     http: SocketAddr,
     https: Option<SocketAddr>,
     api: SocketAddr,
@@ -271,11 +271,9 @@ struct Stage {
     driver: &'static str,
 }
 
-impl Stage {
+impl DemoProxy {
     fn of(handle: &Handle, folder: &Folder) -> Self {
-        let first = |addresses: &[SocketAddr]| {
-            *addresses.first().expect("a gateway that was told to listen has an address")
-        };
+        let first = |addresses: &[SocketAddr]| *addresses.first().expect("every listener has an address");
         Self {
             http: first(handle.http_addresses()),
             https: handle.https_addresses().first().copied(),
@@ -286,25 +284,25 @@ impl Stage {
         }
     }
 
-    fn api(&self) -> Client {
-        Client::new(Address::Tcp(self.api.to_string()))
+    fn api(&self) -> HttpClient {
+        HttpClient::new(Address::Tcp(self.api.to_string()))
     }
 
-    fn http(&self) -> Client {
-        Client::new(Address::Tcp(self.http.to_string()))
+    fn http(&self) -> HttpClient {
+        HttpClient::new(Address::Tcp(self.http.to_string()))
     }
 
-    /// What is there and what to try; every line of it works as it stands.
-    fn introduction(&self, args: &DemoArgs, look: Look) -> String {
+    /// Text at the start: addresses, and commands to try, which work unchanged.
+    fn introduction(&self, args: &DemoArgs, style: Style) -> String {
         let (port, api) = (self.http.port(), self.api);
         let ringway = program();
         let flag = if api.port() == API_PORT { String::new() } else { format!(" --api {api}") };
         let lines = |pairs: &[(String, &str)]| {
             let width = pairs.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
-            let note = |what: &str| look.paint(Tone::Faint, &format!("# {what}"));
+            let note = |what: &str| style.paint(Tone::Faint, &format!("# {what}"));
             let longest = pairs.iter().map(|(_, what)| what.len()).max().unwrap_or(0);
-            // Beside each other where that fits, else one above the other: a wrapped line is hard to copy.
-            let fits = look.width.is_none_or(|columns| width + longest + 6 <= columns);
+            // Notes stand beside their commands where they fit, else above: a wrapped line is hard to copy.
+            let fits = style.width.is_none_or(|columns| width + longest + 6 <= columns);
             let line = |(command, what): &(String, &str)| match fits {
                 true => format!("  {command:width$}  {}\n", note(what)),
                 false => format!("  {}\n  {command}\n", note(what)),
@@ -312,14 +310,17 @@ impl Stage {
             pairs.iter().map(line).collect::<String>()
         };
         let tries = lines(&[
-            (format!("curl http://shop.localhost:{port}/"), "two instances take turns"),
+            (format!("curl http://shop.localhost:{port}/"), "load-balanced over two instances"),
             (format!("curl http://blog.localhost:{port}/"), "another app"),
             (
                 format!("curl -H 'Host: www.customer.example' http://127.0.0.1:{port}/"),
                 "a tenant's own domain: see x-tenant-id",
             ),
             (format!("curl -N http://blog.localhost:{port}/stream"), "lines arrive as the app writes them"),
-            (format!("curl http://shop.localhost:{port}/crash"), "kills an instance for 10 s; go on asking"),
+            (
+                format!("curl http://shop.localhost:{port}/crash"),
+                "stops an instance for 10 s; keep sending requests",
+            ),
         ]);
         let over_tls = self.https.map_or_else(String::new, |https| {
             let (port, ca) = (https.port(), self.folder.join(CA_NAME));
@@ -327,13 +328,13 @@ impl Stage {
             let tries = lines(&[
                 (curl(&format!("https://shop.localhost:{port}/")), "its own certificate, HTTP/2"),
                 (curl(&format!("https://blog.localhost:{port}/")), "another one"),
-                (format!("{ringway} certificates list{flag}"), "where each certificate stands"),
+                (format!("{ringway} certificates list{flag}"), "state of each certificate"),
             ]);
-            format!("Over TLS, with certificates of a CA that was made for this demo:\n{tries}\n")
+            format!("Over TLS, with certificates of a temporary CA:\n{tries}\n")
         });
         let looks = lines(&[
             (format!("{ringway} status --watch{flag}"), "cores, connections, requests"),
-            (format!("{ringway} instances list{flag}"), "who is in rotation, and why not"),
+            (format!("{ringway} instances list{flag}"), "instances in rotation, and reasons of the others"),
         ]);
         let body = r#"{"app_id":"mine","instance_id":"mine-1","target":"http://127.0.0.1:3000","domain":"mine.localhost"}"#;
         let title = format!(
@@ -361,12 +362,12 @@ impl Stage {
              curl http://mine.localhost:{port}/\n\n\
              Requests per instance. {end}\n",
             self.folder.display(),
-            title = look.paint(Tone::Heading, &title),
+            title = style.paint(Tone::Heading, &title),
         )
     }
 }
 
-/// How this program is called: by its name if the shell finds it, else by its path from here.
+/// Command of this program: its name if the shell finds it, else its path from here.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "ringway".into() };
     let folders = std::env::var_os("PATH").unwrap_or_default();
@@ -381,28 +382,28 @@ fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// All instances, as the API lists them; `None` when it does not answer in time, which the next look may.
-fn instances(api: &Client) -> Option<Vec<Value>> {
+/// All instances from the API; `None` when it does not respond in time, which the next update retries.
+fn instances(api: &HttpClient) -> Option<Vec<Value>> {
     let target = format!("/api/status/instances?limit={}", crate::cli::limits::DEMO_INSTANCES_MAX);
-    let answer = api.send(Method::Get, &target, None).ok()?;
-    let mut page: Value = serde_json::from_slice(&answer.body).ok()?;
+    let response = api.send(Method::Get, &target, None).ok()?;
+    let mut page: Value = serde_json::from_slice(&response.body).ok()?;
     match page["instances"].take() {
         Value::Array(instances) => Some(instances),
         _ => None,
     }
 }
 
-/// One request to the API, as any app would send it.
-fn ask(api: &Client, method: Method, path: &str, body: &Value) -> Result<Value, AskError> {
-    let answer = api.send(method, path, Some(body.to_string().as_bytes())).map_err(AskError::Http)?;
-    let text = String::from_utf8_lossy(&answer.body);
-    match answer.status {
+/// Sends a request to the API, as any app would.
+fn call(api: &HttpClient, method: Method, path: &str, body: &Value) -> Result<Value, CallError> {
+    let response = api.send(method, path, Some(body.to_string().as_bytes())).map_err(CallError::Http)?;
+    let text = String::from_utf8_lossy(&response.body);
+    match response.status {
         200..=299 => Ok(serde_json::from_str(&text).unwrap_or_default()),
-        status => Err(AskError::Refused { status, text: text.into_owned() }),
+        status => Err(CallError::Refused { status, text: text.into_owned() }),
     }
 }
 
-/// A folder of our own, gone when the demo is.
+/// Private directory that is removed at the end of the demo.
 struct Folder {
     path: PathBuf,
 }
@@ -413,7 +414,7 @@ impl Folder {
         for attempt in 0..16 {
             let name = format!("ringway-demo-{}-{attempt}", std::process::id());
             let path = parent.join(name);
-            // Not recursive: a folder that is there already belongs to somebody else.
+            // Not recursive: an existing folder belongs to another process.
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
@@ -430,7 +431,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nobody is left to tell; after an orderly end it is gone already.
+        // An error cannot be reported here; after an orderly shutdown it is removed already.
         let _ = remove(&self.path);
     }
 }
@@ -442,7 +443,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Why there is no demo.
+/// Error of the demo.
 #[derive(Debug)]
 enum DemoError {
     Signals(io::Error),
@@ -450,15 +451,15 @@ enum DemoError {
     Store(ringway_store::StoreError),
     Start(ringway::StartError),
     Authority(rcgen::Error),
-    Sample(AskError),
+    SampleApp(CallError),
     Visit(HttpError),
-    Answer { domain: &'static str, status: u16 },
+    Status { domain: &'static str, status: u16 },
     Output(io::Error),
 }
 
-/// Why the API did not do what a sample app asked.
+/// Failed call of the API.
 #[derive(Debug)]
-enum AskError {
+enum CallError {
     Socket(io::Error),
     Http(HttpError),
     Refused { status: u16, text: String },
@@ -467,14 +468,14 @@ enum AskError {
 impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Signals(_) => f.write_str("cannot listen for signals"),
+            Self::Signals(_) => f.write_str("cannot install signal handlers"),
             Self::Folder(_) => write!(f, "cannot use {}", std::env::temp_dir().display()),
             Self::Store(_) => f.write_str("cannot open a temporary store"),
             Self::Start(_) => f.write_str("the proxy did not start"),
-            Self::Authority(_) => f.write_str("cannot make certificates"),
-            Self::Sample(_) => f.write_str("a sample app could not register itself"),
-            Self::Visit(_) => f.write_str("the proxy did not answer"),
-            Self::Answer { domain, status } => write!(f, "{domain} answered {status}"),
+            Self::Authority(_) => f.write_str("cannot create certificates"),
+            Self::SampleApp(_) => f.write_str("a sample app could not register itself"),
+            Self::Visit(_) => f.write_str("the proxy did not respond"),
+            Self::Status { domain, status } => write!(f, "{domain} responded with {status}"),
             Self::Output(_) => f.write_str("cannot write"),
         }
     }
@@ -487,24 +488,24 @@ impl Error for DemoError {
             Self::Store(error) => Some(error),
             Self::Start(error) => Some(error),
             Self::Authority(error) => Some(error),
-            Self::Sample(error) => Some(error),
+            Self::SampleApp(error) => Some(error),
             Self::Visit(error) => Some(error),
-            Self::Answer { .. } => None,
+            Self::Status { .. } => None,
         }
     }
 }
 
-impl fmt::Display for AskError {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(_) => f.write_str("no socket"),
-            Self::Http(_) => f.write_str("the admin API did not answer"),
-            Self::Refused { status, text } => write!(f, "the admin API answered {status}: {text}"),
+            Self::Socket(_) => f.write_str("cannot create a socket"),
+            Self::Http(_) => f.write_str("the admin API did not respond"),
+            Self::Refused { status, text } => write!(f, "the admin API responded with {status}: {text}"),
         }
     }
 }
 
-impl Error for AskError {
+impl Error for CallError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Socket(error) => Some(error),

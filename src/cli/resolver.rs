@@ -15,7 +15,7 @@ use ringway_model::limits::RESOLVER_TIMEOUT;
 use ringway_wire::message::Method;
 use serde::Deserialize;
 
-use super::client::{Address, AddressError, Client};
+use super::client::{Address, AddressError, HttpClient};
 
 /// URL of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,25 +83,25 @@ impl fmt::Display for ResolverUrlError {
 /// Resolver that sends each lookup over a connection of its own.
 #[derive(Debug)]
 pub(crate) struct HttpResolver {
-    client: Client,
+    client: HttpClient,
     path: String,
 }
 
 impl HttpResolver {
     pub(crate) fn new(url: ResolverUrl) -> Self {
-        Self { client: Client::new(url.address).timeout(RESOLVER_TIMEOUT), path: url.path }
+        Self { client: HttpClient::new(url.address).timeout(RESOLVER_TIMEOUT), path: url.path }
     }
 }
 
 impl TargetResolver for HttpResolver {
     fn resolve(&self, host: &str) -> Result<Resolved, ResolverError> {
         // A host name needs no escaping in a query.
-        let answer = self
+        let response = self
             .client
             .send(Method::Get, &format!("{}?host={host}", self.path), None)
             .map_err(|error| ResolverError::because(&error))?;
-        match answer.status {
-            200 => read(&answer.body),
+        match response.status {
+            200 => read(&response.body),
             404 => Ok(Resolved::Unknown),
             status => Err(ResolverError::new(format!("it responded with status {status}"))),
         }

@@ -1,35 +1,35 @@
-//! Why a gateway does not start.
+//! Error of a start.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// Why a gateway did not start.
+/// Error of [`Builder::spawn`](super::Builder::spawn).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// It was told to have no worker.
+    /// Zero workers were configured.
     NoWorkers,
-    /// It was told to listen nowhere.
+    /// No listener was configured.
     NoListener,
     /// An address cannot be bound.
     Bind {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         error: io::Error,
     },
     /// The admin API would be open to the network without a token.
     OpenAdmin(ringway_api::BindError),
     /// The default certificate cannot be served, or the loader's thread did not start.
     Certificates(ringway_certs::StartError),
-    /// The system gives no randomness for TLS.
+    /// The random generator failed.
     Tls(ringway_tls::Error),
     /// The control thread did not start.
     Control(ringway_control::StartError),
     /// A worker did not start.
     Worker(io::Error),
-    /// Descriptors, memory or threads are short.
+    /// Too few descriptors, threads or memory.
     System(io::Error),
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for StartError {
             Self::Tls(_) => f.write_str("TLS cannot be used"),
             Self::Control(_) => f.write_str("the control plane did not start"),
             Self::Worker(_) => f.write_str("a worker did not start"),
-            Self::System(_) => f.write_str("the system refused a resource"),
+            Self::System(_) => f.write_str("the system has no resources left"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A running gateway: what it can be told, and its end.
+//! Handle of a running gateway: registration, status, shutdown.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,41 +29,41 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Where clients are served.
+    /// Addresses of the HTTP listeners.
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
     }
 
-    /// Where clients are served over TLS; empty when nowhere.
+    /// Addresses of the HTTPS listeners.
     pub fn https_addresses(&self) -> &[SocketAddr] {
         &self.https_addresses
     }
 
-    /// Where the admin API listens; empty without one.
+    /// Addresses of the admin API; empty without one.
     pub fn admin_addresses(&self) -> &[SocketAddr] {
         &self.admin_addresses
     }
 
-    /// How many workers there are.
+    /// Number of workers.
     pub fn workers(&self) -> usize {
         self.threads.len()
     }
 
-    /// The driver that the workers run on.
+    /// I/O driver of the workers.
     pub fn driver(&self) -> Option<Driver> {
         self.driver
     }
 
-    /// The control plane: every change, status and metrics, from any thread.
+    /// Client of the control plane, for all changes, status and metrics, from any thread.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Registers an instance of an app, the app too if it is new. `target` is a URL such as `http://10.0.0.5:3001`;
-    /// the instance is named after it.
+    /// Registers an instance of an app, and the app if it is new. `target` is a URL such as `http://10.0.0.5:3001`,
+    /// which also names the instance.
     ///
     /// # Errors
-    /// See [`RegisterError`]; nothing has changed then.
+    /// See [`RegisterError`]; nothing is changed then.
     pub fn register_app(&self, app: &str, target: &str) -> Result<(), RegisterError> {
         let app = AppId::parse(app).map_err(|error| RegisterError::Invalid("app", error.to_string()))?;
         let target =
@@ -76,10 +76,10 @@ impl Handle {
         self.submit(Change::Register { app, instance: Some(instance), domain: None })
     }
 
-    /// Serves a domain by an app that is registered, for a tenant if one is given.
+    /// Routes a domain to a registered app, for a tenant if one is given.
     ///
     /// # Errors
-    /// See [`RegisterError`]; nothing has changed then.
+    /// See [`RegisterError`]; nothing is changed then.
     pub fn register_domain(
         &self,
         domain: &str,
@@ -109,29 +109,29 @@ impl Handle {
         self.client.submit(Submission::of(change)).map(drop).map_err(RegisterError::Refused)
     }
 
-    /// Whether the control thread and all workers make progress: what a watchdog should be fed by.
+    /// Whether the control thread and all workers make progress; for a watchdog.
     pub fn is_alive(&self) -> bool {
         self.liveness.is_recent(limits::LIVENESS_AGE_MAX)
             && !self.control.is_finished()
             && self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Opens the access log's file anew, after it was rotated away.
+    /// Reopens the access log's file after a rotation.
     pub fn reopen_access_log(&self) {
         if let Some(log) = &self.log {
             log.reopen();
         }
     }
 
-    /// Ends in an orderly way: listeners stop, requests under way finish within `drain`, the store is closed. Returns
-    /// whether every connection ended by itself.
+    /// Shuts down in an orderly way: stops listening, lets requests in flight finish within `drain`, closes the store.
+    /// Returns whether every connection ended by itself.
     ///
     /// # Errors
-    /// When the control thread is not there any more.
+    /// The control thread has ended already.
     pub fn shutdown(self, drain: Duration) -> Result<bool, Refusal> {
         let drained = self.client.shutdown(drain)?;
         for thread in self.threads {
-            // A worker's panic was logged when it happened.
+            // A worker's panic is logged already.
             let _ = thread.join();
         }
         if let Err(error) = self.control.join() {
@@ -144,13 +144,13 @@ impl Handle {
     }
 }
 
-/// Why something was not registered.
+/// Error of a registration.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// An argument is not what it must be.
+    /// Invalid argument: its name and the reason.
     Invalid(&'static str, String),
-    /// The control plane refused.
+    /// Refusal of the control plane.
     Refused(Refusal),
 }
 

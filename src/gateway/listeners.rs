@@ -1,4 +1,4 @@
-//! What the gateway listens on, bound before anything else is begun: an address that is taken fails the start.
+//! Listeners, bound before anything else starts: an address in use fails the start.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use ringway_worker::{HttpMode, ListenerConfig};
 
 use super::{Admin, StartError};
 
-/// One set of listeners per worker, and the addresses that they have; both are empty when nothing is asked for.
+/// Binds one set of listeners per worker. Returns the sets and their addresses, empty without addresses and sockets.
 pub(super) fn bind(
     addresses: &[SocketAddr],
     sockets: &[TcpListener],
@@ -20,7 +20,7 @@ pub(super) fn bind(
     let (mut sets, mut bound) = loop {
         tries += 1;
         match bind_addresses(addresses, workers) {
-            // The port that the kernel named for one address is taken on another: it may name a better one.
+            // The kernel's free port of one address is in use on another: try again with another port.
             Err(StartError::Bind { error, .. })
                 if error.kind() == ErrorKind::AddrInUse
                     && addresses.iter().all(|address| address.port() == 0)
@@ -54,7 +54,7 @@ fn bind_addresses(
         };
         match is_free {
             Ok(()) => {}
-            // A machine without IPv6 serves IPv4.
+            // A machine without IPv6 serves IPv4 only.
             Err(error) if is_family_missing(&error) && addresses.len() > 1 => continue,
             Err(error) => return Err(StartError::Bind { address, error }),
         }
@@ -74,7 +74,7 @@ fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// What each worker listens on, by what it is for.
+/// Groups the listeners by worker, each with its protocol.
 pub(super) fn of_workers(
     http: Vec<Vec<TcpListener>>,
     http_mode: HttpMode,
@@ -88,8 +88,7 @@ pub(super) fn of_workers(
     http.into_iter().zip(https).map(of_worker).collect()
 }
 
-/// The admin API as a service of the control thread, and where it listens. Bound here, so that a port that is taken
-/// fails the start.
+/// Binds the admin API. Returns it as a service of the control thread, and its addresses.
 pub(super) fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>), StartError> {
     let Admin { addresses, sockets, unix, settings } = admin;
     let mut tcp = sockets;
@@ -108,7 +107,7 @@ pub(super) fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>
     let service: Service = Box::new(move |control| {
         Box::pin(async move {
             let plane = std::rc::Rc::new(control);
-            // It ends with the control thread, which drops it.
+            // Runs until the control thread drops it.
             if let Err(error) = ringway_api::serve(listeners, plane, settings, std::future::pending()).await {
                 tracing::error!(%error, "the admin API cannot be served");
             }

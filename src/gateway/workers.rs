@@ -1,4 +1,4 @@
-//! The workers' threads: what they are made of, their start, and the word of one that ends by itself.
+//! Threads of the workers: their parts, their start, and the report of an unexpected end.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -19,17 +19,17 @@ use ringway_worker::{ListenerConfig, Rebalancer, SecretSource};
 
 use super::StartError;
 
-/// The workers before their start, and the ends of what connects them with the others.
+/// Workers before their start, and the other ends of their channels.
 #[derive(Default)]
 pub(super) struct Wired {
     pub(super) workers: Vec<WorkerParts>,
-    /// The control thread's.
+    /// Ends of the control thread.
     pub(super) links: Vec<WorkerLink>,
-    /// The certificate loader's.
+    /// Ends of the certificate loader.
     pub(super) loaders: Vec<MailboxSender<SecretUpdate>>,
 }
 
-/// What one worker has for itself.
+/// Parts of one worker.
 pub(super) struct WorkerParts {
     pub(super) core: CoreId,
     pub(super) cpu: Option<usize>,
@@ -39,11 +39,11 @@ pub(super) struct WorkerParts {
     pub(super) snapshots: SlotReceiver<Arc<Snapshot>>,
     pub(super) orders: MailboxReceiver<Order>,
     pub(super) wake: WakeSource,
-    pub(super) neighbours: Option<Rebalancer>,
+    pub(super) rebalancer: Option<Rebalancer>,
     pub(super) telemetry: Telemetry,
 }
 
-/// What all workers have in common.
+/// Parts that all workers share.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) driver: DriverChoice,
@@ -53,7 +53,7 @@ pub(super) struct Common {
     pub(super) resolves: bool,
 }
 
-/// Starts all workers, and waits until they serve and the control thread has heard of it; the driver that they got.
+/// Starts all workers, and waits until they serve and have reported to the control thread. Returns their driver.
 pub(super) fn start(
     workers: Vec<WorkerParts>,
     common: &Common,
@@ -81,7 +81,8 @@ pub(super) fn start(
     Ok((threads, driver))
 }
 
-/// Starts a worker on a thread of its own. `started` is told how that went, and the control plane when it ends by itself.
+/// Starts a worker on a thread of its own. Sends the result to `started`, and reports an unexpected end to the control
+/// plane.
 fn start_worker(
     part: WorkerParts,
     common: Common,
@@ -98,7 +99,7 @@ fn start_worker(
         https_port: part.https_port,
         tls: Some(common.tls),
         secrets: Some(SecretSource { requests: common.wanted, updates: part.loaded }),
-        rebalancer: part.neighbours,
+        rebalancer: part.rebalancer,
         resolves_hosts: common.resolves,
         snapshot,
         snapshots: part.snapshots,
@@ -110,30 +111,30 @@ fn start_worker(
     };
     std::thread::Builder::new().name(format!("worker-{core}")).spawn(move || {
         let started = Cell::new(Some(started));
-        let tell = |result| {
+        let reply = |result| {
             if let Some(started) = started.take() {
-                // Whoever waits for it gave up when it cannot be told.
+                // Fails when the caller has timed out.
                 let _ = started.send(result);
             }
         };
-        let run = || ringway_worker::run(parts, &|driver| tell(Ok(driver)));
+        let run = || ringway_worker::run(parts, &|driver| reply(Ok(driver)));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(core = core.0, %error, "a worker ended");
-                tell(Err(error));
+                tracing::error!(core = core.0, %error, "worker stopped by an error");
+                reply(Err(error));
                 let _ = reports.send(Report::WorkerPanicked { core });
             }
             Err(_) => {
-                tracing::error!(core = core.0, "a worker panicked and ended");
+                tracing::error!(core = core.0, "worker panicked and stopped");
                 let _ = reports.send(Report::WorkerPanicked { core });
             }
         }
     })
 }
 
-/// Waits until the control thread has heard of every core: from then on the process calls itself ready. A matter of
-/// microseconds, for the cores have their first snapshot already.
+/// Waits until the control thread has a report of every core, and the process is ready. Takes microseconds, because
+/// the cores have their first snapshot already.
 fn wait_for_cores(client: &Client) -> Result<(), StartError> {
     let deadline = clock::now().after(limits::WORKER_START_TIMEOUT);
     loop {

@@ -448,7 +448,7 @@ on_both_drivers! {
             ]);
             let text = said(&output);
             assert_eq!(output.status.code(), Some(1), "{text}");
-            for words in ["not serving within 1s", "joining", "503", "taken back", "nothing else has changed"] {
+            for words in ["not serving within 1s", "joining", "503", "rolled back", "nothing else has changed"] {
                 assert!(text.contains(words), "{words} in {text}");
             }
         }

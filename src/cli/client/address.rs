@@ -1,38 +1,38 @@
-//! Where the admin API is, as people write it.
+//! Address of the admin API in the notation of users.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port of the admin API where nothing else is said.
+/// Default port of the admin API.
 pub(crate) const DEFAULT_PORT: u16 = 8080;
 
-/// Where the admin API listens.
+/// Address of the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// Host and port; IPv6 in brackets.
     Tcp(String),
-    /// A unix socket.
+    /// Path of a unix socket.
     Unix(PathBuf),
 }
 
-/// Why a text is no address of the API.
+/// Invalid address of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressError {
-    /// Nothing at all.
+    /// Empty.
     Empty,
     /// `https://`
     Https,
-    /// Something behind host and port.
+    /// Characters after host and port.
     Path,
-    /// A host with other characters than a name or an address has.
+    /// Invalid characters in the host.
     Host,
-    /// No port number, or 0.
+    /// Not a port number, or 0.
     Port,
 }
 
 impl Address {
-    /// What goes into `Host`.
+    /// Value of `Host`.
     pub(crate) fn authority(&self) -> &str {
         match self {
             Self::Tcp(authority) => authority,
@@ -44,8 +44,7 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same behind `http://`, `unix:PATH`, or an
-    /// absolute path.
+    /// Parses `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same after `http://`, `unix:PATH`, or an absolute path.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -79,7 +78,7 @@ impl FromStr for Address {
     }
 }
 
-/// Host and port text; brackets stay, and an IPv6 address without them gets them.
+/// Splits host and port. Brackets stay, and an IPv6 address without them gets them.
 fn split(text: &str) -> Result<(String, Option<&str>), AddressError> {
     if text.starts_with('[') {
         let end = text.find(']').ok_or(AddressError::Host)?;
@@ -116,9 +115,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "must be HOST:PORT or unix:PATH",
-            Self::Https => {
-                "the admin API speaks HTTP without TLS: use http://, over the loopback interface or a tunnel"
-            }
+            Self::Https => "the admin API has no TLS: use http://, over the loopback interface or a tunnel",
             Self::Path => "must be HOST:PORT or unix:PATH, without a path or user",
             Self::Host => "the host must be a name, an IPv4 address or an IPv6 address in brackets",
             Self::Port => "the port must be a number from 1 to 65535",
@@ -134,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_in_the_forms_that_people_write() {
+    fn addresses_are_parsed_in_all_their_forms() {
         for (text, authority) in [
             ("127.0.0.1:8080", "127.0.0.1:8080"),
             ("localhost", "localhost:8080"),
@@ -153,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_its_reason() {
+    fn invalid_addresses_are_refused_with_a_reason() {
         for (text, error) in [
             ("", AddressError::Empty),
             ("unix:", AddressError::Empty),

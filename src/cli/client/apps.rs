@@ -1,4 +1,4 @@
-//! `ringway apps`
+//! `ringway apps`: lists, shows, registers, changes and removes apps.
 
 use ringway_model::{OnAllUnhealthy, StatusSet, TimeoutPolicy};
 use ringway_wire::message::Method;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::instances::{HealthCheck, InstanceView, instance_table};
-use super::text::{Cell, Look, Table, Tone, escape};
+use super::text::{Cell, Style, Table, Tone, escape};
 use super::{ApiArgs, Failure, List, object, parse, time};
 
 #[derive(Debug, clap::Args)]
@@ -18,31 +18,31 @@ pub(crate) struct AppsArgs {
 }
 
 #[derive(Debug, clap::Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "one is parsed in a process")]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
 enum AppsCommand {
     /// List the apps
     #[command(visible_alias = "ls")]
     List {
-        /// Show so many at most
+        /// Show at most this many
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
     /// Show an app with its instances and domains
     Show {
-        /// Its id
+        /// ID of the app
         app: String,
     },
     /// Register an app, alone or with an instance
     Add {
-        /// Its id
+        /// ID of the app
         app: String,
-        /// Its name for people
+        /// Display name
         #[arg(long)]
         name: Option<String>,
-        /// The id of an instance of it
+        /// ID of an instance
         #[arg(long, requires = "target")]
         instance: Option<String>,
-        /// Where that instance listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
+        /// Target of that instance: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         #[arg(long, value_name = "URL", requires = "instance")]
         target: Option<String>,
         #[command(flatten)]
@@ -50,44 +50,43 @@ enum AppsCommand {
         #[command(flatten)]
         policies: Policies,
     },
-    /// Change an app that is registered; what is not given stays
+    /// Change a registered app; options that are not given stay as they are
     Update {
-        /// Its id
+        /// ID of the app
         app: String,
-        /// Its name for people
+        /// Display name
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
         policies: Policies,
     },
-    /// Remove an app and its instances; refused while domains lead to it
+    /// Remove an app and its instances; refused while domains are routed to it
     #[command(visible_alias = "rm")]
     Remove {
-        /// Its id
+        /// ID of the app
         app: String,
     },
 }
 
-/// What is done when instances fail.
+/// Policies for failing instances.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Policies {
-    /// What happens to requests while all instances fail their health checks: `reject` answers 502, `panic_open` sends
-    /// them all the same, `trickle` sends one a second [default: reject]
+    /// Requests while all instances fail their health checks: `reject` responds with 502, `panic_open` sends them to the
+    /// instances even so, `trickle` sends one per second [default: reject]
     #[arg(long, value_name = "POLICY", value_parser = on_all_unhealthy)]
     on_all_unhealthy: Option<OnAllUnhealthy>,
-    /// Statuses that count as failures of an instance when the app answers with them, as in 500,502-504, or `none`
-    /// [default: none]
+    /// Response statuses of the app that count as failures of an instance, as in 500,502-504, or `none` [default: none]
     #[arg(long, value_name = "LIST|none", value_parser = statuses)]
     failure_statuses: Option<StatusSet>,
-    /// Whether a late response counts as a failure of the instance: `unchecked`, while its health check has not passed;
-    /// `always`; `never` [default: unchecked]
+    /// Whether a response timeout counts as a failure of the instance: `unchecked` while its health check has not passed,
+    /// `always`, `never` [default: unchecked]
     #[arg(long, value_name = "WHEN", value_parser = timeouts)]
     failure_timeouts: Option<TimeoutPolicy>,
 }
 
 impl Policies {
-    /// The members of a registration: `on_all_unhealthy`, and `failures` where a part of them is given. The other part is
-    /// the one of `known`, the app as it is.
+    /// Members of a registration: `on_all_unhealthy`, and `failures` where a part of it is given. The other part stays as
+    /// in `known`, the registered app.
     fn members(&self, known: Option<&FailuresView>) -> [(&'static str, Option<Value>); 2] {
         let is_given = self.failure_statuses.is_some() || self.failure_timeouts.is_some();
         let failures = is_given.then(|| {
@@ -177,7 +176,7 @@ impl AppsArgs {
                 api.change(Method::Post, "/api/apps/register", &body, &format!("app {app}"))
             }
             AppsCommand::Update { app, name, policies } => {
-                // A registration would make an app whose id was misspelt.
+                // Checked first, because a registration would create an app with a misspelt ID.
                 let known: AppDetails =
                     parse(&api.call(Method::Post, "/api/apps/get", Some(&json!({ "app_id": app })))?)?;
                 let body = object(
@@ -223,11 +222,11 @@ struct AppDetails {
     outage: Option<String>,
 }
 
-fn details(details: AppDetails, look: Look) -> String {
+fn details(details: AppDetails, style: Style) -> String {
     let app = &details.app;
     let mut out = format!(
         "{}  {}\nregistered {}\n",
-        look.paint(Tone::Heading, &escape(&app.app_id)),
+        style.paint(Tone::Heading, &escape(&app.app_id)),
         escape(&app.app_name),
         escape(&time(&app.created_at))
     );
@@ -241,7 +240,7 @@ fn details(details: AppDetails, look: Look) -> String {
         escape(&app.failures.timeouts)
     ));
     if let Some(outage) = &details.outage {
-        out.push_str(&look.paint(Tone::Warning, &escape(outage)));
+        out.push_str(&style.paint(Tone::Warning, &escape(outage)));
         out.push('\n');
     }
     out.push('\n');
@@ -252,7 +251,7 @@ fn details(details: AppDetails, look: Look) -> String {
         for instance in details.instances {
             instance.row(&mut table);
         }
-        out.push_str(&table.render(look));
+        out.push_str(&table.render(style));
     }
     out.push('\n');
     if details.domains.is_empty() {
@@ -262,7 +261,7 @@ fn details(details: AppDetails, look: Look) -> String {
         for domain in &details.domains {
             table.row(vec![Cell::new(domain)]);
         }
-        out.push_str(&table.render(look));
+        out.push_str(&table.render(style));
     }
     out
 }

@@ -1,4 +1,4 @@
-//! `ringway certificates`
+//! `ringway certificates`: lists, shows, uploads and verifies certificates.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::text::{Cell, Look, Table, Tone, escape};
+use super::text::{Cell, Style, Table, Tone, escape};
 use super::{ApiArgs, Failure, List, time};
 
 #[derive(Debug, clap::Args)]
@@ -22,10 +22,10 @@ pub(crate) struct CertificatesArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum CertificatesCommand {
-    /// List where the certificate of each domain stands, by name
+    /// List the certificate state of each domain, by name
     #[command(visible_alias = "ls")]
     List {
-        /// Only domains whose certificate stands there
+        /// Only domains whose certificate is in this state
         #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
         /// Only domains of this app
@@ -34,42 +34,42 @@ enum CertificatesCommand {
         /// Only domains of this tenant
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
-        /// At most so many
+        /// Show at most this many
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
-    /// Show all about the certificate of a domain: why it is not there, what DNS says, when it is tried again
+    /// Show the certificate of a domain: its state and reason, DNS records, and the next attempt
     Show {
-        /// The domain
+        /// Name of the domain
         domain: String,
     },
-    /// Show the CAs, what is left of their limits, and the queue
+    /// Show the CAs, the remaining budgets of their limits, and the queue
     Budgets,
-    /// Serve a certificate of your own; from then on no CA is asked for this domain
+    /// Upload a certificate; from then on none is ordered for this domain
     Upload {
-        /// The domain
+        /// Name of the domain
         domain: String,
-        /// PEM file with the certificate and its chain, the domain's own first
+        /// PEM file with the certificate and its chain, the leaf first
         #[arg(long, value_name = "PATH")]
         cert: PathBuf,
         /// PEM file with its private key
         #[arg(long, value_name = "PATH")]
         key: PathBuf,
     },
-    /// Forget an uploaded certificate; the domain gets one from the CA again
+    /// Delete an uploaded certificate; the domain gets one from the CA again
     #[command(visible_alias = "rm")]
     Remove {
-        /// The domain
+        /// Name of the domain
         domain: String,
     },
-    /// Look at a domain's DNS records and at our own challenge URL, now
+    /// Check a domain's DNS records and its challenge URL now
     Verify {
-        /// The domain
+        /// Name of the domain
         domain: String,
     },
 }
 
-/// Where a certificate can stand.
+/// States of a certificate.
 const STATES: [&str; 9] =
     ["none", "default", "pending_dns", "verifying", "issuing", "active", "failed", "parked", "provided"];
 
@@ -106,11 +106,11 @@ impl CertificatesArgs {
                 Method::Post,
                 "/api/tenants/domains/get",
                 Some(&json!({ "domain": domain })),
-                |domain: DomainView, look| details(&domain, look),
+                |domain: DomainView, style| details(&domain, style),
             ),
             CertificatesCommand::Budgets => {
-                api.show(Method::Get, &format!("{LIST}?limit=1"), None, |page: Page, look| {
-                    overview(&page.overview, look)
+                api.show(Method::Get, &format!("{LIST}?limit=1"), None, |page: Page, style| {
+                    overview(&page.overview, style)
                 })
             }
             CertificatesCommand::Upload { domain, cert, key } => {
@@ -119,8 +119,8 @@ impl CertificatesArgs {
                     "certificate": read(&cert, CERTIFICATE_PEM_BYTES_MAX)?,
                     "key": read(&key, KEY_PEM_BYTES_MAX)?,
                 });
-                api.show(Method::Post, CERTIFICATE, Some(&body), |facts: Uploaded, look| {
-                    uploaded(&facts, look)
+                api.show(Method::Post, CERTIFICATE, Some(&body), |facts: Uploaded, style| {
+                    uploaded(&facts, style)
                 })
             }
             CertificatesCommand::Remove { domain } => {
@@ -131,13 +131,13 @@ impl CertificatesArgs {
                 Method::Post,
                 "/api/tenants/domains/verify",
                 Some(&json!({ "domain": domain })),
-                |verification: Verification, look| verified(&verification, look),
+                |verification: Verification, style| verified(&verification, style),
             ),
         }
     }
 }
 
-/// Reads a file, or a pipe; more than could be uploaded is not waited for, for there may be no end of it.
+/// Reads a file or a pipe, up to the upload limit: a pipe may have no end.
 fn read(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -145,14 +145,12 @@ fn read(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     let text = read.and_then(|_| match String::from_utf8(bytes) {
         Ok(text) if text.len() <= bytes_max => Ok(text),
         Ok(_) => {
-            let reason =
-                format!("it has more than {bytes_max} bytes, too many for a certificate or key in PEM form");
+            let reason = format!("it has more than {bytes_max} bytes, too many for a PEM certificate or key");
             Err(io::Error::new(io::ErrorKind::FileTooLarge, reason))
         }
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is no text: a certificate or key in PEM form is",
-        )),
+        Err(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it is not text, as a PEM certificate or key is"))
+        }
     });
     text.map_err(|error| Failure::File { path: path.display().to_string(), error })
 }
@@ -297,17 +295,17 @@ struct QueueTotals {
     ends_at: Option<String>,
 }
 
-/// `name` and its value, one line.
+/// Appends a line with a name and its value.
 fn line(out: &mut String, name: &str, value: Option<&str>) {
     out.push_str(&format!("{name:<13} {}\n", value.map_or_else(|| "-".to_owned(), escape)));
 }
 
-fn details(domain: &DomainView, look: Look) -> String {
+fn details(domain: &DomainView, style: Style) -> String {
     let certificate = &domain.certificate;
     let mut out = format!(
         "{}  {}\n",
-        look.paint(Tone::Heading, &escape(&domain.domain)),
-        look.paint(Tone::of_state(&certificate.status), &escape(&certificate.status)),
+        style.paint(Tone::Heading, &escape(&domain.domain)),
+        style.paint(Tone::of_state(&certificate.status), &escape(&certificate.status)),
     );
     line(&mut out, "mode", Some(&certificate.mode));
     let at = |text: &Option<String>| text.as_deref().map(time);
@@ -334,23 +332,23 @@ fn details(domain: &DomainView, look: Look) -> String {
     }
     if let Some(dns) = &certificate.dns {
         out.push('\n');
-        out.push_str(&told(dns, look));
+        out.push_str(&dns_text(dns, style));
     }
     out
 }
 
-fn verified(verification: &Verification, look: Look) -> String {
+fn verified(verification: &Verification, style: Style) -> String {
     let tone = if verification.verified { Tone::Good } else { Tone::Bad };
     format!(
         "{}  {}\n{}",
-        look.paint(Tone::Heading, &escape(&verification.domain)),
-        look.paint(tone, &escape(&verification.dns.verdict)),
-        told(&verification.dns, look),
+        style.paint(Tone::Heading, &escape(&verification.domain)),
+        style.paint(tone, &escape(&verification.dns.verdict)),
+        dns_text(&verification.dns, style),
     )
 }
 
-/// What DNS says, and what to do.
-fn told(dns: &DnsView, look: Look) -> String {
+/// Describes the DNS check and its advice.
+fn dns_text(dns: &DnsView, style: Style) -> String {
     let records = |records: &[RecordView]| match records {
         [] => None,
         records => {
@@ -375,13 +373,13 @@ fn told(dns: &DnsView, look: Look) -> String {
         line(&mut out, "probe", Some(&format!("{}: {}{status}", probe.address, probe.outcome)));
     }
     let tone = if dns.verdict == "ready" { Tone::Good } else { Tone::Warning };
-    out.push_str(&look.paint(tone, &escape(&dns.advice)));
+    out.push_str(&style.paint(tone, &escape(&dns.advice)));
     out.push('\n');
     out
 }
 
-fn uploaded(facts: &Uploaded, look: Look) -> String {
-    let mut out = format!("{}\n", look.paint(Tone::Heading, &escape(&facts.domain)));
+fn uploaded(facts: &Uploaded, style: Style) -> String {
+    let mut out = format!("{}\n", style.paint(Tone::Heading, &escape(&facts.domain)));
     line(&mut out, "names", Some(&facts.names.join(", ")));
     line(&mut out, "issuer", Some(&facts.issuer));
     line(&mut out, "expires", Some(&time(&facts.expires_at)));
@@ -396,7 +394,7 @@ fn uploaded(facts: &Uploaded, look: Look) -> String {
     out
 }
 
-fn overview(overview: &Overview, look: Look) -> String {
+fn overview(overview: &Overview, style: Style) -> String {
     let states: Vec<String> = overview
         .states
         .iter()
@@ -410,7 +408,7 @@ fn overview(overview: &Overview, look: Look) -> String {
         queue.ends_at.as_deref().map(|at| format!(", the last about {}", time(at))).unwrap_or_default();
     line(&mut out, "queue", Some(&format!("{} waiting, {} in flight{ends}", queue.waiting, queue.in_flight)));
     if let Some(problem) = &overview.directory_problem {
-        out.push_str(&look.paint(Tone::Bad, &format!("directory: {}\n", escape(problem))));
+        out.push_str(&style.paint(Tone::Bad, &format!("directory: {}\n", escape(problem))));
     }
     if overview.authorities.is_empty() {
         out.push_str("no CA is configured: set ACME_EMAIL or ACME_DIRECTORY_URL\n");
@@ -418,8 +416,7 @@ fn overview(overview: &Overview, look: Look) -> String {
     }
     let mut authorities = Table::new(&["CA", "STATE", ">IN FLIGHT", "PAUSED UNTIL", "PROBLEM"]);
     for authority in &overview.authorities {
-        let (word, tone) =
-            if authority.usable { ("usable", Tone::Good) } else { ("out of order", Tone::Bad) };
+        let (word, tone) = if authority.usable { ("usable", Tone::Good) } else { ("unavailable", Tone::Bad) };
         authorities.row(vec![
             Cell::new(&authority.url),
             Cell::new(word).tone(tone),
@@ -429,7 +426,7 @@ fn overview(overview: &Overview, look: Look) -> String {
         ]);
     }
     out.push('\n');
-    out.push_str(&authorities.render(look));
+    out.push_str(&authorities.render(style));
     if !overview.budgets.is_empty() {
         let mut budgets = Table::new(&["LIMIT", "OF", ">LEFT", ">OF AT MOST", "NEXT"]);
         for budget in &overview.budgets {
@@ -443,7 +440,7 @@ fn overview(overview: &Overview, look: Look) -> String {
             ]);
         }
         out.push('\n');
-        out.push_str(&budgets.render(look));
+        out.push_str(&budgets.render(style));
     }
     out
 }
@@ -458,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_failed_tells_why_and_what_to_do() {
+    fn a_failed_certificate_is_shown_with_reason_and_advice() {
         let shown = details(
             &of(json!({
                 "domain": "a.example",
@@ -474,7 +471,7 @@ mod tests {
                     },
                 },
             })),
-            Look::PLAIN,
+            Style::PLAIN,
         );
         assert_eq!(
             shown,
@@ -499,34 +496,34 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_says_who_serves_it() {
+    fn an_upload_shows_the_cores_that_do_not_serve_it_yet() {
         let facts = json!({
             "domain": "a.example", "names": ["a.example", "b.example"], "issuer": "CN=A", "fingerprint": "ab",
             "expires_at": "2025-01-01T00:00:00Z",
         });
-        assert!(uploaded(&of(facts.clone()), Look::PLAIN).ends_with("served by every core\n"));
+        assert!(uploaded(&of(facts.clone()), Style::PLAIN).ends_with("served by every core\n"));
         let mut slow = facts;
         slow["pending"] = json!([1, 3]);
-        assert!(uploaded(&of(slow), Look::PLAIN).contains("do not serve it yet: 1, 3"));
+        assert!(uploaded(&of(slow), Style::PLAIN).contains("do not serve it yet: 1, 3"));
     }
 
     #[test]
-    fn budgets_tell_what_is_left_and_what_to_set_where_there_is_no_ca() {
-        let none = overview(&of(json!({ "states": { "none": 2, "active": 0 } })), Look::PLAIN);
+    fn budgets_show_what_is_left_and_the_setting_of_a_missing_ca() {
+        let none = overview(&of(json!({ "states": { "none": 2, "active": 0 } })), Style::PLAIN);
         assert!(none.contains("2 none") && none.contains("ACME_EMAIL"), "{none}");
         let some = overview(
             &of(json!({
                 "authorities": [{ "url": "https://ca.example/dir", "usable": true }],
                 "budgets": [{ "limit": "orders", "left": 0, "capacity": 300, "next_at": "2025-01-01T00:00:00Z" }],
             })),
-            Look::PLAIN,
+            Style::PLAIN,
         );
         assert!(some.contains("https://ca.example/dir") && some.contains("2025-01-01 00:00:00Z"), "{some}");
     }
 
     #[test]
-    fn an_answer_that_says_nothing_is_still_shown() {
-        assert!(details(&DomainView::default(), Look::PLAIN).contains("mode"));
-        assert!(verified(&Verification::default(), Look::PLAIN).contains("CAA"));
+    fn an_empty_response_is_still_shown() {
+        assert!(details(&DomainView::default(), Style::PLAIN).contains("mode"));
+        assert!(verified(&Verification::default(), Style::PLAIN).contains("CAA"));
     }
 }

@@ -1,10 +1,10 @@
-//! `ringway domains`
+//! `ringway domains`: lists, shows, adds, changes and removes domains.
 
 use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::text::{Cell, Look, Table, Tone, escape};
+use super::text::{Cell, Style, Table, Tone, escape};
 use super::{ApiArgs, Failure, List, object, time};
 
 #[derive(Debug, clap::Args)]
@@ -20,98 +20,98 @@ enum DomainsCommand {
     /// List the domains
     #[command(visible_alias = "ls")]
     List {
-        /// Only those that lead to this app
+        /// Only domains of this app
         #[arg(long)]
         app: Option<String>,
-        /// Only those of this tenant
+        /// Only domains of this tenant
         #[arg(long)]
         tenant: Option<String>,
-        /// Show so many at most
+        /// Show at most this many
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
     /// Show a domain
     Show {
-        /// Its name
+        /// Name of the domain
         domain: String,
     },
-    /// Let a domain lead to an app
+    /// Route a domain to an app
     Add {
-        /// Its name; exact, without wildcard or port
+        /// Name of the domain; exact, without wildcard or port
         domain: String,
-        /// The app's id
+        /// ID of the app
         #[arg(long)]
         app: String,
-        /// The tenant whose own domain it is; the app is told in X-Tenant-ID
+        /// Tenant that owns the domain; sent to the app in X-Tenant-ID
         #[arg(long)]
         tenant: Option<String>,
-        /// What it is to its owner [default: custom with a tenant, else subdomain]
+        /// Type of the domain [default: custom with a tenant, else subdomain]
         #[arg(long = "type", value_name = "TYPE", value_parser = KINDS)]
         kind: Option<String>,
-        /// The name that its CNAME record should point to; a hint
+        /// Target of its CNAME record, for information
         #[arg(long, value_name = "NAME", hide_short_help = true)]
         cname_target: Option<String>,
-        /// Who brings its certificate [default: acme]
+        /// Source of its certificate [default: acme]
         #[arg(long, value_name = "MODE", value_parser = MODES)]
         certificate: Option<String>,
-        /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
+        /// PEM file, on the proxy's machine, with the CAs that verify client certificates
         #[arg(long, value_name = "PATH", hide_short_help = true)]
         client_ca: Option<String>,
         /// Whether clients must present a certificate
         #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca", hide_short_help = true)]
         client_certificate: String,
     },
-    /// Change a domain; what is not named stays
+    /// Change a domain; options that are not given stay as they are
     #[command(
         group = clap::ArgGroup::new("change").required(true).multiple(true),
         override_usage = "ringway domains update <DOMAIN> <CHANGE>..."
     )]
     Update {
-        /// Its name
+        /// Name of the domain
         domain: String,
-        /// Lead to this app
+        /// Route to this app
         #[arg(long, group = "change")]
         app: Option<String>,
-        /// Belong to this tenant
+        /// Assign to this tenant
         #[arg(long, group = "change")]
         tenant: Option<String>,
-        /// Belong to no tenant
+        /// Assign to no tenant
         #[arg(long, group = "change", conflicts_with = "tenant")]
         no_tenant: bool,
-        /// Be this to its owner
+        /// Type of the domain
         #[arg(long = "type", value_name = "TYPE", value_parser = KINDS, group = "change")]
         kind: Option<String>,
-        /// The name that its CNAME record should point to
+        /// Target of its CNAME record
         #[arg(long, value_name = "NAME", group = "change", hide_short_help = true)]
         cname_target: Option<String>,
-        /// No such name
+        /// Remove that target
         #[arg(long, group = "change", conflicts_with = "cname_target", hide_short_help = true)]
         no_cname_target: bool,
-        /// Somebody else who brings its certificate
+        /// Source of its certificate
         #[arg(long, value_name = "MODE", value_parser = MODES, group = "change")]
         certificate: Option<String>,
-        /// PEM file, on the proxy's machine, with the CAs that may vouch for its clients
+        /// PEM file, on the proxy's machine, with the CAs that verify client certificates
         #[arg(long, value_name = "PATH", group = "change", hide_short_help = true)]
         client_ca: Option<String>,
         /// Whether clients must present a certificate
         #[arg(long, value_name = "NEED", value_parser = NEEDS, default_value = "required", requires = "client_ca", hide_short_help = true)]
         client_certificate: String,
-        /// Clients need no certificate
+        /// Require no client certificate
         #[arg(long, group = "change", conflicts_with = "client_ca", hide_short_help = true)]
         no_client_ca: bool,
     },
-    /// Remove a domain; requests for it are answered with 404
+    /// Remove a domain; requests for it get 404
     #[command(visible_alias = "rm")]
     Remove {
-        /// Its name
+        /// Name of the domain
         domain: String,
     },
 }
 
-/// The types of domains that the API knows.
+/// Types of domains.
 const KINDS: [&str; 3] = ["subdomain", "custom", "cname_target"];
 
-/// Who may bring a certificate.
+/// Sources of certificates.
 const MODES: [&str; 3] = ["acme", "provided", "none"];
 
 /// Whether clients must present a certificate.
@@ -204,12 +204,12 @@ impl DomainsArgs {
     }
 }
 
-/// Which clients are let in, where somebody says so.
+/// HttpClient authentication, where it is given.
 fn client_auth(ca_file: Option<String>, need: &str) -> Option<Value> {
     ca_file.map(|ca_file| json!({ "ca_file": ca_file, "mode": need }))
 }
 
-/// A new value, null for none, nothing for "as it is".
+/// New value; `null` removes it, absence keeps it.
 fn patch(value: Option<String>, none: bool) -> Option<Value> {
     value.map(Value::String).or(none.then_some(Value::Null))
 }
@@ -229,8 +229,8 @@ struct DomainView {
     updated_at: String,
 }
 
-fn details(domain: DomainView, look: Look) -> String {
-    let mut out = format!("{}\n", look.paint(Tone::Heading, &escape(&domain.domain)));
+fn details(domain: DomainView, style: Style) -> String {
+    let mut out = format!("{}\n", style.paint(Tone::Heading, &escape(&domain.domain)));
     let certificate = match &domain.certificate_expiry {
         Some(expiry) => format!("{}, until {}", domain.certificate_status, time(expiry)),
         None => domain.certificate_status.clone(),

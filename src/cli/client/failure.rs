@@ -1,4 +1,4 @@
-//! Why a command failed: what people read, and the exit code that scripts read.
+//! Errors of client commands: messages and exit codes.
 
 use std::fmt;
 use std::io;
@@ -7,88 +7,88 @@ use std::process::ExitCode;
 use serde::Deserialize;
 
 use super::address::Address;
-use super::http::{Answer, HttpError};
+use super::http::{HttpError, HttpResponse};
 use super::text::escape;
 
-/// Why a command failed.
+/// Error of a client command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The arguments contradict each other or the environment is wrong.
+    /// Contradictory arguments or an invalid environment.
     Usage(String),
-    /// The API did not answer.
+    /// No response of the API.
     Unreachable {
-        /// Where it should be.
+        /// Address of the API.
         address: Address,
-        /// What happened.
+        /// Cause.
         error: HttpError,
     },
-    /// It refused.
-    Refused(Box<Refusal>),
-    /// It answered with something else than its documents promise.
+    /// Error response of the API.
+    Refused(Box<ApiError>),
+    /// Response that is not in the documented format.
     Unexpected {
-        /// The status.
+        /// Status.
         status: u16,
-        /// What is wrong with the body.
+        /// Error in the body.
         error: serde_json::Error,
     },
-    /// A deploy did not come to its end.
+    /// Failed or interrupted deploy.
     Deploy(String),
-    /// What was asked for is not as it has to be, by what the API says.
+    /// State of the API that does not permit the command.
     Conflict(String),
-    /// What was named is not registered, by what the API says.
+    /// Object that is not registered.
     NotFound(String),
-    /// Another failure, and what became of what was begun.
+    /// Another failure with a note, as about a rollback.
     Noted(Box<Failure>, String),
-    /// A file.
+    /// Unreadable file.
     File {
-        /// Its path.
+        /// Path.
         path: String,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// Standard output.
+    /// Failed write to standard output.
     Output(io::Error),
 }
 
-/// An error answer of the API (RFC 9457), or of whatever answered in its place.
+/// Error response of the API (RFC 9457), or of another server at its address.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     pub(super) status: u16,
     title: String,
     detail: String,
     code: String,
-    /// The request's id, for the log.
+    /// Request ID, to find it in the log.
     instance: String,
-    errors: Vec<Finding>,
+    errors: Vec<FieldError>,
 }
 
-/// One thing that is wrong with a request.
+/// Invalid field of a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Finding {
+struct FieldError {
     field: String,
     message: String,
 }
 
-/// All went well.
+/// Success.
 pub(crate) const EXIT_OK: u8 = 0;
-/// The API could not be reached, or failed.
+/// The API is unreachable or failed.
 pub(crate) const EXIT_FAILED: u8 = 1;
-/// The arguments are wrong, here or in the API's judgement.
+/// Invalid arguments, by the command or the API.
 pub(crate) const EXIT_USAGE: u8 = 2;
-/// What was asked for is not registered.
+/// Not registered.
 pub(crate) const EXIT_NOT_FOUND: u8 = 3;
-/// It is there already, belongs to somebody else, or has changed since.
+/// Conflict: registered already, owned by another tenant or app, or changed meanwhile.
 pub(crate) const EXIT_CONFLICT: u8 = 4;
 
-/// For `--help`.
-pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the API could not be reached, or failed; 2 the arguments \
-are wrong, here or in the API's judgement; 3 what was named is not registered; 4 conflict: it is registered \
-differently, was replaced, or has changed since.";
+/// Exit codes in `--help`.
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 success; 1 the API is unreachable or failed; 2 invalid arguments, by \
+the command or the API; 3 not registered; 4 conflict: it is registered differently, was replaced, or has changed \
+meanwhile.";
 
 impl Failure {
-    /// What scripts see.
+    /// Exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
             Self::Deploy(_) => EXIT_FAILED,
@@ -96,7 +96,7 @@ impl Failure {
             Self::NotFound(_) => EXIT_NOT_FOUND,
             Self::Noted(failure, _) => failure.exit(),
             Self::Usage(_) => EXIT_USAGE,
-            Self::Refused(refusal) => match refusal.status {
+            Self::Refused(error) => match error.status {
                 400 | 413 | 414 | 422 => EXIT_USAGE,
                 404 => EXIT_NOT_FOUND,
                 409 | 412 => EXIT_CONFLICT,
@@ -108,13 +108,13 @@ impl Failure {
         }
     }
 
-    /// With a note behind what it says, if there is any.
+    /// Appends a note to the message, unless it is empty.
     pub(crate) fn with_note(self, note: &str) -> Self {
         if note.is_empty() { self } else { Self::Noted(Box::new(self), note.to_owned()) }
     }
 }
 
-/// The exit code of a command; says what went wrong.
+/// Prints the error of a command, if any, and returns its exit code.
 pub(crate) fn conclude(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(EXIT_OK),
@@ -125,39 +125,39 @@ pub(crate) fn conclude(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-impl Refusal {
-    /// From an answer that is no success.
-    pub(crate) fn of(answer: &Answer) -> Self {
-        let mut refusal: Self = serde_json::from_slice(&answer.body).unwrap_or_default();
-        refusal.status = answer.status;
-        if refusal.title.is_empty() {
-            refusal.title = ringway_wire::message::reason_phrase(answer.status).to_owned();
+impl ApiError {
+    /// Parses an error response.
+    pub(crate) fn of(response: &HttpResponse) -> Self {
+        let mut error: Self = serde_json::from_slice(&response.body).unwrap_or_default();
+        error.status = response.status;
+        if error.title.is_empty() {
+            error.title = ringway_wire::message::reason_phrase(response.status).to_owned();
         }
-        refusal
+        error
     }
 
-    /// An app that has no webhook, or had none.
+    /// Whether the app has no webhook.
     pub(crate) fn is_unknown_webhook(&self) -> bool {
         self.status == 404 && self.code == "unknown_webhook"
     }
 
-    /// What to do about it, where that is the same for every request.
+    /// Remedy, where it is the same for every request.
     fn advice(&self) -> Option<&'static str> {
         match self.status {
             401 => Some("give the API's token with PROXY_API_TOKEN, PROXY_API_TOKEN_FILE or --token-file"),
-            // Every refusal of the API has a code.
+            // Every error response of the API has a code.
             404 | 405 if self.code.is_empty() => {
-                Some("this does not look like ringway's admin API; is --api right?")
+                Some("this does not style like ringway's admin API; is --api right?")
             }
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", escape(&self.title), self.status)?;
-        // The detail of a single finding is the finding; of several, their number.
+        // The detail repeats a single finding, or has the number of several.
         if !self.detail.is_empty() && self.errors.is_empty() {
             write!(f, ": {}", escape(&self.detail))?;
         }
@@ -184,7 +184,7 @@ impl fmt::Display for Failure {
             }
             Self::Noted(failure, note) => write!(f, "{failure}{note}"),
             Self::Unreachable { address, error } => {
-                write!(f, "no answer from the admin API at {address}: {error}")?;
+                write!(f, "no response from the admin API at {address}: {error}")?;
                 let mut source = std::error::Error::source(error);
                 while let Some(cause) = source {
                     write!(f, ": {cause}")?;
@@ -192,11 +192,11 @@ impl fmt::Display for Failure {
                 }
                 write!(f, "\n  {}", advice(error))
             }
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Refused(error) => error.fmt(f),
             Self::Unexpected { status, error } => {
                 write!(
                     f,
-                    "the answer ({status}) is not one of ringway's admin API: {error}\n  is --api right?"
+                    "the response ({status}) is not from ringway's admin API: {error}\n  is --api right?"
                 )
             }
             Self::File { path, error } => write!(f, "{}: {error}", escape(path)),
@@ -207,15 +207,15 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What helps when the API does not answer.
+/// Remedy for a missing response.
 fn advice(error: &HttpError) -> &'static str {
     match error {
         HttpError::Resolve(_) | HttpError::Connect(_) => {
-            "is ringway running? Start it with `ringway`, try it with `ringway demo`, or say where its API is with \
+            "is ringway running? Start it with `ringway`, try it with `ringway demo`, or set the address of its API with \
              --api, RINGWAY_API or PROXY_API_PORT"
         }
         HttpError::TimedOut(_) => "it is busy or unreachable; --timeout waits longer",
-        HttpError::Broken(_) | HttpError::Cut => "was ringway stopped meanwhile? Look at its log",
+        HttpError::Broken(_) | HttpError::Cut => "was ringway stopped meanwhile? Style at its log",
         HttpError::Head(_) | HttpError::Body(_) | HttpError::TooLarge => "is --api right?",
     }
 }
@@ -225,13 +225,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn refusal(status: u16, body: &str) -> Failure {
-        Failure::Refused(Box::new(Refusal::of(&Answer { status, body: body.as_bytes().to_vec() })))
+    fn error(status: u16, body: &str) -> Failure {
+        Failure::Refused(Box::new(ApiError::of(&HttpResponse { status, body: body.as_bytes().to_vec() })))
     }
 
     #[test]
-    fn every_finding_has_its_line() {
-        let failure = refusal(
+    fn every_invalid_field_has_its_line() {
+        let failure = error(
             422,
             r#"{"title":"The request has errors","status":422,"code":"invalid_request","detail":"2 errors; see errors",
                 "errors":[{"field":"app_id","code":"missing","message":"is required"},
@@ -245,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_findings_tells_its_detail() {
-        let failure = refusal(
+    fn an_error_without_fields_shows_its_detail() {
+        let failure = error(
             404,
             r#"{"title":"The domain is not registered","code":"unknown_domain","detail":"nobody.test is not registered"}"#,
         );
@@ -258,33 +258,33 @@ mod tests {
     fn exit_codes_follow_the_status() {
         for (status, exit) in [(400, 2), (401, 1), (404, 3), (409, 4), (412, 4), (422, 2), (500, 1), (503, 1)]
         {
-            assert_eq!(refusal(status, "{}").exit(), exit, "{status}");
+            assert_eq!(error(status, "{}").exit(), exit, "{status}");
         }
     }
 
     #[test]
-    fn a_failure_of_the_server_names_the_request_for_the_log() {
-        let text = refusal(503, r#"{"title":"The change could not be stored","code":"storage_unavailable","detail":"see the log","instance":"0197-abc"}"#).to_string();
+    fn a_server_error_shows_the_request_id() {
+        let text = error(503, r#"{"title":"The change could not be stored","code":"storage_unavailable","detail":"see the log","instance":"0197-abc"}"#).to_string();
         assert!(text.contains("0197-abc"), "{text}");
     }
 
     #[test]
-    fn whatever_else_answers_is_told_apart() {
+    fn responses_of_other_servers_are_recognised() {
         for body in ["<html>not found</html>", "", "[]", "{\"errors\":7}"] {
-            let text = refusal(404, body).to_string();
+            let text = error(404, body).to_string();
             assert!(text.starts_with("Not Found (404)") && text.contains("--api"), "{body}: {text}");
         }
     }
 
     #[test]
-    fn a_refusal_cannot_speak_to_the_terminal() {
+    fn error_messages_are_escaped_for_the_terminal() {
         let text =
-            refusal(409, r#"{"title":"taken","code":"x","detail":"\u001b[2Jgone","errors":[]}"#).to_string();
+            error(409, r#"{"title":"taken","code":"x","detail":"\u001b[2Jgone","errors":[]}"#).to_string();
         assert_eq!(text, "taken (409): \\u{1b}[2Jgone");
     }
 
     #[test]
-    fn nobody_there_says_what_to_do() {
+    fn an_unreachable_api_is_reported_with_remedies() {
         let failure = Failure::Unreachable {
             address: "127.0.0.1:8080".parse().unwrap(),
             error: HttpError::Connect(io::ErrorKind::ConnectionRefused.into()),

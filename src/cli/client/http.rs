@@ -1,7 +1,7 @@
-//! A small blocking HTTP/1.1 client: one request per connection, over TCP or a unix socket, within one deadline.
+//! Small blocking HTTP/1.1 client: one request per connection, over TCP or a unix socket, with one deadline.
 //!
-//! For the commands of a terminal and the demo's apps, never for the data plane. Heads and chunked bodies are read
-//! by `ringway_wire`, as strictly as everywhere else.
+//! For commands and the demo's apps, never for the data plane. Heads and chunked bodies are parsed by `ringway_wire`,
+//! as strictly as everywhere else.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -17,11 +17,11 @@ use ringway_wire::message::{Framing, Method};
 
 use super::address::Address;
 
-/// Speaks to one server.
+/// HttpClient of one server.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct HttpClient {
     address: Address,
-    /// What `Host` says; the address where nothing else is wanted.
+    /// Value of `Host`; by default the address.
     host: String,
     token: Option<String>,
     timeout: Duration,
@@ -29,85 +29,85 @@ pub(crate) struct Client {
     revision: Option<u64>,
 }
 
-/// A whole response.
+/// Complete response.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// The status.
+pub(crate) struct HttpResponse {
+    /// Status.
     pub(crate) status: u16,
-    /// The body, decoded.
+    /// Decoded body.
     pub(crate) body: Vec<u8>,
 }
 
-/// Why there is no whole response.
+/// Error instead of a complete response.
 #[derive(Debug)]
 pub(crate) enum HttpError {
-    /// The name has no address.
+    /// Host name without an address.
     Resolve(io::Error),
-    /// No connection.
+    /// Failed connect.
     Connect(io::Error),
-    /// The connection broke.
+    /// Broken connection.
     Broken(io::Error),
-    /// The deadline passed.
+    /// Timeout.
     TimedOut(Duration),
-    /// The server closed before the response was whole.
+    /// Closed before the response was complete.
     Cut,
-    /// What came is no response head.
+    /// Invalid response head.
     Head(ResponseError),
-    /// What came is no chunked body.
+    /// Invalid chunked body.
     Body(BodyError),
-    /// The response is longer than [`CLI_RESPONSE_BYTES_MAX`].
+    /// Response longer than [`CLI_RESPONSE_BYTES_MAX`].
     TooLarge,
 }
 
-impl Client {
-    /// A client of the server at this address, with the usual deadline.
+impl HttpClient {
+    /// Creates a client of the server at this address, with the default timeout.
     pub(crate) fn new(address: Address) -> Self {
         let host = address.authority().to_owned();
         Self { address, host, token: None, timeout: CLI_TIMEOUT, revision: None }
     }
 
-    /// Shows this bearer token.
+    /// Sets the bearer token.
     pub(crate) fn token(self, token: Option<String>) -> Self {
         Self { token, ..self }
     }
 
-    /// Gives every request this much time, from connecting to the last byte.
+    /// Sets the timeout of a request, from connecting to the last byte.
     pub(crate) fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Makes changes only while the configuration is at this revision.
+    /// Makes changes conditional on this revision (`If-Match`).
     pub(crate) fn if_match(self, revision: u64) -> Self {
         Self { revision: Some(revision), ..self }
     }
 
-    /// The time that a request has.
-    pub(crate) fn patience(&self) -> Duration {
+    /// Timeout of a request.
+    pub(crate) fn request_timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Asks for this host instead of the one connected to.
+    /// Sets the value of `Host`.
     pub(crate) fn host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
-    /// Where it connects to.
+    /// Address of the server.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// One request and its response.
+    /// Sends one request and reads its response.
     pub(crate) fn send(
         &self,
         method: Method,
         target: &str,
         body: Option<&[u8]>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<HttpResponse, HttpError> {
         let deadline = Deadline { end: Instant::now() + self.timeout, timeout: self.timeout };
         let mut stream = self.connect(deadline)?;
         deadline.apply(&stream)?;
-        // A server may answer and close before it has read everything, as with a body that is too large: the
-        // answer is worth more than the failed write.
+        // A server may respond and close before it has read everything, as with a body that is too large: its response
+        // takes precedence over the failed write.
         let written = stream.write_all(&self.request(method, target, body));
         match read_response(&mut stream, method, deadline) {
             Err(HttpError::Cut | HttpError::Broken(_)) if written.is_err() => {
@@ -161,21 +161,25 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.address)
+        write!(f, "HttpClient({})", self.address)
     }
 }
 
 impl HttpError {
-    /// Whether the request may still be under way.
+    /// Whether the request may still be in flight.
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 }
 
-/// Reads heads until a final one, then the body that it announces.
-fn read_response(stream: &mut Connection, method: Method, deadline: Deadline) -> Result<Answer, HttpError> {
+/// Reads heads until the final one, then its body.
+fn read_response(
+    stream: &mut Connection,
+    method: Method,
+    deadline: Deadline,
+) -> Result<HttpResponse, HttpError> {
     let limits = Limits::default();
     let mut head = ResponseHead::default();
     let mut buf = Vec::new();
@@ -236,10 +240,10 @@ fn read_response(stream: &mut Connection, method: Method, deadline: Deadline) ->
             buf
         }
     };
-    Ok(Answer { status: head.status(), body })
+    Ok(HttpResponse { status: head.status(), body })
 }
 
-/// Appends what the next read brings.
+/// Reads once and appends the bytes.
 fn fill(stream: &mut Connection, buf: &mut Vec<u8>, deadline: Deadline) -> Result<usize, HttpError> {
     let mut piece = [0; 16 * 1024];
     loop {
@@ -255,7 +259,7 @@ fn fill(stream: &mut Connection, buf: &mut Vec<u8>, deadline: Deadline) -> Resul
     }
 }
 
-/// When a request must be over.
+/// Deadline of a request.
 #[derive(Clone, Copy)]
 struct Deadline {
     end: Instant,
@@ -268,7 +272,7 @@ impl Deadline {
         if left.is_zero() { Err(HttpError::TimedOut(self.timeout)) } else { Ok(left) }
     }
 
-    /// Lets no read or write of the stream outlast it.
+    /// Limits reads and writes of the stream to the time left.
     fn apply(self, stream: &Connection) -> Result<(), HttpError> {
         let left = Some(self.left()?);
         match stream {
@@ -282,7 +286,7 @@ impl Deadline {
         .map_err(HttpError::Broken)
     }
 
-    /// The system reports a passed timeout of a socket as "would block".
+    /// Maps an error of the system, which reports a timeout of a socket as "would block".
     fn failure(self, error: io::Error) -> HttpError {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HttpError::TimedOut(self.timeout),
@@ -323,23 +327,23 @@ impl fmt::Display for HttpError {
         match self {
             Self::Resolve(_) => f.write_str("the host name has no address"),
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                f.write_str("nobody listens there")
+                f.write_str("connection refused: no process listens there")
             }
             Self::Connect(error) if error.kind() == io::ErrorKind::NotFound => {
                 f.write_str("there is no such socket")
             }
             Self::Connect(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                f.write_str("this user may not connect to it")
+                f.write_str("this user has no permission to connect to it")
             }
-            Self::Connect(_) => f.write_str("no connection"),
+            Self::Connect(_) => f.write_str("cannot connect"),
             Self::Broken(_) => f.write_str("the connection broke"),
             Self::TimedOut(after) => {
-                write!(f, "no whole answer within {}", humantime::format_duration(*after))
+                write!(f, "no complete response within {}", humantime::format_duration(*after))
             }
-            Self::Cut => f.write_str("the connection was closed before the answer was whole"),
-            Self::Head(error) => write!(f, "what answers there is no HTTP/1.1 server ({error})"),
-            Self::Body(error) => write!(f, "the answer's body is malformed ({error})"),
-            Self::TooLarge => write!(f, "the answer is longer than {} MiB", CLI_RESPONSE_BYTES_MAX >> 20),
+            Self::Cut => f.write_str("the connection was closed before the response was complete"),
+            Self::Head(error) => write!(f, "the server there does not speak HTTP/1.1 ({error})"),
+            Self::Body(error) => write!(f, "the response body is malformed ({error})"),
+            Self::TooLarge => write!(f, "the response is longer than {} MiB", CLI_RESPONSE_BYTES_MAX >> 20),
         }
     }
 }
@@ -348,7 +352,7 @@ impl std::error::Error for HttpError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Resolve(error) | Self::Connect(error) | Self::Broken(error) => Some(error),
-            // Shown within the text already.
+            // Part of the text already.
             Self::Head(_) | Self::Body(_) | Self::TimedOut(_) | Self::Cut | Self::TooLarge => None,
         }
     }

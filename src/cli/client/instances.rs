@@ -1,4 +1,4 @@
-//! `ringway instances`
+//! `ringway instances`: lists, adds, replaces and removes instances; sends heartbeats.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::deploy::{self, Old, PATIENCE, Plan, drained_text};
+use super::deploy::{self, OldInstances, Plan, SERVE_TIMEOUT, drained_text};
 use super::text::{Cell, Table, Tone, escape};
 use super::{ApiArgs, Failure, List, Output, object, parse, pause, positive, print, time};
 
@@ -23,90 +23,90 @@ enum InstancesCommand {
     /// List instances and their health
     #[command(visible_alias = "ls")]
     List {
-        /// Only those of this app
+        /// Only instances of this app
         #[arg(long)]
         app: Option<String>,
-        /// Only those that serve this domain
+        /// Only instances that serve this domain
         #[arg(long)]
         domain: Option<String>,
-        /// Show so many at most
+        /// Show at most this many
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
     /// Add an instance to an app, or renew its registration
     Add {
-        /// The app's id
+        /// ID of the app
         #[arg(long)]
         app: String,
-        /// The instance's id, unique over all apps
+        /// ID of the instance, unique over all apps
         instance: String,
-        /// Where it listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
+        /// Target: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         target: String,
         #[command(flatten)]
         health: HealthCheck,
     },
-    /// Put an instance in the place of another: register it, wait until it serves, drain and remove the other
+    /// Replace an instance: register a new one, wait until it serves, drain and remove the old one
     Replace {
-        /// The id of the one that goes
+        /// ID of the old instance
         old: String,
-        /// The id of the one that comes
+        /// ID of the new instance
         new: String,
-        /// Where the new one listens: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
+        /// Target of the new instance: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT
         #[arg(long, value_name = "URL")]
         target: String,
-        /// How long the old one may finish its requests; WebSockets that are open then are closed
+        /// Longest time for the old instance to finish its requests; then its WebSockets are closed
         #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", default_value = "30s", value_parser = drain_time)]
         drain: Duration,
-        /// End when the old one is gone; without it, when it has begun to drain
+        /// Wait until the old instance is removed; by default the command ends when it starts to drain
         #[arg(long)]
         wait: bool,
-        // Last: its heading would be that of the arguments behind it.
+        // Last: its help heading would also apply to the arguments after it.
         #[command(flatten)]
         health: HealthCheck,
     },
     /// Remove an instance; it gets no further requests
     #[command(visible_alias = "rm")]
     Remove {
-        /// Its id
+        /// ID of the instance
         instance: String,
-        /// Only this registration of it; a newer one stays
+        /// Only if it has this generation; a newer registration stays
         #[arg(long, value_name = "NUMBER")]
         generation: Option<u64>,
-        /// Let it finish its requests for so long, and end when it is gone; WebSockets that are open then are closed
+        /// Let it finish its requests for at most this time, and wait until it is removed; then its WebSockets are closed
         #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", value_parser = drain_time)]
         drain: Option<Duration>,
     },
-    /// Tell that an instance is alive; from the first heartbeat on it must send them
+    /// Send a heartbeat of an instance; from the first one on it must send them regularly
     Heartbeat {
-        /// Its id
+        /// ID of the instance
         instance: String,
-        /// Only for this registration of it
+        /// Only if it has this generation
         #[arg(long, value_name = "NUMBER")]
         generation: Option<u64>,
-        /// Send one every so often, until stopped
+        /// Send one at this interval, until stopped
         #[arg(long, value_name = "TIME", value_parser = positive)]
         every: Option<Duration>,
     },
 }
 
-/// The health check of an instance.
+/// Health check of an instance.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Health check")]
 pub(crate) struct HealthCheck {
-    /// A path that answers 200 to 399 while the instance is well; `tcp` only connects [default: tcp]
+    /// Path that returns 200 to 399 while the instance is healthy; `tcp` only connects [default: tcp]
     #[arg(long, value_name = "PATH|tcp")]
     health_check: Option<String>,
-    /// The Host to ask for; frameworks such as Django and Rails refuse the target's address
+    /// Host of the request; frameworks such as Django and Rails refuse the target's address
     #[arg(long, value_name = "NAME[:PORT]")]
     health_host: Option<String>,
-    /// Another port than the target's
+    /// Port, if not the target's
     #[arg(long, value_name = "PORT")]
     health_port: Option<std::num::NonZeroU16>,
-    /// GET, HEAD or OPTIONS [default: GET]
+    /// Method: GET, HEAD or OPTIONS [default: GET]
     #[arg(long, value_name = "METHOD")]
     health_method: Option<String>,
-    /// A header field to send, or @PATH of a file with one a line; may be repeated. Other users of the machine can read
-    /// arguments: better keep secrets in a file
+    /// Header field to send, or @PATH of a file with one per line; repeatable. Other users of the machine can read
+    /// arguments: keep secrets in a file
     #[arg(long, value_name = "NAME: VALUE|@PATH", value_parser = header)]
     health_header: Vec<Headers>,
     /// Statuses that count as healthy, as in 200,204 or 200-299 [default: 200-399]
@@ -121,16 +121,16 @@ pub(crate) struct HealthCheck {
     /// Longest time of one check [default: the proxy's, 3s]
     #[arg(long, value_name = "TIME", value_parser = positive)]
     health_timeout: Option<Duration>,
-    /// Failures in a row that take the instance out [default: the proxy's, 3]
+    /// Consecutive failures that make the instance unhealthy [default: the proxy's, 3]
     #[arg(long, value_name = "COUNT")]
     health_unhealthy_threshold: Option<std::num::NonZeroU8>,
-    /// Successes in a row that bring it back [default: the proxy's, 2]
+    /// Consecutive successes that make it healthy again [default: the proxy's, 2]
     #[arg(long, value_name = "COUNT")]
     health_healthy_threshold: Option<std::num::NonZeroU8>,
 }
 
 impl HealthCheck {
-    /// The `health_check` of a request, in its short form where that says all.
+    /// Value of `health_check` in a request; the short form where it suffices.
     pub(crate) fn value(self) -> Option<Value> {
         let headers: serde_json::Map<String, Value> =
             self.health_header.into_iter().flat_map(|headers| headers.0).collect();
@@ -160,7 +160,7 @@ impl HealthCheck {
     }
 }
 
-/// Header fields of one argument. Values may be secrets: `Debug` hides them.
+/// Header fields of one argument. `Debug` hides the values, which may be secrets.
 #[derive(Clone)]
 struct Headers(Vec<(String, Value)>);
 
@@ -170,7 +170,7 @@ impl std::fmt::Debug for Headers {
     }
 }
 
-/// `Name: value`, or the lines of a file `@PATH`.
+/// Parses `Name: value`, or the lines of a file `@PATH`.
 fn header(text: &str) -> Result<Headers, String> {
     let field = |line: &str| match line.split_once(':') {
         Some((name, value)) => Ok((name.to_owned(), Value::from(value.trim()))),
@@ -224,9 +224,9 @@ impl InstancesArgs {
                     hosts: Vec::new(),
                     tenant: None,
                     health: health.value(),
-                    patience: self.api.timeout.unwrap_or(PATIENCE),
+                    timeout: self.api.timeout.unwrap_or(SERVE_TIMEOUT),
                     drain,
-                    old: Old::One(old),
+                    old: OldInstances::One(old),
                     wait_for_drain: wait,
                 };
                 deploy::run(&api, &plan)
@@ -234,13 +234,13 @@ impl InstancesArgs {
             InstancesCommand::Remove { instance, generation, drain: Some(drain) } => {
                 let mut body = key(&instance, generation);
                 body["drain"] = format!("{}ms", drain.as_millis()).into();
-                let answer = api.call_within(drain, Method::Delete, "/api/apps/instances", &body)?;
+                let response = api.call_within(drain, Method::Delete, "/api/apps/instances", &body)?;
                 match api.output {
-                    Output::Json => api.print_json(&answer.body),
+                    Output::Json => api.print_json(&response.body),
                     Output::Text => {
-                        let drained: Value = match answer.body.is_empty() {
+                        let drained: Value = match response.body.is_empty() {
                             true => Value::Null,
-                            false => parse(&answer)?,
+                            false => parse(&response)?,
                         };
                         print(&format!("instance {}: {}\n", escape(&instance), drained_text(&drained)))
                     }
@@ -264,7 +264,7 @@ impl InstancesArgs {
     }
 }
 
-/// A duration as `30s` that an instance may drain.
+/// Parses a drain timeout such as `30s`.
 pub(crate) fn drain_time(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     match duration <= ringway_model::limits::INSTANCE_DRAIN_MAX {

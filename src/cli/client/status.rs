@@ -5,26 +5,26 @@ use std::time::{Duration, Instant};
 use ringway_wire::message::Method;
 use serde::Deserialize;
 
-use super::status_apps as apps;
-use super::text::{self, Cell, Look, Table, Tone, escape};
+use super::app_rates as apps;
+use super::text::{self, Cell, Style, Table, Tone, escape};
 use super::{Api, ApiArgs, Failure, Output, parse, pause, print};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     api: ApiArgs,
-    /// Ask again every second, until stopped; one line each where standard output is no terminal
+    /// Repeat every second; one line each where standard output is not a terminal
     #[arg(long, short)]
     watch: bool,
-    /// Name all apps, not only those with trouble and the busiest
+    /// List all apps, not only the unhealthy and the busiest
     #[arg(long)]
     all: bool,
-    /// With --watch: stop after so many readings
+    /// With --watch: stop after this many samples
     #[arg(long, value_name = "COUNT", requires = "watch")]
     count: Option<u64>,
 }
 
-/// Between two readings of `--watch`.
+/// Time between two samples of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl StatusArgs {
@@ -36,8 +36,8 @@ impl StatusArgs {
         };
         match self.watch {
             true => watch(&api, path, self.count.unwrap_or(u64::MAX)),
-            false => api.show(Method::Get, path, None, |status: StatusView, look| {
-                page(&status, None, &apps::since_start(&status), look)
+            false => api.show(Method::Get, path, None, |status: StatusView, style| {
+                page(&status, None, &apps::since_start(&status.app_overview, status.uptime_seconds), style)
             }),
         }
     }
@@ -45,30 +45,30 @@ impl StatusArgs {
 
 const PATH: &str = "/api/status";
 
-/// A reading a second. An API that is away is waited for: it may be restarting.
+/// Prints a sample each second. Continues while the API is unreachable, because it may be restarting.
 fn watch(api: &Api, path: &str, count: u64) -> Result<(), Failure> {
     let mut before: Option<(Instant, StatusView)> = None;
-    for reading in 0..count {
-        if reading > 0 {
+    for sample in 0..count {
+        if sample > 0 {
             pause(WATCH_INTERVAL);
         }
-        let answer = match api.call(Method::Get, path, None) {
-            Ok(answer) => answer,
-            Err(failure @ Failure::Unreachable { .. }) if reading > 0 => {
+        let response = match api.call(Method::Get, path, None) {
+            Ok(response) => response,
+            Err(failure @ Failure::Unreachable { .. }) if sample > 0 => {
                 before = None;
-                let clear = if api.look.is_terminal() { CLEAR } else { "" };
+                let clear = if api.style.is_terminal() { CLEAR } else { "" };
                 eprintln!("{clear}ringway: {failure}");
                 continue;
             }
             Err(failure) => return Err(failure),
         };
         if api.output == Output::Json {
-            api.print_json(&answer.body)?;
+            api.print_json(&response.body)?;
             continue;
         }
-        let status: StatusView = parse(&answer)?;
+        let status: StatusView = parse(&response)?;
         let now = Instant::now();
-        // A restart counts from 0 again: then there is nothing to compare with.
+        // A restart resets the counters; the next sample is the first one to compare with.
         let interval = before
             .as_ref()
             .filter(|(_, earlier)| earlier.exchanges() <= status.exchanges())
@@ -77,11 +77,11 @@ fn watch(api: &Api, path: &str, count: u64) -> Result<(), Failure> {
         let rate =
             interval.map(|(seconds, earlier)| (status.exchanges() - earlier.exchanges()) as f64 / seconds);
         let apps = match interval {
-            Some((seconds, earlier)) => apps::between(earlier, &status, seconds),
-            None => apps::since_start(&status),
+            Some((seconds, earlier)) => apps::between(&earlier.app_overview, &status.app_overview, seconds),
+            None => apps::since_start(&status.app_overview, status.uptime_seconds),
         };
-        match api.look.is_terminal() {
-            true => print(&format!("{CLEAR}{}", page(&status, rate, &apps, api.look)))?,
+        match api.style.is_terminal() {
+            true => print(&format!("{CLEAR}{}", page(&status, rate, &apps, api.style)))?,
             false => print(&line(&status, rate))?,
         }
         before = Some((now, status));
@@ -92,17 +92,17 @@ fn watch(api: &Api, path: &str, count: u64) -> Result<(), Failure> {
 /// Cursor home, clear to the end of the screen (ECMA-48 §8.3.21, §8.3.39).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// As much of the status as is shown; what a version does not know stays at its default.
+/// The parts of the status that are shown; a field that a version lacks has its default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct StatusView {
+struct StatusView {
     status: String,
     version: String,
     revision: u64,
-    pub(super) uptime_seconds: u64,
+    uptime_seconds: u64,
     warnings: Vec<String>,
     apps: u64,
-    pub(super) app_overview: Vec<apps::AppView>,
+    app_overview: Vec<apps::AppView>,
     instances: InstanceCounts,
     domains: u64,
     changes: ChangeCounts,
@@ -125,13 +125,13 @@ struct QueueView {
 }
 
 impl CertificatesView {
-    /// `3 active, 1 failed, 2 waiting`; nothing where no domain has to do with certificates.
-    fn told(&self, look: Look) -> Option<String> {
+    /// `3 active, 1 failed, 2 waiting`; `None` without domains that have certificates.
+    fn summary(&self, style: Style) -> Option<String> {
         let mut parts: Vec<String> = self
             .states
             .iter()
             .filter(|(state, count)| **count > 0 && *state != "none")
-            .map(|(state, count)| look.paint(Tone::of_state(state), &format!("{count} {}", escape(state))))
+            .map(|(state, count)| style.paint(Tone::of_state(state), &format!("{count} {}", escape(state))))
             .collect();
         if self.queue.waiting > 0 {
             parts.push(format!("{} waiting", self.queue.waiting));
@@ -189,11 +189,11 @@ impl StatusView {
     }
 }
 
-fn page(status: &StatusView, rate: Option<f64>, apps: &apps::Readings, look: Look) -> String {
+fn page(status: &StatusView, rate: Option<f64>, apps: &apps::AppRates, style: Style) -> String {
     let mut out = format!(
         "ringway {}  {}  revision {}  up {}\n",
         escape(&status.version),
-        look.paint(Tone::of_state(&status.status), &escape(&status.status)),
+        style.paint(Tone::of_state(&status.status), &escape(&status.status)),
         status.revision,
         status.uptime(),
     );
@@ -206,7 +206,7 @@ fn page(status: &StatusView, rate: Option<f64>, apps: &apps::Readings, look: Loo
     }
     out.push_str(&format!("store      {store}\n"));
     out.push_str(&format!("apps       {}\ndomains    {}\n", status.apps, status.domains));
-    if let Some(certificates) = status.certificates.as_ref().and_then(|known| known.told(look)) {
+    if let Some(certificates) = status.certificates.as_ref().and_then(|known| known.summary(style)) {
         out.push_str(&format!("certs      {certificates}\n"));
     }
     let instances = &status.instances;
@@ -215,7 +215,7 @@ fn page(status: &StatusView, rate: Option<f64>, apps: &apps::Readings, look: Loo
         [(instances.unhealthy, "unhealthy"), (instances.breakers_open, "with an open breaker")]
     {
         if count > 0 {
-            health.push(look.paint(Tone::Bad, &format!("{count} {what}")));
+            health.push(style.paint(Tone::Bad, &format!("{count} {what}")));
         }
     }
     out.push_str(&format!("instances  {}\n", health.join(", ")));
@@ -227,15 +227,15 @@ fn page(status: &StatusView, rate: Option<f64>, apps: &apps::Readings, look: Loo
     if status.changes.waiting > 0 {
         out.push_str(&format!("changes    {} waiting\n", status.changes.waiting));
     }
-    out.push_str(&apps.render(status.apps, look));
+    out.push_str(&apps.render(status.apps, style));
     if !status.workers.is_empty() {
         out.push('\n');
-        out.push_str(&workers(&status.workers).render(look));
+        out.push_str(&workers(&status.workers).render(style));
     }
     if !status.warnings.is_empty() {
         out.push('\n');
         for warning in &status.warnings {
-            out.push_str(&look.paint(Tone::Warning, &format!("warning: {}", escape(warning))));
+            out.push_str(&style.paint(Tone::Warning, &format!("warning: {}", escape(warning))));
             out.push('\n');
         }
     }
@@ -274,7 +274,7 @@ fn workers(workers: &[WorkerView]) -> Table {
     table
 }
 
-/// One reading for a file or pipe, in words that `grep` and `cut` find.
+/// One line of a sample for a file or pipe, in the form `name=value`.
 fn line(status: &StatusView, rate: Option<f64>) -> String {
     let mut out = format!(
         "{} revision={} apps={} domains={} instances={} unhealthy={} connections={} requests={}",
@@ -290,7 +290,8 @@ fn line(status: &StatusView, rate: Option<f64>) -> String {
     if let Some(rate) = rate {
         out.push_str(&format!(" per_second={rate:.0}"));
     }
-    let (breakers, unhealthy) = (apps::breakers_open(status), apps::unhealthy(status));
+    let (breakers, unhealthy) =
+        (apps::breakers_open(&status.app_overview), apps::unhealthy(&status.app_overview));
     for (name, ids) in [("breakers_open", breakers), ("unhealthy_instances", unhealthy)] {
         if !ids.is_empty() {
             out.push_str(&format!(" {name}={}", text::escape(&ids.join(","))));
@@ -337,9 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_what_an_operator_looks_for() {
+    fn a_page_shows_status_counts_apps_and_workers() {
         let status = status();
-        let page = page(&status, Some(12.4), &apps::since_start(&status), Look::PLAIN);
+        let page = page(
+            &status,
+            Some(12.4),
+            &apps::since_start(&status.app_overview, status.uptime_seconds),
+            Style::PLAIN,
+        );
         assert_eq!(
             page,
             "ringway 1.2.3  degraded  revision 7  up 1m 1s\n\
@@ -364,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_gets_one_line_per_reading() {
+    fn a_pipe_gets_one_line_per_sample() {
         assert_eq!(
             line(&status(), None),
             "degraded revision=7 apps=3 domains=3 instances=4 unhealthy=1 connections=6 requests=30 breakers_open=shop/shop-2 unhealthy_instances=shop/shop-2 warnings=1\n"
@@ -372,9 +378,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_says_nothing_is_still_shown() {
+    fn an_empty_response_is_still_shown() {
         let nothing = StatusView::default();
-        let page = page(&nothing, None, &apps::since_start(&nothing), Look::PLAIN);
+        let page = page(&nothing, None, &apps::since_start(&[], 0), Style::PLAIN);
         assert!(page.contains("revision 0") && !page.contains("APP"), "{page}");
     }
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
+use super::api::{Receipt, append_page};
 use super::*;
 use clap::Parser;
+use ringway_wire::message::Method;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,20 +19,20 @@ fn parse_line(line: &str) -> Result<ClientCommand, clap::Error> {
     Program::try_parse_from(words).map(|program| program.command)
 }
 
-/// Answers each request with the next body and gives back what was asked.
+/// Server that sends the next response to each request and returns the requests.
 struct Server {
     address: String,
     thread: std::thread::JoinHandle<Vec<String>>,
 }
 
-fn server(answers: &[(u16, &str)]) -> Server {
+fn server(responses: &[(u16, &str)]) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answers: Vec<(u16, String)> =
-        answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+    let responses: Vec<(u16, String)> =
+        responses.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
     let thread = std::thread::spawn(move || {
         let mut requests = Vec::new();
-        for (status, body) in answers {
+        for (status, body) in responses {
             let mut stream = listener.accept().unwrap().0;
             let mut bytes = Vec::new();
             let mut byte = [0];
@@ -55,9 +58,9 @@ fn server(answers: &[(u16, &str)]) -> Server {
     Server { address, thread }
 }
 
-/// Runs a command against a server that answers so; the requests, and how it ended.
-fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>) {
-    let server = server(answers);
+/// Runs a command against a server with these responses. Returns the requests and the result.
+fn run(line: &str, responses: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>) {
+    let server = server(responses);
     let command = parse_line(&format!("{line} --api {}", server.address)).unwrap();
     let result = match command {
         ClientCommand::Status(args) => args.run(),
@@ -72,13 +75,13 @@ fn run(line: &str, answers: &[(u16, &str)]) -> (Vec<String>, Result<(), Failure>
 }
 
 #[test]
-fn the_arguments_are_consistent() {
+fn the_argument_definitions_are_consistent() {
     use clap::CommandFactory;
     Program::command().debug_assert();
 }
 
 #[test]
-fn every_command_asks_what_the_document_says() {
+fn commands_send_the_documented_requests() {
     for (line, request) in [
         ("apps add shop --name Shop", r#"POST /api/apps/register {"app_id":"shop","app_name":"Shop"}"#),
         (
@@ -148,7 +151,7 @@ fn every_command_asks_what_the_document_says() {
     }
 }
 
-/// A part of `failures` that is not given stays, and an app that is not there is not made.
+/// A part of `failures` that is not given stays, and an unknown app is not created.
 #[test]
 fn an_update_of_an_app_keeps_what_is_not_given() {
     let known = r#"{"app_id":"shop","failures":{"statuses":["502-504"],"timeouts":"always"}}"#;
@@ -172,7 +175,7 @@ fn an_update_of_an_app_keeps_what_is_not_given() {
 }
 
 #[test]
-fn what_is_shown_is_asked_for_in_the_documents_way() {
+fn show_and_list_send_the_documented_requests() {
     for (line, request) in [
         ("apps show shop", r#"POST /api/apps/get {"app_id":"shop"}"#),
         ("domains show own.test", r#"POST /api/tenants/domains/get {"domain":"own.test"}"#),
@@ -189,7 +192,7 @@ fn what_is_shown_is_asked_for_in_the_documents_way() {
 }
 
 #[test]
-fn a_list_is_read_to_its_end() {
+fn all_pages_of_a_list_are_read() {
     let pages = [
         (200, r#"{"apps":[{"app_id":"a"},{"app_id":"b"}],"total":3,"next":"b","revision":1}"#),
         (200, r#"{"apps":[{"app_id":"c"}],"total":3,"next":null,"revision":1}"#),
@@ -202,7 +205,7 @@ fn a_list_is_read_to_its_end() {
 }
 
 #[test]
-fn pages_become_one_object() {
+fn pages_are_merged_into_one_object() {
     let mut pages = None;
     for (mut page, items) in [
         (serde_json::json!({ "apps": [1, 2], "total": 3, "next": "2" }), vec![1, 2]),
@@ -215,7 +218,7 @@ fn pages_become_one_object() {
 }
 
 #[test]
-fn a_list_with_a_limit_asks_no_further() {
+fn a_list_with_a_limit_reads_no_further_page() {
     let (requests, result) =
         run("apps list --limit 1", &[(200, r#"{"apps":[{"app_id":"a"}],"total":3,"next":"a"}"#)]);
     assert!(result.is_ok(), "{result:?}");
@@ -223,7 +226,7 @@ fn a_list_with_a_limit_asks_no_further() {
 }
 
 #[test]
-fn a_refusal_sets_the_exit_code() {
+fn an_error_status_sets_the_exit_code() {
     for (status, exit) in [(404, 3), (409, 4), (422, 2), (503, 1)] {
         let (_, result) = run("domains remove own.test", &[(status, "{}")]);
         assert_eq!(result.unwrap_err().exit(), exit, "{status}");
@@ -231,13 +234,13 @@ fn a_refusal_sets_the_exit_code() {
 }
 
 #[test]
-fn an_answer_of_something_else_is_told() {
+fn a_response_of_another_server_is_reported() {
     let (_, result) = run("apps show shop", &[(200, "<html>")]);
     assert!(matches!(result, Err(Failure::Unexpected { status: 200, .. })), "{result:?}");
 }
 
 #[test]
-fn wrong_arguments_are_refused_before_anything_is_asked() {
+fn invalid_arguments_are_refused_without_a_request() {
     for line in [
         "apps",
         "apps add",
@@ -274,7 +277,7 @@ fn environment(values: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
 }
 
 #[test]
-fn the_environment_of_the_server_leads_to_it() {
+fn the_address_is_found_in_the_environment_of_the_server() {
     for (values, address) in [
         (&[][..], "127.0.0.1:8080"),
         (&[("PROXY_API_PORT", "9090")], "127.0.0.1:9090"),
@@ -295,7 +298,7 @@ fn the_environment_of_the_server_leads_to_it() {
 }
 
 #[test]
-fn a_wrong_environment_is_a_usage_error_that_names_it() {
+fn an_invalid_variable_is_a_usage_error_that_names_it() {
     for values in
         [&[("RINGWAY_API", "https://x")][..], &[("PROXY_API_PORT", "0")], &[("PROXY_API_PORT", "http")]]
     {
@@ -306,7 +309,7 @@ fn a_wrong_environment_is_a_usage_error_that_names_it() {
 }
 
 #[test]
-fn the_token_comes_from_the_nearest_place() {
+fn flags_take_precedence_over_the_environment_for_the_token() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "from-the-file\n").unwrap();
@@ -334,14 +337,14 @@ fn the_token_comes_from_the_nearest_place() {
 }
 
 #[test]
-fn a_receipt_tells_what_was_done() {
+fn a_receipt_shows_outcome_revision_and_pending_cores() {
     let receipt: Receipt =
         serde_json::from_str(r#"{"revision":7,"outcome":"created","generation":3,"pending":[1,2]}"#).unwrap();
     assert_eq!(
-        receipt.told("instance shop-1", Method::Post),
+        receipt.text("instance shop-1", Method::Post),
         "instance shop-1: created (revision 7, generation 3); stored, but these cores do not serve it yet: 1, 2\n"
     );
-    assert_eq!(Receipt::default().told("app x", Method::Delete), "app x: removed\n");
+    assert_eq!(Receipt::default().text("app x", Method::Delete), "app x: removed\n");
 }
 
 #[test]
@@ -354,7 +357,7 @@ fn times_are_shown_to_the_second() {
 const README: &str = include_str!("../../../README.md");
 
 #[test]
-fn the_readme_s_commands_are_commands() {
+fn the_commands_of_the_readme_parse() {
     let mut count = 0;
     for code in README.split('`').skip(1).step_by(2) {
         let Some(line) = code.strip_prefix("ringway ") else { continue };
@@ -370,7 +373,7 @@ fn the_readme_s_commands_are_commands() {
 }
 
 #[test]
-fn the_readme_s_bodies_are_json() {
+fn the_bodies_of_the_readme_are_json() {
     let bodies: Vec<&str> = README.split("-d '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
     assert!(bodies.len() >= 5);
     for body in bodies {
@@ -379,7 +382,7 @@ fn the_readme_s_bodies_are_json() {
 }
 
 #[test]
-fn the_readme_s_library_code_is_the_example_s() {
+fn the_library_code_of_the_readme_is_from_the_example() {
     let example = include_str!("../../../examples/embed.rs");
     let code = README.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     for line in code.lines() {
@@ -388,7 +391,7 @@ fn the_readme_s_library_code_is_the_example_s() {
 }
 
 #[test]
-fn a_webhook_is_changed_where_there_is_one_and_made_where_there_is_none() {
+fn setting_a_webhook_changes_or_creates_it() {
     let unknown = r#"{"title":"The app has no webhook","status":404,"code":"unknown_webhook"}"#;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");

@@ -1,22 +1,22 @@
-//! What people read: tables, colours, and names that cannot move the cursor.
+//! Text output: tables, colours, and escapes for terminals.
 
 use std::io::IsTerminal;
 use std::io::{self, Write};
 
-/// How an output is written to.
+/// Width and colours of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// Columns of the terminal; `None` in a pipe or file, where nothing is shortened.
+pub(crate) struct Style {
+    /// Columns of the terminal; `None` for a pipe or file, where nothing is shortened.
     pub(crate) width: Option<usize>,
-    /// Whether to colour.
+    /// Whether to use colours.
     pub(crate) colour: bool,
 }
 
-impl Look {
-    /// No terminal.
+impl Style {
+    /// Style of a pipe or file.
     pub(crate) const PLAIN: Self = Self { width: None, colour: false };
 
-    /// Of standard output. Colours are left out for `NO_COLOR` and dumb terminals.
+    /// Style of standard output. `NO_COLOR` and dumb terminals disable colours.
     pub(crate) fn of_stdout() -> Self {
         Self::of(&io::stdout(), || terminal_size::terminal_size_of(io::stdout()))
     }
@@ -28,18 +28,18 @@ impl Look {
         if !output.is_terminal() {
             return Self::PLAIN;
         }
-        let says = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let width = size().map_or(80, |(width, _)| usize::from(width.0)).max(20);
-        Self { width: Some(width), colour: !says("NO_COLOR") && !is_dumb }
+        Self { width: Some(width), colour: !is_set("NO_COLOR") && !is_dumb }
     }
 
-    /// Whether this is a terminal.
+    /// Whether the output is a terminal.
     pub(crate) fn is_terminal(self) -> bool {
         self.width.is_some()
     }
 
-    /// The text in its colour.
+    /// Colours a text.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         match tone.code().filter(|_| self.colour) {
             Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -48,21 +48,21 @@ impl Look {
     }
 }
 
-/// What a text means.
+/// Meaning of a text, which chooses its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// Nothing special.
+    /// Neutral.
     #[default]
     Plain,
-    /// As it should be.
+    /// Healthy.
     Good,
-    /// Somebody should look.
+    /// Needs attention.
     Warning,
     /// Broken.
     Bad,
-    /// A heading.
+    /// Heading.
     Heading,
-    /// Beside the point.
+    /// Secondary.
     Faint,
 }
 
@@ -78,7 +78,7 @@ impl Tone {
         }
     }
 
-    /// Of a word that the API uses for a state.
+    /// Tone of a state in a response of the API.
     pub(crate) fn of_state(word: &str) -> Self {
         match word {
             "ok" | "ready" | "healthy" | "serving" | "closed" | "active" | "provided" | "default" => {
@@ -92,8 +92,8 @@ impl Tone {
     }
 }
 
-/// Text from outside, made harmless: control characters could move the cursor or set the window's title, and marks
-/// that reorder text make one name look like another (Unicode TR 36 §2.7).
+/// Escapes untrusted text: control characters could move the cursor or set the window's title, and marks that reorder
+/// text make one name style like another (Unicode TR 36 §2.7).
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -108,7 +108,8 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// JSON for a terminal: what JSON allows unescaped within strings, but a terminal obeys. Stays the same JSON.
+/// Escapes JSON for a terminal: characters that JSON allows unescaped in strings, but terminals interpret. The value
+/// stays the same.
 pub(crate) fn escape_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -127,8 +128,8 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Columns that a text takes: none for marks that combine, two for East Asian wide characters (Unicode UAX 11), as
-/// far as the large blocks go.
+/// Columns of a text: none for combining marks, two for East Asian wide characters (Unicode UAX 11), by their large
+/// blocks.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
@@ -150,7 +151,7 @@ fn columns_of(c: char) -> usize {
     }
 }
 
-/// The text, shortened to so many columns.
+/// Shortens a text to `width` columns.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
@@ -170,7 +171,7 @@ pub(crate) fn shorten(text: &str, width: usize) -> String {
     out
 }
 
-/// A cell of a table.
+/// Cell of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cell {
     text: String,
@@ -178,33 +179,33 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// A text from outside.
+    /// Cell with untrusted text.
     pub(crate) fn new(text: &str) -> Self {
         Self { text: escape(text), tone: Tone::Plain }
     }
 
-    /// A text from outside, or a dash.
+    /// Cell with untrusted text, or a dash.
     pub(crate) fn or_dash(text: Option<&str>) -> Self {
         text.filter(|text| !text.is_empty()).map_or_else(|| Self::new("-").tone(Tone::Faint), Self::new)
     }
 
-    /// A state in its colour.
+    /// Cell with a state in its colour.
     pub(crate) fn state(word: &str) -> Self {
         Self::new(word).tone(Tone::of_state(word))
     }
 
-    /// A number.
+    /// Cell with a number.
     pub(crate) fn number(number: u64) -> Self {
         Self::new(&number.to_string())
     }
 
-    /// In this colour.
+    /// Sets the colour.
     pub(crate) fn tone(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
 }
 
-/// Rows under headings, aligned.
+/// Table with aligned columns.
 #[derive(Debug)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
@@ -212,7 +213,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table without rows. A heading that begins with `>` names a column of numbers.
+    /// Creates a table without rows. A heading that begins with `>` aligns its column to the right.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
         Self { headings: headings.to_vec(), rows: Vec::new() }
     }
@@ -223,18 +224,18 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Whether it has no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The table as text. On a terminal the widest columns are shortened until a row fits.
-    pub(crate) fn render(&self, look: Look) -> String {
+    /// Renders the table. On a terminal the widest columns are shortened until a row fits.
+    pub(crate) fn render(&self, style: Style) -> String {
         let names: Vec<&str> = self.headings.iter().map(|name| name.trim_start_matches('>')).collect();
         let mut widths: Vec<usize> = names.iter().map(|name| columns(name)).collect();
         for row in &self.rows {
@@ -242,24 +243,24 @@ impl Table {
                 *width = (*width).max(columns(&cell.text));
             }
         }
-        if let Some(total) = look.width {
+        if let Some(total) = style.width {
             fit(&mut widths, total);
         }
         let mut out = String::new();
         let headings: Vec<Cell> = names.iter().map(|name| Cell::new(name).tone(Tone::Heading)).collect();
-        self.line(&headings, &widths, look, &mut out);
+        self.line(&headings, &widths, style, &mut out);
         for row in &self.rows {
-            self.line(row, &widths, look, &mut out);
+            self.line(row, &widths, style, &mut out);
         }
         out
     }
 
-    fn line(&self, cells: &[Cell], widths: &[usize], look: Look, out: &mut String) {
+    fn line(&self, cells: &[Cell], widths: &[usize], style: Style, out: &mut String) {
         for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
             let text = shorten(&cell.text, *width);
             let pad = " ".repeat(width - columns(&text).min(*width));
             let is_last = column + 1 == cells.len();
-            let painted = look.paint(cell.tone, &text);
+            let painted = style.paint(cell.tone, &text);
             if self.headings[column].starts_with('>') {
                 out.push_str(&pad);
                 out.push_str(&painted);
@@ -273,18 +274,18 @@ impl Table {
                 out.push_str(GAP);
             }
         }
-        // Of an empty last cell.
+        // Trailing spaces of an empty last cell.
         out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     }
 }
 
-/// Between two columns.
+/// Space between two columns.
 const GAP: &str = "  ";
-/// No column becomes narrower than this.
+/// Narrowest column.
 const COLUMN_MIN: usize = 6;
 
-/// Takes columns from the widest until the row fits, as far as that goes.
+/// Narrows the widest columns until the row fits, as far as possible.
 fn fit(widths: &mut [usize], total: usize) {
     let gaps = GAP.len() * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > total {
@@ -296,7 +297,7 @@ fn fit(widths: &mut [usize], total: usize) {
     }
 }
 
-/// Writes to standard output. That nobody reads any more, as behind `| head`, is no error.
+/// Writes to standard output. A closed pipe, as behind `| head`, is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -318,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_numbers_stand_right() {
+    fn columns_are_aligned_and_numbers_are_right_aligned() {
         assert_eq!(
-            table().render(Look::PLAIN),
+            table().render(Style::PLAIN),
             "NAME                COUNT  STATE\n\
              shop                    7  healthy\n\
              a-rather-long-name   1234  unhealthy\n"
@@ -328,24 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_shortens_the_widest_column_only() {
-        let look = Look { width: Some(30), colour: false };
-        let text = table().render(look);
+    fn a_narrow_terminal_shortens_only_the_widest_column() {
+        let style = Style { width: Some(30), colour: false };
+        let text = table().render(style);
         assert!(text.contains("a-rather-lo…"), "{text}");
         assert!(text.contains("unhealthy") && text.contains("1234"), "{text}");
         assert!(text.lines().all(|line| columns(line) <= 30), "{text}");
     }
 
     #[test]
-    fn a_terminal_too_narrow_for_anything_still_gets_a_table() {
-        let text = table().render(Look { width: Some(1), colour: false });
+    fn a_terminal_that_is_too_narrow_still_gets_a_table() {
+        let text = table().render(Style { width: Some(1), colour: false });
         assert_eq!(text.lines().count(), 3);
     }
 
     #[test]
-    fn colours_are_for_terminals_and_do_not_shift_columns() {
-        let look = Look { width: Some(80), colour: true };
-        let painted = table().render(look);
+    fn colours_do_not_shift_columns() {
+        let style = Style { width: Some(80), colour: true };
+        let painted = table().render(style);
         assert!(
             painted.contains("\x1b[32mhealthy\x1b[0m") && painted.contains("\x1b[31munhealthy\x1b[0m"),
             "{painted}"
@@ -354,7 +355,7 @@ mod tests {
         for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m"] {
             bare = bare.replace(code, "");
         }
-        assert_eq!(bare, table().render(Look::PLAIN));
+        assert_eq!(bare, table().render(Style::PLAIN));
     }
 
     #[test]
@@ -362,17 +363,17 @@ mod tests {
         let mut table = Table::new(&["NAME", "X"]);
         table.row(vec![Cell::new("株式"), Cell::new("1")]);
         table.row(vec![Cell::new("e\u{301}"), Cell::new("2")]);
-        assert_eq!(table.render(Look::PLAIN), "NAME  X\n株式  1\ne\u{301}     2\n");
+        assert_eq!(table.render(Style::PLAIN), "NAME  X\n株式  1\ne\u{301}     2\n");
     }
 
     #[test]
-    fn names_cannot_speak_to_the_terminal() {
+    fn names_cannot_send_control_characters_to_the_terminal() {
         assert_eq!(escape("\x1b]0;owned\x07"), "\\u{1b}]0;owned\\u{7}");
         assert_eq!(escape("a\r\nb\u{9b}2J\u{202e}x"), "a\\r\\nb\\u{9b}2J\\u{202e}x");
         assert_eq!(escape("Büro 株式会社"), "Büro 株式会社");
         let mut table = Table::new(&["NAME"]);
         table.row(vec![Cell::new("x\nforged row")]);
-        assert_eq!(table.render(Look::PLAIN).lines().count(), 2);
+        assert_eq!(table.render(Style::PLAIN).lines().count(), 2);
     }
 
     #[test]
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn shortening_is_exact_at_its_limit() {
+    fn texts_are_shortened_to_the_exact_width() {
         assert_eq!(shorten("abcd", 4), "abcd");
         assert_eq!(shorten("abcde", 4), "abc…");
         assert_eq!(shorten("株式会社", 5), "株式…");

@@ -1,4 +1,4 @@
-//! `ringway webhooks`
+//! `ringway webhooks`: lists, shows, sets and removes the webhooks of apps.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use ringway_wire::message::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::text::{Cell, Look, Table, Tone, escape};
+use super::text::{Cell, Style, Table, Tone, escape};
 use super::{Api, ApiArgs, Failure, List, object};
 
 #[derive(Debug, clap::Args)]
@@ -22,41 +22,41 @@ enum WebhooksCommand {
     /// List the webhooks, by app
     #[command(visible_alias = "ls")]
     List {
-        /// Show so many at most
+        /// Show at most this many
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
     /// Show the webhook of an app; its secret is never shown
     Show {
-        /// The app's id
+        /// ID of the app
         app: String,
     },
-    /// Post the events of an app to a URL; a webhook that it has is changed
+    /// Set the webhook of an app: the URL that its events are posted to
     ///
-    /// The secret that deliveries are signed with is read from a file or from the environment, because other users of the
-    /// machine can read arguments. Without one, a webhook that is there keeps its secret.
+    /// The secret that signs deliveries is read from a file or the environment, because other users of the machine can
+    /// read arguments. Without one, an existing webhook keeps its secret.
     Set {
-        /// The app's id
+        /// ID of the app
         app: String,
-        /// Where events are posted to
+        /// URL that events are posted to
         url: String,
-        /// File that holds the secret; - is standard input [env: RINGWAY_WEBHOOK_SECRET]
+        /// File with the secret; - is standard input [env: RINGWAY_WEBHOOK_SECRET]
         #[arg(long, value_name = "PATH", conflicts_with = "no_secret")]
         secret_file: Option<PathBuf>,
-        /// Sign no deliveries
+        /// Do not sign deliveries
         #[arg(long)]
         no_secret: bool,
     },
     /// Remove the webhook of an app
     #[command(visible_alias = "rm")]
     Remove {
-        /// The app's id
+        /// ID of the app
         app: String,
     },
 }
 
 const PATH: &str = "/api/webhooks";
-/// Variable that holds a webhook's secret.
+/// Variable with the secret of a webhook.
 const SECRET: &str = "RINGWAY_WEBHOOK_SECRET";
 
 impl WebhooksArgs {
@@ -89,7 +89,7 @@ impl WebhooksArgs {
     }
 }
 
-/// Changes the webhook that is there, so that what is not given stays; else makes one.
+/// Changes an existing webhook, which keeps what is not given; else creates one.
 fn set(api: &Api, app: &str, url: &str, secret: Option<Value>) -> Result<(), Failure> {
     let body = |secret: Option<Value>| {
         object([("app_id", Some(app.into())), ("url", Some(url.into())), ("secret", secret)])
@@ -103,7 +103,7 @@ fn set(api: &Api, app: &str, url: &str, secret: Option<Value>) -> Result<(), Fai
     }
 }
 
-/// The secret of a file, or of the environment.
+/// Reads the secret from a file or the environment.
 fn secret(file: Option<&Path>) -> Result<Option<String>, Failure> {
     let Some(path) = file else {
         return Ok(std::env::var(SECRET).ok().filter(|secret| !secret.is_empty()));
@@ -125,8 +125,8 @@ struct WebhookView {
     signed: bool,
 }
 
-fn details(webhook: WebhookView, look: Look) -> String {
+fn details(webhook: WebhookView, style: Style) -> String {
     let signed = if webhook.signed { "yes" } else { "no" };
-    let heading = look.paint(Tone::Heading, &escape(&webhook.app_id));
+    let heading = style.paint(Tone::Heading, &escape(&webhook.app_id));
     format!("{heading}\n{:<7} {}\n{:<7} {signed}\n", "url", escape(&webhook.url), "signed")
 }

@@ -1,21 +1,21 @@
-//! The demo's own CA: made at the start, gone at the end. Its key is nowhere but in memory.
+//! Temporary CA of the demo. Its key exists in memory only.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// Signs certificates that nobody trusts who was not told to.
+/// CA that signs the demo's certificates; no client trusts it by default.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate and its key, in PEM.
+/// Certificate and key in PEM.
 pub(super) struct Pair {
     pub(super) certificate: String,
     pub(super) key: String,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates a CA.
     pub(super) fn new() -> Result<Self, rcgen::Error> {
         let mut parameters = CertificateParams::new(Vec::new())?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -24,12 +24,12 @@ impl Authority {
         Ok(Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?))
     }
 
-    /// Its certificate in PEM, for those who are to trust it.
+    /// Its certificate in PEM, for clients to trust.
     pub(super) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for one name.
+    /// Issues a certificate for one name.
     pub(super) fn issue(&self, name: &str) -> Result<Pair, rcgen::Error> {
         let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
         parameters.distinguished_name = named(name);

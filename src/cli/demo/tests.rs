@@ -15,7 +15,7 @@ fn args(requests: Option<u64>) -> DemoArgs {
 }
 
 #[test]
-fn a_bounded_demo_registers_serves_and_cleans_up() {
+fn a_demo_of_some_requests_registers_serves_and_cleans_up() {
     let temporary = tempfile::tempdir().unwrap();
     demo(&args(Some(6)), temporary.path()).unwrap();
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "the store's folder is left behind");
@@ -23,7 +23,7 @@ fn a_bounded_demo_registers_serves_and_cleans_up() {
 
 #[test]
 fn the_introduction_names_working_addresses() {
-    let stage = Stage {
+    let proxy = DemoProxy {
         http: "127.0.0.1:1234".parse().unwrap(),
         https: None,
         api: "127.0.0.1:2345".parse().unwrap(),
@@ -31,7 +31,7 @@ fn the_introduction_names_working_addresses() {
         workers: 1,
         driver: "epoll",
     };
-    let text = stage.introduction(&args(None), Look::PLAIN);
+    let text = proxy.introduction(&args(None), Style::PLAIN);
     for part in [
         "http://shop.localhost:1234/",
         "http://127.0.0.1:2345/api/register",
@@ -48,7 +48,7 @@ fn the_introduction_names_working_addresses() {
 
 #[test]
 fn over_tls_the_introduction_names_the_ca() {
-    let stage = Stage {
+    let proxy = DemoProxy {
         http: "127.0.0.1:1234".parse().unwrap(),
         https: Some("127.0.0.1:4321".parse().unwrap()),
         api: "127.0.0.1:2345".parse().unwrap(),
@@ -56,15 +56,15 @@ fn over_tls_the_introduction_names_the_ca() {
         workers: 1,
         driver: "epoll",
     };
-    let text = stage.introduction(&args(None), Look::PLAIN);
+    let text = proxy.introduction(&args(None), Style::PLAIN);
     assert!(text.contains("curl --cacert /tmp/x/ca.pem https://shop.localhost:4321/"), "{text}");
     assert!(text.contains("certificates list --api 127.0.0.1:2345"), "{text}");
-    let plain = Stage { https: None, ..stage }.introduction(&args(None), Look::PLAIN);
+    let plain = DemoProxy { https: None, ..proxy }.introduction(&args(None), Style::PLAIN);
     assert!(!plain.contains("TLS") && !plain.contains("https://"), "{plain}");
 }
 
 #[test]
-fn a_demo_over_tls_cleans_up_too() {
+fn a_demo_with_tls_cleans_up() {
     let temporary = tempfile::tempdir().unwrap();
     let args = DemoArgs { tls: true, https_port: Some(0), ..args(Some(6)) };
     demo(&args, temporary.path()).unwrap();
@@ -72,15 +72,15 @@ fn a_demo_over_tls_cleans_up_too() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_passed_over() {
+fn a_port_in_use_is_skipped() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let number = taken.local_addr().unwrap().port();
     assert_eq!(port(None, number), 0);
-    assert_eq!(port(Some(number), number), number, "who asks for a port gets that or an error");
+    assert_eq!(port(Some(number), number), number, "a given port is used or fails");
 }
 
 #[test]
-fn a_folder_is_private_and_gone_afterwards() {
+fn the_folder_is_private_and_removed_afterwards() {
     use std::os::unix::fs::PermissionsExt;
     let temporary = tempfile::tempdir().unwrap();
     let folder = Folder::new(temporary.path()).unwrap();
@@ -92,8 +92,8 @@ fn a_folder_is_private_and_gone_afterwards() {
 }
 
 #[test]
-fn notes_stand_above_their_commands_where_the_terminal_is_narrow() {
-    let stage = Stage {
+fn notes_are_above_their_commands_on_a_narrow_terminal() {
+    let proxy = DemoProxy {
         http: "127.0.0.1:1234".parse().unwrap(),
         https: None,
         api: "127.0.0.1:8080".parse().unwrap(),
@@ -101,9 +101,9 @@ fn notes_stand_above_their_commands_where_the_terminal_is_narrow() {
         workers: 2,
         driver: "epoll",
     };
-    let narrow = stage.introduction(&args(None), Look { width: Some(70), colour: false });
+    let narrow = proxy.introduction(&args(None), Style { width: Some(70), colour: false });
     assert!(narrow.contains("  # another app\n  curl http://blog.localhost:1234/\n"), "{narrow}");
-    let wide = stage.introduction(&args(None), Look { width: Some(140), colour: false });
+    let wide = proxy.introduction(&args(None), Style { width: Some(140), colour: false });
     assert!(
         wide.lines().any(|line| line.contains("curl http://blog") && line.ends_with("# another app")),
         "{wide}"

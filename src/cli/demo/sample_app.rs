@@ -1,5 +1,5 @@
-//! A sample app: one instance, a plain HTTP/1.1 server on threads that registers itself, sends heartbeats, deregisters
-//! at its end, and can be killed for a while.
+//! Sample app: one instance, an HTTP/1.1 server on threads. It registers itself, sends heartbeats, deregisters at its
+//! end, and can be stopped for a while.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,21 +12,21 @@ use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, Limits, Parse, Request
 use ringway_wire::message::{Framing, Method};
 use serde_json::{Value, json};
 
-use super::super::client::http::Client;
-use super::{AskError, ask};
+use super::super::client::http::HttpClient;
+use super::{CallError, call};
 
-/// How long `/crash` kills an instance.
-const DEAD_TIME: Duration = Duration::from_secs(10);
-/// Between two heartbeats: a third of the time after which the proxy would give the instance up.
+/// Time that an instance is down after `/crash`.
+const DOWN_TIME: Duration = Duration::from_secs(10);
+/// Time between two heartbeats: a third of the proxy's heartbeat timeout.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two attempts to listen again where somebody else does meanwhile.
+/// Time between two attempts to bind a port that another process has taken meanwhile.
 const BIND_INTERVAL: Duration = Duration::from_millis(200);
 /// Lines of `/stream`, and the time between them.
 const STREAM_LINES: usize = 5;
 const STREAM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A running instance.
-pub(super) struct Sample {
+/// Running instance.
+pub(super) struct SampleApp {
     shared: Arc<Shared>,
     generation: Option<u64>,
     threads: Vec<JoinHandle<()>>,
@@ -36,7 +36,7 @@ struct Shared {
     app: &'static str,
     name: &'static str,
     address: SocketAddr,
-    api: Client,
+    api: HttpClient,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -48,22 +48,22 @@ struct State {
     accepted: u64,
 }
 
-/// What the process that this stands for is doing.
+/// State of the simulated process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
     Alive,
-    /// Killed until then.
+    /// Down until this time.
     Dead(Instant),
-    /// Over for good.
+    /// Ended.
     Ended,
 }
 
-impl Sample {
-    /// Listens on a free port, then registers: an instance is announced when it can be reached.
-    pub(super) fn start(app: &'static str, name: &'static str, api: Client) -> Result<Self, AskError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(AskError::Socket)?;
-        let address = listener.local_addr().map_err(AskError::Socket)?;
+impl SampleApp {
+    /// Listens on a free port, then registers: an instance must be reachable when it is registered.
+    pub(super) fn start(app: &'static str, name: &'static str, api: HttpClient) -> Result<Self, CallError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(CallError::Socket)?;
+        let address = listener.local_addr().map_err(CallError::Socket)?;
         let shared =
             Arc::new(Shared { app, name, address, api, state: Mutex::default(), changed: Condvar::new() });
         let serving = spawn(name, {
@@ -77,29 +77,29 @@ impl Sample {
         Ok(sample)
     }
 
-    fn register(&self) -> Result<Value, AskError> {
+    fn register(&self) -> Result<Value, CallError> {
         let Shared { app, name, address, api, .. } = &*self.shared;
-        // Quicker than the default of 10 s, so that there is something to see.
+        // Faster than the default of 10 s, to show changes of health.
         let health_check = json!({
             "path": "/health", "interval": "1s", "timeout": "1s", "unhealthy_threshold": 2, "healthy_threshold": 2,
         });
         let instance = json!({ "instance_id": name, "target": format!("http://{address}"), "health_check": health_check });
-        ask(api, Method::Post, "/api/apps/register", &json!({ "app_id": app, "instance": instance }))
+        call(api, Method::Post, "/api/apps/register", &json!({ "app_id": app, "instance": instance }))
     }
 
-    /// Deregisters, so that no further request comes; those under way are still answered.
+    /// Deregisters: no further requests arrive, and those in flight are finished.
     pub(super) fn deregister(&self) {
         let body = json!({ "instance_id": self.shared.name, "generation": self.generation });
-        // The proxy ends next, whatever it answers.
-        let _ = ask(&self.shared.api, Method::Delete, "/api/apps/instances", &body);
+        // Ignored: the proxy stops next.
+        let _ = call(&self.shared.api, Method::Delete, "/api/apps/instances", &body);
     }
 }
 
-impl Drop for Sample {
+impl Drop for SampleApp {
     fn drop(&mut self) {
         self.shared.enter(Phase::Ended);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
+            // A panic of the thread was printed already.
             let _ = thread.join();
         }
     }
@@ -107,11 +107,11 @@ impl Drop for Sample {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic of one connection leaves nothing half done.
+        // A panic of one connection leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the present phase: closes all connections, wakes whoever waits, and the listener by connecting to it.
+    /// Enters the next phase: closes all connections, wakes waiting threads, and the listener by connecting to it.
     fn enter(&self, phase: Phase) {
         let mut state = self.state();
         if state.phase == Phase::Ended {
@@ -119,23 +119,23 @@ impl Shared {
         }
         state.phase = phase;
         for (_, stream) in state.connections.drain(..) {
-            // Already closed is as good.
+            // May be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
         drop(state);
         self.changed.notify_all();
-        // Refused when nobody listens, which is as good.
+        // Refused when it does not listen, which is fine.
         let _ = TcpStream::connect(self.address);
     }
 
-    /// Waits; true when the instance still lives afterwards.
+    /// Waits; `true` when the instance is still up afterwards.
     fn lives_after(&self, time: Duration) -> bool {
         let state = self.state();
         let waited = self.changed.wait_timeout_while(state, time, |state| state.phase == Phase::Alive);
         waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Alive
     }
 
-    /// Listens, is dead for a while, listens again.
+    /// Listens, is down for a while, listens again.
     fn serve(self: &Arc<Self>, listener: TcpListener) {
         let mut listener = Some(listener);
         loop {
@@ -156,7 +156,7 @@ impl Shared {
                             state.phase = Phase::Alive;
                             break;
                         }
-                        // Somebody got the port meanwhile. The registration names it, so wait for it.
+                        // Another process has taken the port meanwhile; it is registered, hence wait for it.
                         Err(_) => state = self.wait(state, BIND_INTERVAL),
                     }
                 } else {
@@ -170,7 +170,7 @@ impl Shared {
         self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// One thread per connection, until the phase ends.
+    /// Serves each connection on a thread, until the phase ends.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         loop {
             let accepted = listener.accept();
@@ -179,7 +179,7 @@ impl Shared {
                 return;
             }
             let Ok((stream, _)) = accepted else {
-                // No descriptor left, most likely: connections end meanwhile.
+                // Most likely out of descriptors: connections end meanwhile.
                 drop(self.wait(state, BIND_INTERVAL));
                 continue;
             };
@@ -193,8 +193,8 @@ impl Shared {
             drop(state);
             let shared = Arc::clone(self);
             let serving = std::thread::Builder::new().name(self.name.into()).spawn(move || {
-                // A client that breaks off is no news.
-                let _ = shared.converse(stream);
+                // Errors of clients are expected.
+                let _ = shared.serve_connection(stream);
                 shared.forget(id);
             });
             if serving.is_err() {
@@ -207,8 +207,8 @@ impl Shared {
         self.state().connections.retain(|(known, _)| *known != id);
     }
 
-    /// Requests of one connection, one after the other.
-    fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+    /// Serves the requests of one connection.
+    fn serve_connection(&self, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut buf = Vec::new();
         let mut head = RequestHead::default();
@@ -224,34 +224,34 @@ impl Shared {
                 stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             skip_body(&mut stream, &mut buf, head.framing())?;
-            self.answer(&mut stream, &message, &head)?;
+            self.respond(&mut stream, &message, &head)?;
             if !head.keep_alive() {
                 return Ok(());
             }
         }
     }
 
-    fn answer(&self, stream: &mut TcpStream, message: &[u8], head: &RequestHead) -> io::Result<()> {
+    fn respond(&self, stream: &mut TcpStream, message: &[u8], head: &RequestHead) -> io::Result<()> {
         let method = head.method();
         match head.path(message) {
             "/health" => write(stream, method, 200, "ok\n"),
             "/stream" if method == Method::Get => self.stream(stream),
             "/crash" => {
-                let seconds = DEAD_TIME.as_secs();
+                let seconds = DOWN_TIME.as_secs();
                 write(
                     stream,
                     method,
                     200,
-                    &format!("{} is killed now and comes back in {seconds} s\n", self.name),
+                    &format!("{} stops now and comes back in {seconds} s\n", self.name),
                 )?;
-                self.enter(Phase::Dead(Instant::now() + DEAD_TIME));
+                self.enter(Phase::Dead(Instant::now() + DOWN_TIME));
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             _ => write(stream, method, 200, &self.greeting(message, head)),
         }
     }
 
-    /// Who answers, and what the proxy said about the request.
+    /// Response of `/`: the instance, and the fields that the proxy added.
     fn greeting(&self, message: &[u8], head: &RequestHead) -> String {
         let mut text = format!(
             "hello from {}, an instance of {}\n\n{} {}\n",
@@ -282,7 +282,7 @@ impl Shared {
         stream.write_all(b"0\r\n\r\n")
     }
 
-    /// The dead send none, and go on when they are back.
+    /// Sends heartbeats while the instance is up.
     fn send_heartbeats(&self, generation: Option<u64>) {
         let body = json!({ "instance_id": self.name, "generation": generation });
         let mut state = self.state();
@@ -292,8 +292,8 @@ impl Shared {
                 Phase::Dead(_) => {}
                 Phase::Alive => {
                     drop(state);
-                    // One lost heartbeat harms nobody; the next one follows.
-                    let _ = ask(&self.api, Method::Post, "/api/apps/heartbeat", &body);
+                    // A lost heartbeat does no harm; the next one follows.
+                    let _ = call(&self.api, Method::Post, "/api/apps/heartbeat", &body);
                     state = self.state();
                     if state.phase == Phase::Ended {
                         return;
@@ -305,8 +305,8 @@ impl Shared {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, AskError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(AskError::Socket)
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, CallError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(CallError::Socket)
 }
 
 fn write(stream: &mut TcpStream, method: Method, status: u16, body: &str) -> io::Result<()> {
