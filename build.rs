@@ -1,4 +1,5 @@
-//! Sets `RINGWAY_COMMIT` to the commit of the clone that is built, read from the files of git without calling it.
+//! Sets `RINGWAY_COMMIT` to the commit of the clone that is built, read from the files of git without calling
+//! it.
 
 #![forbid(unsafe_code)]
 

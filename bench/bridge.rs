@@ -1,4 +1,5 @@
-//! Handing a value to a core: the queue alone, with the byte that wakes it, and there and back between threads.
+//! Handing a value to a core: the queue alone, with the byte that wakes it, and there and back between
+//! threads.
 
 use std::io::Read;
 use std::sync::Arc;

@@ -5,8 +5,9 @@
 //! cargo run --profile bench -p ringway-bench -- route   those whose name contains "route"
 //! bench/count                                           all, in instructions, compared with bench/baseline.txt
 //! ```
-//! Each line of the first two is the median of several batches, and the fastest: on a shared machine the fastest says what
-//! the code costs, the distance to the median how busy the machine was. Instructions are the same however busy it is.
+//! Each line of the first two is the median of several batches, and the fastest: on a shared machine the
+//! fastest says what the code costs, the distance to the median how busy the machine was. Instructions are
+//! the same however busy it is.
 #![forbid(unsafe_code)]
 
 mod bridge;

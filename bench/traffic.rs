@@ -71,7 +71,8 @@ fn among(bench: &mut Harness, domains: usize) {
         });
     }
 
-    // Removes a domain and adds it again: two changes, each compiled into a snapshot that shares all the rest.
+    // Removes a domain and adds it again: two changes, each compiled into a snapshot that shares all the
+    // rest.
     let remove = Change::RemoveDomain { name: name(0) };
     let add = Change::AddDomain(domain(0, 0));
     bench.line(&format!("change: apply and compile two changes among {domains} domains"), || {

@@ -32,7 +32,8 @@ impl Filter for Private {
     }
 }
 
-/// Prints a line per request. It runs on the data cores: a program for production counts, or hands over to a queue.
+/// Prints a line per request. It runs on the data cores: a program for production counts, or hands over to a
+/// queue.
 struct Lines;
 
 impl Observer for Lines {

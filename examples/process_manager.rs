@@ -1,4 +1,5 @@
-//! A process manager with ringway inside: it starts, stops and restarts apps, and one HTTPS door leads to whichever run.
+//! A process manager with ringway inside: it starts, stops and restarts apps, and one HTTPS door leads to
+//! whichever run.
 //!
 //! ```text
 //! cargo run --release --example process_manager
@@ -6,8 +7,9 @@
 //! > restart shop
 //! > stop blog
 //! ```
-//! It prints the curl lines to try. Nothing is registered: ringway asks the manager which process serves a host
-//! ([`TargetResolver`]). The certificate is the operator's, by path; here one that the example makes for itself.
+//! It prints the curl lines to try. Nothing is registered: ringway asks the manager which process serves a
+//! host ([`TargetResolver`]). The certificate is the operator's, by path; here one that the example makes for
+//! itself.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -66,7 +68,8 @@ impl Manager {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes what runs what should run. Called again and again: a process that ended by itself is started anew.
+    /// Makes what runs what should run. Called again and again: a process that ended by itself is started
+    /// anew.
     fn reconcile(&self) {
         for (host, app) in self.apps().iter_mut() {
             if app.process.as_mut().is_some_and(|process| !process.is_running()) {

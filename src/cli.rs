@@ -76,8 +76,9 @@ enum Command {
     },
     /// Show the settings in force and their problems
     ///
-    /// The table has the origin of each value. Opens no port and no store, and may run beside a running proxy. Exit
-    /// codes: 0 fine, 1 the settings are valid but this machine or user cannot run them, 2 settings are wrong.
+    /// The table has the origin of each value. Opens no port and no store, and may run beside a running
+    /// proxy. Exit codes: 0 fine, 1 the settings are valid but this machine or user cannot run them, 2
+    /// settings are wrong.
     Check {
         /// Print JSON instead of a table
         #[arg(long)]
@@ -87,9 +88,10 @@ enum Command {
     },
     /// Write all records of the store to a file
     ///
-    /// The file has JSON lines with checksums: one complete revision, also beside a running proxy. It holds apps,
-    /// instances, domains, and webhooks with their secrets; not certificates, their keys and the accounts at CAs (files
-    /// in PROXY_CERT_PATH), nor settings. Exit codes: 0 written, 1 failed, 2 settings are wrong.
+    /// The file has JSON lines with checksums: one complete revision, also beside a running proxy. It holds
+    /// apps, instances, domains, and webhooks with their secrets; not certificates, their keys and the
+    /// accounts at CAs (files in PROXY_CERT_PATH), nor settings. Exit codes: 0 written, 1 failed, 2 settings
+    /// are wrong.
     Export {
         /// Output file; - is standard output
         #[arg(default_value = "-")]

@@ -97,7 +97,8 @@ impl Builder {
         }
     }
 
-    /// Sets the number of workers, 1 to [`limits::WORKERS_MAX`]. Default: one per CPU that the process may use.
+    /// Sets the number of workers, 1 to [`limits::WORKERS_MAX`]. Default: one per CPU that the process may
+    /// use.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = Some(count);
         self
@@ -115,8 +116,8 @@ impl Builder {
         self
     }
 
-    /// Sets the addresses of HTTP listeners. Default: port 80 on all IPv4 and IPv6 addresses. Port 0 takes a free one,
-    /// the same for all addresses.
+    /// Sets the addresses of HTTP listeners. Default: port 80 on all IPv4 and IPv6 addresses. Port 0 takes a
+    /// free one, the same for all addresses.
     pub fn http(mut self, addresses: Vec<SocketAddr>) -> Self {
         self.http = addresses;
         self
@@ -128,13 +129,15 @@ impl Builder {
         self
     }
 
-    /// Sets the mode of the HTTP listeners. Default: hosts that can be served over TLS are redirected to HTTPS.
+    /// Sets the mode of the HTTP listeners. Default: hosts that can be served over TLS are redirected to
+    /// HTTPS.
     pub fn http_mode(mut self, mode: HttpMode) -> Self {
         self.http_mode = mode;
         self
     }
 
-    /// Sets the addresses of HTTPS listeners. Default: none. Port 0 takes a free one, the same for all addresses.
+    /// Sets the addresses of HTTPS listeners. Default: none. Port 0 takes a free one, the same for all
+    /// addresses.
     ///
     /// A server name without a certificate is refused at the start of the handshake.
     pub fn https(mut self, addresses: Vec<SocketAddr>) -> Self {
@@ -148,8 +151,8 @@ impl Builder {
         self
     }
 
-    /// Sets the port in redirects to HTTPS, where it is not the port of [`Builder::https`]: the published port of a
-    /// container, or a load balancer's.
+    /// Sets the port in redirects to HTTPS, where it is not the port of [`Builder::https`]: the published
+    /// port of a container, or a load balancer's.
     pub fn https_public_port(mut self, port: u16) -> Self {
         self.https_public_port = Some(port);
         self
@@ -167,8 +170,8 @@ impl Builder {
         self
     }
 
-    /// Adds networks of load balancers that must begin each connection with a PROXY header, version 1 or 2, to those of
-    /// [`Builder::data`]. Other peers may not send one.
+    /// Adds networks of load balancers that must begin each connection with a PROXY header, version 1 or 2,
+    /// to those of [`Builder::data`]. Other peers may not send one.
     pub fn proxy_protocol(mut self, networks: Vec<Cidr>) -> Self {
         self.proxy_protocol = networks;
         self
@@ -245,7 +248,8 @@ impl Builder {
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(count).map_err(StartError::System)?;
         let wired = self.wire(&cpus, listeners, https_port, &mut registry).map_err(StartError::System)?;
-        // On a thread, beside reading the store: seeding the random generator for the ticket keys takes 25 ms.
+        // On a thread, beside reading the store: seeding the random generator for the ticket keys takes 25
+        // ms.
         let tls = self.tls;
         let tls = std::thread::Builder::new()
             .name("ringway-keys".to_owned())

@@ -12,9 +12,9 @@
 //! # Ok(())
 //! # }
 //! ```
-//! The library owns its pinned threads: one per worker and one for the control plane. It sets no global allocator, no
-//! signal handler and no log subscriber (it logs through `tracing`). The admin API is served only with
-//! [`Builder::admin`].
+//! The library owns its pinned threads: one per worker and one for the control plane. It sets no global
+//! allocator, no signal handler and no log subscriber (it logs through `tracing`). The admin API is served
+//! only with [`Builder::admin`].
 //!
 //! Embedders need no crate of the command line: depend on ringway with `default-features = false`.
 #![forbid(unsafe_code)]

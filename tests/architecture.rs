@@ -365,7 +365,8 @@ fn every_module_says_what_it_is() {
     assert_none(&wrong);
 }
 
-/// A threat, a fault or a requirement whose test has been renamed or removed is not shown to be answered any more.
+/// A threat, a fault or a requirement whose test has been renamed or removed is not shown to be answered any
+/// more.
 #[test]
 fn the_threat_model_and_the_reports_name_tests_that_exist() {
     let mut named = 0;

@@ -1,7 +1,7 @@
 //! Changes at a steady rate while WebSockets stay open and requests run: counts whatever goes wrong.
 //!
-//! Prints one JSON line at the end. Every thread keeps its own pace by a schedule, so that a slow answer shows
-//! as lateness and is caught up with, not hidden.
+//! Prints one JSON line at the end. Every thread keeps its own pace by a schedule, so that a slow answer
+//! shows as lateness and is caught up with, not hidden.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -104,7 +104,8 @@ impl Client {
 /// Connections that say nothing.
 pub(crate) fn idle(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, String> {
     let limit = libc::rlimit { rlim_cur: 1 << 16, rlim_max: 1 << 16 };
-    // SAFETY: a plain system call with a struct that outlives it. Where it is refused, the connects will tell.
+    // SAFETY: a plain system call with a struct that outlives it. Where it is refused, the connects will
+    // tell.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     let connect = || TcpStream::connect_timeout(&address, LIMIT).map_err(|error| format!("connect: {error}"));
     (0..count).map(|_| connect()).collect()

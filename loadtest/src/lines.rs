@@ -1,7 +1,9 @@
-//! Many connections on one thread and one epoll: WebSockets that play ping-pong, and requests at a fixed rate.
+//! Many connections on one thread and one epoll: WebSockets that play ping-pong, and requests at a fixed
+//! rate.
 //!
-//! At a fixed rate each request has a moment at which it is due, and its latency counts from there: a proxy that stalls
-//! is charged for every request that had to wait meanwhile, not only for the one that it stalled on.
+//! At a fixed rate each request has a moment at which it is due, and its latency counts from there: a proxy
+//! that stalls is charged for every request that had to wait meanwhile, not only for the one that it stalled
+//! on.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -138,7 +140,8 @@ fn drive(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: 
             if at == TIMER {
                 if let Some(timer) = &timer {
                     let mut expired = [0_u8; 8];
-                    // SAFETY: eight bytes that are ours; how often it expired does not matter, the clock decides.
+                    // SAFETY: eight bytes that are ours; how often it expired does not matter, the clock
+                    // decides.
                     unsafe { libc::read(timer.as_raw_fd(), expired.as_mut_ptr().cast(), expired.len()) };
                 }
                 continue;

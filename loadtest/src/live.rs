@@ -1,8 +1,8 @@
 //! From a change to its first request: how long until every core serves a new domain.
 //!
 //! For every change: the time until the API has answered (all cores have acknowledged), and the time until a
-//! request for the new name has been answered on each of several connections that spread over the cores. A 404 on
-//! any of them is a broken promise and ends the run.
+//! request for the new name has been answered on each of several connections that spread over the cores. A
+//! 404 on any of them is a broken promise and ends the run.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

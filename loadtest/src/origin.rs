@@ -1,5 +1,5 @@
-//! An origin on one thread and one epoll: answers `GET /N` with N bytes, swallows request bodies, and sends the
-//! bytes of an upgraded connection back. Trusted clients only: it parses just what a proxy sends.
+//! An origin on one thread and one epoll: answers `GET /N` with N bytes, swallows request bodies, and sends
+//! the bytes of an upgraded connection back. Trusted clients only: it parses just what a proxy sends.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -35,8 +35,8 @@ pub(crate) fn run(port: u16) -> Result<(), String> {
 fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
     listener.set_nonblocking(true)?;
-    // A thousand connections come at once, and the 128 of the standard library would let most of them wait for a second.
-    // SAFETY: a plain system call on a socket that is open.
+    // A thousand connections come at once, and the 128 of the standard library would let most of them wait
+    // for a second. SAFETY: a plain system call on a socket that is open.
     if unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -15,8 +15,8 @@ pub(super) struct Capacity {
     pub(super) connection_files: usize,
 }
 
-/// Raises the limit of open files as far as possible. Returns the limits of a worker: from PROXY_CONNECTIONS_MAX, else
-/// from those files and the memory.
+/// Raises the limit of open files as far as possible. Returns the limits of a worker: from
+/// PROXY_CONNECTIONS_MAX, else from those files and the memory.
 pub(super) fn raise_file_limit(settings: &Settings) -> Capacity {
     let granted = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(granted) => granted,
@@ -73,8 +73,8 @@ pub(super) fn raise_file_limit(settings: &Settings) -> Capacity {
 /// Connections of a worker below which the start warns.
 const CONNECTIONS_FEW: usize = 64;
 
-/// Computes the limits of each worker. Most clients are idle at any moment and need no connection to an instance:
-/// both kinds share the files, except for a part that is reserved for instances.
+/// Computes the limits of each worker. Most clients are idle at any moment and need no connection to an
+/// instance: both kinds share the files, except for a part that is reserved for instances.
 fn capacity_of(open_files: u64, memory: Option<u64>, workers: usize) -> Capacity {
     let workers = workers.max(1) as u64;
     let files = open_files.saturating_sub(FILES_RESERVED) / workers;

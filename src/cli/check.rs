@@ -28,7 +28,8 @@ impl Format {
     }
 }
 
-/// Prints the table or the object. Exit codes: 0 fine, 1 this machine or user cannot run it, 2 settings are wrong.
+/// Prints the table or the object. Exit codes: 0 fine, 1 this machine or user cannot run it, 2 settings are
+/// wrong.
 pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
     let reading = config::read(flags, std::env::vars_os(), &Machine::here());
     let obstacles = reading.outcome.as_ref().map(obstacles).unwrap_or_default();

@@ -49,10 +49,10 @@ pub(crate) enum ClientCommand {
     Instances(instances::InstancesArgs),
     /// Replace an app's instances without a failed request
     ///
-    /// Registers the new instances, waits until each was probed successfully, then drains and removes the app's other
-    /// instances: they get no new requests, and are removed when their last one is finished. When a new instance does not
-    /// serve in time (--timeout, 30s), its registration is rolled back and nothing else has changed. Repeating the command
-    /// resumes an interrupted one.
+    /// Registers the new instances, waits until each was probed successfully, then drains and removes the
+    /// app's other instances: they get no new requests, and are removed when their last one is finished. When
+    /// a new instance does not serve in time (--timeout, 30s), its registration is rolled back and nothing
+    /// else has changed. Repeating the command resumes an interrupted one.
     #[command(after_help = EXIT_CODES)]
     Deploy(deploy::DeployArgs),
     /// List, show, add, update and remove domains

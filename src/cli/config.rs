@@ -1,4 +1,5 @@
-//! Reads flags and environment into [`Settings`]: flag before environment before default, all problems at once.
+//! Reads flags and environment into [`Settings`]: flag before environment before default, all problems at
+//! once.
 //!
 //! ```text
 //! Flags ──────┐

@@ -1,5 +1,5 @@
-//! `ringway demo`: the proxy, two sample apps that register themselves through its API, and a live count of requests
-//! per instance, all in this process. Needs no root and no other service, and leaves nothing behind.
+//! `ringway demo`: the proxy, two sample apps that register themselves through its API, and a live count of
+//! requests per instance, all in this process. Needs no root and no other service, and leaves nothing behind.
 //!
 //! ```text
 //! you ── curl ──► proxy (ringway::Gateway) ──► sample apps (threads, plain sockets)
@@ -200,7 +200,8 @@ fn port(given: Option<u16>, usual: u16) -> u16 {
     given.unwrap_or_else(|| if is_usual_free() { usual } else { 0 })
 }
 
-/// Starts the signal thread, which sends a message at the first signal; a second one ends the process at once.
+/// Starts the signal thread, which sends a message at the first signal; a second one ends the process at
+/// once.
 fn stop_signals() -> io::Result<Receiver<()>> {
     let is_second = Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in STOP_SIGNALS {

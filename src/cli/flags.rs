@@ -1,7 +1,7 @@
 //! The flags of `ringway run` and `ringway check`, made from the catalogue.
 //!
-//! They are taken as text: values are parsed together with those of the environment, and one run reports every
-//! invalid setting.
+//! They are taken as text: values are parsed together with those of the environment, and one run reports
+//! every invalid setting.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

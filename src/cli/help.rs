@@ -1,7 +1,7 @@
 //! Layout of `-h` (one screen) and `--help` (everything).
 //!
-//! The root lists its commands in groups; its settings, and the options that all client commands share, are in
-//! `--help` only.
+//! The root lists its commands in groups; its settings, and the options that all client commands share, are
+//! in `--help` only.
 
 use std::fmt::Write;
 

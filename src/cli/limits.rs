@@ -4,10 +4,11 @@ use std::time::Duration;
 
 // --- Data plane: size --------------------------------------------------------------------------------------
 
-/// Memory of a connection that has sent half a request: its buffers of 16 KiB on both sides, and those of the kernel.
-/// (Idle ones cost 3 to 9 KB.)
+/// Memory of a connection that has sent half a request: its buffers of 16 KiB on both sides, and those of the
+/// kernel. (Idle ones cost 3 to 9 KB.)
 pub(crate) const CONNECTION_BYTES: u64 = 40 * 1024;
-/// Divisor of the memory for connections, where PROXY_CONNECTIONS_MAX is not set; the rest is for their requests.
+/// Divisor of the memory for connections, where PROXY_CONNECTIONS_MAX is not set; the rest is for their
+/// requests.
 pub(crate) const CONNECTIONS_MEMORY_PART: u64 = 2;
 
 // --- Commands ----------------------------------------------------------------------------------------------

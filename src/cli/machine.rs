@@ -36,7 +36,8 @@ pub(crate) fn kernel() -> String {
     if release.is_empty() { "unknown".to_owned() } else { release.to_owned() }
 }
 
-/// Whether this process may write in a directory, or create it. `false` in doubt: the caller has another directory.
+/// Whether this process may write in a directory, or create it. `false` in doubt: the caller has another
+/// directory.
 pub(crate) fn may_write(folder: &Path) -> bool {
     let Some(user) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(effective_user) else {
         return false;

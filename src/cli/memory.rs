@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// Lowest of the machine's memory and the limits of the control group and its parents, in bytes. `None` where none
-/// of them can be read.
+/// Lowest of the machine's memory and the limits of the control group and its parents, in bytes. `None` where
+/// none of them can be read.
 pub(crate) fn available() -> Option<u64> {
     available_below(Path::new("/"))
 }
@@ -17,8 +17,8 @@ fn available_below(root: &Path) -> Option<u64> {
     bounds.chain(read("proc/meminfo").as_deref().and_then(total)).min()
 }
 
-/// Files with the limits of a line of `/proc/self/cgroup`, up to the root: `0::PATH` for version 2, `N:memory:PATH` for
-/// version 1. A container sees its own group as the root, or a path that does not exist.
+/// Files with the limits of a line of `/proc/self/cgroup`, up to the root: `0::PATH` for version 2,
+/// `N:memory:PATH` for version 1. A container sees its own group as the root, or a path that does not exist.
 fn group_files(line: &str) -> Option<Vec<String>> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);

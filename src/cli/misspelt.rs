@@ -33,8 +33,8 @@ pub(crate) fn nearest(name: &str) -> Option<String> {
         .map(|(_, known)| known)
 }
 
-/// Levenshtein distance. Quadratic in the lengths; names longer than any known one are cut, because they are far
-/// from all of them anyway.
+/// Levenshtein distance. Quadratic in the lengths; names longer than any known one are cut, because they are
+/// far from all of them anyway.
 fn distance(left: &[u8], right: &[u8]) -> usize {
     let left = &left[..left.len().min(NAME_BYTES_MAX)];
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -231,8 +231,8 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, ValueError> {
     }
 }
 
-/// Parses the destination of a log; `None` is no log. The path of a file has a `/` or a `.`, which keeps misspelt
-/// words from becoming files.
+/// Parses the destination of a log; `None` is no log. The path of a file has a `/` or a `.`, which keeps
+/// misspelt words from becoming files.
 pub(crate) fn output(text: &str) -> Result<Option<Output>, ValueError> {
     match text {
         "" => Err(ValueError::Empty),

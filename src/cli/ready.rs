@@ -1,4 +1,5 @@
-//! Readiness report: one line of JSON for programs, a log line for operators, and an example of a registration.
+//! Readiness report: one line of JSON for programs, a log line for operators, and an example of a
+//! registration.
 
 use std::io::Write;
 use std::net::SocketAddr;

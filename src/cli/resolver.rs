@@ -38,7 +38,8 @@ pub(crate) enum ResolverUrlError {
 impl FromStr for ResolverUrl {
     type Err = ResolverUrlError;
 
-    /// Parses `http://HOST[:PORT][/PATH]` or `unix:PATH`. The default port is 80, the default path `/targets`.
+    /// Parses `http://HOST[:PORT][/PATH]` or `unix:PATH`. The default port is 80, the default path
+    /// `/targets`.
     fn from_str(text: &str) -> Result<Self, ResolverUrlError> {
         if text.starts_with("unix:") {
             let address = text.parse().map_err(ResolverUrlError::Address)?;

@@ -243,7 +243,8 @@ fn supervise(gateway: &Handle, events: &Receiver<Event>) -> i32 {
     }
 }
 
-/// Drains and stops the gateway. Feeds the service manager's watchdog meanwhile, for the longest time this may take.
+/// Drains and stops the gateway. Feeds the service manager's watchdog meanwhile, for the longest time this
+/// may take.
 fn shut_down(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<(), Failure> {
     tracing::info!(
         signal = signals::name(signal),
@@ -276,8 +277,8 @@ fn shut_down(gateway: Handle, signal: i32, drain_timeout: Duration) -> Result<()
     Ok(())
 }
 
-/// Key of sticky sessions: the same after every restart on this machine, for clients to return to their instances,
-/// and hard to guess from outside. 0 where the machine has no ID.
+/// Key of sticky sessions: the same after every restart on this machine, for clients to return to their
+/// instances, and hard to guess from outside. 0 where the machine has no ID.
 fn sticky_key() -> u64 {
     let Ok(id) = std::fs::read("/etc/machine-id") else { return 0 };
     let mut hasher = DefaultHasher::new();

@@ -1,7 +1,8 @@
 //! One setting of the operator: its names in the environment, its flag, default and help.
 //!
-//! Every setting has three kinds of names: its flag (`--http-port`), that flag in capitals behind [`OWN_PREFIX`]
-//! (`RINGWAY_HTTP_PORT`), and its documented name (`PROXY_HTTP_PORT`), with more aliases beside it.
+//! Every setting has three kinds of names: its flag (`--http-port`), that flag in capitals behind
+//! [`OWN_PREFIX`] (`RINGWAY_HTTP_PORT`), and its documented name (`PROXY_HTTP_PORT`), with more aliases
+//! beside it.
 
 use std::fmt;
 
@@ -48,7 +49,8 @@ pub(crate) enum Variable {
 pub(crate) const OWN_PREFIX: &str = "RINGWAY_";
 /// Prefix of the documented names.
 pub(super) const DOCUMENTED_PREFIX: &str = "PROXY_";
-/// Prefixes that no other program uses for settings of its own; an invalid value behind them was meant for ringway.
+/// Prefixes that no other program uses for settings of its own; an invalid value behind them was meant for
+/// ringway.
 pub(super) const SPECIFIC_PREFIXES: [&str; 3] = [OWN_PREFIX, DOCUMENTED_PREFIX, "ACME_"];
 
 impl Variable {
@@ -226,8 +228,9 @@ impl Setting {
     }
 }
 
-/// Whether Kubernetes sets this variable for a service named like one of our prefixes (`ringway`, `proxy-api`):
-/// `RINGWAY_SERVICE_HOST`, `PROXY_API_PORT_80_TCP_ADDR` and others, or an address with a scheme in place of a port.
+/// Whether Kubernetes sets this variable for a service named like one of our prefixes (`ringway`,
+/// `proxy-api`): `RINGWAY_SERVICE_HOST`, `PROXY_API_PORT_80_TCP_ADDR` and others, or an address with a scheme
+/// in place of a port.
 pub(crate) fn is_service_link(name: &str, value: &str) -> bool {
     let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let names_port =

@@ -36,8 +36,8 @@ enum Purpose {
     Api,
 }
 
-/// Takes all passed sockets. Called once and first: it removes the variables from the environment, which no other
-/// thread may read meanwhile.
+/// Takes all passed sockets. Called once and first: it removes the variables from the environment, which no
+/// other thread may read meanwhile.
 pub(crate) fn take() -> Result<Inherited, SocketError> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -67,8 +67,9 @@ pub(crate) fn take() -> Result<Inherited, SocketError> {
     Ok(inherited)
 }
 
-/// Parses a name: `http`, `https` or `api`, also with a suffix as in `api-v6`. Without `FileDescriptorName=` systemd
-/// sends `unknown` or the name of the socket unit, such as `ringway.socket`; some launchers send none.
+/// Parses a name: `http`, `https` or `api`, also with a suffix as in `api-v6`. Without `FileDescriptorName=`
+/// systemd sends `unknown` or the name of the socket unit, such as `ringway.socket`; some launchers send
+/// none.
 fn purpose(name: &str) -> Option<Purpose> {
     let name = name.strip_suffix(".socket").unwrap_or(name);
     match name.split_once('-').map_or(name, |(word, _)| word) {

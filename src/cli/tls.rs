@@ -1,7 +1,7 @@
 //! Settings of TLS and certificates, and their consistency.
 //!
-//! TLS is served when one of its settings is given: a port, an address, a certificate, a CA or the directory of
-//! certificates. Without them, ringway does not bind port 443.
+//! TLS is served when one of its settings is given: a port, an address, a certificate, a CA or the directory
+//! of certificates. Without them, ringway does not bind port 443.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,8 @@ use ringway_model::{
 use ringway_net::Driver;
 use ringway_telemetry::LogHandle;
 
-/// A running gateway. Dropping it leaves the gateway running until the process ends; see [`Handle::shutdown`].
+/// A running gateway. Dropping it leaves the gateway running until the process ends; see
+/// [`Handle::shutdown`].
 #[derive(Debug)]
 pub struct Handle {
     pub(super) http_addresses: Vec<SocketAddr>,
@@ -59,8 +60,8 @@ impl Handle {
         self.client.clone()
     }
 
-    /// Registers an instance of an app, and the app if it is new. `target` is a URL such as `http://10.0.0.5:3001`,
-    /// which also names the instance.
+    /// Registers an instance of an app, and the app if it is new. `target` is a URL such as
+    /// `http://10.0.0.5:3001`, which also names the instance.
     ///
     /// # Errors
     /// See [`RegisterError`]; nothing is changed then.
@@ -123,8 +124,8 @@ impl Handle {
         }
     }
 
-    /// Shuts down in an orderly way: stops listening, lets requests in flight finish within `drain`, closes the store.
-    /// Returns whether every connection ended by itself.
+    /// Shuts down in an orderly way: stops listening, lets requests in flight finish within `drain`, closes
+    /// the store. Returns whether every connection ended by itself.
     ///
     /// # Errors
     /// The control thread has ended already.

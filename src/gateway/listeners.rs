@@ -10,7 +10,8 @@ use ringway_worker::{HttpMode, ListenerConfig};
 
 use super::{Admin, StartError};
 
-/// Binds one set of listeners per worker. Returns the sets and their addresses, empty without addresses and sockets.
+/// Binds one set of listeners per worker. Returns the sets and their addresses, empty without addresses and
+/// sockets.
 pub(super) fn bind(
     addresses: &[SocketAddr],
     sockets: &[TcpListener],

@@ -53,7 +53,8 @@ pub(super) struct Common {
     pub(super) resolves: bool,
 }
 
-/// Starts all workers, and waits until they serve and have reported to the control thread. Returns their driver.
+/// Starts all workers, and waits until they serve and have reported to the control thread. Returns their
+/// driver.
 pub(super) fn start(
     workers: Vec<WorkerParts>,
     common: &Common,
@@ -81,8 +82,8 @@ pub(super) fn start(
     Ok((threads, driver))
 }
 
-/// Starts a worker on a thread of its own. Sends the result to `started`, and reports an unexpected end to the control
-/// plane.
+/// Starts a worker on a thread of its own. Sends the result to `started`, and reports an unexpected end to
+/// the control plane.
 fn start_worker(
     part: WorkerParts,
     common: Common,
@@ -133,8 +134,8 @@ fn start_worker(
     })
 }
 
-/// Waits until the control thread has a report of every core, and the process is ready. Takes microseconds, because
-/// the cores have their first snapshot already.
+/// Waits until the control thread has a report of every core, and the process is ready. Takes microseconds,
+/// because the cores have their first snapshot already.
 fn wait_for_cores(client: &Client) -> Result<(), StartError> {
     let deadline = clock::now().after(limits::WORKER_START_TIMEOUT);
     loop {

@@ -1,5 +1,5 @@
-//! House rules for text: plain technical English in comments and pages, short lines, no references to what is not
-//! in the repository.
+//! House rules for text: plain technical English in comments and pages, short lines, no references to what is
+//! not in the repository.
 //!
 //! A rule with a limit allows that many findings per 1,000 comment lines, and prints all of them beyond it.
 

@@ -18,8 +18,9 @@ pub(super) static METADATA: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_slice(&output.stdout).unwrap()
 });
 
-/// What the shipped binary is really built from: name, version and features. `cargo metadata` also lists crates that only a
-/// weak feature (`a?/b`) of somebody names, and their features, though nothing of them is compiled.
+/// What the shipped binary is really built from: name, version and features. `cargo metadata` also lists
+/// crates that only a weak feature (`a?/b`) of somebody names, and their features, though nothing of them is
+/// compiled.
 pub(super) static BUILT: LazyLock<Vec<(String, String, Vec<String>)>> = LazyLock::new(|| {
     let arguments =
         ["tree", "--locked", "--package", "ringway", "--edges", "normal,build", "--prefix", "none"];

@@ -44,7 +44,8 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Parses `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same after `http://`, `unix:PATH`, or an absolute path.
+    /// Parses `HOST`, `HOST:PORT`, `PORT`, `[IPV6]:PORT`, the same after `http://`, `unix:PATH`, or an
+    /// absolute path.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);

@@ -77,7 +77,8 @@ impl Api {
         }
     }
 
-    /// Sends a request and prints the response: the body itself with `--json`, else the text that `show` makes of it.
+    /// Sends a request and prints the response: the body itself with `--json`, else the text that `show`
+    /// makes of it.
     pub(super) fn show<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -71,22 +71,23 @@ enum AppsCommand {
 /// Policies for failing instances.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Policies {
-    /// Requests while all instances fail their health checks: `reject` responds with 502, `panic_open` sends them to the
-    /// instances even so, `trickle` sends one per second [default: reject]
+    /// Requests while all instances fail their health checks: `reject` responds with 502, `panic_open` sends
+    /// them to the instances even so, `trickle` sends one per second [default: reject]
     #[arg(long, value_name = "POLICY", value_parser = on_all_unhealthy)]
     on_all_unhealthy: Option<OnAllUnhealthy>,
-    /// Response statuses of the app that count as failures of an instance, as in 500,502-504, or `none` [default: none]
+    /// Response statuses of the app that count as failures of an instance, as in 500,502-504, or `none`
+    /// [default: none]
     #[arg(long, value_name = "LIST|none", value_parser = statuses)]
     failure_statuses: Option<StatusSet>,
-    /// Whether a response timeout counts as a failure of the instance: `unchecked` while its health check has not passed,
-    /// `always`, `never` [default: unchecked]
+    /// Whether a response timeout counts as a failure of the instance: `unchecked` while its health check has
+    /// not passed, `always`, `never` [default: unchecked]
     #[arg(long, value_name = "WHEN", value_parser = timeouts)]
     failure_timeouts: Option<TimeoutPolicy>,
 }
 
 impl Policies {
-    /// Members of a registration: `on_all_unhealthy`, and `failures` where a part of it is given. The other part stays as
-    /// in `known`, the registered app.
+    /// Members of a registration: `on_all_unhealthy`, and `failures` where a part of it is given. The other
+    /// part stays as in `known`, the registered app.
     fn members(&self, known: Option<&FailuresView>) -> [(&'static str, Option<Value>); 2] {
         let is_given = self.failure_statuses.is_some() || self.failure_timeouts.is_some();
         let failures = is_given.then(|| {

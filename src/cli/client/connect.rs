@@ -19,7 +19,8 @@ pub(crate) struct ApiArgs {
     /// [env: RINGWAY_API; else RINGWAY_API_BIND and RINGWAY_API_PORT] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", global = true, help_heading = "API")]
     pub(super) api: Option<Address>,
-    /// Bearer token of the API; other users of the machine can read arguments: prefer the environment or --token-file
+    /// Bearer token of the API; other users of the machine can read arguments: prefer the environment or
+    /// --token-file
     ///
     /// [env: RINGWAY_API_TOKEN]
     #[arg(long, value_name = "TOKEN", global = true, help_heading = "API", hide_short_help = true)]
@@ -29,7 +30,8 @@ pub(crate) struct ApiArgs {
     /// [env: RINGWAY_API_TOKEN_FILE]
     #[arg(long, value_name = "PATH", global = true, help_heading = "API", conflicts_with = "token")]
     pub(super) token_file: Option<PathBuf>,
-    /// Longest time for a response; with `deploy` and `instances replace`: until the new instances serve [default: 10s; 30s]
+    /// Longest time for a response; with `deploy` and `instances replace`: until the new instances serve
+    /// [default: 10s; 30s]
     #[arg(long, alias = "deploy-timeout", value_name = "TIME", global = true, help_heading = "API", value_parser = positive)]
     pub(super) timeout: Option<Duration>,
     /// Print the response of the API as JSON

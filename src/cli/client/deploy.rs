@@ -1,13 +1,14 @@
-//! `ringway deploy` and `ringway instances replace`: registers new instances, waits until they serve, drains the old.
+//! `ringway deploy` and `ringway instances replace`: registers new instances, waits until they serve, drains
+//! the old.
 //!
 //! ```text
 //! read the app ─► register (If-Match) ─► wait until all serve ─► domains ─► drain the others
 //!   ▲                    │ changed meanwhile     │ timeout, Ctrl-C
 //!   └────────────────────┘                       └─► roll back the registrations
 //! ```
-//! Every step can be repeated: an instance is found again by its target, and a removal by its generation. Of two deploys
-//! of one app the second one is refused while the instances of the first one join; afterwards the later registration
-//! wins, because a deploy removes only instances that were registered before its own.
+//! Every step can be repeated: an instance is found again by its target, and a removal by its generation. Of
+//! two deploys of one app the second one is refused while the instances of the first one join; afterwards the
+//! later registration wins, because a deploy removes only instances that were registered before its own.
 
 mod registration;
 mod removal;
@@ -35,7 +36,8 @@ pub(crate) struct DeployArgs {
     /// ID of the app, which is registered if it is new
     #[arg(long)]
     app: String,
-    /// Target of a new instance: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT; repeat it for several
+    /// Target of a new instance: http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT; repeat it for
+    /// several
     #[arg(long, value_name = "URL", required = true)]
     target: Vec<String>,
     /// Domain to route to the app; repeat it for several
@@ -110,7 +112,8 @@ impl DeployArgs {
 pub(crate) fn run(api: &Api, plan: &Plan) -> Result<(), Failure> {
     let (interrupted, may_exit) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // Without the handlers Ctrl-C ends the command at once; its registrations can be resumed or removed even so.
+        // Without the handlers Ctrl-C ends the command at once; its registrations can be resumed or removed
+        // even so.
         let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&may_exit));
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }

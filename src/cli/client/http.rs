@@ -1,7 +1,7 @@
 //! Small blocking HTTP/1.1 client: one request per connection, over TCP or a unix socket, with one deadline.
 //!
-//! For commands and the demo's apps, never for the data plane. Heads and chunked bodies are parsed by `ringway_wire`,
-//! as strictly as everywhere else.
+//! For commands and the demo's apps, never for the data plane. Heads and chunked bodies are parsed by
+//! `ringway_wire`, as strictly as everywhere else.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -106,8 +106,8 @@ impl HttpClient {
         let deadline = Deadline { end: Instant::now() + self.timeout, timeout: self.timeout };
         let mut stream = self.connect(deadline)?;
         deadline.apply(&stream)?;
-        // A server may respond and close before it has read everything, as with a body that is too large: its response
-        // takes precedence over the failed write.
+        // A server may respond and close before it has read everything, as with a body that is too large: its
+        // response takes precedence over the failed write.
         let written = stream.write_all(&self.request(method, target, body));
         match read_response(&mut stream, method, deadline) {
             Err(HttpError::Cut | HttpError::Broken(_)) if written.is_err() => {

@@ -72,7 +72,8 @@ enum InstancesCommand {
         /// Only if it has this generation; a newer registration stays
         #[arg(long, value_name = "NUMBER")]
         generation: Option<u64>,
-        /// Let it finish its requests for at most this time, and wait until it is removed; then its WebSockets are closed
+        /// Let it finish its requests for at most this time, and wait until it is removed; then its
+        /// WebSockets are closed
         #[arg(long, visible_alias = "drain-timeout", value_name = "TIME", value_parser = drain_time)]
         drain: Option<Duration>,
     },
@@ -105,8 +106,8 @@ pub(crate) struct HealthCheck {
     /// Method: GET, HEAD or OPTIONS [default: GET]
     #[arg(long, value_name = "METHOD")]
     health_method: Option<String>,
-    /// Header field to send, or @PATH of a file with one per line; repeatable. Other users of the machine can read
-    /// arguments: keep secrets in a file
+    /// Header field to send, or @PATH of a file with one per line; repeatable. Other users of the machine can
+    /// read arguments: keep secrets in a file
     #[arg(long, value_name = "NAME: VALUE|@PATH", value_parser = header)]
     health_header: Vec<Headers>,
     /// Statuses that count as healthy, as in 200,204 or 200-299 [default: 200-399]

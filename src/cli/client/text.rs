@@ -92,8 +92,8 @@ impl Tone {
     }
 }
 
-/// Escapes untrusted text: control characters could move the cursor or set the window's title, and marks that reorder
-/// text make one name style like another (Unicode TR 36 §2.7).
+/// Escapes untrusted text: control characters could move the cursor or set the window's title, and marks that
+/// reorder text make one name style like another (Unicode TR 36 §2.7).
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -108,8 +108,8 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Escapes JSON for a terminal: characters that JSON allows unescaped in strings, but terminals interpret. The value
-/// stays the same.
+/// Escapes JSON for a terminal: characters that JSON allows unescaped in strings, but terminals interpret.
+/// The value stays the same.
 pub(crate) fn escape_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -128,8 +128,8 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Columns of a text: none for combining marks, two for East Asian wide characters (Unicode UAX 11), by their large
-/// blocks.
+/// Columns of a text: none for combining marks, two for East Asian wide characters (Unicode UAX 11), by their
+/// large blocks.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }

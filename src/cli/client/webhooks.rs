@@ -33,8 +33,8 @@ enum WebhooksCommand {
     },
     /// Set the webhook of an app: the URL that its events are posted to
     ///
-    /// The secret that signs deliveries is read from a file or the environment, because other users of the machine can
-    /// read arguments. Without one, an existing webhook keeps its secret.
+    /// The secret that signs deliveries is read from a file or the environment, because other users of the
+    /// machine can read arguments. Without one, an existing webhook keeps its secret.
     Set {
         /// ID of the app
         app: String,

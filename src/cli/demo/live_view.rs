@@ -14,8 +14,8 @@ use super::super::client::text::{Style, Tone, columns, escape, print, shorten};
 
 /// Observer that counts exchanges per instance.
 ///
-/// An observer must not block a core. This one takes a lock for some nanoseconds, which is fine for a demo; one for
-/// production counts per core.
+/// An observer must not block a core. This one takes a lock for some nanoseconds, which is fine for a demo;
+/// one for production counts per core.
 pub(super) struct Counter {
     counts: Mutex<BTreeMap<String, u64>>,
     failovers: SyncSender<Failover>,

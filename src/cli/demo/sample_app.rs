@@ -1,5 +1,5 @@
-//! Sample app: one instance, an HTTP/1.1 server on threads. It registers itself, sends heartbeats, deregisters at its
-//! end, and can be stopped for a while.
+//! Sample app: one instance, an HTTP/1.1 server on threads. It registers itself, sends heartbeats,
+//! deregisters at its end, and can be stopped for a while.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -111,7 +111,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters the next phase: closes all connections, wakes waiting threads, and the listener by connecting to it.
+    /// Enters the next phase: closes all connections, wakes waiting threads, and the listener by connecting
+    /// to it.
     fn enter(&self, phase: Phase) {
         let mut state = self.state();
         if state.phase == Phase::Ended {

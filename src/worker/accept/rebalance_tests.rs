@@ -289,7 +289,7 @@ fn a_worker_that_has_ended_gets_no_connection() {
             settings: Arc::default(),
         };
         orders.send(Order::Stop).unwrap();
-        let worker = std::thread::spawn(move || crate::run(parts, move |_| assert!(!panics)).unwrap());
+        let worker = std::thread::spawn(move || crate::run(parts, &move |_| assert!(!panics)).unwrap());
         assert_eq!(worker.join().is_err(), panics);
         let other = made.pop().unwrap().unwrap();
         assert_eq!(other.gauge.read(1), None);

@@ -3,7 +3,8 @@
 //! ```text
 //! pingora-peer PORT TLS_PORT CERTIFICATE KEY UPSTREAM
 //! ```
-//! One thread, one upstream, keep-alive to it, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same fields added.
+//! One thread, one upstream, keep-alive to it, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same fields
+//! added.
 
 use std::env;
 use std::process::exit;

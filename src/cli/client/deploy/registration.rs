@@ -76,8 +76,8 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    /// Registers the new instances that are not registered yet. Each registration is conditional on the revision that was
-    /// read, which keeps two deploys from starting at the same time.
+    /// Registers the new instances that are not registered yet. Each registration is conditional on the
+    /// revision that was read, which keeps two deploys from starting at the same time.
     pub(super) fn register(&self) -> Result<(Vec<NewInstance>, bool), Failure> {
         let mut new_instances: Vec<NewInstance> = Vec::new();
         let mut is_new_app = false;
@@ -174,7 +174,8 @@ impl Deploy<'_> {
         is_same && matches!(known.state.as_str(), "serving" | "joining")
     }
 
-    /// Finds the ID of each target: the registered one, else the given one, else one made from app and target.
+    /// Finds the ID of each target: the registered one, else the given one, else one made from app and
+    /// target.
     fn resolve(&self, state: &AppState) -> Result<Vec<(String, String)>, Failure> {
         let mut resolved: Vec<(String, String)> = Vec::new();
         for (given, wanted) in &self.plan.wanted {
@@ -259,7 +260,8 @@ impl Deploy<'_> {
     }
 }
 
-/// Whether two texts are the same target; the API shows the normal form, which may be shorter than the typed one.
+/// Whether two texts are the same target; the API shows the normal form, which may be shorter than the typed
+/// one.
 fn same_target(known: &str, typed: &str) -> bool {
     match (ringway_model::Target::parse(known), ringway_model::Target::parse(typed)) {
         (Ok(known), Ok(typed)) => known == typed,
@@ -267,7 +269,8 @@ fn same_target(known: &str, typed: &str) -> bool {
     }
 }
 
-/// Makes an instance ID from app and target: the same each time, which lets a repeated deploy find its instance.
+/// Makes an instance ID from app and target: the same each time, which lets a repeated deploy find its
+/// instance.
 fn id_of(app: &str, target: &str) -> String {
     let authority = target.split_once("://").map_or(target, |(_, rest)| rest).trim_end_matches('/');
     let id: String = format!("{app}@{authority}")
@@ -286,8 +289,8 @@ fn id_of(app: &str, target: &str) -> String {
     }
 }
 
-/// Finds the health check of a new instance for which none is given: that of the instance that it replaces, or of the
-/// newest one of the app.
+/// Finds the health check of a new instance for which none is given: that of the instance that it replaces,
+/// or of the newest one of the app.
 fn inherited_check(old: &OldInstances, state: &AppState) -> Result<Option<Value>, Failure> {
     let model = match old {
         OldInstances::One(id) => state.instances.iter().find(|instance| instance.instance_id == *id),

@@ -102,7 +102,8 @@ impl Deploy<'_> {
         }
     }
 
-    /// Polls for the end of a drain, where the API responds at once because too many requests wait there already.
+    /// Polls for the end of a drain, where the API responds at once because too many requests wait there
+    /// already.
     fn watch_drain(&self, instance: &InstanceView) -> Result<Value, Failure> {
         let deadline = Instant::now() + self.plan.drain + limits::CLI_TIMEOUT;
         while Instant::now() < deadline {
