@@ -25,7 +25,8 @@ use crate::guard::{Credentials, Door};
 use crate::lists::{Pieces, Progress};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
-use crate::service::{Admission, Body, Head, Response, Service};
+use crate::response::{Body, Response};
+use crate::service::{Admission, Head, Service};
 
 /// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! A door for the fuzz targets (`tests/fuzz`): how requests are read, without a plane and sockets.
 
-use crate::document;
-use crate::reader::{self, Finding, Input, Reader};
-use crate::requests as shape;
+use crate::request::finding::Finding;
+use crate::request::reader::{self, Input, Reader};
+use crate::request::{document, shapes as shape};
 
 /// How a body was refused.
 #[derive(Debug)]

@@ -11,10 +11,9 @@
 //! the same functions that read requests and from the types that answers are written from.
 #![forbid(unsafe_code)]
 
-mod certificates;
+mod audit;
 mod connection;
-mod document;
-mod fields;
+mod content;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
@@ -22,21 +21,19 @@ mod handlers;
 mod limits;
 mod lists;
 mod openapi;
+mod operation;
 mod plane;
 mod problem;
-mod reader;
-mod requests;
-mod responses;
+mod request;
+mod response;
 mod route;
 mod server;
 mod service;
+mod views;
 mod waits;
 
 pub use guard::{BindError, Token, TokenError, check_bind};
-pub use plane::{
-    AppStatus, Idempotency, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission,
-    WorkerStatus,
-};
+pub use plane::Plane;
 pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve, service};
 
 /// Lets other tasks of the thread run.

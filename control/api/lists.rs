@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use ringway_model::{App, Domain, Instance, limits};
 use serde::Serialize;
-
-use crate::responses::PageTail;
+use utoipa::ToSchema;
 
 /// Items that are looked at without a pause: some 100 µs.
 const ITEMS_PER_TURN: usize = 1_000;
@@ -49,6 +48,17 @@ pub(crate) struct Selection<T> {
     pub(crate) total: usize,
     /// The name to go on from, when there is more.
     pub(crate) next: Option<String>,
+}
+
+/// What follows the items of a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageTail {
+    /// All items that the filters let through, on this page or not.
+    pub(crate) total: usize,
+    /// What to send as `after` for the next page; null on the last one.
+    pub(crate) next: Option<String>,
+    /// The configuration that this shows.
+    pub(crate) revision: u64,
 }
 
 /// Ordered by name, for the heap.

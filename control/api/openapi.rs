@@ -1,56 +1,17 @@
-//! The OpenAPI 3.1 document, made from the table of routes, the readers of the requests and the types of the answers.
+//! The OpenAPI 3.1 document, made from the route table, the request shapes and the response types.
 
 use std::collections::BTreeMap;
 
-use crate::limits;
 use ringway_wire::message::{Method, reason_phrase};
 use serde_json::{Map, Value as Json, json};
-use utoipa::ToSchema;
 
+use crate::content::schema_of;
 use crate::guard::Access;
+use crate::limits;
+use crate::operation::Spec;
 use crate::problem::{Kind, ProblemBody, type_of};
-use crate::reader::{Described, Place, object_schema};
-use crate::responses::Accepted;
-use crate::route::{ROUTES, Route, Spec};
-
-/// The body of an answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Content {
-    media_type: &'static str,
-    schema: Json,
-    components: Vec<(String, Json)>,
-}
-
-impl Content {
-    /// Plain text.
-    pub(crate) fn text(media_type: &'static str) -> Self {
-        Self { media_type, schema: json!({ "type": "string" }), components: Vec::new() }
-    }
-
-    /// JSON that says itself what it is.
-    pub(crate) fn any_json() -> Self {
-        Self { media_type: "application/json", schema: json!({ "type": "object" }), components: Vec::new() }
-    }
-}
-
-/// JSON of a type.
-pub(crate) fn schema_of<T: ToSchema>() -> Content {
-    let mut components = Vec::new();
-    T::schemas(&mut components);
-    Content {
-        media_type: "application/json",
-        schema: to_json(&T::schema()),
-        components: components.iter().map(|(name, schema)| (name.clone(), to_json(schema))).collect(),
-    }
-}
-
-/// JSON of what a change answers: the object, and what the change did.
-pub(crate) fn schema_of_accepted<T: ToSchema>() -> Content {
-    let mut content = schema_of::<Accepted<T>>();
-    // A type argument is referred to, but not defined by the type that it is given to.
-    content.components.push((T::name().into_owned(), to_json(&T::schema())));
-    content
-}
+use crate::request::reader::{Described, Place, object_schema};
+use crate::route::{ROUTES, Route};
 
 /// The document. Cost: a millisecond; not cached, for it is asked for once in a while by people.
 pub(crate) fn document() -> Json {
@@ -238,10 +199,6 @@ fn answer_words(status: u16) -> &'static str {
         204 => "Done",
         other => reason_phrase(other),
     }
-}
-
-fn to_json(schema: &impl serde::Serialize) -> Json {
-    serde_json::to_value(schema).unwrap_or(Json::Null)
 }
 
 #[cfg(test)]

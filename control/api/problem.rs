@@ -4,12 +4,12 @@
 //! of this very request. The request id stands in `instance`, in the header `X-Request-ID`, and in the log.
 
 use ringway_certs::UploadError;
+use ringway_control::Refusal;
 use ringway_model::{Rejection, Revision};
 use serde::Serialize;
 
-use crate::document::DocumentError;
-use crate::plane::Refusal;
-use crate::reader::Finding;
+use crate::request::document::DocumentError;
+use crate::request::finding::Finding;
 
 /// An error answer in the making.
 #[derive(Clone, Debug, PartialEq)]
@@ -267,15 +267,19 @@ impl From<Refusal> for Problem {
                 retry_after_seconds: Some(retry_after.as_secs().max(1)),
                 ..Self::new(Kind::Busy, "too many changes wait to be applied; try again")
             },
-            Refusal::Unconfirmed => Self::new(
+            Refusal::Storage(failure) => {
+                let why = ringway_control::with_causes(&failure);
+                Self::new(
+                    Kind::Storage,
+                    format!("the store did not take the change, and nothing was changed: {why}"),
+                )
+            }
+            Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
+            // After a refusal that is newer than this crate, too, the outcome of the change is unknown.
+            Refusal::Unconfirmed | _ => Self::new(
                 Kind::Unconfirmed,
                 "no answer came in time; look at what is there before you try again",
             ),
-            Refusal::Storage { why } => Self::new(
-                Kind::Storage,
-                format!("the store did not take the change, and nothing was changed: {why}"),
-            ),
-            Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
         }
     }
 }

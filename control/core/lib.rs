@@ -47,5 +47,5 @@ pub use status::{
     AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InFlightStatus, InstanceDrained,
     InstanceState, InstanceStatus, State, Status, StoreStatus,
 };
-pub use submission::{Receipt, Refusal, StorageFailure, Submission};
+pub use submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Service, StartError, inbox, start};

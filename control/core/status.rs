@@ -18,9 +18,10 @@ use ringway_traffic::in_flight::InFlight;
 pub use crate::engine::core_acks::CoreState;
 
 /// State of the whole process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// A core has no snapshot yet.
+    #[default]
     Starting,
     /// Serves without problems.
     Ready,
@@ -43,8 +44,7 @@ impl State {
 }
 
 /// Status of the whole process.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
+#[derive(Clone, Debug, Default)]
 pub struct Status {
     /// State of the process.
     pub state: State,
@@ -76,7 +76,6 @@ pub struct Status {
 
 /// Totals of the configuration and of the work since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Counts {
     /// Registered apps.
     pub apps: usize,
@@ -100,7 +99,6 @@ pub struct Counts {
 
 /// Status of one app: its instances, their problems, and its traffic.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct AppStatus {
     /// Id of the app.
     pub app: AppId,
@@ -118,7 +116,6 @@ pub struct AppStatus {
 
 /// Status of one data core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CoreStatus {
     /// Number of the core.
     pub core: CoreId,
@@ -143,8 +140,7 @@ pub struct CoreStatus {
 }
 
 /// Status of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
     /// Adapter: `memory` or `fjall`.
     pub kind: &'static str,
@@ -158,7 +154,6 @@ pub struct StoreStatus {
 
 /// Status of one instance, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct InstanceStatus {
     /// Registration that this status belongs to.
     pub generation: Generation,
@@ -188,6 +183,28 @@ pub struct InstanceStatus {
     pub deregisters_at: Option<Timestamp>,
     /// Addresses of its target; empty while its name is not resolved.
     pub addresses: Vec<SocketAddr>,
+}
+
+impl Default for InstanceStatus {
+    /// Status of an instance that was neither checked nor used.
+    fn default() -> Self {
+        Self {
+            generation: Generation::default(),
+            state: InstanceState::Serving,
+            state_reason: None,
+            in_flight: InFlightStatus::default(),
+            draining_until: None,
+            health: Health::Unknown,
+            reason: None,
+            streak: 0,
+            last_checked: None,
+            breaker: BreakerStatus::default(),
+            last_heartbeat: None,
+            lease_expires: None,
+            deregisters_at: None,
+            addresses: Vec::new(),
+        }
+    }
 }
 
 /// State of an instance in the rotation.
@@ -251,8 +268,7 @@ pub struct InstanceDrained {
 }
 
 /// Status of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BreakerStatus {
     /// State of the breaker.
     pub state: BreakerState,
@@ -261,9 +277,10 @@ pub struct BreakerStatus {
 }
 
 /// State of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BreakerState {
     /// Requests pass.
+    #[default]
     Closed,
     /// No request passes.
     Open,

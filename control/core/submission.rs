@@ -14,8 +14,17 @@ pub struct Submission {
     pub change: Change,
     /// Required revision of the configuration (RFC 9110 §13.1.1, `If-Match`).
     pub if_match: Option<Revision>,
-    /// The caller's key and a hash of its request: the same key with the same hash is processed once.
-    pub idempotency: Option<(Box<str>, u64)>,
+    /// Applies the change once, however often it is submitted.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Idempotency key and the request that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Key chosen by the caller.
+    pub key: Box<str>,
+    /// Hash of the request: the same key with another hash is refused.
+    pub request_hash: u64,
 }
 
 impl Submission {
@@ -27,7 +36,6 @@ impl Submission {
 
 /// Confirmation of a change: it is on disk, and every core that is not named in `pending` routes by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Receipt {
     /// Revision that the change created; the present one without an effect.
     pub revision: Revision,

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use crate::limits;
 use ringway_certs::UploadError;
-use ringway_control::InstanceState;
+use ringway_control::{InstanceState, InstanceStatus, Refusal, StorageFailure};
 use ringway_model::{CoreId, Rejection, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 
 use super::{Api, Reply};
+use crate::operation::Operation;
 use crate::problem::Kind;
-use crate::route::{Found, Operation, ROUTES, Route, around_key, find};
+use crate::route::{Found, ROUTES, Route, around_key, find, operations};
 use crate::tests::fake::State;
-use crate::{Listeners, Refusal, Settings, Token, openapi};
+use crate::{Listeners, Settings, Token, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
 const SECRET: &str = "correct-horse-battery";
@@ -218,7 +219,11 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         expect(reply, Kind::RevisionMismatch);
         for (refusal, kind, retry_after) in [
             (Refusal::Busy { retry_after: Duration::from_secs(2) }, Kind::Busy, Some("2")),
-            (Refusal::Storage { why: "the disk is full".into() }, Kind::Storage, Some("5")),
+            (
+                Refusal::Storage(StorageFailure::new(std::io::Error::other("the disk is full"))),
+                Kind::Storage,
+                Some("5"),
+            ),
             (Refusal::ShuttingDown, Kind::ShuttingDown, Some("5")),
             (Refusal::Unconfirmed, Kind::Unconfirmed, None),
             (Refusal::IdempotencyConflict, Kind::KeyReused, None),
@@ -238,7 +243,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let prefer = [("Prefer", "return=representation")];
     let reply = survey.send(Post, "/api/apps/heartbeat", &prefer, r#"{"instance_id":"i1"}"#, |state| {
         let id = ringway_model::InstanceId::parse("i1").unwrap();
-        let status = crate::InstanceStatus {
+        let status = InstanceStatus {
             lease_expires: Some(Timestamp(30_000)),
             deregisters_at: Some(Timestamp(60_000)),
             ..Default::default()
@@ -440,7 +445,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         survey.check(method, path, body, kind);
     }
 
-    for operation in Operation::all() {
+    for operation in operations() {
         let spec = operation.spec();
         let documented: BTreeSet<(u16, String)> = spec
             .answers

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringway_certs::{DomainState, Overview, Readiness, State as Stand, UploadError, Verification};
-use ringway_control::{InFlightStatus, InstanceDrained, InstanceState};
+use ringway_control::{
+    AppStatus, CoreState, CoreStatus, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus,
+    Receipt, Refusal, State as ProcessState, Status, StoreStatus, Submission,
+};
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, CoreId, Delta, Desired, DomainKind, DomainSpec, Generation,
     Health, HealthCheck, Hostname, InstanceId, InstanceSpec, Outcome, Rejection, Resource, Serial, Target,
@@ -15,9 +18,7 @@ use ringway_net::{clock, sleep_until};
 use ringway_telemetry::AppReading;
 use ringway_tls::{Facts, KeyKind, LoadError, SecretKey};
 
-use crate::{
-    AppStatus, InstanceStatus, Plane, Receipt, Refusal, Status, StoreStatus, Submission, WorkerStatus,
-};
+use crate::Plane;
 
 pub(super) struct FakePlane(pub(super) Arc<Mutex<State>>);
 
@@ -42,7 +43,7 @@ pub(super) struct State {
     /// How drains end; they do not when absent.
     pub(super) drain_end: Option<InstanceDrained>,
     drained: HashMap<(InstanceId, Generation), InstanceDrained>,
-    receipts: HashMap<String, (u64, Receipt)>,
+    receipts: HashMap<Box<str>, (u64, Receipt)>,
     pub(super) certificates: Certificates,
 }
 
@@ -285,24 +286,25 @@ impl Plane for FakePlane {
         };
         Status {
             state: match (is_ending, is_ready) {
-                (true, _) => "draining",
-                (false, true) => "ready",
-                (false, false) => "starting",
+                (true, _) => ProcessState::Draining,
+                (false, true) => ProcessState::Ready,
+                (false, false) => ProcessState::Starting,
             },
             version: "1.2.3",
             commit: "unknown",
             uptime: Duration::from_secs(7),
             store: StoreStatus { kind: "memory", ..StoreStatus::default() },
-            workers: vec![WorkerStatus {
+            cores: vec![CoreStatus {
                 core: CoreId(0),
                 driver: Some("epoll"),
-                state: "following",
+                state: CoreState::Following,
                 connections: 3,
                 upgrades: 0,
                 exchanges: 5,
                 panics: 0,
                 serial: Serial(1),
                 last_ack_micros: Some(10),
+                behind: None,
             }],
             ..Status::default()
         }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use ringway_model::limits;
 
 use super::Api;
-use crate::reader::{Input, read};
-use crate::{document, requests};
+use crate::request::reader::{Input, read};
+use crate::request::{document, shapes};
 
 #[test]
 fn all_mistakes_are_told_at_once() {
@@ -138,7 +138,7 @@ proptest! {
     fn reading_any_bytes_ends_well(mut bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         if let Ok(object) = document::parse(&mut bytes) {
             let input = Input { body: Some(object), ..Input::default() };
-            if let Err(findings) = read(&input, requests::register) {
+            if let Err(findings) = read(&input, shapes::register) {
                 prop_assert!(!findings.is_empty());
             }
         }
@@ -156,15 +156,15 @@ proptest! {
         let mut bytes = format!("{{{text}}}").into_bytes();
         let input = Input { body: Some(document::parse(&mut bytes).unwrap()), ..Input::default() };
         for outcome in [
-            read(&input, requests::register_app).map(|_| ()),
-            read(&input, requests::register).map(|_| ()),
-            read(&input, requests::deregister).map(|_| ()),
-            read(&input, requests::add_instance).map(|_| ()),
-            read(&input, requests::add_domain).map(|_| ()),
-            read(&input, requests::add_custom_domain).map(|_| ()),
-            read(&input, requests::add_route).map(|_| ()),
-            read(&input, requests::update_domain).map(|_| ()),
-            read(&input, requests::instance_page).map(|_| ()),
+            read(&input, shapes::register_app).map(|_| ()),
+            read(&input, shapes::register).map(|_| ()),
+            read(&input, shapes::deregister).map(|_| ()),
+            read(&input, shapes::add_instance).map(|_| ()),
+            read(&input, shapes::add_domain).map(|_| ()),
+            read(&input, shapes::add_custom_domain).map(|_| ()),
+            read(&input, shapes::add_route).map(|_| ()),
+            read(&input, shapes::update_domain).map(|_| ()),
+            read(&input, shapes::instance_page).map(|_| ()),
         ] {
             if let Err(findings) = outcome {
                 prop_assert!(!findings.is_empty());

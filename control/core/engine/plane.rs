@@ -29,7 +29,7 @@ use ringway_model::{
 
 use crate::engine::core_acks::{CoreProgress, CoreState, Cores};
 use crate::engine::idempotency::{Keys, Known};
-use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
+use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
 /// Identifies a submission until its reply is sent.
@@ -162,8 +162,8 @@ impl Plane {
             return ticket;
         }
         let mut submitter = Submitter { ticket, key: None, since: now };
-        if let Some((key, hash)) = idempotency {
-            match self.keys.begin(&key, hash, ticket, now) {
+        if let Some(Idempotency { key, request_hash }) = idempotency {
+            match self.keys.begin(&key, request_hash, ticket, now) {
                 Known::First => submitter.key = Some(key),
                 Known::Joined => return ticket,
                 Known::Done(receipt) => {

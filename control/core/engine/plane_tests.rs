@@ -13,7 +13,7 @@ use ringway_model::{
 use crate::engine::core_acks::CoreState;
 use crate::engine::plane::{Plane, Publication, Ticket};
 use crate::engine::store_thread::StoreGone;
-use crate::submission::{Receipt, Refusal, StorageFailure, Submission};
+use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 
 const CORES: [CoreId; 2] = [CoreId(0), CoreId(1)];
@@ -40,7 +40,8 @@ fn add_domain(name: &str, app: &str) -> Change {
 }
 
 fn keyed(change: Change, key: &str, hash: u64) -> Submission {
-    Submission { idempotency: Some((key.into(), hash)), ..Submission::of(change) }
+    let idempotency = Idempotency { key: key.into(), request_hash: hash };
+    Submission { idempotency: Some(idempotency), ..Submission::of(change) }
 }
 
 fn failure() -> StorageFailure {
@@ -485,7 +486,10 @@ proptest! {
                         _ => Change::RemoveDomain { name: Hostname::parse("x.test").unwrap() },
                     };
                     let if_match = if_match.map(|revision| Revision(revision.into()));
-                    let idempotency = key.map(|(key, hash)| (key.to_string().into(), hash.into()));
+                    let idempotency = key.map(|(key, hash)| Idempotency {
+                        key: key.to_string().into(),
+                        request_hash: hash.into(),
+                    });
                     let ticket = plane.handle_submit(Submission { change, if_match, idempotency }, now);
                     prop_assert!(submitted.insert(ticket, now).is_none(), "a ticket is given once");
                 }

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use simd_json::{ErrorType, Node, StaticNode};
 
-use crate::reader::{Finding, Pointer};
 use ringway_model::limits;
+
+use super::finding::{Finding, Pointer};
 
 /// One JSON value.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits;
 use ringway_certs::State;
 use ringway_control::InstanceState;
 use ringway_model::{
@@ -12,13 +11,17 @@ use ringway_model::{
     WebhookSecret, WebhookUrl,
 };
 
-use crate::fields::{
-    AFTER, APP_ID, APP_NAME, CERTIFICATE_MODE, CERTIFICATE_PEM, CNAME_TARGET, DOMAIN, DRAIN, GENERATION,
-    INSTANCE_ID, KEY_PEM, KIND, KIND_CUSTOM, LIMIT, STATE, STATUS_LIMIT, Secret, TARGET, TENANT_ID, WAIT,
-    WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, client_auth, client_auth_patch, failures, health_check,
-    on_all_unhealthy, upstream_tls,
+use super::fields::{
+    AFTER, APP_ID, APP_NAME, CNAME_TARGET, DOMAIN, DRAIN, GENERATION, INSTANCE_ID, KIND, KIND_CUSTOM, LIMIT,
+    STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
+    on_all_unhealthy,
 };
-use crate::reader::{Fault, Reader};
+use super::health_fields::health_check;
+use super::reader::{Fault, Reader};
+use super::tls_fields::{
+    CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret, client_auth, client_auth_patch, upstream_tls,
+};
+use crate::limits;
 
 /// `POST /api/apps/register`
 pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {

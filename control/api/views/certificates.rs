@@ -1,6 +1,5 @@
-//! Certificates as clients see them: where each stands, what DNS says, what is left of the CA's patience.
-//!
-//! Nothing of a private key is ever among it.
+//! Certificates, as the API shows them: their states, DNS records, what is left of the limits of CAs. Nothing of a
+//! private key is among it.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +7,13 @@ use ringway_certs::{
     AuthorityState, BudgetState, CaaCheck, DefaultState, DomainState, ExpectedRecord, Overview, Probe,
     ProbeOutcome, QueuePlace, State, Verification,
 };
-use ringway_model::{ClientAuth, CoreId, Domain, Timestamp};
+use ringway_model::{ClientAuth, Domain, Timestamp};
 use ringway_tls::{Facts, KeyKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::lists::PageTail;
 use crate::plane::Plane;
-use crate::responses::PageTail;
 
 /// A domain's certificate and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -479,10 +478,4 @@ impl BudgetView {
             next_at: budget.next_at.map(Timestamp::to_rfc3339_millis),
         }
     }
-}
-
-/// The numbers of cores that do not follow the configuration.
-pub(crate) fn slow_cores<P: Plane>(plane: &P) -> Vec<CoreId> {
-    let workers = plane.status().workers;
-    workers.iter().filter(|worker| worker.state != "following").map(|worker| worker.core).collect()
 }

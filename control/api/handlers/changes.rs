@@ -1,0 +1,156 @@
+//! Changes: submission to the plane and the response with the object afterwards.
+
+use ringway_certs::names_files;
+use ringway_control::{Receipt, Submission};
+use ringway_model::{AppSpec, Change, Hostname, Outcome, Patch, Revision};
+use ringway_tls::SecretKey;
+
+use crate::audit::{Audit, subject};
+use crate::plane::Plane;
+use crate::problem::Problem;
+use crate::request::conditions::Conditions;
+use crate::request::finding::{Finding, Pointer};
+use crate::response::{ApiResult, Response};
+use crate::views::{
+    Accepted, AppView, DomainView, Gone, RegisteredView, WebhookView, instance_view, outcome_word,
+};
+
+/// Hands a change over and says what it did.
+pub(crate) async fn submit<P: Plane>(
+    plane: &P,
+    change: Change,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> ApiResult {
+    let is_update = matches!(change, Change::UpdateDomain(_));
+    audit.subject = Some(subject(&change));
+    check_files(plane, &change).await?;
+    let receipt = make(plane, change.clone(), conditions, audit).await?;
+    let status = match (receipt.pending.is_empty(), receipt.outcome) {
+        (false, _) => 202,
+        (true, Outcome::Removed) => 204,
+        (true, Outcome::Created) if !is_update => 201,
+        (true, Outcome::Created | Outcome::Updated | Outcome::Unchanged) => 200,
+    };
+    let response = match status {
+        204 => Response::empty(204),
+        status => object(plane, &change, &receipt, status),
+    };
+    Ok(received(response, &receipt))
+}
+
+/// Hands a change over, and notes it in the audit trail.
+pub(crate) async fn make<P: Plane>(
+    plane: &P,
+    change: Change,
+    conditions: Conditions,
+    audit: &mut Audit,
+) -> Result<Receipt, Problem> {
+    audit.subject = Some(subject(&change));
+    // The plane decides, for a repeated request is answered whatever the revision is by now.
+    let if_match = conditions.if_match.map(|revisions| {
+        let current = plane.desired().revision();
+        let any = revisions.first().copied().unwrap_or(NO_REVISION);
+        revisions.into_iter().find(|revision| *revision == current).unwrap_or(any)
+    });
+    let submission = Submission { change, if_match, idempotency: conditions.idempotency };
+    let receipt = plane.submit(submission).await?;
+    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_word(receipt.outcome) });
+    audit.revision = Some(receipt.revision);
+    Ok(receipt)
+}
+
+/// With what a receipt says in the head.
+pub(crate) fn received(response: Response, receipt: &Receipt) -> Response {
+    let micros = receipt.applied_in.as_micros();
+    let response = response.at(receipt.revision).with("X-Ringway-Applied-Micros", micros);
+    match receipt.replayed {
+        true => response.with("Idempotency-Replayed", true),
+        false => response,
+    }
+}
+
+/// The object that a change was about, as it is now.
+pub(crate) fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) -> Response {
+    let desired = plane.desired();
+    let domain_of =
+        |name: &Hostname| desired.domain(name.as_str()).map(|domain| DomainView::of(plane, domain));
+    match change {
+        Change::Register { app, instance, domain } => {
+            let registered = desired.app(app.id.as_str()).map(|app| RegisteredView {
+                app: AppView::new(app, &desired),
+                generation: receipt.generation.map(|generation| generation.0),
+                instance: instance.as_ref().and_then(|spec| instance_view(plane, &desired, &spec.id)),
+                domain: domain.as_ref().and_then(|spec| domain_of(&spec.name)),
+            });
+            Response::json(status, &Accepted::new(receipt, registered))
+        }
+        Change::AddInstance(spec) => {
+            Response::json(status, &Accepted::new(receipt, instance_view(plane, &desired, &spec.id)))
+        }
+        Change::AddDomain(spec) => Response::json(status, &Accepted::new(receipt, domain_of(&spec.name))),
+        Change::UpdateDomain(update) => {
+            Response::json(status, &Accepted::new(receipt, domain_of(&update.name)))
+        }
+        Change::PutWebhook { app, .. } => {
+            let view = desired.app(app.as_str()).and_then(|app| WebhookView::of(app));
+            Response::json(status, &Accepted::new(receipt, view))
+        }
+        Change::RemoveInstance { .. }
+        | Change::DrainInstance { .. }
+        | Change::RemoveApp { .. }
+        | Change::RemoveWebhook { .. }
+        | Change::RemoveDomain { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
+    }
+}
+
+/// A file that a change names must be good when it is named. What is said again of a domain or an app that has it is no news:
+/// an instance must be able to register although somebody has broken a file since, whose last good content stays in force.
+pub(crate) async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem> {
+    let desired = plane.desired();
+    let (app, domain) = match change {
+        Change::Register { app, domain, .. } => {
+            (Some(app), domain.as_ref().map(|domain| (&domain.name, domain.client_auth.as_ref())))
+        }
+        Change::AddDomain(domain) => (None, Some((&domain.name, domain.client_auth.as_ref()))),
+        Change::UpdateDomain(update) => (None, Some((&update.name, update.client_auth.value()))),
+        Change::AddInstance(_)
+        | Change::RemoveInstance { .. }
+        | Change::DrainInstance { .. }
+        | Change::RemoveApp { .. }
+        | Change::PutWebhook { .. }
+        | Change::RemoveWebhook { .. }
+        | Change::RemoveDomain { .. } => return Ok(()),
+    };
+    let mut named = Vec::new();
+    if let Some((name, Some(client_auth))) = domain {
+        let known = desired.domain(name.as_str()).and_then(|domain| domain.client_auth.as_ref());
+        if known.is_none_or(|known| known.ca_file != client_auth.ca_file) {
+            named.push((&["client_auth", "ca_file"][..], SecretKey::ClientCa(client_auth.ca_file.clone())));
+        }
+    }
+    if let Some(AppSpec { id, upstream_tls: Patch::Set(tls), .. }) = app {
+        let known = desired.app(id.as_str()).and_then(|app| app.upstream_tls.as_ref());
+        if known.is_none_or(|known| {
+            (&known.ca_file, &known.client_certificate) != (&tls.ca_file, &tls.client_certificate)
+        }) {
+            named.push((&["upstream_tls"][..], SecretKey::Upstream(id.clone(), tls.clone())));
+        }
+    }
+    let mut findings = Vec::new();
+    for (field, want) in named.into_iter().filter(|(_, want)| names_files(want)) {
+        if let Err(why) = plane.check_files(want).await {
+            let mut pointer = Pointer::default();
+            field.iter().for_each(|name| pointer.push(name));
+            findings.push(Finding::at(
+                &pointer,
+                "invalid",
+                format!("names a file that cannot be used: {why}"),
+            ));
+        }
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Problem::findings(findings)) }
+}
+
+/// A revision that is never reached: the condition of a request whose entity tags are not ours.
+pub(crate) const NO_REVISION: Revision = Revision(u64::MAX);

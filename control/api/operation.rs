@@ -1,0 +1,401 @@
+//! Operations of the API, and the documentation of each: request fields, responses, problems.
+
+use crate::content::{Content, schema_of, schema_of_accepted};
+use crate::guard::Access;
+use crate::problem::Kind;
+use crate::request::reader::{Described, describe};
+use crate::request::shapes as shape;
+use crate::views::{
+    AppDetails, AppPage, AppStatusView, CertificatePage, DomainDetails, DomainPage, DomainView, DrainedView,
+    DrainingView, Gone, InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView,
+    StatusView, UploadedView, VerificationView, WebhookPage, WebhookView,
+};
+
+/// What can be asked of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Operation {
+    RegisterApp,
+    RemoveApp,
+    ListApps,
+    ShowApp,
+    AddInstance,
+    RemoveInstance,
+    ListInstances,
+    ListInstancesOfApp,
+    Heartbeat,
+    PutWebhook,
+    UpdateWebhook,
+    RemoveWebhook,
+    ListWebhooks,
+    ShowWebhook,
+    AddDomain,
+    AddCustomDomain,
+    UpdateDomain,
+    RemoveDomain,
+    ListDomains,
+    ShowDomain,
+    VerifyDomain,
+    UploadCertificate,
+    RemoveCertificate,
+    ListCertificates,
+    Register,
+    Deregister,
+    AddRoute,
+    Status,
+    AppStatus,
+    Liveness,
+    Readiness,
+    Startup,
+    Metrics,
+    OpenApi,
+}
+
+/// What an operation takes and answers.
+pub(crate) struct Spec {
+    /// A name for generated clients.
+    pub(crate) id: &'static str,
+    /// One line.
+    pub(crate) summary: &'static str,
+    /// The fields of the request.
+    pub(crate) fields: Vec<Described>,
+    /// Does it change the configuration, and so take `If-Match` and `Idempotency-Key`?
+    pub(crate) is_mutation: bool,
+    /// What it answers when all went well: status, and body.
+    pub(crate) answers: Vec<(u16, Option<Content>)>,
+    /// What else it answers.
+    pub(crate) problems: Vec<Kind>,
+    /// Who may ask.
+    pub(crate) access: Access,
+}
+
+impl Operation {
+    /// Who may ask for it.
+    pub(crate) fn access(self) -> Access {
+        match self {
+            Self::Liveness | Self::Readiness | Self::Startup => Access::Open,
+            _ => Access::Guarded,
+        }
+    }
+
+    /// What it takes and answers.
+    pub(crate) fn spec(self) -> Spec {
+        use Kind::*;
+        let registered = |content: fn() -> Content| {
+            vec![(201, Some(content())), (200, Some(content())), (202, Some(content()))]
+        };
+        let removed = || vec![(204, None), (202, Some(schema_of_accepted::<Gone>()))];
+        let drained = || {
+            let drained = (200, Some(schema_of_accepted::<DrainedView>()));
+            vec![(204, None), drained, (202, Some(schema_of_accepted::<DrainingView>()))]
+        };
+        let json = |content: Content| vec![(200, Some(content))];
+        let (id, summary, fields, answers, own): (_, _, _, _, &[Kind]) = match self {
+            Self::RegisterApp => (
+                "registerApp",
+                "Register an app, with an instance; what exists already is renewed.",
+                describe(shape::register_app),
+                registered(schema_of_accepted::<RegisteredView>),
+                &[InstanceOfOtherApp, LimitReached],
+            ),
+            Self::RemoveApp => (
+                "removeApp",
+                "Remove an app and its instances; refused while domains point to it.",
+                describe(shape::app_key),
+                removed(),
+                &[UnknownApp, AppHasDomains, Conflicting],
+            ),
+            Self::ListApps => (
+                "listApps",
+                "List the apps, by id.",
+                describe(shape::app_page),
+                json(schema_of::<AppPage>()),
+                &[Conflicting],
+            ),
+            Self::ShowApp => (
+                "showApp",
+                "Show an app with its instances and domains.",
+                describe(shape::app_key),
+                json(schema_of::<AppDetails>()),
+                &[UnknownApp, Conflicting],
+            ),
+            Self::AddInstance => (
+                "addInstance",
+                "Add an instance to an app, or renew its registration.",
+                describe(shape::add_instance),
+                registered(schema_of_accepted::<InstanceView>),
+                &[UnknownApp, InstanceOfOtherApp, LimitReached],
+            ),
+            Self::RemoveInstance => (
+                "removeInstance",
+                "Remove an instance; it gets no further requests. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
+                describe(shape::removal),
+                drained(),
+                &[UnknownInstance, StaleGeneration, Conflicting],
+            ),
+            Self::ListInstances => (
+                "listInstances",
+                "List instances, their state and their health, by id. With wait: answers when the instance is in a state.",
+                describe(shape::instance_page),
+                json(schema_of::<InstancePage>()),
+                &[UnknownInstance, UnknownDomain, Conflicting, TooManyWaits, NotReached],
+            ),
+            Self::ListInstancesOfApp => (
+                "listInstancesOfApp",
+                "List an app's instances and their health, by id.",
+                describe(shape::instance_page_of_app),
+                json(schema_of::<InstancePage>()),
+                &[UnknownApp, Conflicting],
+            ),
+            Self::Heartbeat => (
+                "heartbeat",
+                "Keep an instance alive. Counts from the first heartbeat on: who never sends one is judged by health checks alone. Answered with 200 and the lease when asked by Prefer: return=representation.",
+                describe(shape::instance_key),
+                vec![(204, None), (200, Some(schema_of::<LeaseView>()))],
+                &[UnknownInstance, StaleGeneration, Conflicting],
+            ),
+            Self::PutWebhook => (
+                "putWebhook",
+                "Have an app told of what happens to it; takes the place of the webhook that it has.",
+                describe(shape::put_webhook),
+                registered(schema_of_accepted::<WebhookView>),
+                &[UnknownApp],
+            ),
+            Self::UpdateWebhook => (
+                "updateWebhook",
+                "Change an app's webhook; what is absent stays, a null takes the secret away.",
+                describe(shape::update_webhook),
+                vec![
+                    (200, Some(schema_of_accepted::<WebhookView>())),
+                    (202, Some(schema_of_accepted::<WebhookView>())),
+                ],
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
+            Self::RemoveWebhook => (
+                "removeWebhook",
+                "Tell an app no more.",
+                describe(shape::app_key),
+                removed(),
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
+            Self::ListWebhooks => (
+                "listWebhooks",
+                "List the webhooks, by app.",
+                describe(shape::app_page),
+                json(schema_of::<WebhookPage>()),
+                &[Conflicting],
+            ),
+            Self::ShowWebhook => (
+                "showWebhook",
+                "Show an app's webhook; its secret is never shown.",
+                describe(shape::app_key),
+                json(schema_of::<WebhookView>()),
+                &[UnknownApp, UnknownWebhook, Conflicting],
+            ),
+            Self::AddDomain => (
+                "addDomain",
+                "Add a domain that leads to an app.",
+                describe(shape::add_domain),
+                registered(schema_of_accepted::<DomainView>),
+                &[UnknownApp, DomainTaken, LimitReached],
+            ),
+            Self::AddCustomDomain => (
+                "addCustomDomain",
+                "Add a tenant's own domain.",
+                describe(shape::add_custom_domain),
+                registered(schema_of_accepted::<DomainView>),
+                &[UnknownApp, DomainTaken, LimitReached],
+            ),
+            Self::UpdateDomain => (
+                "updateDomain",
+                "Change a domain; what is absent stays, null removes.",
+                describe(shape::update_domain),
+                vec![
+                    (200, Some(schema_of_accepted::<DomainView>())),
+                    (202, Some(schema_of_accepted::<DomainView>())),
+                ],
+                &[UnknownDomain, UnknownApp, Conflicting],
+            ),
+            Self::RemoveDomain => (
+                "removeDomain",
+                "Remove a domain; requests for it are answered with 404.",
+                describe(shape::domain_key),
+                removed(),
+                &[UnknownDomain, Conflicting],
+            ),
+            Self::ListDomains => (
+                "listDomains",
+                "List the domains, by name.",
+                describe(shape::domain_page),
+                json(schema_of::<DomainPage>()),
+                &[Conflicting],
+            ),
+            Self::ShowDomain => (
+                "showDomain",
+                "Show a domain.",
+                describe(shape::domain_key),
+                json(schema_of::<DomainDetails>()),
+                &[UnknownDomain, Conflicting],
+            ),
+            Self::VerifyDomain => (
+                "verifyDomain",
+                "Look at a domain's DNS records and at our own challenge URL, now.",
+                describe(shape::domain_key),
+                json(schema_of::<VerificationView>()),
+                &[UnknownDomain, NoCertificates, Conflicting, Busy],
+            ),
+            Self::UploadCertificate => (
+                "uploadCertificate",
+                "Serve a certificate of your own for a domain; from then on it is `provided`, and no CA is asked.",
+                describe(shape::upload),
+                vec![
+                    (200, Some(schema_of_accepted::<UploadedView>())),
+                    (202, Some(schema_of_accepted::<UploadedView>())),
+                ],
+                &[UnknownDomain, NoCertificates, NotProvided, BadCertificate, Conflicting],
+            ),
+            Self::RemoveCertificate => (
+                "removeCertificate",
+                "Forget an uploaded certificate; the domain is `acme` again.",
+                describe(shape::domain_key),
+                removed(),
+                &[UnknownDomain, NoCertificates, NotProvided, Conflicting],
+            ),
+            Self::ListCertificates => (
+                "listCertificates",
+                "List where the certificate of each domain stands, by name, and what is left of the CA's limits.",
+                describe(shape::certificate_page),
+                json(schema_of::<CertificatePage>()),
+                &[Conflicting],
+            ),
+            Self::Register => (
+                "register",
+                "Register an app, an instance and a domain in one step; what exists already is renewed.",
+                describe(shape::register),
+                registered(schema_of_accepted::<RegisteredView>),
+                &[InstanceOfOtherApp, DomainTaken, LimitReached],
+            ),
+            Self::Deregister => (
+                "deregister",
+                "Remove an instance; takes the body that it registered with. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
+                describe(shape::deregister),
+                drained(),
+                &[UnknownInstance, InstanceOfOtherApp, StaleGeneration, Conflicting],
+            ),
+            Self::AddRoute => (
+                "addRoute",
+                "Add a domain that leads to an app; with a tenant it is a custom domain.",
+                describe(shape::add_route),
+                registered(schema_of_accepted::<DomainView>),
+                &[UnknownApp, DomainTaken, LimitReached],
+            ),
+            Self::Status => (
+                "status",
+                "How the process does.",
+                describe(shape::status),
+                json(schema_of::<StatusView>()),
+                &[],
+            ),
+            Self::AppStatus => (
+                "appStatus",
+                "Show an app's health, by instance.",
+                describe(shape::app_key),
+                json(schema_of::<AppStatusView>()),
+                &[UnknownApp, Conflicting],
+            ),
+            Self::Liveness => (
+                "liveness",
+                "Whether the process answers at all.",
+                describe(shape::nothing),
+                json(schema_of::<LivenessView>()),
+                &[],
+            ),
+            Self::Readiness | Self::Startup => (
+                if self == Self::Readiness { "readiness" } else { "startup" },
+                "Whether traffic should be sent here.",
+                describe(shape::nothing),
+                vec![(200, Some(schema_of::<ReadinessView>())), (503, Some(schema_of::<ReadinessView>()))],
+                &[],
+            ),
+            Self::Metrics => (
+                "metrics",
+                "Metrics in the Prometheus text format.",
+                describe(shape::nothing),
+                vec![(200, Some(Content::text("text/plain; version=0.0.4; charset=utf-8")))],
+                &[],
+            ),
+            Self::OpenApi => (
+                "openApi",
+                "This document.",
+                describe(shape::nothing),
+                vec![(200, Some(Content::any_json()))],
+                &[],
+            ),
+        };
+        let mut problems = own.to_vec();
+        problems.extend([BadDocument, CrossSite, TooLarge, NotJson, Misdirected, Invalid]);
+        if self.access() == Access::Guarded {
+            problems.push(Unauthorized);
+        }
+        if self.is_mutation() {
+            problems.extend([
+                BadHeader,
+                RevisionMismatch,
+                KeyReused,
+                Busy,
+                Storage,
+                ShuttingDown,
+                Unconfirmed,
+            ]);
+        }
+        problems.sort_unstable_by_key(|kind| (kind.status(), *kind));
+        Spec {
+            id,
+            summary,
+            fields,
+            is_mutation: self.is_mutation(),
+            answers,
+            problems,
+            access: self.access(),
+        }
+    }
+
+    /// Does it change the configuration?
+    pub(crate) fn is_mutation(self) -> bool {
+        match self {
+            Self::RegisterApp
+            | Self::RemoveApp
+            | Self::AddInstance
+            | Self::RemoveInstance
+            | Self::AddDomain
+            | Self::AddCustomDomain
+            | Self::UpdateDomain
+            | Self::RemoveDomain
+            | Self::UploadCertificate
+            | Self::RemoveCertificate
+            | Self::PutWebhook
+            | Self::UpdateWebhook
+            | Self::RemoveWebhook
+            | Self::Register
+            | Self::Deregister
+            | Self::AddRoute => true,
+            Self::ListApps
+            | Self::ShowApp
+            | Self::ListInstances
+            | Self::ListInstancesOfApp
+            | Self::Heartbeat
+            | Self::ListDomains
+            | Self::ShowDomain
+            | Self::ListWebhooks
+            | Self::ShowWebhook
+            | Self::VerifyDomain
+            | Self::ListCertificates
+            | Self::Status
+            | Self::AppStatus
+            | Self::Liveness
+            | Self::Readiness
+            | Self::Startup
+            | Self::Metrics
+            | Self::OpenApi => false,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Fields of the API: one constant each, with its parser and its documentation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_control::InstanceState;
+use ringway_model::{
+    AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, StatusRangeError,
+    StatusSet, Target, TenantId, TimeoutPolicy, WebhookSecret, WebhookUrl, limits,
+};
+use serde_json::json;
+
+use super::reader::{Fault, Field, Given, Reader};
+use super::values::{at_most, duration, duration_schema, id_schema, status_list};
+use crate::limits::API_WAIT_MAX;
+
+/// Names an app.
+pub(crate) static APP_ID: Field<AppId> = Field {
+    name: "app_id",
+    doc: "Names an app: a set of interchangeable instances.",
+    schema: || id_schema("app1"),
+    parse: |given| AppId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// An app's name for people.
+pub(crate) static APP_NAME: Field<Arc<str>> = Field {
+    name: "app_name",
+    doc: "The app's name for people; kept when absent and the app exists, else the id.",
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
+    parse: |given| app_name(given.text()?),
+};
+
+/// Time in which a removed instance may finish its requests.
+pub(crate) static DRAIN: Field<Duration> = Field {
+    name: "drain",
+    doc: "Lets the instance finish its requests for so long: it gets no new ones, and the answer comes with its removal, \
+          which is when the last one is done, or the time is over (at once, with 202, when too many requests wait already). \
+          WebSockets that are open then are closed with 1001; other requests go on. The drain goes on without its client. \
+          Without it the instance is removed at once.",
+    schema: || duration_schema("30s"),
+    parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
+};
+
+/// State of an instance that a long poll waits for.
+pub(crate) static WAIT: Field<InstanceState> = Field {
+    name: "wait",
+    doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within \
+          the timeout, 503 when too many requests wait already.",
+    schema: || json!({ "type": "string", "enum": InstanceState::ALL.map(InstanceState::as_str) }),
+    parse: |given| {
+        InstanceState::parse(given.text()?).ok_or_else(|| {
+            let words = InstanceState::ALL.map(InstanceState::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
+};
+
+/// Longest time of a long poll.
+pub(crate) static WAIT_TIMEOUT: Field<Duration> = Field {
+    name: "timeout",
+    doc: "How long to wait, with wait: at most 300s; 30s when absent.",
+    schema: || duration_schema("30s"),
+    parse: |given| at_most(duration(given)?, API_WAIT_MAX),
+};
+
+/// Names an instance.
+pub(crate) static INSTANCE_ID: Field<InstanceId> = Field {
+    name: "instance_id",
+    doc: "Names one running instance of an app; unique over all apps.",
+    schema: || id_schema("app1-prod-node-1"),
+    parse: |given| InstanceId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where an instance listens.
+pub(crate) static TARGET: Field<Target> = Field {
+    name: "target",
+    doc: "Where the instance listens: http://host:port, https://host:port (see the app's upstream_tls), or h2c://host:port for \
+          HTTP/2 without TLS, as gRPC servers speak it.",
+    schema: || json!({ "type": "string", "format": "uri", "examples": ["http://10.0.0.5:3001"] }),
+    parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Treatment of requests while no instance of an app is healthy.
+static ON_ALL_UNHEALTHY: Field<OnAllUnhealthy> = Field {
+    name: "on_all_unhealthy",
+    doc: "What happens to requests while all instances fail their health checks: reject answers 502, panic_open ignores health \
+          and sends them all, trickle sends one request a second and answers the others with 502. Kept when absent; null is reject.",
+    schema: || json!({ "type": "string", "enum": OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str), "default": OnAllUnhealthy::default().as_str() }),
+    parse: |given| {
+        OnAllUnhealthy::parse(given.text()?).ok_or_else(|| {
+            let words = OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
+};
+
+/// Statuses that count against an instance.
+static FAILURE_STATUSES: Field<StatusSet> = Field {
+    name: "statuses",
+    doc: "Statuses from 500 to 599 that count as failures when the app answers with them, single or in ranges; none when absent. \
+          Any client that knows a request with such an answer can then take instances out of rotation.",
+    schema: || {
+        let part =
+            json!({ "type": "string", "pattern": "^5[0-9]{2}( *- *5[0-9]{2})?$", "examples": ["502-504"] });
+        let single = json!({ "type": "integer", "minimum": 500, "maximum": 599 });
+        json!({ "oneOf": [
+            { "type": "array", "items": { "oneOf": [part, single] }, "default": [], "examples": [["502-504"]] },
+            { "type": "string", "description": "The same as one text, separated by commas.", "examples": ["500,502-504"] },
+        ] })
+    },
+    parse: failure_statuses,
+};
+
+/// Late responses that count against an instance.
+static FAILURE_TIMEOUTS: Field<TimeoutPolicy> = Field {
+    name: "timeouts",
+    doc: "Whether a response that is late, or stops midway, counts as a failure: unchecked, while the instance's health check has \
+          not passed; always; never.",
+    schema: || json!({ "type": "string", "enum": TimeoutPolicy::ALL.map(TimeoutPolicy::as_str), "default": TimeoutPolicy::default().as_str() }),
+    parse: |given| {
+        TimeoutPolicy::parse(given.text()?).ok_or_else(|| {
+            let words = TimeoutPolicy::ALL.map(TimeoutPolicy::as_str).join(", ");
+            Fault::invalid(format_args!("must be one of {words}"))
+        })
+    },
+};
+
+/// Fences a registration.
+pub(crate) static GENERATION: Field<Generation> = Field {
+    name: "generation",
+    doc: "The generation that the registration was answered with: the message counts only as long as no newer registration of this instance id exists.",
+    schema: || json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+    parse: |given| given.unsigned().map(Generation),
+};
+
+/// A domain name.
+pub(crate) static DOMAIN: Field<Hostname> = Field {
+    name: "domain",
+    doc: "A domain name, in any case, as U-labels or A-labels; without scheme, port or wildcard.",
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant1.app1.com"] }),
+    parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where a CNAME should point to.
+pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
+    name: "cname_target",
+    doc: "The name that the domain's CNAME record should point to; a hint, not needed for routing.",
+    schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["tenant-123.app1.com"] }),
+    parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Where an app hears of what happens to it.
+pub(crate) static WEBHOOK_URL: Field<WebhookUrl> = Field {
+    name: "url",
+    doc: "Where events are posted to, as JSON: http or https, without credentials.",
+    schema: || json!({ "type": "string", "format": "uri", "maxLength": limits::WEBHOOK_URL_BYTES_MAX, "examples": ["https://app1.example/hooks/ringway"] }),
+    parse: |given| WebhookUrl::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What deliveries are signed with.
+pub(crate) static WEBHOOK_SECRET: Field<WebhookSecret> = Field {
+    name: "secret",
+    doc: "Deliveries are signed with it: X-Ringway-Signature is sha256= and the HMAC-SHA256 of X-Ringway-Timestamp, a full stop and the body. It is never shown again.",
+    schema: || json!({ "type": "string", "writeOnly": true, "minLength": limits::WEBHOOK_SECRET_BYTES_MIN, "maxLength": limits::WEBHOOK_SECRET_BYTES_MAX }),
+    parse: |given| WebhookSecret::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// Names a tenant.
+pub(crate) static TENANT_ID: Field<TenantId> = Field {
+    name: "tenant_id",
+    doc: "Names the tenant that the domain belongs to; told to the app in X-Tenant-ID.",
+    schema: || id_schema("tenant-123"),
+    parse: |given| TenantId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+/// What a domain is to its owner.
+pub(crate) static KIND: Field<DomainKind> = Field {
+    name: "type",
+    doc: "What the domain is to its owner; routing treats all alike.",
+    schema: || json!({ "type": "string", "enum": ["subdomain", "custom", "cname_target"] }),
+    parse: |given| {
+        DomainKind::parse(given.text()?)
+            .ok_or_else(|| Fault::invalid("must be one of subdomain, custom, cname_target"))
+    },
+};
+
+/// The type of a custom domain, for clients that send it although the path says it.
+pub(crate) static KIND_CUSTOM: Field<DomainKind> = Field {
+    name: "type",
+    doc: "Always custom here; may be left out.",
+    schema: || json!({ "type": "string", "enum": ["custom"] }),
+    parse: |given| match DomainKind::parse(given.text()?) {
+        Some(DomainKind::Custom) => Ok(DomainKind::Custom),
+        _ => Err(Fault::invalid(
+            "must be custom here; other types are registered with POST /api/tenants/domains",
+        )),
+    },
+};
+
+/// Items of a page.
+pub(crate) static LIMIT: Field<usize> = Field {
+    name: "limit",
+    doc: "The most items to answer with; as many as one page may have when absent.",
+    schema: || json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ITEMS_MAX }),
+    parse: |given| {
+        let number = given.unsigned()?;
+        usize::try_from(number)
+            .ok()
+            .filter(|number| (1..=limits::PAGE_ITEMS_MAX).contains(number))
+            .ok_or_else(|| Fault::range(format_args!("must be from 1 to {}", limits::PAGE_ITEMS_MAX)))
+    },
+};
+
+/// Apps of a status.
+pub(crate) static STATUS_LIMIT: Field<usize> = Field {
+    name: "limit",
+    doc: "The most apps to name in app_overview; 20 when absent.",
+    schema: LIMIT.schema,
+    parse: LIMIT.parse,
+};
+
+/// Where a page begins.
+pub(crate) static AFTER: Field<String> = Field {
+    name: "after",
+    doc: "Begin after this id or name: the value of `next` in the page before.",
+    schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HOST_BYTES_MAX }),
+    parse: |given| {
+        let text = given.text()?;
+        match (1..=limits::HOST_BYTES_MAX).contains(&text.len()) {
+            true => Ok(text.to_owned()),
+            false => Err(Fault::invalid("must be the value of `next` in the page before")),
+        }
+    },
+};
+
+/// Reads `on_all_unhealthy` of an app: absent leaves it, null is the default.
+pub(crate) fn on_all_unhealthy(reader: &mut Reader<'_>) -> Option<OnAllUnhealthy> {
+    reader.patch(&ON_ALL_UNHEALTHY).or_default()
+}
+
+/// Reads `failures` of an app: absent leaves it, null is the default.
+pub(crate) fn failures(reader: &mut Reader<'_>) -> Option<FailurePolicy> {
+    let given = reader.patch_object(
+        "failures",
+        "Which results count against an instance's circuit breaker besides connection failures and broken messages, which \
+         always do; kept when absent. Null or never given: no statuses, and timeouts while health checks do not pass.",
+        |reader| {
+            let statuses = reader.optional(&FAILURE_STATUSES).unwrap_or_default();
+            let timeouts = reader.optional(&FAILURE_TIMEOUTS).unwrap_or_default();
+            Some(FailurePolicy { statuses, timeouts })
+        },
+    );
+    given.or_default()
+}
+
+fn app_name(text: &str) -> Result<Arc<str>, Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::invalid("must not be empty"));
+    }
+    if text.len() > limits::APP_NAME_BYTES_MAX {
+        return Err(Fault::range(format_args!(
+            "must not be longer than {} bytes",
+            limits::APP_NAME_BYTES_MAX
+        )));
+    }
+    // Marks that reorder text would let one log line or table row pass for another (Unicode TR 36 §2.7).
+    let reorders = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    match text.chars().any(|c| c.is_control() || reorders(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
+        true => Err(Fault::invalid("must not contain control characters")),
+        false => Ok(text.into()),
+    }
+}
+
+fn failure_statuses(given: Given<'_>) -> Result<StatusSet, Fault> {
+    StatusSet::parse(&status_list(given)?).map_err(|error| match error.0 {
+        StatusRangeError::Form => Fault::invalid(error),
+        StatusRangeError::Bounds | StatusRangeError::Order => Fault::range(error),
+    })
+}
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;
