@@ -19,8 +19,9 @@
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
-//! A phase ends the exchange with an [`Interrupt`]. A feature is a module of its phase or a stage, not a branch in
-//! [`Exchange::run`]. The snapshot is pinned once: a configuration change never disturbs a request under way.
+//! A phase ends the exchange with an [`Interrupt`]. A feature is a module of its phase or a stage, not a
+//! branch in [`Exchange::run`]. The snapshot is pinned once: a configuration change never disturbs a request
+//! under way.
 
 pub(crate) mod acme_challenge;
 pub(crate) mod activity;
@@ -259,7 +260,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if sent.is_ok() && keep { Disposition::Keep } else { Disposition::Close }
     }
 
-    /// Ends every exchange: one event, from which log line and metrics are made, and the connection's disposition.
+    /// Ends every exchange: one event, from which log line and metrics are made, and the connection's
+    /// disposition.
     fn finish(&mut self, disposition: Disposition) -> Disposition {
         if let Some(body) = &self.body {
             self.info.bytes_in = self.info.bytes_in.max(body.received);
@@ -278,8 +280,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         }
     }
 
-    /// Whether the client is known, or likely, to send more than was read: the rest of the request, what follows it, or
-    /// another protocol that it asked for and did not wait for (RFC 9931).
+    /// Whether the client is known, or likely, to send more than was read: the rest of the request, what
+    /// follows it, or another protocol that it asked for and did not wait for (RFC 9931).
     fn is_unread(&self) -> bool {
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
         let body = self.body.as_ref();

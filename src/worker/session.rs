@@ -48,8 +48,8 @@ pub(crate) enum Ended {
 
 /// Serves a connection until it closes, or moves to the idle set.
 ///
-/// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for as
-/// long as requests follow each other.
+/// The future of a connection that waits is small: what serving needs is in a box of its own, which lives for
+/// as long as requests follow each other.
 pub(crate) async fn session<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
@@ -82,7 +82,8 @@ pub(crate) async fn session<R: Runtime>(
     Ended::Closed(exchanges)
 }
 
-/// Returns the start of a new connection, whose first request has the head timeout; later ones have the idle timeout.
+/// Returns the start of a new connection, whose first request has the head timeout; later ones have the idle
+/// timeout.
 pub(crate) fn start<R: Runtime>(core: &Core<R>) -> Start {
     Start { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
 }
@@ -129,7 +130,8 @@ async fn serve<R: Runtime>(
                 client.phase.set(Phase::Idle);
                 first_byte_by = core.runtime.now().after(core.settings.idle_timeout);
             }
-            // A byte more from the client would make the kernel reset the connection, and lose what was not delivered.
+            // A byte more from the client would make the kernel reset the connection, and lose what was not
+            // delivered.
             Disposition::CloseNow
                 if client.stream.is_delivered() && client.stream.peek_state() != PeerState::HasData =>
             {
@@ -195,8 +197,8 @@ async fn wait<R: Runtime>(
     }
 }
 
-/// Whether a wait that ended is followed by a request. The drain interrupts waits; requests that have come by then are
-/// still served.
+/// Whether a wait that ended is followed by a request. The drain interrupts waits; requests that have come by
+/// then are still served.
 fn serves_on<S: Stream>(client: &DownstreamConn<S>, ready: std::io::Result<()>) -> bool {
     match ready {
         Ok(()) => true,
@@ -246,7 +248,8 @@ async fn read<S: Stream>(
     read.map_err(|error| error.kind())
 }
 
-/// Rejects a connection whose request is not read with a local reply, and closes it, by `deadline` at the latest.
+/// Rejects a connection whose request is not read with a local reply, and closes it, by `deadline` at the
+/// latest.
 pub(crate) async fn reject_connection<R: Runtime, S: Stream>(
     core: &Core<R>,
     stream: S,

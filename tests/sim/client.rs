@@ -1,4 +1,4 @@
-//! A client: asks, and checks what it is answered.
+//! Client: sends requests, and checks the responses.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,19 +18,19 @@ struct Line {
     case: Rc<Case>,
     end: Rc<End>,
     ids: Vec<usize>,
-    answered: Cell<usize>,
+    responses: Cell<usize>,
     is_over: Cell<bool>,
     writer: RefCell<Option<Waker>>,
 }
 
-/// Asks for `ids`, one after the other or at once, and leaves.
+/// Sends the requests `ids`, one after another or pipelined, and leaves.
 pub(super) async fn serve(engine: Rc<Engine>, case: Rc<Case>, end: End, ids: Vec<usize>) {
     let line = Rc::new(Line {
         engine: engine.clone(),
         case,
         end: Rc::new(end),
         ids,
-        answered: Cell::new(0),
+        responses: Cell::new(0),
         is_over: Cell::new(false),
         writer: RefCell::default(),
     });
@@ -41,7 +41,7 @@ pub(super) async fn serve(engine: Rc<Engine>, case: Rc<Case>, end: End, ids: Vec
         }
     });
     let ended = line.read().await;
-    line.tell(ended);
+    line.notify(ended);
 }
 
 impl Line {
@@ -49,24 +49,24 @@ impl Line {
         self.engine.chance(self.case.rude)
     }
 
-    fn tell(&self, is_over: bool) {
+    fn notify(&self, is_over: bool) {
         self.is_over.set(self.is_over.get() || is_over);
         self.writer.take().into_iter().for_each(Waker::wake);
     }
 
-    /// False when it is broken off in the middle.
+    /// Sends the requests; false when it breaks off in the middle.
     async fn write(&self) -> bool {
         let is_pipelined = self.engine.chance(25);
         for (index, id) in self.ids.iter().copied().enumerate() {
             if !is_pipelined {
-                let answered = poll_fn(|cx| {
-                    if self.answered.get() >= index || self.is_over.get() {
+                let responses = poll_fn(|cx| {
+                    if self.responses.get() >= index || self.is_over.get() {
                         return Poll::Ready(!self.is_over.get());
                     }
                     *self.writer.borrow_mut() = Some(cx.waker().clone());
                     Poll::Pending
                 });
-                if !answered.await {
+                if !responses.await {
                     return true;
                 }
                 if self.engine.chance(30) {
@@ -134,7 +134,7 @@ impl Line {
         [head.into_bytes(), body].concat()
     }
 
-    /// Reads the answers; true when nothing may follow.
+    /// Reads the responses; true when no further request may follow.
     async fn read(&self) -> bool {
         let mut inbox = Inbox::new(self.end.clone());
         for id in self.ids.iter().copied() {
@@ -145,7 +145,7 @@ impl Line {
                     return true;
                 }
             }
-            match self.answer(&mut inbox, id).await {
+            match self.read_response(&mut inbox, id).await {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(error) => {
@@ -153,8 +153,8 @@ impl Line {
                     return true;
                 }
             }
-            self.answered.set(self.answered.get() + 1);
-            self.tell(false);
+            self.responses.set(self.responses.get() + 1);
+            self.notify(false);
         }
         if self.engine.chance(30) {
             self.engine.sleep(self.engine.below(200_000_000)).await;
@@ -162,8 +162,8 @@ impl Line {
         true
     }
 
-    /// Reads one answer; false when the connection ends with it.
-    async fn answer(&self, inbox: &mut Inbox, id: usize) -> Result<bool, String> {
+    /// Reads one response; false when the connection ends with it.
+    async fn read_response(&self, inbox: &mut Inbox, id: usize) -> Result<bool, String> {
         let head = loop {
             let Some(head) = inbox.head().await? else { return Ok(false) };
             if !head.first.starts_with("HTTP/1.1 1") || head.first.starts_with("HTTP/1.1 101") {
@@ -196,7 +196,7 @@ impl Line {
                 return Err(format!("{} bytes of a body, {} expected", body.len(), expected.len()));
             }
         } else if !matches!(status, 400 | 404 | 408 | 502 | 503 | 504) {
-            return Err(format!("status {status} of nobody"));
+            return Err(format!("status {status} that neither an endpoint nor the proxy sends"));
         }
         if is_whole {
             self.case.requests.borrow_mut()[id].status = Some(if is_ours { 500 } else { status });
@@ -204,15 +204,15 @@ impl Line {
         Ok(is_whole && framing != Framing::UntilClose && head.get("connection") != Some("close"))
     }
 
-    /// Which attempt was answered; `None` when the proxy answered itself.
+    /// Returns the attempt that the response is from; `None` for a local reply.
     fn identify(&self, head: &Head, id: usize) -> Result<Option<usize>, String> {
-        let Some(answered) = head.get("x-sim-id") else { return Ok(None) };
-        if answered != id.to_string() {
-            return Err(format!("the answer to request {answered}"));
+        let Some(request) = head.get("x-sim-id") else { return Ok(None) };
+        if request != id.to_string() {
+            return Err(format!("the response to request {request}"));
         }
         let attempt = head.get("x-sim-attempt").and_then(|attempt| attempt.parse::<usize>().ok());
         let attempt = attempt.filter(|attempt| *attempt < self.case.requests.borrow()[id].attempts.len());
-        attempt.map(Some).ok_or("the answer to no attempt".to_owned())
+        attempt.map(Some).ok_or("the response to no attempt".to_owned())
     }
 
     async fn tunnel(&self, inbox: &mut Inbox, id: usize) -> Result<bool, String> {

@@ -1,4 +1,4 @@
-//! Virtual time, tasks in a seeded order, and what is found out about a run.
+//! Engine of a run: virtual time, tasks in a seeded order, trace and violations.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// SplitMix64: the one source of chance of a run.
+/// SplitMix64: the only source of randomness of a run.
 pub(super) struct Rng(u64);
 
 impl Rng {
@@ -21,10 +21,10 @@ impl Rng {
 
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
     }
 }
 
@@ -52,13 +52,13 @@ impl PartialOrd for Event {
 }
 
 impl Ord for Event {
-    /// The earliest is the greatest, which is what a heap gives first.
+    /// The earliest is the greatest: a heap pops it first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-/// The tasks that can go on.
+/// Tasks that are ready to be polled.
 type Ready = Arc<Mutex<Vec<usize>>>;
 
 struct TaskWaker {
@@ -83,7 +83,7 @@ struct Slot {
     is_product: bool,
 }
 
-/// One run.
+/// Engine of one run.
 pub(super) struct Engine {
     now: Cell<u64>,
     numbers: Cell<u64>,
@@ -113,7 +113,7 @@ impl Engine {
         })
     }
 
-    /// Microseconds.
+    /// Virtual time in microseconds.
     pub(super) fn now(&self) -> u64 {
         self.now.get()
     }
@@ -123,12 +123,12 @@ impl Engine {
         self.rng.borrow_mut().next() % end.max(1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a probability of `percent`.
     pub(super) fn chance(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// Runs `action` at a time.
+    /// Schedules `action`.
     pub(super) fn at(&self, at: u64, action: impl FnOnce() + 'static) {
         let number = self.numbers.replace(self.numbers.get() + 1);
         let at = at.max(self.now());
@@ -140,7 +140,7 @@ impl Engine {
         self.at(at, move || waker.wake());
     }
 
-    /// Waits for so many microseconds.
+    /// Waits for `micros` microseconds.
     pub(super) async fn sleep(&self, micros: u64) {
         let until = self.now() + micros;
         let mut is_armed = false;
@@ -156,7 +156,7 @@ impl Engine {
         .await;
     }
 
-    /// Begins a task of the product, or of the world around it.
+    /// Spawns a task of the core, or of a simulated peer.
     pub(super) fn spawn(&self, is_product: bool, task: impl Future<Output = ()> + 'static) {
         if self.ending.get() {
             return;
@@ -171,15 +171,15 @@ impl Engine {
         }
     }
 
-    /// Tasks of the product that have not ended.
+    /// Number of tasks of the core that have not ended.
     pub(super) fn product_tasks(&self) -> usize {
         self.product_tasks.get()
     }
 
-    /// Lets one task have a turn, or time go on; false when nothing will ever happen again.
+    /// Polls one ready task, or advances the time to the next event; false when neither exists.
     pub(super) fn step(&self) -> bool {
         let next = {
-            let mut ready = self.ready.lock().expect("nobody panicked with it");
+            let mut ready = self.ready.lock().expect("no task panicked with it");
             let count = ready.len() as u64;
             (count > 0).then(|| ready.swap_remove(self.below(count) as usize))
         };
@@ -212,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// Drops everything that has not ended.
+    /// Drops all tasks and events.
     pub(super) fn end(&self) {
         self.ending.set(true);
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
@@ -225,7 +225,7 @@ impl Engine {
         self.ending.get()
     }
 
-    /// Writes an event into the trace, if one is kept.
+    /// Adds a line to the trace, if one is kept.
     pub(super) fn note(&self, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut *self.trace.borrow_mut() {
             let now = self.now();
@@ -233,7 +233,7 @@ impl Engine {
         }
     }
 
-    /// An invariant does not hold.
+    /// Records a violated invariant.
     pub(super) fn violate(&self, text: String) {
         if self.is_ending() {
             return;

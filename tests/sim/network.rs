@@ -1,4 +1,5 @@
-//! The simulated network: bytes arrive late, in other pieces, or never; connections end in every way that TCP has.
+//! Simulated network: bytes arrive late, in other pieces, or never; connections end in every way that TCP
+//! has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,13 +17,13 @@ use super::engine::Engine;
 
 /// One direction of a connection.
 struct Pipe {
-    /// What the reader can take.
+    /// Bytes that the reader can take.
     arrived: VecDeque<u8>,
     /// Bytes on their way.
     in_flight: usize,
-    /// When the last of them arrives.
+    /// Arrival time of the last of them.
     last_at: u64,
-    /// The writer has said that there is no more; and the reader knows.
+    /// The writer has ended it; and the end has arrived.
     finishing: bool,
     finished: bool,
     /// The reader has closed.
@@ -36,7 +37,7 @@ struct Connection {
     engine: Rc<Engine>,
     number: u64,
     pipes: [RefCell<Pipe>; 2],
-    /// The side has been told of a reset.
+    /// A reset has arrived at the side.
     is_dead: [Cell<bool>; 2],
     room: usize,
     latency: u64,
@@ -50,7 +51,7 @@ pub(super) struct End {
     aborts: Cell<bool>,
 }
 
-/// A new connection's ends: the one that connects, and the one that accepts.
+/// Creates a connection: the end that connects, and the end that accepts.
 pub(super) fn pair(engine: &Rc<Engine>, number: u64, is_calm: bool) -> (End, End) {
     let pipe = || {
         RefCell::new(Pipe {
@@ -90,13 +91,13 @@ impl Connection {
         pipe.last_at
     }
 
-    /// `side` is told of a reset, after what is on its way to it.
+    /// Sends a reset to `side`, behind the bytes that are on their way.
     fn send_reset(self: &Rc<Self>, side: usize) {
         let at = self.arrival(&mut self.pipes[side].borrow_mut());
         let connection = self.clone();
         self.engine.at(at, move || {
             connection.is_dead[side].set(true);
-            // Some systems let what has arrived be read all the same.
+            // Some systems keep bytes readable that arrived before.
             if connection.engine.chance(50) {
                 connection.pipes[side].borrow_mut().arrived.clear();
             }
@@ -193,7 +194,7 @@ impl End {
         Poll::Ready(Ok(count))
     }
 
-    /// Nothing more will come from this side.
+    /// Ends the writing side.
     pub(super) fn finish(&self) {
         let connection = self.connection.clone();
         let side = 1 - self.side;
@@ -209,7 +210,7 @@ impl End {
         });
     }
 
-    /// Ends it in both directions, while somebody still reads from it.
+    /// Closes both directions, while a reader is still waiting.
     pub(super) fn close(&self) {
         self.finish();
         let connection = &self.connection;
@@ -218,7 +219,7 @@ impl End {
         connection.wake(self.side);
     }
 
-    /// Dropping it resets the connection.
+    /// Makes the drop reset the connection.
     pub(super) fn abort(&self) {
         self.aborts.set(true);
     }
@@ -232,17 +233,17 @@ impl End {
         }
     }
 
-    /// The other side has written nothing that this one has not read.
+    /// Whether this side has read everything that the other one wrote.
     pub(super) fn is_quiet(&self) -> bool {
         let pipe = self.connection.pipes[self.side].borrow();
         pipe.in_flight == 0 && pipe.arrived.is_empty() && !pipe.finishing
     }
 
-    /// Puts bytes where the other side finds them at once; false when others are on their way there.
+    /// Delivers bytes without latency; false when others are on their way.
     pub(super) fn place(&self, bytes: &[u8]) -> bool {
         let side = 1 - self.side;
         let mut pipe = self.connection.pipes[side].borrow_mut();
-        // Not before what is on its way.
+        // Never overtakes bytes on their way.
         let may = pipe.in_flight == 0 && !pipe.is_deaf;
         if may {
             pipe.in_flight = bytes.len();
@@ -252,7 +253,7 @@ impl End {
         may
     }
 
-    /// Reads what is there; empty is the end, and so is an error.
+    /// Reads available bytes; empty at the end and after an error.
     pub(super) async fn receive(&self) -> Vec<u8> {
         poll_fn(|cx| self.poll_read(cx, 8_192)).await.unwrap_or_default()
     }
@@ -279,7 +280,7 @@ impl Drop for End {
         pipe.is_deaf = true;
         let is_unread = !pipe.arrived.is_empty();
         drop(pipe);
-        // What nobody has read is answered with a reset, as the kernel does it.
+        // Unread bytes cause a reset, as in the kernel.
         if self.aborts.get() || is_unread {
             self.connection.send_reset(1 - self.side);
         } else {
@@ -289,7 +290,7 @@ impl Drop for End {
     }
 }
 
-/// The product's end of a connection, with deadlines and cancellation.
+/// The core's end of a connection, with deadlines and cancellation.
 pub(super) struct SimStream {
     end: End,
     peer: SocketAddr,
@@ -305,7 +306,7 @@ struct Side {
 
 const READ: usize = 0;
 const WRITE: usize = 1;
-/// No buffer of a connection is larger.
+/// Largest buffer of a connection.
 const BUFFER_BYTES_MAX: usize = 160 * 1024;
 
 impl SimStream {
@@ -319,7 +320,7 @@ impl SimStream {
         self.end.connection.wake(self.end.side);
     }
 
-    /// Polls until something is ready, the deadline, or a cancellation.
+    /// Polls until it is ready, the deadline has passed, or the wait is cancelled.
     async fn wait<T>(
         &self,
         side: usize,
@@ -355,13 +356,13 @@ impl SimStream {
     }
 }
 
-/// The reaper comes by ten times a second.
+/// Time at which the reaper, which runs ten times a second, cancels a wait.
 fn expiry(engine: &Engine, deadline: Tick) -> Option<u64> {
     (deadline != Tick::NEVER)
         .then(|| deadline.0.saturating_mul(1_000).max(engine.now()) + engine.below(100_000))
 }
 
-/// One reader and one writer at a time, and none that is dropped before it is ready.
+/// Check of the contract: one reader and one writer at a time, and none that is dropped before it is ready.
 struct Turn<'a> {
     engine: &'a Engine,
     side: &'a Side,

@@ -1,4 +1,4 @@
-//! An endpoint: checks what it is sent, and answers well or badly.
+//! Endpoint: checks its requests, and responds well or badly.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ struct Origin {
     inbox: Inbox,
     app: usize,
     served: usize,
-    /// Why no request may come on this connection any more.
+    /// Reason why no further request may come on this connection.
     spoilt: Option<&'static str>,
 }
 
@@ -76,13 +76,13 @@ impl Origin {
             self.tunnel(id, attempt, &head).await;
             return false;
         }
-        self.answer(id, attempt, framing).await
+        self.respond(id, attempt, framing).await
     }
 
-    /// What may happen between two requests.
+    /// Closes, resets, or sends bytes between two requests.
     async fn idle(&mut self) -> bool {
         self.engine.sleep(self.engine.below(3_000_000)).await;
-        // What was read with the request before may be the next one already.
+        // The next request may have been read with the previous one.
         if !self.is_quiet() {
             return true;
         }
@@ -94,19 +94,19 @@ impl Origin {
             }
             _ => {
                 if self.end.place(b"HTTP/1.1 200 OK\r\nX-Sim-Id: 999999\r\nContent-Length: 0\r\n\r\n") {
-                    self.spoilt = Some("the endpoint had spoken on");
+                    self.spoilt = Some("had bytes from the endpoint out of turn");
                 }
                 true
             }
         }
     }
 
-    /// Nothing has come of a next request.
+    /// Whether no byte of a next request has come.
     fn is_quiet(&self) -> bool {
         self.end.is_quiet() && self.inbox.bytes.is_empty()
     }
 
-    /// Checks a request's head, and that it may come once more.
+    /// Checks a request's head, and that it may be repeated.
     fn enter(&self, head: &Head, is_fresh: bool) -> Option<(usize, usize)> {
         let id: usize = head.get("x-sim-id")?.parse().ok()?;
         let mut requests = self.case.requests.borrow_mut();
@@ -155,7 +155,7 @@ impl Origin {
         change(&mut self.case.requests.borrow_mut()[id].attempts[attempt]);
     }
 
-    async fn answer(&mut self, id: usize, attempt: usize, framing: Option<Framing>) -> bool {
+    async fn respond(&mut self, id: usize, attempt: usize, framing: Option<Framing>) -> bool {
         let evil = if self.is_evil() { 1 + self.engine.below(13) } else { 0 };
         let number = self.end.number();
         self.engine.note(|| format!("endpoint {number}: answers in way {evil}"));
@@ -275,7 +275,7 @@ impl Origin {
             return false;
         }
         if is_early {
-            // The rest of a body that nobody asked for any more.
+            // The rest of a body whose request is over.
             return self.read_body(id, framing).await;
         }
         true
@@ -287,12 +287,12 @@ impl Origin {
         }
         self.engine
             .check(head.get("upgrade") == Some("websocket"), || format!("request {id} lost its upgrade"));
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Sim-Id: {id}\r\nX-Sim-Attempt: {attempt}\r\n\r\n"
         );
         self.set(id, attempt, |attempt| attempt.is_whole = true);
-        self.end.send(answer.as_bytes()).await;
+        self.end.send(response.as_bytes()).await;
         let (end, engine) = (self.end.clone(), self.engine.clone());
         let is_evil = self.is_evil();
         self.engine.spawn(false, async move {

@@ -1,4 +1,4 @@
-//! What is asked in a run, what came of it, and how both peers of the product read HTTP: strictly, and on their own.
+//! Requests of a run and their results, and a strict HTTP reader for both peers, independent of `wire`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,18 +6,18 @@ use std::rc::Rc;
 use super::engine::Engine;
 use super::network::End;
 
-/// What a run is about.
+/// Parameters and requests of a run.
 pub(super) struct Case {
-    /// Nothing goes wrong: every request has to be answered as asked.
+    /// No faults: every request has to be served.
     pub(super) is_calm: bool,
-    /// How often endpoints misbehave, in percent.
+    /// Probability of endpoints to misbehave, in percent.
     pub(super) evil: u64,
-    /// How often clients do.
+    /// Probability of clients to misbehave, in percent.
     pub(super) rude: u64,
     pub(super) requests: RefCell<Vec<Request>>,
 }
 
-/// One request; it is known by its place in the table, which stands in its path and a field of its head.
+/// One request, identified by its index in the table, which stands in its path and in a field.
 pub(super) struct Request {
     pub(super) app: usize,
     pub(super) host: String,
@@ -25,19 +25,19 @@ pub(super) struct Request {
     pub(super) body_bytes: usize,
     pub(super) is_chunked: bool,
     pub(super) is_upgrade: bool,
-    /// What endpoints have seen of it.
+    /// Attempts that reached endpoints.
     pub(super) attempts: Vec<Attempt>,
-    /// Events that told its end.
+    /// Number of its finish events.
     pub(super) finishes: u32,
-    /// The client has got a final response.
+    /// Status of the final response that the client got.
     pub(super) status: Option<u16>,
 }
 
-/// A request as an endpoint saw it, and how that answered.
+/// A request as an endpoint received it, and its response.
 pub(super) struct Attempt {
     /// It was the first on its connection.
     pub(super) is_fresh: bool,
-    /// The endpoint does not answer and leaves the connection open.
+    /// The endpoint sends nothing and leaves the connection open.
     pub(super) is_silent: bool,
     pub(super) body_bytes: usize,
     /// The response was sent to its end.
@@ -57,12 +57,12 @@ impl Request {
     }
 }
 
-/// The body of request `id`.
+/// Body of request `id`.
 pub(super) fn request_body(id: usize, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (id * 31 + at * 7 + (at >> 8) * 13) as u8).collect()
 }
 
-/// The body of the answer to its attempt.
+/// Body of the response to an attempt.
 pub(super) fn response_body(id: usize, attempt: usize, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (id * 17 + attempt * 101 + at * 11 + (at >> 8) * 3) as u8).collect()
 }
@@ -81,7 +81,8 @@ pub(super) fn frames(id: usize, count: usize, is_masked: bool) -> Vec<u8> {
 
 pub(super) const FRAME_BYTES: usize = 22;
 
-/// What came through a tunnel is what was sent, or its beginning up to the end of a frame and a close frame.
+/// Whether the received bytes are those sent, or a beginning of them up to a frame boundary and a close
+/// frame.
 pub(super) fn is_tunnelled(received: &[u8], sent: &[u8]) -> bool {
     if sent.starts_with(received) {
         return true;
@@ -119,14 +120,14 @@ impl Head {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
-    /// How the body is framed; a message that says it twice is an error.
+    /// Framing of the body; ambiguous framing is an error.
     pub(super) fn framing(&self) -> Result<Option<Framing>, String> {
         let count = |name: &str| self.fields.iter().filter(|(field, _)| field == name).count();
         match (count("content-length"), count("transfer-encoding")) {
             (0, 0) => Ok(None),
             (1, 0) => {
                 let length = self.get("content-length").and_then(|length| length.parse().ok());
-                length.map(|length| Some(Framing::Length(length))).ok_or("a length that is none".to_owned())
+                length.map(|length| Some(Framing::Length(length))).ok_or("an invalid length".to_owned())
             }
             (0, 1) if self.get("transfer-encoding") == Some("chunked") => Ok(Some(Framing::Chunked)),
             _ => Err(format!("ambiguous framing: {:?}", self.fields)),
@@ -141,7 +142,7 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// What comes from the other end, message by message.
+/// Reader of messages from the other end.
 pub(super) struct Inbox {
     pub(super) end: Rc<End>,
     pub(super) bytes: Vec<u8>,
@@ -159,12 +160,12 @@ impl Inbox {
         !received.is_empty()
     }
 
-    /// The next head; `None` when the connection ends before, an error when it is no head.
+    /// Reads the next head; `None` when the connection ends before, an error when it is invalid.
     pub(super) async fn head(&mut self) -> Result<Option<Head>, String> {
         loop {
             if let Some(at) = self.bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let text: Vec<u8> = self.bytes.drain(..at + 4).collect();
-                let text = String::from_utf8(text).map_err(|_| "a head that is no text".to_owned())?;
+                let text = String::from_utf8(text).map_err(|_| "a head that is not UTF-8".to_owned())?;
                 let mut lines = text.trim_end().split("\r\n");
                 let first = lines.next().unwrap_or_default().to_owned();
                 let mut fields = Vec::new();
@@ -180,7 +181,7 @@ impl Inbox {
         }
     }
 
-    /// The body, as far as it came, and whether that is all of it.
+    /// Reads the body, as far as it came, and returns whether it is complete.
     pub(super) async fn body(&mut self, framing: Framing) -> Result<(Vec<u8>, bool), String> {
         match framing {
             Framing::Length(length) => {

@@ -37,9 +37,9 @@ use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
 
-/// What the core has told.
+/// Observer that records the events of the core.
 #[derive(Default)]
-struct LocalReply {
+struct Recorder {
     ends: Mutex<Vec<Ended>>,
     serials: Mutex<Vec<u64>>,
 }
@@ -52,7 +52,7 @@ struct Ended {
     micros: u64,
 }
 
-impl Observer for LocalReply {
+impl Observer for Recorder {
     fn exchange(&self, event: &Exchange<'_>) {
         let path = std::str::from_utf8(event.path).unwrap_or_default();
         self.ends.lock().unwrap().push(Ended {
@@ -74,21 +74,21 @@ fn request_policy() -> Policy {
     Policy { tunnel_idle_timeout: Duration::from_secs(100), ..Policy::default() }
 }
 
-/// The control plane in small.
+/// Minimal control plane.
 struct Plane {
     desired: Desired,
     compiler: Compiler,
 }
 
 impl Plane {
-    /// Without any app; tunnels end when they have been silent for as long as [`request_policy`] says.
+    /// Without apps; the policy of all rules is [`request_policy`].
     fn new() -> Self {
         let defaults = Defaults { policy: Arc::new(request_policy()), ..Defaults::default() };
         let compiler = Compiler::new(CompilerSettings { hash_key: 7, cores: 4, defaults });
         Self { desired: Desired::default(), compiler }
     }
 
-    /// What is refused changes nothing.
+    /// Applies a change; a rejected one has no effect.
     fn change(&mut self, change: &Change) -> Arc<Snapshot> {
         if let Ok(applied) = self.desired.apply(change, Timestamp(0)) {
             let compiled = self.compiler.compile(&applied.desired, &applied.deltas);
@@ -124,21 +124,21 @@ fn domain(app: usize, number: u64) -> DomainSpec {
     }
 }
 
-/// An endpoint that was taken out of rotation, drained or removed: nothing new may be sent there.
+/// A drained or removed endpoint: no new request may be sent to it.
 struct Left {
     instance: InstanceId,
     in_flight: Arc<InFlight>,
-    /// Its requests under way at the last look.
+    /// Its requests in flight at the last check.
     requests: u64,
 }
 
 type LeftEndpoints = Rc<RefCell<Vec<Left>>>;
 
-/// How a run came out.
+/// Result of a run.
 struct Outcome {
     violations: Vec<String>,
     trace: String,
-    /// Requests, and how many of them were answered by an endpoint.
+    /// Number of requests, and of those that got a response.
     requests: usize,
     answered: usize,
 }
@@ -146,7 +146,7 @@ struct Outcome {
 const APPS: u64 = 2;
 const HOSTS: u64 = 2;
 const INSTANCES: u64 = 3;
-/// Twice the longest that anything may take: what is not over by then never ends.
+/// Twice the longest possible run: a task that has not ended by then never ends.
 const TIME_MAX: u64 = 4 * 3_600 * 1_000_000;
 
 fn requests_of(engine: &Engine, case: &Case, count: u64) -> Vec<usize> {
@@ -211,9 +211,9 @@ fn run(seed: u64, traced: bool) -> Outcome {
         connections: Rc::default(),
         splices: engine.chance(50),
     };
-    let told = Arc::new(LocalReply::default());
+    let recorder = Arc::new(Recorder::default());
     let mut registry = Registry::new();
-    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(told.clone()));
+    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(recorder.clone()));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
     let snapshot = plane.compiler.snapshot().clone();
     let core = core(world, settings.clone(), telemetry, reports, snapshot);
@@ -245,7 +245,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
         if core.draining.get() && drain_began.is_none() {
             drain_began = Some(engine.now());
         }
-        // Housekeeping goes on for ever.
+        // The housekeeping task never ends.
         let is_over = clients_left.get() == 0 && core.draining.get() && engine.product_tasks() == 1;
         if is_over || engine.is_violated() {
             break;
@@ -267,7 +267,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
         let counted: u64 = endpoints.map(|endpoint| endpoint.in_flight.requests()).sum();
         let counted = counted + left.borrow().iter().map(|left| left.in_flight.requests()).sum::<u64>();
         engine.check(counted == 0, || format!("{counted} requests are counted in flight"));
-        check_told(&engine, &case, &told, &registry);
+        check_events(&engine, &case, &recorder, &registry);
     }
     engine.note(|| format!("over after {steps} steps"));
     engine.end();
@@ -277,7 +277,7 @@ fn run(seed: u64, traced: bool) -> Outcome {
     Outcome { violations, trace, requests: requests.len(), answered }
 }
 
-/// What holds at any moment.
+/// Checks the invariants that hold after each step.
 fn check_step(
     engine: &Engine,
     core: &Core<Sim>,
@@ -297,7 +297,7 @@ fn check_step(
     }
 }
 
-/// Whoever waits for the last request of an endpoint that the core has acknowledged to leave alone is not surprised.
+/// Checks that no new request goes to an endpoint that an acknowledged snapshot drained or removed.
 fn check_left(engine: &Engine, left: &LeftEndpoints) {
     for left in left.borrow_mut().iter_mut() {
         let (now, before) = (left.in_flight.requests(), left.requests);
@@ -306,10 +306,10 @@ fn check_left(engine: &Engine, left: &LeftEndpoints) {
     }
 }
 
-/// What holds for everything that was told.
-fn check_told(engine: &Engine, case: &Case, told: &LocalReply, registry: &Registry) {
+/// Checks the recorded events at the end of a run.
+fn check_events(engine: &Engine, case: &Case, recorder: &Recorder, registry: &Registry) {
     let mut requests = case.requests.borrow_mut();
-    for ended in &*told.ends.lock().unwrap() {
+    for ended in &*recorder.ends.lock().unwrap() {
         let (attempts, micros) = (ended.attempts as usize, ended.micros);
         engine.check(attempts <= limits::ATTEMPTS_MAX, || format!("{attempts} attempts"));
         // A deadline is never early.
@@ -329,8 +329,10 @@ fn check_told(engine: &Engine, case: &Case, told: &LocalReply, registry: &Regist
             engine.check(seen <= attempts, || {
                 format!("request {id} was seen {seen} times in {attempts} attempts")
             });
-            let is_told = ended.status != 0 || request.status.is_none();
-            engine.check(is_told, || format!("request {id} was answered, and its end says that it was not"));
+            let is_reported = ended.status != 0 || request.status.is_none();
+            engine.check(is_reported, || {
+                format!("request {id} was answered, and its end says that it was not")
+            });
         }
     }
     for (id, request) in requests.iter().enumerate() {
@@ -342,7 +344,7 @@ fn check_told(engine: &Engine, case: &Case, told: &LocalReply, registry: &Regist
             engine.check(is_served, || format!("request {id} ended with {:?} on a calm day", request.status));
         }
     }
-    let serials = told.serials.lock().unwrap();
+    let serials = recorder.serials.lock().unwrap();
     engine.check(serials.is_sorted_by(|a, b| a < b), || format!("snapshots were applied as {serials:?}"));
     let reading = registry.cores().next().unwrap();
     engine.check(reading.connections_open == 0, || format!("{} in the gauge", reading.connections_open));
@@ -351,7 +353,7 @@ fn check_told(engine: &Engine, case: &Case, told: &LocalReply, registry: &Regist
     engine.check(reading.panics == 0, || "a panic".to_owned());
 }
 
-/// Makes connections one after the other.
+/// Opens connections, one after another.
 async fn client(engine: Rc<Engine>, case: Rc<Case>, core: Rc<Core<Sim>>, number: u64) {
     let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, number as u8), 1_000));
     for _ in 0..1 + engine.below(3) {
@@ -399,7 +401,7 @@ fn core(
 /// Handler of all connections.
 const HANDLER: Handler = Handler::Gateway { redirects_to_https: false };
 
-/// Changes the configuration now and then, and ends the core.
+/// Changes the configuration now and then, and drains the core at the end.
 async fn operate(
     engine: Rc<Engine>,
     core: Rc<Core<Sim>>,
@@ -442,7 +444,7 @@ async fn operate(
             _ => None,
         };
         if let Change::AddInstance(spec) = &change {
-            // The same endpoint may be back; what went to one that was removed is counted with that.
+            // The same endpoint may be back; requests to the removed one are counted there.
             left.borrow_mut().retain(|left| left.instance != spec.id);
         }
         let known =
@@ -459,7 +461,7 @@ async fn operate(
     drain::drain(core, || {}, deadline).await;
 }
 
-/// Runs seeds, and shows the first that fails in full.
+/// Runs seeds, and prints the first that fails with its trace.
 fn seeds(range: std::ops::Range<u64>) {
     if let Ok(seed) = std::env::var("RINGWAY_SIM_SEED") {
         let seed = seed.parse().expect("RINGWAY_SIM_SEED is a number");
@@ -481,7 +483,7 @@ fn seeds(range: std::ops::Range<u64>) {
         requests += outcome.requests;
         answered += outcome.answered;
     }
-    // A simulation in which nothing is served finds nothing.
+    // A simulation that serves nothing finds nothing.
     assert!(answered * 3 > requests, "{answered} of {requests} requests were answered");
 }
 

@@ -1,9 +1,9 @@
 //! Two tenants of one app: one misbehaves in every way that a client can, and the other must not notice.
 //!
-//! The endpoints are sound: they answer whoever asks properly, and lose patience as servers do. In half of the runs they
-//! are away for a while, so that breakers open, and recover under the same load. A request of the good tenant may fail
-//! while they are away and until the longest that a breaker stays open is over; at any other time it has to be served,
-//! as it would be if breakers never opened.
+//! The endpoints are healthy: they serve valid requests, and time out as servers do. In half of the runs they
+//! are away for a while, so that breakers open, and recover under the same load. A request of the good tenant
+//! may fail while they are away and until the longest that a breaker stays open is over; at any other time it
+//! has to be served, as it would be if breakers never opened.
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,24 +21,24 @@ use super::engine::Engine;
 use super::network::End;
 use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
-use super::{LocalReply, Plane, TIME_MAX, domain, host, instance, request_policy};
+use super::{Plane, Recorder, TIME_MAX, domain, host, instance, request_policy};
 use crate::core::Core;
 use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
 
 const SECOND: u64 = 1_000_000;
-/// A run without an outage, and how much longer one with it takes.
+/// Duration of a run without an outage, and the additional time of one with it.
 const LOAD: u64 = 200 * SECOND;
-/// The longest that a breaker stays open, and the time for the request that closes it.
+/// Longest time of an open breaker, and the time for the request that closes it.
 const RECOVERY: u64 = 125 * SECOND;
 
-/// When the endpoints are away.
+/// Outage of the endpoints in a run.
 pub(super) struct Stage {
     engine: Rc<Engine>,
     away: Option<(u64, u64)>,
     ends: u64,
-    /// Clients that have not left.
+    /// Number of clients that have not left.
     clients: Cell<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Stage {
         self.engine.now() >= self.ends
     }
 
-    /// Whether a request that began at `begun` and ended now may have failed for what the endpoints did.
+    /// Whether a request that began at `begun` and ended now may have failed because of the outage.
     fn may_fail(&self, begun: u64) -> bool {
         self.away.is_some_and(|(from, until)| self.engine.now() >= from && begun < until + RECOVERY)
     }
@@ -85,7 +85,7 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
         engine.note(|| format!("endpoint {}: {}", end.number(), head.first));
         let framing = head.framing().unwrap_or(None).unwrap_or(Framing::Length(0));
         let whole = match path.as_str() {
-            // Has enough of an upload that stands still.
+            // Times out on an upload that stands still.
             "/upload" => {
                 let patience = engine.now() + 3 * SECOND + engine.below(20 * SECOND);
                 let (closing, watch) = (end.clone(), engine.clone());
@@ -133,11 +133,11 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
             }
             "/trailers" => {
                 let trailers = "X: y\r\n".repeat(5_000);
-                let answer =
+                let response =
                     format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailers}\r\n");
-                end.send(answer.as_bytes()).await;
+                end.send(response.as_bytes()).await;
             }
-            // Has enough of a client that does not read.
+            // Times out on a client that does not read.
             "/download" => {
                 let body = vec![b'd'; 400_000];
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -161,8 +161,8 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
             }
             path => match path.strip_prefix("/status/") {
                 Some(status) => {
-                    let answer = format!("HTTP/1.1 {status} Busy\r\nContent-Length: 4\r\n\r\nbusy");
-                    end.send(answer.as_bytes()).await;
+                    let response = format!("HTTP/1.1 {status} Busy\r\nContent-Length: 4\r\n\r\nbusy");
+                    end.send(response.as_bytes()).await;
                 }
                 None => {
                     end.send(ok).await;
@@ -170,7 +170,7 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
             },
         }
         if path == "/early" {
-            // What is left of the request says where the next one begins.
+            // The rest of the request ends where the next one begins.
             if !inbox.body(framing).await.is_ok_and(|(_, whole)| whole) {
                 return;
             }
@@ -186,7 +186,7 @@ fn connect(core: &Rc<Core<Sim>>, tenant: u8, number: u64) -> End {
     end
 }
 
-/// The good tenant: asks now and then, and is served.
+/// The good tenant: sends a request now and then, and has to be served.
 async fn ask(stage: Rc<Stage>, core: Rc<Core<Sim>>, number: u64) {
     let engine = stage.engine.clone();
     while !stage.is_over() {
@@ -201,7 +201,7 @@ async fn ask(stage: Rc<Stage>, core: Rc<Core<Sim>>, number: u64) {
                 _ => format!("GET /ok HTTP/1.1\r\nHost: {host}\r\n\r\n"),
             };
             end.send(request.as_bytes()).await;
-            let told = match inbox.head().await {
+            let response = match inbox.head().await {
                 Ok(Some(head)) => {
                     let framing = head.framing().unwrap_or(None).unwrap_or(Framing::UntilClose);
                     let body = inbox.body(framing).await.map(|(body, _)| body).unwrap_or_default();
@@ -209,10 +209,10 @@ async fn ask(stage: Rc<Stage>, core: Rc<Core<Sim>>, number: u64) {
                 }
                 other => format!("{:?}", other.map(|_| ())),
             };
-            let is_served = told == "HTTP/1.1 200 OK ok";
-            engine.note(|| format!("good client {}: {told}", end.number()));
+            let is_served = response == "HTTP/1.1 200 OK ok";
+            engine.note(|| format!("good client {}: {response}", end.number()));
             engine.check(is_served || stage.may_fail(begun), || {
-                format!("a request of the good tenant, asked at {begun}, got {told:?}")
+                format!("a request of the good tenant, sent at {begun}, got {response:?}")
             });
             if !is_served || engine.is_violated() {
                 break;
@@ -224,17 +224,17 @@ async fn ask(stage: Rc<Stage>, core: Rc<Core<Sim>>, number: u64) {
     }
 }
 
-/// The bad one, in every way that a client can.
+/// The bad tenant: misbehaves in every way that a client can.
 async fn misbehave(stage: Rc<Stage>, core: Rc<Core<Sim>>, number: u64) {
     let engine = stage.engine.clone();
-    // Most insist on one way for a while: what counts in a row would.
+    // Most repeat one way for a while: breakers count failures in a row.
     let mut way = engine.below(WAYS);
     while !stage.is_over() {
         engine.sleep(engine.below(SECOND)).await;
         if engine.chance(20) {
             way = engine.below(WAYS);
         }
-        // Alone, or in a crowd: so many in a row that nothing good comes between them.
+        // Alone, or in a crowd: enough in a row that no success comes between them.
         let count = if engine.chance(25) { 12 } else { 1 };
         let crowd: Vec<_> = (0..count).map(|_| Rc::new(connect(&core, 3, number))).collect();
         let (last, others) = crowd.split_last().expect("one at least");
@@ -266,7 +266,7 @@ async fn go_a_bad_way(stage: &Stage, end: &End, way: u64) {
         format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n")
     };
     match way {
-        // Just above the least rate, for as long as it goes.
+        // Just above the least rate, for as long as it is served.
         0 | 1 => {
             let path = if way == 0 { "/upload" } else { "/early" };
             end.send(post(path, 20_000).as_bytes()).await;
@@ -355,15 +355,15 @@ struct Outcome {
     trace: String,
 }
 
-/// What the app says of failures; by default nothing.
+/// Runs a seed with the app's failure policy.
 fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     let engine = Engine::new(seed, traced);
     let is_calm = engine.chance(50);
     let case = Rc::new(Case { is_calm, evil: 0, rude: 0, requests: RefCell::default() });
     let mut plane = Plane::new();
-    // Where nobody vouches for the endpoints, timeouts count unless the app says otherwise.
-    let is_vouched_for = engine.chance(70);
-    let timeouts = if is_vouched_for { policy.timeouts } else { TimeoutPolicy::Never };
+    // Without health checks timeouts count, unless the app's policy excludes them.
+    let is_checked = engine.chance(70);
+    let timeouts = if is_checked { policy.timeouts } else { TimeoutPolicy::Never };
     let app = AppSpec {
         failures: Some(FailurePolicy { timeouts, ..policy }),
         ..AppSpec::new(AppId::parse("app0").unwrap())
@@ -377,7 +377,7 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     }
     let snapshot = plane.compiler.snapshot().clone();
     let endpoints = || snapshot.pools().flat_map(|pool| pool.endpoints.iter());
-    if is_vouched_for {
+    if is_checked {
         endpoints().for_each(|endpoint| endpoint.state.set_health(Health::Healthy));
     }
     let away = engine.chance(50).then(|| {
@@ -386,7 +386,7 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
     });
     let ends = away.map_or(engine.now(), |(_, until)| until + RECOVERY) + LOAD;
     let stage = Rc::new(Stage { engine: engine.clone(), away, ends, clients: Cell::new(0) });
-    engine.note(|| format!("away {away:?}, vouched for {is_vouched_for}"));
+    engine.note(|| format!("away {away:?}, vouched for {is_checked}"));
     let live = Rc::new(Cell::new(0));
     let world = Sim {
         engine: engine.clone(),
@@ -397,7 +397,7 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
         splices: engine.chance(50),
     };
     let mut registry = Registry::new();
-    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(LocalReply::default())));
+    let telemetry = Telemetry::new(registry.add_core(CoreId(0)), None, Some(Arc::new(Recorder::default())));
     let (reports, reported) = blocking_mailbox(limits::REPORTS_MAX);
     let settings = Arc::new(Settings { policy: request_policy(), ..Settings::default() });
     let core = super::core(world, settings, telemetry, reports, snapshot.clone());
@@ -433,7 +433,7 @@ fn run(seed: u64, policy: FailurePolicy, traced: bool) -> Outcome {
         if steps.is_multiple_of(64) {
             for _ in reported.drain(limits::REPORTS_MAX) {}
             let now = ringway_model::Tick(engine.now() / 1_000);
-            // Nothing that a client does opens one, or keeps one open.
+            // No client can open a breaker, or keep one open.
             if !stage.may_fail(engine.now()) {
                 for endpoint in endpoints() {
                     let view = endpoint.state.breaker(now);
@@ -492,9 +492,9 @@ fn a_seed_always_runs_the_same_way() {
     }
 }
 
-/// With rules under which one tenant does take the app away from the other, the same runs show it.
+/// Under policies with which one tenant does make the app unavailable to the other, the same runs find it.
 #[test]
-fn rules_that_blame_the_app_for_its_clients_are_found_out() {
+fn policies_that_blame_the_app_for_its_clients_are_found() {
     let statuses = StatusSet::parse("502-504").unwrap();
     for policy in [
         FailurePolicy { statuses, ..FailurePolicy::default() },

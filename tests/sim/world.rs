@@ -29,15 +29,15 @@ pub(super) struct Sim {
     pub(super) case: Rc<Case>,
     /// The endpoints of a run with tenants, instead of those of the case.
     pub(super) tenants: Option<Rc<Stage>>,
-    /// Connections that the product holds.
+    /// Connections that the core holds.
     pub(super) live: Rc<Cell<usize>>,
-    /// The last one's number.
+    /// Number of the last connection.
     pub(super) connections: Rc<Cell<u64>>,
     pub(super) splices: bool,
 }
 
 impl Sim {
-    /// A connection between the product and the world around it.
+    /// Opens a connection between the core and a simulated peer.
     pub(super) fn connection(&self, peer: SocketAddr) -> (SimStream, End) {
         self.connections.set(self.connections.get() + 1);
         let (ours, theirs) = pair(&self.engine, self.connections.get(), self.case.is_calm);

@@ -4,7 +4,8 @@
 //! request ──► waiting for the response head ──► open ──► over
 //!             silence and least rate: the client's   silence of both directions; no least rate
 //! ```
-//! A call of gRPC is open from its first byte, for its response head may come with the last message of its client.
+//! A call of gRPC is open from its first byte, for its response head may come with the last message of its
+//! client.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -68,8 +69,8 @@ impl Kind {
         }
     }
 
-    /// Longest time from the request to the head of its response. Servers of gRPC send the head with the first message,
-    /// which may be an event of tomorrow.
+    /// Longest time from the request to the head of its response. Servers of gRPC send the head with the
+    /// first message, which may be an event of tomorrow.
     fn head_timeout(self, policy: &Policy) -> Duration {
         match self {
             Self::Transfer | Self::Stream => policy.response_head_timeout,

@@ -21,7 +21,8 @@ use crate::runtime::Runtime;
 use crate::upstream::{Attempt, Reuse, UpstreamResponse};
 
 impl<'a, R: Runtime> Exchange<'a, R> {
-    /// Sends the request to an endpoint, and to another one where that is safe, until a response head has come.
+    /// Sends the request to an endpoint, and to another one where that is safe, until a response head has
+    /// come.
     pub(super) async fn fetch(
         &mut self,
         target: &Target<'a>,
@@ -136,8 +137,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         added_headers.extend_from_slice(b"\r\n");
     }
 
-    /// Picks the next endpoint in turn; for a WebSocket the one that this client had before, while it is healthy: its
-    /// session may live there.
+    /// Picks the next endpoint in turn; for a WebSocket the one that this client had before, while it is
+    /// healthy: its session may live there.
     fn select(
         &self,
         pool: &'a Pool,
@@ -152,8 +153,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.core.cursors.borrow_mut().pick(pool, tried, candidate, now)
     }
 
-    /// Picks an endpoint for another attempt. The pinned snapshot may be old by now: an endpoint that drains, or was
-    /// removed, since it was pinned gets no request, for its last one may have been counted already.
+    /// Picks an endpoint for another attempt. The pinned snapshot may be old by now: an endpoint that drains,
+    /// or was removed, since it was pinned gets no request, for its last one may have been counted already.
     fn select_again(
         &self,
         pool: &'a Pool,

@@ -46,8 +46,8 @@ impl BodyEncoder {
         matches!(self, Self::Unchunked(_) | Self::UntilClose)
     }
 
-    /// Judges `bytes`: how much of it can be sent, and how much belongs to this body. Chunk framing is normalised, or
-    /// removed, in place.
+    /// Judges `bytes`: how much of it can be sent, and how much belongs to this body. Chunk framing is
+    /// normalised, or removed, in place.
     ///
     /// # Errors
     /// The chunk framing is invalid.

@@ -1,4 +1,5 @@
-//! Causes of failures, for logs and metrics: the rule that was broken and by which field, or the system's error.
+//! Causes of failures, for logs and metrics: the rule that was broken and by which field, or the system's
+//! error.
 //!
 //! ```text
 //! connect, read ─► Transfer::cause ┐
@@ -85,8 +86,8 @@ impl Cause {
         Box::new(Self::new("h2_failed", format_args!("{address}: HTTP/2 could not begin")))
     }
 
-    /// Cause of an attempt's failure: the one left in `slot`, or else the failure itself with the head that was parsed
-    /// last. `None` where the failure is not the instance's.
+    /// Cause of an attempt's failure: the one left in `slot`, or else the failure itself with the head that
+    /// was parsed last. `None` where the failure is not the instance's.
     #[cold]
     pub(crate) fn of_attempt(
         failure: Failure,

@@ -4,7 +4,7 @@ use std::cell::{Cell, Ref, RefCell};
 
 use ringway_model::Timestamp;
 
-/// The line of the second in which it was last asked for.
+/// Cached `Date` line, renewed once a second.
 #[derive(Default)]
 pub(crate) struct DateLine {
     second: Cell<u64>,
@@ -12,7 +12,7 @@ pub(crate) struct DateLine {
 }
 
 impl DateLine {
-    /// The line for `now`, with its CRLF.
+    /// Returns the line for `now`, with its CRLF.
     pub(crate) fn at(&self, now: Timestamp) -> Ref<'_, [u8]> {
         let second = now.0 / 1000;
         if self.second.replace(second) != second || self.line.borrow().is_empty() {

@@ -3,8 +3,8 @@
 //! ```text
 //! head ─► body: by length (spliced when long), in chunks, or until the end        101 ─► tunnel
 //! ```
-//! Nothing is buffered beyond one read: events and long polls pass at once. A body that breaks off upstream never looks
-//! complete downstream.
+//! Nothing is buffered beyond one read: events and long polls pass at once. A body that breaks off upstream
+//! never looks complete downstream.
 
 use std::pin::pin;
 
@@ -204,7 +204,8 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         }
     }
 
-    /// Handles the end of the endpoint's connection: the end of a body that had no other, and a cut in all others.
+    /// Handles the end of the endpoint's connection: the end of a body that had no other, and a cut in all
+    /// others.
     async fn end(&mut self, encoder: &BodyEncoder) -> Result<(), Failure> {
         match encoder {
             BodyEncoder::UntilClose => Ok(()),
@@ -216,7 +217,8 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         }
     }
 
-    /// Failure of an exchange in which neither direction moves. An endpoint may be waiting for the rest of the request.
+    /// Failure of an exchange in which neither direction moves. An endpoint may be waiting for the rest of
+    /// the request.
     fn stalled(&self) -> Failure {
         match self.reader.transfer.upload.finished_at() {
             Some(_) => Failure::ResponseStalled,

@@ -9,7 +9,8 @@ pub(crate) enum Disposition {
     Close,
     /// Closes after a long linger: the client may still be sending its request.
     CloseUnread,
-    /// Closes without lingering: the client asked for it (`Connection: close`), and all of its input was read.
+    /// Closes without lingering: the client asked for it (`Connection: close`), and all of its input was
+    /// read.
     CloseNow,
     /// Resets the connection: a response that broke off must not look complete.
     Reset,

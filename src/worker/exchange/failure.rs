@@ -7,11 +7,11 @@
 //! | [`Failure::disposition`]    | the client's connection                              |
 //! | [`Failure::blame`]          | the endpoint's circuit breaker                       |
 //!
-//! Responses that configuration asks for (redirects, unknown hosts, refusals of a middleware) are no failures: see
-//! [`LocalReply`](crate::exchange::local_reply).
+//! Responses that configuration asks for (redirects, unknown hosts, refusals of a middleware) are no
+//! failures: see [`LocalReply`](crate::exchange::local_reply).
 //!
-//! Anyone on the internet is a client, and all clients of an app share its instances' breakers. Nothing counts
-//! against an instance that a client can cause by the way it sends its request:
+//! Anyone on the internet is a client, and all clients of an app share its instances' breakers. Nothing
+//! counts against an instance that a client can cause by the way it sends its request:
 //!
 //! | result                                                    | [`Blame`]   | counts                                      |
 //! |-----------------------------------------------------------|-------------|---------------------------------------------|
@@ -78,7 +78,8 @@ pub(crate) enum Failure {
     UpstreamTlsUnloadable,
     /// All local ports for connections to the endpoint are in use.
     PortsExhausted,
-    /// The endpoint did not process the request and says so: its stream limit is reached, or it is shutting down.
+    /// The endpoint did not process the request and says so: its stream limit is reached, or it is shutting
+    /// down.
     UpstreamRefused,
 
     // The endpoint's fault.
@@ -121,7 +122,8 @@ pub(crate) enum Blame {
     Nothing,
     /// Always.
     Endpoint,
-    /// The endpoint ended a connection: counts unless its client had kept it waiting, for which servers do that.
+    /// The endpoint ended a connection: counts unless its client had kept it waiting, for which servers do
+    /// that.
     Closed,
     /// The endpoint took too long: counts by the app's policy, and not when its client had kept it waiting.
     Late,
@@ -163,8 +165,8 @@ impl Failure {
         self.row().blame
     }
 
-    /// Response to the client; `None` where the response has begun or the client is gone. `unavailable` is the
-    /// operator's status for apps without an available instance.
+    /// Response to the client; `None` where the response has begun or the client is gone. `unavailable` is
+    /// the operator's status for apps without an available instance.
     pub(crate) fn reply(self, unavailable: u16) -> Option<LocalReply<'static>> {
         let row = self.row();
         let status = match row.status? {
@@ -389,7 +391,8 @@ fn blame_of_body(error: BodyError) -> Blame {
     }
 }
 
-/// Our limits are not rules of HTTP: a response beyond them is a sound one, and a client may know how to get it.
+/// Our limits are not rules of HTTP: a response beyond them is a sound one, and a client may know how to get
+/// it.
 fn blame_of_fault(fault: HeadFault) -> Blame {
     match fault {
         HeadFault::HeadTooLarge
@@ -460,7 +463,8 @@ fn seconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every failure: status of the local reply, the client's connection, and whether the endpoint's breaker counts it.
+    /// Every failure: status of the local reply, the client's connection, and whether the endpoint's breaker
+    /// counts it.
     #[test]
     fn each_failure_has_its_status_disposition_and_blame() {
         use Blame::{Closed, Endpoint, Late, Nothing};

@@ -1,7 +1,7 @@
-//! Who asked, and for what: the fields that tell an app about its client (C24).
+//! Forwarding fields: `X-Forwarded-*`, `X-Real-IP`, `X-Original-Host`, `X-Request-ID` and `Max-Forwards`.
 //!
-//! Whatever a client claims about itself is dropped; what a trusted proxy says is taken over and extended. Either way
-//! the lines are written anew, so that an app sees each field once and can believe it.
+//! A client's own fields of these names are dropped; a trusted proxy's are kept and extended. Either way the
+//! lines are rewritten, so that an app sees each field once and can trust it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -14,7 +14,7 @@ use ringway_wire::message::Method;
 
 use crate::settings::Settings;
 
-/// The client's address: the peer's, or the last one named by `X-Forwarded-For` that is no proxy of ours.
+/// Returns the client's address: the peer's, or the last one in `X-Forwarded-For` that is no trusted proxy.
 pub(crate) fn client_address(
     settings: &Settings,
     peer: IpAddr,
@@ -25,10 +25,10 @@ pub(crate) fn client_address(
     for value in request.values(input, FieldKind::XForwardedFor) {
         for element in list_elements(value) {
             match parse_hop(element) {
-                // Each hop appends whom it saw: the last stranger is the client, and proxies of ours after it are not.
+                // Each hop appends its peer: the last untrusted one is the client.
                 Some(address) if !settings.trusts(address) => client = address,
                 Some(_) => {}
-                // What a stranger wrote into the field before our proxy did says nothing.
+                // An entry before that of a trusted proxy may come from the client: it is ignored.
                 None => client = peer,
             }
         }
@@ -36,12 +36,12 @@ pub(crate) fn client_address(
     client
 }
 
-/// A trusted proxy's request id, if it is one that can be logged and forwarded as it stands.
+/// Returns the position of a trusted proxy's request id, if it can be logged and forwarded unchanged.
 pub(crate) fn kept_request_id(request: &RequestHead, input: &[u8]) -> Option<Range<usize>> {
     let mut values = request.values(input, FieldKind::XRequestId);
     match (values.next(), values.next()) {
         (Some(id), None) if id.len() <= limits::REQUEST_ID_BYTES_MAX && is_valid_request_id(id) => {
-            // Where it stands: the values are slices of the input.
+            // Values are slices of the input.
             let start = id.as_ptr() as usize - input.as_ptr() as usize;
             Some(start..start + id.len())
         }
@@ -49,7 +49,7 @@ pub(crate) fn kept_request_id(request: &RequestHead, input: &[u8]) -> Option<Ran
     }
 }
 
-/// The address lines for a request that came through a trusted proxy.
+/// Appends the address lines for a request that came through a trusted proxy.
 pub(crate) fn push_hop_lines(
     lines: &mut Vec<u8>,
     (peer, scheme): (IpAddr, &str),
@@ -69,14 +69,14 @@ pub(crate) fn push_hop_lines(
     lines.extend_from_slice(if is_https { b"https\r\n" } else { b"http\r\n" });
 }
 
-/// What a trusted proxy says about how its client came; nothing if it says nothing.
+/// Returns whether the client used HTTPS, by a trusted proxy's `X-Forwarded-Proto`.
 pub(crate) fn claims_https(request: &RequestHead, input: &[u8]) -> Option<bool> {
     let proto = request.values(input, FieldKind::XForwardedProto).last()?;
     Some(proto.eq_ignore_ascii_case(b"https"))
 }
 
-/// What was asked for: `X-Forwarded-Host` with its port, `X-Original-Host` without. A trusted proxy's own `X-Forwarded-Host`, in the
-/// `input` of its request, is passed on; it changes nothing about where the request goes.
+/// Appends `X-Forwarded-Host` with the port, and `X-Original-Host` without. A trusted proxy's own
+/// `X-Forwarded-Host`, in the `proxy_input` of its request, is kept; it does not change the routing.
 pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead, proxy_input: Option<&[u8]>) {
     let host = request.host().as_bytes();
     lines.extend_from_slice(b"X-Forwarded-Host: ");
@@ -100,19 +100,19 @@ pub(crate) fn push_host_lines(lines: &mut Vec<u8>, request: &RequestHead, proxy_
     lines.extend_from_slice(b"\r\n");
 }
 
-/// What a request says about how far it may go (RFC 9110 §7.6.2).
+/// Limit on the number of hops of a request (RFC 9110 §7.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// As far as it likes.
+    /// None.
     Any,
-    /// To here, where it is answered.
+    /// Used up: the request is answered here.
     Here,
-    /// On to the next hop, and so many more after it.
+    /// The next hop, and this number of hops after it.
     On(u64),
 }
 
-/// Reads `Max-Forwards`, which means something in OPTIONS (and in TRACE, which is not served). What is no number, or
-/// stands there twice, limits nothing, and is not passed on either.
+/// Parses `Max-Forwards`, which has a meaning in OPTIONS (and in TRACE, which is not served). An invalid or
+/// repeated value is no limit, and is not forwarded.
 pub(crate) fn reach(request: &RequestHead, input: &[u8]) -> Reach {
     if rewritten_kinds(request) == FieldKinds::NONE {
         return Reach::Any;
@@ -122,20 +122,20 @@ pub(crate) fn reach(request: &RequestHead, input: &[u8]) -> Reach {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Reach::Any;
     }
-    // A number beyond ours is the greatest of ours (RFC 9110 §7.6.2).
+    // A larger number than can be stored is the largest one (RFC 9110 §7.6.2).
     let hops =
         value.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     hops.checked_sub(1).map_or(Reach::Here, Reach::On)
 }
 
-/// The line for the next hop, if there is one.
+/// Appends `Max-Forwards` for the next hop, where the request has one.
 pub(crate) fn push_reach_line(lines: &mut Vec<u8>, request: &RequestHead, input: &[u8]) {
     if let Reach::On(hops) = reach(request, input) {
         push(lines, format_args!("Max-Forwards: {hops}\r\n"));
     }
 }
 
-/// Fields that are not copied, for [`push_reach_line`] writes them.
+/// Fields that are not copied: [`push_reach_line`] writes them.
 pub(crate) fn rewritten_kinds(request: &RequestHead) -> FieldKinds {
     if request.method() == Method::Options && request.has(FieldKind::MaxForwards) {
         FieldKinds::of(&[FieldKind::MaxForwards])
@@ -144,7 +144,7 @@ pub(crate) fn rewritten_kinds(request: &RequestHead) -> FieldKinds {
     }
 }
 
-/// `address`, `address:port`, `[address]` or `[address]:port`.
+/// Parses `address`, `address:port`, `[address]` or `[address]:port`.
 fn parse_hop(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_stranger_named() {
+    fn the_client_is_the_last_untrusted_address() {
         assert_eq!(client(""), PROXY);
         assert_eq!(client("X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
         assert_eq!(client("X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.0.0.2\r\n"), "203.0.113.9");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_lines_extend_what_the_proxy_said() {
+    fn hop_lines_extend_those_of_the_proxy() {
         let (head, text) = head("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: HTTPS\r\n");
         let mut lines = Vec::new();
         push_hop_lines(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_says_what_host_was_asked_for() {
+    fn a_trusted_proxy_s_forwarded_host_is_kept() {
         let lines = |fields: &str, is_trusted: bool| {
             let (head, text) = head(fields);
             let mut lines = Vec::new();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_options_goes_as_far_as_it_may() {
+    fn max_forwards_limits_the_hops_of_options() {
         let reach = |method: &str, fields: &str| {
             let (head, text) = head(fields);
             let text = [method.as_bytes(), &text[3..]].concat();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_is_kept_only_when_it_is_one() {
+    fn a_request_id_is_kept_only_when_it_is_valid() {
         let kept = |fields: &str| {
             let (head, text) = head(fields);
             kept_request_id(&head, &text).map(|range| String::from_utf8(text[range].to_vec()).unwrap())

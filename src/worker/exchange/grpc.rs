@@ -1,7 +1,7 @@
 //! gRPC for local replies: calls known by their media type, and statuses.
 //!
-//! An error before the response is a *trailers-only* response: HTTP status 200, no content, and the status of the call
-//! among the fields.
+//! An error before the response is a *trailers-only* response: HTTP status 200, no content, and the status of
+//! the call among the fields.
 
 use ringway_wire::h1::RequestHead;
 use ringway_wire::headers::FieldKind;
@@ -20,8 +20,8 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// Of an error that would have `status` over HTTP: gRPC's own mapping of HTTP statuses, but for limits, which that
-    /// mapping does not know.
+    /// Of an error that would have `status` over HTTP: gRPC's own mapping of HTTP statuses, but for limits,
+    /// which that mapping does not know.
     pub(crate) fn of_http(status: u16) -> Self {
         match status {
             413 | 431 => Self::ResourceExhausted,
@@ -41,8 +41,8 @@ pub(crate) fn is_call(request: &RequestHead, input: &[u8]) -> bool {
     request.values(input, FieldKind::ContentType).any(|value| is_grpc(media_type(value)))
 }
 
-/// Whether it is `application/grpc`, alone or with the coding of its messages (`+proto`). gRPC-Web is another protocol:
-/// it has trailers in its body, and its clients know HTTP's status codes.
+/// Whether it is `application/grpc`, alone or with the coding of its messages (`+proto`). gRPC-Web is another
+/// protocol: it has trailers in its body, and its clients know HTTP's status codes.
 pub(crate) fn is_grpc(media_type: &[u8]) -> bool {
     let Some((start, rest)) = media_type.split_at_checked(MEDIA_TYPE.len()) else { return false };
     start.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest, [] | [b'+', ..])

@@ -1,7 +1,8 @@
 //! Local replies: responses that ringway gives itself, without an endpoint.
 //!
-//! Errors are JSON for programs, HTML for browsers, and a trailers-only response for gRPC. Redirects, challenges, the
-//! public health path and answers of middlewares are made of the same parts: status, fields, content.
+//! Errors are JSON for programs, HTML for browsers, and a trailers-only response for gRPC. Redirects,
+//! challenges, the public health path and replies of middlewares are made of the same parts: status, fields,
+//! content.
 
 use std::borrow::Cow;
 
@@ -57,7 +58,7 @@ pub(crate) struct Encoded {
     pub(crate) body_bytes: usize,
 }
 
-/// Refusals and answers that follow from the configuration.
+/// Replies that follow from the configuration.
 impl<'a> LocalReply<'a> {
     /// The method is not served: TRACE and CONNECT.
     pub(crate) fn method_not_allowed() -> Self {
@@ -177,8 +178,8 @@ impl<'a> LocalReply<'a> {
         self.disposition
     }
 
-    /// Appends the whole response to `out`. Header and content of an error have `request_id`, so that a user's report
-    /// leads to the log line.
+    /// Appends the whole response to `out`. Header and content of an error have `request_id`, so that a
+    /// user's report leads to the log line.
     pub(crate) fn encode(
         &self,
         out: &mut Vec<u8>,

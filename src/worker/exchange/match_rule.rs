@@ -78,8 +78,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 }
 
-/// Port of the redirect for a request that came without TLS; `None` when it is served here: its host cannot be served
-/// over TLS (yet), or a trusted proxy has ended the client's TLS already.
+/// Port of the redirect for a request that came without TLS; `None` when it is served here: its host cannot
+/// be served over TLS (yet), or a trusted proxy has ended the client's TLS already.
 fn redirect_port<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,

@@ -1,4 +1,5 @@
-//! On-demand hosts: unregistered hosts that an external resolver may know. One lookup, however many requests wait.
+//! On-demand hosts: unregistered hosts that an external resolver may know. One lookup, however many requests
+//! wait.
 //!
 //! ```text
 //! no route ──► HostWanted ──► snapshot with its route ─► served
@@ -114,7 +115,8 @@ impl Hosts {
         let _ = reports.send(Report::HostWanted { core: self.core, host: host.host.clone() });
     }
 
-    /// Returns the negative result for a host that is not settled, and begins a lookup where none is under way.
+    /// Returns the negative result for a host that is not settled, and begins a lookup where none is under
+    /// way.
     fn look(&self, host: &Hostname, now: Tick, reports: &MailboxSender<Report>) -> Option<Absence> {
         let mut known = self.known.borrow_mut();
         match known.get(host) {
@@ -174,7 +176,8 @@ fn is_routed(request: &RequestHead, client_in: &[u8], handler: Handler) -> bool 
     handler != Handler::AcmeOnly && acme_challenge::token(request, client_in).is_none()
 }
 
-/// Waits until the host has a route or is known to have none. The result counts if there is no route after it.
+/// Waits until the host has a route or is known to have none. The result counts if there is no route after
+/// it.
 pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Absent {
     let Some(hosts) = &core.on_demand_hosts else { return Absent::Unknown };
     // An address, or a name that no domain can have.

@@ -12,9 +12,9 @@ use crate::exchange::failure::{Blame, Failure};
 use crate::runtime::Runtime;
 use crate::upstream::Fault;
 
-/// Reports a final response head. The body may still break off, so that the success is recorded at its end, by
-/// [`on_success`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which may be a stream
-/// of hours while all other requests are refused.
+/// Reports a final response head. The body may still break off, so that the success is recorded at its end,
+/// by [`on_success`]. Two do not wait: a status that the app's policy counts as a failure, and a probe, which
+/// may be a stream of hours while all other requests are refused.
 pub(crate) fn on_response_head<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status: u16, pool: &Pool) {
     let state = &picked.endpoint.state;
     let transition = if pool.failures.statuses.has(status) {
@@ -36,8 +36,8 @@ pub(crate) fn on_success<R: Runtime>(core: &Core<R>, picked: &Picked<'_>, status
     }
 }
 
-/// Reports a failed attempt. Where the failure does not count against the endpoint, the response head that it had sent
-/// does: its status, if there was one.
+/// Reports a failed attempt. Where the failure does not count against the endpoint, the response head that it
+/// had sent does: its status, if there was one.
 pub(crate) fn on_failure<R: Runtime>(
     core: &Core<R>,
     picked: &Picked<'_>,

@@ -1,6 +1,7 @@
 //! Reserved health path on the public listeners, for load balancers that probe by address.
 //!
-//! It is answered before routing, redirects and the resolver, on every listener: 200 while the core serves, 503 while it drains.
+//! Answered before routing, redirects and the resolver, on every listener: 200 while the core serves, 503
+//! while it drains.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,18 +11,18 @@ use ringway_model::{HostError, Hostname};
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::Method;
 
-/// Paths that are answered by ringway itself, each on one host or on all.
+/// Health paths of this process, each on one host or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicHealth(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     path: Box<str>,
-    /// As requests name it once normalised; any when absent.
+    /// Normalised host; any when absent.
     host: Option<Box<str>>,
 }
 
-/// Why a text is no list of health paths.
+/// Error in a list of health paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicHealthError {
     /// There is none, or there are more than [`limits::PUBLIC_HEALTH_PATHS_MAX`].
@@ -78,7 +79,7 @@ impl PublicHealth {
         }
     }
 
-    /// Whether a request asks for this process's health: GET or HEAD, whatever its query.
+    /// Whether a request is for a health path: GET or HEAD, with any query.
     pub(crate) fn is_asked(&self, request: &RequestHead, input: &[u8]) -> bool {
         if !matches!(request.method(), Method::Get | Method::Head) {
             return false;
@@ -113,7 +114,7 @@ impl Entry {
     }
 }
 
-/// As [`PublicHealth::parse`] reads it.
+/// The format that [`PublicHealth::parse`] reads.
 impl fmt::Display for PublicHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, Entry { path, host }) in self.0.iter().enumerate() {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_asked_by_get_and_head_on_its_hosts() {
+    fn a_health_path_matches_get_and_head_on_its_hosts() {
         for host in ["10.0.0.1", "[2001:db8::1]:8080", "anything.example", "LB.example:80"] {
             assert!(is_asked("/healthz@*", "GET /healthz", host), "{host}");
         }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_shown_as_they_are_read_and_wrong_ones_are_refused() {
+    fn a_list_is_displayed_as_it_is_parsed_and_invalid_ones_are_rejected() {
         let all = PublicHealth::parse(" /healthz@* , /up@Lb.Example,/up@::1 ").unwrap();
         assert_eq!(all.to_string(), "/healthz@*,/up@lb.example,/up@[::1]");
         assert_eq!(PublicHealth::parse(&all.to_string()), Ok(all));

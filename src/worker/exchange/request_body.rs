@@ -19,8 +19,8 @@ use crate::session::downstream::DownstreamConn;
 /// A request's body: the part that came with the head, and the rest to come.
 pub(crate) struct RequestBody {
     rest: Rest,
-    /// Bytes of `client_in`, framing included, that can be sent at once. They stay there until the exchange is over, so that
-    /// they can be sent again.
+    /// Bytes of `client_in`, framing included, that can be sent at once. They stay there until the exchange
+    /// is over, so that they can be sent again.
     pub(crate) first: Range<usize>,
     /// Start of the next request in `client_in`, if the body is complete.
     pub(crate) consumed: usize,
@@ -49,7 +49,8 @@ pub(crate) enum PumpError {
 }
 
 impl RequestBody {
-    /// Judges what came with the head, which ends at `head_bytes` of `client_in`. Chunk framing is normalised in place.
+    /// Judges what came with the head, which ends at `head_bytes` of `client_in`. Chunk framing is normalised
+    /// in place.
     pub(crate) fn begin(
         framing: Framing,
         head_bytes: usize,
@@ -116,8 +117,8 @@ impl RequestBody {
         buf
     }
 
-    /// Sends the rest of the body, while the exchange is not idle. Until the response head has come a client must also
-    /// keep the least rate. An endpoint that takes nothing for `stall` is given up.
+    /// Sends the rest of the body, while the exchange is not idle. Until the response head has come a client
+    /// must also keep the least rate. An endpoint that takes nothing for `stall` is given up.
     pub(crate) async fn pump<R: Runtime>(
         &mut self,
         runtime: &R,
@@ -218,7 +219,8 @@ impl RequestBody {
     }
 }
 
-/// Whether bytes stand behind a request that is complete: the client is not gone then, although it may have ended its side.
+/// Whether bytes stand behind a request that is complete: the client is not gone then, although it may have
+/// ended its side.
 pub(crate) fn is_followed(request: &RequestHead, client_in: &[u8], body: Option<&RequestBody>) -> bool {
     match body {
         Some(body) if body.is_complete() => {
@@ -247,7 +249,8 @@ pub(crate) fn declared_bytes(request: &RequestHead) -> Option<usize> {
     }
 }
 
-/// Reads what has come meanwhile of a body that fits into a buffer, so that it need not be uploaded in pieces.
+/// Reads what has come meanwhile of a body that fits into a buffer, so that it need not be uploaded in
+/// pieces.
 pub(crate) fn read_more<S: Stream>(client: &DownstreamConn<S>, buffers: &mut ConnBuffers) {
     let ConnBuffers { request, client_in, .. } = buffers;
     let Some(end) = declared_bytes(request).and_then(|bytes| bytes.checked_add(request.len())) else {
@@ -303,8 +306,8 @@ fn spliced(splice: Splice) -> PumpError {
     }
 }
 
-/// Whether a splice that ended for its client's silence or slowness was judged by a limit that no longer holds: the response
-/// head has come, or the response moves.
+/// Whether a splice that ended for its client's silence or slowness was judged by a limit that no longer
+/// holds: the response head has come, or the response moves.
 fn may_go_on(splice: Splice, activity: &Activity, now: Tick) -> bool {
     splice.error == SpliceError::SenderStalled && activity.least_rate().is_none() && !activity.is_idle(now)
 }

@@ -99,8 +99,8 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         self.send_out().await
     }
 
-    /// Does the work of [`send_part`](Self::send_part) as far as the kernel takes it at once, to send it with what is spliced
-    /// next; returns the rest of `part`.
+    /// Does the work of [`send_part`](Self::send_part) as far as the kernel takes it at once, to send it with
+    /// what is spliced next; returns the rest of `part`.
     pub(crate) fn send_held(&mut self, buf: &mut [u8], part: Range<usize>) -> Range<usize> {
         let mut part = self.put_before(buf, part);
         self.hold_out();
@@ -129,8 +129,8 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         }
     }
 
-    /// Puts `out` before the part of `buf` that follows it, if there is room: the head that it came with was as long at
-    /// least.
+    /// Puts `out` before the part of `buf` that follows it, if there is room: the head that it came with was
+    /// as long at least.
     fn put_before(&mut self, buf: &mut [u8], mut part: Range<usize>) -> Range<usize> {
         if !part.is_empty() && self.out.len() <= part.start {
             part.start -= self.out.len();

@@ -17,7 +17,8 @@ use crate::exchange::match_rule::Match;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 
-/// Facts about one exchange. [`StreamInfo::report`] makes one event of them, from which log line and metrics are made.
+/// Facts about one exchange. [`StreamInfo::report`] makes one event of them, from which log line and metrics
+/// are made.
 pub(crate) struct StreamInfo<'a> {
     pub(super) started_us: u64,
     id: RequestId,

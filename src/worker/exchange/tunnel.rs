@@ -1,8 +1,8 @@
 //! Tunnel of an upgraded connection: bytes in both directions, parsed for frame boundaries only.
 //!
-//! It ends when both sides have ended, when it has been silent for too long, when the process drains, or when its
-//! instance, app or domain was removed ([`tunnels`](crate::exchange::tunnels)). In the last two cases both sides get a close
-//! frame 1001, between two frames, never inside one (RFC 6455 §7.4.1 "going away").
+//! It ends when both sides have ended, when it has been silent for too long, when the process drains, or when
+//! its instance, app or domain was removed ([`tunnels`](crate::exchange::tunnels)). In the last two cases
+//! both sides get a close frame 1001, between two frames, never inside one (RFC 6455 §7.4.1 "going away").
 
 use std::cell::Cell;
 use std::io::ErrorKind;

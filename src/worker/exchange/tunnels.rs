@@ -1,11 +1,11 @@
-//! Open tunnels of a core, and which of them have to end.
+//! Open tunnels of a core, and their end after configuration changes.
 //!
 //! ```text
-//! snapshot without the endpoint, or without the route ─► until = now + drain time (now, after a drain) ─► due: woken
+//! snapshot without the endpoint, or without the rule ─► until = now + drain time (now, after a drain) ─► due: woken
 //! ```
-//! A request ends by itself and is left alone; a tunnel may last for days, and would keep the process of a removed
-//! instance alive as long. Hosts of a resolver are left alone as well: their routes go when nobody asks for them any
-//! longer, and whoever stops their processes ends their connections.
+//! A request ends by itself and is left alone; a tunnel may last for days, and would keep the process of a
+//! removed instance alive as long. Tunnels of on-demand hosts are left alone as well: their rules expire
+//! without requests, and stopping their processes ends their connections.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,13 +22,13 @@ use slab::Slab;
 
 use crate::exchange::match_rule::Match;
 
-/// The open tunnels of one core.
+/// Open tunnels of one core.
 #[derive(Default)]
 pub(crate) struct Tunnels {
     open: RefCell<Slab<Rc<Entry>>>,
-    /// When [`Tunnels::expire`] has something to do.
+    /// Next time at which [`Tunnels::expire`] has to end a tunnel.
     next: Cell<Option<Tick>>,
-    /// [`Snapshot::endpoints_removed`] and [`Snapshot::rules_removed`] of the snapshot that was looked at last.
+    /// [`Snapshot::endpoints_removed`] and [`Snapshot::rules_removed`] of the last snapshot that was checked.
     seen: Cell<(u64, u64)>,
 }
 
@@ -39,7 +39,7 @@ struct Entry {
     endpoint: EndpointId,
     in_flight: Arc<InFlight>,
     is_resolved: bool,
-    /// When it has to end, once that is known.
+    /// Deadline of its end, once that is known.
     until: Cell<Option<Tick>>,
     is_due: Cell<bool>,
     waker: Cell<Option<Waker>>,
@@ -53,7 +53,7 @@ pub(crate) struct Open<'a> {
 }
 
 impl Tunnels {
-    /// A tunnel opens. `snapshot` is the newest one, which may be newer than what it was routed by.
+    /// Registers a tunnel. `snapshot` is the newest one, which may be newer than the one that routed it.
     pub(crate) fn open(
         &self,
         Match { host, rule }: Match<'_>,
@@ -80,7 +80,7 @@ impl Tunnels {
         Open { tunnels: self, key, entry }
     }
 
-    /// A newer snapshot is in force. Looks at the tunnels only when something was removed.
+    /// Applies a newer snapshot. Tunnels are checked only when endpoints or rules were removed.
     pub(crate) fn handle_snapshot(&self, snapshot: &Snapshot, now: Tick, drain: Duration) {
         let removed = (snapshot.endpoints_removed, snapshot.rules_removed);
         if self.seen.replace(removed) == removed {
@@ -93,7 +93,7 @@ impl Tunnels {
         }
     }
 
-    /// Wakes those whose time is over.
+    /// Wakes the tunnels past their deadline.
     pub(crate) fn expire(&self, now: Tick) {
         if self.next.get().is_none_or(|next| next > now) {
             return;
@@ -121,7 +121,7 @@ impl Tunnels {
 }
 
 impl Entry {
-    /// Whether its endpoint is gone, or its domain, or leads to another app.
+    /// Whether its endpoint or domain was removed, or the domain leads to another app.
     fn is_stranded(&self, snapshot: &Snapshot) -> bool {
         let is_routed = |host: &Arc<VirtualHost>| {
             host.rules.iter().any(|rule| (rule.id, rule.pool()) == (self.rule, self.pool))
@@ -179,7 +179,7 @@ mod tests {
     }
 
     impl Plane {
-        /// Two apps, one instance each, `x.example` leads to the first.
+        /// Two apps with one instance each; `x.example` leads to the first.
         fn new() -> Self {
             let mut plane = Self {
                 desired: Desired::default(),
@@ -194,7 +194,11 @@ mod tests {
         }
 
         fn change(&mut self, change: Change) -> Arc<Snapshot> {
-            let applied = self.desired.apply(&change, Timestamp(0)).unwrap();
+            self.change_as(&Owner::Api, change)
+        }
+
+        fn change_as(&mut self, owner: &Owner, change: Change) -> Arc<Snapshot> {
+            let applied = self.desired.apply_as(owner, &change, Timestamp(0)).unwrap();
             let compiled = self.compiler.compile(&applied.desired, &applied.deltas);
             self.desired = applied.desired;
             self.compiler.commit(compiled).unwrap().snapshot
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_others_or_only_drains_leaves_a_tunnel_alone() {
+    fn changes_of_others_and_a_drain_leave_a_tunnel_alone() {
         let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
         let open = plane.open(&tunnels);
         let others = Change::RemoveInstance { id: InstanceId::parse("b").unwrap(), generation: None };
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_of_a_resolver_that_nobody_asks_for_keeps_its_tunnels() {
+    fn an_on_demand_host_that_expires_keeps_its_tunnels() {
         let host = Hostname::parse("x.example").unwrap();
         let app = AppId::resolved(&host);
         let target = Target::parse("http://127.0.0.1:3000").unwrap();
@@ -304,7 +308,7 @@ mod tests {
             instance: Some(instance),
             domain: None,
         });
-        plane.change(domain_of(app.clone()));
+        plane.change_as(&Owner::Resolver, domain_of(app.clone()));
         let (tunnels, snapshot) = (Tunnels::default(), plane.compiler.snapshot().clone());
         let endpoint = snapshot.endpoint(app.as_str(), id.as_str()).unwrap();
         let open = tunnels.open(matched(&snapshot), endpoint, &snapshot, NOW, DRAIN);
@@ -314,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_comes_back_does_not_save_the_tunnel_of_the_one_before() {
+    fn a_domain_that_is_added_again_does_not_keep_the_tunnels_of_the_old_one() {
         let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
         let open = plane.open(&tunnels);
         plane.change(remove_domain());
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_that_was_routed_by_an_older_snapshot_is_no_exception() {
+    fn a_tunnel_that_was_routed_by_an_older_snapshot_ends_as_well() {
         let (mut plane, tunnels) = (Plane::new(), Tunnels::default());
         let old = plane.compiler.snapshot().clone();
         let newest = plane.change(remove_instance());

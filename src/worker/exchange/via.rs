@@ -1,5 +1,5 @@
-//! The mark that this proxy leaves on what it passes on, and by which it knows a request that comes back
-//! (RFC 9110 §7.6.3).
+//! `Via`: the name of this proxy in forwarded requests, and the detection of forwarding loops by it (RFC 9110
+//! §7.6.3).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -8,15 +8,15 @@ use ringway_wire::h1::RequestHead;
 use ringway_wire::headers::{FieldKind, is_token, list_elements};
 use ringway_wire::message::Version;
 
-/// What this proxy calls itself in `Via`.
+/// Name of this proxy in `Via`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
     pseudonym: String,
-    /// The line for a request that came by HTTP/1.0, HTTP/1.1 and HTTP/2.
+    /// Lines for requests of HTTP/1.0, HTTP/1.1 and HTTP/2.
     lines: [String; 3],
 }
 
-/// Why a text cannot stand in `Via` as a proxy's name.
+/// Error of a text that is no valid pseudonym in `Via`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPseudonym;
 
@@ -33,8 +33,9 @@ impl std::fmt::Display for NoPseudonym {
 impl std::error::Error for NoPseudonym {}
 
 impl Via {
-    /// The proxy of this name: a token (RFC 9110 §5.6.2) of at most [`limits::VIA_PSEUDONYM_BYTES_MAX`] bytes. Proxies of
-    /// the same name take each other's requests for their own.
+    /// Creates `Via` with a pseudonym: a token (RFC 9110 §5.6.2) of at most
+    /// [`limits::VIA_PSEUDONYM_BYTES_MAX`] bytes. Proxies with the same pseudonym count each other's passes
+    /// as their own.
     ///
     /// # Errors
     /// [`NoPseudonym`]
@@ -46,19 +47,19 @@ impl Via {
         Ok(Self { pseudonym: pseudonym.into(), lines: [line("1.0"), line("1.1"), line("2.0")] })
     }
 
-    /// `ringway-` and eight digits that no other process has: one proxy behind another is no loop.
+    /// Creates `Via` with `ringway-` and eight random digits: one proxy behind another is no loop.
     pub fn unique() -> Self {
         let random = RandomState::new().hash_one(std::process::id()) as u32;
         let pseudonym = format!("ringway-{random:08x}");
         Self::named(&pseudonym).unwrap_or_else(|_| unreachable!("a token"))
     }
 
-    /// The name.
+    /// The pseudonym.
     pub fn pseudonym(&self) -> &str {
         &self.pseudonym
     }
 
-    /// The line that goes below all that came with the request.
+    /// Line that is added below the request's own.
     pub(crate) fn line(&self, version: Version, is_http2: bool) -> &[u8] {
         let [http10, http11, http2] = &self.lines;
         match version {
@@ -68,18 +69,18 @@ impl Via {
         }
     }
 
-    /// Whether the request was here so often that it will not find its way. A few times are allowed, for apps in front of
-    /// apps (a login, say) pass on what they were asked with.
+    /// Whether the request has passed this proxy too often. A few passes are allowed: an app in front of
+    /// another (a login, say) forwards the requests that it gets.
     pub(crate) fn is_loop(&self, request: &RequestHead, input: &[u8]) -> bool {
-        // Of each entry, protocol, name and perhaps a comment, the name is the second word.
+        // An entry is protocol, pseudonym and perhaps a comment.
         request.has(FieldKind::Via)
             && request
                 .values(input, FieldKind::Via)
                 .flat_map(list_elements)
                 .filter(|entry| {
-                    let mut words =
-                        entry.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-                    words.nth(1) == Some(self.pseudonym.as_bytes())
+                    let mut parts =
+                        entry.split(|byte| matches!(byte, b' ' | b'\t')).filter(|part| !part.is_empty());
+                    parts.nth(1) == Some(self.pseudonym.as_bytes())
                 })
                 .nth(limits::VIA_PASSES_MAX - 1)
                 .is_some()
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not_counted() {
+    fn other_pseudonyms_are_not_counted() {
         let others = ["edge-2", "edge-1x", "x edge-1", "(edge-1)", "edge-1:80", "Edge-1"];
         for other in others {
             assert!(!is_loop(&format!("Via: 1.1 {other}\r\n").repeat(9)), "{other}");
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_token_of_a_sensible_length() {
+    fn a_pseudonym_is_a_token_of_bounded_length() {
         for wrong in ["", "a b", "a,b", "a\r\nb", "a:80", "(a)", "ü", &"a".repeat(65)] {
             assert_eq!(Via::named(wrong), Err(NoPseudonym), "{wrong:?}");
         }
@@ -128,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn each_process_has_a_name_of_its_own() {
+    fn each_process_has_its_own_pseudonym() {
         let (one, another) = (Via::unique(), Via::unique());
         assert_ne!(one, another);
         assert!(one.pseudonym().starts_with("ringway-") && one.pseudonym().len() == 16);
     }
 
     #[test]
-    fn the_line_says_how_the_request_came() {
+    fn the_line_names_the_protocol_of_the_request() {
         let via = Via::named("edge-1").unwrap();
         assert_eq!(via.line(Version::Http10, false), b"Via: 1.0 edge-1\r\n");
         assert_eq!(via.line(Version::Http11, false), b"Via: 1.1 edge-1\r\n");

@@ -1,7 +1,8 @@
 //! One attempt: the request goes out, and ends with a response head and an open body.
 //!
-//! A request without a body, or with one that is there already, is sent in one piece. A longer body is uploaded beside
-//! the wait for the response and its delivery ([`Upload`]), for an endpoint may respond before it has read all.
+//! A request without a body, or with one that is there already, is sent in one piece. A longer body is
+//! uploaded beside the wait for the response and its delivery ([`Upload`]), for an endpoint may respond
+//! before it has read all.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -54,7 +55,7 @@ pub(crate) struct Attempt<'x, 'a, R: Runtime> {
     pub(crate) edits: &'x Edits,
 }
 
-/// Whether a pooled connection will do.
+/// Use of pooled connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
     Allowed,
@@ -62,8 +63,8 @@ pub(crate) enum Reuse {
     Never,
 }
 
-/// A response whose head stands in the buffers, and whose body is still to be read from the connection. The rest of
-/// the request may still be on its way.
+/// A response whose head stands in the buffers, and whose body is still to be read from the connection. The
+/// rest of the request may still be on its way.
 pub(crate) struct UpstreamResponse<'a, R: Runtime> {
     pub(crate) picked: Picked<'a>,
     pub(crate) conn: Rc<UpstreamConn<R::Stream>>,
@@ -99,12 +100,12 @@ impl RequestTraits {
     }
 }
 
-/// How far an attempt came.
+/// Progress of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// There is no connection.
+    /// No connection.
     Connect,
-    /// There is one, and it took nothing of the request.
+    /// A connection that took nothing of the request.
     Unsent,
     /// The endpoint did not process the request, and says so (RFC 9113 §8.7).
     Refused,
@@ -185,7 +186,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
 
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
         let traits = RequestTraits::of(request, client_in, self.upgrade);
-        // Where requests share connections: one that is silent holds nobody up.
+        // Only on a shared connection: there a silent request holds up no other one.
         let is_call = conn.is_shared && grpc::is_call(request, client_in);
         let kind = if is_call { Kind::Call } else { Kind::Transfer };
         transfer.activity.begin(kind, self.policy, core.runtime.now());
@@ -247,8 +248,8 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         }
     }
 
-    /// Sends the head and what is there of the body: a little of it in one piece with the head, and much of it from where it
-    /// lies, for which the kernel holds the head.
+    /// Sends the head and what is there of the body: a little of it in one piece with the head, and much of
+    /// it from where it lies, for which the kernel holds the head.
     async fn send_first(&mut self, upstream: &R::Stream) -> Result<(), FailedAt> {
         let Self { core, transfer, .. } = *self;
         let ConnBuffers { client_in, out, .. } = &mut *self.buffers;
@@ -406,8 +407,9 @@ impl<R: Runtime> UpstreamResponse<'_, R> {
         self.upload.end(client, &self.conn.stream, &transfer.upload).await
     }
 
-    /// Judges a failure, once the upload has ended. Servers end a connection on which a request comes too slowly, or a
-    /// response is taken too slowly; and servers that open no WebSocket at a path, which any client may request.
+    /// Judges a failure, once the upload has ended. Servers end a connection on which a request comes too
+    /// slowly, or a response is taken too slowly; and servers that open no WebSocket at a path, which any
+    /// client may request.
     pub(crate) fn fault(&self, core: &Core<R>, transfer: &Transfer, failure: Failure) -> Fault {
         let upload = &transfer.upload;
         let failure = upload.client_failure().unwrap_or(failure);
@@ -417,5 +419,6 @@ impl<R: Runtime> UpstreamResponse<'_, R> {
     }
 }
 
-/// Parts of a body up to this size are sent in one piece with the head: copying them costs less than a second send.
+/// Parts of a body up to this size are sent in one piece with the head: copying them costs less than a second
+/// send.
 pub(crate) const JOINED_BYTES_MAX: usize = 16 * 1024;

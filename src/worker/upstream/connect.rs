@@ -1,4 +1,5 @@
-//! Connect phase of an attempt: a stream of a shared connection, an idle connection from the pool, or a new one.
+//! Connect phase of an attempt: a stream of a shared connection, an idle connection from the pool, or a new
+//! one.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -26,8 +27,8 @@ pub(crate) enum Origin {
 type Connected<S> = (Rc<UpstreamConn<S>>, Origin);
 
 impl<R: Runtime> Attempt<'_, '_, R> {
-    /// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses one after the
-    /// other. All of it together has one connect timeout, handshakes included.
+    /// Takes a stream of a shared connection, or a pooled connection, or connects to the endpoint's addresses
+    /// one after the other. All of it together has one connect timeout, handshakes included.
     pub(super) async fn connect(&self) -> Result<Connected<R::Stream>, Failure> {
         let (core, endpoint) = (self.core, self.picked.endpoint);
         let deadline = core.runtime.now().after(self.policy.connect_timeout);
@@ -106,8 +107,8 @@ impl<R: Runtime> Attempt<'_, '_, R> {
         Err(failure)
     }
 
-    /// TLS handshake on a new connection. A failed one does not fall through to the next address: that would be tried the
-    /// next time, and be a way in.
+    /// TLS handshake on a new connection. A failed one does not fall through to the next address: that would
+    /// be tried the next time, and be a way in.
     async fn handshake(
         &self,
         address: SocketAddr,
@@ -145,13 +146,14 @@ fn upstream<S>(endpoint: &Endpoint, stream: S, file: Option<File>) -> Rc<Upstrea
     })
 }
 
-/// Whether this machine is short of descriptors or memory: no endpoint is to blame for it, and none would do better.
+/// Whether this machine is short of descriptors or memory: no endpoint is to blame for it, and none would do
+/// better.
 fn is_ours(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Whether all local ports for connections to this address are in use: many requests do that, not the endpoint. On hosts
-/// without IPv6, its loopback address has the same error.
+/// Whether all local ports for connections to this address are in use: many requests do that, not the
+/// endpoint. On hosts without IPv6, its loopback address has the same error.
 fn is_without_port(error: &std::io::Error, address: SocketAddr) -> bool {
     let is_loopback = address.is_ipv6() && address.ip().is_loopback();
     error.raw_os_error() == Some(libc::EADDRNOTAVAIL) && !is_loopback

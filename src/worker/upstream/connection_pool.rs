@@ -75,8 +75,9 @@ impl<S: Stream> ConnectionPool<S> {
         Self { idle: HashMap::default(), count: 0, count_max }
     }
 
-    /// Takes the connection that was used last, which is the likeliest to be alive. One that was closed, or on which bytes
-    /// arrived without a request, is dropped: its next response would belong to another request.
+    /// Takes the connection that was used last, which is the likeliest to be alive. One that was closed, or
+    /// on which bytes arrived without a request, is dropped: its next response would belong to another
+    /// request.
     pub(crate) fn checkout(&mut self, endpoint: EndpointId, now: Tick) -> Option<Rc<UpstreamConn<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(candidate) = idle.pop_back() {
@@ -88,8 +89,9 @@ impl<S: Stream> ConnectionPool<S> {
         None
     }
 
-    /// Keeps a connection for the next request, unless the pool is full or the connection has carried its most requests.
-    /// `is_there` checks whether an endpoint is still in the snapshot; it is called only for endpoints without an entry.
+    /// Keeps a connection for the next request, unless the pool is full or the connection has carried its
+    /// most requests. `is_there` checks whether an endpoint is still in the snapshot; it is called only for
+    /// endpoints without an entry.
     pub(crate) fn give(
         &mut self,
         upstream: Rc<UpstreamConn<S>>,

@@ -45,8 +45,9 @@ pub(crate) enum ReadError {
 }
 
 impl<R: Runtime> ResponseReader<'_, R> {
-    /// Waits for bytes of a head: as long as the request is still being sent, and then until the timeout, which begins with
-    /// the last byte of the request, or with the wait where that is later. Neither a byte nor an interim response restarts it.
+    /// Waits for bytes of a head: as long as the request is still being sent, and then until the timeout,
+    /// which begins with the last byte of the request, or with the wait where that is later. Neither a byte
+    /// nor an interim response restarts it.
     pub(super) async fn read_head_bytes(&mut self, begun: Tick) -> Result<(), ReadError> {
         let Transfer { upload, activity, .. } = self.transfer;
         let timeout = activity.head_timeout();
@@ -79,7 +80,8 @@ impl<R: Runtime> ResponseReader<'_, R> {
         }
     }
 
-    /// Grows the buffer for a body. Most responses fit into a head's buffer, and a long one is better spliced than copied.
+    /// Grows the buffer for a body. Most responses fit into a head's buffer, and a long one is better spliced
+    /// than copied.
     pub(crate) fn make_room(&mut self) {
         if self.upstream_in.capacity() < limits::RELAY_BUFFER_BYTES {
             self.upstream_in.reserve_exact(limits::RELAY_BUFFER_BYTES - self.upstream_in.len());
@@ -121,8 +123,8 @@ impl<R: Runtime> ResponseReader<'_, R> {
         }
     }
 
-    /// Reads from the endpoint until the client leaves. That is seen once all of the request was sent: until then the
-    /// upload reads from the client.
+    /// Reads from the endpoint until the client leaves. That is seen once all of the request was sent: until
+    /// then the upload reads from the client.
     async fn read_beside_client(&mut self, give_up: Tick) -> Result<std::io::Result<usize>, ReadError> {
         let Self { core, client, upstream, transfer, .. } = *self;
         let Transfer { upload, activity, .. } = transfer;
@@ -179,9 +181,9 @@ impl<R: Runtime> ResponseReader<'_, R> {
     }
 }
 
-/// Whether a client of HTTP/1 that waits for the endpoint has left. One that has ended its side counts as gone: while it
-/// waits for the response head, unless it has sent more before, which may be its next request; and within a response in
-/// any case, for a silent one could be held for ever.
+/// Whether a client of HTTP/1 that waits for the endpoint has left. One that has ended its side counts as
+/// gone: while it waits for the response head, unless it has sent more before, which may be its next request;
+/// and within a response in any case, for a silent one could be held for ever.
 fn has_gone<S: Stream>(client: &DownstreamConn<S>, upload: &UploadState, activity: &Activity) -> bool {
     match client.stream.hangup() {
         Hangup::Whole => true,

@@ -4,8 +4,8 @@ use super::upload_state::UploadState;
 use crate::exchange::activity::Activity;
 use crate::exchange::cause;
 
-/// State of the attempt under way. It lives beside the exchange rather than in it, so that an upload can go on
-/// whatever phase the exchange is in.
+/// State of the attempt under way. It lives beside the exchange rather than in it, so that an upload can go
+/// on whatever phase the exchange is in.
 #[derive(Default)]
 pub(crate) struct Transfer {
     pub(crate) upload: UploadState,

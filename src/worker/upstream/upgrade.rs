@@ -39,10 +39,10 @@ mod tests {
                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let mut request = RequestHead::default();
         assert_eq!(request.parse(input.as_bytes(), &Limits::default()).unwrap(), Parse::Complete);
-        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+        let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
         let mut response = ResponseHead::default();
-        response.parse(answer.as_bytes(), Method::Get, &Limits::default()).unwrap();
-        Accept::of(&request, input.as_bytes()).unwrap().is_given_by(&response, answer.as_bytes())
+        response.parse(text.as_bytes(), Method::Get, &Limits::default()).unwrap();
+        Accept::of(&request, input.as_bytes()).unwrap().is_given_by(&response, text.as_bytes())
     }
 
     #[test]

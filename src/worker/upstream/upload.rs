@@ -45,7 +45,8 @@ impl<'a> Upload<'a> {
         Self::Running(Box::pin(run(core, client, upstream, body, buf, (transfer, policy))))
     }
 
-    /// Awaits `main`, and sends meanwhile. A client that gives its request up has the wait for its endpoint cancelled.
+    /// Awaits `main`, and sends meanwhile. A client that gives its request up has the wait for its endpoint
+    /// cancelled.
     pub(crate) async fn beside<S: Stream, F: Future>(
         &mut self,
         client: &DownstreamConn<S>,
@@ -66,8 +67,8 @@ impl<'a> Upload<'a> {
         .await
     }
 
-    /// Stops the upload, or lets it finish where it may outlast the response, and gives the body back: `None` where
-    /// there was nothing to upload.
+    /// Stops the upload, or lets it finish where it may outlast the response, and gives the body back: `None`
+    /// where there was nothing to upload.
     pub(crate) async fn end<S: Stream>(
         &mut self,
         client: &DownstreamConn<S>,

@@ -39,14 +39,15 @@ enum AfterResponse {
     /// It is stopped.
     #[default]
     Stop,
-    /// What is left is short: it may go on, to save both connections.
+    /// The rest is short: it may go on, to save both connections.
     MayGoOn,
     /// The response is complete, and the rest is sent.
     GoOn,
 }
 
 impl UploadState {
-    /// Begins an attempt. `may_outlast`: the rest of the request is worth sending after the end of the response.
+    /// Begins an attempt. `may_outlast`: the rest of the request is worth sending after the end of the
+    /// response.
     pub(crate) fn begin(&self, may_outlast: bool) {
         self.progress.set(Progress::Sending);
         self.after_response.set(if may_outlast { AfterResponse::MayGoOn } else { AfterResponse::Stop });
@@ -59,7 +60,8 @@ impl UploadState {
         self.after_response.get() != AfterResponse::Stop
     }
 
-    /// Notes the end of the response. `reusable`: both connections can carry another exchange once the request is sent.
+    /// Notes the end of the response. `reusable`: both connections can carry another exchange once the
+    /// request is sent.
     pub(crate) fn end_response(&self, reusable: bool) {
         let go_on = reusable && self.may_outlast();
         self.after_response.set(if go_on { AfterResponse::GoOn } else { AfterResponse::Stop });
@@ -83,7 +85,8 @@ impl UploadState {
         self.followed.set(true);
     }
 
-    /// Whether the client has sent more than this request: it waits for responses, even if it has ended its side.
+    /// Whether the client has sent more than this request: it waits for responses, even if it has ended its
+    /// side.
     pub(crate) fn is_followed(&self) -> bool {
         self.followed.get()
     }
@@ -120,7 +123,8 @@ impl UploadState {
         }
     }
 
-    /// Notes that the client was slow to take a part of the response: the endpoint may time out because of it.
+    /// Notes that the client was slow to take a part of the response: the endpoint may time out because of
+    /// it.
     pub(crate) fn set_kept_waiting(&self) {
         self.kept_waiting.set(true);
     }

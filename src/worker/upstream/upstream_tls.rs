@@ -12,7 +12,8 @@ use rustls::pki_types::ServerName;
 use crate::accept::secrets::Secrets;
 use crate::lru_cache::LruCache;
 
-/// Client configurations of one core, one per app: each holds session tickets, so that later handshakes resume.
+/// Client configurations of one core, one per app: each holds session tickets, so that later handshakes
+/// resume.
 pub(crate) struct UpstreamTlsConfigs {
     /// By app, and whether HTTP/2 is offered.
     configs: RefCell<LruCache<(AppId, bool), Cached>>,
@@ -30,7 +31,8 @@ impl UpstreamTlsConfigs {
         Self { configs: RefCell::new(LruCache::new(limits::SECRETS_PER_CORE_MAX)) }
     }
 
-    /// Returns the configuration and the server name for an endpoint; `None` when the secret cannot be loaded by the deadline.
+    /// Returns the configuration and the server name for an endpoint; `None` when the secret cannot be loaded
+    /// by the deadline.
     pub(crate) async fn of(
         &self,
         secrets: &Secrets,
