@@ -33,7 +33,7 @@ on_both_drivers! {
     }
 }
 
-/// `FAULTS_REPORT=write` writes the table anew.
+/// `FAULTS_REPORT=write` rewrites the table.
 #[test]
 fn the_report_shows_the_catalogue() {
     const BEGIN: &str =

@@ -9,7 +9,7 @@ fn connections() -> Vec<Row> {
     vec![
         Row::told("refuses connections", 502, &["upstream_connect_failed"], Does::Refuses)
             .upstream(Fate::None),
-        Row::told("accepts and says nothing", 504, TIMED_OUT, Does::OnAccept(silent(Waits)))
+        Row::told("accepts and sends nothing", 504, TIMED_OUT, Does::OnAccept(silent(Waits)))
             .with_short_patience(),
         Row::told("closes at once", 502, CLOSED, Does::OnAccept(silent(Closes))),
         // The reset may be there before the connect has returned.
@@ -23,10 +23,10 @@ fn connections() -> Vec<Row> {
         Row::told("resets after the request's head", 502, CLOSED, Does::OnHead(silent(Resets))),
         Row::told("closes after the request, a POST", 502, CLOSED, says("", Closes)).asked(Asked::Post),
         Row::told("resets after the request, a POST", 502, CLOSED, says("", Resets)).asked(Asked::Post),
-        Row::told("reads the request and says nothing", 504, TIMED_OUT, says("", Waits))
+        Row::told("reads the request and sends nothing", 504, TIMED_OUT, says("", Waits))
             .with_short_patience(),
-        Row::told("half a status line, then the end", 502, HEAD_CUT, says("HTTP/1.1 20", Closes)),
-        Row::told("half a head, then the end", 502, HEAD_CUT, says("HTTP/1.1 200 OK\r\nContent-Le", Closes)),
+        Row::told("half a status line, then close", 502, HEAD_CUT, says("HTTP/1.1 20", Closes)),
+        Row::told("half a head, then close", 502, HEAD_CUT, says("HTTP/1.1 200 OK\r\nContent-Le", Closes)),
         Row::told(
             "half a head, then a reset",
             502,
@@ -36,32 +36,32 @@ fn connections() -> Vec<Row> {
         Row::told("half a head, then silence", 504, TIMED_OUT, says("HTTP/1.1 200 OK\r\nContent-Le", Waits))
             .with_short_patience(),
         Row::told(
-            "a head without its empty line, then the end",
+            "a head without its empty line, then close",
             502,
             HEAD_CUT,
             says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", Closes),
         ),
-        Row::passes("the answer in single bytes", "", Serves, 200, "ok")
+        Row::passes("the response in single bytes", "", Serves, 200, "ok")
             .does(Does::Answers(drips(OK, Serves))),
         Row::passes(
-            "closes after an answer that promised more",
+            "closes after a response that announced keep-alive",
             "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=60\r\nContent-Length: 2\r\n\r\nok",
             Closes,
             200,
             "ok",
         ),
-        Row::passes("resets after its answer", "", Resets, 200, "ok").does(Does::Later(silent(Resets))),
+        Row::passes("resets after its response", "", Resets, 200, "ok").does(Does::Later(silent(Resets))),
         Row::passes(
-            "says that it closes and stays open",
+            "announces close and stays open",
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
             Waits,
             200,
             "ok",
         ),
         Row::passes("closes an idle connection", "", Closes, 200, "ok").does(Does::Later(silent(Closes))),
-        Row::passes("speaks on an idle connection", "", Waits, 200, "ok")
+        Row::passes("sends bytes on an idle connection", "", Waits, 200, "ok")
             .does(Does::Later(sends(SMUGGLED, Waits))),
-        Row::passes("says 408 on an idle connection", "", Closes, 200, "ok").does(Does::Later(sends(
+        Row::passes("sends 408 on an idle connection", "", Closes, 200, "ok").does(Does::Later(sends(
             "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             Closes,
         ))),
@@ -79,40 +79,39 @@ fn heads() -> Vec<Row> {
     };
     vec![
         // It is our limit that they are beyond.
-        endless("a field without an end", "HTTP/1.1 200 OK\r\nX: ", &[b'x'; 4096]).blames(Blame::Nobody),
-        endless("fields without an end", "HTTP/1.1 200 OK\r\n", &b"X: y\r\n".repeat(100))
-            .blames(Blame::Nobody),
-        endless("a status line without an end", "HTTP/1.1 200 ", &[b'x'; 4096]).blames(Blame::Nobody),
-        endless("bytes without an end", "", &[0; 4096]),
+        endless("an endless field", "HTTP/1.1 200 OK\r\nX: ", &[b'x'; 4096]).blames(Blame::Nobody),
+        endless("endless fields", "HTTP/1.1 200 OK\r\n", &b"X: y\r\n".repeat(100)).blames(Blame::Nobody),
+        endless("an endless status line", "HTTP/1.1 200 ", &[b'x'; 4096]).blames(Blame::Nobody),
+        endless("endless bytes", "", &[0; 4096]),
         Row::told(
-            "interim answers without an end",
+            "endless interim responses",
             502,
             &["upstream_interim_flood"],
             Does::Answers(without_end("", "HTTP/1.1 102 Processing\r\n\r\n".repeat(20))),
         )
         .blames(Blame::Nobody),
         Row::told(
-            "an interim answer and the end",
+            "an interim response, then close",
             502,
             HEAD_CUT,
             says("HTTP/1.1 102 Processing\r\n\r\n", Closes),
         ),
         Row::told(
-            "an interim answer, then silence",
+            "an interim response, then silence",
             504,
             TIMED_OUT,
             says("HTTP/1.1 102 Processing\r\n\r\n", Waits),
         )
         .with_short_patience(),
         Row::passes(
-            "100s and 103s that nobody waits for",
+            "unsolicited 100s and 103s",
             format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n{OK}"),
             Serves,
             200,
             "ok",
         ),
         Row::told(
-            "101 that nobody asked for",
+            "an unsolicited 101",
             502,
             &["upstream_unasked_upgrade"],
             says(
@@ -133,13 +132,13 @@ fn heads() -> Vec<Row> {
         broken("a TLS alert on a plain port", "\x15\x03\x01\0\x02\x02\x46\r\n\r\n"),
         broken("another protocol's greeting", "220 mail.example ESMTP\r\n\r\n"),
         Row::told(
-            "another protocol's greeting, unasked",
+            "another protocol's greeting, unsolicited",
             502,
             &["upstream_bad_response"],
             Does::OnAccept(sends("SSH-2.0-OpenSSH_9.2\r\n", Waits)),
         ),
         broken("HTTP/2.0 in the status line", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-        broken("a version in small letters", "http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        broken("a lower-case version", "http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         broken("two spaces before the status", "HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok"),
         broken("no space before the status", "HTTP/1.1200 OK\r\nContent-Length: 2\r\n\r\nok"),
         broken("status 999", "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok"),
@@ -178,14 +177,14 @@ fn heads() -> Vec<Row> {
         broken("a field without a colon", "HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\nok"),
         broken("a field without a name", "HTTP/1.1 200 OK\r\n: nonsense\r\nContent-Length: 2\r\n\r\nok"),
         Row::passes(
-            "bytes beyond ASCII in a value",
+            "non-ASCII bytes in a value",
             b"HTTP/1.1 200 OK\r\nX: caf\xe9\r\nContent-Length: 2\r\n\r\nok".as_slice(),
             Serves,
             200,
             "ok",
         ),
         Row::passes(
-            "an unknown field of the connection",
+            "an unknown connection option",
             "HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nContent-Length: 2\r\n\r\nok",
             Serves,
             200,
@@ -206,7 +205,7 @@ fn heads() -> Vec<Row> {
             "oops",
         ),
         Row::passes(
-            "gzip that is none",
+            "invalid gzip",
             "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\ngarbage",
             Serves,
             200,
@@ -253,11 +252,11 @@ fn lengths() -> Vec<Row> {
         broken("chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
         broken("chunks from HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         Row::cut(
-            "a huge length and the end",
+            "a huge length, then close",
             "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\nok",
             Closes,
         ),
-        Row::cut("a length too large and the end", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok", Closes),
+        Row::cut("a length too large, then close", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok", Closes),
         Row::cut(
             "a length too large, then silence",
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok",
@@ -289,8 +288,8 @@ fn lengths() -> Vec<Row> {
             200,
             "ok",
         ),
-        Row::passes("two answers", format!("{OK}{SMUGGLED}"), Waits, 200, "ok"),
-        Row::passes("two answers, and it serves on", format!("{OK}{SMUGGLED}"), Serves, 200, "ok")
+        Row::passes("two responses", format!("{OK}{SMUGGLED}"), Waits, 200, "ok"),
+        Row::passes("two responses, and it continues", format!("{OK}{SMUGGLED}"), Serves, 200, "ok")
             .upstream(Fate::Ended),
         Row::passes("204 with a body", "HTTP/1.1 204 No Content\r\n\r\nhello", Waits, 204, ""),
         Row::passes(
@@ -326,7 +325,7 @@ fn lengths() -> Vec<Row> {
         )
         .asked(Asked::Head),
         Row::passes(
-            "HTTP/1.0 that stays open without a word",
+            "HTTP/1.0 that stays open without keep-alive",
             "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
             Waits,
             200,
@@ -367,7 +366,7 @@ fn chunks() -> Vec<Row> {
     const TRAILERS: &str = "Content-Length: 99\r\nTransfer-Encoding: chunked\r\nX-Sum: 1\r\n";
     let cut = |name, body: &str| Row::cut(name, format!("{CHUNKED}2\r\nab\r\n{body}"), Waits);
     vec![
-        cut("a chunk size that is none", "zz\r\n\r\n0\r\n\r\n"),
+        cut("an invalid chunk size", "zz\r\n\r\n0\r\n\r\n"),
         cut("an empty chunk size", "\r\n0\r\n\r\n"),
         cut("a negative chunk size", "-1\r\nx\r\n0\r\n\r\n"),
         cut("a chunk size with 0x", "0x1\r\nx\r\n0\r\n\r\n"),
@@ -377,12 +376,12 @@ fn chunks() -> Vec<Row> {
         cut("a bare LF after a chunk size", "1\nx\r\n0\r\n\r\n"),
         cut("a bare LF after a chunk", "1\r\nx\n0\r\n\r\n"),
         cut("a NUL in an extension", "1;a\0\r\nx\r\n0\r\n\r\n"),
-        cut("an extension without an end", &format!("1;{}", "x".repeat(5000))).blames(Blame::Nobody),
-        cut("trailers without an end", &format!("0\r\n{}", "X: y\r\n".repeat(20_000))).blames(Blame::Nobody),
+        cut("an endless extension", &format!("1;{}", "x".repeat(5000))).blames(Blame::Nobody),
+        cut("endless trailers", &format!("0\r\n{}", "X: y\r\n".repeat(20_000))).blames(Blame::Nobody),
         cut("a trailer without a colon", "0\r\nnonsense\r\n\r\n"),
         cut("a folded trailer", "0\r\nX: y\r\n z\r\n\r\n"),
         cut("chunks that stop", "").with_short_patience(),
-        Row::cut("a chunk cut off", format!("{CHUNKED}5\r\nab"), Closes),
+        Row::cut("a truncated chunk", format!("{CHUNKED}5\r\nab"), Closes),
         Row::cut("no last chunk", format!("{CHUNKED}2\r\nab\r\n"), Closes),
         Row::cut("no end after the last chunk", format!("{CHUNKED}2\r\nab\r\n0\r\n"), Closes),
         Row::cut("a reset between chunks", format!("{CHUNKED}2\r\nab\r\n"), Resets)
@@ -391,7 +390,7 @@ fn chunks() -> Vec<Row> {
         Row::passes("chunks of one byte, in single bytes", "", Serves, 200, "abc")
             .does(Does::Answers(drips(SINGLE_BYTES, Serves))),
         Row::passes(
-            "trailers that frame or route",
+            "trailers with framing or routing fields",
             format!("{CHUNKED}2\r\nok\r\n0\r\n{TRAILERS}\r\n"),
             Serves,
             200,
@@ -439,14 +438,14 @@ fn uploads() -> Vec<Row> {
             .client(Fate::Ended)
             .blames(Blame::Nobody),
         Row::told(
-            "breaks the rules during an upload",
+            "sends an invalid response during an upload",
             502,
             &["upstream_bad_response"],
             Does::OnHead(sends("nonsense\r\n\r\n", Waits)),
         )
         .asked(Asked::Unfinished)
         .client(Fate::Ended),
-        Row::passes("answers a POST without reading its body, and closes", "", Closes, 200, "ok")
+        Row::passes("responds to a POST without reading its body, and closes", "", Closes, 200, "ok")
             .asked(Asked::Post)
             .does(Does::OnHead(sends(
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
@@ -455,11 +454,11 @@ fn uploads() -> Vec<Row> {
         Row::told("resets after an upload", 502, CLOSED, says("", Resets))
             .asked(Asked::Upload)
             .client(Fate::Ended),
-        Row::told("reads an upload and says nothing", 504, TIMED_OUT, says("", Waits))
+        Row::told("reads an upload and sends nothing", 504, TIMED_OUT, says("", Waits))
             .asked(Asked::Upload)
             .client(Fate::Ended)
             .with_short_patience(),
-        Row::passes("answers before the request was sent, and once more", "", Waits, 200, "ok").does(
+        Row::passes("responds before the request was sent, and again", "", Waits, 200, "ok").does(
             Does::OnAccept(Box::new(|connection| {
                 connection.send(format!("{OK}{SMUGGLED}"));
                 Waits

@@ -166,10 +166,10 @@ impl Row {
         };
         let sees = match &self.sees {
             Sees::Told(status, words) => format!("{status} `{}`", words.join("` or `")),
-            Sees::Answer(status, _) => format!("its {status}, whole"),
-            Sees::Cut => "a connection cut within the answer".to_owned(),
+            Sees::Answer(status, _) => format!("its {status}, complete"),
+            Sees::Cut => "an aborted connection within the response".to_owned(),
             Sees::CutOrTold(status, words) => {
-                format!("a connection cut within the answer, or {status} `{}`", words.join("` or `"))
+                format!("an aborted connection within the response, or {status} `{}`", words.join("` or `"))
             }
         };
         let fate = |fate| match fate {
