@@ -1,9 +1,9 @@
-//! ringway inside of your own program: no admin API, no signal handler, no process of its own.
+//! ringway embedded in a program: no admin API, no signal handler, no process of its own.
 //!
 //! ```text
 //! cargo run --release --example embed
 //! curl http://app.localhost:8081/
-//! curl -i http://app.localhost:8081/internal/secrets    # the filter answers 403
+//! curl -i http://app.localhost:8081/internal/secrets    # 403 from the middleware
 //! ```
 //! Enter ends it.
 
@@ -17,7 +17,7 @@ use ringway::Gateway;
 use ringway::filter::{Edits, Filter, RequestView, Verdict};
 use ringway::telemetry::{Exchange, Observer};
 
-/// Keeps a part of every app private, and tells the apps that it looked.
+/// Middleware that rejects requests below `/internal/` and marks all others with `X-Checked`.
 struct Private;
 
 impl Filter for Private {
@@ -32,7 +32,7 @@ impl Filter for Private {
     }
 }
 
-/// Prints a line per request. It runs on the data cores: a program for production counts, or hands over to a
+/// Observer that prints a line per request. It runs on the data cores: production code counts, or sends to a
 /// queue.
 struct Lines;
 
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stands for your app: answers one request per connection.
+/// Sample app: one response per connection.
 fn serve() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -75,7 +75,7 @@ fn serve() -> io::Result<SocketAddr> {
             let length = body.len();
             let answer =
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-            // Who has gone needs no answer.
+            // The client may have left.
             let _ = (&stream).write_all(answer.as_bytes());
         }
     });

@@ -1,5 +1,4 @@
-//! A process manager with ringway inside: it starts, stops and restarts apps, and one HTTPS door leads to
-//! whichever run.
+//! Process manager with an embedded ringway: starts, stops and restarts apps behind one HTTPS listener.
 //!
 //! ```text
 //! cargo run --release --example process_manager
@@ -26,7 +25,7 @@ use ringway::certs::Settings as Certificates;
 use ringway::model::{CertificateFiles, FilePath, Target};
 use ringway::{Gateway, Resolved, ResolvedTarget, ResolverError, TargetResolver};
 
-/// What should run, and what does.
+/// Desired and running apps.
 struct Manager {
     apps: Mutex<BTreeMap<&'static str, App>>,
 }
@@ -68,8 +67,8 @@ impl Manager {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes what runs what should run. Called again and again: a process that ended by itself is started
-    /// anew.
+    /// Starts and stops processes until they match the desired apps; called in a loop, so that a process that
+    /// ended is started again.
     fn reconcile(&self) {
         for (host, app) in self.apps().iter_mut() {
             if app.process.as_mut().is_some_and(|process| !process.is_running()) {
@@ -115,7 +114,7 @@ impl Manager {
 }
 
 impl Process {
-    /// This very program as an app; it says on which port it listens.
+    /// This program as an app; it prints the port that it listens on.
     fn start(host: &str) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", host])
@@ -137,7 +136,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -205,12 +204,12 @@ fn watch(manager: &Manager, ended: &mpsc::Receiver<()>) {
     }
 }
 
-/// Stands for an app: says its name and its process, one request per connection; ends with the manager.
+/// Sample app: responds with its name and process id, one request per connection; ends with the manager.
 fn serve(host: &str) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
     thread::spawn(|| {
-        // The manager holds the other end: when that is gone, so is the manager.
+        // The manager holds the other end, which closes when the manager ends.
         let _ = io::stdin().read_line(&mut String::new());
         std::process::exit(0);
     });
@@ -223,7 +222,7 @@ fn serve(host: &str) -> io::Result<()> {
         let length = body.len();
         let answer =
             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-        // Who has gone needs no answer.
+        // The client may have left.
         let _ = (&stream).write_all(answer.as_bytes());
     }
     Ok(())
