@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ringway::certs::Settings as Certificates;
+use ringway::certs::CertificateSettings;
 use ringway::model::{CertificateFiles, FilePath, Target};
 use ringway::{Gateway, Resolved, ResolvedTarget, ResolverError, TargetResolver};
 
@@ -170,9 +170,9 @@ fn manage(port: u16) -> Result<(), Box<dyn Error>> {
     let gateway = Gateway::builder()
         .http(Vec::new())
         .https(vec![([127, 0, 0, 1], port).into()])
-        .certificates(Certificates {
+        .certificates(CertificateSettings {
             default_files: Some(CertificateFiles { certificate: path(&certificate)?, key: path(&key)? }),
-            ..Certificates::new(folder.join("certificates"))
+            ..CertificateSettings::new(folder.join("certificates"))
         })
         .resolver(manager.clone())
         .spawn()?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
-use ringway_certs::Settings as CertificateSettings;
+use ringway_certs::CertificateSettings;
 use ringway_control::{ControlSettings, Parts, TargetResolver, WorkerLink};
 use ringway_middleware::{Chain, Filter};
 use ringway_model::{Cidr, CoreId, limits};
@@ -259,11 +259,11 @@ impl Builder {
             Some(settings) => {
                 let opened =
                     ringway_certs::open(settings, wired.loaders).map_err(StartError::Certificates)?;
-                let wants = opened.wants();
-                (Some(opened), wants)
+                let requests = opened.requests();
+                (Some(opened), requests)
             }
             // The CA files of `https://` instances are loaded by the same thread.
-            None => (None, ringway_certs::lend(wired.loaders).map_err(StartError::Certificates)?),
+            None => (None, ringway_certs::start_loader(wired.loaders).map_err(StartError::Certificates)?),
         };
         let log = self.access_log.map(Arc::new);
         let log_reading = log.clone().map(|log| Box::new(move || log.reading()) as Box<dyn Fn() -> _ + Send>);

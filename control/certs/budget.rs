@@ -1,11 +1,11 @@
-//! What may still be asked of each CA: a token bucket for each of its limits. Pure.
+//! Rate-limit budgets: a token bucket for each limit of each CA. Pure.
 //!
-//! A bucket is one moment: the one at which it is full again. Taking a token moves it on by the time in which one comes
-//! back; there is a token while it is nearer than the whole capacity. So a bucket that is full is no bucket, and
-//! what is kept on the disk is a list of moments.
+//! A bucket is stored as the time at which it is full again (GCRA). Taking a token moves that time by the interval of one
+//! token; a token is available while it is nearer than the whole capacity. A full bucket needs no entry, and the persisted
+//! form is a list of timestamps.
 //!
-//! What Let's Encrypt writes of its limits is the measure for it. A CA of which nothing is known has the limits that
-//! protect any CA; when it says itself that it has enough, the bucket concerned is closed until it wants to be asked again.
+//! Let's Encrypt's documented limits are built in. An unknown CA has the limits that protect any CA. When a CA reports that
+//! a limit is reached, its bucket is closed until `Retry-After`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::BudgetState;
 
-/// The limits of CAs that are counted.
+/// Counted rate limit of a CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Limit {
@@ -26,9 +26,9 @@ pub(crate) enum Limit {
     Certificates,
     /// Certificates for exactly the same names.
     Duplicates,
-    /// Validations of a host that failed.
+    /// Failed validations of a host.
     Failures,
-    /// New accounts from one address: ours.
+    /// New accounts from our address.
     Accounts,
 }
 
@@ -36,7 +36,7 @@ impl Limit {
     pub(crate) const ALL: [Self; 5] =
         [Self::Orders, Self::Certificates, Self::Duplicates, Self::Failures, Self::Accounts];
 
-    /// The word in the API and in metrics.
+    /// Name in the API and in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Orders => "orders",
@@ -48,16 +48,16 @@ impl Limit {
     }
 }
 
-/// Whose limits a CA has.
+/// Set of limits that a CA applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
+pub(crate) enum LimitPolicy {
     LetsEncrypt,
     LetsEncryptStaging,
-    /// Any other.
+    /// Any other CA.
     Other,
 }
 
-/// So many in a time.
+/// Capacity per window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rate {
     capacity: u32,
@@ -67,8 +67,8 @@ struct Rate {
 const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-impl Policy {
-    /// By the URL of the directory.
+impl LimitPolicy {
+    /// Selects the limits by the URL of the directory.
     pub(crate) fn of(directory_url: &str) -> Self {
         let host = directory_url.strip_prefix("https://").unwrap_or_default();
         let host = host.split(['/', ':']).next().unwrap_or_default();
@@ -80,7 +80,7 @@ impl Policy {
         }
     }
 
-    /// `None`: not limited, as far as is known.
+    /// Rate of a limit; `None` where none is known.
     fn rate(self, limit: Limit) -> Option<Rate> {
         let rate = |capacity, window| Some(Rate { capacity, window });
         // letsencrypt.org/docs/rate-limits and /docs/staging-environment.
@@ -93,7 +93,7 @@ impl Policy {
             (Self::LetsEncryptStaging, Limit::Failures) => rate(200, HOUR),
             (Self::LetsEncryptStaging, Limit::Accounts) => rate(50, 3 * HOUR),
             (Self::Other, Limit::Orders | Limit::Certificates | Limit::Duplicates) => None,
-            // Nobody needs more of these than Let's Encrypt allows.
+            // No legitimate use needs more of these than Let's Encrypt allows.
             (Self::LetsEncrypt | Self::Other, Limit::Failures) => rate(5, HOUR),
             (Self::LetsEncrypt | Self::Other, Limit::Accounts) => rate(10, 3 * HOUR),
         }
@@ -101,16 +101,16 @@ impl Policy {
 }
 
 impl Rate {
-    /// The time in which one token comes back, in milliseconds.
+    /// Time in which one token is refilled, in milliseconds.
     fn interval(self) -> u64 {
         (self.window.as_millis() as u64).div_ceil(u64::from(self.capacity))
     }
 }
 
-/// What an order is, to the limits.
+/// Class of an order, for the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The first of its names.
+pub(crate) enum OrderClass {
+    /// First order for its names.
     New,
     /// The same names again: not counted for the registered domain.
     Renewal,
@@ -118,12 +118,12 @@ pub(crate) enum Kind {
     Replacement,
 }
 
-/// How far an order came in this attempt.
+/// Progress of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reached {
-    /// The CA has taken a new order.
+    /// The CA accepted a new order.
     pub(crate) is_sent: bool,
-    /// It has issued.
+    /// It issued the certificate.
     pub(crate) is_issued: bool,
 }
 
@@ -131,103 +131,115 @@ pub(crate) struct Reached {
 struct Key {
     authority: String,
     limit: Limit,
-    /// Empty where the account as a whole is counted.
+    /// Empty where the account is counted as a whole.
     subject: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Bucket {
-    /// When it is full again, in milliseconds since 1970.
+    /// Time at which it is full again, in milliseconds since 1970.
     full_at: u64,
-    /// The CA has said that it wants nothing before.
+    /// Time before which the CA accepts nothing.
     #[serde(default)]
     closed_until: u64,
 }
 
-/// All buckets of all CAs.
+/// Buckets of all CAs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budgets {
     buckets: HashMap<Key, Bucket>,
 }
 
-/// How they stand on the disk.
+/// Persisted form of the budgets.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Stored {
+pub(crate) struct StoredBudgets {
     buckets: Vec<(Key, Bucket)>,
-    /// The latest time that was seen: a clock that is behind it was set back.
+    /// Latest time seen: a clock behind it was set back.
     #[serde(default)]
     pub(crate) seen_at: u64,
 }
 
 impl Budgets {
-    /// As they were on the disk.
-    pub(crate) fn restore(stored: Stored) -> Self {
+    /// Restores persisted budgets.
+    pub(crate) fn restore(stored: StoredBudgets) -> Self {
         Self { buckets: stored.buckets.into_iter().take(BUDGETS_MAX).collect() }
     }
 
-    /// As they go to the disk; what is full is left out.
-    pub(crate) fn store(&mut self, now: Timestamp) -> Stored {
+    /// Returns the persisted form, without full buckets.
+    pub(crate) fn store(&mut self, now: Timestamp) -> StoredBudgets {
         self.buckets.retain(|_, bucket| bucket.full_at.max(bucket.closed_until) > now.0);
         let buckets = self.buckets.iter().map(|(key, bucket)| (key.clone(), *bucket)).collect();
-        Stored { buckets, seen_at: now.0 }
+        StoredBudgets { buckets, seen_at: now.0 }
     }
 
-    /// When an order may be sent; `now` if at once.
-    pub(crate) fn order_at(&self, authority: &str, host: &Hostname, kind: Kind, now: Timestamp) -> Timestamp {
-        let counted = costs(host, kind);
+    /// Returns the time at which an order may be sent: `now` or later.
+    pub(crate) fn order_at(
+        &self,
+        authority: &str,
+        host: &Hostname,
+        class: OrderClass,
+        now: Timestamp,
+    ) -> Timestamp {
+        let counted = costs(host, class);
         let failures = (Limit::Failures, host.as_str().to_owned());
         let waits = counted.iter().cloned().chain([failures]);
         let counted_at = waits.map(|(limit, subject)| self.next_at(authority, limit, subject, now)).max();
-        // An account that the CA has closed is closed to all, also to those who are not counted.
+        // An account closed by the CA is closed for uncounted orders, too.
         let account = self.buckets.get(&key(authority, Limit::Orders, String::new()));
         let closed_at = account.map(|bucket| Timestamp(bucket.sane(now).closed_until));
         counted_at.max(closed_at).unwrap_or(now).max(now)
     }
 
-    /// Whether orders of this kind are counted by a limit.
-    pub(crate) fn is_counted(limit: Limit, kind: Kind) -> bool {
-        match (limit, kind) {
-            (Limit::Orders | Limit::Failures | Limit::Accounts, _) | (_, Kind::New) => true,
-            (Limit::Duplicates, Kind::Renewal) => true,
-            (Limit::Certificates, Kind::Renewal | Kind::Replacement) => false,
-            (Limit::Duplicates, Kind::Replacement) => false,
+    /// Whether a limit counts orders of this class.
+    pub(crate) fn is_counted(limit: Limit, class: OrderClass) -> bool {
+        match (limit, class) {
+            (Limit::Orders | Limit::Failures | Limit::Accounts, _) | (_, OrderClass::New) => true,
+            (Limit::Duplicates, OrderClass::Renewal) => true,
+            (Limit::Certificates, OrderClass::Renewal | OrderClass::Replacement) => false,
+            (Limit::Duplicates, OrderClass::Replacement) => false,
         }
     }
 
-    /// When the account may order at all.
+    /// Returns the time at which the account may order at all.
     pub(crate) fn account_at(&self, authority: &str, now: Timestamp) -> Timestamp {
         self.next_at(authority, Limit::Orders, String::new(), now)
     }
 
-    /// An order is sent.
-    pub(crate) fn take_order(&mut self, authority: &str, host: &Hostname, kind: Kind, now: Timestamp) {
-        for (limit, subject) in costs(host, kind) {
+    /// Takes the tokens of an order.
+    pub(crate) fn take_order(&mut self, authority: &str, host: &Hostname, class: OrderClass, now: Timestamp) {
+        for (limit, subject) in costs(host, class) {
             self.take(authority, limit, subject, now);
         }
     }
 
-    /// It came to this much only: what was taken for the rest is given back. CAs count orders when they are sent, and
-    /// certificates when they are issued; an outage must not use up what a domain may have in a week.
-    pub(crate) fn settle_order(&mut self, authority: &str, host: &Hostname, kind: Kind, reached: Reached) {
+    /// Gives back the tokens of steps that were not reached: CAs count orders when they are sent, and certificates when they
+    /// are issued. An outage must not use up a domain's weekly budget.
+    pub(crate) fn settle_order(
+        &mut self,
+        authority: &str,
+        host: &Hostname,
+        class: OrderClass,
+        reached: Reached,
+    ) {
         let is_kept = |limit: Limit| match limit {
             Limit::Orders => reached.is_sent,
             Limit::Certificates | Limit::Duplicates => reached.is_issued,
             Limit::Failures | Limit::Accounts => true,
         };
-        for (limit, subject) in costs(host, kind).into_iter().filter(|(limit, _)| !is_kept(*limit)) {
-            let Some(rate) = Policy::of(authority).rate(limit) else { continue };
+        for (limit, subject) in costs(host, class).into_iter().filter(|(limit, _)| !is_kept(*limit)) {
+            let Some(rate) = LimitPolicy::of(authority).rate(limit) else { continue };
             if let Some(bucket) = self.buckets.get_mut(&key(authority, limit, subject)) {
                 bucket.full_at = bucket.full_at.saturating_sub(rate.interval());
             }
         }
     }
 
-    /// A validation failed.
+    /// Takes the token of a failed validation.
     pub(crate) fn take_failure(&mut self, authority: &str, host: &Hostname, now: Timestamp) {
         self.take(authority, Limit::Failures, host.as_str().to_owned(), now);
     }
 
-    /// An account is about to be made; the time until it may be, if it may not yet.
+    /// Takes the token of a new account; returns the time until one is available otherwise.
     pub(crate) fn take_account(&mut self, authority: &str, now: Timestamp) -> Result<(), Duration> {
         let at = self.next_at(authority, Limit::Accounts, String::new(), now);
         if at > now {
@@ -237,7 +249,7 @@ impl Budgets {
         Ok(())
     }
 
-    /// The CA says that a limit is reached, whatever we have counted: nothing before `until`.
+    /// Closes a bucket until `until`, because the CA reported the limit as reached.
     pub(crate) fn close(
         &mut self,
         authority: &str,
@@ -256,9 +268,9 @@ impl Budgets {
         }
     }
 
-    /// What is left: of each limit that is counted for many, the bucket that is nearest to its end.
+    /// Reports the remaining budgets: of a limit that is counted per subject, the bucket with the least left.
     pub(crate) fn report(&self, authority: &str, now: Timestamp) -> Vec<BudgetState> {
-        let policy = Policy::of(authority);
+        let policy = LimitPolicy::of(authority);
         let report = |limit: Limit| {
             let rate = policy.rate(limit);
             let capacity = rate.map_or(u32::MAX, |rate| rate.capacity);
@@ -295,7 +307,7 @@ impl Budgets {
     }
 
     fn next_at(&self, authority: &str, limit: Limit, subject: String, now: Timestamp) -> Timestamp {
-        let rate = Policy::of(authority).rate(limit);
+        let rate = LimitPolicy::of(authority).rate(limit);
         match self.buckets.get(&key(authority, limit, subject)) {
             Some(bucket) => bucket.next_at(rate, now),
             None => now,
@@ -303,7 +315,7 @@ impl Budgets {
     }
 
     fn take(&mut self, authority: &str, limit: Limit, subject: String, now: Timestamp) {
-        let Some(rate) = Policy::of(authority).rate(limit) else { return };
+        let Some(rate) = LimitPolicy::of(authority).rate(limit) else { return };
         if let Some(bucket) = self.bucket_mut(key(authority, limit, subject), now) {
             bucket.full_at = bucket.sane(now).full_at.max(now.0).saturating_add(rate.interval());
         }
@@ -313,7 +325,7 @@ impl Budgets {
         if self.buckets.len() >= BUDGETS_MAX && !self.buckets.contains_key(&key) {
             self.buckets.retain(|_, bucket| bucket.full_at.max(bucket.closed_until) > now.0);
             if self.buckets.len() >= BUDGETS_MAX {
-                // The CA counts, too.
+                // Uncounted: the CA still enforces its limit.
                 return None;
             }
         }
@@ -321,11 +333,11 @@ impl Budgets {
     }
 }
 
-/// A CA that says "come back in a year" is asked again after this.
+/// Bound on the time for which a CA can close a bucket.
 const CLOSED_MAX: Duration = WEEK;
 
 impl Bucket {
-    /// Without what a clock that was set back would make of it: a bucket is never emptier than empty.
+    /// Clamps the times, which may come from a clock that was set back: a bucket is never emptier than empty.
     fn sane(self, now: Timestamp) -> Self {
         let bound = now.0.saturating_add(WEEK.as_millis() as u64);
         Self { full_at: self.full_at.min(bound), closed_until: self.closed_until.min(bound) }
@@ -355,18 +367,20 @@ fn key(authority: &str, limit: Limit, subject: String) -> Key {
     Key { authority: authority.to_owned(), limit, subject }
 }
 
-/// What an order costs: each of these, one.
-fn costs(host: &Hostname, kind: Kind) -> Vec<(Limit, String)> {
+/// Buckets from which an order takes a token each.
+fn costs(host: &Hostname, class: OrderClass) -> Vec<(Limit, String)> {
     let orders = (Limit::Orders, String::new());
     let duplicates = (Limit::Duplicates, host.as_str().to_owned());
-    match kind {
-        Kind::New => vec![orders, (Limit::Certificates, registered_domain(host).to_owned()), duplicates],
-        Kind::Renewal => vec![orders, duplicates],
-        Kind::Replacement => Vec::new(),
+    match class {
+        OrderClass::New => {
+            vec![orders, (Limit::Certificates, registered_domain(host).to_owned()), duplicates]
+        }
+        OrderClass::Renewal => vec![orders, duplicates],
+        OrderClass::Replacement => Vec::new(),
     }
 }
 
-/// The name that somebody has registered: one label more than the public suffix.
+/// Registered domain: one label more than the public suffix.
 pub(crate) fn registered_domain(host: &Hostname) -> &str {
     psl::domain_str(host.as_str()).unwrap_or(host.as_str())
 }
@@ -389,15 +403,15 @@ mod tests {
     }
 
     #[test]
-    fn knows_whose_limits_a_ca_has() {
+    fn selects_the_limits_by_directory_url() {
         for (url, expected) in [
-            ("https://acme-v02.api.letsencrypt.org/directory", Policy::LetsEncrypt),
-            ("https://acme-staging-v02.api.letsencrypt.org/directory", Policy::LetsEncryptStaging),
-            ("https://notletsencrypt.org/dir", Policy::Other),
-            ("https://localhost:14000/dir", Policy::Other),
-            ("http://acme-v02.api.letsencrypt.org/directory", Policy::Other),
+            ("https://acme-v02.api.letsencrypt.org/directory", LimitPolicy::LetsEncrypt),
+            ("https://acme-staging-v02.api.letsencrypt.org/directory", LimitPolicy::LetsEncryptStaging),
+            ("https://notletsencrypt.org/dir", LimitPolicy::Other),
+            ("https://localhost:14000/dir", LimitPolicy::Other),
+            ("http://acme-v02.api.letsencrypt.org/directory", LimitPolicy::Other),
         ] {
-            assert_eq!(Policy::of(url), expected, "{url}");
+            assert_eq!(LimitPolicy::of(url), expected, "{url}");
         }
     }
 
@@ -420,16 +434,16 @@ mod tests {
         let (mut budgets, ca) = (Budgets::default(), le());
         for n in 0..50 {
             let name = host(&format!("s{n}.example.com"));
-            assert_eq!(budgets.order_at(ca, &name, Kind::New, START), START, "{n}");
-            budgets.take_order(ca, &name, Kind::New, START);
+            assert_eq!(budgets.order_at(ca, &name, OrderClass::New, START), START, "{n}");
+            budgets.take_order(ca, &name, OrderClass::New, START);
         }
         let next = host("s50.example.com");
-        let at = budgets.order_at(ca, &next, Kind::New, START);
+        let at = budgets.order_at(ca, &next, OrderClass::New, START);
         assert_eq!(at, after(WEEK / 50), "one comes back every 202 minutes");
-        // Neither its renewals nor another domain wait for that.
-        assert_eq!(budgets.order_at(ca, &next, Kind::Renewal, START), START);
-        assert_eq!(budgets.order_at(ca, &next, Kind::Replacement, START), START);
-        assert_eq!(budgets.order_at(ca, &host("other.org"), Kind::New, START), START);
+        // Neither renewals nor other domains are affected.
+        assert_eq!(budgets.order_at(ca, &next, OrderClass::Renewal, START), START);
+        assert_eq!(budgets.order_at(ca, &next, OrderClass::Replacement, START), START);
+        assert_eq!(budgets.order_at(ca, &host("other.org"), OrderClass::New, START), START);
         let report = budgets.report(ca, START);
         let of = |limit: Limit| report.iter().find(|state| state.limit == limit.as_str()).unwrap().clone();
         let certificates = of(Limit::Certificates);
@@ -444,14 +458,14 @@ mod tests {
         let (mut budgets, ca) = (Budgets::default(), le());
         let name = host("a.example.com");
         for _ in 0..5 {
-            budgets.take_order(ca, &name, Kind::Renewal, START);
+            budgets.take_order(ca, &name, OrderClass::Renewal, START);
         }
-        assert_eq!(budgets.order_at(ca, &name, Kind::Renewal, START), after(WEEK / 5));
+        assert_eq!(budgets.order_at(ca, &name, OrderClass::Renewal, START), after(WEEK / 5));
         for n in 0..295 {
-            budgets.take_order(ca, &host(&format!("d{n}.example")), Kind::New, START);
+            budgets.take_order(ca, &host(&format!("d{n}.example")), OrderClass::New, START);
         }
         assert_eq!(budgets.account_at(ca, START), after(3 * HOUR / 300));
-        assert_eq!(budgets.order_at(ca, &name, Kind::Replacement, START), START);
+        assert_eq!(budgets.order_at(ca, &name, OrderClass::Replacement, START), START);
     }
 
     #[test]
@@ -460,83 +474,87 @@ mod tests {
         let ca = "https://ca.internal/acme";
         let name = host("a.example.com");
         for _ in 0..5 {
-            assert_eq!(budgets.order_at(ca, &name, Kind::New, START), START);
+            assert_eq!(budgets.order_at(ca, &name, OrderClass::New, START), START);
             budgets.take_failure(ca, &name, START);
         }
-        assert_eq!(budgets.order_at(ca, &name, Kind::New, START), after(HOUR / 5));
-        assert_eq!(budgets.order_at(ca, &name, Kind::Replacement, START), after(HOUR / 5));
+        assert_eq!(budgets.order_at(ca, &name, OrderClass::New, START), after(HOUR / 5));
+        assert_eq!(budgets.order_at(ca, &name, OrderClass::Replacement, START), after(HOUR / 5));
         for _ in 0..10 {
             budgets.take_account(ca, START).unwrap();
         }
         assert_eq!(budgets.take_account(ca, START), Err(3 * HOUR / 10));
-        // Its orders are its own business.
+        // Its orders are not limited.
         for _ in 0..1_000 {
-            budgets.take_order(ca, &host("b.example.com"), Kind::New, START);
+            budgets.take_order(ca, &host("b.example.com"), OrderClass::New, START);
         }
-        assert_eq!(budgets.order_at(ca, &host("b.example.com"), Kind::New, START), START);
+        assert_eq!(budgets.order_at(ca, &host("b.example.com"), OrderClass::New, START), START);
     }
 
     #[test]
-    fn what_the_ca_says_counts_more_than_what_was_counted() {
+    fn a_closed_bucket_overrides_the_count() {
         let (mut budgets, ca) = (Budgets::default(), le());
         let name = host("a.example.com");
         let until = after(HOUR);
         budgets.close(ca, Limit::Certificates, &name, until, START);
-        assert_eq!(budgets.order_at(ca, &host("b.example.com"), Kind::New, START), until);
-        assert_eq!(budgets.order_at(ca, &name, Kind::Renewal, START), START, "it is not counted for that");
+        assert_eq!(budgets.order_at(ca, &host("b.example.com"), OrderClass::New, START), until);
+        assert_eq!(
+            budgets.order_at(ca, &name, OrderClass::Renewal, START),
+            START,
+            "not counted by that limit"
+        );
         budgets.close(ca, Limit::Orders, &name, after(1_000 * WEEK), START);
-        assert_eq!(budgets.account_at(ca, START), after(CLOSED_MAX), "nobody is believed for ever");
-        assert_eq!(budgets.order_at(ca, &name, Kind::Replacement, START), after(CLOSED_MAX));
+        assert_eq!(budgets.account_at(ca, START), after(CLOSED_MAX), "bounded");
+        assert_eq!(budgets.order_at(ca, &name, OrderClass::Replacement, START), after(CLOSED_MAX));
         let report = budgets.report(ca, START);
         assert_eq!(report[0].left, 0);
     }
 
     #[test]
-    fn staging_has_buckets_of_its_own() {
+    fn staging_has_its_own_buckets() {
         let mut budgets = Budgets::default();
         let staging = "https://acme-staging-v02.api.letsencrypt.org/directory";
         let name = host("a.example.com");
         for _ in 0..1_500 {
-            budgets.take_order(staging, &name, Kind::New, START);
+            budgets.take_order(staging, &name, OrderClass::New, START);
         }
         assert!(budgets.account_at(staging, START) > START);
-        assert_eq!(budgets.order_at(le(), &name, Kind::New, START), START);
+        assert_eq!(budgets.order_at(le(), &name, OrderClass::New, START), START);
     }
 
     #[test]
-    fn are_the_same_after_a_restart() {
+    fn survive_a_restart() {
         let (mut budgets, ca) = (Budgets::default(), le());
         for n in 0..50 {
-            budgets.take_order(ca, &host(&format!("s{n}.example.com")), Kind::New, START);
+            budgets.take_order(ca, &host(&format!("s{n}.example.com")), OrderClass::New, START);
         }
         budgets.close(ca, Limit::Failures, &host("x.example"), after(HOUR), START);
         let text = serde_json::to_string(&budgets.store(START)).unwrap();
         let again = Budgets::restore(serde_json::from_str(&text).unwrap());
         assert_eq!(again, budgets);
-        // What is full again is not kept.
+        // Full buckets are not kept.
         assert!(budgets.store(after(2 * WEEK)).buckets.is_empty());
     }
 
     #[test]
-    fn a_clock_that_was_set_back_closes_nothing_for_long() {
+    fn a_clock_set_back_closes_no_bucket_for_long() {
         let (mut budgets, ca) = (Budgets::default(), le());
         let name = host("a.example.com");
         let future = after(1_000 * WEEK);
         for _ in 0..5 {
-            budgets.take_order(ca, &name, Kind::Renewal, future);
+            budgets.take_order(ca, &name, OrderClass::Renewal, future);
         }
-        assert!(budgets.order_at(ca, &name, Kind::Renewal, START) <= after(WEEK));
+        assert!(budgets.order_at(ca, &name, OrderClass::Renewal, START) <= after(WEEK));
     }
 
     #[test]
-    fn an_order_costs_what_it_came_to() {
+    fn an_order_costs_only_the_steps_reached() {
         let name = host("a.example.com");
         let after = |is_sent, is_issued| {
             let mut budgets = Budgets::default();
-            // Many times over, as in an outage.
+            // Repeatedly, as in an outage.
             for _ in 0..20 {
-                budgets.take_order(le(), &name, Kind::New, START);
-                budgets.settle_order(le(), &name, Kind::New, Reached { is_sent, is_issued });
+                budgets.take_order(le(), &name, OrderClass::New, START);
+                budgets.settle_order(le(), &name, OrderClass::New, Reached { is_sent, is_issued });
             }
             let report = budgets.report(le(), START);
             let left = |limit: Limit| report.iter().find(|state| state.limit == limit.as_str()).unwrap().left;
@@ -549,26 +567,26 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done when: in no window are there more orders than the CA allows, but for what its own bucket
-        /// gives back meanwhile (twice the capacity), and who waits until the moment told may go then.
+        /// In no window are there more orders than twice the capacity (which refills meanwhile), and an order is admitted at
+        /// the time that was forecast.
         #[test]
-        fn never_asks_for_more_than_the_ca_allows(steps in prop::collection::vec((0u64..4_000_000, 0u8..4), 1..400)) {
+        fn never_exceeds_the_limits(steps in prop::collection::vec((0u64..4_000_000, 0u8..4), 1..400)) {
             let (mut budgets, ca) = (Budgets::default(), le());
             let mut now = START;
             let mut sent: Vec<(u64, u8)> = Vec::new();
             for (wait, which) in steps {
                 now.0 += wait;
                 let name = host(&format!("s{which}.example.com"));
-                let at = budgets.order_at(ca, &name, Kind::New, now);
+                let at = budgets.order_at(ca, &name, OrderClass::New, now);
                 prop_assert!(at >= now);
                 if at > now {
                     let mut early = now;
                     early.0 = at.0 - 1;
-                    prop_assert!(budgets.order_at(ca, &name, Kind::New, early) > early);
-                    prop_assert_eq!(budgets.order_at(ca, &name, Kind::New, at), at);
+                    prop_assert!(budgets.order_at(ca, &name, OrderClass::New, early) > early);
+                    prop_assert_eq!(budgets.order_at(ca, &name, OrderClass::New, at), at);
                     continue;
                 }
-                budgets.take_order(ca, &name, Kind::New, now);
+                budgets.take_order(ca, &name, OrderClass::New, now);
                 sent.push((now.0, which));
                 let since = |window: Duration| now.0.saturating_sub(window.as_millis() as u64);
                 let week = sent.iter().filter(|(at, _)| *at >= since(WEEK)).count();
@@ -578,10 +596,10 @@ mod tests {
         }
 
         #[test]
-        fn takes_any_text_on_the_disk(text in ".{0,200}") {
-            if let Ok(stored) = serde_json::from_str::<Stored>(&text) {
+        fn reads_any_persisted_text(text in ".{0,200}") {
+            if let Ok(stored) = serde_json::from_str::<StoredBudgets>(&text) {
                 let budgets = Budgets::restore(stored);
-                budgets.order_at(le(), &host("a.example"), Kind::New, START);
+                budgets.order_at(le(), &host("a.example"), OrderClass::New, START);
             }
         }
     }

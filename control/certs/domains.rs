@@ -1,4 +1,4 @@
-//! What is wished for and what is held, domain by domain. Pure: no clock, no disk.
+//! Table of registered domains: registration, stored certificate and issuance state of each. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,137 +6,143 @@ use std::sync::Arc;
 use ringway_model::{CertificateMode, Domain, Hostname, Tick, Timestamp};
 use ringway_tls::Facts;
 
-use crate::course::Memory;
-use crate::issuance::Stage;
-use crate::report::{DomainState, QueuePlace, State};
+use crate::issuance_state::{IssuanceRecord, Stage};
+use crate::report::{CertificateState, DomainState};
 use crate::verification::Verification;
 
-/// All registered domains, and what stands on the disk for those that are not.
+/// All registered domains, and the folders of unregistered ones.
 #[derive(Debug, Default)]
-pub(crate) struct Domains {
-    entries: HashMap<Hostname, Entry, ahash::RandomState>,
-    /// Domains that were ever registered, so that who was away can tell that one was registered anew.
+pub(crate) struct DomainTable {
+    entries: HashMap<Hostname, DomainEntry, ahash::RandomState>,
+    /// Registrations so far: numbers the entries, so that a task detects that its domain was registered again.
     numbered: u64,
-    /// What stands on the disk for domains that are not registered, with the version that a certificate there would have.
+    /// Folders of unregistered domains.
     orphans: OnDisk,
 }
 
-/// Domains that have a folder on the disk, and the version of the certificate in it, if there is one.
+/// Domains with a folder on the disk, and the version of the certificate in it, if there is one.
 pub(crate) type OnDisk = HashMap<Hostname, Option<u64>, ahash::RandomState>;
 
-/// A registered domain.
+/// Registered domain.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    /// What is wished for.
+pub(crate) struct DomainEntry {
+    /// Registration.
     pub(crate) domain: Arc<Domain>,
-    /// What stands on the disk.
-    pub(crate) held: Held,
-    /// Where it stands with the CA: written by those who deal with it.
-    pub(crate) course: Course,
-    /// What the last verification found.
+    /// Certificate on the disk.
+    pub(crate) stored: StoredCertificate,
+    /// Issuance status, written by the issuance task.
+    pub(crate) status: IssuanceStatus,
+    /// Last verification.
     pub(crate) verification: Option<Arc<Verification>>,
-    /// What the cores were last told to serve.
+    /// Version last published to the cores.
     pub(crate) published: Option<u64>,
-    /// Where it stood with the CA, once the disk was asked.
-    pub(crate) memory: Option<Memory>,
-    /// What is being done for it.
+    /// Persisted issuance record, once read from the disk.
+    pub(crate) record: Option<IssuanceRecord>,
+    /// Issuance step in progress.
     pub(crate) stage: Stage,
-    /// Outages of the CA that orders for it met since the last that were not, and when the first was.
-    pub(crate) outages: (u32, Option<Tick>),
-    /// The CA has lost an order for it since the last success, and another was made at once.
+    /// Failures of the CA to serve its orders since the last success.
+    pub(crate) outages: Outages,
+    /// Whether the CA lost an order since the last success, which was replaced at once.
     pub(crate) was_order_lost: bool,
-    /// It was registered before the start, and nothing was tried since.
+    /// Whether it was registered before the start, and no attempt was made since.
     pub(crate) is_from_start: bool,
-    /// No other entry has had this number, for the same domain neither.
+    /// Unique number of the registration.
     pub(crate) number: u64,
 }
 
-/// What stands on the disk for a domain.
+/// Certificate of a domain on the disk.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Held {
+pub(crate) enum StoredCertificate {
     /// No certificate.
-    Nothing,
-    /// One that has not been read since the start.
+    None,
+    /// Not read yet since the start.
     Unread { version: u64 },
-    /// One that can be served.
-    Ready { version: u64, facts: Arc<Facts> },
-    /// One that cannot.
+    /// Valid.
+    Loaded { version: u64, facts: Arc<Facts> },
+    /// Not servable.
     Damaged { reason: String },
 }
 
-/// Where a domain with mode `acme` stands with the CA.
+/// Issuance status of a domain with mode `acme`, for the API.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Course {
-    pub(crate) state: State,
+pub(crate) struct IssuanceStatus {
+    pub(crate) state: CertificateState,
     pub(crate) reason: Option<String>,
     pub(crate) next_try: Option<Timestamp>,
     pub(crate) renewal_at: Option<Timestamp>,
     pub(crate) failures: u32,
-    pub(crate) place: Option<QueuePlace>,
 }
 
-impl Held {
-    /// The version that may be served.
+/// Consecutive failures of the CA to serve the orders of a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outages {
+    pub(crate) count: u32,
+    pub(crate) since: Option<Tick>,
+}
+
+impl StoredCertificate {
+    /// Version that may be served.
     pub(crate) fn version(&self) -> Option<u64> {
         match self {
-            Self::Unread { version } | Self::Ready { version, .. } => Some(*version),
-            Self::Nothing | Self::Damaged { .. } => None,
+            Self::Unread { version } | Self::Loaded { version, .. } => Some(*version),
+            Self::None | Self::Damaged { .. } => None,
         }
     }
 
-    /// What it says, if it was read.
+    /// Facts of a certificate that was read.
     pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
         match self {
-            Self::Ready { facts, .. } => Some(facts),
-            Self::Nothing | Self::Unread { .. } | Self::Damaged { .. } => None,
+            Self::Loaded { facts, .. } => Some(facts),
+            Self::None | Self::Unread { .. } | Self::Damaged { .. } => None,
         }
     }
 }
 
-impl Entry {
-    /// The version that the cores should serve.
+impl DomainEntry {
+    /// Version that the cores should serve.
     pub(crate) fn wanted_version(&self) -> Option<u64> {
         match self.domain.certificate {
             CertificateMode::None => None,
-            CertificateMode::Acme | CertificateMode::Provided => self.held.version(),
+            CertificateMode::Acme | CertificateMode::Provided => self.stored.version(),
         }
     }
 
-    /// Where it stands. `default`: what the operator's own certificate says.
-    pub(crate) fn report_state(&self, default: Option<&Facts>) -> State {
+    /// State for the API. `default`: facts of the default certificate.
+    pub(crate) fn report_state(&self, default: Option<&Facts>) -> CertificateState {
         let state = match self.domain.certificate {
-            CertificateMode::None => State::None,
-            CertificateMode::Provided => State::Provided,
-            CertificateMode::Acme => self.course.state,
+            CertificateMode::None => CertificateState::None,
+            CertificateMode::Provided => CertificateState::Provided,
+            CertificateMode::Acme => self.status.state,
         };
         match default {
-            Some(default) if state == State::None && default.covers(self.domain.name.as_str()) => {
-                State::Default
+            Some(default) if state == CertificateState::None && default.covers(self.domain.name.as_str()) => {
+                CertificateState::Default
             }
             Some(_) | None => state,
         }
     }
 
-    /// All about it, for the API. `default`: what the operator's own certificate says.
+    /// Full state for the API. `default`: facts of the default certificate.
     pub(crate) fn report(&self, default: Option<&Arc<Facts>>) -> DomainState {
         let mode = self.domain.certificate;
-        let damage = match &self.held {
-            Held::Damaged { reason } => Some(reason.clone()),
-            Held::Nothing | Held::Unread { .. } | Held::Ready { .. } => None,
+        let damage = match &self.stored {
+            StoredCertificate::Damaged { reason } => Some(reason.clone()),
+            StoredCertificate::None | StoredCertificate::Unread { .. } | StoredCertificate::Loaded { .. } => {
+                None
+            }
         };
         let state = self.report_state(default.map(Arc::as_ref));
-        if state == State::Default {
+        if state == CertificateState::Default {
             return DomainState {
                 mode,
                 state,
-                // No CA is missed.
                 reason: damage,
                 certificate: default.cloned(),
                 version: None,
                 next_try: None,
                 renewal_at: None,
                 failures: 0,
-                place: None,
+                queue_position: None,
                 verification: self.verification.clone(),
             };
         }
@@ -149,94 +155,93 @@ impl Entry {
             next_try: None,
             renewal_at: None,
             failures: 0,
-            place: None,
+            queue_position: None,
             verification: self.verification.clone(),
         };
         match mode {
             CertificateMode::None => base,
             CertificateMode::Provided => {
-                let awaited = (self.held == Held::Nothing)
+                let awaited = (self.stored == StoredCertificate::None)
                     .then(|| "its certificate has not been uploaded yet".to_owned());
-                let certificate = self.held.facts().cloned();
+                let certificate = self.stored.facts().cloned();
                 DomainState { reason: damage.or(awaited), certificate, ..base }
             }
             CertificateMode::Acme => DomainState {
-                reason: both(damage, self.course.reason.clone()),
-                certificate: self.held.facts().cloned(),
-                next_try: self.course.next_try,
-                renewal_at: self.course.renewal_at,
-                failures: self.course.failures,
-                place: self.course.place,
+                reason: join(damage, self.status.reason.clone()),
+                certificate: self.stored.facts().cloned(),
+                next_try: self.status.next_try,
+                renewal_at: self.status.renewal_at,
+                failures: self.status.failures,
                 ..base
             },
         }
     }
 }
 
-impl Domains {
-    /// With what was found on the disk at the start.
+impl DomainTable {
+    /// Creates an empty table, with the folders found on the disk.
     pub(crate) fn new(on_disk: OnDisk) -> Self {
         Self { entries: HashMap::default(), numbered: 0, orphans: on_disk }
     }
 
-    /// A domain is wished for, or otherwise than before. A certificate that waits on the disk for it is its own.
-    pub(crate) fn put(&mut self, domain: &Domain) -> &mut Entry {
+    /// Adds or updates a domain. A new one takes over the certificate in its folder.
+    pub(crate) fn put(&mut self, domain: &Domain) -> &mut DomainEntry {
         let domain = Arc::new(domain.clone());
         let orphans = &mut self.orphans;
         let numbered = &mut self.numbered;
         let entry = self.entries.entry(domain.name.clone()).or_insert_with(|| {
-            let held = orphans
+            let stored = orphans
                 .remove(&domain.name)
                 .flatten()
-                .map_or(Held::Nothing, |version| Held::Unread { version });
+                .map_or(StoredCertificate::None, |version| StoredCertificate::Unread { version });
             let published = None;
             *numbered += 1;
-            Entry {
+            DomainEntry {
                 domain: Arc::clone(&domain),
-                held,
-                course: Course::default(),
+                stored,
+                status: IssuanceStatus::default(),
                 verification: None,
                 published,
-                memory: None,
+                record: None,
                 stage: Stage::default(),
-                outages: (0, None),
+                outages: Outages::default(),
                 was_order_lost: false,
                 is_from_start: false,
                 number: *numbered,
             }
         });
         if entry.domain.updated_at != domain.updated_at
-            && let Some(memory) = &mut entry.memory
+            && let Some(record) = &mut entry.record
         {
-            // Whoever changes a registration wants to see what comes of it.
-            memory.revive();
+            // The user who changes a registration expects an attempt.
+            record.retry_now();
         }
         entry.domain = domain;
         entry
     }
 
-    /// A domain is wished for no more. What it has on the disk is nobody's now.
-    pub(crate) fn remove(&mut self, host: &Hostname) -> Option<Entry> {
+    /// Removes a domain. Its folder becomes an orphan.
+    pub(crate) fn remove(&mut self, host: &Hostname) -> Option<DomainEntry> {
         let entry = self.entries.remove(host)?;
-        self.orphans.insert(host.clone(), entry.held.version());
+        self.orphans.insert(host.clone(), entry.stored.version());
         Some(entry)
     }
 
-    /// What was on the disk for an unregistered domain is gone.
+    /// Forgets the folder of an unregistered domain.
     pub(crate) fn forget_orphan(&mut self, host: &Hostname) {
         self.orphans.remove(host);
     }
 
-    /// What has a folder and no domain.
+    /// Unregistered domains with a folder.
     pub(crate) fn orphans(&self) -> impl ExactSizeIterator<Item = &Hostname> {
         self.orphans.keys()
     }
 
-    /// A certificate was found on the disk after the start. Whether somebody waits for it.
+    /// Records a certificate that appeared on the disk after the start; returns whether its domain had none.
     pub(crate) fn find(&mut self, host: &Hostname, version: u64) -> bool {
         match self.entries.get_mut(host) {
-            Some(entry) if entry.held == Held::Nothing => {
-                entry.held = Held::Unread { version };
+            Some(entry) if entry.stored == StoredCertificate::None => {
+                entry.stored = StoredCertificate::Unread { version };
                 true
             }
             Some(_) => false,
@@ -247,23 +252,23 @@ impl Domains {
         }
     }
 
-    pub(crate) fn get(&self, host: &Hostname) -> Option<&Entry> {
+    pub(crate) fn get(&self, host: &Hostname) -> Option<&DomainEntry> {
         self.entries.get(host)
     }
 
-    pub(crate) fn get_mut(&mut self, host: &Hostname) -> Option<&mut Entry> {
+    pub(crate) fn get_mut(&mut self, host: &Hostname) -> Option<&mut DomainEntry> {
         self.entries.get_mut(host)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Hostname, &Entry)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Hostname, &DomainEntry)> {
         self.entries.iter()
     }
 }
 
-/// What is wrong with the certificate that is there, and why no better one is on its way.
-fn both(damage: Option<String>, course: Option<String>) -> Option<String> {
-    match (damage, course) {
-        (Some(damage), Some(course)) => Some(format!("{damage}; {course}")),
-        (damage, course) => damage.or(course),
+/// Joins the damage of the stored certificate and the reason why no other was issued.
+fn join(damage: Option<String>, reason: Option<String>) -> Option<String> {
+    match (damage, reason) {
+        (Some(damage), Some(reason)) => Some(format!("{damage}; {reason}")),
+        (damage, reason) => damage.or(reason),
     }
 }

@@ -1,83 +1,83 @@
-//! What happens to certificates that somebody may want to hear of.
+//! Certificate events, for webhooks.
 
 use std::sync::Arc;
 
 use ringway_model::{Hostname, Timestamp};
 use ringway_tls::Facts;
 
-/// Something happened to a certificate. Told to [`Host::notify`](crate::Host::notify), once.
+/// Certificate event, sent to [`Host::notify`](crate::Host::notify) once.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum CertificateEvent {
-    /// A domain has its first certificate from the CA, and every core serves it.
+    /// A domain got its first certificate from the CA, and every core serves it.
     Issued {
-        /// Whose.
+        /// The domain.
         host: Hostname,
         /// The certificate.
         facts: Arc<Facts>,
     },
-    /// A certificate was replaced by a younger one.
+    /// A certificate was renewed.
     Renewed {
-        /// Whose.
+        /// The domain.
         host: Hostname,
-        /// The new one.
+        /// The new certificate.
         facts: Arc<Facts>,
     },
-    /// A certificate was handed to us, and every core serves it.
+    /// A certificate was uploaded, and every core serves it.
     Uploaded {
-        /// Whose.
+        /// The domain.
         host: Hostname,
         /// The certificate.
         facts: Arc<Facts>,
     },
-    /// An attempt to issue or renew came to nothing.
+    /// An attempt to issue or renew failed.
     Failed {
-        /// Whose.
+        /// The domain.
         host: Hostname,
-        /// Why, and what to do: one sentence.
+        /// Reason and remedy, in one sentence.
         reason: String,
-        /// When it is tried again; never, if `None`.
+        /// Time of the next attempt; `None` for none.
         next_try: Option<Timestamp>,
     },
-    /// A domain is not tried any more until somebody asks for it, for its DNS points elsewhere or its failures do not end.
+    /// Attempts for a domain stopped until it is verified or changed: its DNS points elsewhere, or its orders keep failing.
     Parked {
-        /// Whose.
+        /// The domain.
         host: Hostname,
-        /// Why.
+        /// Reason of the last failure.
         reason: String,
     },
-    /// A certificate is late in its life and was not renewed.
+    /// A certificate nears its expiry without a renewal.
     ExpiringSoon {
-        /// Whose; `None` for the default certificate.
+        /// The domain; `None` for the default certificate.
         host: Option<Hostname>,
-        /// The end of its validity.
+        /// End of its validity.
         not_after: Timestamp,
     },
-    /// The certificate of a domain that is gone was removed from the disk.
+    /// The certificate of a removed domain was deleted from the disk.
     Removed {
-        /// Whose.
+        /// The domain.
         host: Hostname,
     },
-    /// What stands on the disk for a domain cannot be served. Only this domain is harmed.
+    /// The certificate of a domain on the disk is damaged. Other domains are not affected.
     Damaged {
-        /// Whose.
+        /// The domain.
         host: Hostname,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// The files of the default certificate changed, and every core serves the new one.
     DefaultReplaced {
-        /// The new one.
+        /// The new certificate.
         facts: Arc<Facts>,
     },
-    /// The files of the default certificate changed, and what stands there now cannot be served: the old one stays.
+    /// The files of the default certificate changed and are invalid: the previous certificate stays.
     DefaultRefused {
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
-    /// The certificate directory cannot be used. What is served stays; nothing new can be stored.
+    /// The certificate directory is unusable: served certificates stay, new ones cannot be stored.
     DirectoryUnusable {
-        /// Why, and what to do.
+        /// Reason and remedy.
         reason: String,
     },
 }

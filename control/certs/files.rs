@@ -1,24 +1,24 @@
-//! What is kept on the disk: one folder per domain, written so that a crash at any moment leaves the old or the new.
+//! Certificate directory: one folder per domain, written so that a crash at any time leaves the old or the new content.
 //!
 //! ```text
 //! <dir>                     0700
 //!   domains/<host>/         0700, one per domain; the name is the normalised host name
 //!     identity.pem          0600, chain (leaf first) and private key together
-//!     state.json            0600, where the domain stands with the CA
-//!     order.json            0600, an order that is under way, with its key
-//!   accounts/               0700, the accounts at the CAs
-//!   *.json                  0600, what is remembered for all domains, such as budgets
+//!     state.json            0600, issuance record
+//!     order.json            0600, order in progress, with its key
+//!   accounts/               0700, accounts at the CAs
+//!   *.json                  0600, common state, such as budgets
 //! ```
 //!
-//! Chain and key stand in one file because a rename replaces one name: with two files there would be a moment in which a
-//! crash leaves a chain with the key of another. `certificate.pem` and `key.pem`, put there by hand, are read where there
-//! is no `identity.pem`, and never written.
+//! Chain and key share one file because a rename replaces one name: with two files, a crash between two renames would
+//! leave a chain with another one's key. `certificate.pem` and `key.pem`, placed by hand, are read where there is no
+//! `identity.pem`, and never written.
 //!
 //! Every write goes to a temporary file, which is synced and renamed, and then the folder is synced. Names come from
 //! [`Hostname`]s, which are one path component by construction; that is checked all the same. Links are not followed, and
-//! permissions that let others read are mended when they are seen.
+//! permissions that let others read are corrected when a file is read.
 //!
-//! All of this blocks: it is called on blocking threads and on the loader's, and once at the start.
+//! All of this blocks: it is called on blocking threads, on the loader thread, and once at the start.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -34,46 +34,46 @@ use ringway_model::limits::FINDINGS_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The certificate directory. Clones are the same one.
+/// Certificate directory. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     dir: Arc<Path>,
-    /// Files opened to be read, so that it can be shown that a start opens none.
+    /// Files opened for reading: shows that a start opens none.
     opened: Arc<AtomicU64>,
     #[cfg(test)]
     pub(crate) faults: Faults,
 }
 
-/// A chain and a key as they stand on the disk.
+/// Chain and key in PEM form.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
-    /// The chain, PEM.
+    /// Chain, leaf first.
     pub(crate) chain: Vec<u8>,
-    /// The key, PEM.
+    /// Private key.
     pub(crate) key: Vec<u8>,
 }
 
-/// What one look at the directory shows, without any file opened.
+/// Listing of the directory, made without opening a file.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Domains with a certificate.
     pub(crate) with_identity: Vec<Hostname>,
     /// Domains with a folder and no certificate.
     pub(crate) without: Vec<Hostname>,
-    /// What is not ours or not right, [`FINDINGS_MAX`] at most: for the log.
+    /// Unexpected entries, [`FINDINGS_MAX`] at most: for the log.
     pub(crate) findings: Vec<String>,
 }
 
-/// The small records of a domain.
+/// JSON file of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// Where the domain stands.
+pub(crate) enum DomainFile {
+    /// Issuance record.
     State,
-    /// An order under way.
+    /// Order in progress.
     Order,
 }
 
-impl Record {
+impl DomainFile {
     fn name(self) -> &'static str {
         match self {
             Self::State => "state.json",
@@ -82,23 +82,23 @@ impl Record {
     }
 }
 
-/// Why something on the disk could not be read or written.
+/// Reason for a failed read or write.
 #[derive(Debug)]
 pub(crate) enum FilesError {
-    /// The system refused.
+    /// Error of the system.
     Io { doing: &'static str, path: PathBuf, source: io::Error },
-    /// It is a link, a folder or a device where a file should stand.
+    /// A link, folder or device in place of a file.
     NotAFile(PathBuf),
-    /// It is larger than it may be.
+    /// Over the size limit.
     TooLarge { path: PathBuf, bytes_max: usize },
-    /// It does not say what it should; it was moved aside.
+    /// Unparsable; moved aside.
     Damaged { path: PathBuf, reason: String },
-    /// A name that is not one path component.
+    /// Not a single path component.
     Name(String),
 }
 
 impl Files {
-    /// Names the directory; nothing is touched.
+    /// Names the directory, without touching it.
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.into(),
@@ -108,8 +108,12 @@ impl Files {
         }
     }
 
-    /// Makes the directory where it is missing, mends its permissions, and shows that it can be written to. What was mended
-    /// is told.
+    /// No directory: only [`Self::read_named`] works.
+    pub(crate) fn without_directory() -> Self {
+        Self::new(Path::new("/dev/null"))
+    }
+
+    /// Creates the directory, corrects its permissions, and checks that it is writable; returns the corrections.
     pub(crate) fn prepare(&self) -> Result<Vec<String>, FilesError> {
         let mut findings = Vec::new();
         for dir in [self.dir.to_path_buf(), self.dir.join("domains"), self.dir.join("accounts")] {
@@ -121,7 +125,7 @@ impl Files {
         Ok(findings)
     }
 
-    /// All domains that have a folder: one reading of the directory and a look at one name in each folder.
+    /// Lists the folders of domains: one directory read, and a look at one name in each folder.
     pub(crate) fn list(&self) -> Result<Listing, FilesError> {
         let domains = self.dir.join("domains");
         let mut listing = Listing::default();
@@ -141,7 +145,9 @@ impl Files {
                 Some(host) if is_dir && self.has_identity(&host) => listing.with_identity.push(host),
                 Some(host) if is_dir => listing.without.push(host),
                 Some(_) | None if listing.findings.len() < FINDINGS_MAX => {
-                    listing.findings.push(format!("{} is no folder of a domain", entry.path().display()));
+                    listing
+                        .findings
+                        .push(format!("{} is not the folder of a domain", entry.path().display()));
                 }
                 Some(_) | None => {}
             }
@@ -149,14 +155,14 @@ impl Files {
         Ok(listing)
     }
 
-    /// Whether there is a certificate of the domain. Nothing is opened.
+    /// Whether the domain has a certificate. Opens nothing.
     pub(crate) fn has_identity(&self, host: &Hostname) -> bool {
         let Ok(folder) = self.folder(host) else { return false };
         let is_file = |name| fs::symlink_metadata(folder.join(name)).is_ok_and(|meta| meta.is_file());
         is_file(IDENTITY) || (is_file(HAND_PLACED.0) && is_file(HAND_PLACED.1))
     }
 
-    /// Reads the certificate and key of a domain; `None` where there is none.
+    /// Reads the certificate and key of a domain; `None` without one.
     pub(crate) fn read_identity(&self, host: &Hostname) -> Result<Option<Pair>, FilesError> {
         let folder = self.folder(host)?;
         if let Some(both) = self.read(&folder.join(IDENTITY), CERTIFICATE_FILE_BYTES_MAX)? {
@@ -167,7 +173,7 @@ impl Files {
         Ok(chain.zip(key).map(|(chain, key)| Pair { chain, key }))
     }
 
-    /// Puts a certificate and its key in place of what the domain has, both at once.
+    /// Replaces the certificate and key of a domain, both at once.
     pub(crate) fn write_identity(&self, host: &Hostname, pair: &Pair) -> Result<(), FilesError> {
         let folder = self.make_folder(host)?;
         let mut both = Vec::with_capacity(pair.chain.len() + pair.key.len() + 1);
@@ -179,38 +185,38 @@ impl Files {
         self.replace(&folder.join(IDENTITY), &both)
     }
 
-    /// Reads a record of a domain; `None` where there is none. One that makes no sense is moved aside, so that it is
-    /// reported once and can be looked at.
-    pub(crate) fn read_record<T: DeserializeOwned>(
+    /// Reads a JSON file of a domain; `None` without one. An unparsable one is moved aside, so that it is reported once and
+    /// can be examined.
+    pub(crate) fn read_domain_file<T: DeserializeOwned>(
         &self,
         host: &Hostname,
-        record: Record,
+        file: DomainFile,
     ) -> Result<Option<T>, FilesError> {
-        self.read_json(&self.folder(host)?.join(record.name()))
+        self.read_json(&self.folder(host)?.join(file.name()))
     }
 
-    /// Replaces a record of a domain.
-    pub(crate) fn write_record(
+    /// Replaces a JSON file of a domain.
+    pub(crate) fn write_domain_file(
         &self,
         host: &Hostname,
-        record: Record,
+        file: DomainFile,
         value: &impl Serialize,
     ) -> Result<(), FilesError> {
         let folder = self.make_folder(host)?;
-        self.write_json(&folder.join(record.name()), value)
+        self.write_json(&folder.join(file.name()), value)
     }
 
-    /// Removes a record of a domain, if it is there.
-    pub(crate) fn remove_record(&self, host: &Hostname, record: Record) -> Result<(), FilesError> {
-        self.remove_file(&self.folder(host)?.join(record.name()))
+    /// Removes a JSON file of a domain, if it exists.
+    pub(crate) fn remove_domain_file(&self, host: &Hostname, file: DomainFile) -> Result<(), FilesError> {
+        self.remove_file(&self.folder(host)?.join(file.name()))
     }
 
-    /// Reads what is remembered for all domains under a name of our own, such as `budgets.json` or `accounts/<id>.json`.
+    /// Reads a common JSON file, such as `budgets.json` or `accounts/<id>.json`.
     pub(crate) fn read_common<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, FilesError> {
         self.read_json(&self.common(name)?)
     }
 
-    /// Replaces it.
+    /// Replaces a common JSON file.
     pub(crate) fn write_common(&self, name: &str, value: &impl Serialize) -> Result<(), FilesError> {
         let path = self.common(name)?;
         if let Some(parent) = path.parent() {
@@ -219,15 +225,15 @@ impl Files {
         self.write_json(&path, value)
     }
 
-    /// Removes it, if it is there.
+    /// Removes a common JSON file, if it exists.
     pub(crate) fn remove_common(&self, name: &str) -> Result<(), FilesError> {
         self.remove_file(&self.common(name)?)
     }
 
-    /// Removes the folder of a domain with all that is in it. What is not there is removed already.
+    /// Removes the folder of a domain with its content, if it exists.
     pub(crate) fn remove_domain(&self, host: &Hostname) -> Result<(), FilesError> {
         let folder = self.folder(host)?;
-        // The certificate first: whatever happens in between, a folder without one is not served.
+        // The certificate first: after a crash in between, a folder without one is not served.
         for name in [IDENTITY, HAND_PLACED.1, HAND_PLACED.0] {
             self.remove_file(&folder.join(name))?;
         }
@@ -238,15 +244,15 @@ impl Files {
         }
     }
 
-    /// How many files were opened to be read.
+    /// Number of files opened for reading.
     pub(crate) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Reads a file that may be a link and may stand anywhere, as the operator named it.
+    /// Reads a file by the path that a user named: it may be a link, and anywhere.
     pub(crate) fn read_named(&self, path: &Path) -> Result<(Vec<u8>, Stamp), FilesError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        // Without waiting: the open of a pipe would hang.
+        // O_NONBLOCK: opening a pipe would block.
         let mut options = OpenOptions::new();
         let file =
             options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io_error("open", path))?;
@@ -266,7 +272,7 @@ impl Files {
             _ => return Err(FilesError::Name(host.as_str().to_owned())),
         }
         let folder = self.dir.join("domains").join(name);
-        // A link in place of the folder would lead what we write elsewhere.
+        // A link in place of the folder would redirect writes.
         match fs::symlink_metadata(&folder) {
             Ok(meta) if !meta.is_dir() => Err(FilesError::NotAFile(folder)),
             Ok(_) | Err(_) => Ok(folder),
@@ -304,7 +310,7 @@ impl Files {
         };
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Some(value)),
-            // Only where and what kind: the text of the error could carry a key.
+            // Only kind and line: the error text could contain a key.
             Err(error) => {
                 Err(set_aside(path, format!("{:?} error at line {}", error.classify(), error.line())))
             }
@@ -323,14 +329,14 @@ impl Files {
         self.replace(path, &bytes)
     }
 
-    /// Reads one of our own files; `None` where there is none.
+    /// Reads a file of the directory; `None` without one.
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, FilesError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         let mut options = OpenOptions::new();
         let file = match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            // What O_NOFOLLOW says of a link.
+            // O_NOFOLLOW reports a link as ELOOP.
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
                 return Err(FilesError::NotAFile(path.to_owned()));
             }
@@ -341,19 +347,19 @@ impl Files {
             return Err(FilesError::NotAFile(path.to_owned()));
         }
         if meta.mode() & OTHERS != 0 {
-            // Others may have read it by now, but they shall not go on. A file that is not ours to change is still served.
-            let mended = file.set_permissions(Permissions::from_mode(FILE_MODE)).is_ok();
-            tracing::warn!(path = %path.display(), mode = format!("{:o}", meta.mode() & 0o777), mended, "others could read a private file");
+            // Others may have read it, but must not from now on. A file with another owner is still served.
+            let corrected = file.set_permissions(Permissions::from_mode(FILE_MODE)).is_ok();
+            tracing::warn!(path = %path.display(), mode = format!("{:o}", meta.mode() & 0o777), corrected, "private file was readable by others");
         }
         read_bounded(file, path, bytes_max).map(Some)
     }
 
-    /// Replaces a file: afterwards it has the old content or the new one, whatever happens.
+    /// Replaces a file atomically: a crash leaves the old content or the new one.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
         let tmp = path.with_added_extension("tmp");
         let prepared = self.prepare_file(&tmp, bytes);
         if prepared.is_err() && !self.has_crashed() {
-            // Half a file takes up room on what may be a full disk.
+            // The partial file takes space on a disk that may be full.
             let _ = fs::remove_file(&tmp);
         }
         prepared?;
@@ -364,7 +370,7 @@ impl Files {
     }
 
     fn prepare_file(&self, tmp: &Path, bytes: &[u8]) -> Result<(), FilesError> {
-        // Of a write that a crash cut off; and exclusive creation follows no link.
+        // Left by a crash. The exclusive creation below follows no link.
         match fs::remove_file(tmp) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error("replace", tmp)(error)),
             Ok(()) | Err(_) => {}
@@ -378,7 +384,7 @@ impl Files {
             .custom_flags(libc::O_NOFOLLOW)
             .open(tmp)
             .map_err(io_error("write", tmp))?;
-        // In two parts, so that a crash between them can be played.
+        // In two parts, so that tests can crash between them.
         let (first, second) = bytes.split_at(bytes.len() / 2);
         self.step().map_err(io_error("write", tmp))?;
         file.write_all(first).map_err(io_error("write", tmp))?;
@@ -419,7 +425,7 @@ impl Files {
     }
 }
 
-/// Tells one content of a file from another without reading it.
+/// Identity of a file's content, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
@@ -431,7 +437,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Of the file that a name leads to now.
+    /// Reads the stamp of the file at a path.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|meta| Self::of(&meta))
     }
@@ -447,26 +453,26 @@ impl Stamp {
         }
     }
 
-    /// Whether others than its owner and its group may read it, or any but its owner may write it: too open for a key.
+    /// Whether others than owner and group may read it, or others than the owner may write it: too open for a key.
     pub(crate) fn is_open_to_others(&self) -> bool {
         self.mode & 0o027 != 0
     }
 }
 
-/// A certificate with its chain, and its key.
+/// Chain and key.
 const IDENTITY: &str = "identity.pem";
-/// What people put there by hand: the chain, and the key.
+/// Chain and key placed by hand.
 const HAND_PLACED: (&str, &str) = ("certificate.pem", "key.pem");
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// Everyone but the owner.
+/// Permission bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
 fn make_dir(path: &Path) -> Result<(), FilesError> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(io_error("make", path))
 }
 
-/// Takes what others may do away; says so if there was something.
+/// Removes the permissions of others; returns a finding when there were any.
 fn close_to_others(dir: &Path, mode: u32) -> Result<Option<String>, FilesError> {
     let meta = fs::metadata(dir).map_err(io_error("look at", dir))?;
     if meta.mode() & OTHERS == 0 {
@@ -493,7 +499,7 @@ fn read_bounded(file: File, path: &Path, bytes_max: usize) -> Result<Vec<u8>, Fi
 
 fn set_aside(path: &Path, reason: String) -> FilesError {
     let aside = path.with_added_extension("damaged");
-    // Where even that fails, the record is overwritten by the next one.
+    // If the rename fails, the next write replaces the file.
     let _ = fs::rename(path, aside);
     FilesError::Damaged { path: path.to_owned(), reason }
 }
@@ -504,7 +510,7 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Files
 }
 
 impl FilesError {
-    /// Whether it says something about the disk or the directory as a whole, and not about one domain.
+    /// Whether the error concerns the disk or the directory as a whole, not one domain.
     pub(crate) fn is_common(&self) -> bool {
         match self {
             Self::Io { source, .. } => matches!(
@@ -541,7 +547,7 @@ impl fmt::Display for FilesError {
             Self::NotAFile(path) => {
                 write!(
                     f,
-                    "{} is a link or something else than it should be; links are not followed here",
+                    "{} is a link, or not the kind of file that it should be; links are not followed here",
                     path.display()
                 )
             }
@@ -549,7 +555,7 @@ impl fmt::Display for FilesError {
                 write!(f, "{} has more than {bytes_max} bytes", path.display())
             }
             Self::Damaged { path, reason } => {
-                write!(f, "{} makes no sense ({reason}) and was moved aside", path.display())
+                write!(f, "{} is damaged ({reason}) and was moved aside", path.display())
             }
             Self::Name(name) => write!(f, "{name:?} cannot be the name of a folder"),
         }
@@ -566,7 +572,7 @@ impl std::error::Error for FilesError {
 }
 
 impl Pair {
-    /// The certificates of one text and the private keys of another, which may be the same, without what else is in them.
+    /// Extracts the certificates of one text and the private keys of another, which may be the same.
     pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Self {
         Self {
             chain: sections(chain, |label| label == b"CERTIFICATE"),
@@ -575,8 +581,8 @@ impl Pair {
     }
 }
 
-/// The sections of a PEM text (RFC 7468 §2) whose labels are wanted. A section ends where it does to whom reads it: with its own
-/// label, whatever else stands on that line. What stands there is left out as well, for it may be anything, a key for example.
+/// Extracts the sections of a PEM text (RFC 7468 §2) with the wanted labels. A section ends with its own label, as for
+/// parsers, whatever follows on that line. The rest of the line is dropped, because it may be anything, such as a key.
 fn sections(pem: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut wanted = Vec::new();
     let mut inside: Option<&[u8]> = None;
@@ -599,7 +605,7 @@ fn sections(pem: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 impl fmt::Debug for Pair {
-    /// Without the key.
+    /// Omits the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pair").field("chain_bytes", &self.chain.len()).finish_non_exhaustive()
     }

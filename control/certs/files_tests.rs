@@ -99,7 +99,7 @@ fn what_is_written_is_read_and_nobody_else_may() {
     assert!(files.has_identity(&shop));
     let read = files.read_identity(&shop).unwrap().unwrap();
     assert_eq!(read, pair("1"));
-    files.write_record(&shop, Record::State, &note("x")).unwrap();
+    files.write_domain_file(&shop, DomainFile::State, &note("x")).unwrap();
     files.write_common("budgets.json", &note("y")).unwrap();
     files.write_common("accounts/one.json", &note("z")).unwrap();
     let root = dir.path().join("certs");
@@ -114,11 +114,11 @@ fn what_is_written_is_read_and_nobody_else_may() {
     ] {
         assert_eq!(mode(&root.join(path)), 0o600, "{path}");
     }
-    assert_eq!(files.read_record(&shop, Record::State).unwrap(), Some(note("x")));
+    assert_eq!(files.read_domain_file(&shop, DomainFile::State).unwrap(), Some(note("x")));
     assert_eq!(files.read_common("accounts/one.json").unwrap(), Some(note("z")));
-    files.remove_record(&shop, Record::State).unwrap();
-    files.remove_record(&shop, Record::State).unwrap();
-    assert_eq!(files.read_record::<Note>(&shop, Record::State).unwrap(), None);
+    files.remove_domain_file(&shop, DomainFile::State).unwrap();
+    files.remove_domain_file(&shop, DomainFile::State).unwrap();
+    assert_eq!(files.read_domain_file::<Note>(&shop, DomainFile::State).unwrap(), None);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_crash_in_a_removal_leaves_no_certificate_without_its_key() {
         let (_dir, files) = dir();
         let shop = host("shop.example.com");
         files.write_identity(&shop, &pair("1")).unwrap();
-        files.write_record(&shop, Record::State, &note("x")).unwrap();
+        files.write_domain_file(&shop, DomainFile::State, &note("x")).unwrap();
         files.faults.crash_at(step);
         let result = files.remove_domain(&shop);
         files.faults.mend();
@@ -310,19 +310,19 @@ fn a_pair_put_there_by_hand_is_read_until_there_is_one_of_ours() {
 fn a_damaged_record_is_moved_aside_and_harms_no_other() {
     let (dir, files) = dir();
     let (a, b) = (host("a.example"), host("b.example"));
-    files.write_record(&a, Record::State, &note("a")).unwrap();
-    files.write_record(&b, Record::State, &note("b")).unwrap();
+    files.write_domain_file(&a, DomainFile::State, &note("a")).unwrap();
+    files.write_domain_file(&b, DomainFile::State, &note("b")).unwrap();
     let path = dir.path().join("certs/domains/a.example/state.json");
     for damage in [&b""[..], b"{", b"\0\0\0\0", b"{\"text\": 7}", b"[]"] {
         fs::write(&path, damage).unwrap();
-        let error = files.read_record::<Note>(&a, Record::State).unwrap_err();
+        let error = files.read_domain_file::<Note>(&a, DomainFile::State).unwrap_err();
         assert!(matches!(error, FilesError::Damaged { .. }) && !error.is_common(), "{error}");
-        assert_eq!(files.read_record::<Note>(&a, Record::State).unwrap(), None, "reported once");
+        assert_eq!(files.read_domain_file::<Note>(&a, DomainFile::State).unwrap(), None, "reported once");
         assert_eq!(fs::read(path.with_added_extension("damaged")).unwrap(), damage);
     }
-    assert_eq!(files.read_record(&b, Record::State).unwrap(), Some(note("b")));
-    files.write_record(&a, Record::State, &note("again")).unwrap();
-    assert_eq!(files.read_record(&a, Record::State).unwrap(), Some(note("again")));
+    assert_eq!(files.read_domain_file(&b, DomainFile::State).unwrap(), Some(note("b")));
+    files.write_domain_file(&a, DomainFile::State, &note("again")).unwrap();
+    assert_eq!(files.read_domain_file(&a, DomainFile::State).unwrap(), Some(note("again")));
 }
 
 #[test]

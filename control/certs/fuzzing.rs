@@ -1,4 +1,4 @@
-//! A door for the fuzz targets (`tests/fuzz`): what is made of an upload, without a domain and a disk.
+//! Entry point of the fuzz targets (`tests/fuzz`): the check of an upload, without a domain and a disk.
 
 use ringway_model::{Hostname, Timestamp};
 use ringway_tls::Identity;
@@ -6,10 +6,10 @@ use ringway_tls::Identity;
 use crate::UploadError;
 use crate::upload::check_upload;
 
-/// Checks an upload; gives what would be stored of chain and key, and the identity that would be served.
+/// Checks an upload; returns the chain and key to store, and the identity to serve.
 ///
 /// # Errors
-/// What the uploader would be told.
+/// The reason for a refusal.
 pub fn upload(
     host: &Hostname,
     chain: &[u8],

@@ -1,4 +1,4 @@
-//! Certificates that look after themselves: files, ACME orders, renewal, the issuance queue and its budgets.
+//! Certificates of domains: files, ACME orders and renewal, the order queue and its rate-limit budgets.
 //!
 //! ```text
 //!            control thread                                   loader thread              cores
@@ -8,52 +8,63 @@
 //!               └─ Host: publishes challenges and versions ─────────── snapshots ─────▶
 //! ```
 //!
-//! [`open`] is called before the control thread begins: it checks the operator's own certificate strictly, lists which
-//! domains have one on the disk without opening any, and starts the loader. [`Certificates`] is the handle on the control
-//! thread: domains are put and removed, certificates uploaded and verified, and [`Certificates::run`] does the rest through
-//! a [`Host`].
+//! [`open`] runs before the control thread starts: it checks the default certificate, lists the domains with a
+//! certificate on the disk without opening any, and starts the loader. [`Certificates`] is the handle on the control
+//! thread: domains are added and removed, certificates uploaded and verified, and [`Certificates::run`] does the rest
+//! through a [`Host`].
 //!
-//! A certificate that is there and a certificate that is served are two things: what is on the disk has a *version*, a route
-//! names the version that it serves, and a core asks the loader for what it does not have. Nobody but the loader and the
-//! blocking threads opens a file, and no private key is ever given out again.
+//! A stored certificate is not yet a served one: each has a *version*, routes name the version that they serve, and a
+//! core requests from the loader what it lacks. Only the loader and the blocking threads open files, and no private key
+//! leaves the process.
 #![forbid(unsafe_code)]
 
 mod acme;
 mod budget;
+mod ca_health;
+mod certificate_store;
 mod certificates;
-mod course;
+mod clock_check;
+mod default_certificate;
+mod default_files;
+mod disk;
 mod domains;
 mod event;
+mod file_watch;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
 mod issuance;
-mod lane;
+mod issuance_state;
 mod limits;
 mod loader;
-mod named;
+mod maintenance;
+mod metrics;
+mod open;
+mod publisher;
 mod queue;
+mod registry;
 mod renewal;
 mod report;
 mod settings;
-mod stir;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod upload;
 mod verification;
-mod watch;
-mod watchdog;
 
-pub use certificates::{Certificates, Opened, StartError, lend, open, upstream_secret};
+pub use certificates::Certificates;
+pub use default_files::{DefaultCertificateError, check_default};
 pub use event::CertificateEvent;
-pub use host::{Host, Unpublished};
-pub use named::{FileWatch, check_files, names_files};
-pub use report::{AuthorityState, BudgetState, DefaultState, DomainState, Overview, QueuePlace, State};
+pub use file_watch::{FileWatch, check_files, names_files, upstream_secret};
+pub use host::{Host, PublishError};
+pub use open::{Opened, StartError, open, start_loader};
+pub use report::{
+    AuthorityState, BudgetState, CertificateState, DefaultState, DomainState, Overview, QueuePosition,
+};
 pub use ringway_dns::DnsError;
-pub use settings::{AcmeSettings, DirectorySettings, Settings};
+pub use settings::{AcmeSettings, CertificateSettings, DirectorySettings};
 pub use upload::UploadError;
 pub use verification::{
     CaaCheck, ExpectedRecord, FoundRecords, Probe, ProbeOutcome, Readiness, Verification,
 };
-pub use watch::{DefaultError, check_default};

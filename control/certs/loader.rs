@@ -1,16 +1,15 @@
-//! The thread that reads certificates, keys and CAs for the cores.
+//! Loader thread: reads certificates, keys and CAs for the cores.
 //!
 //! ```text
 //!  core: handshake ── SecretRequest ──▶ loader: cache, else the disk ── SecretUpdate ──▶ core: handshake goes on
 //! ```
 //!
-//! A core never reads a file; it asks here, and here is one thread: a file is read and parsed once for all cores, which
-//! share it. Nothing is read before somebody asks, so that thousands of certificates cost a start nothing. What the
-//! loader cannot load harms only those who asked for it; a parser that panics is one more reason why something cannot be
-//! loaded.
+//! A core never reads a file. One thread reads and parses each file once for all cores, which share the result. Nothing
+//! is read before it is requested, so that a start with thousands of certificates opens none. A file that cannot be
+//! loaded affects only the connections that need it; a parser panic counts as a load error.
 //!
-//! A certificate that has expired is loaded like any other, and reported as expired: to a client, an expired
-//! certificate for the right name says more than a wrong name or a closed connection, and some take it.
+//! Expired certificates are loaded and reported: to a client, an expired certificate with the right name says more than
+//! a wrong name or a closed connection, and some clients accept it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,76 +18,76 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX};
 use ringway_bridge::{MailboxReceiver, MailboxSender, SendError, TryRecvError};
-use ringway_model::{Tick, UpstreamTls};
+use ringway_model::{Hostname, Tick, UpstreamTls};
 use ringway_net::clock;
 use ringway_tls::{
-    ClientVerifier, Facts, Identity, IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate,
+    ClientVerifier, Identity, IdentityName, LoadError, Secret, SecretKey, SecretRequest, SecretUpdate,
     UpstreamSecret,
 };
 
+use crate::default_certificate::DefaultChange;
+use crate::default_files::{DefaultFiles, FileCheck};
 use crate::files::{Files, FilesError, Stamp};
-use crate::watch::{DefaultError, Look, Watched};
+use crate::limits::{CERTIFICATE_WATCH_INTERVAL, CERTIFICATES_CACHED_MAX};
 
-/// The loader's state, before and on its thread.
+/// State of the loader thread.
 pub(crate) struct Loader {
-    pub(crate) files: Files,
-    pub(crate) wants: MailboxReceiver<SecretRequest>,
-    /// By the numbers of the cores.
-    pub(crate) cores: Vec<MailboxSender<SecretUpdate>>,
-    pub(crate) watched: Option<Watched>,
-    pub(crate) news: MailboxSender<News>,
-    pub(crate) cache: Cache,
-    /// What the control thread has not been told for want of room.
-    pub(crate) untold: Option<News>,
-}
-
-/// Told to the control thread about the default certificate.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// It was replaced.
-    Replaced { facts: Arc<Facts>, version: u64 },
-    /// What stands in its files now cannot be served.
-    Refused(DefaultError),
-    /// What was wrong there is as it was before.
-    Restored,
+    files: Files,
+    requests: MailboxReceiver<SecretRequest>,
+    /// Indexed by core.
+    cores: Vec<MailboxSender<SecretUpdate>>,
+    default: Option<DefaultFiles>,
+    changes: MailboxSender<DefaultChange>,
+    cache: Cache,
+    /// Change that did not fit into the control thread's mailbox.
+    unsent: Option<DefaultChange>,
 }
 
 impl Loader {
-    /// Answers until all who may ask have gone.
+    pub(crate) fn new(
+        files: Files,
+        requests: MailboxReceiver<SecretRequest>,
+        cores: Vec<MailboxSender<SecretUpdate>>,
+        default: Option<DefaultFiles>,
+        changes: MailboxSender<DefaultChange>,
+    ) -> Self {
+        Self { files, requests, cores, default, changes, cache: Cache::default(), unsent: None }
+    }
+
+    /// Serves requests until all senders are dropped.
     pub(crate) fn run(mut self) {
-        let mut watch_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
+        let mut check_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
         loop {
-            let wait = if self.watched.is_some() || self.untold.is_some() {
-                clock::now().until(watch_at)
+            let wait = if self.default.is_some() || self.unsent.is_some() {
+                clock::now().until(check_at)
             } else {
                 IDLE_WAIT
             };
-            match self.wants.recv_timeout(wait) {
-                Ok(wanted) => self.answer(wanted),
+            match self.requests.recv_timeout(wait) {
+                Ok(request) => self.serve(request),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Closed) => return,
             }
-            if clock::now() >= watch_at {
-                self.watch();
-                watch_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
+            if clock::now() >= check_at {
+                self.check_default();
+                check_at = clock::now().after(CERTIFICATE_WATCH_INTERVAL);
             }
         }
     }
 
-    /// Loads one thing and sends it to the core that wants it.
-    pub(crate) fn answer(&mut self, wanted: SecretRequest) {
-        let SecretRequest { core, key, version } = wanted;
+    /// Loads a secret and sends it to the core that requested it.
+    fn serve(&mut self, request: SecretRequest) {
+        let SecretRequest { core, key, version } = request;
         let result = self.load(&key, version);
         let Some(mailbox) = self.cores.get(usize::from(core.0)) else {
-            tracing::error!(?core, "a core that does not exist asks for a certificate");
+            tracing::error!(?core, "certificate request from an unknown core");
             return;
         };
         match mailbox.send(SecretUpdate { key, version, result }) {
-            // A core that takes nothing has more handshakes than it can make; it asks again for those that still wait.
-            Err(SendError::Full(loaded)) => {
-                tracing::warn!(?core, key = ?loaded.key, "a core is too busy to take a certificate")
+            // The core repeats the request for handshakes that still wait.
+            Err(SendError::Full(update)) => {
+                tracing::warn!(?core, key = ?update.key, "certificate update dropped: the core's mailbox is full");
             }
             Ok(()) | Err(SendError::Closed(_)) => {}
         }
@@ -96,69 +95,69 @@ impl Loader {
 
     fn load(&mut self, key: &SecretKey, version: u64) -> Result<Secret, LoadError> {
         if *key == SecretKey::Identity(IdentityName::Default) {
-            let served = self.watched.as_ref().map(|watched| Secret::Identity(watched.identity().clone()));
-            return served.ok_or_else(|| unloadable("there is no default certificate"));
+            let served = self.default.as_ref().map(|default| Secret::Identity(default.identity().clone()));
+            return served.ok_or_else(|| load_error("there is no default certificate"));
         }
         let now = clock::now();
         if let Some(result) = self.cache.find(key, version, now) {
             return result;
         }
         let files = &self.files;
-        let (result, seen) = catch_unwind(AssertUnwindSafe(|| read(files, key))).unwrap_or_else(|_| {
-            tracing::error!(?key, "loading panicked");
-            (Err(unloadable("it could not be read: a defect of ringway")), Vec::new())
+        let (result, stamps) = catch_unwind(AssertUnwindSafe(|| read(files, key))).unwrap_or_else(|_| {
+            tracing::error!(?key, "certificate loader panicked on a file");
+            (Err(load_error("it could not be read: a defect of ringway")), Vec::new())
         });
-        let standing_in = match &result {
-            // All cores go by the same, also those that had not asked while the file was good.
-            Err(_) => self.cache.stand_in(key),
+        let previous = match &result {
+            // All cores use the same secret, including those that did not request it while the file was valid.
+            Err(_) => self.cache.last_valid(key),
             Ok(_) => None,
         };
-        let is_final = standing_in.is_none();
-        let result = standing_in.map_or(result, Ok);
-        self.cache.keep(key.clone(), version, result.clone(), Found { seen, is_final }, now);
+        let is_final = previous.is_none();
+        let result = previous.map_or(result, Ok);
+        self.cache.insert(key.clone(), version, result.clone(), Found { stamps, is_final }, now);
         result
     }
 
-    /// Looks after the default certificate.
-    fn watch(&mut self) {
-        if let Some(news) = self.untold.take() {
-            self.tell(news);
+    /// Checks the files of the default certificate and reports a change.
+    fn check_default(&mut self) {
+        if let Some(change) = self.unsent.take() {
+            self.report(change);
         }
-        let Some(watched) = &mut self.watched else { return };
-        let look = catch_unwind(AssertUnwindSafe(|| watched.look(clock::timestamp())));
-        let news = match look {
-            Ok(Look::Same) => return,
-            Ok(Look::Replaced) => {
-                News::Replaced { facts: Arc::clone(watched.facts()), version: watched.version() }
+        let Some(default) = &mut self.default else { return };
+        let check = catch_unwind(AssertUnwindSafe(|| default.check(clock::timestamp())));
+        let change = match check {
+            Ok(FileCheck::Unchanged) => return,
+            Ok(FileCheck::Replaced) => {
+                DefaultChange::Replaced { facts: Arc::clone(default.facts()), version: default.version() }
             }
-            Ok(Look::Refused(error)) => News::Refused(error),
-            Ok(Look::Restored) => News::Restored,
+            Ok(FileCheck::Rejected(error)) => DefaultChange::Rejected(error),
+            Ok(FileCheck::Restored) => DefaultChange::Restored,
             Err(_) => {
-                tracing::error!("looking at the default certificate panicked");
+                tracing::error!("certificate loader panicked on the default certificate");
                 return;
             }
         };
-        self.tell(news);
+        self.report(change);
     }
 
-    fn tell(&mut self, news: News) {
-        // The newest counts; an older one that was not told is out of date.
-        self.untold = match self.news.send(news) {
-            Err(SendError::Full(news)) => Some(news),
+    fn report(&mut self, change: DefaultChange) {
+        // A later change replaces an unsent one.
+        self.unsent = match self.changes.send(change) {
+            Err(SendError::Full(change)) => Some(change),
             Ok(()) | Err(SendError::Closed(_)) => None,
         };
     }
 }
 
-/// How long the thread sleeps when nobody asks: it looks up now and then for no reason but to be seen alive.
+/// Wait without a default certificate: nothing is due, a wakeup now and then only shows that the thread lives.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
-/// What files looked like; none where a file could not be looked at.
-pub(crate) type Seen = Vec<(PathBuf, Option<Stamp>)>;
+/// Stamps of files by path; `None` where a file could not be examined.
+pub(crate) type FileStamps = Vec<(PathBuf, Option<Stamp>)>;
 
-/// Reads one thing from the disk, and what its files looked like.
-pub(crate) fn read(files: &Files, key: &SecretKey) -> (Result<Secret, LoadError>, Seen) {
-    let seen: Seen = paths(key)
+/// Reads a secret from the disk; returns it with the stamps of its files.
+pub(crate) fn read(files: &Files, key: &SecretKey) -> (Result<Secret, LoadError>, FileStamps) {
+    let stamps: FileStamps = paths(key)
         .into_iter()
         .map(|path| {
             let stamp = Stamp::read(&path).ok();
@@ -167,54 +166,55 @@ pub(crate) fn read(files: &Files, key: &SecretKey) -> (Result<Secret, LoadError>
         .collect();
     let result = match key {
         SecretKey::Identity(IdentityName::Domain(host)) => read_identity(files, host).map(Secret::Identity),
-        SecretKey::Identity(IdentityName::Default) => Err(unloadable("there is no default certificate")),
-        SecretKey::ClientCa(ca_file) => named(files, ca_file.as_path()).and_then(|pem| {
+        SecretKey::Identity(IdentityName::Default) => Err(load_error("there is no default certificate")),
+        SecretKey::ClientCa(ca_file) => read_named(files, ca_file.as_path()).and_then(|pem| {
             ClientVerifier::from_pem(&pem)
                 .map(Secret::ClientCa)
-                .map_err(|error| unloadable(format!("{ca_file}: {error}")))
+                .map_err(|error| load_error(format!("{ca_file}: {error}")))
         }),
         SecretKey::Upstream(_, tls) => read_upstream(files, tls).map(|tls| Secret::Upstream(Arc::new(tls))),
     };
-    (result, seen)
+    (result, stamps)
 }
 
 /// Reads a domain's certificate with its key.
-pub(crate) fn read_identity(files: &Files, host: &ringway_model::Hostname) -> Result<Identity, LoadError> {
-    let pair = files.read_identity(host).map_err(unloadable)?;
-    let pair = pair.ok_or_else(|| unloadable(format!("there is no certificate of {host} on the disk")))?;
+pub(crate) fn read_identity(files: &Files, host: &Hostname) -> Result<Identity, LoadError> {
+    let pair = files.read_identity(host).map_err(load_error)?;
+    let pair = pair.ok_or_else(|| load_error(format!("there is no certificate for {host} on the disk")))?;
     let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(|error| {
-        unloadable(format!("what is on the disk for {host} is no certificate with its key: {error}"))
+        load_error(format!("the file for {host} is not a certificate with its key: {error}"))
     })?;
     if identity.facts().covers(host.as_str()) {
         Ok(identity)
     } else {
-        Err(unloadable(format!("the certificate on the disk for {host} does not cover it")))
+        Err(load_error(format!("the certificate on the disk for {host} does not cover it")))
     }
 }
 
+/// Reads the CA and client certificate of upstream TLS.
 pub(crate) fn read_upstream(files: &Files, tls: &UpstreamTls) -> Result<UpstreamSecret, LoadError> {
-    let ca_pem = tls.ca_file.as_ref().map(|path| named(files, path.as_path())).transpose()?;
+    let ca_pem = tls.ca_file.as_ref().map(|path| read_named(files, path.as_path())).transpose()?;
     let identity = match &tls.client_certificate {
         None => None,
         Some(paths) => {
-            let chain = named(files, paths.certificate.as_path())?;
-            let key = named(files, paths.key.as_path())?;
+            let chain = read_named(files, paths.certificate.as_path())?;
+            let key = read_named(files, paths.key.as_path())?;
             let identity = Identity::from_pem(&chain, &key)
-                .map_err(|error| unloadable(format!("{} and {}: {error}", paths.certificate, paths.key)))?;
+                .map_err(|error| load_error(format!("{} and {}: {error}", paths.certificate, paths.key)))?;
             Some(identity)
         }
     };
     UpstreamSecret::new(ca_pem.as_deref(), identity, tls.insecure).map_err(|error| match &tls.ca_file {
-        Some(path) => unloadable(format!("{path}: {error}")),
-        None => unloadable(error),
+        Some(path) => load_error(format!("{path}: {error}")),
+        None => load_error(error),
     })
 }
 
-fn named(files: &Files, path: &Path) -> Result<Vec<u8>, LoadError> {
-    files.read_named(path).map(|(bytes, _)| bytes).map_err(|error: FilesError| unloadable(error))
+fn read_named(files: &Files, path: &Path) -> Result<Vec<u8>, LoadError> {
+    files.read_named(path).map(|(bytes, _)| bytes).map_err(|error: FilesError| load_error(error))
 }
 
-/// The files that somebody named and may change at any time.
+/// Files of a secret that users named by their paths and may change at any time.
 pub(crate) fn paths(key: &SecretKey) -> Vec<PathBuf> {
     let path = |path: &ringway_model::FilePath| path.as_path().to_owned();
     match key {
@@ -232,37 +232,36 @@ pub(crate) fn paths(key: &SecretKey) -> Vec<PathBuf> {
     }
 }
 
-fn unloadable(why: impl fmt::Display) -> LoadError {
-    LoadError::new(&why.to_string())
+fn load_error(reason: impl fmt::Display) -> LoadError {
+    LoadError::new(&reason.to_string())
 }
 
-/// What was loaded, the least recently wanted dropped when there is no room.
+/// LRU cache of loaded secrets, with the versions and stamps that they were loaded for.
 #[derive(Debug)]
-pub(crate) struct Cache {
-    entries: HashMap<SecretKey, Entry, ahash::RandomState>,
+struct Cache {
+    entries: HashMap<SecretKey, CacheEntry, ahash::RandomState>,
     capacity: usize,
-    /// Counts uses, so that the oldest can be told.
-    clock: u64,
+    /// Counts uses, to order the entries by their last one.
+    uses: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     version: u64,
     result: Result<Secret, LoadError>,
-    /// What the files looked like that somebody named.
-    seen: Seen,
-    /// Whether that is what the files say; else it was not to be had, or is what they said before.
+    /// Stamps of the files that are named by their paths.
+    stamps: FileStamps,
+    /// Whether the result reflects the files; otherwise it is an error, or the last valid secret.
     is_final: bool,
-    /// What is not final is tried again after this.
+    /// An entry that is not final is loaded again after this.
     retry_at: Tick,
-    used: u64,
+    last_use: u64,
 }
 
-/// What was found on the disk.
+/// Circumstances of a load.
 #[derive(Debug)]
 struct Found {
-    seen: Seen,
-    /// Whether the result is what is there now.
+    stamps: FileStamps,
     is_final: bool,
 }
 
@@ -273,32 +272,34 @@ impl Default for Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::default(), capacity: capacity.max(1), clock: 0 }
+    fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::default(), capacity: capacity.max(1), uses: 0 }
     }
 
+    /// Returns a cached result that is still current.
     fn find(&mut self, key: &SecretKey, version: u64, now: Tick) -> Option<Result<Secret, LoadError>> {
         let entry = self.entries.get_mut(key)?;
         if entry.version != version || (!entry.is_final && now >= entry.retry_at) {
             return None;
         }
-        if entry.seen.iter().any(|(path, stamp)| Stamp::read(path).ok() != *stamp) {
+        if entry.stamps.iter().any(|(path, stamp)| Stamp::read(path).ok() != *stamp) {
             return None;
         }
-        self.clock += 1;
-        entry.used = self.clock;
+        self.uses += 1;
+        entry.last_use = self.uses;
         Some(entry.result.clone())
     }
 
-    /// What was last good of files that somebody named. A certificate of a domain has versions, and cores that keep theirs.
-    fn stand_in(&self, key: &SecretKey) -> Option<Secret> {
+    /// Returns the last valid secret of files that are named by their paths. Certificates of domains have versions
+    /// instead, and cores keep theirs.
+    fn last_valid(&self, key: &SecretKey) -> Option<Secret> {
         match key {
             SecretKey::Identity(_) => None,
             SecretKey::ClientCa(_) | SecretKey::Upstream(..) => self.entries.get(key)?.result.clone().ok(),
         }
     }
 
-    fn keep(
+    fn insert(
         &mut self,
         key: SecretKey,
         version: u64,
@@ -306,24 +307,26 @@ impl Cache {
         found: Found,
         now: Tick,
     ) {
-        // A core that is behind asks for an older version: what it gets is not worth the newer one's place.
+        // A core that is behind requests an older version, which must not replace the newer one.
         if self.entries.get(&key).is_some_and(|entry| entry.version > version) {
             return;
         }
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
-            // A walk over all, beside the reading and parsing that has just been done for it.
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            // A scan, which costs little beside the read and parse that preceded it.
+            let oldest =
+                self.entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(key, _)| key.clone());
             oldest.map(|oldest| self.entries.remove(&oldest));
         }
-        self.clock += 1;
+        self.uses += 1;
         let is_final = found.is_final && result.is_ok();
         let retry_at = now.after(FAILURE_AGE_MAX);
-        let entry = Entry { version, result, seen: found.seen, is_final, retry_at, used: self.clock };
+        let entry =
+            CacheEntry { version, result, stamps: found.stamps, is_final, retry_at, last_use: self.uses };
         self.entries.insert(key, entry);
     }
 }
 
-/// What cannot be loaded is not read again for every handshake, but soon enough for somebody who has just mended it.
+/// Age of a cached failure: not read again for every handshake, but soon after a correction.
 const FAILURE_AGE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -6,34 +6,34 @@ use ringway_bridge::{blocking_mailbox, wake_pair};
 use ringway_model::{AppId, CertificateFiles, CoreId, FilePath};
 
 use super::*;
-use crate::testing::{host, put_files, sound};
+use crate::testing::{host, put_files, valid_pair};
 
 /// A loader that is asked by hand, and what the cores get.
-struct Scene {
+struct Setup {
     dir: tempfile::TempDir,
     loader: Loader,
     cores: Vec<MailboxReceiver<SecretUpdate>>,
 }
 
-impl Scene {
+impl Setup {
     fn new(cache: Cache) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(&dir.path().join("certs"));
         files.prepare().unwrap();
         let (senders, cores) = (0..2).map(|_| blocking_mailbox(8)).unzip();
-        let (_, wants) = blocking_mailbox(1);
+        let (_, requests) = blocking_mailbox(1);
         let (waker, _) = wake_pair().unwrap();
-        let (news, _) = ringway_bridge::mailbox(1, waker);
-        let loader = Loader { files, wants, cores: senders, watched: None, news, cache, untold: None };
+        let (changes, _) = ringway_bridge::mailbox(1, waker);
+        let loader = Loader { cache, ..Loader::new(files, requests, senders, None, changes) };
         Self { dir, loader, cores }
     }
 
     fn put(&self, name: &str) {
-        self.loader.files.write_identity(&host(name), &sound(&[name])).unwrap();
+        self.loader.files.write_identity(&host(name), &valid_pair(&[name])).unwrap();
     }
 
     fn ask(&mut self, core: u16, key: SecretKey, version: u64) -> Result<Secret, LoadError> {
-        self.loader.answer(SecretRequest { core: CoreId(core), key: key.clone(), version });
+        self.loader.serve(SecretRequest { core: CoreId(core), key: key.clone(), version });
         let loaded = self.cores[usize::from(core)].try_recv().unwrap();
         assert_eq!((loaded.key, loaded.version), (key, version));
         loaded.result
@@ -63,130 +63,130 @@ fn fingerprint(result: Result<Secret, LoadError>) -> String {
 
 #[test]
 fn a_certificate_is_read_once_for_all_cores() {
-    let mut scene = Scene::new(Cache::default());
-    scene.put("a.example");
-    let before = scene.opened();
-    let first = fingerprint(scene.ask(0, of("a.example"), 1));
+    let mut setup = Setup::new(Cache::default());
+    setup.put("a.example");
+    let before = setup.opened();
+    let first = fingerprint(setup.ask(0, of("a.example"), 1));
     for core in [1, 0, 1] {
-        assert_eq!(fingerprint(scene.ask(core, of("a.example"), 1)), first);
+        assert_eq!(fingerprint(setup.ask(core, of("a.example"), 1)), first);
     }
-    assert_eq!(scene.opened(), before + 1);
+    assert_eq!(setup.opened(), before + 1);
 }
 
 #[test]
 fn a_new_version_is_read_anew_and_an_old_one_does_not_displace_it() {
-    let mut scene = Scene::new(Cache::default());
-    scene.put("a.example");
-    let old = fingerprint(scene.ask(0, of("a.example"), 1));
-    scene.put("a.example");
+    let mut setup = Setup::new(Cache::default());
+    setup.put("a.example");
+    let old = fingerprint(setup.ask(0, of("a.example"), 1));
+    setup.put("a.example");
     assert_eq!(
-        fingerprint(scene.ask(0, of("a.example"), 1)),
+        fingerprint(setup.ask(0, of("a.example"), 1)),
         old,
         "published is what counts, not what is there"
     );
-    let new = fingerprint(scene.ask(0, of("a.example"), 2));
+    let new = fingerprint(setup.ask(0, of("a.example"), 2));
     assert_ne!(new, old);
     // A core that is behind.
-    scene.ask(1, of("a.example"), 1).unwrap();
-    let opened = scene.opened();
-    assert_eq!(fingerprint(scene.ask(0, of("a.example"), 2)), new);
-    assert_eq!(scene.opened(), opened);
+    setup.ask(1, of("a.example"), 1).unwrap();
+    let opened = setup.opened();
+    assert_eq!(fingerprint(setup.ask(0, of("a.example"), 2)), new);
+    assert_eq!(setup.opened(), opened);
 }
 
 #[test]
 fn one_broken_certificate_harms_no_other() {
-    let mut scene = Scene::new(Cache::default());
-    scene.put("good.example");
-    scene.put("bad.example");
-    scene.put("alien.example");
-    let domains = scene.dir.path().join("certs/domains");
+    let mut setup = Setup::new(Cache::default());
+    setup.put("good.example");
+    setup.put("bad.example");
+    setup.put("alien.example");
+    let domains = setup.dir.path().join("certs/domains");
     fs::write(domains.join("bad.example/identity.pem"), "nonsense").unwrap();
     fs::copy(domains.join("good.example/identity.pem"), domains.join("alien.example/identity.pem")).unwrap();
     for (name, part) in [
         ("bad.example", "bad.example"),
-        ("gone.example", "no certificate of gone.example"),
+        ("gone.example", "no certificate for gone.example"),
         ("alien.example", "does not cover"),
     ] {
-        let why = scene.ask(0, of(name), 1).unwrap_err().to_string();
+        let why = setup.ask(0, of(name), 1).unwrap_err().to_string();
         assert!(why.contains(part), "{why}");
     }
-    assert!(scene.ask(0, of("good.example"), 1).is_ok());
-    assert!(scene.ask(0, SecretKey::Identity(IdentityName::Default), 1).is_err());
+    assert!(setup.ask(0, of("good.example"), 1).is_ok());
+    assert!(setup.ask(0, SecretKey::Identity(IdentityName::Default), 1).is_err());
 }
 
 #[test]
 fn what_cannot_be_loaded_is_not_read_for_every_handshake_but_again_soon() {
-    let mut scene = Scene::new(Cache::default());
-    assert!(scene.ask(0, of("a.example"), 1).is_err());
-    let opened = scene.opened();
-    assert!(scene.ask(0, of("a.example"), 1).is_err());
-    assert_eq!(scene.opened(), opened);
-    scene.put("a.example");
+    let mut setup = Setup::new(Cache::default());
+    assert!(setup.ask(0, of("a.example"), 1).is_err());
+    let opened = setup.opened();
+    assert!(setup.ask(0, of("a.example"), 1).is_err());
+    assert_eq!(setup.opened(), opened);
+    setup.put("a.example");
     let later = clock::now().after(FAILURE_AGE_MAX);
-    assert!(scene.loader.cache.find(&of("a.example"), 1, later).is_none());
-    assert!(scene.ask(0, of("a.example"), 2).is_ok());
+    assert!(setup.loader.cache.find(&of("a.example"), 1, later).is_none());
+    assert!(setup.ask(0, of("a.example"), 2).is_ok());
 }
 
 #[test]
 fn the_least_recently_wanted_makes_room() {
-    let mut scene = Scene::new(Cache::new(2));
+    let mut setup = Setup::new(Cache::new(2));
     for name in ["a.example", "b.example", "c.example"] {
-        scene.put(name);
+        setup.put(name);
     }
-    scene.ask(0, of("a.example"), 1).unwrap();
-    scene.ask(0, of("b.example"), 1).unwrap();
-    scene.ask(0, of("a.example"), 1).unwrap();
-    scene.ask(0, of("c.example"), 1).unwrap();
-    let opened = scene.opened();
-    scene.ask(0, of("a.example"), 1).unwrap();
-    assert_eq!(scene.opened(), opened, "kept");
-    scene.ask(0, of("b.example"), 1).unwrap();
-    assert_eq!(scene.opened(), opened + 1, "dropped");
-    assert_eq!(scene.loader.cache.entries.len(), 2);
+    setup.ask(0, of("a.example"), 1).unwrap();
+    setup.ask(0, of("b.example"), 1).unwrap();
+    setup.ask(0, of("a.example"), 1).unwrap();
+    setup.ask(0, of("c.example"), 1).unwrap();
+    let opened = setup.opened();
+    setup.ask(0, of("a.example"), 1).unwrap();
+    assert_eq!(setup.opened(), opened, "kept");
+    setup.ask(0, of("b.example"), 1).unwrap();
+    assert_eq!(setup.opened(), opened + 1, "dropped");
+    assert_eq!(setup.loader.cache.entries.len(), 2);
 }
 
 #[test]
 fn client_cas_are_read_again_when_they_change() {
-    let mut scene = Scene::new(Cache::default());
-    let ca = |scene: &Scene| scene.path("ca.pem", &sound(&["ca.example"]).chain);
-    let path = ca(&scene);
+    let mut setup = Setup::new(Cache::default());
+    let ca = |setup: &Setup| setup.path("ca.pem", &valid_pair(&["ca.example"]).chain);
+    let path = ca(&setup);
     let key = SecretKey::ClientCa(path.clone());
-    assert!(matches!(scene.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
-    let opened = scene.opened();
-    scene.ask(1, key.clone(), 0).unwrap();
-    assert_eq!(scene.opened(), opened, "unchanged");
+    assert!(matches!(setup.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    let opened = setup.opened();
+    setup.ask(1, key.clone(), 0).unwrap();
+    assert_eq!(setup.opened(), opened, "unchanged");
     fs::remove_file(path.as_path()).unwrap();
-    ca(&scene);
-    scene.ask(1, key.clone(), 0).unwrap();
-    assert_eq!(scene.opened(), opened + 1, "changed");
+    ca(&setup);
+    setup.ask(1, key.clone(), 0).unwrap();
+    assert_eq!(setup.opened(), opened + 1, "changed");
     fs::remove_file(path.as_path()).unwrap();
     // What was good stays in force, also on a core that asks for the first time.
-    assert!(matches!(scene.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    assert!(matches!(setup.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     fs::write(path.as_path(), "nonsense").unwrap();
-    assert!(matches!(scene.ask(1, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
-    let opened = scene.opened();
-    ca(&scene);
-    scene.ask(1, key, 0).unwrap();
-    assert_eq!(scene.opened(), opened + 1, "and is replaced as soon as there is something good");
+    assert!(matches!(setup.ask(1, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    let opened = setup.opened();
+    ca(&setup);
+    setup.ask(1, key, 0).unwrap();
+    assert_eq!(setup.opened(), opened + 1, "and is replaced as soon as there is something good");
 }
 
 #[test]
 fn a_ca_file_that_was_never_good_is_not_to_be_had() {
-    let mut scene = Scene::new(Cache::default());
-    let path = scene.path("ca.pem", b"nonsense");
+    let mut setup = Setup::new(Cache::default());
+    let path = setup.path("ca.pem", b"nonsense");
     let key = SecretKey::ClientCa(path.clone());
-    assert!(scene.ask(0, key.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
+    assert!(setup.ask(0, key.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
     fs::remove_file(path.as_path()).unwrap();
-    let why = scene.ask(0, key, 0).unwrap_err().to_string();
+    let why = setup.ask(0, key, 0).unwrap_err().to_string();
     assert!(why.contains("ca.pem"), "{why}");
 }
 
 #[test]
 fn upstream_material_is_what_was_asked_for() {
-    let mut scene = Scene::new(Cache::default());
-    let pair = sound(&["client.example"]);
-    let files = put_files(scene.dir.path(), &pair);
-    let ca_file = Some(scene.path("ca.pem", &pair.chain));
+    let mut setup = Setup::new(Cache::default());
+    let pair = valid_pair(&["client.example"]);
+    let files = put_files(setup.dir.path(), &pair);
+    let ca_file = Some(setup.path("ca.pem", &pair.chain));
     let app = AppId::parse("shop").unwrap();
     let key = |tls: UpstreamTls| SecretKey::Upstream(app.clone(), tls);
     let tls = UpstreamTls {
@@ -195,36 +195,36 @@ fn upstream_material_is_what_was_asked_for() {
         insecure: true,
         ..UpstreamTls::default()
     };
-    let Secret::Upstream(material) = scene.ask(0, key(tls.clone()), 0).unwrap() else {
+    let Secret::Upstream(material) = setup.ask(0, key(tls.clone()), 0).unwrap() else {
         panic!("not asked for")
     };
     assert!(material.is_insecure());
-    let Secret::Upstream(plain) = scene.ask(0, key(UpstreamTls::default()), 0).unwrap() else { panic!() };
+    let Secret::Upstream(plain) = setup.ask(0, key(UpstreamTls::default()), 0).unwrap() else { panic!() };
     assert!(!plain.is_insecure());
     let turned = CertificateFiles { certificate: files.key, key: files.certificate };
-    let why = scene.ask(0, key(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
+    let why = setup.ask(0, key(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
     assert!(why.to_string().contains("site.key"), "{why}");
 }
 
 #[test]
 fn too_large_a_file_is_refused() {
-    let mut scene = Scene::new(Cache::default());
-    let path = scene.path("ca.pem", &vec![b'x'; crate::limits::CERTIFICATE_FILE_BYTES_MAX + 1]);
-    assert!(scene.ask(0, SecretKey::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
-    let pipe = scene.dir.path().join("pipe");
+    let mut setup = Setup::new(Cache::default());
+    let path = setup.path("ca.pem", &vec![b'x'; crate::limits::CERTIFICATE_FILE_BYTES_MAX + 1]);
+    assert!(setup.ask(0, SecretKey::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
+    let pipe = setup.dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let key = SecretKey::ClientCa(FilePath::parse(pipe.to_str().unwrap()).unwrap());
-    assert!(scene.ask(0, key, 0).is_err(), "and a pipe does not hang the loader");
+    assert!(setup.ask(0, key, 0).is_err(), "and a pipe does not hang the loader");
 }
 
 #[test]
 fn a_core_that_takes_nothing_costs_the_others_nothing() {
-    let mut scene = Scene::new(Cache::default());
-    scene.put("a.example");
+    let mut setup = Setup::new(Cache::default());
+    setup.put("a.example");
     for _ in 0..20 {
-        scene.loader.answer(SecretRequest { core: CoreId(0), key: of("a.example"), version: 1 });
+        setup.loader.serve(SecretRequest { core: CoreId(0), key: of("a.example"), version: 1 });
     }
-    assert!(scene.ask(1, of("a.example"), 1).is_ok());
-    scene.loader.answer(SecretRequest { core: CoreId(9), key: of("a.example"), version: 1 });
+    assert!(setup.ask(1, of("a.example"), 1).is_ok());
+    setup.loader.serve(SecretRequest { core: CoreId(9), key: of("a.example"), version: 1 });
 }

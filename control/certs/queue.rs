@@ -1,12 +1,12 @@
-//! Who is next: renewals before new certificates, then who has waited longest, as budgets allow. Pure.
+//! Order queue: renewals before first issuances, then by waiting time, as budgets allow. Pure.
 //!
 //! ```text
-//!  push ─▶ ready ──────── turn? now ─▶ in flight (so many at a time, one per domain) ─▶ finish
+//!  push ─▶ ready ──── admitted now ─▶ in flight (bounded, one per domain) ─▶ finish
 //!            ▲             │ not before
 //!            └─── due ─── later
 //! ```
-//! A domain that a budget keeps waiting is looked at again when that has something for it, and not before: thousands that
-//! wait for one registered domain cost nothing meanwhile, and hold nobody else up.
+//! A domain without budget is checked again when its budget allows, and not before: thousands that wait for one
+//! registered domain cost nothing meanwhile, and delay no other domain.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -15,64 +15,64 @@ use std::time::Duration;
 use crate::limits::{ORDERS_IN_FLIGHT_MAX, ORDERS_WAITING_MAX};
 use ringway_model::{Hostname, Timestamp};
 
-use crate::report::QueuePlace;
+use crate::report::QueuePosition;
 
-/// Why a domain waits.
+/// Kind of an order, in order of priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Errand {
-    /// It has a certificate that comes to its end.
+pub(crate) enum OrderKind {
+    /// Renewal.
     Renew,
-    /// It has none.
+    /// First issuance.
     Issue,
 }
 
-/// Whether a domain may go now.
+/// Whether a domain may order now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn<A> {
-    /// To this CA.
+pub(crate) enum Admission<A> {
+    /// Yes, at this CA.
     Now(A),
-    /// A budget of its own has nothing for it before.
+    /// Not before this time: a budget of its own is used up.
     NotBefore(Timestamp),
-    /// Nobody may go before: all CAs are out of order, or the account has nothing left.
+    /// No domain may before this time: all CAs are unavailable, or the account's budget is used up.
     Closed(Timestamp),
 }
 
-/// A place in the order of things: errand first, then time, then in which order they came.
-type Key = (Errand, Timestamp, u64);
+/// Sort key: kind, queued since, sequence number.
+type Key = (OrderKind, Timestamp, u64);
 
-/// Domains that wait for an order, and those that have one.
+/// Queued and in-flight orders.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(crate) struct OrderQueue {
     ready: BTreeMap<Key, Hostname>,
     later: BTreeSet<(Timestamp, Key)>,
-    /// Everybody who waits: where, and since when `later` has them, if it does.
+    /// All queued domains: their key, and their time in `later`, if they are there.
     waiting: HashMap<Hostname, (Key, Option<Timestamp>), ahash::RandomState>,
     hosts: HashMap<Key, Hostname, ahash::RandomState>,
     in_flight: HashSet<Hostname, ahash::RandomState>,
     pushed: u64,
 }
 
-impl Queue {
-    /// Puts a domain in the queue. One that waits already keeps its place, or gets the better one of another errand; one
-    /// that has an order in flight is not put in.
-    pub(crate) fn push(&mut self, host: &Hostname, errand: Errand, now: Timestamp) {
+impl OrderQueue {
+    /// Queues a domain. One that is queued already keeps its position, or gets the better one of another kind; one with an
+    /// order in flight is not queued.
+    pub(crate) fn push(&mut self, host: &Hostname, kind: OrderKind, now: Timestamp) {
         if self.in_flight.contains(host) {
             return;
         }
         let since = match self.waiting.get(host) {
-            Some(((known, ..), _)) if *known <= errand => return,
+            Some(((known, ..), _)) if *known <= kind => return,
             Some(((_, since, _), _)) => *since,
             None if self.waiting.len() >= ORDERS_WAITING_MAX => return,
             None => now,
         };
         self.remove(host);
         self.pushed += 1;
-        let key = (errand, since, self.pushed);
+        let key = (kind, since, self.pushed);
         self.waiting.insert(host.clone(), (key, None));
         self.ready.insert(key, host.clone());
     }
 
-    /// Takes a domain out of the queue. An order in flight goes on.
+    /// Removes a domain from the queue. An order in flight goes on.
     pub(crate) fn remove(&mut self, host: &Hostname) {
         let Some((key, later)) = self.waiting.remove(host) else { return };
         match later {
@@ -86,45 +86,45 @@ impl Queue {
         }
     }
 
-    /// The next one to order for, if there is room and `turn` lets somebody go. It is in flight from now on.
+    /// Takes the next domain that `admit` admits, if a slot is free. It is in flight from now on.
     pub(crate) fn next<A>(
         &mut self,
         now: Timestamp,
-        mut turn: impl FnMut(&Hostname, Errand) -> Turn<A>,
-    ) -> Option<(Hostname, Errand, A)> {
+        mut admit: impl FnMut(&Hostname, OrderKind) -> Admission<A>,
+    ) -> Option<(Hostname, OrderKind, A)> {
         self.bring_due(now);
         if self.in_flight.len() >= ORDERS_IN_FLIGHT_MAX {
             return None;
         }
         while let Some((key, host)) = self.ready.first_key_value() {
             let (key, host) = (*key, host.clone());
-            match turn(&host, key.0) {
-                Turn::Now(authority) => {
+            match admit(&host, key.0) {
+                Admission::Now(authority) => {
                     self.ready.remove(&key);
                     self.waiting.remove(&host);
                     self.in_flight.insert(host.clone());
                     return Some((host, key.0, authority));
                 }
-                Turn::NotBefore(at) => {
-                    // Not again in this very moment, whatever was answered.
+                Admission::NotBefore(at) => {
+                    // Not again at the same time, whatever was returned.
                     let at = at.max(Timestamp(now.0 + 1));
                     self.ready.remove(&key);
                     self.later.insert((at, key));
                     self.waiting.insert(host.clone(), (key, Some(at)));
                     self.hosts.insert(key, host);
                 }
-                Turn::Closed(_) => return None,
+                Admission::Closed(_) => return None,
             }
         }
         None
     }
 
-    /// An order has ended, one way or the other.
+    /// Ends an order.
     pub(crate) fn finish(&mut self, host: &Hostname) {
         self.in_flight.remove(host);
     }
 
-    /// When [`Queue::next`] should be asked again for those that a budget keeps waiting.
+    /// Time at which [`OrderQueue::next`] may admit a domain that waits for a budget.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.later.first().map(|(at, _)| *at)
     }
@@ -149,34 +149,34 @@ impl Queue {
         self.in_flight.contains(host)
     }
 
-    /// Everybody's place, and when their turn should come. `order_at` says when the budgets would let one go at a time, and
-    /// counts it as gone then; `None` while nobody knows. One pass over all that wait.
-    pub(crate) fn places(
+    /// Forecasts position and start of all queued orders. `order_at` returns when the budgets admit one at or after a time,
+    /// and books it; `None` while that is unknown. One pass over the queue.
+    pub(crate) fn positions(
         &self,
         now: Timestamp,
         order_takes: Duration,
-        mut order_at: impl FnMut(&Hostname, Errand, Timestamp) -> Option<Timestamp>,
-    ) -> HashMap<Hostname, QueuePlace, ahash::RandomState> {
+        mut order_at: impl FnMut(&Hostname, OrderKind, Timestamp) -> Option<Timestamp>,
+    ) -> HashMap<Hostname, QueuePosition, ahash::RandomState> {
         let mut keys: Vec<(Key, &Hostname)> =
             self.waiting.iter().map(|(host, (key, _))| (*key, host)).collect();
         keys.sort_unstable();
         let takes = order_takes.as_millis() as u64;
-        // When each of the places in flight is free again.
+        // Time at which each in-flight slot is free again.
         let mut free: BinaryHeap<Reverse<u64>> = (0..ORDERS_IN_FLIGHT_MAX)
-            .map(|place| Reverse(if place < self.in_flight.len() { now.0 + takes } else { now.0 }))
+            .map(|slot| Reverse(if slot < self.in_flight.len() { now.0 + takes } else { now.0 }))
             .collect();
-        let mut places = HashMap::default();
+        let mut positions = HashMap::default();
         for (index, (key, host)) in keys.into_iter().enumerate() {
             let free_at = free.peek().map_or(now.0, |Reverse(at)| *at);
             let expected_at = order_at(host, key.0, Timestamp(free_at));
             if let Some(at) = expected_at {
-                // Who waits for a budget leaves the place to others until then.
+                // An order that waits for a budget leaves its slot to others until then.
                 free.pop();
                 free.push(Reverse(if at.0 > free_at { free_at } else { free_at + takes }));
             }
-            places.insert(host.clone(), QueuePlace { position: index + 1, expected_at });
+            positions.insert(host.clone(), QueuePosition { position: index + 1, expected_at });
         }
-        places
+        positions
     }
 
     fn bring_due(&mut self, now: Timestamp) {
@@ -202,16 +202,16 @@ mod tests {
         Timestamp(ms)
     }
 
-    fn go(queue: &mut Queue, now: u64) -> Option<String> {
-        queue.next(at(now), |_, _| Turn::Now(())).map(|(host, _, ())| host.to_string())
+    fn go(queue: &mut OrderQueue, now: u64) -> Option<String> {
+        queue.next(at(now), |_, _| Admission::Now(())).map(|(host, _, ())| host.to_string())
     }
 
     #[test]
-    fn renewals_go_first_then_who_waits_longest() {
-        let mut queue = Queue::default();
-        queue.push(&host("new-b.example"), Errand::Issue, at(2));
-        queue.push(&host("new-a.example"), Errand::Issue, at(1));
-        queue.push(&host("old.example"), Errand::Renew, at(3));
+    fn renewals_come_first_then_the_longest_waiting() {
+        let mut queue = OrderQueue::default();
+        queue.push(&host("new-b.example"), OrderKind::Issue, at(2));
+        queue.push(&host("new-a.example"), OrderKind::Issue, at(1));
+        queue.push(&host("old.example"), OrderKind::Renew, at(3));
         assert_eq!(go(&mut queue, 4).unwrap(), "old.example");
         assert_eq!(go(&mut queue, 4).unwrap(), "new-a.example");
         assert_eq!(go(&mut queue, 4).unwrap(), "new-b.example");
@@ -219,15 +219,15 @@ mod tests {
     }
 
     #[test]
-    fn five_are_in_flight_and_no_domain_twice() {
-        let mut queue = Queue::default();
+    fn at_most_five_orders_are_in_flight_one_per_domain() {
+        let mut queue = OrderQueue::default();
         for n in 0..8 {
-            queue.push(&host(&format!("d{n}.example")), Errand::Issue, at(n));
+            queue.push(&host(&format!("d{n}.example")), OrderKind::Issue, at(n));
         }
         let first: Vec<String> = std::iter::from_fn(|| go(&mut queue, 9)).collect();
         assert_eq!(first, ["d0.example", "d1.example", "d2.example", "d3.example", "d4.example"]);
-        queue.push(&host("d0.example"), Errand::Renew, at(9));
-        assert_eq!(queue.waiting(), 3, "it has its order");
+        queue.push(&host("d0.example"), OrderKind::Renew, at(9));
+        assert_eq!(queue.waiting(), 3, "its order is in flight");
         queue.finish(&host("d3.example"));
         assert_eq!(go(&mut queue, 9).unwrap(), "d5.example");
         assert_eq!(go(&mut queue, 9), None);
@@ -237,74 +237,78 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_budget_holds_nobody_up() {
-        let mut queue = Queue::default();
+    fn waiting_for_a_budget_delays_no_other_domain() {
+        let mut queue = OrderQueue::default();
         for n in 0..3 {
-            queue.push(&host(&format!("s{n}.full.example")), Errand::Issue, at(n));
+            queue.push(&host(&format!("s{n}.full.example")), OrderKind::Issue, at(n));
         }
-        queue.push(&host("free.example"), Errand::Issue, at(9));
-        let mut asked = 0;
-        let mut turn = |name: &Hostname, _: Errand| {
-            asked += 1;
-            if name.as_str().ends_with("full.example") { Turn::NotBefore(at(100)) } else { Turn::Now(()) }
+        queue.push(&host("free.example"), OrderKind::Issue, at(9));
+        let mut checks = 0;
+        let mut admit = |name: &Hostname, _: OrderKind| {
+            checks += 1;
+            if name.as_str().ends_with("full.example") {
+                Admission::NotBefore(at(100))
+            } else {
+                Admission::Now(())
+            }
         };
-        let (name, ..) = queue.next(at(10), &mut turn).unwrap();
+        let (name, ..) = queue.next(at(10), &mut admit).unwrap();
         assert_eq!(name.as_str(), "free.example");
-        assert!(queue.next(at(11), &mut turn).is_none());
-        assert_eq!(asked, 4, "they are not asked again before their time");
+        assert!(queue.next(at(11), &mut admit).is_none());
+        assert_eq!(checks, 4, "not checked again before their time");
         assert_eq!(queue.next_due(), Some(at(100)));
         queue.remove(&host("s1.full.example"));
-        assert_eq!(go(&mut queue, 100).unwrap(), "s0.full.example", "in their old order");
+        assert_eq!(go(&mut queue, 100).unwrap(), "s0.full.example", "in the original order");
         assert_eq!(go(&mut queue, 100).unwrap(), "s2.full.example");
         assert_eq!((queue.waiting(), queue.next_due()), (0, None));
     }
 
     #[test]
-    fn a_closed_ca_ends_the_search_at_once() {
-        let mut queue = Queue::default();
+    fn a_closed_ca_ends_the_search() {
+        let mut queue = OrderQueue::default();
         for n in 0..1_000 {
-            queue.push(&host(&format!("d{n}.example")), Errand::Issue, at(n));
+            queue.push(&host(&format!("d{n}.example")), OrderKind::Issue, at(n));
         }
-        let mut asked = 0;
+        let mut checks = 0;
         let next = queue.next(at(2_000), |_, _| {
-            asked += 1;
-            Turn::<()>::Closed(at(5_000))
+            checks += 1;
+            Admission::<()>::Closed(at(5_000))
         });
-        assert!(next.is_none() && asked == 1 && queue.has_ready());
+        assert!(next.is_none() && checks == 1 && queue.has_ready());
     }
 
     #[test]
-    fn says_who_comes_when() {
-        let mut queue = Queue::default();
+    fn forecasts_positions_and_starts() {
+        let mut queue = OrderQueue::default();
         for n in 0..7 {
-            queue.push(&host(&format!("d{n}.example")), Errand::Issue, at(n));
+            queue.push(&host(&format!("d{n}.example")), OrderKind::Issue, at(n));
         }
-        queue.push(&host("late.example"), Errand::Renew, at(8));
+        queue.push(&host("late.example"), OrderKind::Renew, at(8));
         let takes = Duration::from_secs(10);
-        let places = queue.places(at(1_000), takes, |name, _, at| {
+        let positions = queue.positions(at(1_000), takes, |name, _, at| {
             Some(if name.as_str() == "d1.example" { Timestamp(500_000) } else { at })
         });
-        let of = |name: &str| places[&host(name)];
-        assert_eq!(of("late.example"), QueuePlace { position: 1, expected_at: Some(at(1_000)) });
+        let of = |name: &str| positions[&host(name)];
+        assert_eq!(of("late.example"), QueuePosition { position: 1, expected_at: Some(at(1_000)) });
         assert_eq!(of("d0.example").expected_at, Some(at(1_000)));
         assert_eq!(of("d1.example").expected_at, Some(at(500_000)));
         assert_eq!(
             of("d4.example"),
-            QueuePlace { position: 6, expected_at: Some(at(1_000)) },
-            "the fifth place is free"
+            QueuePosition { position: 6, expected_at: Some(at(1_000)) },
+            "the fifth slot is free"
         );
-        assert_eq!(of("d5.example"), QueuePlace { position: 7, expected_at: Some(at(11_000)) });
-        let places = queue.places(at(1_000), takes, |_, _, _| None);
-        assert_eq!(places[&host("d6.example")], QueuePlace { position: 8, expected_at: None });
+        assert_eq!(of("d5.example"), QueuePosition { position: 7, expected_at: Some(at(11_000)) });
+        let positions = queue.positions(at(1_000), takes, |_, _, _| None);
+        assert_eq!(positions[&host("d6.example")], QueuePosition { position: 8, expected_at: None });
     }
 
     #[test]
-    fn a_better_errand_moves_a_domain_up() {
-        let mut queue = Queue::default();
-        queue.push(&host("a.example"), Errand::Issue, at(1));
-        queue.push(&host("b.example"), Errand::Issue, at(2));
-        queue.push(&host("b.example"), Errand::Renew, at(3));
-        queue.push(&host("b.example"), Errand::Issue, at(4));
+    fn a_more_urgent_kind_moves_a_domain_up() {
+        let mut queue = OrderQueue::default();
+        queue.push(&host("a.example"), OrderKind::Issue, at(1));
+        queue.push(&host("b.example"), OrderKind::Issue, at(2));
+        queue.push(&host("b.example"), OrderKind::Renew, at(3));
+        queue.push(&host("b.example"), OrderKind::Issue, at(4));
         assert_eq!(queue.waiting(), 2);
         assert_eq!(go(&mut queue, 5).unwrap(), "b.example");
     }
@@ -330,19 +334,19 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: never more than five in flight, nobody twice, nobody lost, and the books agree.
+        /// Invariants: at most five orders in flight, no domain twice, none lost, and consistent indexes.
         #[test]
-        fn keeps_its_books(steps in steps()) {
-            let mut queue = Queue::default();
+        fn keeps_its_invariants(steps in steps()) {
+            let mut queue = OrderQueue::default();
             let mut now = 0;
-            let (mut waiting, mut flying) = (HashSet::new(), HashSet::new());
+            let (mut waiting, mut in_flight) = (HashSet::new(), HashSet::new());
             let name = |n: u8| host(&format!("d{n}.example"));
             for step in steps {
                 match step {
                     Step::Push(n, renew) => {
-                        let errand = if renew { Errand::Renew } else { Errand::Issue };
-                        queue.push(&name(n), errand, at(now));
-                        if !flying.contains(&name(n)) {
+                        let kind = if renew { OrderKind::Renew } else { OrderKind::Issue };
+                        queue.push(&name(n), kind, at(now));
+                        if !in_flight.contains(&name(n)) {
                             waiting.insert(name(n));
                         }
                     }
@@ -351,34 +355,34 @@ mod tests {
                         waiting.remove(&name(n));
                     }
                     Step::Next => {
-                        // Even ones wait for the next multiple of ten.
+                        // Even numbers wait for the next multiple of ten.
                         let next = queue.next(at(now), |host, _| {
                             let n: u64 = host.as_str()[1..].split('.').next().unwrap().parse().unwrap();
-                            if n.is_multiple_of(2) && !now.is_multiple_of(10) { Turn::NotBefore(at(now / 10 * 10 + 10)) } else { Turn::Now(()) }
+                            if n.is_multiple_of(2) && !now.is_multiple_of(10) { Admission::NotBefore(at(now / 10 * 10 + 10)) } else { Admission::Now(()) }
                         });
                         match next {
                             Some((host, ..)) => {
                                 prop_assert!(waiting.remove(&host));
-                                prop_assert!(flying.insert(host));
+                                prop_assert!(in_flight.insert(host));
                             }
                             None => {
-                                let full = flying.len() >= ORDERS_IN_FLIGHT_MAX;
+                                let full = in_flight.len() >= ORDERS_IN_FLIGHT_MAX;
                                 let blocked = waiting.iter().all(|host: &Hostname| {
                                     let n: u64 = host.as_str()[1..].split('.').next().unwrap().parse().unwrap();
                                     n.is_multiple_of(2)
                                 });
-                                prop_assert!(full || blocked, "somebody could have gone");
+                                prop_assert!(full || blocked, "an order could have started");
                             }
                         }
                     }
                     Step::Finish(n) => {
                         queue.finish(&name(n));
-                        flying.remove(&name(n));
+                        in_flight.remove(&name(n));
                     }
                     Step::Wait(by) => now += by,
                 }
                 prop_assert!(queue.in_flight() <= ORDERS_IN_FLIGHT_MAX);
-                prop_assert_eq!(queue.in_flight(), flying.len());
+                prop_assert_eq!(queue.in_flight(), in_flight.len());
                 prop_assert_eq!(queue.waiting(), waiting.len());
                 prop_assert_eq!(queue.ready.len() + queue.later.len(), waiting.len());
                 prop_assert_eq!(queue.hosts.len(), queue.later.len());

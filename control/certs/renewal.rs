@@ -1,4 +1,5 @@
-//! When a certificate is renewed, and when it is late. Pure; no constant in days, for lifetimes become shorter every year.
+//! Renewal time and expiry warnings of a certificate. Pure; relative to the lifetime, because lifetimes become shorter
+//! every year.
 
 use std::time::Duration;
 
@@ -6,16 +7,16 @@ use ringway_model::{Hostname, Timestamp};
 use ringway_tls::Facts;
 use serde::{Deserialize, Serialize};
 
-/// What the CA suggests (RFC 9773 §4.2), and when it is asked again. Milliseconds since 1970.
+/// Renewal window suggested by the CA (RFC 9773 §4.2), in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suggestion {
     pub(crate) start: u64,
     pub(crate) end: u64,
 }
 
-/// When to renew: at the point of the CA's window that the name's hash chooses; without one, when a third of the lifetime is
-/// left (half of lifetimes up to ten days), or `renew_before` its end where that is less than half of the lifetime.
-/// What the CA suggests is never waited for longer than is safe.
+/// Returns the renewal time: the point of the CA's window that the name's hash selects; without a window, when a third of
+/// the lifetime is left (half of lifetimes up to ten days), or `renew_before` expiry where that is less than half of the
+/// lifetime. A late window is cut off, to leave a reserve.
 pub(crate) fn renewal_at(
     host: &Hostname,
     facts: &Facts,
@@ -26,7 +27,7 @@ pub(crate) fn renewal_at(
     if let Some(Suggestion { start, end }) = suggestion {
         let window = end.saturating_sub(start);
         let chosen = start.saturating_add(part(window, fraction(host, "ari")));
-        // A window that ends with the certificate, or behind it, leaves no time for a second attempt.
+        // A window that ends with the certificate, or after it, leaves no time for a second attempt.
         return Timestamp(chosen.min(facts.not_after.0.saturating_sub(life / RESERVE_SHARE)));
     }
     let left = match renew_before.map(|before| before.as_millis() as u64) {
@@ -34,27 +35,27 @@ pub(crate) fn renewal_at(
         Some(_) | None if life <= SHORT_LIFE.as_millis() as u64 => life / 2,
         Some(_) | None => life / 3,
     };
-    // Earlier by up to a thirtieth of the lifetime, so that what was issued together is not renewed together.
+    // Earlier by up to a thirtieth of the lifetime, so that certificates issued together are not renewed together.
     let spread = part(life / SPREAD_SHARE, fraction(host, "renewal"));
     Timestamp(facts.not_after.0.saturating_sub(left).saturating_sub(spread).max(facts.not_before.0))
 }
 
-/// Up to this lifetime, renewal is at its half: a third of six days is too little for an outage of a CA.
+/// Up to this lifetime, renewal is at half of it: a third of six days is too short for an outage of a CA.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 3600);
-/// A tenth of the lifetime is never left to a suggestion.
+/// Last tenth of the lifetime: a suggested window never reaches into it.
 const RESERVE_SHARE: u64 = 10;
 const SPREAD_SHARE: u64 = 30;
 
-/// How near the end a certificate is that should have been renewed.
+/// Expiry warning level of a certificate that should have been renewed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Lateness {
-    /// All is well.
+    /// No warning.
     #[default]
     None,
-    /// A quarter of its life is left.
+    /// A quarter of the lifetime is left.
     Quarter,
-    /// An eighth.
+    /// An eighth is left.
     Eighth,
 }
 
@@ -70,7 +71,7 @@ impl Lateness {
         }
     }
 
-    /// When it becomes worse.
+    /// Returns the time of the next level.
     pub(crate) fn next_at(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
         let life = life(facts);
         let points = [life / 4, life / 8].map(|left| Timestamp(facts.not_after.0.saturating_sub(left)));
@@ -78,8 +79,7 @@ impl Lateness {
     }
 }
 
-/// Whether a renewal should have happened by now: two thirds of the life are over, and the moment that was chosen for it has
-/// passed by a margin.
+/// Whether a renewal is overdue: two thirds of the lifetime are over, and the renewal time has passed by a margin.
 pub(crate) fn is_overdue(facts: &Facts, renewal_at: Timestamp, now: Timestamp) -> bool {
     let life = life(facts);
     let two_thirds = facts.not_after.0.saturating_sub(life / 3);
@@ -90,9 +90,9 @@ fn life(facts: &Facts) -> u64 {
     facts.not_after.0.saturating_sub(facts.not_before.0)
 }
 
-/// A number from 0 to 2³² that a name has for a purpose: always the same, and evenly spread.
+/// Hashes a name for a purpose to a number from 0 to 2³²: stable and evenly spread.
 pub(crate) fn fraction(host: &Hostname, purpose: &str) -> u32 {
-    // FNV-1a, and its bits mixed once more: neighbours among names are no neighbours among numbers.
+    // FNV-1a with a final mix, so that similar names do not get similar numbers.
     let bytes = purpose.bytes().chain([0]).chain(host.as_str().bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -101,7 +101,7 @@ pub(crate) fn fraction(host: &Hostname, purpose: &str) -> u32 {
     (hash >> 32) as u32
 }
 
-/// That part of a whole.
+/// Scales a whole by a fraction of 2³².
 pub(crate) fn part(whole: u64, fraction: u32) -> u64 {
     ((u128::from(whole) * u128::from(fraction)) >> 32) as u64
 }
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// The share of the lifetime that is left then, in thousandths.
+    /// Share of the lifetime left at the renewal time, in thousandths.
     fn left(days: u64, renew_before: Option<u64>) -> u64 {
         let facts = facts(days);
         let before = renew_before.map(|days| Duration::from_millis(days * DAY));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_counts_below_half_of_the_lifetime() {
+    fn renew_before_counts_below_half_of_the_lifetime() {
         assert!((333..=367).contains(&left(90, Some(30))));
         assert!((55..=90).contains(&left(90, Some(5))));
         // Thirty days of 45 would be every two weeks, and of six days always.
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn spreads_what_was_issued_together() {
+    fn renewals_are_spread() {
         let facts = facts(90);
         let mut days: Vec<u64> =
             (0..1_000).map(|n| renewal_at(&host(&format!("d{n}.example")), &facts, None, None).0).collect();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_point_of_the_window_that_the_ca_suggests() {
+    fn renews_within_the_suggested_window() {
         let facts = facts(90);
         let of = |name: &str, start: u64, end: u64| {
             renewal_at(&host(name), &facts, Some(Duration::ZERO), Some(Suggestion { start, end })).0
@@ -179,15 +179,15 @@ mod tests {
         for n in 0..100 {
             let at = of(&format!("d{n}.example"), start, end);
             assert!((start..end).contains(&at));
-            assert_eq!(at, of(&format!("d{n}.example"), start, end), "the same each time");
+            assert_eq!(at, of(&format!("d{n}.example"), start, end), "stable");
         }
-        assert_eq!(of("a.example", 0, 1), 0, "a window that has passed: at once");
-        assert!(of("a.example", 2_000 * DAY, 2_001 * DAY) < facts.not_after.0 - 8 * DAY, "never too late");
-        assert!(of("a.example", end, start) >= start, "a window that ends before it begins");
+        assert_eq!(of("a.example", 0, 1), 0, "a past window: at once");
+        assert!(of("a.example", 2_000 * DAY, 2_001 * DAY) < facts.not_after.0 - 8 * DAY, "not too late");
+        assert!(of("a.example", end, start) >= start, "an inverted window");
     }
 
     #[test]
-    fn is_loud_at_a_quarter_and_at_an_eighth() {
+    fn warns_at_a_quarter_and_at_an_eighth() {
         let facts = facts(80);
         let at = |day: u64| Timestamp((1_000 + day) * DAY);
         for (day, expected) in [
@@ -206,19 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn is_overdue_after_two_thirds_and_its_own_moment() {
+    fn is_overdue_after_two_thirds_and_the_renewal_time() {
         let facts = facts(90);
         let at = |day: u64| Timestamp((1_000 + day) * DAY);
         assert!(!is_overdue(&facts, at(58), at(60)));
         assert!(is_overdue(&facts, at(58), at(63)));
-        assert!(!is_overdue(&facts, at(85), at(80)), "it is not its time");
+        assert!(!is_overdue(&facts, at(85), at(80)), "not due yet");
         assert!(is_overdue(&facts, at(85), at(89)));
-        assert!(!is_overdue(&facts, at(10), at(30)), "it is young");
+        assert!(!is_overdue(&facts, at(10), at(30)), "new");
     }
 
     proptest! {
         #[test]
-        fn lies_within_the_lifetime(days in 1u64..1_000, before in prop::option::of(0u64..2_000), name in "[a-z]{1,20}") {
+        fn the_renewal_time_is_within_the_lifetime(days in 1u64..1_000, before in prop::option::of(0u64..2_000), name in "[a-z]{1,20}") {
             let facts = facts(days);
             let before = before.map(|days| Duration::from_millis(days * DAY));
             let at = renewal_at(&host(&format!("{name}.example")), &facts, before, None);

@@ -1,4 +1,4 @@
-//! What is known about certificates, for the API, the status and the metrics.
+//! States of certificates, for the API, status and metrics.
 
 use std::sync::Arc;
 
@@ -7,32 +7,32 @@ use ringway_tls::Facts;
 
 use crate::verification::Verification;
 
-/// Where a domain stands.
+/// Certificate state of a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// It wants no certificate, or no CA is configured.
+pub enum CertificateState {
+    /// No certificate is wanted, or no CA is configured.
     #[default]
     None,
-    /// The same, and the operator's default certificate covers it.
+    /// As `None`, and the default certificate covers the domain.
     Default,
-    /// Its DNS records do not lead here yet.
+    /// Its DNS records do not point to this server yet.
     PendingDns,
-    /// Its DNS records and our own challenge URL are being looked at, or it waits for its turn.
+    /// It is being verified, or waits in the order queue.
     Verifying,
-    /// The CA works on it.
+    /// The CA processes its order.
     Issuing,
-    /// It has a certificate, which is looked after.
+    /// It has a certificate, which is renewed automatically.
     Active,
-    /// The last attempt came to nothing; it is tried again. A certificate that it has goes on being served.
+    /// The last attempt failed and is retried. An existing certificate stays in service.
     Failed,
-    /// It is not tried any more until somebody asks for it.
+    /// Attempts stopped until the domain is verified or changed.
     Parked,
-    /// Its certificate is uploaded, or awaits the upload.
+    /// Its certificate is uploaded, or still to be.
     Provided,
 }
 
-impl State {
-    /// All of them.
+impl CertificateState {
+    /// All states.
     pub const ALL: [Self; 9] = [
         Self::None,
         Self::Default,
@@ -45,7 +45,7 @@ impl State {
         Self::Provided,
     ];
 
-    /// The word in the API and in metrics.
+    /// Name in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -61,112 +61,112 @@ impl State {
     }
 }
 
-/// All about the certificate of one domain.
+/// State of the certificate of one domain.
 #[derive(Clone, Debug)]
 pub struct DomainState {
-    /// Who brings it.
+    /// Source of the certificate.
     pub mode: CertificateMode,
-    /// Where it stands.
-    pub state: State,
-    /// Why it is not active, and what to do: one sentence.
+    /// State.
+    pub state: CertificateState,
+    /// Reason why it is not active, and the remedy, in one sentence.
     pub reason: Option<String>,
-    /// The certificate that is served; `None` also while it has not been read since the start, see [`DomainState::version`].
+    /// Certificate that is served; `None` also until it was read after the start, see [`DomainState::version`].
     pub certificate: Option<Arc<Facts>>,
-    /// The version that is published to the cores.
+    /// Version published to the cores.
     pub version: Option<u64>,
-    /// When the next attempt is made.
+    /// Time of the next attempt.
     pub next_try: Option<Timestamp>,
-    /// When it will be renewed.
+    /// Time of the renewal.
     pub renewal_at: Option<Timestamp>,
-    /// Attempts that failed since the last success.
+    /// Failed attempts since the last success.
     pub failures: u32,
-    /// Where it waits, if it does.
-    pub place: Option<QueuePlace>,
-    /// What the last verification found.
+    /// Position in the order queue.
+    pub queue_position: Option<QueuePosition>,
+    /// Last verification.
     pub verification: Option<Arc<Verification>>,
 }
 
-/// A place in the queue.
+/// Position in the order queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueuePlace {
-    /// 1 is next.
+pub struct QueuePosition {
+    /// 1 for the next order.
     pub position: usize,
-    /// When its turn should come, by the budgets as they are; `None` while the CA is out of order.
+    /// Expected start of its order by the current budgets; `None` while the CA is unavailable.
     pub expected_at: Option<Timestamp>,
 }
 
-/// All about certificates as a whole.
+/// State of certificates as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Overview {
-    /// How many domains stand where.
-    pub states: Vec<(State, usize)>,
-    /// What is wrong with the certificate directory, and what to do.
+    /// Number of domains by state.
+    pub states: Vec<(CertificateState, usize)>,
+    /// Problem with the certificate directory, and the remedy.
     pub directory_problem: Option<String>,
-    /// Certificates on the disk that have not been read since the start: a task does so by and by.
+    /// Certificates on the disk not read yet since the start.
     pub unread: usize,
-    /// Domains whose files on the disk cannot be served.
+    /// Domains whose certificate on the disk is damaged.
     pub damaged: usize,
-    /// Certificates that are past their end.
+    /// Expired certificates.
     pub expired: usize,
     /// Certificates past two thirds of their life whose renewal is overdue.
     pub late: usize,
-    /// Why the clock is not believed: no certificate is judged by it meanwhile.
+    /// Problem with the clock: renewals are suspended meanwhile.
     pub clock_problem: Option<String>,
     /// Folders on the disk whose domain is not registered.
     pub orphans: usize,
-    /// The operator's own certificate.
+    /// Default certificate.
     pub default: Option<DefaultState>,
-    /// The CAs, in the order in which they are asked.
+    /// CAs, in order of preference.
     pub authorities: Vec<AuthorityState>,
-    /// What may still be asked of them.
+    /// Remaining rate-limit budgets.
     pub budgets: Vec<BudgetState>,
-    /// Domains that wait for their turn.
+    /// Domains in the order queue.
     pub queued: usize,
-    /// Orders that the CA works on.
+    /// Orders in flight.
     pub orders_in_flight: usize,
-    /// When the last of those that wait should have had its turn.
+    /// Expected start of the last queued order.
     pub queue_ends_at: Option<Timestamp>,
 }
 
-/// The operator's own certificate.
+/// Default certificate.
 #[derive(Clone, Debug)]
 pub struct DefaultState {
-    /// The one that is served.
+    /// Certificate that is served.
     pub facts: Arc<Facts>,
-    /// Its version.
+    /// Version.
     pub version: u64,
-    /// What is wrong with its files as they are now.
+    /// Problem with its current files.
     pub problem: Option<String>,
 }
 
-/// One CA.
+/// CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityState {
-    /// The URL of its directory.
+    /// URL of its directory.
     pub url: String,
-    /// Whether orders go to it.
+    /// Whether orders are sent to it.
     pub is_usable: bool,
-    /// What it did last that was wrong.
+    /// Last failure.
     pub problem: Option<String>,
-    /// It is left alone until then.
+    /// End of its pause.
     pub paused_until: Option<Timestamp>,
-    /// Orders that it works on.
+    /// Orders in flight at this CA.
     pub orders_in_flight: usize,
 }
 
-/// What is left of one of the CA's limits.
+/// Remaining budget of a CA's rate limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetState {
-    /// Which limit.
+    /// Name of the limit.
     pub limit: &'static str,
-    /// Of which CA.
+    /// URL of the CA's directory.
     pub authority: String,
-    /// Of which registered domain, account or host, where it is counted for each: the one that is nearest to its end.
+    /// Registered domain, account or host with the least budget left, where the limit is counted for each.
     pub subject: Option<String>,
-    /// What may still be done now.
+    /// Tokens left.
     pub left: u32,
-    /// What it is when nothing was done for long.
+    /// Capacity.
     pub capacity: u32,
-    /// When one more is there.
+    /// Time of the next token.
     pub next_at: Option<Timestamp>,
 }

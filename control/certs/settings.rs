@@ -1,4 +1,4 @@
-//! What the operator settled about certificates.
+//! The operator's settings for certificates.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use ringway_model::CertificateFiles;
 
-/// What the operator settled.
+/// The operator's settings for certificates.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where certificates, accounts and budgets are kept.
+pub struct CertificateSettings {
+    /// Directory of certificates, accounts and budgets.
     pub dir: PathBuf,
-    /// Who issues; without it no CA is ever asked.
+    /// The CAs; without them no certificate is ordered.
     pub acme: Option<AcmeSettings>,
-    /// Who is asked for DNS records; without it those of `/etc/resolv.conf`.
+    /// DNS resolver for verifications; without it those of `/etc/resolv.conf`.
     pub dns_resolver: Option<SocketAddr>,
-    /// The port at which the CA, and our own probe, fetch challenges: 80 but in tests.
+    /// Port at which the CA and the probe fetch challenges: 80 outside of tests.
     pub http_port: u16,
-    /// The addresses at which this machine is reached from outside, to compare A and AAAA records with. Empty: unknown, and
-    /// the probe of our own challenge decides alone.
+    /// Public addresses of this machine, to compare A and AAAA records with. Empty when unknown: then the probe decides
+    /// alone.
     pub public_addresses: Vec<IpAddr>,
-    /// The operator's own certificate, for names that have none of their own. Strict: a start without it fails.
+    /// Files of the default certificate, for names without their own. The start fails when they are invalid.
     pub default_files: Option<CertificateFiles>,
-    /// Renew so long before the end, where that is less than half of the lifetime.
+    /// Renewal time before expiry, where that is less than half of the lifetime.
     pub renew_before: Option<Duration>,
 }
 
-impl Settings {
+impl CertificateSettings {
     /// Certificates in `dir`, no CA, the system's resolver, challenges on port 80.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -42,30 +42,30 @@ impl Settings {
     }
 }
 
-/// How certificates are asked for.
+/// ACME settings.
 #[derive(Clone, Debug)]
 pub struct AcmeSettings {
-    /// The first is asked; the next ones when it is out of order. Never empty.
+    /// CAs in order of preference: the next one takes over while one is unavailable. Never empty.
     pub directories: Vec<DirectorySettings>,
-    /// Told to the CA, for accounts.
+    /// Contact address of the accounts.
     pub email: Option<String>,
-    /// A PEM file with the roots that the CA's own HTTPS is verified by, in place of the system's.
+    /// PEM file with the roots for the CA's HTTPS, in place of the system's trust store.
     pub ca_bundle: Option<PathBuf>,
-    /// The profile that is asked for (`tlsserver`, `shortlived`), where the CA offers it.
+    /// Certificate profile (`tlsserver`, `shortlived`), where the CA offers it.
     pub profile: Option<String>,
 }
 
-/// One CA.
+/// CA.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DirectorySettings {
-    /// The URL of its directory (RFC 8555 §7.1.1).
+    /// URL of its directory (RFC 8555 §7.1.1).
     pub url: String,
-    /// External account binding (RFC 8555 §7.3.4): key id and HMAC key, as the CA gave them.
+    /// External account binding (RFC 8555 §7.3.4): key id and HMAC key, as issued by the CA.
     pub eab: Option<(String, String)>,
 }
 
 impl fmt::Debug for DirectorySettings {
-    /// Without the HMAC key.
+    /// Omits the HMAC key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kid = self.eab.as_ref().map(|(kid, _)| kid);
         f.debug_struct("DirectorySettings")

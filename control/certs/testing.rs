@@ -1,4 +1,4 @@
-//! What the tests of this crate share: certificates of a CA of their own, and a control plane that writes down what it is told.
+//! Test kit of this crate: certificates of a test CA, and a control plane that records its calls.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../tests/e2e/kit/pebble.rs"]
@@ -15,11 +15,11 @@ use rcgen::{CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use ringway_model::{
     AppId, CertificateFiles, CertificateMode, Domain, DomainKind, FilePath, Hostname, Owner, Timestamp,
 };
+use ringway_net::sync::Notify;
 use ringway_net::{RuntimeOptions, clock, run};
 
 use crate::files::Pair;
-use crate::stir::Stir;
-use crate::{CertificateEvent, Host, Unpublished};
+use crate::{CertificateEvent, Host, PublishError};
 
 pub(crate) fn host(name: &str) -> Hostname {
     Hostname::parse(name).unwrap()
@@ -40,12 +40,12 @@ pub(crate) fn domain(name: &str, mode: CertificateMode) -> Domain {
     }
 }
 
-/// A chain of two for these names, valid in these years, and its key.
+/// Issues a chain of two for these names, valid in these years, with its key.
 pub(crate) fn issue(names: &[&str], from: i32, to: i32) -> Pair {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
     ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(rcgen::DnType::CommonName, "the tests' own CA");
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "test CA");
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().unwrap();
@@ -60,15 +60,15 @@ pub(crate) fn issue(names: &[&str], from: i32, to: i32) -> Pair {
     }
 }
 
-/// One that is valid now.
-pub(crate) fn sound(names: &[&str]) -> Pair {
+/// Issues a pair that is valid now.
+pub(crate) fn valid_pair(names: &[&str]) -> Pair {
     issue(names, 2020, 2100)
 }
 
-/// Two files with a pair, as an operator has them.
+/// Writes a pair to two files, as an operator does.
 pub(crate) fn put_files(dir: &std::path::Path, pair: &Pair) -> CertificateFiles {
     let (certificate, key) = (dir.join("site.pem"), dir.join("site.key"));
-    // As careful operators do: written beside, then renamed, so that nobody reads half a file.
+    // Written beside, then renamed, so that no partial file is read.
     for (path, bytes) in [(&certificate, &pair.chain), (&key, &pair.key)] {
         let tmp = path.with_added_extension("new");
         std::fs::write(&tmp, bytes).unwrap();
@@ -84,67 +84,67 @@ pub(crate) fn on_control_thread<T, F: Future<Output = T>>(scenario: impl FnOnce(
     run(options, |_| scenario()).unwrap()
 }
 
-/// A control plane that does nothing but write down.
+/// Control plane that records its calls.
 #[derive(Clone, Default)]
-pub(crate) struct Plane(Rc<Told>);
+pub(crate) struct FakeHost(Rc<Recorded>);
 
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct Recorded {
     pub(crate) certificates: RefCell<Vec<(String, Option<u64>)>>,
     pub(crate) defaults: RefCell<Vec<Option<u64>>>,
     pub(crate) challenges: Arc<Mutex<HashMap<String, String>>>,
     pub(crate) events: RefCell<Vec<CertificateEvent>>,
-    /// What publishing answers.
-    pub(crate) refusal: Cell<Option<Unpublished>>,
-    stir: Stir,
+    /// Error that publishing returns.
+    pub(crate) refusal: Cell<Option<PublishError>>,
+    called: Notify,
 }
 
-impl Plane {
-    pub(crate) fn told(&self) -> &Told {
+impl FakeHost {
+    pub(crate) fn recorded(&self) -> &Recorded {
         &self.0
     }
 
-    /// Waits until it was told something.
-    pub(crate) async fn until(&self, what: &str, is_told: impl Fn(&Told) -> bool) {
+    /// Waits until the recorded calls meet a condition.
+    pub(crate) async fn until(&self, what: &str, is_met: impl Fn(&Recorded) -> bool) {
         let deadline = clock::now().after(Duration::from_secs(30));
-        while !is_told(&self.0) {
-            assert!(clock::now() < deadline, "never told: {what}; events: {:?}", self.0.events.borrow());
-            self.0.stir.wait_until(deadline).await;
+        while !is_met(&self.0) {
+            assert!(clock::now() < deadline, "never recorded: {what}; events: {:?}", self.0.events.borrow());
+            self.0.called.notified_until(deadline).await;
         }
     }
 
-    fn answer(&self) -> Result<(), Unpublished> {
-        self.0.stir.stir();
+    fn respond(&self) -> Result<(), PublishError> {
+        self.0.called.notify();
         self.0.refusal.get().map_or(Ok(()), Err)
     }
 }
 
-impl Host for Plane {
+impl Host for FakeHost {
     async fn publish_challenge(
         &self,
         token: &str,
         key_authorization: Option<&str>,
-    ) -> Result<(), Unpublished> {
+    ) -> Result<(), PublishError> {
         let mut challenges = self.0.challenges.lock().unwrap();
         match key_authorization {
-            Some(answer) => challenges.insert(token.to_owned(), answer.to_owned()),
+            Some(response) => challenges.insert(token.to_owned(), response.to_owned()),
             None => challenges.remove(token),
         };
-        self.answer()
+        self.respond()
     }
 
-    async fn publish_certificate(&self, host: &Hostname, version: Option<u64>) -> Result<(), Unpublished> {
+    async fn publish_certificate(&self, host: &Hostname, version: Option<u64>) -> Result<(), PublishError> {
         self.0.certificates.borrow_mut().push((host.to_string(), version));
-        self.answer()
+        self.respond()
     }
 
-    async fn publish_default(&self, version: Option<u64>) -> Result<(), Unpublished> {
+    async fn publish_default(&self, version: Option<u64>) -> Result<(), PublishError> {
         self.0.defaults.borrow_mut().push(version);
-        self.answer()
+        self.respond()
     }
 
     fn notify(&self, event: CertificateEvent) {
         self.0.events.borrow_mut().push(event);
-        self.0.stir.stir();
+        self.0.called.notify();
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that are handed to us: what is refused, and why, before anything is stored.
+//! Check of uploaded certificates, before they are stored.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use ringway_model::{Hostname, Timestamp};
 use ringway_tls::{Identity, IdentityError};
 
 use crate::files::Pair;
-use crate::host::Unpublished;
+use crate::host::PublishError;
 
-/// Why an upload was refused. Nothing has changed then, but for [`UploadError::NotLive`].
+/// Reason for a refused upload. Nothing has changed then, except with [`UploadError::NotLive`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum UploadError {
@@ -16,37 +16,37 @@ pub enum UploadError {
     UnknownDomain,
     /// The domain's certificate is not `provided`.
     NotProvided,
-    /// It is no certificate with its key.
+    /// It is not a certificate with its key.
     Invalid(IdentityError),
-    /// It is for other names.
+    /// It covers other names only.
     WrongName {
-        /// What it should cover.
+        /// Name that it must cover.
         host: Hostname,
-        /// What it covers.
+        /// Names that it covers.
         names: Vec<String>,
     },
-    /// It says that servers may not use it.
+    /// Its extended key usage excludes servers.
     NotForServers,
-    /// It is past its end.
+    /// It has expired.
     Expired(Timestamp),
     /// It is not valid yet.
     NotYetValid(Timestamp),
-    /// It could not be stored; why, and what to do.
+    /// It could not be stored; reason and remedy.
     NotStored(String),
-    /// Too much waits for the disk.
+    /// The disk queue is full.
     Busy,
-    /// It is stored, and not every core has acknowledged it yet; they will.
-    NotLive(Unpublished),
+    /// It is stored, but not every core has acknowledged it yet.
+    NotLive(PublishError),
 }
 
-/// Checks an upload, and gives what is to be stored. Pure.
+/// Checks an upload, and returns the pair to store. Pure.
 pub(crate) fn check_upload(
     host: &Hostname,
     chain: &[u8],
     key: &[u8],
     now: Timestamp,
 ) -> Result<(Pair, Identity), UploadError> {
-    // What is left out must not have counted, and what is kept is what is judged.
+    // Checked again after filtering: dropped sections must not have counted, and the kept ones are those served.
     Identity::from_pem(chain, key).map_err(UploadError::Invalid)?;
     let pair = Pair::from_pem(chain, key);
     let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(UploadError::Invalid)?;
@@ -71,7 +71,7 @@ impl fmt::Display for UploadError {
         match self {
             Self::UnknownDomain => f.write_str("no such domain is registered"),
             Self::NotProvided => {
-                f.write_str("the certificate of this domain is not provided by you: set `certificate` to `provided` first")
+                f.write_str("the certificate of this domain is not `provided`: set `certificate` to `provided` first")
             }
             Self::Invalid(error) => error.fmt(f),
             Self::WrongName { host, names } => {
@@ -81,25 +81,25 @@ impl fmt::Display for UploadError {
             }
             }
             Self::NotForServers => f.write_str(
-                "certificate: its extended key usage does not allow servers (serverAuth), and no client would take it",
+                "certificate: its extended key usage does not allow servers (serverAuth), so clients would reject it",
             ),
             Self::Expired(at) => write!(f, "certificate: it has expired on {}", at.to_http_date()),
             Self::NotYetValid(at) => write!(f, "certificate: it is not valid before {}", at.to_http_date()),
-            Self::NotStored(why) => write!(f, "it could not be stored: {why}"),
+            Self::NotStored(reason) => write!(f, "it could not be stored: {reason}"),
             Self::Busy => f.write_str("too many certificates wait to be stored; try again in a moment"),
-            Self::NotLive(why) => write!(f, "it is stored and not live everywhere yet: {why}"),
+            Self::NotLive(reason) => write!(f, "it is stored but not live on every core yet: {reason}"),
         }
     }
 }
 
 impl std::error::Error for UploadError {}
 
-/// A few names of many.
+/// The first few of many names.
 struct Names<'a>(&'a [String]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Enough to recognise a certificate by.
+        /// Enough to recognise a certificate.
         const SHOWN_MAX: usize = 5;
         for (index, name) in self.0.iter().take(SHOWN_MAX).enumerate() {
             let comma = if index == 0 { "" } else { ", " };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::files::Pair;
-use crate::testing::{host, issue, sound};
+use crate::testing::{host, issue, valid_pair};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -12,15 +12,15 @@ fn check(pair: &Pair) -> Result<Identity, UploadError> {
 
 #[test]
 fn a_sound_pair_is_taken_and_told_about() {
-    let identity = check(&sound(&["shop.example.com", "www.shop.example.com"])).unwrap();
+    let identity = check(&valid_pair(&["shop.example.com", "www.shop.example.com"])).unwrap();
     assert!(identity.facts().names.iter().any(|name| name == "www.shop.example.com"));
-    assert!(check(&sound(&["*.example.com"])).is_ok(), "one label of a wildcard");
+    assert!(check(&valid_pair(&["*.example.com"])).is_ok(), "one label of a wildcard");
 }
 
 #[test]
 fn says_what_is_wrong_with_the_names() {
     for names in [&["other.example.com"][..], &["*.shop.example.com"], &["*.com"], &["example.com"]] {
-        let error = check(&sound(names)).unwrap_err();
+        let error = check(&valid_pair(names)).unwrap_err();
         assert!(matches!(error, UploadError::WrongName { .. }), "{names:?}: {error}");
         let text = error.to_string();
         assert!(
@@ -28,7 +28,8 @@ fn says_what_is_wrong_with_the_names() {
         );
     }
     let many: Vec<String> = (0..30).map(|n| format!("n{n}.example.com")).collect();
-    let error = check(&sound(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap_err().to_string();
+    let error =
+        check(&valid_pair(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap_err().to_string();
     assert!(error.ends_with("and 25 more"), "{error}");
 }
 
@@ -49,7 +50,7 @@ fn says_when_the_time_is_wrong() {
 
 #[test]
 fn says_which_part_is_wrong() {
-    let (one, other) = (sound(&["shop.example.com"]), sound(&["shop.example.com"]));
+    let (one, other) = (valid_pair(&["shop.example.com"]), valid_pair(&["shop.example.com"]));
     for (chain, key, part) in [
         (&one.chain, &other.key, "key"),
         (&one.key, &one.key, "certificate"),
@@ -70,7 +71,7 @@ fn says_which_part_is_wrong() {
 
 #[test]
 fn says_when_the_chain_is_in_the_wrong_order() {
-    let pair = sound(&["shop.example.com"]);
+    let pair = valid_pair(&["shop.example.com"]);
     let text = String::from_utf8(pair.chain.clone()).unwrap();
     let end = "-----END CERTIFICATE-----\n";
     let at = text.find(end).unwrap() + end.len();
@@ -81,7 +82,7 @@ fn says_when_the_chain_is_in_the_wrong_order() {
 
 #[test]
 fn a_chain_and_a_key_in_one_text_may_be_given_twice() {
-    let pair = sound(&["shop.example.com"]);
+    let pair = valid_pair(&["shop.example.com"]);
     let both = [&b"a remark\n"[..], &pair.key, b"\r\n", &pair.chain].concat();
     let (stored, identity) = check_upload(&host("shop.example.com"), &both, &both, NOW).unwrap();
     assert_eq!((&stored.chain, &stored.key), (&pair.chain, &pair.key), "each part once, and no remark");

@@ -3,6 +3,7 @@
 //! ```text
 //!  records: addresses, aliases, CAA ─▶ probe: our challenge URL at each address ─▶ diagnosis: result and advice
 //! ```
+//! [`Verifier`] runs the steps; all but the first two are pure.
 //!
 //! The probe decides, because it does what the CA does: a random token is published to all cores, and
 //! `http://<host>/.well-known/acme-challenge/<token>` is fetched from the addresses in DNS. DNS records alone decide
@@ -22,11 +23,13 @@ mod ca_identity;
 mod diagnosis;
 mod probe;
 mod records;
+mod verifier;
 
-pub(crate) use ca_identity::caa_identity;
-pub(crate) use diagnosis::diagnose;
-pub(crate) use probe::{Challenge, probe};
-pub(crate) use records::DnsRecords;
+use ca_identity::caa_identity;
+use diagnosis::diagnose;
+use probe::{Challenge, probe};
+use records::DnsRecords;
+pub(crate) use verifier::Verifier;
 
 /// Result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]

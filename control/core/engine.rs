@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use ringway_bridge::{ReplySender, Waker};
-use ringway_certs::{CertificateEvent, Certificates, Unpublished};
+use ringway_certs::{CertificateEvent, Certificates, PublishError};
 use ringway_health::HealthChange;
 use ringway_model::{
     AppId, Change, Delta, Desired, Generation, Hostname, InstanceId, Rejection, Resource, TargetHost, Tick,
@@ -259,14 +259,14 @@ impl Engine {
     /// Publishes an update of the certificates. The receiver gets the result when all cores have it, or have timed out.
     ///
     /// # Errors
-    /// [`Unpublished::Stopping`] during shutdown; else see [`CertificateUpdate::compile`].
+    /// [`PublishError::Stopping`] during shutdown; else see [`CertificateUpdate::compile`].
     pub(crate) fn publish_certificates(
         &mut self,
         update: &CertificateUpdate<'_>,
         now: Now,
-    ) -> Result<Receiver<Acknowledged>, Unpublished> {
+    ) -> Result<Receiver<Acknowledged>, PublishError> {
         if !self.shutdown.is_running() {
-            return Err(Unpublished::Stopping);
+            return Err(PublishError::Stopping);
         }
         if let Some(compiled) = update.compile(self.plane.desired(), self.publisher.compiler_mut())? {
             self.publish_compiled(compiled, now);

@@ -438,7 +438,7 @@ impl Reader<'_> {
             http_bind.map(<[IpAddr]>::to_vec).unwrap_or_default(),
         );
         let port = port??;
-        let mut certificates = ringway_certs::Settings::new(dir?);
+        let mut certificates = ringway_certs::CertificateSettings::new(dir?);
         certificates.default_files = given.default_files().ok()?;
         certificates.acme = given.acme();
         certificates.renew_before = given.renew_before;

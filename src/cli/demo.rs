@@ -184,7 +184,7 @@ fn start(args: &DemoArgs, folder: &Folder, counter: &Arc<Counter>) -> Result<Han
     }
     if args.tls {
         let https_port = port(args.https_port, HTTPS_PORT);
-        let certificates = certs::Settings::new(folder.path.join("certificates"));
+        let certificates = certs::CertificateSettings::new(folder.path.join("certificates"));
         builder = builder.https(on_loopback(https_port)).certificates(certificates);
     }
     builder.spawn().map_err(DemoError::Start)

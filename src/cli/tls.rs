@@ -23,7 +23,7 @@ pub(crate) struct Tls {
     /// TLS 1.3 only.
     pub(crate) modern: bool,
     /// Certificates, accounts, and use of the CA's limits.
-    pub(crate) certificates: ringway_certs::Settings,
+    pub(crate) certificates: ringway_certs::CertificateSettings,
 }
 
 /// Given settings, each valid by itself.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use ringway::certs::Settings as CertificateSettings;
+use ringway::certs::CertificateSettings;
 use ringway::model::{
     AppId, CertificateFiles, Change, ClientAuth, ClientAuthNeed, DomainKind, DomainSpec, FilePath, Hostname,
     TenantId,

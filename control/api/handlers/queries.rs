@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_certs::State;
+use ringway_certs::CertificateState;
 use ringway_model::{App, AppId, Desired, Domain, Hostname, Instance, Revision};
 
 use super::instances::wait_for_state;
@@ -95,8 +95,9 @@ pub(crate) async fn list_domains<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResu
 
 pub(crate) async fn list_certificates<P: Plane>(plane: &Rc<P>, page: Page) -> ApiResult {
     let desired = plane.desired();
-    let state_of =
-        |domain: &Arc<Domain>| plane.certificate(&domain.name).map_or(State::None, |known| known.state);
+    let state_of = |domain: &Arc<Domain>| {
+        plane.certificate(&domain.name).map_or(CertificateState::None, |known| known.state)
+    };
     let is_wanted = |domain: &Arc<Domain>| {
         page.tenant.as_ref().is_none_or(|tenant| domain.tenant.as_ref() == Some(tenant))
             && page.state.is_none_or(|state| state_of(domain) == state)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_certs::State;
+use ringway_certs::CertificateState;
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
@@ -333,7 +333,7 @@ pub(crate) struct Page {
     pub(crate) app: Option<AppId>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) domain: Option<Hostname>,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<CertificateState>,
     pub(crate) instance: Option<InstanceId>,
     pub(crate) wait: Option<Wait>,
 }

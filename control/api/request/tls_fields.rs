@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringway_certs::State;
+use ringway_certs::CertificateState;
 use ringway_model::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, Hostname, Patch, UpstreamTls,
     limits,
@@ -94,14 +94,17 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Where a domain's certificate stands.
-pub(crate) static STATE: Field<State> = Field {
+pub(crate) static STATE: Field<CertificateState> = Field {
     name: "state",
     doc: "Only domains whose certificate stands there.",
-    schema: || json!({ "type": "string", "enum": State::ALL.map(State::as_str) }),
+    schema: || json!({ "type": "string", "enum": CertificateState::ALL.map(CertificateState::as_str) }),
     parse: |given| {
         let word = given.text()?;
-        State::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-            Fault::invalid(format_args!("must be one of {}", State::ALL.map(State::as_str).join(", ")))
+        CertificateState::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+            Fault::invalid(format_args!(
+                "must be one of {}",
+                CertificateState::ALL.map(CertificateState::as_str).join(", ")
+            ))
         })
     },
 };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ringway_certs::{
-    AuthorityState, BudgetState, DefaultState, QueuePlace, State as Stand, Unpublished, UploadError,
+    AuthorityState, BudgetState, CertificateState as Stand, DefaultState, PublishError, QueuePosition,
+    UploadError,
 };
 use ringway_model::{CertificateMode, ClientAuthNeed, Hostname, Timestamp};
 use serde_json::{Value as Json, json};
@@ -51,7 +52,7 @@ fn a_domain_tells_where_its_certificate_stands() {
     known.renewal_at = Some(Timestamp(NOW.0 + 120_000));
     known.failures = 2;
     known.certificate = Some(Arc::new(facts("a.example")));
-    known.place = Some(QueuePlace { position: 3, expected_at: Some(NOW) });
+    known.queue_position = Some(QueuePosition { position: 3, expected_at: Some(NOW) });
     known.verification = Some(Arc::new(verification()));
     api.state().certificates.states.insert(host("a.example"), known);
 
@@ -256,7 +257,7 @@ fn a_key_never_comes_back() {
 #[test]
 fn an_upload_that_is_not_live_everywhere_says_so() {
     let api = api();
-    api.state().certificates.stuck = Some(UploadError::NotLive(Unpublished::SlowCores));
+    api.state().certificates.stuck = Some(UploadError::NotLive(PublishError::SlowCores));
     let reply = api.ask("POST", UPLOAD, &upload_body("a key"));
     assert_eq!((reply.status, &reply.json()["fingerprint"]), (202, &json!("ab".repeat(32))));
     api.state().certificates.stuck = Some(UploadError::NotStored("the disk is full".to_owned()));

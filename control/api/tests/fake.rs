@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ringway_certs::{DomainState, Overview, Readiness, State as Stand, UploadError, Verification};
+use ringway_certs::{CertificateState as Stand, DomainState, Overview, Readiness, UploadError, Verification};
 use ringway_control::{
     AppStatus, CoreState, CoreStatus, InFlightStatus, InstanceDrained, InstanceState, InstanceStatus,
     Receipt, Refusal, State as ProcessState, Status, StoreStatus, Submission,
@@ -94,7 +94,7 @@ pub(super) fn stand(mode: CertificateMode, state: Stand) -> DomainState {
         next_try: None,
         renewal_at: None,
         failures: 0,
-        place: None,
+        queue_position: None,
         verification: None,
     }
 }

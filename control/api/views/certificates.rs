@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ringway_certs::{
-    AuthorityState, BudgetState, CaaCheck, DefaultState, DomainState, ExpectedRecord, Overview, Probe,
-    ProbeOutcome, QueuePlace, State, Verification,
+    AuthorityState, BudgetState, CaaCheck, CertificateState, DefaultState, DomainState, ExpectedRecord,
+    Overview, Probe, ProbeOutcome, QueuePosition, Verification,
 };
 use ringway_model::{ClientAuth, Domain, Timestamp};
 use ringway_tls::{Facts, KeyKind};
@@ -63,7 +63,7 @@ impl CertificateView {
         let facts = state.and_then(|state| state.certificate.as_ref());
         Self {
             mode: domain.certificate.as_str(),
-            status: state.map_or(State::None, |state| state.state).as_str(),
+            status: state.map_or(CertificateState::None, |state| state.state).as_str(),
             reason: state.and_then(|state| state.reason.clone()),
             next_try: state.and_then(|state| state.next_try).map(Timestamp::to_rfc3339_millis),
             failures: state.map_or(0, |state| state.failures),
@@ -72,7 +72,7 @@ impl CertificateView {
             fingerprint: facts.map(|facts| facts.fingerprint.clone()),
             renew_at: state.and_then(|state| state.renewal_at).map(Timestamp::to_rfc3339_millis),
             dns: state.and_then(|state| state.verification.as_deref()).map(DnsView::new),
-            queue: state.and_then(|state| state.place).map(QueueView::new),
+            queue: state.and_then(|state| state.queue_position).map(QueueView::new),
         }
     }
 
@@ -85,7 +85,7 @@ impl CertificateView {
 /// Whether the domain was shown to lead here: by its certificate from a CA, or by the last verification.
 pub(crate) fn is_verified(state: Option<&DomainState>) -> bool {
     state.is_some_and(|state| {
-        state.state == State::Active
+        state.state == CertificateState::Active
             || state.verification.as_ref().is_some_and(|verification| verification.readiness.is_ready())
     })
 }
@@ -245,8 +245,11 @@ pub(crate) struct QueueView {
 }
 
 impl QueueView {
-    fn new(place: QueuePlace) -> Self {
-        Self { position: place.position, expected_at: place.expected_at.map(Timestamp::to_rfc3339_millis) }
+    fn new(position: QueuePosition) -> Self {
+        Self {
+            position: position.position,
+            expected_at: position.expected_at.map(Timestamp::to_rfc3339_millis),
+        }
     }
 }
 

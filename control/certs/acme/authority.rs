@@ -1,43 +1,44 @@
-//! One CA: its directory, our account there, and how it is reached.
+//! One CA: its directory, our account, and the client that reaches it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{ACME_DIRECTORY_TTL, ACME_NONCE_TRIES};
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use ringway_model::Tick;
+use ringway_net::sync::{QueueFull, Semaphore};
 use ringway_net::{blocking, clock};
 use ringway_tls::{Alpn, UpstreamSecret};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, Resource};
+use super::failure::{AcmeFailure, LimitScope, Resource};
 use super::transport::Client;
-use crate::certificates::Certificates;
-use crate::lane::Lane;
+use crate::disk::{Disk, DiskError};
+use crate::limits::{ACME_DIRECTORY_TTL, ACME_NONCE_TRIES, ACME_REQUESTS_WAITING_MAX};
 use crate::settings::{AcmeSettings, DirectorySettings};
 
-/// One CA.
+/// CA with our account.
 pub(crate) struct Authority {
     pub(crate) settings: DirectorySettings,
     acme: AcmeSettings,
+    disk: Disk,
     client: RefCell<Option<Client>>,
     directory: RefCell<Option<(Rc<Directory>, Tick)>>,
     account: RefCell<Option<(Account, Tick)>>,
-    /// Making an account, or reading it from the disk, is done once for all who want it.
-    making: Lane,
+    /// Serializes reading and creating the account.
+    account_lock: Semaphore,
 }
 
-/// What the CA says of itself (RFC 8555 §7.1.1), as far as `instant-acme` keeps it to itself.
+/// Directory of the CA (RFC 8555 §7.1.1): the fields that `instant-acme` does not expose.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Directory {
-    /// Where renewal information is had (RFC 9773), if at all.
+    /// URL of renewal information (RFC 9773), if supported.
     #[serde(default)]
     pub(crate) renewal_info: Option<String>,
     #[serde(default)]
@@ -54,7 +55,7 @@ struct Meta {
 }
 
 impl Directory {
-    /// How the CA calls itself in CAA records.
+    /// Identities of the CA in CAA records.
     pub(crate) fn caa_identities(&self) -> &[String] {
         &self.meta.caa_identities
     }
@@ -65,31 +66,31 @@ impl Directory {
     }
 }
 
-/// What is kept of an account. The key stands in it in clear: the file is 0600 in a folder that is 0700.
+/// Persisted account. The key is in clear: the file is 0600 in a folder that is 0700.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredAccount {
     directory: String,
     email: Option<String>,
     credentials: AccountCredentials,
 }
 
-/// Whether a new account may be made now.
-pub(crate) enum MayCreate {
-    Yes,
-    /// The CA's limit on accounts is reached.
+/// Whether a new account may be created now.
+pub(crate) enum AccountCreation {
+    Allowed,
+    /// Our budget of accounts is used up for this long.
     NotBefore(Duration),
 }
 
 impl Authority {
-    pub(crate) fn new(settings: DirectorySettings, acme: AcmeSettings) -> Self {
+    pub(crate) fn new(settings: DirectorySettings, acme: AcmeSettings, disk: Disk) -> Self {
         Self {
             settings,
             acme,
+            disk,
             client: RefCell::default(),
             directory: RefCell::default(),
             account: RefCell::default(),
-            // As many wait as there are orders and questions about renewals.
-            making: Lane::new(1, 64),
+            account_lock: Semaphore::new(1, ACME_REQUESTS_WAITING_MAX),
         }
     }
 
@@ -97,27 +98,27 @@ impl Authority {
         &self.settings.url
     }
 
-    /// Asks the CA; again while it refuses our nonces, which some do on purpose.
-    pub(crate) async fn ask<T>(
+    /// Calls the CA, and repeats the call while it refuses our nonces, which some CAs do on purpose.
+    pub(crate) async fn call<T>(
         &self,
         client: &Client,
         resource: Resource,
         mut call: impl AsyncFnMut() -> Result<T, Error>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, AcmeFailure> {
         for _ in 0..ACME_NONCE_TRIES {
             match call().await {
                 Ok(value) => return Ok(value),
-                Err(error) => match Fault::of(error, &client.answered(), resource) {
-                    Fault::BadNonce => {}
-                    fault => return Err(fault),
+                Err(error) => match AcmeFailure::of(error, &client.last_response(), resource) {
+                    AcmeFailure::BadNonce => {}
+                    failure => return Err(failure),
                 },
             }
         }
-        Err(Fault::BadNonce)
+        Err(AcmeFailure::BadNonce)
     }
 
-    /// The way to the CA. Made on first need, for it may mean to read a file.
-    pub(crate) async fn client(&self) -> Result<Client, Fault> {
+    /// Returns the HTTP client, which is created on first use: it may have to read a file.
+    pub(crate) async fn client(&self) -> Result<Client, AcmeFailure> {
         if let Some(client) = &*self.client.borrow() {
             return Ok(client.clone());
         }
@@ -125,20 +126,24 @@ impl Authority {
         let config = blocking(move || match bundle {
             None => client_config(None),
             Some(path) => match std::fs::read(&path) {
-                Ok(pem) => client_config(Some(&pem)).map_err(|why| format!("{}: {why}", path.display())),
+                Ok(pem) => {
+                    client_config(Some(&pem)).map_err(|reason| format!("{}: {reason}", path.display()))
+                }
                 Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
             },
         });
         let config = config
             .await
-            .map_err(|error| Fault::Ours { why: format!("the roots of the CA were not read: {error}") })?
-            .map_err(|why| Fault::Misconfigured { why: format!("ACME_CA_BUNDLE: {why}") })?;
+            .map_err(|error| AcmeFailure::Internal {
+                reason: format!("the roots of ACME_CA_BUNDLE were not read: {error}"),
+            })?
+            .map_err(|reason| AcmeFailure::Misconfigured { reason: format!("ACME_CA_BUNDLE: {reason}") })?;
         let client = Client::start(config);
         Ok(self.client.borrow_mut().get_or_insert(client).clone())
     }
 
-    /// What the CA says of itself, at most [`ACME_DIRECTORY_TTL`] old.
-    pub(crate) async fn directory(&self) -> Result<Rc<Directory>, Fault> {
+    /// Returns the CA's directory, at most [`ACME_DIRECTORY_TTL`] old.
+    pub(crate) async fn directory(&self) -> Result<Rc<Directory>, AcmeFailure> {
         if let Some((directory, at)) = &*self.directory.borrow()
             && clock::now().since(*at) < ACME_DIRECTORY_TTL
         {
@@ -148,18 +153,20 @@ impl Authority {
         let (status, body) = client
             .get(self.url())
             .await
-            .map_err(|error| Fault::of(error, &client.answered(), Resource::Common))?;
-        let retry_after = client.answered().retry_after;
+            .map_err(|error| AcmeFailure::of(error, &client.last_response(), Resource::Common))?;
+        let retry_after = client.last_response().retry_after;
         if status != 200 {
-            let why = format!("the directory of the CA answers with status {status}");
+            let reason = format!("the CA's directory responded with status {status}");
             return Err(match status {
-                429 => Fault::Limited { why, scope: super::fault::LimitScope::Orders, retry_after },
-                400..=499 => Fault::Misconfigured { why: format!("{why}; is {} right?", self.url()) },
-                _ => Fault::Down { why, retry_after },
+                429 => AcmeFailure::RateLimited { reason, scope: LimitScope::Orders, retry_after },
+                400..=499 => {
+                    AcmeFailure::Misconfigured { reason: format!("{reason}: check the URL {}", self.url()) }
+                }
+                _ => AcmeFailure::Unavailable { reason, retry_after },
             });
         }
-        let directory: Directory = serde_json::from_slice(&body).map_err(|_| Fault::Down {
-            why: format!("what stands at {} is no ACME directory", self.url()),
+        let directory: Directory = serde_json::from_slice(&body).map_err(|_| AcmeFailure::Unavailable {
+            reason: format!("{} is not an ACME directory", self.url()),
             retry_after,
         })?;
         let directory = Rc::new(directory);
@@ -167,19 +174,19 @@ impl Authority {
         Ok(directory)
     }
 
-    /// Whether it takes orders that name the certificate which they replace, as far as is known.
+    /// Whether the CA supports replacement orders (RFC 9773 §5), as far as known.
     pub(crate) fn takes_replacements(&self) -> bool {
         self.directory.borrow().as_ref().is_some_and(|(directory, _)| directory.renewal_info.is_some())
     }
 
-    /// Our account at the CA: the one that is known, else the one on the disk, else a new one.
+    /// Returns our account: the cached one, else the one on the disk, else a new one.
     pub(crate) async fn account(
         &self,
-        certificates: &Certificates,
-        may_create: impl FnOnce() -> MayCreate,
-    ) -> Result<Account, Fault> {
-        let crowded = |_| Fault::Ours { why: "too much waits for the account".to_owned() };
-        let _place = self.making.enter().await.map_err(crowded)?;
+        creation: impl FnOnce() -> AccountCreation,
+    ) -> Result<Account, AcmeFailure> {
+        let full =
+            |QueueFull| AcmeFailure::Internal { reason: "too many orders wait for the account".to_owned() };
+        let _permit = self.account_lock.acquire().await.map_err(full)?;
         if let Some((account, at)) = &*self.account.borrow()
             && clock::now().since(*at) < ACME_DIRECTORY_TTL
         {
@@ -187,109 +194,103 @@ impl Authority {
         }
         let client = self.client().await?;
         let name = self.file_name();
-        let disk = |error: crate::certificates::DiskError| Fault::Ours { why: error.to_string() };
-        let stored: Option<Stored> =
-            certificates.on_disk(move |files| files.read_common(&name)).await.map_err(disk)?;
+        let failed = |error: DiskError| AcmeFailure::Internal { reason: error.to_string() };
+        let stored: Option<StoredAccount> =
+            self.disk.run(move |files| files.read_common(&name)).await.map_err(failed)?;
         let account = match stored.filter(|stored| stored.directory == self.url()) {
-            Some(stored) => self.restore(&client, stored, certificates).await?,
+            Some(stored) => self.restore(&client, stored).await?,
             None => {
-                if let MayCreate::NotBefore(wait) = may_create() {
-                    return Err(Fault::Limited {
-                        why: "as many accounts as the CA allows were made lately".to_owned(),
-                        scope: super::fault::LimitScope::Accounts,
+                if let AccountCreation::NotBefore(wait) = creation() {
+                    return Err(AcmeFailure::RateLimited {
+                        reason: "the budget of new accounts at the CA is used up".to_owned(),
+                        scope: LimitScope::Accounts,
                         retry_after: Some(wait),
                     });
                 }
-                self.create(&client, certificates).await?
+                self.create(&client).await?
             }
         };
         *self.account.borrow_mut() = Some((account.clone(), clock::now()));
         Ok(account)
     }
 
-    /// The CA does not know the account any more: the next who wants one makes another.
-    /// `id`: the account that it does not know, which may not be the one of now any more.
-    pub(crate) async fn forget_account(&self, certificates: &Certificates, id: Option<&str>) {
-        let Ok(_place) = self.making.enter().await else { return };
+    /// Forgets the account that the CA no longer knows, so that the next order creates another. `id`: the unknown account,
+    /// which may have been replaced meanwhile.
+    pub(crate) async fn forget_account(&self, id: Option<&str>) {
+        let Ok(_permit) = self.account_lock.acquire().await else { return };
         let known = self.account.borrow().as_ref().map(|(account, _)| account.id().to_owned());
         if known.is_some() && known.as_deref() != id {
             return;
         }
         self.account.borrow_mut().take();
         let name = self.file_name();
-        tracing::warn!(
-            directory = self.url(),
-            "the CA does not know our account any more; a new one is made"
-        );
-        if let Err(error) = certificates.on_disk(move |files| files.remove_common(&name)).await {
-            tracing::error!(%error, "the account that the CA has forgotten could not be removed from the disk");
+        tracing::warn!(directory = self.url(), "CA no longer knows our account; creating a new one");
+        if let Err(error) = self.disk.run(move |files| files.remove_common(&name)).await {
+            tracing::error!(%error, "account unknown to the CA could not be deleted from the disk");
         }
     }
 
-    async fn restore(
-        &self,
-        client: &Client,
-        stored: Stored,
-        certificates: &Certificates,
-    ) -> Result<Account, Fault> {
+    async fn restore(&self, client: &Client, stored: StoredAccount) -> Result<Account, AcmeFailure> {
         let credentials = copy(&stored.credentials)?;
         let account = Account::builder_with_http(Box::new(client.clone()))
             .from_credentials(credentials)
             .await
             .map_err(|error| match error {
-                // The key on the disk is none: without it, the account is lost.
-                Error::KeyRejected | Error::Crypto => Fault::AccountGone,
-                error => Fault::of(error, &client.answered(), Resource::Common),
+                // The key on the disk is invalid: the account is lost.
+                Error::KeyRejected | Error::Crypto => AcmeFailure::AccountUnknown,
+                error => AcmeFailure::of(error, &client.last_response(), Resource::Common),
             })?;
         if stored.email != self.acme.email {
             let contact = self.contact();
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-            // Only a courtesy to the CA: certificates do not depend on it.
-            match self.ask(client, Resource::Common, async || account.update_contacts(&contact).await).await {
-                Ok(()) => self.store(stored.credentials, certificates).await?,
-                Err(error) => tracing::warn!(%error, "the CA was not told the new ACME_EMAIL"),
+            // Certificates do not depend on it.
+            match self.call(client, Resource::Common, async || account.update_contacts(&contact).await).await
+            {
+                Ok(()) => self.store(stored.credentials).await?,
+                Err(error) => tracing::warn!(%error, "CA did not accept the new ACME_EMAIL"),
             }
         }
         Ok(account)
     }
 
-    async fn create(&self, client: &Client, certificates: &Certificates) -> Result<Account, Fault> {
+    async fn create(&self, client: &Client) -> Result<Account, AcmeFailure> {
         let contact = self.contact();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-        let wish =
+        let request =
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let eab = self.settings.eab.as_ref().map(external_key).transpose()?;
         let (account, credentials) = self
-            .ask(client, Resource::Common, async || {
+            .call(client, Resource::Common, async || {
                 Account::builder_with_http(Box::new(client.clone()))
-                    .create(&wish, self.url().to_owned(), eab.as_ref())
+                    .create(&request, self.url().to_owned(), eab.as_ref())
                     .await
             })
             .await
-            .map_err(|fault| match fault {
-                // Whatever the CA has against our account, no domain is to blame.
-                Fault::Refused { why, .. } => Fault::Misconfigured { why },
-                fault => fault,
+            .map_err(|failure| match failure {
+                // A refused account is never the fault of a domain.
+                AcmeFailure::Rejected { reason, .. } => AcmeFailure::Misconfigured { reason },
+                failure => failure,
             })?;
-        tracing::info!(directory = self.url(), account = account.id(), "an account was made at the CA");
-        self.store(credentials, certificates).await?;
+        tracing::info!(directory = self.url(), account = account.id(), "created an account at the CA");
+        self.store(credentials).await?;
         Ok(account)
     }
 
-    async fn store(&self, credentials: AccountCredentials, certificates: &Certificates) -> Result<(), Fault> {
-        let stored = Stored { directory: self.url().to_owned(), email: self.acme.email.clone(), credentials };
+    async fn store(&self, credentials: AccountCredentials) -> Result<(), AcmeFailure> {
+        let stored =
+            StoredAccount { directory: self.url().to_owned(), email: self.acme.email.clone(), credentials };
         let name = self.file_name();
-        certificates
-            .on_disk(move |files| files.write_common(&name, &stored))
+        self.disk
+            .run(move |files| files.write_common(&name, &stored))
             .await
-            .map_err(|error| Fault::Ours { why: error.to_string() })
+            .map_err(|error| AcmeFailure::Internal { reason: error.to_string() })
     }
 
     fn contact(&self) -> Vec<String> {
         self.acme.email.iter().map(|email| format!("mailto:{email}")).collect()
     }
 
-    /// One file per directory, whatever stands in its URL.
+    /// File name of the account: one per directory, safe for any URL.
     fn file_name(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.url().as_bytes());
         let name: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -302,21 +303,21 @@ fn client_config(bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     Ok(material.client_config(Alpn::Http1))
 }
 
-/// Credentials cannot be cloned.
-fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, Fault> {
+/// Copies credentials, which have no `Clone`.
+fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, AcmeFailure> {
     let text = serde_json::to_string(credentials);
-    text.and_then(|text| serde_json::from_str(&text)).map_err(|error| Fault::Ours {
-        why: format!("the account on the disk: {:?} error", error.classify()),
+    text.and_then(|text| serde_json::from_str(&text)).map_err(|error| AcmeFailure::Internal {
+        reason: format!("the account on the disk: {:?} error", error.classify()),
     })
 }
 
-/// CAs give the key in Base64, with either alphabet, padded or not.
-fn external_key((kid, hmac): &(String, String)) -> Result<ExternalAccountKey, Fault> {
+/// Parses the HMAC key: CAs issue it in Base64 with either alphabet, padded or not.
+fn external_key((kid, hmac): &(String, String)) -> Result<ExternalAccountKey, AcmeFailure> {
     let text = hmac.trim();
     let alphabet = if text.contains(['+', '/']) { &STANDARD } else { &URL_SAFE };
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let key = GeneralPurpose::new(alphabet, config).decode(text).map_err(|_| Fault::Misconfigured {
-        why: "ACME_EAB_HMAC is not Base64; copy it from the CA's page as it stands there".to_owned(),
+    let key = GeneralPurpose::new(alphabet, config).decode(text).map_err(|_| AcmeFailure::Misconfigured {
+        reason: "ACME_EAB_HMAC is not Base64: copy it unchanged from the CA".to_owned(),
     })?;
     Ok(ExternalAccountKey::new(kid.clone(), &key))
 }
@@ -325,6 +326,10 @@ fn external_key((kid, hmac): &(String, String)) -> Result<ExternalAccountKey, Fa
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::domains::OnDisk;
+    use crate::files::Files;
+    use crate::publisher::Publisher;
+    use crate::registry::Registry;
 
     fn authority(url: &str) -> Authority {
         let settings = DirectorySettings { url: url.to_owned(), eab: None };
@@ -334,7 +339,10 @@ mod tests {
             ca_bundle: None,
             profile: None,
         };
-        Authority::new(settings, acme)
+        let registry = Registry::new(OnDisk::default());
+        let publisher = Publisher::new(Vec::new());
+        let disk = Disk::new(Files::without_directory(), None, registry, publisher);
+        Authority::new(settings, acme, disk)
     }
 
     #[test]
@@ -358,7 +366,7 @@ mod tests {
         }
         assert!(matches!(
             external_key(&("kid".to_owned(), "not base64!".to_owned())),
-            Err(Fault::Misconfigured { .. })
+            Err(AcmeFailure::Misconfigured { .. })
         ));
     }
 

@@ -3,21 +3,19 @@
 //! ```text
 //!            ┌─────────────── read from the disk: resumed after a restart ───────────────┐
 //!            │                                                                           ▼
-//!  new order ─▶ key and URL on the disk ─▶ Pending: challenges live on every core, said to be ready ─▶ polled
-//!                                             Ready: the signing request is sent           │
+//!  new order ─▶ key and URL on the disk ─▶ Pending: challenges live on every core, reported as ready ─▶ polled
+//!                                             Ready: CSR sent                              │
 //!                                        Processing: polled                                │
-//!                                             Valid: the chain is fetched and checked      ▼
-//!                                           Invalid: the CA's reason, in plain words    withdrawn
+//!                                             Valid: chain fetched and checked             ▼
+//!                                           Invalid: reason of the CA                  withdrawn
 //! ```
 //!
-//! The key and the order's URL are on the disk before anything is asked of the order, so that a crash at any moment costs
-//! neither the order nor, worse, a certificate whose key is lost. An order that comes to nothing for a reason that will
-//! pass stays on the disk and is resumed.
+//! Key and URL are on the disk before the first request about the order, so that a crash loses neither the order nor,
+//! worse, a certificate whose key is gone. An order that fails for a temporary reason stays on the disk and is resumed.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::limits::{ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, ORDER_TIMEOUT};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier,
     NewOrder, Order as Remote, OrderStatus,
@@ -32,344 +30,369 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::authority::Authority;
-use super::fault::{Fault, Refusal, Resource};
+use super::failure::{AcmeFailure, RejectionKind, Resource};
 use super::transport::Client;
-use crate::certificates::Certificates;
-use crate::files::{Pair, Record};
+use crate::disk::Disk;
+use crate::files::{DomainFile, Pair};
+use crate::limits::{ACME_NONCE_TRIES, ACME_POLL_INTERVAL_MAX, ACME_POLL_INTERVAL_MIN, ORDER_TIMEOUT};
+use crate::publisher::Publisher;
+use crate::registry::Registry;
 
-/// An order under way, as it stands on the disk.
+/// Persisted order in progress.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Pending {
-    /// The CA that has it.
+pub(crate) struct PendingOrder {
+    /// Directory URL of the CA.
     pub(crate) directory: String,
-    /// The order's own URL.
+    /// URL of the order.
     url: String,
-    /// The key of the certificate to come, PEM.
+    /// Private key of the certificate, PEM.
     key: String,
 }
 
-/// What an order is for.
+/// Order for a domain.
 pub(crate) struct Order<'a> {
-    pub(crate) certificates: &'a Certificates,
+    pub(crate) disk: &'a Disk,
+    pub(crate) publisher: &'a Publisher,
+    pub(crate) registry: &'a Registry,
     pub(crate) authority: &'a Authority,
     pub(crate) account: Account,
     pub(crate) host: &'a Hostname,
-    /// The certificate that this one takes the place of, as RFC 9773 names it.
+    /// Identifier of the certificate to replace (RFC 9773 §5).
     pub(crate) replaces: Option<&'a str>,
     pub(crate) profile: Option<&'a str>,
-    /// Set when the CA has taken a new order.
+    /// Set when the CA accepted a new order.
     pub(crate) is_sent: &'a Cell<bool>,
 }
 
-/// A certificate that was checked, and nothing is done with it yet.
+/// Issued and checked certificate, not installed yet.
 pub(crate) struct Issued {
     pub(crate) pair: Pair,
     pub(crate) identity: Identity,
-    /// Its name in RFC 9773, if it has one.
+    /// Identifier in RFC 9773, if it has one.
     pub(crate) certificate_id: Option<String>,
 }
 
 impl Order<'_> {
-    /// Sees the order through. Whatever comes of it, its challenges are withdrawn; what is left on the disk is resumed by the
-    /// next call with the same CA. What came to nothing stays there until [`forget_after`](Self::forget_after).
-    pub(crate) async fn fulfil(&self, pending: Option<Pending>) -> Result<Issued, Fault> {
+    /// Places or resumes the order, and completes it. Its challenges are withdrawn in any case. A failed order stays on the
+    /// disk until [`forget_after`](Self::forget_after).
+    pub(crate) async fn fulfil(&self, pending: Option<PendingOrder>) -> Result<Issued, AcmeFailure> {
         let client = self.authority.client().await?;
         let mut tokens = Vec::new();
         let result = self.drive(&client, pending, &mut tokens).await;
-        if let Some(host) = self.certificates.host() {
-            for token in tokens {
-                // A core that is slow to forget it answers for a name that nobody asks for any more.
-                let _ = host.publish_challenge(token, None).await;
-            }
+        for token in tokens {
+            // A core that is slow to withdraw it responds to a request that no CA sends again.
+            let _ = self.publisher.publish_challenge(token, None).await;
         }
         result
     }
 
-    /// Takes the order from the disk, unless it goes on later. To be called once the failure is booked where a crash leaves
-    /// it: an order that is forgotten tells nobody that it failed.
-    pub(crate) async fn forget_after(&self, fault: &Fault) {
-        if is_resumed_after(fault) {
+    /// Deletes the order from the disk, unless it is resumed later. Call it after the failure was persisted: the order is
+    /// the only trace of it.
+    pub(crate) async fn forget_after(&self, failure: &AcmeFailure) {
+        if is_resumed_after(failure) {
             return;
         }
         let name = self.host.clone();
         if let Err(error) =
-            self.certificates.on_disk(move |files| files.remove_record(&name, Record::Order)).await
+            self.disk.run(move |files| files.remove_domain_file(&name, DomainFile::Order)).await
         {
-            // It is found again, and the CA says that it is over.
-            tracing::warn!(host = %self.host, %error, "an order that came to nothing could not be removed from the disk");
+            // The next attempt finds it, and the CA reports it as failed.
+            tracing::warn!(host = %self.host, %error, "failed certificate order could not be deleted from the disk");
         }
     }
 
     async fn drive(
         &self,
         client: &Client,
-        pending: Option<Pending>,
+        pending: Option<PendingOrder>,
         tokens: &mut Vec<String>,
-    ) -> Result<Issued, Fault> {
+    ) -> Result<Issued, AcmeFailure> {
         let (mut order, key) = self.begin(client, pending).await?;
-        let mut patience = Patience::new(clock::now());
+        let mut polling = Polling::new(clock::now());
         let mut is_authorized = false;
         let mut was_refused = false;
         let mut was_finalize_refused = false;
-        // What the CA's last answer about this order said of the next look.
-        let mut asked = None;
+        // `Retry-After` of the last response about this order.
+        let mut retry_after = None;
         loop {
             match order.state().status {
                 OrderStatus::Pending if !is_authorized => {
                     match self.authorize(client, &mut order, tokens).await {
                         Ok(()) => is_authorized = true,
-                        // The CA took the challenge before, and the answer was lost: its present state decides.
-                        Err(Fault::Refused { .. }) if !was_refused => was_refused = true,
-                        Err(fault) => return Err(fault),
+                        // The CA accepted the challenge before, and the response was lost: the order's state decides.
+                        Err(AcmeFailure::Rejected { .. }) if !was_refused => was_refused = true,
+                        Err(failure) => return Err(failure),
                     }
-                    asked = self.wait(client, &mut order, &mut patience, None).await?;
+                    retry_after = self.wait(client, &mut order, &mut polling, None).await?;
                 }
                 OrderStatus::Pending | OrderStatus::Processing => {
-                    asked = self.wait(client, &mut order, &mut patience, asked).await?;
+                    retry_after = self.wait(client, &mut order, &mut polling, retry_after).await?;
                 }
                 OrderStatus::Ready => {
                     let csr = signing_request(self.host, &key)?;
                     let finalized =
-                        self.authority.ask(client, Resource::Order, async || order.finalize_csr(&csr).await);
+                        self.authority.call(client, Resource::Order, async || order.finalize_csr(&csr).await);
                     match finalized.await {
                         Ok(()) => {}
-                        // It was finalized by a request whose answer was lost, or is not ready any more: its state decides.
-                        Err(Fault::Refused { kind: Refusal::OrderState, .. }) if !was_finalize_refused => {
+                        // Finalized by a request whose response was lost, or no longer ready: the order's state decides.
+                        Err(AcmeFailure::Rejected { kind: RejectionKind::OrderState, .. })
+                            if !was_finalize_refused =>
+                        {
                             was_finalize_refused = true;
                         }
-                        Err(Fault::Refused { why, kind: Refusal::OrderState }) => {
-                            return Err(Fault::OrderLost { why });
+                        Err(AcmeFailure::Rejected { reason, kind: RejectionKind::OrderState }) => {
+                            return Err(AcmeFailure::OrderLost { reason });
                         }
-                        Err(fault) => return Err(fault),
+                        Err(failure) => return Err(failure),
                     }
                     if order.state().status == OrderStatus::Ready {
-                        asked = self.wait(client, &mut order, &mut patience, None).await?;
+                        retry_after = self.wait(client, &mut order, &mut polling, None).await?;
                     }
                 }
                 OrderStatus::Valid => break,
-                OrderStatus::Invalid => return Err(self.blame(client, &mut order).await),
+                OrderStatus::Invalid => return Err(self.failure_reason(client, &mut order).await),
             }
         }
-        let chain = self.authority.ask(client, Resource::Order, async || order.certificate().await).await;
-        let Some(chain) = chain.map_err(Fault::of_reading)? else {
-            return Err(Fault::OrderFailed {
-                why: "the CA says that it has issued, and has nothing".into(),
+        let chain = self.authority.call(client, Resource::Order, async || order.certificate().await).await;
+        let Some(chain) = chain.map_err(AcmeFailure::of_reading)? else {
+            return Err(AcmeFailure::OrderFailed {
+                reason: "the CA reports the order as valid but has no certificate".into(),
                 retry_after: None,
             });
         };
         check(self.host, &chain, &key, clock::timestamp())
     }
 
-    /// The order on the disk if the CA still has it, else a new one, which is on the disk when this returns. One that failed
-    /// while we were away is given as it is: it is booked like any other, or a process that crashes again and again would
-    /// order anew each time and use up what the CA allows.
-    async fn begin(&self, client: &Client, pending: Option<Pending>) -> Result<(Remote, String), Fault> {
+    /// Resumes the order on the disk if the CA still has it; otherwise places a new one and stores it. An order that failed
+    /// while the process was down is returned as such and booked: otherwise a crash loop would place a new order each time
+    /// and use up the rate limits.
+    async fn begin(
+        &self,
+        client: &Client,
+        pending: Option<PendingOrder>,
+    ) -> Result<(Remote, String), AcmeFailure> {
         if let Some(pending) = pending.filter(|pending| pending.directory == self.authority.url()) {
             let found = self
                 .authority
-                .ask(client, Resource::Order, async || self.account.order(pending.url.clone()).await)
+                .call(client, Resource::Order, async || self.account.order(pending.url.clone()).await)
                 .await;
-            match found.map_err(Fault::of_reading) {
+            match found.map_err(AcmeFailure::of_reading) {
                 Ok(order) => {
-                    tracing::info!(host = %self.host, order = order.url(), "an order is resumed");
+                    tracing::info!(host = %self.host, order = order.url(), "resuming a certificate order");
                     return Ok((order, pending.key));
                 }
-                // Forgotten by the CA, or of another account.
-                Err(Fault::OrderLost { .. } | Fault::AccountGone) => {}
-                // A CA that has moved its orders may have nothing any more where they were.
-                Err(Fault::Down { .. }) if !is_same_origin(&pending.url, self.authority.url()) => {}
-                Err(fault) => return Err(fault),
+                // Unknown to the CA, or another account's.
+                Err(AcmeFailure::OrderLost { .. } | AcmeFailure::AccountUnknown) => {}
+                // The CA may have moved, and no longer serve the old URLs.
+                Err(AcmeFailure::Unavailable { .. })
+                    if !is_same_origin(&pending.url, self.authority.url()) => {}
+                Err(failure) => return Err(failure),
             }
         }
-        let key = KeyPair::generate().map_err(|error| Fault::Ours { why: format!("no key: {error}") })?;
+        let key = KeyPair::generate()
+            .map_err(|error| AcmeFailure::Internal { reason: format!("key generation failed: {error}") })?;
         let key = key.serialize_pem();
         let names = [Identifier::Dns(self.host.as_str().to_owned())];
-        let mut wish = NewOrder::new(&names);
+        let mut request = NewOrder::new(&names);
         if let Some(profile) = self.profile {
-            wish = wish.profile(profile);
+            request = request.profile(profile);
         }
         let replaces = self.replaces.and_then(identifier);
         let is_replacement = replaces.is_some();
         if let Some(replaces) = replaces {
-            wish = wish.replaces(replaces);
+            request = request.replaces(replaces);
         }
         let order = self
             .authority
-            .ask(client, Resource::NewOrder, async || self.account.new_order(&wish).await)
+            .call(client, Resource::NewOrder, async || self.account.new_order(&request).await)
             .await
-            .map_err(|fault| {
-                if is_replacement { without_replacement(fault, client.answered().status) } else { fault }
+            .map_err(|failure| {
+                if is_replacement {
+                    without_replacement(failure, client.last_response().status)
+                } else {
+                    failure
+                }
             })?;
         self.is_sent.set(true);
-        let pending = Pending {
+        let pending = PendingOrder {
             directory: self.authority.url().to_owned(),
             url: order.url().to_owned(),
             key: key.clone(),
         };
         let name = self.host.clone();
-        self.certificates
-            .on_disk_of(self.host, move |files| files.write_record(&name, Record::Order, &pending))
+        self.disk
+            .run_for(self.host, move |files| files.write_domain_file(&name, DomainFile::Order, &pending))
             .await
-            .map_err(|error| Fault::Ours { why: format!("the order could not be stored: {error}") })?;
+            .map_err(|error| AcmeFailure::Internal {
+                reason: format!("the order could not be stored: {error}"),
+            })?;
         Ok((order, key))
     }
 
-    /// Has every core answer the challenges, and tells the CA so.
+    /// Publishes the challenges to every core, and reports them to the CA as ready.
     async fn authorize(
         &self,
         client: &Client,
         order: &mut Remote,
         tokens: &mut Vec<String>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), AcmeFailure> {
         'again: for _ in 0..ACME_NONCE_TRIES {
             let mut authorizations = order.authorizations();
             while let Some(next) = authorizations.next().await {
-                let fault_of = |error| Fault::of(error, &client.answered(), Resource::Order).of_reading();
+                let fault_of =
+                    |error| AcmeFailure::of(error, &client.last_response(), Resource::Order).of_reading();
                 let mut authorization = match next.map_err(fault_of) {
                     Ok(authorization) => authorization,
-                    // The crate's own iterator cannot repeat a step; what it has fetched it does not fetch again.
-                    Err(Fault::BadNonce) => continue 'again,
-                    Err(fault) => return Err(fault),
+                    // The iterator cannot repeat a step; a new one does not fetch known authorizations again.
+                    Err(AcmeFailure::BadNonce) => continue 'again,
+                    Err(failure) => return Err(failure),
                 };
                 match authorization.status {
                     AuthorizationStatus::Pending => {}
-                    // The order says itself what follows from these.
+                    // The order's state reflects these.
                     AuthorizationStatus::Valid | AuthorizationStatus::Invalid => continue,
                     AuthorizationStatus::Revoked
                     | AuthorizationStatus::Expired
                     | AuthorizationStatus::Deactivated => {
-                        let why = "an authorization of it is not good any more".to_owned();
-                        return Err(Fault::OrderLost { why });
+                        let reason = "an authorization of the order is no longer valid".to_owned();
+                        return Err(AcmeFailure::OrderLost { reason });
                     }
                 }
                 let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
-                    let why =
-                        "the CA does not offer the challenge http-01 for this name; upload a certificate"
+                    let reason =
+                        "the CA does not offer the http-01 challenge for this name: upload a certificate"
                             .to_owned();
-                    return Err(Fault::Refused { why, kind: Refusal::Other });
+                    return Err(AcmeFailure::Rejected { reason, kind: RejectionKind::Other });
                 };
                 let token = challenge.token.clone();
                 if !is_token(&token) {
-                    let why = "the CA's challenge has a token that RFC 8555 does not allow".to_owned();
-                    return Err(Fault::OrderFailed { why, retry_after: None });
+                    let reason = "the CA's challenge has an invalid token (RFC 8555 §8.3)".to_owned();
+                    return Err(AcmeFailure::OrderFailed { reason, retry_after: None });
                 }
-                let answer = challenge.key_authorization().as_str().to_owned();
+                let response = challenge.key_authorization().as_str().to_owned();
                 tokens.push(token.clone());
-                self.publish(token, answer).await?;
+                self.publish(token, response).await?;
                 if challenge.status == ChallengeStatus::Pending {
-                    self.authority.ask(client, Resource::Order, async || challenge.set_ready().await).await?;
+                    self.authority
+                        .call(client, Resource::Order, async || challenge.set_ready().await)
+                        .await?;
                 }
             }
             return Ok(());
         }
-        Err(Fault::BadNonce)
+        Err(AcmeFailure::BadNonce)
     }
 
-    async fn publish(&self, token: String, answer: String) -> Result<(), Fault> {
-        let Some(host) = self.certificates.host() else {
-            return Err(Fault::Ours { why: "the control plane ends".to_owned() });
-        };
-        host.publish_challenge(token, Some(answer))
+    async fn publish(&self, token: String, response: String) -> Result<(), AcmeFailure> {
+        self.publisher
+            .publish_challenge(token, Some(response))
             .await
-            .map_err(|error| Fault::Ours { why: format!("the challenge is not live: {error}") })
+            .map_err(|error| AcmeFailure::Internal { reason: format!("the challenge is not live: {error}") })
     }
 
-    /// Waits a little and looks again; how long the CA wants us to wait the next time.
+    /// Waits and polls the order; returns `Retry-After` of the response.
     async fn wait(
         &self,
         client: &Client,
         order: &mut Remote,
-        patience: &mut Patience,
-        asked: Option<Duration>,
-    ) -> Result<Option<Duration>, Fault> {
-        let Some(delay) = patience.next(asked, clock::now()) else {
-            let why = "the CA has not decided about the order in time; it is looked after later".to_owned();
-            return Err(Fault::OrderFailed { why, retry_after: asked });
+        polling: &mut Polling,
+        retry_after: Option<Duration>,
+    ) -> Result<Option<Duration>, AcmeFailure> {
+        let Some(delay) = polling.next(retry_after, clock::now()) else {
+            let reason = "the CA did not complete the order in time; it is resumed later".to_owned();
+            return Err(AcmeFailure::OrderFailed { reason, retry_after });
         };
         sleep(delay).await;
-        if !self.certificates.is_wanted(self.host) {
-            return Err(Fault::Unwanted);
+        if !self.registry.wants_acme(self.host) {
+            return Err(AcmeFailure::Cancelled);
         }
         self.authority
-            .ask(client, Resource::Order, async || order.refresh().await.map(|_| ()))
+            .call(client, Resource::Order, async || order.refresh().await.map(|_| ()))
             .await
-            .map_err(Fault::of_reading)?;
-        Ok(client.answered().retry_after)
+            .map_err(AcmeFailure::of_reading)?;
+        Ok(client.last_response().retry_after)
     }
 
-    /// Why the order came to nothing: what the challenge says, else what the order says.
-    async fn blame(&self, client: &Client, order: &mut Remote) -> Fault {
+    /// Returns why the order is invalid: the error of a challenge, else that of the order.
+    async fn failure_reason(&self, client: &Client, order: &mut Remote) -> AcmeFailure {
         let general = order.state().error.clone();
-        let answered = client.answered();
+        let response = client.last_response();
         'again: for _ in 0..ACME_NONCE_TRIES {
             let mut authorizations = order.authorizations();
             while let Some(next) = authorizations.next().await {
-                let fault_of = |error| Fault::of(error, &client.answered(), Resource::Order);
+                let fault_of = |error| AcmeFailure::of(error, &client.last_response(), Resource::Order);
                 let authorization = match next.map_err(fault_of) {
                     Ok(authorization) => authorization,
-                    Err(Fault::BadNonce) => continue 'again,
+                    Err(AcmeFailure::BadNonce) => continue 'again,
                     Err(_) => break,
                 };
                 if let Some(problem) =
                     authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref())
                 {
-                    return match Fault::of_problem(problem, &answered, Resource::Order) {
-                        Fault::Refused { why, .. } => Fault::Refused { why, kind: Refusal::Validation },
-                        // An error of a challenge is about the domain, whatever its type is called.
-                        other => Fault::Refused { why: other.to_string(), kind: Refusal::Validation },
+                    return match AcmeFailure::of_problem(problem, &response, Resource::Order) {
+                        AcmeFailure::Rejected { reason, .. } => {
+                            AcmeFailure::Rejected { reason, kind: RejectionKind::Validation }
+                        }
+                        // The error of a challenge is about the domain, whatever its type.
+                        other => AcmeFailure::Rejected {
+                            reason: other.to_string(),
+                            kind: RejectionKind::Validation,
+                        },
                     };
                 }
             }
             break;
         }
         match general {
-            Some(problem) => match Fault::of_problem(&problem, &answered, Resource::Order) {
+            Some(problem) => match AcmeFailure::of_problem(&problem, &response, Resource::Order) {
                 // The error of an order is that of its validation.
-                Fault::Refused { why, kind: Refusal::OrderState } => {
-                    Fault::Refused { why, kind: Refusal::Validation }
+                AcmeFailure::Rejected { reason, kind: RejectionKind::OrderState } => {
+                    AcmeFailure::Rejected { reason, kind: RejectionKind::Validation }
                 }
-                fault @ (Fault::Refused { .. } | Fault::Limited { .. }) => fault,
-                // The order is over: the next one is new.
-                Fault::OrderFailed { why, .. } => Fault::OrderLost { why },
-                other => Fault::Refused { why: other.to_string(), kind: Refusal::Other },
+                failure @ (AcmeFailure::Rejected { .. } | AcmeFailure::RateLimited { .. }) => failure,
+                // The order is over; the next one is new.
+                AcmeFailure::OrderFailed { reason, .. } => AcmeFailure::OrderLost { reason },
+                other => AcmeFailure::Rejected { reason: other.to_string(), kind: RejectionKind::Other },
             },
-            None => Fault::Refused {
-                why: "the CA ended the order and does not say why".to_owned(),
-                kind: Refusal::Other,
+            None => AcmeFailure::Rejected {
+                reason: "the CA ended the order without a reason".to_owned(),
+                kind: RejectionKind::Other,
             },
         }
     }
 }
 
-/// What a refused order for a replacement came to. RFC 9773 §5 has a code for a certificate that was replaced already and leaves
-/// all else to the CA: one of another account, one that it does not know, one that it stumbles over. An order for a certificate
-/// must not fail for that, so that it is tried once more without.
-fn without_replacement(fault: Fault, status: u16) -> Fault {
-    match fault {
-        Fault::Refused { why, .. } => Fault::NotReplaceable { why },
-        Fault::OrderFailed { why, .. } if matches!(status, 404 | 410 | 500) => Fault::NotReplaceable { why },
+/// Classifies a refused replacement order. RFC 9773 §5 has a code only for a certificate that was replaced already, and
+/// leaves other cases to the CA: another account's, an unknown one, a CA bug. An order must not fail for them, so that it
+/// is repeated without the replacement.
+fn without_replacement(failure: AcmeFailure, status: u16) -> AcmeFailure {
+    match failure {
+        AcmeFailure::Rejected { reason, .. } => AcmeFailure::NotReplaceable { reason },
+        AcmeFailure::OrderFailed { reason, .. } if matches!(status, 404 | 410 | 500) => {
+            AcmeFailure::NotReplaceable { reason }
+        }
         other => other,
     }
 }
 
-/// Whether an order that was stopped by this goes on later.
-fn is_resumed_after(fault: &Fault) -> bool {
-    match fault {
-        Fault::Down { .. }
-        | Fault::OrderFailed { .. }
-        | Fault::Limited { .. }
-        | Fault::Misconfigured { .. }
-        | Fault::BadNonce
-        | Fault::Ours { .. } => true,
-        Fault::AccountGone
-        | Fault::OrderLost { .. }
-        | Fault::Unwanted
-        | Fault::NotReplaceable { .. }
-        | Fault::Refused { .. } => false,
+/// Whether the order is resumed after this failure.
+fn is_resumed_after(failure: &AcmeFailure) -> bool {
+    match failure {
+        AcmeFailure::Unavailable { .. }
+        | AcmeFailure::OrderFailed { .. }
+        | AcmeFailure::RateLimited { .. }
+        | AcmeFailure::Misconfigured { .. }
+        | AcmeFailure::BadNonce
+        | AcmeFailure::Internal { .. } => true,
+        AcmeFailure::AccountUnknown
+        | AcmeFailure::OrderLost { .. }
+        | AcmeFailure::Cancelled
+        | AcmeFailure::NotReplaceable { .. }
+        | AcmeFailure::Rejected { .. } => false,
     }
 }
 
-/// Whether two URLs have the same scheme, host and port, as they are written.
+/// Whether two URLs have the same scheme, host and port, textually.
 fn is_same_origin(one: &str, other: &str) -> bool {
     fn origin(url: &str) -> Option<(&str, &str)> {
         let (scheme, rest) = url.split_once("://")?;
@@ -378,22 +401,22 @@ fn is_same_origin(one: &str, other: &str) -> bool {
     origin(one).is_some() && origin(one) == origin(other)
 }
 
-/// How long to wait between two looks at an order, and when to leave it for later. Pure.
+/// Poll intervals of an order, and its deadline. Pure.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct Polling {
     delay: Duration,
     deadline: Tick,
 }
 
-impl Patience {
+impl Polling {
     fn new(now: Tick) -> Self {
         Self { delay: ACME_POLL_INTERVAL_MIN, deadline: now.after(ORDER_TIMEOUT) }
     }
 
-    /// The next wait: what the CA asked for, else longer and longer. `None` when it would end too late.
-    fn next(&mut self, asked: Option<Duration>, now: Tick) -> Option<Duration> {
-        let delay = match asked {
-            Some(asked) => asked.max(ACME_POLL_INTERVAL_MIN),
+    /// Returns the next wait: `Retry-After`, else a growing interval. `None` when it would end after the deadline.
+    fn next(&mut self, retry_after: Option<Duration>, now: Tick) -> Option<Duration> {
+        let delay = match retry_after {
+            Some(wait) => wait.max(ACME_POLL_INTERVAL_MIN),
             None => self.delay,
         };
         self.delay = (self.delay * 3 / 2).min(ACME_POLL_INTERVAL_MAX);
@@ -401,14 +424,14 @@ impl Patience {
     }
 }
 
-/// RFC 8555 §8.3: only characters of the base64url alphabet.
+/// Whether a token is valid: only characters of the base64url alphabet (RFC 8555 §8.3).
 fn is_token(token: &str) -> bool {
     !token.is_empty()
         && token.len() <= CHALLENGE_TOKEN_BYTES_MAX
         && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The name of a certificate as RFC 9773 §4.1 writes it, read again.
+/// Parses a certificate identifier (RFC 9773 §4.1).
 fn identifier(text: &str) -> Option<CertificateIdentifier<'_>> {
     let (authority_key_identifier, serial) = text.split_once('.')?;
     Some(CertificateIdentifier {
@@ -417,20 +440,21 @@ fn identifier(text: &str) -> Option<CertificateIdentifier<'_>> {
     })
 }
 
-fn signing_request(host: &Hostname, key: &str) -> Result<Vec<u8>, Fault> {
-    let ours = |error: rcgen::Error| Fault::Ours { why: format!("no signing request: {error}") };
+fn signing_request(host: &Hostname, key: &str) -> Result<Vec<u8>, AcmeFailure> {
+    let ours =
+        |error: rcgen::Error| AcmeFailure::Internal { reason: format!("CSR generation failed: {error}") };
     let key = KeyPair::from_pem(key).map_err(ours)?;
     let mut params = CertificateParams::new(vec![host.as_str().to_owned()]).map_err(ours)?;
-    // The names stand in the extension; CAs ignore, or refuse, all else.
+    // The name is in the extension; CAs ignore or refuse a subject.
     params.distinguished_name = DistinguishedName::new();
     Ok(params.serialize_request(&key).map_err(ours)?.der().to_vec())
 }
 
-/// Looks at what the CA has issued before anything is replaced by it.
-fn check(host: &Hostname, chain: &str, key: &str, now: Timestamp) -> Result<Issued, Fault> {
-    let refuse = |why: String| Fault::Refused {
-        why: format!("the CA issued a certificate that cannot be served: {why}"),
-        kind: Refusal::Other,
+/// Checks the issued certificate before it replaces another.
+fn check(host: &Hostname, chain: &str, key: &str, now: Timestamp) -> Result<Issued, AcmeFailure> {
+    let refuse = |reason: String| AcmeFailure::Rejected {
+        reason: format!("the CA issued a certificate that cannot be served: {reason}"),
+        kind: RejectionKind::Other,
     };
     let identity =
         Identity::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| refuse(error.to_string()))?;
@@ -439,12 +463,12 @@ fn check(host: &Hostname, chain: &str, key: &str, now: Timestamp) -> Result<Issu
         return Err(refuse(format!("it does not cover {host}")));
     }
     if now >= facts.not_after {
-        return Err(refuse(format!("it has ended already, on {}", facts.not_after.to_rfc3339())));
+        return Err(refuse(format!("it expired already, on {}", facts.not_after.to_rfc3339())));
     }
-    // CAs date back by an hour; a certificate of the future means that one of the clocks is wrong, ours most likely.
+    // CAs backdate by an hour: a certificate of the future means that a clock is wrong, most likely ours.
     if facts.not_before.0 > now.0.saturating_add(CLOCK_TOLERANCE.as_millis() as u64) {
         let begins = facts.not_before.to_rfc3339();
-        return Err(refuse(format!("it begins on {begins}: is the clock of this machine right?")));
+        return Err(refuse(format!("it is not valid before {begins}: check the clock of this machine")));
     }
     let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).ok();
     let certificate_id =
@@ -452,7 +476,7 @@ fn check(host: &Hostname, chain: &str, key: &str, now: Timestamp) -> Result<Issu
     Ok(Issued { pair: Pair::from_pem(chain.as_bytes(), key.as_bytes()), identity, certificate_id })
 }
 
-/// Clocks of machines differ by so much without anybody noticing.
+/// Tolerated clock difference.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -461,31 +485,31 @@ mod tests {
     use super::*;
     use crate::testing::{host, issue};
 
-    fn refusal(result: Result<Issued, Fault>) -> String {
+    fn refusal(result: Result<Issued, AcmeFailure>) -> String {
         match result {
-            Err(fault @ Fault::Refused { .. }) => fault.to_string(),
+            Err(failure @ AcmeFailure::Rejected { .. }) => failure.to_string(),
             Err(other) => panic!("{other}"),
-            Ok(_) => panic!("it was taken"),
+            Ok(_) => panic!("accepted"),
         }
     }
 
     #[test]
-    fn waits_longer_and_longer_but_as_the_ca_asks() {
-        let mut patience = Patience::new(Tick(0));
-        let first = patience.next(None, Tick(0)).unwrap();
-        let second = patience.next(None, Tick(0)).unwrap();
+    fn poll_intervals_grow_and_follow_retry_after() {
+        let mut polling = Polling::new(Tick(0));
+        let first = polling.next(None, Tick(0)).unwrap();
+        let second = polling.next(None, Tick(0)).unwrap();
         assert!(second > first && first == ACME_POLL_INTERVAL_MIN);
-        assert_eq!(patience.next(Some(Duration::from_secs(7)), Tick(0)), Some(Duration::from_secs(7)));
-        assert_eq!(patience.next(Some(Duration::ZERO), Tick(0)), Some(ACME_POLL_INTERVAL_MIN));
+        assert_eq!(polling.next(Some(Duration::from_secs(7)), Tick(0)), Some(Duration::from_secs(7)));
+        assert_eq!(polling.next(Some(Duration::ZERO), Tick(0)), Some(ACME_POLL_INTERVAL_MIN));
         for _ in 0..50 {
-            assert!(patience.next(None, Tick(0)).unwrap() <= ACME_POLL_INTERVAL_MAX);
+            assert!(polling.next(None, Tick(0)).unwrap() <= ACME_POLL_INTERVAL_MAX);
         }
-        assert_eq!(patience.next(Some(ORDER_TIMEOUT + Duration::from_secs(1)), Tick(0)), None);
-        assert_eq!(patience.next(None, Tick(0).after(ORDER_TIMEOUT)), None);
+        assert_eq!(polling.next(Some(ORDER_TIMEOUT + Duration::from_secs(1)), Tick(0)), None);
+        assert_eq!(polling.next(None, Tick(0).after(ORDER_TIMEOUT)), None);
     }
 
     #[test]
-    fn takes_only_tokens_that_are_a_path_segment() {
+    fn accepts_tokens_of_the_base64url_alphabet_only() {
         for token in ["DGyRejmCefe7v4NfDGDKfA", "a-b_c"] {
             assert!(is_token(token));
         }
@@ -495,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_what_the_ca_has_issued() {
+    fn checks_the_issued_certificate() {
         let now = Timestamp(1_800_000_000_000);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let of = |pair: &Pair, name: &str| check(&host(name), &text(&pair.chain), &text(&pair.key), now);
@@ -503,7 +527,7 @@ mod tests {
         let issued = of(&pair, "a.example").unwrap();
         assert!(issued.identity.facts().covers("a.example"));
         assert!(refusal(of(&pair, "b.example")).contains("does not cover b.example"));
-        assert!(refusal(of(&issue(&["a.example"], 2019, 2020), "a.example")).contains("ended already"));
+        assert!(refusal(of(&issue(&["a.example"], 2019, 2020), "a.example")).contains("expired already"));
         assert!(refusal(of(&issue(&["a.example"], 2090, 2100), "a.example")).contains("clock"));
         let other = issue(&["a.example"], 2020, 2100);
         let mixed = Pair { chain: pair.chain.clone(), key: other.key };
@@ -512,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_one_name_with_a_key_that_is_stored_as_text() {
+    fn the_csr_names_the_host_only() {
         let key = KeyPair::generate().unwrap().serialize_pem();
         let request = signing_request(&host("xn--bcher-kva.example"), &key).unwrap();
         assert!(request.windows(21).any(|window| window == b"xn--bcher-kva.example"));
@@ -520,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_name_of_a_certificate_again() {
+    fn parses_certificate_identifiers() {
         let id = identifier("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap();
         assert_eq!(id.to_string(), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
         assert!(identifier("nothing").is_none());

@@ -3,7 +3,7 @@
 //! The futures of `instant-acme` must be `Send`, those of our runtime are not: hence the task, and a queue with a lock that
 //! nobody ever waits for, since both ends are on one thread.
 //!
-//! What `instant-acme` keeps to itself, the status and `Retry-After` of each answer, is noted in [`Answered`] at the moment
+//! What `instant-acme` keeps to itself, the status and `Retry-After` of each answer, is noted in [`ResponseMeta`] at the moment
 //! at which the answer is handed on: in the very poll in which the caller goes on, so that no other order's answer can
 //! come in between.
 
@@ -21,8 +21,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::limits::{
-    ACME_ANSWER_BYTES_MAX, ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT,
-    ACME_REQUEST_TIMEOUT, ACME_REQUESTS_WAITING_MAX,
+    ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT, ACME_REQUEST_TIMEOUT,
+    ACME_REQUESTS_WAITING_MAX, ACME_RESPONSE_BYTES_MAX,
 };
 use bytes::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
@@ -42,18 +42,18 @@ pub(crate) struct Client(Arc<Shared>);
 
 struct Shared {
     jobs: Mutex<Jobs>,
-    answered: Mutex<Answered>,
+    answered: Mutex<ResponseMeta>,
 }
 
 /// What `instant-acme` does not tell of the answer that it was last handed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answered {
+pub(crate) struct ResponseMeta {
     /// 0: there was none.
     pub(crate) status: u16,
     /// How long the CA wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
     /// Whether a nonce was asked for, on the way to something else.
-    pub(crate) is_of_nonce: bool,
+    pub(crate) is_nonce_request: bool,
 }
 
 #[derive(Default)]
@@ -92,8 +92,10 @@ pub(crate) enum TransportError {
 impl Client {
     /// Begins the task that does the work. It ends with the last clone.
     pub(crate) fn start(tls: Arc<ClientConfig>) -> Self {
-        let shared =
-            Arc::new(Shared { jobs: Mutex::new(Jobs::default()), answered: Mutex::new(Answered::default()) });
+        let shared = Arc::new(Shared {
+            jobs: Mutex::new(Jobs::default()),
+            answered: Mutex::new(ResponseMeta::default()),
+        });
         let pool = Rc::new(Pool { tls, idle: RefCell::default() });
         let weak = Arc::downgrade(&shared);
         let next = poll_fn(move |cx| {
@@ -112,7 +114,7 @@ impl Client {
     }
 
     /// What is known of the answer that this task was just handed. To be called before anything else is awaited.
-    pub(crate) fn answered(&self) -> Answered {
+    pub(crate) fn last_response(&self) -> ResponseMeta {
         lock(&self.0.answered).clone()
     }
 
@@ -144,7 +146,7 @@ impl HttpClient for Client {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let (sender, receiver) = reply();
         // RFC 8555 §7.2: nothing else is asked for by this method.
-        let is_of_nonce = request.method() == http::Method::HEAD;
+        let is_nonce_request = request.method() == http::Method::HEAD;
         let mut jobs = lock(&self.0.jobs);
         if jobs.waiting.len() >= ACME_REQUESTS_WAITING_MAX {
             return Box::pin(async { Err(Error::Other(Box::new(TransportError::Busy))) });
@@ -162,11 +164,11 @@ impl HttpClient for Client {
             match answer {
                 Ok(answer) => {
                     let status = answer.parts.status.as_u16();
-                    *answered = Answered { status, retry_after: answer.retry_after, is_of_nonce };
+                    *answered = ResponseMeta { status, retry_after: answer.retry_after, is_nonce_request };
                     Ok(BytesResponse { parts: answer.parts, body: Box::new(answer.body) })
                 }
                 Err(error) => {
-                    *answered = Answered { is_of_nonce, ..Answered::default() };
+                    *answered = ResponseMeta { is_nonce_request, ..ResponseMeta::default() };
                     Err(Error::Other(Box::new(error)))
                 }
             }
@@ -498,7 +500,7 @@ async fn exchange<S: Stream>(
         }
         Framing::Length(length) => {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if length > ACME_ANSWER_BYTES_MAX {
+            if length > ACME_RESPONSE_BYTES_MAX {
                 return Err(TransportError::Answer("the answer is too long"));
             }
             reader.buf = rest;
@@ -519,7 +521,7 @@ async fn exchange<S: Stream>(
                     .feed(&mut rest)
                     .map_err(|_| TransportError::Answer("the answer's chunks are broken"))?;
                 body.extend_from_slice(&rest[..fed.kept]);
-                if body.len() > ACME_ANSWER_BYTES_MAX {
+                if body.len() > ACME_RESPONSE_BYTES_MAX {
                     return Err(TransportError::Answer("the answer is too long"));
                 }
                 rest.drain(..fed.consumed);
@@ -538,7 +540,7 @@ async fn exchange<S: Stream>(
             is_reusable = false;
             reader.buf = rest;
             while reader.read_more().await? > 0 {
-                if reader.buf.len() > ACME_ANSWER_BYTES_MAX {
+                if reader.buf.len() > ACME_RESPONSE_BYTES_MAX {
                     return Err(TransportError::Answer("the answer is too long"));
                 }
             }

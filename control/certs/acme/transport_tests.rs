@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use ringway_tls::{Alpn, UpstreamSecret};
 
 use super::*;
-use crate::testing::{on_control_thread, sound};
+use crate::testing::{on_control_thread, valid_pair};
 
 /// What the server does with one connection: for each request, these bytes; then it closes, or waits.
 struct Script(Vec<Vec<&'static [u8]>>);
@@ -56,18 +56,18 @@ fn read_request(stream: &mut std::net::TcpStream) -> Option<String> {
 }
 
 fn client() -> Client {
-    let pair = sound(&["localhost"]);
+    let pair = valid_pair(&["localhost"]);
     let material = UpstreamSecret::new(Some(&pair.chain), None, false).unwrap();
     Client::start(material.client_config(Alpn::Http1))
 }
 
 /// Asks for a document of the script's only connection.
-fn fetch(script: Vec<&'static [u8]>) -> Result<(u16, String, Answered), String> {
+fn fetch(script: Vec<&'static [u8]>) -> Result<(u16, String, ResponseMeta), String> {
     let (address, _requests) = serve_script(Script(vec![script]));
     on_control_thread(|| async move {
         let client = client();
         let answer = client.get(&format!("http://{address}/dir")).await;
-        let answered = client.answered();
+        let answered = client.last_response();
         answer
             .map(|(status, body)| (status, String::from_utf8(body.to_vec()).unwrap(), answered))
             .map_err(|error| error.to_string())
@@ -119,8 +119,9 @@ fn asks_once_more_when_a_connection_breaks() {
 
 #[test]
 fn does_not_read_without_end() {
-    let endless: &'static [u8] =
-        Box::leak([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'x'; 2 * ACME_ANSWER_BYTES_MAX]].concat().into());
+    let endless: &'static [u8] = Box::leak(
+        [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'x'; 2 * ACME_RESPONSE_BYTES_MAX]].concat().into(),
+    );
     assert!(fetch(vec![endless]).unwrap_err().contains("too long"));
     let chunked: &'static [u8] = Box::leak(
         [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40000\r\n", &vec![b'x'; 0x40000][..]]

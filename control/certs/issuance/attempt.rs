@@ -1,386 +1,435 @@
-//! One order of one domain at one CA: from the directory to the installed certificate, or to whose fault it was.
+//! One order of one domain at one CA, and the consequences of its success or failure.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{CertificateMode, Hostname, Tick, Timestamp};
+use ringway_model::{CertificateMode, Hostname, Tick};
 use ringway_net::clock;
 
-use super::{OWN_RETRY, Seat, Stage};
-use crate::acme::authority::MayCreate;
-use crate::acme::fault::{Fault, LimitScope, Refusal};
-use crate::acme::order::{Issued, Order, Pending};
-use crate::budget::{Budgets, Kind, Limit, Reached};
-use crate::certificates::{Certificates, InstallError};
-use crate::course::{After, Origin, Trouble};
-use crate::domains::Entry;
+use super::{CaSlot, INTERNAL_RETRY, Issuance};
+use crate::acme::authority::{AccountCreation, Directory};
+use crate::acme::failure::{AcmeFailure, LimitScope, RejectionKind};
+use crate::acme::order::{Issued, Order, PendingOrder};
+use crate::budget::{Budgets, Limit, OrderClass, Reached};
+use crate::ca_health::pause;
+use crate::certificate_store::InstallError;
+use crate::domains::{DomainEntry, Outages};
 use crate::event::CertificateEvent;
-use crate::files::Record;
-use crate::queue::Errand;
-use crate::report::State;
-use crate::watchdog::pause;
+use crate::files::DomainFile;
+use crate::issuance_state::{After, FailureKind, Origin, Stage};
+use crate::queue::OrderKind;
+use crate::report::CertificateState;
 
-/// One order of one domain at one CA.
+/// One order of one domain at one CA. Clones share the progress.
 #[derive(Clone)]
 pub(super) struct Attempt {
-    pub(super) this: Certificates,
+    pub(super) issuance: Issuance,
     pub(super) host: Hostname,
-    pub(super) number: u64,
-    pub(super) errand: Errand,
-    pub(super) kind: Kind,
-    pub(super) seat: Rc<Seat>,
-    /// The account that it is made with, once there is one.
-    pub(super) account: Rc<RefCell<Option<String>>>,
-    /// Whether the CA has taken a new order in it.
-    pub(super) is_sent: Rc<Cell<bool>>,
+    /// Number of the registration that is ordered for.
+    number: u64,
+    kind: OrderKind,
+    class: OrderClass,
+    slot: Rc<CaSlot>,
+    /// Account of the order, once known.
+    account: Rc<RefCell<Option<String>>>,
+    /// Whether the CA accepted a new order.
+    is_sent: Rc<Cell<bool>>,
 }
 
 impl Attempt {
+    pub(super) fn new(
+        issuance: Issuance,
+        host: Hostname,
+        number: u64,
+        kind: OrderKind,
+        class: OrderClass,
+        slot: Rc<CaSlot>,
+    ) -> Self {
+        Self { issuance, host, number, kind, class, slot, account: Rc::default(), is_sent: Rc::default() }
+    }
+
+    /// Orders and installs the certificate, and books the result.
     pub(super) async fn run(self) {
+        let issuance = &self.issuance;
         let began = clock::now();
-        let result = self.attempt().await;
+        let result = self.order().await;
         self.end();
         let reached = Reached { is_sent: self.is_sent.get(), is_issued: result.is_ok() };
-        let url = self.seat.authority.url();
-        self.this.issuance().budgets.borrow_mut().settle_order(url, &self.host, self.kind, reached);
+        issuance.budgets.borrow_mut().settle_order(self.url(), &self.host, self.class, reached);
         match result {
             Ok(event) => {
-                self.seat.health.borrow_mut().rise();
-                self.seat.succeeded_at.set(Some(clock::now()));
-                let issuance = self.this.issuance();
-                let takes = clock::now().since(began);
-                issuance.order_takes.set((issuance.order_takes.get() * 3 + takes) / 4);
-                let counter = match self.errand {
-                    Errand::Issue => &issuance.counts.issued,
-                    Errand::Renew => &issuance.counts.renewed,
-                };
-                counter.update(|count| count + 1);
-                // Whoever hears of it finds the state that it is about.
-                self.this.reconsider(&self.host);
-                self.this.notify(event);
+                self.slot.health.borrow_mut().record_success();
+                self.slot.last_success.set(Some(clock::now()));
+                let duration = clock::now().since(began);
+                issuance.order_duration.set((issuance.order_duration.get() * 3 + duration) / 4);
+                count(match self.kind {
+                    OrderKind::Issue => &issuance.counters.issued,
+                    OrderKind::Renew => &issuance.counters.renewed,
+                });
+                // Before the event, so that its receiver reads the new state.
+                issuance.reconsider(&self.host);
+                issuance.publisher.notify(event);
             }
-            Err(fault) => self.blame(fault).await,
+            Err(failure) => self.handle_failure(failure).await,
         }
-        self.this.touch(&self.host);
+        issuance.registry.mark_changed(&self.host);
     }
 
-    /// It is not in flight any more.
+    /// Ends the order in the queue and in the CA's load.
     pub(super) fn end(&self) {
-        self.seat.in_flight.update(|count| count.saturating_sub(1));
-        self.this.issuance().queue.borrow_mut().finish(&self.host);
-        self.this.forget_places();
+        self.slot.in_flight.update(|count| count.saturating_sub(1));
+        self.issuance.queue.borrow_mut().finish(&self.host);
+        self.issuance.drop_forecast();
     }
 
-    async fn attempt(&self) -> Result<CertificateEvent, Fault> {
-        let (this, host, authority) = (&self.this, &self.host, &self.seat.authority);
-        this.save_budgets().await;
+    fn url(&self) -> &str {
+        self.slot.authority.url()
+    }
+
+    /// Orders the certificate: resumes the order on the disk if there is one.
+    async fn order(&self) -> Result<CertificateEvent, AcmeFailure> {
+        let Self { issuance, host, .. } = self;
+        let authority = &self.slot.authority;
+        issuance.save_budgets().await;
         let directory = authority.directory().await?;
-        *this.shared.caa_identities.borrow_mut() = directory.caa_identities().to_vec();
+        issuance.verifier.set_caa_identities(directory.caa_identities());
         let account = authority
-            .account(this, || {
-                let taken =
-                    this.issuance().budgets.borrow_mut().take_account(authority.url(), clock::timestamp());
-                taken.map_or_else(MayCreate::NotBefore, |()| MayCreate::Yes)
+            .account(|| {
+                let taken = issuance.budgets.borrow_mut().take_account(authority.url(), clock::timestamp());
+                taken.map_or_else(AccountCreation::NotBefore, |()| AccountCreation::Allowed)
             })
             .await?;
         *self.account.borrow_mut() = Some(account.id().to_owned());
         let name = host.clone();
-        let pending = this
-            .on_disk(move |files| files.read_record::<Pending>(&name, Record::Order))
+        let mut pending = issuance
+            .disk
+            .run(move |files| files.read_domain_file::<PendingOrder>(&name, DomainFile::Order))
             .await
-            .map_err(|error| Fault::Ours { why: error.to_string() })?
+            .map_err(|error| AcmeFailure::Internal { reason: error.to_string() })?
             .filter(|pending| pending.directory == authority.url());
-        let replaces = {
-            let domains = this.shared.domains.borrow();
-            let origin = domains.get(host).and_then(|entry| entry.origin_at(authority.url()));
-            let id = origin.and_then(|origin| origin.certificate_id.clone());
-            id.filter(|_| self.errand == Errand::Renew && directory.renewal_info.is_some())
-        };
-        let profile = this.shared.settings.acme.as_ref().and_then(|acme| acme.profile.as_deref());
-        if let Some(profile) = profile.filter(|profile| !directory.offers(profile)) {
-            tracing::warn!(
-                profile,
-                directory = authority.url(),
-                "the CA does not offer ACME_PROFILE: its usual one is taken"
-            );
-        }
+        let replaces = self.replaced_certificate(&directory);
         let order = Order {
-            certificates: this,
+            disk: &issuance.disk,
+            publisher: &issuance.publisher,
+            registry: &issuance.registry,
             authority,
             account,
             host,
             replaces: replaces.as_deref(),
-            profile: profile.filter(|profile| directory.offers(profile)),
+            profile: self.profile(&directory),
             is_sent: &self.is_sent,
         };
-        let mut pending = pending;
         loop {
-            let was_begun_before = pending.is_some();
-            let fault = match order.fulfil(pending.take()).await {
+            let was_resumed = pending.is_some();
+            let failure = match order.fulfil(pending.take()).await {
                 Ok(issued) => return self.install(issued).await,
-                Err(fault) => fault,
+                Err(failure) => failure,
             };
-            let has_failed = matches!(fault, Fault::Refused { kind: Refusal::Validation, .. });
+            let is_validation =
+                matches!(failure, AcmeFailure::Rejected { kind: RejectionKind::Validation, .. });
             let now = clock::timestamp();
-            if has_failed {
-                // A crash before the order is forgotten books it twice, which is better than never.
-                this.issuance().budgets.borrow_mut().take_failure(authority.url(), host, now);
-                this.save_budgets().await;
+            if is_validation {
+                // Booked before the order is forgotten: a crash in between books it twice, rather than never.
+                issuance.budgets.borrow_mut().take_failure(authority.url(), host, now);
+                issuance.save_budgets().await;
             }
-            order.forget_after(&fault).await;
-            // Nobody may have been there to answer the CA: that is no reason to let the domain wait, as long as the CA
-            // allows more of them, which a process that crashes again and again uses up at last.
+            order.forget_after(&failure).await;
+            // The process may have been down when the CA validated, which is no failure of the domain: orders again, as
+            // long as the budget allows, which a crash loop uses up in the end.
             let is_allowed =
-                || this.issuance().budgets.borrow().order_at(authority.url(), host, self.kind, now) <= now;
-            if !(was_begun_before && has_failed && is_allowed()) {
-                return Err(fault);
+                || issuance.budgets.borrow().order_at(authority.url(), host, self.class, now) <= now;
+            if !(was_resumed && is_validation && is_allowed()) {
+                return Err(failure);
             }
-            tracing::info!(host = %host, reason = %fault, "an order that was begun before the start failed: a new one follows");
+            tracing::info!(host = %host, reason = %failure, "resumed certificate order failed; placing a new one");
         }
     }
 
-    async fn install(&self, issued: Issued) -> Result<CertificateEvent, Fault> {
-        let (this, host) = (&self.this, &self.host);
+    /// Returns the identifier of the certificate to replace (RFC 9773 §5), where the CA supports it.
+    fn replaced_certificate(&self, directory: &Directory) -> Option<String> {
+        let table = self.issuance.registry.table();
+        let origin = table.get(&self.host).and_then(|entry| entry.origin_at(self.url()))?;
+        let id = origin.certificate_id.clone()?;
+        (self.kind == OrderKind::Renew && directory.renewal_info.is_some()).then_some(id)
+    }
+
+    /// Returns the configured profile, where the CA offers it.
+    fn profile(&self, directory: &Directory) -> Option<&str> {
+        let profile = self.issuance.settings.acme.as_ref().and_then(|acme| acme.profile.as_deref())?;
+        if directory.offers(profile) {
+            return Some(profile);
+        }
+        tracing::warn!(
+            profile,
+            directory = self.url(),
+            "CA does not offer the profile of ACME_PROFILE; its default is used"
+        );
+        None
+    }
+
+    async fn install(&self, issued: Issued) -> Result<CertificateEvent, AcmeFailure> {
+        let Self { issuance, host, .. } = self;
         let Issued { pair, identity, certificate_id } = issued;
-        if !this.is_wanted(host) {
-            return Err(Fault::Unwanted);
+        if !issuance.registry.wants_acme(host) {
+            return Err(AcmeFailure::Cancelled);
         }
         let facts = Arc::new(identity.facts().clone());
-        match this.install(host, pair, identity, Arc::clone(&facts)).await {
+        match issuance.store.install(host, pair, identity, Arc::clone(&facts)).await {
             Ok(()) => {}
             Err(InstallError::NotLive(error)) => {
-                tracing::warn!(%host, %error, "a certificate is not live on every core yet");
+                tracing::warn!(%host, %error, "certificate is not live on every core yet");
             }
-            Err(InstallError::Gone) => return Err(Fault::Unwanted),
+            Err(InstallError::Unregistered) => return Err(AcmeFailure::Cancelled),
             Err(InstallError::Disk(error)) => {
-                return Err(Fault::Ours { why: format!("the certificate could not be stored: {error}") });
+                let reason = format!("the certificate could not be stored: {error}");
+                return Err(AcmeFailure::Internal { reason });
             }
         }
         let origin = Origin {
-            directory: self.seat.authority.url().to_owned(),
+            directory: self.url().to_owned(),
             fingerprint: facts.fingerprint.clone(),
             certificate_id,
             suggestion: None,
             ask_at: 0,
         };
-        if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host) {
-            entry.memory.get_or_insert_default().succeed(origin);
-            entry.outages = (0, None);
-            entry.was_order_lost = false;
+        if let Some(entry) = issuance.registry.table_mut().get_mut(host) {
+            entry.record.get_or_insert_default().succeed(origin);
+            entry.clear_outages();
             entry.stage = Stage::Idle;
         }
-        this.remember(host);
+        issuance.records.save(host);
         let name = host.clone();
-        let removed = this.on_disk_of(host, move |files| files.remove_record(&name, Record::Order)).await;
+        let removed = issuance
+            .disk
+            .run_for(host, move |files| files.remove_domain_file(&name, DomainFile::Order))
+            .await;
         if let Err(error) = removed {
-            // It is found again, and is done.
-            tracing::warn!(%host, %error, "a fulfilled order could not be removed from the disk");
+            // The next start finds it, and the CA reports it as done.
+            tracing::warn!(%host, %error, "fulfilled certificate order could not be deleted from the disk");
         }
         let host = host.clone();
-        Ok(match self.errand {
-            Errand::Issue => CertificateEvent::Issued { host, facts },
-            Errand::Renew => CertificateEvent::Renewed { host, facts },
+        Ok(match self.kind {
+            OrderKind::Issue => CertificateEvent::Issued { host, facts },
+            OrderKind::Renew => CertificateEvent::Renewed { host, facts },
         })
     }
 
-    /// Whose fault it was, and what follows.
-    async fn blame(&self, fault: Fault) {
-        let (this, host) = (&self.this, &self.host);
-        let issuance = this.issuance();
-        let (now, tick) = (clock::timestamp(), clock::now());
-        let url = self.seat.authority.url();
-        let reason = fault.to_string();
-        let outages = match fault {
-            Fault::Down { .. } | Fault::OrderLost { .. } | Fault::OrderFailed { .. } => {
-                self.count_outage(tick)
-            }
-            _ => 0,
-        };
-        match fault {
-            Fault::Refused { why, .. } => {
-                // The CA works, whatever it thinks of this domain.
-                self.seat.health.borrow_mut().rise();
-                issuance.counts.refused.update(|count| count + 1);
-                self.refuse(why, now);
-                this.save_budgets().await;
+    /// Attributes a failure to the domain, the CA or a rate limit, and decides about the retry.
+    async fn handle_failure(&self, failure: AcmeFailure) {
+        let Self { issuance, host, .. } = self;
+        let counters = &issuance.counters;
+        let tick = clock::now();
+        let url = self.url();
+        let reason = failure.to_string();
+        let outages = if failure.is_outage() { self.count_outage(tick) } else { 0 };
+        match failure {
+            AcmeFailure::Rejected { reason, .. } => {
+                // The CA works, whatever it decided about this domain.
+                self.slot.health.borrow_mut().record_success();
+                self.reject(reason);
+                issuance.save_budgets().await;
                 return;
             }
-            Fault::Unwanted => {
-                if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
+            AcmeFailure::Cancelled => {
+                if let Some(entry) = issuance.registry.table_mut().get_mut(host)
                     && entry.number == self.number
                 {
                     entry.stage = Stage::Idle;
                 }
                 return;
             }
-            Fault::Ours { why } => {
-                tracing::error!(%host, reason = %why, "an order could not go on");
-                issuance.counts.own_faults.update(|count| count + 1);
-                this.postpone(host, self.number, OWN_RETRY, &why);
+            AcmeFailure::Internal { reason } => {
+                tracing::error!(%host, %reason, "certificate order failed for an internal error");
+                count(&counters.internal);
+                issuance.postpone(host, self.number, INTERNAL_RETRY, &reason);
                 return;
             }
-            // The first one is followed by another order at once; a CA that loses that, too, has failed to serve it.
-            Fault::OrderLost { .. } if self.is_first_loss() => {
-                tracing::info!(directory = url, %host, %reason, "the CA has lost an order");
-                issuance.counts.lost.update(|count| count + 1);
+            // The first loss is followed by another order at once; a second one counts as a failure to serve.
+            AcmeFailure::OrderLost { .. } if self.is_first_loss() => {
+                tracing::info!(directory = url, %host, %reason, "CA lost a certificate order; placing a new one");
+                count(&counters.lost);
             }
-            Fault::OrderLost { .. } | Fault::OrderFailed { .. } => {
-                let retry_after = match fault {
-                    Fault::OrderFailed { retry_after, .. } => retry_after,
-                    _ => None,
-                };
-                self.fail_order(reason, retry_after, outages, tick).await;
-                return;
+            AcmeFailure::OrderLost { .. } => return self.fail_order(reason, None, outages, tick).await,
+            AcmeFailure::OrderFailed { retry_after, .. } => {
+                return self.fail_order(reason, retry_after, outages, tick).await;
             }
-            Fault::Down { .. } if outages >= OUTAGES_MAX && self.is_alone_with_it() => {
-                issuance.counts.refused.update(|count| count + 1);
-                self.refuse(reason, now);
-                return;
+            AcmeFailure::Unavailable { .. } if outages >= OUTAGES_MAX && self.is_only_one_affected() => {
+                return self.reject(reason);
             }
-            Fault::Down { retry_after, .. } => {
-                tracing::warn!(directory = url, %reason, "the CA is out of order; it is asked again later");
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().fall(reason.clone(), retry_after, tick);
+            AcmeFailure::Unavailable { retry_after, .. } => {
+                tracing::warn!(directory = url, %reason, "CA is unavailable; orders paused");
+                count(&counters.outages);
+                self.slot.health.borrow_mut().record_failure(reason.clone(), retry_after, tick);
             }
-            Fault::BadNonce => {
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().fall(reason.clone(), None, tick);
+            AcmeFailure::BadNonce => {
+                count(&counters.outages);
+                self.slot.health.borrow_mut().record_failure(reason.clone(), None, tick);
             }
-            Fault::Misconfigured { .. } => {
-                tracing::error!(directory = url, %reason, "the CA does not deal with us");
-                issuance.counts.outages.update(|count| count + 1);
-                self.seat.health.borrow_mut().give_up(reason.clone(), tick);
+            AcmeFailure::Misconfigured { .. } => {
+                tracing::error!(directory = url, %reason, "CA rejects our configuration; failing over");
+                count(&counters.outages);
+                self.slot.health.borrow_mut().record_misconfiguration(reason.clone(), tick);
             }
-            Fault::Limited { scope, retry_after, .. } => {
-                issuance.counts.limited.update(|count| count + 1);
-                tracing::warn!(directory = url, %host, %reason, "the CA limits us");
-                let wait = retry_after.unwrap_or(LIMITED_RETRY).max(LIMITED_RETRY_MIN);
-                let limit = match scope {
-                    LimitScope::Orders => Limit::Orders,
-                    LimitScope::RegisteredDomain => Limit::Certificates,
-                    LimitScope::Duplicates => Limit::Duplicates,
-                    LimitScope::FailedValidations => Limit::Failures,
-                    LimitScope::Accounts => {
-                        self.seat.health.borrow_mut().fall(reason.clone(), Some(wait), tick);
-                        Limit::Accounts
-                    }
-                };
-                // A limit that is not known by name, and names this host, is this host's own.
-                let is_of_host = scope == LimitScope::Orders && reason.contains(host.as_str());
-                if is_of_host || !Budgets::is_counted(limit, self.kind) {
-                    // The CA sees it otherwise than its documents say. What others wait for is not to be judged by that.
-                    this.postpone(host, self.number, wait, &reason);
+            AcmeFailure::RateLimited { scope, retry_after, .. } => {
+                let is_postponed = self.apply_rate_limit(scope, retry_after, &reason, tick).await;
+                if is_postponed {
                     return;
                 }
-                issuance.budgets.borrow_mut().close(url, limit, host, now.after(wait), now);
-                this.save_budgets().await;
             }
-            Fault::AccountGone => {
+            AcmeFailure::AccountUnknown => {
                 let account = self.account.take();
-                self.seat.authority.forget_account(this, account.as_deref()).await;
+                self.slot.authority.forget_account(account.as_deref()).await;
             }
-            Fault::NotReplaceable { .. } => {
-                tracing::info!(directory = url, %host, %reason, "the CA takes no order for a replacement: another follows, for a new certificate");
-                if let Some(entry) = this.shared.domains.borrow_mut().get_mut(host)
-                    && let Some(origin) = entry.memory.as_mut().and_then(|memory| memory.issued.as_mut())
+            AcmeFailure::NotReplaceable { .. } => {
+                tracing::info!(directory = url, %host, %reason, "CA refuses a replacement order; ordering a new certificate");
+                if let Some(entry) = issuance.registry.table_mut().get_mut(host)
+                    && let Some(origin) = entry.record.as_mut().and_then(|record| record.issued.as_mut())
                 {
                     origin.certificate_id = None;
                 }
             }
         }
-        // No domain is to blame: it keeps its place, and says what it waits for.
-        let mut domains = this.shared.domains.borrow_mut();
-        if let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == self.number) {
-            if entry.domain.certificate == CertificateMode::Acme {
-                entry.stage = Stage::Queued(self.errand);
-                entry.show(self.errand, State::Verifying);
-                entry.course.reason = Some(reason);
-                issuance.queue.borrow_mut().push(host, self.errand, now);
-            } else {
-                entry.stage = Stage::Idle;
+        self.requeue(reason);
+    }
+
+    /// Closes the bucket that the CA reported as used up; returns whether the domain was postponed instead.
+    async fn apply_rate_limit(
+        &self,
+        scope: LimitScope,
+        retry_after: Option<Duration>,
+        reason: &str,
+        tick: Tick,
+    ) -> bool {
+        let Self { issuance, host, .. } = self;
+        let (url, now) = (self.url(), clock::timestamp());
+        count(&issuance.counters.limited);
+        tracing::warn!(directory = url, %host, %reason, "CA rate limit reached");
+        let wait = retry_after.unwrap_or(RATE_LIMIT_RETRY).max(RATE_LIMIT_RETRY_MIN);
+        let limit = match scope {
+            LimitScope::Orders => Limit::Orders,
+            LimitScope::RegisteredDomain => Limit::Certificates,
+            LimitScope::Duplicates => Limit::Duplicates,
+            LimitScope::FailedValidations => Limit::Failures,
+            LimitScope::Accounts => {
+                self.slot.health.borrow_mut().record_failure(reason.to_owned(), Some(wait), tick);
+                Limit::Accounts
             }
+        };
+        // An unknown limit that names this host applies to this host only.
+        let is_of_host = scope == LimitScope::Orders && reason.contains(host.as_str());
+        if is_of_host || !Budgets::is_counted(limit, self.class) {
+            // The CA counts otherwise than documented: other domains must not wait for that.
+            issuance.postpone(host, self.number, wait, reason);
+            return true;
+        }
+        issuance.budgets.borrow_mut().close(url, limit, host, now.after(wait), now);
+        issuance.save_budgets().await;
+        false
+    }
+
+    /// Queues the domain again: the failure was not its own, and its status shows the reason.
+    fn requeue(&self, reason: String) {
+        let Self { issuance, host, .. } = self;
+        let mut table = issuance.registry.table_mut();
+        let Some(entry) = table.get_mut(host).filter(|entry| entry.number == self.number) else { return };
+        if entry.domain.certificate == CertificateMode::Acme {
+            entry.stage = Stage::Queued(self.kind);
+            entry.show(self.kind, CertificateState::Verifying);
+            entry.status.reason = Some(reason);
+            issuance.queue.borrow_mut().push(host, self.kind, clock::timestamp());
+        } else {
+            entry.stage = Stage::Idle;
         }
     }
 
-    /// The CA failed to serve this order: only this domain waits, unless others meet the same.
+    /// The CA failed to serve this order: postpones this domain only, unless others fail as well.
     async fn fail_order(&self, reason: String, retry_after: Option<Duration>, outages: u32, tick: Tick) {
-        let (this, host, url) = (&self.this, &self.host, self.seat.authority.url());
-        let issuance = this.issuance();
-        tracing::warn!(directory = url, %host, %reason, "the CA could not serve an order; it is tried again later");
-        issuance.counts.failed.update(|count| count + 1);
+        let Self { issuance, host, .. } = self;
+        tracing::warn!(directory = self.url(), %host, %reason, "CA failed to serve a certificate order; retrying later");
+        count(&issuance.counters.failed);
         if outages >= OUTAGES_MAX {
-            // It may be this very order that the CA stumbles over.
+            // The CA may fail on this very order.
             let name = host.clone();
-            if let Err(error) = this.on_disk(move |files| files.remove_record(&name, Record::Order)).await {
-                tracing::warn!(%host, %error, "an order that came to nothing could not be removed from the disk");
+            let removed = issuance.disk.run(move |files| files.remove_domain_file(&name, DomainFile::Order));
+            if let Err(error) = removed.await {
+                tracing::warn!(%host, %error, "failed certificate order could not be deleted from the disk");
             }
-            if self.is_alone_with_it() {
-                issuance.counts.refused.update(|count| count + 1);
-                self.refuse(reason, clock::timestamp());
-                return;
+            if self.is_only_one_affected() {
+                return self.reject(reason);
             }
         }
-        self.seat.health.borrow_mut().suspect(host, reason.clone(), retry_after, tick);
-        this.postpone(host, self.number, pause(outages, retry_after), &reason);
+        self.slot.health.borrow_mut().record_order_failure(host, reason.clone(), retry_after, tick);
+        issuance.postpone(host, self.number, pause(outages, retry_after), &reason);
     }
 
-    /// Counts one more outage of the CA that this domain has met without a success since; how many they are.
+    /// Counts an outage that this domain met without a success since; returns the count.
     fn count_outage(&self, tick: Tick) -> u32 {
-        let mut domains = self.this.shared.domains.borrow_mut();
-        let Some(entry) = domains.get_mut(&self.host) else { return 0 };
-        entry.outages.0 = entry.outages.0.saturating_add(1);
-        entry.outages.1.get_or_insert(tick);
-        entry.outages.0
+        let mut table = self.issuance.registry.table_mut();
+        let Some(entry) = table.get_mut(&self.host) else { return 0 };
+        entry.outages.count = entry.outages.count.saturating_add(1);
+        entry.outages.since.get_or_insert(tick);
+        entry.outages.count
     }
 
-    /// Whether the CA has lost no other order for this domain since the last success; notes that it has now.
+    /// Whether the CA has lost no other order of this domain since the last success; records this loss.
     fn is_first_loss(&self) -> bool {
-        let mut domains = self.this.shared.domains.borrow_mut();
-        let entry = domains.get_mut(&self.host);
+        let mut table = self.issuance.registry.table_mut();
+        let entry = table.get_mut(&self.host);
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.was_order_lost, true))
     }
 
-    /// Whether the CA has served others since it first failed for this domain: then it is not the CA that is out of order.
-    fn is_alone_with_it(&self) -> bool {
-        let domains = self.this.shared.domains.borrow();
-        let since = domains.get(&self.host).and_then(|entry| entry.outages.1);
-        since.is_some_and(|since| self.seat.succeeded_at.get().is_some_and(|at| at > since))
+    /// Whether the CA has served other domains since it first failed for this one: then it is not unavailable.
+    fn is_only_one_affected(&self) -> bool {
+        let table = self.issuance.registry.table();
+        let since = table.get(&self.host).and_then(|entry| entry.outages.since);
+        since.is_some_and(|since| self.slot.last_success.get().is_some_and(|at| at > since))
     }
 
-    fn refuse(&self, why: String, now: Timestamp) {
+    /// Records a failure of the domain.
+    fn reject(&self, reason: String) {
+        let Self { issuance, host, .. } = self;
+        count(&issuance.counters.refused);
         let next_try = {
-            let mut domains = self.this.shared.domains.borrow_mut();
-            let entry = domains.get_mut(&self.host).filter(|entry| entry.number == self.number);
+            let mut table = issuance.registry.table_mut();
+            let entry = table.get_mut(host).filter(|entry| entry.number == self.number);
             let Some(entry) = entry else { return };
             entry.stage = Stage::Idle;
-            entry.outages = (0, None);
-            entry.was_order_lost = false;
+            entry.clear_outages();
             let updated_at = entry.domain.updated_at;
-            let memory = entry.memory.get_or_insert_default();
-            memory.fail(&self.host, Trouble::Refusal, why.clone(), updated_at, now)
+            let record = entry.record.get_or_insert_default();
+            record.fail(host, FailureKind::Refusal, reason.clone(), updated_at, clock::timestamp())
         };
-        self.this.remember(&self.host);
-        self.this.reconsider(&self.host);
-        let host = self.host.clone();
-        self.this.notify(match next_try {
-            Some(_) => CertificateEvent::Failed { host, reason: why, next_try },
-            None => CertificateEvent::Parked { host, reason: why },
+        issuance.records.save(host);
+        issuance.reconsider(host);
+        let host = host.clone();
+        issuance.publisher.notify(match next_try {
+            Some(_) => CertificateEvent::Failed { host, reason, next_try },
+            None => CertificateEvent::Parked { host, reason },
         });
     }
 }
 
-impl Entry {
-    /// The CA that is asked first for this domain, of so many: the next one after [`OUTAGES_MAX`] outages of one.
-    pub(super) fn first_seat(&self, seats: usize) -> usize {
-        ((self.outages.0 / OUTAGES_MAX) as usize).checked_rem(seats).unwrap_or(0)
+fn count(counter: &Cell<u64>) {
+    counter.update(|count| count + 1);
+}
+
+impl DomainEntry {
+    /// Index of the CA that is preferred for this domain: the next one after every [`OUTAGES_MAX`] outages.
+    pub(super) fn first_slot(&self, slots: usize) -> usize {
+        ((self.outages.count / OUTAGES_MAX) as usize).checked_rem(slots).unwrap_or(0)
+    }
+
+    fn clear_outages(&mut self) {
+        self.outages = Outages::default();
+        self.was_order_lost = false;
     }
 }
 
-/// Outages that one domain may meet while others are served, before they are taken for its own.
+/// Outages of one domain, while others are served, after which they count as its own failure.
 const OUTAGES_MAX: u32 = 3;
-/// A CA that limits us and does not say for how long.
-const LIMITED_RETRY: Duration = Duration::from_secs(15 * 60);
-/// A CA that limits us and says "at once".
-const LIMITED_RETRY_MIN: Duration = Duration::from_secs(1);
+/// Wait for a rate limit without `Retry-After`.
+const RATE_LIMIT_RETRY: Duration = Duration::from_secs(15 * 60);
+/// Least wait for a rate limit.
+const RATE_LIMIT_RETRY_MIN: Duration = Duration::from_secs(1);

@@ -1,95 +1,110 @@
-//! What is told of the queue, the CAs and their budgets.
+//! Queue forecast, overview and metrics of issuance.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::*;
+use ringway_model::{Hostname, Tick};
+use ringway_net::clock;
 
-/// Places are found out anew after this: they change with the time, too.
-const PLACES_TTL: Duration = Duration::from_secs(1);
+use super::Issuance;
+use crate::issuance_state::After;
+use crate::renewal::is_overdue;
+use crate::report::{AuthorityState, Overview, QueuePosition};
 
-impl Certificates {
-    /// A domain's place in the queue, if it waits for its order.
-    pub(crate) fn place(&self, host: &Hostname) -> Option<QueuePlace> {
-        if !self.issuance().queue.borrow().contains(host) {
+/// Positions of all queued orders, and the time at which they were forecast.
+pub(super) struct Forecast {
+    at: Tick,
+    positions: Positions,
+}
+
+type Positions = HashMap<Hostname, QueuePosition, ahash::RandomState>;
+
+/// Age of a forecast that is still used: positions change with time, too.
+const FORECAST_TTL: Duration = Duration::from_secs(1);
+
+impl Issuance {
+    /// Returns a domain's position in the order queue.
+    pub(crate) fn queue_position(&self, host: &Hostname) -> Option<QueuePosition> {
+        if !self.queue.borrow().contains(host) {
             return None;
         }
-        self.with_places(|places| places.get(host).copied())
+        self.with_forecast(|positions| positions.get(host).copied())
     }
 
-    fn with_places<T>(
-        &self,
-        look: impl FnOnce(&HashMap<Hostname, QueuePlace, ahash::RandomState>) -> T,
-    ) -> T {
+    /// Drops the cached forecast.
+    pub(super) fn drop_forecast(&self) {
+        self.forecast.borrow_mut().take();
+    }
+
+    fn with_forecast<T>(&self, read: impl FnOnce(&Positions) -> T) -> T {
         let tick = clock::now();
-        let mut places = self.issuance().places.borrow_mut();
-        let is_fresh = |places: &Places| tick.since(places.at) < PLACES_TTL;
-        if !places.as_ref().is_some_and(is_fresh) {
-            *places = Some(Places { at: tick, of: self.foresee() });
-        }
-        match &*places {
-            Some(places) => look(&places.of),
-            None => look(&HashMap::default()),
+        let mut forecast = self.forecast.borrow_mut();
+        match &*forecast {
+            Some(cached) if tick.since(cached.at) < FORECAST_TTL => read(&cached.positions),
+            Some(_) | None => {
+                read(&forecast.insert(Forecast { at: tick, positions: self.forecast_positions() }).positions)
+            }
         }
     }
 
-    /// When everybody's turn should come, by the budgets of the CA that would be asked now.
-    fn foresee(&self) -> HashMap<Hostname, QueuePlace, ahash::RandomState> {
-        let issuance = self.issuance();
+    /// Forecasts the start of all queued orders, by the budgets of the CA that is preferred now.
+    fn forecast_positions(&self) -> Positions {
         let (now, tick) = (clock::timestamp(), clock::now());
-        let seat = issuance.seats.iter().find(|seat| {
-            let health = seat.health.borrow();
+        let slot = self.slots.iter().find(|slot| {
+            let health = slot.health.borrow();
             health.is_usable(0, tick) || !health.is_failed_over(tick)
         });
-        let open_at = seat.map(|seat| now.after(tick.until(seat.health.borrow().paused_until())));
-        let mut budgets = issuance.budgets.borrow().clone();
-        issuance.queue.borrow().places(now, issuance.order_takes.get(), |host, errand, at| {
-            let seat = seat?;
+        let open_at = slot.map(|slot| now.after(tick.until(slot.health.borrow().paused_until())));
+        let mut budgets = self.budgets.borrow().clone();
+        self.queue.borrow().positions(now, self.order_duration.get(), |host, kind, at| {
+            let slot = slot?;
             let from = at.max(open_at?);
-            let kind = self.kind(host, errand, seat);
-            let url = seat.authority.url();
-            let at = budgets.order_at(url, host, kind, from);
-            budgets.take_order(url, host, kind, at);
+            let class = self.class(host, kind, slot);
+            let url = slot.authority.url();
+            let at = budgets.order_at(url, host, class, from);
+            budgets.take_order(url, host, class, at);
             Some(at)
         })
     }
 
-    /// Adds to an overview what is known of CAs.
+    /// Adds clock, CAs, budgets and queue to an overview.
     pub(crate) fn complete_overview(&self, overview: &mut Overview) {
-        let issuance = self.issuance();
         let (now, tick) = (clock::timestamp(), clock::now());
-        overview.clock_problem = issuance.clock_fault.get().map(|fault| fault.words(now));
+        overview.clock_problem = self.clock_problem.get().map(|problem| problem.message(now));
         if overview.clock_problem.is_none() {
-            let domains = self.shared.domains.borrow();
-            let late = domains.iter().filter(|(_, entry)| {
-                let moment = entry.course.renewal_at;
-                let facts = entry.held.facts();
-                facts.zip(moment).is_some_and(|(facts, moment)| is_overdue(facts, moment, now))
+            let table = self.registry.table();
+            let late = table.iter().filter(|(_, entry)| {
+                let renewal_at = entry.status.renewal_at;
+                let facts = entry.stored.facts();
+                facts.zip(renewal_at).is_some_and(|(facts, renewal_at)| is_overdue(facts, renewal_at, now))
             });
             overview.late = late.count();
         }
-        for seat in &issuance.seats {
-            let health = seat.health.borrow();
+        for slot in &self.slots {
+            let health = slot.health.borrow();
             let is_paused = tick < health.paused_until();
             overview.authorities.push(AuthorityState {
-                url: seat.authority.url().to_owned(),
+                url: slot.authority.url().to_owned(),
                 is_usable: !is_paused,
                 problem: health.problem().map(str::to_owned),
                 paused_until: is_paused.then(|| now.after(tick.until(health.paused_until()))),
-                orders_in_flight: seat.in_flight.get(),
+                orders_in_flight: slot.in_flight.get(),
             });
-            overview.budgets.extend(issuance.budgets.borrow().report(seat.authority.url(), now));
+            overview.budgets.extend(self.budgets.borrow().report(slot.authority.url(), now));
         }
-        overview.orders_in_flight = issuance.queue.borrow().in_flight();
-        overview.queued = issuance.queue.borrow().waiting() + issuance.to_verify.borrow().len();
+        overview.orders_in_flight = self.queue.borrow().in_flight();
+        overview.queued = self.queue.borrow().waiting() + self.to_verify.borrow().len();
         if overview.queued > 0 {
-            overview.queue_ends_at =
-                self.with_places(|places| places.values().filter_map(|place| place.expected_at).max());
+            overview.queue_ends_at = self.with_forecast(|positions| {
+                positions.values().filter_map(|position| position.expected_at).max()
+            });
         }
     }
 
-    /// Appends the metrics about CAs.
-    pub(crate) fn render_metrics_of_orders(&self, out: &mut String) {
-        let counts = &self.issuance().counts;
+    /// Appends the metrics of orders and CAs, in the text format of Prometheus.
+    pub(crate) fn render_metrics(&self, out: &mut String) {
+        let counters = &self.counters;
         let mut overview = Overview::default();
         self.complete_overview(&mut overview);
         let mut family = |name: &str, kind: &str, help: &str, series: &[(String, u64)]| {
@@ -104,32 +119,27 @@ impl Certificates {
         };
         let one = |value: usize| vec![(String::new(), value as u64)];
         let outcomes = [
-            ("issued", &counts.issued),
-            ("renewed", &counts.renewed),
-            ("refused", &counts.refused),
-            ("limited", &counts.limited),
-            ("ca_down", &counts.outages),
-            ("failed", &counts.failed),
-            ("lost", &counts.lost),
-            ("own_fault", &counts.own_faults),
+            ("issued", &counters.issued),
+            ("renewed", &counters.renewed),
+            ("refused", &counters.refused),
+            ("limited", &counters.limited),
+            ("ca_down", &counters.outages),
+            ("failed", &counters.failed),
+            ("lost", &counters.lost),
+            ("own_fault", &counters.internal),
         ];
         let outcomes = outcomes.map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), count.get()));
-        family(
-            "ringway_certificate_orders_total",
-            "counter",
-            "Orders that ended, by what came of them.",
-            &outcomes,
-        );
+        family("ringway_certificate_orders_total", "counter", "Ended orders by outcome.", &outcomes);
         family(
             "ringway_certificate_orders_in_flight",
             "gauge",
-            "Orders that CAs work on.",
+            "Orders in flight at CAs.",
             &one(overview.orders_in_flight),
         );
         family(
             "ringway_certificate_orders_queued",
             "gauge",
-            "Domains that wait for an order.",
+            "Domains in the order queue.",
             &one(overview.queued),
         );
         family(
@@ -147,7 +157,7 @@ impl Certificates {
         family(
             "ringway_acme_usable",
             "gauge",
-            "1 when orders go to the CA, as far as its health goes.",
+            "1 when the CA is healthy and orders are sent to it.",
             &usable,
         );
         let left: Vec<(String, u64)> = overview
@@ -162,7 +172,7 @@ impl Certificates {
         family(
             "ringway_acme_budget_left",
             "gauge",
-            "What may still be done by the CA's limits; where it is counted for many, the one nearest to its end.",
+            "Remaining budget of a CA's rate limit; of a limit per subject, the least.",
             &left,
         );
     }

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use ringway_bridge::blocking_mailbox;
 use ringway_dns::testing::{Rcode, Rtype, Server, ip};
+use ringway_net::spawn;
 use ringway_tls::Facts;
 
 use super::*;
-use crate::certificates::tests::Front;
+use crate::certificates::Certificates;
+use crate::certificates::tests::ChallengeServer;
+use crate::event::CertificateEvent;
 use crate::report::DomainState;
-use crate::testing::{Plane, domain, host, on_control_thread};
+use crate::testing::{FakeHost, domain, host, on_control_thread};
 use crate::{AcmeSettings, DirectorySettings, open};
 
 use crate::testing::pebble::{EAB_HMAC, EAB_KID, Habits, Pebble, Release};
@@ -28,19 +31,19 @@ mod renewals;
 mod scripted;
 
 /// A machine that the CA reaches, with a certificate directory.
-struct Scene {
+struct Setup {
     home: tempfile::TempDir,
 }
 
-/// One life of the process in it.
-struct Life {
-    plane: Plane,
+/// One process of the process in it.
+struct Process {
+    fake: FakeHost,
     certificates: Certificates,
     /// Answers the CA and our own probes until the end.
-    _front: Front,
+    _server: ChallengeServer,
 }
 
-impl Scene {
+impl Setup {
     fn new() -> Self {
         Self { home: tempfile::tempdir().unwrap() }
     }
@@ -49,13 +52,13 @@ impl Scene {
         self.home.path().join("certs")
     }
 
-    /// The settings for these CAs; the front's port comes later.
-    fn settings(&self, cas: &[&Pebble]) -> Settings {
+    /// The settings for these CAs; the server's port comes later.
+    fn settings(&self, cas: &[&Pebble]) -> CertificateSettings {
         let bundle = self.home.path().join("bundle.pem");
         let roots: String = cas.iter().map(|ca| std::fs::read_to_string(ca.bundle()).unwrap()).collect();
         std::fs::write(&bundle, roots).unwrap();
         let directories = cas.iter().map(|ca| DirectorySettings { url: ca.directory(), eab: None }).collect();
-        Settings {
+        CertificateSettings {
             acme: Some(AcmeSettings {
                 directories,
                 email: Some("ops@example.com".to_owned()),
@@ -63,14 +66,14 @@ impl Scene {
                 profile: None,
             }),
             dns_resolver: cas.first().map(|ca| ca.names().dns),
-            ..Settings::new(self.path())
+            ..CertificateSettings::new(self.path())
         }
     }
 
-    /// Settings for scripted CAs, with a scripted name server: no pebble.
-    fn scripted_settings(&self, cas: &[&scripted::Ca], names: &Server) -> Settings {
+    /// CertificateSettings for scripted CAs, with a scripted name server: no pebble.
+    fn scripted_settings(&self, cas: &[&scripted::Ca], names: &Server) -> CertificateSettings {
         let of = |ca: &&scripted::Ca| DirectorySettings { url: ca.directory.clone(), eab: None };
-        Settings {
+        CertificateSettings {
             acme: Some(AcmeSettings {
                 directories: cas.iter().map(of).collect(),
                 email: Some("ops@example.com".to_owned()),
@@ -78,32 +81,38 @@ impl Scene {
                 profile: None,
             }),
             dns_resolver: Some(names.address),
-            ..Settings::new(self.path())
+            ..CertificateSettings::new(self.path())
         }
     }
 
-    /// Begins a life with these domains.
-    fn live(&self, settings: Settings, front: Front, plane: Plane, domains: &[&str]) -> Life {
+    /// Begins a process with these domains.
+    fn live(
+        &self,
+        settings: CertificateSettings,
+        server: ChallengeServer,
+        fake: FakeHost,
+        domains: &[&str],
+    ) -> Process {
         let (sender, _core) = blocking_mailbox(64);
-        let settings = Settings { http_port: front.port, ..settings };
+        let settings = CertificateSettings { http_port: server.port, ..settings };
         let certificates = Certificates::new(open(settings, vec![sender]).unwrap());
         for name in domains {
             certificates.put_domain(&domain(name, Acme));
         }
-        let (running, host) = (certificates.clone(), plane.clone());
+        let (running, host) = (certificates.clone(), fake.clone());
         spawn(async move { running.run(host).await }, |panic| panic!("{panic:?}"));
-        Life { plane, certificates, _front: front }
+        Process { fake, certificates, _server: server }
     }
 }
 
-/// A plane, and what answers for it.
-fn reachable() -> (Plane, Front) {
-    let plane = Plane::default();
-    let front = Front::new(Arc::clone(&plane.told().challenges));
-    (plane, front)
+/// A fake, and what answers for it.
+fn reachable() -> (FakeHost, ChallengeServer) {
+    let fake = FakeHost::default();
+    let server = ChallengeServer::new(Arc::clone(&fake.recorded().challenges));
+    (fake, server)
 }
 
-impl Life {
+impl Process {
     fn state(&self, name: &str) -> DomainState {
         self.certificates.state(&host(name)).unwrap()
     }
@@ -118,13 +127,13 @@ impl Life {
     }
 
     async fn event<T>(&self, what: &str, is_it: impl Fn(&CertificateEvent) -> Option<T>) -> T {
-        let find = |told: &crate::testing::Told| told.events.borrow().iter().find_map(&is_it);
-        self.plane.until(what, |told| find(told).is_some()).await;
-        find(self.plane.told()).unwrap()
+        let find = |told: &crate::testing::Recorded| told.events.borrow().iter().find_map(&is_it);
+        self.fake.until(what, |told| find(told).is_some()).await;
+        find(self.fake.recorded()).unwrap()
     }
 
     fn count(&self, is_it: impl Fn(&CertificateEvent) -> bool) -> usize {
-        self.plane.told().events.borrow().iter().filter(|event| is_it(event)).count()
+        self.fake.recorded().events.borrow().iter().filter(|event| is_it(event)).count()
     }
 }
 
@@ -147,8 +156,8 @@ fn loopback_names() -> Server {
 }
 
 /// Pebble as it is by itself: it refuses five of a hundred nonces.
-fn pebble(front: &Front) -> Pebble {
-    Pebble::start(Habits::at(front.port))
+fn pebble(server: &ChallengeServer) -> Pebble {
+    Pebble::start(Habits::at(server.port))
 }
 
 /// Answers the CA at a listener for as long as the process lives: with what `answer` makes of a request's head and its token.

@@ -1,42 +1,43 @@
-//! When domains are to be looked at again.
+//! Timers of domains: one time each.
 
 use std::collections::{BTreeSet, HashMap};
 
 use ringway_model::{Hostname, Timestamp};
 
-/// One moment for each domain that has any.
+/// Times at which domains are reconsidered.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Timestamp, Hostname)>,
-    of: HashMap<Hostname, Timestamp, ahash::RandomState>,
+    by_host: HashMap<Hostname, Timestamp, ahash::RandomState>,
 }
 
 impl Timers {
-    /// Instead of the moment that it had.
+    /// Sets or replaces the timer of a domain.
     pub(super) fn set(&mut self, host: &Hostname, at: Timestamp) {
         self.clear(host);
         self.by_time.insert((at, host.clone()));
-        self.of.insert(host.clone(), at);
+        self.by_host.insert(host.clone(), at);
     }
 
+    /// Clears the timer of a domain.
     pub(super) fn clear(&mut self, host: &Hostname) {
-        if let Some(at) = self.of.remove(host) {
+        if let Some(at) = self.by_host.remove(host) {
             self.by_time.remove(&(at, host.clone()));
         }
     }
 
-    /// Takes out a domain whose moment has come, the earliest first.
+    /// Takes the earliest domain that is due.
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Hostname> {
         let (at, _) = self.by_time.first()?;
         if *at > now {
             return None;
         }
         let (_, host) = self.by_time.pop_first()?;
-        self.of.remove(&host);
+        self.by_host.remove(&host);
         Some(host)
     }
 
-    /// The earliest moment of all.
+    /// Returns the earliest time.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(at, _)| *at)
     }

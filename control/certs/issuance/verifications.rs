@@ -1,81 +1,90 @@
-//! Whether domains lead here, found out before an order is spent on them.
+//! Verification of domains before an order.
 
-use super::*;
+use ringway_model::Hostname;
+use ringway_net::{clock, spawn};
 
-impl Certificates {
-    /// Begins as many as may be under way at one time.
+use super::{INTERNAL_RETRY, Issuance};
+use crate::domains::StoredCertificate;
+use crate::event::CertificateEvent;
+use crate::issuance_state::{After, FailureKind, Stage};
+use crate::limits::VERIFICATIONS_OF_QUEUE_MAX;
+use crate::tasks::log_panic;
+use crate::verification::Readiness;
+
+impl Issuance {
+    /// Starts queued verifications, up to the bound.
     pub(super) fn start_verifications(&self) {
-        let issuance = self.issuance();
-        while issuance.verifying.get() < VERIFICATIONS_OF_QUEUE_MAX {
-            let Some(host) = ({ issuance.to_verify.borrow_mut().pop_front() }) else { return };
-            let number = match self.shared.domains.borrow().get(&host) {
+        while self.verifying.get() < VERIFICATIONS_OF_QUEUE_MAX {
+            let Some(host) = ({ self.to_verify.borrow_mut().pop_front() }) else { return };
+            let number = match self.registry.table().get(&host) {
                 Some(entry) => entry.number,
                 None => continue,
             };
-            issuance.verifying.update(|count| count + 1);
-            let (this, again, name) = (self.clone(), self.clone(), host.clone());
+            self.verifying.update(|count| count + 1);
+            let (this, panicked, name) = (self.clone(), self.clone(), host.clone());
             spawn(
                 async move {
-                    let verification = this.examine(&host).await;
-                    let readiness = verification
+                    let verification = this.verifier.verify(&host).await;
+                    let result = verification
                         .map(|verification| (verification.readiness, verification.advice.clone()));
-                    this.issuance().verifying.update(|count| count - 1);
-                    this.handle_readiness(&host, number, readiness);
-                    this.touch(&host);
+                    this.verifying.update(|count| count - 1);
+                    this.handle_verification(&host, number, result);
+                    this.registry.mark_changed(&host);
                 },
                 move |panic| {
                     log_panic(panic);
-                    again.issuance().verifying.update(|count| count - 1);
-                    again.postpone(&name, number, OWN_RETRY, "the verification failed for a fault of ours");
+                    panicked.verifying.update(|count| count - 1);
+                    let reason = "the verification failed for an internal error";
+                    panicked.postpone(&name, number, INTERNAL_RETRY, reason);
                 },
             );
         }
     }
 
-    /// Queues a domain that leads here, and remembers of another why not.
-    fn handle_readiness(&self, host: &Hostname, number: u64, readiness: Option<(Readiness, String)>) {
+    /// Queues an order for a domain that is ready; records the failure of another.
+    fn handle_verification(&self, host: &Hostname, number: u64, result: Option<(Readiness, String)>) {
         let now = clock::timestamp();
-        let mut domains = self.shared.domains.borrow_mut();
-        let Some(entry) = domains.get_mut(host).filter(|entry| entry.number == number) else { return };
-        let Stage::Verifying(errand) = entry.stage else { return };
+        let mut table = self.registry.table_mut();
+        let Some(entry) = table.get_mut(host).filter(|entry| entry.number == number) else { return };
+        let Stage::Verifying(kind) = entry.stage else { return };
         entry.stage = Stage::Idle;
-        let event = match readiness {
+        let event = match result {
             Some((readiness, _)) if readiness.is_ready() => {
-                entry.stage = Stage::Queued(errand);
-                entry.course.reason = None;
-                self.issuance().queue.borrow_mut().push(host, errand, now);
+                entry.stage = Stage::Queued(kind);
+                entry.status.reason = None;
+                self.queue.borrow_mut().push(host, kind, now);
                 None
             }
             None | Some((Readiness::NotChecked, _)) => {
-                let reason = readiness
-                    .map_or_else(|| "too many domains are being verified".to_owned(), |(_, advice)| advice);
-                entry.postpone(now.after(OWN_RETRY), reason);
+                let reason =
+                    result.map_or_else(|| "the verification queue is full".to_owned(), |(_, advice)| advice);
+                entry.postpone(now.after(INTERNAL_RETRY), reason);
                 None
             }
             Some((_, advice)) => {
                 let updated_at = entry.domain.updated_at;
-                let is_held = entry.held != Held::Nothing;
-                let memory = entry.memory.get_or_insert_default();
-                let next_try = memory.fail(host, Trouble::Dns, advice.clone(), updated_at, now);
+                let has_certificate = entry.stored != StoredCertificate::None;
+                let record = entry.record.get_or_insert_default();
+                let next_try = record.fail(host, FailureKind::Dns, advice.clone(), updated_at, now);
                 match next_try {
                     None => Some(CertificateEvent::Parked { host: host.clone(), reason: advice }),
-                    // A domain whose records are still to be made is no event; one that loses its certificate is.
-                    Some(_) if is_held && memory.failures == 1 => {
+                    // Missing records of a new domain are no event; the loss of a certificate is.
+                    Some(_) if has_certificate && record.failures == 1 => {
                         Some(CertificateEvent::Failed { host: host.clone(), reason: advice, next_try })
                     }
                     Some(_) => None,
                 }
             }
         };
-        let is_stored = entry.stage == Stage::Idle;
-        drop(domains);
-        self.forget_places();
-        if is_stored {
-            self.remember(host);
+        let is_failed = entry.stage == Stage::Idle;
+        drop(table);
+        self.drop_forecast();
+        if is_failed {
+            self.records.save(host);
         }
         if let Some(event) = event {
             self.reconsider(host);
-            self.notify(event);
+            self.publisher.notify(event);
         }
     }
 }

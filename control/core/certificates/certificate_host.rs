@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use ringway_certs::{CertificateEvent, Host, Unpublished};
+use ringway_certs::{CertificateEvent, Host, PublishError};
 use ringway_model::Hostname;
 
 use super::CertificateUpdate;
@@ -26,13 +26,13 @@ impl CertificateHost {
         Self { control }
     }
 
-    async fn publish(&self, update: CertificateUpdate<'_>) -> Result<(), Unpublished> {
+    async fn publish(&self, update: CertificateUpdate<'_>) -> Result<(), PublishError> {
         let acknowledged = self.control.turn(|engine, now| engine.publish_certificates(&update, now))?;
         match acknowledged.await {
             Ok(Acknowledged::ByAll) => Ok(()),
-            Ok(Acknowledged::NotByAll) => Err(Unpublished::SlowCores),
+            Ok(Acknowledged::NotByAll) => Err(PublishError::SlowCores),
             // The engine is gone.
-            Err(_) => Err(Unpublished::Stopping),
+            Err(_) => Err(PublishError::Stopping),
         }
     }
 }
@@ -42,16 +42,16 @@ impl Host for CertificateHost {
         &self,
         token: &str,
         key_authorization: Option<&str>,
-    ) -> Result<(), Unpublished> {
+    ) -> Result<(), PublishError> {
         let key_authorization = key_authorization.map(Arc::from);
         self.publish(CertificateUpdate::Challenge { token, key_authorization }).await
     }
 
-    async fn publish_certificate(&self, host: &Hostname, version: Option<u64>) -> Result<(), Unpublished> {
+    async fn publish_certificate(&self, host: &Hostname, version: Option<u64>) -> Result<(), PublishError> {
         self.publish(CertificateUpdate::Domain { host, version }).await
     }
 
-    async fn publish_default(&self, version: Option<u64>) -> Result<(), Unpublished> {
+    async fn publish_default(&self, version: Option<u64>) -> Result<(), PublishError> {
         self.publish(CertificateUpdate::Default { version }).await
     }
 

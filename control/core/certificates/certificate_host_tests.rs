@@ -66,11 +66,11 @@ fn publish_certificate(
     host: &Hostname,
     version: Option<u64>,
     millis: u64,
-) -> Result<Waiting, Unpublished> {
+) -> Result<Waiting, PublishError> {
     engine.publish_certificates(&CertificateUpdate::Domain { host, version }, at(millis))
 }
 
-fn publish_default(engine: &mut Engine, version: Option<u64>, millis: u64) -> Result<Waiting, Unpublished> {
+fn publish_default(engine: &mut Engine, version: Option<u64>, millis: u64) -> Result<Waiting, PublishError> {
     engine.publish_certificates(&CertificateUpdate::Default { version }, at(millis))
 }
 
@@ -79,7 +79,7 @@ fn publish_challenge(
     token: &str,
     key_authorization: Option<&str>,
     millis: u64,
-) -> Result<Waiting, Unpublished> {
+) -> Result<Waiting, PublishError> {
     let key_authorization = key_authorization.map(Arc::from);
     engine.publish_certificates(&CertificateUpdate::Challenge { token, key_authorization }, at(millis))
 }
@@ -136,7 +136,10 @@ fn a_slow_core_is_not_waited_for_beyond_the_deadline() {
 fn a_domain_that_is_not_registered_gets_no_certificate() {
     let (mut engine, snapshots) = stage();
     let other = Hostname::parse("other.test").unwrap();
-    assert_eq!(publish_certificate(&mut engine, &other, Some(7), 10).err(), Some(Unpublished::UnknownDomain));
+    assert_eq!(
+        publish_certificate(&mut engine, &other, Some(7), 10).err(),
+        Some(PublishError::UnknownDomain)
+    );
     assert!(snapshots.take().is_none());
     // A removal is allowed at any time.
     assert!(publish_certificate(&mut engine, &other, None, 11).is_ok());
@@ -154,7 +157,7 @@ fn challenges_are_published_removed_and_bounded() {
     for n in 1..CHALLENGES_MAX {
         assert!(publish_challenge(&mut engine, &format!("token-{n}"), Some("key"), 12).is_ok());
     }
-    assert_eq!(publish_challenge(&mut engine, "one-more", Some("key"), 13).err(), Some(Unpublished::Full));
+    assert_eq!(publish_challenge(&mut engine, "one-more", Some("key"), 13).err(), Some(PublishError::Full));
     assert!(publish_challenge(&mut engine, "token-0", None, 14).is_ok());
     assert!(publish_challenge(&mut engine, "one-more", Some("key"), 15).is_ok());
     let snapshot = take(&mut engine, &snapshots, 16);
@@ -165,9 +168,9 @@ fn challenges_are_published_removed_and_bounded() {
 fn nothing_is_published_during_shutdown() {
     let (mut engine, _snapshots) = stage();
     engine.handle_shutdown(at(1_000).tick, None, at(10));
-    assert_eq!(publish_certificate(&mut engine, &host(), Some(7), 11).err(), Some(Unpublished::Stopping));
-    assert_eq!(publish_challenge(&mut engine, "t", None, 11).err(), Some(Unpublished::Stopping));
-    assert_eq!(publish_default(&mut engine, None, 11).err(), Some(Unpublished::Stopping));
+    assert_eq!(publish_certificate(&mut engine, &host(), Some(7), 11).err(), Some(PublishError::Stopping));
+    assert_eq!(publish_challenge(&mut engine, "t", None, 11).err(), Some(PublishError::Stopping));
+    assert_eq!(publish_default(&mut engine, None, 11).err(), Some(PublishError::Stopping));
 }
 
 #[test]

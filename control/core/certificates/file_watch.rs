@@ -24,7 +24,7 @@ pub(crate) async fn watch(control: Control) {
         }
         // Without named files no blocking thread is used.
         if is_new || !keys.is_empty() {
-            match watch.look(keys.clone()).await {
+            match watch.check(keys.clone()).await {
                 Ok(looked) => watch = looked,
                 Err(error) => {
                     tracing::warn!(%error, "files of apps and domains could not be checked");

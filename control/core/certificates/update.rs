@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringway_certs::Unpublished;
+use ringway_certs::PublishError;
 use ringway_model::{Desired, Hostname};
 use ringway_traffic::compile::{Compiled, Compiler};
 use ringway_traffic::snapshot::CertificateVersion;
@@ -22,24 +22,24 @@ impl CertificateUpdate<'_> {
     /// Compiles the update; `None` when the snapshot has it already.
     ///
     /// # Errors
-    /// [`Unpublished::Full`] beyond the limit of challenges, [`Unpublished::UnknownDomain`] for the certificate of a
+    /// [`PublishError::Full`] beyond the limit of challenges, [`PublishError::UnknownDomain`] for the certificate of a
     /// domain that is not registered.
     pub(crate) fn compile(
         &self,
         desired: &Desired,
         compiler: &mut Compiler,
-    ) -> Result<Option<Compiled>, Unpublished> {
+    ) -> Result<Option<Compiled>, PublishError> {
         match self {
             Self::Challenge { token, key_authorization } => {
                 let compiled = compiler.update_challenge(token, key_authorization.clone());
                 if compiled.is_none() && compiler.snapshot().challenge(token) != key_authorization.as_ref() {
-                    return Err(Unpublished::Full);
+                    return Err(PublishError::Full);
                 }
                 Ok(compiled)
             }
             Self::Domain { host, version } => {
                 if version.is_some() && desired.domain(host.as_str()).is_none() {
-                    return Err(Unpublished::UnknownDomain);
+                    return Err(PublishError::UnknownDomain);
                 }
                 Ok(compiler.update_certificates(&[((*host).clone(), version.map(CertificateVersion))]))
             }

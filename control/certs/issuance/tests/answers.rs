@@ -37,7 +37,7 @@ fn answering(step: Step, answer: impl Fn() -> Answer + Send + Sync + 'static) ->
     })
 }
 
-impl Life {
+impl Process {
     fn is_unharmed(&self) -> bool {
         let overview = self.certificates.overview();
         overview.authorities.iter().all(|ca| ca.problem.is_none() && ca.paused_until.is_none())
@@ -61,23 +61,23 @@ fn a_forgotten_order_is_made_again_at_every_step() {
             if what == "another account's" && matches!(step.0, "/challenge" | "/finalize") {
                 continue;
             }
-            let scene = Scene::new();
-            let (plane, front) = reachable();
+            let setup = Setup::new();
+            let (fake, server) = reachable();
             let names = loopback_names();
             let ca = answering(step, answer);
-            let settings = scene.scripted_settings(&[&ca], &names);
+            let settings = setup.scripted_settings(&[&ca], &names);
             on_control_thread(|| async {
-                let life = scene.live(settings, front, plane, &["a.example.com"]);
+                let process = setup.live(settings, server, fake, &["a.example.com"]);
                 until(&format!("{what} of {}: it waits", step.0), || {
-                    life.state("a.example.com").next_try.is_some()
+                    process.state("a.example.com").next_try.is_some()
                 })
                 .await;
-                let state = life.state("a.example.com");
+                let state = process.state("a.example.com");
                 assert_eq!((ca.orders(), state.failures), (2, 0), "{what} of {}: {state:?}", step.0);
                 let wait = state.next_try.unwrap().0 - clock::timestamp().0;
                 assert!(wait <= 60_000, "{wait}");
-                assert!(life.is_unharmed(), "{what} of {}", step.0);
-                assert!(!scene.path().join("domains/a.example.com/order.json").exists());
+                assert!(process.is_unharmed(), "{what} of {}", step.0);
+                assert!(!setup.path().join("domains/a.example.com/order.json").exists());
             });
         }
     }
@@ -85,8 +85,8 @@ fn a_forgotten_order_is_made_again_at_every_step() {
 
 #[test]
 fn a_domain_that_the_ca_fails_for_delays_no_other() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     let names = loopback_names();
     // A stumble for one name; the other one comes as far as to its challenge.
     let answers: [fn() -> Answer; 4] = [
@@ -99,63 +99,66 @@ fn a_domain_that_the_ca_fails_for_delays_no_other() {
         },
     ];
     for answer in answers {
-        let (plane, front) = (plane.clone(), Front::new(Arc::clone(&plane.told().challenges)));
+        let (fake, server) = (fake.clone(), ChallengeServer::new(Arc::clone(&fake.recorded().challenges)));
         let ca = Ca::start(move |request| {
             let is_bad = request.path == "/order" && request.payload.contains("bad.example.com");
             if is_bad { Some(answer()) } else { pending(request) }
         });
-        let settings = scene.scripted_settings(&[&ca], &names);
+        let settings = setup.scripted_settings(&[&ca], &names);
         on_control_thread(|| async {
-            let life = scene.live(settings, front, plane, &["bad.example.com"]);
-            until("it waits", || life.state("bad.example.com").next_try.is_some()).await;
-            assert!(life.is_unharmed() && life.state("bad.example.com").failures == 0);
-            life.certificates.put_domain(&domain("good.example.com", Acme));
-            until("the other is served", || life.state("good.example.com").state == State::Issuing).await;
-            assert!(life.is_unharmed());
+            let process = setup.live(settings, server, fake, &["bad.example.com"]);
+            until("it waits", || process.state("bad.example.com").next_try.is_some()).await;
+            assert!(process.is_unharmed() && process.state("bad.example.com").failures == 0);
+            process.certificates.put_domain(&domain("good.example.com", Acme));
+            until("the other is served", || {
+                process.state("good.example.com").state == CertificateState::Issuing
+            })
+            .await;
+            assert!(process.is_unharmed());
         });
     }
-    drop(front);
+    drop(server);
 }
 
 #[test]
 fn a_ca_that_fails_for_two_domains_is_paused() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     let names = loopback_names();
     let ca = Ca::start(|request| (request.path == "/order").then(|| Answer::bare(500)));
-    let settings = scene.scripted_settings(&[&ca], &names);
+    let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["a.example.com", "b.example.com"]);
-        until("it is paused", || life.certificates.overview().authorities[0].paused_until.is_some()).await;
+        let process = setup.live(settings, server, fake, &["a.example.com", "b.example.com"]);
+        until("it is paused", || process.certificates.overview().authorities[0].paused_until.is_some()).await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_domain_that_one_ca_fails_for_goes_to_the_next() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let second = pebble(&front);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let second = pebble(&server);
     let first = Ca::start(|request| (request.path == "/order").then(|| Answer::bare(500)));
-    let mut settings = scene.settings(&[&second]);
+    let mut settings = setup.settings(&[&second]);
     let first_settings = DirectorySettings { url: first.directory.clone(), eab: None };
     settings.acme.as_mut().unwrap().directories.insert(0, first_settings);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["a.example.com"]);
+        let process = setup.live(settings, server, fake, &["a.example.com"]);
         for n in 1..=3 {
-            until("it was failed", || ca_failed(&life) == n).await;
-            until("it waits", || life.state("a.example.com").next_try.is_some()).await;
+            until("it was failed", || ca_failed(&process) == n).await;
+            until("it waits", || process.state("a.example.com").next_try.is_some()).await;
             // Its wait is over.
-            life.certificates.verify(&host("a.example.com")).await.unwrap();
+            process.certificates.verify(&host("a.example.com")).await.unwrap();
         }
-        life.issued("a.example.com").await;
+        process.issued("a.example.com").await;
         assert_eq!(first.orders(), 3);
-        assert!(life.is_unharmed());
+        assert!(process.is_unharmed());
     });
 }
 
-fn ca_failed(life: &Life) -> u64 {
-    life.certificates.issuance().counts.failed.get()
+fn ca_failed(process: &Process) -> u64 {
+    process.certificates.issuance().counters.failed.get()
 }
 
 #[test]
@@ -166,8 +169,8 @@ fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
         ("/finalize", "orderNotReady", 403),
         ("/finalize", "unauthorized", 403),
     ] {
-        let scene = Scene::new();
-        let (plane, front) = reachable();
+        let setup = Setup::new();
+        let (fake, server) = reachable();
         let names = loopback_names();
         let ca = Ca::start(move |request| match request.path {
             "/order" if path == "/finalize" => Some(request.order("ready")),
@@ -178,10 +181,10 @@ fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
             asked if asked == path => Some(Answer::problem(status, kind, "it was before")),
             _ => None,
         });
-        let settings = scene.scripted_settings(&[&ca], &names);
+        let settings = setup.scripted_settings(&[&ca], &names);
         on_control_thread(|| async {
-            let life = scene.live(settings, front, plane, &["a.example.com"]);
-            let reason = || life.state("a.example.com").reason.unwrap_or_default();
+            let process = setup.live(settings, server, fake, &["a.example.com"]);
+            let reason = || process.state("a.example.com").reason.unwrap_or_default();
             until("it came to its certificate", || reason().contains("this far")).await;
         });
     }
@@ -190,10 +193,10 @@ fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn an_order_on_the_disk_that_leads_nowhere_is_made_again() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = pebble(&front);
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = pebble(&server);
+    let settings = setup.settings(&[&ca]);
     // Of an order, of another host that is no more, of no URL at all.
     for (n, url) in [
         format!("{}/my-order/none", ca.directory().trim_end_matches("/dir")),
@@ -204,18 +207,18 @@ fn an_order_on_the_disk_that_leads_nowhere_is_made_again() {
     .enumerate()
     {
         let name = format!("d{n}.example.com");
-        let folder = scene.path().join("domains").join(&name);
+        let folder = setup.path().join("domains").join(&name);
         std::fs::create_dir_all(&folder).unwrap();
         let order = serde_json::json!({ "directory": ca.directory(), "url": url, "key": "" });
         std::fs::write(folder.join("order.json"), order.to_string()).unwrap();
-        let (plane, front) = (plane.clone(), Front::new(Arc::clone(&plane.told().challenges)));
+        let (fake, server) = (fake.clone(), ChallengeServer::new(Arc::clone(&fake.recorded().challenges)));
         let mut settings = settings.clone();
-        settings.http_port = front.port;
+        settings.http_port = server.port;
         on_control_thread(|| async {
-            let life = scene.live(settings, front, plane, &[&name]);
-            life.issued(&name).await;
-            assert!(life.is_unharmed(), "{url}");
+            let process = setup.live(settings, server, fake, &[&name]);
+            process.issued(&name).await;
+            assert!(process.is_unharmed(), "{url}");
         });
     }
-    drop(front);
+    drop(server);
 }

@@ -5,61 +5,65 @@ use super::*;
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn an_account_is_bound_to_an_external_one() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = Pebble::start(Habits { needs_eab: true, ..Habits::at(front.port) });
-    let mut settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = Pebble::start(Habits { needs_eab: true, ..Habits::at(server.port) });
+    let mut settings = setup.settings(&[&ca]);
     settings.acme.as_mut().unwrap().directories[0].eab = Some((EAB_KID.to_owned(), EAB_HMAC.to_owned()));
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        life.issued("shop.example.com").await;
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        process.issued("shop.example.com").await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_missing_binding_is_told_and_blames_no_domain() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = Pebble::start(Habits { needs_eab: true, ..Habits::at(front.port) });
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = Pebble::start(Habits { needs_eab: true, ..Habits::at(server.port) });
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        until("it is told", || life.certificates.overview().authorities[0].problem.is_some()).await;
-        let problem = life.certificates.overview().authorities[0].problem.clone().unwrap();
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        until("it is told", || process.certificates.overview().authorities[0].problem.is_some()).await;
+        let problem = process.certificates.overview().authorities[0].problem.clone().unwrap();
         assert!(problem.contains("ACME_EAB_KID"), "{problem}");
-        until("the domain waits", || life.state("shop.example.com").reason.is_some()).await;
-        let state = life.state("shop.example.com");
-        assert_eq!((state.state, state.failures), (State::Verifying, 0));
-        assert_eq!(state.place.unwrap().expected_at, None, "nobody knows when the settings are mended");
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        until("the domain waits", || process.state("shop.example.com").reason.is_some()).await;
+        let state = process.state("shop.example.com");
+        assert_eq!((state.state, state.failures), (CertificateState::Verifying, 0));
+        assert_eq!(
+            state.queue_position.unwrap().expected_at,
+            None,
+            "nobody knows when the settings are mended"
+        );
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
     });
 }
 
 #[test]
 fn a_limit_of_the_ca_is_honoured_as_it_says() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     let ca = scripted::Ca::that_limits(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
     let names = loopback_names();
-    let settings = scene.scripted_settings(&[&ca], &names);
+    let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["a.example.com"]);
+        let process = setup.live(settings, server, fake, &["a.example.com"]);
         until("the CA has limited us", || ca.orders() == 1).await;
         let of_orders = || {
-            let budgets = life.certificates.overview().budgets;
+            let budgets = process.certificates.overview().budgets;
             budgets.into_iter().find(|budget| budget.limit == "orders")
         };
         until("its limit is known", || of_orders().is_some()).await;
         let budget = of_orders().unwrap();
         let wait = budget.next_at.unwrap().0 - clock::timestamp().0;
         assert!(budget.left == 0 && (4_000..=7_000).contains(&wait), "{budget:?}");
-        until("the domain waits", || life.state("a.example.com").place.is_some()).await;
-        let state = life.state("a.example.com");
-        assert_eq!((state.state, state.failures), (State::Verifying, 0));
+        until("the domain waits", || process.state("a.example.com").queue_position.is_some()).await;
+        let state = process.state("a.example.com");
+        assert_eq!((state.state, state.failures), (CertificateState::Verifying, 0));
         assert!(state.reason.unwrap().contains("too many new orders"));
-        assert!(state.place.unwrap().expected_at.unwrap() >= budget.next_at.unwrap());
-        assert_eq!(life.certificates.overview().authorities[0].problem, None);
+        assert!(state.queue_position.unwrap().expected_at.unwrap() >= budget.next_at.unwrap());
+        assert_eq!(process.certificates.overview().authorities[0].problem, None);
         // Then it is asked again, and says "in 2100": for a week at most.
         until("it is asked again", || ca.orders() == 2).await;
         until("the new limit is known", || {
@@ -69,7 +73,7 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
         .await;
         let wait = of_orders().unwrap().next_at.unwrap().0 - clock::timestamp().0;
         assert!(wait <= 7 * DAY.as_millis() as u64, "{wait}");
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
         assert_eq!(ca.orders(), 2);
     });
 }
@@ -77,76 +81,78 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn an_outage_blames_nobody_and_ends_by_itself() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let mut ca = pebble(&front);
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let mut ca = pebble(&server);
+    let settings = setup.settings(&[&ca]);
     ca.stop();
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["a.example.com", "b.example.com"]);
-        until("it is noticed", || life.certificates.overview().authorities[0].paused_until.is_some()).await;
-        until("both wait", || life.certificates.overview().orders_in_flight == 0).await;
+        let process = setup.live(settings, server, fake, &["a.example.com", "b.example.com"]);
+        until("it is noticed", || process.certificates.overview().authorities[0].paused_until.is_some())
+            .await;
+        until("both wait", || process.certificates.overview().orders_in_flight == 0).await;
         for name in ["a.example.com", "b.example.com"] {
-            let state = life.state(name);
-            assert_eq!((state.state, state.failures), (State::Verifying, 0));
+            let state = process.state(name);
+            assert_eq!((state.state, state.failures), (CertificateState::Verifying, 0));
         }
-        let told = life.state("a.example.com").reason.or(life.state("b.example.com").reason).unwrap();
+        let told = process.state("a.example.com").reason.or(process.state("b.example.com").reason).unwrap();
         assert!(told.contains("could not be reached"), "{told}");
         ca.start_again();
-        life.issued("a.example.com").await;
-        life.issued("b.example.com").await;
-        assert_eq!(life.certificates.overview().authorities[0].problem, None);
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        process.issued("a.example.com").await;
+        process.issued("b.example.com").await;
+        assert_eq!(process.certificates.overview().authorities[0].problem, None);
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let mut ca = pebble(&front);
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let mut ca = pebble(&server);
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["a.example.com"]);
-        life.issued("a.example.com").await;
+        let process = setup.live(settings, server, fake, &["a.example.com"]);
+        process.issued("a.example.com").await;
         ca.start_again();
-        life.certificates.put_domain(&domain("b.example.com", Acme));
-        life.issued("b.example.com").await;
+        process.certificates.put_domain(&domain("b.example.com", Acme));
+        process.issued("b.example.com").await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    // The first life of the CA asks at a port where nobody answers: its orders stay in the middle.
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    // The first process of the CA asks at a port where nobody answers: its orders stay in the middle.
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut ca = Pebble::start(Habits {
         http_port: nobody.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
-        ..Habits::at(front.port)
+        ..Habits::at(server.port)
     });
-    let settings = scene.settings(&[&ca]);
+    let settings = setup.settings(&[&ca]);
     let names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
-    let http_port = front.port;
+    let http_port = server.port;
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &names);
+        let process = setup.live(settings, server, fake, &names);
         until("five are under way", || {
-            let is_issuing = |name: &&str| life.state(name).state == State::Issuing;
-            names.iter().all(is_issuing) && life.plane.told().challenges.lock().unwrap().len() == names.len()
+            let is_issuing = |name: &&str| process.state(name).state == CertificateState::Issuing;
+            names.iter().all(is_issuing)
+                && process.fake.recorded().challenges.lock().unwrap().len() == names.len()
         })
         .await;
         // Nothing of ours runs meanwhile: the CA is never seen to be away, only to know nothing.
         ca.habits().http_port = http_port;
         ca.start_again();
         for name in names {
-            life.issued(name).await;
+            process.issued(name).await;
         }
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
         let mut metrics = String::new();
-        life.certificates.render_metrics(&mut metrics);
+        process.certificates.render_metrics(&mut metrics);
         assert!(metrics.contains("ringway_certificate_orders_total{outcome=\"ca_down\"} 0"), "{metrics}");
     });
 }
@@ -154,63 +160,63 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut ca = Pebble::start(Habits {
         http_port: nobody.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
-        ..Habits::at(front.port)
+        ..Habits::at(server.port)
     });
-    let settings = scene.settings(&[&ca]);
+    let settings = setup.settings(&[&ca]);
     let names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
-    let order_of = |name: &str| scene.path().join("domains").join(name).join("order.json");
-    let http_port = front.port;
+    let order_of = |name: &str| setup.path().join("domains").join(name).join("order.json");
+    let http_port = server.port;
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &names);
+        let process = setup.live(settings, server, fake, &names);
         until("five orders are on the disk", || names.iter().all(|name| order_of(name).exists())).await;
         ca.stop();
         until("all have met the outage", || {
-            let wait = |name: &&str| life.state(name).reason.is_some();
-            life.certificates.overview().orders_in_flight == 0 && names.iter().all(wait)
+            let wait = |name: &&str| process.state(name).reason.is_some();
+            process.certificates.overview().orders_in_flight == 0 && names.iter().all(wait)
         })
         .await;
         assert!(names.iter().all(|name| order_of(name).exists()), "they are to be gone on with");
         ca.habits().http_port = http_port;
         ca.start_again();
         // The pause for the outage is over; what follows makes no other.
-        let seat = &life.certificates.issuance().seats[0];
-        seat.health.borrow_mut().rise();
-        let outages = life.certificates.issuance().counts.outages.get();
-        life.certificates.touch(&host(names[0]));
+        let slot = &process.certificates.issuance().slots[0];
+        slot.health.borrow_mut().record_success();
+        let outages = process.certificates.issuance().counters.outages.get();
+        process.certificates.registry().mark_changed(&host(names[0]));
         for name in names {
-            life.issued(name).await;
+            process.issued(name).await;
         }
-        assert_eq!(life.certificates.issuance().counts.outages.get(), outages);
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
+        assert_eq!(process.certificates.issuance().counters.outages.get(), outages);
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn the_second_ca_takes_over_when_the_first_is_gone() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let mut first = pebble(&front);
-    let second = pebble(&front);
-    let settings = scene.settings(&[&first, &second]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let mut first = pebble(&server);
+    let second = pebble(&server);
+    let settings = setup.settings(&[&first, &second]);
     first.stop();
     // Its DNS server is still there; only its API is gone, and has been for long.
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &[]);
+        let process = setup.live(settings, server, fake, &[]);
         for _ in 0..3 {
-            let seat = &life.certificates.issuance().seats[0];
-            let after_pause = seat.health.borrow().paused_until();
-            seat.health.borrow_mut().fall("it is down".to_owned(), None, after_pause);
+            let slot = &process.certificates.issuance().slots[0];
+            let after_pause = slot.health.borrow().paused_until();
+            slot.health.borrow_mut().record_failure("it is down".to_owned(), None, after_pause);
         }
-        life.certificates.put_domain(&domain("shop.example.com", Acme));
-        life.issued("shop.example.com").await;
-        let cas = life.certificates.overview().authorities;
+        process.certificates.put_domain(&domain("shop.example.com", Acme));
+        process.issued("shop.example.com").await;
+        let cas = process.certificates.overview().authorities;
         assert!(!cas[0].is_usable && cas[0].problem.is_some() && cas[1].is_usable);
     });
     assert!(second.log().contains("shop.example.com"));

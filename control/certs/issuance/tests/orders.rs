@@ -5,40 +5,43 @@ use super::*;
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = pebble(&front);
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = pebble(&server);
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings.clone(), front, plane, &["shop.example.com"]);
-        let facts = life.issued("shop.example.com").await;
+        let process = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
+        let facts = process.issued("shop.example.com").await;
         assert_eq!(facts.names, ["shop.example.com"]);
-        let state = life.state("shop.example.com");
-        assert_eq!((state.state, state.failures, state.version), (State::Active, 0, Some(2)));
+        let state = process.state("shop.example.com");
+        assert_eq!((state.state, state.failures, state.version), (CertificateState::Active, 0, Some(2)));
         let renewal_at = state.renewal_at.unwrap();
         assert!(renewal_at > clock::timestamp() && renewal_at < facts.not_after);
         // The challenge is gone, and so is the order; what is private is private.
-        assert!(life.plane.told().challenges.lock().unwrap().is_empty());
-        let folder = scene.path().join("domains/shop.example.com");
+        assert!(process.fake.recorded().challenges.lock().unwrap().is_empty());
+        let folder = setup.path().join("domains/shop.example.com");
         until("the order is removed", || !folder.join("order.json").exists()).await;
         until("it is remembered", || folder.join("state.json").exists()).await;
-        let account = std::fs::read_dir(scene.path().join("accounts")).unwrap().next().unwrap().unwrap();
-        for file in [account.path(), folder.join("identity.pem"), scene.path().join("budgets.json")] {
+        let account = std::fs::read_dir(setup.path().join("accounts")).unwrap().next().unwrap().unwrap();
+        for file in [account.path(), folder.join("identity.pem"), setup.path().join("budgets.json")] {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
-        assert_eq!(life.certificates.overview().orders_in_flight, 0);
+        assert_eq!(process.certificates.overview().orders_in_flight, 0);
         let mut metrics = String::new();
-        life.certificates.render_metrics(&mut metrics);
+        process.certificates.render_metrics(&mut metrics);
         assert!(metrics.contains("ringway_certificate_orders_total{outcome=\"issued\"} 1"), "{metrics}");
     });
     // Started again, nothing is ordered: it has one.
-    let (plane, front) = reachable();
+    let (fake, server) = reachable();
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        until("its certificate is read", || life.state("shop.example.com").renewal_at.is_some()).await;
-        assert_eq!(life.state("shop.example.com").state, State::Active);
-        assert_eq!(life.certificates.overview().queued + life.certificates.overview().orders_in_flight, 0);
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        until("its certificate is read", || process.state("shop.example.com").renewal_at.is_some()).await;
+        assert_eq!(process.state("shop.example.com").state, CertificateState::Active);
+        assert_eq!(
+            process.certificates.overview().queued + process.certificates.overview().orders_in_flight,
+            0
+        );
     });
     let orders = ca.log().matches("Added order").count();
     assert_eq!(orders, 1, "{}", ca.log());
@@ -47,13 +50,13 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn debians_own_pebble_without_renewal_information_does_as_well() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = Pebble::start(Habits { release: Release::Debian12, ..Habits::at(front.port) });
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = Pebble::start(Habits { release: Release::Debian12, ..Habits::at(server.port) });
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        life.issued("shop.example.com").await;
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        process.issued("shop.example.com").await;
     });
 }
 
@@ -61,14 +64,14 @@ fn debians_own_pebble_without_renewal_information_does_as_well() {
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn half_or_nearly_all_nonces_refused_are_no_obstacle() {
     for percent in [50, 90] {
-        let scene = Scene::new();
-        let (plane, front) = reachable();
-        let ca = Pebble::start(Habits { bad_nonces_percent: percent, ..Habits::at(front.port) });
-        let settings = scene.settings(&[&ca]);
+        let setup = Setup::new();
+        let (fake, server) = reachable();
+        let ca = Pebble::start(Habits { bad_nonces_percent: percent, ..Habits::at(server.port) });
+        let settings = setup.settings(&[&ca]);
         on_control_thread(|| async {
-            let life = scene.live(settings, front, plane, &["shop.example.com"]);
-            life.issued("shop.example.com").await;
-            let ca = &life.certificates.overview().authorities[0];
+            let process = setup.live(settings, server, fake, &["shop.example.com"]);
+            process.issued("shop.example.com").await;
+            let ca = &process.certificates.overview().authorities[0];
             assert_eq!(ca.problem, None);
         });
     }
@@ -77,44 +80,45 @@ fn half_or_nearly_all_nonces_refused_are_no_obstacle() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn two_hundred_domains_at_once_five_at_a_time() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(front.port) });
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(server.port) });
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &[]);
+        let process = setup.live(settings, server, fake, &[]);
         let names: Vec<String> = (0..200).map(|n| format!("shop.tenant-{n}.example")).collect();
         for name in &names {
-            life.certificates.put_domain(&domain(name, Acme));
+            process.certificates.put_domain(&domain(name, Acme));
         }
         let is_issued = |event: &CertificateEvent| matches!(event, CertificateEvent::Issued { .. });
         let deadline = clock::now().after(Duration::from_secs(300));
         let mut was_told = false;
-        while life.count(is_issued) < names.len() {
-            let overview = life.certificates.overview();
+        while process.count(is_issued) < names.len() {
+            let overview = process.certificates.overview();
             assert!(overview.orders_in_flight <= 5);
-            let waiting = names.iter().map(|name| life.state(name)).find(|state| state.place.is_some());
-            was_told |= waiting.is_some_and(|state| state.place.unwrap().expected_at.is_some());
+            let waiting =
+                names.iter().map(|name| process.state(name)).find(|state| state.queue_position.is_some());
+            was_told |= waiting.is_some_and(|state| state.queue_position.unwrap().expected_at.is_some());
             assert!(clock::now() < deadline, "{overview:?}");
             ringway_net::sleep(Duration::from_millis(100)).await;
         }
         assert!(was_told, "who waits is told when its turn comes");
-        assert!(names.iter().all(|name| life.state(name).state == State::Active));
-        assert!(life.plane.told().challenges.lock().unwrap().is_empty());
+        assert!(names.iter().all(|name| process.state(name).state == CertificateState::Active));
+        assert!(process.fake.recorded().challenges.lock().unwrap().is_empty());
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_profile_is_asked_for_where_the_ca_has_it() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = pebble(&front);
-    let mut settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = pebble(&server);
+    let mut settings = setup.settings(&[&ca]);
     settings.acme.as_mut().unwrap().profile = Some("shortlived".to_owned());
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        let facts = life.issued("shop.example.com").await;
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let facts = process.issued("shop.example.com").await;
         let days = (facts.not_after.0 - facts.not_before.0) / DAY.as_millis() as u64;
         assert!((5..=6).contains(&days), "{days}");
     });
@@ -123,32 +127,33 @@ fn a_profile_is_asked_for_where_the_ca_has_it() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_restart_in_the_middle_of_an_order_resumes_it() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     // Answers to the CA's questions are held back for as long as the port is somebody else's.
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ca = Pebble::start(Habits {
         // A connection that is accepted by nobody: the validation hangs.
         http_port: nobody.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
-        ..Habits::at(front.port)
+        ..Habits::at(server.port)
     });
-    let settings = scene.settings(&[&ca]);
-    let order = scene.path().join("domains/shop.example.com/order.json");
+    let settings = setup.settings(&[&ca]);
+    let order = setup.path().join("domains/shop.example.com/order.json");
     on_control_thread(|| async {
-        let life = scene.live(settings.clone(), front, plane, &["shop.example.com"]);
+        let process = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
         until("the order is on the disk", || order.exists()).await;
-        until("the challenge is live", || !life.plane.told().challenges.lock().unwrap().is_empty()).await;
+        until("the challenge is live", || !process.fake.recorded().challenges.lock().unwrap().is_empty())
+            .await;
         // And here the process ends, as by kill -9: everything is dropped where it is.
     });
     let before = std::fs::read_to_string(&order).unwrap();
     let url = serde_json::from_str::<serde_json::Value>(&before).unwrap()["url"].as_str().unwrap().to_owned();
-    // The CA's question is answered by the next life, with the same account key.
-    let (plane, front) = reachable();
-    let challenges = Arc::clone(&plane.told().challenges);
+    // The CA's question is answered by the next process, with the same account key.
+    let (fake, server) = reachable();
+    let challenges = Arc::clone(&fake.recorded().challenges);
     answer_at(nobody, move |_, token| {
         let deadline = std::time::Instant::now() + Duration::from_secs(8);
-        // The life that answers may have begun a moment ago.
+        // The process that answers may have begun a moment ago.
         loop {
             let answer = challenges.lock().unwrap().get(token).cloned();
             if answer.is_some() || std::time::Instant::now() > deadline {
@@ -158,8 +163,8 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
         }
     });
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        let certified = life.issued("shop.example.com").await;
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let certified = process.issued("shop.example.com").await;
         assert_eq!(certified.names, ["shop.example.com"]);
     });
     assert_eq!(ca.log().matches("Added order").count(), 1, "the same order: {url}\n{}", ca.log());
@@ -168,19 +173,19 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn an_order_that_failed_while_nobody_was_there_is_booked_and_replaced_once() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     // The CA's question is accepted by nobody, until this end of it is closed.
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ca = Pebble::start(Habits {
         http_port: nobody.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
-        ..Habits::at(front.port)
+        ..Habits::at(server.port)
     });
-    let settings = scene.settings(&[&ca]);
-    let order = scene.path().join("domains/shop.example.com/order.json");
+    let settings = setup.settings(&[&ca]);
+    let order = setup.path().join("domains/shop.example.com/order.json");
     on_control_thread(|| async {
-        let _life = scene.live(settings.clone(), front, plane, &["shop.example.com"]);
+        let _life = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
         until("the order is on the disk", || order.exists()).await;
         until("the CA is told to ask", || ca.log().contains("Pulled a task from the Tasks queue")).await;
         // And here the process ends, as by kill -9: everything is dropped where it is.
@@ -191,20 +196,20 @@ fn an_order_that_failed_while_nobody_was_there_is_booked_and_replaced_once() {
         assert!(std::time::Instant::now() < deadline, "the CA does not end the order:\n{}", ca.log());
         std::thread::yield_now();
     }
-    let (plane, front) = reachable();
+    let (fake, server) = reachable();
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        let next_try = life
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let next_try = process
             .event("refused", |event| match event {
                 CertificateEvent::Failed { next_try, .. } => Some(*next_try),
                 _ => None,
             })
             .await;
-        let state = life.state("shop.example.com");
-        assert_eq!((state.state, state.failures, state.next_try), (State::Failed, 1, next_try));
+        let state = process.state("shop.example.com");
+        assert_eq!((state.state, state.failures, state.next_try), (CertificateState::Failed, 1, next_try));
         let wait = next_try.unwrap().0 - clock::timestamp().0;
         assert!((3 * 60_000..=5 * 60_000).contains(&wait), "{wait}");
-        let budgets = life.certificates.overview().budgets;
+        let budgets = process.certificates.overview().budgets;
         let failures = budgets.iter().find(|budget| budget.limit == "failed_validations").unwrap();
         assert_eq!(
             (failures.left, failures.subject.as_deref()),

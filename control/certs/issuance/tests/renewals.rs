@@ -5,16 +5,16 @@ use super::*;
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn short_lived_certificates_are_renewed_as_replacements() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = Pebble::start(Habits { lifetime_seconds: 20, ..Habits::at(front.port) });
-    let mut settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = Pebble::start(Habits { lifetime_seconds: 20, ..Habits::at(server.port) });
+    let mut settings = setup.settings(&[&ca]);
     // Without a wish, pebble takes one of its profiles by chance.
     settings.acme.as_mut().unwrap().profile = Some("default".to_owned());
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        let first = life.issued("shop.example.com").await;
-        let renewed = life
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let first = process.issued("shop.example.com").await;
+        let renewed = process
             .event("renewed", |event| match event {
                 CertificateEvent::Renewed { facts, .. } => Some(facts.clone()),
                 _ => None,
@@ -22,42 +22,43 @@ fn short_lived_certificates_are_renewed_as_replacements() {
             .await;
         assert_ne!(first.fingerprint, renewed.fingerprint);
         assert!(renewed.not_after > first.not_after);
-        let versions: Vec<_> = life.plane.told().certificates.borrow().iter().map(|(_, v)| *v).collect();
+        let versions: Vec<_> =
+            process.fake.recorded().certificates.borrow().iter().map(|(_, v)| *v).collect();
         assert_eq!(&versions[..2], [Some(2), Some(3)]);
-        assert_eq!(life.state("shop.example.com").state, State::Active);
+        assert_eq!(process.state("shop.example.com").state, CertificateState::Active);
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
 fn a_window_of_the_ca_that_has_passed_renews_at_once() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
-    let ca = pebble(&front);
-    let settings = scene.settings(&[&ca]);
+    let setup = Setup::new();
+    let (fake, server) = reachable();
+    let ca = pebble(&server);
+    let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &["shop.example.com"]);
-        let facts = life.issued("shop.example.com").await;
+        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let facts = process.issued("shop.example.com").await;
         let asked = || {
-            let domains = life.certificates.shared.domains.borrow();
-            let memory = domains.get(&host("shop.example.com")).unwrap().memory.clone().unwrap();
-            memory.issued.unwrap().ask_at > 0
+            let domains = process.certificates.registry().table();
+            let record = domains.get(&host("shop.example.com")).unwrap().record.clone().unwrap();
+            record.issued.unwrap().ask_at > 0
         };
         until("the CA is asked about the renewal", asked).await;
-        let suggested = life.state("shop.example.com").renewal_at.unwrap();
+        let suggested = process.state("shop.example.com").renewal_at.unwrap();
         assert!(suggested > clock::timestamp() && suggested < facts.not_after);
         // The CA wants it back, and is asked: the moment of the next question is brought forward here.
         let pem =
-            std::fs::read_to_string(scene.path().join("domains/shop.example.com/identity.pem")).unwrap();
+            std::fs::read_to_string(setup.path().join("domains/shop.example.com/identity.pem")).unwrap();
         let leaf = &pem[..pem.find("-----END CERTIFICATE-----").unwrap() + 26];
         ca.set_renewal_window(leaf, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
         {
-            let mut domains = life.certificates.shared.domains.borrow_mut();
+            let mut domains = process.certificates.registry().table_mut();
             let entry = domains.get_mut(&host("shop.example.com")).unwrap();
-            entry.memory.as_mut().unwrap().issued.as_mut().unwrap().ask_at = 0;
+            entry.record.as_mut().unwrap().issued.as_mut().unwrap().ask_at = 0;
         }
-        life.certificates.touch(&host("shop.example.com"));
-        let renewed = life
+        process.certificates.registry().mark_changed(&host("shop.example.com"));
+        let renewed = process
             .event("renewed", |event| match event {
                 CertificateEvent::Renewed { facts, .. } => Some(facts.clone()),
                 _ => None,
@@ -74,18 +75,18 @@ fn a_window_of_the_ca_that_has_passed_renews_at_once() {
 
 #[test]
 fn what_is_provided_is_never_ordered_and_told_when_it_ends() {
-    let scene = Scene::new();
-    let (plane, front) = reachable();
+    let setup = Setup::new();
+    let (fake, server) = reachable();
     let names = loopback_names();
     let ca = scripted::Ca::start(|_| None);
-    let settings = scene.scripted_settings(&[&ca], &names);
+    let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let life = scene.live(settings, front, plane, &[]);
-        life.certificates.put_domain(&domain("a.example", Provided));
+        let process = setup.live(settings, server, fake, &[]);
+        process.certificates.put_domain(&domain("a.example", Provided));
         // Issued in 2020 for seven years: far less than an eighth is left.
         let pair = crate::testing::issue(&["a.example"], 2020, 2027);
-        life.certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
-        let end = life
+        process.certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
+        let end = process
             .event("it ends soon", |event| match event {
                 CertificateEvent::ExpiringSoon { host: Some(host), not_after }
                     if host.as_str() == "a.example" =>
@@ -96,10 +97,10 @@ fn what_is_provided_is_never_ordered_and_told_when_it_ends() {
             })
             .await;
         assert_eq!(end.to_rfc3339(), "2027-01-01T00:00:00Z");
-        life.certificates.touch(&host("a.example"));
-        until("it is reconsidered", || life.certificates.shared.touched.borrow().is_empty()).await;
+        process.certificates.registry().mark_changed(&host("a.example"));
+        until("it is reconsidered", || process.certificates.registry().is_unchanged()).await;
         yield_now().await;
-        assert_eq!(life.count(|event| matches!(event, CertificateEvent::ExpiringSoon { .. })), 1, "once");
+        assert_eq!(process.count(|event| matches!(event, CertificateEvent::ExpiringSoon { .. })), 1, "once");
     });
     assert_eq!(ca.orders(), 0);
 }

@@ -1,52 +1,52 @@
-//! What went wrong with a CA, whose fault it is, and what to do: from errors and problem documents to plain words. Pure.
+//! Classification of ACME errors: the party at fault, the consequence, and a message with a remedy. Pure.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use instant_acme::{Error, Problem, Subproblem};
 
-use super::transport::{Answered, TransportError};
+use super::transport::{ResponseMeta, TransportError};
 
-/// Why a request, or an order, came to nothing.
+/// Reason for a failed request or order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The CA is out of order, or cannot be reached: no domain is to blame.
-    Down { why: String, retry_after: Option<Duration> },
-    /// The CA asks us to go slower. The account as a whole, unless its scope says otherwise.
-    Limited { why: String, scope: LimitScope, retry_after: Option<Duration> },
-    /// The CA will not deal with us before somebody changes the settings.
-    Misconfigured { why: String },
-    /// The CA does not know our account any more.
-    AccountGone,
-    /// The CA has no such order any more, or does not show it to us: another one is made (RFC 8555 §7.4).
-    OrderLost { why: String },
-    /// The CA failed to serve a request about one order. Whether the order or the CA is the reason shows only when orders for
-    /// other domains fail, too.
-    OrderFailed { why: String, retry_after: Option<Duration> },
-    /// The domain is to have no certificate from a CA any more.
-    Unwanted,
-    /// The CA refuses to take the order for a replacement: it may be asked for anew.
-    NotReplaceable { why: String },
-    /// The nonce was not good. It is worth asking again at once.
+pub(crate) enum AcmeFailure {
+    /// The CA is unavailable: no domain is at fault.
+    Unavailable { reason: String, retry_after: Option<Duration> },
+    /// A rate limit of the CA is reached.
+    RateLimited { reason: String, scope: LimitScope, retry_after: Option<Duration> },
+    /// The CA rejects our configuration, until the settings change.
+    Misconfigured { reason: String },
+    /// The CA no longer knows our account.
+    AccountUnknown,
+    /// The CA no longer has the order, or denies access to it: a new one is placed (RFC 8555 §7.4).
+    OrderLost { reason: String },
+    /// The CA failed to serve a request about one order. Only failures of other domains show whether the order or the CA is
+    /// the reason.
+    OrderFailed { reason: String, retry_after: Option<Duration> },
+    /// The domain no longer wants a certificate from a CA.
+    Cancelled,
+    /// The CA refuses a replacement order: a plain one may succeed.
+    NotReplaceable { reason: String },
+    /// The nonce was refused: the request may be repeated at once.
     BadNonce,
-    /// The domain cannot have a certificate now: why, and what to do.
-    Refused { why: String, kind: Refusal },
-    /// Something of ours: the disk, the cores.
-    Ours { why: String },
+    /// The CA refuses to issue for the domain: reason and remedy.
+    Rejected { reason: String, kind: RejectionKind },
+    /// Internal error: the disk, the cores.
+    Internal { reason: String },
 }
 
-/// What a refusal counts as.
+/// Kind of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// A failed validation: the CA counts those.
+pub(crate) enum RejectionKind {
+    /// Failed validation, which the CA counts.
     Validation,
-    /// The order is another account's, or not in the state for what was asked: its present state decides.
+    /// The order is another account's, or not in the required state: its current state decides.
     OrderState,
     /// Anything else.
     Other,
 }
 
-/// What a limit of the CA is about.
+/// Scope of a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitScope {
     /// All orders of the account.
@@ -55,142 +55,149 @@ pub(crate) enum LimitScope {
     Accounts,
     /// Certificates of the registered domain.
     RegisteredDomain,
-    /// The exact set of names.
+    /// Certificates for the exact set of names.
     Duplicates,
     /// Failed validations of the host.
     FailedValidations,
 }
 
-/// The resource of a CA that was asked for: it decides how far an error reaches.
+/// Requested resource: decides how far an error reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
-    /// The directory, a nonce, the account: all orders need it.
+    /// Directory, nonce or account, which all orders need.
     Common,
     /// `newOrder`, which depends on the domain.
     NewOrder,
-    /// An order that was made, with its authorizations, challenges and certificate.
+    /// Existing order, with its authorizations, challenges and certificate.
     Order,
 }
 
-impl Fault {
-    /// Classifies an error of `instant-acme`, by the answer behind it and the resource that was asked for.
-    pub(crate) fn of(error: Error, answered: &Answered, resource: Resource) -> Self {
-        // Every request needs a nonce, whatever it is about.
-        let resource = if answered.is_of_nonce { Resource::Common } else { resource };
+impl AcmeFailure {
+    /// Classifies an error of `instant-acme` by the last response and the requested resource.
+    pub(crate) fn of(error: Error, response: &ResponseMeta, resource: Resource) -> Self {
+        // Every request needs a nonce, whatever its resource.
+        let resource = if response.is_nonce_request { Resource::Common } else { resource };
         let is_of_order = resource == Resource::Order;
-        match Self::of_answer(error, answered, resource) {
-            Self::OrderFailed { why, retry_after } if resource == Resource::Common => {
-                Self::Down { why, retry_after }
+        match Self::of_response(error, response, resource) {
+            Self::OrderFailed { reason, retry_after } if resource == Resource::Common => {
+                Self::Unavailable { reason, retry_after }
             }
-            Self::OrderLost { why } if !is_of_order => match resource {
-                Resource::Common => Self::Down { why, retry_after: answered.retry_after },
+            Self::OrderLost { reason } if !is_of_order => match resource {
+                Resource::Common => Self::Unavailable { reason, retry_after: response.retry_after },
                 Resource::NewOrder | Resource::Order => {
-                    Self::OrderFailed { why, retry_after: answered.retry_after }
+                    Self::OrderFailed { reason, retry_after: response.retry_after }
                 }
             },
-            fault => fault,
+            failure => failure,
         }
     }
 
-    fn of_answer(error: Error, answered: &Answered, resource: Resource) -> Self {
-        let retry_after = answered.retry_after;
+    fn of_response(error: Error, response: &ResponseMeta, resource: Resource) -> Self {
+        let retry_after = response.retry_after;
         match error {
-            Error::Api(problem) => Self::of_problem(&problem, answered, resource),
+            Error::Api(problem) => Self::of_problem(&problem, response, resource),
             Error::Other(source) => match source.downcast_ref::<TransportError>() {
                 Some(TransportError::Url(_)) if resource == Resource::Common => {
-                    Self::Misconfigured { why: source.to_string() }
+                    Self::Misconfigured { reason: source.to_string() }
                 }
-                Some(TransportError::Busy) => Self::Ours { why: source.to_string() },
+                Some(TransportError::Busy) => Self::Internal { reason: source.to_string() },
                 Some(
                     TransportError::Resolve(_)
                     | TransportError::Connect(_)
                     | TransportError::Tls(_)
                     | TransportError::Gone,
-                ) => Self::Down { why: source.to_string(), retry_after },
-                // The CA accepted the order and not that it replaces another.
+                ) => Self::Unavailable { reason: source.to_string(), retry_after },
+                // The CA accepted the order without the replacement.
                 None if source.to_string().starts_with("replaces field mismatch") => {
-                    Self::NotReplaceable { why: source.to_string() }
+                    Self::NotReplaceable { reason: source.to_string() }
                 }
-                // The order is nowhere.
-                Some(TransportError::Url(_)) => Self::OrderLost { why: source.to_string() },
+                // The order's URL is invalid.
+                Some(TransportError::Url(_)) => Self::OrderLost { reason: source.to_string() },
                 Some(TransportError::Io(_) | TransportError::Answer(_)) | None => {
-                    Self::OrderFailed { why: source.to_string(), retry_after }
+                    Self::OrderFailed { reason: source.to_string(), retry_after }
                 }
             },
             Error::Unsupported(what) if what.contains("ARI") => {
-                Self::NotReplaceable { why: format!("the CA does not support {what}") }
+                Self::NotReplaceable { reason: format!("the CA does not support {what}") }
             }
             Error::Unsupported(what) => {
-                Self::Misconfigured { why: format!("the CA does not support {what}") }
+                Self::Misconfigured { reason: format!("the CA does not support {what}") }
             }
-            Error::Http(_) | Error::InvalidUri(_) => Self::OrderLost { why: error.to_string() },
-            Error::Crypto | Error::KeyRejected => Self::Ours { why: error.to_string() },
-            // No problem document where one should be: a gateway in between, or a broken CA.
-            other if answered.status == 429 => {
-                Self::Limited { why: other.to_string(), scope: LimitScope::Orders, retry_after }
+            Error::Http(_) | Error::InvalidUri(_) => Self::OrderLost { reason: error.to_string() },
+            Error::Crypto | Error::KeyRejected => Self::Internal { reason: error.to_string() },
+            // No problem document: a gateway in between, or a broken CA.
+            other if response.status == 429 => {
+                Self::RateLimited { reason: other.to_string(), scope: LimitScope::Orders, retry_after }
             }
             other => {
-                let why = match answered.status {
-                    0 | 200..=299 => format!("the CA's answer makes no sense: {other}"),
-                    status => format!("the CA answered with status {status}"),
+                let reason = match response.status {
+                    0 | 200..=299 => format!("the CA's response is invalid: {other}"),
+                    status => format!("the CA responded with status {status}"),
                 };
-                match answered.status {
-                    404 | 410 => Self::OrderLost { why },
-                    _ => Self::OrderFailed { why, retry_after },
+                match response.status {
+                    404 | 410 => Self::OrderLost { reason },
+                    _ => Self::OrderFailed { reason, retry_after },
                 }
             }
         }
     }
 
     /// Classifies a problem document of the CA (RFC 8555 §6.7).
-    pub(crate) fn of_problem(problem: &Problem, answered: &Answered, resource: Resource) -> Self {
+    pub(crate) fn of_problem(problem: &Problem, response: &ResponseMeta, resource: Resource) -> Self {
         let kind = problem.r#type.as_deref().unwrap_or_default();
         let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
-        let status = problem.status.unwrap_or(answered.status);
-        let retry_after = answered.retry_after;
-        let why = words(problem);
+        let status = problem.status.unwrap_or(response.status);
+        let retry_after = response.retry_after;
+        let reason = message(problem);
         match kind {
-            "rateLimited" => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
+            "rateLimited" => Self::RateLimited { scope: LimitScope::of(problem), reason, retry_after },
             "badNonce" => Self::BadNonce,
-            "accountDoesNotExist" => Self::AccountGone,
-            // RFC 8555 §7.3.6: what a deactivated account gets. With a challenge it means something else.
-            "unauthorized" if answered.status == 401 || is_about_account(problem) => Self::AccountGone,
+            "accountDoesNotExist" => Self::AccountUnknown,
+            // RFC 8555 §7.3.6: a deactivated account. On a challenge, the type has another meaning.
+            "unauthorized" if response.status == 401 || is_about_account(problem) => Self::AccountUnknown,
             "externalAccountRequired" => Self::Misconfigured {
-                why: format!("{why} Set ACME_EAB_KID and ACME_EAB_HMAC to what the CA gave you."),
+                reason: format!("{reason} Set ACME_EAB_KID and ACME_EAB_HMAC to the values from the CA."),
             },
-            // Of the certificate's key, when it is said of an order that was made.
-            "badPublicKey" if resource == Resource::Order => Self::Refused { why, kind: Refusal::Other },
+            // On an existing order, this is about the certificate's key.
+            "badPublicKey" if resource == Resource::Order => {
+                Self::Rejected { reason, kind: RejectionKind::Other }
+            }
             "userActionRequired"
             | "invalidContact"
             | "unsupportedContact"
             | "badSignatureAlgorithm"
             | "badPublicKey"
-            | "invalidProfile" => Self::Misconfigured { why },
-            "alreadyReplaced" => Self::NotReplaceable { why },
-            "serverInternal" => Self::OrderFailed { why, retry_after },
+            | "invalidProfile" => Self::Misconfigured { reason },
+            "alreadyReplaced" => Self::NotReplaceable { reason },
+            "serverInternal" => Self::OrderFailed { reason, retry_after },
             "connection" | "dns" | "incorrectResponse" | "tls" | "caa" => {
-                Self::Refused { why, kind: Refusal::Validation }
+                Self::Rejected { reason, kind: RejectionKind::Validation }
             }
             "unauthorized" | "orderNotReady" if status != 404 => {
-                Self::Refused { why, kind: Refusal::OrderState }
+                Self::Rejected { reason, kind: RejectionKind::OrderState }
             }
             "rejectedIdentifier" | "unsupportedIdentifier" | "badCSR" => {
-                Self::Refused { why, kind: Refusal::Other }
+                Self::Rejected { reason, kind: RejectionKind::Other }
             }
             _ => match status {
-                429 => Self::Limited { scope: LimitScope::of(problem), why, retry_after },
-                404 | 410 => Self::OrderLost { why },
-                500.. => Self::OrderFailed { why, retry_after },
-                _ => Self::Refused { why, kind: Refusal::Other },
+                429 => Self::RateLimited { scope: LimitScope::of(problem), reason, retry_after },
+                404 | 410 => Self::OrderLost { reason },
+                500.. => Self::OrderFailed { reason, retry_after },
+                _ => Self::Rejected { reason, kind: RejectionKind::Other },
             },
         }
     }
 
-    /// For a request that only reads an order, which is refused to nobody whose order it is.
+    /// Whether the CA failed to serve a request, rather than refusing it.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::OrderLost { .. } | Self::OrderFailed { .. })
+    }
+
+    /// Reclassifies the failure of a read of an order: a CA refuses that only for an order that is not ours.
     pub(crate) fn of_reading(self) -> Self {
         match self {
-            Self::Refused { why, .. } => Self::OrderLost { why },
-            fault => fault,
+            Self::Rejected { reason, .. } => Self::OrderLost { reason },
+            failure => failure,
         }
     }
 }
@@ -201,11 +208,11 @@ fn is_about_account(problem: &Problem) -> bool {
 }
 
 impl LimitScope {
-    /// CAs say which limit it is in the text only. What is not recognised is taken for the one on all orders: it
-    /// is the one that must not be run into again.
+    /// Parses the scope from the text, the only place where CAs name it. An unknown one counts as the limit on all orders,
+    /// which must not be exceeded again.
     fn of(problem: &Problem) -> Self {
         let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
-        // A host that has failed for months is paused until its owner asks on a page of the CA.
+        // "Paused": a host that failed for months, until its owner unpauses it at the CA.
         let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
         if has(&["failed authorizations", "failed validation", "paused", "#authorization-failures"]) {
             Self::FailedValidations
@@ -223,8 +230,8 @@ impl LimitScope {
     }
 }
 
-/// What the CA says, and what to do, as sentences.
-fn words(problem: &Problem) -> String {
+/// Formats the problem of the CA with a remedy.
+fn message(problem: &Problem) -> String {
     let kind = problem.r#type.as_deref().unwrap_or_default();
     let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
     let mut out = String::from("the CA says: ");
@@ -240,33 +247,33 @@ fn words(problem: &Problem) -> String {
     out
 }
 
-/// Enough for a person to see what is wrong.
+/// Enough to understand the problem.
 const SUBPROBLEMS_SHOWN_MAX: usize = 3;
-/// Bytes of a CA's own words that are shown.
+/// Bytes shown of a CA's text.
 const DETAIL_BYTES_MAX: usize = 400;
 
-/// What to do about it, where the CA's own words do not say.
+/// Returns the remedy for a problem type.
 fn advice(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "connection" => {
-            "Let the internet reach this machine at port 80: firewall, port forwarding, or an A or AAAA record that leads elsewhere."
+            "Make port 80 of this machine reachable from the internet: check firewall, port forwarding, and the A and AAAA records."
         }
-        "dns" => "Look at the domain's DNS records: the CA could not resolve it.",
+        "dns" => "Check the domain's DNS records: the CA could not resolve it.",
         "caa" => "Add a CAA record for the CA, or remove those that exclude it.",
         "unauthorized" | "incorrectResponse" => {
-            "Another server answered the CA: every A and AAAA record of the domain must lead here, and no CDN may answer in between."
+            "Another server answered the CA: every A and AAAA record of the domain must point to this server, without a CDN in between."
         }
         "rejectedIdentifier" => {
-            "The CA does not issue for this name; upload a certificate of another one, or change the domain."
+            "The CA does not issue for this name: upload a certificate of another CA, or change the domain."
         }
-        "userActionRequired" => "Open that page and agree, as the CA wants a person to.",
+        "userActionRequired" => "Open that page and accept the terms of the CA.",
         "invalidContact" | "unsupportedContact" => "Set ACME_EMAIL to an address that the CA accepts.",
         "invalidProfile" => "Set ACME_PROFILE to a profile that the CA offers, or to none.",
         _ => return None,
     })
 }
 
-/// A text of the CA as one sentence that is safe to show: bounded, on one line.
+/// Sanitizes a text of the CA: bounded, on one line, ending like a sentence.
 fn sentence(text: &str) -> String {
     let mut out: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     if out.len() > DETAIL_BYTES_MAX {
@@ -280,7 +287,7 @@ fn sentence(text: &str) -> String {
     out
 }
 
-/// Control characters, and those that turn the direction of a text: they forge logs.
+/// Whether a character can forge a log: control characters, and those that change the text direction.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -297,25 +304,27 @@ impl fmt::Display for Sub<'_> {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for AcmeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Down { why, .. }
-            | Self::Limited { why, .. }
-            | Self::Misconfigured { why }
-            | Self::NotReplaceable { why }
-            | Self::OrderFailed { why, .. }
-            | Self::Refused { why, .. }
-            | Self::Ours { why } => f.write_str(why),
-            Self::AccountGone => f.write_str("the CA does not know our account any more; a new one is made"),
-            Self::OrderLost { why } => write!(f, "the CA has lost the order, and another is made: {why}"),
-            Self::Unwanted => f.write_str("the domain is to have no certificate from a CA any more"),
-            Self::BadNonce => f.write_str("the CA refused our nonces again and again"),
+            Self::Unavailable { reason, .. }
+            | Self::RateLimited { reason, .. }
+            | Self::Misconfigured { reason }
+            | Self::NotReplaceable { reason }
+            | Self::OrderFailed { reason, .. }
+            | Self::Rejected { reason, .. }
+            | Self::Internal { reason } => f.write_str(reason),
+            Self::AccountUnknown => f.write_str("the CA no longer knows our account; a new one is created"),
+            Self::OrderLost { reason } => {
+                write!(f, "the CA lost the order, and a new one is placed: {reason}")
+            }
+            Self::Cancelled => f.write_str("the domain no longer wants a certificate from a CA"),
+            Self::BadNonce => f.write_str("the CA repeatedly refused our nonces"),
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for AcmeFailure {}
 
 #[cfg(test)]
 mod tests {
@@ -326,47 +335,47 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    fn of(kind: &str, status: u16, detail: &str) -> Fault {
+    fn of(kind: &str, status: u16, detail: &str) -> AcmeFailure {
         let json = serde_json::json!({
             "type": format!("urn:ietf:params:acme:error:{kind}"), "status": status, "detail": detail,
         });
         of_problem(&json.to_string(), status, Resource::Order)
     }
 
-    fn of_problem(json: &str, status: u16, resource: Resource) -> Fault {
-        let answered = Answered { status, ..Answered::default() };
-        Fault::of(Error::Api(problem(json)), &answered, resource)
+    fn of_problem(json: &str, status: u16, resource: Resource) -> AcmeFailure {
+        let response = ResponseMeta { status, ..ResponseMeta::default() };
+        AcmeFailure::of(Error::Api(problem(json)), &response, resource)
     }
 
-    /// An answer without a problem document.
-    fn bare(status: u16, resource: Resource) -> Fault {
+    /// Response without a problem document.
+    fn bare(status: u16, resource: Resource) -> AcmeFailure {
         let error = Error::Json(serde_json::from_str::<Problem>("<html>").unwrap_err());
-        Fault::of(error, &Answered { status, ..Answered::default() }, resource)
+        AcmeFailure::of(error, &ResponseMeta { status, ..ResponseMeta::default() }, resource)
     }
 
-    fn name(fault: &Fault) -> &'static str {
-        match fault {
-            Fault::Down { .. } => "down",
-            Fault::Limited { .. } => "limited",
-            Fault::Misconfigured { .. } => "misconfigured",
-            Fault::AccountGone => "account gone",
-            Fault::OrderLost { .. } => "order lost",
-            Fault::OrderFailed { .. } => "order failed",
-            Fault::Unwanted => "unwanted",
-            Fault::NotReplaceable { .. } => "not replaceable",
-            Fault::BadNonce => "bad nonce",
-            Fault::Refused { kind: Refusal::Validation, .. } => "validation",
-            Fault::Refused { kind: Refusal::OrderState, .. } => "order state",
-            Fault::Refused { kind: Refusal::Other, .. } => "refused",
-            Fault::Ours { .. } => "ours",
+    fn name(failure: &AcmeFailure) -> &'static str {
+        match failure {
+            AcmeFailure::Unavailable { .. } => "down",
+            AcmeFailure::RateLimited { .. } => "limited",
+            AcmeFailure::Misconfigured { .. } => "misconfigured",
+            AcmeFailure::AccountUnknown => "account gone",
+            AcmeFailure::OrderLost { .. } => "order lost",
+            AcmeFailure::OrderFailed { .. } => "order failed",
+            AcmeFailure::Cancelled => "unwanted",
+            AcmeFailure::NotReplaceable { .. } => "not replaceable",
+            AcmeFailure::BadNonce => "bad nonce",
+            AcmeFailure::Rejected { kind: RejectionKind::Validation, .. } => "validation",
+            AcmeFailure::Rejected { kind: RejectionKind::OrderState, .. } => "order state",
+            AcmeFailure::Rejected { kind: RejectionKind::Other, .. } => "refused",
+            AcmeFailure::Internal { .. } => "ours",
         }
     }
 
     #[test]
-    fn knows_whose_fault_it_is() {
+    fn classifies_rate_limits_by_their_text() {
         use LimitScope::{Accounts, Duplicates, FailedValidations, Orders, RegisteredDomain};
-        let scope = |fault| match fault {
-            Fault::Limited { scope, .. } => scope,
+        let scope = |failure| match failure {
+            AcmeFailure::RateLimited { scope, .. } => scope,
             other => panic!("{other:?}"),
         };
         for (detail, expected) in [
@@ -402,20 +411,20 @@ mod tests {
         ] {
             assert_eq!(scope(of("rateLimited", 429, detail)), expected, "{detail}");
         }
-        assert!(matches!(of("unheardOf", 429, "x"), Fault::Limited { .. }));
+        assert!(matches!(of("unheardOf", 429, "x"), AcmeFailure::RateLimited { .. }));
         let deactivated = "Account is not valid, has status \"deactivated\"";
-        assert_eq!(of("unauthorized", 403, deactivated), Fault::AccountGone);
+        assert_eq!(of("unauthorized", 403, deactivated), AcmeFailure::AccountUnknown);
     }
 
-    /// RFC 8555 §6.7 and bare statuses: how far each answer reaches, by the resource that gave it.
+    /// RFC 8555 §6.7 and bare statuses: reach of each response, by resource.
     #[test]
-    fn an_answer_about_one_order_never_stops_the_ca() {
+    fn responses_about_one_order_never_pause_the_ca() {
         use Resource::{Common, NewOrder, Order};
         let of = |kind: &str, status, resource| {
             let text = format!(r#"{{"type":"urn:ietf:params:acme:error:{kind}","status":{status}}}"#);
             of_problem(&text, status, resource)
         };
-        // With a problem document; the columns: of what is common, of `newOrder`, of an order.
+        // With a problem document; columns: common resources, `newOrder`, an order.
         for (kind, status, common, new_order, order) in [
             ("accountDoesNotExist", 400, "account gone", "account gone", "account gone"),
             ("unauthorized", 401, "account gone", "account gone", "account gone"),
@@ -443,11 +452,11 @@ mod tests {
             ("userActionRequired", 403, "misconfigured", "misconfigured", "misconfigured"),
         ] {
             for (resource, expected) in [(Common, common), (NewOrder, new_order), (Order, order)] {
-                let fault = of(kind, status, resource);
-                assert_eq!(name(&fault), expected, "{kind} {status} of {resource:?}");
+                let failure = of(kind, status, resource);
+                assert_eq!(name(&failure), expected, "{kind} {status} of {resource:?}");
             }
         }
-        // Without one: a gateway in between, or a CA that says no more.
+        // Without one: a gateway in between, or a bare CA.
         for (status, common, new_order, order) in [
             (200, "down", "order failed", "order failed"),
             (400, "down", "order failed", "order failed"),
@@ -462,9 +471,9 @@ mod tests {
                 assert_eq!(name(&bare(status, resource)), expected, "{status} of {resource:?}");
             }
         }
-        // On the way there.
+        // Transport errors.
         let transport = |error: fn() -> TransportError, resource| {
-            name(&Fault::of(Error::Other(Box::new(error())), &Answered::default(), resource))
+            name(&AcmeFailure::of(Error::Other(Box::new(error())), &ResponseMeta::default(), resource))
         };
         let refused = || TransportError::Connect(std::io::ErrorKind::ConnectionRefused.into());
         let timed_out = || TransportError::Io(std::io::ErrorKind::TimedOut.into());
@@ -478,13 +487,13 @@ mod tests {
             [Common, NewOrder, Order].map(|of| transport(no_url, of)),
             ["misconfigured", "order failed", "order lost"]
         );
-        // A nonce is no order's own.
-        let answered = Answered { status: 404, is_of_nonce: true, ..Answered::default() };
-        assert_eq!(name(&Fault::of(Error::Str("no nonce"), &answered, Order)), "down");
+        // A nonce is a common resource.
+        let response = ResponseMeta { status: 404, is_nonce_request: true, ..ResponseMeta::default() };
+        assert_eq!(name(&AcmeFailure::of(Error::Str("no nonce"), &response, Order)), "down");
     }
 
     #[test]
-    fn an_order_that_may_not_be_read_is_lost() {
+    fn an_unreadable_order_is_lost() {
         for (kind, status) in [("unauthorized", 403), ("malformed", 400), ("orderNotReady", 403)] {
             assert_eq!(name(&of(kind, status, "x").of_reading()), "order lost", "{kind}");
         }
@@ -492,14 +501,14 @@ mod tests {
     }
 
     #[test]
-    fn says_what_the_ca_said_and_what_to_do() {
+    fn messages_have_the_text_of_the_ca_and_a_remedy() {
         let problem = problem(
             r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Policy forbids it",
                 "subproblems":[{"identifier":{"type":"dns","value":"bad.example"},"detail":"blocked"}]}"#,
         );
-        let answered = Answered { status: 400, ..Answered::default() };
-        let fault = Fault::of_problem(&problem, &answered, Resource::NewOrder);
-        let text = fault.to_string();
+        let response = ResponseMeta { status: 400, ..ResponseMeta::default() };
+        let failure = AcmeFailure::of_problem(&problem, &response, Resource::NewOrder);
+        let text = failure.to_string();
         assert!(
             text.starts_with("the CA says: Policy forbids it. bad.example: blocked. The CA does not issue"),
             "{text}"
@@ -507,24 +516,28 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_text_of_the_ca_that_could_forge_a_log() {
-        let fault = of("connection", 400, &format!("a\nb\u{202e}c{}", "x".repeat(10_000)));
-        let text = fault.to_string();
+    fn texts_of_the_ca_cannot_forge_a_log() {
+        let failure = of("connection", 400, &format!("a\nb\u{202e}c{}", "x".repeat(10_000)));
+        let text = failure.to_string();
         assert!(!text.contains(['\n', '\u{202e}']) && text.len() < 1000, "{text}");
     }
 
     #[test]
-    fn takes_nonsense_for_an_outage() {
+    fn an_invalid_response_is_an_outage() {
         let error = || Error::Json(serde_json::from_str::<Problem>("<html>").unwrap_err());
         let of = |status, retry_after| {
-            Fault::of(error(), &Answered { status, retry_after, is_of_nonce: false }, Resource::Common)
+            AcmeFailure::of(
+                error(),
+                &ResponseMeta { status, retry_after, is_nonce_request: false },
+                Resource::Common,
+            )
         };
         let wait = Some(Duration::from_secs(7));
         assert_eq!(
             of(503, wait),
-            Fault::Down { why: "the CA answered with status 503".into(), retry_after: wait }
+            AcmeFailure::Unavailable { reason: "the CA responded with status 503".into(), retry_after: wait }
         );
-        assert!(matches!(of(429, wait), Fault::Limited { retry_after, .. } if retry_after == wait));
-        assert!(matches!(of(200, None), Fault::Down { .. }));
+        assert!(matches!(of(429, wait), AcmeFailure::RateLimited { retry_after, .. } if retry_after == wait));
+        assert!(matches!(of(200, None), AcmeFailure::Unavailable { .. }));
     }
 }

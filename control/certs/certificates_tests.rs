@@ -1,4 +1,4 @@
-//! What the handle does, with a control plane that writes down.
+//! What the handle does, with a control fake that writes down.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -10,26 +10,34 @@ use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::limits::CERTIFICATE_SCAN_BATCH;
 use ringway_bridge::blocking_mailbox;
 use ringway_model::CoreId;
+use ringway_net::spawn;
 use ringway_net::yield_now;
 
+use ringway_tls::{IdentityName, Secret, SecretKey, SecretUpdate};
+
 use super::*;
-use crate::testing::{Plane, domain, host, issue, on_control_thread, put_files, sound};
+use crate::files::{Files, Pair};
+use crate::host::PublishError;
+use crate::limits::{CERTIFICATE_SCAN_BATCH, VERIFICATIONS_IN_FLIGHT_MAX, VERIFICATIONS_WAITING_MAX};
+use crate::open::{FIRST_VERSION, StartError, open};
+use crate::settings::CertificateSettings;
+use crate::testing::{FakeHost, domain, host, issue, on_control_thread, put_files, valid_pair};
+use crate::verification::ProbeOutcome;
 use crate::verification::Readiness;
 use ringway_dns::testing::{Server, ip};
 
 use CertificateMode::{Acme, Provided};
 
 /// A certificate directory, and what one core gets from the loader.
-struct Scene {
+struct Setup {
     dir: tempfile::TempDir,
     core: MailboxReceiver<SecretUpdate>,
     senders: Vec<MailboxSender<SecretUpdate>>,
 }
 
-impl Scene {
+impl Setup {
     fn new() -> Self {
         let (sender, core) = blocking_mailbox(64);
         Self { dir: tempfile::tempdir().unwrap(), core, senders: vec![sender] }
@@ -39,8 +47,8 @@ impl Scene {
         self.dir.path().join("certs")
     }
 
-    fn settings(&self) -> Settings {
-        Settings::new(self.path())
+    fn settings(&self) -> CertificateSettings {
+        CertificateSettings::new(self.path())
     }
 
     fn files(&self) -> Files {
@@ -49,7 +57,7 @@ impl Scene {
         files
     }
 
-    fn open(&self, settings: Settings) -> Opened {
+    fn open(&self, settings: CertificateSettings) -> Opened {
         open(settings, self.senders.clone()).unwrap()
     }
 
@@ -77,29 +85,29 @@ fn of(name: &str) -> IdentityName {
 }
 
 /// The handle with its tasks running.
-fn running(opened: Opened, plane: &Plane) -> Certificates {
+fn running(opened: Opened, fake: &FakeHost) -> Certificates {
     let certificates = Certificates::new(opened);
-    start(&certificates, plane);
+    start(&certificates, fake);
     certificates
 }
 
-fn start(certificates: &Certificates, plane: &Plane) {
-    certificates.attach(plane.clone());
-    let (this, plane) = (certificates.clone(), plane.clone());
-    spawn(async move { this.run(plane).await }, |panic| panic!("{panic:?}"));
+fn start(certificates: &Certificates, fake: &FakeHost) {
+    certificates.inner.publisher.attach(fake.clone());
+    let (this, fake) = (certificates.clone(), fake.clone());
+    spawn(async move { this.run(fake).await }, |panic| panic!("{panic:?}"));
 }
 
-fn event(plane: &Plane, is_it: impl Fn(&CertificateEvent) -> bool) -> bool {
-    plane.told().events.borrow().iter().any(is_it)
+fn event(fake: &FakeHost, is_it: impl Fn(&CertificateEvent) -> bool) -> bool {
+    fake.recorded().events.borrow().iter().any(is_it)
 }
 
 #[test]
 fn without_a_ca_a_new_domain_says_so_at_once() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         let reason = |name: &str| certificates.state(&host(name)).unwrap().reason;
         for name in ["first.example", "later.example"] {
             certificates.put_domain(&domain(name, Acme));
@@ -113,20 +121,20 @@ fn without_a_ca_a_new_domain_says_so_at_once() {
 
 #[test]
 fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
-    let scene = Scene::new();
-    let files = scene.files();
-    let pair = sound(&["*.example"]);
+    let setup = Setup::new();
+    let files = setup.files();
+    let pair = valid_pair(&["*.example"]);
     let count = 5_000;
     for n in 0..count {
-        // Not synced one by one: this is a scene, not a write.
-        let folder = scene.path().join(format!("domains/d{n}.example"));
+        // Not synced one by one: this is a setup, not a write.
+        let folder = setup.path().join(format!("domains/d{n}.example"));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("identity.pem"), [&pair.chain[..], &pair.key].concat()).unwrap();
     }
     drop(files);
-    let opened = scene.open(scene.settings());
+    let opened = setup.open(setup.settings());
     let files = opened.files.clone();
-    let wants = opened.wants();
+    let wants = opened.requests();
     assert_eq!(opened.version(&domain("d4999.example", Acme)), Some(FIRST_VERSION));
     assert_eq!(opened.version(&domain("d4999.example", CertificateMode::None)), None);
     assert_eq!(opened.version(&domain("other.example", Acme)), None);
@@ -138,7 +146,7 @@ fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
         assert_eq!(files.opened(), 0, "nothing was opened by the start");
         assert_eq!(certificates.overview().unread, count);
         for n in [7, 7, 11] {
-            scene.ask(&wants, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
+            setup.ask(&wants, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
         }
         assert_eq!(files.opened(), 2, "only what was wanted, and once");
     });
@@ -146,22 +154,22 @@ fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
 
 #[test]
 fn by_and_by_all_certificates_are_read() {
-    let scene = Scene::new();
-    let files = scene.files();
+    let setup = Setup::new();
+    let files = setup.files();
     // More than two batches.
     let count = 2 * CERTIFICATE_SCAN_BATCH + 1;
-    let pair = sound(&["*.example"]);
+    let pair = valid_pair(&["*.example"]);
     for n in 0..count {
         files.write_identity(&host(&format!("d{n}.example")), &pair).unwrap();
     }
-    let opened = scene.open(scene.settings());
+    let opened = setup.open(setup.settings());
     let files = opened.files.clone();
     on_control_thread(|| async {
         let certificates = Certificates::new(opened);
         for n in 0..count {
             certificates.put_domain(&domain(&format!("d{n}.example"), Acme));
         }
-        start(&certificates, &Plane::default());
+        start(&certificates, &FakeHost::default());
         while certificates.overview().unread > 0 {
             yield_now().await;
         }
@@ -179,42 +187,42 @@ fn by_and_by_all_certificates_are_read() {
 
 #[test]
 fn an_upload_is_live_when_the_call_returns() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
-    let wants = opened.wants();
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
+    let wants = opened.requests();
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
         let state = certificates.state(&host("a.example")).unwrap();
-        assert_eq!((state.state, state.version), (State::Provided, None));
+        assert_eq!((state.state, state.version), (CertificateState::Provided, None));
         assert!(state.reason.unwrap().contains("has not been uploaded"));
 
-        let (first, second) = (sound(&["a.example"]), sound(&["a.example"]));
+        let (first, second) = (valid_pair(&["a.example"]), valid_pair(&["a.example"]));
         let mut last = None;
         for pair in [first, second] {
             let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
-            let (name, version) = plane.told().certificates.borrow().last().unwrap().clone();
+            let (name, version) = fake.recorded().certificates.borrow().last().unwrap().clone();
             assert_eq!(name, "a.example");
             assert!(version > last, "each has a version of its own");
             last = version;
-            let served = scene.ask(&wants, of("a.example"), version.unwrap()).unwrap();
+            let served = setup.ask(&wants, of("a.example"), version.unwrap()).unwrap();
             assert_eq!(served, facts.fingerprint);
             let state = certificates.state(&host("a.example")).unwrap();
             assert_eq!((state.certificate.unwrap(), state.version, state.reason), (facts, version, None));
         }
-        assert!(event(&plane, |event| matches!(event, CertificateEvent::Uploaded { .. })));
+        assert!(event(&fake, |event| matches!(event, CertificateEvent::Uploaded { .. })));
     });
 }
 
 #[test]
 fn what_is_refused_changes_nothing() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
-        let pair = sound(&["a.example"]);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
+        let pair = valid_pair(&["a.example"]);
         let upload =
             async |name: &str| certificates.upload(&host(name), &pair.chain, &pair.key).await.unwrap_err();
         assert!(matches!(upload("a.example").await, UploadError::UnknownDomain));
@@ -222,29 +230,29 @@ fn what_is_refused_changes_nothing() {
         assert!(matches!(upload("a.example").await, UploadError::NotProvided));
         certificates.put_domain(&domain("b.example", Provided));
         assert!(matches!(upload("b.example").await, UploadError::WrongName { .. }));
-        assert!(plane.told().certificates.borrow().is_empty());
-        assert!(fs::read_dir(scene.path().join("domains")).unwrap().next().is_none());
+        assert!(fake.recorded().certificates.borrow().is_empty());
+        assert!(fs::read_dir(setup.path().join("domains")).unwrap().next().is_none());
     });
 }
 
 #[test]
 fn a_full_disk_keeps_the_old_certificate_and_is_told() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
-    let (wants, faults) = (opened.wants(), opened.files.faults.clone());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
+    let (wants, faults) = (opened.requests(), opened.files.faults.clone());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
-        let (old, new) = (sound(&["a.example"]), sound(&["a.example"]));
+        let (old, new) = (valid_pair(&["a.example"]), valid_pair(&["a.example"]));
         let facts = certificates.upload(&host("a.example"), &old.chain, &old.key).await.unwrap();
         let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
         faults.refuse(libc::ENOSPC);
         let error = certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap_err();
         assert!(matches!(&error, UploadError::NotStored(why) if why.contains("free some space")), "{error}");
-        assert_eq!(scene.ask(&wants, of("a.example"), version).unwrap(), facts.fingerprint);
+        assert_eq!(setup.ask(&wants, of("a.example"), version).unwrap(), facts.fingerprint);
         assert!(certificates.overview().directory_problem.is_some());
-        assert!(event(&plane, |event| matches!(event, CertificateEvent::DirectoryUnusable { .. })));
+        assert!(event(&fake, |event| matches!(event, CertificateEvent::DirectoryUnusable { .. })));
         faults.mend();
         certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap();
         assert_eq!(certificates.overview().directory_problem, None);
@@ -253,65 +261,64 @@ fn a_full_disk_keeps_the_old_certificate_and_is_told() {
 
 #[test]
 fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
-        let pair = sound(&["a.example"]);
+        let pair = valid_pair(&["a.example"]);
         let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
-        let given = scene.core.try_recv().unwrap();
+        let given = setup.core.try_recv().unwrap();
         assert_eq!((&given.key, given.version), (&SecretKey::Identity(of("a.example")), version));
         assert!(
             matches!(&given.result, Ok(Secret::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
         );
         // A core that takes nothing more may serve the older one for a while, and nobody is told otherwise.
-        while scene.senders[0].send(given.clone()).is_ok() {}
+        while setup.senders[0].send(given.clone()).is_ok() {}
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
-        assert!(matches!(error, UploadError::NotLive(Unpublished::SlowCores)), "{error}");
+        assert!(matches!(error, UploadError::NotLive(PublishError::SlowCores)), "{error}");
     });
 }
 
 #[test]
 fn a_slow_core_is_told_apart_from_a_refusal() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
-        plane.told().refusal.set(Some(Unpublished::SlowCores));
-        let pair = sound(&["a.example"]);
+        fake.recorded().refusal.set(Some(PublishError::SlowCores));
+        let pair = valid_pair(&["a.example"]);
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
-        assert!(matches!(error, UploadError::NotLive(Unpublished::SlowCores)));
+        assert!(matches!(error, UploadError::NotLive(PublishError::SlowCores)));
         assert!(certificates.state(&host("a.example")).unwrap().certificate.is_some(), "it is stored");
     });
 }
 
 #[test]
 fn a_removed_domain_leaves_nothing_on_the_disk() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
         certificates.put_domain(&domain("b.example", Provided));
         for name in ["a.example", "b.example"] {
-            let pair = sound(&[name]);
+            let pair = valid_pair(&[name]);
             certificates.upload(&host(name), &pair.chain, &pair.key).await.unwrap();
         }
         certificates.remove_domain(&host("a.example"));
         assert!(certificates.state(&host("a.example")).is_none());
-        plane
-            .until("removed", |told| {
-                told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Removed { .. }))
-            })
-            .await;
-        assert!(!scene.path().join("domains/a.example").exists());
-        assert!(scene.path().join("domains/b.example").exists());
+        fake.until("removed", |told| {
+            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Removed { .. }))
+        })
+        .await;
+        assert!(!setup.path().join("domains/a.example").exists());
+        assert!(setup.path().join("domains/b.example").exists());
         assert_eq!(certificates.overview().orphans, 0);
         certificates.put_domain(&domain("a.example", Provided));
         assert_eq!(certificates.state(&host("a.example")).unwrap().version, None, "it begins anew");
@@ -320,78 +327,75 @@ fn a_removed_domain_leaves_nothing_on_the_disk() {
 
 #[test]
 fn who_is_registered_again_at_once_keeps_the_certificate() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
-        let pair = sound(&["a.example"]);
+        let pair = valid_pair(&["a.example"]);
         certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         certificates.remove_domain(&host("a.example"));
         certificates.put_domain(&domain("a.example", Provided));
         // The removal enters the lane, and another change of files behind it.
         yield_now().await;
-        certificates.on_disk(|_| Ok(())).await.unwrap();
+        certificates.inner.disk.run(|_| Ok(())).await.unwrap();
         assert!(certificates.state(&host("a.example")).unwrap().version.is_some());
-        assert!(scene.path().join("domains/a.example/identity.pem").exists());
-        plane.until("published", |told| told.certificates.borrow().len() >= 2).await;
+        assert!(setup.path().join("domains/a.example/identity.pem").exists());
+        fake.until("published", |told| told.certificates.borrow().len() >= 2).await;
     });
 }
 
 #[test]
 fn a_change_of_mode_withdraws_the_certificate_and_brings_it_back() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Provided));
-        let pair = sound(&["a.example"]);
+        let pair = valid_pair(&["a.example"]);
         certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         certificates.put_domain(&domain("a.example", CertificateMode::None));
-        plane
-            .until("withdrawn", |told| {
-                told.certificates.borrow().last().is_some_and(|(_, version)| version.is_none())
-            })
-            .await;
+        fake.until("withdrawn", |told| {
+            told.certificates.borrow().last().is_some_and(|(_, version)| version.is_none())
+        })
+        .await;
         certificates.put_domain(&domain("a.example", Acme));
-        plane
-            .until("back", |told| {
-                told.certificates.borrow().last().is_some_and(|(_, version)| version.is_some())
-            })
-            .await;
-        let told = plane.told().certificates.borrow().len();
+        fake.until("back", |told| {
+            told.certificates.borrow().last().is_some_and(|(_, version)| version.is_some())
+        })
+        .await;
+        let told = fake.recorded().certificates.borrow().len();
         certificates.put_domain(&domain("a.example", Acme));
-        certificates.on_disk(|_| Ok(())).await.unwrap();
-        assert_eq!(plane.told().certificates.borrow().len(), told, "nothing new is not published");
+        certificates.inner.disk.run(|_| Ok(())).await.unwrap();
+        assert_eq!(fake.recorded().certificates.borrow().len(), told, "nothing new is not published");
     });
 }
 
 #[test]
 fn one_damaged_certificate_is_withdrawn_and_told() {
-    let scene = Scene::new();
-    let files = scene.files();
+    let setup = Setup::new();
+    let files = setup.files();
     for name in ["good.example", "bad.example"] {
-        files.write_identity(&host(name), &sound(&[name])).unwrap();
+        files.write_identity(&host(name), &valid_pair(&[name])).unwrap();
     }
-    fs::write(scene.path().join("domains/bad.example/identity.pem"), "nonsense").unwrap();
-    let opened = scene.open(scene.settings());
+    fs::write(setup.path().join("domains/bad.example/identity.pem"), "nonsense").unwrap();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
         let certificates = Certificates::new(opened);
         certificates.put_domain(&domain("good.example", Acme));
         certificates.put_domain(&domain("bad.example", Acme));
-        let plane = Plane::default();
-        start(&certificates, &plane);
-        plane
-            .until("damage", |told| {
-                told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Damaged { .. }))
-            })
-            .await;
+        let fake = FakeHost::default();
+        start(&certificates, &fake);
+        fake.until("damage", |told| {
+            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Damaged { .. }))
+        })
+        .await;
         while certificates.overview().unread > 0 {
             yield_now().await;
         }
-        assert_eq!(plane.told().certificates.borrow()[..], [("bad.example".to_owned(), None)]);
+        assert_eq!(fake.recorded().certificates.borrow()[..], [("bad.example".to_owned(), None)]);
         assert!(certificates.state(&host("bad.example")).unwrap().reason.unwrap().contains("bad.example"));
         assert!(certificates.state(&host("good.example")).unwrap().certificate.is_some());
         let overview = certificates.overview();
@@ -401,10 +405,10 @@ fn one_damaged_certificate_is_withdrawn_and_told() {
 
 #[test]
 fn each_core_has_the_default_certificate_before_it_begins() {
-    let scene = Scene::new();
-    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
-    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
-    let sent: Vec<SecretUpdate> = scene.core.drain(usize::MAX).collect();
+    let setup = Setup::new();
+    let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
+    let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
+    let sent: Vec<SecretUpdate> = setup.core.drain(usize::MAX).collect();
     let [SecretUpdate { key: SecretKey::Identity(IdentityName::Default), version, result: Ok(_) }] =
         &sent[..]
     else {
@@ -415,27 +419,26 @@ fn each_core_has_the_default_certificate_before_it_begins() {
 
 #[test]
 fn a_directory_that_cannot_be_used_stops_nothing() {
-    let scene = Scene::new();
-    fs::write(scene.path(), "a file").unwrap();
-    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
-    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
-    let wants = opened.wants();
+    let setup = Setup::new();
+    fs::write(setup.path(), "a file").unwrap();
+    let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
+    let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
+    let wants = opened.requests();
     assert_eq!(opened.default_version(), Some(1));
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
-        plane
-            .until("told", |told| {
-                told.events
-                    .borrow()
-                    .iter()
-                    .any(|event| matches!(event, CertificateEvent::DirectoryUnusable { .. }))
-            })
-            .await;
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
+        fake.until("told", |told| {
+            told.events
+                .borrow()
+                .iter()
+                .any(|event| matches!(event, CertificateEvent::DirectoryUnusable { .. }))
+        })
+        .await;
         assert!(certificates.overview().directory_problem.unwrap().contains("certs"));
-        assert!(scene.ask(&wants, IdentityName::Default, 1).is_ok());
+        assert!(setup.ask(&wants, IdentityName::Default, 1).is_ok());
         certificates.put_domain(&domain("a.example", Provided));
-        let pair = sound(&["a.example"]);
+        let pair = valid_pair(&["a.example"]);
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
         assert!(matches!(error, UploadError::NotStored(_)), "{error}");
         let mut metrics = String::new();
@@ -447,25 +450,25 @@ fn a_directory_that_cannot_be_used_stops_nothing() {
 
 #[test]
 fn a_directory_that_comes_back_is_taken_up() {
-    let scene = Scene::new();
-    let elsewhere = Files::new(&scene.dir.path().join("elsewhere"));
+    let setup = Setup::new();
+    let elsewhere = Files::new(&setup.dir.path().join("elsewhere"));
     elsewhere.prepare().unwrap();
-    elsewhere.write_identity(&host("a.example"), &sound(&["a.example"])).unwrap();
-    fs::write(scene.path(), "a file").unwrap();
-    let opened = scene.open(scene.settings());
+    elsewhere.write_identity(&host("a.example"), &valid_pair(&["a.example"])).unwrap();
+    fs::write(setup.path(), "a file").unwrap();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
         let certificates = Certificates::new(opened);
         certificates.put_domain(&domain("a.example", Acme));
-        let plane = Plane::default();
-        start(&certificates, &plane);
-        assert!(certificates.directory_problem().is_some());
-        certificates.try_directory().await;
-        assert!(certificates.directory_problem().is_some(), "nothing has changed");
-        fs::remove_file(scene.path()).unwrap();
-        fs::rename(scene.dir.path().join("elsewhere"), scene.path()).unwrap();
-        certificates.try_directory().await;
-        assert_eq!(certificates.directory_problem(), None);
-        assert_eq!(plane.told().certificates.borrow()[..], [("a.example".to_owned(), Some(2))]);
+        let fake = FakeHost::default();
+        start(&certificates, &fake);
+        assert!(certificates.inner.disk.problem().is_some());
+        certificates.inner.store.rescan().await;
+        assert!(certificates.inner.disk.problem().is_some(), "nothing has changed");
+        fs::remove_file(setup.path()).unwrap();
+        fs::rename(setup.dir.path().join("elsewhere"), setup.path()).unwrap();
+        certificates.inner.store.rescan().await;
+        assert_eq!(certificates.inner.disk.problem(), None);
+        assert_eq!(fake.recorded().certificates.borrow()[..], [("a.example".to_owned(), Some(2))]);
         while certificates.overview().unread > 0 {
             yield_now().await;
         }
@@ -475,21 +478,21 @@ fn a_directory_that_comes_back_is_taken_up() {
 
 #[test]
 fn what_nobody_registers_is_cleared_away_in_the_end() {
-    let scene = Scene::new();
-    let files = scene.files();
+    let setup = Setup::new();
+    let files = setup.files();
     for name in ["a.example", "b.example"] {
-        files.write_identity(&host(name), &sound(&[name])).unwrap();
+        files.write_identity(&host(name), &valid_pair(&[name])).unwrap();
     }
-    fs::create_dir(scene.path().join("domains/bare.example")).unwrap();
-    let opened = scene.open(scene.settings());
+    fs::create_dir(setup.path().join("domains/bare.example")).unwrap();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Acme));
         assert_eq!(certificates.overview().orphans, 2);
-        certificates.remove_orphans().await;
+        certificates.inner.store.remove_orphans().await;
         assert_eq!(certificates.overview().orphans, 0);
-        let left: Vec<_> = fs::read_dir(scene.path().join("domains")).unwrap().flatten().collect();
+        let left: Vec<_> = fs::read_dir(setup.path().join("domains")).unwrap().flatten().collect();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].file_name(), "a.example");
     });
@@ -497,11 +500,11 @@ fn what_nobody_registers_is_cleared_away_in_the_end() {
 
 #[test]
 fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
-    let scene = Scene::new();
-    let operator = put_files(scene.dir.path(), &sound(&["*.example", "other.test"]));
-    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
+    let setup = Setup::new();
+    let operator = put_files(setup.dir.path(), &valid_pair(&["*.example", "other.test"]));
+    let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
     on_control_thread(|| async {
-        let certificates = running(opened, &Plane::default());
+        let certificates = running(opened, &FakeHost::default());
         for (name, mode) in [
             ("a.example", Acme),
             ("b.example", CertificateMode::None),
@@ -514,78 +517,81 @@ fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
         let default = certificates.overview().default.unwrap().facts;
         for name in ["a.example", "b.example"] {
             let state = state(name);
-            assert_eq!((state.state, state.certificate.as_ref()), (State::Default, Some(&default)), "{name}");
+            assert_eq!(
+                (state.state, state.certificate.as_ref()),
+                (CertificateState::Default, Some(&default)),
+                "{name}"
+            );
             assert_eq!((state.reason, state.version), (None, None), "{name}");
         }
         // Names that it does not cover, and domains with a certificate of their own, stand where they stood.
-        assert_eq!((state("elsewhere.test").state, state("elsewhere.test").certificate), (State::None, None));
+        assert_eq!(
+            (state("elsewhere.test").state, state("elsewhere.test").certificate),
+            (CertificateState::None, None)
+        );
         assert!(state("elsewhere.test").reason.unwrap().contains("ACME_EMAIL"));
-        assert_eq!(state("c.example").state, State::Provided);
+        assert_eq!(state("c.example").state, CertificateState::Provided);
         let mut metrics = String::new();
         certificates.render_metrics(&mut metrics);
         assert!(metrics.contains("ringway_certificate_domains{state=\"default\"} 2\n"), "{metrics}");
         assert!(metrics.contains("ringway_certificate_domains{state=\"none\"} 1\n"), "{metrics}");
-        let pair = sound(&["c.example"]);
+        let pair = valid_pair(&["c.example"]);
         certificates.upload(&host("c.example"), &pair.chain, &pair.key).await.unwrap();
-        assert_eq!(state("c.example").state, State::Provided);
+        assert_eq!(state("c.example").state, CertificateState::Provided);
     });
 }
 
 #[test]
 fn a_default_certificate_that_cannot_be_served_stops_the_start() {
-    let scene = Scene::new();
+    let setup = Setup::new();
     for (pair, part) in [
         (issue(&["a.example"], 2020, 2021), "has expired"),
-        (Pair { chain: sound(&["a.example"]).chain, key: sound(&["a.example"]).key }, "site.key"),
+        (Pair { chain: valid_pair(&["a.example"]).chain, key: valid_pair(&["a.example"]).key }, "site.key"),
     ] {
-        let operator = put_files(scene.dir.path(), &pair);
-        let settings = Settings { default_files: Some(operator), ..scene.settings() };
-        let error = open(settings, scene.senders.clone()).unwrap_err();
+        let operator = put_files(setup.dir.path(), &pair);
+        let settings = CertificateSettings { default_files: Some(operator), ..setup.settings() };
+        let error = open(settings, setup.senders.clone()).unwrap_err();
         assert!(matches!(error, StartError::Default(_)) && error.to_string().contains(part), "{error}");
     }
 }
 
 #[test]
 fn the_operators_files_are_followed_without_a_restart() {
-    let scene = Scene::new();
-    let operator = put_files(scene.dir.path(), &sound(&["default.example"]));
-    let opened = scene.open(Settings { default_files: Some(operator), ..scene.settings() });
-    let wants = opened.wants();
+    let setup = Setup::new();
+    let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
+    let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
+    let wants = opened.requests();
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
-        let first = scene.ask(&wants, IdentityName::Default, 1).unwrap();
-        let next = sound(&["default.example"]);
-        put_files(scene.dir.path(), &next);
-        plane.until("replaced", |told| told.defaults.borrow().last() == Some(&Some(2))).await;
-        let second = scene.ask(&wants, IdentityName::Default, 2).unwrap();
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
+        let first = setup.ask(&wants, IdentityName::Default, 1).unwrap();
+        let next = valid_pair(&["default.example"]);
+        put_files(setup.dir.path(), &next);
+        fake.until("replaced", |told| told.defaults.borrow().last() == Some(&Some(2))).await;
+        let second = setup.ask(&wants, IdentityName::Default, 2).unwrap();
         assert_ne!(first, second);
         let state = certificates.overview().default.unwrap();
         assert_eq!(
             (state.facts.fingerprint.clone(), state.version, state.problem),
             (second.clone(), 2, None)
         );
-        put_files(scene.dir.path(), &Pair { chain: b"nonsense".to_vec(), key: next.key });
-        plane
-            .until("refused", |told| {
-                told.events
-                    .borrow()
-                    .iter()
-                    .any(|event| matches!(event, CertificateEvent::DefaultRefused { .. }))
-            })
-            .await;
-        assert_eq!(scene.ask(&wants, IdentityName::Default, 2).unwrap(), second, "the old one stays");
+        put_files(setup.dir.path(), &Pair { chain: b"nonsense".to_vec(), key: next.key });
+        fake.until("refused", |told| {
+            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::DefaultRefused { .. }))
+        })
+        .await;
+        assert_eq!(setup.ask(&wants, IdentityName::Default, 2).unwrap(), second, "the old one stays");
         assert!(certificates.overview().default.unwrap().problem.unwrap().contains("site.pem"));
     });
 }
 
 /// Answers challenges as the cores do, from what was published.
-pub(crate) struct Front {
+pub(crate) struct ChallengeServer {
     pub(crate) port: u16,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Front {
+impl ChallengeServer {
     pub(crate) fn new(challenges: Arc<Mutex<HashMap<String, String>>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -612,7 +618,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for ChallengeServer {
     fn drop(&mut self) {
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap());
         if let Some(thread) = self.thread.take() {
@@ -623,15 +629,18 @@ impl Drop for Front {
 
 #[test]
 fn a_domain_that_leads_here_is_seen_to_do_so() {
-    let scene = Scene::new();
-    let server = Server::zone(vec![("a.example", ip("127.0.0.1")), ("c.example", ip("127.0.0.1"))]);
+    let setup = Setup::new();
+    let names = Server::zone(vec![("a.example", ip("127.0.0.1")), ("c.example", ip("127.0.0.1"))]);
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let challenges = Arc::clone(&plane.told().challenges);
-        let front = Front::new(Arc::clone(&challenges));
-        let settings =
-            Settings { dns_resolver: Some(server.address), http_port: front.port, ..scene.settings() };
-        let certificates = running(scene.open(settings), &plane);
+        let fake = FakeHost::default();
+        let challenges = Arc::clone(&fake.recorded().challenges);
+        let server = ChallengeServer::new(Arc::clone(&challenges));
+        let settings = CertificateSettings {
+            dns_resolver: Some(names.address),
+            http_port: server.port,
+            ..setup.settings()
+        };
+        let certificates = running(setup.open(settings), &fake);
         certificates.put_domain(&domain("a.example", Acme));
         certificates.put_domain(&domain("b.example", Acme));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
@@ -648,19 +657,20 @@ fn a_domain_that_leads_here_is_seen_to_do_so() {
 
 #[test]
 fn somebody_elses_server_is_seen_for_what_it_is() {
-    let scene = Scene::new();
-    let server = Server::zone(vec![("a.example", ip("127.0.0.1"))]);
+    let setup = Setup::new();
+    let names = Server::zone(vec![("a.example", ip("127.0.0.1"))]);
     // It knows none of our challenges.
-    let front = Front::new(Arc::default());
-    let settings = Settings { dns_resolver: Some(server.address), http_port: front.port, ..scene.settings() };
-    let opened = scene.open(settings);
+    let server = ChallengeServer::new(Arc::default());
+    let settings =
+        CertificateSettings { dns_resolver: Some(names.address), http_port: server.port, ..setup.settings() };
+    let opened = setup.open(settings);
     on_control_thread(|| async {
-        let plane = Plane::default();
-        let certificates = running(opened, &plane);
+        let fake = FakeHost::default();
+        let certificates = running(opened, &fake);
         certificates.put_domain(&domain("a.example", Acme));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
         assert_eq!(verification.readiness, Readiness::Elsewhere);
-        plane.told().refusal.set(Some(Unpublished::Full));
+        fake.recorded().refusal.set(Some(PublishError::Full));
         let verification = certificates.verify(&host("a.example")).await.unwrap();
         assert_eq!(
             verification.readiness,
@@ -672,19 +682,19 @@ fn somebody_elses_server_is_seen_for_what_it_is() {
 
 #[test]
 fn verifications_beyond_the_bound_are_refused_and_do_not_pile_up() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
         let certificates = Certificates::new(opened);
         certificates.put_domain(&domain("a.example", Acme));
-        let lane = certificates.shared.verifications.clone();
+        let slots = certificates.inner.verifier.slots().clone();
         let mut places = Vec::new();
         for _ in 0..VERIFICATIONS_IN_FLIGHT_MAX {
-            places.push(lane.enter().await.unwrap());
+            places.push(slots.acquire().await.unwrap());
         }
         for _ in 0..VERIFICATIONS_WAITING_MAX {
-            let lane = lane.clone();
-            spawn(async move { drop(lane.enter().await) }, |_| {});
+            let slots = slots.clone();
+            spawn(async move { drop(slots.acquire().await) }, |_| {});
         }
         yield_now().await;
         assert!(certificates.verify(&host("a.example")).await.is_none());
@@ -693,16 +703,16 @@ fn verifications_beyond_the_bound_are_refused_and_do_not_pile_up() {
 
 #[test]
 fn touched_domains_are_told_once() {
-    let scene = Scene::new();
-    let opened = scene.open(scene.settings());
+    let setup = Setup::new();
+    let opened = setup.open(setup.settings());
     on_control_thread(|| async {
         let certificates = Certificates::new(opened);
         certificates.put_domain(&domain("a.example", Acme));
         certificates.put_domain(&domain("a.example", Provided));
-        assert_eq!(certificates.take_touched(), [host("a.example")]);
-        assert!(certificates.take_touched().is_empty());
+        assert_eq!(certificates.inner.registry.take_changed(), [host("a.example")]);
+        assert!(certificates.inner.registry.take_changed().is_empty());
         certificates.remove_domain(&host("a.example"));
         certificates.remove_domain(&host("a.example"));
-        assert_eq!(certificates.take_touched(), [host("a.example")]);
+        assert_eq!(certificates.inner.registry.take_changed(), [host("a.example")]);
     });
 }
