@@ -106,10 +106,10 @@ impl Default for Settings {
 /// socket appears under its name with its mode already set.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens there and goes on to for [`BIND_PATIENCE`](ringway_model::limits::BIND_PATIENCE),
+/// `AddrInUse` when a process listens there, after retries of two seconds,
 /// `AlreadyExists` when the file is no socket, else the system's.
 pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
-    ringway_net::patiently(|| bind_unix_now(path))
+    ringway_net::retry_in_use(|| bind_unix_now(path))
 }
 
 fn bind_unix_now(path: &Path) -> io::Result<UnixSocket> {

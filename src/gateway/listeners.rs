@@ -51,7 +51,7 @@ fn bind_addresses(
             address.set_port(free_port.unwrap_or(0));
             ringway_net::check_free(address)
         } else {
-            ringway_net::patiently(|| ringway_net::check_free(address))
+            ringway_net::retry_in_use(|| ringway_net::check_free(address))
         };
         match is_free {
             Ok(()) => {}
@@ -100,7 +100,7 @@ pub(super) fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        tcp.push(ringway_net::patiently(bind).map_err(|error| StartError::Bind { address, error })?);
+        tcp.push(ringway_net::retry_in_use(bind).map_err(|error| StartError::Bind { address, error })?);
     }
     let bound =
         tcp.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(StartError::System)?;

@@ -1,41 +1,41 @@
-//! Where time is read. Everything else takes it as an argument.
+//! Clocks. All other code takes time as an argument.
 
 use ringway_model::{Tick, Timestamp};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The monotonic time in milliseconds since the first reading of any thread. About 5 ns: it is the time of the kernel's
-/// last tick, a few milliseconds old, which is far below what deadlines need.
+/// Returns the monotonic time in milliseconds since the first reading of any thread. About 5 ns: it is the time of the kernel's last
+/// tick, a few milliseconds old, which is precise enough for deadlines.
 #[inline]
 pub fn now() -> Tick {
     let epoch = epoch();
     Tick(millis(libc::CLOCK_MONOTONIC_COARSE).saturating_sub(epoch.millis))
 }
 
-/// The monotonic time in microseconds, from the same beginning as [`now`]. For durations that are reported. About 30 ns.
+/// Returns the monotonic time in microseconds, with the same epoch as [`now`], for durations that are reported. About 30 ns.
 #[inline]
 pub fn now_micros() -> u64 {
     u64::try_from(epoch().instant.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The system's idea of the time, for people and records. Zero when it is before 1970.
+/// Returns the wall-clock time, for people and records. Zero before 1970.
 pub fn timestamp() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The instant of `tick`, or about an hour from now when that is nearer: the runtime's timers refuse times that
-/// are years away, so who waits looks again then.
+/// Returns the instant of `tick`, or about an hour from now if that is earlier: the runtime's timers refuse times that are years away.
+/// Callers check again then.
 pub(crate) fn instant_within_an_hour(tick: Tick) -> Instant {
     let tick = tick.min(now().after(Duration::from_secs(3600)));
-    // A coarse tick later than asked: who was woken finds the deadline passed.
+    // Later by a coarse tick, so that the deadline has passed on wake-up.
     epoch().instant + Duration::from_millis(tick.0) + COARSE
 }
 
-/// The age of the coarse clock at most: one tick of a kernel that ticks 100 times a second.
+/// Maximum age of the coarse clock: one tick of a kernel with 100 ticks per second.
 pub(crate) const COARSE: Duration = Duration::from_millis(10);
 
-/// The beginning of time, on both clocks.
+/// Start of the monotonic time, on both clocks.
 struct Epoch {
     instant: Instant,
     millis: u64,
@@ -47,7 +47,7 @@ fn epoch() -> &'static Epoch {
     EPOCH.get_or_init(|| Epoch { instant: Instant::now(), millis: millis(libc::CLOCK_MONOTONIC) + 1 })
 }
 
-/// One of the kernel's monotonic clocks.
+/// Reads one of the kernel's monotonic clocks.
 #[inline]
 fn millis(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,4 +1,4 @@
-//! Connecting, within a deadline.
+//! Outgoing TCP connections with a deadline.
 
 use crate::limits::{KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_UPSTREAM_IDLE};
 use crate::socket::TcpStream;
@@ -8,17 +8,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Connects to an address. Names are resolved elsewhere, never on a core.
+/// Connects to an address. Names are never resolved on a data core.
 ///
 /// # Errors
 /// `TimedOut` at `deadline`, else the system's (`ConnectionRefused`, no route, no file descriptor, no local port).
 pub async fn connect(addr: SocketAddr, deadline: Tick) -> io::Result<TcpStream> {
-    // The system call itself and not the ring's operation: non-blocking, it starts the handshake or says at once why
-    // not, a connection on this host is often there when it returns, and waiting for writability can be given up
-    // without asking the kernel for anything back.
+    // The system call and not the operation of the ring: non-blocking, it starts the handshake or fails at once, a connection on this
+    // host is often established when it returns, and a wait for writability can be dropped without a cancellation in the kernel.
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    // A peer that vanished without a word would be waited for as long as its streams may be silent.
+    // Without keepalive, a vanished peer would be detected only by the timeouts of its streams.
     socket.set_tcp_keepalive(&keepalive(KEEPALIVE_UPSTREAM_IDLE))?;
     let pending = match socket.connect(&addr.into()) {
         Ok(()) => false,
@@ -35,7 +34,7 @@ pub async fn connect(addr: SocketAddr, deadline: Tick) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
-/// Probes after so much silence, and the end of the connection when several stay unanswered.
+/// Keepalive: probes after `idle` without bytes, and the end of the connection after several unanswered ones.
 pub(crate) fn keepalive(idle: Duration) -> TcpKeepalive {
     TcpKeepalive::new().with_time(idle).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES)
 }

@@ -1,4 +1,4 @@
-//! What one thread keeps while its runtime runs: the reaper, the running tasks, the free splice pipes.
+//! State of the runtime of one thread: the reaper, the running tasks, the free splice pipes.
 
 use crate::reaper::Reaper;
 use crate::runtime::Driver;
@@ -11,25 +11,25 @@ use std::rc::Rc;
 pub(crate) struct Core {
     pub(crate) driver: Driver,
     pub(crate) pinned: Option<usize>,
-    /// Whether blocking calls have threads of their own to run on.
+    /// Whether there are threads for blocking calls.
     pub(crate) has_blocking_threads: bool,
     pub(crate) reaper: Reaper,
     pub(crate) tasks: Tasks,
     pub(crate) pipes: Pipes,
     pub(crate) yielder: Yielder,
-    /// Resolutions that have not ended, those past their deadline included.
+    /// Resolutions in progress, also those past their deadline.
     pub(crate) resolutions: Cell<usize>,
-    /// Calls of [`blocking`](crate::blocking()) that have not ended.
+    /// Calls of [`blocking`](crate::blocking()) in progress.
     pub(crate) blocking_calls: Cell<usize>,
 }
 
-/// Takes the core off its thread again, however `run` ends.
+/// Guard that removes the core from its thread when `run` ends.
 pub(crate) struct Installed;
 
-/// The core of this thread.
+/// Returns the core of this thread.
 ///
 /// # Errors
-/// When no runtime of ours runs on this thread.
+/// When no runtime runs on this thread.
 pub(crate) fn current() -> io::Result<Rc<Core>> {
     CURRENT
         .with_borrow(Clone::clone)
@@ -43,7 +43,7 @@ pub(crate) fn install(core: Rc<Core>) -> Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        // Taken out first: what the core drops may ask for the current core.
+        // Taken out first: drops within the core may access the current core.
         let core = CURRENT.take();
         drop(core);
     }

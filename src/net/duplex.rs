@@ -1,7 +1,7 @@
-//! One socket of the runtime with deadlines and cancellation, the common half of TCP and Unix streams.
+//! Socket of the runtime with deadlines and cancellation: the common half of TCP and Unix streams.
 
 use crate::limits::DISCARD_BYTES;
-use crate::reaper::{Direction, Registration, Turn};
+use crate::reaper::{Direction, Operation, Registration};
 use crate::stream::{Hangup, PeerState, WriteRate};
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{CancelableAsyncReadRent, CancelableAsyncWriteRent};
@@ -15,28 +15,28 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// A stream type of the runtime.
+/// Stream type of the runtime.
 pub(crate) trait Device:
     CancelableAsyncReadRent + CancelableAsyncWriteRent + AsRawFd + IntoRawFd + 'static
 {
-    /// Waits until a read would not wait. May be dropped at any time.
+    /// Waits until it is readable. May be dropped at any time.
     fn wait_readable(&self) -> impl Future<Output = io::Result<()>>;
-    /// Waits until a write would not wait. May be dropped at any time.
+    /// Waits until it is writable. May be dropped at any time.
     fn wait_writable(&self) -> impl Future<Output = io::Result<()>>;
 }
 
-/// A socket, non-blocking on either driver so that direct system calls on it never wait.
+/// Socket, non-blocking on either driver so that direct system calls never wait.
 pub(crate) struct Duplex<D: Device> {
     device: UnsafeCell<ManuallyDrop<D>>,
     fd: RawFd,
-    /// Operations of the runtime that have not ended, or that nobody has awaited to their end.
+    /// Operations of the runtime that have not ended, or were dropped before their end.
     pending: Cell<usize>,
     registration: Registration,
 }
 
 impl<D: Device> Duplex<D> {
     /// # Errors
-    /// When no runtime of ours runs on this thread.
+    /// When no runtime runs on this thread.
     pub(crate) fn new(device: D) -> io::Result<Self> {
         let fd = device.as_raw_fd();
         let registration = Registration::new()?;
@@ -50,29 +50,30 @@ impl<D: Device> Duplex<D> {
         if range.is_empty() {
             return (Err(ErrorKind::InvalidInput.into()), buf);
         }
-        let turn = match self.registration.begin(Direction::Read) {
-            Ok(turn) => turn,
+        let operation = match self.registration.begin(Direction::Read) {
+            Ok(operation) => operation,
             Err(error) => return (Err(error), buf),
         };
-        turn.arm(deadline);
+        operation.arm(deadline);
         loop {
             // SAFETY: monoio takes `&mut self` here only to clone its reference-counted descriptor before the
             // first suspension, and declares (its `Split`) that reads and writes may go on at the same time; the
-            // turn ensures that there is one reader. The device lives as long as `self`, which the future borrows.
+            // operation ensures that there is one reader. The device lives as long as `self`, which the future borrows.
             let device = unsafe { &mut *self.device.get() };
-            let pending = self.begins();
-            let (read, slice) = device.cancelable_read(buf.slice_mut(range.clone()), turn.handle()).await;
+            let pending = self.start_pending();
+            let (read, slice) =
+                device.cancelable_read(buf.slice_mut(range.clone()), operation.handle()).await;
             pending.ended();
             buf = slice.into_inner();
             match read {
-                Err(error) => match next_step(&turn, error) {
+                Err(error) => match next_step(&operation, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = self.wait(&turn, Direction::Read).await {
+                        if let Err(error) = self.wait(&operation, Direction::Read).await {
                             return (Err(error), buf);
                         }
                     }
-                    // Data may have come between the deadline and the cancellation: they win.
+                    // Data that came between the deadline and the cancellation are returned.
                     Step::Fail(error) if error.kind() == ErrorKind::TimedOut => {
                         return match self.receive_now(&mut buf, usize::MAX) {
                             Err(empty) if empty.kind() == ErrorKind::WouldBlock => (Err(error), buf),
@@ -91,22 +92,23 @@ impl<D: Device> Duplex<D> {
         &self,
         mut buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         if range.start > range.end || range.end > buf.len() {
             return (Err(ErrorKind::InvalidInput.into()), buf);
         }
-        let turn = match self.registration.begin(Direction::Write) {
-            Ok(turn) => turn,
+        let operation = match self.registration.begin(Direction::Write) {
+            Ok(operation) => operation,
             Err(error) => return (Err(error), buf),
         };
         let mut from = range.start;
-        turn.arm(pace.next_deadline());
+        operation.arm(rate.next_deadline());
         while from < range.end {
             // SAFETY: as in `read`, with the one writer.
             let device = unsafe { &mut *self.device.get() };
-            let pending = self.begins();
-            let (written, slice) = device.cancelable_write(buf.slice(from..range.end), turn.handle()).await;
+            let pending = self.start_pending();
+            let (written, slice) =
+                device.cancelable_write(buf.slice(from..range.end), operation.handle()).await;
             pending.ended();
             buf = slice.into_inner();
             match written {
@@ -114,13 +116,13 @@ impl<D: Device> Duplex<D> {
                 Ok(count) => {
                     from += count;
                     if from < range.end {
-                        turn.arm(pace.next_deadline());
+                        operation.arm(rate.next_deadline());
                     }
                 }
-                Err(error) => match next_step(&turn, error) {
+                Err(error) => match next_step(&operation, error) {
                     Step::Again => {}
                     Step::Wait => {
-                        if let Err(error) = self.wait(&turn, Direction::Write).await {
+                        if let Err(error) = self.wait(&operation, Direction::Write).await {
                             return (Err(break_after(from > range.start, error)), buf);
                         }
                     }
@@ -131,13 +133,13 @@ impl<D: Device> Duplex<D> {
         (Ok(()), buf)
     }
 
-    /// See [`Stream::discard`](crate::Stream::discard). Of TCP only: the kernel frees what came without copying it.
+    /// See [`Stream::discard`](crate::Stream::discard). TCP only: the kernel frees the bytes without a copy.
     pub(crate) async fn discard(&self, deadline: Tick) -> io::Result<usize> {
-        let turn = self.begin(Direction::Read)?;
-        turn.arm(deadline);
+        let operation = self.begin(Direction::Read)?;
+        operation.arm(deadline);
         loop {
-            // Through the driver first: a peer that is always ready must not keep the core to itself.
-            self.wait(&turn, Direction::Read).await?;
+            // Through the driver first: a peer that always has data must not starve other tasks.
+            self.wait(&operation, Direction::Read).await?;
             match self.discard_now() {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 discarded => return discarded,
@@ -146,8 +148,8 @@ impl<D: Device> Duplex<D> {
     }
 
     fn discard_now(&self) -> io::Result<usize> {
-        // SAFETY: the descriptor is open. With this flag TCP writes nothing to memory (tcp(7)); any other socket would refuse the
-        // address, which is none of this process.
+        // SAFETY: the descriptor is open. With this flag TCP writes nothing to memory (tcp(7)); any other socket would refuse the null
+        // address.
         let count = unsafe {
             libc::recv(self.fd, std::ptr::null_mut(), DISCARD_BYTES, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
         };
@@ -156,28 +158,28 @@ impl<D: Device> Duplex<D> {
 
     /// See [`Stream::readable`](crate::Stream::readable).
     pub(crate) async fn readable(&self, deadline: Tick) -> io::Result<()> {
-        let turn = self.begin(Direction::Read)?;
-        turn.arm(deadline);
-        self.wait(&turn, Direction::Read).await
+        let operation = self.begin(Direction::Read)?;
+        operation.arm(deadline);
+        self.wait(&operation, Direction::Read).await
     }
 
-    /// Waits until a write would not wait.
+    /// Waits until the socket is writable.
     pub(crate) async fn writable(&self, deadline: Tick) -> io::Result<()> {
-        let turn = self.begin(Direction::Write)?;
-        turn.arm(deadline);
-        self.wait(&turn, Direction::Write).await
+        let operation = self.begin(Direction::Write)?;
+        operation.arm(deadline);
+        self.wait(&operation, Direction::Write).await
     }
 
-    /// Takes a direction for an operation of several steps.
-    pub(crate) fn begin(&self, direction: Direction) -> io::Result<Turn<'_>> {
+    /// Starts an operation of several steps.
+    pub(crate) fn begin(&self, direction: Direction) -> io::Result<Operation<'_>> {
         self.registration.begin(direction)
     }
 
-    /// Waits for readiness within a turn, until its deadline.
-    pub(crate) async fn wait(&self, turn: &Turn<'_>, direction: Direction) -> io::Result<()> {
+    /// Waits for readiness within an operation, until its deadline.
+    pub(crate) async fn wait(&self, operation: &Operation<'_>, direction: Direction) -> io::Result<()> {
         match direction {
-            Direction::Read => turn.ready(self.to_its_end(self.device().wait_readable())).await,
-            Direction::Write => turn.ready(self.to_its_end(self.device().wait_writable())).await,
+            Direction::Read => operation.ready(self.count_pending(self.device().wait_readable())).await,
+            Direction::Write => operation.ready(self.count_pending(self.device().wait_writable())).await,
         }
     }
 
@@ -219,11 +221,11 @@ impl<D: Device> Duplex<D> {
     }
 
     pub(crate) fn abort(&self) {
-        // It fails only for a descriptor that is no socket, and then there is nothing to reset.
+        // It fails only for a descriptor that is no socket.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
     }
 
-    /// The socket, for options and direct calls.
+    /// Returns the socket, for options and direct calls.
     pub(crate) fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
@@ -232,7 +234,7 @@ impl<D: Device> Duplex<D> {
         self.fd
     }
 
-    /// Reads what is there now into the spare capacity of `buf`, at most `bytes_max`; `WouldBlock` when that is nothing.
+    /// Reads into the spare capacity of `buf` without waiting, at most `bytes_max`; `WouldBlock` when there is nothing.
     pub(crate) fn receive_now(&self, buf: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
         let spare = buf.spare_capacity_mut();
         let room = spare.len().min(bytes_max);
@@ -247,22 +249,22 @@ impl<D: Device> Duplex<D> {
         if buf.len() == buf.capacity() {
             return;
         }
-        // Not beside a reader, which would get what follows.
+        // Not beside a reader, which would get later bytes first.
         let Ok(_turn) = self.registration.begin(Direction::Read) else { return };
-        // An error shows again as the end of the stream.
+        // The next read reports an error.
         let _ = self.receive_now(buf, usize::MAX);
     }
 
-    /// Awaits a small operation of the runtime, and knows of it when it is dropped before.
-    async fn to_its_end<F: Future>(&self, operation: F) -> F::Output {
-        let pending = self.begins();
+    /// Awaits a small operation of the runtime, counted as pending if it is dropped before its end.
+    async fn count_pending<F: Future>(&self, operation: F) -> F::Output {
+        let pending = self.start_pending();
         let output = operation.await;
         pending.ended();
         output
     }
 
-    /// An operation of the runtime begins, and is pending until it is told to have ended: for ever when it is dropped before.
-    fn begins(&self) -> Pending<'_> {
+    /// Counts an operation of the runtime as pending until [`Pending::ended`]; for ever when it is dropped before.
+    fn start_pending(&self) -> Pending<'_> {
         self.pending.update(|count| count + 1);
         Pending(&self.pending)
     }
@@ -275,13 +277,13 @@ impl<D: Device> Duplex<D> {
 }
 
 impl<D: Device> Drop for Duplex<D> {
-    /// Closes the socket: at once where nothing is pending on it, which is one system call. The runtime's own way is an
-    /// operation of the ring, and another one that cancels it because nobody awaits it.
+    /// Closes the socket: directly where nothing is pending on it, which is one system call. The runtime would close it by an operation
+    /// of the ring, and a second one that cancels the first because it is not awaited.
     fn drop(&mut self) {
-        // SAFETY: the device is taken here only, and nothing uses it afterwards.
+        // SAFETY: the device is taken here only, and not used afterwards.
         let device = unsafe { ManuallyDrop::take(self.device.get_mut()) };
         if self.pending.get() == 0 {
-            // SAFETY: the descriptor is the device's own, which has just given it away.
+            // SAFETY: the device has just given up its descriptor.
             drop(unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) });
         }
     }
@@ -294,8 +296,8 @@ impl<D: Device> AsFd for Duplex<D> {
     }
 }
 
-/// The error of a write: `WriteZero` when the connection broke after it had taken a part, which a peer may act on. A deadline
-/// or a cancellation, which are ours, stay what they are.
+/// Error of a write: `WriteZero` when the connection broke after a part was sent, which the peer may act on. Deadlines and
+/// cancellations are unchanged.
 pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::Interrupted => error,
@@ -304,7 +306,7 @@ pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
     }
 }
 
-/// An operation of the runtime that is under way.
+/// Pending operation of the runtime.
 struct Pending<'a>(&'a Cell<usize>);
 
 impl Pending<'_> {
@@ -313,18 +315,18 @@ impl Pending<'_> {
     }
 }
 
-/// What follows a failed operation.
+/// Step after a failed operation.
 enum Step {
     Again,
     Wait,
     Fail(io::Error),
 }
 
-fn next_step(turn: &Turn<'_>, error: io::Error) -> Step {
+fn next_step(operation: &Operation<'_>, error: io::Error) -> Step {
     match error.raw_os_error() {
-        // With no verdict, the cancellation was meant for an operation that ended before it came.
-        Some(libc::ECANCELED | libc::EINTR) => turn.verdict().map_or(Step::Again, Step::Fail),
-        // Some kernels let the ring honour O_NONBLOCK instead of waiting.
+        // Without an interruption, the cancellation was meant for an earlier operation, which had ended.
+        Some(libc::ECANCELED | libc::EINTR) => operation.interruption().map_or(Step::Again, Step::Fail),
+        // On some kernels the ring honours O_NONBLOCK instead of waiting.
         Some(libc::EAGAIN) => Step::Wait,
         _ => Step::Fail(error),
     }

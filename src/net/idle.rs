@@ -1,10 +1,9 @@
-//! Connections that are silent and may stay so, at the cost of a line in a table each: no task, no operation of the
-//! runtime, no buffer.
+//! Set of idle connections: a slab entry each, and one epoll instance. No task, no operation of the runtime, no buffer.
 //!
 //! ```text
-//! park(stream, until, what) ─▶ a line, and a watch of one epoll instance per set
-//! wait() ─ the instance is readable (one wait of the runtime for all of them) ─▶ Ready(stream, what)
-//!        └ the earliest `until` is over ──────────────────────────────────────▶ Expired(what)
+//! park(stream, deadline, context) ─▶ an entry, registered with the set's epoll instance
+//! wait() ─ the instance is readable (one wait of the runtime for all) ─▶ Ready(stream, context)
+//!        └ the earliest deadline has passed ──────────────────────────▶ Expired(context)
 //! ```
 
 use crate::core;
@@ -21,35 +20,35 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Silent connections of one core, each with what its owner has to know to go on.
+/// Idle connections of one core, each with a context of its owner.
 pub struct IdleSet<T> {
-    /// The runtime knows no type for such a descriptor. Of this one only the waiting for readability is used.
+    /// Epoll instance. The runtime has no type for it; of this one only the wait for readability is used.
     epoll: Duplex<monoio::net::UnixStream>,
-    lines: RefCell<Slab<IdleEntry<T>>>,
-    /// No line is over before this.
+    entries: RefCell<Slab<IdleEntry<T>>>,
+    /// Lower bound of all deadlines.
     earliest: Cell<Tick>,
-    /// What [`wait`](Self::wait) waits for at most.
+    /// Deadline of the current [`wait`](Self::wait).
     waits_until: Cell<Tick>,
 }
 
 struct IdleEntry<T> {
     socket: OwnedFd,
     peer: Option<SocketAddr>,
-    until: Tick,
-    what: T,
+    deadline: Tick,
+    context: T,
 }
 
-/// A connection that left a [`IdleSet`].
+/// Connection that leaves an [`IdleSet`].
 #[derive(Debug)]
 pub enum Wakeup<T> {
-    /// There is something to read: data, the end, or an error.
+    /// It is readable: data, the end of the stream, or an error.
     Ready(TcpStream, T),
-    /// Its time was over, or it could not be taken up again; it is closed.
+    /// Its deadline has passed, or it could not be restored; it is closed.
     Expired(T),
 }
 
 impl<T> IdleSet<T> {
-    /// An empty one. Inside of [`run`](crate::run) only.
+    /// An empty set. Inside of [`run`](crate::run) only.
     ///
     /// # Errors
     /// The system's.
@@ -60,82 +59,80 @@ impl<T> IdleSet<T> {
         if fd == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made it for us, and nobody else knows it.
+        // SAFETY: the kernel has just created it, and nothing else owns it.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self {
             epoll: Duplex::new(monoio::net::UnixStream::from_std(epoll.into())?)?,
-            lines: RefCell::default(),
+            entries: RefCell::default(),
             earliest: Cell::new(Tick::NEVER),
             waits_until: Cell::new(Tick::NEVER),
         })
     }
 
-    /// Keeps a connection until something can be read from it, or `until`. The caller closes its own end by dropping
-    /// `stream`, on which nothing may be pending.
+    /// Keeps a connection until it is readable, or until `deadline`. The caller drops `stream`, on which no operation may be pending.
     ///
     /// # Errors
-    /// `what`, when the system lacks a descriptor or memory; the stream is as it was.
-    pub fn park(&self, stream: &TcpStream, until: Tick, what: T) -> Result<(), T> {
-        // The runtime gives a descriptor back only while no operation has ever been left behind on it; another one of
-        // the same connection is always to be had.
-        let Ok(socket) = stream.duplex.as_fd().try_clone_to_owned() else { return Err(what) };
-        let mut lines = self.lines.borrow_mut();
-        let line = lines.vacant_entry();
-        if watch(self.epoll.raw_fd(), socket.as_raw_fd(), line.key()).is_err() {
-            return Err(what);
+    /// The context, when file descriptors or memory are exhausted; the stream is unchanged.
+    pub fn park(&self, stream: &TcpStream, deadline: Tick, context: T) -> Result<(), T> {
+        // The runtime returns a descriptor only if no operation was ever abandoned on it; a duplicate can always be made.
+        let Ok(socket) = stream.duplex.as_fd().try_clone_to_owned() else { return Err(context) };
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.vacant_entry();
+        if watch(self.epoll.raw_fd(), socket.as_raw_fd(), entry.key()).is_err() {
+            return Err(context);
         }
-        line.insert(IdleEntry { socket, peer: stream.peer_addr(), until, what });
-        if until < self.earliest.get() {
-            self.earliest.set(until);
+        entry.insert(IdleEntry { socket, peer: stream.peer_addr(), deadline, context });
+        if deadline < self.earliest.get() {
+            self.earliest.set(deadline);
         }
-        if until < self.waits_until.get() {
+        if deadline < self.waits_until.get() {
             self.epoll.cancel(Direction::Read);
         }
         Ok(())
     }
 
-    /// Waits until at least one connection leaves the set, and adds those that do to `left`. One caller at a time.
+    /// Waits until at least one connection leaves the set, and appends those that do to `wakeups`. One caller at a time.
     ///
     /// # Errors
     /// The system's; not to be expected.
-    pub async fn wait(&self, left: &mut Vec<Wakeup<T>>) -> io::Result<()> {
+    pub async fn wait(&self, wakeups: &mut Vec<Wakeup<T>>) -> io::Result<()> {
         loop {
             self.epoll.resume(Direction::Read);
             self.waits_until.set(self.earliest.get());
             let ready = self.epoll.readable(self.earliest.get()).await;
             self.waits_until.set(Tick::NEVER);
             match ready {
-                Ok(()) => self.take_ready(left)?,
+                Ok(()) => self.take_ready(wakeups)?,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    self.take_expired(crate::clock::now(), left)
+                    self.take_expired(crate::clock::now(), wakeups)
                 }
-                // An earlier time came in.
+                // A connection with an earlier deadline was parked.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            if !left.is_empty() {
+            if !wakeups.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Takes all out, as if there were something to read from each.
+    /// Takes all connections out of the set.
     pub fn take_all(&self) -> Vec<Wakeup<T>> {
-        let keys: Vec<usize> = self.lines.borrow().iter().map(|(key, _)| key).collect();
+        let keys: Vec<usize> = self.entries.borrow().iter().map(|(key, _)| key).collect();
         keys.into_iter().filter_map(|key| self.take(key)).collect()
     }
 
-    /// Number of them.
+    /// Number of connections.
     pub fn len(&self) -> usize {
-        self.lines.borrow().len()
+        self.entries.borrow().len()
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn take_ready(&self, left: &mut Vec<Wakeup<T>>) -> io::Result<()> {
+    fn take_ready(&self, wakeups: &mut Vec<Wakeup<T>>) -> io::Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; IDLE_BATCH_MAX];
         // SAFETY: the kernel writes at most as many events as the array has.
         let count =
@@ -147,40 +144,40 @@ impl<T> IdleSet<T> {
                 error => return Err(error),
             },
         };
-        left.extend(events[..count].iter().filter_map(|event| self.take(event.u64 as usize)));
+        wakeups.extend(events[..count].iter().filter_map(|event| self.take(event.u64 as usize)));
         Ok(())
     }
 
-    fn take_expired(&self, now: Tick, left: &mut Vec<Wakeup<T>>) {
-        let mut lines = self.lines.borrow_mut();
+    fn take_expired(&self, now: Tick, wakeups: &mut Vec<Wakeup<T>>) {
+        let mut entries = self.entries.borrow_mut();
         let mut earliest = Tick::NEVER;
-        let mut over = Vec::new();
-        for (key, line) in lines.iter() {
-            match line.until <= now {
-                true => over.push(key),
-                false => earliest = earliest.min(line.until),
+        let mut expired = Vec::new();
+        for (key, entry) in entries.iter() {
+            match entry.deadline <= now {
+                true => expired.push(key),
+                false => earliest = earliest.min(entry.deadline),
             }
         }
         self.earliest.set(earliest);
-        left.extend(over.into_iter().map(|key| {
-            let line = lines.remove(key);
-            self.watch_no_more(&line.socket);
-            Wakeup::Expired(line.what)
+        wakeups.extend(expired.into_iter().map(|key| {
+            let entry = entries.remove(key);
+            self.unwatch(&entry.socket);
+            Wakeup::Expired(entry.context)
         }));
     }
 
-    /// Not left to the close: somebody may have another descriptor of the same connection for a moment.
-    fn watch_no_more(&self, socket: &OwnedFd) {
-        // Fails for one that is not watched, and then there is nothing to end.
+    /// Unregisters a socket. A close is not enough: a duplicate of the descriptor may exist for a moment.
+    fn unwatch(&self, socket: &OwnedFd) {
+        // It fails only for a socket that is not registered.
         let _ = control(self.epoll.raw_fd(), libc::EPOLL_CTL_DEL, socket.as_raw_fd(), 0, 0);
     }
 
     fn take(&self, key: usize) -> Option<Wakeup<T>> {
-        let IdleEntry { socket, peer, what, .. } = self.lines.borrow_mut().try_remove(key)?;
-        self.watch_no_more(&socket);
+        let IdleEntry { socket, peer, context, .. } = self.entries.borrow_mut().try_remove(key)?;
+        self.unwatch(&socket);
         Some(match TcpStream::adopt(socket.into(), peer) {
-            Ok(stream) => Wakeup::Ready(stream, what),
-            Err(_) => Wakeup::Expired(what),
+            Ok(stream) => Wakeup::Ready(stream, context),
+            Err(_) => Wakeup::Expired(context),
         })
     }
 }

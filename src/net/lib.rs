@@ -1,7 +1,7 @@
-//! monoio made safe: deadlines, cancellation, splice, a spawn that survives a panic. No HTTP here.
+//! Safe layer over monoio: deadlines, cancellation, splice, and tasks that survive panics. No HTTP.
 //!
-//! The only crate that names the runtime's I/O types. Everything else sees buffers that go in and come back,
-//! deadlines that are arguments, and tasks whose panic ends nothing but themselves:
+//! The only crate that uses the runtime's I/O types. To all others, buffers are passed in and returned, deadlines are arguments, and a
+//! task's panic ends that task only:
 //!
 //! ```text
 //!  run(options, |driver| main)      one runtime on the calling thread: io_uring, or epoll where it is blocked
@@ -9,16 +9,15 @@
 //!    ├─ connect ───────────▶ TcpStream ├─ trait Stream: read, write_all, readable, cancel, abort
 //!    ├─ UnixListener ──────▶ UnixStream┘      │
 //!    ├─ tls: read_hello, connect_tls ─▶ TlsStream (over a TcpStream)
-//!    ├─ IdleSet: silent connections, a line in a table each
+//!    ├─ IdleSet: idle connections, a slab entry each
 //!    ├─ splice(from, to)                      ▼
-//!    ├─ spawn, join, join_until     the reaper: one task per core cancels what is past its deadline
-//!    └─ Notified, Waits, resolve
+//!    ├─ spawn, join, join_until     reaper: one task per core that cancels expired operations
+//!    └─ sync, Notified, Waits, resolve, blocking
 //! ```
 //!
-//! A kernel that works on a buffer must keep it until it says so. Hence no future of [`Stream`] may be dropped
-//! before it is ready: give it a deadline, or end it with [`Stream::cancel_reads`] and await it, as
-//! [`join_until`] does. (When it happens all the same, memory stays safe, and the buffer and what was read into
-//! it are lost.)
+//! The kernel owns a buffer until its operation completes. Hence no future of [`Stream`] may be dropped before it is ready: give it a
+//! deadline, or end it with [`Stream::cancel_reads`] and await it, as [`join_until`] does. (Dropped all the same, memory stays safe, and
+//! the buffer and the bytes read into it are lost.)
 
 mod blocking;
 pub mod clock;
@@ -44,7 +43,7 @@ mod waits;
 pub use blocking::blocking;
 pub use connect::connect;
 pub use idle::{IdleSet, Wakeup};
-pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, patiently};
+pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, retry_in_use};
 pub use memory::use_small_pages;
 pub use notified::Notified;
 pub use resolve::resolve;

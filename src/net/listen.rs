@@ -1,8 +1,8 @@
-//! Listening, on every core for itself.
+//! Listening sockets, one per core.
 
 use crate::connect::keepalive;
 use crate::core;
-use crate::limits::{ACCEPT_BACKOFF, BIND_PATIENCE, KEEPALIVE_CLIENT_IDLE, UNSENT_BYTES_MAX};
+use crate::limits::{ACCEPT_BACKOFF, BIND_TIMEOUT, KEEPALIVE_CLIENT_IDLE, UNSENT_BYTES_MAX};
 use crate::socket::{TcpStream, UnixStream};
 use crate::task::{sleep, yield_now};
 use ringway_model::limits::ACCEPT_BATCH_MAX;
@@ -17,34 +17,32 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A listening TCP socket of one core.
+/// Listening TCP socket of one core.
 pub struct Listener {
     listener: monoio::net::TcpListener,
     local: SocketAddr,
     gate: Gate,
 }
 
-/// A connection that was accepted and is no core's yet: it may cross to another thread, and is served where it is adopted.
-/// Dropped, it is closed.
+/// Accepted connection that is not bound to a core yet: it may move to another thread, and is served where it is adopted. Closed when
+/// it is dropped.
 pub struct Accepted {
     socket: OwnedFd,
     peer: SocketAddr,
 }
 
-/// A listening Unix socket.
+/// Listening Unix socket.
 pub struct UnixListener {
     listener: monoio::net::UnixListener,
     gate: Gate,
 }
 
-/// Makes a listening socket that shares its port with other listeners of the same user: the kernel spreads the
-/// connections over them, one per core.
+/// Binds a listening socket with SO_REUSEPORT: the kernel spreads connections over the listeners of all cores.
 ///
-/// IPv6 sockets take IPv6 only, so that both families can be bound. Accepted connections inherit that Nagle's
-/// algorithm is off.
+/// IPv6 sockets accept IPv6 only, so that both families can be bound. Accepted connections inherit TCP_NODELAY.
 ///
 /// # Errors
-/// The system's: `AddrInUse` (somebody listens without sharing, or another user), `PermissionDenied` (ports below
+/// The system's: `AddrInUse` (a listener without SO_REUSEPORT, or of another user), `PermissionDenied` (ports below
 /// 1024), `AddrNotAvailable`.
 pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = bound(addr, true)?;
@@ -52,23 +50,23 @@ pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::Tc
     Ok(socket.into())
 }
 
-/// Whether nobody listens on an address yet, those included who would share it with [`bind_reuseport`]: two processes
-/// that each take a part of the connections are hardly ever meant.
+/// Checks that an address has no listener, also none that would share it with [`bind_reuseport`]: two processes that each get a part of
+/// the connections are rarely intended.
 ///
 /// # Errors
-/// As [`bind_reuseport`]; `AddrInUse` when somebody listens there, in this process or in another.
+/// As [`bind_reuseport`]; `AddrInUse` when there is a listener, in this process or in another.
 pub fn check_free(addr: SocketAddr) -> io::Result<()> {
     // Bound without listening: with SO_REUSEADDR that conflicts with listeners only.
     bound(addr, false).map(drop)
 }
 
-/// Calls `attempt` until it says something else than `AddrInUse`, for [`BIND_PATIENCE`] at most. Blocks; for a start.
+/// Retries `attempt` while it fails with `AddrInUse`, for [`BIND_TIMEOUT`] at most. Blocks; for the start of a process.
 ///
 /// # Errors
 /// Those of the last attempt.
-#[allow(clippy::disallowed_methods, reason = "the kernel tells nobody when a socket is gone for good")]
-pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let deadline = Instant::now() + BIND_PATIENCE;
+#[allow(clippy::disallowed_methods, reason = "the kernel does not signal the end of a socket")]
+pub fn retry_in_use<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + BIND_TIMEOUT;
     loop {
         match attempt() {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
@@ -79,7 +77,7 @@ pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T>
     }
 }
 
-/// Between two attempts of [`patiently`].
+/// Pause between two attempts of [`retry_in_use`].
 const BIND_RETRY: Duration = Duration::from_millis(10);
 
 fn bound(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
@@ -87,7 +85,7 @@ fn bound(addr: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // For connections of an earlier process that are still in TIME_WAIT.
+    // Connections of an earlier process may still be in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
     socket.set_tcp_nodelay(true)?;
@@ -103,7 +101,7 @@ impl Listener {
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         core::current()?;
         listener.set_nonblocking(true)?;
-        // Inherited by accepted connections; sockets that we did not bind may lack it.
+        // Inherited by accepted connections; inherited listeners may lack them.
         let socket = SockRef::from(&listener);
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
@@ -112,20 +110,19 @@ impl Listener {
         Ok(Self { listener: monoio::net::TcpListener::from_std(listener)?, local, gate: Gate::default() })
     }
 
-    /// Waits for a connection. It is closed on exec.
+    /// Accepts a connection, with CLOEXEC.
     ///
     /// # Errors
-    /// `Interrupted` after [`stop`](Self::stop). Without a free file descriptor or memory (`EMFILE`, `ENFILE`,
-    /// `ENOBUFS`, `ENOMEM`) the error comes after a pause of [`ACCEPT_BACKOFF`], so that a caller which counts it
-    /// and calls again does not spin; the connection waits in the kernel meanwhile. Else the system's, after which
-    /// the listener is of no use.
+    /// `Interrupted` after [`stop`](Self::stop). When file descriptors or memory are exhausted (`EMFILE`, `ENFILE`,
+    /// `ENOBUFS`, `ENOMEM`), the error is returned after a pause of [`ACCEPT_BACKOFF`], so that a caller which retries does not spin;
+    /// the connection waits in the kernel. Else the system's, after which the listener cannot be used.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.take().await?;
         let peer = accepted.peer;
         Ok((accepted.adopt()?, peer))
     }
 
-    /// As [`accept`](Self::accept), for whichever core is to have the connection.
+    /// Accepts a connection for any core; see [`accept`](Self::accept).
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
@@ -135,19 +132,18 @@ impl Listener {
         Accepted::new(socket, &addr)
     }
 
-    /// The next connection that the kernel holds; `None` when there is none. Does not wait; for draining after
-    /// [`stop`](Self::stop).
+    /// Accepts a connection from the kernel's queue without waiting, for draining after [`stop`](Self::stop).
     pub fn take_now(&self) -> Option<Accepted> {
         let (socket, addr) = accept_now(self.listener.as_raw_fd())?;
         Accepted::new(socket, &addr).ok()
     }
 
-    /// Ends a pending accept, and all that follow, with `Interrupted`.
+    /// Ends a pending accept, and all later ones, with `Interrupted`.
     pub fn stop(&self) {
         self.gate.stop();
     }
 
-    /// The address, with the port that the kernel chose if it did.
+    /// Local address, with the port that the kernel chose for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -155,20 +151,20 @@ impl Listener {
 
 impl Accepted {
     fn new(socket: OwnedFd, addr: &SockAddr) -> io::Result<Self> {
-        // A TCP listener accepts nothing else.
+        // A TCP listener accepts TCP connections only.
         let peer = addr.as_socket().ok_or(ErrorKind::InvalidData)?;
         Ok(Self { socket, peer })
     }
 
-    /// Who connected.
+    /// Address of the peer.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// The connection, on this thread from now on. Inside of [`run`](crate::run) only.
+    /// Binds the connection to this thread. Inside of [`run`](crate::run) only.
     ///
     /// # Errors
-    /// The system's, with which the connection is closed.
+    /// The system's; the connection is closed then.
     pub fn adopt(self) -> io::Result<TcpStream> {
         TcpStream::adopt(self.socket.into(), Some(self.peer))
     }
@@ -185,7 +181,7 @@ impl UnixListener {
         Ok(Self { listener: monoio::net::UnixListener::from_std(listener)?, gate: Gate::default() })
     }
 
-    /// Waits for a connection; see [`Listener::accept`].
+    /// Accepts a connection; see [`Listener::accept`].
     ///
     /// # Errors
     /// As [`Listener::accept`].
@@ -195,22 +191,22 @@ impl UnixListener {
         UnixStream::from_std(socket.into())
     }
 
-    /// The next connection that the kernel holds, without waiting for one.
+    /// Accepts a connection from the kernel's queue without waiting.
     pub fn accept_now(&self) -> Option<UnixStream> {
         let (socket, _) = accept_now(self.listener.as_raw_fd())?;
         UnixStream::from_std(socket.into()).ok()
     }
 
-    /// Ends a pending accept, and all that follow, with `Interrupted`.
+    /// Ends a pending accept, and all later ones, with `Interrupted`.
     pub fn stop(&self) {
         self.gate.stop();
     }
 }
 
-/// Waiting for connections in a way that loses none.
+/// Accepting without losing connections.
 ///
-/// The ring's accept operation is not used: one that is cancelled may have accepted already, and it sets no CLOEXEC.
-/// Waiting for readability holds nothing, and `accept4` then takes a batch.
+/// The accept operation of the ring is not used: a cancelled one may have accepted a connection, and it sets no CLOEXEC. A wait for
+/// readability can be dropped, and `accept4` then takes a batch.
 #[derive(Default)]
 struct Gate {
     stopped: Cell<bool>,
@@ -253,8 +249,7 @@ impl Gate {
                         sleep(ACCEPT_BACKOFF).await;
                         return Err(error);
                     }
-                    // The connection failed before we came to it; the next may be good. Each takes one out of the
-                    // kernel's queue, so this ends.
+                    // The connection failed in the queue. Each call takes one out of the queue, so that this ends.
                     code if is_of_the_connection(code) => {}
                     _ => return Err(error),
                 },
@@ -308,8 +303,8 @@ fn accept_now(fd: RawFd) -> Option<(OwnedFd, SockAddr)> {
 }
 
 fn accept4(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
-    // SAFETY: `try_init` hands over storage of the length that it says, which the kernel fills as far as it says; the
-    // descriptor of a listener outlives the call, because its owner is borrowed by the caller.
+    // SAFETY: `try_init` passes storage of the stated length, which the kernel fills as far as it states; the descriptor of the listener
+    // outlives the call, because its owner is borrowed by the caller.
     let (accepted, addr) = unsafe {
         SockAddr::try_init(|storage, length| {
             match libc::accept4(fd, storage.cast(), length, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
@@ -318,7 +313,7 @@ fn accept4(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
             }
         })
     }?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
     Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, addr))
 }
 

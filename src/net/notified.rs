@@ -1,11 +1,11 @@
-//! Awaiting another thread's wake-up byte.
+//! Wake-ups from other threads: awaiting a byte on a socket.
 
 use crate::socket::UnixStream;
 use crate::stream::Stream;
 use ringway_model::Tick;
 use std::io;
 
-/// The receiving end of a wake-up stream, such as a signal pipe's or the bridge's.
+/// Receiving end of a wake-up stream, such as that of a signal pipe or of the bridge.
 #[derive(Debug)]
 pub struct Notified {
     stream: UnixStream,
@@ -13,7 +13,7 @@ pub struct Notified {
 }
 
 impl Notified {
-    /// Takes the stream over. Inside of [`run`](crate::run) only.
+    /// Takes over a stream. Inside of [`run`](crate::run) only.
     ///
     /// # Errors
     /// The system's.
@@ -21,11 +21,10 @@ impl Notified {
         Ok(Self { stream: UnixStream::from_std(stream)?, buf: Vec::with_capacity(64) })
     }
 
-    /// Waits for bytes and takes those that are there, up to 64; how many. Then re-arm the source, then empty what
-    /// it announces, in this order.
+    /// Waits for bytes and reads up to 64; returns their number. Afterwards re-arm the source, then empty the queues, in this order.
     ///
     /// # Errors
-    /// `UnexpectedEof` when all senders have gone.
+    /// `UnexpectedEof` when all senders were dropped.
     pub async fn wait(&mut self) -> io::Result<usize> {
         self.wait_until(Tick::NEVER).await
     }

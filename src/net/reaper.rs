@@ -1,17 +1,17 @@
-//! Deadlines that cost nothing while they are kept.
+//! Deadlines of socket operations, at the cost of one store each.
 //!
-//! A timer per read would cost more than the read. Instead every socket has a line in one flat table of its core,
-//! with the deadline of its pending read and of its pending write; starting and ending an operation writes one
-//! number. One task per core sleeps until the earliest deadline that it knows of, scans the table and cancels what
-//! is over. Most operations end long before: the scan then finds nothing and sleeps until the next earliest.
+//! A timer per read would cost more than the read. Instead every socket has an entry in one flat table of its core, with the deadlines
+//! of its pending read and write; starting and ending an operation writes one number. One task per core sleeps until the earliest
+//! deadline, scans the table and cancels expired operations. Most operations end long before: the scan then finds nothing, and sleeps
+//! until the next earliest.
 //!
 //! ```text
-//!  begin ─ busy? cancelled? ─▶ arm(deadline) ─▶ the operation ──────────────▶ end of turn: disarm
+//!  begin ─ busy? cancelled? ─▶ arm(deadline) ─▶ the operation ──────────────▶ drop: disarm
 //!                                  │                 ▲
 //!                 earlier than the next scan?        │ Canceller (a buffer is in the kernel) or
 //!                 wake the reaper                    │ Waker (only readiness is awaited)
 //!                                  ▼                 │
-//!                     reaper: sleep ─▶ scan ─▶ expire, or the owner's cancel
+//!                     reaper: sleep ─▶ scan ─▶ expiry, or a cancellation by the owner
 //! ```
 
 use crate::clock;
@@ -27,53 +27,53 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// The deadlines of all sockets of one core.
+/// Deadlines of all sockets of one core.
 pub(crate) struct Reaper {
     watches: RefCell<Slab<Watch>>,
-    /// When the task looks next; [`Tick::NEVER`] while nothing is armed.
+    /// Time of the next scan; [`Tick::NEVER`] while nothing is armed.
     next_scan: Cell<Tick>,
     task: Cell<Option<Waker>>,
     #[cfg(test)]
     scans: Cell<u64>,
 }
 
-/// One socket's line in the table of its core.
+/// Entry of one socket in the table of its core.
 struct Watch {
-    /// Of the pending read and the pending write.
+    /// Deadlines of the pending read and write.
     deadlines: [Tick; 2],
     sides: Rc<[Side; 2]>,
 }
 
-/// The directions of a socket.
+/// Direction of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read = 0,
     Write = 1,
 }
 
-/// One direction of one socket: who uses it, and how to end what is pending.
+/// One direction of one socket, and the handles that end its pending operation.
 #[derive(Default)]
 pub(crate) struct Side {
     busy: Cell<bool>,
-    /// The owner does not want this direction any more, until it resumes it.
+    /// The owner has cancelled this direction, until it resumes it.
     cancelled: Cell<bool>,
     /// The deadline of the pending operation has passed.
     expired: Cell<bool>,
-    /// Ends an operation whose buffer is in the kernel; made by the first that wants it.
+    /// Ends an operation whose buffer is in the kernel; created by the first such operation.
     canceller: RefCell<Option<Canceller>>,
     /// Ends a wait for readiness, which holds no buffer.
     waker: Cell<Option<Waker>>,
 }
 
-/// A socket's place in the table of its core.
+/// Registration of a socket in the table of its core.
 pub(crate) struct Registration {
     core: Rc<crate::core::Core>,
     key: usize,
     sides: Rc<[Side; 2]>,
 }
 
-/// The exclusive use of one direction for one operation.
-pub(crate) struct Turn<'a> {
+/// Operation in progress: the exclusive use of one direction.
+pub(crate) struct Operation<'a> {
     registration: &'a Registration,
     direction: Direction,
 }
@@ -89,7 +89,7 @@ impl Reaper {
         }
     }
 
-    /// The task that cancels what is past its deadline. Sleeps while nothing is armed.
+    /// Cancels operations that are past their deadlines. Sleeps while nothing is armed.
     pub(crate) async fn run(&self) {
         let mut timer = pin!(monoio::time::sleep(Duration::from_secs(3600)));
         let mut timer_set = Tick::NEVER;
@@ -118,7 +118,7 @@ impl Reaper {
         .await;
     }
 
-    /// How often the table was gone through.
+    /// Number of scans.
     #[cfg(test)]
     pub(crate) fn scans(&self) -> u64 {
         self.scans.get()
@@ -165,12 +165,12 @@ impl Reaper {
 }
 
 impl Side {
-    /// Ends what is pending; how it ends is told by the flags.
+    /// Ends the pending operation; the flags state its error.
     fn interrupt(&self) {
         if !self.busy.get() {
             return;
         }
-        // Cancelling uses a canceller up: the next operation gets a fresh one.
+        // Cancelling consumes a canceller: the next operation gets a new one.
         if let Some(canceller) = self.canceller.take() {
             self.canceller.replace(Some(canceller.cancel()));
         }
@@ -182,7 +182,7 @@ impl Side {
 
 impl Registration {
     /// # Errors
-    /// When no runtime of ours runs on this thread.
+    /// When no runtime runs on this thread.
     pub(crate) fn new() -> io::Result<Self> {
         let core = crate::core::current()?;
         let sides = Rc::new([Side::default(), Side::default()]);
@@ -191,12 +191,12 @@ impl Registration {
         Ok(Self { core, key, sides })
     }
 
-    /// Takes the exclusive use of one direction.
+    /// Starts an operation in one direction.
     ///
     /// # Errors
-    /// `Interrupted` when the owner cancelled this direction, `ResourceBusy` when it is in use: our own mistake,
-    /// so a panic in debug builds.
-    pub(crate) fn begin(&self, direction: Direction) -> io::Result<Turn<'_>> {
+    /// `Interrupted` when the owner has cancelled this direction; `ResourceBusy` when it is in use, which is a bug: a panic in debug
+    /// builds.
+    pub(crate) fn begin(&self, direction: Direction) -> io::Result<Operation<'_>> {
         let side = &self.sides[direction as usize];
         if side.cancelled.get() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -205,10 +205,10 @@ impl Registration {
             debug_assert!(false, "a second {direction:?} on one stream");
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        Ok(Turn { registration: self, direction })
+        Ok(Operation { registration: self, direction })
     }
 
-    /// Ends what is pending in one direction, and all that follows until [`Registration::resume`].
+    /// Ends the pending operation of one direction, and all that start until [`Registration::resume`].
     pub(crate) fn cancel(&self, direction: Direction) {
         let side = &self.sides[direction as usize];
         side.cancelled.set(true);
@@ -226,21 +226,21 @@ impl Drop for Registration {
     }
 }
 
-impl Turn<'_> {
-    /// Sets or moves the deadline of this turn. One that has passed meanwhile counts no more.
+impl Operation<'_> {
+    /// Sets or moves the deadline, and clears an expiry of the one before.
     pub(crate) fn arm(&self, deadline: Tick) {
         self.side().expired.set(false);
         let Registration { core, key, .. } = self.registration;
         core.reaper.arm(*key, self.direction, deadline);
     }
 
-    /// What the kernel operation needs to be cancelable. Allocates for the first of a side only.
+    /// Returns the handle by which a kernel operation is cancelled. Allocates for the first of a side only.
     pub(crate) fn handle(&self) -> CancelHandle {
         self.side().canceller.borrow_mut().get_or_insert_with(Canceller::new).handle()
     }
 
-    /// Why the pending operation should end; `None` while nothing speaks against it.
-    pub(crate) fn verdict(&self) -> Option<io::Error> {
+    /// Returns the error of an operation that is cancelled or expired.
+    pub(crate) fn interruption(&self) -> Option<io::Error> {
         let side = self.side();
         if side.cancelled.get() {
             Some(io::ErrorKind::Interrupted.into())
@@ -251,15 +251,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Awaits readiness, the deadline or a cancellation. Readiness wins.
+    /// Awaits readiness, the deadline or a cancellation, in this order of precedence.
     pub(crate) async fn ready<T>(&self, readiness: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let mut readiness = pin!(readiness);
         poll_fn(|cx| {
             if let Poll::Ready(result) = readiness.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if let Some(verdict) = self.verdict() {
-                return Poll::Ready(Err(verdict));
+            if let Some(error) = self.interruption() {
+                return Poll::Ready(Err(error));
             }
             self.side().waker.set(Some(cx.waker().clone()));
             Poll::Pending
@@ -272,7 +272,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Operation<'_> {
     fn drop(&mut self) {
         self.arm(Tick::NEVER);
         let side = self.side();

@@ -1,4 +1,4 @@
-//! One runtime on the calling thread: io_uring as fast as the kernel has it, epoll where there is none.
+//! Runtime of the calling thread: io_uring with the best flags that the kernel supports, else epoll.
 
 use crate::core::{self, Core};
 use crate::limits::{RING_COMPLETIONS, RING_ENTRIES};
@@ -16,7 +16,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::str::FromStr;
 
-/// Which driver to use.
+/// Choice of the I/O driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DriverChoice {
     /// io_uring, else epoll.
@@ -28,48 +28,48 @@ pub enum DriverChoice {
     Epoll,
 }
 
-/// The driver in use.
+/// I/O driver in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     /// io_uring.
     IoUring {
-        /// With SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are worked off when we ask for them, not
-        /// between any two of our instructions.
+        /// With SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are processed when they are requested, not between any two
+        /// instructions.
         single_issuer_defer: bool,
     },
     /// epoll.
     Epoll,
 }
 
-/// How a thread's runtime is made.
+/// Options of a runtime.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeOptions {
-    /// What the thread is called in `top -H`; the first 15 bytes of it.
+    /// Name of the thread, as in `top -H`; cut to 15 bytes.
     pub name: String,
-    /// The CPU that the thread is pinned to; see [`cores`].
+    /// CPU to pin the thread to; see [`cores`].
     pub core: Option<usize>,
-    /// Which driver.
+    /// Driver.
     pub driver: DriverChoice,
     /// Threads for blocking calls ([`resolve`](crate::resolve()), [`blocking`](crate::blocking())); none on a data core.
     pub blocking_threads: usize,
 }
 
-/// A word that names no driver.
+/// Unknown name of a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverChoiceError;
 
-/// Runs `main` on the calling thread, on a runtime of its own, until it ends.
+/// Runs `main` on a new runtime on the calling thread, until it ends.
 ///
 /// The thread is pinned first, so that the ring's memory is near its core. io_uring is tried with SINGLE_ISSUER and
 /// DEFER_TASKRUN, then without; where the kernel is too old or a seccomp profile forbids it (Docker's does),
-/// [`DriverChoice::Auto`] takes epoll. A pinning that the system refuses is no error; see [`pinned_core`].
+/// [`DriverChoice::Auto`] uses epoll. A failure to pin is not an error; see [`pinned_core`].
 ///
-/// When `main` ends, tasks that have not are dropped where they wait, and every socket is closed before this returns.
-/// The same when `main` panics; the panic then goes on.
+/// When `main` ends, all other tasks are dropped where they wait, and every socket is closed before this returns; likewise when `main`
+/// panics, and the panic then resumes.
 ///
 /// # Errors
-/// When no runtime can be built: io_uring was demanded and is not to be had, or no file descriptor or memory is left,
-/// or a runtime of ours runs on this thread already.
+/// When no runtime can be built: io_uring was demanded and is not available, file descriptors or memory are exhausted, or a runtime
+/// runs on this thread already.
 pub fn run<M, F>(options: RuntimeOptions, main: M) -> io::Result<F::Output>
 where
     M: FnOnce(Driver) -> F,
@@ -86,21 +86,21 @@ where
     }
 }
 
-/// The CPUs that this process may use, by the numbers that [`RuntimeOptions::core`] takes. Never empty.
+/// Returns the CPUs that this process may use, as numbers for [`RuntimeOptions::core`]. Never empty.
 pub fn cores() -> Vec<usize> {
     let cores: Vec<_> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     if cores.is_empty() { vec![0] } else { cores }
 }
 
-/// The CPU that this thread's runtime is pinned to, if it is.
+/// Returns the CPU that this thread's runtime is pinned to.
 pub fn pinned_core() -> Option<usize> {
     core::current().ok().and_then(|core| core.pinned)
 }
 
-/// Whether the thread is now pinned to that CPU.
+/// Pins the thread; returns whether that succeeded.
 fn pin(id: usize) -> bool {
-    // Beyond that number it would panic: no CPU set can hold it.
+    // Above that number the crate panics: no CPU set can hold it.
     id < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id })
 }
 
@@ -125,7 +125,7 @@ fn build(options: &RuntimeOptions) -> io::Result<Built> {
 }
 
 fn build_uring(options: &RuntimeOptions) -> io::Result<Built> {
-    // Also asks for the operations that the runtime uses: a kernel may have rings without them.
+    // Also checks the operations that the runtime uses: a kernel may have rings without them.
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring is missing, too old, or forbidden"));
     }
@@ -176,8 +176,8 @@ where
     let output = catch_panic(async { main(driver).await }).await;
     core.tasks.stop().await;
     if driver != Driver::Epoll {
-        // What was cancelled and closed by that is now in the queue: the first turn has the kernel do it, the second
-        // closes what only the first released. After it the kernel holds no buffer of ours.
+        // Cancellations and closes are now in the queue: the first turn submits them, the second closes sockets that the first has
+        // released. After it the kernel holds no buffer of this process.
         core.yielder.through_ring().await;
         core.yielder.through_ring().await;
     }
@@ -187,7 +187,7 @@ where
 fn set_thread_name(name: &str) {
     let Ok(name) = CString::new(name) else { return };
     if !name.is_empty() {
-        // SAFETY: PR_SET_NAME reads a terminated string, which lives until the call returns; the kernel cuts it.
+        // SAFETY: PR_SET_NAME reads a terminated string, which lives until the call returns; the kernel truncates it.
         unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     }
 }
@@ -195,8 +195,8 @@ fn set_thread_name(name: &str) {
 impl FromStr for DriverChoice {
     type Err = DriverChoiceError;
 
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
             "auto" => Ok(Self::Auto),
             "io_uring" | "io-uring" | "iouring" | "uring" => Ok(Self::IoUring),
             "epoll" => Ok(Self::Epoll),
@@ -216,7 +216,7 @@ impl fmt::Display for DriverChoice {
 }
 
 impl Driver {
-    /// The word in status and metrics.
+    /// Label in status and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IoUring { single_issuer_defer: true } => "io_uring+defer_taskrun",

@@ -12,17 +12,17 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// A TCP connection. Nagle's algorithm is off.
+/// TCP connection, without Nagle's algorithm.
 pub struct TcpStream {
     pub(crate) duplex: Duplex<monoio::net::TcpStream>,
     peer: Option<SocketAddr>,
-    /// Asked for when first needed: most connections never are.
+    /// Read when first needed: most connections never need it.
     local: Cell<Option<SocketAddr>>,
-    /// The kernel may be holding back a last segment, for more was said to follow.
+    /// The kernel may be holding back the last segment, after MSG_MORE.
     pub(crate) held: Cell<bool>,
 }
 
-/// A Unix stream connection.
+/// Unix stream connection.
 pub struct UnixStream {
     duplex: Duplex<monoio::net::UnixStream>,
 }
@@ -39,15 +39,15 @@ impl TcpStream {
         Self::adopt(stream, peer)
     }
 
-    /// Takes over a socket that has its options already.
+    /// Takes over a socket whose options are set.
     pub(crate) fn adopt(stream: std::net::TcpStream, peer: Option<SocketAddr>) -> io::Result<Self> {
-        // Before monoio's, which panics without a runtime.
+        // Checked first: monoio panics without a runtime.
         crate::core::current()?;
         let duplex = Duplex::new(monoio::net::TcpStream::from_std(stream)?)?;
         Ok(Self { duplex, peer, local: Cell::new(None), held: Cell::new(false) })
     }
 
-    /// Waits until a write would not wait, holding no buffer.
+    /// Waits until the socket is writable, without a buffer.
     ///
     /// # Errors
     /// As [`Stream::write_all`].
@@ -55,10 +55,10 @@ impl TcpStream {
         self.duplex.writable(deadline).await
     }
 
-    /// Has the kernel send what it holds back for more to follow. A system call if there is anything.
+    /// Flushes the segment that the kernel holds back. One system call, if there is one.
     pub(crate) fn release_held(&self) {
         if self.held.replace(false) {
-            // Setting what is set already pushes what is pending (tcp(7)). On a broken connection the next write tells.
+            // Setting TCP_NODELAY again flushes pending output (tcp(7)). On a broken connection the next write fails.
             let _ = self.duplex.socket().set_tcp_nodelay(true);
         }
     }
@@ -80,7 +80,7 @@ impl UnixStream {
     }
 }
 
-/// What both kinds of sockets leave to their [`Duplex`].
+/// Methods that both types delegate to their [`Duplex`].
 macro_rules! delegate_to_duplex {
     () => {
         fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
@@ -128,11 +128,11 @@ impl Stream for TcpStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
-        // Goes out with it.
+        // The held segment is sent with it.
         self.held.set(false);
-        self.duplex.write_all_range(buf, range, pace)
+        self.duplex.write_all_range(buf, range, rate)
     }
 
     fn read_more(&self, buf: &mut Vec<u8>) {
@@ -145,19 +145,19 @@ impl Stream for TcpStream {
 
     fn is_delivered(&self) -> bool {
         let mut unacknowledged: libc::c_int = 0;
-        // SAFETY: the descriptor is open, and the kernel writes one number.
+        // SAFETY: the descriptor is open, and the kernel writes one integer.
         let result = unsafe { libc::ioctl(self.raw_fd(), libc::TIOCOUTQ, &raw mut unacknowledged) };
         result == 0 && unacknowledged == 0
     }
 
     fn set_user_timeout(&self, timeout: Duration) {
-        // Without it a connection that is broken is only noticed later.
+        // Without it a broken connection is only detected later.
         let _ = self.duplex.socket().set_tcp_user_timeout(Some(timeout));
     }
 
     fn write_held(&self, bytes: &[u8]) -> usize {
         // Not beside a writer, whose bytes come first.
-        let Ok(_turn) = self.duplex.begin(Direction::Write) else { return 0 };
+        let Ok(_operation) = self.duplex.begin(Direction::Write) else { return 0 };
         let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let taken = self.duplex.socket().send_with_flags(bytes, flags).unwrap_or(0);
         self.held.set(self.held.get() || taken > 0);
@@ -191,13 +191,12 @@ impl Stream for UnixStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
-        self.duplex.write_all_range(buf, range, pace)
+        self.duplex.write_all_range(buf, range, rate)
     }
 
-    /// Unix sockets know no reset: the peer sees the end of the stream, or `ECONNRESET` when it had sent
-    /// something that was not read.
+    /// Does nothing: Unix sockets have no reset. The peer sees the end of the stream, or `ECONNRESET` when bytes of it are unread.
     fn abort(&self) {}
 
     fn peer_addr(&self) -> Option<SocketAddr> {

@@ -1,7 +1,7 @@
-//! Moving bytes from one connection to another inside of the kernel.
+//! Splice: copying between two TCP connections in the kernel.
 
 use crate::limits::{SPLICE_PIPE_BYTES, SPLICE_PIPES_MAX, SPLICE_TURN_BYTES};
-use crate::reaper::{Direction, Turn};
+use crate::reaper::{Direction, Operation};
 use crate::socket::TcpStream;
 use crate::stream::WriteRate;
 use crate::task::yield_now;
@@ -13,71 +13,74 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Why a splice ended early, and after how much.
+/// Early end of a splice.
 #[derive(Debug)]
 pub struct SpliceError {
-    /// Bytes that were handed to the receiving connection.
+    /// Bytes that were written to the receiving connection.
     pub moved: u64,
-    /// The longest time that the receiving connection took nothing.
+    /// Longest wait for the receiving connection.
     pub write_wait: Duration,
-    /// What happened.
+    /// Cause.
     pub fault: SpliceFault,
 }
 
-/// Whose fault it was. Reading and writing tell `TimedOut` and `Interrupted` apart from the system's errors by
-/// their kind.
+/// Cause of an early end. The kinds `TimedOut` and `Interrupted` of reads and writes are not the system's errors.
 #[derive(Debug)]
 pub enum SpliceFault {
     /// The sending connection failed, stalled (`TimedOut`) or was cancelled (`Interrupted`).
     Read(io::Error),
-    /// The sending connection ended before all bytes had come.
+    /// The sending connection ended before all bytes were read.
     Eof,
     /// The receiving connection failed, stalled or was cancelled.
     Write(io::Error),
-    /// No pipe could be made. Nothing was read: copying is possible.
+    /// No pipe could be created. Nothing was read: a copy through a buffer is possible.
     Unavailable(io::Error),
 }
 
-/// Moves exactly `len` bytes from `from` to `to` through a pipe of the core's, without copying them to user space.
-/// About half the CPU of a copy at 1 MB; not worth it below some tens of KB.
+/// Copies exactly `len` bytes from `from` to `to` through a pipe of the core, without a copy to user space. About half the CPU time of a
+/// copy at 1 MB; not worth it below some tens of KB.
 ///
-/// `pace` holds for each side: either may make the other wait. Nothing is held back: bytes go on as they come.
+/// `write_rate` holds for each side. Bytes are forwarded as they arrive.
 ///
 /// # Errors
-/// See [`SpliceError`]. After any but [`SpliceFault::Unavailable`] an unknown part of what was read is lost, so both
-/// connections are good for nothing but closing; use [`Stream::abort`](crate::Stream::abort) on `to` where the
-/// end of the connection would look like the end of the message.
-pub async fn splice(from: &TcpStream, to: &TcpStream, len: u64, pace: WriteRate) -> Result<u64, SpliceError> {
-    splice_at_least(from, to, len, pace, None, &Cell::new(Tick(0))).await
+/// See [`SpliceError`]. After any but [`SpliceFault::Unavailable`] an unknown number of bytes is lost: both connections can only be
+/// closed; use [`Stream::abort`](crate::Stream::abort) on `to` where the end of the connection would look like the end of the message.
+pub async fn splice(
+    from: &TcpStream,
+    to: &TcpStream,
+    len: u64,
+    write_rate: WriteRate,
+) -> Result<u64, SpliceError> {
+    splice_at_least(from, to, len, write_rate, None, &Cell::new(Tick(0))).await
 }
 
-/// [`splice`], from a sender that must keep a least rate: `pace` alone lets it send one byte in each `stall`. Sets `progress` to
-/// the time of the last byte that was moved.
+/// [`splice`] with a minimum rate of the sender: `write_rate` alone lets it send one byte in each `stall`. Sets `progress` to the time of
+/// the last byte that was written.
 ///
 /// # Errors
-/// As [`splice`]; a sender that is too slow gives [`SpliceFault::Read`] with `TimedOut`. After that error nothing is lost: the
-/// rest can still be moved.
+/// As [`splice`]; a sender that is too slow ends it with [`SpliceFault::Read`] and `TimedOut`. After that error nothing is lost: the rest
+/// can still be copied.
 pub async fn splice_at_least(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
-    pace: WriteRate,
+    write_rate: WriteRate,
     rate: Option<Rate>,
     progress: &Cell<Tick>,
 ) -> Result<u64, SpliceError> {
     let mut done = Done { moved: 0, write_wait: Duration::ZERO };
-    match splice_all(from, to, len, pace, rate, progress, &mut done).await {
+    match splice_all(from, to, len, write_rate, rate, progress, &mut done).await {
         Ok(()) => Ok(done.moved),
         Err(fault) => Err(SpliceError { moved: done.moved, write_wait: done.write_wait, fault }),
     }
 }
 
-/// How much a sender must send.
+/// Minimum rate of a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// On average over a window.
+    /// Average over a window.
     pub bytes_per_second: u64,
-    /// It is measured at the first byte after so much time. Time in which the receiver made it wait does not count.
+    /// Length of a window, which ends with the first byte after it. Time in which the sender waits for the receiver does not count.
     pub window: Duration,
 }
 
@@ -91,7 +94,7 @@ async fn splice_all(
     from: &TcpStream,
     to: &TcpStream,
     len: u64,
-    pace: WriteRate,
+    write_rate: WriteRate,
     rate: Option<Rate>,
     progress: &Cell<Tick>,
     done: &mut Done,
@@ -111,11 +114,11 @@ async fn splice_all(
                 Ok(0) => return Err(SpliceFault::Eof),
                 Ok(count) => break count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The pipe is empty here, so it is the connection that has nothing.
+                // The pipe is empty here: it is the connection that has no bytes.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     without_wait = 0;
                     to.release_held();
-                    reading.arm(pace.next_deadline());
+                    reading.arm(write_rate.next_deadline());
                     from.duplex.wait(&reading, Direction::Read).await.map_err(SpliceFault::Read)?;
                 }
                 Err(error) => return Err(SpliceFault::Read(error)),
@@ -123,8 +126,8 @@ async fn splice_all(
         };
         left -= in_pipe as u64;
         let is_too_slow = window.as_mut().is_some_and(|window| !window.is_fast_enough(in_pipe));
-        // More is likely to follow at once only when this was as much as fits: else the kernel would be made to hold the
-        // last segment back for nothing.
+        // More bytes are likely to follow at once only when the pipe was filled: else the kernel would hold back the last segment for
+        // nothing.
         let more = if left > 0 && in_pipe == want { libc::SPLICE_F_MORE } else { 0 };
         to.held.set(more != 0);
         while in_pipe > 0 {
@@ -139,7 +142,7 @@ async fn splice_all(
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     without_wait = 0;
-                    writing.arm(pace.next_deadline());
+                    writing.arm(write_rate.next_deadline());
                     let begun = clock::now();
                     to.duplex.wait(&writing, Direction::Write).await.map_err(SpliceFault::Write)?;
                     done.write_wait = done.write_wait.max(clock::now().since(begun));
@@ -151,7 +154,7 @@ async fn splice_all(
             }
         }
         progress.set(clock::now());
-        // With nothing in the pipe, so that the caller may go on.
+        // The pipe is empty, so that the caller may go on.
         if is_too_slow && left > 0 {
             return Err(SpliceFault::Read(ErrorKind::TimedOut.into()));
         }
@@ -161,11 +164,11 @@ async fn splice_all(
         }
     }
     // Only here is the pipe known to be empty.
-    core.pipes.give(pipe);
+    core.pipes.put_back(pipe);
     Ok(())
 }
 
-/// A stretch of time in which a sender must have sent enough.
+/// Window of the sender's rate.
 struct Window {
     rate: Rate,
     since: Tick,
@@ -177,7 +180,7 @@ impl Window {
         Self { rate, since: clock::now(), bytes: 0 }
     }
 
-    /// Whether the sender keeps the rate, now that so many bytes more have come.
+    /// Counts bytes; returns whether the sender keeps the rate.
     fn is_fast_enough(&mut self, count: usize) -> bool {
         self.bytes += count as u64;
         let elapsed = clock::now().since(self.since);
@@ -191,20 +194,20 @@ impl Window {
     }
 }
 
-/// A cancellation between two waits counts as well. A deadline cannot pass unseen, for it is armed only to wait.
-fn check(turn: &Turn<'_>) -> io::Result<()> {
-    turn.verdict().filter(|verdict| verdict.kind() == ErrorKind::Interrupted).map_or(Ok(()), Err)
+/// Checks for a cancellation between two waits. Deadlines are armed for waits only.
+fn check(operation: &Operation<'_>) -> io::Result<()> {
+    operation.interruption().filter(|error| error.kind() == ErrorKind::Interrupted).map_or(Ok(()), Err)
 }
 
 fn splice_now(from: RawFd, to: RawFd, bytes: usize, more: u32) -> io::Result<usize> {
     let none = std::ptr::null_mut();
     let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE | more;
-    // SAFETY: both descriptors are open, for their owners are borrowed by the caller, and no memory is handed over.
+    // SAFETY: both descriptors are open, as their owners are borrowed by the caller, and no memory is passed.
     let count = unsafe { libc::splice(from, none, to, none, bytes, flags) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// The empty pipes of one core.
+/// Empty pipes of one core.
 #[derive(Default)]
 pub(crate) struct Pipes {
     free: RefCell<Vec<Pipe>>,
@@ -223,7 +226,7 @@ impl Pipes {
         }
     }
 
-    fn give(&self, pipe: Pipe) {
+    fn put_back(&self, pipe: Pipe) {
         let mut free = self.free.borrow_mut();
         if free.len() < SPLICE_PIPES_MAX {
             free.push(pipe);
@@ -238,10 +241,10 @@ impl Pipe {
         if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) } == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made both for us, and nobody else knows them.
+        // SAFETY: the kernel has just created both, and nothing else owns them.
         let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) };
-        // Refused to a user who has many pipes already (pipe-user-pages-soft): a small one is only slower.
-        // SAFETY: the descriptor is open, and this command takes a number.
+        // Refused to a user with many pipes (pipe-user-pages-soft): a small pipe is only slower.
+        // SAFETY: the descriptor is open, and this command takes an integer.
         unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, SPLICE_PIPE_BYTES as libc::c_int) };
         Ok(Self { reader, writer })
     }
@@ -254,7 +257,7 @@ impl fmt::Display for SpliceError {
             SpliceFault::Read(_) => write!(f, "reading failed after {moved} bytes"),
             SpliceFault::Eof => write!(f, "the sender ended after {moved} bytes"),
             SpliceFault::Write(_) => write!(f, "writing failed after {moved} bytes"),
-            SpliceFault::Unavailable(_) => f.write_str("no pipe could be made"),
+            SpliceFault::Unavailable(_) => f.write_str("no pipe could be created"),
         }
     }
 }

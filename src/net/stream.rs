@@ -1,4 +1,4 @@
-//! What every connection can do, whatever carries it.
+//! The `Stream` trait of connections, and the lingering close on it.
 
 use crate::limits;
 use crate::{TcpStream, clock};
@@ -8,55 +8,54 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A connection, as the code above sees it: TCP, a Unix socket, TLS, or a simulated one. Static dispatch.
+/// Connection: TCP, a Unix socket, TLS, or a simulated one. Static dispatch.
 ///
-/// Buffers go in and come back. All methods take `&self`, so that one part of a task may read while another
-/// writes; but at any time there is one reader ([`read`](Self::read) or [`readable`](Self::readable)) and one
-/// writer. A second one is our mistake: a panic in debug builds, `ResourceBusy` in others.
+/// Buffers are passed in and returned. All methods take `&self`, so that one part of a task may read while another writes; but at any
+/// time there is one reader ([`read`](Self::read) or [`readable`](Self::readable)) and one writer. A second one is a bug: a panic in
+/// debug builds, `ResourceBusy` in others.
 ///
-/// No future of these may be dropped before it is ready; see the crate's documentation.
+/// No future of these methods may be dropped before it is ready; see the crate's documentation.
 pub trait Stream: 'static {
-    /// Reads into the spare capacity behind `buf.len()`, never reallocating; `Ok(0)` is the end of the stream.
+    /// Reads into the spare capacity of `buf`, without reallocation; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
     /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL) later), with no
-    /// byte lost: data that raced the deadline wins. `Interrupted` after [`cancel_reads`](Self::cancel_reads).
+    /// byte lost: data that arrives with the deadline is returned. `Interrupted` after [`cancel_reads`](Self::cancel_reads).
     /// `InvalidInput` when `buf` has no spare capacity. Else the system's.
     fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
 
-    /// Writes `buf[range]`, all of it.
+    /// Writes all of `buf[range]`.
     ///
     /// # Errors
-    /// `TimedOut` when `pace` is not kept, `Interrupted` after [`cancel_writes`](Self::cancel_writes),
-    /// `InvalidInput` when `range` is not in `buf`, `WriteZero` when the connection broke after it had taken a part, else
-    /// the system's: it has then taken nothing. It is good for nothing but closing.
+    /// `TimedOut` when `rate` is not kept, `Interrupted` after [`cancel_writes`](Self::cancel_writes),
+    /// `InvalidInput` when `range` is not in `buf`, `WriteZero` when the connection broke after a part was sent, else
+    /// the system's: nothing was sent then. The connection can only be closed.
     fn write_all_range(
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
     /// Writes all of `buf`; see [`write_all_range`](Self::write_all_range).
-    fn write_all(&self, buf: Vec<u8>, pace: WriteRate) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+    fn write_all(&self, buf: Vec<u8>, rate: WriteRate) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         let range = 0..buf.len();
-        self.write_all_range(buf, range, pace)
+        self.write_all_range(buf, range, rate)
     }
 
-    /// Adds what has come already to the spare capacity of `buf`, without waiting; where that cannot be had, or when
-    /// the stream has ended or failed, nothing, and the next [`read`](Self::read) tells. One system call.
+    /// Reads the bytes that have arrived into the spare capacity of `buf`, without waiting. Reads nothing where that is not
+    /// supported, or when the stream has ended or failed: the next [`read`](Self::read) reports it. One system call.
     fn read_more(&self, _buf: &mut Vec<u8>) {}
 
-    /// Gives the kernel bytes that a [`splice`](crate::splice()) or a write follows at once, so that both go out together; how many
-    /// it took. The splice sends what the kernel holds back before it waits; without either the kernel does after 200 ms. Nothing
-    /// where that cannot be had, or when the stream has failed: write the rest, which tells. One system call.
+    /// Passes bytes to the kernel that a [`splice`](crate::splice()) or a write follows at once, so that both are sent together;
+    /// returns how many the kernel took. The splice flushes them before it waits; without either, the kernel sends them after 200 ms.
+    /// Takes none where that is not supported, or when the stream has failed: write the rest, which reports it. One system call.
     fn write_held(&self, _bytes: &[u8]) -> usize {
         0
     }
 
-    /// Waits for what comes next and discards a piece of it; `Ok(0)` is the end of the stream, however it ended. What was discarded
-    /// has no meaning: over TLS it is not even decrypted. A connection of which something was discarded is good for nothing but
-    /// closing.
+    /// Waits for bytes and discards them; `Ok(0)` is the end of the stream, however it ended. Over TLS they are not decrypted: after a
+    /// discard the connection can only be closed.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -64,7 +63,7 @@ pub trait Stream: 'static {
         async move { self.read(Vec::with_capacity(DISCARD_BUFFER_BYTES), deadline).await.0 }
     }
 
-    /// Which sides of the connection the peer has ended, whatever of it is unread. One system call; never waits.
+    /// Returns the sides of the connection that the peer has closed, also while bytes are unread. One system call; never waits.
     fn hangup(&self) -> Hangup {
         match self.peek_state() {
             PeerState::Closed => Hangup::Whole,
@@ -72,31 +71,29 @@ pub trait Stream: 'static {
         }
     }
 
-    /// Waits until a read would not wait (data, the end, or an error), holding no buffer.
+    /// Waits until the stream is readable (data, its end, or an error), without a buffer.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     fn readable(&self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
 
-    /// Looks at the connection without waiting and without taking anything from it. One system call.
+    /// Returns the state of the connection without waiting and without reading. One system call.
     fn peek_state(&self) -> PeerState;
 
-    /// Whether everything that was written has arrived in the peer's kernel; no where that cannot be known. A connection that is
-    /// closed before may lose the rest: the kernel answers what the peer still sends with a reset, and sends nothing more.
-    /// One system call.
+    /// Whether the peer's kernel has acknowledged all written bytes; `false` where that is unknown. An earlier close may lose the rest:
+    /// the kernel resets the connection when the peer still sends. One system call.
     fn is_delivered(&self) -> bool {
         false
     }
 
-    /// Ends the connection when bytes stay unacknowledged for so long, or the peer's window stays shut (`TCP_USER_TIMEOUT`); nothing
-    /// where it is none of its own over TCP. One system call.
+    /// Sets the time after which unacknowledged bytes, or a closed window of the peer, end the connection (`TCP_USER_TIMEOUT`). Does
+    /// nothing for a stream without a TCP connection of its own. One system call.
     fn set_user_timeout(&self, _timeout: Duration) {}
 
-    /// Ends a pending read or wait for readability with `Interrupted`, its buffer given back.
+    /// Ends a pending read or wait for readability with `Interrupted`; its buffer is returned.
     ///
-    /// Sticky: reads that begin later end the same way, until [`resume_reads`](Self::resume_reads), so that it
-    /// does not matter whether the reader was waiting at this moment. A read that had its data already still
-    /// returns them.
+    /// Sticky: later reads end the same way until [`resume_reads`](Self::resume_reads), so that it does not matter whether the reader
+    /// is waiting at this moment. A read that has its data returns them.
     fn cancel_reads(&self);
 
     /// Allows reads again.
@@ -108,81 +105,81 @@ pub trait Stream: 'static {
     /// Allows writes again.
     fn resume_writes(&self);
 
-    /// Tells the peer that nothing more will come; reading goes on.
+    /// Closes the writing side; reading goes on.
     ///
     /// # Errors
-    /// `TimedOut` where this takes a message of its own, else the system's.
+    /// `TimedOut` where this sends a message, else the system's.
     fn shutdown_write(&self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
 
-    /// Makes the close at drop a reset, so that the peer cannot take a cut message for a complete one.
+    /// Makes the close on drop a reset, so that the peer does not take a truncated message for a complete one.
     fn abort(&self);
 
-    /// Waits until the peer has given this exchange up, where that is told without reading: on a stream within a
-    /// connection. Everywhere else for ever. May be dropped at any time.
+    /// Waits until the peer has reset this stream, where that is known without reading: on streams of an HTTP/2 connection. Waits for
+    /// ever elsewhere. May be dropped at any time.
     fn left(&self) -> impl Future<Output = ()> {
         std::future::pending()
     }
 
-    /// The peer's address; `None` where there is none, as on Unix sockets.
+    /// Address of the peer; none on Unix sockets.
     fn peer_addr(&self) -> Option<SocketAddr>;
 
-    /// Our address; `None` where there is none.
+    /// Local address; none on Unix sockets.
     fn local_addr(&self) -> Option<SocketAddr>;
 
-    /// The plain TCP connection that this is, if its bytes are the stream's bytes, for [`splice`](crate::splice()).
+    /// Returns the TCP connection, where its bytes are those of the stream, for [`splice`](crate::splice()).
     fn as_tcp(&self) -> Option<&TcpStream> {
         None
     }
 }
 
-/// What a look at an unused connection shows.
+/// State of a connection between reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// Open, and nothing to read.
+    /// Open, without unread data.
     Idle,
-    /// Something to read.
+    /// Unread data.
     HasData,
-    /// The peer ended or reset it.
+    /// Closed or reset by the peer.
     Closed,
 }
 
-/// Sides of a connection that its peer has ended.
+/// Sides of a connection that the peer has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
     /// None.
     None,
-    /// Its own: it sends nothing more, and may still read.
+    /// Its sending side; it may still read.
     Sending,
-    /// Both, or nobody knows which: what is sent to it is lost.
+    /// Both, or it is not known which: sent bytes are lost.
     Whole,
 }
 
-/// How fast a transfer must go.
+/// Minimum progress of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteRate {
-    /// Longest time without a single byte of progress; begins anew with every bit of it.
+    /// Longest time without progress; restarts with every byte.
     pub stall: Duration,
-    /// The end in any case.
+    /// Deadline in any case.
     pub deadline: Tick,
 }
 
 impl WriteRate {
-    /// As long as it takes, while something moves at least every `stall`.
+    /// Progress at least every `stall`, without a deadline.
     pub fn stall(stall: Duration) -> Self {
         Self { stall, deadline: Tick::NEVER }
     }
 
-    /// Until `deadline`, however slowly.
+    /// A deadline, without a minimum progress.
     pub fn until(deadline: Tick) -> Self {
         Self { stall: Duration::MAX, deadline }
     }
 
-    /// The same with an end.
+    /// Adds a deadline.
     pub fn and_until(self, deadline: Tick) -> Self {
         Self { deadline: self.deadline.min(deadline), ..self }
     }
 
-    /// When the next bit of progress is due. Reads the clock only where a stall counts.
+    /// Deadline of the next progress. Reads the clock only where a stall counts.
     pub(crate) fn next_deadline(self) -> Tick {
         if self.stall == Duration::MAX {
             self.deadline
@@ -192,28 +189,28 @@ impl WriteRate {
     }
 }
 
-/// Bounds of the reading after our last message.
+/// Limits of the reading after the last message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LingerLimits {
-    /// The longest time in all.
+    /// Total time.
     pub timeout: Duration,
-    /// The longest time without a byte.
+    /// Time without a byte.
     pub idle_timeout: Duration,
-    /// Bytes in all.
+    /// Total bytes.
     pub bytes_max: u64,
-    /// Bytes a second; a second's worth may come at once.
+    /// Bytes per second; the bytes of one second may come at once.
     pub bytes_per_second: u64,
 }
 
 impl LingerLimits {
-    /// For a peer of which nothing is known to be under way.
+    /// For a peer that is not known to be sending.
     pub const BRIEF: Self = Self {
         timeout: ringway_model::limits::LINGER_TIMEOUT,
         idle_timeout: ringway_model::limits::LINGER_TIMEOUT,
         bytes_max: limits::LINGER_BYTES_MAX as u64,
         bytes_per_second: u64::MAX,
     };
-    /// For a peer that is known to be sending still.
+    /// For a peer that is known to be sending.
     pub const UPLOAD: Self = Self {
         timeout: limits::LINGER_UPLOAD_TIMEOUT,
         idle_timeout: limits::LINGER_IDLE_TIMEOUT,
@@ -221,27 +218,27 @@ impl LingerLimits {
         bytes_per_second: limits::LINGER_BYTES_PER_SECOND,
     };
 
-    /// The same, ended at `deadline` at the latest.
+    /// Adds a deadline.
     pub fn and_until(self, deadline: Tick, now: Tick) -> Self {
         Self { timeout: self.timeout.min(now.until(deadline)), ..self }
     }
 
-    /// How long to wait before more is read, `elapsed` after the beginning.
+    /// Pause before the next read, `elapsed` after the start.
     fn pause(&self, bytes: u64, elapsed: Duration) -> Duration {
         let due = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
         Duration::from_millis(due).saturating_sub(elapsed + Duration::from_secs(1))
     }
 }
 
-/// The clock of [`discard_all`]: this process's, or a simulated one.
+/// Clock of [`discard_all`]: the system's, or a simulated one.
 pub trait Clock {
-    /// The time for deadlines.
+    /// Monotonic time.
     fn now(&self) -> Tick;
-    /// Waits for so long.
+    /// Waits for a duration.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 }
 
-/// The clock of this process.
+/// Clock of the system.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock;
 
@@ -255,9 +252,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Ends a connection on which the peer may still be sending: ends our side, then discards what comes, until the peer closes or
-/// a limit is reached. Without this the kernel answers unread bytes with a reset, which overtakes our last message (RFC 9112
-/// §9.6). Close the stream afterwards.
+/// Lingering close of a connection whose peer may still be sending: closes the writing side, then discards bytes until the peer closes
+/// or a limit is reached. Without this the kernel resets a connection with unread bytes, and the peer may lose the last message
+/// (RFC 9112 §9.6). Drop the stream afterwards.
 pub async fn linger<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Clock) {
     stream.resume_reads();
     if stream.shutdown_write(clock.now().after(limits.timeout)).await.is_ok() {
@@ -265,7 +262,7 @@ pub async fn linger<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Cl
     }
 }
 
-/// Discards what comes until the end of the stream, an error, a cancellation, or a limit.
+/// Discards bytes until the end of the stream, an error, a cancellation, or a limit.
 pub async fn discard_all<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Clock) {
     let begun = clock.now();
     let deadline = begun.after(limits.timeout);
@@ -286,7 +283,7 @@ pub async fn discard_all<S: Stream>(stream: &S, limits: LingerLimits, clock: &im
     }
 }
 
-/// One read of a stream that cannot discard without a buffer.
+/// Buffer of streams that cannot discard without one.
 const DISCARD_BUFFER_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
@@ -294,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lingering_takes_a_second_at_once_and_its_rate_from_then_on() {
+    fn lingering_reads_one_second_at_once_and_then_at_its_rate() {
         let limits = LingerLimits { bytes_per_second: 1000, ..LingerLimits::UPLOAD };
         let pause = |bytes, elapsed| limits.pause(bytes, Duration::from_millis(elapsed)).as_millis();
         assert_eq!(pause(1000, 0), 0);

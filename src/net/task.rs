@@ -1,4 +1,4 @@
-//! Tasks that cannot take their core down, waiting, and doing two things at once.
+//! Tasks whose panics end only themselves, timers, and futures that run side by side.
 
 use crate::clock;
 use crate::core::current;
@@ -16,11 +16,11 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// What a task said when it panicked.
+/// Message of a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PanicMessage(String);
 
-/// Runs `future` as a task of this core. When it panics, it ends, alone, and `on_panic` is told.
+/// Runs `future` as a task of this core. A panic ends this task only, and is passed to `on_panic`.
 ///
 /// When [`run`](crate::run) ends, tasks that have not ended are dropped where they wait.
 ///
@@ -33,9 +33,9 @@ where
 {
     let core = current().expect("tasks are spawned inside of ringway_net::run");
     let key = core.tasks.wakers.borrow_mut().insert(None);
-    // The runtime moves what it is given several times, and a future may be kilobytes.
+    // Boxed: the runtime moves futures several times, and this one may be kilobytes.
     let mut slot = Some(Box::pin(future));
-    // The runtime's handle only awaits the end; without it the task goes on.
+    // The handle only awaits the end; the task goes on without it.
     drop(monoio::spawn(async move {
         let panicked = poll_fn(|cx| {
             if core.tasks.stopping.get() {
@@ -51,13 +51,13 @@ where
             }
         })
         .await;
-        // What the future still holds is dropped here, and may panic too.
+        // The future is dropped here, which may panic too.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(slot.take())));
         let waker = core.tasks.wakers.borrow_mut().remove(key);
         drop(waker);
         if let Some(payload) = panicked.or(dropped.err()) {
             let message = PanicMessage::from_payload(payload);
-            // A report that panics must not end the core either; there is nobody left to tell.
+            // A panic of the report must not end the core either.
             let _ = catch_unwind(AssertUnwindSafe(|| on_panic(message)));
         }
     }));
@@ -70,7 +70,7 @@ pub async fn sleep_until(deadline: Tick) {
     }
 }
 
-/// Waits for `duration`, to the runtime's millisecond: the coarse clock of deadlines has no part in it.
+/// Waits for `duration`, precise to the runtime's millisecond, without the coarse clock of deadlines.
 pub async fn sleep(duration: Duration) {
     const LONG: Duration = Duration::from_secs(3600);
     if duration < LONG {
@@ -80,7 +80,7 @@ pub async fn sleep(duration: Duration) {
     }
 }
 
-/// Lets everything else have its turn: other tasks, and what the kernel has finished, and timers.
+/// Yields to other tasks, completed I/O and timers.
 ///
 /// Goes through the driver: a task that only wakes itself would starve I/O and timers.
 pub async fn yield_now() {
@@ -91,14 +91,14 @@ pub async fn yield_now() {
     }
 }
 
-/// Does both, until both are done. Here and in what follows, a large future is better pinned first: what is handed over by
-/// value makes the caller's own future as large again.
+/// Runs both futures until both are done. Pin large futures first: one that is passed by value enlarges the caller's own future by its
+/// size.
 pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     join_until_impl(a, b, None::<fn()>).await
 }
 
-/// Does both until `main` is done; then calls `stop_side`, which makes `side` end soon (by cancelling its I/O), and
-/// awaits it, so that no buffer is dropped while the kernel has it.
+/// Runs both futures until `main` is done; then calls `stop_side`, which makes `side` end soon (by cancelling its I/O), and awaits it, so
+/// that no buffer is dropped while the kernel uses it.
 ///
 /// When `side` ends first, `main` goes on.
 pub async fn join_until<A: Future, B: Future>(
@@ -109,12 +109,12 @@ pub async fn join_until<A: Future, B: Future>(
     join_until_impl(main, side, Some(stop_side)).await
 }
 
-/// Awaits `main`, and polls `side` beside it until either ends. Then `side` is dropped: it must be one that may be.
+/// Awaits `main`, and polls `side` beside it until either ends. `side` is then dropped, and must allow that.
 pub async fn with_side_task<A: Future>(main: A, side: impl Future<Output = ()>) -> A::Output {
     let (mut main, mut side) = (pin!(main), pin!(side));
     let mut is_over = false;
     poll_fn(|cx| {
-        // First, for what it does may end `main`.
+        // First, since it may end `main`.
         is_over = is_over || side.as_mut().poll(cx).is_ready();
         main.as_mut().poll(cx)
     })
@@ -129,7 +129,7 @@ async fn join_until_impl<A: Future, B: Future>(
     let (mut main, mut side) = (pin!(main), pin!(side));
     let (mut main_output, mut side_output) = (None, None);
     poll_fn(|cx| {
-        // First, for when both have come to their end, it is `main` that wants to know of the other.
+        // First: when both are done, `main` sees the effects of `side`.
         if side_output.is_none()
             && let Poll::Ready(output) = side.as_mut().poll(cx)
         {
@@ -143,7 +143,7 @@ async fn join_until_impl<A: Future, B: Future>(
                 && side_output.is_none()
             {
                 stop_side();
-                // What was cancelled may be over at once.
+                // A cancelled operation may end at once.
                 if let Poll::Ready(output) = side.as_mut().poll(cx) {
                     side_output = Some(output);
                 }
@@ -161,7 +161,7 @@ async fn join_until_impl<A: Future, B: Future>(
     .await
 }
 
-/// Awaits `future` until `deadline`; `None` then. Only for a future that may be dropped at any time.
+/// Awaits `future` until `deadline`; `None` then. For futures that may be dropped at any time.
 pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Output> {
     let (mut future, mut timer) = (pin!(future), pin!(sleep_until(deadline)));
     poll_fn(|cx| {
@@ -173,14 +173,14 @@ pub(crate) async fn until<F: Future>(future: F, deadline: Tick) -> Option<F::Out
     .await
 }
 
-/// Lets every task run that is runnable now, without a turn of the driver.
-async fn to_the_back() {
+/// Yields to all tasks that are runnable now, without a turn of the driver.
+async fn yield_to_runnable() {
     let mut waited = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut waited, true) {
             return Poll::Ready(());
         }
-        // The runtime puts a task that wakes itself first in the queue, and a new task last.
+        // The runtime queues a task that wakes itself first, and a new task last.
         let waker = cx.waker().clone();
         drop(monoio::spawn(async move { waker.wake() }));
         Poll::Pending
@@ -188,7 +188,7 @@ async fn to_the_back() {
     .await;
 }
 
-/// Awaits `future`; its panic is a value.
+/// Awaits `future`; returns its panic as an error.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -198,20 +198,20 @@ pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Box<d
     .await
 }
 
-/// The tasks of one core that have not ended.
+/// Running tasks of one core.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// Each task's waker, from its first turn on.
+    /// Waker of each task, from its first poll on.
     wakers: RefCell<Slab<Option<Waker>>>,
     stopping: Cell<bool>,
 }
 
 impl Tasks {
-    /// Makes every task end where it waits. Without this, tasks and driver would keep each other, and the sockets,
-    /// alive when the runtime is dropped: a listener left open that way swallows connections.
+    /// Ends every task where it waits. Without this, tasks and driver would keep each other and the sockets alive when the runtime is
+    /// dropped: a listener that stays open swallows connections.
     pub(crate) async fn stop(&self) {
         self.stopping.set(true);
-        // A task's drop may spawn others, which end at their first turn: a few rounds do.
+        // A task's drop may spawn others, which end at their first poll: a few rounds suffice.
         for _ in 0..STOP_ROUNDS_MAX {
             if self.wakers.borrow().is_empty() {
                 return;
@@ -219,7 +219,7 @@ impl Tasks {
             let wakers: Vec<_> =
                 self.wakers.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
             wakers.into_iter().for_each(Waker::wake);
-            to_the_back().await;
+            yield_to_runnable().await;
         }
     }
 
@@ -232,15 +232,15 @@ impl Tasks {
     }
 }
 
-/// A way through the driver and back.
+/// Yields through the driver.
 pub(crate) struct Yielder {
-    /// Always writable, and readable only within a round.
+    /// Socket that is always writable, and readable only within a round.
     stream: monoio::net::UnixStream,
-    /// The same socket, to take a round's byte.
+    /// The same socket, to read the byte of a round.
     drain: std::os::unix::net::UnixStream,
-    /// The other end, to send it.
+    /// Other end, to send it.
     peer: std::os::unix::net::UnixStream,
-    /// Who waits for the end of the next round, on epoll.
+    /// Tasks that wait for the end of the next round, on epoll.
     waiting: RefCell<Vec<Waker>>,
     rounds: Cell<u64>,
     task: Cell<Option<Waker>>,
@@ -262,12 +262,12 @@ impl Yielder {
         })
     }
 
-    /// Once through the ring: a wait on a socket that is always writable is completed by the kernel.
+    /// Goes through the ring once: the kernel completes a wait on a socket that is always writable.
     pub(crate) async fn through_ring(&self) {
         let _ = self.stream.writable(false).await;
     }
 
-    /// Waits for the end of a round that begins after this call.
+    /// Waits for the end of a round that starts after this call.
     async fn through_epoll(&self) {
         let rounds = self.rounds.get();
         poll_fn(|cx| {
@@ -283,8 +283,8 @@ impl Yielder {
         .await;
     }
 
-    /// The task that goes the rounds on epoll, where a socket known to be ready is not asked for again: it begins to
-    /// wait for a byte and then sends it, so that the byte is an event of the driver's next turn.
+    /// Runs the rounds on epoll, where a socket known to be ready is not polled again: starts to wait for a byte and then sends it, so
+    /// that the byte is an event of the driver's next turn.
     pub(crate) async fn run_rounds(&self) {
         loop {
             poll_fn(|cx| {
@@ -300,7 +300,7 @@ impl Yielder {
             poll_fn(|cx| {
                 let polled = readable.as_mut().poll(cx);
                 if polled.is_pending() && !std::mem::replace(&mut sent, true) {
-                    // It cannot be full: every byte is taken before the next is sent.
+                    // It cannot be full: every byte is read before the next is sent.
                     let _ = (&self.peer).write(&[0]);
                 }
                 polled.map(drop)
@@ -323,7 +323,7 @@ impl PanicMessage {
         } else {
             "a panic without a message".to_owned()
         };
-        // Dropping a payload runs code of whoever panicked, which may panic again.
+        // Dropping a payload runs foreign code, which may panic again.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         if let Some((end, _)) = text.char_indices().nth(PANIC_CHARS_MAX) {
             text.truncate(end);

@@ -1,15 +1,14 @@
-//! TLS over TCP: rustls's state machine between a socket and the buffers of others.
+//! TLS over TCP: the state machine of rustls between a socket and the callers' buffers.
 //!
 //! ```text
-//!  TcpStream ─▶ read_hello ─▶ Hello ─ server_name? which certificate? ─▶ finish ─▶ TlsStream: Stream
+//!  TcpStream ─▶ read_hello ─▶ Hello ─ server_name ─▶ certificate ───────▶ finish ─▶ TlsStream: Stream
 //!                  │            └─ refuse(Alert)                            ▲
 //!                  └─ NotTls: the stream back, untouched      connect_tls ──┘
 //! ```
 //!
-//! No buffer of ours waits with a connection. Bytes are received into one scratch buffer of the core, only once there
-//! are some, and go through rustls into the caller's buffer without a pause in between; what is sent goes from rustls's
-//! records to the socket in one call. So there is nothing to lose when a read is cancelled, and whoever is at it, reader
-//! or writer, may send what rustls has queued: the order of the queue is the order on the wire.
+//! A waiting connection has no buffer here. Bytes are received into one scratch buffer of the core once they have arrived, and pass through
+//! rustls into the caller's buffer without a suspension; records are sent to the socket in one call. A cancelled read loses nothing, and
+//! reader and writer may both send the records that rustls has queued: the order of the queue is the order on the wire.
 
 mod hello;
 mod session;
@@ -22,19 +21,19 @@ use crate::TcpStream;
 use std::fmt;
 use std::io;
 
-/// Why there is no TLS connection.
+/// Failure of a handshake.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The first byte is none of TLS: plain HTTP, most likely. Nothing was taken from the stream.
+    /// The first byte is not that of TLS: plain HTTP, most likely. Nothing was read from the stream.
     NotTls(TcpStream),
-    /// The peer ended the connection before the handshake was over, or before it began.
+    /// The peer closed the connection before the end of the handshake.
     Closed,
     /// The deadline has passed.
     TimedOut,
     /// The peer sent more than a handshake needs.
     TooLarge,
-    /// What the peer sent, or did not accept: versions, certificates, names, broken messages.
+    /// Error of rustls: versions, certificates, names, malformed messages, or an alert of the peer.
     Tls(rustls::Error),
     /// The connection failed.
     Io(io::Error),
@@ -61,9 +60,9 @@ impl From<rustls::Error> for TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotTls(_) => "the peer does not speak TLS",
+            Self::NotTls(_) => "the peer does not use TLS",
             Self::Closed => "the peer closed the connection during the handshake",
-            Self::TimedOut => "the handshake took too long",
+            Self::TimedOut => "the handshake timed out",
             Self::TooLarge => "the peer sent more than a handshake needs",
             Self::Tls(_) => "the handshake failed",
             Self::Io(_) => "the connection failed during the handshake",

@@ -1,4 +1,4 @@
-//! Waiting with deadlines and cancellation for what is no socket: a stream within a connection, a queue, a window.
+//! Waits with deadlines and cancellation for other things than sockets: HTTP/2 streams, queues, windows.
 
 use crate::reaper::{Direction, Registration};
 use ringway_model::Tick;
@@ -6,25 +6,23 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-/// One reader and one writer that wait for something, as those of a [`Stream`](crate::Stream) do: each with a deadline,
-/// and with a cancellation that sticks until it is taken back.
+/// Waits of one reader and one writer, as those of a [`Stream`](crate::Stream): each with a deadline, and with a sticky cancellation.
 ///
-/// Nothing is in the kernel meanwhile: these futures may be dropped at any time.
+/// No buffer is in the kernel: these futures may be dropped at any time.
 pub struct Waits {
     registration: Registration,
 }
 
 impl Waits {
-    /// A pair of sides with nothing pending.
+    /// No pending waits.
     ///
     /// # Errors
-    /// When no runtime of ours runs on this thread.
+    /// When no runtime runs on this thread.
     pub fn new() -> io::Result<Self> {
         Ok(Self { registration: Registration::new()? })
     }
 
-    /// Waits on the reading side until `poll` is ready. What is ready wins over the deadline and over a cancellation
-    /// that came while it waited.
+    /// Waits on the reading side until `poll` is ready, which takes precedence over the deadline and over a cancellation during the wait.
     ///
     /// # Errors
     /// Those of `poll`; `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL)
@@ -37,7 +35,7 @@ impl Waits {
         self.wait(Direction::Read, deadline, poll).await
     }
 
-    /// Waits on the writing side, as [`read`](Self::read) does on the other.
+    /// Waits on the writing side; see [`read`](Self::read).
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -49,7 +47,7 @@ impl Waits {
         self.wait(Direction::Write, deadline, poll).await
     }
 
-    /// Ends a pending wait of the reading side, and those that begin later, with `Interrupted`.
+    /// Ends a pending wait of the reading side, and later ones, with `Interrupted`.
     pub fn cancel_reads(&self) {
         self.registration.cancel(Direction::Read);
     }
@@ -59,7 +57,7 @@ impl Waits {
         self.registration.resume(Direction::Read);
     }
 
-    /// Ends a pending wait of the writing side, and those that begin later, with `Interrupted`.
+    /// Ends a pending wait of the writing side, and later ones, with `Interrupted`.
     pub fn cancel_writes(&self) {
         self.registration.cancel(Direction::Write);
     }
@@ -75,8 +73,8 @@ impl Waits {
         deadline: Tick,
         poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
-        let turn = self.registration.begin(direction)?;
-        turn.arm(deadline);
-        turn.ready(poll_fn(poll)).await
+        let operation = self.registration.begin(direction)?;
+        operation.arm(deadline);
+        operation.ready(poll_fn(poll)).await
     }
 }

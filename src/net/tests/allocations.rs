@@ -38,12 +38,12 @@ fn a_warm_connection_reads_and_writes_without_allocating() {
     });
 }
 
-/// How often this thread has allocated.
+/// Allocations of this thread.
 pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-/// Bytes that this thread has allocated and not freed.
+/// Bytes allocated and not freed by this thread.
 pub(crate) fn live_bytes() -> i64 {
     LIVE_BYTES.get()
 }
@@ -53,32 +53,32 @@ fn count(bytes: i64) {
     LIVE_BYTES.set(LIVE_BYTES.get() + bytes);
 }
 
-/// The system's allocator, counting for each thread.
+/// System allocator with counters per thread.
 struct Counting;
 
 // SAFETY: every call is handed on as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
-        // SAFETY: the caller's.
+        // SAFETY: as for the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
-        // SAFETY: the caller's.
+        // SAFETY: as for the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
-        // SAFETY: the caller's.
+        // SAFETY: as for the caller.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as i64 - layout.size() as i64);
-        // SAFETY: the caller's.
+        // SAFETY: as for the caller.
         unsafe { System.realloc(memory, layout, size) }
     }
 }

@@ -14,14 +14,14 @@ fn with_threads<T, F: Future<Output = T>>(main: impl FnOnce() -> F) -> T {
 }
 
 #[test]
-fn runs_elsewhere_and_brings_the_answer_back() {
+fn runs_on_another_thread_and_returns_the_result() {
     let here = thread::current().id();
     let there = with_threads(|| async { blocking(|| thread::current().id()).await.unwrap() });
     assert_ne!(here, there);
 }
 
 #[test]
-fn the_runtime_goes_on_meanwhile() {
+fn the_runtime_runs_on_meanwhile() {
     with_threads(|| async {
         let (sender, receiver) = mpsc::sync_channel(1);
         let (answer, ()) =
@@ -31,7 +31,7 @@ fn the_runtime_goes_on_meanwhile() {
 }
 
 #[test]
-fn a_panic_is_an_error_and_the_threads_go_on() {
+fn a_panic_is_an_error_and_the_threads_run_on() {
     with_threads(|| async {
         for _ in 0..4 {
             let error = blocking(|| panic!("on purpose")).await.unwrap_err();
@@ -42,7 +42,7 @@ fn a_panic_is_an_error_and_the_threads_go_on() {
 }
 
 #[test]
-fn only_so_many_calls_at_once() {
+fn limits_calls_in_progress() {
     with_threads(|| async {
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let ended = Rc::new(Cell::new(0));
@@ -68,7 +68,7 @@ fn only_so_many_calls_at_once() {
 }
 
 #[test]
-fn without_threads_it_says_so() {
+fn is_unsupported_without_threads() {
     let result = run(RuntimeOptions::default(), |_| async { blocking(|| ()).await }).unwrap();
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported);
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    Listener, Stream, UnixListener, UnixStream, bind_reuseport, check_free, connect, join, patiently, sleep,
+    Listener, Stream, UnixListener, UnixStream, bind_reuseport, check_free, connect, join, retry_in_use,
+    sleep,
 };
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
@@ -18,7 +19,7 @@ fn listener() -> Listener {
 }
 
 #[test]
-fn accepts_what_connects() {
+fn accepts_connections() {
     on_both_drivers(|| async {
         let listener = listener();
         let accept = async { listener.accept().await.unwrap() };
@@ -46,9 +47,9 @@ fn two_listeners_share_a_port() {
     });
 }
 
-/// What the kernel has accepted for us is served, not reset, when a listener stops.
+/// Connections in the kernel's queue are served, not reset, when a listener stops.
 #[test]
-fn a_stopped_listener_hands_out_what_was_queued() {
+fn a_stopped_listener_returns_queued_connections() {
     on_both_drivers(|| async {
         let listener = listener();
         let (ended, ()) = join(listener.accept(), async { listener.stop() }).await;
@@ -63,7 +64,7 @@ fn a_stopped_listener_hands_out_what_was_queued() {
         assert_eq!(accepted.len(), peers.len());
         let addr = listener.local_addr();
         drop(listener);
-        // Closed by the ring, after the wait that it had pending.
+        // Closed by the ring, after its pending wait.
         let deadline = soon();
         while StdStream::connect(addr).is_ok() {
             assert!(clock::now() < deadline, "a dropped listener swallows connections");
@@ -72,7 +73,7 @@ fn a_stopped_listener_hands_out_what_was_queued() {
     });
 }
 
-/// More connections than a batch: the accepting loop lets others have their turn and loses none.
+/// More connections than a batch: the accept loop yields and loses none.
 #[test]
 fn a_flood_of_connections_is_accepted_in_batches() {
     on_both_drivers(|| async {
@@ -87,7 +88,7 @@ fn a_flood_of_connections_is_accepted_in_batches() {
 }
 
 #[test]
-fn what_one_thread_accepted_another_serves() {
+fn an_accepted_connection_can_be_served_on_another_thread() {
     on_both_drivers(|| async {
         let listener = listener();
         let mut peer = StdStream::connect(listener.local_addr()).unwrap();
@@ -110,7 +111,7 @@ fn what_one_thread_accepted_another_serves() {
 }
 
 #[test]
-fn what_is_dropped_before_anybody_serves_it_is_closed() {
+fn an_accepted_connection_is_closed_on_drop() {
     on_both_drivers(|| async {
         let listener = listener();
         let mut peer = StdStream::connect(listener.local_addr()).unwrap();
@@ -120,7 +121,7 @@ fn what_is_dropped_before_anybody_serves_it_is_closed() {
 }
 
 #[test]
-fn a_connection_that_gave_up_does_not_end_the_listener() {
+fn an_aborted_connection_does_not_end_the_listener() {
     on_both_drivers(|| async {
         let listener = listener();
         let gone = StdStream::connect(listener.local_addr()).unwrap();
@@ -139,7 +140,7 @@ fn connecting_to_a_closed_port_is_refused() {
     });
 }
 
-/// A listener whose queue is full drops what comes: to the client it looks like a black hole.
+/// A listener with a full queue drops packets: to the client it is a black hole.
 #[test]
 fn connecting_into_a_black_hole_times_out() {
     on_both_drivers(|| async {
@@ -189,7 +190,7 @@ fn unix_sockets_carry_the_same_streams() {
 }
 
 #[test]
-fn without_descriptors_accept_pauses_says_so_and_recovers() {
+fn accept_pauses_without_descriptors_and_recovers() {
     in_a_process_of_its_own("tests::connections::exhausts_its_descriptors", &[]);
 }
 
@@ -205,7 +206,7 @@ fn exhausts_its_descriptors() {
             let error = listener.accept().await.unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
         }
-        // The other tasks of the core went on meanwhile, and so does accepting.
+        // The other tasks of the core ran meanwhile, and accepting goes on.
         sleep(Duration::from_millis(1)).await;
         files.clear();
         listener.accept().await.unwrap();
@@ -224,9 +225,9 @@ fn closes_on_exec(fd: i32) -> bool {
     i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC != 0
 }
 
-/// Somebody who would share the port is somebody all the same.
+/// A listener that shares its port counts too.
 #[test]
-fn an_address_is_free_until_somebody_listens() {
+fn an_address_is_free_until_it_has_a_listener() {
     let first = bind_reuseport(any_port(), 1).unwrap();
     let address = first.local_addr().unwrap();
     assert_eq!(check_free(address).unwrap_err().kind(), ErrorKind::AddrInUse);
@@ -235,12 +236,12 @@ fn an_address_is_free_until_somebody_listens() {
     check_free(any_port()).unwrap();
 }
 
-/// What the kernel still takes down is waited for; other errors are not.
+/// Addresses that the kernel still releases are retried; other errors are not.
 #[test]
-fn an_address_in_use_is_asked_for_again() {
+fn an_address_in_use_is_retried() {
     let mut answers = vec![Ok(7), Err(ErrorKind::AddrInUse), Err(ErrorKind::AddrInUse)];
-    assert_eq!(patiently(|| answers.pop().unwrap().map_err(Into::into)).unwrap(), 7);
+    assert_eq!(retry_in_use(|| answers.pop().unwrap().map_err(Into::into)).unwrap(), 7);
     let mut answers = vec![Err(ErrorKind::PermissionDenied)];
-    let refused = patiently(|| answers.pop().unwrap().map(|(): ()| ()).map_err(Into::into));
+    let refused = retry_in_use(|| answers.pop().unwrap().map(|(): ()| ()).map_err(Into::into));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{IdleSet, PeerState, Stream, Wakeup, WriteRate, join, sleep};
 use std::io::{Read, Write};
 
-/// Parks a connection and lets its own end go.
+/// Parks a connection and drops the stream.
 fn park(set: &IdleSet<u32>, until: Tick, what: u32) -> StdStream {
     let (stream, peer) = pair();
     set.park(&stream, until, what).unwrap();
@@ -19,7 +19,7 @@ async fn next(set: &IdleSet<u32>) -> Wakeup<u32> {
 }
 
 #[test]
-fn a_silent_connection_goes_on_where_it_was() {
+fn a_parked_connection_loses_no_bytes() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let mut quiet = park(&set, soon(), 1);
@@ -44,7 +44,7 @@ fn a_silent_connection_goes_on_where_it_was() {
 }
 
 #[test]
-fn the_end_of_a_silent_connection_is_something_to_read() {
+fn the_end_of_a_parked_connection_wakes_it() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         drop(park(&set, soon(), 7));
@@ -55,7 +55,7 @@ fn the_end_of_a_silent_connection_is_something_to_read() {
 }
 
 #[test]
-fn what_came_before_the_parking_is_seen() {
+fn bytes_from_before_the_parking_wake_it() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let (stream, mut peer) = pair();
@@ -67,7 +67,7 @@ fn what_came_before_the_parking_is_seen() {
 }
 
 #[test]
-fn a_connection_whose_time_is_over_is_closed() {
+fn an_expired_connection_is_closed() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let _others: Vec<_> = (0..20).map(|number| park(&set, soon(), number)).collect();
@@ -79,7 +79,7 @@ fn a_connection_whose_time_is_over_is_closed() {
 }
 
 #[test]
-fn an_earlier_time_shortens_a_wait_under_way() {
+fn an_earlier_deadline_shortens_a_pending_wait() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let _later = park(&set, Tick::NEVER, 1);
@@ -93,7 +93,7 @@ fn an_earlier_time_shortens_a_wait_under_way() {
 }
 
 #[test]
-fn more_than_one_batch_comes_out_whole() {
+fn more_than_one_batch_wakes_up() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let peers: Vec<_> = (0..200).map(|number| park(&set, soon(), number)).collect();
@@ -114,7 +114,7 @@ fn more_than_one_batch_comes_out_whole() {
 }
 
 #[test]
-fn all_can_be_taken_out() {
+fn takes_all_connections_out() {
     on_both_drivers(|| async {
         let set = IdleSet::new().unwrap();
         let _peers: Vec<_> = (0..5).map(|number| park(&set, soon(), number)).collect();

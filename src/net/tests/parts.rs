@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 #[test]
-fn the_clock_is_one_for_all_threads_and_never_goes_back() {
+fn the_clock_is_shared_by_threads_and_monotonic() {
     let before = clock::now();
     let elsewhere = thread::spawn(clock::now).join().unwrap();
     let after = clock::now();
@@ -40,7 +40,7 @@ fn another_thread_wakes_a_core() {
 }
 
 #[test]
-fn names_resolve_on_threads_of_their_own() {
+fn resolves_names_on_other_threads() {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
         let options = RuntimeOptions { driver, blocking_threads: 2, ..RuntimeOptions::default() };
         run(options, |_| async {
@@ -50,14 +50,14 @@ fn names_resolve_on_threads_of_their_own() {
                 assert!(name.unwrap().iter().all(|addr| addr.ip().is_loopback() && addr.port() == 80));
                 assert_eq!(number.unwrap(), ["127.0.0.1:81".parse().unwrap()]);
             }
-            // No name at all: refused without asking anybody.
+            // An invalid name: refused without a query.
             assert!(resolve("a\0b", 80, soon()).await.is_err());
         })
         .unwrap();
     }
 }
 
-/// What is past its deadline is still counted until it ends, and then no more.
+/// A resolution past its deadline counts until it ends.
 #[test]
 fn resolutions_past_their_deadline_leak_nothing() {
     let options = RuntimeOptions { blocking_threads: 1, ..RuntimeOptions::default() };
@@ -83,19 +83,19 @@ fn resolutions_past_their_deadline_leak_nothing() {
 }
 
 #[test]
-fn a_data_core_resolves_nothing() {
+fn a_data_core_does_not_resolve() {
     on_both_drivers(|| async {
         assert_eq!(kind(resolve("localhost", 80, soon()).await), ErrorKind::Unsupported);
     });
 }
 
 #[test]
-fn a_wait_for_no_socket_ends_by_readiness_deadline_or_cancellation() {
+fn a_wait_without_a_socket_ends_by_readiness_deadline_or_cancellation() {
     on_both_drivers(|| async {
         let waits = Waits::new().unwrap();
         let never = |_: &mut std::task::Context<'_>| std::task::Poll::<std::io::Result<u8>>::Pending;
         assert_eq!(kind(waits.read(within(Duration::from_millis(1)), never).await), ErrorKind::TimedOut);
-        // Both sides wait at the same time, and only the cancelled one ends so.
+        // Both sides wait at the same time; only the cancelled one ends.
         let write = waits.write(within(Duration::from_millis(1)), never);
         let cancel = async { waits.cancel_reads() };
         let ((read, written), ()) = join(join(waits.read(soon(), never), write), cancel).await;

@@ -9,7 +9,7 @@ use std::thread;
 
 const MIB: usize = 1 << 20;
 
-/// Bytes that repeat at no power of two, so that a shift or a swap shows.
+/// Bytes whose period is no power of two, so that shifts and swaps are detected.
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8).collect()
 }
@@ -21,7 +21,7 @@ fn send(mut peer: StdStream, bytes: Vec<u8>) -> JoinHandle<StdStream> {
     })
 }
 
-/// Reads `len` bytes in small pieces.
+/// Reads `len` bytes in small parts.
 fn receive(mut peer: StdStream, len: usize) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut received = vec![0; len];
@@ -48,7 +48,7 @@ fn moves_megabytes_to_a_slow_reader_unchanged() {
 }
 
 #[test]
-fn moves_exactly_as_much_as_asked_and_leaves_the_rest() {
+fn copies_exactly_the_requested_bytes() {
     on_both_drivers(|| async {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
@@ -62,9 +62,9 @@ fn moves_exactly_as_much_as_asked_and_leaves_the_rest() {
     });
 }
 
-/// What has come is passed on at once, before the rest.
+/// Bytes are forwarded before the rest arrives.
 #[test]
-fn holds_nothing_back() {
+fn forwards_bytes_as_they_arrive() {
     on_both_drivers(|| async {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
@@ -80,16 +80,16 @@ fn holds_nothing_back() {
     });
 }
 
-/// Bytes that were handed to the kernel and have not been sent once (`SIOCOUTQNSD`, tcp(7)).
+/// Bytes in the kernel that were not sent yet (`SIOCOUTQNSD`, tcp(7)).
 fn unsent(stream: &TcpStream) -> i32 {
     let mut count = 0;
-    // SAFETY: the descriptor is open, and the kernel writes a number.
+    // SAFETY: the descriptor is open, and the kernel writes one integer.
     assert_eq!(unsafe { libc::ioctl(stream.raw_fd(), libc::SIOCOUTQNSD, &raw mut count) }, 0);
     count
 }
 
 #[test]
-fn what_was_held_for_a_splice_goes_out_before_it_waits() {
+fn a_splice_flushes_held_bytes_before_it_waits() {
     on_both_drivers(|| async {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
@@ -110,7 +110,7 @@ fn what_was_held_for_a_splice_goes_out_before_it_waits() {
 }
 
 #[test]
-fn what_was_held_goes_out_with_what_is_spliced() {
+fn held_bytes_are_sent_with_spliced_ones() {
     on_both_drivers(|| async {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
@@ -125,7 +125,7 @@ fn what_was_held_goes_out_with_what_is_spliced() {
 }
 
 #[test]
-fn an_early_end_says_how_much_was_moved() {
+fn an_early_end_reports_the_bytes_moved() {
     on_both_drivers(|| async {
         let (from, sender) = pair();
         let (to, receiver) = pair();
@@ -137,7 +137,7 @@ fn an_early_end_says_how_much_was_moved() {
         to.abort();
         drop(to);
         crate::yield_now().await;
-        // The reader must not take the half for the whole.
+        // The reader must detect the truncation.
         while !received.is_finished() {
             crate::sleep(Duration::from_millis(1)).await;
         }
@@ -146,12 +146,12 @@ fn an_early_end_says_how_much_was_moved() {
 }
 
 #[test]
-fn a_sender_that_drips_is_given_up() {
+fn a_sender_below_the_rate_is_ended() {
     on_both_drivers(|| async {
         let (from, mut sender) = pair();
         let (to, mut receiver) = pair();
         let peers = thread::spawn(move || {
-            // Each byte comes soon after the one before, until the connection is given up.
+            // Each byte comes soon after the one before, until the connection ends.
             let mut byte = [0];
             while sender.write_all(b"x").is_ok() && receiver.read_exact(&mut byte).is_ok() {}
         });
@@ -168,7 +168,7 @@ fn a_sender_that_drips_is_given_up() {
 }
 
 #[test]
-fn a_sender_that_keeps_the_rate_is_not() {
+fn a_sender_at_the_rate_is_not_ended() {
     on_both_drivers(|| async {
         let (from, sender) = pair();
         let (to, receiver) = pair();
@@ -186,7 +186,7 @@ fn a_sender_that_keeps_the_rate_is_not() {
 }
 
 #[test]
-fn tells_whose_stall_it_was() {
+fn reports_which_side_stalled() {
     on_both_drivers(|| async {
         let (from, _sender) = pair();
         let (to, _receiver) = pair();
@@ -201,7 +201,7 @@ fn tells_whose_stall_it_was() {
             let mut sender = sender;
             let _ = sender.write_all(&vec![0; 64 * MIB]);
         });
-        // The sender is under way; the time is long enough for it to keep up on a busy machine until all is full.
+        // The time is long enough for the sender to fill all buffers on a busy machine.
         from.readable(soon()).await.unwrap();
         let pace = WriteRate::stall(Duration::from_millis(500));
         let error = splice(&from, &to, 64 * MIB as u64, pace).await.unwrap_err();
@@ -237,7 +237,7 @@ fn ends_when_cancelled_on_either_side() {
 }
 
 #[test]
-fn a_reset_receiver_is_the_receivers_fault() {
+fn reports_a_reset_of_the_receiver() {
     on_both_drivers(|| async {
         let (from, sender) = pair();
         let (to, receiver) = pair();

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::thread;
 
 #[test]
-fn reads_append_behind_what_is_there() {
+fn reads_append_to_the_buffer() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         peer.write_all(b"world").unwrap();
@@ -39,7 +39,7 @@ fn refuses_a_buffer_without_room() {
 }
 
 #[test]
-fn writes_a_range_and_only_that() {
+fn writes_exactly_a_range() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let pace = WriteRate::stall(PATIENCE);
@@ -58,7 +58,7 @@ fn writes_a_range_and_only_that() {
 }
 
 #[test]
-fn a_read_deadline_gives_the_buffer_back_and_loses_nothing() {
+fn a_read_deadline_returns_the_buffer_and_loses_nothing() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let mut buf = buf();
@@ -77,7 +77,7 @@ fn a_read_deadline_gives_the_buffer_back_and_loses_nothing() {
 }
 
 #[test]
-fn data_that_are_there_beat_a_deadline_that_has_passed() {
+fn available_data_take_precedence_over_an_expired_deadline() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         peer.write_all(b"x").unwrap();
@@ -97,7 +97,7 @@ fn cancelled_reads_lose_no_message() {
         let (go, turns) = std::sync::mpsc::channel::<u64>();
         let writer = thread::spawn(move || {
             for (number, delay) in turns.into_iter().enumerate() {
-                // The race is the point: no event says when to write.
+                // The race is intended: no event triggers the write.
                 let end = clock::now_micros() + delay;
                 while clock::now_micros() < end {
                     std::hint::spin_loop();
@@ -142,7 +142,7 @@ fn cancelled_reads_lose_no_message() {
 }
 
 #[test]
-fn cancelling_reads_lasts_until_they_resume() {
+fn cancelled_reads_stay_cancelled_until_resumed() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         peer.write_all(b"x").unwrap();
@@ -190,9 +190,9 @@ fn a_stalled_write_times_out_and_a_cancelled_one_ends() {
     });
 }
 
-/// What a peer may have seen must not be repeated by mistake, so the two are told apart.
+/// Bytes that a peer may have received must not be repeated, hence the distinction.
 #[test]
-fn a_write_that_broke_says_whether_a_part_was_taken() {
+fn a_broken_write_reports_whether_a_part_was_sent() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let reader = thread::spawn(move || {
@@ -213,9 +213,9 @@ fn a_write_that_broke_says_whether_a_part_was_taken() {
     });
 }
 
-/// Each bit of progress gives the writer its full time again, but the hard end stays.
+/// Progress restarts the stall timeout, but not the deadline.
 #[test]
-fn a_slow_reader_is_waited_for_until_the_hard_end() {
+fn a_slow_reader_is_waited_for_until_the_deadline() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let reader = thread::spawn(move || {
@@ -240,7 +240,7 @@ fn a_slow_reader_is_waited_for_until_the_hard_end() {
 }
 
 #[test]
-fn both_directions_at_once() {
+fn reads_and_writes_at_once() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let echo = thread::spawn(move || {
@@ -272,7 +272,7 @@ fn both_directions_at_once() {
 }
 
 #[test]
-fn a_look_shows_what_the_peer_did_and_takes_nothing() {
+fn a_peek_shows_the_state_and_reads_nothing() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         assert_eq!(stream.peek_state(), PeerState::Idle);
@@ -288,7 +288,7 @@ fn a_look_shows_what_the_peer_did_and_takes_nothing() {
 }
 
 #[test]
-fn an_aborted_stream_is_reset_and_not_ended() {
+fn an_aborted_stream_is_reset() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         stream.write_all(b"cut".to_vec(), WriteRate::until(soon())).await.0.unwrap();
@@ -302,9 +302,9 @@ fn an_aborted_stream_is_reset_and_not_ended() {
     });
 }
 
-/// Unread bytes at close make the kernel send a reset, which can destroy our answer in the peer's buffer.
+/// A close with unread bytes is a reset, which can destroy the response in the peer's buffer.
 #[test]
-fn lingering_lets_the_peer_get_the_last_answer() {
+fn lingering_delivers_the_last_response() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let client = thread::spawn(move || {
@@ -337,7 +337,7 @@ fn lingering_ends_by_bytes_and_by_time() {
 
 /// The side is in the middle of a read when the main part ends: it is cancelled, awaited, and its buffer comes back.
 #[test]
-fn a_side_is_stopped_and_awaited_when_main_ends() {
+fn a_side_future_is_stopped_and_awaited_when_main_ends() {
     on_both_drivers(|| async {
         let (stream, _peer) = pair();
         let stops = Cell::new(0);
@@ -351,9 +351,9 @@ fn a_side_is_stopped_and_awaited_when_main_ends() {
         assert_eq!(kind(read), ErrorKind::Interrupted);
         assert_eq!(side_buf.capacity(), 4096);
         assert_eq!(stops.get(), 1);
-        // A side that is done needs no stopping.
+        // A side that is done is not stopped.
         let ((), ()) = join_until(sleep(Duration::from_millis(2)), async {}, || stops.set(9)).await;
-        // A request whose last byte went out in the moment in which its answer came was sent whole.
+        // A request whose last byte is sent at the moment of its response was sent completely.
         let is_sent = Cell::new(false);
         let stopped = || panic!("both were over");
         let (was_sent, ()) = join_until(async { is_sent.get() }, async { is_sent.set(true) }, stopped).await;
@@ -364,7 +364,7 @@ fn a_side_is_stopped_and_awaited_when_main_ends() {
 
 #[test]
 #[cfg(debug_assertions)]
-fn a_second_reader_is_our_mistake() {
+fn a_second_reader_is_a_bug() {
     let misuse = || {
         let options = RuntimeOptions { driver: DriverChoice::Epoll, ..RuntimeOptions::default() };
         run(options, |_| async {
@@ -376,7 +376,7 @@ fn a_second_reader_is_our_mistake() {
 }
 
 #[test]
-fn knows_its_addresses() {
+fn reports_its_addresses() {
     on_both_drivers(|| async {
         let (stream, peer) = pair();
         assert_eq!(stream.peer_addr(), Some(peer.local_addr().unwrap()));

@@ -27,7 +27,7 @@ fn names_its_driver() {
 
 #[test]
 fn without_io_uring_it_is_epoll_unless_demanded() {
-    // The runtime's own switch stands for a kernel or a seccomp profile without io_uring.
+    // The runtime's switch simulates a kernel or a seccomp profile without io_uring.
     in_a_process_of_its_own("tests::tasks::falls_back_to_epoll", &[("MONOIO_FORCE_LEGACY_DRIVER", "1")]);
 }
 
@@ -41,7 +41,7 @@ fn falls_back_to_epoll() {
 }
 
 #[test]
-fn pins_its_thread_and_goes_on_where_it_may_not() {
+fn pins_its_thread_or_runs_unpinned() {
     let core = cores()[0];
     let pinned = |core| {
         let options = RuntimeOptions { name: "pinned".into(), core: Some(core), ..RuntimeOptions::default() };
@@ -96,7 +96,7 @@ fn a_panic_ends_its_task_only_and_is_reported() {
         let mut reports = reports.take();
         reports.sort();
         assert_eq!(reports, ["a panic without a message", "boom at drop", "read 3"]);
-        // The connection went with its task.
+        // The connection was dropped with its task.
         until(|| {
             yield_probe(&peer);
             matches!((&peer).read(&mut [0]), Ok(0))
@@ -117,9 +117,9 @@ impl Drop for Bomb {
     }
 }
 
-/// A task that never stops yielding keeps neither timers nor I/O from going on.
+/// A task that yields in a loop starves neither timers nor I/O.
 #[test]
-fn yielding_lets_timers_and_io_go_on() {
+fn yielding_does_not_starve_timers_and_io() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         let rounds = Rc::new(Cell::new(0));
@@ -198,7 +198,7 @@ fn nothing_stays_open_when_the_runtime_ends() {
     }
 }
 
-/// Whoever starts the thread anew after such a panic finds the port free.
+/// After such a panic the port is free for a new thread.
 #[test]
 fn nothing_stays_open_when_main_panics() {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
@@ -227,7 +227,7 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Deadlines that are never reached cost no scan: the reaper sleeps until the earliest.
+/// Deadlines that never expire cost no scan: the reaper sleeps until the earliest.
 #[test]
 fn the_reaper_sleeps_while_no_deadline_passes() {
     on_both_drivers(|| async {
@@ -244,7 +244,7 @@ fn the_reaper_sleeps_while_no_deadline_passes() {
 }
 
 #[test]
-fn many_deadlines_pass_each_at_its_own_stream() {
+fn many_deadlines_expire_each_on_its_own_stream() {
     on_both_drivers(|| async {
         let pairs: Vec<_> = (0..50).map(|_| pair()).collect();
         let ended = Rc::new(Cell::new(0));
@@ -271,7 +271,7 @@ fn many_deadlines_pass_each_at_its_own_stream() {
     });
 }
 
-/// Waits until `condition` holds; a fault when it never does.
+/// Waits until `condition` holds; fails when it never does.
 async fn until(mut condition: impl FnMut() -> bool) {
     let deadline = soon();
     while !condition() {

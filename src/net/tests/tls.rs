@@ -16,7 +16,7 @@ use rustls::{RootCertStore, SupportedProtocolVersion};
 use std::sync::Arc;
 use std::thread;
 
-/// Who vouches for the certificates of a test.
+/// CA of a test.
 struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
@@ -48,7 +48,7 @@ impl Ca {
         roots
     }
 
-    /// What a peer connects with.
+    /// Client configuration of a peer.
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
@@ -57,7 +57,7 @@ impl Ca {
             .with_no_client_auth()
     }
 
-    /// What a peer connects with to show a certificate that `by` vouches for.
+    /// Client configuration of a peer with a certificate issued by `by`.
     fn client_with_certificate(&self, by: &Self) -> ClientConfig {
         let (chain, key) = by.issue("somebody");
         let (chain, key) = der(&chain, &key);
@@ -76,14 +76,14 @@ const NAME: &str = "shop.example";
 type PeerClient = StreamOwned<ClientConnection, StdStream>;
 type PeerServer = StreamOwned<ServerConnection, StdStream>;
 
-/// A server for [`NAME`], and what a peer connects to it with.
+/// Server configuration for [`NAME`], and the client configuration of its peer.
 fn server(versions: &[&'static SupportedProtocolVersion]) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let ca = Ca::new();
     let tls = ServerTls::new(ServerSettings::default()).unwrap();
     (tls.config(&ca.identity(NAME), None, Alpn::Http2OrHttp1), Arc::new(ca.client(versions)))
 }
 
-/// Our end as the server, its peer's end as the client, both through their handshake.
+/// Server end and client peer, after the handshake.
 async fn serving(versions: &[&'static SupportedProtocolVersion]) -> (TlsStream, PeerClient) {
     let (server, client) = server(versions);
     let (stream, peer) = pair();
@@ -93,12 +93,12 @@ async fn serving(versions: &[&'static SupportedProtocolVersion]) -> (TlsStream, 
     (ours, joined(peer).await.unwrap())
 }
 
-/// Our end as the client, its peer's end as the server, both through their handshake.
+/// Client end and server peer, after the handshake.
 async fn connecting(alpn: Alpn) -> (TlsStream, PeerServer) {
     connecting_to(alpn, |_| {}).await
 }
 
-/// The same to a peer that is somehow special.
+/// The same with a modified configuration of the peer.
 async fn connecting_to(alpn: Alpn, special: impl FnOnce(&mut ServerConfig)) -> (TlsStream, PeerServer) {
     let ca = Ca::new();
     let (chain, key) = ca.issue(NAME);
@@ -124,7 +124,7 @@ fn client_on(socket: StdStream, config: Arc<ClientConfig>) -> PeerClient {
     StreamOwned::new(ClientConnection::new(config, name(NAME)).unwrap(), socket)
 }
 
-/// Goes through the handshake.
+/// Performs the handshake.
 fn shaken<C, D>(mut stream: StreamOwned<C, StdStream>) -> io::Result<StreamOwned<C, StdStream>>
 where
     C: std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
@@ -146,7 +146,7 @@ fn der(chain: &str, key: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'
     (chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
 }
 
-/// Reads until `count` bytes have come.
+/// Reads `count` bytes.
 async fn read_bytes(stream: &TlsStream, count: usize) -> Vec<u8> {
     let mut buf = Vec::with_capacity(count);
     while buf.len() < count {

@@ -1,4 +1,4 @@
-//! Handshakes: reading what a client wants before anything costly is done for it, finishing, refusing, connecting.
+//! Handshakes: reading a ClientHello before any expensive step, finishing, refusing, connecting.
 
 use super::session::{Received, Session, with_scratch};
 use super::{TlsError, TlsStream};
@@ -15,28 +15,28 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-/// What a client said first: whom it wants to speak to, and how. Nothing costly has been done for it yet.
+/// ClientHello of a connection. No expensive step was taken yet.
 pub struct Hello {
     stream: TcpStream,
     accepted: Box<Accepted>,
-    /// What came behind it.
+    /// Bytes after it.
     rest: Vec<u8>,
     server_name: Option<Box<str>>,
 }
 
-/// How a client is told that it is not served (RFC 8446 §6.2).
+/// Alert to a client that is refused (RFC 8446 §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alert {
-    /// There is nobody of that name here.
+    /// No certificate for the server name.
     UnrecognizedName,
-    /// Not now: our own fault.
+    /// An error of the server.
     InternalError,
-    /// Not for this client.
+    /// The client is not allowed.
     AccessDenied,
 }
 
 impl Alert {
-    /// Its number on the wire.
+    /// Number on the wire.
     pub fn code(self) -> u8 {
         match self {
             Self::AccessDenied => 49,
@@ -46,11 +46,10 @@ impl Alert {
     }
 }
 
-/// Reads a client's first message, and nothing else.
+/// Reads the ClientHello, and no further message.
 ///
 /// # Errors
-/// [`TlsError::NotTls`] with the stream, untouched, when the first byte is none of TLS. When the message is broken the
-/// client has been told.
+/// [`TlsError::NotTls`] with the unread stream when the first byte is not that of TLS. A malformed message is answered with an alert.
 pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsError> {
     loop {
         match first_byte(&stream) {
@@ -77,7 +76,7 @@ pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsE
         match step {
             Step::Accepted(accepted, rest) => {
                 let hello = accepted.client_hello();
-                // RFC 6066 §3: without the dot that makes a name absolute; some clients send what was typed.
+                // RFC 6066 §3: without a trailing dot; some clients send the name as it was typed.
                 let server_name = hello
                     .server_name()
                     .map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into());
@@ -85,7 +84,7 @@ pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsE
             }
             Step::Failed(error) => return Err(error),
             Step::Refused(error, alert) => {
-                part(stream, &alert, deadline).await;
+                close_with_alert(stream, &alert, deadline).await;
                 return Err(error.into());
             }
             Step::More if bytes == TLS_HELLO_BYTES_MAX => return Err(TlsError::TooLarge),
@@ -94,10 +93,10 @@ pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsE
     }
 }
 
-/// Makes a TLS connection of a plain one, as its client. `name` is asked for and verified as `config` says.
+/// Performs a handshake as the client. `name` is the SNI, and is verified as `config` demands.
 ///
 /// # Errors
-/// See [`TlsError`]; [`TlsError::Tls`] when the server is not the one that was meant.
+/// See [`TlsError`]; [`TlsError::Tls`] when the server's certificate is not accepted.
 pub async fn connect_tls(
     stream: TcpStream,
     config: Arc<ClientConfig>,
@@ -109,34 +108,34 @@ pub async fn connect_tls(
 }
 
 impl Hello {
-    /// The name that the client asks for (SNI), in lower case and without a dot at its end.
+    /// SNI, in lower case and without a trailing dot.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The connection that it came on, for its addresses.
+    /// Connection of the client, for its addresses.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// Finishes the handshake with the certificate in `config`. This is what costs: a signature and a key exchange.
+    /// Finishes the handshake with the certificate in `config`: the expensive part, with a signature and a key exchange.
     ///
     /// # Errors
-    /// See [`TlsError`]; the client has been told where the protocol has a word for it.
+    /// See [`TlsError`]; the client gets an alert where the protocol has one.
     pub async fn finish(self, config: Arc<ServerConfig>, deadline: Tick) -> Result<TlsStream, TlsError> {
         let Self { stream, accepted, rest, .. } = self;
         match accepted.into_connection(config) {
             Ok(tls) => handshake(stream, Session::new(Connection::Server(tls), rest), deadline).await,
             Err((error, mut alert)) => {
-                part(stream, &text_of(&mut alert), deadline).await;
+                close_with_alert(stream, &alert_bytes(&mut alert), deadline).await;
                 Err(error.into())
             }
         }
     }
 
-    /// Tells the client why not, and closes.
+    /// Sends an alert, and closes.
     pub async fn refuse(self, alert: Alert, deadline: Tick) {
-        part(self.stream, &[ALERT_RECORD, 3, 3, 0, 2, FATAL, alert.code()], deadline).await;
+        close_with_alert(self.stream, &[ALERT_RECORD, 3, 3, 0, 2, FATAL, alert.code()], deadline).await;
     }
 }
 
@@ -146,13 +145,13 @@ impl fmt::Debug for Hello {
     }
 }
 
-/// What some bytes of a first message made of it.
+/// Step of reading a ClientHello.
 enum Step {
-    /// It is whole; what came behind it.
+    /// It is complete; the bytes after it.
     Accepted(Box<Accepted>, Vec<u8>),
-    /// There is more to come.
+    /// It is incomplete.
     More,
-    /// It is broken; what the client is told.
+    /// It is malformed; the alert.
     Refused(rustls::Error, Vec<u8>),
     Failed(TlsError),
 }
@@ -167,36 +166,36 @@ fn accept(acceptor: &mut Acceptor, bytes: &[u8]) -> Step {
         match acceptor.accept() {
             Ok(None) => {}
             Ok(Some(accepted)) => return Step::Accepted(Box::new(accepted), left.to_vec()),
-            Err((error, mut alert)) => return Step::Refused(error, text_of(&mut alert)),
+            Err((error, mut alert)) => return Step::Refused(error, alert_bytes(&mut alert)),
         }
     }
     Step::More
 }
 
-fn text_of(alert: &mut AcceptedAlert) -> Vec<u8> {
+fn alert_bytes(alert: &mut AcceptedAlert) -> Vec<u8> {
     let mut text = Vec::new();
-    // A Vec takes everything.
+    // Writing to a Vec cannot fail.
     let _ = alert.write_all(&mut text);
     text
 }
 
-/// Exchanges messages until both sides are sure of each other. The session bounds how much it hears meanwhile.
+/// Exchanges messages until the handshake is done. The session bounds the bytes that it reads meanwhile.
 async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> Result<TlsStream, TlsError> {
-    // What came with the first message.
+    // Bytes that came with the first message.
     session.look();
     loop {
         if session.is_broken() {
             let error = session.rustls_fault().map_or(TlsError::TooLarge, TlsError::Tls);
-            // The alert, as far as it fits: nobody waits for it.
+            // The alert, as far as it fits into the socket's buffer.
             let _ = session.send(&stream.duplex);
-            part(stream, &[], deadline).await;
+            close_with_alert(stream, &[], deadline).await;
             return Err(error);
         }
-        // What a server has left to say by then are tickets: they go out with its first answer, or before it waits.
-        let is_served = !session.tls.is_handshaking() && is_server_of_tls13(&session.tls);
-        let mut has_spoken = false;
-        while !is_served && session.tls.wants_write() {
-            has_spoken = true;
+        // The server's remaining messages are tickets: they are sent with its first response, or before it waits.
+        let is_done = !session.tls.is_handshaking() && is_server_of_tls13(&session.tls);
+        let mut has_sent = false;
+        while !is_done && session.tls.wants_write() {
+            has_sent = true;
             if !session.send(&stream.duplex)?.all {
                 stream.writable(deadline).await?;
             }
@@ -204,8 +203,8 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
         if !session.tls.is_handshaking() {
             return Ok(TlsStream::new(stream, session));
         }
-        if has_spoken {
-            // The peer has to hear it first.
+        if has_sent {
+            // The peer has to receive it first.
             stream.readable(deadline).await?;
         }
         match session.receive(&stream.duplex, HANDSHAKE_READ_BYTES, None)? {
@@ -216,35 +215,35 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
     }
 }
 
-/// In TLS 1.3 the last word of a handshake is the client's (RFC 8446 §2).
+/// Whether the last message of the handshake is the client's, as in TLS 1.3 (RFC 8446 §2).
 fn is_server_of_tls13(tls: &Connection) -> bool {
     matches!(tls, Connection::Server(_)) && tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }
 
-/// Says a last word and closes, so that the peer gets it and not a reset.
-async fn part(stream: TcpStream, word: &[u8], deadline: Tick) {
-    // It fits: nothing else waits to be sent.
-    let sent = word.is_empty()
+/// Sends an alert and closes with a lingering close, so that the peer gets the alert and not a reset.
+async fn close_with_alert(stream: TcpStream, alert: &[u8], deadline: Tick) {
+    // It fits: nothing else is in the socket's buffer.
+    let sent = alert.is_empty()
         || SockRef::from(&stream.duplex)
-            .send_with_flags(word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-            .is_ok_and(|count| count == word.len());
+            .send_with_flags(alert, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+            .is_ok_and(|count| count == alert.len());
     if sent {
         linger(&stream, LingerLimits::BRIEF.and_until(deadline, clock::now()), &SystemClock).await;
     }
 }
 
-/// Looks at what comes first without taking it; `None` at the end of the stream.
+/// Peeks at the first byte; `None` at the end of the stream.
 fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
     let mut byte = [MaybeUninit::new(0)];
     let count = stream.duplex.socket().recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)?;
-    // SAFETY: it was initialised above.
+    // SAFETY: it is initialised above.
     Ok((count > 0).then(|| unsafe { byte[0].assume_init() }))
 }
 
-/// RFC 8446 §5.1, the types of records.
+/// Types of records (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 const ALERT_RECORD: u8 = 21;
-/// RFC 8446 §6, the level of an alert that ends the connection.
+/// Level of alerts that end the connection (RFC 8446 §6).
 const FATAL: u8 = 2;
-/// One receive during a handshake: more than a flight has.
+/// One receive during a handshake: more than a flight.
 const HANDSHAKE_READ_BYTES: usize = 16 * 1024;

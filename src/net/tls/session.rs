@@ -1,4 +1,4 @@
-//! The synchronous half: a rustls connection and the socket's calls that never wait.
+//! Synchronous half of TLS: a rustls connection, and calls to the socket that never wait.
 
 use crate::duplex::Duplex;
 use crate::limits::{TLS_FRUITLESS_BYTES_MAX, TLS_SCRATCH_BYTES, TLS_SEND_BYTES};
@@ -8,67 +8,67 @@ use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 
 pub(super) type Socket = Duplex<monoio::net::TcpStream>;
 
-/// A rustls connection and what of the peer's bytes it has not taken yet.
+/// rustls connection, and received bytes that it has not processed yet.
 pub(super) struct Session {
     pub(super) tls: Connection,
-    /// Received but not fed: more plaintext is waiting than rustls holds. Rare, and empty while nothing waits.
-    held: Vec<u8>,
+    /// Received bytes that were not fed, because rustls is full of plaintext. Rare; empty for a waiting connection.
+    unfed: Vec<u8>,
     /// Bytes received since the last one of plaintext.
     fruitless: usize,
     boundary: Boundary,
-    /// Records of the peer since somebody asked for their number.
+    /// Records of the peer since the last call of `take_records`.
     records: usize,
-    /// The peer broke the protocol; rustls keeps the error.
+    /// The peer violated the protocol; rustls keeps the error.
     broken: bool,
-    /// Fed since its buffer was made small.
-    swollen: bool,
-    /// We have said that nothing more comes.
+    /// Bytes were fed since its buffer was shrunk.
+    can_shrink: bool,
+    /// close_notify was sent.
     pub(super) ended: bool,
-    /// Bytes that the socket has taken, of whatever record.
-    pub(super) taken: u64,
+    /// Bytes that the socket has taken, of any record.
+    pub(super) sent_bytes: u64,
 }
 
-/// What a look into a session shows.
+/// State of a session, without receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Plaintext waits.
+    /// There is plaintext.
     Data,
-    /// The peer ended its side, properly or not, or broke the protocol.
+    /// The peer closed its side, with or without close_notify, or violated the protocol.
     End,
     /// More bytes are needed.
     Nothing,
 }
 
-/// What a call to the socket brought.
+/// Result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Bytes, and maybe more of them are there.
+    /// Bytes; more may be there.
     Bytes(usize),
-    /// Nothing is there now.
+    /// None are there now.
     Empty,
 }
 
 impl Session {
-    /// `rest` was received already and comes next.
+    /// `rest` was received before, and is processed first.
     pub(super) fn new(tls: Connection, rest: Vec<u8>) -> Self {
         Self {
             tls,
-            held: rest,
+            unfed: rest,
             fruitless: 0,
             boundary: Boundary::default(),
             records: 0,
             broken: false,
-            swollen: true,
+            can_shrink: true,
             ended: false,
-            taken: 0,
+            sent_bytes: 0,
         }
     }
 
-    /// Receives what is there, at most `bytes_max`, and works on it; plaintext goes into `buf` as far as it has room,
-    /// and stays in the session else. The end of the connection counts as bytes: [`look`](Self::look) shows it.
+    /// Receives bytes that are there, at most `bytes_max`, and processes them. Plaintext is moved to `buf` as far as it has room; the rest
+    /// stays in the session. The end of the connection counts as bytes: [`look`](Self::look) shows it.
     ///
     /// # Errors
-    /// The socket's. What is wrong with the bytes is for [`look`](Self::look) and [`take`](Self::take).
+    /// The socket's. Errors of the bytes are reported by [`look`](Self::look) and [`take`](Self::take).
     pub(super) fn receive(
         &mut self,
         socket: &Socket,
@@ -77,7 +77,7 @@ impl Session {
     ) -> io::Result<Received> {
         with_scratch(|scratch| match socket.receive_now(scratch, bytes_max) {
             Ok(0) => {
-                // Tells rustls of the end.
+                // Passes the end of the stream to rustls.
                 let _ = self.tls.read_tls(&mut io::empty());
                 Ok(Received::Bytes(0))
             }
@@ -90,22 +90,22 @@ impl Session {
         })
     }
 
-    /// Works on bytes that were received, until they are used up or rustls is full.
+    /// Processes received bytes, until they are used up or rustls is full.
     fn feed(&mut self, bytes: &[u8], mut buf: Option<&mut Vec<u8>>) {
         let mut left = bytes;
-        self.swollen = true;
+        self.can_shrink = true;
         while !left.is_empty() && !self.broken {
             let before = left;
             match self.tls.read_tls(&mut left) {
-                // Whatever follows a close_notify is not looked at (RFC 8446 §6.1).
+                // Bytes after close_notify are ignored (RFC 8446 §6.1).
                 Ok(0) => return,
                 Ok(_) => {}
-                // Full of plaintext that nobody has taken yet.
+                // Full of plaintext that was not read yet.
                 Err(error) if error.kind() == ErrorKind::Other => {
-                    self.held.extend_from_slice(left);
+                    self.unfed.extend_from_slice(left);
                     return;
                 }
-                // Full of a message that is too long: rustls says so when it looks at it.
+                // Full of a message that is too long: rustls reports it when it processes it.
                 Err(_) => {}
             }
             self.records += self.boundary.pass(&before[..before.len() - left.len()]);
@@ -140,14 +140,14 @@ impl Session {
         buf.len() - before
     }
 
-    /// Takes plaintext into the spare capacity of `buf`: how much, 0 at the peer's end, `None` when there is none yet.
+    /// Moves plaintext into the spare capacity of `buf`; returns its length, 0 at the end of the stream, `None` when there is none yet.
     ///
     /// # Errors
-    /// `InvalidData` when the peer broke the protocol, `UnexpectedEof` when its end came without a close_notify.
+    /// `InvalidData` when the peer violated the protocol, `UnexpectedEof` when the stream ended without close_notify.
     pub(super) fn take(&mut self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let before = buf.len();
         self.drain(buf);
-        self.feed_held(Some(buf));
+        self.feed_rest(Some(buf));
         if buf.len() > before {
             return Ok(Some(buf.len() - before));
         }
@@ -159,9 +159,9 @@ impl Session {
         }
     }
 
-    /// What is there without receiving anything.
+    /// Returns the state without receiving.
     pub(super) fn look(&mut self) -> Look {
-        self.feed_held(None);
+        self.feed_rest(None);
         match self.tls.reader().fill_buf() {
             Ok([]) => Look::End,
             Ok(_) => Look::Data,
@@ -170,32 +170,32 @@ impl Session {
         }
     }
 
-    fn feed_held(&mut self, buf: Option<&mut Vec<u8>>) {
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            self.feed(&held, buf);
+    fn feed_rest(&mut self, buf: Option<&mut Vec<u8>>) {
+        if !self.unfed.is_empty() {
+            let rest = std::mem::take(&mut self.unfed);
+            self.feed(&rest, buf);
         }
     }
 
-    /// How many records have come since this was asked last.
+    /// Returns the number of records received since the last call.
     pub(super) fn take_records(&mut self) -> usize {
         std::mem::take(&mut self.records)
     }
 
-    /// Whether the peer has sent a part of a record, whose rest is missing.
+    /// Whether a record was received in part.
     pub(super) fn is_within_record(&self) -> bool {
         self.boundary.is_within()
     }
 
-    /// What the peer did wrong, once it is known to be something.
+    /// Error of a peer that violated the protocol.
     pub(super) fn fault(&mut self) -> io::Error {
         match self.rustls_fault() {
             Some(error) => io::Error::new(ErrorKind::InvalidData, error),
-            None => io::Error::new(ErrorKind::InvalidData, "too many TLS messages without any data"),
+            None => io::Error::new(ErrorKind::InvalidData, "too many TLS messages without data"),
         }
     }
 
-    /// The same as rustls says it; `None` when it was beyond our patience, not against the protocol.
+    /// Error of rustls; `None` when a limit was exceeded that is not one of the protocol.
     pub(super) fn rustls_fault(&mut self) -> Option<rustls::Error> {
         self.tls.process_new_packets().err()
     }
@@ -204,15 +204,15 @@ impl Session {
         self.broken
     }
 
-    /// Makes rustls give back the memory that a large record took.
+    /// Makes rustls free the memory of a large record.
     pub(super) fn shrink(&mut self) {
-        if std::mem::take(&mut self.swollen) {
-            // Its buffer is fitted at the beginning of a read; the read itself is none.
+        if std::mem::take(&mut self.can_shrink) {
+            // rustls fits its buffer at the start of a read; this one reads nothing.
             let _ = self.tls.read_tls(&mut Unready);
         }
     }
 
-    /// Encrypts `bytes`, at most [`TLS_SEND_BYTES`], into rustls's queue; how many of them.
+    /// Encrypts `bytes`, at most [`TLS_SEND_BYTES`], into rustls's queue; returns the number.
     ///
     /// # Errors
     /// When the session has ended or broken.
@@ -228,7 +228,7 @@ impl Session {
         self.tls.writer().write_vectored(&parts[..count])
     }
 
-    /// Sends what rustls has queued, as far as the socket takes it. Whether it took all of it.
+    /// Sends the records that rustls has queued, as far as the socket takes them.
     ///
     /// # Errors
     /// The socket's, `WouldBlock` aside.
@@ -239,7 +239,7 @@ impl Session {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     count += sent;
-                    self.taken += sent as u64;
+                    self.sent_bytes += sent as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Sent { count, all: false }),
@@ -250,27 +250,27 @@ impl Session {
     }
 }
 
-/// What the socket took.
+/// Result of a send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) count: usize,
-    /// Nothing is left in the queue.
+    /// The queue is empty.
     pub(super) all: bool,
 }
 
-/// Follows the frames of records (RFC 8446 §5.1: type, version, length), to know where one ends.
+/// Tracker of record boundaries (RFC 8446 §5.1: type, version, length).
 #[derive(Clone, Copy, Debug, Default)]
 struct Boundary {
-    /// Bytes of the current header that are known.
+    /// Received bytes of the current header.
     header: u8,
-    /// The length, as far as it is known.
+    /// Received bytes of the length.
     length: [u8; 2],
-    /// Bytes of the current record that are still to come.
+    /// Missing bytes of the current record.
     left: usize,
 }
 
 impl Boundary {
-    /// Goes on over these bytes: how many headers ended in them.
+    /// Advances over bytes; returns the number of headers that ended in them.
     fn pass(&mut self, mut bytes: &[u8]) -> usize {
         let mut headers = 0;
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -300,7 +300,7 @@ impl Boundary {
     }
 }
 
-/// A socket to send to, all in one call and without waiting.
+/// Writer to a socket, in one call and without waiting.
 struct Sink<'a>(&'a Socket);
 
 impl Write for Sink<'_> {
@@ -317,7 +317,7 @@ impl Write for Sink<'_> {
     }
 }
 
-/// A peer that has sent nothing yet.
+/// Reader without bytes.
 struct Unready;
 
 impl Read for Unready {
@@ -326,12 +326,11 @@ impl Read for Unready {
     }
 }
 
-/// Records are copied in parts of this size. For little more at once (2112 bytes) glibc takes `rep movsb`, which AMD's
-/// processors do slowly when the target is not aligned, as in a record behind its header: whole records cost two fifths
-/// of the throughput there.
+/// Part size of copies of records. For larger copies (from 2112 bytes) glibc uses `rep movsb`, which is slow on AMD processors when the
+/// target is not aligned, as in a record after its header: copying whole records cost two fifths of the throughput there.
 const COPY_BYTES: usize = 2048;
 
-/// Lends the core's buffer for bytes on their way into rustls: one, for nobody keeps it across a wait.
+/// Lends the core's buffer for bytes on their way into rustls: one, as none is kept across a wait.
 pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     thread_local! {
         static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

@@ -1,9 +1,9 @@
-//! A TLS connection as a [`Stream`].
+//! TLS connection as a [`Stream`].
 
 use super::session::{Look, Received, Session};
 use crate::duplex::break_after;
 use crate::limits::{TLS_SCRATCH_BYTES, TLS_SEND_BYTES, TLS_TURN_BYTES};
-use crate::reaper::{Direction, Turn};
+use crate::reaper::{Direction, Operation};
 use crate::stream::{Hangup, PeerState, Stream, WriteRate};
 use crate::{TcpStream, yield_now};
 use ringway_model::Tick;
@@ -15,19 +15,19 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A TLS connection, on either side. An end without a close_notify is `UnexpectedEof` for [`Stream::read`], for anyone
-/// on the way could have cut it (RFC 8446 §6.1).
+/// TLS connection, on either side. An end without close_notify is `UnexpectedEof` for [`Stream::read`]: an attacker on the path may
+/// have truncated it (RFC 8446 §6.1).
 pub struct TlsStream(Box<Inner>);
 
 struct Inner {
     tcp: TcpStream,
     /// Never borrowed across a wait.
     session: RefCell<Session>,
-    /// The last call to the socket filled what it was given, so that there may be more.
+    /// The last receive filled its buffer: there may be more bytes.
     is_more_there: Cell<bool>,
-    /// A read is pending: a look must not take bytes from it.
+    /// A read is pending: a peek must not take its bytes.
     is_reading: Cell<bool>,
-    /// Bytes moved since others had their turn.
+    /// Bytes processed since the last yield.
     turn_bytes: Cell<usize>,
     aborted: Cell<bool>,
     alpn: Option<&'static [u8]>,
@@ -65,12 +65,12 @@ impl TlsStream {
         }))
     }
 
-    /// The protocol that was agreed on: `h2`, `http/1.1`, or none.
+    /// Protocol selected by ALPN: `h2`, `http/1.1`, or none.
     pub fn alpn(&self) -> Option<&'static [u8]> {
         self.0.alpn
     }
 
-    /// Whether the handshake was spared by a ticket.
+    /// Whether the session was resumed by a ticket.
     pub fn resumed(&self) -> bool {
         self.0.resumed
     }
@@ -80,12 +80,12 @@ impl TlsStream {
         self.0.protocol
     }
 
-    /// The cipher suite, by its IANA name.
+    /// IANA name of the cipher suite.
     pub fn cipher(&self) -> &'static str {
         self.0.cipher
     }
 
-    /// The certificate that the peer presented, DER, if it did. It was verified, unless the configuration says otherwise.
+    /// Returns the certificate of the peer (DER). It was verified, unless the configuration disables that.
     pub fn peer_certificate_der(&self) -> Option<Vec<u8>> {
         let session = self.0.session.borrow();
         session.tls.peer_certificates().and_then(<[_]>::first).map(|leaf| leaf.to_vec())
@@ -93,19 +93,19 @@ impl TlsStream {
 }
 
 impl Inner {
-    /// Lets others have their turn after so much work without a wait.
-    async fn take_turns(&self, turn: &Turn<'_>) -> io::Result<()> {
+    /// Yields after [`TLS_TURN_BYTES`] without a wait.
+    async fn yield_if_due(&self, operation: &Operation<'_>) -> io::Result<()> {
         if self.turn_bytes.get() < TLS_TURN_BYTES {
             return Ok(());
         }
         self.turn_bytes.set(0);
         yield_now().await;
-        // A cancellation between two waits counts as well.
-        turn.verdict().map_or(Ok(()), Err)
+        // Checks for a cancellation between two waits.
+        operation.interruption().map_or(Ok(()), Err)
     }
 
-    fn moved(&self, bytes: usize) {
-        // The call itself is work too.
+    fn count_work(&self, bytes: usize) {
+        // With the cost of the call itself.
         self.turn_bytes.set(self.turn_bytes.get() + bytes + 1024);
     }
 
@@ -116,10 +116,9 @@ impl Inner {
         match received {
             Received::Bytes(count) => {
                 self.is_more_there.set(count == bytes_max);
-                // A record of a byte costs nearly as much as a thousand bytes do: a flood of them is no reason to wait longer.
-                self.moved(count + session.take_records() * RECORD_BYTES);
-                // An alert about what came, an answer that must not wait: as much of it as fits. The rest goes out with
-                // what is written next.
+                // A record of one byte costs nearly as much as a thousand bytes.
+                self.count_work(count + session.take_records() * RECORD_BYTES);
+                // Alerts and responses of the protocol, as far as they fit. The rest is sent with the next write.
                 let _ = session.send(&self.tcp.duplex);
             }
             Received::Empty => self.is_more_there.set(false),
@@ -127,10 +126,10 @@ impl Inner {
         Ok(received)
     }
 
-    /// Receives until `ready` has something, with the deadline of `turn`.
+    /// Receives until `ready` has a result, with the deadline of `operation`.
     async fn receive_until<T>(
         &self,
-        turn: &Turn<'_>,
+        operation: &Operation<'_>,
         mut receive: impl FnMut(&Self) -> io::Result<Received>,
         mut ready: impl FnMut(&mut Session) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
@@ -138,19 +137,19 @@ impl Inner {
             if let Some(result) = ready(&mut self.session.borrow_mut())? {
                 return Ok(result);
             }
-            self.take_turns(turn).await?;
+            self.yield_if_due(operation).await?;
             if self.is_more_there.get() && receive(self)? != Received::Empty {
                 continue;
             }
             {
                 let mut session = self.session.borrow_mut();
-                // Tickets that found no answer to go out with. What does not fit goes out with what is written next.
+                // Tickets that no response was sent with. The rest is sent with the next write.
                 let _ = session.send(&self.tcp.duplex);
                 session.shrink();
             }
-            let waited = self.tcp.duplex.wait(turn, Direction::Read).await;
+            let waited = self.tcp.duplex.wait(operation, Direction::Read).await;
             if let Err(error) = waited {
-                // Data may have come between the deadline and now: they win.
+                // Data that came between the deadline and now are returned.
                 if error.kind() != ErrorKind::TimedOut || receive(self)? == Received::Empty {
                     return Err(error);
                 }
@@ -160,48 +159,48 @@ impl Inner {
         }
     }
 
-    /// Sends what rustls has queued.
-    async fn flush(&self, turn: &Turn<'_>, pace: WriteRate) -> io::Result<()> {
+    /// Sends the records that rustls has queued.
+    async fn flush(&self, operation: &Operation<'_>, rate: WriteRate) -> io::Result<()> {
         loop {
             let sent = self.session.borrow_mut().send(&self.tcp.duplex)?;
-            self.moved(sent.count);
+            self.count_work(sent.count);
             if sent.all {
                 return Ok(());
             }
             if sent.count > 0 {
-                turn.arm(pace.next_deadline());
+                operation.arm(rate.next_deadline());
             }
-            self.tcp.duplex.wait(turn, Direction::Write).await?;
+            self.tcp.duplex.wait(operation, Direction::Write).await?;
         }
     }
 
-    /// Writes all, and tells a connection that broke before it took anything from one that broke after. A part of a record counts
-    /// like the whole: what stood before it in the queue may have been records of ours too.
-    async fn write(&self, bytes: &[u8], pace: WriteRate) -> io::Result<()> {
-        let before = self.session.borrow().taken;
-        let written = self.write_records(bytes, pace).await;
-        // A pending read sends, too, what rustls has queued: hence the session counts, not the loop below.
-        written.map_err(|error| break_after(self.session.borrow().taken != before, error))
+    /// Writes all bytes. The error distinguishes a connection that broke before it took any byte from one that broke after; a part of a
+    /// record counts, since earlier records in the queue may have held data too.
+    async fn write(&self, bytes: &[u8], rate: WriteRate) -> io::Result<()> {
+        let before = self.session.borrow().sent_bytes;
+        let written = self.write_records(bytes, rate).await;
+        // A pending read also sends queued records: hence the session counts, not the loop below.
+        written.map_err(|error| break_after(self.session.borrow().sent_bytes != before, error))
     }
 
-    async fn write_records(&self, bytes: &[u8], pace: WriteRate) -> io::Result<()> {
-        let turn = self.tcp.duplex.begin(Direction::Write)?;
-        turn.arm(pace.next_deadline());
+    async fn write_records(&self, bytes: &[u8], rate: WriteRate) -> io::Result<()> {
+        let operation = self.tcp.duplex.begin(Direction::Write)?;
+        operation.arm(rate.next_deadline());
         let mut left = bytes;
         while !left.is_empty() {
-            self.take_turns(&turn).await?;
+            self.yield_if_due(&operation).await?;
             {
                 let mut session = self.session.borrow_mut();
                 if session.ended {
                     return Err(ErrorKind::BrokenPipe.into());
                 }
-                // Queued answers of rustls may leave less room than this; an empty queue never does.
+                // Queued messages of rustls may leave less room than this; an empty queue never does.
                 let count = session.encrypt(&left[..left.len().min(TLS_SEND_BYTES)])?;
                 left = &left[count..];
             }
-            self.flush(&turn, pace).await?;
+            self.flush(&operation, rate).await?;
             if !left.is_empty() {
-                turn.arm(pace.next_deadline());
+                operation.arm(rate.next_deadline());
             }
         }
         Ok(())
@@ -214,21 +213,21 @@ impl Stream for TlsStream {
             return (Err(ErrorKind::InvalidInput.into()), buf);
         }
         let inner = &*self.0;
-        let turn = match inner.tcp.duplex.begin(Direction::Read) {
-            Ok(turn) => turn,
+        let operation = match inner.tcp.duplex.begin(Direction::Read) {
+            Ok(operation) => operation,
             Err(error) => return (Err(error), buf),
         };
-        turn.arm(deadline);
+        operation.arm(deadline);
         let _reading = Reading::begin(&inner.is_reading);
         let before = buf.len();
-        // Both closures fill it, one after the other.
+        // Filled by both closures, one after the other.
         let shared = RefCell::new(buf);
         let read = inner
             .receive_until(
-                &turn,
+                &operation,
                 |inner| {
                     let mut buf = shared.borrow_mut();
-                    // No more ciphertext than fits as plaintext, or it would have to be kept elsewhere.
+                    // No more ciphertext than fits as plaintext: the rest would have to be kept.
                     let bytes_max = (buf.capacity() - buf.len()).clamp(READ_BYTES_MIN, TLS_SCRATCH_BYTES);
                     inner.receive(bytes_max, Some(&mut buf))
                 },
@@ -249,10 +248,10 @@ impl Stream for TlsStream {
         &self,
         buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
         let Some(bytes) = buf.get(range) else { return (Err(ErrorKind::InvalidInput.into()), buf) };
-        let written = self.0.write(bytes, pace).await;
+        let written = self.0.write(bytes, rate).await;
         (written, buf)
     }
 
@@ -260,18 +259,18 @@ impl Stream for TlsStream {
         if self.0.session.borrow().is_broken() {
             return Err(ErrorKind::ConnectionAborted.into());
         }
-        // As it comes: what is not wanted is not decrypted.
+        // Discarded bytes are not decrypted.
         self.0.tcp.duplex.discard(deadline).await
     }
 
     async fn readable(&self, deadline: Tick) -> io::Result<()> {
         let inner = &*self.0;
-        let turn = inner.tcp.duplex.begin(Direction::Read)?;
-        turn.arm(deadline);
+        let operation = inner.tcp.duplex.begin(Direction::Read)?;
+        operation.arm(deadline);
         let _reading = Reading::begin(&inner.is_reading);
         inner
             .receive_until(
-                &turn,
+                &operation,
                 |inner| inner.receive(READ_BYTES_MIN, None),
                 |session| Ok((session.look() != Look::Nothing).then_some(())),
             )
@@ -289,13 +288,13 @@ impl Stream for TlsStream {
             match look {
                 Look::Data => return PeerState::HasData,
                 Look::End => return PeerState::Closed,
-                // The pending read will see what there is.
+                // The pending read gets the bytes.
                 Look::Nothing if inner.is_reading.get() => return inner.tcp.peek_state(),
                 Look::Nothing => {}
             }
             match inner.receive(READ_BYTES_MIN, None) {
                 Ok(Received::Bytes(_)) => {}
-                // A part of a record, of data or not: the peer has spoken.
+                // A part of a record, of data or not: the peer has sent something.
                 Ok(Received::Empty) if inner.session.borrow().is_within_record() => {
                     return PeerState::HasData;
                 }
@@ -327,15 +326,15 @@ impl Stream for TlsStream {
 
     async fn shutdown_write(&self, deadline: Tick) -> io::Result<()> {
         let inner = &*self.0;
-        let turn = inner.tcp.duplex.begin(Direction::Write)?;
-        turn.arm(deadline);
+        let operation = inner.tcp.duplex.begin(Direction::Write)?;
+        operation.arm(deadline);
         {
             let mut session = inner.session.borrow_mut();
             if !std::mem::replace(&mut session.ended, true) {
                 session.tls.send_close_notify();
             }
         }
-        inner.flush(&turn, WriteRate::until(deadline)).await?;
+        inner.flush(&operation, WriteRate::until(deadline)).await?;
         inner.tcp.duplex.shutdown_write()
     }
 
@@ -354,7 +353,7 @@ impl Stream for TlsStream {
 }
 
 impl Drop for Inner {
-    /// Says goodbye, unless something was cut off: what the peer has is then all that we had to say.
+    /// Sends close_notify, unless output was cut off: it would make a truncated message look complete.
     fn drop(&mut self) {
         let session = self.session.get_mut();
         if !self.aborted.get() && !session.ended && !session.is_broken() && !session.tls.wants_write() {
@@ -370,7 +369,7 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// The mark of a pending read, for as long as it is one.
+/// Mark of a pending read, while it lives.
 struct Reading<'a>(&'a Cell<bool>);
 
 impl<'a> Reading<'a> {
@@ -386,8 +385,8 @@ impl Drop for Reading<'_> {
     }
 }
 
-/// What a record costs besides its bytes, in bytes: keys, a tag, memory.
+/// Cost of a record besides its bytes, in bytes: keys, a tag, memory.
 const RECORD_BYTES: usize = 1024;
-/// What one call to the socket asks for at least: less would cost a call for every few bytes, and what does not fit into
-/// the caller's buffer is kept as plaintext (rustls takes one record more than 16 KiB).
+/// Minimum size of one receive: less would cost a call for every few bytes. Plaintext that does not fit into the caller's buffer is kept
+/// (rustls takes one record more than 16 KiB).
 const READ_BYTES_MIN: usize = 16 * 1024;

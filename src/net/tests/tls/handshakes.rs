@@ -7,7 +7,7 @@ use rustls::{AlertDescription, Error as RustlsError};
 use std::io::{Read, Write};
 
 #[test]
-fn both_versions_are_spoken_with_their_best_suites() {
+fn negotiates_both_versions_with_their_best_suites() {
     on_both_drivers(|| async {
         for (version, protocol, suite) in [
             (&TLS13, "TLSv1.3", "TLS13_AES_128_GCM_SHA256"),
@@ -31,7 +31,7 @@ fn both_versions_are_spoken_with_their_best_suites() {
 }
 
 #[test]
-fn the_client_and_the_server_agree_on_a_protocol() {
+fn negotiates_alpn() {
     on_both_drivers(|| async {
         let (server, client) = server(BOTH);
         for (offered, agreed) in
@@ -53,7 +53,7 @@ fn the_client_and_the_server_agree_on_a_protocol() {
     });
 }
 
-/// Two configurations of one server are what two cores have.
+/// Two configurations of one server stand for two cores.
 #[test]
 fn a_session_is_resumed_on_another_core() {
     on_both_drivers(|| async {
@@ -66,7 +66,7 @@ fn a_session_is_resumed_on_another_core() {
                 let config = tls.config(&identity, None, Alpn::Http1);
                 let (ours, mut peer) = shake(config, Arc::clone(&client)).await.unwrap();
                 assert_eq!(ours.resumed(), resumed, "{version:?}");
-                // The tickets come with what follows the handshake.
+                // The tickets come after the handshake.
                 write(&ours, b"x").await;
                 peer.read_exact(&mut [0]).unwrap();
             }
@@ -75,7 +75,7 @@ fn a_session_is_resumed_on_another_core() {
 }
 
 #[test]
-fn tickets_go_out_with_the_first_answer() {
+fn tickets_are_sent_with_the_first_response() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(&[&TLS13]).await;
         peer.sock.set_nonblocking(true).unwrap();
@@ -92,7 +92,7 @@ fn tickets_go_out_with_the_first_answer() {
 }
 
 #[test]
-fn a_client_that_says_nothing_gets_its_tickets_all_the_same() {
+fn a_silent_client_gets_its_tickets() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(&[&TLS13]).await;
         let peer = thread::spawn(move || {
@@ -110,7 +110,7 @@ fn a_client_that_says_nothing_gets_its_tickets_all_the_same() {
 }
 
 #[test]
-fn a_client_with_a_certificate_is_verified_every_time() {
+fn a_client_certificate_is_verified_in_every_handshake() {
     on_both_drivers(|| async {
         let ca = Ca::new();
         let tls = ServerTls::new(ServerSettings::default()).unwrap();
@@ -129,7 +129,7 @@ fn a_client_with_a_certificate_is_verified_every_time() {
 }
 
 #[test]
-fn a_client_certificate_is_demanded_where_it_is_required_and_must_be_good_everywhere() {
+fn a_client_certificate_is_required_or_optional_and_always_verified() {
     on_both_drivers(|| async {
         let (ca, stranger) = (Ca::new(), Ca::new());
         let tls = ServerTls::new(ServerSettings::default()).unwrap();
@@ -146,7 +146,7 @@ fn a_client_certificate_is_demanded_where_it_is_required_and_must_be_good_everyw
             let (stream, peer) = pair();
             let peer = thread::spawn(move || {
                 let mut peer = shaken(client_on(peer, Arc::new(client)))?;
-                // TLS 1.3: the client learns of it after its handshake.
+                // TLS 1.3: the client gets the alert after its handshake.
                 peer.read(&mut [0])
             });
             let finished = read_hello(stream, soon()).await.unwrap().finish(config, soon()).await;
@@ -185,7 +185,7 @@ fn an_unknown_name_is_refused_with_the_alert_for_it() {
 }
 
 #[test]
-fn a_server_with_the_wrong_name_or_ca_is_not_believed_unless_asked_to() {
+fn a_server_with_a_wrong_name_or_ca_is_refused_unless_insecure() {
     on_both_drivers(|| async {
         let (ca, stranger) = (Ca::new(), Ca::new());
         let tls = ServerTls::new(ServerSettings::default()).unwrap();
@@ -214,7 +214,7 @@ fn a_server_with_the_wrong_name_or_ca_is_not_believed_unless_asked_to() {
 }
 
 #[test]
-fn we_show_our_certificate_to_a_server_that_asks() {
+fn presents_a_certificate_to_a_server_that_requests_one() {
     on_both_drivers(|| async {
         let ca = Ca::new();
         let tls = ServerTls::new(ServerSettings::default()).unwrap();
@@ -236,7 +236,7 @@ fn we_show_our_certificate_to_a_server_that_asks() {
 }
 
 #[test]
-fn plain_http_comes_back_untouched() {
+fn plain_http_is_returned_unread() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         peer.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -250,7 +250,7 @@ fn plain_http_comes_back_untouched() {
 }
 
 #[test]
-fn a_client_that_says_nothing_or_half_of_it_has_until_the_deadline() {
+fn a_missing_or_partial_client_hello_times_out() {
     on_both_drivers(|| async {
         for said in [&b""[..], &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]] {
             let (stream, mut peer) = pair();
@@ -269,7 +269,7 @@ fn a_client_that_says_nothing_or_half_of_it_has_until_the_deadline() {
 }
 
 #[test]
-fn a_client_that_leaves_is_gone() {
+fn a_client_that_closes_ends_the_handshake() {
     on_both_drivers(|| async {
         for said in [&b""[..], &[22, 3, 1]] {
             let (stream, mut peer) = pair();
@@ -307,7 +307,7 @@ fn bytes_may_come_one_at_a_time() {
 }
 
 #[test]
-fn garbage_is_answered_with_an_alert_and_too_much_with_the_end() {
+fn malformed_messages_get_an_alert_and_oversized_ones_a_close() {
     on_both_drivers(|| async {
         let (stream, mut peer) = pair();
         peer.write_all(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]).unwrap();
@@ -324,7 +324,7 @@ fn garbage_is_answered_with_an_alert_and_too_much_with_the_end() {
             let mut record = [22, 3, 1, 0x3e, 0x80].to_vec();
             record.extend([1, 0, 0xea, 0x60]);
             record.resize(5 + 16_000, 0);
-            // It may be cut off before it has said all of it.
+            // It may be cut off before all bytes are sent.
             let _ = peer.write_all(&record);
             let _ = peer.write_all(&record);
             peer
@@ -345,7 +345,7 @@ async fn shake(
     Ok((ours, joined(peer).await))
 }
 
-/// The alert that a peer was told.
+/// Alert that a peer received.
 fn alert_in(error: &io::Error) -> Option<AlertDescription> {
     match error.get_ref()?.downcast_ref::<RustlsError>()? {
         RustlsError::AlertReceived(alert) => Some(*alert),

@@ -5,14 +5,14 @@ use crate::tests::allocations::{allocations, live_bytes};
 use std::io::{Read, Write};
 
 #[test]
-fn an_idle_connection_holds_little() {
+fn an_idle_connection_holds_little_memory() {
     on_both_drivers(|| async {
         const CONNECTIONS: usize = 20;
         let (server, client) = server(BOTH);
         let (mut ours, mut peers) = (Vec::new(), Vec::new());
         let mut before = 0;
         for number in 0..CONNECTIONS + 1 {
-            // The first one brings what all share.
+            // The first connection allocates the shared parts.
             if number == 1 {
                 before = live_bytes();
             }

@@ -6,7 +6,7 @@ use rustls::version::{TLS12, TLS13};
 use std::io::{ErrorKind, Read, Write};
 
 #[test]
-fn reads_append_as_much_as_fits_and_keep_the_rest() {
+fn reads_fill_the_buffer_and_keep_the_rest() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         // Two records, more than rustls keeps.
@@ -39,7 +39,7 @@ fn reads_append_as_much_as_fits_and_keep_the_rest() {
 }
 
 #[test]
-fn a_proper_end_is_told_from_a_cut() {
+fn distinguishes_close_notify_from_a_truncation() {
     on_both_drivers(|| async {
         for version in [&TLS13, &TLS12] {
             for proper in [true, false] {
@@ -66,7 +66,7 @@ fn a_proper_end_is_told_from_a_cut() {
 }
 
 #[test]
-fn one_side_may_end_while_the_other_goes_on() {
+fn one_direction_may_close_while_the_other_goes_on() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         ours.shutdown_write(soon()).await.unwrap();
@@ -86,7 +86,7 @@ fn one_side_may_end_while_the_other_goes_on() {
 }
 
 #[test]
-fn a_dropped_stream_ends_properly_and_an_aborted_one_does_not() {
+fn a_dropped_stream_sends_close_notify_and_an_aborted_one_does_not() {
     on_both_drivers(|| async {
         for abort in [false, true] {
             let (ours, mut peer) = serving(BOTH).await;
@@ -108,7 +108,7 @@ fn a_dropped_stream_ends_properly_and_an_aborted_one_does_not() {
 }
 
 #[test]
-fn both_directions_at_once_with_much_to_say() {
+fn reads_and_writes_megabytes_at_once() {
     on_both_drivers(|| async {
         for version in [&TLS13, &TLS12] {
             let (ours, mut peer) = serving(&[version]).await;
@@ -148,7 +148,7 @@ fn both_directions_at_once_with_much_to_say() {
 }
 
 #[test]
-fn keys_are_renewed_while_both_sides_speak() {
+fn keys_are_updated_while_both_sides_send() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(&[&TLS13]).await;
         let echo = thread::spawn(move || {
@@ -169,7 +169,7 @@ fn keys_are_renewed_while_both_sides_speak() {
 }
 
 #[test]
-fn key_updates_without_data_have_an_end() {
+fn limits_key_updates_without_data() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(&[&TLS13]).await;
         let flood = thread::spawn(move || {
@@ -190,12 +190,12 @@ fn key_updates_without_data_have_an_end() {
     });
 }
 
-/// A server sends tickets whenever it likes: they are no answer, and no reason to wake anyone.
+/// A server sends tickets at any time: they are not data, and wake no reader.
 #[test]
 fn tickets_are_no_data() {
     on_both_drivers(|| async {
         let (ours, mut peer) = connecting(Alpn::Http1).await;
-        // The tickets of the peer are in our socket by now.
+        // The tickets of the peer are in the socket by now.
         assert_eq!(ours.peek_state(), PeerState::Idle);
         assert_eq!(kind(ours.readable(within(Duration::from_millis(20))).await), ErrorKind::TimedOut);
         let (ours, _) = {
@@ -217,15 +217,15 @@ fn tickets_are_no_data() {
     });
 }
 
-/// But more of them than anyone needs are an attack.
+/// A flood of tickets ends the connection.
 #[test]
-fn tickets_have_an_end() {
+fn limits_tickets_without_data() {
     on_both_drivers(|| async {
         for (tickets, patient) in [(20, true), (2_000, false)] {
             let (ours, mut peer) =
                 connecting_to(Alpn::Http1, |config| config.send_tls13_tickets = tickets).await;
             let sender = thread::spawn(move || {
-                // It may be cut off before it has said all of it.
+                // It may be cut off before all bytes are sent.
                 let _ = peer.write_all(b"x");
                 peer
             });
@@ -240,9 +240,9 @@ fn tickets_have_an_end() {
     });
 }
 
-/// Half a record is more than nothing: who has it pending must not be taken for idle.
+/// A connection with a partial record is not idle.
 #[test]
-fn a_part_of_a_record_is_a_sign_of_life() {
+fn a_partial_record_is_not_idle() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         assert_eq!(ours.peek_state(), PeerState::Idle);
@@ -260,7 +260,7 @@ fn a_part_of_a_record_is_a_sign_of_life() {
 }
 
 #[test]
-fn a_broken_record_ends_the_connection_after_what_was_good() {
+fn a_malformed_record_ends_the_connection_after_valid_data() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         peer.write_all(b"good").unwrap();
@@ -275,7 +275,7 @@ fn a_broken_record_ends_the_connection_after_what_was_good() {
 }
 
 #[test]
-fn deadlines_lose_nothing_and_data_beat_them() {
+fn deadlines_lose_no_data() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         let mut buf = buf();
@@ -295,7 +295,7 @@ fn deadlines_lose_nothing_and_data_beat_them() {
 }
 
 #[test]
-fn cancelling_lasts_until_it_is_taken_back() {
+fn cancelled_reads_stay_cancelled_until_resumed() {
     on_both_drivers(|| async {
         let (ours, mut peer) = serving(BOTH).await;
         let ((read, buf), ()) = join(ours.read(buf(), soon()), async { ours.cancel_reads() }).await;
@@ -328,7 +328,7 @@ fn a_stalled_write_times_out() {
 }
 
 #[test]
-fn a_write_that_broke_says_whether_a_part_was_taken() {
+fn a_broken_write_reports_whether_a_part_was_sent() {
     on_both_drivers(|| async {
         let (ours, mut peer) = connecting(Alpn::Http1).await;
         let reader = thread::spawn(move || {
@@ -358,7 +358,7 @@ fn cancelled_reads_lose_no_message() {
         let (go, turns) = std::sync::mpsc::channel::<u64>();
         let writer = thread::spawn(move || {
             for (number, delay) in turns.into_iter().enumerate() {
-                // The race is the point: no event says when to write.
+                // The race is intended: no event triggers the write.
                 let end = clock::now_micros() + delay;
                 while clock::now_micros() < end {
                     std::hint::spin_loop();
@@ -397,7 +397,7 @@ fn cancelled_reads_lose_no_message() {
     });
 }
 
-/// A connection that always has something to do lets the others of its core have their turn.
+/// A connection that is always ready yields to the others of its core.
 #[test]
 fn a_busy_connection_does_not_starve_its_core() {
     on_both_drivers(|| async {
@@ -430,7 +430,7 @@ fn a_busy_connection_does_not_starve_its_core() {
     });
 }
 
-/// Nor does one whose peer makes a record of each byte, so that little is much to do.
+/// A connection whose peer sends a record per byte, which makes few bytes much work, yields too.
 #[test]
 fn a_flood_of_small_records_does_not_starve_its_core() {
     const RECORDS: usize = 20_000;
@@ -467,7 +467,7 @@ fn a_flood_of_small_records_does_not_starve_its_core() {
             most
         };
         let ((), most) = join(busy, other).await;
-        // What one call to the socket brings is worked on at once: 64 KiB, of 22 bytes for each record and its byte.
+        // One receive is processed at once: 64 KiB, with 22 bytes for each record and its byte.
         assert!(most <= 2 * (64 << 10) / 23, "{most} records in one turn");
         drop(joined(flood).await);
     });
