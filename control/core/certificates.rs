@@ -1,4 +1,5 @@
-//! Certificates in the control plane: publication to all cores, and a watch over files that apps and domains name.
+//! Certificates in the control plane: publication to all cores, and a watch over files that apps and domains
+//! name.
 
 pub(crate) mod certificate_host;
 pub(crate) mod file_watch;

@@ -45,7 +45,8 @@ impl Client {
     /// Applies a change; see [`Control::submit`]. Blocks until it is on disk and on every core, or refused.
     ///
     /// # Errors
-    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended meanwhile.
+    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended
+    /// meanwhile.
     pub fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
         // Without a reply the change may be with the store.
         self.call_within(CLIENT_TIMEOUT, Refusal::Unconfirmed, |reply| {
@@ -56,7 +57,8 @@ impl Client {
     /// Sends a heartbeat of an instance; see [`Control::heartbeat`].
     ///
     /// # Errors
-    /// [`Refusal::Rejected`] when the instance or this registration of it is not known, else as [`Client::submit`].
+    /// [`Refusal::Rejected`] when the instance or this registration of it is not known, else as
+    /// [`Client::submit`].
     pub fn heartbeat(&self, instance: InstanceId, generation: Option<Generation>) -> Result<(), Refusal> {
         Ok(self.call(|reply| Call::Heartbeat(instance, generation, reply))??)
     }
@@ -64,7 +66,8 @@ impl Client {
     /// Configuration on disk.
     ///
     /// # Errors
-    /// [`Refusal::Busy`], [`Refusal::ShuttingDown`] when the control thread has ended, [`Refusal::Unconfirmed`].
+    /// [`Refusal::Busy`], [`Refusal::ShuttingDown`] when the control thread has ended,
+    /// [`Refusal::Unconfirmed`].
     pub fn desired(&self) -> Result<Desired, Refusal> {
         self.call(Call::Desired)
     }
@@ -93,8 +96,8 @@ impl Client {
         self.call(Call::Metrics)
     }
 
-    /// Shuts down and waits for the end: the cores drain for at most `drain`, then the store is closed. A second call may
-    /// shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is usual.
+    /// Shuts down and waits for the end: the cores drain for at most `drain`, then the store is closed. A
+    /// second call may shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is usual.
     ///
     /// # Errors
     /// As [`Client::desired`]; [`Refusal::ShuttingDown`] when it has ended already.

@@ -16,8 +16,8 @@ use crate::status::{AppStatus, InstanceDrained, InstanceStatus, Status, metrics,
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
 
-/// The control plane for tasks of its thread, such as the admin API. Cheap to clone; see [`Client`](crate::Client) for
-/// other threads.
+/// The control plane for tasks of its thread, such as the admin API. Cheap to clone; see
+/// [`Client`](crate::Client) for other threads.
 #[derive(Clone)]
 pub struct Control {
     engine: Rc<RefCell<Engine>>,
@@ -28,9 +28,9 @@ impl Control {
         Self { engine: Rc::new(RefCell::new(engine)) }
     }
 
-    /// Applies a change. With a receipt it is on disk and on every core that the receipt does not name as pending; that
-    /// takes an fsync and a wake-up of the cores, at most [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE) after the
-    /// store is done.
+    /// Applies a change. With a receipt it is on disk and on every core that the receipt does not name as
+    /// pending; that takes an fsync and a wake-up of the cores, at most
+    /// [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE) after the store is done.
     ///
     /// Dropping the future does not cancel the change.
     ///
@@ -47,8 +47,8 @@ impl Control {
     ///
     /// # Errors
     /// [`Rejection::UnknownInstance`]; [`Rejection::Deregistered`] after its heartbeats had stopped; and
-    /// [`Rejection::StaleGeneration`] for a message of a process that has been replaced: `generation` is not the
-    /// present one.
+    /// [`Rejection::StaleGeneration`] for a message of a process that has been replaced: `generation` is not
+    /// the present one.
     pub fn heartbeat(&self, instance: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection> {
         self.turn(|engine, now| engine.handle_heartbeat(instance, generation, now))
     }
@@ -73,7 +73,8 @@ impl Control {
         self.engine.borrow().instances().drained(instance, generation)
     }
 
-    /// Description of an app's outage and of the treatment of its requests; `None` while it has a healthy instance.
+    /// Description of an app's outage and of the treatment of its requests; `None` while it has a healthy
+    /// instance.
     pub fn outage(&self, app: &AppId) -> Option<String> {
         let engine = self.engine.borrow();
         outage::describe(app, engine.instances(), engine.view(Now::read()))
@@ -84,8 +85,8 @@ impl Control {
         status_report::status(&self.engine.borrow(), Now::read())
     }
 
-    /// Status of the apps: those in trouble first, then by traffic; at most `most`. Visits every instance and counter:
-    /// some 0.1 ms for 1,000 apps.
+    /// Status of the apps: those in trouble first, then by traffic; at most `most`. Visits every instance and
+    /// counter: some 0.1 ms for 1,000 apps.
     pub fn app_statuses(&self, most: usize) -> Vec<AppStatus> {
         status_report::app_statuses(&self.engine.borrow(), most, Now::read())
     }
@@ -105,7 +106,8 @@ impl Control {
         metrics::render(&self.engine.borrow(), Now::read(), out);
     }
 
-    /// Begins the orderly shutdown: cores drain until `deadline`, then the store is closed and the thread ends.
+    /// Begins the orderly shutdown: cores drain until `deadline`, then the store is closed and the thread
+    /// ends.
     pub fn shut_down(&self, deadline: Tick) {
         self.turn(|engine, now| engine.handle_shutdown(deadline, None, now));
     }

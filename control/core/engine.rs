@@ -1,11 +1,13 @@
 //! The engine: events in, effects out, on the control thread.
 //!
 //! ```text
-//!  submit ─► plane: queue ─► commits: compile, store ─► publisher: snapshot to all cores ─► plane: acknowledgements ─► reply
+//!  submit ─► plane ─► commits ──────► publisher ──► plane ────────────► reply
+//!            queue    compile, store  all cores     acknowledgements
 //! ```
-//! Its parts own their state and know nothing of each other: `instances` (health, leases, drains), `discovery`
-//! (addresses, hosts of the external resolver), `notifications` (webhooks), and the folder beside this file. Every event is
-//! one `handle_*` call, followed by [`Engine::advance`], which does the work that has become due.
+//! Its parts own their state and know nothing of each other: `instances` (health, leases, drains),
+//! `discovery` (addresses, hosts of the external resolver), `notifications` (webhooks), and the folder beside
+//! this file. Every event is one `handle_*` call, followed by [`Engine::advance`], which does the work that
+//! has become due.
 
 mod ack_waiters;
 mod commits;
@@ -159,7 +161,8 @@ impl Engine {
         engine
     }
 
-    // --- Events ------------------------------------------------------------------------------------------------
+    // --- Events
+    // ------------------------------------------------------------------------------------------------
 
     /// Takes a change. Its reply is sent when it is stored and acknowledged, or refused.
     pub(crate) fn handle_submit(&mut self, submission: Submission, reply_to: ReplyTo, now: Now) {
@@ -256,7 +259,8 @@ impl Engine {
         self.plane.handle_resolved(name, now.micros);
     }
 
-    /// Publishes an update of the certificates. The receiver gets the result when all cores have it, or have timed out.
+    /// Publishes an update of the certificates. The receiver gets the result when all cores have it, or have
+    /// timed out.
     ///
     /// # Errors
     /// [`PublishError::Stopping`] during shutdown; else see [`CertificateUpdate::compile`].
@@ -296,7 +300,8 @@ impl Engine {
         }
     }
 
-    // --- Work that is due --------------------------------------------------------------------------------------
+    // --- Work that is due
+    // --------------------------------------------------------------------------------------
 
     /// Does the work that is due. Returns names to look up; [`Engine::handle_addresses`] takes the results.
     pub(crate) fn advance(&mut self, now: Now) -> Vec<Hostname> {
@@ -488,8 +493,8 @@ impl Engine {
         }
     }
 
-    /// Publishes the present configuration under a new serial when the cores have had nothing to acknowledge for a
-    /// while: a core that hangs is noticed without a change.
+    /// Publishes the present configuration under a new serial when the cores have had nothing to acknowledge
+    /// for a while: a core that hangs is noticed without a change.
     fn probe_cores(&mut self, now: Now) {
         if self.publisher.is_liveness_due(now.tick) && !self.commits.is_busy() && self.shutdown.is_running() {
             let compiled = self.publisher.compiler().compile(self.plane.desired(), &[]);
@@ -561,7 +566,8 @@ impl Engine {
         }
     }
 
-    // --- Readings ----------------------------------------------------------------------------------------------
+    // --- Readings
+    // ----------------------------------------------------------------------------------------------
 
     /// Configuration in force at `now`.
     pub(crate) fn view(&self, now: Now) -> View<'_> {

@@ -1,7 +1,8 @@
 //! Registered instances at run time: health, leases, drains and outages.
 //!
-//! An instance receives requests while its checks pass and its heartbeats arrive; either input alone takes it out of
-//! rotation, and both must agree before it returns. Removals are effects: the engine submits them as changes.
+//! An instance receives requests while its checks pass and its heartbeats arrive; either input alone takes it
+//! out of rotation, and both must agree before it returns. Removals are effects: the engine submits them as
+//! changes.
 
 mod attempt_warnings;
 mod drains;
@@ -67,8 +68,8 @@ impl Instances {
         }
     }
 
-    /// Marks instances as joining that were registered shortly before the start: whether their checks ever passed is
-    /// unknown, and a deploy may be waiting for them. Older instances take traffic at once.
+    /// Marks instances as joining that were registered shortly before the start: whether their checks ever
+    /// passed is unknown, and a deploy may be waiting for them. Older instances take traffic at once.
     pub(crate) fn mark_joining(&self, view: View<'_>) {
         for instance in view.desired.instances() {
             let age = Duration::from_millis(view.now.at.0.saturating_sub(instance.registered_at.0));
@@ -201,8 +202,8 @@ impl Instances {
         }
     }
 
-    /// Takes over a stored record; `serial` is the snapshot that has it. Returns the reason of a deregistration for lack
-    /// of heartbeats.
+    /// Takes over a stored record; `serial` is the snapshot that has it. Returns the reason of a
+    /// deregistration for lack of heartbeats.
     pub(crate) fn handle_stored(&mut self, delta: &Delta, serial: Serial, view: View<'_>) -> Option<String> {
         match delta {
             Delta::Put(Resource::Instance(instance)) => {
@@ -302,8 +303,8 @@ impl Instances {
         Some(app.clone())
     }
 
-    /// Writes the health of an instance to its endpoint, where the cores read it: the result of its checks, unless its
-    /// heartbeats are missing. Returns the health before and now.
+    /// Writes the health of an instance to its endpoint, where the cores read it: the result of its checks,
+    /// unless its heartbeats are missing. Returns the health before and now.
     fn update_health(
         &self,
         instance: &Instance,

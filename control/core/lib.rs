@@ -10,9 +10,9 @@
 //!                               (one batch,   (newest
 //!                                fsynced)      snapshot)
 //! ```
-//! A receipt means on disk and on every core: a change is applied, compiled, stored, published, acknowledged by all
-//! cores, and then replied to. State machines take the time as an argument; `engine` drives them; `thread` runs the
-//! engine.
+//! A receipt means on disk and on every core: a change is applied, compiled, stored, published, acknowledged
+//! by all cores, and then replied to. State machines take the time as an argument; `engine` drives them;
+//! `thread` runs the engine.
 #![forbid(unsafe_code)]
 
 mod certificates;

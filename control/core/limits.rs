@@ -4,8 +4,8 @@ use std::time::Duration;
 
 // --- Certificates ------------------------------------------------------------------------------------------
 
-/// Interval of the checks of files that apps and domains name: soon after an operator broke one, at a few system calls
-/// each.
+/// Interval of the checks of files that apps and domains name: soon after an operator broke one, at a few
+/// system calls each.
 pub(crate) const NAMED_FILES_INTERVAL: Duration = Duration::from_secs(5);
 /// Files checked: as many as a core keeps.
 pub(crate) const NAMED_FILES_MAX: usize = ringway_model::limits::SECRETS_PER_CORE_MAX;
@@ -17,7 +17,8 @@ pub(crate) const NAMED_FILES_LISTED_MAX: usize = 20;
 /// Domains of an app that get an event when its last instance becomes unavailable: all apps share the queue.
 pub(crate) const WEBHOOK_DOMAINS_PER_EVENT: usize = 20;
 
-// --- Discovery: hosts of the external resolver ----------------------------------------------------------------
+// --- Discovery: hosts of the external resolver
+// ----------------------------------------------------------------
 
 /// Threads that call the resolver: it is near, and a slow lookup blocks one thread only.
 pub(crate) const RESOLVER_THREADS: usize = 4;
@@ -49,7 +50,8 @@ pub(crate) const CHANGES_WAITING_MAX: usize = 4_096;
 pub(crate) const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
 /// Lifetime of an idempotency key.
 pub(crate) const IDEMPOTENCY_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Time without a publication after which the cores get the same configuration again, to prove their liveness.
+/// Time without a publication after which the cores get the same configuration again, to prove their
+/// liveness.
 pub(crate) const LIVENESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Time without an acknowledgement after which a core has stalled and the watchdog is no longer fed.
 pub(crate) const CORE_STALL: Duration = Duration::from_secs(10);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ringway_model::Tick;
 use ringway_net::clock;
 
-/// Last time at which the control thread and all workers made progress. Readable from any thread; a watchdog should be
-/// fed only while it is recent.
+/// Last time at which the control thread and all workers made progress. Readable from any thread; a watchdog
+/// should be fed only while it is recent.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness(Arc<AtomicU64>);
 
@@ -23,8 +23,8 @@ impl Liveness {
         Tick(self.0.load(Ordering::Relaxed))
     }
 
-    /// Whether it is less than `age_max` ago. Progress is recorded every second at least, and no longer once a worker
-    /// has stalled for [`CORE_STALL`](crate::limits::CORE_STALL).
+    /// Whether it is less than `age_max` ago. Progress is recorded every second at least, and no longer once
+    /// a worker has stalled for [`CORE_STALL`](crate::limits::CORE_STALL).
     pub fn is_recent(&self, age_max: Duration) -> bool {
         clock::now().since(self.last()) < age_max
     }

@@ -41,7 +41,8 @@ impl Notifications {
         self.webhooks.as_ref().map(Webhooks::counters).unwrap_or_default()
     }
 
-    /// Sends the registrations and deregistrations of stored changes. `reasons`: of deregistrations that have one.
+    /// Sends the registrations and deregistrations of stored changes. `reasons`: of deregistrations that have
+    /// one.
     pub(crate) fn handle_stored(
         &mut self,
         deltas: &[Delta],
@@ -73,7 +74,8 @@ impl Notifications {
         }
     }
 
-    /// Compares an app's availability with the last known one; sends an event for each of its domains on a change.
+    /// Compares an app's availability with the last known one; sends an event for each of its domains on a
+    /// change.
     pub(crate) fn review_app(&mut self, app: &AppId, view: View<'_>) -> Option<Availability> {
         let pool = view.snapshot.pool_of_app(app.as_str())?;
         let is_up = pool.endpoints.iter().any(|endpoint| endpoint.is_available(view.now.tick));

@@ -11,8 +11,8 @@ use ringway_traffic::policy::Defaults;
 pub struct ControlSettings {
     /// Health checks of instances without own settings.
     pub health: ringway_health::Defaults,
-    /// Heartbeat timeout: an instance that has sent heartbeats leaves the rotation this long after the last one, and is
-    /// deregistered after as long again.
+    /// Heartbeat timeout: an instance that has sent heartbeats leaves the rotation this long after the last
+    /// one, and is deregistered after as long again.
     pub heartbeat_timeout: Duration,
     /// Key of the hash that replaces tenant ids in access logs.
     pub hash_key: u64,
@@ -22,8 +22,8 @@ pub struct ControlSettings {
     pub version: &'static str,
     /// Source revision of the build, or `unknown`.
     pub commit: &'static str,
-    /// Settings of rules and pools without own ones; the builder of a gateway takes the policy from the settings of the
-    /// data plane.
+    /// Settings of rules and pools without own ones; the builder of a gateway takes the policy from the
+    /// settings of the data plane.
     pub defaults: Defaults,
     /// Webhook that receives the events of all certificates, in addition to the webhooks of apps.
     pub certificate_webhook: Option<Webhook>,

@@ -43,8 +43,8 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// Generation of the registered instance.
     pub generation: Option<Generation>,
-    /// Cores that had not acknowledged within [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE), or were lagging
-    /// already; they follow later.
+    /// Cores that had not acknowledged within [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE), or were
+    /// lagging already; they follow later.
     pub pending: Vec<CoreId>,
     /// Whether this receipt belongs to an earlier submission with the same idempotency key.
     pub replayed: bool,

@@ -145,9 +145,11 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Loads and compiles the configuration, publishes it to the workers, and runs the control plane on its own thread.
+/// Loads and compiles the configuration, publishes it to the workers, and runs the control plane on its own
+/// thread.
 ///
-/// Returns when the first snapshot is published and the services have started. Blocks while the store is loaded.
+/// Returns when the first snapshot is published and the services have started. Blocks while the store is
+/// loaded.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -243,7 +245,8 @@ async fn drive(
             tracing::error!(%panic, "service of the control thread panicked and ended");
         });
     }
-    // Fails after the start has timed out; its caller has dropped the client as well, and the process is about to end.
+    // Fails after the start has timed out; its caller has dropped the client as well, and the process is
+    // about to end.
     let _ = started.send(());
     loop {
         source.rearm();

@@ -263,7 +263,8 @@ impl Store for FaultyStore {
     }
 }
 
-// --- Changes ------------------------------------------------------------------------------------------------
+// --- Changes
+// ------------------------------------------------------------------------------------------------
 
 #[test]
 fn an_acknowledged_change_is_on_disk_and_on_every_core() {
@@ -404,7 +405,8 @@ fn a_panicked_worker_is_pending_and_a_warning() {
     stage.control.join().unwrap();
 }
 
-// --- Instances ----------------------------------------------------------------------------------------------
+// --- Instances
+// ----------------------------------------------------------------------------------------------
 
 #[test]
 fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
@@ -545,7 +547,8 @@ fn health_changes_reach_the_cores_without_a_new_snapshot() {
     stage.end();
 }
 
-// --- The process --------------------------------------------------------------------------------------------
+// --- The process
+// --------------------------------------------------------------------------------------------
 
 #[test]
 fn a_service_can_submit_changes_and_its_panic_ends_nothing_else() {
@@ -700,7 +703,8 @@ fn liveness_is_recent_while_all_threads_make_progress() {
     stage.end();
 }
 
-// --- Drains --------------------------------------------------------------------------------------------------
+// --- Drains
+// --------------------------------------------------------------------------------------------------
 
 fn drain(id: &str) -> Change {
     let until = Timestamp(clock::timestamp().0 + 3_600_000);
@@ -737,7 +741,8 @@ fn a_drain_waits_for_a_core_without_its_snapshot() {
     let stage = Stage::new(Memory::new());
     stage.submit(register("shop")).unwrap();
     stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
-    // The reply comes at the deadline and names the lagging core, which may still send requests to the instance.
+    // The reply comes at the deadline and names the lagging core, which may still send requests to the
+    // instance.
     let receipt = stage.submit(drain("shop-1")).unwrap();
     assert_eq!(receipt.pending, [CoreId(1)]);
     assert!(is_registered(&stage, "shop-1"));

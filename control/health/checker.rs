@@ -59,8 +59,8 @@ impl Checker {
         self.shared.changed.notify();
     }
 
-    /// Starts or changes the checks of a registered instance; see [`Checks::upsert`]. A restart at [`Health::Unknown`] is
-    /// not reported as a change.
+    /// Starts or changes the checks of a registered instance; see [`Checks::upsert`]. A restart at
+    /// [`Health::Unknown`] is not reported as a change.
     ///
     /// [`Health::Unknown`]: ringway_model::Health::Unknown
     pub fn upsert(&self, instance: &Instance) {
@@ -96,7 +96,8 @@ impl Checker {
         self.shared.checks.borrow().is_empty()
     }
 
-    /// Runs the checks and reports every change of an instance's health, in an endless loop. To be run once, as a task.
+    /// Runs the checks and reports every change of an instance's health, in an endless loop. To be run once,
+    /// as a task.
     ///
     /// `on_change` is called from the probes' tasks and may call this checker.
     pub async fn run<P: Prober>(self, prober: P, on_change: impl Fn(HealthChange) + 'static) {

@@ -98,8 +98,8 @@ pub struct Due {
 
 /// All instances under health checks: the state machine that [`Checker`](crate::Checker) runs.
 ///
-/// Each call costs the number of instances that it concerns, times the logarithm of all. Randomness is one number per
-/// call, drawn by the caller.
+/// Each call costs the number of instances that it concerns, times the logarithm of all. Randomness is one
+/// number per call, drawn by the caller.
 #[derive(Debug, Default)]
 pub struct Checks {
     defaults: Defaults,
@@ -129,7 +129,8 @@ struct Watched {
 pub enum Entry {
     /// It was registered: probed at once, and often until it is healthy.
     Registered,
-    /// It was registered before this process started: probed within one interval, as thousands must not start at once.
+    /// It was registered before this process started: probed within one interval, as thousands must not start
+    /// at once.
     Restored,
 }
 
@@ -141,8 +142,8 @@ impl Checks {
 
     /// Starts or changes the checks of an instance.
     ///
-    /// A new generation, another target or another probe starts at [`Health::Unknown`]; other timing and thresholds keep
-    /// the state. Unchanged instances cost one lookup.
+    /// A new generation, another target or another probe starts at [`Health::Unknown`]; other timing and
+    /// thresholds keep the state. Unchanged instances cost one lookup.
     pub fn upsert(&mut self, instance: &Instance, entry: Entry, now: Tick, random: u64) {
         let (plan, thresholds) = resolve(instance, self.defaults);
         let mut is_joining = entry == Entry::Registered;
@@ -179,7 +180,8 @@ impl Checks {
                 is_joining = false;
             }
         }
-        // Added before the old one is removed: a new registration of the same plan keeps its place in the queue.
+        // Added before the old one is removed: a new registration of the same plan keeps its place in the
+        // queue.
         fresh.check = self.schedule.add(plan, now, random);
         self.remove(&instance.id);
         if is_joining {
@@ -338,7 +340,8 @@ impl Watched {
         (self.state.health != before).then_some(reason)
     }
 
-    /// Time until which failures of a joining instance do not count: as long as they would take at the usual interval.
+    /// Time until which failures of a joining instance do not count: as long as they would take at the usual
+    /// interval.
     fn grace_end(&self) -> Tick {
         self.since.after(self.plan.interval * u32::from(self.thresholds.unhealthy.get() - 1))
     }

@@ -103,7 +103,8 @@ mod tests {
         Thresholds { unhealthy: unhealthy.try_into().unwrap(), healthy: healthy.try_into().unwrap() }
     }
 
-    /// The whole table for 3 failures and 2 successes: each health, each streak on both sides of its threshold.
+    /// The whole table for 3 failures and 2 successes: each health, each streak on both sides of its
+    /// threshold.
     #[test]
     fn every_transition() {
         let limits = thresholds(3, 2);

@@ -6,9 +6,9 @@
 //!                     HealthState: rise and fall ◄──────────── handle_result ◄──────────┘
 //!                          └──► HealthChange, when an instance's health changes
 //! ```
-//! [`Checks`] decides, given the time and randomness; [`Checker`] runs it on the control thread and does the I/O
-//! through a [`Prober`]. Data cores are not involved: the receiver of a [`HealthChange`] writes it where they read it.
-//! Failed requests are the circuit breaker's input, not this crate's.
+//! [`Checks`] decides, given the time and randomness; [`Checker`] runs it on the control thread and does the
+//! I/O through a [`Prober`]. Data cores are not involved: the receiver of a [`HealthChange`] writes it where
+//! they read it. Failed requests are the circuit breaker's input, not this crate's.
 #![forbid(unsafe_code)]
 
 mod checker;

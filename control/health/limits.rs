@@ -4,7 +4,8 @@ use std::time::Duration;
 
 // --- Health ------------------------------------------------------------------------------------------------
 
-/// First interval between probes of a registered instance that has not been healthy yet; doubled with each failure.
+/// First interval between probes of a registered instance that has not been healthy yet; doubled with each
+/// failure.
 pub(crate) const JOINING_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest such interval: a deploy notices within it that its instance is up.
 pub(crate) const JOINING_PAUSE_MAX: Duration = Duration::from_secs(1);

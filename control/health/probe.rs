@@ -32,7 +32,8 @@ pub trait Prober: 'static {
 
 /// TLS settings of probes.
 pub trait ProbeTls: 'static {
-    /// Client configuration and server name for a target of `app`; `None` when they cannot be loaded by the deadline.
+    /// Client configuration and server name for a target of `app`; `None` when they cannot be loaded by the
+    /// deadline.
     fn settings(
         &self,
         app: &AppId,
@@ -58,10 +59,11 @@ impl ProbeTls for NoTls {
 
 /// Prober over the network, on the runtime of the calling thread.
 ///
-/// A TCP probe passes when the connection is established. An HTTP probe passes when the response has an expected status
-/// and its body contains the expected text, if there is one; redirects are not followed. Names are resolved at most once
-/// in [`ringway_model::limits::DNS_TTL`]; when that fails the last known addresses are probed, as a broken DNS resolver is
-/// no fault of the instance. Of several addresses, the first that accepts a connection gets the probe.
+/// A TCP probe passes when the connection is established. An HTTP probe passes when the response has an
+/// expected status and its body contains the expected text, if there is one; redirects are not followed.
+/// Names are resolved at most once in [`ringway_model::limits::DNS_TTL`]; when that fails the last known
+/// addresses are probed, as a broken DNS resolver is no fault of the instance. Of several addresses, the
+/// first that accepts a connection gets the probe.
 #[derive(Debug, Default)]
 pub struct NetProber<T = NoTls> {
     names: RefCell<HashMap<Hostname, Resolved>>,
@@ -233,8 +235,8 @@ fn method(method: ProbeMethod) -> Method {
     }
 }
 
-/// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in all; then as
-/// much of the body as the probe needs.
+/// Reads the head of the final response, past interim ones: at most [`limits::HEALTH_RESPONSE_BYTES_MAX`] in
+/// all; then as much of the body as the probe needs.
 async fn read_response<S: Stream>(
     stream: &S,
     mut buf: Vec<u8>,

@@ -17,8 +17,8 @@ pub enum ProbeResult {
     Healthy,
     /// The instance failed the probe or could not be reached.
     Failed(Failure),
-    /// The probe could not be sent, for a local reason. It has no effect: a local shortage must not take every instance
-    /// out of rotation.
+    /// The probe could not be sent, for a local reason. It has no effect: a local shortage must not take
+    /// every instance out of rotation.
     NotProbed(LocalFault),
 }
 
@@ -99,7 +99,8 @@ impl Plan {
         Explained { plan: self, failure }
     }
 
-    /// Whether the check ends with the connection. Servers of HTTP/2 without TLS, such as gRPC servers, get no request.
+    /// Whether the check ends with the connection. Servers of HTTP/2 without TLS, such as gRPC servers, get
+    /// no request.
     pub(crate) fn only_connects(&self) -> bool {
         match &self.probe {
             Probe::Tcp => true,

@@ -38,7 +38,8 @@ fn health() -> Probe {
     Probe::http("/health?full=1").unwrap()
 }
 
-/// Instance that accepts one connection, reads one request, sends bytes, and closes or waits for the prober to close.
+/// Instance that accepts one connection, reads one request, sends bytes, and closes or waits for the prober
+/// to close.
 struct Origin {
     port: u16,
     thread: Option<JoinHandle<()>>,

@@ -1,11 +1,11 @@
 //! Schedule of checks; pure.
 //!
-//! Checks wait in one queue ordered by due time, and the longest overdue one goes first: with more due than may be in
-//! flight, all are equally late and none starves. Adding, removing and finishing a check cost the logarithm of their
-//! number.
+//! Checks wait in one queue ordered by due time, and the longest overdue one goes first: with more due than
+//! may be in flight, all are equally late and none starves. Adding, removing and finishing a check cost the
+//! logarithm of their number.
 //!
-//! The first time of a check is spread over its interval and later ones vary by a tenth of it: thousands of checks added
-//! at once, as at a start, neither begin together nor synchronise later.
+//! The first time of a check is spread over its interval and later ones vary by a tenth of it: thousands of
+//! checks added at once, as at a start, neither begin together nor synchronise later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU16;
@@ -45,8 +45,8 @@ pub struct CheckId(u64);
 
 /// Checks and their due times.
 ///
-/// `add` and `remove` change them; `poll_due` returns due ones, and `handle_done` completes each. Randomness is one
-/// number per call, drawn by the caller.
+/// `add` and `remove` change them; `poll_due` returns due ones, and `handle_done` completes each. Randomness
+/// is one number per call, drawn by the caller.
 #[derive(Debug, Default)]
 pub struct Schedule {
     checks: HashMap<CheckId, Check>,
@@ -101,7 +101,8 @@ impl Schedule {
         id
     }
 
-    /// Removes a user; without users the check is dropped. If it is in flight, `handle_done` is still to be called.
+    /// Removes a user; without users the check is dropped. If it is in flight, `handle_done` is still to be
+    /// called.
     pub fn remove(&mut self, id: CheckId) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         check.users -= 1;
@@ -116,7 +117,8 @@ impl Schedule {
         }
     }
 
-    /// Next check to start, if one is due and fewer than [`limits::HEALTH_CHECKS_IN_FLIGHT_MAX`] are in flight.
+    /// Next check to start, if one is due and fewer than [`limits::HEALTH_CHECKS_IN_FLIGHT_MAX`] are in
+    /// flight.
     pub fn poll_due(&mut self, now: Tick) -> Option<(CheckId, Arc<Plan>)> {
         if self.in_flight.len() >= limits::HEALTH_CHECKS_IN_FLIGHT_MAX {
             return None;
@@ -130,8 +132,8 @@ impl Schedule {
         Some((id, check.plan.clone()))
     }
 
-    /// Completes a check from `poll_due`; it is due again about one interval after its start. Returns its start; `None`
-    /// for a removed or already completed check.
+    /// Completes a check from `poll_due`; it is due again about one interval after its start. Returns its
+    /// start; `None` for a removed or already completed check.
     pub fn handle_done(&mut self, id: CheckId, now: Tick, random: u64) -> Option<Tick> {
         if !self.in_flight.remove(&id) {
             return None;
@@ -159,8 +161,8 @@ impl Schedule {
         }
     }
 
-    /// Time of the next poll, unless the checks change before; [`Tick::NEVER`] while the limit of checks in flight is
-    /// reached.
+    /// Time of the next poll, unless the checks change before; [`Tick::NEVER`] while the limit of checks in
+    /// flight is reached.
     pub fn next_due(&self) -> Tick {
         if self.in_flight.len() >= limits::HEALTH_CHECKS_IN_FLIGHT_MAX {
             return Tick::NEVER;
@@ -309,7 +311,8 @@ mod tests {
         assert!(schedule.poll_due(Tick(1)).is_none());
     }
 
-    /// 5,000 checks of 3 s each cannot all run every 10 s with 100 in flight: all are late by the same amount.
+    /// 5,000 checks of 3 s each cannot all run every 10 s with 100 in flight: all are late by the same
+    /// amount.
     #[test]
     fn nothing_starves_when_more_is_due_than_can_be_done() {
         let mut schedule = Schedule::new();

@@ -31,7 +31,8 @@ struct Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // With a full mailbox the dispatcher keeps running after it is drained, as its senders still hold the mailbox.
+        // With a full mailbox the dispatcher keeps running after it is drained, as its senders still hold the
+        // mailbox.
         let _ = self.messages.send(Message::End);
     }
 }

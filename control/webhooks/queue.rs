@@ -206,8 +206,8 @@ mod tests {
     }
 
     proptest! {
-        /// For any order of events: each delivery ends exactly once, no receiver has two in flight, and no more are in
-        /// flight than there are threads.
+        /// For any order of events: each delivery ends exactly once, no receiver has two in flight, and no
+        /// more are in flight than there are threads.
         #[test]
         fn every_delivery_ends_once(steps in prop::collection::vec((0_u8..4, 0_usize..5), 0..400)) {
             let mut queue = Queue::default();

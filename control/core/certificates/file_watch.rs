@@ -1,5 +1,5 @@
-//! Watch over files that apps and domains name by path: cores keep the last loaded version when a file disappears or
-//! breaks, and the problem is logged and shown in the status.
+//! Watch over files that apps and domains name by path: cores keep the last loaded version when a file
+//! disappears or breaks, and the problem is logged and shown in the status.
 
 use std::fmt;
 

@@ -22,8 +22,8 @@ impl CertificateUpdate<'_> {
     /// Compiles the update; `None` when the snapshot has it already.
     ///
     /// # Errors
-    /// [`PublishError::Full`] beyond the limit of challenges, [`PublishError::UnknownDomain`] for the certificate of a
-    /// domain that is not registered.
+    /// [`PublishError::Full`] beyond the limit of challenges, [`PublishError::UnknownDomain`] for the
+    /// certificate of a domain that is not registered.
     pub(crate) fn compile(
         &self,
         desired: &Desired,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  added ──► due ── poll_lookup ──► in flight ── result ──► due again after DNS_TTL
-//!             ▲                         └────── failure ──► due again after 1, 2, 4 … 30 s, old addresses stay
+//!             ▲                         └────── failure ──► due again after 1, 2, 4 … 30 s
 //!             └── a connection failed: due at once, but a second after the last start at the earliest
 //! ```
 //! The system's resolver reports no time to live; [`DNS_TTL`] replaces it.
@@ -79,8 +79,8 @@ impl DnsRefresh {
         Some(name)
     }
 
-    /// Records the result of a lookup, once for each name from [`DnsRefresh::poll_lookup`]. Returns the failures since
-    /// the last success, this one included; `None` when no target uses the name any longer.
+    /// Records the result of a lookup, once for each name from [`DnsRefresh::poll_lookup`]. Returns the
+    /// failures since the last success, this one included; `None` when no target uses the name any longer.
     pub(crate) fn handle_result(&mut self, name: &Hostname, is_ok: bool, now: Tick) -> Option<u32> {
         self.in_flight -= 1;
         let entry = self.names.get_mut(name)?;
@@ -125,7 +125,8 @@ pub(crate) struct DnsCounters {
     pub(crate) failed: u64,
 }
 
-/// Removes addresses without a listener: a poisoned or mistaken record must not make ringway connect to itself.
+/// Removes addresses without a listener: a poisoned or mistaken record must not make ringway connect to
+/// itself.
 ///
 /// # Errors
 /// [`io::ErrorKind::AddrNotAvailable`] when none is left.

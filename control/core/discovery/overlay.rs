@@ -1,9 +1,10 @@
 //! Routes from the external resolver: an overlay on the configuration that is neither registered nor stored.
 //!
-//! The routes are compiled like those of the configuration, from a second [`Desired`] whose ids cannot be registered,
-//! and published as snapshots of the same revision. A registered domain takes precedence.
+//! The routes are compiled like those of the configuration, from a second [`Desired`] whose ids cannot be
+//! registered, and published as snapshots of the same revision. A registered domain takes precedence.
 //!
-//! Events come in through `handle_*` and [`Overlay::advance`]; effects go out through [`Overlay::poll_effect`].
+//! Events come in through `handle_*` and [`Overlay::advance`]; effects go out through
+//! [`Overlay::poll_effect`].
 
 use std::collections::VecDeque;
 
@@ -92,8 +93,8 @@ impl Overlay {
         }
     }
 
-    /// Drops the routes of a host that was registered. Returns the changed records, without that of the domain: the
-    /// registered domain has its own route, which stays.
+    /// Drops the routes of a host that was registered. Returns the changed records, without that of the
+    /// domain: the registered domain has its own route, which stays.
     pub(crate) fn handle_registered(&mut self, host: &Hostname, at: Timestamp) -> Vec<Delta> {
         self.schedule.forget(host);
         let mut deltas = self.remove_route(host, at);
@@ -112,7 +113,8 @@ impl Overlay {
             && let Some(host) = self.schedule.poll_lookup()
         {
             if let Err(host) = self.link.start_lookup(host) {
-                // The thread has ended, which is a defect: the lookup fails, and waiting requests get their response.
+                // The thread has ended, which is a defect: the lookup fails, and waiting requests get their
+                // response.
                 return self.effects.extend(self.schedule.handle_result(
                     &host,
                     LookupResult::Failed,
@@ -122,7 +124,8 @@ impl Overlay {
         }
     }
 
-    /// Next effect. Changes of routes are applied to [`Overlay::desired`] one by one, so that each can be compiled.
+    /// Next effect. Changes of routes are applied to [`Overlay::desired`] one by one, so that each can be
+    /// compiled.
     pub(crate) fn poll_effect(&mut self, at: Timestamp) -> Option<Effect> {
         loop {
             let deltas = match self.effects.pop_front()? {

@@ -1,8 +1,8 @@
-//! Schedule of discovery lookups and their waiters, pure: time is an argument, [`threads`](super::threads) runs the
-//! lookups.
+//! Schedule of discovery lookups and their waiters, pure: time is an argument, [`threads`](super::threads)
+//! runs the lookups.
 //!
 //! ```text
-//!  wanted ──► queued ── poll_lookup ──► in flight ── result ──► routed: looked up again when wanted and not fresh
+//!  wanted ──► queued ── poll_lookup ──► in flight ── result ──► routed, with a new lookup once stale
 //!               └────── RESOLVER_TIMEOUT ─┴──► the waiting cores get `Absence::Unresolved`
 //!  routed ── not wanted for RESOLVED_IDLE ──► kept: the next request waits for a fresh result
 //!    └─────────────────────────────────────────┴── no result for RESOLVED_STALE_MAX ──► dropped

@@ -1,4 +1,5 @@
-//! The `TargetResolver` trait: an external source of targets, such as a process manager or a service registry.
+//! The `TargetResolver` trait: an external source of targets, such as a process manager or a service
+//! registry.
 
 use std::error::Error;
 use std::fmt;
@@ -9,13 +10,13 @@ use crate::error_chain::with_causes;
 
 /// External source of the targets of hosts that are not registered.
 ///
-/// Called when a request for such a host arrives, and about once a second while requests keep coming. Registered
-/// domains take precedence, and results are never stored. A request waits for the first result, at most
-/// [`RESOLVER_TIMEOUT`](ringway_model::limits::RESOLVER_TIMEOUT). While a lookup runs the last result stays in use, and
-/// for [`RESOLVED_STALE_MAX`](crate::limits::RESOLVED_STALE_MAX) while the resolver fails.
+/// Called when a request for such a host arrives, and about once a second while requests keep coming.
+/// Registered domains take precedence, and results are never stored. A request waits for the first result, at
+/// most [`RESOLVER_TIMEOUT`](ringway_model::limits::RESOLVER_TIMEOUT). While a lookup runs the last result
+/// stays in use, and for [`RESOLVED_STALE_MAX`](crate::limits::RESOLVED_STALE_MAX) while the resolver fails.
 ///
-/// Calls come from a few dedicated threads, several at once but never two for the same host, and may block; a call that
-/// does not return blocks its thread.
+/// Calls come from a few dedicated threads, several at once but never two for the same host, and may block; a
+/// call that does not return blocks its thread.
 pub trait TargetResolver: Send + Sync + 'static {
     /// Looks up the targets of `host`, a name in lower case without a port or a trailing dot.
     ///
@@ -29,8 +30,8 @@ pub trait TargetResolver: Send + Sync + 'static {
 pub enum Resolved {
     /// No app serves the host: clients get 404.
     Unknown,
-    /// Targets of the host, in no order. An empty list, or one without a healthy target, means that the app exists but
-    /// cannot respond: clients get 503, or the response that the operator chose.
+    /// Targets of the host, in no order. An empty list, or one without a healthy target, means that the app
+    /// exists but cannot respond: clients get 503, or the response that the operator chose.
     Targets(Vec<ResolvedTarget>),
 }
 

@@ -72,7 +72,8 @@ impl ResolverLink {
         self.threads.iter().any(|thread_link| thread_link.busy.is_none())
     }
 
-    /// Starts a lookup; its result comes from [`ResolverLink::poll`]. Returns the host when no thread is free.
+    /// Starts a lookup; its result comes from [`ResolverLink::poll`]. Returns the host when no thread is
+    /// free.
     pub(crate) fn start_lookup(&mut self, host: Hostname) -> Result<(), Hostname> {
         let Some(thread_link) = self.threads.iter_mut().find(|thread_link| thread_link.busy.is_none()) else {
             return Err(host);

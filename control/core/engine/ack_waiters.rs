@@ -6,7 +6,8 @@ use ringway_net::sync::{Receiver, Sender, oneshot};
 use crate::limits::APPLY_DEADLINE;
 use crate::time::Micros;
 
-/// Waiting tasks. Publications of certificates are the only ones, and their number is bounded where they start.
+/// Waiting tasks. Publications of certificates are the only ones, and their number is bounded where they
+/// start.
 #[derive(Debug, Default)]
 pub(crate) struct AckWaiters {
     waiting: Vec<Waiter>,

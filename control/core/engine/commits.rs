@@ -103,8 +103,8 @@ impl Commits {
         compiler: &Compiler,
         now: Micros,
     ) -> Result<(), StorageFailure> {
-        // The compiler can fail by a defect only. A panic must cost the batch and not the control plane, which would
-        // wait for the store's result forever.
+        // The compiler can fail by a defect only. A panic must cost the batch and not the control plane,
+        // which would wait for the store's result forever.
         let compile = || compiler.compile(&commit.desired, &commit.deltas);
         let Ok(compiled) = catch_unwind(AssertUnwindSafe(compile)) else {
             tracing::error!(changes = commit.changes, "changes could not be compiled and are refused");

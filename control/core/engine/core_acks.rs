@@ -8,8 +8,8 @@
 //!
 //!   any ── drained ──► drained (no longer counted)        any ── panicked ──► dead (always named as pending)
 //! ```
-//! Changes wait for following cores. A lagging core is named in the receipt at once instead: a stuck core must not
-//! delay every change by the whole deadline.
+//! Changes wait for following cores. A lagging core is named in the receipt at once instead: a stuck core
+//! must not delay every change by the whole deadline.
 
 use crate::limits::APPLY_DEADLINE;
 use ringway_model::{CoreId, Serial};
@@ -98,7 +98,8 @@ impl Cores {
     pub(crate) fn handle_ack(&mut self, id: CoreId, serial: Serial, now: Micros) {
         let (published, published_at) = (self.published, self.published_at);
         let Some(core) = self.cores.iter_mut().find(|core| core.id == id) else { return };
-        // A late report of an older snapshot adds nothing; one of a snapshot that was never published is ignored.
+        // A late report of an older snapshot adds nothing; one of a snapshot that was never published is
+        // ignored.
         if core.acknowledged >= Some(serial) || serial > published {
             return;
         }

@@ -4,10 +4,10 @@
 //!  unknown ── begin ──► pending ── finish(receipt) ──► done ── time, or too many ──► unknown
 //!                          └─────── finish(refusal) ──────────────────────────────► unknown
 //! ```
-//! A repetition while pending waits for the same reply; one after completion gets the first receipt again. A refusal
-//! had no effect, so it is not kept and a retry is decided afresh. Keys live in memory only: after a restart a
-//! repeated change meets its own effect, and every change handles that (`Unchanged`, or a rejection that names the
-//! existing resource).
+//! A repetition while pending waits for the same reply; one after completion gets the first receipt again. A
+//! refusal had no effect, so it is not kept and a retry is decided afresh. Keys live in memory only: after a
+//! restart a repeated change meets its own effect, and every change handles that (`Unchanged`, or a rejection
+//! that names the existing resource).
 
 use std::collections::VecDeque;
 
@@ -72,7 +72,8 @@ impl Keys {
         }
     }
 
-    /// Completes the first submission with `key`, with or without a receipt. Returns the tickets that joined it.
+    /// Completes the first submission with `key`, with or without a receipt. Returns the tickets that joined
+    /// it.
     pub(crate) fn finish(&mut self, key: &str, receipt: Option<&Receipt>, now: Micros) -> Vec<Ticket> {
         let Some(receipt) = receipt else {
             return match self.entries.remove(key) {

@@ -1,21 +1,22 @@
-//! State machine of configuration changes, pure: submissions in, commits and replies out. Time is an argument; the
-//! engine does the I/O with the store and the cores.
+//! State machine of configuration changes, pure: submissions in, commits and replies out. Time is an
+//! argument; the engine does the I/O with the store and the cores.
 //!
 //! ```text
-//!  handle_submit ─► waiting ── poll_commit ──► storing ── handle_stored ──► applying ── acks, deadline ──► poll_reply
-//!                      │  (everything queued,     │                            ▲
-//!                      │   applied in order)      └── the store failed ────────┼───────────────────────►
-//!                      └── rejected, unchanged ────────────────────────────────┘───────────────────────►
+//!  handle_submit ─► queued ── poll_commit ──► storing ── handle_stored ──► applying ── acks, deadline ─┐
+//!                      │  (the whole queue,      │                            ▲                        │
+//!                      │   applied in order)     └── the store failed ────────┼────────────────────────┤
+//!                      └── unchanged ─────────────────────────────────────────┘                        │
+//!                      └── rejected ───────────────────────────────────────────────────► poll_reply ◄──┘
 //! ```
 //! Guarantees, each tested over random interleavings:
 //! - every submission gets exactly one reply;
-//! - a receipt is sent only for a stored change that every following core has acknowledged (or, at the deadline, with
-//!   the names of the cores that have not);
+//! - a receipt is sent only for a stored change that every following core has acknowledged (or, at the
+//!   deadline, with the names of the cores that have not);
 //! - a change that was rejected or could not be stored has no effect;
 //! - revisions never go backwards.
 //!
-//! A rejection that depends on changes not yet stored waits for them: if the store failed, it would describe a
-//! configuration that never existed.
+//! A rejection that depends on changes not yet stored waits for them: if the store failed, it would describe
+//! a configuration that never existed.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -71,7 +72,8 @@ pub(crate) struct Commit {
 pub(crate) struct Publication {
     /// Serial of the published snapshot.
     pub(crate) serial: Serial,
-    /// Names of its targets without addresses so far; their instances take no traffic until the names are resolved.
+    /// Names of its targets without addresses so far; their instances take no traffic until the names are
+    /// resolved.
     pub(crate) unresolved: Vec<Hostname>,
 }
 
@@ -180,8 +182,8 @@ impl Plane {
         ticket
     }
 
-    /// Applies the queued changes in order and returns the batch to store. `None` while a batch is being stored, and
-    /// when no queued change has an effect.
+    /// Applies the queued changes in order and returns the batch to store. `None` while a batch is being
+    /// stored, and when no queued change has an effect.
     pub(crate) fn poll_commit(&mut self, now: Micros, at: Timestamp) -> Option<Commit> {
         while self.storing.is_none() && !self.queue.is_empty() {
             let batch: Vec<Queued> =
@@ -207,7 +209,8 @@ impl Plane {
                 decisions.push((submitter, decision));
             }
             if deltas.is_empty() {
-                // Nothing to store: the configuration on disk is as requested already. Cores may not have it yet.
+                // Nothing to store: the configuration on disk is as requested already. Cores may not have it
+                // yet.
                 self.decide(decisions, self.published, Vec::new(), now);
                 continue;
             }
@@ -240,8 +243,8 @@ impl Plane {
         self.cores.handle_published(serial, now);
     }
 
-    /// Records that a lookup of a name ended, with or without addresses: groups that waited for it wait for the newest
-    /// snapshot instead.
+    /// Records that a lookup of a name ended, with or without addresses: groups that waited for it wait for
+    /// the newest snapshot instead.
     pub(crate) fn handle_resolved(&mut self, name: &Hostname, now: Micros) {
         for group in &mut self.applying {
             let before = group.unresolved.len();

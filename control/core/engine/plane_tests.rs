@@ -457,8 +457,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
-    /// For any order of events: one reply each, receipts only for stored and acknowledged changes (lagging cores are
-    /// named), revisions that only rise, and a configuration that equals the receipts.
+    /// For any order of events: one reply each, receipts only for stored and acknowledged changes (lagging
+    /// cores are named), revisions that only rise, and a configuration that equals the receipts.
     #[test]
     fn guarantees_hold_over_any_interleaving(events in prop::collection::vec(event(), 0..120)) {
         let name = Hostname::parse("app.internal").unwrap();
@@ -592,7 +592,8 @@ proptest! {
         prop_assert_eq!(plane.next_deadline(), Micros::NEVER);
     }
 
-    /// The configuration equals the accepted changes in the order of their revisions; refused ones left no trace.
+    /// The configuration equals the accepted changes in the order of their revisions; refused ones left no
+    /// trace.
     #[test]
     fn the_configuration_is_exactly_what_was_accepted(
         changes in prop::collection::vec((0u8..4, 0u8..3), 1..60),

@@ -54,7 +54,8 @@ impl Publisher {
         &self.registry
     }
 
-    /// Hands a snapshot to all cores, after naming its metric slots. `dns` takes over the names of its targets.
+    /// Hands a snapshot to all cores, after naming its metric slots. `dns` takes over the names of its
+    /// targets.
     pub(crate) fn publish(&mut self, published: Published, dns: &mut DnsRefresh, now: Tick) -> Serial {
         let serial = published.snapshot.serial;
         for change in published.slots {
@@ -79,8 +80,8 @@ impl Publisher {
         now >= self.published.after(LIVENESS_INTERVAL)
     }
 
-    /// Sends an order to the cores that `is_meant` selects. Returns those whose mailbox is full; a worker that has ended
-    /// needs no order.
+    /// Sends an order to the cores that `is_meant` selects. Returns those whose mailbox is full; a worker
+    /// that has ended needs no order.
     pub(crate) fn send(&self, order: &Order, is_meant: impl Fn(CoreId) -> bool) -> Vec<CoreId> {
         let links = self.links.iter().filter(|link| is_meant(link.core));
         links

@@ -1,7 +1,8 @@
-//! Orderly shutdown: the cores drain, the store is closed, the callers get their reply. Pure but for the replies.
+//! Orderly shutdown: the cores drain, the store is closed, the callers get their reply. Pure but for the
+//! replies.
 //!
 //! ```text
-//!  running ── begin ──► draining ── cores drained, or deadline ──► closing ── store closed, or timeout ──► ended
+//!  running ── begin ──► draining ── drained or deadline ──► closing ── closed or timeout ──► ended
 //! ```
 
 use std::time::Duration;
@@ -67,8 +68,8 @@ impl Shutdown {
         }
     }
 
-    /// Records that the store is being closed, until `deadline` at the latest. `pending` are the cores that have not
-    /// drained.
+    /// Records that the store is being closed, until `deadline` at the latest. `pending` are the cores that
+    /// have not drained.
     pub(crate) fn handle_closing(&mut self, pending: Vec<CoreId>, deadline: Tick) {
         if let Self::Draining { callers, .. } = self {
             *self = Self::Closing { deadline, callers: std::mem::take(callers), result: Drained { pending } };

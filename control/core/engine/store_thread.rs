@@ -1,6 +1,7 @@
 //! Thread of the store: a slow disk delays neither the API nor the health checks.
 //!
-//! One commit is in flight at a time, so the queue cannot fill; maintenance and closing happen between commits.
+//! One commit is in flight at a time, so the queue cannot fill; maintenance and closing happen between
+//! commits.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,12 +1,12 @@
 //! Draining instances: their deadlines, their removal, and the results of the last drains; pure.
 //!
 //! ```text
-//!   put with a deadline ─► waiting ── acknowledged and no request in flight, or deadline ──► removing ── gone ──► ended
-//!                             │                                                                 │
-//!                             └── registered again: dropped          the store refused: requested again after a delay
+//!   put with a deadline ─► waiting ── no request in flight, or deadline ──► removing ── gone ──► ended
+//!                             │                                                │
+//!                             └── registered again: dropped      refused by the store: requested again later
 //! ```
-//! The drain itself is stored with the instance; this is the time until its removal. A restart in between continues the
-//! drain, with no request in flight.
+//! The drain itself is stored with the instance; this is the time until its removal. A restart in between
+//! continues the drain, with no request in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -42,7 +42,8 @@ struct Removal {
 }
 
 impl Drains {
-    /// Records the state of an instance: `until` is the deadline if it drains, `serial` the snapshot with that state.
+    /// Records the state of an instance: `until` is the deadline if it drains, `serial` the snapshot with
+    /// that state.
     pub(crate) fn handle_put(&mut self, instance: &Instance, until: Option<Tick>, serial: Serial, now: Tick) {
         let Some(until) = until else {
             self.active.remove(&instance.id);
@@ -70,8 +71,8 @@ impl Drains {
         }
     }
 
-    /// Next instance to remove: its deadline has passed, or all cores have acknowledged the drain (`is_acknowledged`) and
-    /// it has no request in flight (`in_flight`). To be called until there is none.
+    /// Next instance to remove: its deadline has passed, or all cores have acknowledged the drain
+    /// (`is_acknowledged`) and it has no request in flight (`in_flight`). To be called until there is none.
     pub(crate) fn poll_removal(
         &mut self,
         now: Tick,

@@ -4,12 +4,15 @@
 //!  registered ── heartbeat ──► held ── timeout ──► lapsed ── timeout ──► expired
 //!      ▲                        ▲ ▲    out of rotation │     deregistered   │
 //!      │                        │ └──── heartbeat ─────┘                    │
-//!      └── registered again     └────────────────── heartbeat ──────────────┘  (while the removal is not stored)
+//!      └── registered again     └────────────────── heartbeat ──────────────┘
 //! ```
-//! An instance that never sent a heartbeat has no lease: health checks alone decide about it. Leases are not stored:
-//! after a restart an instance is leased again from its first heartbeat on. The second timeout starts when the first one
-//! was handled; a process that was suspended therefore removes no instance at once. The removal of an expired lease is
-//! requested repeatedly until the instance is gone, as the store may have refused it.
+//! The last arrow exists while the removal is not stored.
+//!
+//! An instance that never sent a heartbeat has no lease: health checks alone decide about it. Leases are not
+//! stored: after a restart an instance is leased again from its first heartbeat on. The second timeout starts
+//! when the first one was handled; a process that was suspended therefore removes no instance at once. The
+//! removal of an expired lease is requested repeatedly until the instance is gone, as the store may have
+//! refused it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -79,12 +82,14 @@ impl Lease {
 }
 
 impl Leases {
-    /// Creates an empty table. A lease lasts `timeout` from the last heartbeat, and its instance as long again.
+    /// Creates an empty table. A lease lasts `timeout` from the last heartbeat, and its instance as long
+    /// again.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { timeout, leases: AHashMap::new(), due: BTreeSet::new() }
     }
 
-    /// Renews the lease of a registered instance; the caller has checked the generation. Returns whether it had lapsed.
+    /// Renews the lease of a registered instance; the caller has checked the generation. Returns whether it
+    /// had lapsed.
     pub(crate) fn handle_heartbeat(
         &mut self,
         id: &InstanceId,

@@ -1,7 +1,7 @@
 //! Apps without a healthy instance: the failing checks, and the treatment of requests meanwhile.
 //!
-//! Responses to clients name the setting only, as strangers read them; the log, the status API and the command line have
-//! the whole sentence from here.
+//! Responses to clients name the setting only, as strangers read them; the log, the status API and the
+//! command line have the whole sentence from here.
 
 use std::fmt::Write as _;
 

@@ -76,7 +76,8 @@ fn is_late(begin: Timestamp, end: Timestamp, now: Timestamp) -> bool {
     now.0.saturating_sub(begin.0) > lifetime / 3 * 2
 }
 
-/// 2025-01-01T00:00:00Z, earlier than every build of this program: the clock of a machine before it is not set.
+/// 2025-01-01T00:00:00Z, earlier than every build of this program: the clock of a machine before it is not
+/// set.
 const CLOCK_PLAUSIBLE: Timestamp = Timestamp(1_735_689_600_000);
 
 #[cfg(test)]
