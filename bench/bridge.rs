@@ -1,5 +1,4 @@
-//! Handing a value to a core: the queue alone, with the byte that wakes it, and there and back between
-//! threads.
+//! Cost of passing a value to a core: the queue alone, with its wake-up byte, and a round trip between threads.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ pub(crate) fn run(bench: &mut Harness) {
     let (waker, _source) = wake_pair().expect("a pair of sockets");
     let (mut sender, receiver) = slot(waker);
     let snapshot = Arc::new([0u64; 64]);
-    // The flag is up after the first value: no further byte is written until the receiver lowers it.
+    // The flag is set after the first value: no further byte is written until the receiver clears it.
     bench.line("bridge: publish into a slot and take it, flag up", || {
         sender.publish(Arc::clone(&snapshot));
         receiver.take()
@@ -48,5 +47,5 @@ pub(crate) fn run(bench: &mut Harness) {
         answered.recv_timeout(Duration::from_secs(10)).is_ok()
     });
     drop(ask);
-    echo.join().expect("the thread ends when nobody asks any more");
+    echo.join().expect("the thread ends with the channel");
 }

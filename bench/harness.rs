@@ -1,18 +1,18 @@
-//! What runs a line: against the clock, or a counted number of times under callgrind.
+//! Harness of the benchmarks: measures time, or runs a fixed number of calls under callgrind.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// How long one batch should take: long against the clock's own cost, short against a time slice.
+/// Duration of a batch: long against the cost of reading the clock, short against a time slice.
 const BATCH: Duration = Duration::from_millis(2);
 /// Batches per line.
 const BATCHES: usize = 101;
-/// Calls before those that count: tables are filled and branches taken once.
+/// Warm-up calls: tables are filled and branches taken once.
 const WARM_UP: u32 = 64;
-/// Calls that count: enough that what differs from call to call evens out.
+/// Measured calls: enough for differences between calls to even out.
 const COUNTED: u32 = 4096;
 
-/// Runs what its filter lets through.
+/// Runs the benchmarks that its filter selects.
 pub(crate) struct Harness {
     filter: Option<String>,
     mode: Mode,
@@ -21,9 +21,9 @@ pub(crate) struct Harness {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Nanoseconds, printed here.
+    /// Measures and prints nanoseconds.
     Time,
-    /// Instructions, counted by callgrind around [`counted`]; printed here are the names and the calls.
+    /// Prints names and calls; callgrind counts the instructions of [`counted`].
     Count,
 }
 
@@ -33,27 +33,27 @@ impl Harness {
         Self { filter, mode: Mode::Time, domains_max: usize::MAX }
     }
 
-    /// For `bench/count`. Under callgrind a million domains take minutes to register.
+    /// Harness for `bench/count`, with fewer domains: under callgrind a million take minutes to register.
     pub(crate) fn counting(domains_max: usize) -> Self {
         Self { filter: None, mode: Mode::Count, domains_max }
     }
 
-    /// Whether a line of this name is wanted; for what is costly to prepare.
+    /// Whether the filter selects this benchmark; for those with an expensive preparation.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| name.contains(filter))
     }
 
-    /// Whether lines with so many domains are wanted.
+    /// Whether benchmarks with this number of domains run.
     pub(crate) fn has_time_for(&self, domains: usize) -> bool {
         domains <= self.domains_max
     }
 
-    /// Whether instructions are counted: then a line must not wait for another thread.
+    /// Whether instructions are counted; then a benchmark must not wait for another thread.
     pub(crate) fn is_counting(&self) -> bool {
         self.mode == Mode::Count
     }
 
-    /// Measures `call`; its result is used, so that the compiler cannot leave it out.
+    /// Measures `call`, whose result is used, because the compiler would drop it otherwise.
     pub(crate) fn line<T>(&mut self, name: &str, mut call: impl FnMut() -> T) {
         if !self.wants(name) {
             return;
@@ -72,7 +72,7 @@ impl Harness {
     }
 }
 
-/// The only function whose instructions callgrind collects, with what it calls; its end is the end of a line.
+/// The function whose instructions, with those of its callees, callgrind collects; one call per benchmark.
 #[inline(never)]
 fn counted(calls: u32, call: &mut dyn FnMut()) {
     for _ in 0..calls {

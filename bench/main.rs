@@ -1,13 +1,13 @@
-//! Microbenchmarks: what a request, a change and a wake-up cost where no kernel is involved.
+//! Microbenchmarks: cost of a request, a change and a wake-up without the kernel.
 //!
 //! ```text
 //! cargo run --profile bench -p ringway-bench            all, in nanoseconds
-//! cargo run --profile bench -p ringway-bench -- route   those whose name contains "route"
+//! cargo run --profile bench -p ringway-bench -- route   those with "route" in their name
 //! bench/count                                           all, in instructions, compared with bench/baseline.txt
 //! ```
-//! Each line of the first two is the median of several batches, and the fastest: on a shared machine the
-//! fastest says what the code costs, the distance to the median how busy the machine was. Instructions are
-//! the same however busy it is.
+//! The first two print the median and the fastest of several batches: on a shared machine the fastest is the
+//! cost of the code, the distance to the median is the load of the machine. Instructions do not depend on the
+//! load.
 #![forbid(unsafe_code)]
 
 mod bridge;

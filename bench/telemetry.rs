@@ -1,4 +1,4 @@
-//! Counting an exchange: what metrics cost on the path of every request.
+//! Cost of the metrics of an exchange.
 
 use std::net::{IpAddr, Ipv4Addr};
 

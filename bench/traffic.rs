@@ -1,4 +1,4 @@
-//! Finding a route, choosing an endpoint, and what a change costs among few and among a million domains.
+//! Cost of finding a route, choosing an endpoint, and applying a change, among few and a million domains.
 
 use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
@@ -12,7 +12,7 @@ use ringway_wire::h1::{Limits, RequestHead};
 
 use crate::harness::Harness;
 
-/// Instances of each app: what NFR-4.2 asks for.
+/// Instances of each app: the number that the product promises to support.
 const INSTANCES: usize = 100;
 
 pub(crate) fn run(bench: &mut Harness) {
@@ -51,7 +51,7 @@ fn among(bench: &mut Harness, domains: usize) {
         let pool = snapshot.pool_of_app("app-0").expect("it is registered");
         let mut cursors = Cursors::new(CoreId(0));
         let tick = Tick(1);
-        bench.line(&format!("balance: next of {INSTANCES} endpoints, and its breaker's word"), || {
+        bench.line(&format!("balance: next of {INSTANCES} endpoints, and its breaker"), || {
             cursors.pick(pool, &TriedSet::default(), Candidate::Ready, tick).is_ok()
         });
         bench.line(&format!("balance: sticky choice among {INSTANCES} endpoints"), || {

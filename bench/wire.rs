@@ -1,4 +1,4 @@
-//! Heads in and out, bodies in chunks: what stands on the path of every request.
+//! Cost of parsing and rewriting heads, and of checking chunked bodies.
 
 use ringway_wire::h1::{
     ChunkMode, ChunkedBody, Limits, Parse, RequestHead, RequestRewrite, ResponseHead, ResponseRewrite,

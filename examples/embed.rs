@@ -5,7 +5,7 @@
 //! curl http://app.localhost:8081/
 //! curl -i http://app.localhost:8081/internal/secrets    # 403 from the middleware
 //! ```
-//! Enter ends it.
+//! Enter stops it.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     gateway.register_domain("app.localhost", "app", None)?;
     gateway.register_domain("customer.example", "app", Some("tenant-123"))?;
 
-    println!("http://app.localhost:8081/ is served by {} workers; Enter ends it", gateway.workers());
+    println!("http://app.localhost:8081/ is served by {} workers; Enter stops it", gateway.workers());
     io::stdin().lock().read_line(&mut String::new())?;
     gateway.shutdown(Duration::from_secs(5))?;
     Ok(())

@@ -6,9 +6,8 @@
 //! > restart shop
 //! > stop blog
 //! ```
-//! It prints the curl lines to try. Nothing is registered: ringway asks the manager which process serves a
-//! host ([`TargetResolver`]). The certificate is the operator's, by path; here one that the example makes for
-//! itself.
+//! Prints curl commands to try. Nothing is registered: ringway resolves hosts to processes through the manager
+//! ([`TargetResolver`]). The certificate is the operator's, by path; the example creates one.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -30,7 +29,7 @@ struct Manager {
     apps: Mutex<BTreeMap<&'static str, App>>,
 }
 
-/// An app, named after the host that it serves.
+/// App, named after its host.
 #[derive(Default)]
 struct App {
     is_wanted: bool,
@@ -88,7 +87,7 @@ impl Manager {
         }
     }
 
-    fn obey(&self, command: &str) {
+    fn run_command(&self, command: &str) {
         let (verb, name) = command.split_once(' ').unwrap_or((command, ""));
         if verb != "status" {
             let mut apps = self.apps();
@@ -181,10 +180,10 @@ fn manage(port: u16) -> Result<(), Box<dyn Error>> {
         let to = format!("--resolve {host}:{port}:127.0.0.1");
         println!("curl --cacert {} {to} https://{host}:{port}/", certificate.display());
     }
-    println!("status, start APP, stop APP or restart APP; the end of the input ends it");
+    println!("status, start APP, stop APP or restart APP; end of input stops it");
     io::stdout().flush()?;
     for line in io::stdin().lock().lines() {
-        manager.obey(line?.trim());
+        manager.run_command(line?.trim());
     }
     gateway.shutdown(Duration::from_secs(5))?;
     drop::<mpsc::Sender<()>>(running);
@@ -194,10 +193,10 @@ fn manage(port: u16) -> Result<(), Box<dyn Error>> {
 }
 
 fn path(path: &Path) -> Result<FilePath, Box<dyn Error>> {
-    Ok(FilePath::parse(path.to_str().ok_or("the temporary folder's name is no text")?)?)
+    Ok(FilePath::parse(path.to_str().ok_or("the name of the temporary folder is not text")?)?)
 }
 
-/// The reconciliation loop, until the other end of the channel is gone.
+/// Reconciliation loop; ends when the channel is closed.
 fn watch(manager: &Manager, ended: &mpsc::Receiver<()>) {
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_millis(500)) {
         manager.reconcile();

@@ -1,7 +1,7 @@
-//! The invariants of ARCHITECTURE.md that `cargo metadata` or the text of the sources can show.
+//! Checks of the invariants of ARCHITECTURE.md by `cargo metadata` and the text of the sources.
 //!
-//! Each test names one rule and prints every place that breaks it. A rule that is in the way is changed here
-//! and in ARCHITECTURE.md together, with its reason.
+//! Each test is one rule and prints every violation. A rule is changed here and in ARCHITECTURE.md together,
+//! with the reason.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ use sources::{
     section, shipped_dependencies, shipped_packages, source_files, tracked_files, workspace_packages,
 };
 
-/// Who may import whom, ours only, tests aside: a direction that is not here is not allowed.
+/// Allowed imports between our crates, without those of tests; any other direction is an error.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-model", &[]),
     ("ringway-wire", &[]),
@@ -78,7 +78,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-fuzz-targets", &["model", "wire", "traffic", "worker", "store", "certs", "api"]),
 ];
 
-/// The only crates with `unsafe`: they speak to the kernel, or across threads.
+/// The crates with `unsafe`: for system calls, and for memory shared between threads.
 const UNSAFE: &[&str] = &["ringway-net", "ringway-bridge"];
 
 #[test]
@@ -87,7 +87,7 @@ fn crates_import_only_in_the_allowed_directions() {
     for package in workspace_packages() {
         let name = package["name"].as_str().unwrap();
         let Some((_, allowed)) = IMPORTS.iter().find(|(known, _)| *known == name) else {
-            wrong.push(format!("{name}: no line in IMPORTS; which direction does it protect?"));
+            wrong.push(format!("{name}: no line in IMPORTS"));
             continue;
         };
         for dependency in shipped_dependencies(package) {
@@ -207,7 +207,7 @@ fn clocks_are_read_in_net_the_control_shell_and_the_binary_only() {
 
 #[test]
 fn nothing_sleeps_and_no_library_ends_the_process() {
-    // Binding at the start waits for the kernel to let go of an address, before any loop runs.
+    // At the start, before any event loop runs, binding retries until the kernel frees an address.
     let may = |file: &str| {
         ["src/main.rs", "src/net/listen.rs"].contains(&file)
             || file.starts_with("src/cli/")
@@ -224,7 +224,7 @@ fn no_unbounded_channel() {
 }
 
 #[test]
-fn every_limit_has_its_reason_beside_it() {
+fn every_limit_is_documented() {
     let mut wrong = Vec::new();
     let mut limits = 0;
     for file in source_files().into_iter().filter(|file| file.ends_with("/limits.rs")) {
@@ -247,8 +247,8 @@ fn every_limit_has_its_reason_beside_it() {
 }
 
 #[test]
-fn a_bound_outside_the_limits_is_private_and_says_why() {
-    // `wire` and `bridge` stand below `model`; the binary's own waits are those of its commands.
+fn a_bound_outside_the_limits_is_private_and_documented() {
+    // `wire` and `bridge` do not import `model`; the binary's timeouts are those of its commands.
     let may = |file: &str| {
         file.ends_with("/limits.rs")
             || ["src/wire/", "src/bridge/", "src/cli/", "bench/"]
@@ -266,7 +266,7 @@ fn a_bound_outside_the_limits_is_private_and_says_why() {
             let name = rest.split([':', ' ', '=']).next().unwrap_or_default();
             let is_bound =
                 ["_MAX", "_TIMEOUT", "_DEADLINE", "_CAPACITY"].iter().any(|end| name.ends_with(end));
-            // A constant made from a limit is not a new one.
+            // A constant computed from a limit is not a new limit.
             let has_reason = before.starts_with("///") && !is_public;
             if is_bound && !code.contains("limits::") && !has_reason {
                 wrong.push(format!("{file}:{}: {code}", index + 1));
@@ -309,7 +309,7 @@ fn the_shipped_binary_has_no_tokio_runtime_and_no_tokio_sockets() {
         let found: Vec<_> = features.iter().filter(|feature| banned.contains(*feature)).collect();
         assert!(found.is_empty(), "{name} is built with {found:?}");
     }
-    assert!(seen, "monoio and h2 bring tokio's traits: without tokio in the graph this test sees nothing");
+    assert!(seen, "monoio and h2 bring tokio's traits: without tokio in the graph this test checks nothing");
 }
 
 #[test]
@@ -346,13 +346,13 @@ fn no_banned_crate_and_no_unexplained_duplicate() {
         }
     }
     for skip in skipped.difference(&used) {
-        wrong.push(format!("deny.toml skips {skip}, which is not in the graph any more"));
+        wrong.push(format!("deny.toml skips {skip}, which is no longer in the graph"));
     }
     assert_none(&wrong);
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_documentation() {
     let mut wrong = Vec::new();
     for file in source_files() {
         let text = std::fs::read_to_string(root().join(&file)).unwrap();

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The gate: everything that must hold before a change lands.
+# The gate: all checks that a change must pass.
 #
 #   tests/check.sh           all steps, in order; the last line says "N passed, N failed"
 #   tests/check.sh fmt deps  only these steps
 #
 # Steps: tools fmt clippy deps library test ca models doctest docs loadtest. Installs missing tools where it may (root or
-# password-less sudo). Every step runs even if one before it failed, so that one run shows all findings.
+# password-less sudo). Every step runs, also after a failed one: one run shows all findings.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,7 +58,7 @@ tools() {
     command -v git >/dev/null || packages+=(git)
     command -v python3 >/dev/null || packages+=(python3)
     command -v curl >/dev/null || packages+=(curl ca-certificates)
-    # tests/clients.sh makes a virtual environment of Python and asks npm for undici.
+    # tests/clients.sh creates a virtual environment of Python and installs undici with npm.
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     command -v npm >/dev/null || packages+=(nodejs npm)
     # Real clients of HTTP/2, for tests/e2e/http2.rs.
@@ -91,7 +91,7 @@ tools() {
 tokio_features() {
     local tree
     tree=$(cargo tree --locked -e normal,features -i tokio 2>&1) || {
-        # No tokio at all is as good.
+        # No tokio at all passes, too.
         grep -q 'did not match any packages' <<<"$tree" && return 0
         printf '%s\n' "$tree"
         return 1
@@ -101,8 +101,8 @@ tokio_features() {
 
 deps() {
     tokio_features || return 1
-    # Licences, banned crates and duplicate versions stand in deny.toml. cargo-deny also asks the advisory
-    # database; where it is absent, tests/architecture.rs checks the rest from `cargo metadata`.
+    # Licences, banned crates and duplicate versions are in deny.toml. cargo-deny also checks the advisory database;
+    # where it is missing, tests/architecture.rs checks the rest by `cargo metadata`.
     if command -v cargo-deny >/dev/null; then
         cargo deny --locked check --hide-inclusion-graph bans licenses sources || return 1
         cargo deny --locked check advisories || say "advisories: not checked or not clean (see above)"
@@ -172,7 +172,8 @@ ca() {
     fi
 }
 
-# What crosses threads, in every order of its steps: another cfg, so in a folder of its own, and only the small crates.
+# Models of the code that crosses threads, in every order of its steps: another cfg, hence a target folder of its own,
+# and only the small crates.
 models() {
     run_tests models env RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --lib \
         -p ringway-bridge -p ringway-traffic -p ringway-telemetry models
@@ -182,7 +183,7 @@ docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 }
 
-# Those that are Python by their name or their first line: none is run here, but each must be Python.
+# Python scripts, by name or first line: parsed, not run.
 python_scripts() {
     { find loadtest bench tests -name target -prune -o -name '*.py' -print &&
         grep -rIlE --exclude-dir=target '^#!.*python3$' loadtest bench tests; } | sort -u | python3 -c '
@@ -194,7 +195,7 @@ print(len(paths), "Python scripts")
 sys.exit(not paths)'
 }
 
-# The load-test tools are a workspace of their own: they must build and stay tidy, they are not run here.
+# The load-test tools are a separate workspace: built and linted, not run.
 loadtest() {
     [ -f loadtest/Cargo.toml ] || return 0
     cargo fmt --manifest-path loadtest/Cargo.toml --all --check &&

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the real clients and servers of the end-to-end tests that are no Debian packages, and prints where they are.
+# Fetches third-party clients and servers of the end-to-end tests that are not Debian packages, and prints their folder.
 #
 #   tests/clients.sh         prints the folder with `python/bin/python3` and `node_modules`
 #

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fetches pebble, the CA that the tests ask for certificates, and says where it is.
+# Fetches pebble, the CA of the tests, and prints its directory.
 #
 #   tests/pebble.sh          prints the directory with `pebble` and `pebble-challtestsrv`
 #
-# Debian's package of version 2.10 knows ARI and profiles; that of Debian 12 (2.4) does not. So it comes from Debian's unstable
-# branch, by version and checksum, and is unpacked into target/pebble: nothing is installed. RINGWAY_PEBBLE names a
+# Debian's package of version 2.10 knows ARI and profiles; that of Debian 12 (2.4) does not. It comes from Debian's unstable
+# branch, by version and checksum, and is unpacked into target/pebble; nothing is installed. RINGWAY_PEBBLE names a
 # directory that has both programs already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,7 +26,7 @@ case ${CARGO_TARGET_DIR:-} in
 esac
 bin=$dir/$version/usr/bin
 mkdir -p "$dir"
-# Tests run beside each other, and may all find it missing.
+# Tests run in parallel, and several may find it missing.
 exec 9>"$dir/lock"
 flock 9
 if [ ! -x "$bin/pebble" ]; then
@@ -38,7 +38,7 @@ if [ ! -x "$bin/pebble" ]; then
     trap 'rm -rf "$work"' EXIT
     file="pebble_${version}_$arch.deb"
     name=pebble_${version//+/%2b}_$arch.deb
-    # The second keeps what the first has dropped for a newer version.
+    # The second keeps versions that the first has replaced.
     for url in \
         "http://deb.debian.org/debian/pool/main/p/pebble/$name" \
         "https://snapshot.debian.org/archive/debian/20261101T000000Z/pool/main/p/pebble/$name"; do

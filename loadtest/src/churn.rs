@@ -1,7 +1,7 @@
-//! Changes at a steady rate while WebSockets stay open and requests run: counts whatever goes wrong.
+//! Changes at a steady rate while WebSockets stay open and requests run: counts every failure.
 //!
-//! Prints one JSON line at the end. Every thread keeps its own pace by a schedule, so that a slow answer
-//! shows as lateness and is caught up with, not hidden.
+//! Prints one JSON line at the end. Every thread follows a schedule, which shows a slow response as lateness
+//! instead of hiding it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, idle, quantile};
 
-/// What to do for how long.
+/// Load and duration of a run.
 pub(crate) struct Plan {
     pub(crate) http: SocketAddr,
     pub(crate) api: SocketAddr,
-    /// The origin, as the proxy is told it.
+    /// Target of the origin, as registered.
     pub(crate) target: String,
     pub(crate) seconds: u64,
     pub(crate) changes_per_second: u64,
@@ -23,9 +23,9 @@ pub(crate) struct Plan {
     pub(crate) requests_per_second: u64,
 }
 
-/// Connections that the changes are spread over.
+/// Connections for the changes.
 const WRITERS: u64 = 8;
-/// Connections that the requests are spread over.
+/// Connections for the requests.
 const READERS: u64 = 8;
 
 #[derive(Default)]
@@ -129,7 +129,7 @@ fn expect(api: &mut Client, address: SocketAddr, method: &str, path: &str, body:
     }
 }
 
-/// Domains and instances that come and go; the steady app's own rotation changes too.
+/// Adds and removes domains and instances, also an instance of the app that the requests go to.
 fn write(
     writer: u64,
     address: SocketAddr,
@@ -201,7 +201,7 @@ fn read(address: SocketAddr, pace: Duration, begin: Instant, end: Instant, tally
     times
 }
 
-/// Every socket in turn; how many are open at the end.
+/// Pings every socket in turn. Returns the number of open ones at the end.
 fn ping(mut sockets: Vec<Client>, begin: Instant, end: Instant, tally: &Tally) -> usize {
     let pace = Duration::from_micros(1_000);
     let mut number = 0u32;
@@ -214,7 +214,7 @@ fn ping(mut sockets: Vec<Client>, begin: Instant, end: Instant, tally: &Tally) -
             }
             number += 1;
             let text = number.to_be_bytes();
-            // A masked text frame of four bytes, mask zero; it comes back as it went.
+            // A masked text frame of four bytes, mask zero; it returns unchanged.
             let frame =
                 [0x81, 0x84, 0, 0, 0, 0, text[0] & 0x7f, text[1] & 0x7f, text[2] & 0x7f, text[3] & 0x7f];
             let socket = &mut sockets[at];
@@ -233,13 +233,13 @@ fn ping(mut sockets: Vec<Client>, begin: Instant, end: Instant, tally: &Tally) -
         if round_is_last {
             break;
         }
-        // One more look at every socket when all changes are over.
+        // One more round over every socket after all changes.
         round_is_last = Instant::now() >= end;
     }
     sockets.len()
 }
 
-/// Counts a result; true for a failure.
+/// Counts a result. Returns whether it is a failure.
 fn note(tally: &Tally, what: &str, result: Result<(), String>) -> bool {
     match result {
         Ok(()) => {

@@ -1,20 +1,20 @@
-//! Blocking clients with deadlines.
+//! Blocking clients with timeouts.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Nothing in a load test may take this long.
+/// Timeout of every operation of a load test.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A keep-alive connection.
+/// Keep-alive connection.
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// A response: its status, and how many bytes of body came with it.
-pub(crate) struct Answer {
+/// Response: its status and its body.
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
@@ -28,7 +28,7 @@ impl Client {
         Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
     }
 
-    /// The bare connection; nothing of an answer may be left in it.
+    /// Returns the socket; no unread response may be left in it.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Reads a response with a length (or none, for 101 and 204).
-    pub(crate) fn response(&mut self) -> Result<Answer, String> {
+    pub(crate) fn response(&mut self) -> Result<Response, String> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|part| part == b"\r\n\r\n") {
                 break end + 4;
@@ -55,22 +55,22 @@ impl Client {
         }
         let body = self.buffer[end..end + length].to_vec();
         self.buffer.drain(..end + length);
-        Ok(Answer { status, body })
+        Ok(Response { status, body })
     }
 
-    pub(crate) fn get(&mut self, host: &str, target: &str) -> Result<Answer, String> {
+    pub(crate) fn get(&mut self, host: &str, target: &str) -> Result<Response, String> {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
         self.response()
     }
 
-    /// One call of the admin API.
+    /// Sends a request to the admin API.
     pub(crate) fn call(
         &mut self,
         api: SocketAddr,
         method: &str,
         path: &str,
         body: &str,
-    ) -> Result<Answer, String> {
+    ) -> Result<Response, String> {
         let length = body.len();
         self.send(
             format!(
@@ -101,17 +101,17 @@ impl Client {
     }
 }
 
-/// Connections that say nothing.
+/// Opens idle connections.
 pub(crate) fn idle(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, String> {
     let limit = libc::rlimit { rlim_cur: 1 << 16, rlim_max: 1 << 16 };
-    // SAFETY: a plain system call with a struct that outlives it. Where it is refused, the connects will
-    // tell.
+    // SAFETY: a plain system call with a struct that outlives it. Where it is refused, the connects
+    // will fail.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     let connect = || TcpStream::connect_timeout(&address, LIMIT).map_err(|error| format!("connect: {error}"));
     (0..count).map(|_| connect()).collect()
 }
 
-/// The value at a share of the sorted values.
+/// Quantile of sorted values.
 pub(crate) fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let at = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
     sorted.get(at).copied().unwrap_or_default()

@@ -1,9 +1,7 @@
-//! Many connections on one thread and one epoll: WebSockets that play ping-pong, and requests at a fixed
-//! rate.
+//! Many connections on one thread and one epoll: WebSocket ping-pong, and requests at a fixed rate.
 //!
-//! At a fixed rate each request has a moment at which it is due, and its latency counts from there: a proxy
-//! that stalls is charged for every request that had to wait meanwhile, not only for the one that it stalled
-//! on.
+//! At a fixed rate each request has a due time, and its latency counts from there (no coordinated omission):
+//! a stall of the proxy counts for every request that had to wait meanwhile, not only for the stalled one.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -13,20 +11,20 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, quantile};
 
-/// What every connection sends again and again.
-enum Talk {
-    /// A request; a response with a length follows.
+/// Message that every connection repeats.
+enum Payload {
+    /// Request; its response has a length.
     Request(Vec<u8>),
-    /// A WebSocket message; the same bytes come back.
+    /// WebSocket message, which is echoed.
     Message(Vec<u8>),
 }
 
 struct Line {
     stream: TcpStream,
     input: Vec<u8>,
-    /// When what was sent last was due.
+    /// Due time of the last message sent.
     due: Option<Instant>,
-    /// What is due and has to wait for the answer before it.
+    /// Due times of messages that wait for the previous response.
     waiting: VecDeque<Instant>,
 }
 
@@ -36,7 +34,7 @@ struct Tally {
     errors: usize,
 }
 
-/// WebSockets that each send a message, wait until it comes back, and send the next.
+/// Runs WebSockets that each send a message, wait for its echo, and send the next.
 pub(crate) fn ping_pong(
     address: SocketAddr,
     host: &str,
@@ -58,10 +56,10 @@ pub(crate) fn ping_pong(
         }
         streams.push(client.into_stream());
     }
-    run(streams, &Talk::Message(message(bytes)), None, seconds)
+    run(streams, &Payload::Message(message(bytes)), None, seconds)
 }
 
-/// Requests at a fixed rate, spread over keep-alive connections.
+/// Sends requests at a fixed rate over keep-alive connections.
 pub(crate) fn steady(
     address: SocketAddr,
     host: &str,
@@ -77,11 +75,16 @@ pub(crate) fn steady(
         streams.push(client.into_stream());
     }
     let pace = Duration::from_secs(1) / u32::try_from(rate.max(1)).map_err(|error| error.to_string())?;
-    run(streams, &Talk::Request(request.into_bytes()), Some(pace), seconds)
+    run(streams, &Payload::Request(request.into_bytes()), Some(pace), seconds)
 }
 
-fn run(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: u64) -> Result<(), String> {
-    let tally = drive(streams, talk, pace, seconds).map_err(|error| error.to_string())?;
+fn run(
+    streams: Vec<TcpStream>,
+    payload: &Payload,
+    pace: Option<Duration>,
+    seconds: u64,
+) -> Result<(), String> {
+    let tally = drive(streams, payload, pace, seconds).map_err(|error| error.to_string())?;
     let mut latencies = tally.latencies;
     latencies.sort_unstable();
     let ms = |share| quantile(&latencies, share).as_secs_f64() * 1e3;
@@ -96,7 +99,12 @@ fn run(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: u6
     Ok(())
 }
 
-fn drive(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: u64) -> io::Result<Tally> {
+fn drive(
+    streams: Vec<TcpStream>,
+    payload: &Payload,
+    pace: Option<Duration>,
+    seconds: u64,
+) -> io::Result<Tally> {
     // SAFETY: a plain system call.
     let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
     let mut lines = Vec::with_capacity(streams.len());
@@ -116,7 +124,7 @@ fn drive(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: 
     let mut turn = 0;
     if pace.is_none() {
         for line in &mut lines {
-            line.say(talk, begin, &mut tally)?;
+            line.send(payload, begin, &mut tally)?;
         }
     }
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 256];
@@ -128,57 +136,56 @@ fn drive(streams: Vec<TcpStream>, talk: &Talk, pace: Option<Duration>, seconds: 
         if let Some(pace) = pace {
             while next <= now {
                 let count = lines.len();
-                lines[turn % count].say(talk, next, &mut tally)?;
+                lines[turn % count].send(payload, next, &mut tally)?;
                 turn += 1;
                 next += pace;
             }
         }
-        // SAFETY: the buffer is ours and as long as the call is told.
+        // SAFETY: the buffer is ours and has the length that is passed.
         let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), 256, 100) };
         for event in &events[..usize::try_from(count).unwrap_or(0)] {
             let at = event.u64;
             if at == TIMER {
                 if let Some(timer) = &timer {
                     let mut expired = [0_u8; 8];
-                    // SAFETY: eight bytes that are ours; how often it expired does not matter, the clock
-                    // decides.
+                    // SAFETY: eight bytes that are ours. The number of expirations does not matter.
                     unsafe { libc::read(timer.as_raw_fd(), expired.as_mut_ptr().cast(), expired.len()) };
                 }
                 continue;
             }
             let line = &mut lines[at as usize];
-            let is_over = line.hear(talk, &mut tally)?;
+            let is_over = line.receive(payload, &mut tally)?;
             if is_over && pace.is_none() {
-                line.say(talk, Instant::now(), &mut tally)?;
+                line.send(payload, Instant::now(), &mut tally)?;
             }
         }
     }
 }
 
-/// The timer's place among the connections.
+/// Token of the timer.
 const TIMER: u64 = u64::MAX;
 
 impl Line {
-    /// Sends, or has to wait for the answer before.
-    fn say(&mut self, talk: &Talk, due: Instant, tally: &mut Tally) -> io::Result<()> {
+    /// Sends, or queues behind the previous response.
+    fn send(&mut self, payload: &Payload, due: Instant, tally: &mut Tally) -> io::Result<()> {
         if self.due.is_some() {
             self.waiting.push_back(due);
             return Ok(());
         }
         self.due = Some(due);
-        let (Talk::Request(bytes) | Talk::Message(bytes)) = talk;
+        let (Payload::Request(bytes) | Payload::Message(bytes)) = payload;
         match (&self.stream).write(bytes) {
             Ok(count) if count == bytes.len() => Ok(()),
-            // An empty socket takes this much at once; if it does not, something is wrong.
+            // An empty socket buffer takes this much at once.
             Ok(_) | Err(_) => {
                 tally.errors += 1;
-                Err(io::Error::other("a connection takes no more"))
+                Err(io::Error::other("the socket buffer is full"))
             }
         }
     }
 
-    /// Whether an answer is complete. Sends what has waited for it.
-    fn hear(&mut self, talk: &Talk, tally: &mut Tally) -> io::Result<bool> {
+    /// Reads; returns whether a response is complete. Then sends the next queued message.
+    fn receive(&mut self, payload: &Payload, tally: &mut Tally) -> io::Result<bool> {
         let mut piece = [0; 16 * 1024];
         loop {
             match (&self.stream).read(&mut piece) {
@@ -188,12 +195,12 @@ impl Line {
                 Err(error) => return Err(error),
             }
         }
-        let whole = match talk {
-            Talk::Request(_) => response_bytes(&self.input, tally),
-            Talk::Message(bytes) => (self.input.len() >= bytes.len()).then_some(bytes.len()),
+        let whole = match payload {
+            Payload::Request(_) => response_bytes(&self.input, tally),
+            Payload::Message(bytes) => (self.input.len() >= bytes.len()).then_some(bytes.len()),
         };
         let Some(whole) = whole else { return Ok(false) };
-        if let Talk::Message(bytes) = talk
+        if let Payload::Message(bytes) = payload
             && self.input[..whole] != bytes[..]
         {
             tally.errors += 1;
@@ -203,13 +210,13 @@ impl Line {
             tally.latencies.push(due.elapsed());
         }
         if let Some(due) = self.waiting.pop_front() {
-            self.say(talk, due, tally)?;
+            self.send(payload, due, tally)?;
         }
         Ok(true)
     }
 }
 
-/// How long the response is that stands at the beginning, once it is all there.
+/// Length of the response at the beginning of `input`, once it is complete.
 fn response_bytes(input: &[u8], tally: &mut Tally) -> Option<usize> {
     let head = input.windows(4).position(|part| part == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&input[..head]).to_ascii_lowercase();
@@ -224,7 +231,7 @@ fn response_bytes(input: &[u8], tally: &mut Tally) -> Option<usize> {
     Some(head + length)
 }
 
-/// A masked binary message (RFC 6455 §5.2) with a mask of zeros.
+/// Builds a masked binary message (RFC 6455 §5.2) with a mask of zeros.
 fn message(bytes: usize) -> Vec<u8> {
     let length = u16::try_from(bytes).unwrap_or(u16::MAX).max(126);
     let mut frame = vec![0x82, 0x80 | 126];
@@ -234,7 +241,7 @@ fn message(bytes: usize) -> Vec<u8> {
     frame
 }
 
-/// Rings at this pace; rings that were missed are one.
+/// Creates a timer with this interval; missed expirations are merged.
 fn timer(epoll: &OwnedFd, pace: Duration) -> io::Result<OwnedFd> {
     // SAFETY: a plain system call.
     let timer = owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK) })?;
@@ -255,7 +262,7 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a call has just returned it, so nobody else has it.
+    // SAFETY: a call has just returned it; it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

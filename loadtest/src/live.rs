@@ -1,8 +1,8 @@
-//! From a change to its first request: how long until every core serves a new domain.
+//! Time from a change to its first request: until every core serves a new domain.
 //!
-//! For every change: the time until the API has answered (all cores have acknowledged), and the time until a
-//! request for the new name has been answered on each of several connections that spread over the cores. A
-//! 404 on any of them is a broken promise and ends the run.
+//! For every change: the time until the response of the API (all cores have acknowledged), and until the
+//! response to a request for the new name on each of several connections, spread over the cores. A 404 on any
+//! of them is a failure and ends the run.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(crate) fn run(http: SocketAddr, api: SocketAddr, target: &str, changes: usiz
             }
             if status != 200 {
                 return Err(format!(
-                    "change {number} was answered and is not live on connection {connection}: {status}"
+                    "change {number} was acknowledged and is not live on connection {connection}: {status}"
                 ));
             }
         }
@@ -46,7 +46,7 @@ pub(crate) fn run(http: SocketAddr, api: SocketAddr, target: &str, changes: usiz
         removed.push(begin.elapsed());
         let status = clients[number % CONNECTIONS].get(&name, "/1")?.status;
         if status != 404 {
-            return Err(format!("removal {number} was answered and is not live: {status}"));
+            return Err(format!("removal {number} was acknowledged and is still live: {status}"));
         }
     }
     let line = |name: &str, times: &mut Vec<Duration>| {

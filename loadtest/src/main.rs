@@ -1,13 +1,13 @@
-//! The parts of the load tests that must be fast: an origin that is no bottleneck, idle connections, and the
-//! churn client. The Python programs beside this crate start them, pin them and judge what came out.
+//! Parts of the load tests that must be fast: the origin, idle connections, and the churn client. The Python
+//! programs beside this crate start them, pin them to CPUs, and evaluate the results.
 //!
 //! ```text
 //! loadtest origin [PORT]                     serve on 127.0.0.0/8 and print the port
 //! loadtest hold ADDRESS COUNT                open idle keep-alive connections until standard input ends
 //! loadtest churn HTTP API TARGET SECONDS CHANGES_PER_SECOND WEBSOCKETS REQUESTS_PER_SECOND
 //! loadtest live HTTP API TARGET CHANGES      time from a change to its first request, on many connections
-//! loadtest pingpong ADDRESS HOST CONNECTIONS BYTES SECONDS        WebSockets that wait for each message to come back
-//! loadtest steady ADDRESS HOST RATE CONNECTIONS SECONDS           requests at a fixed rate, latencies from their due times
+//! loadtest pingpong ADDRESS HOST CONNECTIONS BYTES SECONDS   WebSockets that wait for each echo
+//! loadtest steady ADDRESS HOST RATE CONNECTIONS SECONDS      requests at a fixed rate, latency from due times
 //! ```
 #![deny(missing_docs)]
 

@@ -1,15 +1,15 @@
-//! An origin on one thread and one epoll: answers `GET /N` with N bytes, swallows request bodies, and sends
-//! the bytes of an upgraded connection back. Trusted clients only: it parses just what a proxy sends.
+//! Origin on one thread and one epoll: responds to `GET /N` with N bytes, discards request bodies, and echoes
+//! upgraded connections. For trusted clients only: it parses no more than a proxy sends.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Bytes of the largest body that can be asked for.
+/// Largest body.
 const BODY_BYTES_MAX: usize = 16 << 20;
 const BACKLOG: libc::c_int = 4096;
-/// The answer to the key of RFC 6455 §1.3, which the churn client sends.
+/// Accept value for the key of RFC 6455 §1.3, which the churn client sends.
 const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -19,9 +19,9 @@ struct Connection {
     output: Vec<u8>,
     /// Bytes of `output` that are sent.
     sent: usize,
-    /// Bytes of a request body that are still to come.
+    /// Remaining bytes of a request body.
     body_left: usize,
-    /// The size of the answer that follows it.
+    /// Size of the response after it.
     due: Option<usize>,
     is_tunnel: bool,
     is_waiting_to_write: bool,
@@ -35,8 +35,8 @@ pub(crate) fn run(port: u16) -> Result<(), String> {
 fn serve(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
     listener.set_nonblocking(true)?;
-    // A thousand connections come at once, and the 128 of the standard library would let most of them wait
-    // for a second. SAFETY: a plain system call on a socket that is open.
+    // A thousand connections arrive at once; with the standard library's backlog of 128 most of them would
+    // wait for a second. SAFETY: a plain system call on an open socket.
     if unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -51,7 +51,7 @@ fn serve(port: u16) -> io::Result<()> {
     let mut bodies: HashMap<usize, Vec<u8>> = HashMap::new();
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
     loop {
-        // SAFETY: the buffer is ours and as long as the call is told.
+        // SAFETY: the buffer is ours and has the length that is passed.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 1024, -1) };
         for event in &events[..usize::try_from(count).unwrap_or(0)] {
             let fd = event.u64 as RawFd;
@@ -95,10 +95,10 @@ impl Connection {
         }
     }
 
-    /// Reads what is there, answers it, writes what goes. False at the end of the connection.
+    /// Reads, responds and writes as much as possible. Returns `false` at the end of the connection.
     fn turn(&mut self, bodies: &mut HashMap<usize, Vec<u8>>) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
-        // A slow reader is not read from: its answers would pile up.
+        // Backpressure: a client that does not read is not read from.
         while self.output.len() - self.sent < BODY_BYTES_MAX {
             match self.stream.read(&mut piece) {
                 Ok(0) => return Ok(false),
@@ -135,7 +135,7 @@ impl Connection {
             let swallowed = self.body_left.min(self.input.len() - at);
             self.body_left -= swallowed;
             at += swallowed;
-            // As most servers do: first the whole request, then the answer.
+            // As most servers do: the whole request first, then the response.
             if self.body_left == 0
                 && let Some(size) = self.due.take()
             {

@@ -10,7 +10,7 @@ const OPENINGS: &[&str] = &["What", "Who", "Whom", "Whose", "How", "So", "That"]
 /// Most comment lines of 1,000 that open with one of them.
 const OPENINGS_MAX: f64 = 110.0;
 
-/// Forms of "tell": components return, send, report and log.
+/// Personifying verbs: components return, send, report and log.
 const TELL: &[&str] = &["tell", "tells", "telling", "told"];
 /// Most comment lines of 1,000 with one of them.
 const TELL_MAX: f64 = 26.0;

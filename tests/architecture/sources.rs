@@ -18,9 +18,8 @@ pub(super) static METADATA: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_slice(&output.stdout).unwrap()
 });
 
-/// What the shipped binary is really built from: name, version and features. `cargo metadata` also lists
-/// crates that only a weak feature (`a?/b`) of somebody names, and their features, though nothing of them is
-/// compiled.
+/// Packages that the shipped binary is built from: name, version and features. `cargo metadata` also lists
+/// packages that only a weak feature (`a?/b`) enables, and their features, though they are not compiled.
 pub(super) static BUILT: LazyLock<Vec<(String, String, Vec<String>)>> = LazyLock::new(|| {
     let arguments =
         ["tree", "--locked", "--package", "ringway", "--edges", "normal,build", "--prefix", "none"];
@@ -61,13 +60,13 @@ pub(super) fn package_by_id(id: &str) -> &'static Value {
     METADATA["packages"].as_array().unwrap().iter().find(|package| package["id"] == id).unwrap()
 }
 
-/// The names of a package's dependencies, those of its tests aside.
+/// Names of a package's dependencies, without those of its tests.
 pub(super) fn shipped_dependencies(package: &Value) -> Vec<&str> {
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     dependencies.filter(|one| one["kind"] != "dev").filter_map(|one| one["name"].as_str()).collect()
 }
 
-/// The names of the crates of ours that `from` stands on.
+/// Names of our crates that `from` depends on.
 pub(super) fn reachable(from: &str) -> BTreeSet<String> {
     let packages = workspace_packages();
     let mut found = BTreeSet::new();
@@ -111,7 +110,7 @@ pub(super) fn shipped_packages() -> BTreeSet<String> {
     found
 }
 
-/// Crates of ours that depend on one of `names` without being in `allowed`.
+/// Our crates that depend on one of `names` and are not in `allowed`.
 pub(super) fn dependents_beyond(names: &[&str], allowed: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     for package in workspace_packages() {
@@ -125,7 +124,7 @@ pub(super) fn dependents_beyond(names: &[&str], allowed: &[&str]) -> Vec<String>
     wrong
 }
 
-/// The product's source files, relative to the root, without those of its tests.
+/// Source files of the product, relative to the root, without its tests.
 pub(super) fn source_files() -> Vec<String> {
     let mut files = Vec::new();
     for top in ["src", "control", "bench"] {
@@ -182,7 +181,7 @@ pub(super) fn lines_with(needles: &[&str], may: impl Fn(&str) -> bool) -> Vec<St
     let hit = |text: &str| {
         needles.iter().any(|needle| {
             text.match_indices(needle).any(|(at, _)| {
-                // `fjall::` also begins inside `xfjall::`, and `crate::fjall::` is our own module.
+                // `fjall::` is also part of `xfjall::`, and `crate::fjall::` is our own module.
                 let before = &text[..at];
                 !before.ends_with(|before: char| before.is_alphanumeric() || before == '_')
                     && !before.ends_with("crate::")
@@ -198,7 +197,7 @@ pub(super) fn lines_with(needles: &[&str], may: impl Fn(&str) -> bool) -> Vec<St
         .collect()
 }
 
-/// What git tracks, or, in an unpacked archive, what lies there.
+/// Files that git tracks; in an unpacked archive, the source files.
 pub(super) fn tracked_files() -> Vec<String> {
     let git = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
     if let Ok(output) = git

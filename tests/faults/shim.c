@@ -1,6 +1,6 @@
 /* What a test takes away from a process while it runs: room on the disk, the right to write, a disk that answers, names.
  *
- * Preloaded (LD_PRELOAD); FAULTS_SWITCHES names a folder, and a fault lasts as long as a file of its name stands there:
+ * Preloaded (LD_PRELOAD); FAULTS_SWITCHES names a folder, and a fault is active while a file of its name exists:
  *
  *   full      writes to regular files, and making folders, fail with ENOSPC; a file can still be cut, or be made as a hole
  *   broken    fsync and fdatasync fail with EIO
@@ -9,8 +9,8 @@
  *   readonly  nothing can be opened for writing or made: EROFS; with a path in the file, nothing below that one
  *   nameless  getaddrinfo fails with EAI_AGAIN
  *
- * A name that ends in `.fault` resolves to 127.0.0.1. Only what goes through the C library is concerned: files and names,
- * which the product handles with the standard library; not its sockets.
+ * A name that ends in `.fault` resolves to 127.0.0.1. Only calls of the C library are concerned: files and names, which the
+ * product handles with the standard library; not its sockets.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -69,7 +69,7 @@ static int may_not_make(const char *path) {
 
 static int may_not_open(const char *path, int flags) {
     if ((flags & (O_WRONLY | O_RDWR | O_CREAT)) && is_read_only(path)) { errno = EROFS; return 1; }
-    /* What exists can be opened without room. */
+    /* Existing files can be opened on a full disk. */
     return 0;
 }
 

@@ -1,10 +1,9 @@
-//! A minimal reverse proxy on pingora: what ringway is compared with.
+//! Minimal reverse proxy on pingora, for comparison.
 //!
 //! ```text
 //! pingora-peer PORT TLS_PORT CERTIFICATE KEY UPSTREAM
 //! ```
-//! One thread, one upstream, keep-alive to it, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same fields
-//! added.
+//! One thread, one upstream with keep-alive, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same added fields.
 
 use std::env;
 use std::process::exit;
