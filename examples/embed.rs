@@ -14,20 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway::Gateway;
-use ringway::filter::{Edits, Filter, RequestView, Verdict};
+use ringway::middleware::{Flow, LocalReply, Middleware, RequestCtx};
 use ringway::telemetry::{Exchange, Observer};
 
 /// Middleware that rejects requests below `/internal/` and marks all others with `X-Checked`.
 struct Private;
 
-impl Filter for Private {
-    fn on_request(&self, request: &RequestView<'_>, edits: &mut Edits) -> Verdict {
+impl Middleware for Private {
+    fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         if request.path().starts_with("/internal/") {
-            return Verdict::Respond(403);
+            return Flow::Reply(LocalReply::error(403));
         }
-        match edits.set("X-Checked", b"yes") {
-            Ok(()) => Verdict::Continue,
-            Err(_) => Verdict::Respond(500),
+        match request.set("X-Checked", b"yes") {
+            Ok(()) => Flow::Continue,
+            Err(_) => Flow::Reply(LocalReply::error(500)),
         }
     }
 }
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gateway = Gateway::builder()
         .http(vec!["127.0.0.1:8081".parse()?])
         // In memory by default; `.store(Box::new(ringway::store::Fjall::open("path")?))` keeps registrations.
-        .filter(Private)
+        .middleware(Private)
         .observer(Arc::new(Lines))
         .spawn()?;
     gateway.register_app("app", &format!("http://{app}"))?;

@@ -19,7 +19,7 @@ use ringway_api::UnixSocket;
 use ringway_bridge::{mailbox, slot, wake_pair};
 use ringway_certs::CertificateSettings;
 use ringway_control::{ControlSettings, Parts, TargetResolver, WorkerLink};
-use ringway_middleware::{Chain, Filter};
+use ringway_middleware::{Chain, Middleware, Stage};
 use ringway_model::{Cidr, CoreId, limits};
 use ringway_net::DriverChoice;
 use ringway_store::{Memory, Store};
@@ -53,7 +53,7 @@ pub struct Builder {
     store: Box<dyn Store>,
     data: ringway_worker::Settings,
     control: ControlSettings,
-    filters: Vec<Box<dyn Filter>>,
+    stages: Vec<Stage>,
     observer: Option<Arc<dyn Observer + Send + Sync>>,
     access_log: Option<LogHandle>,
 }
@@ -91,7 +91,7 @@ impl Builder {
             store: Box::new(Memory::new()),
             data: ringway_worker::Settings::default(),
             control: ControlSettings::default(),
-            filters: Vec::new(),
+            stages: Vec::new(),
             observer: None,
             access_log: None,
         }
@@ -207,9 +207,9 @@ impl Builder {
         self
     }
 
-    /// Appends a filter.
-    pub fn filter(mut self, filter: impl Filter) -> Self {
-        self.filters.push(Box::new(filter));
+    /// Appends a middleware stage to all rules.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.stages.push(Stage::Custom(Arc::new(middleware)));
         self
     }
 
@@ -270,7 +270,7 @@ impl Builder {
         let resolves = self.resolver.is_some();
         self.control.defaults = Defaults {
             policy: Arc::new(self.data.policy.clone()),
-            stages: (!self.filters.is_empty()).then(|| Arc::new(Chain::new(self.filters))),
+            stages: (!self.stages.is_empty()).then(|| Arc::new(Chain::new(self.stages))),
             ..self.control.defaults
         };
         let control = ringway_control::start(Parts {

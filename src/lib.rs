@@ -40,7 +40,7 @@ pub use ringway_tls::ServerSettings as TlsSettings;
 pub use ringway_api::{Settings as AdminSettings, Token, UnixSocket, bind_unix};
 pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
 pub use ringway_control::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
-pub use ringway_middleware as filter;
+pub use ringway_middleware as middleware;
 pub use ringway_model as model;
 pub use ringway_net::{Driver, DriverChoice};
 pub use ringway_store as store;

@@ -49,7 +49,7 @@ pub(crate) mod tunnel;
 pub(crate) mod tunnels;
 pub(crate) mod via;
 
-use ringway_middleware::Edits;
+use ringway_middleware::Run;
 use ringway_net::{Stream, WriteRate};
 use ringway_telemetry::{Observer, Rejected};
 use ringway_traffic::snapshot::Snapshot;
@@ -84,8 +84,8 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     info: StreamInfo<'a>,
     /// The request asks to become a WebSocket, validly.
     upgrade: bool,
-    /// Edits of the request stages.
-    edits: Edits,
+    /// What the request stages left: edits, and their state for the response.
+    stages: Run,
     /// The request's body; `None` before it begins, and while it is uploaded.
     body: Option<RequestBody>,
 }
@@ -176,7 +176,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             transfer,
             info,
             upgrade: false,
-            edits: Edits::default(),
+            stages: Run::default(),
             body: None,
         }
     }
@@ -186,7 +186,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.admit()?;
         let matched = self.match_rule()?;
         let target = self.choose_pool(matched)?;
-        self.request_stages(&target)?;
+        self.request_stages(&target).await?;
         let response = self.fetch(&target).await?;
         let edits = self.response_stages(&target);
         self.deliver(&target, response, edits).await.map_err(Interrupt::Failure)
@@ -238,6 +238,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
 
     /// Sends a local reply.
     async fn send_local_reply(&mut self, reply: &LocalReply<'_>) -> Disposition {
+        let edits = self.reply_stages(reply);
         let Self { core, client, .. } = *self;
         let ConnBuffers { request, client_in, out, .. } = &mut *self.buffers;
         self.info.code = self.info.code.or(reply.code());
@@ -250,7 +251,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let options = ReplyOptions::of(request, client_in, self.info.is_grpc, keep);
         out.clear();
         let id = self.info.request_id_str(client_in);
-        let encoded = reply.encode(out, &options, id, core.runtime.timestamp());
+        let encoded = reply.encode(out, &options, id, core.runtime.timestamp(), edits.as_ref());
         self.info.bytes_out = encoded.body_bytes as u64;
         self.info.status = Some(encoded.status);
         let rate = WriteRate::stall(self.info.policy(core).body_progress_timeout);

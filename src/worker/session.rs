@@ -259,7 +259,7 @@ pub(crate) async fn reject_connection<R: Runtime, S: Stream>(
     let Some(reply) = failure.reply(core.settings.unavailable_status) else { return };
     let (id, mut out) = (core.request_ids.borrow_mut().draw(), Vec::new());
     let options = ReplyOptions { close: true, ..ReplyOptions::default() };
-    reply.encode(&mut out, &options, id.as_str(), core.runtime.timestamp());
+    reply.encode(&mut out, &options, id.as_str(), core.runtime.timestamp(), None);
     let rate =
         WriteRate::until(core.runtime.now().after(ringway_model::limits::LINGER_TIMEOUT).min(deadline));
     let (sent, _) = stream.write_all(out, rate).await;

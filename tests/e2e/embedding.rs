@@ -1,10 +1,12 @@
-//! The library in somebody else's process: registration by calls, filters, and what a filter's panic costs.
+//! The library embedded in another program: registration by calls, middleware, and the cost of a panic.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use ringway::filter::{Edits, Filter, RequestView, ResponseView, Verdict};
+use ringway::middleware::{Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx};
 use ringway::telemetry::{Exchange, Observer, Panicked};
 use ringway::{DriverChoice, Gateway, Handle};
 
@@ -27,22 +29,53 @@ fn client(gateway: &Handle) -> Client {
 
 struct House;
 
-impl Filter for House {
-    fn on_request(&self, request: &RequestView<'_>, edits: &mut Edits) -> Verdict {
+impl Middleware for House {
+    fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         match request.path() {
-            "/panic" => panic!("a filter's own mistake"),
-            "/teapot" => return Verdict::Respond(418),
+            "/panic" => panic!("a mistake in a middleware"),
+            "/teapot" => return Flow::Reply(LocalReply::error(418)),
+            "/hello" => {
+                let reply = LocalReply::new(203, &b"hello"[..]);
+                return Flow::Reply(reply.with_field("X-Own", b"1").unwrap());
+            }
+            "/wait" | "/denied" => return Flow::Wait,
             _ => {}
         }
-        edits.set("X-House", request.app().as_bytes()).unwrap();
-        edits.remove("Cookie");
-        Verdict::Continue
+        let app = request.app();
+        request.set("X-House", app.as_bytes()).unwrap();
+        request.remove("Cookie");
+        Flow::Continue
     }
 
-    fn on_response(&self, response: &ResponseView<'_>, edits: &mut Edits) {
-        edits.set("X-Seen", response.status().to_string().as_bytes()).unwrap();
-        edits.set("Date", b"Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+    fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
+        Box::pin(async move {
+            yield_once().await;
+            request.set("X-House", b"waited").unwrap();
+            match request.path() {
+                "/denied" => ControlFlow::Break(LocalReply::error(401)),
+                _ => ControlFlow::Continue(()),
+            }
+        })
     }
+
+    fn on_response(&self, response: &mut ResponseCtx<'_>) {
+        let status = response.status().to_string();
+        response.set("X-Seen", status.as_bytes()).unwrap();
+        response.set("Date", b"Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+    }
+}
+
+/// Ready when it is polled for the second time.
+async fn yield_once() {
+    let mut is_ready = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_ready, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[derive(Default)]
@@ -74,9 +107,9 @@ on_both_drivers! {
         assert!(gateway.shutdown(Duration::from_secs(10)).unwrap(), "every connection ended by itself");
     }
 
-    fn filters_see_and_change_what_passes(driver) {
+    fn middleware_edits_and_answers_requests(driver) {
         let origin = Origin::named("a");
-        let gateway = gateway(driver, |builder| builder.filter(House));
+        let gateway = gateway(driver, |builder| builder.middleware(House));
         gateway.register_app("app", &origin.target()).unwrap();
         gateway.register_domain("app.test", "app", None).unwrap();
         let mut client = client(&gateway);
@@ -88,14 +121,25 @@ on_both_drivers! {
         assert_eq!(request.field("x-house"), Some("app"));
         assert!(request.all("cookie").is_empty());
         assert_eq!(client.get("app.test", "/teapot").status(), 418);
+        let own = client.get("app.test", "/hello");
+        assert_eq!((own.status(), own.field("x-own"), own.text()), (203, Some("1"), "hello".to_owned()));
+        assert_eq!(client.get("app.test", "/denied").status(), 401);
         assert_eq!(origin.request_count(), 1);
+        assert_eq!(client.get("app.test", "/wait").status(), 200);
+        // Local replies pass the response stages of the rule: here a failure after the request stages.
+        gateway.register_app("gone", "http://127.0.0.1:1").unwrap();
+        gateway.register_domain("gone.test", "gone", None).unwrap();
+        let failure = client.get("gone.test", "/");
+        assert_eq!((failure.status(), failure.field("x-seen")), (502, Some("502")));
+        assert_eq!(failure.all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
+        assert_eq!(origin.requests()[1].field("x-house"), Some("waited"));
     }
 
     fn a_panic_ends_its_connection_and_nothing_else(driver) {
         let origin = Origin::named("a");
         let counts = Arc::new(Counts::default());
         let observer = Arc::clone(&counts);
-        let gateway = gateway(driver, |builder| builder.filter(House).observer(observer));
+        let gateway = gateway(driver, |builder| builder.middleware(House).observer(observer));
         gateway.register_app("app", &origin.target()).unwrap();
         gateway.register_domain("app.test", "app", None).unwrap();
         let mut others: Vec<Client> = (0..8).map(|_| client(&gateway)).collect();
@@ -112,8 +156,8 @@ on_both_drivers! {
             assert_eq!(other.get("app.test", "/").text(), "a");
         }
         assert_eq!(counts.panics.load(Ordering::SeqCst), 8);
-        // An exchange is told after its last byte was sent.
-        eventually("the others are told", || (counts.exchanges.load(Ordering::SeqCst) >= 16).then_some(()));
+        // The event of an exchange follows its last byte.
+        eventually("events of the others", || (counts.exchanges.load(Ordering::SeqCst) >= 16).then_some(()));
         assert!(gateway.is_alive());
     }
 }

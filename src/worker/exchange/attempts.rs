@@ -70,7 +70,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 policy,
                 reuse,
                 upgrade: self.upgrade,
-                edits: &self.edits,
+                edits: self.stages.request_edits(),
             };
             let failed = match attempt.run().await {
                 Ok(mut response) => {

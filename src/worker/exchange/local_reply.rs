@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use ringway_middleware::{self as middleware, Edits, ReplyBody, ResponseHeadView};
 use ringway_model::Timestamp;
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::{Method, Version};
@@ -32,6 +33,8 @@ enum Content<'a> {
     Error { code: &'static str, message: Cow<'a, str>, grpc: grpc::Status },
     /// Exactly these bytes.
     Text { media_type: &'static str, text: Cow<'a, str> },
+    /// Exactly these bytes of a stage, which says in a field of its own what they are.
+    Bytes(Cow<'static, [u8]>),
 }
 
 /// Properties of the request that decide the form of a local reply.
@@ -94,9 +97,16 @@ impl<'a> LocalReply<'a> {
         )
     }
 
-    /// An embedder's filter refused the request.
-    pub(crate) fn filtered(status: u16) -> Self {
-        Self::error(status, "filtered", "the request was answered by a filter")
+    /// The reply of a stage.
+    pub(crate) fn of_stage(reply: middleware::LocalReply) -> Self {
+        let mut own = match reply.body() {
+            ReplyBody::Error => {
+                Self::error(reply.status(), "filtered", "the request was answered by a middleware")
+            }
+            ReplyBody::Bytes(bytes) => Self::new(reply.status(), Content::Bytes(bytes.clone())),
+        };
+        own.fields.extend_from_slice(reply.lines());
+        own
     }
 
     /// Key authorization of a challenge (RFC 8555 §8.3).
@@ -165,11 +175,16 @@ impl<'a> LocalReply<'a> {
         self.status
     }
 
+    /// Its head for response stages: the fields behind the usual ones.
+    pub(crate) fn head(&self) -> ResponseHeadView<'_> {
+        ResponseHeadView::Local { status: self.status, lines: &self.fields }
+    }
+
     /// Code of an error.
     pub(crate) fn code(&self) -> Option<&'static str> {
         match self.content {
             Content::Error { code, .. } => Some(code),
-            Content::Empty | Content::Text { .. } => None,
+            Content::Empty | Content::Text { .. } | Content::Bytes(_) => None,
         }
     }
 
@@ -186,6 +201,7 @@ impl<'a> LocalReply<'a> {
         options: &ReplyOptions,
         request_id: &str,
         now: Timestamp,
+        edits: Option<&Edits>,
     ) -> Encoded {
         let (mut status, mut fields) = (self.status, Cow::Borrowed(self.fields.as_slice()));
         let mut body = Vec::with_capacity(512);
@@ -194,6 +210,10 @@ impl<'a> LocalReply<'a> {
             Content::Text { media_type, text } => {
                 body.extend_from_slice(text.as_bytes());
                 media_type.as_bytes()
+            }
+            Content::Bytes(bytes) => {
+                body.extend_from_slice(bytes);
+                b""
             }
             Content::Error { message, grpc, .. } if options.is_grpc => {
                 status = 200;
@@ -213,14 +233,23 @@ impl<'a> LocalReply<'a> {
             }
         };
         let (reason, date) = (ringway_wire::message::reason_phrase(status), now.to_http_date());
-        out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n").as_bytes());
+        out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
+        let fields_at = out.len();
+        push_field(out, "Date", date.as_bytes());
         if !media_type.is_empty() {
             push_field(out, "Content-Type", media_type);
         }
         push_field(out, "Content-Length", body.len().to_string().as_bytes());
-        push_field(out, "Cache-Control", b"no-store");
+        if !matches!(self.content, Content::Bytes(_)) {
+            push_field(out, "Cache-Control", b"no-store");
+        }
         push_field(out, "X-Request-ID", request_id.as_bytes());
         out.extend_from_slice(&fields);
+        if let Some(edits) = edits.filter(|edits| !edits.is_empty()) {
+            let mut lines = out.split_off(fields_at);
+            edits.apply(&mut lines);
+            out.append(&mut lines);
+        }
         if options.close {
             push_field(out, "Connection", b"close");
         } else if options.keep_alive_1_0 {
@@ -321,7 +350,7 @@ mod tests {
 
     fn text(reply: &LocalReply<'_>, options: &ReplyOptions) -> String {
         let mut out = Vec::new();
-        reply.encode(&mut out, options, "id1", NOW);
+        reply.encode(&mut out, options, "id1", NOW, None);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -368,7 +397,7 @@ mod tests {
         let mut out = Vec::new();
         let reply = LocalReply::error(503, "x", "100 % down").with_field("Retry-After", b"1");
         let options = ReplyOptions { is_grpc: true, ..PLAIN };
-        let encoded = reply.encode(&mut out, &options, "id1", NOW);
+        let encoded = reply.encode(&mut out, &options, "id1", NOW, None);
         assert_eq!(encoded, Encoded { status: 200, body_bytes: 0 });
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
@@ -396,10 +425,27 @@ mod tests {
             (LocalReply::https_only(), 421, Disposition::Keep),
             (LocalReply::unknown_challenge(), 404, Disposition::Keep),
             (LocalReply::loop_detected(), 508, Disposition::Keep),
-            (LocalReply::filtered(403), 403, Disposition::Keep),
+            (LocalReply::of_stage(middleware::LocalReply::error(403)), 403, Disposition::Keep),
         ] {
             assert_eq!((reply.status(), reply.disposition()), (status, disposition), "{reply:?}");
         }
+    }
+
+    #[test]
+    fn a_stage_decides_about_fields_and_body_of_its_reply_and_of_others() {
+        let stage = middleware::LocalReply::new(203, &b"hello"[..]).with_field("X-Own", b"1").unwrap();
+        assert_eq!(
+            text(&LocalReply::of_stage(stage), &PLAIN),
+            "HTTP/1.1 203 Non-Authoritative Information\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Length: 5\r\nX-Request-ID: id1\r\nX-Own: 1\r\n\r\nhello"
+        );
+        let (mut edits, mut out) = (Edits::default(), Vec::new());
+        edits.set("Cache-Control", b"private").unwrap();
+        edits.remove("Content-Length");
+        LocalReply::unknown_host().encode(&mut out, &PLAIN, "id1", NOW, Some(&edits));
+        let edited = String::from_utf8_lossy(&out).into_owned();
+        assert!(edited.contains("\r\nContent-Length: ") && !edited.contains("no-store"), "{edited}");
+        assert!(edited.contains("\r\nX-Request-ID: id1\r\nCache-Control: private\r\n\r\n{"), "{edited}");
     }
 
     #[test]

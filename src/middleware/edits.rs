@@ -1,0 +1,112 @@
+//! Edits of a head's fields.
+
+use ringway_wire::headers::{self, FieldError};
+
+/// Fields to remove from a head and lines to add. Removals come first, whatever the order of the calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    removed: Vec<Box<str>>,
+    lines: Vec<u8>,
+}
+
+impl Edits {
+    /// Removes every line of a field that came with the message.
+    pub fn remove(&mut self, name: &str) {
+        self.removed.push(name.into());
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5); nothing is added then.
+    pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
+        headers::push_field(&mut self.lines, name, value)
+    }
+
+    /// Replaces every line of a field by one.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); nothing is replaced then.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
+        self.append(name, value)?;
+        self.remove(name);
+        Ok(())
+    }
+
+    /// Names to remove.
+    pub fn removed(&self) -> &[Box<str>] {
+        &self.removed
+    }
+
+    /// Lines to add, each with its CRLF.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// Edits the field lines of a local reply. What frames the message and what identifies the request stays.
+    pub fn apply(&self, lines: &mut Vec<u8>) {
+        let is_removed = |name: &[u8]| {
+            let is_name = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            self.removed.iter().any(|removed| is_name(removed)) && !KEPT.iter().any(|kept| is_name(kept))
+        };
+        let kept = split(lines).filter(|(name, _)| !is_removed(name)).map(|(_, line)| line);
+        *lines = kept.chain([self.lines.as_slice()]).flatten().copied().collect();
+    }
+
+    /// Whether nothing is edited.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.lines.is_empty()
+    }
+}
+
+/// Fields of a local reply that no edit removes.
+const KEPT: &[&str] = &["Content-Length", "Transfer-Encoding", "Connection", "X-Request-ID"];
+
+/// Values of a field in `lines`, one per line; the name in any case.
+pub(crate) fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    split(lines).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(known, line)| {
+        let value = line.get(known.len() + 1..).unwrap_or_default();
+        value.trim_ascii()
+    })
+}
+
+/// Lines with their names, each line with its CRLF.
+fn split(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        (&line[..end], line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const LINES: &[u8] = b"Content-Length: 2\r\nX-A: 1\r\nx-a: 2\r\nWWW-Authenticate: Bearer\r\n";
+
+    #[test]
+    fn fields_are_found_in_any_case() {
+        assert_eq!(values(LINES, "x-A").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(values(LINES, "www-authenticate").collect::<Vec<_>>(), [b"Bearer"]);
+        assert_eq!(values(LINES, "x").count(), 0);
+    }
+
+    #[test]
+    fn edits_remove_first_then_add_and_leave_framing_alone() {
+        let (mut edits, mut lines) = (Edits::default(), LINES.to_vec());
+        edits.set("X-A", b"3").unwrap();
+        edits.append("Vary", b"Origin").unwrap();
+        edits.remove("content-length");
+        edits.apply(&mut lines);
+        assert_eq!(lines, b"Content-Length: 2\r\nWWW-Authenticate: Bearer\r\nX-A: 3\r\nVary: Origin\r\n");
+    }
+
+    #[test]
+    fn a_line_that_would_split_the_head_is_refused() {
+        let mut edits = Edits::default();
+        assert!(edits.append("X-A", b"1\r\nX-B: 2").is_err());
+        assert!(edits.set("X A", b"1").is_err());
+        assert!(edits.is_empty());
+    }
+}

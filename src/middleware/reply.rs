@@ -1,0 +1,79 @@
+//! Local replies: responses of the proxy itself.
+
+use std::borrow::Cow;
+
+use ringway_wire::headers::{self, FieldError};
+
+/// A response that no endpoint sends. `Date`, `Content-Length`, `Connection` and `X-Request-ID` are added when it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    status: u16,
+    lines: Vec<u8>,
+    body: ReplyBody,
+}
+
+/// Body of a local reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// The proxy's error body for the status, as JSON, HTML or a gRPC status by what the client accepts.
+    Error,
+    /// These bytes; `Content-Type` is a field like any other.
+    Bytes(Cow<'static, [u8]>),
+}
+
+impl LocalReply {
+    /// An error with the proxy's own error body. `status` is within 400 and 599; the nearest of them is taken otherwise.
+    pub fn error(status: u16) -> Self {
+        Self { status: status.clamp(400, 599), lines: Vec::new(), body: ReplyBody::Error }
+    }
+
+    /// A response with these bytes as its body. `status` is within 200 and 599; the nearest of them is taken otherwise.
+    pub fn new(status: u16, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { status: status.clamp(200, 599), lines: Vec::new(), body: ReplyBody::Bytes(body.into()) }
+    }
+
+    /// Adds a line to the head.
+    ///
+    /// # Errors
+    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5).
+    pub fn with_field(mut self, name: &str, value: &[u8]) -> Result<Self, FieldError> {
+        headers::push_field(&mut self.lines, name, value)?;
+        Ok(self)
+    }
+
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &ReplyBody {
+        &self.body
+    }
+
+    /// Lines of its head, each with its CRLF.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_final_responses() {
+        assert_eq!(
+            [0, 99, 101, 200, 999].map(|status| LocalReply::new(status, &b""[..]).status()),
+            [200, 200, 200, 200, 599]
+        );
+        assert_eq!([200, 403, 700].map(|status| LocalReply::error(status).status()), [400, 403, 599]);
+        assert_eq!(LocalReply::error(403).body(), &ReplyBody::Error);
+    }
+
+    #[test]
+    fn a_field_that_would_split_the_head_is_refused() {
+        assert!(LocalReply::error(500).with_field("X-A", b"1\r\nX-B: 2").is_err());
+    }
+}
