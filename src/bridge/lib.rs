@@ -1,26 +1,26 @@
-//! The only code that crosses threads: latest-wins slots, bounded mailboxes, one-shot replies, wake-ups, numbers.
+//! Communication between threads: latest-wins slots, bounded mailboxes, one-shot replies, wake-ups, gauges.
 //!
-//! Cores share nothing but what passes through here. A sender never blocks and never allocates without a
-//! bound; a receiver is woken by one byte on a socket, however many values were sent meanwhile:
+//! Cores share only what passes through here. A sender never blocks and never allocates without a bound; a
+//! receiver is woken by one byte on a socket, however many values were sent meanwhile:
 //!
 //! ```text
 //!  sender                               receiver (a core)
-//!  put the value in                     await a byte          (net's Notified)
+//!  store the value                      await a byte          (net's Notified)
 //!  flag already up? done                source.rearm()        (flag down)
 //!  flag up, write one byte              take every value      (slot.take, mailbox.drain)
 //!                                       back to await
 //! ```
 //!
-//! The receiver's order is the whole correctness argument, see [`WakeSource::rearm`].
+//! Correctness depends on the receiver's order; see [`WakeSource::rearm`].
 //!
 //! | need | type | when full |
 //! |---|---|---|
-//! | the newest state, older ones are worthless | [`slot()`] | the newer replaces the older |
-//! | every value counts | [`mailbox()`] | the sender gets its value back |
-//! | one answer to one question | [`reply()`] | cannot be |
-//! | how others do at the moment, nobody is woken | [`shared_gauges()`] | cannot be |
+//! | the newest state only | [`slot()`] | the newer replaces the older |
+//! | every value | [`mailbox()`] | the sender gets its value back |
+//! | one reply to one request | [`reply()`] | cannot be full |
+//! | current numbers of other threads, without a wake-up | [`shared_gauges()`] | cannot be full |
 #![forbid(unsafe_code)]
-#![cfg_attr(loom, allow(private_interfaces))] // the models' own sockets stand where the system's are public
+#![cfg_attr(loom, allow(private_interfaces))] // the models' sockets replace the system's, which are public
 
 mod mailbox;
 mod reply;

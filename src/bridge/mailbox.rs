@@ -1,4 +1,4 @@
-//! Bounded queues between threads: every value counts, and the sender decides what to do when there is no room.
+//! Mailboxes: bounded queues between threads. The sender handles a full mailbox.
 
 use crate::Waker;
 use crate::sync::{Receiver, Sender, bounded};
@@ -6,7 +6,7 @@ use crossbeam_channel::{RecvTimeoutError, TrySendError};
 use std::fmt;
 use std::time::Duration;
 
-/// A sending side of a mailbox; clones send to the same receiver.
+/// Sending half of a mailbox; clones send to the same receiver.
 #[derive(Debug)]
 pub struct MailboxSender<T> {
     values: Sender<T>,
@@ -14,45 +14,45 @@ pub struct MailboxSender<T> {
     waker: Option<Waker>,
 }
 
-/// The receiving side of a mailbox.
+/// Receiving half of a mailbox.
 #[derive(Debug)]
 pub struct MailboxReceiver<T> {
     values: Receiver<T>,
 }
 
-/// Why a value was not sent. It carries the value, so nothing is lost without the sender knowing.
+/// Error of a send, with the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError<T> {
-    /// The mailbox holds as many values as it may.
+    /// The mailbox is full.
     Full(T),
-    /// The receiver has gone.
+    /// The receiver was dropped.
     Closed(T),
 }
 
-/// Why nothing was received.
+/// Error of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// Nothing is there now.
+    /// The mailbox is empty.
     Empty,
-    /// Nothing is there, and all senders have gone.
+    /// The mailbox is empty, and all senders were dropped.
     Closed,
 }
 
-/// The values of one [`MailboxReceiver::drain`].
+/// Iterator of [`MailboxReceiver::drain`].
 #[derive(Debug)]
 pub struct Drain<'a, T> {
     values: &'a Receiver<T>,
     left: usize,
 }
 
-/// Makes a mailbox for `capacity` values (at least one) whose receiver is woken through `waker`.
+/// Creates a mailbox for `capacity` values (at least one) whose receiver is woken through `waker`.
 pub fn mailbox<T>(capacity: usize, waker: Waker) -> (MailboxSender<T>, MailboxReceiver<T>) {
     let (sender, receiver) = bounded(capacity.max(1));
     (MailboxSender { values: sender, waker: Some(waker) }, MailboxReceiver { values: receiver })
 }
 
-/// Makes a mailbox for `capacity` values (at least one) for a thread that has nothing else to wait for: it
-/// blocks in [`MailboxReceiver::recv_timeout`].
+/// Creates a mailbox for `capacity` values (at least one) for a thread without an event loop: it blocks in
+/// [`MailboxReceiver::recv_timeout`].
 pub fn blocking_mailbox<T>(capacity: usize) -> (MailboxSender<T>, MailboxReceiver<T>) {
     let (sender, receiver) = bounded(capacity.max(1));
     (MailboxSender { values: sender, waker: None }, MailboxReceiver { values: receiver })
@@ -74,7 +74,7 @@ impl<T> MailboxSender<T> {
         Ok(())
     }
 
-    /// How many values wait, as of now.
+    /// Number of waiting values.
     pub fn waiting(&self) -> usize {
         self.values.len()
     }
@@ -87,7 +87,7 @@ impl<T> Clone for MailboxSender<T> {
 }
 
 impl<T> MailboxReceiver<T> {
-    /// Takes the oldest value.
+    /// Receives the oldest value.
     ///
     /// # Errors
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
@@ -98,13 +98,14 @@ impl<T> MailboxReceiver<T> {
         })
     }
 
-    /// Takes what is there, oldest first, `values_max` at most: a sender that never stops cannot hold the
-    /// receiver. Look at [`MailboxReceiver::waiting`] afterwards, for no new byte announces what was left.
+    /// Receives the waiting values, oldest first, `values_max` at most, so that a fast sender cannot occupy
+    /// the receiver. Check [`MailboxReceiver::waiting`] afterwards: the remaining values cause no new
+    /// wake-up.
     pub fn drain(&self, values_max: usize) -> Drain<'_, T> {
         Drain { values: &self.values, left: values_max }
     }
 
-    /// Blocks until a value comes, `timeout` at most. Not for a core.
+    /// Blocks until a value arrives, `timeout` at most. Not for a core.
     ///
     /// # Errors
     /// [`TryRecvError::Empty`] at the timeout, and [`TryRecvError::Closed`].
@@ -115,7 +116,7 @@ impl<T> MailboxReceiver<T> {
         })
     }
 
-    /// How many values wait, as of now.
+    /// Number of waiting values.
     pub fn waiting(&self) -> usize {
         self.values.len()
     }
@@ -134,7 +135,7 @@ impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full(_) => "the mailbox is full",
-            Self::Closed(_) => "the receiver has gone",
+            Self::Closed(_) => "the receiver was dropped",
         })
     }
 }
@@ -144,8 +145,8 @@ impl<T: fmt::Debug> std::error::Error for SendError<T> {}
 impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Empty => "nothing to receive",
-            Self::Closed => "all senders have gone",
+            Self::Empty => "the mailbox is empty",
+            Self::Closed => "all senders were dropped",
         })
     }
 }

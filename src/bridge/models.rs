@@ -1,9 +1,9 @@
-//! Models of what crosses threads, for loom: every order in which the steps of two or three threads can come.
+//! Models for loom: all interleavings of two or three threads.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p ringway-bridge --lib --target-dir target/loom
 //! ```
-//! The code is the product's own; [`system`] takes the place of sockets and channels below it. A wake-up that is lost shows as a
+//! They run the product's code; [`system`] replaces sockets and channels below it. A lost wake-up shows as a
 //! deadlock.
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +30,7 @@ impl Core {
         Self { stream: source.stream().unwrap(), source }
     }
 
-    /// Waits for a byte; false when all wakers have gone.
+    /// Waits for a byte; `false` when all wakers were dropped.
     fn wait(&self) -> bool {
         let is_woken = self.stream.read_all() > 0;
         self.source.rearm();
@@ -38,14 +38,14 @@ impl Core {
     }
 }
 
-/// Any two threads; a third one multiplies the orders, which are then cut where three changes of thread do not suffice.
+/// All interleavings of two threads; with a third one, those with at most three preemptions.
 fn model(check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(check);
 }
 
-/// The flag alone, with a value that nothing but the wake-up makes visible.
+/// The flag alone, with a value that only the wake-up makes visible.
 #[test]
 fn what_was_stored_before_a_wake_up_is_seen_after_it() {
     model(|| {
@@ -59,7 +59,7 @@ fn what_was_stored_before_a_wake_up_is_seen_after_it() {
                 waker.wake();
             });
         }
-        // `waker` lives on: only wake-ups end the waiting.
+        // `waker` lives on: only wake-ups end the wait.
         while values.iter().map(|value| value.load(Ordering::Relaxed)).sum::<usize>() < 2 {
             core.wait();
         }
@@ -166,7 +166,7 @@ fn what_was_published_last_is_found_before_the_wake_ups_end() {
         let (mut sender, values) = slot(waker);
         thread::spawn(move || [1, 2].map(|value| sender.publish(value)));
         let mut seen = None;
-        // Not once more after the end: the core has ended with it.
+        // Not again after the end: the core has ended with it.
         while core.wait() {
             seen = values.take().or(seen);
         }
@@ -174,8 +174,9 @@ fn what_was_published_last_is_found_before_the_wake_ups_end() {
     });
 }
 
-/// How a core that ends knows that it has everything: who hands over closes after its last one, and whoever sees all others
-/// closed sees what there is. A value that nothing but the closing makes visible: a mailbox has an order of its own.
+/// A core that ends has received everything: senders close their gauges after their last migration, and a
+/// core that sees all others closed sees all migrations. The value is made visible by the close alone, since
+/// a mailbox has an order of its own.
 #[test]
 fn who_sees_a_place_closed_sees_what_was_done_before() {
     model(|| {
@@ -186,7 +187,7 @@ fn who_sees_a_place_closed_sees_what_was_done_before() {
         thread::spawn(move || {
             other.write(7);
             done.store(1, Ordering::Relaxed);
-            // Closed by dropping it.
+            // Closed by the drop.
             drop(other);
         });
         while !own.is_last() {

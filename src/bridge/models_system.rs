@@ -1,7 +1,7 @@
-//! Below the models: a socket pair and a bounded channel whose every step is a point at which loom may change threads.
+//! Socket pair and bounded channel of the models: loom may switch threads at each of their steps.
 //!
-//! The channel is one that is right by itself (a queue behind a lock): crossbeam's is taken on trust, the protocol around it is not.
-//! Timeouts never end.
+//! The channel is a queue behind a lock: crossbeam's is assumed to be correct, the protocol around it is
+//! checked. Timeouts never end.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, TryRecvError, TrySendError};
 use loom::sync::{Arc, Condvar, Mutex};
 
-/// An end of a pair. The sending end is the first one that [`UnixStream::pair`] gives.
+/// End of a pair. [`UnixStream::pair`] returns the sending end first.
 #[derive(Debug)]
 pub(crate) struct UnixStream {
     pipe: Arc<Pipe>,
@@ -47,7 +47,7 @@ impl UnixStream {
         Ok(Self { pipe: self.pipe.clone(), is_sender: self.is_sender })
     }
 
-    /// Blocks until there are bytes, and takes them; 0 when the sending end has gone.
+    /// Blocks until there are bytes, and reads them; 0 when the sending end was dropped.
     pub(crate) fn read_all(&self) -> usize {
         let mut state = self.pipe.state.lock().unwrap();
         while state.bytes == 0 && !state.is_closed {

@@ -1,55 +1,56 @@
-//! One answer to one question, for a caller that may block: an embedder's thread asks the control thread.
+//! One-shot reply channel for a caller that may block: an embedder's thread that sends a request to the
+//! control thread.
 
 use crate::sync::{Receiver, Sender, bounded};
 use crossbeam_channel::RecvTimeoutError;
 use std::fmt;
 use std::time::Duration;
 
-/// Answers, once. Dropped without an answer, the other side learns that none will come.
+/// Sending half of a reply channel. Dropping it without a reply ends the wait with [`ReplyError::Dropped`].
 #[derive(Debug)]
 pub struct ReplySender<T> {
-    answer: Sender<T>,
+    reply: Sender<T>,
 }
 
-/// Waits for the answer.
+/// Receiving half of a reply channel.
 #[derive(Debug)]
 pub struct ReplyReceiver<T> {
-    answer: Receiver<T>,
+    reply: Receiver<T>,
 }
 
-/// Why there is no answer.
+/// Error of a wait for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyError {
-    /// Not yet, and the time is over. The question may still take effect.
+    /// The timeout has passed. The request may still take effect.
     TimedOut,
-    /// The other side dropped the question.
+    /// The request was dropped without a reply.
     Dropped,
 }
 
-/// Makes the two ends of one answer.
+/// Creates a reply channel.
 pub fn reply<T>() -> (ReplySender<T>, ReplyReceiver<T>) {
     let (sender, receiver) = bounded(1);
-    (ReplySender { answer: sender }, ReplyReceiver { answer: receiver })
+    (ReplySender { reply: sender }, ReplyReceiver { reply: receiver })
 }
 
 impl<T> ReplySender<T> {
-    /// Answers. Never blocks.
+    /// Sends the reply. Never blocks.
     ///
     /// # Errors
-    /// The answer itself, when nobody waits for it any more.
-    pub fn send(self, answer: T) -> Result<(), T> {
-        // One place and one send: it cannot be full.
-        self.answer.try_send(answer).map_err(crossbeam_channel::TrySendError::into_inner)
+    /// The reply itself, when the receiver was dropped.
+    pub fn send(self, reply: T) -> Result<(), T> {
+        // Capacity for the one send: it cannot be full.
+        self.reply.try_send(reply).map_err(crossbeam_channel::TrySendError::into_inner)
     }
 }
 
 impl<T> ReplyReceiver<T> {
-    /// Blocks until the answer comes, `timeout` at most. Not for a core.
+    /// Blocks until the reply arrives, `timeout` at most. Not for a core.
     ///
     /// # Errors
     /// See [`ReplyError`].
     pub fn wait(&self, timeout: Duration) -> Result<T, ReplyError> {
-        self.answer.recv_timeout(timeout).map_err(|error| match error {
+        self.reply.recv_timeout(timeout).map_err(|error| match error {
             RecvTimeoutError::Timeout => ReplyError::TimedOut,
             RecvTimeoutError::Disconnected => ReplyError::Dropped,
         })
@@ -59,8 +60,8 @@ impl<T> ReplyReceiver<T> {
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TimedOut => "no answer within the time",
-            Self::Dropped => "the question was dropped without an answer",
+            Self::TimedOut => "no reply within the timeout",
+            Self::Dropped => "the request was dropped without a reply",
         })
     }
 }

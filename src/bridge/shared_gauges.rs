@@ -1,41 +1,41 @@
-//! Numbers that everybody may read and only their owner writes: how much each core has to do.
+//! Shared gauges: numbers that each owner writes and all read, such as the load of each core.
 
 use crate::sync::{AtomicU32, Ordering};
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// One number of a board: its owner writes it and reads those of the others.
+/// Gauge of one owner, which also reads those of the others.
 ///
-/// `Send`, to be moved to its thread, but not `Sync` and not `Clone`: there is one writer. Dropped, it is
-/// [closed](Self::close).
+/// `Send`, to be moved to its thread, but not `Sync` and not `Clone`: there is one writer. Dropping it
+/// [closes](Self::close) it.
 #[derive(Debug)]
 pub struct Gauge {
-    /// Sixteen of them share a cache line on purpose. They are read all together, once for each connection, and written no
-    /// more often than that: a line apiece would make the reading of 64 cores 64 misses instead of four.
+    /// Sixteen gauges share a cache line on purpose. All are read together, once for each connection, and
+    /// written no more often: with a line each, reading 64 cores would cost 64 cache misses instead of four.
     numbers: Arc<[AtomicU32]>,
     own: usize,
-    /// What was written last, so that writing the same again touches nothing that others read.
+    /// Last written number: writing it again touches no shared memory.
     written: Cell<u32>,
 }
 
-/// Makes a board of so many numbers, each of them zero.
+/// Creates `count` gauges of each other, all zero.
 pub fn shared_gauges(count: usize) -> Vec<Gauge> {
     let numbers: Arc<[AtomicU32]> = (0..count).map(|_| AtomicU32::new(0)).collect();
     (0..count).map(|own| Gauge { numbers: numbers.clone(), own, written: Cell::new(0) }).collect()
 }
 
 impl Gauge {
-    /// Which one this is.
+    /// Index of this gauge.
     pub fn own(&self) -> usize {
         self.own
     }
 
-    /// Number of them.
+    /// Number of gauges.
     pub fn count(&self) -> usize {
         self.numbers.len()
     }
 
-    /// Writes the number, unless the place was closed. Nobody is woken.
+    /// Writes the number, unless the gauge is closed. Wakes no thread.
     pub fn write(&self, number: usize) {
         let number = u32::try_from(number).unwrap_or(CLOSED).min(CLOSED - 1);
         if self.written.get() != CLOSED {
@@ -43,24 +43,24 @@ impl Gauge {
         }
     }
 
-    /// The number of a place, as of a moment ago; `None` once it is closed. Whoever reads `None` also sees everything
-    /// that the owner did before it closed, in mailboxes too.
+    /// Reads the number of a gauge; `None` once it is closed. A reader of `None` also sees everything that
+    /// the owner did before it closed the gauge, in mailboxes too.
     ///
     /// # Panics
-    /// When there is no such place.
-    pub fn read(&self, place: usize) -> Option<usize> {
-        match self.numbers[place].load(Ordering::Acquire) {
+    /// When there is no such gauge.
+    pub fn read(&self, index: usize) -> Option<usize> {
+        match self.numbers[index].load(Ordering::Acquire) {
             CLOSED => None,
             number => Some(number as usize),
         }
     }
 
-    /// Whether all others are closed.
+    /// Whether all other gauges are closed.
     pub fn is_last(&self) -> bool {
-        (0..self.count()).all(|place| place == self.own || self.read(place).is_none())
+        (0..self.count()).all(|index| index == self.own || self.read(index).is_none())
     }
 
-    /// Tells that there will be no number any more, for good.
+    /// Closes the gauge for good.
     pub fn close(&self) {
         self.put(CLOSED);
     }
@@ -78,5 +78,5 @@ impl Drop for Gauge {
     }
 }
 
-/// More than any number: a core with so many connections is beyond what a machine can hold.
+/// Marks a closed gauge. Above any number of connections of a core.
 const CLOSED: u32 = u32::MAX;

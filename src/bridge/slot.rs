@@ -1,38 +1,39 @@
-//! Latest wins: a place for one value, where a newer one replaces an older one that nobody took.
+//! Latest-wins slot: a newer value replaces an older one that was not taken.
 
 use crate::Waker;
 use crate::sync::{Receiver, Sender, bounded};
 use crossbeam_channel::TrySendError;
 
-/// The publishing side of a slot. One per slot: with two publishers, "latest" would mean nothing.
+/// Publishing half of a slot. One per slot: with two publishers, "latest" would be undefined.
 #[derive(Debug)]
 pub struct SlotSender<T> {
     values: Sender<T>,
-    /// To take an outdated value out again.
+    /// Second receiver, to remove an outdated value.
     outdated: Receiver<T>,
     waker: Waker,
 }
 
-/// The receiving side of a slot. That its publisher has gone shows in the wake-ups, which then end.
+/// Receiving half of a slot. The wake-ups end when its publisher is dropped.
 #[derive(Debug)]
 pub struct SlotReceiver<T> {
     values: Receiver<T>,
 }
 
-/// Makes an empty slot whose receiver is woken through `waker`.
+/// Creates an empty slot whose receiver is woken through `waker`.
 pub fn slot<T>(waker: Waker) -> (SlotSender<T>, SlotReceiver<T>) {
     let (sender, receiver) = bounded(1);
     (SlotSender { values: sender, outdated: receiver.clone(), waker }, SlotReceiver { values: receiver })
 }
 
 impl<T> SlotSender<T> {
-    /// Puts `value` where the receiver finds it and wakes the receiver. Never blocks.
+    /// Stores `value` and wakes the receiver. Never blocks.
     ///
-    /// Gives back the older value when it was not taken: dropping a big one then costs this thread, not the core.
+    /// Returns the older value if it was not taken, so that dropping a large one costs this thread, not the
+    /// core.
     pub fn publish(&mut self, value: T) -> Option<T> {
         let mut replaced = None;
         let mut value = value;
-        // Two rounds at most: this is the only sender, so a slot that was emptied stays empty until we fill it.
+        // Two rounds at most: this is the only sender, so that an emptied slot stays empty.
         loop {
             match self.values.try_send(value) {
                 Ok(()) => break,
@@ -48,7 +49,7 @@ impl<T> SlotSender<T> {
 }
 
 impl<T> SlotReceiver<T> {
-    /// Takes the newest value; `None` when nothing was published since the last time.
+    /// Takes the newest value; `None` when none was published since the last call.
     pub fn take(&self) -> Option<T> {
         self.values.try_recv().ok()
     }

@@ -1,4 +1,5 @@
-//! What this crate stands on: the system's sockets, atomics and channels, or, under `--cfg loom`, those of the models.
+//! Primitives of this crate: the system's sockets, atomics and channels, or those of the models with
+//! `--cfg loom`.
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use {

@@ -6,10 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-/// Long enough that reaching it is a fault, not a slow machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Long enough that reaching it is a failure, not a slow machine.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The receiver's side as a core has it, but on a blocking socket: waits for a byte, reads all there are.
+/// Receiver as on a core, but on a blocking socket: waits for a byte, and reads all.
 struct Receiver {
     source: WakeSource,
     stream: UnixStream,
@@ -18,13 +18,14 @@ struct Receiver {
 impl Receiver {
     fn new(source: WakeSource) -> Self {
         let stream = source.stream().unwrap();
-        // Blocking is a property of the open socket, which the duplicate shares.
+        // Blocking is a property of the socket, which the duplicate shares.
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { source, stream }
     }
 
-    /// Bytes read; zero when all wakers have gone. Fails after [`PATIENCE`]: a wake-up was lost.
+    /// Waits for bytes; returns their number, zero when all wakers were dropped. Fails after [`TIMEOUT`]: a
+    /// wake-up was lost.
     fn wait(&mut self) -> usize {
         let bytes = self.stream.read(&mut [0; 64]).expect("a wake-up was lost");
         self.source.rearm();
@@ -70,7 +71,7 @@ fn the_stream_ends_with_the_last_waker() {
 }
 
 #[test]
-fn wakes_nobody_without_fuss() {
+fn waking_a_dropped_receiver_is_no_error() {
     let (waker, source) = wake_pair().unwrap();
     drop(source);
     waker.wake();
@@ -78,7 +79,7 @@ fn wakes_nobody_without_fuss() {
 }
 
 #[test]
-fn newer_replaces_older_and_gives_it_back() {
+fn a_newer_value_regauges_the_older_and_returns_it() {
     let (waker, source) = wake_pair().unwrap();
     let mut receiver = Receiver::new(source);
     let (mut sender, values) = slot(waker);
@@ -89,11 +90,11 @@ fn newer_replaces_older_and_gives_it_back() {
     assert_eq!(values.take(), Some("new"));
     assert_eq!(values.take(), None);
     drop(sender);
-    assert_eq!(receiver.wait(), 0, "the end: the byte of before was read");
+    assert_eq!(receiver.wait(), 0, "the end: the byte was read before");
 }
 
 #[test]
-fn publishing_to_nobody_keeps_one_value() {
+fn publishing_without_a_receiver_keeps_one_value() {
     let (waker, _source) = wake_pair().unwrap();
     let (mut sender, values) = slot(waker);
     drop(values);
@@ -102,7 +103,7 @@ fn publishing_to_nobody_keeps_one_value() {
 }
 
 #[test]
-fn a_full_mailbox_gives_the_value_back() {
+fn a_full_mailbox_returns_the_value() {
     let (waker, _source) = wake_pair().unwrap();
     let (sender, values) = mailbox(2, waker);
     sender.send(1).unwrap();
@@ -115,7 +116,7 @@ fn a_full_mailbox_gives_the_value_back() {
 }
 
 #[test]
-fn both_sides_of_a_mailbox_notice_the_end() {
+fn both_halves_of_a_mailbox_detect_the_end() {
     let (waker, _source) = wake_pair().unwrap();
     let (sender, values) = mailbox(2, waker.clone());
     sender.send(1).unwrap();
@@ -133,48 +134,48 @@ fn a_blocking_mailbox_waits_and_times_out() {
     let (sender, values) = blocking_mailbox(1);
     assert_eq!(values.recv_timeout(Duration::ZERO), Err(TryRecvError::Empty));
     let thread = thread::spawn(move || sender.send(7).unwrap());
-    assert_eq!(values.recv_timeout(PATIENCE), Ok(7));
+    assert_eq!(values.recv_timeout(TIMEOUT), Ok(7));
     thread.join().unwrap();
-    assert_eq!(values.recv_timeout(PATIENCE), Err(TryRecvError::Closed));
+    assert_eq!(values.recv_timeout(TIMEOUT), Err(TryRecvError::Closed));
 }
 
 #[test]
-fn replies_across_threads_or_says_why_not() {
+fn replies_across_threads_or_reports_the_reason() {
     let (sender, receiver) = reply();
     let thread = thread::spawn(move || sender.send(42));
-    assert_eq!(receiver.wait(PATIENCE), Ok(42));
+    assert_eq!(receiver.wait(TIMEOUT), Ok(42));
     assert_eq!(thread.join().unwrap(), Ok(()));
 
     let (sender, receiver) = reply::<u32>();
     assert_eq!(receiver.wait(Duration::ZERO), Err(ReplyError::TimedOut));
     drop(sender);
-    assert_eq!(receiver.wait(PATIENCE), Err(ReplyError::Dropped));
+    assert_eq!(receiver.wait(TIMEOUT), Err(ReplyError::Dropped));
 
     let (sender, receiver) = reply();
     drop(receiver);
-    assert_eq!(sender.send(1), Err(1), "an answer that nobody waits for comes back");
+    assert_eq!(sender.send(1), Err(1), "a reply without a receiver comes back");
 }
 
 #[test]
-fn a_board_shows_what_each_owner_wrote_last_until_it_is_gone() {
-    let mut places = shared_gauges(3);
-    assert_eq!(places.iter().map(Gauge::own).collect::<Vec<_>>(), [0, 1, 2]);
-    places[1].write(7);
-    places[2].write(usize::MAX);
-    let seen = |by: &Gauge| (0..by.count()).map(|place| by.read(place)).collect::<Vec<_>>();
-    for place in &places {
-        assert_eq!(seen(place), [Some(0), Some(7), Some(u32::MAX as usize - 1)]);
-        assert!(!place.is_last());
+fn gauges_show_the_last_number_of_each_owner_until_it_is_dropped() {
+    let mut gauges = shared_gauges(3);
+    assert_eq!(gauges.iter().map(Gauge::own).collect::<Vec<_>>(), [0, 1, 2]);
+    gauges[1].write(7);
+    gauges[2].write(usize::MAX);
+    let seen = |by: &Gauge| (0..by.count()).map(|index| by.read(index)).collect::<Vec<_>>();
+    for gauge in &gauges {
+        assert_eq!(seen(gauge), [Some(0), Some(7), Some(u32::MAX as usize - 1)]);
+        assert!(!gauge.is_last());
     }
-    places[1].write(6);
-    places[1].close();
-    places[1].write(5);
-    assert_eq!(places[0].read(1), None, "closed for good");
-    assert!(!places[0].is_last());
-    drop(places.pop());
-    assert_eq!(places[0].read(2), None, "its owner has gone");
-    assert!(places[0].is_last());
-    assert!(!places[1].is_last(), "the first is there");
+    gauges[1].write(6);
+    gauges[1].close();
+    gauges[1].write(5);
+    assert_eq!(gauges[0].read(1), None, "closed for good");
+    assert!(!gauges[0].is_last());
+    drop(gauges.pop());
+    assert_eq!(gauges[0].read(2), None, "its owner was dropped");
+    assert!(gauges[0].is_last());
+    assert!(!gauges[1].is_last(), "the first is there");
 }
 
 /// Three senders against one receiver that empties its mailbox only when woken: with a lost wake-up the

@@ -1,11 +1,11 @@
-//! A wake-up for a thread that sleeps in its I/O driver: one byte through a socket pair, however many sends.
+//! Wake-up of a thread that sleeps in its I/O driver: one byte through a socket pair, however many sends.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, Ordering, UnixStream};
 
-/// Wakes the one receiver that holds the matching [`WakeSource`]. Cheap to clone, one per sender.
+/// Waker of the receiver with the matching [`WakeSource`]. Cheap to clone, one per sender.
 ///
 /// The receiver's byte stream ends (reads as end of file) when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Waker {
     shared: Arc<Shared>,
 }
 
-/// The receiver's side of a wake-up: the stream to await and the flag to take down.
+/// Receiver's end of a wake-up: the stream to await, and the flag to clear.
 #[derive(Debug)]
 pub struct WakeSource {
     stream: UnixStream,
@@ -26,7 +26,7 @@ struct Shared {
     raised: Arc<AtomicBool>,
 }
 
-/// Makes a connected pair; both ends are non-blocking and closed on exec. Two file descriptors.
+/// Creates a connected pair; both ends are non-blocking and closed on exec. Two file descriptors.
 ///
 /// # Errors
 /// The system's, when no file descriptor is left.
@@ -40,16 +40,16 @@ pub fn wake_pair() -> io::Result<(Waker, WakeSource)> {
 }
 
 impl Waker {
-    /// Wakes the receiver. Call it after the value is where the receiver will look for it.
+    /// Wakes the receiver. Call it after the value is in its channel.
     ///
-    /// Never blocks. Costs one atomic swap when a wake-up is under way already, else one system call.
+    /// Never blocks. Costs one atomic swap when a wake-up is pending, else one system call.
     pub fn wake(&self) {
-        // Release: whoever takes the flag down sees what was sent before it was raised.
+        // Release: the receiver that clears the flag sees the values sent before it was raised.
         if self.shared.raised.swap(true, Ordering::AcqRel) {
             return;
         }
-        // A full socket buffer holds bytes that were not read yet, so the receiver wakes without ours; every
-        // other failure means that it has gone, which senders notice by their channel.
+        // A full socket buffer holds unread bytes, which wake the receiver. Every other failure means that
+        // the receiver was dropped, which senders see by their channel.
         while let Err(error) = (&self.shared.stream).write(&[1]) {
             if error.kind() != ErrorKind::Interrupted {
                 return;
@@ -59,7 +59,7 @@ impl Waker {
 }
 
 impl WakeSource {
-    /// A handle of the stream on which wake-up bytes arrive, non-blocking, for the receiver's driver to await.
+    /// Returns a handle of the stream on which wake-up bytes arrive, non-blocking, for the receiver's driver.
     ///
     /// # Errors
     /// The system's, when no file descriptor is left for the duplicate.
@@ -67,14 +67,14 @@ impl WakeSource {
         self.stream.try_clone()
     }
 
-    /// Takes the flag down, so that the next send writes a byte again.
+    /// Clears the flag, so that the next send writes a byte again.
     ///
-    /// **Call it after the byte was read and before the channels are emptied.** A value sent before this call is
-    /// in its channel and will be found; one sent after it writes a byte of its own. In the other order, a value
-    /// sent between emptying and re-arming would find the flag up, write nothing, and wait for the next send.
-    /// The right order costs a spurious wake-up at worst.
+    /// **Call it after the byte is read and before the channels are emptied.** A value sent before this call
+    /// is in its channel and will be received; one sent after it writes a byte of its own. In the other
+    /// order, a value sent between emptying and re-arming would see the flag raised, write nothing, and wait
+    /// for the next send. The right order costs a spurious wake-up at worst.
     pub fn rearm(&self) {
-        // A swap and not a store: it reads the sender's raise, and so synchronises with it.
+        // A swap and not a store: it reads the raised flag, and so synchronises with the sender.
         self.raised.swap(false, Ordering::AcqRel);
     }
 }

@@ -1,4 +1,5 @@
-//! Blocking calls (files, and other calls without an asynchronous form) on a thread pool. For the control thread.
+//! Blocking calls (files, and other calls without an asynchronous form) on a thread pool. For the control
+//! thread.
 
 use crate::core;
 use crate::limits::BLOCKING_CALLS_MAX;
@@ -7,14 +8,15 @@ use crate::task::spawn;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `call` on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions) and returns its result.
+/// Runs `call` on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions) and returns its
+/// result.
 ///
-/// There is no deadline: the call bounds its own time. When this future is dropped, the call still runs to its end, and
-/// counts towards [`BLOCKING_CALLS_MAX`] until then.
+/// There is no deadline: the call bounds its own time. When this future is dropped, the call still runs to
+/// its end, and counts towards [`BLOCKING_CALLS_MAX`] until then.
 ///
 /// # Errors
-/// `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime without blocking threads, `Interrupted`
-/// when the call panicked.
+/// `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime without blocking threads,
+/// `Interrupted` when the call panicked.
 pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let core = core::current()?;
     if !core.has_blocking_threads {

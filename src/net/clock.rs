@@ -4,15 +4,16 @@ use ringway_model::{Tick, Timestamp};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Returns the monotonic time in milliseconds since the first reading of any thread. About 5 ns: it is the time of the kernel's last
-/// tick, a few milliseconds old, which is precise enough for deadlines.
+/// Returns the monotonic time in milliseconds since the first reading of any thread. About 5 ns: it is the
+/// time of the kernel's last tick, a few milliseconds old, which is precise enough for deadlines.
 #[inline]
 pub fn now() -> Tick {
     let epoch = epoch();
     Tick(millis(libc::CLOCK_MONOTONIC_COARSE).saturating_sub(epoch.millis))
 }
 
-/// Returns the monotonic time in microseconds, with the same epoch as [`now`], for durations that are reported. About 30 ns.
+/// Returns the monotonic time in microseconds, with the same epoch as [`now`], for durations that are
+/// reported. About 30 ns.
 #[inline]
 pub fn now_micros() -> u64 {
     u64::try_from(epoch().instant.elapsed().as_micros()).unwrap_or(u64::MAX)
@@ -24,8 +25,8 @@ pub fn timestamp() -> Timestamp {
     Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Returns the instant of `tick`, or about an hour from now if that is earlier: the runtime's timers refuse times that are years away.
-/// Callers check again then.
+/// Returns the instant of `tick`, or about an hour from now if that is earlier: the runtime's timers refuse
+/// times that are years away. Callers check again then.
 pub(crate) fn instant_within_an_hour(tick: Tick) -> Instant {
     let tick = tick.min(now().after(Duration::from_secs(3600)));
     // Later by a coarse tick, so that the deadline has passed on wake-up.

@@ -11,10 +11,12 @@ use std::time::Duration;
 /// Connects to an address. Names are never resolved on a data core.
 ///
 /// # Errors
-/// `TimedOut` at `deadline`, else the system's (`ConnectionRefused`, no route, no file descriptor, no local port).
+/// `TimedOut` at `deadline`, else the system's (`ConnectionRefused`, no route, no file descriptor, no local
+/// port).
 pub async fn connect(addr: SocketAddr, deadline: Tick) -> io::Result<TcpStream> {
-    // The system call and not the operation of the ring: non-blocking, it starts the handshake or fails at once, a connection on this
-    // host is often established when it returns, and a wait for writability can be dropped without a cancellation in the kernel.
+    // The system call and not the operation of the ring: non-blocking, it starts the handshake or fails at
+    // once, a connection on this host is often established when it returns, and a wait for writability can be
+    // dropped without a cancellation in the kernel.
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     // Without keepalive, a vanished peer would be detected only by the timeouts of its streams.

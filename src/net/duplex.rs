@@ -57,8 +57,9 @@ impl<D: Device> Duplex<D> {
         operation.arm(deadline);
         loop {
             // SAFETY: monoio takes `&mut self` here only to clone its reference-counted descriptor before the
-            // first suspension, and declares (its `Split`) that reads and writes may go on at the same time; the
-            // operation ensures that there is one reader. The device lives as long as `self`, which the future borrows.
+            // first suspension, and declares (its `Split`) that reads and writes may go on at the same time;
+            // the operation ensures that there is one reader. The device lives as long as `self`, which the
+            // future borrows.
             let device = unsafe { &mut *self.device.get() };
             let pending = self.start_pending();
             let (read, slice) =
@@ -148,8 +149,8 @@ impl<D: Device> Duplex<D> {
     }
 
     fn discard_now(&self) -> io::Result<usize> {
-        // SAFETY: the descriptor is open. With this flag TCP writes nothing to memory (tcp(7)); any other socket would refuse the null
-        // address.
+        // SAFETY: the descriptor is open. With this flag TCP writes nothing to memory (tcp(7)); any other
+        // socket would refuse the null address.
         let count = unsafe {
             libc::recv(self.fd, std::ptr::null_mut(), DISCARD_BYTES, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
         };
@@ -234,7 +235,8 @@ impl<D: Device> Duplex<D> {
         self.fd
     }
 
-    /// Reads into the spare capacity of `buf` without waiting, at most `bytes_max`; `WouldBlock` when there is nothing.
+    /// Reads into the spare capacity of `buf` without waiting, at most `bytes_max`; `WouldBlock` when there
+    /// is nothing.
     pub(crate) fn receive_now(&self, buf: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
         let spare = buf.spare_capacity_mut();
         let room = spare.len().min(bytes_max);
@@ -263,7 +265,8 @@ impl<D: Device> Duplex<D> {
         output
     }
 
-    /// Counts an operation of the runtime as pending until [`Pending::ended`]; for ever when it is dropped before.
+    /// Counts an operation of the runtime as pending until [`Pending::ended`]; for ever when it is dropped
+    /// before.
     fn start_pending(&self) -> Pending<'_> {
         self.pending.update(|count| count + 1);
         Pending(&self.pending)
@@ -277,8 +280,9 @@ impl<D: Device> Duplex<D> {
 }
 
 impl<D: Device> Drop for Duplex<D> {
-    /// Closes the socket: directly where nothing is pending on it, which is one system call. The runtime would close it by an operation
-    /// of the ring, and a second one that cancels the first because it is not awaited.
+    /// Closes the socket: directly where nothing is pending on it, which is one system call. The runtime
+    /// would close it by an operation of the ring, and a second one that cancels the first because it is not
+    /// awaited.
     fn drop(&mut self) {
         // SAFETY: the device is taken here only, and not used afterwards.
         let device = unsafe { ManuallyDrop::take(self.device.get_mut()) };
@@ -296,8 +300,8 @@ impl<D: Device> AsFd for Duplex<D> {
     }
 }
 
-/// Error of a write: `WriteZero` when the connection broke after a part was sent, which the peer may act on. Deadlines and
-/// cancellations are unchanged.
+/// Error of a write: `WriteZero` when the connection broke after a part was sent, which the peer may act on.
+/// Deadlines and cancellations are unchanged.
 pub(crate) fn break_after(has_taken: bool, error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::Interrupted => error,

@@ -1,4 +1,5 @@
-//! Set of idle connections: a slab entry each, and one epoll instance. No task, no operation of the runtime, no buffer.
+//! Set of idle connections: a slab entry each, and one epoll instance. No task, no operation of the runtime,
+//! no buffer.
 //!
 //! ```text
 //! park(stream, deadline, context) ─▶ an entry, registered with the set's epoll instance
@@ -69,12 +70,14 @@ impl<T> IdleSet<T> {
         })
     }
 
-    /// Keeps a connection until it is readable, or until `deadline`. The caller drops `stream`, on which no operation may be pending.
+    /// Keeps a connection until it is readable, or until `deadline`. The caller drops `stream`, on which no
+    /// operation may be pending.
     ///
     /// # Errors
     /// The context, when file descriptors or memory are exhausted; the stream is unchanged.
     pub fn park(&self, stream: &TcpStream, deadline: Tick, context: T) -> Result<(), T> {
-        // The runtime returns a descriptor only if no operation was ever abandoned on it; a duplicate can always be made.
+        // The runtime returns a descriptor only if no operation was ever abandoned on it; a duplicate can
+        // always be made.
         let Ok(socket) = stream.duplex.as_fd().try_clone_to_owned() else { return Err(context) };
         let mut entries = self.entries.borrow_mut();
         let entry = entries.vacant_entry();
@@ -91,7 +94,8 @@ impl<T> IdleSet<T> {
         Ok(())
     }
 
-    /// Waits until at least one connection leaves the set, and appends those that do to `wakeups`. One caller at a time.
+    /// Waits until at least one connection leaves the set, and appends those that do to `wakeups`. One caller
+    /// at a time.
     ///
     /// # Errors
     /// The system's; not to be expected.
@@ -188,7 +192,8 @@ fn watch(epoll: RawFd, socket: RawFd, key: usize) -> io::Result<()> {
 
 fn control(epoll: RawFd, operation: i32, socket: RawFd, interest: i32, key: u64) -> io::Result<()> {
     let mut event = libc::epoll_event { events: interest as u32, u64: key };
-    // SAFETY: both descriptors are open, for their owners are borrowed by the callers, and the event outlives the call.
+    // SAFETY: both descriptors are open, for their owners are borrowed by the callers, and the event outlives
+    // the call.
     match unsafe { libc::epoll_ctl(epoll, operation, socket, &raw mut event) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Safe layer over monoio: deadlines, cancellation, splice, and tasks that survive panics. No HTTP.
 //!
-//! The only crate that uses the runtime's I/O types. To all others, buffers are passed in and returned, deadlines are arguments, and a
-//! task's panic ends that task only:
+//! The only crate that uses the runtime's I/O types. To all others, buffers are passed in and returned,
+//! deadlines are arguments, and a task's panic ends that task only:
 //!
 //! ```text
 //!  run(options, |driver| main)      one runtime on the calling thread: io_uring, or epoll where it is blocked
@@ -15,9 +15,10 @@
 //!    └─ sync, Notified, Waits, resolve, blocking
 //! ```
 //!
-//! The kernel owns a buffer until its operation completes. Hence no future of [`Stream`] may be dropped before it is ready: give it a
-//! deadline, or end it with [`Stream::cancel_reads`] and await it, as [`join_until`] does. (Dropped all the same, memory stays safe, and
-//! the buffer and the bytes read into it are lost.)
+//! The kernel owns a buffer until its operation completes. Hence no future of [`Stream`] may be dropped
+//! before it is ready: give it a deadline, or end it with [`Stream::cancel_reads`] and await it, as
+//! [`join_until`] does. (Dropped all the same, memory stays safe, and the buffer and the bytes read into it
+//! are lost.)
 
 mod blocking;
 pub mod clock;

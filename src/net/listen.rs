@@ -24,8 +24,8 @@ pub struct Listener {
     gate: Gate,
 }
 
-/// Accepted connection that is not bound to a core yet: it may move to another thread, and is served where it is adopted. Closed when
-/// it is dropped.
+/// Accepted connection that is not bound to a core yet: it may move to another thread, and is served where it
+/// is adopted. Closed when it is dropped.
 pub struct Accepted {
     socket: OwnedFd,
     peer: SocketAddr,
@@ -37,21 +37,23 @@ pub struct UnixListener {
     gate: Gate,
 }
 
-/// Binds a listening socket with SO_REUSEPORT: the kernel spreads connections over the listeners of all cores.
+/// Binds a listening socket with SO_REUSEPORT: the kernel spreads connections over the listeners of all
+/// cores.
 ///
-/// IPv6 sockets accept IPv6 only, so that both families can be bound. Accepted connections inherit TCP_NODELAY.
+/// IPv6 sockets accept IPv6 only, so that both families can be bound. Accepted connections inherit
+/// TCP_NODELAY.
 ///
 /// # Errors
-/// The system's: `AddrInUse` (a listener without SO_REUSEPORT, or of another user), `PermissionDenied` (ports below
-/// 1024), `AddrNotAvailable`.
+/// The system's: `AddrInUse` (a listener without SO_REUSEPORT, or of another user), `PermissionDenied` (ports
+/// below 1024), `AddrNotAvailable`.
 pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = bound(addr, true)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
-/// Checks that an address has no listener, also none that would share it with [`bind_reuseport`]: two processes that each get a part of
-/// the connections are rarely intended.
+/// Checks that an address has no listener, also none that would share it with [`bind_reuseport`]: two
+/// processes that each get a part of the connections are rarely intended.
 ///
 /// # Errors
 /// As [`bind_reuseport`]; `AddrInUse` when there is a listener, in this process or in another.
@@ -60,7 +62,8 @@ pub fn check_free(addr: SocketAddr) -> io::Result<()> {
     bound(addr, false).map(drop)
 }
 
-/// Retries `attempt` while it fails with `AddrInUse`, for [`BIND_TIMEOUT`] at most. Blocks; for the start of a process.
+/// Retries `attempt` while it fails with `AddrInUse`, for [`BIND_TIMEOUT`] at most. Blocks; for the start of
+/// a process.
 ///
 /// # Errors
 /// Those of the last attempt.
@@ -113,9 +116,10 @@ impl Listener {
     /// Accepts a connection, with CLOEXEC.
     ///
     /// # Errors
-    /// `Interrupted` after [`stop`](Self::stop). When file descriptors or memory are exhausted (`EMFILE`, `ENFILE`,
-    /// `ENOBUFS`, `ENOMEM`), the error is returned after a pause of [`ACCEPT_BACKOFF`], so that a caller which retries does not spin;
-    /// the connection waits in the kernel. Else the system's, after which the listener cannot be used.
+    /// `Interrupted` after [`stop`](Self::stop). When file descriptors or memory are exhausted (`EMFILE`,
+    /// `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is returned after a pause of [`ACCEPT_BACKOFF`], so that a
+    /// caller which retries does not spin; the connection waits in the kernel. Else the system's, after which
+    /// the listener cannot be used.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.take().await?;
         let peer = accepted.peer;
@@ -205,8 +209,8 @@ impl UnixListener {
 
 /// Accepting without losing connections.
 ///
-/// The accept operation of the ring is not used: a cancelled one may have accepted a connection, and it sets no CLOEXEC. A wait for
-/// readability can be dropped, and `accept4` then takes a batch.
+/// The accept operation of the ring is not used: a cancelled one may have accepted a connection, and it sets
+/// no CLOEXEC. A wait for readability can be dropped, and `accept4` then takes a batch.
 #[derive(Default)]
 struct Gate {
     stopped: Cell<bool>,
@@ -249,7 +253,8 @@ impl Gate {
                         sleep(ACCEPT_BACKOFF).await;
                         return Err(error);
                     }
-                    // The connection failed in the queue. Each call takes one out of the queue, so that this ends.
+                    // The connection failed in the queue. Each call takes one out of the queue, so that this
+                    // ends.
                     code if is_of_the_connection(code) => {}
                     _ => return Err(error),
                 },
@@ -273,8 +278,8 @@ impl Gate {
     }
 }
 
-/// accept(2): "applications should detect the network errors defined for the protocol after accept() and treat them
-/// like EAGAIN by retrying".
+/// accept(2): "applications should detect the network errors defined for the protocol after accept() and
+/// treat them like EAGAIN by retrying".
 fn is_of_the_connection(code: i32) -> bool {
     matches!(
         code,
@@ -303,8 +308,8 @@ fn accept_now(fd: RawFd) -> Option<(OwnedFd, SockAddr)> {
 }
 
 fn accept4(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
-    // SAFETY: `try_init` passes storage of the stated length, which the kernel fills as far as it states; the descriptor of the listener
-    // outlives the call, because its owner is borrowed by the caller.
+    // SAFETY: `try_init` passes storage of the stated length, which the kernel fills as far as it states; the
+    // descriptor of the listener outlives the call, because its owner is borrowed by the caller.
     let (accepted, addr) = unsafe {
         SockAddr::try_init(|storage, length| {
             match libc::accept4(fd, storage.cast(), length, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {

@@ -4,9 +4,9 @@ use std::io;
 
 /// Disables transparent huge pages for this process; for the start of a program.
 ///
-/// An idle connection keeps a few KiB of a buffer that it touched once. With transparent huge pages (2 MiB) every such touch costs the
-/// whole buffer and its neighbours: 2,000 idle connections took 51 MB with them and 15 MB without, and an idle process took 29 MB and
-/// 10 MB.
+/// An idle connection keeps a few KiB of a buffer that it touched once. With transparent huge pages (2 MiB)
+/// every such touch costs the whole buffer and its neighbours: 2,000 idle connections took 51 MB with them
+/// and 15 MB without, and an idle process took 29 MB and 10 MB.
 ///
 /// # Errors
 /// The system's; the process only takes more memory then.

@@ -21,7 +21,8 @@ impl Notified {
         Ok(Self { stream: UnixStream::from_std(stream)?, buf: Vec::with_capacity(64) })
     }
 
-    /// Waits for bytes and reads up to 64; returns their number. Afterwards re-arm the source, then empty the queues, in this order.
+    /// Waits for bytes and reads up to 64; returns their number. Afterwards re-arm the source, then empty the
+    /// queues, in this order.
     ///
     /// # Errors
     /// `UnexpectedEof` when all senders were dropped.

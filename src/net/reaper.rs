@@ -1,9 +1,10 @@
 //! Deadlines of socket operations, at the cost of one store each.
 //!
-//! A timer per read would cost more than the read. Instead every socket has an entry in one flat table of its core, with the deadlines
-//! of its pending read and write; starting and ending an operation writes one number. One task per core sleeps until the earliest
-//! deadline, scans the table and cancels expired operations. Most operations end long before: the scan then finds nothing, and sleeps
-//! until the next earliest.
+//! A timer per read would cost more than the read. Instead every socket has an entry in one flat table of its
+//! core, with the deadlines of its pending read and write; starting and ending an operation writes one
+//! number. One task per core sleeps until the earliest deadline, scans the table and cancels expired
+//! operations. Most operations end long before: the scan then finds nothing, and sleeps until the next
+//! earliest.
 //!
 //! ```text
 //!  begin ─ busy? cancelled? ─▶ arm(deadline) ─▶ the operation ──────────────▶ drop: disarm
@@ -194,8 +195,8 @@ impl Registration {
     /// Starts an operation in one direction.
     ///
     /// # Errors
-    /// `Interrupted` when the owner has cancelled this direction; `ResourceBusy` when it is in use, which is a bug: a panic in debug
-    /// builds.
+    /// `Interrupted` when the owner has cancelled this direction; `ResourceBusy` when it is in use, which is
+    /// a bug: a panic in debug builds.
     pub(crate) fn begin(&self, direction: Direction) -> io::Result<Operation<'_>> {
         let side = &self.sides[direction as usize];
         if side.cancelled.get() {

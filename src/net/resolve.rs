@@ -8,15 +8,16 @@ use ringway_model::limits::{DNS_ADDRESSES_MAX, DNS_IN_FLIGHT_MAX};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Resolves `name` to at most [`DNS_ADDRESSES_MAX`] distinct addresses, each with `port`, in the system's order.
+/// Resolves `name` to at most [`DNS_ADDRESSES_MAX`] distinct addresses, each with `port`, in the system's
+/// order.
 ///
-/// The blocking call runs on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions). At the deadline it
-/// is abandoned, and counts towards [`DNS_IN_FLIGHT_MAX`] until it ends: a resolver that hangs occupies a bounded number
-/// of threads and queued calls.
+/// The blocking call runs on a thread of [`RuntimeOptions::blocking_threads`](crate::RuntimeOptions). At the
+/// deadline it is abandoned, and counts towards [`DNS_IN_FLIGHT_MAX`] until it ends: a resolver that hangs
+/// occupies a bounded number of threads and queued calls.
 ///
 /// # Errors
-/// `TimedOut` at `deadline`, `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime without
-/// blocking threads, else the resolver's.
+/// `TimedOut` at `deadline`, `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime
+/// without blocking threads, else the resolver's.
 pub async fn resolve(name: &str, port: u16, deadline: Tick) -> io::Result<Vec<SocketAddr>> {
     let core = core::current()?;
     if !core.has_blocking_threads {

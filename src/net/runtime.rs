@@ -33,8 +33,8 @@ pub enum DriverChoice {
 pub enum Driver {
     /// io_uring.
     IoUring {
-        /// With SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are processed when they are requested, not between any two
-        /// instructions.
+        /// With SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are processed when they are
+        /// requested, not between any two instructions.
         single_issuer_defer: bool,
     },
     /// epoll.
@@ -50,7 +50,8 @@ pub struct RuntimeOptions {
     pub core: Option<usize>,
     /// Driver.
     pub driver: DriverChoice,
-    /// Threads for blocking calls ([`resolve`](crate::resolve()), [`blocking`](crate::blocking())); none on a data core.
+    /// Threads for blocking calls ([`resolve`](crate::resolve()), [`blocking`](crate::blocking())); none on a
+    /// data core.
     pub blocking_threads: usize,
 }
 
@@ -60,16 +61,16 @@ pub struct DriverChoiceError;
 
 /// Runs `main` on a new runtime on the calling thread, until it ends.
 ///
-/// The thread is pinned first, so that the ring's memory is near its core. io_uring is tried with SINGLE_ISSUER and
-/// DEFER_TASKRUN, then without; where the kernel is too old or a seccomp profile forbids it (Docker's does),
-/// [`DriverChoice::Auto`] uses epoll. A failure to pin is not an error; see [`pinned_core`].
+/// The thread is pinned first, so that the ring's memory is near its core. io_uring is tried with
+/// SINGLE_ISSUER and DEFER_TASKRUN, then without; where the kernel is too old or a seccomp profile forbids it
+/// (Docker's does), [`DriverChoice::Auto`] uses epoll. A failure to pin is not an error; see [`pinned_core`].
 ///
-/// When `main` ends, all other tasks are dropped where they wait, and every socket is closed before this returns; likewise when `main`
-/// panics, and the panic then resumes.
+/// When `main` ends, all other tasks are dropped where they wait, and every socket is closed before this
+/// returns; likewise when `main` panics, and the panic then resumes.
 ///
 /// # Errors
-/// When no runtime can be built: io_uring was demanded and is not available, file descriptors or memory are exhausted, or a runtime
-/// runs on this thread already.
+/// When no runtime can be built: io_uring was demanded and is not available, file descriptors or memory are
+/// exhausted, or a runtime runs on this thread already.
 pub fn run<M, F>(options: RuntimeOptions, main: M) -> io::Result<F::Output>
 where
     M: FnOnce(Driver) -> F,
@@ -176,8 +177,8 @@ where
     let output = catch_panic(async { main(driver).await }).await;
     core.tasks.stop().await;
     if driver != Driver::Epoll {
-        // Cancellations and closes are now in the queue: the first turn submits them, the second closes sockets that the first has
-        // released. After it the kernel holds no buffer of this process.
+        // Cancellations and closes are now in the queue: the first turn submits them, the second closes
+        // sockets that the first has released. After it the kernel holds no buffer of this process.
         core.yielder.through_ring().await;
         core.yielder.through_ring().await;
     }
@@ -187,7 +188,8 @@ where
 fn set_thread_name(name: &str) {
     let Ok(name) = CString::new(name) else { return };
     if !name.is_empty() {
-        // SAFETY: PR_SET_NAME reads a terminated string, which lives until the call returns; the kernel truncates it.
+        // SAFETY: PR_SET_NAME reads a terminated string, which lives until the call returns; the kernel
+        // truncates it.
         unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     }
 }

@@ -58,7 +58,8 @@ impl TcpStream {
     /// Flushes the segment that the kernel holds back. One system call, if there is one.
     pub(crate) fn release_held(&self) {
         if self.held.replace(false) {
-            // Setting TCP_NODELAY again flushes pending output (tcp(7)). On a broken connection the next write fails.
+            // Setting TCP_NODELAY again flushes pending output (tcp(7)). On a broken connection the next
+            // write fails.
             let _ = self.duplex.socket().set_tcp_nodelay(true);
         }
     }
@@ -196,7 +197,8 @@ impl Stream for UnixStream {
         self.duplex.write_all_range(buf, range, rate)
     }
 
-    /// Does nothing: Unix sockets have no reset. The peer sees the end of the stream, or `ECONNRESET` when bytes of it are unread.
+    /// Does nothing: Unix sockets have no reset. The peer sees the end of the stream, or `ECONNRESET` when
+    /// bytes of it are unread.
     fn abort(&self) {}
 
     fn peer_addr(&self) -> Option<SocketAddr> {

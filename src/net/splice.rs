@@ -24,7 +24,8 @@ pub struct SpliceError {
     pub fault: SpliceFault,
 }
 
-/// Cause of an early end. The kinds `TimedOut` and `Interrupted` of reads and writes are not the system's errors.
+/// Cause of an early end. The kinds `TimedOut` and `Interrupted` of reads and writes are not the system's
+/// errors.
 #[derive(Debug)]
 pub enum SpliceFault {
     /// The sending connection failed, stalled (`TimedOut`) or was cancelled (`Interrupted`).
@@ -37,14 +38,15 @@ pub enum SpliceFault {
     Unavailable(io::Error),
 }
 
-/// Copies exactly `len` bytes from `from` to `to` through a pipe of the core, without a copy to user space. About half the CPU time of a
-/// copy at 1 MB; not worth it below some tens of KB.
+/// Copies exactly `len` bytes from `from` to `to` through a pipe of the core, without a copy to user space.
+/// About half the CPU time of a copy at 1 MB; not worth it below some tens of KB.
 ///
 /// `write_rate` holds for each side. Bytes are forwarded as they arrive.
 ///
 /// # Errors
-/// See [`SpliceError`]. After any but [`SpliceFault::Unavailable`] an unknown number of bytes is lost: both connections can only be
-/// closed; use [`Stream::abort`](crate::Stream::abort) on `to` where the end of the connection would look like the end of the message.
+/// See [`SpliceError`]. After any but [`SpliceFault::Unavailable`] an unknown number of bytes is lost: both
+/// connections can only be closed; use [`Stream::abort`](crate::Stream::abort) on `to` where the end of the
+/// connection would look like the end of the message.
 pub async fn splice(
     from: &TcpStream,
     to: &TcpStream,
@@ -54,12 +56,12 @@ pub async fn splice(
     splice_at_least(from, to, len, write_rate, None, &Cell::new(Tick(0))).await
 }
 
-/// [`splice`] with a minimum rate of the sender: `write_rate` alone lets it send one byte in each `stall`. Sets `progress` to the time of
-/// the last byte that was written.
+/// [`splice`] with a minimum rate of the sender: `write_rate` alone lets it send one byte in each `stall`.
+/// Sets `progress` to the time of the last byte that was written.
 ///
 /// # Errors
-/// As [`splice`]; a sender that is too slow ends it with [`SpliceFault::Read`] and `TimedOut`. After that error nothing is lost: the rest
-/// can still be copied.
+/// As [`splice`]; a sender that is too slow ends it with [`SpliceFault::Read`] and `TimedOut`. After that
+/// error nothing is lost: the rest can still be copied.
 pub async fn splice_at_least(
     from: &TcpStream,
     to: &TcpStream,
@@ -80,7 +82,8 @@ pub async fn splice_at_least(
 pub struct Rate {
     /// Average over a window.
     pub bytes_per_second: u64,
-    /// Length of a window, which ends with the first byte after it. Time in which the sender waits for the receiver does not count.
+    /// Length of a window, which ends with the first byte after it. Time in which the sender waits for the
+    /// receiver does not count.
     pub window: Duration,
 }
 
@@ -126,8 +129,8 @@ async fn splice_all(
         };
         left -= in_pipe as u64;
         let is_too_slow = window.as_mut().is_some_and(|window| !window.is_fast_enough(in_pipe));
-        // More bytes are likely to follow at once only when the pipe was filled: else the kernel would hold back the last segment for
-        // nothing.
+        // More bytes are likely to follow at once only when the pipe was filled: else the kernel would hold
+        // back the last segment for nothing.
         let more = if left > 0 && in_pipe == want { libc::SPLICE_F_MORE } else { 0 };
         to.held.set(more != 0);
         while in_pipe > 0 {

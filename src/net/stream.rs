@@ -10,9 +10,9 @@ use std::time::Duration;
 
 /// Connection: TCP, a Unix socket, TLS, or a simulated one. Static dispatch.
 ///
-/// Buffers are passed in and returned. All methods take `&self`, so that one part of a task may read while another writes; but at any
-/// time there is one reader ([`read`](Self::read) or [`readable`](Self::readable)) and one writer. A second one is a bug: a panic in
-/// debug builds, `ResourceBusy` in others.
+/// Buffers are passed in and returned. All methods take `&self`, so that one part of a task may read while
+/// another writes; but at any time there is one reader ([`read`](Self::read) or [`readable`](Self::readable))
+/// and one writer. A second one is a bug: a panic in debug builds, `ResourceBusy` in others.
 ///
 /// No future of these methods may be dropped before it is ready; see the crate's documentation.
 pub trait Stream: 'static {
@@ -20,16 +20,17 @@ pub trait Stream: 'static {
     ///
     /// # Errors
     /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL) later), with no
-    /// byte lost: data that arrives with the deadline is returned. `Interrupted` after [`cancel_reads`](Self::cancel_reads).
-    /// `InvalidInput` when `buf` has no spare capacity. Else the system's.
+    /// byte lost: data that arrives with the deadline is returned. `Interrupted` after
+    /// [`cancel_reads`](Self::cancel_reads). `InvalidInput` when `buf` has no spare capacity. Else the
+    /// system's.
     fn read(&self, buf: Vec<u8>, deadline: Tick) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
 
     /// Writes all of `buf[range]`.
     ///
     /// # Errors
     /// `TimedOut` when `rate` is not kept, `Interrupted` after [`cancel_writes`](Self::cancel_writes),
-    /// `InvalidInput` when `range` is not in `buf`, `WriteZero` when the connection broke after a part was sent, else
-    /// the system's: nothing was sent then. The connection can only be closed.
+    /// `InvalidInput` when `range` is not in `buf`, `WriteZero` when the connection broke after a part was
+    /// sent, else the system's: nothing was sent then. The connection can only be closed.
     fn write_all_range(
         &self,
         buf: Vec<u8>,
@@ -43,19 +44,21 @@ pub trait Stream: 'static {
         self.write_all_range(buf, range, rate)
     }
 
-    /// Reads the bytes that have arrived into the spare capacity of `buf`, without waiting. Reads nothing where that is not
-    /// supported, or when the stream has ended or failed: the next [`read`](Self::read) reports it. One system call.
+    /// Reads the bytes that have arrived into the spare capacity of `buf`, without waiting. Reads nothing
+    /// where that is not supported, or when the stream has ended or failed: the next [`read`](Self::read)
+    /// reports it. One system call.
     fn read_more(&self, _buf: &mut Vec<u8>) {}
 
-    /// Passes bytes to the kernel that a [`splice`](crate::splice()) or a write follows at once, so that both are sent together;
-    /// returns how many the kernel took. The splice flushes them before it waits; without either, the kernel sends them after 200 ms.
-    /// Takes none where that is not supported, or when the stream has failed: write the rest, which reports it. One system call.
+    /// Passes bytes to the kernel that a [`splice`](crate::splice()) or a write follows at once, so that both
+    /// are sent together; returns how many the kernel took. The splice flushes them before it waits; without
+    /// either, the kernel sends them after 200 ms. Takes none where that is not supported, or when the stream
+    /// has failed: write the rest, which reports it. One system call.
     fn write_held(&self, _bytes: &[u8]) -> usize {
         0
     }
 
-    /// Waits for bytes and discards them; `Ok(0)` is the end of the stream, however it ended. Over TLS they are not decrypted: after a
-    /// discard the connection can only be closed.
+    /// Waits for bytes and discards them; `Ok(0)` is the end of the stream, however it ended. Over TLS they
+    /// are not decrypted: after a discard the connection can only be closed.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -63,7 +66,8 @@ pub trait Stream: 'static {
         async move { self.read(Vec::with_capacity(DISCARD_BUFFER_BYTES), deadline).await.0 }
     }
 
-    /// Returns the sides of the connection that the peer has closed, also while bytes are unread. One system call; never waits.
+    /// Returns the sides of the connection that the peer has closed, also while bytes are unread. One system
+    /// call; never waits.
     fn hangup(&self) -> Hangup {
         match self.peek_state() {
             PeerState::Closed => Hangup::Whole,
@@ -80,20 +84,21 @@ pub trait Stream: 'static {
     /// Returns the state of the connection without waiting and without reading. One system call.
     fn peek_state(&self) -> PeerState;
 
-    /// Whether the peer's kernel has acknowledged all written bytes; `false` where that is unknown. An earlier close may lose the rest:
-    /// the kernel resets the connection when the peer still sends. One system call.
+    /// Whether the peer's kernel has acknowledged all written bytes; `false` where that is unknown. An
+    /// earlier close may lose the rest: the kernel resets the connection when the peer still sends. One
+    /// system call.
     fn is_delivered(&self) -> bool {
         false
     }
 
-    /// Sets the time after which unacknowledged bytes, or a closed window of the peer, end the connection (`TCP_USER_TIMEOUT`). Does
-    /// nothing for a stream without a TCP connection of its own. One system call.
+    /// Sets the time after which unacknowledged bytes, or a closed window of the peer, end the connection
+    /// (`TCP_USER_TIMEOUT`). Does nothing for a stream without a TCP connection of its own. One system call.
     fn set_user_timeout(&self, _timeout: Duration) {}
 
     /// Ends a pending read or wait for readability with `Interrupted`; its buffer is returned.
     ///
-    /// Sticky: later reads end the same way until [`resume_reads`](Self::resume_reads), so that it does not matter whether the reader
-    /// is waiting at this moment. A read that has its data returns them.
+    /// Sticky: later reads end the same way until [`resume_reads`](Self::resume_reads), so that it does not
+    /// matter whether the reader is waiting at this moment. A read that has its data returns them.
     fn cancel_reads(&self);
 
     /// Allows reads again.
@@ -111,11 +116,12 @@ pub trait Stream: 'static {
     /// `TimedOut` where this sends a message, else the system's.
     fn shutdown_write(&self, deadline: Tick) -> impl Future<Output = io::Result<()>>;
 
-    /// Makes the close on drop a reset, so that the peer does not take a truncated message for a complete one.
+    /// Makes the close on drop a reset, so that the peer does not take a truncated message for a complete
+    /// one.
     fn abort(&self);
 
-    /// Waits until the peer has reset this stream, where that is known without reading: on streams of an HTTP/2 connection. Waits for
-    /// ever elsewhere. May be dropped at any time.
+    /// Waits until the peer has reset this stream, where that is known without reading: on streams of an
+    /// HTTP/2 connection. Waits for ever elsewhere. May be dropped at any time.
     fn left(&self) -> impl Future<Output = ()> {
         std::future::pending()
     }
@@ -252,9 +258,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Lingering close of a connection whose peer may still be sending: closes the writing side, then discards bytes until the peer closes
-/// or a limit is reached. Without this the kernel resets a connection with unread bytes, and the peer may lose the last message
-/// (RFC 9112 §9.6). Drop the stream afterwards.
+/// Lingering close of a connection whose peer may still be sending: closes the writing side, then discards
+/// bytes until the peer closes or a limit is reached. Without this the kernel resets a connection with unread
+/// bytes, and the peer may lose the last message (RFC 9112 §9.6). Drop the stream afterwards.
 pub async fn linger<S: Stream>(stream: &S, limits: LingerLimits, clock: &impl Clock) {
     stream.resume_reads();
     if stream.shutdown_write(clock.now().after(limits.timeout)).await.is_ok() {

@@ -1,4 +1,5 @@
-//! Synchronisation between the tasks of one thread. No atomics, no locks; wakers are stored, and called after every borrow ends.
+//! Synchronisation between the tasks of one thread. No atomics, no locks; wakers are stored, and called after
+//! every borrow ends.
 
 mod notify;
 mod oneshot;

@@ -91,14 +91,14 @@ pub async fn yield_now() {
     }
 }
 
-/// Runs both futures until both are done. Pin large futures first: one that is passed by value enlarges the caller's own future by its
-/// size.
+/// Runs both futures until both are done. Pin large futures first: one that is passed by value enlarges the
+/// caller's own future by its size.
 pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     join_until_impl(a, b, None::<fn()>).await
 }
 
-/// Runs both futures until `main` is done; then calls `stop_side`, which makes `side` end soon (by cancelling its I/O), and awaits it, so
-/// that no buffer is dropped while the kernel uses it.
+/// Runs both futures until `main` is done; then calls `stop_side`, which makes `side` end soon (by cancelling
+/// its I/O), and awaits it, so that no buffer is dropped while the kernel uses it.
 ///
 /// When `side` ends first, `main` goes on.
 pub async fn join_until<A: Future, B: Future>(
@@ -207,8 +207,8 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Ends every task where it waits. Without this, tasks and driver would keep each other and the sockets alive when the runtime is
-    /// dropped: a listener that stays open swallows connections.
+    /// Ends every task where it waits. Without this, tasks and driver would keep each other and the sockets
+    /// alive when the runtime is dropped: a listener that stays open swallows connections.
     pub(crate) async fn stop(&self) {
         self.stopping.set(true);
         // A task's drop may spawn others, which end at their first poll: a few rounds suffice.
@@ -283,8 +283,8 @@ impl Yielder {
         .await;
     }
 
-    /// Runs the rounds on epoll, where a socket known to be ready is not polled again: starts to wait for a byte and then sends it, so
-    /// that the byte is an event of the driver's next turn.
+    /// Runs the rounds on epoll, where a socket known to be ready is not polled again: starts to wait for a
+    /// byte and then sends it, so that the byte is an event of the driver's next turn.
     pub(crate) async fn run_rounds(&self) {
         loop {
             poll_fn(|cx| {

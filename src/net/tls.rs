@@ -6,9 +6,10 @@
 //!                  └─ NotTls: the stream back, untouched      connect_tls ──┘
 //! ```
 //!
-//! A waiting connection has no buffer here. Bytes are received into one scratch buffer of the core once they have arrived, and pass through
-//! rustls into the caller's buffer without a suspension; records are sent to the socket in one call. A cancelled read loses nothing, and
-//! reader and writer may both send the records that rustls has queued: the order of the queue is the order on the wire.
+//! A waiting connection has no buffer here. Bytes are received into one scratch buffer of the core once they
+//! have arrived, and pass through rustls into the caller's buffer without a suspension; records are sent to
+//! the socket in one call. A cancelled read loses nothing, and reader and writer may both send the records
+//! that rustls has queued: the order of the queue is the order on the wire.
 
 mod hello;
 mod session;

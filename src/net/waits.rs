@@ -6,7 +6,8 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-/// Waits of one reader and one writer, as those of a [`Stream`](crate::Stream): each with a deadline, and with a sticky cancellation.
+/// Waits of one reader and one writer, as those of a [`Stream`](crate::Stream): each with a deadline, and
+/// with a sticky cancellation.
 ///
 /// No buffer is in the kernel: these futures may be dropped at any time.
 pub struct Waits {
@@ -22,7 +23,8 @@ impl Waits {
         Ok(Self { registration: Registration::new()? })
     }
 
-    /// Waits on the reading side until `poll` is ready, which takes precedence over the deadline and over a cancellation during the wait.
+    /// Waits on the reading side until `poll` is ready, which takes precedence over the deadline and over a
+    /// cancellation during the wait.
     ///
     /// # Errors
     /// Those of `poll`; `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL)

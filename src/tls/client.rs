@@ -1,4 +1,4 @@
-//! Whose certificate a client presented, in words for an app.
+//! Client certificates, as text for an app.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::certificate::X509Certificate;
@@ -6,18 +6,18 @@ use x509_parser::prelude::FromDer;
 
 use crate::identity::hex;
 
-/// What an app is told about a client's certificate. Verified by whoever did the handshake, not here.
+/// Subject and fingerprint of a client certificate. Verified in the handshake, not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The name of its owner, as in `CN=alice, O=Example`: printable ASCII that stands in a header field as it is. Other
-    /// characters are `\` and two hexadecimal digits for each byte of their UTF-8 (RFC 4514 §2.4). Of any length.
+    /// Subject, as in `CN=alice, O=Example`: printable ASCII, valid in a header field. Other characters are
+    /// escaped as `\` and two hexadecimal digits for each byte of their UTF-8 (RFC 4514 §2.4). Of any length.
     pub subject: String,
-    /// SHA-256 of it, in hexadecimal.
+    /// SHA-256 fingerprint, in hexadecimal.
     pub fingerprint: String,
 }
 
 impl ClientCertificate {
-    /// Reads a certificate; `None` if it is none.
+    /// Parses a certificate; `None` if it is malformed.
     pub fn from_der(der: &[u8]) -> Option<Self> {
         let (rest, parsed) = X509Certificate::from_der(der).ok()?;
         let fingerprint = hex(digest(&SHA256, der).as_ref());
@@ -25,7 +25,7 @@ impl ClientCertificate {
     }
 }
 
-/// No control byte, no line end, no byte that could mean two things; and no outer white space, which is not part of a
+/// Escapes control bytes, line ends and ambiguous bytes, and outer white space, which is not part of a
 /// field's value.
 fn printable(text: &str) -> String {
     use std::fmt::Write;

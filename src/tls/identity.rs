@@ -1,4 +1,4 @@
-//! A certificate chain with its key: parsed once, checked once, shared by all cores.
+//! Certificate chain with its private key: parsed and checked once, shared by all cores.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use x509_parser::prelude::FromDer;
 
 use crate::provider::provider;
 
-/// A certificate chain and its private key, ready to sign. Cheap to clone.
+/// Certificate chain and private key, ready to sign. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 
@@ -26,39 +26,39 @@ struct Inner {
     facts: Facts,
 }
 
-/// What the leaf of a chain says.
+/// Properties of the leaf certificate of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Names and addresses that it is good for, lower case; `*.` stands for one label. As it lists them.
+    /// Names and addresses that it covers, in lower case and in its order; `*.` stands for one label.
     pub names: Vec<String>,
-    /// From when on it is valid.
+    /// Start of its validity.
     pub not_before: Timestamp,
-    /// The last moment at which it is valid.
+    /// End of its validity, inclusive.
     pub not_after: Timestamp,
-    /// Its serial number, in hexadecimal pairs with colons.
+    /// Serial number, in hexadecimal pairs with colons.
     pub serial: String,
-    /// Who issued it.
+    /// Issuer.
     pub issuer: String,
-    /// SHA-256 of it, in hexadecimal.
+    /// SHA-256 fingerprint, in hexadecimal.
     pub fingerprint: String,
-    /// What its key signs with.
+    /// Kind of its key.
     pub key: KeyKind,
-    /// Whether it may be a server's: its extended key usage says so, or says nothing (RFC 5280 §4.2.1.12).
+    /// Whether its extended key usage allows servers, or is absent (RFC 5280 §4.2.1.12).
     pub for_servers: bool,
 }
 
-/// The kinds of keys.
+/// Kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// RSA.
     Rsa,
     /// ECDSA, on P-256, P-384 or P-521.
     Ecdsa,
-    /// Ed25519: browsers do not take it.
+    /// Ed25519, which browsers do not support.
     Ed25519,
 }
 
-/// What is wrong with a chain and key.
+/// Error of a chain or its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityError {
     /// The chain's PEM has more than [`CERTIFICATE_PEM_BYTES_MAX`] bytes.
@@ -67,18 +67,18 @@ pub enum IdentityError {
     ChainTooLong,
     /// The chain has no certificate.
     NoCertificate {
-        /// A key is there instead.
+        /// It has a key instead.
         has_key: bool,
     },
     /// The PEM text of this certificate, counted from 1, is damaged.
     ChainPem(usize),
-    /// This certificate, counted from 1, cannot be read.
+    /// This certificate, counted from 1, cannot be parsed.
     CertificateUnreadable(usize),
     /// The key's PEM has more than [`KEY_PEM_BYTES_MAX`] bytes.
     KeyTooLarge,
     /// The key's PEM has no key.
     NoKey {
-        /// A certificate is there instead.
+        /// It has a certificate instead.
         has_certificate: bool,
     },
     /// The key is encrypted.
@@ -96,8 +96,8 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Parses a PEM chain, leaf first, and the PEM of its key (PKCS#8, PKCS#1 or SEC 1; exactly one). Both may stand in
-    /// the same file. The key must be that of the leaf. An expired certificate is no error: ask
+    /// Parses a PEM chain, leaf first, and the PEM of its key (PKCS#8, PKCS#1 or SEC 1; exactly one). Both
+    /// may be in the same file. The key must be that of the leaf. An expired certificate is not an error; see
     /// [`Facts::is_valid_at`]. Neither the error nor any `Debug` output shows anything of the key.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Identity {
         Ok(Self(Arc::new(Inner { resolver, facts: Facts { key: kind, ..leaf } })))
     }
 
-    /// What its leaf says.
+    /// Properties of its leaf.
     pub fn facts(&self) -> &Facts {
         &self.0.facts
     }
@@ -146,8 +146,8 @@ impl fmt::Debug for Identity {
 }
 
 impl Facts {
-    /// Whether it is good for `host`: a name or an address, without port or brackets, in any case. A wildcard stands for
-    /// exactly one label (RFC 9525 §6.3).
+    /// Whether it covers `host`: a name or an address, without port or brackets, in any case. A wildcard
+    /// stands for exactly one label (RFC 9525 §6.3).
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         self.names.iter().any(|name| match name.strip_prefix("*.") {
@@ -158,15 +158,15 @@ impl Facts {
         })
     }
 
-    /// Whether `now` lies in its time.
+    /// Whether it is valid at `now`.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Reads a certificate; of the kind of key it knows no better than RSA.
+    /// Parses a certificate. The kind of key is a placeholder, which the caller replaces.
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (rest, parsed) = X509Certificate::from_der(certificate).ok()?;
-        // What rustls and its peers cannot read is of no use, though it parses here.
+        // Must also be readable for rustls and its peers.
         rustls::server::ParsedCertificate::try_from(certificate).ok()?;
         if !rest.is_empty() {
             return None;
@@ -178,7 +178,7 @@ impl Facts {
         Some(Self {
             names: names.iter().filter_map(name_text).collect(),
             not_before: timestamp(validity.not_before.timestamp()),
-            // Valid through this second.
+            // Valid until the end of this second.
             not_after: Timestamp(timestamp(validity.not_after.timestamp()).0.saturating_add(999)),
             serial: parsed.raw_serial_as_string(),
             issuer: parsed.issuer().to_string(),
@@ -210,7 +210,7 @@ fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     if pem.len() > KEY_PEM_BYTES_MAX {
         return Err(IdentityError::KeyTooLarge);
     }
-    // A traditional key says it in a header of its own, inside.
+    // A traditional key states its encryption in a header of its own.
     if contains(pem, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(pem, b"Proc-Type: 4,ENCRYPTED") {
         return Err(IdentityError::KeyEncrypted);
     }
@@ -225,7 +225,7 @@ fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     if keys.next().is_some() { Err(IdentityError::SeveralKeys) } else { Ok(key) }
 }
 
-/// A name as clients ask for it; other kinds (mail, directories) are of no use here.
+/// Returns a name that clients request; other kinds (mail, directories) are ignored.
 fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
@@ -254,7 +254,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 impl KeyKind {
-    /// The word for it.
+    /// Name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rsa => "rsa",

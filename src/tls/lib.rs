@@ -1,5 +1,5 @@
-//! TLS without sockets and without clocks: identities, what a server and a client insist on, tickets, and the words
-//! in which the planes speak of certificates.
+//! TLS without sockets and clocks: identities, server and client configurations, tickets, and the messages
+//! between cores and the certificate loader.
 //!
 //! ```text
 //!  PEM files ─▶ Identity ─┐                       ┌─▶ Arc<rustls::ServerConfig> ─▶ net::tls (front)
@@ -7,8 +7,8 @@
 //!  CA, identity, insecure ─▶ UpstreamSecret.client_config ─▶ Arc<rustls::ClientConfig> ─▶ net::tls (upstream)
 //! ```
 //!
-//! Who does the handshake is `net::tls`; who keeps certificates is the control plane's `certs`. The one provider of
-//! cryptography is aws-lc-rs, handed to rustls by name: no process-wide default is set or read.
+//! Handshakes are in `net::tls`, the storage of certificates in the control plane's `certs`. The crypto
+//! provider is aws-lc-rs, passed to rustls explicitly: no process-wide default is set or read.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -26,7 +26,7 @@ pub use secrets::{IdentityName, LoadError, Secret, SecretKey, SecretRequest, Sec
 pub use server::{ClientVerifier, ServerSettings, ServerTls};
 pub use upstream::{CaError, UpstreamSecret, server_name, trust_store};
 
-/// What TLS itself finds wrong.
+/// Error of rustls.
 pub use rustls::Error;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is spoken: versions, suites, groups, and the protocols inside.
+//! Crypto provider: TLS versions, cipher suites, groups, and ALPN protocols.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,11 +7,11 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
-/// The versions that are spoken where nothing else was asked for.
+/// Default TLS versions.
 pub const PROTOCOL_VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-/// The provider of all cryptography: forward secrecy and authenticated encryption only (TLS 1.3, and of TLS 1.2 the
-/// ECDHE suites with AES-GCM or ChaCha20-Poly1305).
+/// Returns the crypto provider: forward secrecy and authenticated encryption only (TLS 1.3, and of TLS 1.2
+/// the ECDHE suites with AES-GCM or ChaCha20-Poly1305).
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
@@ -23,7 +23,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-/// What is offered inside of a connection (RFC 7301), best first.
+/// Protocols offered by ALPN (RFC 7301), in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Alpn {
     /// HTTP/2, else HTTP/1.1.
@@ -35,7 +35,7 @@ pub enum Alpn {
 }
 
 impl Alpn {
-    /// The names on the wire.
+    /// Names on the wire.
     pub fn protocols(self) -> &'static [&'static [u8]] {
         match self {
             Self::Http2OrHttp1 => &[b"h2", b"http/1.1"],
@@ -44,7 +44,7 @@ impl Alpn {
         }
     }
 
-    /// As rustls wants them.
+    /// Names in the form of rustls.
     pub(crate) fn to_vec(self) -> Vec<Vec<u8>> {
         self.protocols().iter().map(|name| name.to_vec()).collect()
     }
@@ -62,7 +62,7 @@ static SUITES: &[SupportedCipherSuite] = &[
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// The hybrid first: what is recorded today must not be read by a quantum computer later. It costs some twenty
-/// microseconds of a handshake, beside the signature's.
+/// The hybrid first, so that recorded traffic stays secret from future quantum computers. It adds about 20 µs
+/// to a handshake.
 static GROUPS: &[&dyn SupportedKxGroup] =
     &[kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];

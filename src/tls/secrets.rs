@@ -1,4 +1,5 @@
-//! Messages between a core and the certificate loader: a core never reads a file, it requests a secret and goes on.
+//! Messages between a core and the certificate loader: a core never reads a file, it requests a secret and
+//! goes on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub struct SecretRequest {
     pub version: u64,
 }
 
-/// Secret pushed to a core: the response to a [`SecretRequest`], or a new certificate ahead of the snapshot that names it.
+/// Secret pushed to a core: the response to a [`SecretRequest`], or a new certificate ahead of the snapshot
+/// that names it.
 #[derive(Clone, Debug)]
 pub struct SecretUpdate {
     /// Key of the secret.

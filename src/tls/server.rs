@@ -1,4 +1,4 @@
-//! The server's side: versions, tickets, and one configuration per certificate.
+//! Server side of TLS: versions, session tickets, and one configuration per certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use crate::Identity;
 use crate::provider::{Alpn, PROTOCOL_VERSIONS, provider};
 use crate::upstream::{CaError, parse_roots};
 
-/// What the operator chose for all TLS listeners.
+/// TLS settings of all listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerSettings {
     /// TLS 1.3 only.
     pub modern: bool,
 }
 
-/// The server's side of TLS, one per process and shared by all cores: a client that comes back to another core must
-/// find its ticket good there.
+/// Server side of TLS, one per process and shared by all cores, so that a client can resume its session on
+/// any core.
 pub struct ServerTls {
     versions: &'static [&'static SupportedProtocolVersion],
-    /// Its keys are made at random, used for six hours and accepted for six more.
+    /// Random keys, used for six hours and accepted for six more.
     tickets: Arc<dyn ProducesTickets>,
 }
 
 impl ServerTls {
     /// # Errors
-    /// When the system gives no randomness.
+    /// When the system's random number generator fails.
     pub fn new(settings: ServerSettings) -> Result<Self, rustls::Error> {
         let versions = if settings.modern { MODERN } else { PROTOCOL_VERSIONS };
         Ok(Self { versions, tickets: Ticketer::new()? })
     }
 
-    /// The configuration of the connections that `identity` answers. Some ten allocations and no cryptography: keep it
-    /// where the identity is kept.
+    /// Builds the configuration of connections with this identity. About ten allocations and no cryptography:
+    /// keep it with the identity.
     ///
-    /// With `client_auth` no session is resumed: whom a client vouches for is verified in every handshake, against the
-    /// CAs of now. Early data are never accepted (anyone could send them again).
+    /// With `client_auth` no session is resumed: client certificates are verified in every handshake against
+    /// the current CAs. Early data are never accepted, because they can be replayed.
     pub fn config(
         &self,
         identity: &Identity,
@@ -55,7 +55,7 @@ impl ServerTls {
             .expect("the provider has suites and groups for both versions")
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(identity.resolver());
-        // Every suite is good; ours come first so that a scanner, too, sees which one will be used.
+        // The server's order of suites: all are secure, and scanners see which one is used.
         config.ignore_client_order = true;
         config.alpn_protocols = alpn.to_vec();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -76,7 +76,7 @@ impl fmt::Debug for ServerTls {
 
 static MODERN: &[&SupportedProtocolVersion] = &[&TLS13];
 
-/// Verifies the certificates that clients present.
+/// Verifier of client certificates.
 #[derive(Clone)]
 pub struct ClientVerifier {
     optional: Arc<dyn ClientCertVerifier>,
@@ -84,10 +84,10 @@ pub struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// Takes the certificates in `ca_pem` for those who may vouch for a client.
+    /// A verifier that trusts the CAs in `ca_pem`.
     ///
     /// # Errors
-    /// When there is none, or one that cannot be read.
+    /// When there is none, or one that cannot be parsed.
     pub fn from_pem(ca_pem: &[u8]) -> Result<Self, CaError> {
         let roots = Arc::new(parse_roots(ca_pem)?);
         let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());

@@ -5,7 +5,7 @@ mod identities;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-/// Who vouches for the certificates of a test.
+/// CA of a test.
 struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
@@ -16,7 +16,7 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A leaf in PEM.
+    /// Issues a leaf, as PEM.
     fn issue(&self, key: &KeyPair, names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         CertificateParams::new(names).unwrap().signed_by(key, &self.0).unwrap().pem()

@@ -1,4 +1,4 @@
-//! The client's side: how the instances of an app are believed, and what we prove ourselves with.
+//! Client side of TLS: verification of an app's instances, and the client certificate.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use crate::Identity;
 use crate::provider::{Alpn, PROTOCOL_VERSIONS, provider};
 
-/// What the `https://` targets of an app are spoken to with. Made by who may read files, used by the cores.
+/// CAs and client certificate for the `https://` targets of an app. Built by the loader, used by the cores.
 #[derive(Clone)]
 pub struct UpstreamSecret {
     verifier: Arc<dyn ServerCertVerifier>,
@@ -24,7 +24,7 @@ pub struct UpstreamSecret {
     insecure: bool,
 }
 
-/// Why a file with CAs is of no use.
+/// Error of a file with CAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaError {
     /// More than [`CA_PEM_BYTES_MAX`] bytes, or more than [`CA_CERTIFICATES_MAX`] certificates.
@@ -33,20 +33,21 @@ pub enum CaError {
     Empty,
     /// The PEM text of this certificate, counted from 1, is damaged.
     Pem(usize),
-    /// This certificate, counted from 1, cannot be read.
+    /// This certificate, counted from 1, cannot be parsed.
     Unreadable(usize),
 }
 
 impl UpstreamSecret {
-    /// Trusts the certificates in `ca_pem` only, else the [`trust_store`] (which the first call reads: this may block);
-    /// or whoever answers, with `insecure`. `identity` is shown to instances that ask.
+    /// Trusts the CAs in `ca_pem`, else those of the [`trust_store`] (which the first call reads: it may
+    /// block); with `insecure`, every certificate. `identity` is presented to instances that request a client
+    /// certificate.
     ///
     /// # Errors
-    /// When `ca_pem` is of no use, even where `insecure` would not need it.
+    /// When `ca_pem` cannot be used, also with `insecure`.
     pub fn new(ca_pem: Option<&[u8]>, identity: Option<Identity>, insecure: bool) -> Result<Self, CaError> {
         let roots = ca_pem.map(parse_roots).transpose()?.map(Arc::new);
         let verifier: Arc<dyn ServerCertVerifier> = if insecure {
-            Arc::new(Believer(provider().signature_verification_algorithms))
+            Arc::new(NoVerification(provider().signature_verification_algorithms))
         } else {
             let roots = roots.unwrap_or_else(trust_store);
             WebPkiServerVerifier::builder_with_provider(roots, provider())
@@ -56,13 +57,13 @@ impl UpstreamSecret {
         Ok(Self { verifier, identity, insecure })
     }
 
-    /// Whether nothing is verified.
+    /// Whether verification is disabled.
     pub fn is_insecure(&self) -> bool {
         self.insecure
     }
 
-    /// The configuration of connections that offer `alpn`. It remembers sessions, so that the next connection to the
-    /// same server is cheap: keep it, one per core and app. Reads nothing.
+    /// Builds the configuration of connections that offer `alpn`. It stores session tickets, so that later
+    /// connections to the same server resume: keep it, one per core and app. Reads no file.
     pub fn client_config(&self, alpn: Alpn) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(PROTOCOL_VERSIONS)
@@ -88,7 +89,7 @@ impl fmt::Debug for UpstreamSecret {
     }
 }
 
-/// The name under which a target is asked for and verified: the one that was chosen, else the target's own.
+/// Returns the server name of a target, for SNI and verification: the configured one, else the target's host.
 pub fn server_name(tls: Option<&UpstreamTls>, target: &Target) -> Option<ServerName<'static>> {
     let chosen = tls.and_then(|tls| tls.server_name.as_ref());
     match (chosen, target.host()) {
@@ -97,12 +98,12 @@ pub fn server_name(tls: Option<&UpstreamTls>, target: &Target) -> Option<ServerN
     }
 }
 
-/// The CAs that this machine trusts; where the system has none, Mozilla's as they were when this was built. Read by the
-/// first call, which may block; later changes of the system's store count after a restart.
+/// Returns the CAs of the system's trust store; where it is empty, Mozilla's as of the build. Read by the
+/// first call, which may block; later changes of the system's store take effect after a restart.
 pub fn trust_store() -> Arc<RootCertStore> {
     static STORE: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
-        // What of it cannot be read does not keep the rest from being used.
+        // Certificates that cannot be parsed are skipped.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -148,11 +149,11 @@ impl fmt::Display for CaError {
 
 impl std::error::Error for CaError {}
 
-/// Believes whoever answers. The handshake is still one: who answers holds the key of the certificate that is shown.
+/// Verifier that accepts every certificate. The peer still proves that it has the key of its certificate.
 #[derive(Debug)]
-struct Believer(WebPkiSupportedAlgorithms);
+struct NoVerification(WebPkiSupportedAlgorithms);
 
-impl ServerCertVerifier for Believer {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -49,8 +49,8 @@ async fn accept(core: Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: Lis
                     tracing::warn!(core = core.id.0, %error, "cannot accept connections");
                 }
                 failing = true;
-                // File descriptors or memory are exhausted until other connections end. Without the pause this loop would
-                // starve those connections.
+                // File descriptors or memory are exhausted until other connections end. Without the pause
+                // this loop would starve those connections.
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -96,8 +96,8 @@ pub(crate) fn admit(
     Ok(())
 }
 
-/// Rejects a connection with 503. With TLS, where the handshake would cost more than it saves, and beyond the limit of such
-/// responses in progress, the connection is reset.
+/// Rejects a connection with 503. With TLS, where the handshake would cost more than it saves, and beyond the
+/// limit of such responses in progress, the connection is reset.
 pub(crate) fn reject<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, protocol: ListenerProtocol) {
     let rejections_max = limits::turned_away_max(core.settings.connection_files_max);
     if protocol == ListenerProtocol::Https || core.rejections.get() >= rejections_max {
@@ -149,7 +149,8 @@ pub(crate) fn serve_http2(core: &Rc<Core<MonoioRuntime>>, client: DownstreamConn
     });
 }
 
-/// Spawns the task of a session. Generic, because the future of an HTTP/1.1 session is much smaller than that of HTTP/2.
+/// Spawns the task of a session. Generic, because the future of an HTTP/1.1 session is much smaller than that
+/// of HTTP/2.
 fn spawn_session<R: Runtime>(
     core: &Rc<Core<R>>,
     client: DownstreamConn<R::Stream>,

@@ -30,7 +30,8 @@ pub(crate) async fn apply(
         // Re-armed before the queues are emptied: what is sent from here on wakes again.
         wake.rearm();
         let snapshot = snapshots.take();
-        // Between taking a snapshot and acknowledging it: a new certificate is sent before the snapshot that names it.
+        // Between taking a snapshot and acknowledging it: a new certificate is sent before the snapshot that
+        // names it.
         core.secrets.apply_updates(clock::now(), |event| core.telemetry.material_loaded(event));
         if let Some(snapshot) = snapshot {
             apply_snapshot(&core, snapshot).await;
@@ -61,7 +62,8 @@ pub(crate) async fn apply(
     }
 }
 
-/// Routes by a newer snapshot, and acknowledges it; an older one is acknowledged only: configurations never move backwards.
+/// Routes by a newer snapshot, and acknowledges it; an older one is acknowledged only: configurations never
+/// move backwards.
 pub(crate) async fn apply_snapshot<R: Runtime>(core: &Core<R>, snapshot: Arc<Snapshot>) {
     let serial = snapshot.serial;
     if serial > core.tables().snapshot.serial {
@@ -80,7 +82,8 @@ fn report_applied<R: Runtime>(core: &Core<R>) {
     core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
 }
 
-/// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, and frees unused memory.
+/// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, and
+/// frees unused memory.
 pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
     let own = core.clone();
     core.runtime.spawn(
@@ -102,9 +105,9 @@ pub(crate) fn start_housekeeping<R: Runtime>(core: &Rc<Core<R>>) {
     );
 }
 
-/// Allocates a large block and frees it. Allocators that return free memory to the system after a while do so only when they are
-/// called: without this, a core that has become quiet would keep the memory of its busiest moment. The block is never touched:
-/// it costs two calls and no memory.
+/// Allocates a large block and frees it. Allocators that return free memory to the system after a while do so
+/// only when they are called: without this, a core that has become quiet would keep the memory of its busiest
+/// moment. The block is never touched: it costs two calls and no memory.
 fn nudge_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
 }

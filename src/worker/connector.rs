@@ -1,4 +1,5 @@
-//! Connections to endpoints: connecting, shared HTTP/2 connections, and copying between sockets in the kernel.
+//! Connections to endpoints: connecting, shared HTTP/2 connections, and copying between sockets in the
+//! kernel.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -32,7 +33,8 @@ pub(crate) trait Connector: 'static {
         deadline: Tick,
     ) -> impl Future<Output = Result<Self::Stream, TlsError>>;
 
-    /// Returns a stream of a shared HTTP/2 connection to the endpoint, or the permit to connect; `None` at the deadline.
+    /// Returns a stream of a shared HTTP/2 connection to the endpoint, or the permit to connect; `None` at
+    /// the deadline.
     fn acquire(
         &self,
         endpoint: EndpointId,
@@ -42,8 +44,8 @@ pub(crate) trait Connector: 'static {
     /// Whether ALPN selected HTTP/2.
     fn is_http2(&self, stream: &Self::Stream) -> bool;
 
-    /// Starts HTTP/2 on a new connection, which [`acquire`](Self::acquire) shares from then on; returns its first stream. A peer
-    /// that takes no bytes for `stall` breaks it.
+    /// Starts HTTP/2 on a new connection, which [`acquire`](Self::acquire) shares from then on; returns its
+    /// first stream. A peer that takes no bytes for `stall` breaks it.
     fn start_http2(
         &self,
         endpoint: EndpointId,
@@ -54,21 +56,23 @@ pub(crate) trait Connector: 'static {
     /// Records that the endpoint selected HTTP/1.1: its requests do not wait for a shared connection.
     fn set_http1_only(&self, endpoint: EndpointId);
 
-    /// Whether a failure on this stream does not count against its endpoint. To be called once for each failure: the end of a
-    /// shared connection counts for the first of its requests.
+    /// Whether a failure on this stream does not count against its endpoint. To be called once for each
+    /// failure: the end of a shared connection counts for the first of its requests.
     fn is_excused(&self, _stream: &Self::Stream) -> bool {
         false
     }
 
-    /// Drops the shared connections to endpoints that a snapshot does not have, once their requests have ended.
+    /// Drops the shared connections to endpoints that a snapshot does not have, once their requests have
+    /// ended.
     fn retain_endpoints(&self, snapshot: &Snapshot);
 
-    /// Whether [`splice`](Self::splice) copies in the kernel. If not, a caller with a buffer copies faster itself.
+    /// Whether [`splice`](Self::splice) copies in the kernel. If not, a caller with a buffer copies faster
+    /// itself.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;
 
-    /// Copies exactly `bytes` bytes from one connection to the other in the kernel. Neither side may stall longer than `stall`;
-    /// the sender must keep `rate` if there is one. Sets `progress` to the time of the last byte. After `SenderStalled` the
-    /// rest can still be copied.
+    /// Copies exactly `bytes` bytes from one connection to the other in the kernel. Neither side may stall
+    /// longer than `stall`; the sender must keep `rate` if there is one. Sets `progress` to the time of the
+    /// last byte. After `SenderStalled` the rest can still be copied.
     fn splice(
         &self,
         from: &Self::Stream,
@@ -84,8 +88,8 @@ pub(crate) trait Connector: 'static {
 pub(crate) enum Acquired<S> {
     /// Stream of a shared connection.
     Stream(S),
-    /// Permit to connect. While it lives, other requests for the endpoint wait for its connection; none for an endpoint that
-    /// selected HTTP/1.1, where every request connects for itself.
+    /// Permit to connect. While it lives, other requests for the endpoint wait for its connection; none for
+    /// an endpoint that selected HTTP/1.1, where every request connects for itself.
     Connect(Option<Permit>),
 }
 

@@ -134,8 +134,8 @@ impl<R: Runtime> Core<R> {
         self.clients.borrow().len() + self.runtime.idle_count() + self.pending.len() + self.handshakes.len()
     }
 
-    /// Whether a file descriptor is free for another connection, of a client or to an endpoint. Closes an idle connection to an
-    /// endpoint where there is none.
+    /// Whether a file descriptor is free for another connection, of a client or to an endpoint. Closes an
+    /// idle connection to an endpoint where there is none.
     pub(crate) fn has_descriptor(&self) -> bool {
         let used = self.connections() + self.rejections.get() + self.endpoint_files.count();
         used < self.settings.connection_files_max || self.upstreams.borrow_mut().close_one()
@@ -148,7 +148,8 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Returns the current snapshot, pinned: it lives as long as the exchange that took it. No atomic operation.
+    /// Returns the current snapshot, pinned: it lives as long as the exchange that took it. No atomic
+    /// operation.
     pub(crate) fn tables(&self) -> Rc<Tables> {
         self.tables.borrow().clone()
     }
@@ -188,7 +189,8 @@ impl<R: Runtime> Core<R> {
         self.buffers_spare.set(kept.len());
     }
 
-    /// Returns the buffers of a connection that falls idle or ends. A bounded number is kept, the rest is freed.
+    /// Returns the buffers of a connection that falls idle or ends. A bounded number is kept, the rest is
+    /// freed.
     pub(crate) fn give_buffers(&self, mut buffers: ConnBuffers) {
         let mut kept = self.buffers.borrow_mut();
         if kept.len() < BUFFERS_KEPT_MAX {
@@ -198,7 +200,8 @@ impl<R: Runtime> Core<R> {
     }
 }
 
-/// A core's own handle on the snapshot that all cores share: pinning it changes a counter in this core's memory only.
+/// A core's own handle on the snapshot that all cores share: pinning it changes a counter in this core's
+/// memory only.
 pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
 }
@@ -206,7 +209,8 @@ pub(crate) struct Tables {
 /// Buffers of an active session. An idle connection has none.
 #[derive(Default)]
 pub(crate) struct ConnBuffers {
-    /// Bytes from the client: the head of the current request, what has come of its body, perhaps the next request.
+    /// Bytes from the client: the head of the current request, what has come of its body, perhaps the next
+    /// request.
     pub(crate) client_in: Vec<u8>,
     /// Bytes from the endpoint.
     pub(crate) upstream_in: Vec<u8>,
@@ -231,5 +235,6 @@ impl ConnBuffers {
     }
 }
 
-/// Buffers that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as used.
+/// Buffers that a core keeps for the next connection: 256 of about 100 KiB at most, touched only as far as
+/// used.
 const BUFFERS_KEPT_MAX: usize = 256;

@@ -23,8 +23,8 @@ use crate::runtime::Runtime;
 use crate::session::downstream::Phase;
 use crate::session::idle;
 
-/// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is called once sessions see
-/// that the core drains.
+/// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is
+/// called once sessions see that the core drains.
 pub(crate) async fn drain<R: Runtime>(core: Rc<Core<R>>, stop_listening: impl FnOnce(), deadline: Tick) {
     core.draining.set(true);
     if let Some(rebalancer) = &core.rebalancer {

@@ -1,12 +1,13 @@
-//! Entry points of the fuzz targets (`tests/fuzz`): the translation of an HTTP/2 request, without a connection.
+//! Entry points of the fuzz targets (`tests/fuzz`): the translation of an HTTP/2 request, without a
+//! connection.
 
 use http::request::Parts;
 use ringway_wire::h1::RequestError;
 
 use crate::h2::head::{self, Body, Coding};
 
-/// Translates a request to HTTP/1.1; returns the text, and whether its DATA become chunks. `body` is the length of the body, `None`
-/// while it is unknown.
+/// Translates a request to HTTP/1.1; returns the text, and whether its DATA become chunks. `body` is the
+/// length of the body, `None` while it is unknown.
 ///
 /// # Errors
 /// The error that the client's response would state.

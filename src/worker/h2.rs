@@ -1,11 +1,12 @@
-//! HTTP/2: frames and windows by the `h2` crate; requests and responses by the exchange, in the bytes of HTTP/1.1.
+//! HTTP/2: frames and windows by the `h2` crate; requests and responses by the exchange, in the bytes of
+//! HTTP/1.1.
 //!
 //! ```text
 //! Stream ◄─► pipe ◄─► h2 ◄─► stream: bytes of HTTP/1.1 ◄─► exchange
 //!             │ flood, liveness
 //! ```
-//! [`server`] is the side of clients, [`client`] that of endpoints. A stream is translated where it is read and written ([`head`],
-//! [`stream`]), so that one parser and one exchange serve all requests.
+//! [`server`] is the side of clients, [`client`] that of endpoints. A stream is translated where it is read
+//! and written ([`head`], [`stream`]), so that one parser and one exchange serve all requests.
 
 pub(crate) mod client;
 mod fields;

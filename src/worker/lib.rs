@@ -6,8 +6,9 @@
 //!              └─ idle set: no session while nothing comes
 //! apply: snapshots and orders from the control thread        drain: graceful shutdown
 //! ```
-//! Workers share immutable snapshots, the health of endpoints, and new connections ([`rebalancers`]); nothing else. A worker
-//! goes on serving while the control thread stalls. Code above `session` does not depend on the client's protocol version.
+//! Workers share immutable snapshots, the health of endpoints, and new connections ([`rebalancers`]); nothing
+//! else. A worker goes on serving while the control thread stalls. Code above `session` does not depend on
+//! the client's protocol version.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -87,12 +88,14 @@ pub struct Parts {
     pub settings: Arc<Settings>,
 }
 
-/// Runs a worker on this thread until [`Order::Stop`]. `started` is called with the driver in use once the worker accepts.
+/// Runs a worker on this thread until [`Order::Stop`]. `started` is called with the driver in use once the
+/// worker accepts.
 ///
 /// Not generic, which compiles the data path in this crate, for speed, and not in the crate of the caller.
 ///
 /// # Errors
-/// The runtime cannot be built, a listener cannot be taken over, or the wake-up from the control thread is broken.
+/// The runtime cannot be built, a listener cannot be taken over, or the wake-up from the control thread is
+/// broken.
 pub fn run(parts: Parts, started: &dyn Fn(Driver)) -> std::io::Result<()> {
     let options = RuntimeOptions {
         name: format!("worker-{}", parts.id),

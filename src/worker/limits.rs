@@ -4,191 +4,207 @@ use std::time::Duration;
 
 // --- Certificates ------------------------------------------------------------------------------------------
 
-/// When to ask again for something that could not be loaded, or was not answered for.
+/// Retry interval of a secret that failed to load, or whose request timed out.
 pub(crate) const SECRET_RETRY: Duration = Duration::from_secs(5);
-/// How long a newer version is waited for when there is an older one: loading takes milliseconds.
+/// Wait for a newer version of a cached secret: loading takes milliseconds.
 pub(crate) const SECRET_REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
-/// From accept to the end of a handshake, a PROXY header included: a few round trips, and a certificate to be loaded.
+/// Timeout from accept to the end of a handshake, with a PROXY header: a few round trips, and loading a
+/// certificate.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From accept to the end of a handshake while a core has half of the handshakes that it may have: honest ones take less
-/// than a second, and those that stand still make room for them.
+/// The same while a core has half of its maximum of handshakes: legitimate ones take less than a second, and
+/// stalled ones make room.
 pub(crate) const HANDSHAKE_TIMEOUT_CROWDED: Duration = Duration::from_secs(3);
-/// Handshakes under way on one core, from the first byte on, each of some 20 KiB: 160 MiB.
+/// Handshakes in progress on one core, from their first byte on, of about 20 KiB each: 160 MiB.
 pub(crate) const HANDSHAKES_PER_CORE_MAX: usize = 8_192;
-/// Handshakes of one client (an IPv4 address, an IPv6 /64) under way on one core: an office behind one address.
+/// Handshakes in progress of one client (an IPv4 address, an IPv6 /64) on one core: an office behind one
+/// address.
 pub(crate) const HANDSHAKES_PER_CLIENT_MAX: usize = 256;
-/// Handshakes that one client may begin a second on one core, in the long run: some 5 % of what the core can do.
+/// Rate of handshakes per second of one client on one core: about 5 % of a core's capacity.
 pub(crate) const HANDSHAKE_RATE_PER_CLIENT: u32 = 100;
-/// How long a client may begin more than that at once: a page's worth of connections for each person of an office.
+/// Burst of that rate: the connections of a page for each person of an office.
 pub(crate) const HANDSHAKE_BURST: Duration = Duration::from_secs(5);
-/// Clients whose handshakes are counted on one core, 64 bytes each; those beyond it share the core's bounds only.
+/// Clients whose handshakes are counted on one core, 64 bytes each; only the limits of the core hold for
+/// others.
 pub(crate) const HANDSHAKE_CLIENTS_MAX: usize = 65_536;
-/// Steps of handshakes between two turns of the driver: 0.5 ms with ECDSA, 3 ms with RSA.
+/// Handshake steps between two turns of the driver: 0.5 ms with ECDSA, 3 ms with RSA.
 pub(crate) const HANDSHAKE_STEPS_PER_TURN: usize = 4;
-/// Handshakes that wait for their first step: as many as a core does within a second.
+/// Handshakes that wait for their first step: as many as a core performs in a second.
 pub(crate) const HANDSHAKES_QUEUED_MAX: usize = 2_048;
-/// Bytes of the name in a client's certificate that an app is told; of a longer one it gets the fingerprint.
+/// Bytes of the subject of a client certificate in a header; a longer one is left out.
 pub(crate) const CLIENT_SUBJECT_BYTES_MAX: usize = 1_024;
 
-// --- Resolver: hosts that nobody registered ------------------------------------------------------------------
+// --- Resolver: hosts on demand ------------------------------------------------------------------
 
-/// Hosts without a route that a core keeps in mind: those it waits for, and those that are not to be asked for again yet.
+/// Hosts without a route that a core remembers: those that requests wait for, and those that are absent for
+/// now.
 pub(crate) const HOSTS_PER_CORE_MAX: usize = 1_024;
-/// How long a core takes "no such host" for an answer.
+/// Lifetime of "no such host" on a core.
 pub(crate) const HOST_ABSENT_AGE: Duration = Duration::from_secs(1);
-/// How long a request waits for its host's route: the resolver's time, and what it takes to bring the answer to the cores.
-pub(crate) const HOST_PATIENCE: Duration = Duration::from_millis(2_500);
+/// Wait of a request for its host's route: the resolver's timeout, and the time to bring the result to the
+/// cores.
+pub(crate) const HOST_RESOLVE_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 // --- Health ------------------------------------------------------------------------------------------------
 
-/// Health paths of the public listeners: each is compared with every request's path.
+/// Health paths of the public listeners: each is compared with the path of every request.
 pub(crate) const PUBLIC_HEALTH_PATHS_MAX: usize = 8;
 
 // --- Data plane: time --------------------------------------------------------------------------------------
 
-/// An idle connection keeps its buffer this long, for the next request usually comes soon.
+/// Time for which an idle connection keeps its buffer: the next request usually comes soon.
 pub(crate) const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
-/// An endpoint that has been silent for so long has its client watched meanwhile. Before that it would cost system calls, and most
-/// have answered.
+/// Wait for a response after which the client is watched too. Earlier it would cost system calls, and most
+/// responses have come.
 pub(crate) const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
-/// A body must also move at least [`BODY_RATE_MIN`] bytes a second, measured over this window.
+/// Window over which the minimum rate of a body ([`BODY_RATE_MIN`]) is measured.
 pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
-/// Requests of one core that are discarded that way at a time; those beyond it have [`LINGER_TIMEOUT`] and [`LINGER_BYTES_MAX`].
+/// Requests of one core that are discarded in full at a time; others have [`LINGER_TIMEOUT`] and
+/// [`LINGER_BYTES_MAX`].
 pub(crate) const LINGERING_PER_CORE_MAX: usize = 1_024;
 /// The same of one client (an IPv4 address, an IPv6 /64); trusted proxies have no such limit.
 pub(crate) const LINGERING_PER_CLIENT_MAX: usize = 64;
-/// What is left of a request's body when its answer is complete is still passed on up to this length: dearer than two new
-/// connections it is only beyond.
-pub(crate) const EARLY_ANSWER_REST_MAX: u64 = 256 * 1024;
-/// How long a drain leaves idle connections open: a request may be on its way on one, and closing would lose it. It is
-/// served, and told that it is the last.
+/// Request body bytes still forwarded after a complete response: more would cost more than two new
+/// connections.
+pub(crate) const EARLY_RESPONSE_REST_MAX: u64 = 256 * 1024;
+/// Time for which a drain leaves idle connections open: a request may be on its way, and a close would lose
+/// it. Its response closes the connection.
 pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(1);
 
 // --- Data plane: size --------------------------------------------------------------------------------------
 
-/// Bytes of a buffer between the two sides of an exchange: a body's and the head before it, so that one of 64 KiB fits.
+/// Bytes of a buffer between the two sides of an exchange: a body part of 64 KiB and the head before it.
 pub(crate) const RELAY_BUFFER_BYTES: usize =
     ringway_model::limits::BODY_BUFFER_BYTES + ringway_model::limits::HEAD_BUFFER_BYTES;
-/// Bodies at least this long, of known length, are spliced instead of copied.
+/// Minimum length of bodies that are spliced instead of copied.
 pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
-/// Connections by which a core may be ahead of the least busy one before that one gets the next, beside an eighth of what that
-/// one has. Crossing to another core costs a few microseconds, and of many short connections none is worth it; but of
-/// eight long ones each counts, so that the fixed part is as small as it can be without passing on nearly every one.
+/// Connections by which a core may be ahead of the least busy one before that one gets the next, beside
+/// [`MIGRATION_SHARE_MARGIN`]. A migration costs a few microseconds, too much for many short connections; but
+/// of eight long ones each counts, so that the fixed part is as small as it can be without migrating nearly
+/// every connection.
 pub(crate) const MIGRATION_CONNECTIONS_MARGIN: usize = 1;
-/// See [`MIGRATION_CONNECTIONS_MARGIN`]: one of so many parts of what the least busy core has.
+/// Divisor of the least busy core's connections: its eighth is added to [`MIGRATION_CONNECTIONS_MARGIN`].
 pub(crate) const MIGRATION_SHARE_MARGIN: usize = 8;
-/// Connections on their way to one core. A core that leaves so many lying has enough to do, and whoever accepted more keeps
-/// them. 10 KiB.
+/// Connections in the mailbox of one core, 10 KiB. A core with a full mailbox is busy: further connections
+/// stay where they were accepted.
 pub(crate) const MIGRATIONS_WAITING_MAX: usize = 256;
-/// A client that takes longer for a part of its response may be why its endpoint gives up: shorter than any server's
-/// timeout for sending.
+/// A client that takes longer for a part of its response may be the cause when its endpoint gives up: shorter
+/// than the send timeout of any server.
 pub(crate) const CLIENT_WAIT_NOTED: Duration = Duration::from_secs(5);
 /// Interim (1xx) responses to one request.
 pub(crate) const INTERIM_RESPONSES_MAX: usize = 16;
-/// Idle upstream connections kept per endpoint and core: what a thousand busy clients of one app leave over between two waves.
-/// With fewer, each wave would connect anew.
+/// Idle upstream connections kept per endpoint and core: those of a thousand busy clients of one app between
+/// two bursts. With fewer, each burst would reconnect.
 pub(crate) const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 1_024;
-/// Idle upstream connections kept per core, and no more than half of the clients that it may have: one for each of thousands of
-/// endpoints, for with fewer than there are endpoints most requests would have to connect.
+/// Idle upstream connections kept per core, at most half of its maximum of clients: one for each of thousands
+/// of endpoints, since with fewer than endpoints most requests would have to connect.
 pub(crate) const UPSTREAM_IDLE_PER_CORE_MAX: usize = 8_192;
-/// An idle upstream connection is closed after this time: shorter than common servers' own (Node 5 s is
-/// covered by the check at checkout, Go and nginx 75 s and more).
+/// Idle timeout of upstream connections: shorter than that of common servers (Go and nginx 75 s and more; the
+/// 5 s of Node are covered by the check at checkout).
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests on one upstream connection before it is renewed.
+/// Requests on one upstream connection before it is replaced.
 pub(crate) const UPSTREAM_REQUESTS_MAX: u32 = 100_000;
 
 // --- HTTP/2 ------------------------------------------------------------------------------------------------
 
-/// Bytes that wait to be sent on one connection while others are being sent: one send, as with TLS and bodies.
+/// Bytes of output buffered on one connection while others are being sent: one send, as with TLS and bodies.
 pub(crate) const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
-/// One send of up to [`H2_OUTPUT_BYTES_MAX`] in all: a peer that takes a byte now and then makes progress, but no end.
+/// Timeout of one send of up to [`H2_OUTPUT_BYTES_MAX`]: a peer that takes a byte now and then makes progress
+/// without an end.
 pub(crate) const H2_SEND_TIMEOUT: Duration = Duration::from_secs(300);
-/// Requests at one time on one connection: browsers use 100, and each may cost what a connection of HTTP/1 costs.
+/// Concurrent requests of one connection: browsers use 100, and each may cost as much as a connection of
+/// HTTP/1.
 pub(crate) const H2_STREAMS_MAX: u32 = 128;
-/// Requests of one connection whose rest is discarded after their answers: a quarter, for each takes the place of another request.
+/// Requests of one connection whose rest is discarded after their responses: a quarter, since each occupies
+/// the place of another request.
 pub(crate) const H2_DISCARDED_STREAMS_MAX: usize = H2_STREAMS_MAX as usize / 4;
-/// How long the others stay open after their answers, so that their resets do not go out in one piece with the answers.
+/// Time for which the others stay open after their responses, so that their resets are not sent together with
+/// the responses.
 pub(crate) const H2_RESET_DELAY: Duration = Duration::from_millis(5);
-/// Bytes of a body that a client may send ahead of the app, per request: what fills 100 Mbit/s at 20 ms.
+/// Window of a client's stream: bytes that it may send ahead of the app, which fill 100 Mbit/s at 20 ms.
 pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// The same of all requests of a connection together: what one connection may make us hold of bodies.
+/// Window of a client's connection: bytes of bodies that one connection can make the proxy hold.
 pub(crate) const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The most that [`H2_STREAM_WINDOW`] and [`H2_UPSTREAM_WINDOW`] grow to, where bandwidth and delay ask for it: 640 Mbit/s at
-/// 50 ms.
+/// Maximum of [`H2_STREAM_WINDOW`] and [`H2_UPSTREAM_WINDOW`] as they grow with bandwidth and delay: 640
+/// Mbit/s at 50 ms.
 pub(crate) const H2_STREAM_WINDOW_MAX: u32 = 4 * 1024 * 1024;
-/// Bytes by which the windows of all clients' connections of a core may have grown: what uploads may make it hold of bodies
-/// beyond [`H2_CONNECTION_WINDOW`] each.
+/// Growth of the windows of all client connections of a core: bytes of uploads that it may hold beyond
+/// [`H2_CONNECTION_WINDOW`] each.
 pub(crate) const H2_WINDOW_GROWTH_PER_CORE: u32 = 64 * 1024 * 1024;
 /// The same of one client, by its address.
 pub(crate) const H2_WINDOW_GROWTH_PER_CLIENT: u32 = 16 * 1024 * 1024;
-/// Between two measurements of a connection that needed no larger windows; doubles up to [`H2_WINDOW_PAUSE_MAX`].
+/// Pause after a measurement that needed no larger window; doubles up to [`H2_WINDOW_PAUSE_MAX`].
 pub(crate) const H2_WINDOW_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between two such measurements.
+/// Longest pause between two such measurements.
 pub(crate) const H2_WINDOW_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Bytes of a response that wait within the connection until they can be sent, per request.
+/// Bytes of a response that are buffered in the connection, per request.
 pub(crate) const H2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
-/// Tasks of a core that wait for a request: what its busiest connections keep busy; some kilobytes each.
+/// Idle tasks of a core's pool for requests: as many as its busiest connections use; some kilobytes each.
 pub(crate) const H2_TASKS_KEPT_MAX: usize = 256;
-/// Bytes of a decoded header list, with 32 for each field (RFC 9113 §6.5.2): twice a head of HTTP/1, for the 32.
+/// Bytes of a decoded header list, with 32 for each field (RFC 9113 §6.5.2): twice a head of HTTP/1, because
+/// of the 32.
 pub(crate) const H2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
-/// Fields of a request, each crumb of a cookie counted: ten cost a few bytes on the wire, and each a line with us.
+/// Fields of a request, with each crumb of a cookie: compressed ones cost few bytes on the wire, but a line
+/// each in the proxy.
 pub(crate) const H2_FIELDS_MAX: usize = 128;
-/// Bytes of a response head from an endpoint, as text: what most have.
+/// Initial buffer for a response head of an endpoint as text, which fits most.
 pub(crate) const H2_RESPONSE_HEAD_BYTES: usize = 512;
-/// Requests at one time on one connection to an endpoint: what most servers allow.
+/// Concurrent requests of one connection to an endpoint: the limit of most servers.
 pub(crate) const H2_UPSTREAM_STREAMS_MAX: usize = 100;
-/// Bytes of a header list that an endpoint may send, counted as above: above what heads of responses may have here, so
-/// that one beyond that costs its request, not its connection.
+/// Bytes of a header list of an endpoint, counted as above: above the limit of response heads, so that one
+/// beyond that fails its request, not its connection.
 pub(crate) const H2_UPSTREAM_HEADER_LIST_BYTES_MAX: u32 = 256 * 1024;
-/// Connections to one endpoint and core: beyond them, requests wait for the endpoint's own limit.
+/// Connections of one core to one endpoint; beyond them, requests wait for the endpoint's own limit.
 pub(crate) const H2_UPSTREAM_CONNECTIONS_MAX: usize = 64;
-/// Interval of looks at a connection to an endpoint.
-pub(crate) const H2_UPSTREAM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Silence on a connection with requests under way before a PING.
+/// Interval of the checks of a connection to an endpoint.
+pub(crate) const H2_UPSTREAM_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Time without bytes on a connection with requests in progress before a PING.
 pub(crate) const H2_UPSTREAM_PING_SILENCE: Duration = Duration::from_secs(10);
-/// Between two PINGs without a message of the endpoint: gRPC servers forgive two that come within 5 minutes in all
-/// (grpc-core, grpc-go and grpc-java alike), and end the connection with the third. A margin of 10 s for the network.
+/// Interval of PINGs without a message of the endpoint: gRPC servers allow two extra ones within 5 minutes
+/// (grpc-core, grpc-go and grpc-java alike), and end the connection with the third. A margin of 10 s for the
+/// network.
 pub(crate) const H2_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(310);
-/// Without a byte after a PING before the connection is over. Half of gRPC's default, so that a request on a dead connection is
-/// repeated on another one within [`RESPONSE_HEAD_TIMEOUT`].
+/// Timeout of a PING, after which the connection ends. Half of gRPC's default, so that a request on a dead
+/// connection is retried on another one within [`RESPONSE_HEAD_TIMEOUT`].
 pub(crate) const H2_UPSTREAM_PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes on a connection to an endpoint that stay unacknowledged for so long end it (`TCP_USER_TIMEOUT`).
+/// Time after which unacknowledged bytes end a connection to an endpoint (`TCP_USER_TIMEOUT`).
 pub(crate) const H2_UPSTREAM_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
-/// Frames without data that an endpoint may send within [`H2_ABUSE_WINDOW`], whatever it was asked: a hundred answers of
-/// each kind there is.
+/// Frames without data that an endpoint may send within [`H2_FLOOD_WINDOW`], whatever its requests: a hundred
+/// of each kind.
 pub(crate) const H2_UPSTREAM_FRAMES_MAX: u32 = 4_000;
-/// The same for each request and each piece of a body that it was sent: all interim answers, a long head, and its windows.
+/// The same for each request and each DATA frame sent to it: all interim responses, a long head, and its
+/// window updates.
 pub(crate) const H2_UPSTREAM_FRAMES_PER_REQUEST_MAX: u32 = 40;
-/// Bytes of a response that an endpoint may send ahead of its client; each request has it for itself.
+/// Window of a stream to an endpoint: bytes of a response that it may send ahead of the client, per request.
 pub(crate) const H2_UPSTREAM_WINDOW: u32 = 128 * 1024;
-/// A connection is renewed after this time: with it whatever has grown on it, and the choice of the core.
+/// Maximum age of a client connection: its state, and the choice of its core, are renewed.
 pub(crate) const H2_CONNECTION_AGE: Duration = Duration::from_secs(3600);
-/// The time in which the following are counted.
-pub(crate) const H2_ABUSE_WINDOW: Duration = Duration::from_secs(10);
-/// Requests taken back by the client, when they are also most of those begun: a browser that leaves a page takes back
-/// what it waits for, at most [`H2_STREAMS_MAX`].
+/// Time window of the following limits.
+pub(crate) const H2_FLOOD_WINDOW: Duration = Duration::from_secs(10);
+/// Streams reset by the client, when they are also most of its requests: a browser that leaves a page resets
+/// its pending requests, at most [`H2_STREAMS_MAX`].
 pub(crate) const H2_RESETS_MAX: u32 = 200;
-/// Streams that we had to reset for the client's errors: a client that errs has a defect, and errs a few times.
+/// Streams that were reset for errors of the client: a defective client causes a few.
 pub(crate) const H2_ERRORS_MAX: u32 = 100;
-/// The same in the whole life of a connection.
+/// The same in the lifetime of a connection.
 pub(crate) const H2_CONNECTION_ERRORS_MAX: usize = 1_000;
-/// CONTINUATION frames of one header block: [`H2_HEADER_LIST_BYTES_MAX`] fills two frames; some clients cut smaller.
+/// CONTINUATION frames of one header block: [`H2_HEADER_LIST_BYTES_MAX`] fills two frames; some clients send
+/// smaller ones.
 pub(crate) const H2_CONTINUATIONS_MAX: u32 = 16;
-/// DATA frames without data and without an end.
+/// DATA frames without data and without END_STREAM.
 pub(crate) const H2_EMPTY_DATA_MAX: u32 = 100;
-/// Pings: gRPC measures its windows with one per round trip while data flow, 200 a second at 5 ms.
+/// PING frames: gRPC measures its windows with one per round trip while data flow, 200 per second at 5 ms.
 pub(crate) const H2_PINGS_MAX: u32 = 2_000;
-/// SETTINGS frames, acknowledgements included: one or two are usual.
+/// SETTINGS frames, with acknowledgements: one or two are usual.
 pub(crate) const H2_SETTINGS_MAX: u32 = 100;
-/// PRIORITY and unknown frames: a few per request, and not more than four.
+/// PRIORITY and unknown frames; in any case four per request are allowed.
 pub(crate) const H2_IDLE_FRAMES_MAX: u32 = 1_000;
-/// WINDOW_UPDATE frames: two per DATA frame that we sent are usual, four are allowed, and so many in any case.
+/// WINDOW_UPDATE frames; in any case four per sent DATA frame are allowed, of which two are usual.
 pub(crate) const H2_WINDOW_UPDATES_MAX: u32 = 2_000;
 
 // --- Via ---------------------------------------------------------------------------------------------------
 
-/// Times that a request may pass this proxy; the next time it is answered with 508. An app in front of another, a login or a
-/// gateway, hands requests on twice; a target that leads back here would hand them on until connections are spent.
+/// Passes of a request through this proxy; the next one gets 508. An app in front of another (a login, a
+/// gateway) causes two; a target that leads back here would forward requests until connections are exhausted.
 pub(crate) const VIA_PASSES_MAX: usize = 4;
-/// Bytes of this proxy's name in `Via`: as long as a label of a domain name, and a byte.
+/// Bytes of this proxy's pseudonym in `Via`: those of a label of a domain name, and one.
 pub(crate) const VIA_PSEUDONYM_BYTES_MAX: usize = 64;

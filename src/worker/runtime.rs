@@ -1,5 +1,5 @@
-//! Runtime of a core: time, tasks, and the set of idle connections. The implementation in production is on monoio; the
-//! simulator has a virtual clock, with static dispatch and at no cost.
+//! Runtime of a core: time, tasks, and the set of idle connections. The implementation in production is on
+//! monoio; the simulator has a virtual clock, with static dispatch and at no cost.
 
 use std::future::Future;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub(crate) trait Runtime: Connector {
         F: Future<Output = ()> + 'static,
         P: FnOnce(PanicMessage) + 'static;
 
-    /// Moves a connection to the idle set, which resumes its session when it becomes readable. `false` for one that its session
-    /// has to keep.
+    /// Moves a connection to the idle set, which resumes its session when it becomes readable. `false` for
+    /// one that its session has to keep.
     fn park(&self, _stream: &Self::Stream, _idle: IdleConn) -> bool {
         false
     }

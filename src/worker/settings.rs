@@ -11,7 +11,8 @@ use ringway_wire::h1;
 use crate::exchange::public_health::PublicHealth;
 use crate::exchange::via::Via;
 
-/// Settings of every worker. The defaults are those of `ringway_model::limits`, and a unique pseudonym in `Via`.
+/// Settings of every worker. The defaults are those of `ringway_model::limits`, and a unique pseudonym in
+/// `Via`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Timeout of a request head: from its first byte, or from accept, to its last.
@@ -20,7 +21,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Default policy of all rules: timeouts and limits of requests, also of those that match no rule.
     pub policy: Policy,
-    /// Time for which upgraded connections outlast their instance, app or domain when it is removed without a drain.
+    /// Time for which upgraded connections outlast their instance, app or domain when it is removed without a
+    /// drain.
     pub drain_timeout: Duration,
     /// Maximum client connections of one core.
     pub connections_max: usize,
@@ -28,7 +30,8 @@ pub struct Settings {
     pub connection_files_max: usize,
     /// Proxies whose `X-Forwarded-*` and `X-Request-ID` are used.
     pub trusted_proxies: Vec<Cidr>,
-    /// Load balancers that begin each connection with a PROXY header. From them it is required, from others it is never read.
+    /// Load balancers that begin each connection with a PROXY header. From them it is required, from others
+    /// it is never read.
     pub proxy_protocol: Vec<Cidr>,
     /// Maximum TLS handshakes of one client in progress on one core; trusted proxies have no such limit.
     pub handshakes_per_client_max: usize,
@@ -42,7 +45,8 @@ pub struct Settings {
     pub via: Option<Via>,
     /// Paths of this process's health checks by load balancers.
     pub public_health: Option<PublicHealth>,
-    /// Hash key of sticky endpoint selection for WebSocket reconnects: the same on all cores, and after a restart.
+    /// Hash key of sticky endpoint selection for WebSocket reconnects: the same on all cores, and after a
+    /// restart.
     pub sticky_key: u64,
 }
 

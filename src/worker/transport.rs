@@ -1,7 +1,7 @@
 //! Transport of a message: one type for all connections of a core, so that exchanges are compiled once.
 //!
-//! Its bytes are HTTP/1.1: a stream of HTTP/2 is translated where it is read and written, so that there is one exchange, and one
-//! strict parser for all requests.
+//! Its bytes are HTTP/1.1: a stream of HTTP/2 is translated where it is read and written, so that there is
+//! one exchange, and one strict parser for all requests.
 
 use std::io;
 use std::net::SocketAddr;

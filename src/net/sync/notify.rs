@@ -8,7 +8,8 @@ use ringway_model::Tick;
 
 use crate::task::until;
 
-/// Notification of one waiting task. A notification without a waiter is kept for the next wait; several count as one.
+/// Notification of one waiting task. A notification without a waiter is kept for the next wait; several count
+/// as one.
 #[derive(Debug, Default)]
 pub struct Notify {
     is_notified: Cell<bool>,

@@ -19,8 +19,8 @@ pub struct Permit(Option<Rc<Inner>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// Future of a permit. Joins the queue when it is first polled and finds none free. May be dropped at any time: a waiter
-/// leaves the queue, and a permit that was assigned but not seen goes to the next one.
+/// Future of a permit. Joins the queue when it is first polled and finds none free. May be dropped at any
+/// time: a waiter leaves the queue, and a permit that was assigned but not seen goes to the next one.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire {

@@ -335,7 +335,8 @@ fn lingering_ends_by_bytes_and_by_time() {
     });
 }
 
-/// The side is in the middle of a read when the main part ends: it is cancelled, awaited, and its buffer comes back.
+/// The side is in the middle of a read when the main part ends: it is cancelled, awaited, and its buffer
+/// comes back.
 #[test]
 fn a_side_future_is_stopped_and_awaited_when_main_ends() {
     on_both_drivers(|| async {

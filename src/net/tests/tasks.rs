@@ -167,7 +167,8 @@ fn yielding_does_not_starve_timers_and_io() {
     });
 }
 
-/// Tasks that wait for ever hold a listener, a connection and a buffer in the kernel: all are gone when `run` returns.
+/// Tasks that wait for ever hold a listener, a connection and a buffer in the kernel: all are gone when `run`
+/// returns.
 #[test]
 fn nothing_stays_open_when_the_runtime_ends() {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {

@@ -49,7 +49,8 @@ impl Alert {
 /// Reads the ClientHello, and no further message.
 ///
 /// # Errors
-/// [`TlsError::NotTls`] with the unread stream when the first byte is not that of TLS. A malformed message is answered with an alert.
+/// [`TlsError::NotTls`] with the unread stream when the first byte is not that of TLS. A malformed message is
+/// answered with an alert.
 pub async fn read_hello(stream: TcpStream, deadline: Tick) -> Result<Hello, TlsError> {
     loop {
         match first_byte(&stream) {
@@ -118,7 +119,8 @@ impl Hello {
         &self.stream
     }
 
-    /// Finishes the handshake with the certificate in `config`: the expensive part, with a signature and a key exchange.
+    /// Finishes the handshake with the certificate in `config`: the expensive part, with a signature and a
+    /// key exchange.
     ///
     /// # Errors
     /// See [`TlsError`]; the client gets an alert where the protocol has one.
@@ -191,7 +193,8 @@ async fn handshake(stream: TcpStream, mut session: Session, deadline: Tick) -> R
             close_with_alert(stream, &[], deadline).await;
             return Err(error);
         }
-        // The server's remaining messages are tickets: they are sent with its first response, or before it waits.
+        // The server's remaining messages are tickets: they are sent with its first response, or before it
+        // waits.
         let is_done = !session.tls.is_handshaking() && is_server_of_tls13(&session.tls);
         let mut has_sent = false;
         while !is_done && session.tls.wants_write() {

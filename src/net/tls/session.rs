@@ -11,7 +11,8 @@ pub(super) type Socket = Duplex<monoio::net::TcpStream>;
 /// rustls connection, and received bytes that it has not processed yet.
 pub(super) struct Session {
     pub(super) tls: Connection,
-    /// Received bytes that were not fed, because rustls is full of plaintext. Rare; empty for a waiting connection.
+    /// Received bytes that were not fed, because rustls is full of plaintext. Rare; empty for a waiting
+    /// connection.
     unfed: Vec<u8>,
     /// Bytes received since the last one of plaintext.
     fruitless: usize,
@@ -64,8 +65,9 @@ impl Session {
         }
     }
 
-    /// Receives bytes that are there, at most `bytes_max`, and processes them. Plaintext is moved to `buf` as far as it has room; the rest
-    /// stays in the session. The end of the connection counts as bytes: [`look`](Self::look) shows it.
+    /// Receives bytes that are there, at most `bytes_max`, and processes them. Plaintext is moved to `buf` as
+    /// far as it has room; the rest stays in the session. The end of the connection counts as bytes:
+    /// [`look`](Self::look) shows it.
     ///
     /// # Errors
     /// The socket's. Errors of the bytes are reported by [`look`](Self::look) and [`take`](Self::take).
@@ -140,10 +142,12 @@ impl Session {
         buf.len() - before
     }
 
-    /// Moves plaintext into the spare capacity of `buf`; returns its length, 0 at the end of the stream, `None` when there is none yet.
+    /// Moves plaintext into the spare capacity of `buf`; returns its length, 0 at the end of the stream,
+    /// `None` when there is none yet.
     ///
     /// # Errors
-    /// `InvalidData` when the peer violated the protocol, `UnexpectedEof` when the stream ended without close_notify.
+    /// `InvalidData` when the peer violated the protocol, `UnexpectedEof` when the stream ended without
+    /// close_notify.
     pub(super) fn take(&mut self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let before = buf.len();
         self.drain(buf);
@@ -326,8 +330,9 @@ impl Read for Unready {
     }
 }
 
-/// Part size of copies of records. For larger copies (from 2112 bytes) glibc uses `rep movsb`, which is slow on AMD processors when the
-/// target is not aligned, as in a record after its header: copying whole records cost two fifths of the throughput there.
+/// Part size of copies of records. For larger copies (from 2112 bytes) glibc uses `rep movsb`, which is slow
+/// on AMD processors when the target is not aligned, as in a record after its header: copying whole records
+/// cost two fifths of the throughput there.
 const COPY_BYTES: usize = 2048;
 
 /// Lends the core's buffer for bytes on their way into rustls: one, as none is kept across a wait.

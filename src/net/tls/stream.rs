@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-/// TLS connection, on either side. An end without close_notify is `UnexpectedEof` for [`Stream::read`]: an attacker on the path may
-/// have truncated it (RFC 8446 §6.1).
+/// TLS connection, on either side. An end without close_notify is `UnexpectedEof` for [`Stream::read`]: an
+/// attacker on the path may have truncated it (RFC 8446 §6.1).
 pub struct TlsStream(Box<Inner>);
 
 struct Inner {
@@ -118,7 +118,8 @@ impl Inner {
                 self.is_more_there.set(count == bytes_max);
                 // A record of one byte costs nearly as much as a thousand bytes.
                 self.count_work(count + session.take_records() * RECORD_BYTES);
-                // Alerts and responses of the protocol, as far as they fit. The rest is sent with the next write.
+                // Alerts and responses of the protocol, as far as they fit. The rest is sent with the next
+                // write.
                 let _ = session.send(&self.tcp.duplex);
             }
             Received::Empty => self.is_more_there.set(false),
@@ -174,8 +175,9 @@ impl Inner {
         }
     }
 
-    /// Writes all bytes. The error distinguishes a connection that broke before it took any byte from one that broke after; a part of a
-    /// record counts, since earlier records in the queue may have held data too.
+    /// Writes all bytes. The error distinguishes a connection that broke before it took any byte from one
+    /// that broke after; a part of a record counts, since earlier records in the queue may have held data
+    /// too.
     async fn write(&self, bytes: &[u8], rate: WriteRate) -> io::Result<()> {
         let before = self.session.borrow().sent_bytes;
         let written = self.write_records(bytes, rate).await;
@@ -387,6 +389,6 @@ impl Drop for Reading<'_> {
 
 /// Cost of a record besides its bytes, in bytes: keys, a tag, memory.
 const RECORD_BYTES: usize = 1024;
-/// Minimum size of one receive: less would cost a call for every few bytes. Plaintext that does not fit into the caller's buffer is kept
-/// (rustls takes one record more than 16 KiB).
+/// Minimum size of one receive: less would cost a call for every few bytes. Plaintext that does not fit into
+/// the caller's buffer is kept (rustls takes one record more than 16 KiB).
 const READ_BYTES_MIN: usize = 16 * 1024;

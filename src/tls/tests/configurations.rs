@@ -1,4 +1,4 @@
-//! What the configurations insist on; what they do on a wire is tested where the wire is, in `net`.
+//! Server and client configurations. Handshakes are tested in `net`.
 
 use super::*;
 use crate::limits::{CA_CERTIFICATES_MAX, CA_PEM_BYTES_MAX};
@@ -40,7 +40,7 @@ fn only_suites_with_forward_secrecy_and_authenticated_encryption() {
 }
 
 #[test]
-fn tickets_are_shared_and_there_are_none_where_clients_are_verified() {
+fn tickets_are_shared_and_not_issued_with_client_authentication() {
     let ca = Ca::new();
     let tls = ServerTls::new(ServerSettings::default()).unwrap();
     let (one, other) =
@@ -62,7 +62,7 @@ fn tickets_are_shared_and_there_are_none_where_clients_are_verified() {
 }
 
 #[test]
-fn a_ca_file_has_certificates_and_not_too_many() {
+fn a_ca_file_has_a_bounded_number_of_certificates() {
     let pem = Ca::new().pem();
     let read = |text: &str| ClientVerifier::from_pem(text.as_bytes()).map(drop);
     assert_eq!(read(&pem), Ok(()));
@@ -80,7 +80,7 @@ fn a_ca_file_has_certificates_and_not_too_many() {
 }
 
 #[test]
-fn upstreams_are_verified_unless_that_is_waived() {
+fn upstreams_are_verified_unless_insecure() {
     let pem = Ca::new().pem();
     for (ca_pem, insecure) in [(None, false), (Some(pem.as_bytes()), false), (None, true)] {
         let material = UpstreamSecret::new(ca_pem, None, insecure).unwrap();

@@ -1,4 +1,4 @@
-//! What is taken for a certificate and its key, what they say, and what the others hear.
+//! Parsing of certificates and keys, and its errors.
 
 use super::*;
 use crate::limits::CERTIFICATE_CHAIN_MAX;
@@ -12,7 +12,7 @@ fn read(chain: &str, key: &str) -> Result<Identity, IdentityError> {
 }
 
 #[test]
-fn the_leaf_says_what_it_is_good_for() {
+fn reads_the_properties_of_the_leaf() {
     let (ca, key) = (Ca::new(), key());
     let names = ["Shop.Example", "*.shop.example", "192.0.2.7", "2001:db8::1"];
     let identity = read(&(ca.issue(&key, &names) + &ca.pem()), &key.serialize_pem()).unwrap();
@@ -42,13 +42,13 @@ fn a_name_covers_itself_and_a_wildcard_one_label() {
 }
 
 #[test]
-fn its_time_has_two_ends() {
+fn checks_both_ends_of_the_validity() {
     let (ca, key) = (Ca::new(), key());
     let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
     params.not_before = date_time_ymd(2001, 1, 1);
     params.not_after = date_time_ymd(2001, 1, 2);
     let leaf = params.signed_by(&key, &ca.0).unwrap().pem();
-    // Long over, and still no error.
+    // Expired, which is not an error.
     let facts = read(&leaf, &key.serialize_pem()).unwrap().facts().clone();
     let (begin, end) = (978_307_200_000, 978_393_600_999);
     assert_eq!((facts.not_before, facts.not_after), (Timestamp(begin), Timestamp(end)));
@@ -58,7 +58,7 @@ fn its_time_has_two_ends() {
 }
 
 #[test]
-fn keys_of_all_usual_kinds_and_forms_are_taken() {
+fn accepts_keys_of_all_usual_kinds_and_formats() {
     let ca = Ca::new();
     for (key, kind) in [
         (KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(), KeyKind::Ecdsa),
@@ -68,7 +68,7 @@ fn keys_of_all_usual_kinds_and_forms_are_taken() {
         let identity = read(&ca.issue(&key, &["a.example"]), &key.serialize_pem()).unwrap();
         assert_eq!(identity.facts().key, kind);
     }
-    // Made with `openssl ecparam -genkey`, `openssl genrsa -traditional` and `openssl req -x509`.
+    // Created with `openssl ecparam -genkey`, `openssl genrsa -traditional` and `openssl req -x509`.
     for (pem, kind) in [(include_str!("sec1.pem"), KeyKind::Ecdsa), (include_str!("pkcs1.pem"), KeyKind::Rsa)]
     {
         assert_eq!(read(pem, pem).unwrap().facts().key, kind, "both in one file");
@@ -76,7 +76,7 @@ fn keys_of_all_usual_kinds_and_forms_are_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_said_of_the_right_part() {
+fn errors_name_the_faulty_part() {
     use IdentityError::*;
     let (ca, key, other) = (Ca::new(), key(), super::key());
     let (leaf, root) = (ca.issue(&key, &["a.example"]), ca.pem());
@@ -113,7 +113,7 @@ fn what_is_wrong_is_said_of_the_right_part() {
 }
 
 #[test]
-fn sizes_have_both_their_sides() {
+fn checks_both_sides_of_size_limits() {
     let (ca, key) = (Ca::new(), key());
     let (leaf, pem) = (ca.issue(&key, &["a.example"]), key.serialize_pem());
     assert!(read(&leaf.repeat(CERTIFICATE_CHAIN_MAX), &pem).is_ok());
@@ -127,7 +127,7 @@ fn sizes_have_both_their_sides() {
 }
 
 #[test]
-fn nothing_of_the_key_is_ever_shown() {
+fn never_shows_the_key() {
     let (ca, key) = (Ca::new(), key());
     let identity = read(&ca.issue(&key, &["a.example"]), &key.serialize_pem()).unwrap();
     let shown = format!("{identity:?}");

@@ -79,7 +79,8 @@ impl CertSelector {
         Self { tls, configs: RefCell::new(LruCache::new(limits::SECRETS_PER_CORE_MAX)) }
     }
 
-    /// Selects the configuration for a server name. Waits until `deadline` at most for secrets that are not cached.
+    /// Selects the configuration for a server name. Waits until `deadline` at most for secrets that are not
+    /// cached.
     pub(crate) async fn select(
         &self,
         secrets: &Secrets,

@@ -1,8 +1,9 @@
 //! Limits of TLS handshakes: in all, per client, and between two turns of the driver.
 //!
-//! A handshake is the most expensive operation that a stranger can trigger with a few bytes. Its memory is bounded by the number
-//! of handshakes in progress, from a client's first byte on. Its CPU time is bounded by running a few steps between two turns of
-//! the driver: a flood of handshakes slows down handshakes, not the traffic of established connections.
+//! A handshake is the most expensive operation that a stranger can trigger with a few bytes. Its memory is
+//! bounded by the number of handshakes in progress, from a client's first byte on. Its CPU time is bounded by
+//! running a few steps between two turns of the driver: a flood of handshakes slows down handshakes, not the
+//! traffic of established connections.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,7 +28,8 @@ pub(crate) struct HandshakeScheduler {
     steps: Steps,
 }
 
-/// Limit that a handshake would exceed. The connection is reset without an alert, which would cost as much as it saves.
+/// Limit that a handshake would exceed. The connection is reset without an alert, which would cost as much as
+/// it saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitExceeded {
     /// Handshakes in progress on this core.
@@ -71,7 +73,8 @@ impl HandshakeScheduler {
         self.in_flight.get()
     }
 
-    /// Timeout of a handshake that starts now; shorter while the core has half of the handshakes that it may have.
+    /// Timeout of a handshake that starts now; shorter while the core has half of the handshakes that it may
+    /// have.
     pub(crate) fn timeout(&self) -> Duration {
         match self.in_flight.get() < limits::HANDSHAKES_PER_CORE_MAX / 2 {
             true => limits::HANDSHAKE_TIMEOUT,
@@ -221,7 +224,8 @@ impl Drop for HandshakePermit {
     }
 }
 
-/// Key of a client in per-client limits: its IPv4 address, or its IPv6 /64, the network of a home or a server.
+/// Key of a client in per-client limits: its IPv4 address, or its IPv6 /64, the network of a home or a
+/// server.
 pub(crate) fn network(client: IpAddr) -> u128 {
     match client {
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),

@@ -128,7 +128,8 @@ fn a_few_steps_run_between_two_turns_of_the_driver() {
         while before < 2 * COUNT {
             yield_now().await;
             let now = steps.borrow().len();
-            // This task and the one that calls take turns in either order, so that two calls may lie between two looks.
+            // This task and the one that calls take turns in either order, so that two calls may lie between
+            // two looks.
             assert!(now - before <= 2 * crate::limits::HANDSHAKE_STEPS_PER_TURN, "{now} after {before}");
             (before, turns) = (now, turns + 1);
         }

@@ -3,7 +3,8 @@
 //! ```text
 //! accept ─► [ PROXY header, from load balancers that send one ] ─► [ TLS handshake ] ─► session
 //! ```
-//! They are counted here until a session has them. Each is bounded by a deadline and ends without a response when it fails.
+//! They are counted here until a session has them. Each is bounded by a deadline and ends without a response
+//! when it fails.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};

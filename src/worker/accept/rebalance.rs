@@ -4,13 +4,14 @@
 //! accept ─ about as few as the others? ─► served here
 //!    └─ mailbox of the least busy core ─► served there; full or closed: served here
 //! ```
-//! The kernel spreads connections over the listeners of all cores by a hash: of 16 long connections one of four cores gets two
-//! and another seven. So a core compares its number of connections with those of the others before it serves a new one. This
-//! happens once for a connection, before a byte of it is read, when it has no state yet. A connection that has migrated is served
-//! where it is, so that none goes in circles.
+//! The kernel spreads connections over the listeners of all cores by a hash: of 16 long connections one of
+//! four cores gets two and another seven. So a core compares its number of connections with those of the
+//! others before it serves a new one. This happens once for a connection, before a byte of it is read, when
+//! it has no state yet. A connection that has migrated is served where it is, so that none goes in circles.
 //!
-//! A drain must not leave a connection between two cores. A core that drains closes its gauge and migrates nothing more; it is
-//! done once all other gauges are closed, its mailbox is empty, and the connections from it were served.
+//! A drain must not leave a connection between two cores. A core that drains closes its gauge and migrates
+//! nothing more; it is done once all other gauges are closed, its mailbox is empty, and the connections from
+//! it were served.
 
 use std::io;
 use std::rc::Rc;
@@ -28,7 +29,8 @@ use crate::accept::listener::ListenerConfig;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
 
-/// A worker's link to the other workers: their numbers of connections, and their mailboxes. Made by [`rebalancers`].
+/// A worker's link to the other workers: their numbers of connections, and their mailboxes. Made by
+/// [`rebalancers`].
 #[derive(Debug)]
 pub struct Rebalancer {
     gauge: Gauge,
@@ -45,7 +47,8 @@ struct Migration {
     config: ListenerConfig,
 }
 
-/// Creates the connected rebalancers of `workers` workers, by core number; none for a single worker. Two file descriptors each.
+/// Creates the connected rebalancers of `workers` workers, by core number; none for a single worker. Two file
+/// descriptors each.
 ///
 /// # Errors
 /// The system's, when no file descriptor is left.
@@ -109,7 +112,8 @@ async fn receive(core: Rc<Core<MonoioRuntime>>, mut notified: Notified) {
     }
 }
 
-/// Migrates a connection to a core with clearly fewer connections; returns it when there is none, or its mailbox is full.
+/// Migrates a connection to a core with clearly fewer connections; returns it when there is none, or its
+/// mailbox is full.
 pub(crate) fn migrate(
     core: &Core<MonoioRuntime>,
     accepted: Accepted,
@@ -135,12 +139,14 @@ impl Rebalancer {
         self.gauge.write(connections);
     }
 
-    /// Closes the gauge: from now on this core migrates nothing, and cores that have seen it send nothing here.
+    /// Closes the gauge: from now on this core migrates nothing, and cores that have seen it send nothing
+    /// here.
     pub(crate) fn leave(&self) {
         self.gauge.close();
     }
 
-    /// Whether no connection can arrive, and none waits. Those that have arrived are among the core's connections.
+    /// Whether no connection can arrive, and none waits. Those that have arrived are among the core's
+    /// connections.
     pub(crate) fn is_done(&self) -> bool {
         // In this order: a migration is sent before its sender closes its gauge.
         self.gauge.is_last() && self.arrivals.waiting() == 0
@@ -182,8 +188,8 @@ impl Drop for Rebalancer {
     }
 }
 
-/// Chooses the core for a new connection among the others with their numbers of connections; `None` for this core, which has
-/// `own`. A full core chooses any that is not full.
+/// Chooses the core for a new connection among the others with their numbers of connections; `None` for this
+/// core, which has `own`. A full core chooses any that is not full.
 fn choose(own: usize, own_max: usize, others: impl Iterator<Item = (usize, usize)>) -> Option<usize> {
     let (number, least) = others.min_by_key(|&(_, connections)| connections)?;
     (is_ahead(own, least) || (own >= own_max && least < own_max)).then_some(number)

@@ -125,7 +125,8 @@ fn migrations_count_at_their_destination() {
                 Err(_) => break,
             }
         }
-        // Neither has served one: four go to the core that had none, then they alternate until all are about even.
+        // Neither has served one: four go to the core that had none, then they alternate until all are about
+        // even.
         assert_eq!(to, [1, 1, 1, 1, 1, 2, 1, 2, 1, 2, 1, 2]);
         assert_eq!((cores[1].arrivals.waiting(), cores[2].arrivals.waiting()), (8, 4));
     });

@@ -1,16 +1,17 @@
-//! Cache of certificates, keys and CAs of one core. Missing ones are requested from the loader; no file is read here.
+//! Cache of certificates, keys and CAs of one core. Missing ones are requested from the loader; no file is
+//! read here.
 //!
 //! ```text
 //! get ─► cached in this version ─────────────────────────────► returned
 //!   └──► requested once ─► loaded ───────────────────────────► returned
 //!                       ├─► load error, or timeout ──────────► the older version, if there is one
 //! ```
-//! A new certificate is pushed before the snapshot that names it: once a core has acknowledged that snapshot, it never serves
-//! the older certificate again, however long the loader takes.
+//! A new certificate is pushed before the snapshot that names it: once a core has acknowledged that snapshot,
+//! it never serves the older certificate again, however long the loader takes.
 //!
 //! Secrets without versions (CAs, version 0) are requested again when older than
-//! [`SECRET_AGE_MAX`](ringway_model::limits::SECRET_AGE_MAX), and waited for like a newer version, so that a CA that was
-//! removed verifies no more clients.
+//! [`SECRET_AGE_MAX`](ringway_model::limits::SECRET_AGE_MAX), and waited for like a newer version, so that a
+//! CA that was removed verifies no more clients.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -76,8 +77,9 @@ impl Secrets {
         Self { core, source, entries, loads: Cell::new(0) }
     }
 
-    /// Returns the secret in this version, else in the version before. Waits until `deadline` at most, and no longer than
-    /// [`SECRET_REFRESH_TIMEOUT`](limits::SECRET_REFRESH_TIMEOUT) when an older version is cached.
+    /// Returns the secret in this version, else in the version before. Waits until `deadline` at most, and no
+    /// longer than [`SECRET_REFRESH_TIMEOUT`](limits::SECRET_REFRESH_TIMEOUT) when an older version is
+    /// cached.
     pub(crate) async fn get(
         &self,
         key: &SecretKey,

@@ -76,7 +76,8 @@ async fn handshake(
     let hello = match read_hello(stream, deadline).await {
         Ok(hello) => hello,
         Err(TlsError::NotTls(stream)) => {
-            // Plain HTTP on the TLS port, typed by a person. The request is not read: nothing can be served for it here.
+            // Plain HTTP on the TLS port, typed by a person. The request is not read: nothing can be served
+            // for it here.
             session::reject_connection(core, stream, Failure::PlainOnTls, deadline).await;
             return Err("plain_http");
         }

@@ -39,9 +39,9 @@ impl TlsInfo {
         Self { server_name, client_auth, client_headers, version: stream.protocol() }
     }
 
-    /// Checks that a request may be served on this connection: for the host of its SNI, or for hosts of the same tenant with a
-    /// rule for the same app, since clients reuse connections (RFC 9113 §9.1.1); never for a host whose client authentication the
-    /// handshake did not demand.
+    /// Checks that a request may be served on this connection: for the host of its SNI, or for hosts of the
+    /// same tenant with a rule for the same app, since clients reuse connections (RFC 9113 §9.1.1); never for
+    /// a host whose client authentication the handshake did not demand.
     pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), LocalReply<'static>> {
         let Match { host, rule } = matched;
         if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
@@ -64,8 +64,8 @@ impl TlsInfo {
     }
 }
 
-/// Header lines about a client certificate. Clients cannot forge them: their own lines of these names are removed (wire:
-/// `OWN_IDENTITY`).
+/// Header lines about a client certificate. Clients cannot forge them: their own lines of these names are
+/// removed (wire: `OWN_IDENTITY`).
 fn client_headers(certificate: Option<&ClientCertificate>) -> Box<[u8]> {
     let mut lines = String::new();
     match certificate {

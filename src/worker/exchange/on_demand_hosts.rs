@@ -127,7 +127,7 @@ impl Hosts {
         if reports.send(Report::HostWanted { core: self.core, host: host.clone() }).is_err() {
             return Some(Absence::Unresolved);
         }
-        let asked_until = now.after(limits::HOST_PATIENCE);
+        let asked_until = now.after(limits::HOST_RESOLVE_TIMEOUT);
         known.insert(host.clone(), Known { asked_until, ..Known::default() });
         None
     }
@@ -182,7 +182,7 @@ pub(crate) async fn wait<R: Runtime>(core: &Core<R>, host: &str) -> Absent {
     let Some(hosts) = &core.on_demand_hosts else { return Absent::Unknown };
     // An address, or a name that no domain can have.
     let Ok(host) = Hostname::parse(host) else { return Absent::Unknown };
-    let deadline = core.runtime.now().after(limits::HOST_PATIENCE);
+    let deadline = core.runtime.now().after(limits::HOST_RESOLVE_TIMEOUT);
     let poll = |cx: &mut std::task::Context<'_>| {
         if core.tables().snapshot.is_settled(host.as_str()) {
             return Poll::Ready(Ok(Absent::Unknown));

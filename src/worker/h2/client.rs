@@ -4,9 +4,9 @@
 //! acquire ─► stream of a connection with room
 //!         └► none: one request connects, the others wait for its connection ─► start ─► a task drives it
 //! ```
-//! A connection takes no new requests after it was idle for a while, after GOAWAY, or once the endpoint is no longer configured;
-//! requests in progress finish. An endpoint that owes a response and sends nothing gets a PING ([`liveness`](super::liveness)):
-//! without an ACK the connection ends.
+//! A connection takes no new requests after it was idle for a while, after GOAWAY, or once the endpoint is no
+//! longer configured; requests in progress finish. An endpoint that owes a response and sends nothing gets a
+//! PING ([`liveness`](super::liveness)): without an ACK the connection ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -99,7 +99,8 @@ impl SharedConnections {
         }
     }
 
-    /// Starts HTTP/2 on a new connection, and opens its first stream. A peer that takes no bytes for `stall` breaks it.
+    /// Starts HTTP/2 on a new connection, and opens its first stream. A peer that takes no bytes for `stall`
+    /// breaks it.
     ///
     /// # Errors
     /// When the connection cannot carry a request.
@@ -209,7 +210,7 @@ async fn run(
 ) {
     let mut pings = connection.ping_pong();
     let mut growth = Growth::new(limits::H2_UPSTREAM_WINDOW);
-    let look_again = || state.driver.set_read_by(clock::now().after(limits::H2_UPSTREAM_LOOK_INTERVAL));
+    let look_again = || state.driver.set_read_by(clock::now().after(limits::H2_UPSTREAM_CHECK_INTERVAL));
     look_again();
     let driven = poll_fn(|cx| {
         let watch = state.driver.watch();
@@ -250,8 +251,8 @@ async fn run(
     let _ = Box::pin(stream.shutdown_write(clock::now().after(ringway_model::limits::LINGER_TIMEOUT))).await;
 }
 
-/// Measures the endpoint's throughput, and grows the windows where bandwidth and delay ask for it, within the window of the
-/// connection.
+/// Measures the endpoint's throughput, and grows the windows where bandwidth and delay ask for it, within the
+/// window of the connection.
 fn adjust_windows(
     state: &State,
     connection: &mut Connection<Pipe<UpstreamWatch>, Bytes>,
@@ -308,7 +309,8 @@ impl Lease {
         Self(state.clone())
     }
 
-    /// Lowers the maximum of concurrent requests: the endpoint refused a stream below it, or has not sent its SETTINGS yet.
+    /// Lowers the maximum of concurrent requests: the endpoint refused a stream below it, or has not sent its
+    /// SETTINGS yet.
     pub(crate) fn note_refused(&self) {
         self.0.active_max.set(self.0.active().saturating_sub(1).max(1));
     }
@@ -323,7 +325,8 @@ impl Lease {
         !self.0.is_counted.replace(true)
     }
 
-    /// Records a protocol violation of the endpoint: the connection takes no more requests, and ends with those in progress.
+    /// Records a protocol violation of the endpoint: the connection takes no more requests, and ends with
+    /// those in progress.
     pub(crate) fn note_violation(&self) {
         self.0.is_over.set(true);
     }

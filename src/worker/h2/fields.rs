@@ -1,8 +1,9 @@
 //! Follows HPACK (RFC 7541) as far as it takes to know pseudo-fields from others: sizes and names, no text.
 //!
-//! The `h2` crate drops pseudo-fields that stand in trailers, where they make a message malformed (RFC 9113 §8.1). Whether
-//! there were any shows in the blocks themselves; as any of their fields may refer to an earlier block, all are followed. What is
-//! kept of the dynamic table are at most 128 entries of six bytes. What is no HPACK is the crate's to refuse.
+//! The `h2` crate drops pseudo-fields that stand in trailers, where they make a message malformed (RFC 9113
+//! §8.1). Whether there were any shows in the blocks themselves; as any of their fields may refer to an
+//! earlier block, all are followed. What is kept of the dynamic table are at most 128 entries of six bytes.
+//! What is no HPACK is the crate's to refuse.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -332,7 +333,8 @@ impl Malformed {
 
 /// As many as a client may have requests at one time.
 const MALFORMED_MAX: usize = crate::limits::H2_STREAMS_MAX as usize;
-/// What a peer may use of our table (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE), as we do not say otherwise.
+/// What a peer may use of our table (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE), as we do not say
+/// otherwise.
 const TABLE_BYTES_MAX: u32 = 4096;
 /// Five bytes of a number: more than any length here.
 const NUMBER_SHIFT_MAX: u32 = 21;
@@ -344,7 +346,8 @@ const STATIC_NAME_BYTES: [u8; 61] = [
     12, 6, 4, 4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3,
     16,
 ];
-/// Lengths of the Huffman codes (RFC 7541, Appendix B), each with the code behind the last of it: the code is canonical.
+/// Lengths of the Huffman codes (RFC 7541, Appendix B), each with the code behind the last of it: the code is
+/// canonical.
 const CODE_ENDS: [(u32, u32); 21] = code_ends();
 /// `:` and `1` in that code, with their lengths.
 const COLON: (u32, u32) = (0x5c, 7);

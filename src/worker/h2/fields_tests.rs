@@ -71,7 +71,8 @@ fn a_pseudo_field_is_known_in_every_form() {
     assert_eq!(blocks(&["0002 3a78 0161", "0082 b9e7 0161", "0002 783a 0161"]), [PSEUDO, PSEUDO, OTHER]);
     // Never to be indexed; by the name of an entry of the table.
     assert_eq!(blocks(&["1402 2f78", "4402 2f78", "7e01 61", "0f2f 0161"]), [PSEUDO; 4]);
-    // Statuses: 200, 103 in plain text, 103 in Huffman codes, the one in the table, one that another field's value looks like.
+    // Statuses: 200, 103 in plain text, 103 in Huffman codes, the one in the table, one that another field's
+    // value looks like.
     assert_eq!(
         blocks(&["88", "4803 3130 33", "0882 0805", "be", "0f0d 0131"]),
         [PSEUDO, INTERIM, INTERIM, INTERIM, OTHER]

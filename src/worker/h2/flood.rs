@@ -1,7 +1,9 @@
-//! HTTP/2 flood protection: limits of frames per time window, and protocol violations; both end the connection with GOAWAY.
+//! HTTP/2 flood protection: limits of frames per time window, and protocol violations; both end the
+//! connection with GOAWAY.
 //!
-//! No I/O and no clock. The `h2` crate has limits of its own; these do not depend on its version, count frames that it does not, and
-//! name the violation. Violations are detected here where the crate detects none, or has another error code than RFC 9113 demands.
+//! No I/O and no clock. The `h2` crate has limits of its own; these do not depend on its version, count
+//! frames that it does not, and name the violation. Violations are detected here where the crate detects
+//! none, or has another error code than RFC 9113 demands.
 //!
 //! ```text
 //! bytes in ──► FrameScanner ──► frames, settings ──► counters, checks ──► Violation ──► GOAWAY, closed, counted
@@ -37,7 +39,8 @@ pub(crate) struct FloodGuard {
     malformed: Rc<Malformed>,
     /// Bytes of DATA received since the last take.
     data_bytes: u64,
-    /// Streams that the client has ended and we have not, oldest first: no more HEADERS or DATA may come on them.
+    /// Streams that the client has ended and we have not, oldest first: no more HEADERS or DATA may come on
+    /// them.
     ended: Vec<u32>,
     window: Counters,
     since: Tick,
@@ -149,7 +152,7 @@ impl FloodGuard {
 
     /// Checks bytes of the client; returns the number of bytes before the violation.
     pub(crate) fn on_read(&mut self, bytes: &[u8], now: Tick) -> usize {
-        if now.since(self.since) >= limits::H2_ABUSE_WINDOW {
+        if now.since(self.since) >= limits::H2_FLOOD_WINDOW {
             self.window = Counters::default();
             self.since = now;
         }
@@ -176,7 +179,8 @@ impl FloodGuard {
         passed
     }
 
-    /// Counts bytes that we sent. A violation takes effect with the next bytes of the client, which has caused it.
+    /// Counts bytes that we sent. A violation takes effect with the next bytes of the client, which has
+    /// caused it.
     pub(crate) fn on_written(&mut self, bytes: &[u8]) {
         let mut outbound = std::mem::take(&mut self.outbound);
         outbound.scan(bytes, |event| {
@@ -210,8 +214,8 @@ impl FloodGuard {
         self.violation
     }
 
-    /// Checks a frame against the protocol. Each violation ends the connection, also one for which RFC 9113 would have the stream
-    /// reset (§5.4.1).
+    /// Checks a frame against the protocol. Each violation ends the connection, also one for which RFC 9113
+    /// would have the stream reset (§5.4.1).
     fn check(&mut self, frame: Frame) -> Option<Violation> {
         if !std::mem::replace(&mut self.has_settings, true) && frame.kind != SETTINGS {
             return Some(Violation::Preface);
@@ -293,7 +297,8 @@ impl FloodGuard {
         }
         match frame.kind {
             DATA => self.window.data_sent += 1,
-            // NO_ERROR follows an early response, INTERNAL_ERROR and CANCEL are caused by the app: none by the client.
+            // NO_ERROR follows an early response, INTERNAL_ERROR and CANCEL are caused by the app: none by
+            // the client.
             RST_STREAM if !matches!(frame.code, 0x0 | 0x2 | 0x8) => {
                 self.window.errors += 1;
                 if self.window.errors > limits::H2_ERRORS_MAX {

@@ -253,12 +253,12 @@ fn counters_restart_with_each_time_window() {
     let mut guard = guard();
     let settings = frame(SETTINGS, 0, b"");
     for window in 0..3 {
-        let now = NOW.after(crate::limits::H2_ABUSE_WINDOW * window);
+        let now = NOW.after(crate::limits::H2_FLOOD_WINDOW * window);
         for _ in 0..crate::limits::H2_SETTINGS_MAX {
             assert_eq!(guard.on_read(&settings, now), settings.len());
         }
     }
-    assert_eq!(guard.on_read(&settings, NOW.after(crate::limits::H2_ABUSE_WINDOW * 2)), 0);
+    assert_eq!(guard.on_read(&settings, NOW.after(crate::limits::H2_FLOOD_WINDOW * 2)), 0);
 }
 
 #[test]

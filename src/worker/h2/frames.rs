@@ -1,11 +1,13 @@
-//! Scanner of HTTP/2 frames: headers of frames, settings, and header blocks, without I/O, however the bytes are cut.
+//! Scanner of HTTP/2 frames: headers of frames, settings, and header blocks, without I/O, however the bytes
+//! are cut.
 
 use std::ops::ControlFlow;
 
 /// Incremental scanner of frames in a stream of bytes.
 #[derive(Default)]
 pub(super) struct FrameScanner {
-    /// Received part of a frame header, and of what follows it: the error code of RST_STREAM, the length of padding.
+    /// Received part of a frame header, and of what follows it: the error code of RST_STREAM, the length of
+    /// padding.
     head: [u8; HEAD_BYTES + CODE_BYTES],
     have: usize,
     /// Bytes until the next frame header.
@@ -15,7 +17,8 @@ pub(super) struct FrameScanner {
     /// Received part of a setting.
     setting: [u8; SETTING_BYTES],
     setting_have: usize,
-    /// Of those bytes, the number that precede the fields, and the number of fields; `None` outside of header blocks.
+    /// Of those bytes, the number that precede the fields, and the number of fields; `None` outside of header
+    /// blocks.
     fields: Option<(usize, usize)>,
     /// The header block ends with those bytes.
     is_last: bool,
@@ -70,7 +73,8 @@ impl Frame {
         self.flags & ACK != 0
     }
 
-    /// Position of the fields after the bytes that were read with the header: the number of bytes before them, and their length.
+    /// Position of the fields after the bytes that were read with the header: the number of bytes before
+    /// them, and their length.
     fn fields(self) -> Option<(usize, usize)> {
         let front = match self.kind {
             HEADERS if self.flags & WITH_PRIORITY != 0 => PRIORITY_BYTES,
@@ -80,8 +84,8 @@ impl Frame {
         Some((front, self.len.saturating_sub(self.padding + front)))
     }
 
-    /// Whether the length is valid for the type, by the header alone (RFC 9113 §4.2 and §6). Padding that does not fit and frames on
-    /// the wrong stream are other errors.
+    /// Whether the length is valid for the type, by the header alone (RFC 9113 §4.2 and §6). Padding that
+    /// does not fit and frames on the wrong stream are other errors.
     pub(super) fn has_valid_size(self) -> bool {
         let has = |flag: u8| usize::from(self.flags & flag != 0);
         let is_valid = match self.kind {
@@ -105,7 +109,8 @@ impl FrameScanner {
         Self { skip, ..Self::default() }
     }
 
-    /// Passes the events to `on_event`, which may end the scan; returns the number of bytes before the frame where it ended.
+    /// Passes the events to `on_event`, which may end the scan; returns the number of bytes before the frame
+    /// where it ended.
     pub(super) fn scan(
         &mut self,
         all: &[u8],

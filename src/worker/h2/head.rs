@@ -1,12 +1,14 @@
 //! Heads of HTTP/2 as the text of HTTP/1.1, and back (RFC 9113 §8.3).
 //!
-//! Whether a request is one is decided by the strict parser of HTTP/1.1, which reads this text like that of any client.
-//! Here stands only what the text could not show: what becomes of the pseudo-fields, that fields which mean something
-//! between two hops of HTTP/1 are not smuggled in, and that nothing in the text can end a line early.
+//! Whether a request is one is decided by the strict parser of HTTP/1.1, which reads this text like that of
+//! any client. Here stands only what the text could not show: what becomes of the pseudo-fields, that fields
+//! which mean something between two hops of HTTP/1 are not smuggled in, and that nothing in the text can end
+//! a line early.
 //!
-//! The `h2` crate has seen to the order and uniqueness of pseudo-fields, lower-case names, no byte in a value that ends
-//! a line, and a `content-length` that the DATA frames agree with; connection-specific fields are malformed to it. It
-//! cuts the fragment off a `:path`, and does not show the `:scheme` of a request without `:authority`.
+//! The `h2` crate has seen to the order and uniqueness of pseudo-fields, lower-case names, no byte in a value
+//! that ends a line, and a `content-length` that the DATA frames agree with; connection-specific fields are
+//! malformed to it. It cuts the fragment off a `:path`, and does not show the `:scheme` of a request without
+//! `:authority`.
 
 use crate::limits;
 use bytes::Bytes;
@@ -38,7 +40,8 @@ pub(crate) enum Coding {
     Chunks,
 }
 
-/// Appends the text of a request to `out`. `scheme` is what the connection speaks; `nonce` makes the key of a WebSocket.
+/// Appends the text of a request to `out`. `scheme` is what the connection speaks; `nonce` makes the key of a
+/// WebSocket.
 ///
 /// # Errors
 /// The request is malformed (RFC 9113 §8.1.1), and how it is answered; `out` may hold a part of it.
@@ -98,7 +101,8 @@ pub(crate) fn write(
     Ok(coding)
 }
 
-/// How many bytes of DATA a request says it has. Nothing for tunnels, whose bytes are no body; what is no length is refused elsewhere.
+/// How many bytes of DATA a request says it has. Nothing for tunnels, whose bytes are no body; what is no
+/// length is refused elsewhere.
 pub(crate) fn body_length(request: &Parts) -> Option<u64> {
     let told = request.headers.get(http::header::CONTENT_LENGTH)?;
     let length = || told.to_str().ok()?.parse().ok();
@@ -125,8 +129,8 @@ pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<R
     Some(request)
 }
 
-/// The fields of a head or of trailers as HTTP/2 has them: without those that mean something on one connection only
-/// (RFC 9113 §8.2.2). `bytes` are what they are slices of.
+/// The fields of a head or of trailers as HTTP/2 has them: without those that mean something on one
+/// connection only (RFC 9113 §8.2.2). `bytes` are what they are slices of.
 pub(crate) fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -> HeaderMap {
     let shared = Bytes::copy_from_slice(bytes);
     let base = bytes.as_ptr() as usize;
@@ -149,7 +153,8 @@ pub(crate) fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -
     map
 }
 
-/// Appends the text of a response to `out`, in the shape that the parser of HTTP/1.1 wants. `method` is the request's.
+/// Appends the text of a response to `out`, in the shape that the parser of HTTP/1.1 wants. `method` is the
+/// request's.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     response: &http::response::Parts,
@@ -208,7 +213,8 @@ fn write_request_line(out: &mut Vec<u8>, request: &Parts, is_websocket: bool) ->
         let target = request.uri.path_and_query().ok_or(RequestError::BadTarget)?;
         // A target that was left out, or was nothing but a fragment, reads like `/` and is none.
         let is_absent = target.as_str() == "/" && *target != PathAndQuery::from_static("/");
-        // RFC 9113 §8.3.1: in origin-form; anything else would be taken for an absolute-form that names another host.
+        // RFC 9113 §8.3.1: in origin-form; anything else would be taken for an absolute-form that names
+        // another host.
         let is_target = target.as_str().starts_with('/') || method == "OPTIONS" && target == "*";
         if is_absent || !is_target {
             return Err(RequestError::BadTarget);

@@ -1,9 +1,10 @@
 //! PING policy of connections to endpoints, and detection of dead ones.
 //!
-//! gRPC servers count PINGs (grpc-core, grpc-go and grpc-java by the same rules): with requests in progress, one in five minutes is
-//! allowed, a message of the server (HEADERS or DATA) resets the count, and the third PING too many ends the connection. Hence a
-//! PING is sent only when a response is due and nothing comes, and another only after a message or after those minutes. Peers that
-//! vanish are detected by TCP: keepalive, and bytes that stay unacknowledged.
+//! gRPC servers count PINGs (grpc-core, grpc-go and grpc-java by the same rules): with requests in progress,
+//! one in five minutes is allowed, a message of the server (HEADERS or DATA) resets the count, and the third
+//! PING too many ends the connection. Hence a PING is sent only when a response is due and nothing comes, and
+//! another only after a message or after those minutes. Peers that vanish are detected by TCP: keepalive, and
+//! bytes that stay unacknowledged.
 
 use crate::limits;
 use ringway_model::Tick;
@@ -118,8 +119,8 @@ mod tests {
         }
     }
 
-    /// Simulates a day with an open stream, checked every five seconds; a message comes every `message_every` seconds, or only at
-    /// first.
+    /// Simulates a day with an open stream, checked every five seconds; a message comes every `message_every`
+    /// seconds, or only at first.
     fn day(message_every: Option<u64>) -> u32 {
         let (mut liveness, mut server, mut pings) = (Liveness::new(at(0)), Server::default(), 0);
         for now in (0..24 * 3600).step_by(5) {

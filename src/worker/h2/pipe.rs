@@ -1,7 +1,7 @@
 //! Pipe of an HTTP/2 connection between the `h2` crate and any [`Stream`].
 //!
-//! The crate polls for bytes; a [`Stream`] takes buffers and returns them, and none of its futures may be dropped. Two pumps connect
-//! them, in one task with the crate's connection:
+//! The crate polls for bytes; a [`Stream`] takes buffers and returns them, and none of its futures may be
+//! dropped. Two pumps connect them, in one task with the crate's connection:
 //!
 //! ```text
 //!            ┌── input: one buffer, read when the last one is used up ◄── read, with a deadline ──┐
@@ -25,7 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Observer of the bytes in both directions, which may end the reading.
 pub(crate) trait Watch: 'static {
-    /// Observes bytes of the peer; returns the number that may pass. The others are dropped, and no more are read.
+    /// Observes bytes of the peer; returns the number that may pass. The others are dropped, and no more are
+    /// read.
     fn on_read(&self, bytes: &[u8], now: Tick) -> usize;
 
     /// Observes bytes that the crate wrote.
@@ -115,8 +116,8 @@ impl<W: Watch> Driver<W> {
         &self.shared.watch
     }
 
-    /// Sets the time at which the connection is [overdue](Self::take_overdue), whatever is received. An earlier time takes effect up to
-    /// ten seconds late.
+    /// Sets the time at which the connection is [overdue](Self::take_overdue), whatever is received. An
+    /// earlier time takes effect up to ten seconds late.
     pub(crate) fn set_read_by(&self, deadline: Tick) {
         self.shared.read_by.set(deadline);
     }
@@ -126,8 +127,8 @@ impl<W: Watch> Driver<W> {
         self.shared.is_overdue.take()
     }
 
-    /// Whether reads of the stream were cancelled since the last call, as by the drain. The connection is polled then, and reads go
-    /// on.
+    /// Whether reads of the stream were cancelled since the last call, as by the drain. The connection is
+    /// polled then, and reads go on.
     pub(crate) fn take_interrupted(&self) -> bool {
         self.shared.is_interrupted.take()
     }
@@ -145,8 +146,8 @@ impl<W: Watch> Driver<W> {
         input.borrow().capacity() + output.borrow().capacity() + spare.borrow().capacity()
     }
 
-    /// Polls `connection`, which uses the pipe, and moves its bytes over `stream` until it ends; then sends the rest of its output. A peer
-    /// that takes no bytes for `stall` breaks the connection.
+    /// Polls `connection`, which uses the pipe, and moves its bytes over `stream` until it ends; then sends
+    /// the rest of its output. A peer that takes no bytes for `stall` breaks the connection.
     ///
     /// The stream is neither shut down nor closed; its reads are left cancelled.
     pub(crate) async fn drive<S: Stream, C: Future>(
@@ -265,7 +266,8 @@ impl<W: Watch> Shared<W> {
         }
     }
 
-    /// Reports an overdue connection once: the connection sets another time, or ends, before the next wait begins.
+    /// Reports an overdue connection once: the connection sets another time, or ends, before the next wait
+    /// begins.
     async fn report_overdue(&self, now: Tick) {
         if now < self.read_by.get() {
             return;

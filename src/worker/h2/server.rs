@@ -7,8 +7,8 @@
 //! ends by:  idle timeout, age, drain ─► GOAWAY, the requests in progress finish, close
 //!           violation ─► the frames before it are processed, GOAWAY, close
 //! ```
-//! The cost of a client is bounded: concurrent requests by their tasks, which go on when a request is reset; bodies by windows; slow
-//! reading by a minimum rate; frames by [flood protection](super::flood).
+//! The cost of a client is bounded: concurrent requests by their tasks, which go on when a request is reset;
+//! bodies by windows; slow reading by a minimum rate; frames by [flood protection](super::flood).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -46,8 +46,8 @@ use crate::session::downstream::{DownstreamConn, Phase};
 use crate::session::linger::{self, Request as Received};
 use crate::transport::Transport;
 
-/// Serves a connection, from the client's preface on. `scheme` is that of its requests: `https` with TLS. Returns the number of
-/// requests.
+/// Serves a connection, from the client's preface on. `scheme` is that of its requests: `https` with TLS.
+/// Returns the number of requests.
 pub(crate) async fn serve(
     core: &Rc<Core<MonoioRuntime>>,
     connection: &Rc<DownstreamConn<Transport>>,
@@ -328,8 +328,9 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// Discards the rest of the request for a while, before the stream is reset: some clients treat a reset as a failure, even after the
-    /// whole response and with NO_ERROR (RFC 9113 §8.1), and process it before the user of the client has the response.
+    /// Discards the rest of the request for a while, before the stream is reset: some clients treat a reset
+    /// as a failure, even after the whole response and with NO_ERROR (RFC 9113 §8.1), and process it before
+    /// the user of the client has the response.
     pub(crate) async fn discard(self, core: &Core<MonoioRuntime>) {
         let Self { client, registration } = self;
         let count = &registration.shared.discarding;
@@ -337,7 +338,8 @@ impl Unread {
         if count.get() <= limits::H2_DISCARDED_STREAMS_MAX {
             linger::discard_request(core, &client).await;
         } else {
-            // Other requests need the stream. Not at once: the reset would be sent in one record with the response.
+            // Other requests need the stream. Not at once: the reset would be sent in one record with the
+            // response.
             core.runtime.sleep(limits::H2_RESET_DELAY).await;
         }
         count.update(|count| count - 1);
@@ -347,7 +349,8 @@ impl Unread {
     }
 }
 
-/// Serves a request, from its head to the end of its response. Returns a request that was not received completely.
+/// Serves a request, from its head to the end of its response. Returns a request that was not received
+/// completely.
 pub(crate) async fn exchange(
     core: &Core<MonoioRuntime>,
     job: Job,
@@ -364,7 +367,8 @@ pub(crate) async fn exchange(
     };
     match next {
         Disposition::Reset => stream.reset(Reason::INTERNAL_ERROR),
-        // The response is complete. The `h2` crate resets the stream when it is dropped before the request's end.
+        // The response is complete. The `h2` crate resets the stream when it is dropped before the request's
+        // end.
         Disposition::Keep | Disposition::Close | Disposition::CloseUnread | Disposition::CloseNow
             if stream.is_answered() =>
         {
@@ -424,8 +428,8 @@ fn is_call(fields: &HeaderMap) -> bool {
     content_type.is_some_and(|value| grpc::is_grpc(grpc::media_type(value.as_bytes())))
 }
 
-/// Waits for the end of a request with `content-length: 0`: DATA would make it malformed, which must be known before it is
-/// forwarded (RFC 9113 §8.1.1).
+/// Waits for the end of a request with `content-length: 0`: DATA would make it malformed, which must be known
+/// before it is forwarded (RFC 9113 §8.1.1).
 async fn wait_for_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
     let deadline = core.runtime.now().after(core.settings.policy.body_progress_timeout);
     match stream.read(Vec::with_capacity(1), deadline).await.0 {

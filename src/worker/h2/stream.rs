@@ -6,11 +6,12 @@
 //!         body  ──► DATA, as the peer's window allows;  trailers ──► HEADERS;  END_STREAM with the last of it
 //! abort:  RST_STREAM, so that a cut body never looks complete
 //! ```
-//! Towards an endpoint it is the mirror image: the request is written, and the response read. What is read is made in [`inbound`],
-//! what was written is understood in [`outbound`]; here stand the waits and the deadlines around both.
+//! Towards an endpoint it is the mirror image: the request is written, and the response read. What is read is
+//! made in [`inbound`], what was written is understood in [`outbound`]; here stand the waits and the
+//! deadlines around both.
 //!
-//! What an exchange writes has a known shape, which is relied on: a head comes in one write, and the coding of a chunk
-//! is never cut. Anything else is our mistake, and resets the stream.
+//! What an exchange writes has a known shape, which is relied on: a head comes in one write, and the coding
+//! of a chunk is never cut. Anything else is our mistake, and resets the stream.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -117,9 +118,9 @@ impl H2Stream {
         .await;
     }
 
-    /// Whether the failure of this stream to an endpoint says nothing about that: it was not opened yet, for the endpoint has
-    /// as many as it takes; the endpoint ended this one alone, as an answer to what was asked; a limit of ours ended its
-    /// connection; or the connection's end was counted for another stream.
+    /// Whether the failure of this stream to an endpoint says nothing about that: it was not opened yet, for
+    /// the endpoint has as many as it takes; the endpoint ended this one alone, as an answer to what was
+    /// asked; a limit of ours ended its connection; or the connection's end was counted for another stream.
     pub(crate) fn is_excused(&self) -> bool {
         let mut outbound = self.outbound.borrow_mut();
         let is_unopened = outbound.is_unopened();

@@ -1,7 +1,7 @@
 //! Pool of the tasks that serve HTTP/2 requests: one for each request in progress, kept for later requests.
 //!
-//! The future of an exchange is some kilobytes; to make, move and free one for every request costs more than a small request does.
-//! A task that has finished waits in the pool, and the next request wakes it.
+//! The future of an exchange is some kilobytes; to make, move and free one for every request costs more than
+//! a small request does. A task that has finished waits in the pool, and the next request wakes it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,4 +1,5 @@
-//! Watch over an endpoint's HTTP/2 connection: liveness, floods of frames that belong to no request, and malformed trailers.
+//! Watch over an endpoint's HTTP/2 connection: liveness, floods of frames that belong to no request, and
+//! malformed trailers.
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -20,7 +21,8 @@ pub(super) struct UpstreamWatch {
     responses: RefCell<Responses>,
     /// Frames received without data, since `since`.
     frames: Cell<u32>,
-    /// Requests in progress at `since`, and HEADERS and DATA sent since then: what those frames may belong to.
+    /// Requests in progress at `since`, and HEADERS and DATA sent since then: what those frames may belong
+    /// to.
     causes: Cell<u32>,
     since: Cell<Tick>,
     /// Bytes of DATA received.
@@ -127,7 +129,7 @@ impl Watch for UpstreamWatch {
     /// Bounds the frames: an endpoint that sends frames without responses would keep the core to itself.
     fn on_read(&self, bytes: &[u8], now: Tick) -> usize {
         self.liveness.borrow_mut().note_bytes(now);
-        if now.since(self.since.get()) >= limits::H2_ABUSE_WINDOW {
+        if now.since(self.since.get()) >= limits::H2_FLOOD_WINDOW {
             self.since.set(now);
             self.frames.set(0);
             self.causes.set(u32::try_from(self.active.get()).unwrap_or(u32::MAX));
@@ -162,5 +164,6 @@ impl Watch for UpstreamWatch {
     }
 }
 
-/// Streams with trailers to recognise: more than a connection has at one time, unless the endpoint allows more.
+/// Streams with trailers to recognise: more than a connection has at one time, unless the endpoint allows
+/// more.
 const BEGUN_MAX: usize = 1024;

@@ -76,13 +76,14 @@ impl Growth {
         self.began_us = Some(now_us);
     }
 
-    /// Its answer came. The next window, if that should be larger: [`grow`](Self::grow) then, or [`rest`](Self::rest).
+    /// Its answer came. The next window, if that should be larger: [`grow`](Self::grow) then, or
+    /// [`rest`](Self::rest).
     pub(super) fn end(&mut self, now_us: u64, now: Tick) -> Option<u32> {
         let began_us = self.began_us.take()?;
         let bytes = std::mem::take(&mut self.bytes);
         let round_trip = Duration::from_micros(now_us.saturating_sub(began_us));
-        // What comes in answer to our window updates comes behind the answer to the PING: a peer that is held up by its window has sent
-        // just that since the first byte.
+        // What comes in answer to our window updates comes behind the answer to the PING: a peer that is held
+        // up by its window has sent just that since the first byte.
         let rate = u128::from(bytes) * 1_000_000 / u128::from(now_us.saturating_sub(self.first_us).max(1));
         let in_a_round_trip = rate * round_trip.as_micros() / 1_000_000;
         let is_short = in_a_round_trip >= u128::from(self.window) * 2 / 3;
@@ -114,8 +115,8 @@ pub(super) fn connection_window(window: u32) -> u32 {
     window.saturating_mul(2).max(limits::H2_CONNECTION_WINDOW)
 }
 
-/// Requests at one time on a connection to an endpoint, given the window of its streams: those that are read slowly must not use up
-/// the window of all.
+/// Requests at one time on a connection to an endpoint, given the window of its streams: those that are read
+/// slowly must not use up the window of all.
 pub(super) fn streams_max(window: u32) -> usize {
     (UPSTREAM_CONNECTION_WINDOW / window).max(1) as usize
 }
@@ -126,7 +127,8 @@ pub(super) const UPSTREAM_CONNECTION_WINDOW: u32 =
 
 /// A longer silence ends a burst: what came before it says nothing about how fast the peer can send.
 const BURST_GAP_US: u64 = 5_000;
-/// How much larger a window gets at a time. It takes two round trips each time to see whether that was enough.
+/// How much larger a window gets at a time. It takes two round trips each time to see whether that was
+/// enough.
 const GROWTH: u32 = 4;
 /// On a shorter way, the smallest windows let a gigabit through.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(1);
@@ -202,8 +204,8 @@ mod tests {
 
     const MIB: u32 = 1024 * 1024;
 
-    /// A path with a bandwidth and a delay, on which a peer sends as much as its window lets it, for some seconds. Returns the window
-    /// at the end and how many PINGs that took.
+    /// A path with a bandwidth and a delay, on which a peer sends as much as its window lets it, for some
+    /// seconds. Returns the window at the end and how many PINGs that took.
     fn transfer(bytes_per_second: u64, round_trip: Duration) -> (u32, u32) {
         const STEP_US: u64 = 100;
         let mut growth = Growth::new(limits::H2_STREAM_WINDOW);

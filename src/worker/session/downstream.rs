@@ -19,7 +19,8 @@ use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::Match;
 use crate::settings::Settings;
 
-/// Client connection, or one HTTP/2 stream of it. Shared with the drain, which may end it while its session waits.
+/// Client connection, or one HTTP/2 stream of it. Shared with the drain, which may end it while its session
+/// waits.
 pub(crate) struct DownstreamConn<S> {
     pub(crate) stream: S,
     /// Address of the client: from the PROXY header where there is one, else of the socket.
@@ -44,7 +45,8 @@ pub(crate) struct DownstreamConn<S> {
 pub(crate) enum Phase {
     /// Between two requests: closed once no request can be on its way.
     Idle,
-    /// Between two requests, after a response that announced keep-alive before the drain began: closes by itself, soon.
+    /// Between two requests, after a response that announced keep-alive before the drain began: closes by
+    /// itself, soon.
     Leaving,
     /// In a request, which may finish.
     Busy,
@@ -137,8 +139,8 @@ impl<S> DownstreamConn<S> {
 }
 
 impl<S: Stream> DownstreamConn<S> {
-    /// Whether the client has closed, as far as that is known without waiting. A client that has closed its sending side counts
-    /// as closed, unless bytes that it sent before are still unread. One system call.
+    /// Whether the client has closed, as far as that is known without waiting. A client that has closed its
+    /// sending side counts as closed, unless bytes that it sent before are still unread. One system call.
     pub(crate) async fn has_left(&self) -> bool {
         let mut left = pin!(self.stream.left());
         let is_reset = poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_ready())).await;

@@ -4,9 +4,9 @@
 //! response before the request's end ─► permit? ─► discard: 30 s, 5 s without bytes, 16 MiB/s ─► close, or RST_STREAM
 //!                                        └─ none ─► discard: 2 s, 256 KiB ─────────────────────┘
 //! ```
-//! Many clients read no response before they have sent their request. A close with unread bytes is a reset, and some HTTP/2 clients
-//! take RST_STREAM for a failure: either loses the response. Discarding costs neither memory nor copies, but occupies a connection or
-//! a stream: hence permits, bounded per core and per client.
+//! Many clients read no response before they have sent their request. A close with unread bytes is a reset,
+//! and some HTTP/2 clients take RST_STREAM for a failure: either loses the response. Discarding costs neither
+//! memory nor copies, but occupies a connection or a stream: hence permits, bounded per core and per client.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -30,7 +30,8 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// Returns a permit to discard one more request in full; `client` is `None` for trusted proxies, which have no own limit.
+    /// Returns a permit to discard one more request in full; `client` is `None` for trusted proxies, which
+    /// have no own limit.
     fn acquire(&self, client: Option<u128>) -> Option<Permit<'_>> {
         if self.count.get() >= limits::LINGERING_PER_CORE_MAX {
             return None;
@@ -98,7 +99,8 @@ pub(crate) async fn discard_request<R: Runtime>(core: &Core<R>, client: &Downstr
     discard_all(&client.stream, limits, &RuntimeClock(&core.runtime)).await;
 }
 
-/// Keeps a stream open for a moment after its response, so that its reset is not sent together with the response.
+/// Keeps a stream open for a moment after its response, so that its reset is not sent together with the
+/// response.
 pub(crate) async fn hold<R: Runtime, T>(core: &Core<R>, peer: IpAddr, stream: T) {
     let (permit, _) = admit(core, peer, Request::Unread);
     if permit.is_some() {
@@ -107,8 +109,8 @@ pub(crate) async fn hold<R: Runtime, T>(core: &Core<R>, peer: IpAddr, stream: T)
     drop(stream);
 }
 
-/// Discards the client's bytes while its response is being sent, until reading is cancelled: some clients read nothing before they
-/// have sent everything.
+/// Discards the client's bytes while its response is being sent, until reading is cancelled: some clients
+/// read nothing before they have sent everything.
 pub(crate) async fn discard_beside<R: Runtime>(core: &Core<R>, client: &DownstreamConn<R::Stream>) {
     discard_all(&client.stream, LingerLimits::UPLOAD, &RuntimeClock(&core.runtime)).await;
 }

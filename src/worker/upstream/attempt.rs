@@ -241,7 +241,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             && !buffers.request.expects_continue()
             && body
                 .and_then(RequestBody::bytes_left)
-                .is_some_and(|left| left <= limits::EARLY_ANSWER_REST_MAX);
+                .is_some_and(|left| left <= limits::EARLY_RESPONSE_REST_MAX);
         upload.begin(may_outlast);
         if is_followed(&buffers.request, &buffers.client_in, body) {
             upload.set_followed();

@@ -349,7 +349,8 @@ fn a_broken_write_reports_whether_a_part_was_sent() {
     });
 }
 
-/// The peer writes at about the moment of the cancellation, again and again: each message arrives exactly once.
+/// The peer writes at about the moment of the cancellation, again and again: each message arrives exactly
+/// once.
 #[test]
 fn cancelled_reads_lose_no_message() {
     const MESSAGES: u32 = 200;

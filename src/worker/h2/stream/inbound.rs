@@ -38,8 +38,8 @@ pub(super) struct Inbound {
     in_chunk: bool,
     /// How much of a request's body is still to be handed on, where its head says how long it is.
     left: Option<u64>,
-    /// The last of such a body, kept until the stream has ended with it: more DATA make the request malformed (RFC 9113 §8.1.1),
-    /// and nobody behind us must take it for whole before that is known.
+    /// The last of such a body, kept until the stream has ended with it: more DATA make the request malformed
+    /// (RFC 9113 §8.1.1), and nobody behind us must take it for whole before that is known.
     last: Bytes,
     end: Option<End>,
     /// The peer did on this stream what none may.

@@ -115,7 +115,8 @@ impl Outbound {
         Ok((Step { consumed, ..Step::default() }, head.method(), answer))
     }
 
-    /// Sends the head of a response to a request with this method, which `bytes` begin with; after an interim one, another follows.
+    /// Sends the head of a response to a request with this method, which `bytes` begin with; after an interim
+    /// one, another follows.
     pub(super) fn send_head(
         &mut self,
         bytes: &[u8],
@@ -238,8 +239,8 @@ impl Outbound {
         }
     }
 
-    /// A window that is opened by a byte now and then lets a response make progress for ever. Only waiting counts: an
-    /// app may be as slow as it likes.
+    /// A window that is opened by a byte now and then lets a response make progress for ever. Only waiting
+    /// counts: an app may be as slow as it likes.
     pub(super) fn judge_progress(&mut self, waited: Duration) -> io::Result<()> {
         self.waited += waited;
         if self.waited < limits::BODY_RATE_WINDOW {
