@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::limits::{CLIENT_TIMEOUT, STORE_CLOSE_TIMEOUT};
 use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, SendError, reply};
-use ringway_model::{CoreId, Desired, Generation, InstanceId, Rejection};
+use ringway_model::{Desired, Generation, InstanceId, Rejection};
 
 use crate::control::Control;
-use crate::engine::ReplyTo;
+use crate::engine::{Drained, ReplyTo};
 use crate::status::{InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
 
@@ -27,14 +27,6 @@ pub(crate) enum Call {
     InstanceStatus(InstanceId, ReplySender<Option<InstanceStatus>>),
     Metrics(ReplySender<String>),
     Shutdown(Duration, ReplySender<Drained>),
-}
-
-/// Result of a shutdown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Cores that had not drained by the deadline. Empty when no connection was cut.
-    pub pending: Vec<CoreId>,
 }
 
 impl Client {

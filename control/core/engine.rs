@@ -48,11 +48,11 @@ use self::core_watch::{CoreWatch, has_stalled};
 use self::plane::{Commit, Plane, Publication, Ticket};
 pub(crate) use self::publisher::Publisher;
 pub use self::publisher::WorkerLink;
+pub use self::shutdown::Drained;
 use self::shutdown::Shutdown;
 use self::store_thread::StoreLink;
 use crate::certificates::CertificateUpdate;
 use crate::certificates::file_watch::FileProblems;
-use crate::client::Drained;
 use crate::discovery::dns_refresh::{DnsCounters, DnsRefresh, usable_addresses};
 use crate::discovery::overlay::{self, Overlay};
 use crate::discovery::threads::ResolverLink;
@@ -219,7 +219,10 @@ impl Engine {
                 }
             }
             Report::AttemptsFailed { app, instance, reason, text, failures } => {
-                self.instances.handle_failed_attempts((&app, &instance), reason, &text, failures, now.tick);
+                let due = self.instances.count_failed_attempts(&instance, failures, now.tick);
+                if let Some(failures) = due {
+                    tracing::warn!(%app, %instance, reason, error = %text, failures, "upstream attempts failed");
+                }
             }
             Report::HostWanted { core, host } => {
                 // A registered domain has its route, or will have it in a moment.

@@ -188,18 +188,14 @@ impl Instances {
         Some(app.clone())
     }
 
-    /// Logs failed upstream attempts, at a limited rate.
-    pub(crate) fn handle_failed_attempts(
+    /// Counts failed upstream attempts. Returns the number to log when a warning is due.
+    pub(crate) fn count_failed_attempts(
         &mut self,
-        (app, instance): (&AppId, &InstanceId),
-        reason: &str,
-        text: &str,
+        instance: &InstanceId,
         failures: u32,
         now: Tick,
-    ) {
-        if let Some(failures) = self.attempt_warnings.count(instance, failures, now) {
-            tracing::warn!(%app, %instance, reason, error = %text, failures, "upstream attempts failed");
-        }
+    ) -> Option<u64> {
+        self.attempt_warnings.count(instance, failures, now)
     }
 
     /// Takes over a stored record; `serial` is the snapshot that has it. Returns the reason of a

@@ -36,10 +36,10 @@ mod thread_tests;
 mod time;
 mod view;
 
-pub use client::{Client, Drained};
+pub use client::Client;
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
-pub use engine::WorkerLink;
+pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
 pub use settings::ControlSettings;

@@ -15,8 +15,6 @@ use ringway_model::{AppId, CoreId, Generation, Health, InstanceId, Revision, Ser
 use ringway_telemetry::AppReading;
 use ringway_traffic::in_flight::InFlight;
 
-pub use crate::engine::core_acks::CoreState;
-
 /// State of the whole process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -137,6 +135,31 @@ pub struct CoreStatus {
     pub last_ack_micros: Option<u64>,
     /// Age of the oldest publication that it has not acknowledged.
     pub behind: Option<Duration>,
+}
+
+/// State of a core with regard to the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreState {
+    /// Acknowledges in time.
+    Following,
+    /// Missed a deadline and has not caught up; changes do not wait for it.
+    Lagging,
+    /// Drained and ended.
+    Drained,
+    /// Its thread panicked: it serves nothing, and its acknowledgements are void.
+    Dead,
+}
+
+impl CoreState {
+    /// Name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Following => "following",
+            Self::Lagging => "lagging",
+            Self::Drained => "drained",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 /// Status of the store.

@@ -98,14 +98,14 @@ impl Worker {
 }
 
 /// Control thread with two workers.
-struct Stage {
+struct Harness {
     control: ControlThread,
     client: Client,
     workers: Vec<Worker>,
     reports: MailboxSender<Report>,
 }
 
-impl Stage {
+impl Harness {
     fn new(store: impl Store + 'static) -> Self {
         Self::with(store, |_| {}, Vec::new())
     }
@@ -156,9 +156,9 @@ impl Stage {
         })
         .unwrap();
         let client = control.client.clone();
-        let stage = Self { control, client, workers, reports };
-        stage.until("all cores have a snapshot", |stage| stage.status().state != State::Starting);
-        stage
+        let harness = Self { control, client, workers, reports };
+        harness.until("all cores have a snapshot", |harness| harness.status().state != State::Starting);
+        harness
     }
 
     fn status(&self) -> crate::Status {
@@ -269,9 +269,9 @@ impl Store for FaultyStore {
 #[test]
 fn an_acknowledged_change_is_on_disk_and_on_every_core() {
     let memory = Memory::new();
-    let stage = Stage::new(memory.clone());
+    let harness = Harness::new(memory.clone());
     for n in 1..=20 {
-        let receipt = stage.submit(register(&format!("shop{n}"))).unwrap();
+        let receipt = harness.submit(register(&format!("shop{n}"))).unwrap();
         assert_eq!(receipt.outcome, Outcome::Created);
         assert_eq!(receipt.generation, Some(Generation(receipt.revision.0)));
         let host = format!("shop{n}.test");
@@ -279,77 +279,80 @@ fn an_acknowledged_change_is_on_disk_and_on_every_core() {
         let acknowledged =
             |core: usize| !receipt.pending.iter().any(|pending| usize::from(pending.0) == core);
         for core in (0..2).filter(|core| acknowledged(*core)) {
-            assert!(stage.workers[core].has_route(&host), "core {core} acknowledged it");
+            assert!(harness.workers[core].has_route(&host), "core {core} acknowledged it");
         }
         assert_eq!(memory.clone().load().unwrap().revision, receipt.revision, "and it is on disk");
     }
-    assert_eq!(stage.client.desired().unwrap().count(Kind::Domain), 20);
+    assert_eq!(harness.client.desired().unwrap().count(Kind::Domain), 20);
     let removed =
-        stage.submit(Change::RemoveDomain { name: Hostname::parse("shop3.test").unwrap() }).unwrap();
+        harness.submit(Change::RemoveDomain { name: Hostname::parse("shop3.test").unwrap() }).unwrap();
     assert_eq!(removed.outcome, Outcome::Removed);
-    stage.until("it is gone everywhere", |stage| {
-        stage.workers.iter().all(|worker| !worker.has_route("shop3.test"))
+    harness.until("it is gone everywhere", |harness| {
+        harness.workers.iter().all(|worker| !worker.has_route("shop3.test"))
     });
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn the_first_snapshot_has_the_stored_configuration() {
     let memory = Memory::new();
-    let stage = Stage::new(memory.clone());
-    stage.submit(register("shop")).unwrap();
-    stage.end();
-    let stage = Stage::new(memory);
-    assert!(stage.control.snapshot.virtual_host("shop.test").is_some());
-    assert!(stage.workers.iter().all(|worker| worker.has_route("shop.test")));
-    let status = stage.status();
+    let harness = Harness::new(memory.clone());
+    harness.submit(register("shop")).unwrap();
+    harness.end();
+    let harness = Harness::new(memory);
+    assert!(harness.control.snapshot.virtual_host("shop.test").is_some());
+    assert!(harness.workers.iter().all(|worker| worker.has_route("shop.test")));
+    let status = harness.status();
     assert_eq!((status.revision, status.counts.instances), (Revision(1), 1));
     assert_eq!(status.state, State::Ready, "{:?}", status.warnings);
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn concurrent_changes_share_batches_and_get_their_own_revisions() {
     let (open, gate) = mpsc::channel();
     let store = FaultyStore { gate: Some(gate), ..FaultyStore::new() };
-    let stage = Stage::new(store);
+    let harness = Harness::new(store);
     let callers: Vec<_> = (0..40)
         .map(|n| {
-            let client = stage.client.clone();
+            let client = harness.client.clone();
             thread::spawn(move || client.submit(Submission::of(register(&format!("shop{n}")))).unwrap())
         })
         .collect();
     // The store blocks on the first change until all others wait.
-    stage.until("all wait", |stage| stage.status().counts.changes_waiting == 40);
+    harness.until("all wait", |harness| harness.status().counts.changes_waiting == 40);
     drop(open);
     let revisions: BTreeSet<Revision> =
         callers.into_iter().map(|caller| caller.join().unwrap().revision).collect();
     assert_eq!(revisions, (1..=40).map(Revision).collect());
-    let counts = stage.status().counts;
+    let counts = harness.status().counts;
     assert_eq!(counts.changes_stored, 40);
     assert!(counts.batches_stored <= 3, "{} batches", counts.batches_stored);
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_failing_store_refuses_changes_and_keeps_the_configuration() {
     let store = FaultyStore::new();
     let fails = Arc::clone(&store.fails);
-    let stage = Stage::new(store);
-    stage.submit(register("before")).unwrap();
+    let harness = Harness::new(store);
+    harness.submit(register("before")).unwrap();
     fails.store(true, Ordering::SeqCst);
-    let refusal = stage.submit(register("lost")).unwrap_err();
+    let refusal = harness.submit(register("lost")).unwrap_err();
     assert!(matches!(refusal, Refusal::Storage(_)), "{refusal:?}");
-    let status = stage.status();
+    let status = harness.status();
     assert_eq!((status.revision, status.state), (Revision(1), State::Degraded));
     assert!(!status.store.degraded.is_empty());
     assert!(
-        stage.workers.iter().all(|worker| worker.has_route("before.test") && !worker.has_route("lost.test"))
+        harness
+            .workers
+            .iter()
+            .all(|worker| worker.has_route("before.test") && !worker.has_route("lost.test"))
     );
     fails.store(false, Ordering::SeqCst);
-    assert_eq!(stage.submit(register("after")).unwrap().revision, Revision(2));
-    assert_eq!(stage.status().state, State::Ready);
-    stage.end();
+    assert_eq!(harness.submit(register("after")).unwrap().revision, Revision(2));
+    assert_eq!(harness.status().state, State::Ready);
+    harness.end();
 }
 
 #[test]
@@ -359,50 +362,50 @@ fn a_slow_store_blocks_nothing_else() {
     // An instance is registered before, for the heartbeat below.
     let mut before = FaultyStore { inner: memory.clone(), ..FaultyStore::new() };
     before.load().unwrap();
-    let stage = Stage::new(before);
-    stage.submit(register("shop")).unwrap();
-    stage.end();
-    let stage = Stage::new(FaultyStore { inner: memory, gate: Some(gate), ..FaultyStore::new() });
-    let client = stage.client.clone();
+    let harness = Harness::new(before);
+    harness.submit(register("shop")).unwrap();
+    harness.end();
+    let harness = Harness::new(FaultyStore { inner: memory, gate: Some(gate), ..FaultyStore::new() });
+    let client = harness.client.clone();
     let slow = thread::spawn(move || client.submit(Submission::of(register("slow"))).unwrap());
-    stage.until("it waits", |stage| stage.status().counts.changes_waiting == 1);
-    stage.client.heartbeat(InstanceId::parse("shop-1").unwrap(), None).unwrap();
-    assert_eq!(stage.client.desired().unwrap().count(Kind::App), 1, "not in force before it is stored");
+    harness.until("it waits", |harness| harness.status().counts.changes_waiting == 1);
+    harness.client.heartbeat(InstanceId::parse("shop-1").unwrap(), None).unwrap();
+    assert_eq!(harness.client.desired().unwrap().count(Kind::App), 1, "not in force before it is stored");
     drop(open);
     assert_eq!(slow.join().unwrap().revision, Revision(2));
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_slow_core_is_pending_and_follows_later() {
-    let stage = Stage::new(Memory::new());
-    stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
-    let receipt = stage.submit(register("shop")).unwrap();
+    let harness = Harness::new(Memory::new());
+    harness.workers[1].is_stuck.store(true, Ordering::SeqCst);
+    let receipt = harness.submit(register("shop")).unwrap();
     assert_eq!(receipt.pending, [CoreId(1)]);
     assert!(receipt.applied_in >= APPLY_DEADLINE);
-    assert!(stage.workers[0].has_route("shop.test") && !stage.workers[1].has_route("shop.test"));
-    let status = stage.status();
+    assert!(harness.workers[0].has_route("shop.test") && !harness.workers[1].has_route("shop.test"));
+    let status = harness.status();
     assert_eq!(status.cores[1].state, CoreState::Lagging);
     assert_eq!(status.state, State::Degraded);
-    let next = stage.submit(register("next")).unwrap();
+    let next = harness.submit(register("next")).unwrap();
     assert_eq!(next.pending, [CoreId(1)]);
-    stage.workers[1].is_stuck.store(false, Ordering::SeqCst);
-    stage.until("it has caught up", |stage| stage.status().cores[1].state == CoreState::Following);
-    assert!(stage.workers[1].has_route("shop.test") && stage.workers[1].has_route("next.test"));
-    assert!(stage.submit(register("last")).unwrap().pending.is_empty());
-    stage.end();
+    harness.workers[1].is_stuck.store(false, Ordering::SeqCst);
+    harness.until("it has caught up", |harness| harness.status().cores[1].state == CoreState::Following);
+    assert!(harness.workers[1].has_route("shop.test") && harness.workers[1].has_route("next.test"));
+    assert!(harness.submit(register("last")).unwrap().pending.is_empty());
+    harness.end();
 }
 
 #[test]
 fn a_panicked_worker_is_pending_and_a_warning() {
-    let stage = Stage::new(Memory::new());
-    stage.reports.send(Report::WorkerPanicked { core: CoreId(0) }).unwrap();
-    stage.until("it is known", |stage| stage.status().cores[0].state == CoreState::Dead);
-    let receipt = stage.submit(register("shop")).unwrap();
+    let harness = Harness::new(Memory::new());
+    harness.reports.send(Report::WorkerPanicked { core: CoreId(0) }).unwrap();
+    harness.until("it is known", |harness| harness.status().cores[0].state == CoreState::Dead);
+    let receipt = harness.submit(register("shop")).unwrap();
     assert_eq!(receipt.pending, [CoreId(0)]);
-    assert!(stage.status().warnings.iter().any(|warning| warning.contains("core 0")));
-    stage.client.shutdown(PATIENCE).unwrap();
-    stage.control.join().unwrap();
+    assert!(harness.status().warnings.iter().any(|warning| warning.contains("core 0")));
+    harness.client.shutdown(PATIENCE).unwrap();
+    harness.control.join().unwrap();
 }
 
 // --- Instances
@@ -411,34 +414,34 @@ fn a_panicked_worker_is_pending_and_a_warning() {
 #[test]
 fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
     let timeout = Duration::from_secs(2);
-    let stage = Stage::with(Memory::new(), |settings| settings.heartbeat_timeout = timeout, Vec::new());
-    stage.submit(register("silent")).unwrap();
-    stage.submit(register("shop")).unwrap();
+    let harness = Harness::with(Memory::new(), |settings| settings.heartbeat_timeout = timeout, Vec::new());
+    harness.submit(register("silent")).unwrap();
+    harness.submit(register("shop")).unwrap();
     let id = InstanceId::parse("shop-1").unwrap();
-    let before = stage.client.instance_status(id.clone()).unwrap().unwrap();
+    let before = harness.client.instance_status(id.clone()).unwrap().unwrap();
     assert_eq!((before.last_heartbeat, before.lease_expires), (None, None));
-    stage.client.heartbeat(id.clone(), None).unwrap();
-    let leased = stage.client.instance_status(id.clone()).unwrap().unwrap();
+    harness.client.heartbeat(id.clone(), None).unwrap();
+    let leased = harness.client.instance_status(id.clone()).unwrap().unwrap();
     let (beat, end) = (leased.last_heartbeat.unwrap(), leased.lease_expires.unwrap());
     assert!(end.0.abs_diff(beat.0 + 2_000) <= 2, "{beat:?} to {end:?}");
     assert!(leased.deregisters_at.unwrap().0.abs_diff(beat.0 + 4_000) <= 2);
-    stage.until("it leaves the rotation", |stage| {
-        let status = stage.client.instance_status(id.clone()).unwrap().expect("it is still registered");
+    harness.until("it leaves the rotation", |harness| {
+        let status = harness.client.instance_status(id.clone()).unwrap().expect("it is still registered");
         status.health == Health::Unhealthy && status.reason.unwrap().starts_with("no heartbeat for ")
     });
-    stage.until("it is gone", |stage| stage.client.instance_status(id.clone()).unwrap().is_none());
-    let status = stage.status();
+    harness.until("it is gone", |harness| harness.client.instance_status(id.clone()).unwrap().is_none());
+    let status = harness.status();
     assert_eq!((status.counts.leases_expired, status.counts.instances), (1, 1));
     assert!(
-        stage.client.instance_status(InstanceId::parse("silent-1").unwrap()).unwrap().is_some(),
+        harness.client.instance_status(InstanceId::parse("silent-1").unwrap()).unwrap().is_some(),
         "an instance that never sent a heartbeat has no lease"
     );
-    for worker in &stage.workers {
+    for worker in &harness.workers {
         assert!(worker.snapshot().endpoint("shop", "shop-1").is_none(), "gone from every core");
     }
     for refusal in [
-        stage.client.heartbeat(id.clone(), None).unwrap_err(),
-        stage.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap_err(),
+        harness.client.heartbeat(id.clone(), None).unwrap_err(),
+        harness.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap_err(),
     ] {
         let Refusal::Rejected(rejection @ Rejection::Deregistered { .. }) = refusal else {
             panic!("{refusal:?}");
@@ -450,54 +453,54 @@ fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
         );
         assert!(text.ends_with(" s; register it again"), "{text}");
     }
-    stage.submit(register("shop")).unwrap();
-    stage.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap();
-    let refusal = stage.client.heartbeat(id, None).unwrap_err();
+    harness.submit(register("shop")).unwrap();
+    harness.submit(Change::RemoveInstance { id: id.clone(), generation: None }).unwrap();
+    let refusal = harness.client.heartbeat(id, None).unwrap_err();
     assert!(
         matches!(refusal, Refusal::Rejected(Rejection::UnknownInstance(_))),
         "removed on demand: {refusal:?}"
     );
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_late_message_of_an_old_process_has_no_effect() {
-    let stage = Stage::new(Memory::new());
-    let old = stage.submit(register("shop")).unwrap().generation.unwrap();
+    let harness = Harness::new(Memory::new());
+    let old = harness.submit(register("shop")).unwrap().generation.unwrap();
     let id = InstanceId::parse("shop-1").unwrap();
-    stage.client.heartbeat(id.clone(), Some(old)).unwrap();
-    let new = stage.submit(register("shop")).unwrap().generation.unwrap();
+    harness.client.heartbeat(id.clone(), Some(old)).unwrap();
+    let new = harness.submit(register("shop")).unwrap().generation.unwrap();
     assert!(new > old);
-    let status = stage.client.instance_status(id.clone()).unwrap().unwrap();
+    let status = harness.client.instance_status(id.clone()).unwrap().unwrap();
     assert_eq!(status.lease_expires, None, "a new registration has not sent a heartbeat");
     for refusal in [
-        stage.client.heartbeat(id.clone(), Some(old)).unwrap_err(),
-        stage.submit(Change::RemoveInstance { id: id.clone(), generation: Some(old) }).unwrap_err(),
+        harness.client.heartbeat(id.clone(), Some(old)).unwrap_err(),
+        harness.submit(Change::RemoveInstance { id: id.clone(), generation: Some(old) }).unwrap_err(),
     ] {
         let Refusal::Rejected(Rejection::StaleGeneration { current, .. }) = refusal else {
             panic!("{refusal:?}");
         };
         assert_eq!(current, new);
     }
-    assert_eq!(stage.client.instance_status(id.clone()).unwrap().unwrap().generation, new);
-    stage.client.heartbeat(id, Some(new)).unwrap();
-    stage.end();
+    assert_eq!(harness.client.instance_status(id.clone()).unwrap().unwrap().generation, new);
+    harness.client.heartbeat(id, Some(new)).unwrap();
+    harness.end();
 }
 
 #[test]
 fn a_named_target_has_addresses_when_its_registration_is_confirmed() {
-    let stage = Stage::new(Memory::new());
+    let harness = Harness::new(Memory::new());
     let spec = instance("shop-1", "shop", "http://localhost:3000");
     let receipt =
-        stage.submit(Change::Register { app: app("shop"), instance: Some(spec), domain: None }).unwrap();
+        harness.submit(Change::Register { app: app("shop"), instance: Some(spec), domain: None }).unwrap();
     let is_resolved = |worker: &Worker| {
         worker.snapshot().endpoint("shop", "shop-1").is_some_and(|endpoint| !endpoint.addresses.is_empty())
     };
     if receipt.applied_in < APPLY_DEADLINE {
-        assert!(stage.workers.iter().all(is_resolved), "resolved before the reply");
+        assert!(harness.workers.iter().all(is_resolved), "resolved before the reply");
     }
-    stage.until("it is resolved", |stage| stage.workers.iter().all(is_resolved));
-    for worker in &stage.workers {
+    harness.until("it is resolved", |harness| harness.workers.iter().all(is_resolved));
+    for worker in &harness.workers {
         let snapshot = worker.snapshot();
         let endpoint = snapshot.endpoint("shop", "shop-1").unwrap();
         assert!(
@@ -505,10 +508,10 @@ fn a_named_target_has_addresses_when_its_registration_is_confirmed() {
         );
     }
     let id = InstanceId::parse("shop-1").unwrap();
-    let status = stage.client.instance_status(id).unwrap().unwrap();
+    let status = harness.client.instance_status(id).unwrap().unwrap();
     assert!(!status.addresses.is_empty());
-    assert_eq!(stage.status().revision, Revision(1), "addresses create no revision");
-    stage.end();
+    assert_eq!(harness.status().revision, Revision(1), "addresses create no revision");
+    harness.end();
 }
 
 #[test]
@@ -520,31 +523,31 @@ fn health_changes_reach_the_cores_without_a_new_snapshot() {
         settings.health.timeout = Duration::from_millis(200);
         settings.health.thresholds.unhealthy = NonZeroU8::new(3).unwrap();
     };
-    let stage = Stage::with(Memory::new(), settle, Vec::new());
+    let harness = Harness::with(Memory::new(), settle, Vec::new());
     let spec = instance("shop-1", "shop", &target);
-    stage.submit(Change::Register { app: app("shop"), instance: Some(spec), domain: None }).unwrap();
+    harness.submit(Change::Register { app: app("shop"), instance: Some(spec), domain: None }).unwrap();
     let id = InstanceId::parse("shop-1").unwrap();
-    let health = |stage: &Stage| stage.client.instance_status(id.clone()).unwrap().unwrap().health;
-    stage.until("it is healthy", |stage| health(stage) == Health::Healthy);
-    let seen = stage.workers[0].snapshot();
+    let health = |harness: &Harness| harness.client.instance_status(id.clone()).unwrap().unwrap().health;
+    harness.until("it is healthy", |harness| health(harness) == Health::Healthy);
+    let seen = harness.workers[0].snapshot();
     let state = &seen.endpoint("shop", "shop-1").unwrap().state;
     assert_eq!(state.health(), Health::Healthy);
     drop(listener);
-    stage.until("it is unhealthy", |stage| health(stage) == Health::Unhealthy);
+    harness.until("it is unhealthy", |harness| health(harness) == Health::Unhealthy);
     assert_eq!(state.health(), Health::Unhealthy, "visible in an earlier snapshot");
-    let status = stage.client.instance_status(id).unwrap().unwrap();
+    let status = harness.client.instance_status(id).unwrap().unwrap();
     assert!(status.reason.is_some() && status.streak >= 3 && status.last_checked.is_some(), "{status:?}");
-    assert_eq!(stage.status().unhealthy, 1);
-    assert_eq!(stage.status().revision, Revision(1), "no revision was created");
-    let warnings = stage.status().warnings;
+    assert_eq!(harness.status().unhealthy, 1);
+    assert_eq!(harness.status().revision, Revision(1), "no revision was created");
+    let warnings = harness.status().warnings;
     let begin = "no instance of app shop is healthy: shop-1: connection refused, ";
     let end = " in a row; requests are refused (on_all_unhealthy: reject)";
     assert!(
         warnings.iter().any(|warning| warning.starts_with(begin) && warning.ends_with(end)),
         "{warnings:?}"
     );
-    assert_eq!(stage.status().state, State::Ready, "an outage of an app does not degrade the process");
-    stage.end();
+    assert_eq!(harness.status().state, State::Ready, "an outage of an app does not degrade the process");
+    harness.end();
 }
 
 // --- The process
@@ -560,10 +563,10 @@ fn a_service_can_submit_changes_and_its_panic_ends_nothing_else() {
         })
     });
     let panicking: Service = Box::new(|_| Box::pin(async { panic!("on purpose") }));
-    let stage = Stage::with(Memory::new(), |_| {}, vec![panicking, working]);
+    let harness = Harness::with(Memory::new(), |_| {}, vec![panicking, working]);
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), (Some(Revision(1)), Revision(1)));
-    assert_eq!(stage.submit(register("other")).unwrap().revision, Revision(2));
-    stage.end();
+    assert_eq!(harness.submit(register("other")).unwrap().revision, Revision(2));
+    harness.end();
 }
 
 #[test]
@@ -578,40 +581,40 @@ fn a_change_takes_effect_without_a_waiting_submitter() {
             assert!(once.await);
         })
     });
-    let stage = Stage::with(Memory::new(), |_| {}, vec![gone]);
-    stage.until("it is stored", |stage| stage.status().revision == Revision(1));
-    stage.until("it has its reply", |stage| stage.status().counts.changes_waiting == 0);
-    stage.end();
+    let harness = Harness::with(Memory::new(), |_| {}, vec![gone]);
+    harness.until("it is stored", |harness| harness.status().revision == Revision(1));
+    harness.until("it has its reply", |harness| harness.status().counts.changes_waiting == 0);
+    harness.end();
 }
 
 #[test]
 fn shutdown_drains_closes_and_refuses() {
     let store = FaultyStore::new();
     let is_closed = Arc::clone(&store.is_closed);
-    let stage = Stage::new(store);
-    stage.submit(register("shop")).unwrap();
-    stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
-    let client = stage.client.clone();
+    let harness = Harness::new(store);
+    harness.submit(register("shop")).unwrap();
+    harness.workers[1].is_stuck.store(true, Ordering::SeqCst);
+    let client = harness.client.clone();
     let ending = thread::spawn(move || client.shutdown(PATIENCE));
-    stage.until("it drains", |stage| stage.status().state == State::Draining);
-    let refusal = stage.submit(register("late")).unwrap_err();
+    harness.until("it drains", |harness| harness.status().state == State::Draining);
+    let refusal = harness.submit(register("late")).unwrap_err();
     assert!(matches!(refusal, Refusal::ShuttingDown), "{refusal:?}");
     assert!(!is_closed.load(Ordering::SeqCst), "not before the cores have ended");
-    stage.workers[1].is_stuck.store(false, Ordering::SeqCst);
+    harness.workers[1].is_stuck.store(false, Ordering::SeqCst);
     assert!(ending.join().unwrap().unwrap().pending.is_empty());
-    stage.control.join().unwrap();
+    harness.control.join().unwrap();
     assert!(is_closed.load(Ordering::SeqCst));
-    assert!(matches!(stage.client.status().unwrap_err(), Refusal::ShuttingDown));
+    assert!(matches!(harness.client.status().unwrap_err(), Refusal::ShuttingDown));
 }
 
 #[test]
 fn shutdown_waits_for_a_core_until_the_deadline_only() {
-    let stage = Stage::new(Memory::new());
-    stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
-    let drained = stage.client.shutdown(Duration::from_millis(50)).unwrap();
+    let harness = Harness::new(Memory::new());
+    harness.workers[1].is_stuck.store(true, Ordering::SeqCst);
+    let drained = harness.client.shutdown(Duration::from_millis(50)).unwrap();
     assert_eq!(drained.pending, [CoreId(1)]);
-    stage.control.join().unwrap();
-    stage.workers[1].is_stuck.store(false, Ordering::SeqCst);
+    harness.control.join().unwrap();
+    harness.workers[1].is_stuck.store(false, Ordering::SeqCst);
 }
 
 #[test]
@@ -667,17 +670,17 @@ fn a_panicking_adapter_refuses_its_change_only() {
             self.0.describe()
         }
     }
-    let stage = Stage::new(Panicking(Memory::new(), AtomicBool::new(true)));
-    assert!(matches!(stage.submit(register("shop")).unwrap_err(), Refusal::Storage(_)));
-    assert_eq!(stage.submit(register("shop")).unwrap().revision, Revision(1));
-    stage.end();
+    let harness = Harness::new(Panicking(Memory::new(), AtomicBool::new(true)));
+    assert!(matches!(harness.submit(register("shop")).unwrap_err(), Refusal::Storage(_)));
+    assert_eq!(harness.submit(register("shop")).unwrap().revision, Revision(1));
+    harness.end();
 }
 
 #[test]
 fn metrics_have_the_counters_of_the_control_plane() {
-    let stage = Stage::new(Memory::new());
-    stage.submit(register("shop")).unwrap();
-    let text = stage.client.metrics().unwrap();
+    let harness = Harness::new(Memory::new());
+    harness.submit(register("shop")).unwrap();
+    let text = harness.client.metrics().unwrap();
     for line in [
         "ringway_config_revision 1",
         "ringway_instances 1",
@@ -690,17 +693,17 @@ fn metrics_have_the_counters_of_the_control_plane() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn liveness_is_recent_while_all_threads_make_progress() {
-    let stage = Stage::new(Memory::new());
-    let before = stage.control.liveness.last();
-    stage.until("liveness is recorded", |stage| stage.control.liveness.last() > before);
-    assert!(stage.control.liveness.is_recent(PATIENCE));
-    assert!(stage.control.liveness.last().0 <= clock::now_micros() / 1000);
-    stage.end();
+    let harness = Harness::new(Memory::new());
+    let before = harness.control.liveness.last();
+    harness.until("liveness is recorded", |harness| harness.control.liveness.last() > before);
+    assert!(harness.control.liveness.is_recent(PATIENCE));
+    assert!(harness.control.liveness.last().0 <= clock::now_micros() / 1000);
+    harness.end();
 }
 
 // --- Drains
@@ -711,57 +714,57 @@ fn drain(id: &str) -> Change {
     Change::DrainInstance { id: InstanceId::parse(id).unwrap(), generation: None, until }
 }
 
-fn is_registered(stage: &Stage, id: &str) -> bool {
-    stage.client.desired().unwrap().instance(id).is_some()
+fn is_registered(harness: &Harness, id: &str) -> bool {
+    harness.client.desired().unwrap().instance(id).is_some()
 }
 
 #[test]
 fn a_drained_instance_is_removed_with_its_last_request() {
-    let stage = Stage::new(Memory::new());
-    stage.submit(register("shop")).unwrap();
-    stage.until("the cores have it", |stage| stage.workers[0].has_route("shop.test"));
-    let in_flight = stage.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
+    let harness = Harness::new(Memory::new());
+    harness.submit(register("shop")).unwrap();
+    harness.until("the cores have it", |harness| harness.workers[0].has_route("shop.test"));
+    let in_flight = harness.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
     let request = in_flight.begin(1);
-    stage.submit(drain("shop-1")).unwrap();
-    stage.until("no core sends to it", |stage| {
+    harness.submit(drain("shop-1")).unwrap();
+    harness.until("no core sends to it", |harness| {
         let is_empty = |snapshot: &Snapshot| snapshot.pool_of_app("shop").unwrap().endpoints.is_empty();
-        stage.workers.iter().all(|worker| is_empty(&worker.snapshot()))
+        harness.workers.iter().all(|worker| is_empty(&worker.snapshot()))
     });
-    let status = stage.client.instance_status(InstanceId::parse("shop-1").unwrap()).unwrap().unwrap();
+    let status = harness.client.instance_status(InstanceId::parse("shop-1").unwrap()).unwrap().unwrap();
     assert_eq!((status.state, status.in_flight.requests), (InstanceState::Draining, 1));
-    assert!(is_registered(&stage, "shop-1"));
+    assert!(is_registered(&harness, "shop-1"));
     drop(request);
-    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
+    harness.until("it is removed", |harness| !is_registered(harness, "shop-1"));
     assert!(in_flight.is_drained(), "open tunnels end with it");
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_drain_waits_for_a_core_without_its_snapshot() {
-    let stage = Stage::new(Memory::new());
-    stage.submit(register("shop")).unwrap();
-    stage.workers[1].is_stuck.store(true, Ordering::SeqCst);
+    let harness = Harness::new(Memory::new());
+    harness.submit(register("shop")).unwrap();
+    harness.workers[1].is_stuck.store(true, Ordering::SeqCst);
     // The reply comes at the deadline and names the lagging core, which may still send requests to the
     // instance.
-    let receipt = stage.submit(drain("shop-1")).unwrap();
+    let receipt = harness.submit(drain("shop-1")).unwrap();
     assert_eq!(receipt.pending, [CoreId(1)]);
-    assert!(is_registered(&stage, "shop-1"));
-    stage.workers[1].is_stuck.store(false, Ordering::SeqCst);
-    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
-    stage.end();
+    assert!(is_registered(&harness, "shop-1"));
+    harness.workers[1].is_stuck.store(false, Ordering::SeqCst);
+    harness.until("it is removed", |harness| !is_registered(harness, "shop-1"));
+    harness.end();
 }
 
 #[test]
 fn a_drain_continues_after_a_restart() {
     let memory = Memory::new();
-    let stage = Stage::new(memory.clone());
-    stage.submit(register("shop")).unwrap();
-    stage.until("the cores have it", |stage| stage.workers[0].has_route("shop.test"));
-    let in_flight = stage.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
+    let harness = Harness::new(memory.clone());
+    harness.submit(register("shop")).unwrap();
+    harness.until("the cores have it", |harness| harness.workers[0].has_route("shop.test"));
+    let in_flight = harness.workers[0].snapshot().endpoint("shop", "shop-1").unwrap().in_flight.clone();
     let _request = in_flight.begin(0);
-    stage.submit(drain("shop-1")).unwrap();
-    stage.end();
-    let stage = Stage::new(memory);
-    stage.until("it is removed", |stage| !is_registered(stage, "shop-1"));
-    stage.end();
+    harness.submit(drain("shop-1")).unwrap();
+    harness.end();
+    let harness = Harness::new(memory);
+    harness.until("it is removed", |harness| !is_registered(harness, "shop-1"));
+    harness.end();
 }

@@ -37,7 +37,7 @@ fn desired() -> Desired {
 }
 
 /// An engine with a core that has acknowledged its first snapshot.
-fn stage() -> (Engine, SlotReceiver<Arc<Snapshot>>) {
+fn engine_with_core() -> (Engine, SlotReceiver<Arc<Snapshot>>) {
     let (mut engine, snapshots, _) = engine_with(desired());
     take(&mut engine, &snapshots, 1);
     (engine, snapshots)
@@ -90,7 +90,7 @@ fn deadline() -> u64 {
 
 #[test]
 fn a_publication_is_confirmed_once_every_core_serves_it() {
-    let (mut engine, snapshots) = stage();
+    let (mut engine, snapshots) = engine_with_core();
     let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 10).unwrap();
     engine.advance(at(10));
     assert_eq!(result(&mut waiting), None);
@@ -114,7 +114,7 @@ fn a_publication_is_confirmed_once_every_core_serves_it() {
 
 #[test]
 fn a_slow_core_is_not_waited_for_beyond_the_deadline() {
-    let (mut engine, snapshots) = stage();
+    let (mut engine, snapshots) = engine_with_core();
     let mut waiting = publish_certificate(&mut engine, &host(), Some(7), 10).unwrap();
     engine.advance(at(10 + deadline() - 1));
     assert_eq!(result(&mut waiting), None);
@@ -134,7 +134,7 @@ fn a_slow_core_is_not_waited_for_beyond_the_deadline() {
 
 #[test]
 fn a_domain_that_is_not_registered_gets_no_certificate() {
-    let (mut engine, snapshots) = stage();
+    let (mut engine, snapshots) = engine_with_core();
     let other = Hostname::parse("other.test").unwrap();
     assert_eq!(
         publish_certificate(&mut engine, &other, Some(7), 10).err(),
@@ -147,7 +147,7 @@ fn a_domain_that_is_not_registered_gets_no_certificate() {
 
 #[test]
 fn challenges_are_published_removed_and_bounded() {
-    let (mut engine, snapshots) = stage();
+    let (mut engine, snapshots) = engine_with_core();
     let mut waiting = publish_challenge(&mut engine, "token-0", Some("key"), 10).unwrap();
     let snapshot = take(&mut engine, &snapshots, 11);
     assert_eq!(
@@ -166,7 +166,7 @@ fn challenges_are_published_removed_and_bounded() {
 
 #[test]
 fn nothing_is_published_during_shutdown() {
-    let (mut engine, _snapshots) = stage();
+    let (mut engine, _snapshots) = engine_with_core();
     engine.handle_shutdown(at(1_000).tick, None, at(10));
     assert_eq!(publish_certificate(&mut engine, &host(), Some(7), 11).err(), Some(PublishError::Stopping));
     assert_eq!(publish_challenge(&mut engine, "t", None, 11).err(), Some(PublishError::Stopping));
@@ -175,7 +175,7 @@ fn nothing_is_published_during_shutdown() {
 
 #[test]
 fn the_default_certificate_is_published() {
-    let (mut engine, snapshots) = stage();
+    let (mut engine, snapshots) = engine_with_core();
     let mut waiting = publish_default(&mut engine, Some(3), 10).unwrap();
     let snapshot = take(&mut engine, &snapshots, 11);
     assert_eq!(snapshot.default_certificate, Some(CertificateVersion(3)));

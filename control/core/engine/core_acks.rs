@@ -11,9 +11,10 @@
 //! Changes wait for following cores. A lagging core is named in the receipt at once instead: a stuck core
 //! must not delay every change by the whole deadline.
 
-use crate::limits::APPLY_DEADLINE;
 use ringway_model::{CoreId, Serial};
 
+use crate::limits::APPLY_DEADLINE;
+use crate::status::CoreState;
 use crate::time::Micros;
 
 /// Acknowledgements of all cores.
@@ -32,31 +33,6 @@ struct Core {
     behind_since: Option<Micros>,
     last_ack_micros: Option<u64>,
     state: CoreState,
-}
-
-/// State of a core with regard to the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CoreState {
-    /// Acknowledges in time.
-    Following,
-    /// Missed a deadline and has not caught up; changes do not wait for it.
-    Lagging,
-    /// Drained and ended.
-    Drained,
-    /// Its thread panicked: it serves nothing, and its acknowledgements are void.
-    Dead,
-}
-
-impl CoreState {
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Following => "following",
-            Self::Lagging => "lagging",
-            Self::Drained => "drained",
-            Self::Dead => "dead",
-        }
-    }
 }
 
 /// Progress of one core.

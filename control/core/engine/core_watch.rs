@@ -1,7 +1,8 @@
 //! Watch over the cores: logs changes of their states and detects stalled ones.
 
-use crate::engine::core_acks::{CoreProgress, CoreState};
+use super::core_acks::CoreProgress;
 use crate::limits::CORE_STALL;
+use crate::status::CoreState;
 use crate::time::Micros;
 
 /// Last logged state of each core.

@@ -28,8 +28,9 @@ use ringway_model::{
     Timestamp,
 };
 
-use crate::engine::core_acks::{CoreProgress, CoreState, Cores};
+use crate::engine::core_acks::{CoreProgress, Cores};
 use crate::engine::idempotency::{Keys, Known};
+use crate::status::CoreState;
 use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 

@@ -10,9 +10,9 @@ use ringway_model::{
     Serial, Timestamp,
 };
 
-use crate::engine::core_acks::CoreState;
 use crate::engine::plane::{Plane, Publication, Ticket};
 use crate::engine::store_thread::StoreGone;
+use crate::status::CoreState;
 use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
 

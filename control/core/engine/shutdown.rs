@@ -10,7 +10,13 @@ use std::time::Duration;
 use ringway_bridge::ReplySender;
 use ringway_model::{CoreId, Tick};
 
-use crate::client::Drained;
+/// Result of a shutdown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Cores that had not drained by the deadline. Empty when no connection was cut.
+    pub pending: Vec<CoreId>,
+}
 
 /// Progress of the shutdown.
 #[derive(Debug)]
