@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::page;
 
-/// Sources of the codes: the failures of an exchange, and what the parser of HTTP/1.1 and WebSocket handshakes rejects.
+/// Sources of the codes: failures of an exchange, local replies, and rejections of the parsers of HTTP/1.1 and
+/// of WebSocket handshakes.
 const FAILURES: &str = "src/worker/exchange/failure.rs";
+const REPLIES: &str = "src/worker/exchange/local_reply.rs";
 const PARSERS: &[&str] = &["src/wire/h1/error.rs", "src/wire/websocket.rs"];
 
 #[test]
@@ -28,6 +30,13 @@ fn the_page_of_errors_has_every_code() {
             wrong.push(format!("{FAILURES}: {code} is not on the page"));
         }
     }
+    let replies = page::code_of(&page::root().join(REPLIES));
+    for call in replies.split("Self::error(").skip(1) {
+        let code = call.split('"').nth(1).unwrap();
+        if !listed.contains_key(code) {
+            wrong.push(format!("{REPLIES}: {code} is not on the page"));
+        }
+    }
     for parser in PARSERS {
         let text = page::code_of(&page::root().join(parser));
         for line in text.lines().filter(|line| line.contains("=> \"")) {
@@ -48,8 +57,11 @@ fn the_page_of_errors_has_every_code() {
             wrong.push(format!("docs/errors.md: {code} is not in the sources"));
         }
         // `404, "unknown_host"`: the status stands before its code where a reply is made of both.
-        for (at, _) in failures.match_indices(&literal) {
-            let before = failures[..at].trim_end().trim_end_matches(',');
+        let made = [&failures, &replies];
+        for (text, at) in
+            made.iter().flat_map(|text| text.match_indices(&literal).map(move |(at, _)| (text, at)))
+        {
+            let before = text[..at].trim_end().trim_end_matches(',');
             let digits: String = before.chars().rev().take_while(char::is_ascii_digit).collect();
             let status: String = digits.chars().rev().collect();
             if status.len() == 3 && !statuses.contains(status.as_str()) {
@@ -61,4 +73,4 @@ fn the_page_of_errors_has_every_code() {
 }
 
 /// Words in the sources of failures that are no codes.
-const NO_CODES: &[&str] = &[];
+const NO_CODES: &[&str] = &["true"];
