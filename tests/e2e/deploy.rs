@@ -523,7 +523,7 @@ on_both_drivers! {
         eventually("the first joins", || (state(&proxy, &id) == "joining").then_some(()));
         let output = proxy.command(&["deploy", "--app", "app", "--target", &second.target()]);
         assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-        assert!(said(&output).contains("another deploy of app app is under way") && said(&output).contains(&id), "{}", said(&output));
+        assert!(said(&output).contains("another deploy of app app is in progress") && said(&output).contains(&id), "{}", said(&output));
         first.set_healthy(true);
         let output = deploying.join().unwrap();
         assert!(output.status.success(), "{}", said(&output));
