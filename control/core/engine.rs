@@ -4,7 +4,7 @@
 //!  submit ─► plane ─► commits ──────► publisher ──► plane ────────────► reply
 //!            queue    compile, store  all cores     acknowledgements
 //! ```
-//! Its parts own their state and know nothing of each other: `instances` (health, leases, drains),
+//! Its parts own their state and do not depend on each other: `instances` (health, leases, drains),
 //! `discovery` (addresses, hosts of the external resolver), `notifications` (webhooks), and the folder beside
 //! this file. Every event is one `handle_*` call, followed by [`Engine::advance`], which does the work that
 //! has become due.
@@ -161,8 +161,7 @@ impl Engine {
         engine
     }
 
-    // --- Events
-    // ------------------------------------------------------------------------------------------------
+    // --- Events -------------------------------------------------------------------------------------------
 
     /// Takes a change. Its reply is sent when it is stored and acknowledged, or refused.
     pub(crate) fn handle_submit(&mut self, submission: Submission, reply_to: ReplyTo, now: Now) {
@@ -225,7 +224,7 @@ impl Engine {
                 }
             }
             Report::HostWanted { core, host } => {
-                // A registered domain has its route, or will have it in a moment.
+                // A registered domain has its own route, or gets it with the next snapshot.
                 if self.plane.desired().domain(host.as_str()).is_none()
                     && let Some(overlay) = &mut self.overlay
                 {
@@ -303,8 +302,7 @@ impl Engine {
         }
     }
 
-    // --- Work that is due
-    // --------------------------------------------------------------------------------------
+    // --- Work that is due ---------------------------------------------------------------------------------
 
     /// Does the work that is due. Returns names to look up; [`Engine::handle_addresses`] takes the results.
     pub(crate) fn advance(&mut self, now: Now) -> Vec<Hostname> {
@@ -524,7 +522,7 @@ impl Engine {
             });
             match self.replies.remove(&ticket) {
                 Some(ReplyTo::Task(reply)) => reply.send(result),
-                // Without a receiver the change has its effect all the same.
+                // The change has its effect with or without a receiver.
                 Some(ReplyTo::Client(reply)) => drop(reply.send(result)),
                 Some(ReplyTo::ExpiredInstance(instance)) => {
                     self.instances.handle_expired_removal(&instance, result.err().as_ref());
@@ -569,8 +567,7 @@ impl Engine {
         }
     }
 
-    // --- Readings
-    // ----------------------------------------------------------------------------------------------
+    // --- Readings -----------------------------------------------------------------------------------------
 
     /// Configuration in force at `now`.
     pub(crate) fn view(&self, now: Now) -> View<'_> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-// --- Certificates ------------------------------------------------------------------------------------------
+// --- Certificates -----------------------------------------------------------------------------------------
 
 /// Interval of the checks of files that apps and domains name: soon after an operator broke one, at a few
 /// system calls each.
@@ -12,13 +12,12 @@ pub(crate) const NAMED_FILES_MAX: usize = ringway_model::limits::SECRETS_PER_COR
 /// Unusable files listed in the status.
 pub(crate) const NAMED_FILES_LISTED_MAX: usize = 20;
 
-// --- Webhooks ----------------------------------------------------------------------------------------------
+// --- Webhooks ---------------------------------------------------------------------------------------------
 
 /// Domains of an app that get an event when its last instance becomes unavailable: all apps share the queue.
 pub(crate) const WEBHOOK_DOMAINS_PER_EVENT: usize = 20;
 
-// --- Discovery: hosts of the external resolver
-// ----------------------------------------------------------------
+// --- Discovery: hosts of the external resolver ------------------------------------------------------------
 
 /// Threads that call the resolver: it is near, and a slow lookup blocks one thread only.
 pub(crate) const RESOLVER_THREADS: usize = 4;
@@ -33,12 +32,12 @@ pub(crate) const RESOLVED_STALE_MAX: Duration = Duration::from_secs(60);
 /// Least age of a result before a failed connection causes a lookup.
 pub(crate) const RESOLVED_RETRY: Duration = Duration::from_millis(100);
 
-// --- Health ------------------------------------------------------------------------------------------------
+// --- Health -----------------------------------------------------------------------------------------------
 
 /// Deregistrations for lack of heartbeats that are kept for replies to late messages: 150 KB.
 pub(crate) const DEREGISTRATIONS_KEPT_MAX: usize = 1024;
 
-// --- Between the planes ------------------------------------------------------------------------------------
+// --- Between the planes -----------------------------------------------------------------------------------
 
 /// Deadline of the acknowledgements of a change: 202 with the names of the slow cores is sent then.
 pub(crate) const APPLY_DEADLINE: Duration = Duration::from_millis(1_000);
@@ -62,7 +61,7 @@ pub(crate) const CONTROL_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of closing the store.
 pub(crate) const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-// --- Admin API ---------------------------------------------------------------------------------------------
+// --- Admin API --------------------------------------------------------------------------------------------
 
 /// Instances listed in the status of one app, for each kind of problem.
 pub(crate) const STATUS_INSTANCES_MAX: usize = 10;

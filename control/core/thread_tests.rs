@@ -32,7 +32,7 @@ use crate::{
 /// Timeout of every wait; reached by failures only.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-// --- Kit ---------------------------------------------------------------------------------------------------
+// --- Kit --------------------------------------------------------------------------------------------------
 
 /// Worker without traffic: takes snapshots and orders, and reports, unless it is stuck.
 struct Worker {
@@ -263,8 +263,7 @@ impl Store for FaultyStore {
     }
 }
 
-// --- Changes
-// ------------------------------------------------------------------------------------------------
+// --- Changes ----------------------------------------------------------------------------------------------
 
 #[test]
 fn an_acknowledged_change_is_on_disk_and_on_every_core() {
@@ -275,7 +274,7 @@ fn an_acknowledged_change_is_on_disk_and_on_every_core() {
         assert_eq!(receipt.outcome, Outcome::Created);
         assert_eq!(receipt.generation, Some(Generation(receipt.revision.0)));
         let host = format!("shop{n}.test");
-        // On an overloaded machine a core may be pending; the receipt then promises nothing about it.
+        // On an overloaded machine a core may be pending, and the receipt does not cover it.
         let acknowledged =
             |core: usize| !receipt.pending.iter().any(|pending| usize::from(pending.0) == core);
         for core in (0..2).filter(|core| acknowledged(*core)) {
@@ -408,8 +407,7 @@ fn a_panicked_worker_is_pending_and_a_warning() {
     harness.control.join().unwrap();
 }
 
-// --- Instances
-// ----------------------------------------------------------------------------------------------
+// --- Instances --------------------------------------------------------------------------------------------
 
 #[test]
 fn heartbeats_renew_a_lease_and_missing_ones_deregister() {
@@ -550,8 +548,7 @@ fn health_changes_reach_the_cores_without_a_new_snapshot() {
     harness.end();
 }
 
-// --- The process
-// --------------------------------------------------------------------------------------------
+// --- The process ------------------------------------------------------------------------------------------
 
 #[test]
 fn a_service_can_submit_changes_and_its_panic_ends_nothing_else() {
@@ -706,8 +703,7 @@ fn liveness_is_recent_while_all_threads_make_progress() {
     harness.end();
 }
 
-// --- Drains
-// --------------------------------------------------------------------------------------------------
+// --- Drains -----------------------------------------------------------------------------------------------
 
 fn drain(id: &str) -> Change {
     let until = Timestamp(clock::timestamp().0 + 3_600_000);

@@ -183,10 +183,7 @@ fn a_new_registration_restarts_and_an_old_result_does_not_count() {
     let changes = scenario.checks.handle_result(check.id, REFUSED, scenario.now, Timestamp(0), 0);
     assert!(changes.is_empty());
     assert_eq!(scenario.checks.status("a").unwrap().streak, Streak::None);
-    assert!(
-        scenario.checks.status("a").unwrap().next_due.is_some(),
-        "the next check is planned all the same"
-    );
+    assert!(scenario.checks.status("a").unwrap().next_due.is_some(), "the next check is scheduled anyway");
 
     scenario.set_result("http://10.0.0.1:1", ProbeResult::Healthy);
     let changes = scenario.step();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-// --- Health ------------------------------------------------------------------------------------------------
+// --- Health -----------------------------------------------------------------------------------------------
 
 /// First interval between probes of a registered instance that has not been healthy yet; doubled with each
 /// failure.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-// --- Webhooks ----------------------------------------------------------------------------------------------
+// --- Webhooks ---------------------------------------------------------------------------------------------
 
 /// Waiting deliveries. Beyond it the oldest is dropped and counted: the newest describe the present best.
 pub(crate) const WEBHOOKS_PENDING_MAX: usize = 1_000;

@@ -128,7 +128,7 @@ fn a_slow_core_is_not_waited_for_beyond_the_deadline() {
     assert_eq!(
         snapshot.virtual_host("app.test").unwrap().tls.certificate,
         Some(CertificateVersion(7)),
-        "published all the same"
+        "published anyway"
     );
 }
 
