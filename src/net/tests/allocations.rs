@@ -1,4 +1,4 @@
-//! Reading, writing and their deadlines allocate nothing once a connection is warm.
+//! Allocations: none for reads, writes and their deadlines on a warm connection.
 
 use super::*;
 use crate::{Stream, WriteRate};

@@ -1,4 +1,4 @@
-//! Silent connections in a set.
+//! Idle connections in a set.
 
 use super::*;
 use crate::{IdleSet, PeerState, Stream, Wakeup, WriteRate, join, sleep};

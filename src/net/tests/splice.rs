@@ -1,4 +1,4 @@
-//! Bytes that go from socket to socket without us seeing them.
+//! Splice between sockets.
 
 use super::*;
 use crate::{Rate, SpliceFault, Stream, WriteRate, join, splice, splice_at_least};

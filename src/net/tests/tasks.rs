@@ -1,4 +1,4 @@
-//! The runtime, tasks, yielding, and the end of it all.
+//! The runtime, tasks, yielding, and shutdown.
 
 use super::*;
 use crate::{Listener, PanicMessage, Stream, bind_reuseport, cores, pinned_core, sleep, spawn, yield_now};

@@ -1,4 +1,4 @@
-//! TLS over real sockets, on both drivers; the peer is rustls on a blocking socket, in a thread of its own.
+//! TLS over real sockets, on both drivers; the peer is rustls on a blocking socket, on another thread.
 
 mod handshakes;
 mod memory;

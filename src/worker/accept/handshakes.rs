@@ -1,9 +1,9 @@
 //! Limits of TLS handshakes: in all, per client, and between two turns of the driver.
 //!
-//! A handshake is the most expensive operation that a stranger can trigger with a few bytes. Its memory is
-//! bounded by the number of handshakes in progress, from a client's first byte on. Its CPU time is bounded by
-//! running a few steps between two turns of the driver: a flood of handshakes slows down handshakes, not the
-//! traffic of established connections.
+//! A handshake is the most expensive operation that an unknown client can trigger with a few bytes. Its
+//! memory is bounded by the number of handshakes in progress, from a client's first byte on. Its CPU time is
+//! bounded by running a few steps between two turns of the driver: a flood of handshakes slows down
+//! handshakes, not the traffic of established connections.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -30,7 +30,7 @@ use ringway_wire::h1::RequestHead;
 use super::fields::Malformed;
 use super::liveness::Look;
 use super::pipe::{self, Driver, Pipe};
-use super::stream::{Ask, H2Stream};
+use super::stream::{H2Stream, NewRequest};
 use super::upstream_liveness::UpstreamWatch;
 use super::window::{self, Growth};
 use crate::connector::Acquired;
@@ -196,8 +196,8 @@ impl SharedConnection {
         state.opened.update(|opened| opened + 1);
         let lease = Lease::new(state);
         let (heads, malformed) = (self.heads.clone(), state.malformed.clone());
-        let ask = Ask { send, heads, scheme: self.scheme, malformed, lease };
-        H2Stream::ask(ask).ok().map(|stream| Transport::H2(Box::new(stream)))
+        let request = NewRequest { send, heads, scheme: self.scheme, malformed, lease };
+        H2Stream::to_endpoint(request).ok().map(|stream| Transport::H2(Box::new(stream)))
     }
 }
 

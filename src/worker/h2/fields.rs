@@ -1,14 +1,13 @@
-//! Follows HPACK (RFC 7541) as far as it takes to know pseudo-fields from others: sizes and names, no text.
+//! HPACK tracker (RFC 7541): recognises pseudo-fields by sizes and names, without decoding text.
 //!
-//! The `h2` crate drops pseudo-fields that stand in trailers, where they make a message malformed (RFC 9113
-//! §8.1). Whether there were any shows in the blocks themselves; as any of their fields may refer to an
-//! earlier block, all are followed. What is kept of the dynamic table are at most 128 entries of six bytes.
-//! What is no HPACK is the crate's to refuse.
+//! The `h2` crate drops pseudo-fields in trailers, which make a message malformed (RFC 9113 §8.1). Only the
+//! header blocks show them; as a field may refer to an earlier block, all blocks are tracked. Of the dynamic
+//! table, at most 128 entries of six bytes are kept. Malformed HPACK is refused by the crate.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-/// The state of one direction of a connection.
+/// HPACK state of one direction of a connection.
 #[derive(Default)]
 pub(super) struct Fields {
     table: Table,
@@ -16,7 +15,7 @@ pub(super) struct Fields {
     block: Block,
 }
 
-/// Fields of a block, as far as they matter here.
+/// Properties of a header block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     /// At least one pseudo-field.
@@ -25,7 +24,7 @@ pub(super) struct Block {
     pub(super) is_interim: bool,
 }
 
-/// Known facts of a field.
+/// Properties of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entry {
     name_bytes: u16,
@@ -46,7 +45,7 @@ enum State {
     Length { field: Field, part: Part },
     /// Within a string.
     Text { field: Field, part: Part, left: u32, text: Text },
-    /// It is no HPACK.
+    /// Malformed HPACK.
     Broken,
 }
 
@@ -65,21 +64,21 @@ enum Part {
     Value,
 }
 
-/// A field that is being read.
+/// Field in progress.
 #[derive(Clone, Copy, Debug)]
 struct Field {
     entry: Entry,
-    /// It is put into the table.
+    /// It is added to the table.
     is_kept: bool,
 }
 
-/// A string that is being read.
+/// String in progress.
 #[derive(Clone, Copy, Debug)]
 struct Text {
     is_huffman: bool,
     bytes: u32,
     first: First,
-    /// Of the Huffman code, not used up yet: the lowest so many.
+    /// Unused bits of the Huffman code: the lowest ones, and their number.
     bits: u64,
     bits_len: u32,
 }
@@ -94,7 +93,7 @@ enum First {
 }
 
 impl Fields {
-    /// Takes a part of a block.
+    /// Processes a part of a block.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let State::Text { field, part, left, text } = &mut self.state {
@@ -113,7 +112,7 @@ impl Fields {
         }
     }
 
-    /// The block is complete: what it held.
+    /// Ends a block; returns its properties.
     pub(super) fn end(&mut self) -> Block {
         if !matches!(self.state, State::Start) {
             self.state = State::Broken;
@@ -148,7 +147,7 @@ impl Fields {
         }
     }
 
-    /// RFC 7541 §5.1.
+    /// Integer (RFC 7541 §5.1).
     fn begin_number(&mut self, of: Number, byte: u8, mask: u8) -> State {
         match byte & mask {
             value if value == mask => State::Number { of, value: u32::from(mask), shift: 0 },
@@ -242,7 +241,7 @@ impl Text {
         }
     }
 
-    /// The next code that is there whole, and how many bits it has.
+    /// Returns the next complete code, and its number of bits.
     fn code(&self) -> Option<(u32, u32)> {
         for &(len, end) in &CODE_ENDS {
             if len > self.bits_len {
@@ -303,27 +302,27 @@ impl Table {
 }
 
 impl Entry {
-    /// RFC 7541 §4.1.
+    /// Size of an entry (RFC 7541 §4.1).
     fn bytes(self) -> u32 {
         u32::from(self.name_bytes) + u32::from(self.value_bytes) + 32
     }
 }
 
-/// Streams of a connection whose trailers had pseudo-fields, until somebody has asked for them.
+/// Streams of a connection whose trailers had pseudo-fields, until their readers have taken them.
 #[derive(Default)]
 pub(crate) struct Malformed(RefCell<Vec<u32>>);
 
 impl Malformed {
     pub(super) fn put(&self, stream: u32) {
         let mut streams = self.0.borrow_mut();
-        // Of streams that were reset meanwhile nobody asks.
+        // Streams that were reset meanwhile are not taken: the oldest is evicted.
         if streams.len() == MALFORMED_MAX {
             streams.remove(0);
         }
         streams.push(stream);
     }
 
-    /// Whether the stream is one of them; it is forgotten then.
+    /// Whether the stream is one of them; removes it.
     pub(super) fn take(&self, stream: u32) -> bool {
         let mut streams = self.0.borrow_mut();
         let found = streams.iter().position(|known| *known == stream);
@@ -331,22 +330,21 @@ impl Malformed {
     }
 }
 
-/// As many as a client may have requests at one time.
+/// Maximum of concurrent requests of a client.
 const MALFORMED_MAX: usize = crate::limits::H2_STREAMS_MAX as usize;
-/// What a peer may use of our table (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE), as we do not say
-/// otherwise.
+/// Default of SETTINGS_HEADER_TABLE_SIZE (RFC 9113 §6.5.2), which is not changed.
 const TABLE_BYTES_MAX: u32 = 4096;
-/// Five bytes of a number: more than any length here.
+/// Five bytes of an integer: more than any length here.
 const NUMBER_SHIFT_MAX: u32 = 21;
 /// The first entries of the static table are pseudo-fields.
 const STATIC_PSEUDO: usize = 14;
-/// The names of the static table (RFC 7541, Appendix A) by their length.
+/// Lengths of the names in the static table (RFC 7541, Appendix A).
 const STATIC_NAME_BYTES: [u8; 61] = [
     10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14, 16, 13,
     12, 6, 4, 4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3,
     16,
 ];
-/// Lengths of the Huffman codes (RFC 7541, Appendix B), each with the code behind the last of it: the code is
+/// Lengths of the Huffman codes (RFC 7541, Appendix B), each with the code after its last one: the code is
 /// canonical.
 const CODE_ENDS: [(u32, u32); 21] = code_ends();
 /// `:` and `1` in that code, with their lengths.
@@ -354,7 +352,7 @@ const COLON: (u32, u32) = (0x5c, 7);
 const ONE: (u32, u32) = (0x1, 5);
 
 const fn code_ends() -> [(u32, u32); 21] {
-    // How many symbols have a code of each length, the one for the end included.
+    // Number of symbols for each length of code, with the end of string.
     let counts = [
         (5, 10),
         (6, 26),

@@ -1,4 +1,4 @@
-//! The examples of RFC 7541, and what they leave out.
+//! Examples of RFC 7541, and further cases.
 
 use super::*;
 
@@ -27,7 +27,7 @@ const RESPONSES: [[&str; 3]; 2] = [
     ],
 ];
 
-/// Reads blocks, each cut into parts of so many bytes.
+/// Reads blocks, each cut into parts of `part` bytes.
 fn read(blocks: &[Vec<u8>], part: usize) -> (Fields, Vec<Block>) {
     let mut fields = Fields::default();
     let read = blocks.iter().map(|block| {
@@ -63,8 +63,8 @@ const INTERIM: Block = Block { has_pseudo: true, is_interim: true };
 const OTHER: Block = Block { has_pseudo: false, is_interim: false };
 
 #[test]
-fn a_pseudo_field_is_known_in_every_form() {
-    // `:path: /x` kept, and referred to; `x-a: b` kept, and referred to.
+fn recognises_pseudo_fields_in_every_form() {
+    // `:path: /x` added and referred to; `x-a: b` added and referred to.
     assert_eq!(blocks(&["4402 2f78", "be"]), [PSEUDO, PSEUDO]);
     assert_eq!(blocks(&["4003 782d 6101 62", "be"]), [OTHER, OTHER]);
     // A name of its own, in plain text and in Huffman codes (`:x`), and another (`x:`).
@@ -80,8 +80,8 @@ fn a_pseudo_field_is_known_in_every_form() {
 }
 
 #[test]
-fn what_leaves_the_table_is_gone() {
-    // `:path` is kept, then the table is emptied and gets another first entry.
+fn evicted_entries_are_gone() {
+    // `:path` is added, then the table is emptied and gets another first entry.
     assert_eq!(blocks(&["4402 2f78", "20 3fe1 1f 4003 782d 6101 62", "be"]), [PSEUDO, OTHER, OTHER]);
     // An entry that is larger than the table empties it.
     let large = format!("3f21 4003 782d 617f 01{}", "62".repeat(128));
@@ -90,7 +90,7 @@ fn what_leaves_the_table_is_gone() {
 }
 
 #[test]
-fn what_is_no_hpack_is_followed_no_more() {
+fn malformed_hpack_ends_the_tracking() {
     for broken in ["ff ffff ffff ffff", "c0", "80", "3fe2 1f", "44"] {
         let (mut fields, _) = read(&[bytes(broken)], 100);
         fields.feed(&bytes("4402 2f78"));
@@ -99,7 +99,7 @@ fn what_is_no_hpack_is_followed_no_more() {
 }
 
 #[test]
-fn a_stream_is_asked_for_once() {
+fn a_malformed_stream_is_taken_once() {
     let malformed = Malformed::default();
     malformed.put(3);
     assert!(!malformed.take(1) && malformed.take(3) && !malformed.take(3));

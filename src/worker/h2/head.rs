@@ -1,14 +1,11 @@
-//! Heads of HTTP/2 as the text of HTTP/1.1, and back (RFC 9113 §8.3).
+//! Translation of heads between HTTP/2 and the text of HTTP/1.1 (RFC 9113 §8.3).
 //!
-//! Whether a request is one is decided by the strict parser of HTTP/1.1, which reads this text like that of
-//! any client. Here stands only what the text could not show: what becomes of the pseudo-fields, that fields
-//! which mean something between two hops of HTTP/1 are not smuggled in, and that nothing in the text can end
-//! a line early.
+//! The strict parser of HTTP/1.1 validates the text like that of any client. Checks that the text cannot show
+//! are here: pseudo-fields, connection-specific fields of HTTP/1, and bytes that would end a line early.
 //!
-//! The `h2` crate has seen to the order and uniqueness of pseudo-fields, lower-case names, no byte in a value
-//! that ends a line, and a `content-length` that the DATA frames agree with; connection-specific fields are
-//! malformed to it. It cuts the fragment off a `:path`, and does not show the `:scheme` of a request without
-//! `:authority`.
+//! The `h2` crate checks the order and uniqueness of pseudo-fields, lower-case names, values without line
+//! ends, and that DATA match a `content-length`; it refuses connection-specific fields. It removes the
+//! fragment of a `:path`, and does not show the `:scheme` of a request without `:authority`.
 
 use crate::limits;
 use bytes::Bytes;
@@ -20,31 +17,31 @@ use ringway_wire::headers::{FieldKind, HOP_BY_HOP, push_field};
 use ringway_wire::message::Method;
 use ringway_wire::normalize::Authority;
 
-/// What is known of a request's body when its head is written.
+/// State of a body when its head is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// There is none.
+    /// No body.
     None,
-    /// It is all there, this long, with no trailers.
+    /// Complete, with this length and without trailers.
     Whole(usize),
-    /// It is still to come.
+    /// Not complete yet.
     Coming,
 }
 
-/// How the DATA of a request become the bytes behind its head.
+/// Coding of DATA in the text of HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// As they are: there is none, its length was told, or it is a tunnel.
+    /// Plain: no body, a declared length, or a tunnel.
     Plain,
-    /// In chunks.
+    /// Chunked.
     Chunks,
 }
 
-/// Appends the text of a request to `out`. `scheme` is what the connection speaks; `nonce` makes the key of a
-/// WebSocket.
+/// Writes a request to `out`. `scheme` is that of the connection; the key of a WebSocket is derived from
+/// `nonce`.
 ///
 /// # Errors
-/// The request is malformed (RFC 9113 §8.1.1), and how it is answered; `out` may hold a part of it.
+/// Error of a malformed request (RFC 9113 §8.1.1); `out` may hold a part of it.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     request: &Parts,
@@ -52,11 +49,11 @@ pub(crate) fn write(
     scheme: &str,
     nonce: u64,
 ) -> Result<Coding, RequestError> {
-    // Each crumb of a cookie is a field (RFC 9113 §8.2.3): joining them must not let more of them in.
+    // Each crumb of a cookie counts as a field (RFC 9113 §8.2.3): joining them must not bypass the limit.
     if request.headers.len() > limits::H2_FIELDS_MAX {
         return Err(HeadFault::TooManyFields.into());
     }
-    // RFC 9113 §8.3.1: the scheme is not the client's to choose.
+    // RFC 9113 §8.3.1: the scheme must be that of the connection.
     if request.uri.scheme_str().is_some_and(|named| !named.eq_ignore_ascii_case(scheme)) {
         return Err(RequestError::UnsupportedScheme);
     }
@@ -79,7 +76,7 @@ pub(crate) fn write(
             | FieldKind::Http2Settings => return Err(HeadFault::BadConnection.into()),
             FieldKind::TransferEncoding => return Err(HeadFault::BadTransferEncoding.into()),
             FieldKind::Te if value != "trailers" => return Err(HeadFault::BadConnection.into()),
-            // RFC 8441 §5: there is no key; ours is written below.
+            // RFC 8441 §5: there is no key; one is written below.
             FieldKind::SecWebSocketKey if is_websocket => {}
             FieldKind::SecWebSocketVersion if is_websocket && value == "13" => {}
             _ => {
@@ -101,18 +98,18 @@ pub(crate) fn write(
     Ok(coding)
 }
 
-/// How many bytes of DATA a request says it has. Nothing for tunnels, whose bytes are no body; what is no
-/// length is refused elsewhere.
+/// Returns the declared length of a request's body. None for tunnels, which have no body; an invalid length
+/// is refused elsewhere.
 pub(crate) fn body_length(request: &Parts) -> Option<u64> {
     let told = request.headers.get(http::header::CONTENT_LENGTH)?;
     let length = || told.to_str().ok()?.parse().ok();
     if is_websocket(request) { None } else { length() }
 }
 
-/// The pseudo-fields of a request, and its wish for trailers, from the text that an exchange has written.
+/// Builds the pseudo-fields of a request, and `te: trailers`, from the text of an exchange.
 pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<Request<()>> {
     let path = head.path_and_query(text);
-    // What HTTP/1.1 lets pass and a URI may not hold goes as what it stands for (RFC 3986 §2.1).
+    // Characters that HTTP/1.1 allows and a URI does not are percent-encoded (RFC 3986 §2.1).
     let target = PathAndQuery::try_from(path).or_else(|_| {
         PathAndQuery::try_from(path.replace('<', "%3C").replace('>', "%3E").replace('`', "%60"))
     });
@@ -129,21 +126,21 @@ pub(crate) fn request(head: &RequestHead, text: &[u8], scheme: &str) -> Option<R
     Some(request)
 }
 
-/// The fields of a head or of trailers as HTTP/2 has them: without those that mean something on one
-/// connection only (RFC 9113 §8.2.2). `bytes` are what they are slices of.
+/// Builds the fields of a head or of trailers, without connection-specific ones (RFC 9113 §8.2.2). `lines`
+/// are slices of `bytes`.
 pub(crate) fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -> HeaderMap {
     let shared = Bytes::copy_from_slice(bytes);
     let base = bytes.as_ptr() as usize;
     let mut map = HeaderMap::with_capacity(FIELDS_EXPECTED);
     for field in lines {
-        // The handshake's answer is a status here, and the host a pseudo-field.
+        // The response of a WebSocket handshake is a status here, and the host a pseudo-field.
         let is_told_otherwise = matches!(field.kind, FieldKind::SecWebSocketAccept | FieldKind::Host);
         if HOP_BY_HOP.has(field.kind) || is_told_otherwise {
             continue;
         }
         let start = field.value.as_ptr() as usize - base;
         let value = shared.slice(start..start + field.value.len());
-        // The parser has judged both; what the types of the crate do not take is left out.
+        // Both were validated by the parser; fields that the types of the crate refuse are left out.
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(value))
         {
@@ -153,8 +150,7 @@ pub(crate) fn fields<'a>(lines: impl Iterator<Item = Field<'a>>, bytes: &[u8]) -
     map
 }
 
-/// Appends the text of a response to `out`, in the shape that the parser of HTTP/1.1 wants. `method` is the
-/// request's.
+/// Writes a response to `out`, for the parser of HTTP/1.1. `method` is that of the request.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     response: &http::response::Parts,
@@ -167,7 +163,7 @@ pub(crate) fn write_response(
     let mut has_length = false;
     for (name, value) in &response.headers {
         has_length |= name == http::header::CONTENT_LENGTH;
-        // What is no field of HTTP/1.1 is left out; the crate lets none pass that ends a line.
+        // Fields that are invalid in HTTP/1.1 are left out; the crate refuses those that would end a line.
         let _ = push_field(out, name.as_str(), value.as_bytes().trim_ascii());
     }
     let has_body = method != Method::Head && status >= 200 && status != 204 && status != 304;
@@ -187,7 +183,7 @@ pub(crate) fn write_response(
     coding
 }
 
-/// RFC 8441 §4: an extended CONNECT to a WebSocket is what the opening handshake is in HTTP/1.1.
+/// Whether a request is an extended CONNECT to a WebSocket, the opening handshake of RFC 8441 §4.
 pub(crate) fn is_websocket(request: &Parts) -> bool {
     request.method == http::Method::CONNECT
         && request
@@ -196,7 +192,7 @@ pub(crate) fn is_websocket(request: &Parts) -> bool {
             .is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
-/// The method as the response's framing depends on it.
+/// Returns the method, as far as it decides about the response's framing.
 pub(crate) fn method(request: &Parts) -> Method {
     if is_websocket(request) { Method::Get } else { Method::from_bytes(request.method.as_str().as_bytes()) }
 }
@@ -206,15 +202,14 @@ fn write_request_line(out: &mut Vec<u8>, request: &Parts, is_websocket: bool) ->
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     if method == "CONNECT" {
-        // Refused, whatever it connects to; the parser wants its target.
+        // Refused later, whatever its target, which the parser requires.
         let authority = request.uri.authority().ok_or(RequestError::BadTarget)?;
         push_visible(out, authority.as_str())?;
     } else {
         let target = request.uri.path_and_query().ok_or(RequestError::BadTarget)?;
-        // A target that was left out, or was nothing but a fragment, reads like `/` and is none.
+        // A missing target, or a fragment alone, is shown as `/`, but differs from it.
         let is_absent = target.as_str() == "/" && *target != PathAndQuery::from_static("/");
-        // RFC 9113 §8.3.1: in origin-form; anything else would be taken for an absolute-form that names
-        // another host.
+        // RFC 9113 §8.3.1: origin-form; any other form would be parsed as an absolute-form of another host.
         let is_target = target.as_str().starts_with('/') || method == "OPTIONS" && target == "*";
         if is_absent || !is_target {
             return Err(RequestError::BadTarget);
@@ -225,7 +220,7 @@ fn write_request_line(out: &mut Vec<u8>, request: &Parts, is_websocket: bool) ->
     Ok(())
 }
 
-/// `:authority` becomes `Host`; a `host` beside it must say the same (RFC 9113 §8.3.1).
+/// Writes `:authority` as `Host`; a `host` field must agree with it (RFC 9113 §8.3.1).
 fn write_host(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
     let mut named = request.headers.get_all(http::header::HOST).iter();
     let (host, another) = (named.next(), named.next());
@@ -247,7 +242,7 @@ fn write_host(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
     push(out, "Host", authority.as_str().as_bytes())
 }
 
-/// RFC 9113 §8.2.3: the crumbs are one field to everyone who does not speak HTTP/2, empty ones included.
+/// Writes the crumbs of a cookie as one field, with empty ones (RFC 9113 §8.2.3).
 fn write_cookie(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> {
     let mut cookie = Vec::new();
     for (index, crumb) in request.headers.get_all(http::header::COOKIE).iter().enumerate() {
@@ -261,9 +256,9 @@ fn write_cookie(out: &mut Vec<u8>, request: &Parts) -> Result<(), RequestError> 
 
 fn write_framing(out: &mut Vec<u8>, request: &Parts, body: Body, has_length: bool) -> Coding {
     match body {
-        // What was told stands there already; the parser judges it, and the crate that DATA agree with it.
+        // A declared length is among the fields; the parser checks it, and the crate that DATA match it.
         _ if has_length => {}
-        // RFC 9110 §8.6: so that an app does not wait for a body where one is usual.
+        // RFC 9110 §8.6: the app must not wait for a body where one is usual.
         Body::None
             if matches!(request.method, http::Method::POST | http::Method::PUT | http::Method::PATCH) =>
         {
@@ -287,14 +282,14 @@ fn write_handshake(out: &mut Vec<u8>, request: &Parts, nonce: u64) {
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ");
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bits = u128::from(nonce) | u128::from(nonce.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64;
-    // 16 bytes in 22 letters, of which the last has four spare bits (RFC 4648 §4).
+    // 16 bytes in 22 letters; the last has four spare bits (RFC 4648 §4).
     for _ in 0..21 {
         out.push(LETTERS[(bits & 0x3f) as usize]);
         bits >>= 6;
     }
     out.push(LETTERS[((bits & 0x3) << 4) as usize]);
     out.extend_from_slice(b"==\r\n");
-    // Another version than ours stands among the fields, and the parser refuses it.
+    // Another version is among the fields, and is refused by the parser.
     let other_version =
         request.headers.get_all("sec-websocket-version").iter().any(|version| version != "13");
     if !other_version {
@@ -302,12 +297,12 @@ fn write_handshake(out: &mut Vec<u8>, request: &Parts, nonce: u64) {
     }
 }
 
-/// A field that cannot end its line early, nor begin or end with white space (RFC 9113 §8.2.1).
+/// Writes a field whose value cannot end its line early, and has no outer white space (RFC 9113 §8.2.1).
 fn push(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), RequestError> {
     push_field(out, name, value).map_err(|_| HeadFault::BadFieldValue.into())
 }
 
-/// A part of the request line: nothing in it can be taken for the end of that part.
+/// Writes a part of the request line, which cannot end that part early.
 fn push_visible(out: &mut Vec<u8>, text: &str) -> Result<(), RequestError> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(RequestError::BadTarget);

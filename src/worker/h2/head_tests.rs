@@ -46,7 +46,7 @@ fn pseudo_fields_become_request_line_and_host_rfc9113_8_3_1() {
 fn targets_in_other_forms_are_malformed_rfc9113_8_3_1() {
     assert_eq!(text("GET", "*", &[("host", "a")]), Err(RequestError::BadTarget));
     assert_eq!(text("GET", "https://a.test/\u{e4}", &[]), Err(RequestError::BadTarget));
-    // No `:path`, and one that was nothing but a fragment: the crate shows both as an absent one.
+    // No `:path`, and a fragment alone: the crate shows both as absent.
     let mut absent = request("GET", "/", &[("host", "a")]);
     absent.uri = http::Uri::from_parts(http::uri::Parts::default()).unwrap();
     assert_eq!(text_of(&absent, Body::None), Err(RequestError::BadTarget));
@@ -117,7 +117,7 @@ fn crumbs_are_joined_and_counted_rfc9113_8_2_3() {
 }
 
 #[test]
-fn a_body_is_framed_by_what_is_known_of_it() {
+fn frames_a_body_by_its_state() {
     let framed = |method, fields: &[(&'static str, &str)], body| {
         let text = text_of(&request(method, "https://a.test/", fields), body).unwrap();
         text.strip_prefix(&format!("{method} / HTTP/1.1\r\nHost: a.test\r\n")).unwrap().to_owned()
@@ -151,7 +151,7 @@ fn an_extended_connect_is_a_websocket_handshake_rfc8441_5() {
     assert_eq!(parsed(&connect(&[], "websocket")).0, Some(Upgrade::WebSocket));
     let (upgrade, _) = parsed(&connect(&[("sec-websocket-version", "12")], "websocket"));
     assert!(matches!(upgrade, Some(Upgrade::InvalidWebSocket(_))));
-    // Other protocols stay what they are, and are refused like any CONNECT.
+    // Other protocols are refused like any CONNECT.
     let other = text_of(&connect(&[], "connect-udp"), Body::Coming).unwrap();
     assert!(other.starts_with("CONNECT a.test HTTP/1.1\r\n"), "{other}");
 }
@@ -180,7 +180,7 @@ fn fields_of_a_connection_do_not_leave_it_rfc9113_8_2_2() {
 }
 
 #[test]
-fn a_value_outside_of_ascii_passes_as_it_is() {
+fn values_outside_of_ascii_pass_unchanged() {
     let text = b"HTTP/1.1 200 OK\r\nX-Name: J\xfcrgen\r\nX-Empty:\r\nContent-Length: 0\r\n\r\n";
     let mut head = ResponseHead::default();
     assert_eq!(head.parse(text, Method::Get, &Limits::default()), Ok(Parse::Complete));

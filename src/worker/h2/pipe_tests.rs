@@ -9,11 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// A stream that follows a script: reads give what it says, then wait; writes are remembered, one by one.
+/// Scripted stream: reads return the script, then wait; writes are recorded one by one.
 struct Scripted {
     reads: RefCell<VecDeque<Result<Vec<u8>, ErrorKind>>>,
     writes: RefCell<Vec<Vec<u8>>>,
-    /// What writes end with.
+    /// Result of writes.
     write_error: Option<ErrorKind>,
     /// Called when the pump waits without a buffer.
     on_wait: Box<dyn Fn()>,
@@ -53,7 +53,7 @@ impl Stream for Scripted {
         range: Range<usize>,
         _: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
-        // As the ring does: never done at once.
+        // As on the ring: never complete at once.
         yield_now().await;
         if let Some(kind) = self.write_error {
             return (Err(kind.into()), buf);
@@ -105,7 +105,7 @@ fn on_a_core<F: Future<Output = ()>>(scenario: impl FnOnce() -> F) {
 }
 
 #[test]
-fn what_one_poll_writes_is_one_send() {
+fn the_writes_of_one_poll_are_one_send() {
     on_a_core(|| async {
         let stream = Scripted::new([]);
         let (mut pipe, driver) = pipe(());
@@ -114,7 +114,7 @@ fn what_one_poll_writes_is_one_send() {
                 pipe.write_all(part).await.unwrap();
                 pipe.flush().await.unwrap();
             }
-            // Two sends later: while one is under way, the next is gathered.
+            // Two sends later: output is gathered during a send.
             yield_now().await;
             pipe.write_all(b"four").await.unwrap();
         };
@@ -124,7 +124,7 @@ fn what_one_poll_writes_is_one_send() {
 }
 
 #[test]
-fn a_writer_waits_when_its_bytes_pile_up_and_all_of_them_leave() {
+fn a_writer_waits_for_room_and_all_bytes_are_sent() {
     on_a_core(|| async {
         let stream = Scripted::new([]);
         let (mut pipe, driver) = pipe(());
@@ -138,7 +138,7 @@ fn a_writer_waits_when_its_bytes_pile_up_and_all_of_them_leave() {
 }
 
 #[test]
-fn what_comes_is_read_in_order_to_its_end() {
+fn bytes_are_read_in_order_to_the_end() {
     on_a_core(|| async {
         let pieces = [
             b"abc".to_vec(),
@@ -158,7 +158,7 @@ fn what_comes_is_read_in_order_to_its_end() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_told_in_both_directions() {
+fn a_broken_connection_is_reported_in_both_directions() {
     on_a_core(|| async {
         let stream = Scripted::new([Ok(b"a".to_vec()), Err(ErrorKind::ConnectionReset)]);
         let (mut reset, driver) = pipe(());
@@ -170,7 +170,7 @@ fn a_connection_that_breaks_is_told_in_both_directions() {
         let (mut stalled, driver) = pipe(());
         let write = async {
             stalled.write_all(b"x").await.unwrap();
-            // A peer that takes nothing is noticed by whoever waits for what it says.
+            // A stalled send is reported to a pending read.
             let read = stalled.read_u8().await.unwrap_err().kind();
             (read, stalled.write_all(b"y").await.unwrap_err().kind())
         };
@@ -180,7 +180,7 @@ fn a_connection_that_breaks_is_told_in_both_directions() {
 }
 
 #[test]
-fn a_silent_connection_holds_no_buffer() {
+fn an_idle_connection_holds_no_buffer() {
     on_a_core(|| async {
         let (mut pipe, driver) = pipe(());
         let held = Rc::new(Cell::new(usize::MAX));
@@ -192,13 +192,13 @@ fn a_silent_connection_holds_no_buffer() {
             (pipe.read_u8().await.unwrap(), pipe.read_u8().await.unwrap())
         };
         assert_eq!(driver.drive(&stream, STALL, connection).await, (b'a', b'b'));
-        // The send may be under way; its buffer is the kernel's then.
+        // A send may be in progress, whose buffer belongs to the kernel.
         assert_eq!(held.get(), 0);
     });
 }
 
 #[test]
-fn a_deadline_is_told_although_bytes_drip_in() {
+fn a_deadline_is_reported_although_bytes_arrive() {
     on_a_core(|| async {
         let stream = Scripted::new((0..10_000).map(|_| Ok(b"x".to_vec())));
         let (mut pipe, driver) = pipe(());
@@ -224,7 +224,7 @@ fn a_deadline_is_told_although_bytes_drip_in() {
 }
 
 #[test]
-fn a_cancelled_read_asks_for_attention_and_the_reading_goes_on() {
+fn a_cancelled_read_interrupts_and_reading_goes_on() {
     on_a_core(|| async {
         let stream = Scripted::new([Err(ErrorKind::Interrupted), Ok(b"a".to_vec())]);
         let (mut pipe, driver) = pipe(());

@@ -1,17 +1,17 @@
-//! A stream of HTTP/2 as a [`Stream`] whose bytes are HTTP/1.1, so that exchanges run over it unchanged.
+//! HTTP/2 stream as a [`Stream`] whose bytes are HTTP/1.1, so that exchanges run over it unchanged.
 //!
 //! ```text
-//! read:   text of the head │ DATA as they are, or in chunks │ trailers behind the last chunk │ end
+//! read:   text of the head │ DATA, plain or in chunks │ trailers after the last chunk │ end
 //! write:  heads ──► HEADERS (interim ones, then the final one)     101 ──► 200 (RFC 8441)
 //!         body  ──► DATA, as the peer's window allows;  trailers ──► HEADERS;  END_STREAM with the last of it
-//! abort:  RST_STREAM, so that a cut body never looks complete
+//! abort:  RST_STREAM, so that a truncated body never looks complete
 //! ```
-//! Towards an endpoint it is the mirror image: the request is written, and the response read. What is read is
-//! made in [`inbound`], what was written is understood in [`outbound`]; here stand the waits and the
-//! deadlines around both.
+//! To an endpoint it is the mirror image: the request is written, and the response is read. [`inbound`]
+//! produces the bytes that are read, [`outbound`] parses those that are written; the waits and deadlines
+//! around both are here.
 //!
-//! What an exchange writes has a known shape, which is relied on: a head comes in one write, and the coding
-//! of a chunk is never cut. Anything else is our mistake, and resets the stream.
+//! The bytes of an exchange have a known shape: a head is one write, and the coding of a chunk is never
+//! split. Any other shape is a bug, and resets the stream.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -30,7 +30,7 @@ use ringway_net::{PeerState, Stream, Waits, WriteRate, clock};
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::message::Method;
 
-pub(crate) use self::outbound::Ask;
+pub(crate) use self::outbound::NewRequest;
 
 use self::inbound::{Inbound, Source};
 use self::outbound::{End, Outbound, Room, State, Step};
@@ -41,23 +41,23 @@ use super::stream_error::{StreamEnd, StreamError};
 mod inbound;
 mod outbound;
 
-/// One request and its response, within a connection.
+/// Stream of an HTTP/2 connection: one request and its response.
 pub(crate) struct H2Stream {
     waits: Waits,
     inbound: RefCell<Inbound>,
     outbound: RefCell<Outbound>,
-    /// Reads the heads of responses; one for all streams of a connection.
+    /// Parser of response heads, shared by all streams of a connection.
     heads: Rc<RefCell<ResponseHead>>,
-    /// Of the request.
+    /// Method of the request.
     method: Cell<Method>,
-    /// The peer has reset the stream, or the connection is over.
+    /// The peer has reset the stream, or the connection has ended.
     is_gone: Cell<bool>,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
 
 impl H2Stream {
-    /// A stream whose head was read. `addresses` are the peer's and ours.
+    /// A stream whose request head was read. `addresses` are those of the peer and the local ones.
     ///
     /// # Errors
     /// When no runtime of ours runs on this thread.
@@ -81,15 +81,15 @@ impl H2Stream {
         })
     }
 
-    /// A stream to an endpoint: what is written first is the head of the request.
+    /// A stream to an endpoint: the first write is the head of the request.
     ///
     /// # Errors
     /// When no runtime of ours runs on this thread.
-    pub(crate) fn ask(ask: Ask) -> io::Result<Self> {
+    pub(crate) fn to_endpoint(request: NewRequest) -> io::Result<Self> {
         Ok(Self {
             waits: Waits::new()?,
-            inbound: RefCell::new(Inbound::new(Source::Nothing, ask.malformed.clone())),
-            outbound: RefCell::new(Outbound::new(State::Ask(Box::new(ask)))),
+            inbound: RefCell::new(Inbound::new(Source::Nothing, request.malformed.clone())),
+            outbound: RefCell::new(Outbound::new(State::Request(Box::new(request)))),
             heads: Rc::default(),
             method: Cell::default(),
             is_gone: Cell::new(false),
@@ -98,19 +98,19 @@ impl H2Stream {
         })
     }
 
-    /// Looks at what is there of the body, without waiting.
+    /// Returns the state of the request's body without waiting.
     pub(crate) async fn look(&self) -> Body {
         poll_fn(|cx| Poll::Ready(self.inbound.borrow_mut().look(cx))).await
     }
 
-    /// How the body is read from now on, and how long its head says it is.
+    /// Sets the coding of the body's bytes, and its declared length.
     pub(crate) fn set_coding(&self, coding: Coding, length: Option<u64>) {
         self.inbound.borrow_mut().set_coding(coding, length);
     }
 
-    /// Appends to `buf` what is there of the body, as far as it has room, without waiting.
+    /// Appends the received part of the body to `buf`, as far as it has room, without waiting.
     pub(crate) async fn read_now(&self, buf: &mut Vec<u8>) {
-        // An error is told to the next read.
+        // The next read returns the error.
         poll_fn(|cx| {
             let _ = self.inbound.borrow_mut().poll_fill(cx, buf);
             Poll::Ready(())
@@ -118,46 +118,46 @@ impl H2Stream {
         .await;
     }
 
-    /// Whether the failure of this stream to an endpoint says nothing about that: it was not opened yet, for
-    /// the endpoint has as many as it takes; the endpoint ended this one alone, as an answer to what was
-    /// asked; a limit of ours ended its connection; or the connection's end was counted for another stream.
+    /// Whether the failure of this stream does not count against its endpoint: it was not opened, because the
+    /// endpoint was at its limit of streams; the endpoint reset this stream only; flood protection ended its
+    /// connection; or the end of the connection was counted for another stream.
     pub(crate) fn is_excused(&self) -> bool {
         let mut outbound = self.outbound.borrow_mut();
         let is_unopened = outbound.is_unopened();
         let Some(lease) = &outbound.lease else { return false };
         let inbound = self.inbound.borrow();
         is_unopened
-            || inbound.is_given_up()
+            || inbound.is_reset_alone()
             || lease.is_flood()
             || inbound.has_lost_connection() && !lease.count_end()
     }
 
-    /// Whether the whole response was handed over.
+    /// Whether the whole response was passed to the connection.
     pub(crate) fn is_answered(&self) -> bool {
         self.outbound.borrow().is_done()
     }
 
-    /// Whether the peer has ended its side of the stream, or given it up.
+    /// Whether the peer has ended its side of the stream, or reset it.
     pub(crate) fn is_received(&self) -> bool {
         self.inbound.borrow().is_received()
     }
 
-    /// Ends the stream early.
+    /// Resets the stream.
     pub(crate) fn reset(&self, reason: Reason) {
         self.outbound.borrow_mut().reset(reason);
     }
 
-    /// Sends what an exchange wrote, whole messages or parts of them.
-    async fn write(&self, buf: &mut [u8], pace: WriteRate) -> io::Result<()> {
+    /// Sends the bytes of an exchange: whole messages or parts of them.
+    async fn write(&self, buf: &mut [u8], rate: WriteRate) -> io::Result<()> {
         let mut at = 0;
         while at < buf.len() {
             let step = self.take(&mut buf[at..])?;
             let data = at + step.data.start..at + step.data.end;
             if step.is_end && step.trailers.is_none() {
-                self.send(&buf[data], End::Stream, pace).await?;
+                self.send(&buf[data], End::Stream, rate).await?;
                 self.outbound.borrow_mut().finish();
             } else if !data.is_empty() {
-                self.send(&buf[data], End::Open, pace).await?;
+                self.send(&buf[data], End::Open, rate).await?;
             }
             if let Some(trailers) = step.trailers {
                 self.outbound.borrow_mut().send_trailers(trailers)?;
@@ -167,41 +167,41 @@ impl H2Stream {
         Ok(())
     }
 
-    /// Judges what an exchange wrote: one head, or a part of a body.
+    /// Parses the bytes of an exchange: one head, or a part of a body.
     fn take(&self, bytes: &mut [u8]) -> io::Result<Step> {
         let mut outbound = self.outbound.borrow_mut();
         match outbound.state {
             State::Head(_) => outbound.send_head(bytes, self.method.get(), &mut self.heads.borrow_mut()),
-            State::Ask(_) => {
-                let (step, method, answer) = outbound.send_request(bytes)?;
+            State::Request(_) => {
+                let (step, method, response) = outbound.send_request(bytes)?;
                 self.method.set(method);
-                self.inbound.borrow_mut().expect(answer, method);
+                self.inbound.borrow_mut().expect(response, method);
                 Ok(step)
             }
             State::Body { .. } => outbound.take_body(bytes),
-            State::Answered | State::Done { .. } => Err(ErrorKind::InvalidData.into()),
+            State::Replaced | State::Done { .. } => Err(ErrorKind::InvalidData.into()),
         }
     }
 
     /// Sends data as the peer's window allows.
-    async fn send(&self, mut data: &[u8], end: End, pace: WriteRate) -> io::Result<()> {
+    async fn send(&self, mut data: &[u8], end: End, rate: WriteRate) -> io::Result<()> {
         loop {
             let room = self.outbound.borrow_mut().send_some(&mut data, end)?;
             if data.is_empty() {
                 return Ok(());
             }
-            if room == Room::Wakeup {
+            if room == Room::Some {
                 continue;
             }
             let begun = clock::now();
-            let deadline = match pace.stall {
-                Duration::MAX => pace.deadline,
-                stall => pace.deadline.min(begun.after(stall)),
+            let deadline = match rate.stall {
+                Duration::MAX => rate.deadline,
+                stall => rate.deadline.min(begun.after(stall)),
             };
             self.waits.write(deadline, |cx| self.outbound.borrow_mut().poll_room(cx)).await?;
-            // Who may wait for ever may take as little as it likes.
-            if pace.stall < Duration::MAX {
-                self.outbound.borrow_mut().judge_progress(clock::now().since(begun))?;
+            // Without a stall timeout there is no minimum rate either.
+            if rate.stall < Duration::MAX {
+                self.outbound.borrow_mut().check_rate(clock::now().since(begun))?;
             }
         }
     }
@@ -219,7 +219,7 @@ impl Stream for H2Stream {
         if let (Err(error), Some(lease)) = (&read, &self.outbound.borrow().lease) {
             if StreamEnd::of(error) == Some(StreamEnd::Refused) {
                 lease.note_refused();
-            } else if self.inbound.borrow().is_foul() {
+            } else if self.inbound.borrow().is_violation() {
                 lease.note_violation();
             }
         }
@@ -230,17 +230,17 @@ impl Stream for H2Stream {
         &self,
         mut buf: Vec<u8>,
         range: Range<usize>,
-        pace: WriteRate,
+        rate: WriteRate,
     ) -> (io::Result<()>, Vec<u8>) {
-        let is_request = self.outbound.borrow().is_unasked();
+        let is_request = self.outbound.borrow().is_unsent();
         let mut written = match buf.get_mut(range) {
-            Some(part) => self.write(part, pace).await,
+            Some(part) => self.write(part, rate).await,
             None => Err(ErrorKind::InvalidInput.into()),
         };
         if is_request
             && let Err(error) = &mut written
             && !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
-            && self.inbound.borrow().is_asked()
+            && self.inbound.borrow().is_sent()
         {
             // The head was sent, and there may be a response to it.
             *error = StreamError::after_request().into();
@@ -276,7 +276,7 @@ impl Stream for H2Stream {
         self.waits.resume_writes();
     }
 
-    /// The end of a tunnel's direction; a response has its end with its last byte.
+    /// Ends the direction of a tunnel; a response ends with its last byte.
     async fn shutdown_write(&self, _: Tick) -> io::Result<()> {
         if self.outbound.borrow().is_tunnel() {
             self.outbound.borrow_mut().send_some(&mut &[][..], End::Stream)?;

@@ -1,4 +1,4 @@
-//! Who is let in, with what, and what the others are told.
+//! Handshakes: negotiation, verification, refusals.
 
 use super::*;
 use crate::tls::{Alert, TlsError};

@@ -1,4 +1,4 @@
-//! What a connection holds.
+//! Memory of a connection.
 
 use super::*;
 use crate::tests::allocations::{allocations, live_bytes};

@@ -1,4 +1,4 @@
-//! Reading, writing and ending.
+//! Reading, writing and closing.
 
 use super::*;
 use crate::{PeerState, join, sleep};

@@ -1,9 +1,9 @@
-//! What comes in on a stream, as the bytes of HTTP/1.1 that the exchange reads.
+//! Receiving half of a stream: HEADERS and DATA as the bytes of HTTP/1.1 that the exchange reads.
 //!
 //! ```text
 //! HEADERS ──► text of a head (responses) │ DATA ──► as they are, or in chunks │ trailers ──► behind the last chunk │ end
 //! ```
-//! The window opens by what was copied out, so that nobody sends more than the exchange takes.
+//! The window is opened by the bytes that the exchange has read, so that the peer cannot send more.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -24,47 +24,47 @@ use crate::h2::fields::Malformed;
 use crate::h2::head::{self, Body, Coding};
 use crate::h2::stream_error::{StreamEnd, StreamError};
 
-/// What the peer sends, on its way to the exchange: a request's body, or a whole response.
+/// Message of the peer: the body of a request, or a whole response.
 pub(super) struct Inbound {
     source: Source,
-    /// Of the request that a response answers.
+    /// Method of the request, for the framing of its response.
     method: Method,
     coding: Coding,
-    /// Coding that is to be handed on before `data`.
+    /// Text to return before `data`.
     text: Vec<u8>,
     text_at: usize,
     data: Bytes,
-    /// A chunk's end follows `data`.
+    /// The end of a chunk follows `data`.
     in_chunk: bool,
-    /// How much of a request's body is still to be handed on, where its head says how long it is.
+    /// Missing bytes of a request's body with a declared length.
     left: Option<u64>,
-    /// The last of such a body, kept until the stream has ended with it: more DATA make the request malformed
-    /// (RFC 9113 §8.1.1), and nobody behind us must take it for whole before that is known.
+    /// Last part of such a body, held until the stream has ended with it: more DATA would make the request
+    /// malformed (RFC 9113 §8.1.1), which must be known before the endpoint has the whole body.
     last: Bytes,
     end: Option<End>,
-    /// The peer did on this stream what none may.
-    is_foul: bool,
-    is_given_up: bool,
-    /// Why a response ended early, for the next read.
+    /// The peer violated the protocol on this stream.
+    is_violation: bool,
+    is_reset_alone: bool,
+    /// Error of a response, for the next read.
     error: Option<Box<StreamError>>,
     is_response: bool,
-    /// Not this stream alone has failed, but its connection.
+    /// The connection has failed, not this stream only.
     has_lost_connection: bool,
-    /// Its trailers had pseudo-fields.
+    /// The trailers had pseudo-fields.
     is_malformed: bool,
     malformed: Rc<Malformed>,
 }
 
-/// Where it comes from.
+/// Source of the message.
 pub(super) enum Source {
-    /// The request was not sent yet.
+    /// None: the request was not sent yet.
     Nothing,
-    /// The response is still to come.
-    Answer(ResponseFuture),
+    /// The response was not received yet.
+    Response(ResponseFuture),
     Body(RecvStream),
 }
 
-/// How it came to its end.
+/// End of the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Ended,
@@ -84,8 +84,8 @@ impl Inbound {
             left: None,
             last: Bytes::new(),
             end: None,
-            is_foul: false,
-            is_given_up: false,
+            is_violation: false,
+            is_reset_alone: false,
             error: None,
             is_response: false,
             has_lost_connection: false,
@@ -94,14 +94,14 @@ impl Inbound {
         }
     }
 
-    /// What comes is the answer to a request with this method.
-    pub(super) fn expect(&mut self, answer: ResponseFuture, method: Method) {
-        self.source = Source::Answer(answer);
+    /// Expects the response to a request with this method.
+    pub(super) fn expect(&mut self, response: ResponseFuture, method: Method) {
+        self.source = Source::Response(response);
         self.method = method;
         self.is_response = true;
     }
 
-    /// Looks at what is there of a request's body, without waiting.
+    /// Returns the state of the request's body without waiting.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) -> Body {
         let Source::Body(body) = &mut self.source else { return Body::Coming };
         if self.data.is_empty() && self.end.is_none() && !body.is_end_stream() {
@@ -109,7 +109,7 @@ impl Inbound {
                 Poll::Ready(Some(Ok(data))) => self.data = data,
                 Poll::Ready(Some(Err(error))) => {
                     self.end = Some(End::Failed);
-                    self.is_foul = error.is_library();
+                    self.is_violation = error.is_library();
                     let error = || Box::new(StreamError::new(StreamEnd::Broken, &error));
                     self.error = self.is_response.then(error);
                 }
@@ -123,37 +123,37 @@ impl Inbound {
         }
     }
 
-    /// How the body is handed on from now on, and how long its head says it is.
+    /// Sets the coding of the body's bytes, and its declared length.
     pub(super) fn set_coding(&mut self, coding: Coding, length: Option<u64>) {
         self.left = length;
         self.begin(coding);
     }
 
-    /// Whether something was asked for, which an answer may come to.
-    pub(super) fn is_asked(&self) -> bool {
+    /// Whether the request was sent.
+    pub(super) fn is_sent(&self) -> bool {
         !matches!(self.source, Source::Nothing)
     }
 
-    /// Whether the peer did on this stream what none may.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.is_given_up
+    /// Whether the endpoint reset this stream only.
+    pub(super) fn is_reset_alone(&self) -> bool {
+        self.is_reset_alone
     }
 
-    pub(super) fn is_foul(&self) -> bool {
-        self.is_foul
+    pub(super) fn is_violation(&self) -> bool {
+        self.is_violation
     }
 
-    /// Whether it failed with its whole connection.
+    /// Whether its connection has failed.
     pub(super) fn has_lost_connection(&self) -> bool {
         self.has_lost_connection
     }
 
-    /// Whether the message is malformed in a way that nobody has told the peer yet.
+    /// Whether the message is malformed, and the peer was not informed yet.
     pub(super) fn take_malformed(&mut self) -> bool {
         std::mem::take(&mut self.is_malformed)
     }
 
-    /// What is known of the peer without waiting.
+    /// Returns the state of the peer without waiting.
     pub(super) fn peer_state(&self) -> PeerState {
         match self.end {
             Some(End::Failed) => PeerState::Closed,
@@ -170,11 +170,11 @@ impl Inbound {
 
     fn take_data(&mut self, data: Bytes) {
         if let Some(left) = &mut self.left {
-            // The crate resets the stream before it hands out more than was told.
+            // The crate resets the stream before it returns more than the declared length.
             *left = left.saturating_sub(data.len() as u64);
             let is_open = matches!(&self.source, Source::Body(body) if !body.is_end_stream());
             if *left == 0 && is_open {
-                // What follows an end that was kept is empty.
+                // DATA after a held end are empty.
                 if !data.is_empty() {
                     self.last = data;
                 }
@@ -188,7 +188,7 @@ impl Inbound {
         self.data = data;
     }
 
-    /// Text that follows what is there of it.
+    /// Appends text to the pending text.
     fn push_text(&mut self, text: &[u8]) {
         if self.text_at == self.text.len() {
             self.text.clear();
@@ -197,7 +197,7 @@ impl Inbound {
         self.text.extend_from_slice(text);
     }
 
-    /// Fills the spare capacity of `buf`; 0 is the end.
+    /// Reads into the spare capacity of `buf`; 0 is the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let before = buf.len();
         loop {
@@ -222,14 +222,14 @@ impl Inbound {
         }
     }
 
-    /// Discards what comes next, and opens the window by it; 0 is the end.
+    /// Discards the next bytes, and opens the window by them; 0 is the end.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let count = self.data.len();
             if count > 0 {
                 self.data = Bytes::new();
                 if let Source::Body(body) = &mut self.source {
-                    // It fails only for more than was received.
+                    // It fails only for more bytes than were received.
                     let _ = body.flow_control().release_capacity(count);
                 }
                 return Poll::Ready(Ok(count));
@@ -242,18 +242,18 @@ impl Inbound {
         }
     }
 
-    /// Whether the peer has ended its side, or given the stream up.
+    /// Whether the peer has ended its side, or reset the stream.
     pub(super) fn is_received(&self) -> bool {
         self.end.is_some() || matches!(&self.source, Source::Body(body) if body.is_end_stream())
     }
 
-    /// Ready when there is something to hand on, the end included.
+    /// Ready when there are bytes, or at the end.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_ready = self.text_at < self.text.len() || !self.data.is_empty() || self.end.is_some();
         if is_ready { Poll::Ready(()) } else { self.poll_more(cx) }
     }
 
-    /// Copies what is there, and opens the window by it.
+    /// Copies received bytes, and opens the window by them.
     fn copy(&mut self, buf: &mut Vec<u8>) {
         loop {
             let text = &self.text[self.text_at..];
@@ -279,13 +279,13 @@ impl Inbound {
         }
     }
 
-    /// Takes the head of a response, the next DATA, the trailers, or the end.
+    /// Receives the head of a response, the next DATA, the trailers, or the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let body = match &mut self.source {
             Source::Nothing => return Poll::Pending,
-            Source::Answer(answer) => {
-                let answer = ready!(poll_answer(answer, cx));
-                self.take_answer(answer, cx);
+            Source::Response(response) => {
+                let response = ready!(poll_response(response, cx));
+                self.take_response(response, cx);
                 return Poll::Ready(());
             }
             Source::Body(body) => body,
@@ -299,7 +299,7 @@ impl Inbound {
                     self.end = Some(End::Failed);
                     self.is_malformed = true;
                     self.keep_error(StreamError::pseudo_field_in_trailers);
-                    self.is_foul = true;
+                    self.is_violation = true;
                 }
                 Ok(trailers) => {
                     self.end = Some(End::Ended);
@@ -316,10 +316,10 @@ impl Inbound {
         Poll::Ready(())
     }
 
-    fn take_answer(&mut self, answer: Result<Answer, h2::Error>, cx: &mut Context<'_>) {
-        let (parts, body) = match answer {
-            Ok(Answer::Interim(parts)) => (parts, Body::None),
-            Ok(Answer::Final(parts, body)) => {
+    fn take_response(&mut self, response: Result<ResponseHead, h2::Error>, cx: &mut Context<'_>) {
+        let (parts, body) = match response {
+            Ok(ResponseHead::Interim(parts)) => (parts, Body::None),
+            Ok(ResponseHead::Final(parts, body)) => {
                 self.source = Source::Body(body);
                 (parts, self.look(cx))
             }
@@ -335,10 +335,10 @@ impl Inbound {
 
     fn fail(&mut self, error: &h2::Error, end: StreamEnd) {
         self.end = Some(End::Failed);
-        self.is_foul = error.is_library();
+        self.is_violation = error.is_library();
         self.keep_error(|| StreamError::new(end, error));
         self.has_lost_connection = !error.is_reset();
-        self.is_given_up = error.is_reset() && error.is_remote();
+        self.is_reset_alone = error.is_reset() && error.is_remote();
     }
 
     /// Keeps the error of a response for the next read.
@@ -350,26 +350,29 @@ impl Inbound {
     fn end_chunks(&mut self, trailers: Option<&HeaderMap>) {
         self.push_text(b"0\r\n");
         for (name, value) in trailers.into_iter().flatten() {
-            // One that is no field of HTTP/1.1 is left out, as every recipient may (RFC 9110 §6.5.1).
+            // A field that is invalid in HTTP/1.1 is left out, as every recipient may (RFC 9110 §6.5.1).
             let _ = push_field(&mut self.text, name.as_str(), value.as_bytes());
         }
         self.text.extend_from_slice(b"\r\n");
     }
 }
 
-/// What an endpoint says.
-enum Answer {
+/// Head of an endpoint's response.
+enum ResponseHead {
     Interim(http::response::Parts),
     Final(http::response::Parts, RecvStream),
 }
 
-fn poll_answer(answer: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
-    if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
-        return Poll::Ready(interim.map(|response| Answer::Interim(response.into_parts().0)));
+fn poll_response(
+    response: &mut ResponseFuture,
+    cx: &mut Context<'_>,
+) -> Poll<Result<ResponseHead, h2::Error>> {
+    if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+        return Poll::Ready(interim.map(|response| ResponseHead::Interim(response.into_parts().0)));
     }
-    let response = ready!(Pin::new(answer).poll(cx));
+    let response = ready!(Pin::new(response).poll(cx));
     Poll::Ready(response.map(|response| {
         let (parts, body) = response.into_parts();
-        Answer::Final(parts, body)
+        ResponseHead::Final(parts, body)
     }))
 }

@@ -1,9 +1,9 @@
-//! What an exchange writes in the bytes of HTTP/1.1, as HEADERS, DATA and trailers.
+//! Sending half of a stream: the bytes of HTTP/1.1 that the exchange writes, as HEADERS, DATA and trailers.
 //!
 //! ```text
-//! Ask ──request──►┐
-//!                 ├──► Body ──last byte or trailers──► Done
-//! Head ─response─►┘    (or Done at once: no body follows)
+//! Request ──────►┐
+//!               ├──► Body ──last byte or trailers──► Done
+//! Head ────────►┘    (or Done at once: no body follows)
 //! ```
 
 use std::cell::RefCell;
@@ -26,45 +26,45 @@ use crate::h2::client::Lease;
 use crate::h2::fields::Malformed;
 use crate::h2::head;
 
-/// What the exchange sends, on its way to the peer.
+/// Message of the exchange.
 pub(super) struct Outbound {
     pub(super) state: State,
-    /// Of a stream to an endpoint, once its request was sent.
+    /// Lease of a stream to an endpoint, once its request was sent.
     pub(super) lease: Option<Lease>,
-    /// What the request was sent with: knows whether its stream was opened.
-    asked: Option<SendRequest<Bytes>>,
+    /// Handle that the request was sent with: knows whether its stream is open.
+    sent_by: Option<SendRequest<Bytes>>,
     /// Time spent waiting for the peer's window, and bytes sent meanwhile.
     waited: Duration,
-    moved: u64,
+    sent_bytes: u64,
 }
 
-/// How far it has come.
+/// State of the message.
 pub(super) enum State {
-    /// The request is still to come.
-    Ask(Box<Ask>),
-    /// The final head is still to come.
+    /// Before the head of a request.
+    Request(Box<NewRequest>),
+    /// Before the final head of a response.
     Head(SendResponse<Bytes>),
-    /// The body is.
+    /// In the body.
     Body { stream: SendStream<Bytes>, framing: BodyFraming },
-    /// All was handed over.
+    /// Complete.
     Done { stream: SendStream<Bytes> },
-    /// Only while one state becomes the next.
-    Answered,
+    /// Transient, while one state is replaced by the next.
+    Replaced,
 }
 
-/// Where a body ends.
+/// Framing of a body.
 pub(super) enum BodyFraming {
-    /// So many bytes are missing.
+    /// Missing bytes.
     Length(u64),
     Chunked(ChunkedBody),
-    /// Bytes in both directions, until one of them ends.
+    /// Tunnel: bytes in both directions, until one of them ends.
     Tunnel,
 }
 
-/// What a request to an endpoint is made with.
-pub(crate) struct Ask {
+/// Parts of a request to an endpoint.
+pub(crate) struct NewRequest {
     pub(crate) send: SendRequest<Bytes>,
-    /// Reads the heads of requests; one for all streams of a connection.
+    /// Parser of request heads, shared by all streams of a connection.
     pub(crate) heads: Rc<RefCell<RequestHead>>,
     pub(crate) scheme: &'static str,
     /// Streams whose trailers are malformed.
@@ -75,21 +75,21 @@ pub(crate) struct Ask {
 
 impl Outbound {
     pub(super) fn new(state: State) -> Self {
-        Self { state, lease: None, asked: None, waited: Duration::ZERO, moved: 0 }
+        Self { state, lease: None, sent_by: None, waited: Duration::ZERO, sent_bytes: 0 }
     }
 
-    /// Whether the request waits for the endpoint to take another stream.
+    /// Whether the request waits, because the endpoint is at its limit of streams.
     pub(super) fn is_unopened(&mut self) -> bool {
         let mut now = Context::from_waker(Waker::noop());
-        self.asked.as_mut().is_some_and(|asked| asked.poll_ready(&mut now).is_pending())
+        self.sent_by.as_mut().is_some_and(|sent_by| sent_by.poll_ready(&mut now).is_pending())
     }
 
-    /// Sends a request, whose head `bytes` begin with; the answer is still to come.
+    /// Sends a request, whose head is at the start of `bytes`.
     pub(super) fn send_request(&mut self, bytes: &[u8]) -> io::Result<(Step, Method, ResponseFuture)> {
-        let State::Ask(ask) = std::mem::replace(&mut self.state, State::Answered) else {
+        let State::Request(request) = std::mem::replace(&mut self.state, State::Replaced) else {
             return Err(invalid());
         };
-        let Ask { mut send, heads, scheme, lease, .. } = *ask;
+        let NewRequest { mut send, heads, scheme, lease, .. } = *request;
         self.lease = Some(lease);
         let head = &mut *heads.borrow_mut();
         head.reset();
@@ -109,14 +109,14 @@ impl Outbound {
             Framing::Chunked => Some(BodyFraming::Chunked(ChunkedBody::new(ChunkMode::Separate))),
         };
         let request = http::Request::from_parts(parts, ());
-        let (answer, stream) = send.send_request(request, framing.is_none()).map_err(broken)?;
-        self.asked = Some(send);
+        let (response, stream) = send.send_request(request, framing.is_none()).map_err(broken)?;
+        self.sent_by = Some(send);
         self.begin_body(stream, framing);
-        Ok((Step { consumed, ..Step::default() }, head.method(), answer))
+        Ok((Step { consumed, ..Step::default() }, head.method(), response))
     }
 
-    /// Sends the head of a response to a request with this method, which `bytes` begin with; after an interim
-    /// one, another follows.
+    /// Sends the head of a response to a request with this method, which is at the start of `bytes`. Another
+    /// head follows an interim one.
     pub(super) fn send_head(
         &mut self,
         bytes: &[u8],
@@ -154,7 +154,7 @@ impl Outbound {
         Ok(step)
     }
 
-    /// The head was sent; with it all, where no body follows.
+    /// Ends the head, and the message if no body follows.
     fn begin_body(&mut self, stream: SendStream<Bytes>, framing: Option<BodyFraming>) {
         self.state = match framing {
             Some(framing) => State::Body { stream, framing },
@@ -162,33 +162,33 @@ impl Outbound {
         };
     }
 
-    /// Judges a part of a body, and takes the coding of chunks off it, in place.
+    /// Checks a part of a body, and removes the chunked coding, in place.
     pub(super) fn take_body(&mut self, bytes: &mut [u8]) -> io::Result<Step> {
         let State::Body { framing, .. } = &mut self.state else { return Err(invalid()) };
-        let all = bytes.len();
+        let len = bytes.len();
         match framing {
             BodyFraming::Length(left) => {
-                if all as u64 > *left {
+                if len as u64 > *left {
                     return Err(invalid());
                 }
-                *left -= all as u64;
-                Ok(Step { consumed: all, data: 0..all, is_end: *left == 0, trailers: None })
+                *left -= len as u64;
+                Ok(Step { consumed: len, data: 0..len, is_end: *left == 0, trailers: None })
             }
             BodyFraming::Chunked(chunked) => {
                 let fed = chunked.feed(bytes).map_err(malformed)?;
-                if fed.consumed < all {
+                if fed.consumed < len {
                     return Err(invalid());
                 }
                 let data = fed.kept - fed.trailers;
                 let trailers =
                     (fed.trailers > 0).then(|| head::fields(h1::field_lines(&bytes[data..fed.kept]), bytes));
-                Ok(Step { consumed: all, data: 0..data, is_end: fed.state == BodyState::Done, trailers })
+                Ok(Step { consumed: len, data: 0..data, is_end: fed.state == BodyState::Done, trailers })
             }
-            BodyFraming::Tunnel => Ok(Step { consumed: all, data: 0..all, is_end: false, trailers: None }),
+            BodyFraming::Tunnel => Ok(Step { consumed: len, data: 0..len, is_end: false, trailers: None }),
         }
     }
 
-    /// Sends what there is room for now.
+    /// Sends as much as the peer's window allows now.
     pub(super) fn send_some(&mut self, data: &mut &[u8], end: End) -> io::Result<Room> {
         let State::Body { stream, .. } = &mut self.state else { return Err(invalid()) };
         let room = match data.len() {
@@ -205,9 +205,9 @@ impl Outbound {
         stream
             .send_data(Bytes::copy_from_slice(part), end == End::Stream && rest.is_empty())
             .map_err(broken)?;
-        self.moved += room as u64;
+        self.sent_bytes += room as u64;
         *data = rest;
-        Ok(Room::Wakeup)
+        Ok(Room::Some)
     }
 
     /// Ends the message with trailers.
@@ -219,9 +219,9 @@ impl Outbound {
         Ok(())
     }
 
-    /// The last byte was sent, and the end with it.
+    /// Ends the message, whose last byte was sent with END_STREAM.
     pub(super) fn finish(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Answered) {
+        self.state = match std::mem::replace(&mut self.state, State::Replaced) {
             State::Body { stream, .. } => State::Done { stream },
             state => state,
         };
@@ -239,89 +239,89 @@ impl Outbound {
         }
     }
 
-    /// A window that is opened by a byte now and then lets a response make progress for ever. Only waiting
-    /// counts: an app may be as slow as it likes.
-    pub(super) fn judge_progress(&mut self, waited: Duration) -> io::Result<()> {
+    /// Checks the minimum rate: a window that is opened by single bytes would let a response progress for
+    /// ever. Only waits for the window count; the app may be slow.
+    pub(super) fn check_rate(&mut self, waited: Duration) -> io::Result<()> {
         self.waited += waited;
         if self.waited < limits::BODY_RATE_WINDOW {
             return Ok(());
         }
-        let enough = self.moved >= ringway_model::limits::BODY_RATE_MIN * self.waited.as_secs();
+        let enough = self.sent_bytes >= ringway_model::limits::BODY_RATE_MIN * self.waited.as_secs();
         self.waited = Duration::ZERO;
-        self.moved = 0;
+        self.sent_bytes = 0;
         if enough { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
     }
 
-    /// Whether the whole message was handed over.
+    /// Whether the message is complete.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done { .. })
     }
 
-    /// Whether the request is still to come.
-    pub(super) fn is_unasked(&self) -> bool {
-        matches!(self.state, State::Ask(_))
+    /// Whether the request was not sent yet.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self.state, State::Request(_))
     }
 
     pub(super) fn is_tunnel(&self) -> bool {
         matches!(self.state, State::Body { framing: BodyFraming::Tunnel, .. })
     }
 
-    /// Ends the stream early; one that was never asked for has none to end.
+    /// Resets the stream; one whose request was not sent has none.
     pub(super) fn reset(&mut self, reason: Reason) {
         match &mut self.state {
             State::Head(respond) => respond.send_reset(reason),
             State::Body { stream, .. } | State::Done { stream } => stream.send_reset(reason),
-            State::Ask(_) | State::Answered => {}
+            State::Request(_) | State::Replaced => {}
         }
     }
 
-    /// Ready when the peer has given the stream up.
+    /// Ready when the peer has reset the stream.
     pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.state {
             State::Head(respond) => respond.poll_reset(cx).map(drop),
             State::Body { stream, .. } => stream.poll_reset(cx).map(drop),
-            State::Ask(_) | State::Done { .. } | State::Answered => Poll::Pending,
+            State::Request(_) | State::Done { .. } | State::Replaced => Poll::Pending,
         }
     }
 }
 
-/// What came of a part of what was written.
+/// Result of a part of the written bytes.
 #[derive(Default)]
 pub(super) struct Step {
-    /// How much of it is settled.
+    /// Consumed bytes.
     pub(super) consumed: usize,
-    /// Where the bytes of the body lie that are to be sent.
+    /// Range of the bytes of the body to send.
     pub(super) data: Range<usize>,
-    /// The message is over.
+    /// The message ends.
     pub(super) is_end: bool,
     pub(super) trailers: Option<HeaderMap>,
 }
 
-/// Whether the stream ends with what is sent.
+/// Whether the stream ends with the data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Open,
     Stream,
 }
 
-/// What the peer's window had left for what was to be sent.
+/// Room in the peer's window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    Wakeup,
+    Some,
     None,
 }
 
-/// What an exchange writes was judged before: this is our mistake.
+/// Error of an exchange that wrote an unexpected shape, which is a bug.
 fn invalid() -> io::Error {
     ErrorKind::InvalidData.into()
 }
 
-/// The same, where a parser says what is wrong with it.
+/// The same, with the error of a parser.
 fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-/// The stream or its connection is over, or the crate does not take what it is given.
+/// Error of a send: the stream or its connection has ended, or the crate refuses the message.
 fn broken(error: h2::Error) -> io::Error {
     match error.is_reset() || error.is_io() || error.is_go_away() {
         true => ErrorKind::ConnectionReset.into(),
@@ -329,7 +329,7 @@ fn broken(error: h2::Error) -> io::Error {
     }
 }
 
-/// What our own exchange writes was judged before, and has grown by a few lines.
+/// No limits: heads of an exchange were checked before, and have grown by a few lines.
 const HEADS: h1::Limits =
     h1::Limits { uri_bytes_max: usize::MAX, head_bytes_max: usize::MAX, fields_max: 1024 };
 
