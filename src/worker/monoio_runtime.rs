@@ -16,8 +16,7 @@ use rustls::pki_types::ServerName;
 
 use crate::connector::{Acquired, Connector, Splice, SpliceError};
 use crate::h2::client::SharedConnections;
-use crate::runtime::Runtime;
-use crate::session::downstream::IdleConn;
+use crate::runtime::{IdleConn, Runtime};
 use crate::transport::Transport;
 
 /// Runtime on monoio, on either of its drivers.

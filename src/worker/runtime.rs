@@ -2,13 +2,14 @@
 //! monoio; the simulator has a virtual clock, with static dispatch and at no cost.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ringway_model::{Tick, Timestamp};
 use ringway_net::PanicMessage;
 
+use crate::accept::listener::Handler;
 use crate::connector::Connector;
-use crate::session::downstream::IdleConn;
 
 /// Runtime of one core, with its [`Connector`].
 pub(crate) trait Runtime: Connector {
@@ -45,4 +46,15 @@ pub(crate) trait Runtime: Connector {
     fn idle_count(&self) -> usize {
         0
     }
+}
+
+/// Idle client connection without TLS, as it is kept in the idle set; the rest is derived from it.
+#[derive(Debug)]
+pub(crate) struct IdleConn {
+    pub(crate) peer: IpAddr,
+    pub(crate) handler: Handler,
+    /// Requests that it has carried.
+    pub(crate) exchanges: u32,
+    /// Deadline of the first byte of its next request.
+    pub(crate) deadline: Tick,
 }

@@ -150,7 +150,7 @@ async fn serve<R: Runtime>(
 }
 
 /// Passes a request to the handler of its listener.
-async fn handle<R: Runtime>(
+pub(crate) async fn handle<R: Runtime>(
     core: &Core<R>,
     client: &DownstreamConn<R::Stream>,
     buffers: &mut ConnBuffers,

@@ -42,8 +42,11 @@ use crate::exchange::failure::Failure;
 use crate::exchange::grpc;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
-use crate::session::downstream::{DownstreamConn, Phase};
 use crate::session::linger::{self, Request as Received};
+use crate::session::{
+    self,
+    downstream::{DownstreamConn, Phase},
+};
 use crate::transport::Transport;
 
 /// Serves a connection, from the client's preface on. `scheme` is that of its requests: `https` with TLS.
@@ -362,7 +365,7 @@ pub(crate) async fn exchange(
     let started_us = core.runtime.now_micros();
     let is_call = is_call(&request.headers);
     let next = match read_head(core, stream, request, buffers, (scheme, started_us)).await {
-        Ok(()) => exchange::serve(core, &client, buffers, started_us).await,
+        Ok(()) => session::handle(core, &client, buffers, started_us).await,
         Err(failure) => exchange::reject(core, &client, buffers, failure, started_us, is_call).await,
     };
     match next {

@@ -17,6 +17,7 @@ use crate::accept::listener::Handler;
 use crate::accept::tls_info::TlsInfo;
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::Match;
+use crate::runtime::IdleConn;
 use crate::settings::Settings;
 
 /// Client connection, or one HTTP/2 stream of it. Shared with the drain, which may end it while its session
@@ -52,17 +53,6 @@ pub(crate) enum Phase {
     Busy,
     /// Upgraded: the drain asks both sides to close.
     Tunnel,
-}
-
-/// Idle client connection without TLS, as it is kept in the idle set; the rest is derived from it.
-#[derive(Debug)]
-pub(crate) struct IdleConn {
-    pub(crate) peer: IpAddr,
-    pub(crate) handler: Handler,
-    /// Requests that it has carried.
-    pub(crate) exchanges: u32,
-    /// Deadline of the first byte of its next request.
-    pub(crate) deadline: Tick,
 }
 
 impl<S> DownstreamConn<S> {

@@ -14,9 +14,9 @@ use ringway_telemetry::{ConnectionClosed, Observer};
 use crate::accept;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
-use crate::runtime::Runtime;
+use crate::runtime::{IdleConn, Runtime};
 use crate::session::Start;
-use crate::session::downstream::{DownstreamConn, IdleConn};
+use crate::session::downstream::DownstreamConn;
 use crate::transport::Transport;
 
 /// Starts the task that resumes connections of the idle set, for as long as the core runs.
