@@ -28,10 +28,12 @@ fn cases() -> Vec<Case> {
         case("9112 §7.1", "the next request behind it", format!("{}{HIDDEN}", chunked("5\r\nhello\r\n0\r\n\r\n")), Outcome::Forwarded(vec![hello(), seen("GET /hidden HTTP/1.1")])),
         case("9112 §7.1.1", "an extension", chunked("5;a=b\r\nhello\r\n0;c\r\n\r\n"), hello()),
         case("9112 §7.1.1", "a quoted extension", chunked("5;a=\"b;c\"\r\nhello\r\n0\r\n\r\n"), hello()),
-        // BWS before the semicolon must be parsed and removed; other readers refuse it, so refusing is sound too.
+        // BWS before the semicolon must be parsed and removed; other readers refuse it, so refusing is sound
+        // too.
         case("9112 §7.1.1", "white space before an extension", chunked("5 ;a=b\r\nhello\r\n0\r\n\r\n"), [broken(), hello().into()]),
         case("9112 §7.1.1", "white space within an extension", chunked("5; a = b\r\nhello\r\n0\r\n\r\n"), [broken(), hello().into()]),
-        // RFC 9112 §7.1.2, RFC 9110 §6.5.1: trailers are passed on, merged or dropped, and none of them frames or routes.
+        // RFC 9112 §7.1.2, RFC 9110 §6.5.1: trailers are passed on, merged or dropped, and none of them
+        // frames or routes.
         case("9112 §7.1.2", "a trailer", trailers("X-Sum: 7\r\n"), [hello().trailer("X-Sum", "7").into(), hello().into()]),
         case("9112 §7.1.2", "a trailer that was announced", post("Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"), [hello().trailer("X-Sum", "7").into(), hello().into()]),
         case("9110 §6.5.1", "Content-Length as a trailer", trailers("Content-Length: 50\r\n"), [broken(), hello().without("content-length").into()]),

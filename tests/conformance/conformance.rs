@@ -1,12 +1,13 @@
-//! What RFC 9110, 9112, 9113 and 6455 say of messages that are malformed, ambiguous or merely odd, as a catalogue.
+//! Catalogue of malformed, ambiguous and unusual messages, with the outcomes that RFC 9110, 9112, 9113 and
+//! 6455 allow.
 //!
 //! ```text
 //! case: section │ name │ bytes │ acceptable outcomes
 //! run:  bytes ──► ringway ──► origin      the outcome, judged by the kit's strict readers on both sides
-//!       then two clean requests, on the same connection where it was kept: each gets its own answer, and no other
+//!       then two clean requests, on the same connection if it was kept: each gets its own response
 //! ```
-//! Nothing here uses `ringway_wire`. Where an RFC leaves a choice, all of what it allows is an acceptable outcome; where
-//! ringway is stricter than it must be, a comment beside the case says why.
+//! Nothing here uses `ringway_wire`. Where an RFC leaves a choice, every allowed outcome is acceptable; where
+//! ringway is stricter than required, a comment beside the case has the reason.
 
 mod chunks;
 mod endpoints;
@@ -23,21 +24,22 @@ mod upgrades;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a strict observer may see of a request.
+/// Acceptable outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The proxy answers with one of these statuses and closes; nothing reaches the origin.
     Refused(&'static [u16]),
-    /// The proxy answers by itself with one of these statuses; nothing reaches the origin. The connection may live on.
+    /// The proxy answers by itself with one of these statuses; nothing reaches the origin. The connection may
+    /// live on.
     Answered(&'static [u16]),
-    /// The head was good, so that it may have gone on; the message never arrives as a whole. One of these statuses, or a
-    /// cut, and the connection is closed.
+    /// The head was good, so that it may have gone on; the message never arrives as a whole. One of these
+    /// statuses, or a cut, and the connection is closed.
     Broken(&'static [u16]),
-    /// So many requests arrive, each like this, and each is answered.
+    /// This number of requests reach the origin, each like this, and each gets a response.
     Forwarded(Vec<Seen>),
 }
 
-/// How a request must look at the origin, beyond being well-formed.
+/// Expected form of a request at the origin, beyond being well-formed.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     line: String,
@@ -68,7 +70,7 @@ pub(crate) fn case(
 }
 
 impl Case {
-    /// The client says no more after these bytes, and half-closes.
+    /// The client half-closes after these bytes.
     pub(crate) fn cut(mut self) -> Self {
         self.is_cut = true;
         self
@@ -154,8 +156,9 @@ impl From<Seen> for Vec<Outcome> {
     }
 }
 
-/// Runs all cases, prints a line for each that failed and one for each section, and fails if any case did. `name` begins
-/// with the section; `run` says what is wrong, and a kit that panics within it has found something too.
+/// Runs all cases, prints a line for each that failed and one for each section, and fails if any case did.
+/// `name` begins with the section; `run` says what is wrong, and a kit that panics within it has found
+/// something too.
 pub(crate) fn all<C>(
     cases: &[C],
     name: impl Fn(&C) -> String,
@@ -207,7 +210,7 @@ pub(crate) fn post(fields: &str, body: &str) -> String {
     format!("POST /case HTTP/1.1\r\nHost: app.test\r\n{fields}\r\n{body}")
 }
 
-/// What an attacker hides behind a message: an answer to it would be the answer to the next client.
+/// Request that an attacker smuggles behind a message: its response would go to the next client.
 pub(crate) const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
 /// The line of what [`get`] sends.

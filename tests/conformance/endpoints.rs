@@ -1,14 +1,14 @@
-//! What an endpoint of HTTP/2 answers: RFC 9113 §8 (fields, lengths, interim answers, trailers) and §4 to §6 (frames, streams), as it comes
-//! out for a client of HTTP/1.1.
+//! Responses of an HTTP/2 endpoint: RFC 9113 §8 (fields, lengths, interim responses, trailers) and §4 to §6
+//! (frames, streams), as an HTTP/1.1 client receives them.
 
 use super::*;
 use crate::kit::h2::*;
 use crate::kit::h2_script::{Line, Scripted};
 use crate::kit::*;
 
-/// What may become of an answer.
+/// Acceptable outcome of a response.
 enum End {
-    /// The client is told 502, and nothing of it passes.
+    /// The client gets 502, and nothing of it is forwarded.
     Refused,
     /// Its head was good; the client's connection breaks off before the answer looks whole.
     Cut,
@@ -17,7 +17,7 @@ enum End {
 }
 use End::{Cut, Passed, Refused};
 
-/// Says the answer on a stream.
+/// Sends the response on a stream.
 type Say = Box<dyn Fn(&mut Line, u32) + Send + Sync>;
 
 struct Reply {
@@ -158,7 +158,7 @@ fn heads() -> Vec<Reply> {
         full("9110 §8.6", "a length beyond 64 bits", &[(":status", "200"), ("content-length", "18446744073709551621")], [Refused]),
         head("9110 §8.6", "a length for HEAD", &[(":status", "200"), ("content-length", "5")], [Passed(200, "", &[("content-length", Some("5"))])]).for_head(),
         head("9110 §15.4.5", "a length of a 304", &[(":status", "304"), ("content-length", "5")], [Passed(304, "", &[])]),
-        // A client of HTTP/1.1 cannot be told more than the head: what is behind it must not become its next answer.
+        // Over HTTP/1.1 only the head can be sent: the rest must not become the next response.
         full("9110 §9.3.2", "a body for HEAD", OK, [Refused, Cut, Passed(200, "", &[("x", Some("y"))])]).for_head(),
         full("9110 §15.3.5", "a body of a 204", &[(":status", "204")], [Refused, Cut, Passed(204, "", &[])]),
         full("9110 §15.4.5", "a body of a 304", &[(":status", "304")], [Refused, Cut, Passed(304, "", &[])]),

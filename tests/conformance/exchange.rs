@@ -143,7 +143,7 @@ fn is(
     }
 }
 
-/// Fields that mean something between two hops only (RFC 9110 §7.6.1), and those that nobody asked for.
+/// Hop-by-hop fields (RFC 9110 §7.6.1), and unexpected ones.
 const HOP: &[&str] = &[
     "connection",
     "keep-alive",
@@ -194,8 +194,8 @@ fn brief(arrived: &[Message]) -> String {
     all.join(" and ")
 }
 
-/// Once more over every byte that any connection to the origin carried: nothing but whole requests, and of those that
-/// were cut only such as a case allows.
+/// Once more over every byte that any connection to the origin carried: nothing but whole requests, and of
+/// those that were cut only such as a case allows.
 pub(crate) fn audit(origin: &Origin, cases: &[Case]) {
     let may_break = |case: &&Case| case.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Broken(_)));
     let breaking: BTreeSet<&str> = cases

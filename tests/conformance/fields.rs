@@ -1,5 +1,5 @@
-//! Field lines: RFC 9112 §5 (syntax), §5.2 (folding), §5.4 (size), RFC 9110 §5.1, §5.5, §5.6, and which of them end at
-//! this hop: RFC 9110 §7.6.1, §7.8, §10.1.4.
+//! Field lines: RFC 9112 §5 (syntax), §5.2 (folding), §5.4 (size), RFC 9110 §5.1, §5.5, §5.6, and which of
+//! them end at this hop: RFC 9110 §7.6.1, §7.8, §10.1.4.
 
 use super::*;
 use crate::kit::on_both_drivers;
@@ -37,7 +37,8 @@ fn cases() -> Vec<Case> {
         case("9110 §5.1", "a backslash in a name", get("X\\Y: z\r\n"), bad()),
         case("9110 §5.1", "bytes beyond ASCII in a name", raw("", b"X\xc3\xa9: z", ""), bad()),
         case("9110 §5.1", "a name of every byte of a token", get("X!#$%&'*+-.^`|~9: z\r\n"), once().with("X!#$%&'*+-.^`|~9", "z")),
-        // A name with an underscore is valid, and to CGI the same as one with a hyphen: ringway drops it, as nginx does.
+        // A name with an underscore is valid, and to CGI the same as one with a hyphen: ringway drops it, as
+        // nginx does.
         case("9110 §5.1", "an underscore in a name", get("X_Y: z\r\n"), [once().without("x_y").without("x-y").into(), once().with("x_y", "z").into()]),
         case("9110 §5.5", "NUL in a value", get("X: a\0b\r\n"), [bad(), once().with("x", "a b").into()]),
         case("9110 §5.5", "NUL at the end of a value", get("X: a\0\r\n"), [bad(), once().with("x", "a").into()]),
@@ -71,7 +72,7 @@ fn cases() -> Vec<Case> {
         case("9112 §5.4", "a name beyond the limit", get(&format!("{}: y\r\n", "x".repeat(70_000))), refused(&[400, 431])),
         case("9112 §5.4", "ten thousand fields", get(&many(10_000)), refused(&[400, 431])),
         case("9112 §5.4", "90 fields", get(&many(90)), once().with("x-89", "y")),
-        // Hop by hop: what the client said of its connection is not for the origin.
+        // Hop by hop: the client's connection options are not forwarded to the origin.
         case("9110 §7.6.1", "Connection names a field", get("Connection: X-Hop\r\nX-Hop: y\r\nX-End: z\r\n"), once().without("x-hop").with("x-end", "z")),
         case("9110 §7.6.1", "Connection names fields in two lines", get("Connection: X-One\r\nX-One: y\r\nX-Two: y\r\nConnection: x-two\r\n"), once().without("x-one").without("x-two")),
         case("9110 §7.6.1", "Connection behind the field that it names", get("X-Hop: y\r\nConnection: keep-alive, x-hop\r\n"), once().without("x-hop")),
@@ -96,7 +97,8 @@ fn cases() -> Vec<Case> {
         case("9110 §5.6.1", "a list with empty members", get("Accept: ,text/html,,\r\n"), once().with("accept", ",text/html,,")),
         case("9110 §5.6.4", "a quoted comma", get("X: \"a, b\\\"\"\r\n"), once().with("x", "\"a, b\\\"\"")),
     ];
-    // Fields whose aliases an application may read as something that frames or identifies: CGI makes `_` of `-`.
+    // Fields whose aliases an application may read as something that frames or identifies: CGI makes `_` of
+    // `-`.
     for (name, line) in [("an alias of Content-Length", "Content_Length: 60\r\n"), ("an alias of Transfer-Encoding", "Transfer_Encoding: chunked\r\n"), ("an alias of X-Forwarded-For", "X_Forwarded_For: 192.0.2.1\r\n")] {
         let alias: &'static str = line.split(':').next().unwrap();
         cases.push(case("9110 §5.1", name, get(line), [bad(), once().without(alias).into()]));

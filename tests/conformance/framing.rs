@@ -45,7 +45,8 @@ fn cases() -> Vec<Case> {
         case("9112 §6.3", "two lengths, the second empty", post("Content-Length: 5\r\nContent-Length:\r\n", "hello"), bad()),
         case("9112 §6.3", "two lengths in different cases", post("Content-Length: 5\r\ncontent-length: 50\r\n", "hello"), bad()),
         case("9112 §6.3", "different lengths in a list", length("5, 6"), bad()),
-        // RFC 9110 §8.6 lets a recipient take equal lengths for one. Ringway refuses: who sends them is broken, or an attacker.
+        // RFC 9110 §8.6 lets a recipient take equal lengths for one. Ringway refuses: who sends them is
+        // broken, or an attacker.
         case("9110 §8.6", "the same length twice", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), [bad(), hello().with("content-length", "5").into()]),
         case("9110 §8.6", "the same length in a list", length("5, 5"), [bad(), hello().with("content-length", "5").into()]),
         case("9110 §8.6", "a length and a comma", length("5,"), [bad(), hello().with("content-length", "5").into()]),

@@ -1,5 +1,6 @@
-//! Requests of HTTP/2: RFC 9113 §8 (fields, pseudo-fields, bodies), §5 and §6 (streams, frames, windows), RFC 8441, and RFC
-//! 7541 where a header block is no header block. What reaches the origin is HTTP/1.1, judged as everywhere.
+//! Requests of HTTP/2: RFC 9113 §8 (fields, pseudo-fields, bodies), §5 and §6 (streams, frames, windows), RFC
+//! 8441, and RFC 7541 where a header block is no header block. What reaches the origin is HTTP/1.1, judged as
+//! everywhere.
 
 use super::exchange::{looks_like, naming};
 use super::*;
@@ -7,9 +8,10 @@ use crate::kit::h2::*;
 use crate::kit::hpack::literal;
 use crate::kit::*;
 
-/// What may become of a stream.
+/// Acceptable outcome of a stream.
 enum End {
-    /// Malformed (RFC 9113 §8.1.1): a stream error of this type, or an answer with 400 (a size: 431); nothing arrives whole.
+    /// Malformed (RFC 9113 §8.1.1): a stream error of this type, or an answer with 400 (a size: 431); nothing
+    /// arrives whole.
     Malformed,
     /// The proxy answers by itself with one of these; nothing arrives.
     Answered(&'static [u16]),
@@ -17,18 +19,18 @@ enum End {
     Forwarded(Seen),
     /// The stream is reset with one of these codes; nothing arrives whole.
     Reset(&'static [u32]),
-    /// The connection ends with GOAWAY of one of these codes; nothing arrives whole. Where RFC 9113 §4.3 names
-    /// COMPRESSION_ERROR the crate says PROTOCOL_ERROR: another word, and the same end; those cases accept both, and README.md
-    /// lists them.
+    /// The connection ends with GOAWAY of one of these codes; nothing arrives whole. Where RFC 9113 §4.3
+    /// names COMPRESSION_ERROR the crate says PROTOCOL_ERROR: another word, and the same end; those cases
+    /// accept both, and README.md lists them.
     GoAway(&'static [u32]),
-    /// The request was whole before the fault, so that it may have arrived; the stream or the connection ends with one of
-    /// these codes.
+    /// The request was whole before the fault, so that it may have arrived; the stream or the connection ends
+    /// with one of these codes.
     Late(&'static [u32]),
 }
 use End::{Answered, Forwarded, GoAway, Late, Malformed, Reset};
 
 impl End {
-    /// How many outcomes it stands for.
+    /// Number of outcomes.
     fn choices(&self) -> usize {
         match self {
             Malformed | Forwarded(_) => 1,
@@ -103,7 +105,7 @@ fn raw(name: &[u8], value: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields)
 }
 
-/// A GET with a field of so many bytes, in as many frames as that takes.
+/// A GET with a field of this many bytes, in as many frames as needed.
 fn long(bytes: usize) -> Vec<u8> {
     const FRAME_BYTES: usize = 16_384;
     let block = block(&[M, S, A, P, ("x", &"y".repeat(bytes))]);
@@ -193,9 +195,11 @@ fn pseudo() -> Vec<Stream> {
         stream("9113 §8.3.1", "a :method of two words", head(&[(":method", "GET /hidden"), S, A, P]), no()),
         stream("9113 §8.3.1", "a line end in :method", head(&[(":method", "GET\r\n"), S, A, P]), no()),
         stream("9113 §8.3.1", "a :method that is no token", head(&[(":method", "G(T"), S, A, P]), no()),
-        // RFC 9110 §9.1: methods are case-sensitive, and this one is not known here: 501, or the origin's to judge.
+        // RFC 9110 §9.1: methods are case-sensitive, and this one is not known here: 501, or the origin's to
+        // judge.
         stream("9113 §8.3.1", "a :method in lower case", head(&[(":method", "get"), S, A, P]), [Forwarded(seen("get /case HTTP/1.1")), Answered(&[405, 501])]),
-        // RFC 9113 §8.3.1: not restricted to http and https; but the connection's scheme is not the client's to choose.
+        // RFC 9113 §8.3.1: not restricted to http and https; but the connection's scheme is not the client's
+        // to choose.
         stream("9113 §8.3.1", ":scheme http over TLS", head(&[M, (":scheme", "http"), A, P]), [Malformed, Forwarded(once().with("x-forwarded-proto", "https"))]),
         stream("9113 §8.3.1", ":scheme in upper case", head(&[M, (":scheme", "HTTPS"), A, P]), [Malformed, Forwarded(once())]),
         stream("9113 §8.3.1", "another :scheme", head(&[M, (":scheme", "ftp"), A, P]), no()),
@@ -220,8 +224,8 @@ fn targets() -> Vec<Stream> {
         stream("9113 §8.3.1", "an absolute :path of another host", path("https://other.test/case"), no()),
         stream("9113 §8.3.1", "an authority for a :path", path("app.test:443"), no()),
         stream("9113 §8.3.1", "a query for a :path", path("?x=y"), no()),
-        // RFC 9113 §8.3.1: a :path is path and query. The crate cuts a fragment off before it is seen: the letter is not kept, and
-        // nothing of the fragment reaches anybody.
+        // RFC 9113 §8.3.1: a :path is path and query. The crate cuts a fragment off first: not conformant,
+        // but the fragment is not forwarded.
         stream("9113 §8.3.1", "a fragment", path("/case#part"), [Malformed, Forwarded(once())]),
         stream("9113 §8.3.1", "a fragment alone", path("#part"), no()),
         stream("9113 §8.3.1", "a space in :path", path("/ca se"), no()),
@@ -235,7 +239,8 @@ fn targets() -> Vec<Stream> {
         stream("9113 §8.3.1", "a space before :path", path(" /case"), no()),
         stream("9113 §8.3.1", "host for :authority", head(&[M, S, P, ("host", "app.test")]), [Forwarded(once())]),
         stream("9113 §8.3.1", "host that says the same", get(&[("host", "app.test")]), [Forwarded(once())]),
-        // RFC 9113 §8.3.1 leaves open which comparison of Host and :authority is meant; names have no case (RFC 9110 §4.2.3).
+        // RFC 9113 §8.3.1 leaves open which comparison of Host and :authority is meant; names have no case
+        // (RFC 9110 §4.2.3).
         stream("9113 §8.3.1", "host in another case", get(&[("host", "APP.test")]), [Malformed, Forwarded(once())]),
         stream("9113 §8.3.1", "host that says something else", get(&[("host", "other.test")]), no()),
         stream("9113 §8.3.1", "host with another port", get(&[("host", "app.test:81")]), no()),
@@ -288,7 +293,8 @@ fn fields() -> Vec<Stream> {
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     let mut streams = vec![
         stream("9113 §8.2.1", "bytes beyond ASCII in a value", raw(b"x", b"\xe9\xff"), [Forwarded(once().with("x", "\u{e9}\u{ff}"))]),
-        // RFC 9113 §8.2.1 demands no more than is told there; RFC 9110 §5.5 lets a recipient refuse what it holds to be dangerous.
+        // RFC 9113 §8.2.1 demands no more; RFC 9110 §5.5 lets a recipient refuse what it holds to be
+        // dangerous.
         stream("9113 §8.2.1", "a tab within a value", raw(b"x", b"a\tb"), [Forwarded(once().with("x", "a\tb")), Malformed]),
         stream("9113 §8.2.1", "an empty value", get(&[("x", "")]), [Forwarded(once().with("x", ""))]),
         stream("9113 §8.2.1", "a space before a value", get(&[("x", " y")]), no()),
@@ -334,7 +340,8 @@ fn fields() -> Vec<Stream> {
         stream("9113 §8.2.3", "an empty crumb", get(&[("cookie", "a=1"), ("cookie", ""), ("cookie", "b=2")]), [Forwarded(once().with("cookie", "a=1; ; b=2")), Forwarded(once().with("cookie", "a=1; b=2"))]),
         stream("9113 §8.2.3", "a crumb with a line end", get(&[("cookie", "a=1\r\nx: y")]), no()),
         stream("9110 §5.3", "fields of one name in order", get(&[("x", "a"), ("y", "b"), ("x", "c")]), [Forwarded(once().with_all("x", &["a", "c"]))]),
-        // RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431".
+        // RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can
+        // send an HTTP 431".
         stream("9113 §10.5.1", "a field beyond the limit", long(20_000), [Answered(&[431]), Malformed]),
         stream("9113 §10.5.1", "a field beyond what the settings allow", long(40_000), [Answered(&[431]), Malformed]),
         stream("9113 §10.5.1", "two thousand fields", frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&many[..1000])), [Malformed, Answered(&[431])]),
@@ -378,7 +385,7 @@ fn bodies() -> Vec<Stream> {
         stream("9113 §8.1.1", "a length and a reset", all_of(&[&frame(HEADERS, END_HEADERS, 1, &block(&[(":method", "POST"), S, A, P, ("content-length", "5")])), &frame(DATA, 0, 1, b"hel"), &frame(DATA, END_STREAM, 1, b"")]), no()),
         // RFC 9110 §6.5.1: trailers may be discarded.
         stream("9113 §8.1", "trailers", trailers(&[("x-sum", "7")]), [Forwarded(hello().trailer("x-sum", "7")), Forwarded(hello())]),
-        // Malformed by the letter. The crate leaves pseudo-fields out of trailers before anybody sees them: the origin must see
+        // Malformed by the RFC. The crate drops pseudo-fields of trailers: the origin must see
         // the request as if they were not there.
         stream("9113 §8.1", "trailers with a pseudo-field", trailers(&[(":path", "/hidden")]), [Malformed, Forwarded(hello())]),
         stream("9113 §8.1", "trailers with :status", trailers(&[("x", "y"), (":status", "200")]), no()),
@@ -410,7 +417,8 @@ fn frames() -> Vec<Stream> {
         stream("9113 §6.2", "padding of nothing", frame(HEADERS, both | PADDED, 1, &padded(0, &fields(), 0)), [Forwarded(once())]),
         stream("9113 §6.2", "padding longer than the frame", frame(HEADERS, both | PADDED, 1, &padded(255, &fields(), 0)), connection()),
         stream("9113 §6.2", "priority", frame(HEADERS, both | WITH_PRIORITY, 1, &[priority(0), fields()].concat()), [Forwarded(once())]),
-        // RFC 9113 §5.3.2: priorities may be ignored; RFC 7540 §5.3.1, which they come from, made this an error.
+        // RFC 9113 §5.3.2: priorities may be ignored; RFC 7540 §5.3.1, which they come from, made this an
+        // error.
         stream("9113 §5.3.1", "a stream that depends on itself", frame(HEADERS, both | WITH_PRIORITY, 1, &[priority(1), fields()].concat()), [GoAway(&[PROTOCOL_ERROR]), Reset(&[PROTOCOL_ERROR]), Forwarded(once())]),
         stream("9113 §6.1", "padded DATA", all_of(&[&open(), &frame(DATA, END_STREAM | PADDED, 1, b"\x05hello\0\0\0\0\0")]), [Forwarded(hello())]),
         stream("9113 §6.1", "DATA of padding only", all_of(&[&open(), &frame(DATA, PADDED, 1, b"\x03\0\0\0"), &frame(DATA, END_STREAM, 1, b"hello")]), [Forwarded(hello())]),
@@ -498,7 +506,7 @@ fn table(driver: Driver, streams: &[Stream]) {
     assert!(arrived <= late, "{arrived} late requests of {late}");
 }
 
-/// What has arrived since there were so many, but for [`Late`] ones of whatever case.
+/// Requests that arrived since `count`, without [`Late`] ones.
 fn since(origin: &Origin, before: usize) -> Vec<Message> {
     let mut requests = origin.requests().split_off(before);
     requests.retain(|request| request.target() != LATE);
@@ -509,7 +517,8 @@ fn judge(proxy: &Secure, origin: &Origin, number: usize, case: &Stream) -> Resul
     let before = origin.request_count();
     let mut client = H2::connect(proxy);
     client.try_send(&case.sent);
-    // An answer to this comes after everything that is wrong with the frames, but not after answers of the origin.
+    // An answer to this comes after everything that is wrong with the frames, but not after answers of the
+    // origin.
     client.try_send(&frame(PING, 0, 0, b"after-it"));
     loop {
         let is_gone = client.ended.is_some() || client.goaway.iter().any(|(_, code)| *code != 0);
@@ -534,8 +543,9 @@ fn judge(proxy: &Secure, origin: &Origin, number: usize, case: &Stream) -> Resul
         Malformed => {
             let is_reset = answer.reset == Some(PROTOCOL_ERROR) && answer.status() == 0;
             let is_told = answer.is_whole() && is_own && [400, 431].contains(&answer.status());
-            // RFC 9113 §5.4.1: a stream error may be treated as one of the connection. The crate does where it cannot
-            // represent a name or a value, and its table of the block's fields would be out of step.
+            // RFC 9113 §5.4.1: a stream error may be treated as one of the connection. The crate does where
+            // it cannot represent a name or a value, and its table of the block's fields would be out of
+            // step.
             let is_over = goaway == Some(PROTOCOL_ERROR);
             arrived.is_empty() && (is_reset || is_told || is_over)
         }
@@ -602,7 +612,8 @@ on_both_drivers! {
         table(driver, &bodies());
     }
 
-    /// Frames that come only after those before them were answered to, and so were passed on as far as they ever will be.
+    /// Frames that come only after those before them were answered to, and so were passed on as far as they
+    /// ever will be.
     fn a_length_is_held_to_over_time(driver) {
         let origin = naming();
         let proxy = serving(driver, &origin);

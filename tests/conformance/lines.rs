@@ -1,4 +1,5 @@
-//! The request line and the ends of lines: RFC 9112 §2.2 (parsing), §2.3 (version), §3 and §3.1 (request line, method).
+//! The request line and the ends of lines: RFC 9112 §2.2 (parsing), §2.3 (version), §3 and §3.1 (request
+//! line, method).
 
 use super::*;
 use crate::kit::on_both_drivers;
@@ -11,7 +12,8 @@ fn line(line: &str) -> String {
 #[rustfmt::skip] // a case is a line
 fn cases() -> Vec<Case> {
     let once = || seen(GET);
-    // RFC 9112 §2.2: a single LF may be taken for a line's end; ringway does not, since other readers do not either.
+    // RFC 9112 §2.2: a single LF may be taken for a line's end; ringway does not, since other readers do not
+    // either.
     let lf = || vec![bad(), once().into()];
     vec![
         case("9112 §2.2", "one empty line before the request", format!("\r\n{}", get("")), seen(GET)),
@@ -33,7 +35,7 @@ fn cases() -> Vec<Case> {
         case("9112 §2.2", "CR CR LF for the empty line", "GET /case HTTP/1.1\r\nHost: app.test\r\n\r\r\n\r\n", bad()),
         case("9112 §2.2", "a space before the first field", "GET /case HTTP/1.1\r\n Host: app.test\r\n\r\n", bad()),
         case("9112 §2.2", "a tab before the first field", "GET /case HTTP/1.1\r\n\tHost: app.test\r\n\r\n", bad()),
-        // What begins with white space there must be refused, or every such line consumed.
+        // A line there that begins with white space must be refused, or every such line consumed.
         case("9112 §2.2", "a line of white space before the first field", "GET /case HTTP/1.1\r\n \r\nHost: app.test\r\n\r\n", [bad(), once().into()]),
         case("9112 §2.2", "an odd line before the first field", "GET /case HTTP/1.1\r\n X: y\r\nHost: app.test\r\n\r\n", [bad(), once().without("x").into()]),
         case("9112 §2.3", "HTTP/1.0 is answered and closed", "GET /case HTTP/1.0\r\nHost: app.test\r\n\r\n", seen(GET)),
@@ -41,8 +43,8 @@ fn cases() -> Vec<Case> {
         case("9112 §2.3", "HTTP/2.0", line("GET /case HTTP/2.0"), refused(&[400, 505])),
         case("9112 §2.3", "HTTP/0.9 with a version", line("GET /case HTTP/0.9"), refused(&[400, 505])),
         case("9112 §2.3", "HTTP/3.1", line("GET /case HTTP/3.1"), refused(&[400, 505])),
-        // RFC 9110 §2.5: a higher minor version is to be read as the highest known one. None exists, and other readers take
-        // 1.2 for a digit too many or as 1.0.
+        // RFC 9110 §2.5: a higher minor version is to be read as the highest known one. None exists, and
+        // other readers take 1.2 for a digit too many or as 1.0.
         case("9112 §2.3", "HTTP/1.2", line("GET /case HTTP/1.2"), [refused(&[400, 505]), once().into()]),
         case("9112 §2.3", "HTTP/1.9", line("GET /case HTTP/1.9"), [refused(&[400, 505]), once().into()]),
         case("9112 §2.3", "HTTP/1.10", line("GET /case HTTP/1.10"), refused(&[400, 505])),

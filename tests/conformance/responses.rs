@@ -1,16 +1,16 @@
-//! What an origin says: RFC 9112 §4 (status line), §5, §6, §7, RFC 9110 §15 (statuses), §7.6.1; and that whatever it says,
-//! the client gets one well-formed answer, or one that can be seen to be cut.
+//! Responses of an origin: RFC 9112 §4 (status line), §5, §6, §7, RFC 9110 §15 (statuses), §7.6.1. The client
+//! gets one well-formed response, or one that is visibly truncated.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::kit::*;
 
-/// What the client may see.
+/// Acceptable outcome at the client.
 enum Got {
-    /// 502 from the proxy, and nothing of what the origin said.
+    /// 502 from the proxy, and nothing of the origin's response.
     BadGateway,
-    /// The answer had begun: the client sees that it is not whole.
+    /// The response had started: the client sees that it is incomplete.
     Cut,
     /// The answer, with this status and body.
     Passed(u16, &'static str, Vec<(&'static str, &'static [&'static str])>),
@@ -70,14 +70,15 @@ fn ok(fields: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n{fields}\r\nabc")
 }
 
-/// Another answer behind the first: whoever reads it as one gives it to the wrong client.
+/// A second response behind the first: a proxy that reads it would send it to the wrong client.
 const BEHIND: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nHIDDEN";
 
 #[rustfmt::skip] // a case is a line
 fn heads() -> Vec<Reply> {
     use Got::{BadGateway, Cut};
     let no = || BadGateway;
-    // RFC 9112 §2.2 and §5.2 let a recipient repair bare LFs, bare CRs and folds; ringway refuses them from origins too.
+    // RFC 9112 §2.2 and §5.2 let a recipient repair bare LFs, bare CRs and folds; ringway refuses them from
+    // origins too.
     let line = |line: &str| format!("{line}\r\nContent-Length: 3\r\n\r\nabc");
     vec![
         reply("9112 §4", "an answer", ok(""), passed("abc")).kept(),

@@ -1,4 +1,4 @@
-//! What a proxy must do with what it understood: RFC 9110 §7.6, §9.3, §10.1.1, and connections: RFC 9112 §9.
+//! Duties of a proxy for valid messages: RFC 9110 §7.6, §9.3, §10.1.1, and connections: RFC 9112 §9.
 
 use super::*;
 use crate::kit::on_both_drivers;

@@ -13,7 +13,8 @@ fn host(lines: &str) -> String {
     format!("GET /case HTTP/1.1\r\n{lines}\r\n")
 }
 
-/// It arrives with the target as it was sent: a proxy must not rewrite a path (RFC 9112 §3.2.4, RFC 9110 §7.7).
+/// It arrives with the target as it was sent: a proxy must not rewrite a path (RFC 9112 §3.2.4, RFC 9110
+/// §7.7).
 fn same(target: &str) -> Seen {
     seen(format!("GET {target} HTTP/1.1"))
 }
@@ -100,7 +101,8 @@ fn cases() -> Vec<Case> {
         case("9112 §3.2", "HTTP/1.0 without Host", "GET /case HTTP/1.0\r\n\r\n", answered(&[400, 404, 421])),
         case("9112 §3.2", "HTTP/1.0 with two Hosts", "GET /case HTTP/1.0\r\nHost: app.test\r\nHost: other.test\r\n\r\n", bad()),
     ];
-    // RFC 9110 §4.2.3, §7.7: what two readers might take for one another passes byte by byte, neither decoded nor joined.
+    // RFC 9110 §4.2.3, §7.7: what two readers might take for one another passes byte by byte, neither decoded
+    // nor joined.
     for (name, target) in [
         ("two slashes", "//case"),
         ("two slashes and a host", "//other.test/case"),

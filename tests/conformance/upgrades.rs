@@ -6,9 +6,9 @@ use super::exchange::looks_like;
 use super::*;
 use crate::kit::*;
 
-/// What may become of a wish for an upgrade.
+/// Acceptable outcome of an upgrade request.
 enum Wish {
-    /// The proxy says no, with one of these; nothing reaches the origin.
+    /// The proxy refuses with one of these; nothing reaches the origin.
     Refused(&'static [u16]),
     /// It arrives as the plain request that it is besides, and gets a plain answer.
     Plain,
@@ -24,7 +24,7 @@ struct Handshake {
     section: &'static str,
     name: &'static str,
     sent: Vec<u8>,
-    /// What the origin says to a handshake.
+    /// Response of the origin to a handshake.
     reply: String,
     outcomes: Vec<Wish>,
 }
@@ -74,7 +74,7 @@ fn handshakes() -> Vec<Handshake> {
     use Wish::{BadGateway, Denied, Opened, Plain, Refused};
     const NO: &[u16] = &[400, 426];
     let no = || [Refused(NO)];
-    // What is no handshake may also be served as the request that it is without its upgrade (RFC 9110 §7.8).
+    // An invalid handshake may be served as a request without an upgrade (RFC 9110 §7.8).
     let no_or_plain = || [Refused(NO), Plain];
     let method = |method: &str| good().replacen("GET", method, 1);
     let switching = |fields: &str| format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
@@ -120,10 +120,12 @@ fn handshakes() -> Vec<Handshake> {
         ask("9110 §7.8", "Upgrade to websocket/13", with(0, "Upgrade: websocket/13"), [Plain, Refused(NO)]),
         ask("9110 §7.8", "Upgrade to websockets", with(0, "Upgrade: websockets"), [Plain]),
         ask("9110 §7.8", "an empty Upgrade", with(0, "Upgrade:"), [Plain]),
-        // One of the listed protocols may be chosen; the other must not reach the origin, which might choose it.
+        // One of the listed protocols may be chosen; the other must not reach the origin, which might choose
+        // it.
         ask("9110 §7.8", "Upgrade to h2c or websocket", with(0, "Upgrade: h2c, websocket"), [Opened, Plain, Refused(NO)]),
         ask("9110 §7.8", "Upgrade on two lines", with(0, "Upgrade: websocket\r\nUpgrade: h2c"), [Opened, Plain, Refused(NO)]),
-        // What follows a handshake is held back until the 101: were it refused, these bytes would be a request to the origin.
+        // Bytes after a handshake are held back until the 101: after a refusal they would be a request to the
+        // origin.
         ask("6455 §4.1", "a frame sent before the 101", [good().as_bytes(), &ws::masked(ws::TEXT, b"early")].concat(), [Opened]),
         told("6455 §4.2.2", "a 101 without accept", switching("Upgrade: websocket\r\nConnection: Upgrade\r\n"), [BadGateway, Opened]),
         told("6455 §4.2.2", "a 101 with another accept", ws::accepted().replace(ws::ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA="), [BadGateway, Opened]),

@@ -1,4 +1,5 @@
-//! Certificates from a CA: pebble issues, refuses nonces, goes away, comes back; and nobody touches the gateway.
+//! Certificates from a CA: pebble issues, refuses nonces, stops and restarts, without intervention at the
+//! gateway.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -81,7 +82,7 @@ impl Scene {
     }
 }
 
-/// What the API says of a domain's certificate.
+/// Certificate of a domain in the API.
 fn certificate(proxy: &Proxy, name: &str) -> Value {
     let body = json!({ "domain": name });
     proxy.api().post("/api/tenants/domains/get", &body).is(200).json["certificate"].clone()
@@ -110,7 +111,7 @@ fn is_served(proxy: &Proxy, pebble: &Pebble, name: &str) -> Vec<u8> {
     presented(&stream.unwrap_or_else(|fault| panic!("no TLS for {name}: {fault:?}")))
 }
 
-/// How many orders the CA was asked for.
+/// Number of orders at the CA.
 fn orders(pebble: &Pebble) -> usize {
     pebble.log().matches("Added order").count()
 }
@@ -222,7 +223,7 @@ on_both_drivers! {
     }
 
     fn a_ca_that_has_lost_accounts_and_orders_delays_nobody(driver) {
-        // Its first life asks at a port where nobody answers: five orders stay in the middle.
+        // Its first run has a challenge port without a listener: five orders stay pending.
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = nobody.local_addr().unwrap().port();
         let scene = Scene::with(
@@ -239,7 +240,8 @@ on_both_drivers! {
             let order = |name: &String| directory.join("domains").join(name).join("order.json").exists();
             names.iter().all(order).then_some(())
         });
-        // As by an update of both: what is on the disk is of a CA that knows neither the account nor the orders.
+        // As by an update of both: what is on the disk is of a CA that knows neither the account nor the
+        // orders.
         pebble.habits().http_port = proxy.http().port();
         let builder = proxy.kill9();
         pebble.start_again();
@@ -334,7 +336,7 @@ on_both_drivers! {
         let leaf = &identity[identity.find("-----BEGIN CERTIFICATE-----").unwrap()..end];
         let leaf = format!("{leaf}-----END CERTIFICATE-----\n");
         scene.pebble.set_renewal_window(&leaf, "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z");
-        // The CA said that it need not be asked for some hours: let them have passed.
+        // Advance the clock beyond the CA's `Retry-After` of some hours.
         let Scene { pebble, proxy, origin, directory } = scene;
         let builder = proxy.stop();
         let path = directory.join("domains/app.test/state.json");
@@ -351,7 +353,7 @@ on_both_drivers! {
     }
 
     fn a_certificate_that_the_ca_does_not_let_be_replaced_is_renewed(driver) {
-        // RFC 9773 §5. A CA may not know it any more, or know it as another account's.
+        // RFC 9773 §5. A CA may have forgotten it, or know it as another account's.
         let scene = Scene::new(driver);
         scene.domain("app.test");
         let first = scene.issued("app.test");

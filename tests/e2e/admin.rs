@@ -235,7 +235,7 @@ on_both_drivers! {
             assert_eq!(ask(&post).status(), 403, "{via}");
             assert_eq!(api.get("/api/apps").is(200).json["total"], 1);
         }
-        // Whoever has the token may come from anywhere.
+        // With the token, requests from anywhere are allowed.
         let proxy = Proxy::on(driver).env("PROXY_API_TOKEN", token).start();
         let headers = [("Authorization", "Bearer 0123456789abcdef"), ("Via", "1.1 a")];
         Api::new(proxy.api_address()).call_with("GET", "/api/apps", &headers, None).is(200);

@@ -46,7 +46,8 @@ fn send_first(client: &mut Client, head: &str) -> Message {
     answer.unwrap_or_else(|fault| panic!("{head:?}: {fault:?}, sending: {sent:?}"))
 }
 
-/// Answers of a real client to so many requests in a row, each with a body of 20 MB: how many came with which status.
+/// Answers of a real client to so many requests in a row, each with a body of 20 MB: how many came with which
+/// status.
 fn counted(mut client: Command) -> String {
     let Output { status, stdout, stderr } =
         client.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{client:?}: {error}"));
@@ -142,7 +143,7 @@ on_both_drivers! {
         for (status, head) in table {
             assert_eq!(send_first(&mut proxy.client(), &head).status(), status, "{head}");
             let over_tls = send_first(&mut tls.connect(proxy.https()), &head).status();
-            // Over TLS a name that nobody has is another one than that of the connection, or nobody's.
+            // Over TLS an unknown name is either another one than that of the connection, or not registered.
             assert!(over_tls == status || (status == 404 && over_tls == 421), "{over_tls}: {head}");
         }
         // Without TLS where TLS is spoken.
@@ -192,7 +193,7 @@ on_both_drivers! {
             let other = client.get("app.test", "/");
             assert_eq!(client.response(other).text(), "ok");
             let reset = client.answer(stream).reset;
-            // Fewer bytes than it said are its own mistake.
+            // Fewer bytes than announced are its own mistake.
             assert!(reset.is_none() || status == 413, "{target}: {reset:?}");
         }
     }

@@ -1,11 +1,11 @@
-//! What was found by attacking the control plane from outside.
+//! Findings of attacks on the control plane.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::kit::*;
 
-/// A port that nobody listens on, and nobody else will.
+/// A port without a listener, reserved for this test.
 fn free_port() -> String {
     crate::kit::pebble::free_address().port().to_string()
 }
@@ -43,7 +43,7 @@ on_both_drivers! {
         }
     }
 
-    /// Nobody who waits for the ready line is told that it is not.
+    /// Without a ready line there is no success.
     fn who_says_that_it_is_ready_is(driver) {
         let mut builder = Proxy::on(driver);
         for _ in 0..5 {
@@ -54,7 +54,8 @@ on_both_drivers! {
         }
     }
 
-    /// More connections than the API has places, each with a request that does not go on: apps' heartbeats come through.
+    /// More connections than the API has places, each with a request that does not go on: apps' heartbeats
+    /// come through.
     fn slow_clients_of_the_api_keep_nobody_out(driver) {
         let origin = Origin::named("one");
         let proxy = Proxy::serving(driver, &origin);
@@ -71,8 +72,8 @@ on_both_drivers! {
         slow[0].assert_closed();
     }
 
-    /// A hundred writers that all saw the same revision: one gets through. And all who repeat one request under one key
-    /// get the answer of the first.
+    /// A hundred writers that all saw the same revision: one gets through. And all who repeat one request
+    /// under one key get the answer of the first.
     fn a_hundred_writers_at_once_are_judged_one_by_one(driver) {
         let proxy = Proxy::start(driver);
         let api = proxy.api();

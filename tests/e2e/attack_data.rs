@@ -1,4 +1,4 @@
-//! What a second pair of eyes found on the data plane: each of these was a fault once.
+//! Findings of a review of the data plane: each was a bug once.
 
 use std::time::Duration;
 
@@ -104,7 +104,8 @@ on_both_drivers! {
         proxy.sigterm();
         // Nothing was heard of this one before the signal.
         assert_eq!(new.get("app.test", "/").status(), 200);
-        // And this one is never idle for long: each of its requests is answered, the last one with a word of farewell.
+        // This one is never idle for long: each of its requests gets a response, the last one with
+        // `Connection: close`.
         loop {
             let response = old.get("app.test", "/");
             assert_eq!(response.status(), 200);
@@ -135,7 +136,7 @@ on_both_drivers! {
         let mut proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();
         client.send("GET /long HTTP/1.1\r\nHost: app.test\r\n\r\n");
-        // It was not told that the connection ends: nobody knew.
+        // It did not know that the connection ends.
         let head = client.response_head("GET");
         assert!(!head.lists("connection", "close"));
         proxy.sigterm();

@@ -1,5 +1,5 @@
-//! HTTP/2 clients that mean harm: nothing that they send is taken for another request, and nothing that they do costs
-//! others.
+//! HTTP/2 clients that mean harm: nothing that they send is taken for another request, and nothing that they
+//! do costs others.
 
 use crate::kit::h2::*;
 use crate::kit::hpack::{integer, literal};
@@ -182,7 +182,7 @@ on_both_drivers! {
             client.data(stream, hidden, true);
             assert_eq!(client.response(stream).body, hidden);
         }
-        // Trailers cannot become a head, nor say what a head says.
+        // Trailers cannot become a head, nor set its fields.
         let fields = client.fields("POST", "app.test", "/", &[]);
         let stream = client.begin(&fields, false);
         client.data(stream, b"x", false);
@@ -226,8 +226,8 @@ on_both_drivers! {
     }
 }
 
-/// What ends the connection: the reader of header blocks does not tell bytes that make no field from a broken block,
-/// and a stream error may be treated as a connection error.
+/// Violations that end the connection: the HPACK decoder does not distinguish bytes that make no field from a
+/// broken block, and a stream error may be treated as a connection error.
 const FATAL: &[&str] = &[
     "an unknown pseudo-field",
     "a method with a space",
@@ -244,7 +244,7 @@ const FATAL: &[&str] = &[
     "a crumb with a line end",
 ];
 
-/// What a flood writes: the n-th piece of it.
+/// The n-th piece of a flood.
 pub(crate) type Flood = fn(&mut H2, usize) -> Vec<u8>;
 
 /// A request that begins on the next stream.
@@ -362,7 +362,8 @@ on_both_drivers! {
                 }
             }
             assert!(sent < 200_000, "{name}: never stopped");
-            // A connection that is closed over unread bytes may lose its last words, and many do: what counts is that it ended.
+            // A connection that is closed over unread bytes may lose its last words, and many do: what counts
+            // is that it ended.
             client.until_ended();
             assert!(
                 client.goaway.iter().all(|(_, code)| [ENHANCE_YOUR_CALM, PROTOCOL_ERROR, 5, 9].contains(code)),

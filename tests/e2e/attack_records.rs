@@ -1,4 +1,4 @@
-//! Floods after the handshake: records that a client's TLS may send and that bring nobody anything, or next to nothing.
+//! Floods after the handshake: valid TLS records with no or almost no data.
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{ContentType, SupportedProtocolVersion};
@@ -52,7 +52,7 @@ fn hello() -> Vec<u8> {
     Tls::new(&Authority::new("any"), "app.test").versions(&OLD).hello()[5..].to_vec()
 }
 
-/// What a client has said before its flood.
+/// Messages of a client before its flood.
 const BEGINNINGS: &[(&str, &[&str], &[u8])] = &[
     ("at first", &[], b""),
     ("in a head", &[], b"POST / HTTP/1.1\r\nHost: app.test\r\n"),
@@ -60,7 +60,8 @@ const BEGINNINGS: &[(&str, &[&str], &[u8])] = &[
     ("of HTTP/2", &["h2"], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
 ];
 
-/// Sends a flood until the proxy ends it. One that is not stopped would be far longer than what the sockets take.
+/// Sends a flood until the proxy ends it. One that is not stopped would be far longer than what the sockets
+/// take.
 fn flood(name: &str, mut records: Records, piece: Flood) {
     let mut sent = 0;
     while sent < FLOOD_BYTES_MAX {
@@ -124,7 +125,8 @@ on_both_drivers! {
         assert!(panics.all(|line| line.ends_with(" 0")), "{metrics}");
     }
 
-    /// Old clients send an empty record in front of each (CVE-2011-3389), and keys are renewed on long connections.
+    /// Old clients send an empty record in front of each (CVE-2011-3389), and keys are renewed on long
+    /// connections.
     fn a_few_records_without_data_harm_nobody(driver) {
         let origin = Origin::named("o");
         let proxy = serving(driver, &origin);

@@ -1,4 +1,4 @@
-//! What was found by attacking TLS, its certificates and its names from outside.
+//! Findings of attacks on TLS, certificates and server names.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -45,7 +45,8 @@ on_both_drivers! {
         assert_eq!(answer(b"."), HANDSHAKE);
     }
 
-    /// Some CGI servers make `_` of every mark, so that all of these are `HTTP_X_CLIENT_CERT_VERIFIED` to an app.
+    /// Some CGI servers make `_` of every mark, so that all of these are `HTTP_X_CLIENT_CERT_VERIFIED` to an
+    /// app.
     fn no_mark_disguises_a_field_that_says_who_the_client_is(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);
@@ -124,7 +125,7 @@ on_both_drivers! {
         assert!(said.contains("/dev/zero") && said.contains("bytes"), "{said}");
     }
 
-    /// What an app's deliveries are signed with is not for the other users of the machine.
+    /// Other users of the machine must not read the secret of an app's deliveries.
     fn whoever_may_not_read_the_store_reads_no_secret_in_its_copies(driver) {
         const SECRET: &str = "correct-horse-battery";
         let builder = Proxy::on(driver);
@@ -140,7 +141,7 @@ on_both_drivers! {
         assert!(std::fs::read_to_string(&copy).unwrap().contains(SECRET), "what this test is about");
         assert!(is_private(&copy));
         let (file, store) = (builder.folder().join("moved.jsonl"), builder.store());
-        // What an earlier try left behind.
+        // Left over from an earlier try.
         std::fs::write(builder.folder().join("moved.jsonl.part"), "").unwrap();
         let output = builder.again().arg("export").arg(file.to_str().unwrap()).run();
         assert!(output.status.success(), "{}: {}", store.display(), String::from_utf8_lossy(&output.stderr));

@@ -1,8 +1,10 @@
-//! Attacks in figures: what each costs the process while it lasts, what it comes to, and that others are served meanwhile.
+//! Attacks in figures: what each costs the process while it lasts, what it comes to, and that others are
+//! served meanwhile.
 //!
-//! There is one core, and between any two steps of an attack another client is served by it. What the attack makes the process
-//! hold is looked at when it was most, and has a bound. How long the other client waited, and what the attack cost in CPU
-//! time, no test may judge that shares its machine: `loadtest/attacks` does, and writes `loadtest/report/attacks.md`.
+//! There is one core, and between any two steps of an attack another client is served by it. What the attack
+//! makes the process hold is looked at when it was most, and has a bound. How long the other client waited,
+//! and what the attack cost in CPU time, no test may judge that shares its machine: `loadtest/attacks` does,
+//! and writes `loadtest/report/attacks.md`.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -21,15 +23,16 @@ use crate::kit::*;
 struct Attack {
     name: String,
     comes_to: ComesTo,
-    /// Bytes that the process may hold at any moment beyond what it holds at rest, and has [left](LEFT) of earlier ones.
+    /// Bytes that the process may hold at any moment beyond what it holds at rest, and has [left](LEFT) of
+    /// earlier ones.
     memory_max: usize,
     /// Sends the n-th part of it.
     step: Box<dyn FnMut(usize) -> Step>,
 }
 
-/// What a step of an attack says.
+/// Result of a step of an attack.
 enum Step {
-    /// So many pieces and bytes went out.
+    /// Number of pieces and bytes sent.
     Sent(usize, usize),
     /// The proxy has ended it, in these words.
     Ended(String),
@@ -37,7 +40,7 @@ enum Step {
     Made,
 }
 
-/// How an attack must come out.
+/// Expected outcome of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ComesTo {
     /// The proxy ends it.
@@ -46,7 +49,7 @@ enum ComesTo {
     Borne,
 }
 
-/// What an attack has cost.
+/// Cost of an attack.
 struct Cost {
     pieces: usize,
     bytes: usize,
@@ -58,17 +61,17 @@ struct Cost {
     slowest: Duration,
 }
 
-/// Steps of one that nobody stops.
+/// Steps of an attack that is not stopped.
 const STEPS_MAX: usize = 2_000;
 /// Frames and records of a step.
 const PIECES: usize = 200;
 
 const MB: usize = 1 << 20;
-/// What the allocator may keep of earlier attacks when the next one begins.
+/// Memory of earlier attacks that the allocator may keep.
 const LEFT: usize = 16 * MB;
-/// What one connection may make the process hold.
+/// Limit of the memory that one connection may take.
 const ONE: usize = 8 * MB;
-/// What each of a crowd may: two buffers for a head, and what stands around them.
+/// Limit of the memory per connection of a crowd: two buffers for a head, and their overhead.
 const EACH: usize = 48 << 10;
 
 /// Lets this process have as many descriptors as it may.
@@ -89,14 +92,15 @@ fn status(pid: u32, name: &str) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// What all threads of the process have run so far.
+/// CPU time of all threads of the process.
 fn cpu(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let files = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
     files.map(|text| Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())).sum()
 }
 
-/// Waits until the process holds little more than at rest: a core that has fallen quiet gives back what it took.
+/// Waits until the process holds little more than at rest: a core that has fallen quiet gives back what it
+/// took.
 fn give_back(pid: u32, at_rest: usize) {
     eventually("memory is given back", || (status(pid, "VmRSS:") <= at_rest + LEFT).then_some(()));
 }
@@ -104,7 +108,7 @@ fn give_back(pid: u32, at_rest: usize) {
 fn play(pid: u32, at_rest: usize, other: &mut Client, attack: &mut Attack) -> Cost {
     let name = &attack.name;
     give_back(pid, at_rest);
-    // From here on the kernel looks anew for the largest.
+    // Resets the kernel's peak of memory.
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
     let (cpu_before, begun) = (cpu(pid), Instant::now());
     let (mut pieces, mut bytes, mut slowest) = (0, 0, Duration::ZERO);
@@ -112,7 +116,7 @@ fn play(pid: u32, at_rest: usize, other: &mut Client, attack: &mut Attack) -> Co
     let end = loop {
         assert!(at < STEPS_MAX, "{name}: nobody stops it");
         let step = (attack.step)(at);
-        // What was sent is not read yet: the core has both before it.
+        // Nothing is read yet: the core has both in its queue.
         let asked = Instant::now();
         let answer = other.get("app.test", "/other");
         assert_eq!(
@@ -238,7 +242,7 @@ fn records(proxy: &Secure, name: &str, piece: attack_records::Flood) -> Attack {
     Attack { name: format!("TLS: {name}"), comes_to: ComesTo::Ended, memory_max: ONE, step: Box::new(step) }
 }
 
-/// So many connections, in so many steps; what keeps one is made by `connect`.
+/// Opens connections in steps; `connect` makes one and returns its state.
 fn crowd<C: 'static>(
     name: &str,
     (count, steps): (usize, usize),
@@ -375,7 +379,7 @@ fn over_http1(proxy: &Secure, origin: &Origin, run: &mut dyn FnMut(Attack)) {
     run(crowd("connections that say nothing", (2_000, 40), EACH, move |_| (TcpStream::connect(http), 0)));
 }
 
-/// One address of the loopback network after the other: each client may have so many handshakes.
+/// Iterates over addresses of the loopback network: handshakes are limited per client.
 fn source(number: usize) -> [u8; 4] {
     [127, 0, 1, 1 + (number / 100) as u8]
 }
@@ -384,7 +388,7 @@ fn handshakes(proxy: &Secure, run: &mut dyn FnMut(Attack)) {
     let https = proxy.https();
     let send = move |number: usize, bytes: Vec<u8>| {
         let mut client = Client::connect_from(source(number), https);
-        // A name that nobody has is refused at once.
+        // An unknown name is refused at once.
         let _ = client.try_send(&bytes);
         (client, bytes.len())
     };
@@ -547,7 +551,7 @@ on_both_drivers! {
                 sending.until("an answer to a ping", |client| (client.pongs > pongs).then_some(()));
             }
             // The pace of a drip: far below the least rate.
-            std::thread::park_timeout(Duration::from_millis(200));
+            pace(Duration::from_millis(200));
         }
         for (framing, mut client) in drips {
             match client.try_response("POST") {

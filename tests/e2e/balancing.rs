@@ -96,7 +96,6 @@ on_both_drivers! {
         // Half-open after 30 s: the first request that gets through closes it.
         origin.revive();
         eventually_within(Duration::from_secs(90), "the breaker closes", || {
-            std::thread::park_timeout(Duration::from_millis(500));
             (client.get("app.test", "/").status() == 200).then_some(())
         });
         for _ in 0..16 {

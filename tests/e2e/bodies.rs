@@ -1,4 +1,4 @@
-//! Bodies in both directions: every framing, large ones, early answers, streams that nobody may hold back.
+//! Bodies in both directions: every framing, large ones, early responses, streams without buffering.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -253,7 +253,7 @@ on_both_drivers! {
             let mut answer = client.response_head("GET");
             assert_eq!(answer.field("content-type"), Some("text/event-stream"));
             for number in 0..5 {
-                // The origin goes on only after the client has this event.
+                // The origin continues only after the client has this event.
                 let event = format!("data: {number}\n\n");
                 match answer.framing {
                     Framing::Chunked => {
@@ -292,7 +292,7 @@ on_both_drivers! {
     }
 
     fn a_client_that_does_not_read_holds_its_origin_back(driver) {
-        // 64 MB that nobody reads: the proxy must stop reading long before it has buffered them.
+        // 64 MB that the client does not read: the proxy must stop reading long before it has buffered them.
         let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let origin = {
             let sent = std::sync::Arc::clone(&sent);
@@ -314,14 +314,14 @@ on_both_drivers! {
         let mut answer = client.response_head("GET");
         let mut last = usize::MAX;
         let stopped = eventually("the origin is held back", || {
-            std::thread::park_timeout(Duration::from_millis(200));
+            pace(Duration::from_millis(200));
             let now = sent.load(std::sync::atomic::Ordering::SeqCst);
             (std::mem::replace(&mut last, now) == now).then_some(now)
         });
         assert!(stopped < 40 << 20, "{stopped} bytes are under way without a reader");
         let queued = unacknowledged(proxy.http(), client.local());
         assert!(queued <= 2 << 20, "{queued} bytes wait in the kernel for a client that reads nothing");
-        // And it goes on when the client reads.
+        // It continues when the client reads.
         client.body(&mut answer).unwrap();
         assert_eq!(answer.body.len(), 64 << 20);
     }

@@ -103,7 +103,7 @@ on_both_drivers! {
             (metric(&proxy, "ringway_core_serial{core=\"0\"}")? == published).then_some(())
         });
 
-        // What the operator decided survives a restart, and with it whose certificate it is.
+        // The operator's choice of a certificate survives a restart.
         let proxy = proxy.stop().start();
         let domain = proxy.api().get("/api/tenants/domains/app.test").is(200).json;
         assert_eq!(domain["certificate"]["mode"], "provided");
@@ -249,7 +249,7 @@ fn the_demo_serves_https() {
     let answer =
         String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned();
     assert!(output.status.success() && answer.contains("shop"), "{line}: {answer}");
-    // What it goes on to say must go somewhere until it has ended.
+    // Its further output must be read until it ends.
     let rest = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     let interrupted = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
     assert!(interrupted.success());

@@ -1,4 +1,5 @@
-//! Certificates of one's own over the life of a process: uploaded, kept, damaged, removed; and the operator's files.
+//! Certificates of one's own over the life of a process: uploaded, kept, damaged, removed; and the operator's
+//! files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ on_both_drivers! {
 
         let proxy = proxy.stop().start();
         serves(&proxy, &authority, "app.test", &second);
-        // And after what no process is told beforehand.
+        // The same after a crash.
         let proxy = proxy.kill9().start();
         serves(&proxy, &authority, "app.test", &second);
     }

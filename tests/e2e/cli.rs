@@ -44,7 +44,8 @@ fn help_names_the_settings_and_the_commands() {
 #[path = "../../build.rs"]
 mod build;
 
-/// A clone as git makes it, a branch in `packed-refs`, a detached HEAD, a second working tree, and no clone at all.
+/// A clone as git makes it, a branch in `packed-refs`, a detached HEAD, a second working tree, and no clone
+/// at all.
 #[test]
 fn a_build_knows_its_commit_by_the_files_of_git() {
     let id = "0123456789abcdef0123456789abcdef01234567";

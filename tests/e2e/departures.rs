@@ -1,4 +1,5 @@
-//! Clients that leave before they have their answer: noticed in every wait, told to the endpoint, and logged with 499.
+//! Clients that disconnect before their response: detected in every wait, cancelled at the endpoint, logged
+//! with 499.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use crate::kit::h2::{H2, Secure, serving_as};
 use crate::kit::origin::Full;
 use crate::kit::*;
 
-/// An origin that takes each request and answers when the gate lets it; one place of the second gate for each request taken.
+/// An origin that takes each request and answers when the gate lets it; one place of the second gate for each
+/// request taken.
 fn slow() -> (Origin, Gate, Gate) {
     let (taken, answers) = (Gate::new(), Gate::new());
     let gates = (taken.clone(), answers.clone());
@@ -16,7 +18,7 @@ fn slow() -> (Origin, Gate, Gate) {
             return After::Keep;
         }
         gates.0.open();
-        // Ends with the connection, or when the test says so.
+        // Ends with the connection, or with the test.
         if request.target() == "/silent" || request.target() == "/events" {
             if request.target() == "/events" {
                 connection.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
@@ -86,7 +88,7 @@ on_both_drivers! {
         assert_eq!(proxy.get("app.test", "/quick").text(), "quick");
     }
 
-    /// What it has sent more than its request stays unread as long as the response goes on, which may be for ever.
+    /// Bytes after its request stay unread as long as the response lasts, which may be without end.
     fn who_leaves_silent_events_is_noticed_whatever_it_has_sent_more(driver) {
         let (origin, taken, _) = slow();
         let proxy = serving_as(logging(driver), &origin);
@@ -111,7 +113,7 @@ on_both_drivers! {
         client.finish();
         assert!(taken.pass());
         // Longer than the watch of the client takes to begin; a slow machine shows less.
-        std::thread::park_timeout(Duration::from_secs(1));
+        pace(Duration::from_secs(1));
         answers.open();
         assert_eq!(client.response("GET").text(), "late");
         assert_eq!(client.response("GET").text(), "quick");
@@ -124,14 +126,14 @@ on_both_drivers! {
         for client in [&mut proxy.client(), &mut tls.connect(proxy.https())] {
             client.send("GET /late HTTP/1.1\r\nHost: app.test\r\n\r\n");
             assert!(taken.pass());
-            std::thread::park_timeout(Duration::from_secs(1));
+            pace(Duration::from_secs(1));
             answers.open();
             assert_eq!(client.response("GET").text(), "late");
             // The watch of the client takes nothing of its next request.
             assert_eq!(client.get("app.test", "/quick").text(), "quick");
             client.send("GET /late HTTP/1.1\r\nHost: app.test\r\n\r\n");
             assert!(taken.pass());
-            std::thread::park_timeout(Duration::from_secs(1));
+            pace(Duration::from_secs(1));
             client.send("GET /quick HTTP/1.1\r\nHost: app.test\r\n\r\n");
             answers.open();
             assert_eq!(client.response("GET").text(), "late");

@@ -1,4 +1,5 @@
-//! Rolling deploys: new instances join when they are well, old ones leave when their requests are done, and no request fails.
+//! Rolling deploys: new instances join when they are well, old ones leave when their requests are done, and
+//! no request fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +31,7 @@ fn said(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
-/// What an app of these tests does: answers with the length of what it was sent, echoes frames of WebSockets.
+/// App of these tests: responds with the length of the request body, echoes frames of WebSockets.
 fn app(connection: &mut Connection) {
     while let Ok(request) = connection.request() {
         if request.lists("connection", "upgrade") {
@@ -71,10 +72,10 @@ fn removal(id: &str, drain: &str) -> Value {
     json!({ "instance_id": id, "drain": drain })
 }
 
-/// One kind of requests, which goes on while the function says so.
+/// One kind of requests, repeated while the function returns `true`.
 type Kind = fn(&Secure, &mut dyn FnMut() -> bool) -> Result<(), String>;
 
-/// Requests of many kinds that go on until they are told to end. What fails is kept.
+/// Requests of many kinds until they are stopped; failures are kept.
 struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -105,7 +106,7 @@ impl Load {
         Self { stop, done, failed, threads }
     }
 
-    /// Waits until so many more requests were made.
+    /// Waits for this number of further requests.
     fn go_on(&self, count: u64) {
         let until = self.done.load(Ordering::SeqCst) + count;
         eventually_within(3 * SOON, "requests go on", || {
@@ -245,7 +246,7 @@ on_both_drivers! {
             assert_eq!(proxy.get("app.test", "/").text(), "old");
         }
         assert_eq!(new.request_count(), 0);
-        // It is waited for by whoever wants to know.
+        // A client that wants the result waits for it.
         let waiting = format!("{INSTANCES}?instance_id=app-2&wait=serving&timeout=");
         let refused = proxy.api().get(&format!("{waiting}1ms"));
         assert_eq!((refused.status, &refused.json["code"]), (504, &json!("state_not_reached")));
@@ -299,7 +300,7 @@ on_both_drivers! {
         });
     }
 
-    /// The time is over: a request goes on, a WebSocket is sent away on both sides.
+    /// After the drain timeout a request continues, a WebSocket is closed on both sides.
     fn the_end_of_the_drain_time_leaves_requests_alone_and_closes_websockets(driver) {
         let (arrived, answer) = (Gate::new(), Gate::new());
         let gates = (arrived.clone(), answer.clone());
@@ -367,7 +368,7 @@ on_both_drivers! {
         ws::ping_pong(&mut unconcerned, "still here");
     }
 
-    /// WebSockets over HTTP/2 are streams of a connection that goes on.
+    /// WebSockets over HTTP/2 are streams of a connection that stays open.
     fn a_websocket_over_http2_is_closed_after_the_drain(driver) {
         let origin = Origin::websocket_echo("a");
         let proxy = serving_as(Proxy::on(driver), &origin);

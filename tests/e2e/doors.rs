@@ -1,4 +1,4 @@
-//! What is decided before a request is routed: PROXY headers of load balancers, and what the HTTP port serves.
+//! Decisions before a request is routed: PROXY headers of load balancers, and the mode of the HTTP port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn metrics(gateway: &Handle) -> String {
     gateway.client().metrics().unwrap()
 }
 
-/// A core without a control plane, serving what it is told to: for what the CA's challenges make of a request, without a CA.
+/// Worker without a control plane, with a given snapshot: for challenges of a CA, without a CA.
 struct Core {
     http: SocketAddr,
     orders: ringway_bridge::MailboxSender<Order>,
@@ -189,7 +189,7 @@ on_both_drivers! {
         let origin = Origin::named("a");
         let pair = Authority::new("default").server(&["app.test"]);
         let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
-        // The loader answers no question: what a core knows when it begins to accept is what was sent to it before.
+        // The loader answers no request: a core starts with the secrets that were pushed before.
         let (requests, _loader) = blocking_mailbox(4);
         let (sender, updates) = blocking_mailbox(4);
         let key = SecretKey::Identity(IdentityName::Default);

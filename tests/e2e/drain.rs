@@ -1,10 +1,10 @@
-//! The end of a process: what is under way is finished, nothing new is begun, and nothing is lost.
+//! Shutdown of a process: requests in flight finish, no new ones start, nothing is lost.
 
 use std::time::Duration;
 
 use crate::kit::*;
 
-/// An origin that says when a request has arrived and answers when it is told to.
+/// Origin that signals the arrival of a request and responds when a gate opens.
 fn gated() -> (Origin, Gate, Gate) {
     let (arrived, answer) = (Gate::new(), Gate::new());
     let origin = {
@@ -27,10 +27,10 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
         assert!(arrived.pass());
         proxy.sigterm();
-        // Not ready any more, and alive still.
+        // No longer ready, and still alive.
         eventually("readiness fails", || (proxy.api().get("/ready").status == 503).then_some(()));
         assert_eq!(proxy.api().get("/healthz").status, 200);
-        // The cores know it too, now that nobody listens any more.
+        // The cores have stopped listening, too.
         eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));
         assert!(!proxy.has_exited());
         answer.open();
@@ -58,7 +58,7 @@ on_both_drivers! {
         assert_eq!(client.get("app.test", "/up").text(), "a");
         client.send("POST /healthz HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(client.response("POST").text(), "a");
-        // A request that had begun when the drain did.
+        // A request that started before the drain.
         client.send("GET /healthz HTTP/1.1\r\nHost: 203.0.113.7\r\n");
         proxy.sigterm();
         eventually("connections are refused", || Client::try_connect(proxy.http()).is_err().then_some(()));

@@ -1,4 +1,4 @@
-//! What the proxy itself says when there is nothing to pass on.
+//! Local replies of the proxy.
 
 use crate::kit::*;
 

@@ -1,8 +1,9 @@
-//! Origins that misbehave: one catalogue of what they do, what a client may see of it, and what must hold afterwards.
+//! Origins that misbehave: one catalogue of what they do, what a client may see of it, and what must hold
+//! afterwards.
 //!
-//! Every row is played against an app of its own. First the fault once: its client sees what the row says, its client's
-//! connection and the one upstream end as the row says, and the next two requests get their own answers. Then the fault
-//! again and again: the breaker opens where the endpoint is to blame, and only there.
+//! Every row is played against an app of its own. First the fault once: its client sees what the row says,
+//! its client's connection and the one upstream end as the row says, and the next two requests get their own
+//! answers. Then the fault again and again: the breaker opens where the endpoint is to blame, and only there.
 //!
 //! `loadtest/report/faults.md` shows this table; a test compares the two.
 
@@ -59,7 +60,7 @@ fn the_report_shows_the_catalogue() {
     assert!(names.windows(2).all(|two| two[0] != two[1]), "two rows have the same name");
 }
 
-/// How many rows are played at one time: most of them wait.
+/// Rows that run in parallel: most of them wait.
 const PLAYERS: usize = 16;
 
 /// Plays the whole catalogue.
@@ -67,7 +68,8 @@ fn play(driver: Driver, front: Front) {
     let authority = Authority::new("faults");
     let names: Vec<String> = (0..catalogue().len()).map(|number| format!("app{number}.test")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    // One worker, so that it is known which connections are pooled; checks that come once, so that only requests blame.
+    // One worker, so that it is known which connections are pooled; checks that come once, so that only
+    // requests blame.
     let start = || {
         let builder = Proxy::on(driver).env("PROXY_WORKERS", "1").env("HEALTH_CHECK_INTERVAL", "300s");
         let (certificate, key) = authority.server(&names).write(builder.folder(), "default");
@@ -107,7 +109,7 @@ fn play(driver: Driver, front: Front) {
     assert!(wrong.is_empty(), "{} rows do not hold:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What a client speaks.
+/// Protocol of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Front {
     Http1,
@@ -144,7 +146,7 @@ impl Play<'_> {
         }
     }
 
-    /// Everything that the row says, or what does not hold.
+    /// Checks all expectations of the row.
     fn run(mut self) -> Result<(), String> {
         let mut visitor = self.visitor();
         self.misbehave(&mut visitor)?;
@@ -164,7 +166,7 @@ impl Play<'_> {
         let after = self.target.origin.connections();
         match self.fault().upstream {
             Fate::Kept if after.len() != before => return Err("its connection was not used again".into()),
-            // What is left open is the one connection of the good requests.
+            // Only the connection of the good requests is left open.
             Fate::Ended => {
                 let used_again = after.len() == before && !matches!(self.fault().does, Does::OnAccept(_));
                 let is_over = || after.iter().rev().skip(1).all(|one| one.has_ended());
@@ -201,7 +203,7 @@ impl Play<'_> {
     /// The fault, and what its client sees of it.
     fn misbehave(&self, visitor: &mut Visitor) -> Result<(), String> {
         let fault = self.fault();
-        // What the fault meets is a new connection, never one that an earlier request left behind.
+        // The fault hits a new connection, never a pooled one.
         self.target.origin.cut();
         self.target.shared.active.store(true, Ordering::SeqCst);
         if matches!(fault.does, Does::Refuses) {
@@ -236,7 +238,7 @@ fn soon(mut is_so: impl FnMut() -> bool) -> bool {
         pause();
     }
 }
-/// A connection that is over says nothing more.
+/// A closed connection sends nothing more.
 fn ended(client: &mut Client) -> Result<(), String> {
     let rest = client.rest();
     if rest.is_empty() {

@@ -1,8 +1,8 @@
-//! What a machine does to the proxy: it runs out of descriptors, disk, memory; its clock jumps; names do not resolve; files
-//! cannot be written; and processes are killed, the proxy among them, while everything is going on.
+//! Faults of the machine: out of descriptors, disk and memory; clock jumps; names that do not resolve; files
+//! that cannot be written; and processes that are killed under load, the proxy among them.
 //!
-//! None of this needs root: descriptors and memory are bounded by `prlimit`, the disk and the resolver fail by a library
-//! that is preloaded (`tests/faults/shim.c`), clocks jump by libfaketime.
+//! None of this needs root: `prlimit` limits descriptors and memory, a preloaded library makes disk and
+//! resolver fail (`tests/faults/shim.c`), libfaketime makes clocks jump.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -87,10 +87,10 @@ fn storm(driver: Driver, length: Duration, seed: u64) {
     let begun = Instant::now();
     let (mut proxies, mut killed) = (0, 0);
     while begun.elapsed() < length || proxies == 0 || killed == 0 {
-        std::thread::park_timeout(Duration::from_millis(50 + dice.below(700)));
+        pace(Duration::from_millis(50 + dice.below(700)));
         match dice.below(3) {
             0 => {
-                // What was acknowledged before the kill is there after it; what was under way may be or not.
+                // Acknowledged changes survive the kill; changes in flight may or may not.
                 let builder = proxy.kill9();
                 proxies += 1;
                 proxy = builder.start();
@@ -112,12 +112,12 @@ fn storm(driver: Driver, length: Duration, seed: u64) {
                 let origin = &origins[dice.below(2) as usize];
                 origin.kill();
                 killed += 1;
-                std::thread::park_timeout(Duration::from_millis(dice.below(500)));
+                pace(Duration::from_millis(dice.below(500)));
                 origin.revive();
             }
             _ => {
                 origins.iter().for_each(Origin::kill);
-                std::thread::park_timeout(Duration::from_millis(dice.below(200)));
+                pace(Duration::from_millis(dice.below(200)));
                 origins.iter().for_each(Origin::revive);
             }
         }
@@ -143,7 +143,7 @@ on_both_drivers! {
 
     fn without_descriptors_those_who_are_served_go_on(driver) {
         let origin = Origin::echo();
-        // So many connections are allowed that descriptors run out long before.
+        // The connection limit is so high that descriptors run out long before.
         let proxy = Proxy::on(driver)
             .under(&["prlimit", "--nofile=200:200"])
             .env("PROXY_WORKERS", "1")
@@ -159,7 +159,8 @@ on_both_drivers! {
         for client in &mut crowd {
             let _ = client.try_send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
         }
-        // Whoever has a connection is answered: by the app over a pooled connection, or with a word; never with silence.
+        // Every connection gets a response: from the app over a pooled connection, or an error; never
+        // silence.
         for _ in 0..20 {
             let answer = first.get("app.test", "/");
             assert!([200, 503].contains(&answer.status()), "{answer:?}");
@@ -197,7 +198,7 @@ on_both_drivers! {
         for client in &mut idle {
             client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 2\r\n\r\n");
         }
-        // All at once would need more than there are: some are told so, the others are served.
+        // All at once exceed the limit: some get 503, the others are served.
         for client in &mut idle {
             client.send("hi");
         }
@@ -225,13 +226,14 @@ on_both_drivers! {
         assert!(refused.iter().all(|status| *status >= 500), "{refused:?}");
         let (status, _) = upload(&proxy, &authority, "app.test");
         assert!(status >= 500, "{status}");
-        // What is there is served, what was refused is not.
+        // Stored registrations are served, refused ones are not.
         assert_eq!(proxy.get("app.test", "/").text(), "a");
         assert_eq!(served(&proxy, &authority, "app.test"), Some(first.clone()));
         assert_eq!(proxy.get("refused-0.test", "/").status(), 404);
         let status = proxy.api().get("/api/status").is(200).json;
         assert_eq!(status["status"], "degraded", "{status}");
-        // A crash now: the next process starts although nothing can be written, with all that was acknowledged.
+        // A crash now: the next process starts although nothing can be written, with all that was
+        // acknowledged.
         let proxy = proxy.kill9().start();
         assert_eq!(proxy.get("app.test", "/").text(), "a");
         assert_eq!(served(&proxy, &authority, "app.test"), Some(first));
@@ -358,7 +360,8 @@ on_both_drivers! {
         shim.on("nameless");
         proxy.api().register("new", "new-1", &target("new"));
         proxy.api().domain("new.test", "new", None);
-        // A name that was never known has no address; one that was keeps it, also when its instance comes back from the dead.
+        // A name that was never known has no address; one that was keeps it, also when its instance comes
+        // back from the dead.
         let mut client = proxy.client();
         eventually("it is asked for in vain", || {
             let known = client.get("app.test", "/");
@@ -415,7 +418,8 @@ on_both_drivers! {
                 silent.connections().iter().any(|one| one.text().contains(&head)).then_some(())
             });
             jump(time);
-            // The deadline of what is under way comes, and not at once: never before its two seconds are over.
+            // The deadline of what is under way comes, and not at once: never before its two seconds are
+            // over.
             assert_eq!(client.response("GET").status(), 504, "{time}");
             assert!(begun.elapsed() >= Duration::from_secs(2), "{time}: a deadline came {:?} after it began", begun.elapsed());
             // The control plane has had two seconds to take the lease for ended.
@@ -437,7 +441,7 @@ on_both_drivers! {
         let found = domains(&proxy);
         assert!((0..6).all(|at| found.contains(&format!("jump-{at}.test"))), "{found:?}");
         assert_eq!(served(&proxy, &authority, "app.test"), Some(certificate));
-        // A lease that nobody renews ends by itself, though its end is twenty years away by the clock.
+        // A lease that is not renewed ends, though its end is twenty years away by the wall clock.
         beat(&proxy);
         jump("-3650d");
         eventually_within(3 * SOON, "the lease ends", || {
@@ -449,7 +453,7 @@ on_both_drivers! {
 
     fn with_little_memory_a_crowd_is_served_or_refused(driver) {
         let origin = Origin::named("a");
-        // What the process may have in data of its own, not counting what is only mapped.
+        // Limit of the private data of the process, without mappings.
         let proxy = Proxy::on(driver).under(&["prlimit", "--data=268435456"]).start();
         proxy.serve("app", "app.test", &origin);
         let head = format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000000\r\nX: {}", "x".repeat(15_000));

@@ -172,8 +172,9 @@ impl tonic::server::StreamingService<Vec<u8>> for Converse {
     }
 }
 
-/// A server of grpcio with its defaults: `Watch` sends a message, says nothing for as many seconds as it was asked for, and sends
-/// another; `Later` says nothing before its only message; `Talk` answers each message; `Collect` answers the last one with all. It ends with its standard input.
+/// A server of grpcio with its defaults: `Watch` sends a message, says nothing for as many seconds as it was
+/// asked for, and sends another; `Later` says nothing before its only message; `Talk` answers each message;
+/// `Collect` answers the last one with all. It ends with its standard input.
 const SERVER: &str = r#"
 import sys, time, grpc
 from concurrent import futures
@@ -253,7 +254,7 @@ impl Drop for Grpcio {
     }
 }
 
-/// What a client of grpcio gets from the proxy.
+/// Result of a grpcio client.
 fn grpcio(proxy: &Secure, what: &str, seconds: f64) -> String {
     let ca = proxy.store().parent().unwrap().join("ca.pem");
     std::fs::write(&ca, proxy.authority()).unwrap();
@@ -389,7 +390,7 @@ on_both_drivers! {
         // Its head comes with its first message, for which there is no time.
         assert_eq!(grpcio(&proxy, "later", 3.0), "first");
         assert_eq!(grpcio(&proxy, "talk", 1.5), "re: a,re: b,re: c");
-        // Its head comes with its only message, when the client has said all.
+        // Its head arrives with its only message, after the client's last one.
         assert_eq!(grpcio(&proxy, "collect", 1.5), "a+b+c");
     }
 

@@ -1,4 +1,4 @@
-//! What is added to a message on its way, what is taken out, and what a stranger cannot forge.
+//! Fields that are added, removed, and protected from forgery.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -225,7 +225,8 @@ on_both_drivers! {
             // Nothing is left of it: the connection serves on.
             assert_eq!(client.get("app.test", "/").text(), "a");
         }
-        // RFC 9110 §7.6.3: each time that it came, it went on with one mark more, and the fifth time it did not.
+        // RFC 9110 §7.6.3: each time that it came, it went on with one mark more, and the fifth time it did
+        // not.
         eventually("each of its ways is counted", || {
             (proxy.metric("proxy_requests_total", &["status=\"508\""]) == 15.0).then_some(())
         });

@@ -95,7 +95,8 @@ on_both_drivers! {
         assert!(answer.body == body, "bytes were changed");
     }
 
-    /// Of a body that nobody reads to its end, too, the connection's window is opened again: else later ones would stand still.
+    /// The connection's window is opened again also for a body that is discarded: otherwise later ones would
+    /// stall.
     fn bodies_that_are_given_up_take_no_room_from_others(driver) {
         let origin = Origin::script(|connection| {
             while let Ok(mut head) = connection.request_head() {
@@ -114,7 +115,7 @@ on_both_drivers! {
         let proxy = serving(driver, &origin);
         let mut client = H2::connect(&proxy);
         client.stingy();
-        // The first settings tell the windows.
+        // The first SETTINGS set the windows.
         client.until("settings", |client| client.settings.contains_key(&INITIAL_WINDOW_SIZE).then_some(()));
         // All of them together are some megabytes, the connection's window is one.
         for round in 0..300 {
@@ -312,7 +313,7 @@ on_both_drivers! {
             answer.is_ended.then(|| answer.clone())
         });
         assert_eq!((answer.status(), answer.text().as_str()), (403, "no"));
-        // RFC 9113 §8.1: and the client is told to stop.
+        // RFC 9113 §8.1: and RST_STREAM(NO_ERROR) stops the client.
         client.until("NO_ERROR", |client| client.answer(stream).reset.filter(|code| *code == 0));
     }
 
@@ -505,7 +506,7 @@ on_both_drivers! {
     }
 }
 
-/// Runs a client of somebody else's, and gives what it said.
+/// Runs a third-party client, and returns its output.
 fn run_client(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output().unwrap_or_else(|error| {
         panic!(

@@ -1,8 +1,10 @@
-//! HTTP/2 on both sides, at random: clients that ask for many things at once, change their minds, stop reading, break off; endpoints that
-//! take their time, refuse, and break off. What a client gets whole is its own, and in the end nothing is left.
+//! HTTP/2 on both sides, at random: clients that ask for many things at once, change their minds, stop
+//! reading, break off; endpoints that take their time, refuse, and break off. What a client gets whole is its
+//! own, and in the end nothing is left.
 //!
-//! The simulation of a core has no HTTP/2, whose connections wait through `net` itself; here the seed decides what is done, and the
-//! machine in which order it comes. `H2_CHAOS_ROUNDS` asks for more connections than the usual ones, `H2_CHAOS_SEED` for others.
+//! The simulation of a core has no HTTP/2, whose connections wait through `net` itself; here the seed decides
+//! what is done, and the machine in which order it comes. `H2_CHAOS_ROUNDS` asks for more connections than
+//! the usual ones, `H2_CHAOS_SEED` for others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -28,7 +30,7 @@ struct Request {
     is_spoilt: bool,
 }
 
-/// What a path stands for: a body, or one that ends with an error.
+/// Meaning of a path: a body, or one that ends with an error.
 fn body_of(path: &str, sent: &[u8]) -> Vec<u8> {
     let mut parts = path.split('/').skip(1);
     match (parts.next(), parts.next().and_then(|count| count.parse().ok()), parts.next()) {
@@ -45,7 +47,7 @@ fn body_of(path: &str, sent: &[u8]) -> Vec<u8> {
 fn dawdle(path: &str) {
     let sum: u64 = path.bytes().map(u64::from).sum();
     if sum.is_multiple_of(3) {
-        std::thread::park_timeout(Duration::from_millis(sum % 20));
+        pace(Duration::from_millis(sum % 20));
     }
 }
 
@@ -113,7 +115,8 @@ fn modern() -> Scripted {
                 _ => line.reply(stream, &body_of(&path, &asked.body)),
             }
             if answered == 50 {
-                // What it has taken is answered, and no more taken: the head of the next request may be on its way.
+                // Accepted requests get a response, further ones are not accepted: the head of the next one
+                // may be in flight.
                 line.goaway(stream, 0);
             }
         }
@@ -197,7 +200,7 @@ fn converse(proxy: &Secure, dice: &mut Dice) -> (usize, usize) {
         }
     }
     if dice.below(6) == 0 {
-        // Without a word, with everything under way.
+        // Without a GOAWAY, with requests in flight.
         return (0, 0);
     }
     // Those that take nothing at first take all of it in the end.

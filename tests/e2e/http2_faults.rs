@@ -1,4 +1,4 @@
-//! Endpoints that speak HTTP/2, and break off, refuse, flood, fall silent, or say what none may.
+//! HTTP/2 endpoints that disconnect, refuse, flood, stall, or violate the protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ on_both_drivers! {
     fn requests_under_way_share_a_connection(driver) {
         const COUNT: usize = 60;
         let origin = Scripted::script(|line| {
-            // Nobody is answered before all have asked.
+            // No response is sent before all requests have arrived.
             let held: Vec<Asked> = (0..COUNT).map_while(|_| line.request()).collect();
             for asked in held.iter().rev() {
                 line.reply(asked.stream, asked.path().as_bytes());
@@ -151,7 +151,7 @@ on_both_drivers! {
         let answer = asking(&proxy, "POST", "/").response("POST");
         assert_eq!((answer.status(), word(&answer).as_str()), (502, "upstream_refused"));
         assert_eq!(paths(&origin, "/"), 4);
-        // It is there, and says so: no reason to leave it alone.
+        // It responds to the PING: no reason to avoid it.
         for _ in 0..6 {
             assert_eq!(asking(&proxy, "POST", "/").response("POST").field("x-proxy-circuit-open"), None);
         }

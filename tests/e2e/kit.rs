@@ -1,8 +1,7 @@
-//! What every scenario stands on: a scripted origin, a raw client, a strict judge of HTTP/1.1, and the real
-//! binary as a process.
+//! Test kit: a scripted origin, a raw client, a strict HTTP/1.1 parser, and the real binary as a process.
 //!
-//! Nothing here uses the product's own code: a defect in `wire` must not hide itself. Every wait has a
-//! deadline and none is a fixed sleep; every port is chosen by the kernel.
+//! Nothing here uses the product's own code: a bug in `wire` must not hide itself. Every wait has a deadline
+//! and none is a fixed sleep; the kernel chooses every port.
 
 #![allow(dead_code, reason = "a kit offers more than one scenario uses")]
 
@@ -35,13 +34,13 @@ pub(crate) use proxy::{Driver, Proxy, output};
 pub(crate) use serde_json::{Value, json};
 pub(crate) use tls::{Authority, Tls, TlsFault};
 
-/// How long anything may take that should happen at once. Generous: the machine may be busy with a build.
+/// Timeout of events that should happen at once. Generous: the machine may be busy with a build.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// How long an answer of the admin API may take: it waits for the disk, and the disk may be busy with a build.
+/// Timeout of a response of the admin API, which waits for the disk; a build may keep the disk busy.
 pub(crate) const SOON_ON_DISK: Duration = Duration::from_secs(90);
 
-/// Runs a scenario on both drivers, each as a test of its own: `name::io_uring` and `name::epoll`.
+/// Runs a test on both drivers, as `name::io_uring` and `name::epoll`.
 macro_rules! on_both_drivers {
     ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)*) => {
         $(
@@ -68,12 +67,12 @@ macro_rules! on_both_drivers {
 }
 pub(crate) use on_both_drivers;
 
-/// Asks `probe` until it answers with something, or panics after `SOON` with what was waited for.
+/// Calls `probe` until it returns a value; panics after [`SOON`] with the name of the awaited event.
 pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
     eventually_within(SOON, what, probe)
 }
 
-/// The same with a deadline of its own.
+/// Like [`eventually`], with its own timeout.
 pub(crate) fn eventually_within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
@@ -85,12 +84,19 @@ pub(crate) fn eventually_within<T>(limit: Duration, what: &str, mut probe: impl 
     }
 }
 
-/// Gives the processor away between two looks of a poll that has a deadline.
+/// Time between two polls of a loop that has a deadline.
 pub(crate) fn pause() {
-    std::thread::park_timeout(Duration::from_millis(5));
+    pace(Duration::from_millis(5));
 }
 
-/// A door that a test opens for an origin that waits behind it.
+/// Keeps the pace of a slow peer, a sampler or a poll: the time itself is what the test needs. To wait for an event,
+/// use [`eventually`] or a [`Gate`].
+pub(crate) fn pace(interval: Duration) {
+    let (_sender, never) = std::sync::mpsc::sync_channel::<()>(0);
+    let _ = never.recv_timeout(interval);
+}
+
+/// Gate that a test opens for a waiting origin.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<u64>, Condvar)>);
 
@@ -99,13 +105,13 @@ impl Gate {
         Self::default()
     }
 
-    /// Lets one waiter pass (or one that comes later).
+    /// Lets one waiter pass, now or later.
     pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() += 1;
         self.0.1.notify_all();
     }
 
-    /// Passes when it was opened, without waiting.
+    /// Passes if it is open, without waiting.
     pub(crate) fn pass_now(&self) -> bool {
         let mut count = self.0.0.lock().unwrap();
         let open = *count > 0;
@@ -113,7 +119,7 @@ impl Gate {
         open
     }
 
-    /// Waits for one `open`; false when none came in time.
+    /// Waits for one `open`; `false` at the timeout.
     pub(crate) fn pass(&self) -> bool {
         let (count, changed) = &*self.0;
         let mut guard = count.lock().unwrap();
@@ -130,7 +136,7 @@ impl Gate {
     }
 }
 
-/// Bytes that are different at every place, so that a lost or doubled piece shows.
+/// Bytes that differ by position, which shows a lost or doubled piece.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -144,7 +150,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A chunked body of `bytes` in chunks of `size`.
+/// Encodes `bytes` as a chunked body with chunks of `size`.
 pub(crate) fn chunked(bytes: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in bytes.chunks(size) {

@@ -95,7 +95,7 @@ fn a_store_is_exported_beside_a_running_proxy() {
         let before = proxy.api().get("/api/status").is(200).revision();
         std::thread::scope(|scope| {
             let proxy = &proxy;
-            // Somebody changes things meanwhile.
+            // Changes happen meanwhile.
             scope.spawn(move || {
                 let mut count = 0;
                 while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) && count < 500 {

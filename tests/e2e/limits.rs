@@ -97,7 +97,7 @@ on_both_drivers! {
         let limit = begin + HEAD_TIMEOUT + Duration::from_secs(20);
         while drip.try_send("x").is_ok() {
             assert!(Instant::now() < limit, "a dripping client is still connected");
-            std::thread::park_timeout(Duration::from_millis(200));
+            pace(Duration::from_millis(200));
         }
         for client in [&mut half, &mut silent] {
             let rest = String::from_utf8_lossy(&client.rest_within(Duration::from_secs(20))).into_owned();

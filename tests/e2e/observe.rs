@@ -1,4 +1,4 @@
-//! What an operator sees: status, probes, metrics, logs.
+//! Observability: status, probes, metrics, logs.
 
 use crate::kit::h2_origin::H2Origin;
 use crate::kit::*;
@@ -65,7 +65,7 @@ on_both_drivers! {
         for path in ["/healthz", "/ready", "/health/liveness", "/health/readiness", "/health/startup"] {
             assert_eq!(proxy.api().get(path).status, 200, "{path}");
         }
-        // Tenants own their paths: on the public listener these are nobody's.
+        // Paths belong to tenants: on the public listener these are not special.
         assert_eq!(proxy.get("unknown.test", "/healthz").status(), 404);
     }
 

@@ -1,4 +1,4 @@
-//! What is acknowledged is there after a restart, a power cut, and as far as possible after damage to the store.
+//! Acknowledged changes survive a restart, a power cut, and as far as possible damage to the store.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -86,7 +86,7 @@ on_both_drivers! {
         let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
         for round in 0..10 {
             let proxy = builder.start();
-            // What was acknowledged in all rounds so far is there, and is served.
+            // All acknowledged changes so far are stored and served.
             let present = domains(&proxy);
             let missing: Vec<String> = acknowledged.lock().unwrap().difference(&present).cloned().collect();
             assert!(missing.is_empty(), "round {round}: lost {missing:?}");
@@ -140,7 +140,8 @@ on_both_drivers! {
             proxy.api().domain(&format!("damage-{number}.test"), "app", None);
         }
         let store = proxy.store();
-        // A clean end writes the export that the store falls back to; what comes after it stands in the engine alone.
+        // A clean end writes the export that the store falls back to; what comes after it stands in the
+        // engine alone.
         let proxy = proxy.stop().start();
         proxy.api().domain("late.test", "app", None);
         let builder = proxy.kill9();
@@ -148,7 +149,7 @@ on_both_drivers! {
         let places: usize = engine.iter().map(|file| damage(file, b"damage-25") + damage(file, b"late.test")).sum();
         assert!(places > 0, "the engine does not hold names in clear; damage it otherwise");
         let proxy = builder.start();
-        // It starts, says so, and serves what is left.
+        // It starts, reports the damage, and serves the rest.
         let status = proxy.api().get("/api/status").is(200).json;
         assert_eq!(status["status"], "degraded", "{status}");
         assert!(!status["store"]["degraded"].as_array().unwrap().is_empty(), "{status}");
@@ -169,7 +170,7 @@ on_both_drivers! {
         }
         let store = proxy.store();
         let builder = proxy.kill9();
-        // Cut the journal in the middle of what was written: an older state would open without a word.
+        // Cut the journal in the middle: an older state would open without an error.
         let journal = files(&store)
             .into_iter()
             .find(|file| std::fs::read(file).unwrap().windows(6).any(|part| part == b"cut-25"))

@@ -270,7 +270,7 @@ on_both_drivers! {
     }
 
     fn a_client_that_wants_to_close_and_goes_on_sending_gets_its_whole_answer(driver) {
-        // Bytes that nobody reads make a close a reset, which would overtake the answer.
+        // Unread bytes turn a close into a reset, which would overtake the response.
         let body = pattern(1_000_000);
         let origin = {
             let body = body.clone();

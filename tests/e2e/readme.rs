@@ -1,10 +1,11 @@
 //! The README's shell examples, in order, in one shell, exactly as they stand.
 //!
-//! A ```` ```sh ```` block is run, unless a comment `<!-- not run: REASON -->` precedes it; a new block joins by itself. Three
-//! programs are others than a user's: `git` and `cargo` only make the folder that a clone and a build would make, with the
-//! binary under test in it, and `curl` fails on an error status and waits for a server that was started a moment before, as a
-//! person who types does. The README's ports are fixed, so the shell has a network of its own; it has process ids of its own, too,
-//! and when it ends the kernel ends all that it started.
+//! A ```` ```sh ```` block is run, unless a comment `<!-- not run: REASON -->` precedes it; a new block joins
+//! by itself. Three programs are others than a user's: `git` and `cargo` only make the folder that a clone
+//! and a build would make, with the binary under test in it, and `curl` fails on an error status and waits
+//! for a server that was started a moment before, as a person who types does. The README's ports are fixed,
+//! so the shell has a network of its own; it has process ids of its own, too, and when it ends the kernel
+//! ends all that it started.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +33,8 @@ struct Block<'a> {
 /// All fenced blocks of a document.
 ///
 /// # Panics
-/// When one is not closed, or an exemption stands before something else than a shell block, or without a reason.
+/// When one is not closed, or an exemption stands before something else than a shell block, or without a
+/// reason.
 fn blocks(document: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut exemption: Option<(usize, &str)> = None;
@@ -87,7 +89,8 @@ fn found(program: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A command below which a program has network and process ids of its own; root needs no more, others a user namespace.
+/// A command below which a program has network and process ids of its own; root needs no more, others a user
+/// namespace.
 fn apart() -> Vec<&'static str> {
     let plain = vec!["unshare", "--net", "--pid", "--fork", "--kill-child"];
     let as_user = vec!["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"];
@@ -129,7 +132,7 @@ fn the_examples_run_in_order_as_they_stand() {
         found("curl")
     );
     install(&tools, "curl", &curl);
-    // What the reader would see in the end: the first instance is there, and serves.
+    // Expected result: the first instance is registered and serves.
     let checks = "echo '--- in the end' >&2\n\
                   ringway instances list --json\n\
                   curl http://app1.localhost:8081/README.md\n";

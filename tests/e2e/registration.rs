@@ -1,4 +1,5 @@
-//! Apps that announce themselves: heartbeats, leases that run out, and processes that come back from the dead.
+//! Apps that announce themselves: heartbeats, leases that run out, and processes that come back from the
+//! dead.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ on_both_drivers! {
         let api = proxy.api();
         api.add("app", "loud", &loud.target());
         api.post("/api/apps/heartbeat", &json!({ "instance_id": "loud" })).is(204);
-        // Its heartbeat came once and never again: first it gets nothing any more, then it is gone.
+        // After its only heartbeat it first gets no more requests, then is deregistered.
         let lapsed = eventually("it leaves the rotation", || {
             let instance = api.instance("app", "loud");
             (instance["health"] == "unhealthy").then_some(instance)
@@ -33,7 +34,7 @@ on_both_drivers! {
                 api.app("app")["instances"].as_array().unwrap().iter().map(|one| one["instance_id"].clone()).collect();
             (ids == ["app-1"]).then_some(())
         });
-        // Who never sent one is judged by health checks alone.
+        // An instance without heartbeats depends on health checks alone.
         let mut client = proxy.client();
         for _ in 0..4 {
             assert_eq!(client.get("app.test", "/").text(), "quiet");
@@ -128,7 +129,7 @@ on_both_drivers! {
         proxy.serve("app", "app.test", &origin);
         proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": "app-1" })).is(204);
         let proxy = proxy.stop().start();
-        // The proxy was away, not the app: it is not deregistered for beats that nobody could take.
+        // The proxy was down, not the app: missed heartbeats of that time do not deregister it.
         assert_eq!(proxy.get("app.test", "/").text(), "a");
         proxy.api().post("/api/apps/heartbeat", &json!({ "instance_id": "app-1" })).is(204);
     }

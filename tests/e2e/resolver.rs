@@ -1,4 +1,4 @@
-//! Hosts that nobody registered, served as somebody else says: in this process, and over HTTP.
+//! Hosts that are not registered, served through a resolver: in this process, and over HTTP.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use ringway::{
 
 use crate::kit::*;
 
-/// A process manager in small: it knows what a test told it, and counts what it is asked.
+/// Small process manager: resolves hosts that a test sets, and counts lookups.
 #[derive(Default)]
 struct Manager {
     hosts: Mutex<HashMap<String, Result<Resolved, ResolverError>>>,
@@ -243,7 +243,7 @@ fn a_process_manager_has_ringway_inside() {
 /// The example `process_manager`, in a process of its own.
 struct Example {
     child: Child,
-    /// By host, what the curl line says: address and CA.
+    /// Address and CA in the curl command, by host.
     port: u16,
     ca: PathBuf,
 }
@@ -276,13 +276,14 @@ impl Example {
 
     fn end(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
-        // What it still says must not fill the pipe.
+        // Its further output must not fill the pipe.
         std::io::copy(self.child.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
         self.child.wait().unwrap()
     }
 }
 
-/// The example's program. Tests are run without their examples, so it is built here, with what was built for the tests.
+/// The example's program. Tests are run without their examples, so it is built here, with what was built for
+/// the tests.
 fn build() -> PathBuf {
     let profile = Path::new(env!("CARGO_BIN_EXE_ringway")).parent().unwrap();
     let arguments = ["build", "--quiet", "--locked", "--workspace", "--example", "process_manager"];

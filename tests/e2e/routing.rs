@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 
-/// What the origin was asked for, and by which name.
+/// Target and host that the origin received.
 fn asked(origin: &Origin) -> (String, String) {
     let request = origin.requests().pop().expect("a request at the origin");
     (request.target().to_owned(), request.field("host").unwrap_or_default().to_owned())

@@ -163,7 +163,7 @@ fn refused(proxy: &Proxy, origin: &Origin, case: &Case) {
     assert!(seen.is_empty(), "{}: passed on {seen:?}", case.name);
 }
 
-/// What an origin may not say, and whether a 502 can still be sent for it.
+/// Invalid response of an origin, and whether a 502 can still be sent.
 fn response_cases() -> Vec<(&'static str, Vec<u8>, bool)> {
     let early = |name, text: &str| (name, text.as_bytes().to_vec(), true);
     let late = |name, text: &str| (name, text.as_bytes().to_vec(), false);
@@ -254,7 +254,7 @@ on_both_drivers! {
                     let rest = client.rest();
                     assert!(rest.is_empty(), "{name}: {:?}", String::from_utf8_lossy(&rest));
                 }
-                // The origin's answer had begun: all that is left is to cut it.
+                // The origin's response had started: it can only be cut.
                 Err(Fault::Closed | Fault::Reset | Fault::Cut(_)) => {}
                 Err(fault) => panic!("{name}: {fault:?}"),
             }

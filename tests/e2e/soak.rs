@@ -1,4 +1,5 @@
-//! A long run of everything at once: memory stays flat, no descriptor stays behind, nothing fails that was not made to.
+//! A long run of everything at once: memory stays flat, no descriptor stays behind, nothing fails that was
+//! not made to.
 //!
 //! `tests/soak` runs the long one and writes its report; the short one is part of every run.
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::kit::load::{self, Known, Load};
 use crate::kit::*;
 
-/// What the process holds at one moment.
+/// Resources of the process at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     second: u64,
@@ -23,8 +24,8 @@ struct Sample {
     overflows: usize,
 }
 
-/// How much more memory the second half may have at its middle than the first: what caches, pools and the store's buffers
-/// grow to in the beginning is no leak, and the allocator gives back with a delay.
+/// Allowed growth of memory from the middle of the first half to that of the second: initial growth of
+/// caches, pools and the store's buffers is no leak, and the allocator returns memory with a delay.
 const GROWTH_MAX: f64 = 0.10;
 const GROWTH_SLACK_KB: u64 = 4 * 1024;
 
@@ -67,7 +68,7 @@ fn rings(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// How many descriptors of each kind a process has.
+/// Number of descriptors of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
     sockets: usize,
@@ -90,7 +91,8 @@ impl Held {
         held
     }
 
-    /// Nothing of clients and apps is left. A core keeps empty pipes for splicing, the store a file for each of its tables.
+    /// Nothing of clients and apps is left. A core keeps empty pipes for splicing, the store a file for each
+    /// of its tables.
     fn leaves_nothing(&self, before: Self) -> bool {
         const PIPES_KEPT: usize = 2 * 2 * 32;
         const TABLES_MAX: usize = 16;
@@ -105,7 +107,7 @@ fn median(mut values: Vec<u64>) -> u64 {
     values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
-/// What a run has shown.
+/// Results of a run.
 struct Soaked {
     samples: Vec<Sample>,
     before: Held,
@@ -117,7 +119,8 @@ struct Soaked {
 
 fn soak(driver: Driver, length: Duration, seed: u64) -> Soaked {
     let authority = Authority::new("soak");
-    // One client makes all handshakes here; and what an idle pooled connection holds shall be gone before the end is looked at.
+    // One client makes all handshakes here; and what an idle pooled connection holds shall be gone before the
+    // end is looked at.
     let proxy = Proxy::on(driver)
         .env("PROXY_HTTPS_PORT", "0")
         .env("PROXY_HANDSHAKE_RATE", "0")
@@ -133,7 +136,7 @@ fn soak(driver: Driver, length: Duration, seed: u64) -> Soaked {
     let mut samples = Vec::new();
     let interval = (length / 60).max(Duration::from_millis(500));
     while begun.elapsed() < length {
-        std::thread::park_timeout(interval);
+        pace(interval);
         samples.push(Sample::of(&proxy, begun));
         assert!(load.wrong().is_empty(), "wrong answers: {:?}", load.wrong());
     }
@@ -155,7 +158,7 @@ fn soak(driver: Driver, length: Duration, seed: u64) -> Soaked {
     }
     assert!(after.leaves_nothing(before), "{after:?} where there were {before:?}");
 
-    // What was acknowledged is there, now and after a restart.
+    // Acknowledged changes are stored, now and after a restart.
     let present: BTreeSet<String> =
         known.iter().filter(|(_, known)| **known == Known::Present).map(|(name, _)| name.clone()).collect();
     assert!(known.values().all(|known| *known != Known::Unknown), "every change was acknowledged");
@@ -181,7 +184,7 @@ pub(super) fn dynamic_domains(proxy: &Proxy) -> BTreeSet<String> {
 fn settled(proxy: &Proxy) -> Held {
     let (mut last, mut same) = (Held::default(), 0);
     eventually_within(3 * SOON, "descriptors stand still", || {
-        std::thread::park_timeout(Duration::from_millis(100));
+        pace(Duration::from_millis(100));
         let now = Held::of(proxy);
         same = if now == last { same + 1 } else { 0 };
         last = now;

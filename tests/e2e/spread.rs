@@ -1,4 +1,4 @@
-//! How connections are spread over the cores: evenly, whatever the kernel's hash says, and none is lost on its way.
+//! Distribution of connections over the cores: even in spite of the kernel's hash, without losing any.
 
 use std::net::SocketAddr;
 

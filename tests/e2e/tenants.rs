@@ -51,7 +51,7 @@ fn others_are_served(proxy: &Proxy, after: &str) {
     }
 }
 
-/// Breakers have been told of, or they have not: the API knows what the cores know.
+/// The API reports breakers as the cores do.
 #[track_caller]
 fn is_open(proxy: &Proxy) {
     let answer = proxy.get("b.test", "/ok");
@@ -85,7 +85,7 @@ on_both_drivers! {
             }
             others_are_served(&proxy, target);
         }
-        // These have begun, and are cut.
+        // These have started, and are cut.
         for target in ["/extension", "/trailers"] {
             for _ in 0..6 {
                 let mut client = proxy.client();
@@ -123,7 +123,8 @@ on_both_drivers! {
         }
         assert_eq!(one.request_count() + two.request_count() - before, 10, "five for each breaker");
         is_open(&proxy);
-        // A new registration is the operator's word that all is well; statuses that are not listed count for nothing.
+        // A new registration is the operator's word that all is well; statuses that are not listed count for
+        // nothing.
         register(&proxy, 1, &one.target());
         register(&proxy, 2, &two.target());
         eventually("both breakers close", || {
@@ -164,7 +165,7 @@ on_both_drivers! {
         ask_slowly();
         others_are_served(&proxy, "late responses of an instance whose check passes");
 
-        // Nobody vouches for one whose check fails; it gets requests, for there is no other.
+        // Its health check fails; it gets requests, because there is no other instance.
         set(&proxy, json!({ "on_all_unhealthy": "panic_open" }));
         origin.set_healthy(false);
         until("unhealthy");
@@ -189,7 +190,7 @@ on_both_drivers! {
         others_are_served(&proxy, "timeouts that never count");
     }
 
-    /// It goes on for as long as its client likes, and nobody waits for what becomes of it.
+    /// Its duration depends on its client, and its result is not awaited.
     fn an_upload_that_trickles_is_no_probe_for_others_to_wait_for(driver) {
         let origin = Origin::script(|connection| {
             while let Ok(mut head) = connection.request_head() {
@@ -356,7 +357,7 @@ on_both_drivers! {
         is_slow.store(true, Ordering::SeqCst);
         eventually("it is unhealthy", || (proxy.api().instance("app", "app-1")["health"] == "unhealthy").then_some(()));
 
-        // As always: nothing is let through. Strangers learn the setting, and nothing of the inside.
+        // As by default, nothing is forwarded. The response names the setting, and no internals.
         let answer = proxy.get("b.test", "/ok");
         let body = answer.json();
         assert_eq!((answer.status(), &body["error"]["code"]), (502, &json!("all_unhealthy")), "{answer:?}");
@@ -403,7 +404,7 @@ on_both_drivers! {
             }
             (passed >= 2 && refused > 0).then_some(())
         });
-        // One at once, and one for each second that has begun: the clock of deadlines is a few milliseconds old.
+        // One at once, and one per started second: the clock of deadlines is a few milliseconds old.
         let seconds = begun.elapsed().as_secs_f64().ceil() as u64;
         assert!(passed <= seconds + 1, "{passed} requests in {seconds} s");
 
@@ -413,7 +414,7 @@ on_both_drivers! {
         assert_eq!(proxy.api().get("/api/status/app/app").is(200).json["outage"], Value::Null);
     }
 
-    /// What an app has said of failures is there after a restart, and goes with an export.
+    /// The failure policy of an app survives a restart and an export.
     fn policies_outlive_a_restart(driver) {
         let proxy = Proxy::start(driver);
         let failures = json!({ "statuses": ["500", "502-504"], "timeouts": "always" });
@@ -422,7 +423,7 @@ on_both_drivers! {
         let proxy = proxy.stop().start();
         let app = proxy.api().get("/api/apps").is(200).json["apps"][0].clone();
         assert_eq!((&app["on_all_unhealthy"], &app["failures"]), (&json!("trickle"), &failures));
-        // What is not given stays.
+        // Members that are not given stay.
         let output = proxy.command(&["apps", "update", "app", "--failure-timeouts", "never"]);
         assert!(output.status.success(), "{output:?}");
         let shown = String::from_utf8(proxy.command(&["apps", "show", "app"]).stdout).unwrap();

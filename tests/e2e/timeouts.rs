@@ -7,8 +7,8 @@ use crate::kit::http::Fault;
 use crate::kit::origin::Full;
 use crate::kit::*;
 
-/// Connections that the proxy only watches: those of an epoll instance that waits for a byte or the end of each, and is
-/// not the runtime's own, whose watches are edge-triggered.
+/// Connections that the proxy only watches: those of an epoll instance that waits for a byte or the end of
+/// each, and is not the runtime's own, whose watches are edge-triggered.
 fn put_aside(proxy: &Proxy) -> usize {
     let watched = |line: &str| line.starts_with("tfd:") && line.contains("events:     2019 ");
     let folder = std::fs::read_dir(format!("/proc/{}/fdinfo", proxy.pid())).unwrap();
@@ -107,21 +107,22 @@ on_both_drivers! {
         while begin.elapsed() < Duration::from_secs(3) {
             client.send(format!("64\r\n{}\r\n", "x".repeat(100)));
             sent += 100;
-            std::thread::park_timeout(Duration::from_millis(100));
+            pace(Duration::from_millis(100));
         }
         client.send("0\r\n\r\n");
         assert_eq!(client.response("POST").body.len(), sent);
     }
 
     fn progress_in_either_direction_keeps_both_alive(driver) {
-        // `/answer`: the answer flows and the client says nothing; `/upload`: the other way round. Both begin with a head and end whole.
+        // `/answer`: the answer flows and the client says nothing; `/upload`: the other way round. Both begin
+        // with a head and end whole.
         let origin = Origin::script(|connection| {
             while let Ok(mut request) = connection.request_head() {
                 connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
                 if request.target() == "/answer" {
                     for _ in 0..30 {
                         connection.send("1\r\n.\r\n");
-                        std::thread::park_timeout(Duration::from_millis(100));
+                        pace(Duration::from_millis(100));
                     }
                 }
                 let whole = connection.body(&mut request).is_ok();
@@ -144,7 +145,7 @@ on_both_drivers! {
                 } else {
                     for _ in 0..30 {
                         client.send(part(3_300));
-                        std::thread::park_timeout(Duration::from_millis(100));
+                        pace(Duration::from_millis(100));
                     }
                 }
                 client.send(if is_chunked { "0\r\n\r\n" } else { "" });
@@ -163,7 +164,7 @@ on_both_drivers! {
             } else {
                 for _ in 0..30 {
                     client.data(stream, b"x", false);
-                    std::thread::park_timeout(Duration::from_millis(100));
+                    pace(Duration::from_millis(100));
                 }
             }
             client.data(stream, b"", true);
@@ -195,7 +196,7 @@ on_both_drivers! {
         let origin = Origin::http(|request, connection| {
             let media_type = request.target().trim_start_matches('/');
             connection.send(format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"));
-            std::thread::park_timeout(Duration::from_millis(2_500));
+            pace(Duration::from_millis(2_500));
             connection.send("3\r\nbye\r\n0\r\n\r\n");
             After::Keep
         });
@@ -226,17 +227,17 @@ on_both_drivers! {
         let answer = client.response("GET");
         assert_eq!(answer.status(), 504);
         assert!(!answer.json()["error"]["request_id"].as_str().unwrap_or_default().is_empty(), "{}", answer.text());
-        // The connection upstream is of no use any more.
+        // The upstream connection cannot be reused.
         eventually("it is closed", || origin.connections().iter().all(|one| one.has_ended()).then_some(()));
     }
 
     fn an_answer_whose_head_comes_by_the_byte_is_a_504(driver) {
-        // Neither a byte nor an interim answer begins the time anew.
+        // Neither a byte nor an interim response restarts the timeout.
         let origin = Origin::http(|request, connection| {
             let is_interim = request.target() == "/interim";
             connection.send(if is_interim { "HTTP/1.1 102 Processing\r\n\r\n" } else { "HTTP/1.1 200 OK\r\nX: " });
             for _ in 0..10 {
-                std::thread::park_timeout(Duration::from_millis(300));
+                pace(Duration::from_millis(300));
                 if !connection.send(if is_interim { "HTTP/1.1 102 Processing\r\n\r\n" } else { "x" }) {
                     return After::Close;
                 }

@@ -1,4 +1,4 @@
-//! TLS with clients: whose certificate, who is refused and how, what an app is told, and what a flood may cost.
+//! TLS with clients: choice of certificates, refusals, fields for the app, and the cost of floods.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -119,14 +119,14 @@ impl Scene {
         self.gateway.client().metrics().unwrap()
     }
 
-    /// So many handshakes were refused for a reason. It is counted when the connection is closed, which may take until the
-    /// client has gone.
+    /// Waits for this number of handshakes refused for a reason. They are counted when the connection is
+    /// closed, perhaps only after the client has closed.
     fn assert_refused(&self, reason: &str, count: u64) {
         let expected = format!("ringway_tls_handshakes_refused_total{{reason=\"{reason}\"}} {count}");
         eventually(&expected, || self.metrics().lines().any(|line| line == expected).then_some(()));
     }
 
-    /// Who may vouch for clients, and what for.
+    /// CAs for clients, and their domains.
     fn client_auth(&self, clients: &Authority, need: ClientAuthNeed) -> ClientAuth {
         let file = self.folder.path().join("clients.pem");
         put(&file, &clients.pem());
@@ -140,14 +140,14 @@ const HANDSHAKE: u8 = 22;
 
 /// Where a balancer connects from: another address than the clients of most scenes.
 const BALANCER: [u8; 4] = [127, 0, 0, 9];
-/// What it says of a client.
+/// Fields about a client.
 const LINE: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 49153 443\r\n";
 
 fn balanced(builder: Builder) -> Builder {
     builder.proxy_protocol(vec![IpAddr::from(BALANCER).to_string().parse().unwrap()])
 }
 
-/// What the default certificate of most scenes is for. (Clients take no wildcard for a whole top-level domain.)
+/// Names of the default certificate in most tests. (Clients accept no wildcard for a top-level domain.)
 const NAMES: &[&str] =
     &["a1.test", "a2.test", "b.test", "none.test", "echo.test", "open.test", "bank.test", "club.test"];
 
@@ -213,7 +213,7 @@ on_both_drivers! {
         let shop = presented(&scene.tls("a.shop.test").stream(scene.https()).unwrap());
         assert_ne!(own, shop, "a domain's own certificate comes first");
         assert_eq!(scene.tls("other.test").refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME));
-        // A name that is covered, but of nobody: 404 over TLS.
+        // A covered name that is not registered: 404 over TLS.
         assert_eq!(scene.client("b.shop.test").get("b.shop.test", "/").status(), 404);
         // Without a name, the default one.
         let mut nameless = scene.tls("127.0.0.1").without_name().connect(scene.https());
@@ -296,7 +296,7 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-Proto: https\r\n\r\n");
         assert_eq!(client.response("GET").status(), 200);
         assert_eq!(client.get("app.test", "/").status(), 301);
-        // What it says nothing about is what we see ourselves.
+        // Fields that it lacks are from our own connection.
         assert_eq!(scene.client("app.test").get("app.test", "/").status(), 200);
         assert_eq!(scene.origin.requests()[1].field("x-forwarded-proto"), Some("https"));
     }
@@ -419,7 +419,7 @@ on_both_drivers! {
         let mut nobody = scene.http();
         let answer = nobody.get("bank.test", "/");
         assert!(answer.status() == 301 || answer.status() == 421, "{}", answer.first_line);
-        // What demands nothing is served, and told nothing.
+        // A domain without client authentication is served, and its app gets no fields about certificates.
         assert_eq!(client.get("open.test", "/").status(), 200);
         let request = scene.origin.requests().pop().unwrap();
         assert!(request.all("x-client-cert-verified").is_empty(), "{request:?}");
@@ -513,7 +513,8 @@ on_both_drivers! {
         assert_eq!(scene.origin.request_count(), 0);
     }
 
-    /// From the first byte of the header to the end of the handshake there is one time for all, however it is spent.
+    /// From the first byte of the header to the end of the handshake there is one time for all, however it is
+    /// spent.
     fn a_header_that_comes_slowly_takes_the_handshakes_time(driver) {
         let scene = Scene::with(driver, &["app.test"], None, balanced);
         let beginnings: [&[u8]; 4] = [b"", b"P", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\xff", LINE];
@@ -535,7 +536,7 @@ on_both_drivers! {
         other.assert_open("app.test");
     }
 
-    /// To strangers it is neither a header nor TLS.
+    /// From untrusted peers it is neither a header nor TLS.
     fn of_strangers_no_header_is_read_before_tls(driver) {
         let scene = Scene::with(driver, &["app.test"], None, balanced);
         let hello = scene.tls("app.test").hello();
@@ -629,7 +630,7 @@ on_both_drivers! {
         let mut half = scene.client("app.test");
         half.send("GET / HTTP/1.1\r\nHost: app.test\r\n");
         let gate = std::thread::spawn(move || {
-            // The rest of a request that had begun.
+            // The rest of a request in flight.
             half.send("\r\n");
             half.response("GET").status()
         });

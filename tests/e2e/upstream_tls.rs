@@ -1,5 +1,5 @@
-//! Instances that speak TLS: whom ringway believes, what it shows, and that nothing goes over a connection that it would
-//! not make today.
+//! Instances that speak TLS: whom ringway believes, what it shows, and that nothing goes over a connection
+//! that it would not make today.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -122,7 +122,7 @@ fn start(driver: Driver) -> Proxy {
     Proxy::on(driver).start()
 }
 
-/// Registers the instance with what is said of its TLS, anew each time.
+/// Registers the instance again with these TLS settings.
 fn register(proxy: &Proxy, instance: &Secure, upstream_tls: Value) {
     let body = json!({
         "app_id": "app",
@@ -246,7 +246,7 @@ on_both_drivers! {
             assert_eq!(client.get("app.test", "/").body, b"secure");
         }
         assert_eq!(instance.handshakes(), 1);
-        // A connection to whoever answers is there, and must not be used any more.
+        // A pooled connection to the old peer exists, and must not be used.
         let body = json!({ "app_id": "app", "upstream_tls": null });
         proxy.api().post("/api/apps/register", &body);
         assert_eq!(client.get("app.test", "/").status(), 502);

@@ -1,4 +1,4 @@
-//! What happens to an app is told to its webhook.
+//! Events of an app are delivered to its webhook.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::kit::*;
 
-/// A receiver that says 204 to everything.
+/// Receiver that responds with 204.
 fn receiver() -> (String, Receiver<(Vec<String>, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

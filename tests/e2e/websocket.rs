@@ -192,7 +192,8 @@ on_both_drivers! {
             api.domain(&format!("other{number}.test"), &format!("other{number}"), None);
             ws::ping_pong(&mut client, "x");
         }
-        // Even the end of its own instance and domain leaves it alone: the snapshot it was opened under lives on.
+        // Even the end of its own instance and domain leaves it alone: the snapshot it was opened under lives
+        // on.
         api.remove("app-1");
         api.delete("/api/tenants/domains", &json!({ "domain": "app.test" })).is(204);
         ws::ping_pong(&mut client, "y");

@@ -1,4 +1,4 @@
-//! An origin that misbehaves as one row of the catalogue says, when it is asked to.
+//! Origin with the fault of one row of the catalogue, on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ pub(super) struct Misbehaving {
 
 pub(super) struct Shared {
     pub(super) fault: Row,
-    /// What happens on accept happens only while this is set.
+    /// Faults on accept are active only while this is set.
     pub(super) active: AtomicBool,
     /// Opened by the client's side once it has its answer, and by the origin once it has misbehaved after it.
     pub(super) answered: Gate,
@@ -53,7 +53,7 @@ impl Shared {
                 }
                 Does::OnHead(act) => {
                     let then = act(connection);
-                    // It goes on reading what it has answered already.
+                    // It continues to read a request after its response.
                     if matches!(then, Then::Serves) && connection.body(&mut request).is_err() {
                         return;
                     }

@@ -1,4 +1,4 @@
-//! What a line of the catalogue is made of: the request, what the origin does with it, and what must be seen of it.
+//! Parts of a row of the catalogue: the request, the behaviour of the origin, and the expected outcome.
 
 use crate::kit::Connection;
 
@@ -26,9 +26,9 @@ pub(super) enum Asked {
     Unfinished,
 }
 
-/// What the origin does.
+/// Behaviour of the origin.
 pub(super) enum Does {
-    /// Nobody listens.
+    /// No listener.
     Refuses,
     /// Before it has read anything.
     OnAccept(Act),
@@ -42,7 +42,7 @@ pub(super) enum Does {
 
 pub(super) type Act = Box<dyn Fn(&mut Connection) -> Then + Send + Sync>;
 
-/// How the origin goes on.
+/// Next behaviour of the origin.
 #[derive(Clone, Copy)]
 pub(super) enum Then {
     /// With the next request.
@@ -53,7 +53,7 @@ pub(super) enum Then {
     Resets,
 }
 
-/// What the client may see.
+/// Acceptable outcome at the client.
 pub(super) enum Sees {
     /// Our own answer, with one of these words.
     Told(u16, &'static [&'static str]),
@@ -65,7 +65,7 @@ pub(super) enum Sees {
     CutOrTold(u16, &'static [&'static str]),
 }
 
-/// What becomes of a connection.
+/// Outcome of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Kept,
@@ -81,7 +81,7 @@ pub(super) enum Blame {
     Nobody,
 }
 
-/// How long the proxy waits for an origin.
+/// Timeout of the proxy for an origin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     Usual,
@@ -89,7 +89,8 @@ pub(super) enum Patience {
 }
 
 impl Row {
-    /// The endpoint breaks off or breaks the rules before its answer began: the client is told, and keeps its connection.
+    /// The endpoint disconnects or violates the protocol before its response: the client gets an error and
+    /// keeps its connection.
     pub(super) fn told(name: &'static str, status: u16, words: &'static [&'static str], does: Does) -> Self {
         Self {
             name,
@@ -103,7 +104,7 @@ impl Row {
         }
     }
 
-    /// What it answers is no HTTP that may be passed on.
+    /// Its response is not valid HTTP, and is not forwarded.
     pub(super) fn broken(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self::told(name, 502, &["upstream_bad_response"], says(bytes, Then::Waits))
     }
@@ -208,7 +209,7 @@ pub(super) fn silent(then: Then) -> Act {
     Box::new(move |_| then)
 }
 
-/// It begins with `first` and goes on with `piece` until nobody listens.
+/// Sends `first`, then `piece` until the peer closes.
 pub(super) fn without_end(first: &'static str, piece: impl Into<Vec<u8>>) -> Act {
     let piece = piece.into();
     Box::new(move |connection| {

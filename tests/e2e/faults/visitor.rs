@@ -12,7 +12,7 @@ pub(super) enum Visitor {
     Http2(Box<H2>),
 }
 
-/// What came of a request.
+/// Result of a request.
 #[derive(Debug)]
 #[allow(dead_code, reason = "what was seen instead is printed")]
 pub(super) enum Seen {
@@ -89,7 +89,7 @@ impl Sees {
     /// Whether a client saw what it may see.
     ///
     /// # Errors
-    /// What it saw instead.
+    /// The actual result.
     pub(super) fn judge(&self, seen: &Seen) -> Result<(), String> {
         let is_told = |wanted: u16, words: &[&str]| matches!(seen, Seen::Whole { status, word: Some(word), .. } if *status == wanted && words.contains(&word.as_str()));
         let is_cut = matches!(seen, Seen::Cut(_));

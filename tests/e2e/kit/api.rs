@@ -1,4 +1,4 @@
-//! A small blocking client of the admin API.
+//! Small blocking client of the admin API.
 
 use std::net::SocketAddr;
 
@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 
 use super::{Client, Fault, Message, SOON_ON_DISK, eventually_within};
 
-/// The admin API of one process. Every call is a connection of its own.
+/// Admin API of one process. Every call uses its own connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Api {
     address: SocketAddr,
 }
 
-/// What the API said.
+/// Response of the API.
 #[derive(Debug)]
 pub(crate) struct Answer {
     api: Api,
     pub(crate) status: u16,
     pub(crate) message: Message,
-    /// Null when there is no body.
+    /// Null without a body.
     pub(crate) json: Value,
 }
 
 impl Answer {
-    /// What was changed is on every core. A machine that is short of time lets a core follow later than the API waits for it;
-    /// then the API says so with 202, and this waits on, and takes it for the `success` that it would have been.
+    /// Waits until the change is on every core. On a busy machine a core may be later than the API waits;
+    /// then the API responds with 202, and this waits and counts it as `success`.
     #[track_caller]
     pub(crate) fn everywhere(mut self, success: u16) -> Self {
         if self.status == 202 {
@@ -34,7 +34,7 @@ impl Answer {
         self
     }
 
-    /// Panics with the whole answer unless its status is this one; a success counts once it is on every core.
+    /// Asserts the status; a success is complete once it is on every core.
     #[track_caller]
     pub(crate) fn is(self, status: u16) -> Self {
         let this = match status {
@@ -45,7 +45,7 @@ impl Answer {
         this
     }
 
-    /// The revision that the answer names, in its body or its ETag.
+    /// Revision in the body or the ETag.
     #[track_caller]
     pub(crate) fn revision(&self) -> u64 {
         if let Some(revision) = self.json["revision"].as_u64() {
@@ -90,7 +90,7 @@ impl Api {
         self.raw(method, &format!("{head}{body}"))
     }
 
-    /// The same of a process that may be gone, or go away meanwhile.
+    /// Like [`Api::call`], for a process that may have exited.
     pub(crate) fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Message, Fault> {
         let body = body.to_string();
         let mut client = Client::try_connect(self.address).map_err(Fault::Socket)?;
@@ -103,7 +103,7 @@ impl Api {
         client.within(SOON_ON_DISK).patiently(method)
     }
 
-    /// Any bytes; for what a good client does not write.
+    /// Sends any bytes, also malformed ones.
     pub(crate) fn raw(&self, method: &str, bytes: &str) -> Answer {
         let mut client = Client::connect(self.address);
         client.send(bytes);
@@ -129,7 +129,7 @@ impl Api {
         self.call("DELETE", path, Some(body))
     }
 
-    /// Whether every core has what was published last.
+    /// Whether every core has the latest snapshot.
     pub(super) fn have_cores_all(&self) -> bool {
         let text = self.get("/metrics").message.text();
         let values = |name: &str| -> Vec<u64> {
@@ -167,7 +167,7 @@ impl Api {
         self.delete("/api/apps/instances", &json!({ "instance_id": instance })).is(204);
     }
 
-    /// Adds a domain: a custom one when it has a tenant, else a subdomain.
+    /// Adds a domain: custom with a tenant, else a subdomain.
     #[track_caller]
     pub(crate) fn domain(&self, domain: &str, app: &str, tenant: Option<&str>) -> Answer {
         match tenant {
@@ -187,7 +187,7 @@ impl Api {
         self.post("/api/apps/get", &json!({ "app_id": app })).is(200).json
     }
 
-    /// One instance of an app, as its details show it.
+    /// Instance in the details of an app.
     #[track_caller]
     pub(crate) fn instance(&self, app: &str, instance: &str) -> Value {
         let details = self.app(app);

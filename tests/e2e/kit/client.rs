@@ -1,4 +1,4 @@
-//! A client that writes exactly the bytes it is told to and waits no longer than its deadline.
+//! Raw client: writes exactly the given bytes, and waits no longer than its deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,12 +9,12 @@ use rustls::{ClientConnection, Stream, StreamOwned};
 use super::SOON;
 use super::http::{Fault, Message, Reader};
 
-/// One connection.
+/// Connection to the proxy.
 pub(crate) struct Client {
     reader: Reader<Timed>,
 }
 
-/// A socket whose reads and writes end at a deadline.
+/// Socket whose reads and writes have a deadline.
 struct Timed {
     stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
@@ -23,7 +23,7 @@ struct Timed {
 
 impl Timed {
     fn left(&self) -> Duration {
-        // Zero would mean "for ever" to the socket.
+        // For a socket, zero means no timeout.
         self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 }
@@ -62,13 +62,14 @@ impl Client {
         Self::over(stream)
     }
 
-    /// A connection from another address of the loopback network.
+    /// Connects from another address of the loopback network.
     pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
         Self::try_connect_from(source, address)
             .unwrap_or_else(|error| panic!("connect to {address}: {error}"))
     }
 
-    /// Fails when the proxy turned the connection away: its reset may come before `connect` has returned.
+    /// Like [`Client::connect_from`]; fails when the proxy refuses: its reset may arrive before `connect`
+    /// returns.
     pub(crate) fn try_connect_from(source: [u8; 4], address: SocketAddr) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
@@ -76,7 +77,7 @@ impl Client {
         Ok(Self::over(socket.into()))
     }
 
-    /// Fails instead of panicking: whether anybody listens is the question.
+    /// Fails instead of panicking, for tests of whether a listener exists.
     pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
         TcpStream::connect_timeout(&address, SOON).map(Self::over)
     }
@@ -86,7 +87,7 @@ impl Client {
         Self { reader: Reader::new(Timed { stream, tls: None, deadline: Instant::now() + SOON }) }
     }
 
-    /// Over TLS, once the handshake is over; see [`Tls`](super::Tls).
+    /// Client over TLS, after the handshake; see [`Tls`](super::Tls).
     pub(crate) fn over_tls(stream: StreamOwned<ClientConnection, TcpStream>) -> Self {
         let StreamOwned { conn, sock, .. } = stream;
         let mut client = Self::over(sock);
@@ -94,12 +95,12 @@ impl Client {
         client
     }
 
-    /// What TLS knows of this connection.
+    /// TLS state of this connection.
     pub(crate) fn tls(&mut self) -> &mut ClientConnection {
         self.reader.stream().tls.as_mut().expect("a connection over TLS")
     }
 
-    /// From now on everything must have happened within `limit`.
+    /// Restarts the deadline with `limit`.
     pub(crate) fn within(&mut self, limit: Duration) -> &mut Self {
         self.reader.stream().deadline = Instant::now() + limit;
         self
@@ -110,20 +111,20 @@ impl Client {
         self
     }
 
-    /// Fails when the proxy has closed: it may, once it has answered.
+    /// Like `send`; fails when the proxy has closed, as it may after its response.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.within(SOON);
         self.reader.stream().write_all(bytes.as_ref())?;
         self.reader.stream().flush()
     }
 
-    /// A simple request in well-formed HTTP/1.1.
+    /// Sends a simple request and reads its response.
     pub(crate) fn get(&mut self, host: &str, target: &str) -> Message {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         self.response("GET")
     }
 
-    /// The next final response; panics with the reason when none comes.
+    /// Reads the next final response; panics with the reason without one.
     pub(crate) fn response(&mut self, method: &str) -> Message {
         self.try_response(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
     }
@@ -133,12 +134,12 @@ impl Client {
         self.reader.response(method)
     }
 
-    /// The next final response, by the deadline that [`within`](Self::within) set.
+    /// Reads the next final response, with the deadline of [`within`](Self::within).
     pub(crate) fn patient_response(&mut self, method: &str) -> Message {
         self.patiently(method).unwrap_or_else(|fault| panic!("no response to {method}: {fault:?}"))
     }
 
-    /// The same, failing instead of panicking.
+    /// Like `patient_response`, without a panic.
     pub(crate) fn patiently(&mut self, method: &str) -> Result<Message, Fault> {
         self.reader.response(method)
     }
@@ -153,13 +154,13 @@ impl Client {
         self.reader.response_head(method)
     }
 
-    /// One response head, of a 1xx too.
+    /// Reads one response head, also of a 1xx.
     pub(crate) fn one_response_head(&mut self, method: &str) -> Message {
         self.within(SOON);
         self.reader.one_response_head(method).unwrap_or_else(|fault| panic!("no response head: {fault:?}"))
     }
 
-    /// The next piece of a chunked body; false after the last.
+    /// Reads the next chunk of a body; `false` after the last.
     pub(crate) fn chunk(&mut self, message: &mut Message) -> bool {
         self.within(SOON);
         self.reader.chunk(message).unwrap_or_else(|fault| panic!("no chunk: {fault:?}"))
@@ -180,12 +181,12 @@ impl Client {
         self.reader.exactly(count)
     }
 
-    /// All bytes until the proxy closes; a reset counts as a close.
+    /// Reads all bytes until the proxy closes; a reset counts as a close.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.rest_within(SOON)
     }
 
-    /// The same, where a peer that does not close is no defect of the kit; a reset counts as a close here too.
+    /// Like `rest`, with an error instead of a panic when the peer does not close.
     pub(crate) fn try_rest(&mut self) -> Result<Vec<u8>, Fault> {
         self.within(SOON);
         match self.reader.rest() {
@@ -203,19 +204,19 @@ impl Client {
         }
     }
 
-    /// The proxy closes, and says nothing more before.
+    /// Asserts that the proxy closes without sending anything.
     pub(crate) fn assert_closed(&mut self) {
         let rest = self.rest();
         assert!(rest.is_empty(), "more bytes before the close: {:?}", String::from_utf8_lossy(&rest));
     }
 
-    /// The connection is still good: the next request on it is answered.
+    /// Asserts that the next request on the connection gets a response.
     pub(crate) fn assert_open(&mut self, host: &str) {
         let answer = self.get(host, "/still-open");
         assert!(answer.status() < 500, "{}", answer.first_line);
     }
 
-    /// Nothing comes for a moment. Only ever a help to show what must not happen: a slow proxy passes too.
+    /// Asserts that nothing arrives for a moment: catches what must not happen, but a slow proxy passes, too.
     pub(crate) fn assert_silent(&mut self, moment: Duration) {
         self.within(moment);
         match self.reader.some() {
@@ -227,7 +228,7 @@ impl Client {
         }
     }
 
-    /// No more bytes from us: the proxy reads the end of the stream.
+    /// Half-closes: the proxy reads the end of the stream.
     pub(crate) fn finish(&mut self) {
         if let Some(tls) = &mut self.reader.stream().tls {
             tls.send_close_notify();
@@ -236,7 +237,7 @@ impl Client {
         self.reader.stream().stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// The bare connection, for whoever puts TLS on it.
+    /// Returns the socket, for TLS on top of it.
     pub(crate) fn into_socket(mut self) -> TcpStream {
         self.reader.stream().stream.try_clone().unwrap()
     }

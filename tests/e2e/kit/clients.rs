@@ -1,4 +1,4 @@
-//! Real clients that are no Debian packages, as `tests/clients.sh` fetches them.
+//! Third-party clients that are not Debian packages, fetched by `tests/clients.sh`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

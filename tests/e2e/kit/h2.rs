@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that writes exactly the frames it is told to (RFC 9113), and reads what comes strictly.
+//! HTTP/2 client that writes exactly the given frames (RFC 9113), and reads strictly.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,7 +36,7 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// What carries the frames: TLS, mostly.
+/// Transport of the frames, mostly TLS.
 pub(crate) trait Wire: Read + Write + Send {
     /// Later reads and writes fail after this time.
     fn set_timeout(&mut self, limit: Duration);
@@ -49,7 +49,7 @@ impl Wire for StreamOwned<ClientConnection, TcpStream> {
     }
 }
 
-/// One connection.
+/// Connection to the proxy.
 pub(crate) struct H2 {
     wire: Box<dyn Wire>,
     buffer: Vec<u8>,
@@ -57,33 +57,33 @@ pub(crate) struct H2 {
     deadline: Instant,
     streams: BTreeMap<u32, Answer>,
     next_stream: u32,
-    /// A header block that is not whole yet.
+    /// Incomplete header block.
     block: Option<(u32, u8, Vec<u8>)>,
     scheme: &'static str,
-    /// Opens the windows by what came.
+    /// Opens the windows as data arrive.
     greedy: bool,
-    /// The last stream and the code of each GOAWAY.
+    /// Last stream and code of each GOAWAY.
     pub(crate) goaway: Vec<(u32, u32)>,
-    /// What the peer's SETTINGS said.
+    /// The peer's SETTINGS.
     pub(crate) settings: BTreeMap<u16, u32>,
-    /// What may still be sent: in all, and of each stream beyond the initial window.
+    /// Send windows: of the connection, and of each stream beyond the initial window.
     window: i64,
     windows: BTreeMap<u32, i64>,
-    /// Pings that were answered.
+    /// Acknowledged PINGs.
     pub(crate) pongs: usize,
-    /// The connection is over: cleanly, or not.
+    /// End of the connection, clean or not.
     pub(crate) ended: Option<io::Result<()>>,
 }
 
-/// What came on one stream.
+/// Frames received on one stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The fields of each HEADERS before the final one.
+    /// Fields of each HEADERS before the final one.
     pub(crate) interim: Vec<Vec<(String, String)>>,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Option<Vec<(String, String)>>,
-    /// END_STREAM came.
+    /// END_STREAM was received.
     pub(crate) is_ended: bool,
     /// The code of a RST_STREAM.
     pub(crate) reset: Option<u32>,
@@ -102,12 +102,12 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Nothing more will come.
+    /// Whether the stream has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.is_ended || self.reset.is_some()
     }
 
-    /// A response that ended as it should.
+    /// Whether the response is complete.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_ended && self.reset.is_none() && self.status() != 0
     }
@@ -146,7 +146,7 @@ pub(crate) fn serving(driver: Driver, origin: &Origin) -> Secure {
     serving_as(Proxy::on(driver), origin)
 }
 
-/// The same of a proxy that is started as told.
+/// Like [`serving`], with a given builder.
 pub(crate) fn serving_as(builder: proxy::Builder, origin: &Origin) -> Secure {
     let authority = Authority::new("kit");
     let (certificate, key) = authority.server(&["app.test"]).write(builder.folder(), "default");
@@ -160,26 +160,26 @@ pub(crate) fn serving_as(builder: proxy::Builder, origin: &Origin) -> Secure {
 }
 
 impl H2 {
-    /// A connection to the proxy.
+    /// Connects to the proxy.
     pub(crate) fn connect(proxy: &Secure) -> Self {
         Self::with(proxy, &[])
     }
 
-    /// The same with settings.
+    /// Connects with these SETTINGS.
     pub(crate) fn with(proxy: &Secure, settings: &[(u16, u32)]) -> Self {
         let stream = proxy.tls.stream(proxy.https()).unwrap();
         assert_eq!(stream.conn.alpn_protocol(), Some(b"h2".as_slice()));
         Self::open(Box::new(stream), "https", settings)
     }
 
-    /// A connection on which nothing has followed the preface yet.
+    /// Connects and sends the preface without SETTINGS.
     pub(crate) fn without_settings(proxy: &Secure) -> Self {
         let mut client = Self::over(Box::new(proxy.tls.stream(proxy.https()).unwrap()), "https");
         client.send(PREFACE);
         client
     }
 
-    /// Says hello with these settings, and opens all windows as data come.
+    /// Sends the preface with these settings, and opens all windows as data arrive.
     pub(crate) fn open(wire: Box<dyn Wire>, scheme: &'static str, settings: &[(u16, u32)]) -> Self {
         let mut client = Self::over(wire, scheme);
         let payload: Vec<u8> = settings
@@ -210,19 +210,19 @@ impl H2 {
         }
     }
 
-    /// From now on everything must have happened within `limit`.
+    /// Restarts the deadline with `limit`.
     pub(crate) fn within(&mut self, limit: Duration) -> &mut Self {
         self.deadline = Instant::now() + limit;
         self
     }
 
-    /// Windows stay as they are.
+    /// Stops opening windows.
     pub(crate) fn stingy(&mut self) -> &mut Self {
         self.greedy = false;
         self
     }
 
-    /// Writes these bytes; whether the proxy took them.
+    /// Writes bytes; returns whether the proxy took them.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.wire.set_timeout(left);
@@ -238,13 +238,13 @@ impl H2 {
         self.send(&frame(kind, flags, stream, payload))
     }
 
-    /// The number of the next request.
+    /// Stream number of the next request.
     pub(crate) fn next_stream(&mut self) -> u32 {
         self.next_stream += 2;
         self.next_stream - 2
     }
 
-    /// The four pseudo-fields of a request, and more.
+    /// Pseudo-fields of a request, and more fields.
     pub(crate) fn fields<'a>(
         &self,
         method: &'a str,
@@ -258,7 +258,7 @@ impl H2 {
         fields
     }
 
-    /// Begins a request with exactly these fields; its number.
+    /// Starts a request with exactly these fields; returns its stream number.
     pub(crate) fn begin(&mut self, fields: &[(&str, &str)], end: bool) -> u32 {
         let stream = self.next_stream();
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
@@ -266,7 +266,7 @@ impl H2 {
         stream
     }
 
-    /// Begins a GET.
+    /// Starts a GET.
     pub(crate) fn get(&mut self, authority: &str, path: &str) -> u32 {
         let fields = self.fields("GET", authority, path, &[]);
         self.begin(&fields, true)
@@ -284,7 +284,7 @@ impl H2 {
         self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
     }
 
-    /// Sends all of a body as the windows allow.
+    /// Sends a body as the windows allow.
     pub(crate) fn upload(&mut self, stream: u32, body: &[u8]) -> &mut Self {
         let mut rest = body;
         while !rest.is_empty() {
@@ -302,7 +302,7 @@ impl H2 {
         self
     }
 
-    /// What has come on a stream so far.
+    /// Frames received on a stream so far.
     pub(crate) fn answer(&self, stream: u32) -> &Answer {
         const NOTHING: &Answer = &Answer {
             interim: Vec::new(),
@@ -315,7 +315,7 @@ impl H2 {
         self.streams.get(&stream).unwrap_or(NOTHING)
     }
 
-    /// Reads until the response of a stream has ended, one way or another.
+    /// Reads until the response of a stream has ended or is reset.
     pub(crate) fn response(&mut self, stream: u32) -> Answer {
         self.until(&format!("the end of stream {stream}"), |client| {
             let answer = client.answer(stream);
@@ -323,7 +323,7 @@ impl H2 {
         })
     }
 
-    /// Reads until `done` says so; panics at the deadline, or when the connection ends before.
+    /// Reads until `done` returns a value; panics at the deadline, or when the connection ends before.
     pub(crate) fn until<T>(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {
         loop {
             if let Some(value) = done(self) {
@@ -339,7 +339,7 @@ impl H2 {
         }
     }
 
-    /// Reads until the proxy ends the connection; the code of its last GOAWAY.
+    /// Reads until the proxy ends the connection; returns the code of its last GOAWAY.
     pub(crate) fn until_ended(&mut self) -> Option<u32> {
         while self.ended.is_none() {
             assert!(self.turn(), "the connection did not end in time");
@@ -347,7 +347,7 @@ impl H2 {
         self.goaway.last().map(|(_, code)| *code)
     }
 
-    /// Takes the next frame; false at the deadline.
+    /// Reads the next frame; `false` at the deadline.
     pub(crate) fn turn(&mut self) -> bool {
         while self.buffer.len() < 9 || self.buffer.len() < 9 + length(&self.buffer) {
             let left = self.deadline.saturating_duration_since(Instant::now());

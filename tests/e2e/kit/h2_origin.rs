@@ -1,4 +1,4 @@
-//! An upstream server of HTTP/2, with frames made by hand: it judges what it is sent, and answers as a test says.
+//! HTTP/2 origin with hand-made frames: checks its requests strictly, and sends the responses of a test.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ pub(crate) struct H2Origin {
     shared: Arc<Shared>,
 }
 
-/// What is answered to each request.
+/// Response to each request.
 type Script = Box<dyn Fn(&Asked, &mut Replies) + Send + Sync>;
 
 struct Shared {
@@ -29,7 +29,7 @@ struct Shared {
     requests: Mutex<Vec<Asked>>,
     /// Stream and code of each RST_STREAM.
     resets: Mutex<Vec<(u32, u32)>>,
-    /// What was wrong with what the proxy wrote.
+    /// Protocol errors of the proxy.
     malformed: Mutex<Vec<String>>,
 }
 
@@ -49,7 +49,7 @@ impl Asked {
     }
 }
 
-/// What is sent in answer.
+/// Response to send.
 #[derive(Default)]
 pub(crate) struct Replies {
     bytes: Vec<u8>,

@@ -1,5 +1,5 @@
-//! A server of HTTP/2 that writes exactly the frames a test tells it to, in plain or over TLS, and reads what comes
-//! strictly (RFC 9113).
+//! HTTP/2 server that writes exactly the frames of a test, in plaintext or over TLS, and reads strictly (RFC
+//! 9113).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ use super::{SOON, pause};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A listening server; its connections end when it is dropped.
+/// Listening server; its connections end when it is dropped.
 pub(crate) struct Scripted {
     shared: Arc<Shared>,
     port: u16,
@@ -30,26 +30,26 @@ struct Shared {
     script: Box<dyn Fn(&mut Line) + Send + Sync>,
     settings: Vec<(u16, u32)>,
     ended: AtomicBool,
-    /// Connections that said hello in HTTP/2.
+    /// Connections with an HTTP/2 preface.
     lines: AtomicUsize,
     sockets: Mutex<Vec<TcpStream>>,
     asked: Mutex<Vec<Asked>>,
-    /// What is wrong with the frames that the proxy wrote.
+    /// Protocol errors of the proxy.
     malformed: Mutex<Vec<String>>,
 }
 
-/// One request.
+/// Request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) stream: u32,
-    /// Which connection it came on, from 0.
+    /// Number of its connection, from 0.
     pub(crate) line: usize,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, String)>,
-    /// END_STREAM came.
+    /// END_STREAM was received.
     pub(crate) is_ended: bool,
-    /// The code of a RST_STREAM.
+    /// Code of a RST_STREAM.
     pub(crate) reset: Option<u32>,
 }
 
@@ -63,7 +63,7 @@ impl Asked {
     }
 }
 
-/// The script's side of one connection.
+/// Connection, as its script sees it.
 pub(crate) struct Line {
     wire: Box<dyn ServerWire>,
     shared: Arc<Shared>,
@@ -71,15 +71,15 @@ pub(crate) struct Line {
     buffer: Vec<u8>,
     decoder: Decoder,
     streams: BTreeMap<u32, Asked>,
-    /// Requests whose head came and that the script has not seen yet.
+    /// Requests whose head has arrived and that the script has not taken yet.
     fresh: VecDeque<u32>,
     block: Option<(u32, u8, Vec<u8>)>,
     window: i64,
     windows: BTreeMap<u32, i64>,
     initial_window: i64,
-    /// Opens the windows by what came.
+    /// Opens the windows as data arrive.
     pub(crate) is_greedy: bool,
-    /// What the proxy's SETTINGS said.
+    /// The proxy's SETTINGS.
     pub(crate) settings: BTreeMap<u16, u32>,
     pub(crate) pings: usize,
     /// The code of a GOAWAY.
@@ -87,7 +87,7 @@ pub(crate) struct Line {
     is_over: bool,
 }
 
-/// What carries the frames.
+/// Transport of the frames.
 trait ServerWire: Read + Write + Send {
     fn socket(&self) -> &TcpStream;
 }
@@ -105,22 +105,22 @@ impl ServerWire for StreamOwned<ServerConnection, TcpStream> {
 }
 
 impl Scripted {
-    /// Runs `script` once for every connection, in plain.
+    /// Runs `script` once per connection, in plaintext.
     pub(crate) fn script(script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
         Self::open(None, &[], script)
     }
 
-    /// The same with settings of its own.
+    /// Like `script`, with SETTINGS.
     pub(crate) fn with(settings: &[(u16, u32)], script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
         Self::open(None, settings, script)
     }
 
-    /// The same over TLS, with ALPN `h2` only.
+    /// Like `script`, over TLS, with ALPN `h2` only.
     pub(crate) fn secure(pair: &Pair, script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
         Self::open(Some(pair), &[], script)
     }
 
-    /// Answers each request with 200 and what `handler` makes of it, at once and in order.
+    /// Responds to each request with 200 and the body from `handler`, in order.
     pub(crate) fn answering(handler: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::script(move |line| line.answer_all(&handler))
     }
@@ -172,12 +172,12 @@ impl Scripted {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// How many connections said hello in HTTP/2.
+    /// Number of connections with an HTTP/2 preface.
     pub(crate) fn lines(&self) -> usize {
         self.shared.lines.load(Ordering::SeqCst)
     }
 
-    /// All requests that a script has taken whole, in that order.
+    /// All complete requests that a script has taken, in order.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
     }
@@ -216,7 +216,7 @@ fn accept(mut stream: TcpStream, config: Option<Arc<ServerConfig>>, shared: Arc<
         }
     };
     let mut preface = [0; PREFACE.len()];
-    // A health check says nothing at all.
+    // A TCP health check sends nothing.
     if wire.read_exact(&mut preface).is_err() {
         return;
     }
@@ -252,18 +252,18 @@ fn accept(mut stream: TcpStream, config: Option<Arc<ServerConfig>>, shared: Arc<
     line.frame(SETTINGS, 0, 0, &settings);
     (shared.script)(&mut line);
     let _ = line.wire.socket().shutdown(Shutdown::Write);
-    // What still comes is read, so that no reset overtakes the last frames.
+    // Further bytes are read: unread ones would make the close a reset, which overtakes the last frames.
     while line.turn() {}
 }
 
 impl Line {
-    /// The next request, when it is whole; `None` when the connection is over.
+    /// Takes the next complete request; `None` when the connection ends.
     pub(crate) fn request(&mut self) -> Option<Asked> {
         let head = self.head()?;
         self.rest(head.stream)
     }
 
-    /// The next request, once its head came.
+    /// Takes the next request with its head alone.
     pub(crate) fn head(&mut self) -> Option<Asked> {
         loop {
             if let Some(stream) = self.fresh.pop_front() {
@@ -275,7 +275,7 @@ impl Line {
         }
     }
 
-    /// A request with its body and trailers; `None` when it is given up, or the connection is over.
+    /// Waits for body and trailers of a request; `None` when it is reset, or the connection ends.
     pub(crate) fn rest(&mut self, stream: u32) -> Option<Asked> {
         let asked = self.until(|line| {
             let asked = &line.streams[&stream];
@@ -288,7 +288,7 @@ impl Line {
         Some(asked)
     }
 
-    /// Takes frames until `done` says so; `None` when the connection is over before.
+    /// Reads frames until `done` returns a value; `None` when the connection ends before.
     pub(crate) fn until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
         loop {
             if let Some(value) = done(self) {
@@ -300,29 +300,29 @@ impl Line {
         }
     }
 
-    /// Waits until the request is reset; its code.
+    /// Waits until the request is reset; returns the code.
     pub(crate) fn until_reset(&mut self, stream: u32) -> Option<u32> {
         self.until(|line| line.streams[&stream].reset)
     }
 
-    /// What has come on a stream so far.
+    /// Frames received on a stream so far.
     pub(crate) fn seen(&self, stream: u32) -> &Asked {
         &self.streams[&stream]
     }
 
-    /// The next request whose head has come already.
+    /// Takes a request whose head has arrived already.
     pub(crate) fn head_at_hand(&mut self) -> Option<Asked> {
         let stream = self.fresh.pop_front()?;
         Some(self.streams[&stream].clone())
     }
 
-    /// How many bytes the windows allow on a stream.
+    /// Bytes that the windows allow on a stream.
     pub(crate) fn room(&self, stream: u32) -> usize {
         let own = self.initial_window + self.windows.get(&stream).copied().unwrap_or(0);
         self.window.min(own).max(0) as usize
     }
 
-    /// 200 with a body.
+    /// Sends 200 with a body.
     pub(crate) fn reply(&mut self, stream: u32, body: &[u8]) {
         self.headers(stream, &[(":status", "200")], body.is_empty());
         if !body.is_empty() {
@@ -330,7 +330,7 @@ impl Line {
         }
     }
 
-    /// Serves one request after the other, until the connection is over.
+    /// Serves requests in order until the connection ends.
     pub(crate) fn answer_all(&mut self, handler: &dyn Fn(&Asked) -> Vec<u8>) {
         while let Some(asked) = self.request() {
             let body = handler(&asked);
@@ -343,7 +343,8 @@ impl Line {
         self.frame(HEADERS, flags, stream, &block(fields));
     }
 
-    /// A body, or a piece of one, as the windows allow; false when the stream or the connection ended before.
+    /// Sends a body, or a piece of one, as the windows allow; `false` when the stream or the connection ends
+    /// before.
     pub(crate) fn data(&mut self, stream: u32, bytes: &[u8], end: bool) -> bool {
         let mut rest = bytes;
         loop {
@@ -373,7 +374,7 @@ impl Line {
         self.frame(RST_STREAM, 0, stream, &code.to_be_bytes());
     }
 
-    /// Takes no more requests than those up to `last`.
+    /// Sends a GOAWAY: no requests beyond `last`.
     pub(crate) fn goaway(&mut self, last: u32, code: u32) {
         self.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
     }
@@ -386,17 +387,17 @@ impl Line {
         self.send(&frame(kind, flags, stream, payload))
     }
 
-    /// Writes these bytes; whether the proxy took them.
+    /// Writes bytes; returns whether the proxy took them.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         self.wire.write_all(bytes).and_then(|()| self.wire.flush()).is_ok()
     }
 
-    /// Takes all that comes, until the proxy closes the connection.
+    /// Reads until the proxy closes the connection.
     pub(crate) fn until_closed(&mut self) {
         while self.turn() {}
     }
 
-    /// Nothing is read and nothing answered any more, as of a machine without power; until the origin is dropped.
+    /// Stops reading and writing, as a machine without power, until the origin is dropped.
     pub(crate) fn play_dead(&mut self) {
         while !self.shared.ended.load(Ordering::SeqCst) {
             pause();
@@ -404,7 +405,7 @@ impl Line {
         self.is_over = true;
     }
 
-    /// Takes the next frame; false when the connection is over.
+    /// Reads the next frame; `false` when the connection ends.
     pub(crate) fn turn(&mut self) -> bool {
         if self.is_over {
             return false;

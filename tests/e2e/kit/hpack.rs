@@ -1,8 +1,8 @@
-//! Header blocks of HTTP/2 (RFC 7541): written in the plainest form, read in every form.
+//! HPACK (RFC 7541): a minimal encoder, and a complete decoder.
 
 use std::collections::VecDeque;
 
-/// A literal without indexing, without Huffman, each part with its length (RFC 7541 §6.2.2).
+/// Encodes a literal without indexing and Huffman (RFC 7541 §6.2.2).
 pub(crate) fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     block.push(0);
     for text in [name, value] {
@@ -11,7 +11,7 @@ pub(crate) fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// An integer with a prefix of so many bits (RFC 7541 §5.1).
+/// Integer with a prefix of `bits` bits (RFC 7541 §5.1).
 pub(crate) fn integer(block: &mut Vec<u8>, first: u8, bits: u32, value: usize) {
     let max = (1 << bits) - 1;
     if value < max {
@@ -26,14 +26,14 @@ pub(crate) fn integer(block: &mut Vec<u8>, first: u8, bits: u32, value: usize) {
     block.push(rest as u8);
 }
 
-/// The reader of one connection's blocks.
+/// Decoder of one connection.
 #[derive(Default)]
 pub(crate) struct Decoder {
     dynamic: VecDeque<(String, String)>,
 }
 
 impl Decoder {
-    /// The fields of a block, or what is wrong with it.
+    /// Decodes the fields of a block, or returns its error.
     pub(crate) fn decode(&mut self, mut block: &[u8]) -> Result<Vec<(String, String)>, String> {
         let mut fields = Vec::new();
         while let Some(&first) = block.first() {
@@ -71,7 +71,7 @@ impl Decoder {
         }
     }
 
-    /// 4096 bytes, each entry with 32 more (RFC 7541 §4.1): what a peer may use that was told nothing else.
+    /// 4096 bytes, each entry with 32 more (RFC 7541 §4.1): the default table size.
     fn shrink(&mut self) {
         while self.dynamic.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>() > 4096 {
             self.dynamic.pop_back();
@@ -107,7 +107,7 @@ fn take_text(block: &mut &[u8]) -> Result<String, String> {
     Ok(bytes.into_iter().map(char::from).collect())
 }
 
-/// Huffman's code (RFC 7541 appendix B) is canonical: the code of a symbol follows from its length and place.
+/// The Huffman code (RFC 7541 appendix B) is canonical: a symbol's code follows from its length and position.
 fn decoded(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let (mut code, mut length) = (0u32, 0u32);
@@ -130,7 +130,7 @@ fn decoded(text: &[u8]) -> Result<Vec<u8>, String> {
             return Err("no symbol".into());
         }
     }
-    // What is left is padding: fewer than eight bits, all ones.
+    // The rest is padding: fewer than eight bits, all ones.
     if length < 8 && code == (1 << length) - 1 { Ok(bytes) } else { Err("bad padding".into()) }
 }
 

@@ -1,9 +1,9 @@
-//! A judge of HTTP/1.1 that shares no code with the product: it reads one message at a time and refuses
-//! everything that RFC 9112 does not allow a sender to write.
+//! Strict HTTP/1.1 parser that shares no code with the product: it reads one message at a time and rejects
+//! everything that RFC 9112 forbids a sender.
 
 use std::io::{self, Read};
 
-/// A request or a response, whole.
+/// Complete request or response.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) first_line: String,
@@ -11,13 +11,13 @@ pub(crate) struct Message {
     pub(crate) framing: Framing,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, String)>,
-    /// The 1xx responses that came before.
+    /// 1xx responses before it.
     pub(crate) interim: Vec<Message>,
-    /// The head as it came, with its empty line.
+    /// Raw head with its empty line.
     pub(crate) head: Vec<u8>,
 }
 
-/// How the end of a body is known.
+/// Framing of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
@@ -26,33 +26,33 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// Why no whole message came.
+/// Error instead of a complete message.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The connection ended before the first byte of a message.
+    /// Closed before the first byte of a message.
     Closed,
-    /// The connection ended within a head.
+    /// Closed within a head.
     CutHead,
-    /// The connection ended within a body; what came of the message.
+    /// Closed within a body, with the part that arrived.
     Cut(Box<Message>),
-    /// The peer reset the connection.
+    /// Reset by the peer.
     Reset,
-    /// Nothing came in time.
+    /// Timeout.
     Deadline,
-    /// The peer wrote what no HTTP/1.1 sender may write.
+    /// Violation of HTTP/1.1 by the peer.
     Malformed(String),
-    /// The socket failed otherwise.
+    /// Other error of the socket.
     Socket(io::Error),
 }
 
 impl Message {
-    /// All values of a field, in order.
+    /// Values of a field, in order.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let same = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
         self.fields.iter().filter(same).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a field that must not stand there twice.
+    /// Value of a field that must be unique.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "{name} stands {} times in {self:?}", all.len());
@@ -113,7 +113,7 @@ impl Message {
     }
 }
 
-/// Reads messages from a stream. Bytes beyond a message stay for the next one.
+/// Reader of messages from a stream. Bytes beyond a message stay for the next one.
 pub(crate) struct Reader<S> {
     stream: S,
     buffer: Vec<u8>,
@@ -129,14 +129,14 @@ impl<S: Read> Reader<S> {
         &mut self.stream
     }
 
-    /// The next request with its body.
+    /// Reads the next request with its body.
     pub(crate) fn request(&mut self) -> Result<Message, Fault> {
         let mut message = self.request_head()?;
         self.body(&mut message)?;
         Ok(message)
     }
 
-    /// The head of the next request, judged; its body follows with [`body`](Self::body).
+    /// Reads and checks the head of the next request; its body follows with [`body`](Self::body).
     pub(crate) fn request_head(&mut self) -> Result<Message, Fault> {
         let mut message = self.head()?;
         let parts: Vec<&str> = message.first_line.split(' ').collect();
@@ -158,14 +158,14 @@ impl<S: Read> Reader<S> {
         Ok(message)
     }
 
-    /// The next final response to a request with `method`, its body, and the 1xx responses before it.
+    /// Reads the next final response to a request with `method`, its body, and the 1xx responses before it.
     pub(crate) fn response(&mut self, method: &str) -> Result<Message, Fault> {
         let mut message = self.response_head(method)?;
         self.body(&mut message)?;
         Ok(message)
     }
 
-    /// The head of the next final response, and the 1xx responses before it (a 101 is final).
+    /// Reads the head of the next final response, and the 1xx responses before it (a 101 is final).
     pub(crate) fn response_head(&mut self, method: &str) -> Result<Message, Fault> {
         let mut interim = Vec::new();
         loop {
@@ -180,7 +180,7 @@ impl<S: Read> Reader<S> {
         }
     }
 
-    /// The next response head, of a 1xx too.
+    /// Reads the next response head, also of a 1xx.
     pub(crate) fn one_response_head(&mut self, method: &str) -> Result<Message, Fault> {
         let mut message = self.head()?;
         let line = message.first_line.as_bytes();
@@ -196,7 +196,7 @@ impl<S: Read> Reader<S> {
         let framing = declared(&message)?;
         let bodiless = status < 200 || status == 204 || status == 304 || method == "HEAD";
         if (status < 200 || status == 204) && framing != Framing::UntilClose {
-            // RFC 9112 §6.1 and RFC 9110 §8.6: neither field may stand there.
+            // RFC 9112 §6.1 and RFC 9110 §8.6: neither field is allowed there.
             return Err(Fault::Malformed(format!("{status} with {framing:?}")));
         }
         message.framing = if bodiless { Framing::None } else { framing };
@@ -229,7 +229,7 @@ impl<S: Read> Reader<S> {
         }
     }
 
-    /// Reads one chunk into the body; false after the last one, whose trailers it reads too.
+    /// Reads one chunk into the body; `false` after the last one and its trailers.
     pub(crate) fn chunk(&mut self, message: &mut Message) -> Result<bool, Fault> {
         let line = self.line()?;
         let line = String::from_utf8(line).map_err(|error| Fault::Malformed(error.to_string()))?;
@@ -263,7 +263,7 @@ impl<S: Read> Reader<S> {
         Ok(())
     }
 
-    /// Exactly `count` bytes, of whatever they are.
+    /// Reads exactly `count` bytes.
     pub(crate) fn exactly(&mut self, count: usize) -> Result<Vec<u8>, Fault> {
         while self.available() < count {
             if !self.fill()? {
@@ -273,7 +273,7 @@ impl<S: Read> Reader<S> {
         Ok(self.take(count))
     }
 
-    /// Whatever is there, at least one byte; empty at the end of the stream.
+    /// Reads at least one byte; empty at the end of the stream.
     pub(crate) fn some(&mut self) -> Result<Vec<u8>, Fault> {
         if self.available() == 0 {
             self.fill()?;
@@ -281,13 +281,13 @@ impl<S: Read> Reader<S> {
         Ok(self.take(self.available()))
     }
 
-    /// All bytes until the peer closes.
+    /// Reads all bytes until the peer closes.
     pub(crate) fn rest(&mut self) -> Result<Vec<u8>, Fault> {
         while self.fill()? {}
         Ok(self.take(self.available()))
     }
 
-    /// Bytes that were read and belong to no message yet.
+    /// Number of unparsed bytes.
     pub(crate) fn available(&self) -> usize {
         self.buffer.len() - self.at
     }
@@ -386,7 +386,7 @@ impl<S: Read> Reader<S> {
     }
 }
 
-/// The framing that a head declares; both declarations, or a strange one, is a fault.
+/// Framing that a head declares; both declarations, or an invalid one, are a fault.
 fn declared(message: &Message) -> Result<Framing, Fault> {
     let lengths = message.all("content-length");
     let codings = message.all("transfer-encoding");

@@ -1,7 +1,8 @@
-//! Mixed traffic and changes whose every answer is checked: for whoever kills, starves or watches the proxy meanwhile.
+//! Mixed traffic and changes with checks of every response, for tests that kill, starve or observe the proxy
+//! meanwhile.
 //!
-//! Each kind of traffic has a thread. What a client gets whole must be its own; whether it may also get nothing is for the
-//! scenario to say, which asks for [`Load::failed`].
+//! Each kind of traffic has a thread. A complete response must be the client's own; whether failures are
+//! allowed is up to the test, which checks [`Load::failed`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,15 +16,17 @@ use serde_json::json;
 
 use super::h2::H2;
 use super::tls::presented;
-use super::{Api, Authority, Client, Connection, Fault, Message, Origin, Proxy, Tls, chunked, pause, ws};
+use super::{
+    Api, Authority, Client, Connection, Fault, Message, Origin, Proxy, Tls, chunked, pace, pause, ws,
+};
 
-/// What runs until it is stopped.
+/// Load that runs until it is stopped.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Where the proxy is now, and what was found out.
+/// Current addresses of the proxy, and results.
 pub(crate) struct Shared {
     stop: AtomicBool,
     target: Mutex<Target>,
@@ -35,7 +38,7 @@ pub(crate) struct Shared {
     domains: Mutex<BTreeMap<String, Known>>,
 }
 
-/// The addresses of one process.
+/// Addresses of one process.
 #[derive(Clone, Copy)]
 struct Target {
     http: SocketAddr,
@@ -49,20 +52,20 @@ impl Target {
     }
 }
 
-/// What was acknowledged of a domain.
+/// Acknowledged state of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     Present,
     Absent,
-    /// The answer to the last change never came: either is right.
+    /// The last change has no response: either state is right.
     Unknown,
 }
 
-/// Why a step did not end well.
+/// Failed step.
 enum Problem {
-    /// An answer that is not its own, or not HTTP. Never right.
+    /// Another client's response, or not HTTP. Never allowed.
     Wrong(String),
-    /// No answer, or one of the proxy's own. Right where something was broken on purpose.
+    /// No response, or a local reply. Allowed while a fault is injected.
     Failed(String),
 }
 
@@ -85,7 +88,7 @@ impl From<std::io::Error> for Problem {
 type Step = Result<(), Problem>;
 type Kind = fn(&Shared, &mut Dice) -> Step;
 
-/// Every kind of traffic: its name, and one step of it.
+/// Kinds of traffic: name, and one step.
 const KINDS: [(&str, Kind); 14] = [
     ("kept connections", kept),
     ("new connections", new),
@@ -103,7 +106,7 @@ const KINDS: [(&str, Kind); 14] = [
     ("certificates", certificates),
 ];
 
-/// Numbers that follow from a seed.
+/// Seeded random numbers.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -124,7 +127,7 @@ impl Dice {
     }
 }
 
-/// The origin of this traffic.
+/// Origin of this traffic.
 pub(crate) fn origin() -> Origin {
     Origin::forgetful(|connection| {
         while let Ok(mut request) = connection.request_head() {
@@ -169,7 +172,7 @@ pub(crate) fn origin() -> Origin {
     })
 }
 
-/// False when the connection is at its end.
+/// Returns `false` at the end of the connection.
 fn send_body(connection: &mut Connection, framing: &str, body: &[u8]) -> bool {
     match framing {
         "chunked" => {
@@ -188,7 +191,7 @@ fn send_body(connection: &mut Connection, framing: &str, body: &[u8]) -> bool {
     }
 }
 
-/// Bytes that tell which request they belong to.
+/// Bytes that identify their request.
 fn bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut dice = Dice::new(seed);
     let mut bytes = Vec::with_capacity(count + 8);
@@ -205,7 +208,7 @@ fn sum(token: &str, body: &[u8]) -> String {
 }
 
 impl Load {
-    /// Prepares a process that the traffic can go to: two instances, a failing app, certificates.
+    /// Prepares a process for the traffic: two instances, a failing app, certificates.
     pub(crate) fn prepare(proxy: &Proxy, origins: &[&Origin], authority: &Authority) {
         let api = proxy.api();
         for (at, origin) in origins.iter().enumerate() {
@@ -243,12 +246,12 @@ impl Load {
         Self { shared, threads }
     }
 
-    /// The process is another one from now on.
+    /// Directs the traffic to another process.
     pub(crate) fn retarget(&self, proxy: &Proxy) {
         *self.shared.target.lock().unwrap() = Target::of(proxy);
     }
 
-    /// How often each kind has come through.
+    /// Successful steps of each kind.
     pub(crate) fn done(&self) -> Vec<(&'static str, u64)> {
         KINDS
             .iter()
@@ -257,7 +260,7 @@ impl Load {
             .collect()
     }
 
-    /// How often each kind has failed, where that was not the point of it.
+    /// Failed steps of each kind, without intended failures.
     pub(crate) fn failed(&self) -> Vec<(&'static str, u64)> {
         KINDS
             .iter()
@@ -266,22 +269,22 @@ impl Load {
             .collect()
     }
 
-    /// The first failures, in words.
+    /// Descriptions of the first failures.
     pub(crate) fn examples(&self) -> Vec<String> {
         self.shared.examples.lock().unwrap().clone()
     }
 
-    /// Answers that were not their clients' own.
+    /// Responses that were not their clients' own.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.shared.wrong.lock().unwrap().clone()
     }
 
-    /// What was acknowledged of domains.
+    /// Acknowledged state of domains.
     pub(crate) fn domains(&self) -> BTreeMap<String, Known> {
         self.shared.domains.lock().unwrap().clone()
     }
 
-    /// Waits until every kind has come through once more: the proxy serves again.
+    /// Waits until a step of every kind succeeds: the proxy serves again.
     pub(crate) fn all_come_through(&self) {
         let before = self.done();
         super::eventually_within(3 * super::SOON, "every kind of traffic comes through again", || {
@@ -289,7 +292,7 @@ impl Load {
         });
     }
 
-    /// Ends all clients.
+    /// Stops all clients.
     pub(crate) fn stop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
@@ -308,7 +311,7 @@ impl Shared {
     fn run(&self, kind: usize, mut dice: Dice) {
         let (name, step) = KINDS[kind];
         while !self.stop.load(Ordering::SeqCst) {
-            // What the kit asserts of a connection is a failure here.
+            // A failed assertion of the kit counts as a failed step.
             let outcome = catch_unwind(AssertUnwindSafe(|| step(self, &mut dice)));
             match outcome.unwrap_or_else(|_| Err(Problem::Failed("a panic of the kit".into()))) {
                 Ok(()) => drop(self.done[kind].fetch_add(1, Ordering::SeqCst)),
@@ -342,7 +345,7 @@ impl Shared {
         self.domains.lock().unwrap().insert(domain.to_owned(), known);
     }
 
-    /// The status and the answer to a change, which is on every core when it is `success`.
+    /// Makes a change; a `success` is on every core.
     fn call(
         &self,
         method: &str,
@@ -362,7 +365,7 @@ impl Shared {
     }
 }
 
-/// The answer is whole and is mine; an error of the proxy's own is none.
+/// Checks that the response is complete and the client's own; a local reply is a failed step.
 fn mine(answer: &Message, body: &[u8]) -> Step {
     let status = answer.status();
     if status == 200 && answer.body == body {
@@ -461,7 +464,7 @@ fn upload(shared: &Shared, dice: &mut Dice) -> Step {
     mine(&client.try_response("POST")?, sum(&token, &body).as_bytes())
 }
 
-/// A request for bytes, and the bytes.
+/// Target of a request, and the expected body.
 fn wanted(dice: &mut Dice, count: usize) -> (String, Vec<u8>) {
     let seed = dice.roll();
     let framing = ["length", "chunked", "close"][dice.below(3) as usize];
@@ -486,7 +489,7 @@ fn slow(shared: &Shared, dice: &mut Dice) -> Step {
         pause();
     }
     let mut answer = client.try_response_head("GET")?;
-    // The proxy and its origin wait for the one who does not read.
+    // The proxy and its origin wait for the client, which does not read.
     for _ in 0..20 {
         pause();
     }
@@ -517,7 +520,7 @@ fn abort(shared: &Shared, dice: &mut Dice) -> Step {
     Ok(())
 }
 
-/// Its errors are the point of it; what comes whole with 200 would be somebody else's.
+/// Its errors are intended; a complete 200 would be another client's response.
 fn failing(shared: &Shared, dice: &mut Dice) -> Step {
     let mut client = shared.client()?;
     let how = ["reset", "head", "body", "nonsense"][dice.below(4) as usize];
@@ -561,7 +564,7 @@ fn domains(shared: &Shared, dice: &mut Dice) -> Step {
     }
 }
 
-/// An instance that comes and goes, in front of the same origin.
+/// Adds and removes an instance of the same origin.
 fn instances(shared: &Shared, _: &mut Dice) -> Step {
     let target = "http://127.0.0.1:9";
     let app = json!({ "app_id": "passing", "app_name": "passing", "instance": { "instance_id": "passing-1", "target": target } });
@@ -580,7 +583,7 @@ fn instances(shared: &Shared, _: &mut Dice) -> Step {
 fn heartbeats(shared: &Shared, _: &mut Dice) -> Step {
     let (status, answer) =
         shared.call("POST", "/api/apps/heartbeat", &json!({ "instance_id": "app-0" }), 204)?;
-    std::thread::park_timeout(Duration::from_millis(100));
+    pace(Duration::from_millis(100));
     if status == 204 { Ok(()) } else { Err(Problem::Failed(answer.first_line)) }
 }
 
@@ -595,10 +598,10 @@ fn certificates(shared: &Shared, _: &mut Dice) -> Step {
     let stream = Tls::new(&shared.authority, "cert.test")
         .stream(shared.target().https)
         .map_err(|fault| Problem::Failed(format!("{fault:?}")))?;
-    // Nobody else uploads for it: what is acknowledged is what is shown.
+    // No other thread uploads for it: the acknowledged certificate is the one shown.
     if presented(&stream) != pair.der() {
         return Err(Problem::Wrong("an older certificate after the upload was acknowledged".into()));
     }
-    std::thread::park_timeout(Duration::from_millis(300).saturating_sub(begun.elapsed()));
+    pace(Duration::from_millis(300).saturating_sub(begun.elapsed()));
     Ok(())
 }

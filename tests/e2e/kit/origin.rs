@@ -1,4 +1,4 @@
-//! An upstream server that does what a test programs and remembers every byte it was sent.
+//! Scripted upstream server that records every received byte.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::http::{Fault, Message, Reader};
 use super::{Gate, SOON, eventually, ws};
 
-/// A listening server; it ends, with all its connections, when dropped.
+/// Listening server; it stops, with all its connections, when dropped.
 pub(crate) struct Origin {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -21,9 +21,9 @@ pub(crate) struct Origin {
 struct Shared {
     listener: Socket,
     script: Box<dyn Fn(&mut Connection) + Send + Sync>,
-    /// Remembers what it was sent, and all its connections.
+    /// Records requests and connections.
     remembers: bool,
-    /// False while the origin plays dead: connections are refused.
+    /// False while the origin refuses connections.
     listening: AtomicBool,
     ended: AtomicBool,
     wake: Gate,
@@ -31,11 +31,11 @@ struct Shared {
     health_checks: AtomicUsize,
     connections: Mutex<Vec<Arc<Record>>>,
     requests: Mutex<Vec<Message>>,
-    /// What the judge found in the requests that the proxy wrote.
+    /// Protocol errors in the proxy's requests.
     malformed: Mutex<Vec<String>>,
 }
 
-/// What one connection received.
+/// Bytes received on one connection.
 pub(crate) struct Record {
     stream: TcpStream,
     bytes: Mutex<Vec<u8>>,
@@ -43,7 +43,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The exact bytes, in order.
+    /// Received bytes, in order.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap().clone()
     }
@@ -52,13 +52,13 @@ impl Record {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    /// Whether the proxy closed it, or the script came to its end.
+    /// Whether the proxy closed it, or the script ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 }
 
-/// What happens to a connection after a reply.
+/// Fate of a connection after a reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
     Keep,
@@ -66,11 +66,11 @@ pub(crate) enum After {
     Reset,
 }
 
-/// The script's side of one connection.
+/// Connection, as its script sees it.
 pub(crate) struct Connection {
     reader: Reader<Recording>,
     shared: Arc<Shared>,
-    /// 0 for the first connection with a byte on it is not known yet; this counts accepted ones.
+    /// Number of the accepted connection, from 0.
     pub(crate) index: usize,
 }
 
@@ -93,19 +93,19 @@ impl Read for Recording {
 }
 
 impl Origin {
-    /// Runs `script` once for every connection.
+    /// Runs `script` once per connection.
     pub(crate) fn script(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
         Self::new(script, true)
     }
 
-    /// The same for hours of traffic: it keeps nothing of what it was sent.
+    /// Like `script`, for hours of traffic: records nothing.
     pub(crate) fn forgetful(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
         Self::new(script, false)
     }
 
     fn new(script: impl Fn(&mut Connection) + Send + Sync + 'static, remembers: bool) -> Self {
-        // The kernel takes a port that it chose itself back when a socket stops listening; one that was
-        // asked for stays. So a first socket finds the port and a second one asks for it.
+        // The kernel frees a port that it chose itself when a socket stops listening; an explicit one
+        // stays. Hence a first socket finds the port and a second one binds it explicitly.
         let finder = reusable();
         finder.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = finder.local_addr().unwrap().as_socket().unwrap();
@@ -133,7 +133,7 @@ impl Origin {
         Self { shared, acceptor: Some(acceptor), address }
     }
 
-    /// Answers every request with `handler`, connections kept alive; `/health` is answered by itself.
+    /// Responds to every request with `handler`, with keep-alive; `/health` is built in.
     pub(crate) fn http(handler: impl Fn(&Message, &mut Connection) -> After + Send + Sync + 'static) -> Self {
         Self::script(move |connection| {
             while let Ok(request) = connection.request() {
@@ -156,7 +156,7 @@ impl Origin {
         })
     }
 
-    /// Says its name: 200 with `X-Origin` and the name as the body.
+    /// Responds with 200, `X-Origin` and its name as the body.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::http(move |request, connection| {
             let body = if request.method() == "HEAD" { "" } else { name };
@@ -168,7 +168,7 @@ impl Origin {
         })
     }
 
-    /// Sends the request's body back, with a length.
+    /// Echoes the request's body, with a length.
     pub(crate) fn echo() -> Self {
         Self::http(|request, connection| {
             connection.reply(200, &request.body);
@@ -176,7 +176,7 @@ impl Origin {
         })
     }
 
-    /// Sends these bytes for every request, whatever they are.
+    /// Sends these bytes for every request.
     pub(crate) fn fixed(bytes: impl Into<Vec<u8>>, after: After) -> Self {
         let bytes = bytes.into();
         Self::http(move |_, connection| {
@@ -185,7 +185,7 @@ impl Origin {
         })
     }
 
-    /// A WebSocket server that sends every byte after its 101 back (as server frames, for text frames).
+    /// WebSocket server that echoes text frames, and other bytes after its 101.
     pub(crate) fn websocket_echo(name: &'static str) -> Self {
         Self::script(move |connection| {
             while let Ok(request) = connection.request() {
@@ -206,7 +206,7 @@ impl Origin {
         })
     }
 
-    /// Accepts and reads, and never says a word.
+    /// Accepts and reads, and never responds.
     pub(crate) fn silent() -> Self {
         Self::script(|connection| {
             let _ = connection.reader.rest();
@@ -222,7 +222,7 @@ impl Origin {
         format!("http://{}", self.address)
     }
 
-    /// Requests that were answered by a handler, in order, health checks aside.
+    /// Requests of handlers, in order, without health checks.
     pub(crate) fn requests(&self) -> Vec<Message> {
         self.shared.requests.lock().unwrap().clone()
     }
@@ -231,14 +231,14 @@ impl Origin {
         self.shared.requests.lock().unwrap().len()
     }
 
-    /// The only request so far.
+    /// Asserts a single request, and returns it.
     pub(crate) fn one_request(&self) -> Message {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "requests at the origin: {requests:?}");
         requests.into_iter().next().unwrap()
     }
 
-    /// Connections on which at least one byte came, in order: TCP health checks are none.
+    /// Connections with at least one byte, in order: without TCP health checks.
     pub(crate) fn connections(&self) -> Vec<Arc<Record>> {
         let connections = self.shared.connections.lock().unwrap();
         connections.iter().filter(|record| !record.bytes.lock().unwrap().is_empty()).cloned().collect()
@@ -248,15 +248,15 @@ impl Origin {
         self.shared.health_checks.load(Ordering::SeqCst)
     }
 
-    /// What `/health` says from now on.
+    /// Sets the result of `/health`.
     pub(crate) fn set_healthy(&self, healthy: bool) {
         self.shared.healthy.store(healthy, Ordering::SeqCst);
     }
 
-    /// Plays dead: connections are cut and refused; the port stays ours.
+    /// Cuts and refuses connections; the port stays ours.
     pub(crate) fn die(&self) {
         self.shared.listening.store(false, Ordering::SeqCst);
-        // On Linux this takes a listening socket back to "bound": who connects is refused.
+        // On Linux this stops listening, and keeps the socket bound: connections are refused.
         self.shared.listener.shutdown(Shutdown::Both).unwrap();
         eventually("the origin refuses connections", || {
             TcpStream::connect_timeout(&self.address, SOON).is_err().then_some(())
@@ -264,7 +264,7 @@ impl Origin {
         self.cut();
     }
 
-    /// Ends as a process does that is killed: connections are reset and refused; the port stays ours.
+    /// Simulates a killed process: connections are reset and refused; the port stays ours.
     pub(crate) fn kill(&self) {
         self.shared.listening.store(false, Ordering::SeqCst);
         self.shared.listener.shutdown(Shutdown::Both).unwrap();
@@ -280,7 +280,7 @@ impl Origin {
         self.shared.wake.open();
     }
 
-    /// Closes every connection, as a server does that has had enough of idle ones.
+    /// Closes every connection, as a server with an idle timeout.
     pub(crate) fn cut(&self) {
         for record in self.shared.connections.lock().unwrap().iter() {
             let _ = record.stream.shutdown(Shutdown::Both);
@@ -305,7 +305,7 @@ impl Drop for Origin {
 }
 
 impl Connection {
-    /// The next request with its body.
+    /// Reads the next request with its body.
     pub(crate) fn request(&mut self) -> Result<Message, Fault> {
         let request = self.reader.request();
         self.judge(request)
@@ -326,7 +326,7 @@ impl Connection {
         self.judge(chunk)
     }
 
-    /// Whatever a client does, what the proxy writes is well-formed; a cut message is no such fault.
+    /// Records a violation by the proxy, which must write well-formed messages; a truncated one is allowed.
     fn judge<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         if let Err(Fault::Malformed(what)) = &result {
             self.shared.malformed.lock().unwrap().push(what.clone());
@@ -343,12 +343,12 @@ impl Connection {
         self.shared.requests.lock().unwrap().push(request.clone());
     }
 
-    /// Writes bytes; a proxy that has gone away is not the script's problem.
+    /// Writes bytes; returns `false` when the proxy has closed.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         (&self.reader.stream().record.stream).write_all(bytes.as_ref()).is_ok()
     }
 
-    /// A plain response with a length.
+    /// Sends a response with a length.
     pub(crate) fn reply(&mut self, status: u16, body: &[u8]) {
         let mut bytes =
             format!("HTTP/1.1 {status} Reply\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
@@ -373,7 +373,7 @@ impl Connection {
         self.reply(status, b"");
     }
 
-    /// Reads one frame and sends it back unmasked; false at the end, or after a close frame.
+    /// Echoes one frame, unmasked; `false` at the end, or after a close frame.
     pub(crate) fn echo_frame(&mut self) -> bool {
         let Ok(head) = self.reader.exactly(2) else { return false };
         let length = match head[1] & 0x7f {
@@ -391,7 +391,7 @@ impl Connection {
     }
 }
 
-/// A listener whose queue is full: connections to it are neither accepted nor refused.
+/// Listener with a full queue: connections to it are neither accepted nor refused.
 pub(crate) struct Full {
     listener: Socket,
     _waiting: Vec<TcpStream>,
@@ -427,7 +427,7 @@ fn accept(shared: &Arc<Shared>) {
             Ok((socket, _)) => {
                 let stream: TcpStream = socket.into();
                 stream.set_nodelay(true).unwrap();
-                // A script waits for the proxy, and never for ever.
+                // A script waits for the proxy with a timeout.
                 stream.set_read_timeout(Some(6 * SOON)).unwrap();
                 stream.set_write_timeout(Some(3 * SOON)).unwrap();
                 let record =
@@ -462,7 +462,8 @@ fn serve(shared: &Arc<Shared>, record: Arc<Record>, index: usize) {
     let mut connection = Connection { reader, shared: Arc::clone(shared), index };
     (shared.script)(&mut connection);
     record.ended.store(true, Ordering::SeqCst);
-    // A pending linger of zero turns this into a RST only when the descriptor itself goes; drop it from the list.
+    // A pending linger of zero turns this into a RST only when the descriptor itself goes; drop it from the
+    // list.
     if SockRef::from(&record.stream).linger().ok().flatten().is_some() {
         abort(&record.stream);
     } else {
@@ -470,7 +471,7 @@ fn serve(shared: &Arc<Shared>, record: Arc<Record>, index: usize) {
     }
 }
 
-/// Sends a RST although the descriptor is still held elsewhere: connecting to "nowhere" disconnects.
+/// Sends a RST while the descriptor is open elsewhere: connecting to AF_UNSPEC disconnects.
 fn abort(stream: &TcpStream) {
     use std::os::fd::AsRawFd;
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };

@@ -1,7 +1,7 @@
-//! A certificate authority for tests: Debian's `pebble` with its own DNS server, on ports that are free.
+//! ACME CA for tests: Debian's `pebble` with its own DNS server, on free ports.
 //!
-//! Stands by itself, so that the tests of `control/certs` can take it in by its path. Its own HTTPS has a certificate of a
-//! CA that is made here; what it issues is signed by a root of its own, which [`Pebble::root`] gives.
+//! Self-contained: the tests of `control/certs` include it by its path. Its HTTPS endpoint has a certificate
+//! of a CA that is made here; issued certificates are signed by its own root, see [`Pebble::root`].
 
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "a kit offers more than one scenario uses")]
@@ -30,23 +30,23 @@ pub(crate) enum Release {
     Debian12,
 }
 
-/// How a CA behaves.
+/// Behaviour of a CA.
 #[derive(Clone, Debug)]
 pub(crate) struct Habits {
     /// Which program it is.
     pub(crate) release: Release,
     /// Where it fetches challenges: the port at which the gateway serves plain HTTP.
     pub(crate) http_port: u16,
-    /// How many of a hundred good nonces it refuses (pebble's own habit: 5).
+    /// Percentage of valid nonces that it refuses (pebble's default: 5).
     pub(crate) bad_nonces_percent: u8,
-    /// How many of a hundred authorizations it reuses (pebble's own habit: 50).
+    /// Percentage of authorizations that it reuses (pebble's default: 50).
     pub(crate) authz_reuse_percent: u8,
     /// Whether accounts need an external binding; then key id `kid-1` and this HMAC key, [`EAB_HMAC`].
     pub(crate) needs_eab: bool,
-    /// Seconds that a certificate is valid; six days at most with the profile `shortlived`. Where no profile is asked for,
-    /// pebble takes one of the two by chance.
+    /// Seconds that a certificate is valid; six days at most with the profile `shortlived`. Where no profile
+    /// is asked for, pebble takes one of the two by chance.
     pub(crate) lifetime_seconds: u64,
-    /// What its `Retry-After` says of pending authorizations and orders, in seconds.
+    /// `Retry-After` of pending authorizations and orders, in seconds.
     pub(crate) retry_after_seconds: u64,
     /// A name that it never issues for, and all below it.
     pub(crate) blocked: &'static str,
@@ -84,7 +84,7 @@ pub(crate) struct Pebble {
     process: Option<Child>,
 }
 
-/// Its DNS server, which answers whatever it is told to.
+/// Its DNS server, with configurable records.
 pub(crate) struct Names {
     /// Ask here.
     pub(crate) dns: SocketAddr,
@@ -93,7 +93,7 @@ pub(crate) struct Names {
 }
 
 impl Pebble {
-    /// Starts a CA and its DNS server. Every name leads to 127.0.0.1 until told otherwise.
+    /// Starts a CA and its DNS server. Every name resolves to 127.0.0.1 by default.
     ///
     /// # Panics
     /// When pebble is not there and cannot be fetched, or does not come up.
@@ -132,20 +132,20 @@ impl Pebble {
         &self.names
     }
 
-    /// What it said so far.
+    /// Its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("pebble.log")).unwrap_or_default()
     }
 
-    /// Has its renewal information (RFC 9773) say this of a certificate (PEM): a `suggestedWindow` with these two moments,
-    /// in RFC 3339.
+    /// Has its renewal information (RFC 9773) say this of a certificate (PEM): a `suggestedWindow` with these
+    /// two moments, in RFC 3339.
     pub(crate) fn set_renewal_window(&self, certificate_pem: &str, start: &str, end: &str) {
         let info = serde_json::json!({ "suggestedWindow": { "start": start, "end": end } });
         let body = serde_json::json!({ "certificate": certificate_pem, "ariResponse": info.to_string() });
         self.ask("set-renewal-info/", Some(&body.to_string()));
     }
 
-    /// Ends it: nobody answers at its address. It forgets accounts and orders.
+    /// Stops it: its address refuses connections. It forgets accounts and orders.
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -352,9 +352,9 @@ impl Drop for Names {
     }
 }
 
-/// How long a program may take to listen: the machine may be busy with a build.
+/// Timeout for a program to listen: the machine may be busy with a build.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often other ports are tried.
+/// Attempts with other ports.
 const PORT_TRIES: usize = 8;
 
 /// Where a program of pebble's is; fetched when it is missing.
@@ -393,20 +393,21 @@ fn spawn(mut command: Command, log: &Path) -> Child {
 /// Waits until a process listens at all of these addresses, or has ended.
 fn comes_up(process: &mut Child, addresses: &[SocketAddr]) -> bool {
     let end = Instant::now() + PATIENCE;
+    let (_sender, never) = std::sync::mpsc::sync_channel::<()>(0);
     for address in addresses {
         while TcpStream::connect(address).is_err() {
             if process.try_wait().unwrap().is_some() || Instant::now() > end {
                 return false;
             }
-            std::thread::park_timeout(Duration::from_millis(5));
+            let _ = never.recv_timeout(Duration::from_millis(5));
         }
     }
-    // Somebody else may listen there, and the process be about to end for it.
+    // Another process may listen there, and this one may be about to exit for it.
     process.try_wait().unwrap().is_none()
 }
 
-/// An address whose port is free on TCP and UDP, and stays so until this process binds it: it is none of those that the kernel
-/// gives to whoever asks for any, and a name that is held as long as the process tells other tests that it is taken.
+/// Finds an address whose port is free on TCP and UDP until this process binds it: outside the kernel's
+/// ephemeral range, and reserved among tests by a name that is held as long as the process.
 pub(crate) fn free_address() -> SocketAddr {
     static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     let mut claims = CLAIMS.lock().unwrap();

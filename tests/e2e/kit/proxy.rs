@@ -1,5 +1,5 @@
-//! The real binary as a process: started on ports of the kernel's choice with a store of its own, its log
-//! captured, ended by its process id.
+//! The real binary as a process: on ports of the kernel's choice, with its own store and a captured log,
+//! stopped by its process ID.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Api, Client, Origin, eventually_within};
 
-/// Which of the kernel's interfaces the workers use.
+/// I/O driver of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
     IoUring,
@@ -30,29 +30,29 @@ impl Driver {
     }
 }
 
-/// A process that is started when a scenario has said how.
+/// Builder of a process.
 pub(crate) struct Builder {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
-    /// A command that becomes the process, as `prlimit` does.
+    /// Command that executes the process, as `prlimit`.
     wrapper: Vec<String>,
     folder: Arc<tempfile::TempDir>,
 }
 
-/// A running ringway; killed when dropped.
+/// Running ringway; killed when dropped.
 pub(crate) struct Proxy {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     ready: Value,
-    /// How to start it again on the same store.
+    /// Builder to start it again on the same store.
     builder: Builder,
 }
 
-/// How long a process may take to be ready, or to end after its drain. The machine may be busy.
+/// Timeout for a process to be ready, or to exit after its drain. The machine may be busy.
 const PROCESS_LIMIT: Duration = Duration::from_secs(60);
 
 impl Proxy {
-    /// Two workers, quick health checks, an empty store.
+    /// Builder with two workers, short health check intervals, and an empty store.
     pub(crate) fn on(driver: Driver) -> Builder {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let builder =
@@ -68,12 +68,12 @@ impl Proxy {
             .env("LOG_LEVEL", "info")
     }
 
-    /// The same, started.
+    /// Starts a process with the defaults.
     pub(crate) fn start(driver: Driver) -> Self {
         Self::on(driver).start()
     }
 
-    /// Started, with one app `app` whose only instance is `origin`, and the domain `app.test`.
+    /// Starts a process with the app `app`, its only instance `origin`, and the domain `app.test`.
     pub(crate) fn serving(driver: Driver, origin: &Origin) -> Self {
         let proxy = Self::start(driver);
         proxy.serve("app", "app.test", origin);
@@ -87,7 +87,7 @@ impl Proxy {
         api.domain(domain, app, None);
     }
 
-    /// Where requests go.
+    /// Address of the HTTP listener.
     pub(crate) fn http(&self) -> SocketAddr {
         let addresses = self.ready["http"].as_array().expect("`http` in the ready line");
         let addresses: Vec<SocketAddr> =
@@ -99,7 +99,7 @@ impl Proxy {
         chosen
     }
 
-    /// Where requests over TLS go.
+    /// Address of the HTTPS listener.
     pub(crate) fn https(&self) -> SocketAddr {
         let addresses = self.ready["https"].as_array().expect("`https` in the ready line");
         let mut addresses = addresses.iter().filter_map(Value::as_str).filter_map(|text| text.parse().ok());
@@ -121,7 +121,7 @@ impl Proxy {
         Some(chosen)
     }
 
-    /// The sum of the series of this name that have all these labels (`status="200"`).
+    /// Sum of the series with this name and all these labels (`status="200"`).
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let answer = self.api().get("/metrics").is(200);
         let text = answer.message.text();
@@ -141,7 +141,7 @@ impl Proxy {
         Api::new(self.api_address())
     }
 
-    /// What the process said when it was ready.
+    /// Ready line of the process.
     pub(crate) fn ready(&self) -> &Value {
         &self.ready
     }
@@ -150,12 +150,12 @@ impl Proxy {
         Client::connect(self.http())
     }
 
-    /// One GET on a connection of its own.
+    /// Sends one GET on a new connection.
     pub(crate) fn get(&self, host: &str, target: &str) -> super::Message {
         self.client().get(host, target)
     }
 
-    /// One small POST on a connection of its own.
+    /// Sends one small POST on a new connection.
     pub(crate) fn client_post(&self, host: &str) -> super::Message {
         let mut client = self.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\n\r\nhello"));
@@ -171,7 +171,7 @@ impl Proxy {
         self.log.lock().unwrap().clone()
     }
 
-    /// The folder that holds the store.
+    /// Folder with the store.
     pub(crate) fn store(&self) -> PathBuf {
         self.builder.store()
     }
@@ -187,7 +187,7 @@ impl Proxy {
         assert_eq!(result, 0, "kill({pid}, {signal})");
     }
 
-    /// Ends the process as a power cut would, and waits until it is gone.
+    /// Kills the process, and waits until it is gone.
     pub(crate) fn kill9(mut self) -> Builder {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -204,7 +204,7 @@ impl Proxy {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// SIGTERM, an orderly end, and how to start again on the same store.
+    /// Stops the process by SIGTERM; returns a builder to start it again on the same store.
     pub(crate) fn stop(mut self) -> Builder {
         self.sigterm();
         let status = self.wait_exit();
@@ -212,7 +212,7 @@ impl Proxy {
         self.builder.again()
     }
 
-    /// A command of the same binary that talks to this process.
+    /// Runs a client command of the same binary against this process.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
         command.env_remove("RUST_BACKTRACE").env("PROXY_API_PORT", self.api_address().port().to_string());
@@ -245,7 +245,7 @@ impl Builder {
         self
     }
 
-    /// Started by a command that replaces itself with the process.
+    /// Starts through a command that executes the process.
     pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
@@ -275,12 +275,12 @@ impl Builder {
         proxy
     }
 
-    /// Runs a process that is expected to end by itself, as one with a wrong configuration.
+    /// Runs a process that is expected to exit, as with a wrong configuration.
     pub(crate) fn run(self) -> Output {
         self.run_within(PROCESS_LIMIT)
     }
 
-    /// The same with a deadline of its own.
+    /// Like [`Builder::run`], with its own timeout.
     pub(crate) fn run_within(self, limit: Duration) -> Output {
         output(&mut self.process(), limit)
     }
@@ -310,7 +310,7 @@ impl Builder {
         command
     }
 
-    /// The same once more, on the same store.
+    /// Copies the builder, with the same store.
     pub(crate) fn again(&self) -> Self {
         Self {
             environment: self.environment.clone(),
@@ -321,7 +321,7 @@ impl Builder {
     }
 }
 
-/// Runs a command to its end, with a deadline.
+/// Runs a command to its end, with a timeout.
 pub(crate) fn output(command: &mut Command, limit: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -342,7 +342,7 @@ pub(crate) fn output(command: &mut Command, limit: Duration) -> Output {
     Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
 }
 
-/// Kills a command that a failed test would leave behind.
+/// Kills a command when a test fails.
 struct Guard<'a>(&'a mut Child);
 
 impl Drop for Guard<'_> {

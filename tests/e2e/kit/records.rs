@@ -1,5 +1,5 @@
-//! A client of TLS that makes its records itself, for what no library sends. The handshake is rustls's, and so is the
-//! reading of what comes back.
+//! TLS client that makes its own records, for messages that no library sends. rustls does the handshake and
+//! reads the responses.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,13 +21,13 @@ use rustls::{
 use super::tls::{Tls, TlsFault};
 use super::{Client, SOON};
 
-/// What a client sends once its handshake is over, record by record.
+/// Records of a client after its handshake.
 pub(crate) struct Records {
     socket: TcpStream,
     encrypter: Box<dyn MessageEncrypter>,
     /// The number of the next record.
     next: u64,
-    /// What the keys come from; of TLS 1.3 only.
+    /// Traffic secret; of TLS 1.3 only.
     secret: Vec<u8>,
 }
 
@@ -107,12 +107,12 @@ impl Records {
         self.socket.write_all(bytes)
     }
 
-    /// Until the proxy has closed: whatever it says before is no matter.
+    /// Reads until the proxy closes, and discards everything.
     pub(crate) fn until_ended(&mut self) -> io::Result<()> {
         self.socket.set_read_timeout(Some(SOON))?;
         match io::copy(&mut self.socket, &mut io::sink()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // A connection that is closed over bytes that nobody has read is reset.
+            // Closing a connection with unread bytes resets it.
             _ => Ok(()),
         }
     }

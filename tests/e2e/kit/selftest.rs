@@ -1,4 +1,4 @@
-//! The judge judged: what it must accept and what it must refuse, and an origin that is asked directly.
+//! Tests of the kit: messages that its parser must accept or refuse, and its origin.
 
 use super::http::Reader;
 use super::pebble::{Habits, Pebble, Release};

@@ -1,5 +1,4 @@
-//! A certificate authority of the tests' own, and a client that speaks TLS; the protocol itself is rustls', on the
-//! client's side only.
+//! Test CA, and a TLS client by rustls.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,10 +19,10 @@ use rustls::{
 
 use super::{Client, SOON};
 
-/// Who vouches for certificates.
+/// Certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate and its key, in PEM.
+/// Certificate and key in PEM.
 #[derive(Clone)]
 pub(crate) struct Pair {
     pub(crate) certificate: String,
@@ -50,7 +49,7 @@ impl Authority {
         self.sign(parameters)
     }
 
-    /// A server's certificate that was good once.
+    /// An expired server certificate.
     pub(crate) fn expired(&self, names: &[&str]) -> Pair {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut parameters = CertificateParams::new(names).unwrap();
@@ -98,14 +97,14 @@ impl Pair {
     }
 }
 
-/// Writes a file so that nobody sees half of it.
+/// Writes a file atomically.
 pub(crate) fn put(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(&new, path).unwrap();
 }
 
-/// A client to be.
+/// TLS client configuration.
 #[derive(Clone)]
 pub(crate) struct Tls {
     roots: RootCertStore,
@@ -114,18 +113,18 @@ pub(crate) struct Tls {
     alpn: Vec<Vec<u8>>,
     certificate: Option<Pair>,
     versions: &'static [&'static SupportedProtocolVersion],
-    /// Shared by all connections of this client, so that the next one comes back with a ticket.
+    /// Session store, shared by all connections of this client for resumption.
     config: Option<Arc<ClientConfig>>,
 }
 
-/// Why there is no connection.
+/// Failed handshake.
 #[derive(Debug)]
 pub(crate) enum TlsFault {
-    /// The server said no, with this number (RFC 8446 §6).
+    /// Alert of the server, with this number (RFC 8446 §6).
     Alert(u8),
-    /// The server closed or reset without a word.
+    /// The server closed or reset without an alert.
     Closed,
-    /// Something else: a certificate that is not trusted, a broken message, nothing in time.
+    /// Another failure: an untrusted certificate, a broken message, a timeout.
     Other(String),
 }
 
@@ -212,7 +211,7 @@ impl Tls {
         }
     }
 
-    /// What this client would be with other cryptography.
+    /// Configuration of this client with another provider.
     pub(super) fn config_of(&self, provider: CryptoProvider) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(self.versions)
@@ -239,7 +238,7 @@ impl Tls {
         hello
     }
 
-    /// A connection whose handshake is over, for whoever reads and writes by itself; everything must happen `SOON`.
+    /// Connection after its handshake, for direct reads and writes, with the timeout `SOON`.
     pub(crate) fn stream(
         &self,
         address: SocketAddr,
@@ -272,8 +271,8 @@ impl Tls {
             .unwrap_or_else(|fault| panic!("no TLS to {address} for {}: {fault:?}", self.name))
     }
 
-    /// Connects where it must be refused. With TLS 1.3 a client's certificate is judged after the client believes that it
-    /// is connected, so that a connection counts only once something came over it.
+    /// Connects where it must be refused. With TLS 1.3 the server verifies a client certificate after the
+    /// client's handshake is complete: a connection counts only after the first data.
     pub(crate) fn refusal(&self, address: SocketAddr) -> TlsFault {
         let mut stream = match self.stream(address) {
             Err(fault) => return fault,
@@ -297,17 +296,17 @@ pub(crate) fn presented(stream: &StreamOwned<ClientConnection, TcpStream>) -> Ve
     stream.conn.peer_certificates().expect("a server presents one")[0].to_vec()
 }
 
-/// Whether the handshake was spared by a ticket.
+/// Whether the session was resumed.
 pub(crate) fn is_resumed(stream: &StreamOwned<ClientConnection, TcpStream>) -> bool {
     stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
-/// The first record of a handshake, with a hello that says nothing sensible behind its header.
+/// First record of a handshake, with garbage behind its header.
 pub(crate) fn junk_hello() -> Vec<u8> {
     let mut record = vec![22, 3, 1, 2, 0];
     record.extend(super::pattern(512));
     record
 }
 
-/// How long a stalled handshake may live, and then some: the proxy gives up after ten seconds.
+/// Longest life of a stalled handshake, with a margin: the proxy closes it after ten seconds.
 pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);

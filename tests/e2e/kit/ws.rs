@@ -1,9 +1,9 @@
-//! Just enough of RFC 6455 to speak through a proxy: frames of small messages, and the handshake's example.
+//! Minimal RFC 6455: frames of small messages, and the example handshake.
 
 use super::Client;
 use super::http::Fault;
 
-/// The key of RFC 6455 §1.3 and the answer that belongs to it.
+/// Key of RFC 6455 §1.3 and its accept value.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -18,7 +18,7 @@ pub(crate) fn upgrade(host: &str, target: &str) -> String {
     )
 }
 
-/// The answer to it.
+/// Response to it.
 pub(crate) fn accepted() -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -26,7 +26,7 @@ pub(crate) fn accepted() -> String {
     )
 }
 
-/// The answer to a request with this key.
+/// Response to a request with this key.
 pub(crate) fn accepted_for(key: &str) -> String {
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());

@@ -1,5 +1,5 @@
-//! A body of the admin API, read by every shape: what is taken is JSON to another parser too, with no name twice, and what is
-//! refused is refused for something that is there.
+//! A body of the admin API, read by every shape: what is taken is JSON to another parser too, with no name
+//! twice, and what is refused is refused for something that is there.
 
 use ringway_api::fuzzing::{Refusal, SHAPES, read};
 use ringway_model::limits;
@@ -49,12 +49,13 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// Of two members of a name the other parser keeps the last, so that there are fewer in its document than in the text.
+/// Of two members of a name the other parser keeps the last, so that there are fewer in its document than in
+/// the text.
 fn has_no_duplicates(text: &[u8], document: &Value) {
     assert_eq!(colons(text), members(document), "a name occurs twice");
 }
 
-/// How many members the text of a document has: one for each colon outside of its strings.
+/// Number of members in the text of a document: one per colon outside of strings.
 fn colons(text: &[u8]) -> usize {
     let (mut count, mut in_string, mut is_escaped) = (0, false, false);
     for &byte in text {
@@ -65,7 +66,7 @@ fn colons(text: &[u8]) -> usize {
     count
 }
 
-/// How many members a document has.
+/// Number of members of a document.
 fn members(value: &Value) -> usize {
     match value {
         Value::Array(values) => values.iter().map(members).sum(),
@@ -78,7 +79,7 @@ fn is_there(document: &Value, pointer: &str) -> bool {
     document.pointer(pointer).is_some()
 }
 
-/// Whether the pointer may lack the end of a name, which are told up to a length.
+/// Whether the pointer may lack the end of a name, because names are shortened.
 fn is_cut(pointer: &str) -> bool {
     pointer.len() > limits::FINDING_NAME_BYTES_MAX
 }
@@ -91,7 +92,8 @@ fn has_arrays(value: &Value) -> bool {
     }
 }
 
-/// Whether our parser should take what the other took: it bounds nesting, and takes no integer beyond 64 bits.
+/// Whether our parser should take what the other took: it bounds nesting, and takes no integer beyond 64
+/// bits.
 fn is_within_bounds(value: &Value, depth: usize) -> bool {
     match value {
         _ if depth > limits::API_BODY_DEPTH_MAX => false,

@@ -1,4 +1,4 @@
-//! A certificate and its key as somebody uploads them: what is stored is what was judged, and nothing else with it.
+//! Uploaded certificate and key: exactly the checked content is stored.
 //!
 //! Chain and key stand before and behind a line `=`; without one, the whole is taken for both.
 

@@ -1,5 +1,6 @@
-//! A chunked body, whole and in pieces whose length the first byte gives: the same verdict and, if it ended, the same
-//! bytes, which another reader finds too; if it did not end, what was passed on must not look complete.
+//! A chunked body, whole and in pieces whose length the first byte gives: the same verdict and, if it ended,
+//! the same bytes, which another reader finds too; if it did not end, what was passed on must not look
+//! complete.
 
 use ringway_wire::h1::{BodyError, BodyState, ChunkMode, ChunkedBody};
 

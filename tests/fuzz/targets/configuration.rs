@@ -1,5 +1,5 @@
-//! Any history of changes: the configuration keeps its own rules, the records that it wrote make it again, and what was
-//! compiled step by step is what is compiled at once.
+//! Any history of changes: the configuration keeps its own rules, the records that it wrote make it again,
+//! and what was compiled step by step is what is compiled at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -63,7 +63,7 @@ impl Plane {
         let before = self.compiler.snapshot().clone();
         let compiled = match source.below(12) {
             0 => {
-                // Compiled, but the store said no.
+                // Compiled, but refused by the store.
                 let (desired, deltas) = self.apply(&changes(source), now);
                 drop(self.compiler.compile(&desired, &deltas));
                 assert_eq!(self.compiler.snapshot().serial, before.serial);
@@ -120,7 +120,7 @@ impl Plane {
         }
     }
 
-    /// What becomes of changes; those that are refused are left out.
+    /// Result of the changes, without refused ones.
     fn apply(&self, changes: &[Change], now: Timestamp) -> (Desired, Vec<Delta>) {
         let (mut desired, mut deltas) = (self.desired.clone(), Vec::new());
         for change in changes {
@@ -195,7 +195,7 @@ fn keeps_its_rules(desired: &Desired) {
         domains += desired.domain_count_of(id);
         assert!(app.created_at <= app.updated_at);
     }
-    // So each of them is of an app that exists.
+    // Hence each of them has an existing app.
     assert_eq!((instances, domains), (desired.count(Kind::Instance), desired.count(Kind::Domain)));
     assert_eq!(desired.instances().count(), desired.count(Kind::Instance));
     assert_eq!(desired.domains().count(), desired.count(Kind::Domain));
@@ -228,7 +228,7 @@ fn endpoints(snapshot: &Snapshot) -> impl Iterator<Item = (&AppId, &Endpoint)> {
     snapshot.pools().flat_map(|pool| pool.endpoints.iter().map(|endpoint| (&pool.app, endpoint)))
 }
 
-/// What a snapshot says, without the numbers that depend on how it came about.
+/// Content of a snapshot, without numbers that depend on its history.
 #[derive(Debug, PartialEq)]
 struct Content {
     revision: Revision,
@@ -255,7 +255,7 @@ fn content(snapshot: &Snapshot) -> Content {
     }
 }
 
-// --- Any change ---------------------------------------------------------------------------------------------------
+// --- Any change --------------------------------------------------------------------------------------------
 
 const APPS: &[&str] = &["app0", "app1", "app2"];
 const INSTANCES: &[&str] = &["i0", "i1", "i2", "i3", "i4"];

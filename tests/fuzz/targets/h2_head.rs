@@ -1,8 +1,9 @@
-//! The head of an HTTP/2 request: whatever a client's HEADERS say, the text of HTTP/1.1 that comes of it is read by the
-//! strict parser as exactly that request, or refused.
+//! The head of an HTTP/2 request: whatever a client's HEADERS say, the text of HTTP/1.1 that comes of it is
+//! read by the strict parser as exactly that request, or refused.
 //!
-//! The fields go through a real server of the `h2` crate, as they would in a connection. An input is a byte of flags and
-//! then lines of `name TAB value`; in both, 1 stands for a line end, 2 for a tab and 3 for a NUL.
+//! The fields go through a real server of the `h2` crate, as they would in a connection. An input is a byte
+//! of flags and then lines of `name TAB value`; in both, 1 stands for a line end, 2 for a tab and 3 for a
+//! NUL.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let fields: Vec<(Vec<u8>, Vec<u8>)> =
         lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(field).collect();
     let is_whole = flags & 1 == 0;
-    // What is known of a body that is not there yet.
+    // Declared length of a body that has not arrived.
     let length = if flags & 2 == 0 { None } else { Some(usize::from(flags >> 2)) };
     let Some(request) = accept(&fields, is_whole) else { return };
     let body = if is_whole { Some(0) } else { length };
@@ -130,9 +131,9 @@ fn unpadded(digits: Vec<u8>) -> Vec<u8> {
     digits[zeros..].to_vec()
 }
 
-// --- A connection ---------------------------------------------------------------------------------------------------
+// --- A connection ------------------------------------------------------------------------------------------
 
-/// What a server of the `h2` crate makes of a request with these fields; `None` when it refuses it.
+/// Request that a server of the `h2` crate reads from these fields; `None` when it refuses them.
 fn accept(fields: &[(Vec<u8>, Vec<u8>)], is_whole: bool) -> Option<Parts> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -162,7 +163,7 @@ fn accept(fields: &[(Vec<u8>, Vec<u8>)], is_whole: bool) -> Option<Parts> {
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_HEADERS: u8 = 4;
-/// The largest frame without a setting that says otherwise (RFC 9113 §4.2).
+/// Default of the largest frame (RFC 9113 §4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
 fn push_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {

@@ -29,7 +29,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let found = Authority::parse(spelling.as_bytes()).map(|found| found.host().to_owned());
         assert_eq!(found.as_deref(), Ok(name.as_str()), "asked for as {spelling}");
     }
-    // What both understand they understand alike.
+    // Inputs that both accept have the same meaning.
     if let Ok(asked) = asked {
         assert_eq!((asked.host(), asked.port()), (name.as_str(), None));
     }

@@ -1,12 +1,12 @@
-//! What the fuzzers run: one function per target, from any bytes to "holds" or a panic.
+//! Fuzz targets: one function each, from any bytes to "holds" or a panic.
 //!
 //! ```text
 //! tests/fuzz/bins   libFuzzer with coverage (nightly)  ─┐
 //! examples/mutate   seeded mutations, no coverage      ─┼─► TARGETS ─► the product's parsers
 //! tests/replay      the corpora, and some mutations    ─┘
 //! ```
-//! A target asserts properties and never looks at how they come about: pieces mean what the whole means, what is written is
-//! read again as the same, an independent reader agrees. Nothing here has a clock, a file or randomness of its own.
+//! A target asserts properties of results only: pieces mean the same as the whole, written data is read back
+//! unchanged, an independent parser agrees. Targets use no clock, file or randomness.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -29,7 +29,7 @@ pub use mutate::Mutator;
 pub struct Target {
     /// Its name, and that of its corpus.
     pub name: &'static str,
-    /// What it checks.
+    /// Checked property.
     pub run: fn(&[u8]),
 }
 

@@ -1,5 +1,5 @@
-//! A PROXY header of either version: one verdict however it is split, never a byte read too much, and the client that the
-//! bytes name.
+//! A PROXY header of either version: one verdict however it is split, never a byte read too much, and the
+//! client that the bytes name.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,7 +30,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// What a whole header that was accepted says.
+/// Content of an accepted header.
 fn read(bytes: &[u8]) -> Header {
     if let Some(line) = bytes.strip_prefix(b"PROXY ") {
         let words: Vec<&str> =

@@ -1,4 +1,5 @@
-//! Stored records and exports: encoding what was decoded gives the same bytes, and a checksum accepts its own record only.
+//! Stored records and exports: encoding what was decoded gives the same bytes, and a checksum accepts its own
+//! record only.
 //!
 //! The first byte chooses the rest: the body of a record of some kind, or an export.
 

@@ -1,5 +1,5 @@
-//! A request head: one verdict however it is split, the same reading as another parser's, and what is written is accepted
-//! again as the same request.
+//! A request head: one verdict however it is split, the same reading as another parser's, and what is written
+//! is accepted again as the same request.
 
 use ringway_wire::h1::{Limits, Parse, RequestHead, RequestRewrite, Trust, Underscores, write_request};
 use ringway_wire::message::{Framing, Version};
@@ -58,7 +58,7 @@ fn is_written_as_it_was_read(bytes: &[u8], head: &RequestHead, rewrite: &Request
     assert_eq!(twice, out, "written twice");
 }
 
-/// What we accept, httparse accepts and reads in the same way.
+/// httparse accepts and parses all that we accept in the same way.
 fn agrees_with_httparse(bytes: &[u8], head: &RequestHead) {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     let mut other = httparse::Request::new(&mut fields);

@@ -1,5 +1,5 @@
-//! A response head: one verdict however it is split, the same reading as another parser's, and what is written is accepted
-//! again as the same response.
+//! A response head: one verdict however it is split, the same reading as another parser's, and what is
+//! written is accepted again as the same response.
 
 use ringway_wire::h1::{Limits, Parse, ResponseHead, ResponseRewrite, write_response};
 use ringway_wire::message::{Framing, Method, Version};
@@ -36,7 +36,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// What we accept, httparse accepts and reads in the same way.
+/// httparse accepts and parses all that we accept in the same way.
 fn agrees_with_httparse(bytes: &[u8], method: Method, head: &ResponseHead) {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     let mut other = httparse::Response::new(&mut fields);

@@ -1,10 +1,11 @@
-//! Fuzzing without coverage, for a toolchain that has no libFuzzer: seeded mutations of a corpus for some seconds.
+//! Fuzzing without coverage, for a toolchain that has no libFuzzer: seeded mutations of a corpus for some
+//! seconds.
 //!
 //! ```text
 //! cargo run --release -p ringway-fuzz-targets --example mutate -- TARGET SECONDS [SEED] [FOLDER…]
 //! ```
-//! It reaches what lies a few changes from the inputs of the folders, and no deeper. An input that fails is written to
-//! `crash-TARGET`, and its seed is told: the same seed makes it again.
+//! It reaches code a few changes away from the inputs of the folders, and no deeper. An input that fails is
+//! written to `crash-TARGET`, and its seed is printed: the same seed reproduces it.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};

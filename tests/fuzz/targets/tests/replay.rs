@@ -61,7 +61,7 @@ fn every_target_has_a_corpus_a_binary_and_a_test() {
     }
 }
 
-/// What is kept stays small: fuzzing goes on from it, and every clone of the repository carries it.
+/// Corpora stay small: they are the seeds of fuzzing, and part of every clone of the repository.
 #[test]
 fn corpora_are_small() {
     for target in TARGETS {
