@@ -222,7 +222,7 @@ on_both_drivers! {
         assert_eq!(orders(&scene.pebble), 0);
     }
 
-    fn a_ca_that_has_lost_accounts_and_orders_delays_nobody(driver) {
+    fn a_ca_that_has_lost_accounts_and_orders_delays_no_domain(driver) {
         // Its first run has a challenge port without a listener: five orders stay pending.
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = nobody.local_addr().unwrap().port();

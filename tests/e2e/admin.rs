@@ -66,7 +66,7 @@ on_both_drivers! {
         api.call("DELETE", "/api/tenants/domains/app.test", None).is(404);
     }
 
-    fn all_mistakes_are_told_at_once_with_their_fields(driver) {
+    fn all_invalid_fields_are_reported_at_once(driver) {
         let proxy = Proxy::start(driver);
         let api = proxy.api();
         let before = api.get("/api/status").is(200).json["revision"].clone();

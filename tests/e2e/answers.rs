@@ -125,7 +125,7 @@ fn curl(proxy: &Secure, version: &str, url: &str) -> Command {
 }
 
 on_both_drivers! {
-    fn an_answer_of_ours_reaches_who_sends_all_first(driver) {
+    fn a_local_reply_reaches_clients_that_send_everything_first(driver) {
         let origin = hasty();
         let proxy = secure(driver, &origin);
         let body = format!("Content-Length: {LARGE}\r\n\r\n");
@@ -151,7 +151,7 @@ on_both_drivers! {
         assert_eq!(send_first(&mut Client::connect(proxy.https()), &head).status(), 400);
     }
 
-    fn an_answer_of_an_app_reaches_who_sends_all_first(driver) {
+    fn a_response_of_an_app_reaches_clients_that_send_everything_first(driver) {
         let origin = hasty();
         let proxy = secure(driver, &origin);
         let tls = Tls::trusting(&proxy.authority(), "app.test");
@@ -165,7 +165,7 @@ on_both_drivers! {
         }
     }
 
-    fn an_answer_reaches_who_sends_all_first_while_the_process_ends(driver) {
+    fn a_response_reaches_clients_that_send_everything_first_during_shutdown(driver) {
         let origin = hasty();
         let proxy = secure(driver, &origin);
         let mut client = Tls::trusting(&proxy.authority(), "app.test").connect(proxy.https());
@@ -211,7 +211,7 @@ on_both_drivers! {
         assert_eq!(client.response(other).text(), "ok");
     }
 
-    fn who_lingers_without_end_is_closed(driver) {
+    fn an_endless_lingering_client_is_closed(driver) {
         let origin = hasty();
         let proxy = secure(driver, &origin);
         let mut client = proxy.client();

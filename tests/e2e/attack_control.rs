@@ -44,7 +44,7 @@ on_both_drivers! {
     }
 
     /// Without a ready line there is no success.
-    fn who_says_that_it_is_ready_is(driver) {
+    fn the_ready_line_is_printed_when_the_process_serves(driver) {
         let mut builder = Proxy::on(driver);
         for _ in 0..5 {
             let proxy = builder.start();
@@ -56,7 +56,7 @@ on_both_drivers! {
 
     /// More connections than the API has places, each with a request that does not go on: apps' heartbeats
     /// come through.
-    fn slow_clients_of_the_api_keep_nobody_out(driver) {
+    fn slow_clients_of_the_api_do_not_block_others(driver) {
         let origin = Origin::named("one");
         let proxy = Proxy::serving(driver, &origin);
         let mut slow: Vec<Client> = Vec::new();

@@ -34,7 +34,7 @@ on_both_drivers! {
         assert_eq!(panics(&proxy), 0);
     }
 
-    fn a_drain_says_1001_to_the_client_whatever_the_origin_does(driver) {
+    fn a_drain_sends_1001_to_the_client_whatever_the_origin_does(driver) {
         // An origin that never answers a close frame and never closes by itself.
         let origin = Origin::script(|connection| {
             let Ok(request) = connection.request() else { return };
@@ -81,7 +81,7 @@ on_both_drivers! {
         assert_eq!((response.status(), response.text().as_str()), (200, "late"));
     }
 
-    fn an_origin_that_gives_up_during_an_upload_is_told_as_such(driver) {
+    fn an_origin_that_disconnects_during_an_upload_is_reported_as_such(driver) {
         let origin = Origin::script(|connection| {
             let _ = connection.request_head();
         });

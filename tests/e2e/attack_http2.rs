@@ -136,7 +136,7 @@ on_both_drivers! {
         assert_eq!(origin.one_request().target(), "/good");
     }
 
-    fn a_body_that_is_not_as_long_as_it_says_is_never_whole_to_an_app(driver) {
+    fn a_truncated_request_body_is_never_complete_at_the_app(driver) {
         let origin = Origin::script(|connection| {
             while let Ok(mut head) = connection.request_head() {
                 if head.target() == "/health" {

@@ -127,7 +127,7 @@ on_both_drivers! {
 
     /// Old clients send an empty record in front of each (CVE-2011-3389), and keys are renewed on long
     /// connections.
-    fn a_few_records_without_data_harm_nobody(driver) {
+    fn a_few_records_without_data_are_harmless(driver) {
         let origin = Origin::named("o");
         let proxy = serving(driver, &origin);
         let (mut records, client) = Records::open(&tls(&proxy, &[]).versions(&MODERN), proxy.https()).unwrap();

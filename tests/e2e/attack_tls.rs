@@ -47,7 +47,7 @@ on_both_drivers! {
 
     /// Some CGI servers make `_` of every mark, so that all of these are `HTTP_X_CLIENT_CERT_VERIFIED` to an
     /// app.
-    fn no_mark_disguises_a_field_that_says_who_the_client_is(driver) {
+    fn no_spelling_disguises_a_field_about_the_client(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);
         let mut request = String::from("POST / HTTP/1.1\r\nHost: app.test\r\nX.Kept: yes\r\nTransfer-Encoding: chunked\r\n");
@@ -126,7 +126,7 @@ on_both_drivers! {
     }
 
     /// Other users of the machine must not read the secret of an app's deliveries.
-    fn whoever_may_not_read_the_store_reads_no_secret_in_its_copies(driver) {
+    fn copies_of_the_store_have_its_permissions(driver) {
         const SECRET: &str = "correct-horse-battery";
         let builder = Proxy::on(driver);
         // A folder that was there before, open to all.

@@ -219,7 +219,7 @@ on_both_drivers! {
         assert_eq!(origin.connections().len(), 1);
     }
 
-    fn an_origin_that_wants_to_close_is_connected_to_anew(driver) {
+    fn an_origin_that_closes_gets_a_new_connection(driver) {
         let origin = Origin::fixed("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", After::Keep);
         let proxy = unchecked(driver);
         proxy.serve("app", "app.test", &origin);

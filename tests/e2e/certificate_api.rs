@@ -115,7 +115,7 @@ on_both_drivers! {
         eventually("the certificate was read", told);
     }
 
-    fn a_certificate_from_a_ca_is_told_everywhere(driver) {
+    fn an_issued_certificate_is_reported_everywhere(driver) {
         let http = pebble::free_address().port();
         let pebble = Pebble::start(Habits::at(http));
         let proxy = Proxy::on(driver)

@@ -102,7 +102,7 @@ on_both_drivers! {
         serves(&proxy, &authority, "other.test", &pair);
     }
 
-    fn a_refused_upload_says_why_and_changes_nothing(driver) {
+    fn a_refused_upload_is_explained_and_changes_nothing(driver) {
         let Scene { builder, authority, directory } = Scene::new(driver);
         let origin = Origin::named("a");
         let proxy = builder.start();

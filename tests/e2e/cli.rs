@@ -95,7 +95,7 @@ fn check_prints_the_effective_configuration() {
 }
 
 #[test]
-fn check_tells_everything_that_is_wrong() {
+fn check_reports_all_problems() {
     let output = Proxy::on(Driver::Epoll)
         .env("HEALTH_CHECK_INTERVAL", "soon")
         .env("PROXY_HTTP_PORT", "99999")
@@ -205,7 +205,7 @@ on_both_drivers! {
         assert_eq!(proxy.api().get("/api/apps").is(200).json["apps"].as_array().map(Vec::len), Some(0));
     }
 
-    fn status_tells_how_it_is(driver) {
+    fn status_shows_the_state_of_the_process(driver) {
         let proxy = Proxy::start(driver);
         let status = stdout_json(&proxy.command(&["status", "--json"]));
         assert_eq!(status["status"], "ready");
@@ -213,14 +213,14 @@ on_both_drivers! {
         assert!(table.status.success() && text(&table).contains(driver.name()), "{}", text(&table));
     }
 
-    fn a_refusal_of_the_api_is_told_and_is_a_failure(driver) {
+    fn an_api_error_is_reported_with_an_exit_code(driver) {
         let proxy = Proxy::start(driver);
         let output = proxy.command(&["domains", "remove", "nobody.test"]);
         assert!(!output.status.success());
         assert!(text(&output).contains("nobody.test"), "{}", text(&output));
     }
 
-    fn nobody_at_home_is_told(driver) {
+    fn an_unreachable_api_is_reported(driver) {
         let proxy = Proxy::start(driver);
         let address = proxy.api_address();
         let builder = proxy.stop();

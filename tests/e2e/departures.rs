@@ -57,7 +57,7 @@ fn has_been_told(origin: &Origin) {
 }
 
 on_both_drivers! {
-    fn who_leaves_while_an_app_is_silent_is_noticed(driver) {
+    fn a_client_that_disconnects_while_the_app_is_silent_is_noticed(driver) {
         let (origin, taken, _) = slow();
         let proxy = serving_as(logging(driver), &origin);
         let tls = Tls::trusting(&proxy.authority(), "app.test");
@@ -89,7 +89,7 @@ on_both_drivers! {
     }
 
     /// Bytes after its request stay unread as long as the response lasts, which may be without end.
-    fn who_leaves_silent_events_is_noticed_whatever_it_has_sent_more(driver) {
+    fn a_client_that_disconnects_from_a_silent_event_stream_is_noticed(driver) {
         let (origin, taken, _) = slow();
         let proxy = serving_as(logging(driver), &origin);
         let tls = Tls::trusting(&proxy.authority(), "app.test");
@@ -105,7 +105,7 @@ on_both_drivers! {
         }
     }
 
-    fn who_has_sent_two_requests_and_ended_its_side_gets_both_answers(driver) {
+    fn a_half_closed_client_with_two_requests_gets_both_responses(driver) {
         let (origin, taken, answers) = slow();
         let proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();
@@ -119,7 +119,7 @@ on_both_drivers! {
         assert_eq!(client.response("GET").text(), "quick");
     }
 
-    fn who_stays_while_an_app_is_silent_is_served_on(driver) {
+    fn a_client_that_waits_for_a_silent_app_is_served(driver) {
         let (origin, taken, answers) = slow();
         let proxy = serving_as(logging(driver), &origin);
         let tls = Tls::trusting(&proxy.authority(), "app.test");
@@ -141,7 +141,7 @@ on_both_drivers! {
         }
     }
 
-    fn who_takes_a_request_of_http2_back_is_logged(driver) {
+    fn a_reset_http2_request_is_logged(driver) {
         let (origin, taken, _) = slow();
         let proxy: Secure = serving_as(logging(driver), &origin);
         let mut client = H2::connect(&proxy);
@@ -152,7 +152,7 @@ on_both_drivers! {
         assert_left(&proxy, "/silent");
     }
 
-    fn who_leaves_in_the_middle_of_an_upload_is_logged(driver) {
+    fn a_client_that_disconnects_during_its_upload_is_logged(driver) {
         let origin = Origin::echo();
         let proxy = serving_as(logging(driver), &origin);
         let mut client = proxy.client();
@@ -163,7 +163,7 @@ on_both_drivers! {
         assert_eq!(origin.request_count(), 0);
     }
 
-    fn who_leaves_after_its_upload_is_noticed(driver) {
+    fn a_client_that_disconnects_after_its_upload_is_noticed(driver) {
         let (origin, taken, _) = slow();
         let proxy = serving_as(logging(driver), &origin);
         let tls = Tls::trusting(&proxy.authority(), "app.test");
@@ -177,7 +177,7 @@ on_both_drivers! {
         assert_left(&proxy, "/silent");
     }
 
-    fn who_leaves_while_an_app_is_connected_to_is_logged(driver) {
+    fn a_client_that_disconnects_during_the_upstream_connect_is_logged(driver) {
         let full = Full::new();
         let proxy = logging(driver).env("PROXY_CONNECT_TIMEOUT", "2s").env("HEALTH_CHECK_INTERVAL", "300s").start();
         proxy.api().register("app", "app-1", &full.target());

@@ -392,7 +392,7 @@ on_both_drivers! {
         assert_eq!(client.response(other).status(), 502, "the connection itself goes on");
     }
 
-    fn a_drain_survives_the_process_and_whoever_asked_for_it(driver) {
+    fn a_drain_survives_a_restart_and_its_api_client(driver) {
         let (origin, arrived, _answer) = gated();
         let proxy = Proxy::serving(driver, &origin);
         let other = Origin::named("b");

@@ -200,7 +200,7 @@ on_both_drivers! {
         assert_eq!(origin.request_count(), 0);
     }
 
-    fn a_balancer_says_who_the_client_is(driver) {
+    fn a_balancers_proxy_header_carries_the_client_address(driver) {
         let origin = Origin::named("a");
         let (_gateway, address) = balanced(driver, &origin);
         let v2 = binary(&[203, 0, 113, 9, 192, 0, 2, 1, 0xc0, 1, 0, 80]);
@@ -298,7 +298,7 @@ on_both_drivers! {
         assert_eq!(origin.request_count(), 0);
     }
 
-    fn without_certificates_nobody_is_redirected(driver) {
+    fn without_certificates_no_request_is_redirected(driver) {
         let origin = Origin::named("a");
         let https = vec!["127.0.0.1:0".parse().unwrap()];
         let gateway = gateway(driver, &origin, |builder| builder.http_mode(HttpMode::Redirect).https(https));

@@ -42,7 +42,7 @@ on_both_drivers! {
         assert_eq!(status.code(), Some(0), "{status}");
     }
 
-    fn the_public_health_path_tells_balancers(driver) {
+    fn the_public_health_path_reports_readiness(driver) {
         let origin = Origin::named("a");
         let mut proxy = Proxy::on(driver).env("PROXY_PUBLIC_HEALTH", "/healthz@*,/up@lb.test").start();
         proxy.serve("app", "app.test", &origin);

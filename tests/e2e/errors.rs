@@ -43,7 +43,7 @@ on_both_drivers! {
         }
     }
 
-    fn no_instance_at_all_is_a_502_that_says_when_to_come_back(driver) {
+    fn no_instance_at_all_is_a_502_with_retry_after(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);
         proxy.api().remove("app-1");
@@ -52,7 +52,7 @@ on_both_drivers! {
         assert!(answer.field("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()), "{answer:?}");
     }
 
-    fn a_dead_instance_is_a_502_that_says_when_to_come_back(driver) {
+    fn a_dead_instance_is_a_502_with_retry_after(driver) {
         let origin = Origin::named("a");
         origin.die();
         let proxy = Proxy::serving(driver, &origin);

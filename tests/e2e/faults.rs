@@ -25,7 +25,7 @@ use crate::kit::h2::H2;
 use crate::kit::*;
 
 on_both_drivers! {
-    fn every_fault_of_an_origin_is_answered_as_the_catalogue_says(driver) {
+    fn every_fault_of_an_origin_has_the_outcome_of_the_catalogue(driver) {
         play(driver, Front::Http1);
     }
 

@@ -141,7 +141,7 @@ on_both_drivers! {
         storm(driver, Duration::from_secs(seconds), seed);
     }
 
-    fn without_descriptors_those_who_are_served_go_on(driver) {
+    fn without_descriptors_established_connections_are_served(driver) {
         let origin = Origin::echo();
         // The connection limit is so high that descriptors run out long before.
         let proxy = Proxy::on(driver)

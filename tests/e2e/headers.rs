@@ -15,7 +15,7 @@ fn arrived(proxy: &Proxy, origin: &Origin, fields: &str) -> Message {
 }
 
 on_both_drivers! {
-    fn the_app_learns_who_asked_for_what(driver) {
+    fn the_app_gets_client_address_scheme_host_and_tenant(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::start(driver);
         let api = proxy.api();
@@ -39,7 +39,7 @@ on_both_drivers! {
         assert!(arrived(&proxy, &origin, "X-Tenant-ID: forged\r\n").all("x-tenant-id").is_empty());
     }
 
-    fn a_stranger_forges_nothing(driver) {
+    fn untrusted_clients_cannot_forge_forwarded_fields(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::start(driver);
         proxy.api().register("app", "app-1", &origin.target());
@@ -60,7 +60,7 @@ on_both_drivers! {
         assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
     }
 
-    fn a_trusted_proxy_is_believed(driver) {
+    fn forwarded_fields_of_trusted_proxies_are_kept(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::on(driver).env("PROXY_TRUSTED_PROXIES", "127.0.0.0/8").start();
         proxy.serve("app", "app.test", &origin);

@@ -450,7 +450,7 @@ on_both_drivers! {
         assert_eq!(client.response(stream).status(), 405);
     }
 
-    fn a_drain_lets_requests_finish_and_says_goaway(driver) {
+    fn a_drain_sends_goaway_and_lets_requests_finish(driver) {
         let gate = Gate::new();
         let origin = {
             let gate = gate.clone();
@@ -478,7 +478,7 @@ on_both_drivers! {
         assert!(proxy.wait_exit().success());
     }
 
-    fn a_websocket_is_told_of_the_drain(driver) {
+    fn a_websocket_is_closed_by_the_drain(driver) {
         let origin = Origin::websocket_echo("ws");
         let mut proxy = serving(driver, &origin);
         let mut client = H2::connect(&proxy);
@@ -494,7 +494,7 @@ on_both_drivers! {
         assert!(proxy.wait_exit().success());
     }
 
-    fn the_log_says_http2(driver) {
+    fn the_access_log_names_http2(driver) {
         let origin = Origin::named("o");
         let proxy = serving_as(Proxy::on(driver).env("ACCESS_LOG", "stdout"), &origin);
         let mut client = H2::connect(&proxy);

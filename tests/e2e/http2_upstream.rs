@@ -70,7 +70,7 @@ on_both_drivers! {
         assert_eq!(asked.trailers, [("x-sum".into(), "7".into())]);
     }
 
-    fn a_cold_start_makes_one_connection_for_all_who_come(driver) {
+    fn a_cold_start_makes_one_upstream_connection_for_all_requests(driver) {
         let origin = H2Origin::new(|asked, replies| {
             replies.ok(asked.stream, b"ok");
         });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::kit::*;
 
 on_both_drivers! {
-    fn the_service_manager_is_told(driver) {
+    fn the_service_manager_is_notified(driver) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -48,7 +48,7 @@ on_both_drivers! {
         assert!(!path.exists(), "a clean end leaves no socket behind");
     }
 
-    fn log_files_are_opened_anew_on_sighup(driver) {
+    fn log_files_are_reopened_on_sighup(driver) {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let origin = Origin::named("a");

@@ -4,7 +4,7 @@ use crate::kit::h2_origin::H2Origin;
 use crate::kit::*;
 
 on_both_drivers! {
-    fn the_status_tells_the_driver_and_the_connections_of_every_core(driver) {
+    fn the_status_shows_the_driver_and_the_connections_of_every_core(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);
         let mut clients: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
@@ -115,7 +115,7 @@ on_both_drivers! {
         assert_eq!(proxy.metric("ringway_upgrades_total", &["websocket"]), 1.0);
     }
 
-    fn names_that_strangers_choose_make_no_series(driver) {
+    fn unknown_hosts_create_no_metric_series(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();

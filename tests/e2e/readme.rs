@@ -174,7 +174,7 @@ fn the_examples_run_in_order_as_they_stand() {
 }
 
 #[test]
-fn every_block_says_what_it_is() {
+fn every_code_block_names_its_language() {
     let all = blocks(README);
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for block in &all {

@@ -76,7 +76,7 @@ fn get(gateway: &Handle, host: &str) -> Message {
 }
 
 on_both_drivers! {
-    fn a_host_is_served_as_the_resolver_says(driver) {
+    fn a_host_is_served_by_the_targets_of_the_resolver(driver) {
         let origin = Origin::named("a");
         let manager = Arc::new(Manager::default());
         manager.run("app.test", &[(&origin.target(), true), ("http://127.0.0.1:1", false)]);
@@ -108,7 +108,7 @@ on_both_drivers! {
         assert!(manager.times_asked("app.test") < clients.len(), "{}", manager.times_asked("app.test"));
     }
 
-    fn what_the_resolver_says_later_counts_later(driver) {
+    fn a_later_result_of_the_resolver_replaces_the_earlier(driver) {
         let (first, second) = (Origin::named("first"), Origin::named("second"));
         let manager = Arc::new(Manager::default());
         manager.run("app.test", &[(&first.target(), true)]);

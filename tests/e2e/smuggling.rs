@@ -348,7 +348,7 @@ on_both_drivers! {
         }
     }
 
-    fn bytes_after_a_response_reach_nobody(driver) {
+    fn bytes_after_a_response_are_discarded(driver) {
         let origin = Origin::fixed(
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nSMUGGLED",
             After::Keep,

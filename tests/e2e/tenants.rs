@@ -97,7 +97,7 @@ on_both_drivers! {
         assert_eq!(breaker(&proxy, "app-1"), "closed");
     }
 
-    fn a_status_of_the_app_opens_no_breaker_unless_it_is_told_to(driver) {
+    fn statuses_open_a_breaker_only_by_policy(driver) {
         let script = |request: &Message, connection: &mut Connection| {
             match request.target().trim_start_matches('/').parse() {
                 Ok(status) => connection.reply(status, b"busy"),
@@ -334,7 +334,7 @@ on_both_drivers! {
         assert_eq!(origin.connections(), 1, "the connection goes on");
     }
 
-    fn an_app_without_a_healthy_instance_does_as_it_is_told(driver) {
+    fn an_app_without_healthy_instances_follows_its_policy(driver) {
         let is_slow = Arc::new(AtomicBool::new(false));
         let origin = {
             let is_slow = is_slow.clone();

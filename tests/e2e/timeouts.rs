@@ -173,7 +173,7 @@ on_both_drivers! {
         }
     }
 
-    fn silence_in_both_directions_is_the_fault_of_who_has_the_word(driver) {
+    fn silence_in_both_directions_is_attributed_to_the_sender(driver) {
         let origin = Origin::script(|connection| {
             let Ok(mut request) = connection.request_head() else { return };
             connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
@@ -267,7 +267,7 @@ on_both_drivers! {
         }
     }
 
-    fn a_core_that_is_full_says_so(driver) {
+    fn a_full_core_responds_with_503(driver) {
         let origin = Origin::named("a");
         let proxy = Proxy::on(driver).env("PROXY_WORKERS", "1").env("PROXY_CONNECTIONS_MAX", "10").start();
         proxy.serve("app", "app.test", &origin);

@@ -189,7 +189,7 @@ on_both_drivers! {
         }
     }
 
-    fn a_name_that_nobody_has_is_refused_with_an_alert(driver) {
+    fn an_unknown_server_name_is_refused_with_an_alert(driver) {
         let scene = Scene::new(driver);
         for name in ["stranger.test", "www.app.test", "xapp.test"] {
             assert_eq!(scene.tls(name).refusal(scene.https()).alert(), Some(UNRECOGNIZED_NAME), "{name}");
@@ -301,7 +301,7 @@ on_both_drivers! {
         assert_eq!(scene.origin.requests()[1].field("x-forwarded-proto"), Some("https"));
     }
 
-    fn plain_http_on_the_tls_port_is_told_so(driver) {
+    fn plain_http_on_the_tls_port_gets_a_hint(driver) {
         let scene = Scene::new(driver);
         let mut client = Client::connect(scene.https());
         let answer = client.get("app.test", "/");
@@ -388,7 +388,7 @@ on_both_drivers! {
         });
     }
 
-    fn required_client_certificates_let_in_those_who_have_one(driver) {
+    fn required_client_certificates_refuse_clients_without_one(driver) {
         let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
         let clients = Authority::new("the clients' own");
         let strangers = Authority::new("somebody else's");
@@ -425,7 +425,7 @@ on_both_drivers! {
         assert!(request.all("x-client-cert-verified").is_empty(), "{request:?}");
     }
 
-    fn optional_client_certificates_say_who_has_one(driver) {
+    fn optional_client_certificates_are_reported_to_the_app(driver) {
         let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
         let clients = Authority::new("the clients' own");
         scene.domain("club.test", None, Some(scene.client_auth(&clients, ClientAuthNeed::Optional)));
@@ -441,7 +441,7 @@ on_both_drivers! {
         assert_eq!(strange.alert(), Some(48), "a bad one is refused: {strange:?}");
     }
 
-    fn nobody_is_let_in_when_it_is_not_known_who_vouches_for_clients(driver) {
+    fn clients_are_refused_while_their_ca_cannot_be_loaded(driver) {
         let scene = Scene::with(driver, &[], Some(NAMES), |builder| builder);
         let missing = path(&scene.folder.path().join("missing.pem"));
         let clients = Authority::new("the clients' own");
@@ -537,7 +537,7 @@ on_both_drivers! {
     }
 
     /// From untrusted peers it is neither a header nor TLS.
-    fn of_strangers_no_header_is_read_before_tls(driver) {
+    fn proxy_headers_of_untrusted_peers_are_refused_before_tls(driver) {
         let scene = Scene::with(driver, &["app.test"], None, balanced);
         let hello = scene.tls("app.test").hello();
         for header in [LINE, b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0"] {

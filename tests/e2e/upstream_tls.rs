@@ -156,7 +156,7 @@ fn ask(proxy: &Proxy) -> (u16, String) {
 }
 
 on_both_drivers! {
-    fn an_instance_is_believed_by_its_ca_and_name(driver) {
+    fn an_instance_is_verified_by_its_ca_and_name(driver) {
         let authority = Authority::new("the apps' CA");
         let instance = Secure::new(&authority.server(&["app.internal"]), None);
         let proxy = start(driver);
@@ -182,7 +182,7 @@ on_both_drivers! {
         assert!(names.contains(&Some("app.internal".to_owned())) && names.contains(&None), "{names:?}");
     }
 
-    fn a_file_must_be_good_when_it_is_named_and_is_told_when_it_breaks_later(driver) {
+    fn a_certificate_file_must_be_valid_at_first_and_later_errors_are_reported(driver) {
         let authority = Authority::new("the apps' CA");
         let instance = Secure::new(&authority.server(&["app.internal"]), None);
         let proxy = start(driver);
@@ -234,7 +234,7 @@ on_both_drivers! {
         unusable(0);
     }
 
-    fn connections_are_reused_until_something_else_is_believed(driver) {
+    fn pooled_connections_are_reused_until_the_tls_settings_change(driver) {
         let authority = Authority::new("the apps' CA");
         let instance = Secure::new(&authority.server(&["app.internal"]), None);
         // One worker, so that there is one pool.

@@ -35,7 +35,7 @@ fn receiver() -> (String, Receiver<(Vec<String>, Value)>) {
 }
 
 on_both_drivers! {
-    fn an_app_hears_of_its_instances_and_of_the_last_one_that_is_gone(driver) {
+    fn webhooks_report_unhealthy_instances_and_the_last_one(driver) {
         let (url, got) = receiver();
         let next = || got.recv_timeout(Duration::from_secs(30)).expect("an event");
         let proxy = Proxy::start(driver);
@@ -71,7 +71,7 @@ on_both_drivers! {
         assert_eq!(up["domain"], "one.test");
     }
 
-    fn a_deregistration_for_lack_of_heartbeats_says_so(driver) {
+    fn a_deregistration_for_missed_heartbeats_is_reported(driver) {
         let (url, got) = receiver();
         let origin = Origin::named("a");
         let proxy = Proxy::on(driver).env("HEARTBEAT_TIMEOUT", "1s").start();
@@ -85,7 +85,7 @@ on_both_drivers! {
         assert!(gone["details"]["reason"].as_str().unwrap().starts_with("no heartbeat for "), "{gone}");
     }
 
-    fn an_instance_that_fails_its_checks_is_told(driver) {
+    fn a_failing_health_check_is_reported(driver) {
         let (url, got) = receiver();
         let origin = Origin::named("a");
         let proxy = Proxy::on(driver).env("HEALTH_CHECK_INTERVAL", "1s").start();

@@ -199,7 +199,7 @@ on_both_drivers! {
         ws::ping_pong(&mut client, "y");
     }
 
-    fn a_drain_says_1001_to_websockets(driver) {
+    fn a_drain_closes_websockets_with_1001(driver) {
         let origin = Origin::websocket_echo("a");
         let mut proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();

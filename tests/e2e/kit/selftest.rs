@@ -9,7 +9,7 @@ fn judge(bytes: &[u8]) -> Result<super::Message, Fault> {
 }
 
 #[test]
-fn the_judge_reads_every_framing() {
+fn the_parser_reads_every_framing() {
     let length = judge(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab").unwrap();
     assert_eq!((length.framing, length.text().as_str()), (Framing::Length(2), "ab"));
     let chunks =
@@ -24,7 +24,7 @@ fn the_judge_reads_every_framing() {
 }
 
 #[test]
-fn the_judge_refuses_what_no_sender_may_write() {
+fn the_parser_refuses_malformed_messages() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -43,7 +43,7 @@ fn the_judge_refuses_what_no_sender_may_write() {
 }
 
 #[test]
-fn the_judge_tells_a_cut_body_from_a_whole_one() {
+fn the_parser_distinguishes_truncated_from_complete_bodies() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
