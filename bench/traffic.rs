@@ -80,14 +80,14 @@ fn among(bench: &mut Harness, domains: usize) {
             let applied = desired.apply(change, now).expect("it is valid");
             desired = applied.desired;
             let compiled = compiler.compile(&desired, &applied.deltas);
-            compiler.commit(compiled).expect("nobody else commits");
+            compiler.commit(compiled).expect("the only committer");
         }
     });
 }
 
 fn publish_all(compiler: &mut Compiler, desired: &Desired) {
     let compiled = compiler.compile_all(desired);
-    compiler.commit(compiled).expect("nobody else commits");
+    compiler.commit(compiled).expect("the only committer");
 }
 
 fn configuration(domains: usize, now: Timestamp) -> Desired {
