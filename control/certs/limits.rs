@@ -49,6 +49,9 @@ pub(crate) const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ACME_RESPONSE_BYTES_MAX: usize = 128 * 1024;
 /// Queued requests to one CA: several for each order in flight, and renewal information.
 pub(crate) const ACME_REQUESTS_WAITING_MAX: usize = 64;
+/// Threads that send requests to one CA: one for each order in flight and renewal information request, so that a slow
+/// response delays no other.
+pub(crate) const ACME_THREADS_MAX: usize = ORDERS_IN_FLIGHT_MAX + RENEWAL_INFO_IN_FLIGHT_MAX;
 /// Idle connections kept to a CA: one for each order in flight.
 pub(crate) const ACME_CONNECTIONS_IDLE_MAX: usize = ORDERS_IN_FLIGHT_MAX;
 /// Keep-alive time of an idle connection.

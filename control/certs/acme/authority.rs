@@ -12,9 +12,11 @@ use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAc
 use ringway_model::Tick;
 use ringway_net::sync::{QueueFull, Semaphore};
 use ringway_net::{blocking, clock};
-use ringway_tls::{Alpn, UpstreamSecret};
-use rustls::ClientConfig;
+use ringway_tls::UpstreamSecret;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use ureq::tls::{Certificate, RootCerts};
 
 use super::failure::{AcmeFailure, LimitScope, Resource};
 use super::transport::Client;
@@ -117,28 +119,31 @@ impl Authority {
         Err(AcmeFailure::BadNonce)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.client.borrow().as_ref().is_none_or(Client::is_idle)
+    }
+
     /// Returns the HTTP client, which is created on first use: it may have to read a file.
     pub(crate) async fn client(&self) -> Result<Client, AcmeFailure> {
         if let Some(client) = &*self.client.borrow() {
             return Ok(client.clone());
         }
         let bundle = self.acme.ca_bundle.clone();
-        let config = blocking(move || match bundle {
-            None => client_config(None),
+        let roots = blocking(move || match bundle {
+            None => Ok(system_roots()),
             Some(path) => match std::fs::read(&path) {
-                Ok(pem) => {
-                    client_config(Some(&pem)).map_err(|reason| format!("{}: {reason}", path.display()))
-                }
+                Ok(pem) => parse_roots(&pem).map_err(|reason| format!("{}: {reason}", path.display())),
                 Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
             },
         });
-        let config = config
+        let roots = roots
             .await
             .map_err(|error| AcmeFailure::Internal {
-                reason: format!("the roots of ACME_CA_BUNDLE were not read: {error}"),
+                reason: format!("the CA roots were not read: {error}"),
             })?
             .map_err(|reason| AcmeFailure::Misconfigured { reason: format!("ACME_CA_BUNDLE: {reason}") })?;
-        let client = Client::start(config);
+        let client = Client::new(roots);
         Ok(self.client.borrow_mut().get_or_insert(client).clone())
     }
 
@@ -298,9 +303,22 @@ impl Authority {
     }
 }
 
-fn client_config(bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
-    let material = UpstreamSecret::new(bundle, None, false).map_err(|error| error.to_string())?;
-    Ok(material.client_config(Alpn::Http1))
+/// Returns the system's trust store; where it is empty, Mozilla's CAs at build time.
+fn system_roots() -> RootCerts {
+    let roots = rustls_native_certs::load_native_certs().certs;
+    if roots.is_empty() { RootCerts::WebPki } else { root_certs(roots) }
+}
+
+/// Parses a bundle of roots, and rejects one that would be used in part only.
+fn parse_roots(pem: &[u8]) -> Result<RootCerts, String> {
+    UpstreamSecret::new(Some(pem), None, false).map_err(|error| error.to_string())?;
+    let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    roots.map(root_certs).map_err(|error| error.to_string())
+}
+
+fn root_certs(roots: Vec<CertificateDer<'static>>) -> RootCerts {
+    let roots = roots.iter().map(|root| Certificate::from_der(root).to_owned());
+    RootCerts::Specific(Arc::new(roots.collect()))
 }
 
 /// Copies credentials, which have no `Clone`.

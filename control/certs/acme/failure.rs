@@ -100,20 +100,19 @@ impl AcmeFailure {
                 Some(TransportError::Url(_)) if resource == Resource::Common => {
                     Self::Misconfigured { reason: source.to_string() }
                 }
-                Some(TransportError::Busy) => Self::Internal { reason: source.to_string() },
-                Some(
-                    TransportError::Resolve(_)
-                    | TransportError::Connect(_)
-                    | TransportError::Tls(_)
-                    | TransportError::Gone,
-                ) => Self::Unavailable { reason: source.to_string(), retry_after },
+                Some(TransportError::Busy | TransportError::Thread) => {
+                    Self::Internal { reason: source.to_string() }
+                }
+                Some(TransportError::Resolve(_) | TransportError::Connect(_) | TransportError::Tls(_)) => {
+                    Self::Unavailable { reason: source.to_string(), retry_after }
+                }
                 // The CA accepted the order without the replacement.
                 None if source.to_string().starts_with("replaces field mismatch") => {
                     Self::NotReplaceable { reason: source.to_string() }
                 }
                 // The order's URL is invalid.
                 Some(TransportError::Url(_)) => Self::OrderLost { reason: source.to_string() },
-                Some(TransportError::Io(_) | TransportError::Answer(_)) | None => {
+                Some(TransportError::Io(_) | TransportError::Response(_)) | None => {
                     Self::OrderFailed { reason: source.to_string(), retry_after }
                 }
             },

@@ -1,141 +1,167 @@
-//! The `HttpClient` of `instant-acme`: its requests cross to a task on this thread, which speaks HTTP/1.1 over TLS.
+//! The `HttpClient` of `instant-acme`, over ureq on threads of its own.
 //!
-//! The futures of `instant-acme` must be `Send`, those of our runtime are not: hence the task, and a queue with a lock that
-//! nobody ever waits for, since both ends are on one thread.
+//! ```text
+//!  instant-acme ─▶ Client::request ─▶ queue ─▶ worker thread: ureq ─▶ CA
+//!       ▲                                          │
+//!       └────────────── reply, ResponseMeta ◀──────┘
+//! ```
 //!
-//! What `instant-acme` keeps to itself, the status and `Retry-After` of each answer, is noted in [`ResponseMeta`] at the moment
-//! at which the answer is handed on: in the very poll in which the caller goes on, so that no other order's answer can
-//! come in between.
+//! Worker threads start on demand, up to a bound, and end with an empty queue. Dropping the last [`Client`] shuts the
+//! connections down, so that a request in flight ends at once.
+//!
+//! `instant-acme` does not expose status and `Retry-After` of a response. They are stored in [`ResponseMeta`] in the poll
+//! that hands the response over, so that the caller, on the same thread, reads those of its own response.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::limits::{
-    ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT, ACME_REQUEST_TIMEOUT,
-    ACME_REQUESTS_WAITING_MAX, ACME_RESPONSE_BYTES_MAX,
-};
 use bytes::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use ringway_model::Timestamp;
 use ringway_model::limits::HEAD_BUFFER_BYTES;
-use ringway_model::{Tick, Timestamp};
-use ringway_net::tls::{TlsError, TlsStream, connect_tls};
-use ringway_net::{PeerState, Stream, TcpStream, WriteRate, clock, connect, resolve, spawn};
-use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, Limits, Parse, ResponseHead};
-use ringway_wire::headers::is_field_value;
-use ringway_wire::message::{Framing, Method};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use ringway_net::clock;
+use ureq::config::Config;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+};
+use ureq::{Agent, http};
 
-/// Requests to one CA. Clones are the same; to be used on the thread of [`Client::start`] only.
+use crate::limits::{
+    ACME_CONNECT_TIMEOUT, ACME_CONNECTIONS_IDLE_MAX, ACME_IDLE_TIMEOUT, ACME_REQUEST_TIMEOUT,
+    ACME_REQUESTS_WAITING_MAX, ACME_RESPONSE_BYTES_MAX, ACME_THREADS_MAX,
+};
+
+/// HTTP client of one CA. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Client(Arc<Shared>);
+pub(crate) struct Client(Arc<Handle>);
+
+/// Shuts the connections down when the last client is dropped.
+struct Handle(Arc<Shared>);
 
 struct Shared {
+    agent: Agent,
     jobs: Mutex<Jobs>,
-    answered: Mutex<ResponseMeta>,
+    last_response: Mutex<ResponseMeta>,
 }
 
-/// What `instant-acme` does not tell of the answer that it was last handed.
+/// Status and headers of a response that `instant-acme` does not expose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResponseMeta {
-    /// 0: there was none.
+    /// 0 without a response.
     pub(crate) status: u16,
-    /// How long the CA wants to be left alone.
+    /// `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
-    /// Whether a nonce was asked for, on the way to something else.
+    /// Whether the request was for a nonce, ahead of the actual one.
     pub(crate) is_nonce_request: bool,
 }
 
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<Job>,
-    waker: Option<Waker>,
+    queue: VecDeque<Job>,
+    threads: usize,
 }
 
 struct Job {
-    request: http::Request<BodyWrapper<Bytes>>,
+    request: http::Request<Bytes>,
     reply: ReplySender,
 }
 
-/// Why there is no answer.
+/// Received response.
+struct Response {
+    parts: http::response::Parts,
+    body: Vec<u8>,
+}
+
+/// Reason for a failed request.
 #[derive(Debug)]
 pub(crate) enum TransportError {
-    /// The URL is none that is spoken to: `https`, or `http` to this machine itself.
+    /// The URL is neither `https`, nor `http` to this machine.
     Url(String),
-    /// Too many requests wait already.
+    /// The queue is full.
     Busy,
-    /// The name of the CA has no address.
+    /// The CA's name could not be resolved.
     Resolve(io::Error),
     /// No connection.
     Connect(io::Error),
-    /// No TLS connection; a certificate that is not trusted, most likely. As text: the error can hold a connection, which
-    /// must not leave its thread.
+    /// The TLS handshake failed, most likely for an untrusted certificate.
     Tls(String),
-    /// The connection failed, or the CA was too slow.
+    /// The connection failed, or a timeout expired.
     Io(io::Error),
-    /// What came is no HTTP, or more than an answer may have.
-    Answer(&'static str),
-    /// Our own task has ended.
-    Gone,
+    /// The response is malformed, or exceeds a limit.
+    Response(String),
+    /// The worker thread could not be started, or ended.
+    Thread,
 }
 
 impl Client {
-    /// Begins the task that does the work. It ends with the last clone.
-    pub(crate) fn start(tls: Arc<ClientConfig>) -> Self {
-        let shared = Arc::new(Shared {
-            jobs: Mutex::new(Jobs::default()),
-            answered: Mutex::new(ResponseMeta::default()),
-        });
-        let pool = Rc::new(Pool { tls, idle: RefCell::default() });
-        let weak = Arc::downgrade(&shared);
-        let next = poll_fn(move |cx| {
-            let Some(shared) = weak.upgrade() else { return Poll::Ready(None) };
-            let mut jobs = lock(&shared.jobs);
-            match jobs.waiting.pop_front() {
-                Some(job) => Poll::Ready(Some(job)),
-                None => {
-                    jobs.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        });
-        spawn(serve(next, pool), log_panic);
-        Self(shared)
+    /// Creates a client that trusts these roots. No thread is started yet.
+    pub(crate) fn new(roots: RootCerts) -> Self {
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(ringway_tls::provider())
+            .root_certs(roots)
+            .build();
+        let config = Agent::config_builder()
+            .timeout_global(Some(ACME_REQUEST_TIMEOUT))
+            .timeout_resolve(Some(ACME_CONNECT_TIMEOUT))
+            .timeout_connect(Some(ACME_CONNECT_TIMEOUT))
+            .max_response_header_size(HEAD_BUFFER_BYTES)
+            .max_idle_connections(ACME_CONNECTIONS_IDLE_MAX)
+            .max_idle_connections_per_host(ACME_CONNECTIONS_IDLE_MAX)
+            .max_idle_age(ACME_IDLE_TIMEOUT)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .proxy(None)
+            .user_agent(USER_AGENT)
+            .tls_config(tls)
+            .build();
+        let connector =
+            ().chain(Stage { connector: TcpConnector::default(), classify: connect_error })
+                .chain(Stage { connector: RustlsConnector::default(), classify: tls_error });
+        let shared = Shared {
+            agent: Agent::with_parts(config, connector, CheckedResolver::default()),
+            jobs: Mutex::default(),
+            last_response: Mutex::default(),
+        };
+        Self(Arc::new(Handle(Arc::new(shared))))
     }
 
-    /// What is known of the answer that this task was just handed. To be called before anything else is awaited.
+    /// Status and headers of the response that this task just received. Read it before anything is awaited.
     pub(crate) fn last_response(&self) -> ResponseMeta {
-        lock(&self.0.answered).clone()
+        lock(&self.0.0.last_response).clone()
     }
 
-    /// Fetches a document without a signature.
+    /// Whether no request is queued or in flight.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.0.0.jobs).threads == 0
+    }
+
+    /// Fetches a document, unsigned.
     pub(crate) async fn get(&self, url: &str) -> Result<(u16, Bytes), Error> {
-        let request = http::Request::builder()
-            .uri(url)
-            .header(http::header::ACCEPT, "*/*")
-            .body(BodyWrapper::default());
-        let mut response = self.request(request?).await?;
+        let request = http::Request::builder().uri(url).body(BodyWrapper::default())?;
+        let mut response = self.request(request).await?;
         let body = response.body.into_bytes().await.map_err(Error::Other)?;
         Ok((response.parts.status.as_u16(), body))
     }
 }
 
-impl Drop for Shared {
+/// RFC 8555 §6.1 requires one.
+const USER_AGENT: &str = concat!("ringway/", env!("CARGO_PKG_VERSION"), " instant-acme");
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        // The task finds that nobody is left.
-        if let Some(waker) = lock(&self.jobs).waker.take() {
-            waker.wake();
-        }
+        lock(&self.0.jobs).queue.clear();
+        self.0.agent.clone().shutdown();
     }
 }
 
@@ -144,31 +170,28 @@ impl HttpClient for Client {
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let (sender, receiver) = reply();
-        // RFC 8555 §7.2: nothing else is asked for by this method.
-        let is_nonce_request = request.method() == http::Method::HEAD;
-        let mut jobs = lock(&self.0.jobs);
-        if jobs.waiting.len() >= ACME_REQUESTS_WAITING_MAX {
-            return Box::pin(async { Err(Error::Other(Box::new(TransportError::Busy))) });
-        }
-        jobs.waiting.push_back(Job { request, reply: sender });
-        if let Some(waker) = jobs.waker.take() {
-            waker.wake();
-        }
-        drop(jobs);
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0.0);
         Box::pin(async move {
-            let answer = receiver.await;
-            // Nothing is awaited from here to the caller's own code.
-            let mut answered = lock(&shared.answered);
-            match answer {
-                Ok(answer) => {
-                    let status = answer.parts.status.as_u16();
-                    *answered = ResponseMeta { status, retry_after: answer.retry_after, is_nonce_request };
-                    Ok(BytesResponse { parts: answer.parts, body: Box::new(answer.body) })
+            // RFC 8555 §7.2: the only use of this method.
+            let is_nonce_request = request.method() == http::Method::HEAD;
+            let (parts, body) = request.into_parts();
+            // The library exposes the bytes of a response only.
+            let mut body = BytesResponse::from(http::Response::new(body)).body;
+            let body = body.into_bytes().await.map_err(Error::Other)?;
+            let result = match Shared::enqueue(&shared, http::Request::from_parts(parts, body)) {
+                Ok(reply) => reply.await,
+                Err(error) => Err(error),
+            };
+            // No await from here to the caller's code.
+            let mut last = lock(&shared.last_response);
+            match result {
+                Ok(Response { parts, body }) => {
+                    let (status, retry_after) = (parts.status.as_u16(), retry_after(&parts.headers));
+                    *last = ResponseMeta { status, retry_after, is_nonce_request };
+                    Ok(BytesResponse { parts, body: Box::new(Bytes::from(body)) })
                 }
                 Err(error) => {
-                    *answered = ResponseMeta { is_nonce_request, ..ResponseMeta::default() };
+                    *last = ResponseMeta { is_nonce_request, ..ResponseMeta::default() };
                     Err(Error::Other(Box::new(error)))
                 }
             }
@@ -176,413 +199,104 @@ impl HttpClient for Client {
     }
 }
 
-/// A lock that nobody holds across anything: a panic elsewhere has not left half of a change behind.
+impl Shared {
+    /// Queues a request, and starts a worker thread if there may be another.
+    fn enqueue(shared: &Arc<Self>, request: http::Request<Bytes>) -> Result<ReplyReceiver, TransportError> {
+        let (reply, receiver) = reply();
+        let mut jobs = lock(&shared.jobs);
+        if jobs.queue.len() >= ACME_REQUESTS_WAITING_MAX {
+            return Err(TransportError::Busy);
+        }
+        if jobs.threads < ACME_THREADS_MAX {
+            let worker = Arc::clone(shared);
+            let thread = std::thread::Builder::new().name("ringway-acme".into()).spawn(move || worker.work());
+            match thread {
+                Ok(_) => jobs.threads += 1,
+                // Another thread serves the queue.
+                Err(_) if jobs.threads > 0 => {}
+                Err(_) => return Err(TransportError::Thread),
+            }
+        }
+        jobs.queue.push_back(Job { request, reply });
+        Ok(receiver)
+    }
+
+    /// Serves the queue until it is empty.
+    fn work(&self) {
+        while let Some(Job { request, reply }) = self.next_job() {
+            // A panic drops the reply, which reports it, and must not end the count of threads.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.send(&request)));
+            match result {
+                Ok(result) => reply.send(result),
+                Err(_) => tracing::error!("request to the CA panicked"),
+            }
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut jobs = lock(&self.jobs);
+        let job = jobs.queue.pop_front();
+        if job.is_none() {
+            jobs.threads -= 1;
+        }
+        job
+    }
+
+    /// Sends a request, and repeats it once when the connection breaks: the CA may have closed an idle one, or was
+    /// restarted. A nonce is valid once, so that the CA never processes a request twice.
+    fn send(&self, request: &http::Request<Bytes>) -> Result<Response, TransportError> {
+        match self.send_once(request, ACME_IDLE_TIMEOUT) {
+            Err(TransportError::Io(error)) if error.kind() != ErrorKind::TimedOut => {}
+            result => return result,
+        }
+        // On a new connection.
+        self.send_once(request, Duration::ZERO)
+    }
+
+    fn send_once(
+        &self,
+        request: &http::Request<Bytes>,
+        idle_age_max: Duration,
+    ) -> Result<Response, TransportError> {
+        let mut builder = http::Request::builder().method(request.method()).uri(request.uri());
+        for (name, value) in request.headers() {
+            if *name != http::header::USER_AGENT {
+                builder = builder.header(name, value);
+            }
+        }
+        let invalid = |error: http::Error| TransportError::Url(error.to_string());
+        let agent = &self.agent;
+        let response = if request.method() == http::Method::POST {
+            let request = builder.body(&request.body()[..]).map_err(invalid)?;
+            agent.run(agent.configure_request(request).max_idle_age(idle_age_max).build())
+        } else {
+            let request = builder.body(()).map_err(invalid)?;
+            agent.run(agent.configure_request(request).max_idle_age(idle_age_max).build())
+        };
+        let (parts, body) = response.map_err(classify)?.into_parts();
+        let body = body.into_with_config().limit(ACME_RESPONSE_BYTES_MAX as u64).read_to_vec();
+        let body = body.map_err(|error| match error {
+            ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                TransportError::Response("the CA's response ended early".to_owned())
+            }
+            error => classify(error),
+        })?;
+        Ok(Response { parts, body })
+    }
+}
+
+/// Locks a mutex that is never held across a panic or a wait.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// --- One answer, from task to task --------------------------------------------------------------------------
-
-struct Answer {
-    parts: http::response::Parts,
-    body: Bytes,
-    retry_after: Option<Duration>,
+/// Parses `Retry-After`: seconds, or a date (RFC 9110 §10.2.3). A past date is a wait of zero.
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    parse_retry_after(value, clock::timestamp())
 }
 
-#[derive(Default)]
-struct Reply {
-    answer: Option<Result<Answer, TransportError>>,
-    waker: Option<Waker>,
-}
-
-struct ReplySender(Option<Arc<Mutex<Reply>>>);
-
-fn reply() -> (ReplySender, impl Future<Output = Result<Answer, TransportError>> + Send + 'static) {
-    let shared = Arc::new(Mutex::new(Reply::default()));
-    let receiver = Arc::clone(&shared);
-    let future = poll_fn(move |cx| {
-        let mut reply = lock(&receiver);
-        match reply.answer.take() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                reply.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    });
-    (ReplySender(Some(shared)), future)
-}
-
-impl ReplySender {
-    fn send(mut self, answer: Result<Answer, TransportError>) {
-        self.settle(answer);
-    }
-
-    fn settle(&mut self, answer: Result<Answer, TransportError>) {
-        let Some(shared) = self.0.take() else { return };
-        let mut reply = lock(&shared);
-        reply.answer = Some(answer);
-        if let Some(waker) = reply.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for ReplySender {
-    /// A task that panicked leaves nobody waiting.
-    fn drop(&mut self) {
-        self.settle(Err(TransportError::Gone));
-    }
-}
-
-// --- The task ------------------------------------------------------------------------------------------------
-
-async fn serve<F>(mut next: F, pool: Rc<Pool>)
-where
-    F: Future<Output = Option<Job>> + Unpin,
-{
-    // Bounded by the queue: what was taken from it ends at its own deadline.
-    while let Some(job) = poll_fn(|cx| Pin::new(&mut next).poll(cx)).await {
-        let pool = Rc::clone(&pool);
-        spawn(
-            async move {
-                let Job { request, reply } = job;
-                let answer = pool.request(request).await;
-                reply.send(answer);
-            },
-            log_panic,
-        );
-    }
-}
-
-fn log_panic(panic: ringway_net::PanicMessage) {
-    tracing::error!(?panic, "a request to the CA panicked");
-}
-
-/// Connections that wait for the next request.
-struct Pool {
-    tls: Arc<ClientConfig>,
-    idle: RefCell<HashMap<Origin, Vec<Idle>>>,
-}
-
-struct Idle {
-    link: Link,
-    since: Tick,
-}
-
-enum Link {
-    Plain(TcpStream),
-    Tls(Box<TlsStream>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Origin {
-    is_tls: bool,
-    host: String,
-    port: u16,
-}
-
-/// What came back.
-struct Raw {
-    head: http::response::Parts,
-    body: Vec<u8>,
-    is_reusable: bool,
-}
-
-impl Pool {
-    async fn request(&self, request: http::Request<BodyWrapper<Bytes>>) -> Result<Answer, TransportError> {
-        let deadline = clock::now().after(ACME_REQUEST_TIMEOUT);
-        let (parts, body) = request.into_parts();
-        // The crate hands out the bytes of a response only.
-        let mut body = BytesResponse::from(http::Response::new(body)).body;
-        let body = body.into_bytes().await.map_err(|_| TransportError::Answer("a request has no body"))?;
-        let origin = Origin::of(&parts.uri)?;
-        let method = if parts.method == http::Method::HEAD { Method::Head } else { Method::Post };
-        let bytes = write_request(&parts, &origin, &body)?;
-        // A kept connection may have been closed by the CA a moment ago, and any may break when the CA, or what is before
-        // it, is restarted. Nonces make it safe to ask again: what the CA did see it does not do twice.
-        let first = match self.take(&origin) {
-            Some(link) => Ok(link),
-            None => self.connect(&origin, deadline).await,
-        };
-        let first = match first {
-            Ok(link) => self.ask(link, &origin, bytes.clone(), method, deadline).await,
-            Err(error) => Err(error),
-        };
-        match first {
-            Err(TransportError::Io(error)) if error.kind() != ErrorKind::TimedOut => {}
-            answer => return answer,
-        }
-        let link = self.connect(&origin, deadline).await?;
-        self.ask(link, &origin, bytes, method, deadline).await
-    }
-
-    fn take(&self, origin: &Origin) -> Option<Link> {
-        let mut idle = self.idle.borrow_mut();
-        let links = idle.get_mut(origin)?;
-        let now = clock::now();
-        while let Some(Idle { link, since }) = links.pop() {
-            let is_open = match &link {
-                Link::Plain(stream) => stream.peek_state() == PeerState::Idle,
-                Link::Tls(stream) => stream.peek_state() == PeerState::Idle,
-            };
-            if is_open && now.since(since) < ACME_IDLE_TIMEOUT {
-                return Some(link);
-            }
-        }
-        idle.remove(origin);
-        None
-    }
-
-    fn keep(&self, origin: &Origin, link: Link) {
-        let now = clock::now();
-        let mut idle = self.idle.borrow_mut();
-        let links = idle.entry(origin.clone()).or_default();
-        links.retain(|idle| now.since(idle.since) < ACME_IDLE_TIMEOUT);
-        if links.len() < ACME_CONNECTIONS_IDLE_MAX {
-            links.push(Idle { link, since: now });
-        }
-    }
-
-    async fn ask(
-        &self,
-        link: Link,
-        origin: &Origin,
-        bytes: Vec<u8>,
-        method: Method,
-        deadline: Tick,
-    ) -> Result<Answer, TransportError> {
-        let raw = match &link {
-            Link::Plain(stream) => exchange(stream, bytes, method, deadline).await?,
-            Link::Tls(stream) => exchange(&**stream, bytes, method, deadline).await?,
-        };
-        if raw.is_reusable {
-            self.keep(origin, link);
-        }
-        let retry_after = raw
-            .head
-            .headers
-            .get(http::header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, clock::timestamp()));
-        Ok(Answer { parts: raw.head, body: raw.body.into(), retry_after })
-    }
-
-    async fn connect(&self, origin: &Origin, deadline: Tick) -> Result<Link, TransportError> {
-        let deadline = deadline.min(clock::now().after(ACME_CONNECT_TIMEOUT));
-        let addresses = match origin.host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, origin.port)],
-            Err(_) => resolve(&origin.host, origin.port, deadline).await.map_err(TransportError::Resolve)?,
-        };
-        let mut error = io::Error::from(ErrorKind::NotFound);
-        for address in addresses {
-            if !origin.is_tls && !address.ip().is_loopback() {
-                return Err(TransportError::Url(format!("http://{}", origin.host)));
-            }
-            match connect(address, deadline).await {
-                Ok(stream) => return self.secure(stream, origin, deadline).await,
-                Err(failed) => error = failed,
-            }
-        }
-        Err(TransportError::Connect(error))
-    }
-
-    async fn secure(
-        &self,
-        stream: TcpStream,
-        origin: &Origin,
-        deadline: Tick,
-    ) -> Result<Link, TransportError> {
-        if !origin.is_tls {
-            return Ok(Link::Plain(stream));
-        }
-        let name = ServerName::try_from(origin.host.clone())
-            .map_err(|_| TransportError::Url(origin.host.clone()))?;
-        let stream =
-            connect_tls(stream, Arc::clone(&self.tls), name, deadline).await.map_err(
-                |error| match error {
-                    TlsError::Closed => TransportError::Io(ErrorKind::ConnectionReset.into()),
-                    error => TransportError::Tls(with_source(&error)),
-                },
-            )?;
-        Ok(Link::Tls(Box::new(stream)))
-    }
-}
-
-impl Origin {
-    fn of(uri: &http::Uri) -> Result<Self, TransportError> {
-        let wrong = || TransportError::Url(uri.to_string());
-        let is_tls = match uri.scheme_str() {
-            Some("https") => true,
-            // For CAs on this machine; anybody between could read and change what is said.
-            Some("http") => false,
-            _ => return Err(wrong()),
-        };
-        let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']).to_ascii_lowercase();
-        Ok(Self { is_tls, host, port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }) })
-    }
-}
-
-/// The bytes of a request, in one go.
-fn write_request(
-    parts: &http::request::Parts,
-    origin: &Origin,
-    body: &[u8],
-) -> Result<Vec<u8>, TransportError> {
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let authority = parts.uri.authority().map_or(origin.host.as_str(), http::uri::Authority::as_str);
-    let mut out = Vec::with_capacity(512 + body.len());
-    for part in [parts.method.as_str(), " ", path, " HTTP/1.1\r\nHost: ", authority, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    out.extend_from_slice(USER_AGENT_LINE.as_bytes());
-    for (name, value) in &parts.headers {
-        if *name == http::header::USER_AGENT || !is_field_value(value.as_bytes()) {
-            continue;
-        }
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    if parts.method == http::Method::POST {
-        out.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
-    Ok(out)
-}
-
-/// RFC 8555 §6.1 asks for one.
-const USER_AGENT_LINE: &str = concat!("User-Agent: ringway/", env!("CARGO_PKG_VERSION"), " instant-acme\r\n");
-
-/// Sends a request and reads the answer to its end.
-async fn exchange<S: Stream>(
-    stream: &S,
-    request: Vec<u8>,
-    method: Method,
-    deadline: Tick,
-) -> Result<Raw, TransportError> {
-    let (written, _) = stream.write_all(request, WriteRate::until(deadline)).await;
-    written.map_err(TransportError::Io)?;
-    let mut reader = Reader { stream, buf: Vec::with_capacity(HEAD_BUFFER_BYTES), deadline };
-    let bounds = Limits { head_bytes_max: HEAD_BUFFER_BYTES, ..Limits::default() };
-    let mut head = ResponseHead::default();
-    let mut read_any = false;
-    loop {
-        if reader.buf.len() >= bounds.head_bytes_max {
-            return Err(TransportError::Answer("the head of the answer is too long"));
-        }
-        if reader.read_more().await? == 0 {
-            let closed = io::Error::from(ErrorKind::UnexpectedEof);
-            return Err(match read_any {
-                false => TransportError::Io(closed),
-                true => TransportError::Answer("the answer ended early"),
-            });
-        }
-        read_any = true;
-        let parsed = head.parse(&reader.buf, method, &bounds);
-        match parsed.map_err(|_| TransportError::Answer("the answer is no HTTP"))? {
-            Parse::Partial => {}
-            Parse::Complete if head.is_interim() => {
-                return Err(TransportError::Answer("an interim answer was not asked for"));
-            }
-            Parse::Complete => break,
-        }
-    }
-    let parts = parts_of(&head, &reader.buf)?;
-    let mut rest = reader.buf.split_off(head.len());
-    let mut is_reusable = head.keep_alive();
-    let body = match head.framing() {
-        Framing::Empty => {
-            is_reusable &= rest.is_empty();
-            Vec::new()
-        }
-        Framing::Length(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if length > ACME_RESPONSE_BYTES_MAX {
-                return Err(TransportError::Answer("the answer is too long"));
-            }
-            reader.buf = rest;
-            while reader.buf.len() < length {
-                if reader.read_more().await? == 0 {
-                    return Err(TransportError::Answer("the answer ended early"));
-                }
-            }
-            is_reusable &= reader.buf.len() == length;
-            reader.buf.truncate(length);
-            reader.buf
-        }
-        Framing::Chunked => {
-            let mut body = Vec::new();
-            let mut chunks = ChunkedBody::new(ChunkMode::Decode);
-            loop {
-                let fed = chunks
-                    .feed(&mut rest)
-                    .map_err(|_| TransportError::Answer("the answer's chunks are broken"))?;
-                body.extend_from_slice(&rest[..fed.kept]);
-                if body.len() > ACME_RESPONSE_BYTES_MAX {
-                    return Err(TransportError::Answer("the answer is too long"));
-                }
-                rest.drain(..fed.consumed);
-                if fed.state == BodyState::Done {
-                    is_reusable &= rest.is_empty();
-                    break body;
-                }
-                reader.buf = rest;
-                if reader.read_more().await? == 0 {
-                    return Err(TransportError::Answer("the answer ended early"));
-                }
-                rest = std::mem::take(&mut reader.buf);
-            }
-        }
-        Framing::UntilClose => {
-            is_reusable = false;
-            reader.buf = rest;
-            while reader.read_more().await? > 0 {
-                if reader.buf.len() > ACME_RESPONSE_BYTES_MAX {
-                    return Err(TransportError::Answer("the answer is too long"));
-                }
-            }
-            reader.buf
-        }
-    };
-    Ok(Raw { head: parts, body, is_reusable })
-}
-
-struct Reader<'a, S> {
-    stream: &'a S,
-    buf: Vec<u8>,
-    deadline: Tick,
-}
-
-impl<S: Stream> Reader<'_, S> {
-    /// Reads what is there, behind what was read; 0 at the end.
-    async fn read_more(&mut self) -> Result<usize, TransportError> {
-        let mut buf = std::mem::take(&mut self.buf);
-        if buf.capacity() - buf.len() < READ_BYTES_MIN {
-            buf.reserve(HEAD_BUFFER_BYTES);
-        }
-        let (read, buf) = self.stream.read(buf, self.deadline).await;
-        self.buf = buf;
-        read.map_err(TransportError::Io)
-    }
-}
-
-/// Below this, a buffer is made larger before it is read into.
-const READ_BYTES_MIN: usize = 1024;
-
-fn parts_of(head: &ResponseHead, buf: &[u8]) -> Result<http::response::Parts, TransportError> {
-    let mut builder = http::Response::builder().status(head.status());
-    for field in head.fields(buf) {
-        builder = builder.header(field.name, field.value);
-    }
-    let response = builder.body(()).map_err(|_| TransportError::Answer("the answer's head is broken"))?;
-    Ok(response.into_parts().0)
-}
-
-/// How long `Retry-After` asks to wait: seconds, or a date (RFC 9110 §10.2.3). A date that has passed is no wait at all.
-pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -592,27 +306,170 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(at.saturating_sub(Duration::from_millis(now.0)))
 }
 
-fn with_source(error: &TlsError) -> String {
-    match StdError::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+// --- Errors by the stage in which they occur ------------------------------------------------------------------
+
+/// Resolver that admits plain HTTP to this machine only: on the network, others could read and change it.
+#[derive(Debug, Default)]
+struct CheckedResolver(DefaultResolver);
+
+impl Resolver for CheckedResolver {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let addresses = self.0.resolve(uri, config, timeout).map_err(|error| match error {
+            ureq::Error::Io(error) => stage_error(TransportError::Resolve(error)),
+            ureq::Error::HostNotFound => stage_error(TransportError::Resolve(ErrorKind::NotFound.into())),
+            ureq::Error::Timeout(_) => stage_error(TransportError::Resolve(ErrorKind::TimedOut.into())),
+            error => error,
+        })?;
+        let is_plain = uri.scheme() == Some(&http::uri::Scheme::HTTP);
+        if is_plain && addresses.iter().any(|address| !address.ip().is_loopback()) {
+            return Err(stage_error(TransportError::Url(uri.to_string())));
+        }
+        Ok(addresses)
+    }
+}
+
+/// Connector whose errors are classified by their stage.
+#[derive(Debug)]
+struct Stage<C> {
+    connector: C,
+    classify: fn(ureq::Error) -> ureq::Error,
+}
+
+impl<In: Transport, C: Connector<In>> Connector<In> for Stage<C> {
+    type Out = C::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        self.connector.connect(details, chained).map_err(self.classify)
+    }
+}
+
+fn stage_error(error: TransportError) -> ureq::Error {
+    ureq::Error::Other(Box::new(error))
+}
+
+fn connect_error(error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::Io(error) => stage_error(TransportError::Connect(error)),
+        ureq::Error::ConnectionFailed => {
+            stage_error(TransportError::Connect(ErrorKind::ConnectionRefused.into()))
+        }
+        ureq::Error::Timeout(_) => stage_error(TransportError::Connect(ErrorKind::TimedOut.into())),
+        error => error,
+    }
+}
+
+/// A connection that the CA closes during the handshake remains an I/O error, and is repeated.
+fn tls_error(error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::Io(error) => {
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(inner) => stage_error(TransportError::Tls(inner.to_string())),
+                None => ureq::Error::Io(error),
+            }
+        }
+        ureq::Error::Rustls(error) => stage_error(TransportError::Tls(error.to_string())),
+        ureq::Error::Tls(error) => stage_error(TransportError::Tls(error.to_owned())),
+        ureq::Error::Timeout(_) => stage_error(TransportError::Tls("timed out".to_owned())),
+        error => error,
+    }
+}
+
+/// Classifies what remains: errors of the stages, timeouts, and errors of the exchange.
+fn classify(error: ureq::Error) -> TransportError {
+    match error {
+        ureq::Error::Other(error) => match error.downcast::<TransportError>() {
+            Ok(error) => *error,
+            Err(error) => TransportError::Response(error.to_string()),
+        },
+        ureq::Error::Timeout(_) => TransportError::Io(ErrorKind::TimedOut.into()),
+        ureq::Error::Io(error) => TransportError::Io(error),
+        ureq::Error::BadUri(url) => TransportError::Url(url),
+        ureq::Error::BodyExceedsLimit(_) | ureq::Error::LargeResponseHeader(..) => {
+            TransportError::Response("the CA's response is too long".to_owned())
+        }
+        error => TransportError::Response(format!("the CA's response is not valid HTTP: {error}")),
+    }
+}
+
+// --- Reply from a worker thread to a task ---------------------------------------------------------------------
+
+type Reply = Result<Response, TransportError>;
+
+#[derive(Default)]
+struct ReplyState {
+    reply: Option<Reply>,
+    waker: Option<Waker>,
+}
+
+/// Sending half. Dropping it replies with [`TransportError::Thread`].
+struct ReplySender(Option<Arc<Mutex<ReplyState>>>);
+
+type ReplyReceiver = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// Creates a one-shot channel between threads: `net::sync` has one within a thread, and the futures of `instant-acme`
+/// must be `Send`.
+fn reply() -> (ReplySender, ReplyReceiver) {
+    let state = Arc::new(Mutex::new(ReplyState::default()));
+    let receiver = Arc::clone(&state);
+    let future = poll_fn(move |cx| {
+        let mut state = lock(&receiver);
+        match state.reply.take() {
+            Some(reply) => Poll::Ready(reply),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    });
+    (ReplySender(Some(state)), Box::pin(future))
+}
+
+impl ReplySender {
+    fn send(mut self, reply: Reply) {
+        self.complete(reply);
+    }
+
+    fn complete(&mut self, reply: Reply) {
+        let Some(state) = self.0.take() else { return };
+        let mut state = lock(&state);
+        state.reply = Some(reply);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for ReplySender {
+    fn drop(&mut self) {
+        self.complete(Err(TransportError::Thread));
     }
 }
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => write!(f, "{url} is no https URL"),
-            Self::Busy => f.write_str("too many requests wait for the CA already"),
+            Self::Url(url) => write!(f, "{url} is not an https URL"),
+            Self::Busy => f.write_str("too many requests to the CA are queued"),
             Self::Resolve(error) => write!(f, "the name of the CA could not be resolved: {error}"),
             Self::Connect(error) => write!(f, "the CA could not be reached: {error}"),
-            Self::Tls(error) => write!(f, "no TLS connection to the CA: {error}"),
+            Self::Tls(error) => write!(f, "the TLS handshake with the CA failed: {error}"),
             Self::Io(error) if error.kind() == ErrorKind::TimedOut => {
-                f.write_str("the CA did not answer in time")
+                f.write_str("the CA did not respond in time")
             }
             Self::Io(error) => write!(f, "the connection to the CA failed: {error}"),
-            Self::Answer(what) => f.write_str(what),
-            Self::Gone => f.write_str("the request to the CA was given up"),
+            Self::Response(reason) => f.write_str(reason),
+            Self::Thread => f.write_str("the request to the CA was abandoned: no thread was available"),
         }
     }
 }

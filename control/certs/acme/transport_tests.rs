@@ -1,19 +1,21 @@
-//! Requests against a server that follows a script.
+//! Requests against a scripted server.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 
-use ringway_tls::{Alpn, UpstreamSecret};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use ureq::tls::Certificate;
 
 use super::*;
 use crate::testing::{on_control_thread, valid_pair};
 
-/// What the server does with one connection: for each request, these bytes; then it closes, or waits.
+/// Responses per connection: one for each request, then the connection is closed.
 struct Script(Vec<Vec<&'static [u8]>>);
 
-/// Serves connections one after the other; gives the address and what was asked.
+/// Serves connections one after the other; returns the address and the requests.
 fn serve_script(script: Script) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -26,7 +28,7 @@ fn serve_script(script: Script) -> (SocketAddr, mpsc::Receiver<String>) {
                 if sender.send(request).is_err() {
                     return;
                 }
-                // In two parts, so that heads and chunks arrive torn.
+                // In two parts, so that heads and chunks arrive split.
                 let middle = answer.len() / 2;
                 let _ = stream.write_all(&answer[..middle]);
                 let _ = stream.flush();
@@ -49,7 +51,8 @@ fn read_request(stream: &mut std::net::TcpStream) -> Option<String> {
         bytes.push(byte[0]);
     }
     let head = String::from_utf8(bytes).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
     Some(head + std::str::from_utf8(&body).unwrap())
@@ -57,19 +60,19 @@ fn read_request(stream: &mut std::net::TcpStream) -> Option<String> {
 
 fn client() -> Client {
     let pair = valid_pair(&["localhost"]);
-    let material = UpstreamSecret::new(Some(&pair.chain), None, false).unwrap();
-    Client::start(material.client_config(Alpn::Http1))
+    let root = CertificateDer::from_pem_slice(&pair.chain).unwrap();
+    Client::new(RootCerts::Specific(Arc::new(vec![Certificate::from_der(&root).to_owned()])))
 }
 
-/// Asks for a document of the script's only connection.
+/// Fetches a document over the only connection of the script.
 fn fetch(script: Vec<&'static [u8]>) -> Result<(u16, String, ResponseMeta), String> {
     let (address, _requests) = serve_script(Script(vec![script]));
     on_control_thread(|| async move {
         let client = client();
         let answer = client.get(&format!("http://{address}/dir")).await;
-        let answered = client.last_response();
+        let meta = client.last_response();
         answer
-            .map(|(status, body)| (status, String::from_utf8(body.to_vec()).unwrap(), answered))
+            .map(|(status, body)| (status, String::from_utf8(body.to_vec()).unwrap(), meta))
             .map_err(|error| error.to_string())
     })
 }
@@ -90,15 +93,15 @@ fn reads_bodies_of_every_framing() {
 }
 
 #[test]
-fn refuses_what_is_no_answer() {
+fn rejects_malformed_responses() {
     for (answer, expected) in [
-        // It is asked once more, and is not there then.
+        // Repeated once, on a connection that nobody accepts.
         (&b""[..], "onnection"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "ended early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "ended early"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunks"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "too long"),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "ended early"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "not valid HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Le", "ended early"),
     ] {
         let error = fetch(vec![answer]).unwrap_err();
@@ -107,7 +110,7 @@ fn refuses_what_is_no_answer() {
 }
 
 #[test]
-fn asks_once_more_when_a_connection_breaks() {
+fn repeats_a_request_once_when_the_connection_breaks() {
     let (address, requests) =
         serve_script(Script(vec![vec![b""], vec![b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"]]));
     on_control_thread(|| async move {
@@ -118,7 +121,7 @@ fn asks_once_more_when_a_connection_breaks() {
 }
 
 #[test]
-fn does_not_read_without_end() {
+fn reads_a_bounded_response() {
     let endless: &'static [u8] = Box::leak(
         [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'x'; 2 * ACME_RESPONSE_BYTES_MAX]].concat().into(),
     );
@@ -135,12 +138,12 @@ fn does_not_read_without_end() {
 }
 
 #[test]
-fn notes_how_long_the_ca_wants_to_be_left_alone() {
+fn stores_retry_after() {
     let of = |value: &str| {
         let answer = format!("HTTP/1.1 429 Too Many\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n");
-        let (status, _, answered) = fetch(vec![Box::leak(answer.into_bytes().into())]).unwrap();
-        assert_eq!((status, answered.status), (429, 429));
-        answered.retry_after
+        let (status, _, meta) = fetch(vec![Box::leak(answer.into_bytes().into())]).unwrap();
+        assert_eq!((status, meta.status), (429, 429));
+        meta.retry_after
     };
     assert_eq!(of("120"), Some(Duration::from_secs(120)));
     assert_eq!(of("soon"), None);
@@ -157,12 +160,12 @@ fn notes_how_long_the_ca_wants_to_be_left_alone() {
         ("", None),
         ("99999999999999999999999", None),
     ] {
-        assert_eq!(retry_after(value, now).map(|wait| wait.as_secs()), expected, "{value}");
+        assert_eq!(parse_retry_after(value, now).map(|wait| wait.as_secs()), expected, "{value}");
     }
 }
 
 #[test]
-fn one_connection_serves_many_requests() {
+fn a_connection_is_reused() {
     let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let (address, requests) = serve_script(Script(vec![vec![ok; 3]]));
     on_control_thread(|| async move {
@@ -173,12 +176,16 @@ fn one_connection_serves_many_requests() {
     });
     let asked: Vec<String> = requests.iter().collect();
     assert_eq!(asked.len(), 3);
-    assert!(asked[2].starts_with(&format!("GET /2 HTTP/1.1\r\nHost: {address}\r\nUser-Agent: ringway/")));
-    assert!(asked.iter().all(|request| request.matches("User-Agent").count() == 1));
+    assert!(asked[2].starts_with("GET /2 HTTP/1.1\r\n"), "{}", asked[2]);
+    for request in asked.iter().map(|request| request.to_ascii_lowercase()) {
+        assert!(request.contains(&format!("\r\nhost: {address}\r\n")), "{request}");
+        assert_eq!(request.matches("user-agent: ringway/").count(), 1, "{request}");
+        assert_eq!(request.matches("user-agent").count(), 1, "{request}");
+    }
 }
 
 #[test]
-fn a_kept_connection_that_the_ca_has_closed_costs_nothing() {
+fn a_closed_idle_connection_is_replaced() {
     let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let (address, requests) = serve_script(Script(vec![vec![ok], vec![ok]]));
     on_control_thread(|| async move {
@@ -191,7 +198,7 @@ fn a_kept_connection_that_the_ca_has_closed_costs_nothing() {
 }
 
 #[test]
-fn the_head_of_an_answer_to_head_is_all_of_it() {
+fn a_response_to_head_has_no_body() {
     let answer: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\nReplay-Nonce: abc\r\n\r\n";
     let (address, requests) = serve_script(Script(vec![vec![answer; 2]]));
     on_control_thread(|| async move {
@@ -224,39 +231,66 @@ fn a_post_carries_its_body() {
 }
 
 #[test]
-fn speaks_in_clear_to_this_machine_only() {
+fn plain_http_is_limited_to_this_machine() {
     on_control_thread(|| async {
         let client = client();
         for url in ["http://192.0.2.1/dir", "ftp://127.0.0.1/", "/dir"] {
             let error = client.get(url).await.unwrap_err().to_string();
-            assert!(error.contains("no https URL"), "{url}: {error}");
+            assert!(error.contains("is not an https URL"), "{url}: {error}");
         }
     });
 }
 
 #[test]
-fn a_ca_that_nobody_vouches_for_is_not_spoken_to() {
+fn a_failed_tls_handshake_is_reported() {
     // The address speaks TLS to nobody: what it sends is no handshake.
     let (address, _requests) = serve_script(Script(vec![vec![b"no TLS at all\r\n\r\n"]]));
     on_control_thread(|| async move {
         let error = client().get(&format!("https://{address}/dir")).await.unwrap_err().to_string();
-        assert!(error.contains("no TLS connection to the CA"), "{error}");
+        assert!(error.contains("the TLS handshake with the CA failed"), "{error}");
+    });
+}
+
+/// A listener that never accepts: connections stay in its backlog, and requests without a response.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}/dir", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let (_listener, url) = silent();
+    on_control_thread(|| async move {
+        let client = client();
+        let mut pending = Vec::new();
+        let error = loop {
+            let mut next = Box::pin(client.get(&url));
+            match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+                Poll::Pending => pending.push(next),
+                Poll::Ready(result) => break result.unwrap_err().to_string(),
+            }
+        };
+        assert!(error.contains("too many requests"), "{error}");
+        // The threads may or may not have taken theirs from the queue.
+        let bounds = ACME_REQUESTS_WAITING_MAX..=ACME_REQUESTS_WAITING_MAX + ACME_THREADS_MAX;
+        assert!(bounds.contains(&pending.len()), "{}", pending.len());
+        assert_eq!(lock(&client.0.0.jobs).threads, ACME_THREADS_MAX);
     });
 }
 
 #[test]
-fn only_so_many_requests_wait() {
-    on_control_thread(|| async {
+fn dropping_the_client_ends_requests_in_flight() {
+    let (listener, url) = silent();
+    on_control_thread(|| async move {
         let client = client();
-        let ask = || client.get("http://127.0.0.1:1/");
-        let mut waiting: Vec<_> = (0..ACME_REQUESTS_WAITING_MAX).map(|_| Box::pin(ask())).collect();
-        for one in &mut waiting {
-            let is_pending = poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await;
-            assert!(is_pending);
-        }
-        assert!(ask().await.unwrap_err().to_string().contains("too many requests"));
-        for one in waiting {
-            assert!(one.await.unwrap_err().to_string().contains("could not be reached"));
-        }
+        let request = http::Request::get(url).body(BodyWrapper::default()).unwrap();
+        let mut in_flight = client.request(request);
+        assert!(poll_fn(|cx| Poll::Ready(in_flight.as_mut().poll(cx).is_pending())).await);
+        // The connection is established: the request waits for its response.
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(read_request(&mut stream).is_some());
+        drop(client);
+        assert!(in_flight.await.is_err());
     });
 }

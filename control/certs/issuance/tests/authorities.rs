@@ -142,9 +142,10 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
             let is_issuing = |name: &&str| process.state(name).state == CertificateState::Issuing;
             names.iter().all(is_issuing)
                 && process.fake.recorded().challenges.lock().unwrap().len() == names.len()
+                && process.certificates.issuance().slots[0].authority.is_idle()
         })
         .await;
-        // Nothing of ours runs meanwhile: the CA is never seen to be away, only to know nothing.
+        // No request is in flight, and this thread sends none meanwhile: the CA is never seen as unavailable.
         ca.habits().http_port = http_port;
         ca.start_again();
         for name in names {

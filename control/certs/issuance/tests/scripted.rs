@@ -120,7 +120,8 @@ fn serve(
             return false;
         }
     }
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
     let mut line = head.split_whitespace();
