@@ -7,8 +7,8 @@
 //!                                       transport: HTTP/1.1 over TLS, idle connections kept
 //! ```
 //!
-//! Only the requests of `instant-acme` are used: its own polling needs a timer of another runtime, so that [`order`]
-//! polls with ours.
+//! Only the requests of `instant-acme` are used: its own polling needs a timer of another runtime, so that
+//! [`order`] polls with ours.
 
 pub(crate) mod authority;
 pub(crate) mod failure;

@@ -1,11 +1,11 @@
 //! Rate-limit budgets: a token bucket for each limit of each CA. Pure.
 //!
-//! A bucket is stored as the time at which it is full again (GCRA). Taking a token moves that time by the interval of one
-//! token; a token is available while it is nearer than the whole capacity. A full bucket needs no entry, and the persisted
-//! form is a list of timestamps.
+//! A bucket is stored as the time at which it is full again (GCRA). Taking a token moves that time by the
+//! interval of one token; a token is available while it is nearer than the whole capacity. A full bucket
+//! needs no entry, and the persisted form is a list of timestamps.
 //!
-//! Let's Encrypt's documented limits are built in. An unknown CA has the limits that protect any CA. When a CA reports that
-//! a limit is reached, its bucket is closed until `Retry-After`.
+//! Let's Encrypt's documented limits are built in. An unknown CA has the limits that protect any CA. When a
+//! CA reports that a limit is reached, its bucket is closed until `Retry-After`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -212,8 +212,8 @@ impl Budgets {
         }
     }
 
-    /// Gives back the tokens of steps that were not reached: CAs count orders when they are sent, and certificates when they
-    /// are issued. An outage must not use up a domain's weekly budget.
+    /// Gives back the tokens of steps that were not reached: CAs count orders when they are sent, and
+    /// certificates when they are issued. An outage must not use up a domain's weekly budget.
     pub(crate) fn settle_order(
         &mut self,
         authority: &str,
@@ -567,8 +567,8 @@ mod tests {
     }
 
     proptest! {
-        /// In no window are there more orders than twice the capacity (which refills meanwhile), and an order is admitted at
-        /// the time that was forecast.
+        /// In no window are there more orders than twice the capacity (which refills meanwhile), and an order
+        /// is admitted at the time that was forecast.
         #[test]
         fn never_exceeds_the_limits(steps in prop::collection::vec((0u64..4_000_000, 0u8..4), 1..400)) {
             let (mut budgets, ca) = (Budgets::default(), le());

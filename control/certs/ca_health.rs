@@ -16,8 +16,8 @@ pub(crate) struct CaHealth {
     problem: Option<String>,
     /// Misconfigured: only a change of the settings helps.
     is_misconfigured: bool,
-    /// Last domain whose order the CA failed to serve, and the time, while no other domain's has failed and none
-    /// succeeded.
+    /// Last domain whose order the CA failed to serve, and the time, while no other domain's has failed and
+    /// none succeeded.
     suspected_by: Option<(Hostname, Tick)>,
 }
 
@@ -38,8 +38,8 @@ impl CaHealth {
         self.paused_until = now.after(pause(self.failures, retry_after));
     }
 
-    /// Records a failure to serve one domain's order. One domain proves nothing about the CA, however often it fails; two
-    /// domains with no success between do.
+    /// Records a failure to serve one domain's order. One domain proves nothing about the CA, however often
+    /// it fails; two domains with no success between do.
     pub(crate) fn record_order_failure(
         &mut self,
         host: &Hostname,

@@ -97,7 +97,8 @@ impl CertificateStore {
         self.publish(host).await.map_err(UploadError::NotLive)
     }
 
-    /// Deletes the folder of an unregistered domain, unless it has been registered again; returns whether it did.
+    /// Deletes the folder of an unregistered domain, unless it has been registered again; returns whether it
+    /// did.
     pub(crate) async fn remove_unregistered(&self, host: &Hostname) -> bool {
         let Inner { registry, disk, .. } = &*self.0;
         let Ok(guard) = disk.lock().await else {

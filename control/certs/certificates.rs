@@ -94,8 +94,8 @@ impl Certificates {
         Self { inner: Rc::new(inner) }
     }
 
-    /// Adds a domain, or updates its registration. Called for all domains at the start, before [`Certificates::run`],
-    /// and for each change.
+    /// Adds a domain, or updates its registration. Called for all domains at the start, before
+    /// [`Certificates::run`], and for each change.
     pub fn put_domain(&self, domain: &Domain) {
         let Inner { registry, publisher, store, issuance, .. } = &*self.inner;
         let is_stale = {
@@ -117,7 +117,8 @@ impl Certificates {
         store.read_soon();
     }
 
-    /// Removes a domain. Its certificate is soon deleted from the disk, unless it is registered again by then.
+    /// Removes a domain. Its certificate is soon deleted from the disk, unless it is registered again by
+    /// then.
     pub fn remove_domain(&self, host: &Hostname) {
         let Inner { registry, publisher, store, .. } = &*self.inner;
         let had_certificate = match registry.table_mut().remove(host) {
@@ -137,8 +138,8 @@ impl Certificates {
         });
     }
 
-    /// Checks and stores a certificate with its key for a domain whose mode is `provided`, and publishes it to every
-    /// core.
+    /// Checks and stores a certificate with its key for a domain whose mode is `provided`, and publishes it
+    /// to every core.
     ///
     /// # Errors
     /// See [`UploadError`]; nothing has changed then, except with [`UploadError::NotLive`].
@@ -164,7 +165,8 @@ impl Certificates {
         }
     }
 
-    /// Checks a certificate as [`Certificates::upload`] would, whatever the domain's mode, and stores nothing.
+    /// Checks a certificate as [`Certificates::upload`] would, whatever the domain's mode, and stores
+    /// nothing.
     ///
     /// # Errors
     /// See [`UploadError`].
@@ -173,8 +175,8 @@ impl Certificates {
         Ok(Arc::new(identity.facts().clone()))
     }
 
-    /// Removes a domain's certificate from the disk and from every core. Call it after the mode has left `provided`:
-    /// until then, status waits for the file that is being removed.
+    /// Removes a domain's certificate from the disk and from every core. Call it after the mode has left
+    /// `provided`: until then, status waits for the file that is being removed.
     ///
     /// # Errors
     /// See [`UploadError`]; with [`UploadError::NotLive`] the certificate is removed all the same.
@@ -182,9 +184,9 @@ impl Certificates {
         self.inner.store.discard(host).await
     }
 
-    /// Verifies a domain now: DNS records, then our own challenge URL. `None` when the domain is not registered, or too
-    /// many verifications are queued. The result is kept for [`Certificates::state`]; a domain that is ready is
-    /// retried at once.
+    /// Verifies a domain now: DNS records, then our own challenge URL. `None` when the domain is not
+    /// registered, or too many verifications are queued. The result is kept for [`Certificates::state`]; a
+    /// domain that is ready is retried at once.
     pub async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
         let verification = self.inner.verifier.verify(host).await?;
         if verification.readiness.is_ready() {
@@ -201,8 +203,8 @@ impl Certificates {
         Some(DomainState { queue_position: self.inner.issuance.queue_position(host), ..state })
     }
 
-    /// Runs all certificate tasks: reads the certificates on the disk, follows the default certificate's files, deletes
-    /// orphans, orders and renews. Never returns; run it once, as a task.
+    /// Runs all certificate tasks: reads the certificates on the disk, follows the default certificate's
+    /// files, deletes orphans, orders and renews. Never returns; run it once, as a task.
     pub async fn run(self, host: impl Host) {
         let Inner { registry, publisher, disk, store, issuance, default, default_changes, .. } = &*self.inner;
         publisher.attach(host);

@@ -1,4 +1,4 @@
-//! What the handle does, with a control fake that writes down.
+//! The public handle, with a control plane that records its calls.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use ringway_dns::testing::{Server, ip};
 
 use CertificateMode::{Acme, Provided};
 
-/// A certificate directory, and what one core gets from the loader.
+/// Certificate directory, and the mailbox of one core.
 struct Setup {
     dir: tempfile::TempDir,
     core: MailboxReceiver<SecretUpdate>,
@@ -61,20 +61,20 @@ impl Setup {
         open(settings, self.senders.clone()).unwrap()
     }
 
-    /// Asks as a core does.
-    fn ask(
+    /// Requests a certificate as a core does.
+    fn request(
         &self,
-        wants: &MailboxSender<SecretRequest>,
+        requests: &MailboxSender<SecretRequest>,
         name: IdentityName,
         version: u64,
     ) -> Result<String, String> {
-        // What was handed over unasked is not the answer.
+        // Drops secrets that were pushed earlier.
         self.core.drain(usize::MAX).for_each(drop);
-        wants.send(SecretRequest { core: CoreId(0), key: SecretKey::Identity(name), version }).unwrap();
+        requests.send(SecretRequest { core: CoreId(0), key: SecretKey::Identity(name), version }).unwrap();
         let loaded = self.core.recv_timeout(Duration::from_secs(30)).unwrap();
         match loaded.result {
             Ok(Secret::Identity(identity)) => Ok(identity.facts().fingerprint.clone()),
-            Ok(Secret::ClientCa(_) | Secret::Upstream(_)) => panic!("an identity was asked for"),
+            Ok(Secret::ClientCa(_) | Secret::Upstream(_)) => panic!("an identity was requested"),
             Err(why) => Err(why.to_string()),
         }
     }
@@ -84,7 +84,7 @@ fn of(name: &str) -> IdentityName {
     IdentityName::Domain(host(name))
 }
 
-/// The handle with its tasks running.
+/// Creates the handle and runs its tasks.
 fn running(opened: Opened, fake: &FakeHost) -> Certificates {
     let certificates = Certificates::new(opened);
     start(&certificates, fake);
@@ -102,7 +102,7 @@ fn event(fake: &FakeHost, is_it: impl Fn(&CertificateEvent) -> bool) -> bool {
 }
 
 #[test]
-fn without_a_ca_a_new_domain_says_so_at_once() {
+fn a_domain_without_a_ca_has_its_reason_at_once() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -111,7 +111,7 @@ fn without_a_ca_a_new_domain_says_so_at_once() {
         let reason = |name: &str| certificates.state(&host(name)).unwrap().reason;
         for name in ["first.example", "later.example"] {
             certificates.put_domain(&domain(name, Acme));
-            // Whoever registers it is answered now.
+            // The response to the registration shows it.
             assert!(reason(name).unwrap().contains("no CA is configured"));
             certificates.put_domain(&domain(name, Provided));
             assert!(reason(name).unwrap().contains("not been uploaded"));
@@ -120,13 +120,13 @@ fn without_a_ca_a_new_domain_says_so_at_once() {
 }
 
 #[test]
-fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
+fn a_start_opens_no_certificate() {
     let setup = Setup::new();
     let files = setup.files();
     let pair = valid_pair(&["*.example"]);
     let count = 5_000;
     for n in 0..count {
-        // Not synced one by one: this is a setup, not a write.
+        // Not synced one by one, as the product would.
         let folder = setup.path().join(format!("domains/d{n}.example"));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("identity.pem"), [&pair.chain[..], &pair.key].concat()).unwrap();
@@ -134,7 +134,7 @@ fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
     drop(files);
     let opened = setup.open(setup.settings());
     let files = opened.files.clone();
-    let wants = opened.requests();
+    let requests = opened.requests();
     assert_eq!(opened.version(&domain("d4999.example", Acme)), Some(FIRST_VERSION));
     assert_eq!(opened.version(&domain("d4999.example", CertificateMode::None)), None);
     assert_eq!(opened.version(&domain("other.example", Acme)), None);
@@ -143,17 +143,17 @@ fn thousands_of_certificates_are_not_opened_before_they_are_wanted() {
         for n in 0..count {
             certificates.put_domain(&domain(&format!("d{n}.example"), Acme));
         }
-        assert_eq!(files.opened(), 0, "nothing was opened by the start");
+        assert_eq!(files.opened(), 0, "the start opens none");
         assert_eq!(certificates.overview().unread, count);
         for n in [7, 7, 11] {
-            setup.ask(&wants, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
+            setup.request(&requests, of(&format!("d{n}.example")), FIRST_VERSION).unwrap();
         }
-        assert_eq!(files.opened(), 2, "only what was wanted, and once");
+        assert_eq!(files.opened(), 2, "only the requested ones, once");
     });
 }
 
 #[test]
-fn by_and_by_all_certificates_are_read() {
+fn all_certificates_are_read_in_batches() {
     let setup = Setup::new();
     let files = setup.files();
     // More than two batches.
@@ -173,7 +173,7 @@ fn by_and_by_all_certificates_are_read() {
         while certificates.overview().unread > 0 {
             yield_now().await;
         }
-        // For each its certificate, its state and its order, once; and the budgets.
+        // Certificate, record and order of each, once; and the budgets.
         let opened = files.opened();
         assert!(opened <= 3 * count as u64 + 1, "{opened} files were opened");
         for n in 0..count {
@@ -189,7 +189,7 @@ fn by_and_by_all_certificates_are_read() {
 fn an_upload_is_live_when_the_call_returns() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
-    let wants = opened.requests();
+    let requests = opened.requests();
     on_control_thread(|| async {
         let fake = FakeHost::default();
         let certificates = running(opened, &fake);
@@ -204,9 +204,9 @@ fn an_upload_is_live_when_the_call_returns() {
             let facts = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
             let (name, version) = fake.recorded().certificates.borrow().last().unwrap().clone();
             assert_eq!(name, "a.example");
-            assert!(version > last, "each has a version of its own");
+            assert!(version > last, "versions grow");
             last = version;
-            let served = setup.ask(&wants, of("a.example"), version.unwrap()).unwrap();
+            let served = setup.request(&requests, of("a.example"), version.unwrap()).unwrap();
             assert_eq!(served, facts.fingerprint);
             let state = certificates.state(&host("a.example")).unwrap();
             assert_eq!((state.certificate.unwrap(), state.version, state.reason), (facts, version, None));
@@ -216,7 +216,7 @@ fn an_upload_is_live_when_the_call_returns() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing() {
+fn a_refused_upload_changes_nothing() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -236,10 +236,10 @@ fn what_is_refused_changes_nothing() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_old_certificate_and_is_told() {
+fn a_full_disk_keeps_the_old_certificate_and_is_reported() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
-    let (wants, faults) = (opened.requests(), opened.files.faults.clone());
+    let (requests, faults) = (opened.requests(), opened.files.faults.clone());
     on_control_thread(|| async {
         let fake = FakeHost::default();
         let certificates = running(opened, &fake);
@@ -249,8 +249,11 @@ fn a_full_disk_keeps_the_old_certificate_and_is_told() {
         let version = certificates.state(&host("a.example")).unwrap().version.unwrap();
         faults.refuse(libc::ENOSPC);
         let error = certificates.upload(&host("a.example"), &new.chain, &new.key).await.unwrap_err();
-        assert!(matches!(&error, UploadError::NotStored(why) if why.contains("free some space")), "{error}");
-        assert_eq!(setup.ask(&wants, of("a.example"), version).unwrap(), facts.fingerprint);
+        assert!(
+            matches!(&error, UploadError::NotStored(reason) if reason.contains("free some space")),
+            "{error}"
+        );
+        assert_eq!(setup.request(&requests, of("a.example"), version).unwrap(), facts.fingerprint);
         assert!(certificates.overview().directory_problem.is_some());
         assert!(event(&fake, |event| matches!(event, CertificateEvent::DirectoryUnusable { .. })));
         faults.mend();
@@ -260,7 +263,7 @@ fn a_full_disk_keeps_the_old_certificate_and_is_told() {
 }
 
 #[test]
-fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
+fn every_core_has_a_new_certificate_before_its_version() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -275,7 +278,7 @@ fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
         assert!(
             matches!(&given.result, Ok(Secret::Identity(identity)) if identity.facts().fingerprint == facts.fingerprint)
         );
-        // A core that takes nothing more may serve the older one for a while, and nobody is told otherwise.
+        // A core with a full mailbox may serve the older one for a while, which is reported.
         while setup.senders[0].send(given.clone()).is_ok() {}
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
         assert!(matches!(error, UploadError::NotLive(PublishError::SlowCores)), "{error}");
@@ -283,7 +286,7 @@ fn every_core_has_a_new_certificate_before_it_hears_of_its_version() {
 }
 
 #[test]
-fn a_slow_core_is_told_apart_from_a_refusal() {
+fn a_slow_core_is_distinguished_from_a_refusal() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -294,7 +297,7 @@ fn a_slow_core_is_told_apart_from_a_refusal() {
         let pair = valid_pair(&["a.example"]);
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
         assert!(matches!(error, UploadError::NotLive(PublishError::SlowCores)));
-        assert!(certificates.state(&host("a.example")).unwrap().certificate.is_some(), "it is stored");
+        assert!(certificates.state(&host("a.example")).unwrap().certificate.is_some(), "stored");
     });
 }
 
@@ -313,20 +316,24 @@ fn a_removed_domain_leaves_nothing_on_the_disk() {
         }
         certificates.remove_domain(&host("a.example"));
         assert!(certificates.state(&host("a.example")).is_none());
-        fake.until("removed", |told| {
-            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Removed { .. }))
+        fake.until("removed", |recorded| {
+            recorded.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Removed { .. }))
         })
         .await;
         assert!(!setup.path().join("domains/a.example").exists());
         assert!(setup.path().join("domains/b.example").exists());
         assert_eq!(certificates.overview().orphans, 0);
         certificates.put_domain(&domain("a.example", Provided));
-        assert_eq!(certificates.state(&host("a.example")).unwrap().version, None, "it begins anew");
+        assert_eq!(
+            certificates.state(&host("a.example")).unwrap().version,
+            None,
+            "starts without a certificate"
+        );
     });
 }
 
 #[test]
-fn who_is_registered_again_at_once_keeps_the_certificate() {
+fn a_domain_registered_again_at_once_keeps_its_certificate() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -337,17 +344,17 @@ fn who_is_registered_again_at_once_keeps_the_certificate() {
         certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         certificates.remove_domain(&host("a.example"));
         certificates.put_domain(&domain("a.example", Provided));
-        // The removal enters the lane, and another change of files behind it.
+        // The removal is queued for the disk, with another operation behind it.
         yield_now().await;
         certificates.inner.disk.run(|_| Ok(())).await.unwrap();
         assert!(certificates.state(&host("a.example")).unwrap().version.is_some());
         assert!(setup.path().join("domains/a.example/identity.pem").exists());
-        fake.until("published", |told| told.certificates.borrow().len() >= 2).await;
+        fake.until("published", |recorded| recorded.certificates.borrow().len() >= 2).await;
     });
 }
 
 #[test]
-fn a_change_of_mode_withdraws_the_certificate_and_brings_it_back() {
+fn a_change_of_mode_withdraws_and_restores_the_certificate() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -357,24 +364,24 @@ fn a_change_of_mode_withdraws_the_certificate_and_brings_it_back() {
         let pair = valid_pair(&["a.example"]);
         certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         certificates.put_domain(&domain("a.example", CertificateMode::None));
-        fake.until("withdrawn", |told| {
-            told.certificates.borrow().last().is_some_and(|(_, version)| version.is_none())
+        fake.until("withdrawn", |recorded| {
+            recorded.certificates.borrow().last().is_some_and(|(_, version)| version.is_none())
         })
         .await;
         certificates.put_domain(&domain("a.example", Acme));
-        fake.until("back", |told| {
-            told.certificates.borrow().last().is_some_and(|(_, version)| version.is_some())
+        fake.until("back", |recorded| {
+            recorded.certificates.borrow().last().is_some_and(|(_, version)| version.is_some())
         })
         .await;
-        let told = fake.recorded().certificates.borrow().len();
+        let published = fake.recorded().certificates.borrow().len();
         certificates.put_domain(&domain("a.example", Acme));
         certificates.inner.disk.run(|_| Ok(())).await.unwrap();
-        assert_eq!(fake.recorded().certificates.borrow().len(), told, "nothing new is not published");
+        assert_eq!(fake.recorded().certificates.borrow().len(), published, "no change, no publication");
     });
 }
 
 #[test]
-fn one_damaged_certificate_is_withdrawn_and_told() {
+fn a_damaged_certificate_is_withdrawn_and_reported() {
     let setup = Setup::new();
     let files = setup.files();
     for name in ["good.example", "bad.example"] {
@@ -388,8 +395,8 @@ fn one_damaged_certificate_is_withdrawn_and_told() {
         certificates.put_domain(&domain("bad.example", Acme));
         let fake = FakeHost::default();
         start(&certificates, &fake);
-        fake.until("damage", |told| {
-            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Damaged { .. }))
+        fake.until("damage", |recorded| {
+            recorded.events.borrow().iter().any(|event| matches!(event, CertificateEvent::Damaged { .. }))
         })
         .await;
         while certificates.overview().unread > 0 {
@@ -404,7 +411,7 @@ fn one_damaged_certificate_is_withdrawn_and_told() {
 }
 
 #[test]
-fn each_core_has_the_default_certificate_before_it_begins() {
+fn each_core_has_the_default_certificate_at_the_start() {
     let setup = Setup::new();
     let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
     let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
@@ -418,25 +425,26 @@ fn each_core_has_the_default_certificate_before_it_begins() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_stops_nothing() {
+fn an_unusable_directory_does_not_prevent_the_start() {
     let setup = Setup::new();
     fs::write(setup.path(), "a file").unwrap();
     let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
     let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
-    let wants = opened.requests();
+    let requests = opened.requests();
     assert_eq!(opened.default_version(), Some(1));
     on_control_thread(|| async {
         let fake = FakeHost::default();
         let certificates = running(opened, &fake);
-        fake.until("told", |told| {
-            told.events
+        fake.until("reported", |recorded| {
+            recorded
+                .events
                 .borrow()
                 .iter()
                 .any(|event| matches!(event, CertificateEvent::DirectoryUnusable { .. }))
         })
         .await;
         assert!(certificates.overview().directory_problem.unwrap().contains("certs"));
-        assert!(setup.ask(&wants, IdentityName::Default, 1).is_ok());
+        assert!(setup.request(&requests, IdentityName::Default, 1).is_ok());
         certificates.put_domain(&domain("a.example", Provided));
         let pair = valid_pair(&["a.example"]);
         let error = certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap_err();
@@ -449,7 +457,7 @@ fn a_directory_that_cannot_be_used_stops_nothing() {
 }
 
 #[test]
-fn a_directory_that_comes_back_is_taken_up() {
+fn a_directory_that_becomes_usable_is_taken_over() {
     let setup = Setup::new();
     let elsewhere = Files::new(&setup.dir.path().join("elsewhere"));
     elsewhere.prepare().unwrap();
@@ -463,7 +471,7 @@ fn a_directory_that_comes_back_is_taken_up() {
         start(&certificates, &fake);
         assert!(certificates.inner.disk.problem().is_some());
         certificates.inner.store.rescan().await;
-        assert!(certificates.inner.disk.problem().is_some(), "nothing has changed");
+        assert!(certificates.inner.disk.problem().is_some(), "still unusable");
         fs::remove_file(setup.path()).unwrap();
         fs::rename(setup.dir.path().join("elsewhere"), setup.path()).unwrap();
         certificates.inner.store.rescan().await;
@@ -477,7 +485,7 @@ fn a_directory_that_comes_back_is_taken_up() {
 }
 
 #[test]
-fn what_nobody_registers_is_cleared_away_in_the_end() {
+fn orphans_are_deleted() {
     let setup = Setup::new();
     let files = setup.files();
     for name in ["a.example", "b.example"] {
@@ -499,7 +507,7 @@ fn what_nobody_registers_is_cleared_away_in_the_end() {
 }
 
 #[test]
-fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
+fn a_domain_covered_by_the_default_certificate_shows_it() {
     let setup = Setup::new();
     let operator = put_files(setup.dir.path(), &valid_pair(&["*.example", "other.test"]));
     let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
@@ -524,7 +532,7 @@ fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
             );
             assert_eq!((state.reason, state.version), (None, None), "{name}");
         }
-        // Names that it does not cover, and domains with a certificate of their own, stand where they stood.
+        // Names that it does not cover, and domains with their own certificate, are not affected.
         assert_eq!(
             (state("elsewhere.test").state, state("elsewhere.test").certificate),
             (CertificateState::None, None)
@@ -542,7 +550,7 @@ fn a_domain_that_the_default_certificate_serves_is_shown_with_it() {
 }
 
 #[test]
-fn a_default_certificate_that_cannot_be_served_stops_the_start() {
+fn an_invalid_default_certificate_fails_the_start() {
     let setup = Setup::new();
     for (pair, part) in [
         (issue(&["a.example"], 2020, 2021), "has expired"),
@@ -556,19 +564,19 @@ fn a_default_certificate_that_cannot_be_served_stops_the_start() {
 }
 
 #[test]
-fn the_operators_files_are_followed_without_a_restart() {
+fn the_default_certificate_is_replaced_without_a_restart() {
     let setup = Setup::new();
     let operator = put_files(setup.dir.path(), &valid_pair(&["default.example"]));
     let opened = setup.open(CertificateSettings { default_files: Some(operator), ..setup.settings() });
-    let wants = opened.requests();
+    let requests = opened.requests();
     on_control_thread(|| async {
         let fake = FakeHost::default();
         let certificates = running(opened, &fake);
-        let first = setup.ask(&wants, IdentityName::Default, 1).unwrap();
+        let first = setup.request(&requests, IdentityName::Default, 1).unwrap();
         let next = valid_pair(&["default.example"]);
         put_files(setup.dir.path(), &next);
-        fake.until("replaced", |told| told.defaults.borrow().last() == Some(&Some(2))).await;
-        let second = setup.ask(&wants, IdentityName::Default, 2).unwrap();
+        fake.until("replaced", |recorded| recorded.defaults.borrow().last() == Some(&Some(2))).await;
+        let second = setup.request(&requests, IdentityName::Default, 2).unwrap();
         assert_ne!(first, second);
         let state = certificates.overview().default.unwrap();
         assert_eq!(
@@ -576,16 +584,24 @@ fn the_operators_files_are_followed_without_a_restart() {
             (second.clone(), 2, None)
         );
         put_files(setup.dir.path(), &Pair { chain: b"nonsense".to_vec(), key: next.key });
-        fake.until("refused", |told| {
-            told.events.borrow().iter().any(|event| matches!(event, CertificateEvent::DefaultRefused { .. }))
+        fake.until("refused", |recorded| {
+            recorded
+                .events
+                .borrow()
+                .iter()
+                .any(|event| matches!(event, CertificateEvent::DefaultRefused { .. }))
         })
         .await;
-        assert_eq!(setup.ask(&wants, IdentityName::Default, 2).unwrap(), second, "the old one stays");
+        assert_eq!(
+            setup.request(&requests, IdentityName::Default, 2).unwrap(),
+            second,
+            "the previous one stays"
+        );
         assert!(certificates.overview().default.unwrap().problem.unwrap().contains("site.pem"));
     });
 }
 
-/// Answers challenges as the cores do, from what was published.
+/// Serves the published challenges, as the cores do.
 pub(crate) struct ChallengeServer {
     pub(crate) port: u16,
     thread: Option<JoinHandle<()>>,
@@ -628,7 +644,7 @@ impl Drop for ChallengeServer {
 }
 
 #[test]
-fn a_domain_that_leads_here_is_seen_to_do_so() {
+fn a_domain_that_points_here_is_ready() {
     let setup = Setup::new();
     let names = Server::zone(vec![("a.example", ip("127.0.0.1")), ("c.example", ip("127.0.0.1"))]);
     on_control_thread(|| async {
@@ -646,20 +662,23 @@ fn a_domain_that_leads_here_is_seen_to_do_so() {
         let verification = certificates.verify(&host("a.example")).await.unwrap();
         assert_eq!(verification.readiness, Readiness::Ready, "{verification:?}");
         assert_eq!(verification.probes[0].outcome, ProbeOutcome::Reached);
-        assert!(challenges.lock().unwrap().is_empty(), "the probe's challenge is gone again");
+        assert!(challenges.lock().unwrap().is_empty(), "the probe's challenge is withdrawn");
         assert_eq!(certificates.state(&host("a.example")).unwrap().verification, Some(verification));
         let verification = certificates.verify(&host("b.example")).await.unwrap();
         assert_eq!(verification.readiness, Readiness::NoRecords);
         assert!(verification.advice.contains("b.example does not exist in DNS"), "{}", verification.advice);
-        assert!(certificates.verify(&host("c.example")).await.is_none(), "only what is registered is probed");
+        assert!(
+            certificates.verify(&host("c.example")).await.is_none(),
+            "only registered domains are probed"
+        );
     });
 }
 
 #[test]
-fn somebody_elses_server_is_seen_for_what_it_is() {
+fn another_server_is_recognized() {
     let setup = Setup::new();
     let names = Server::zone(vec![("a.example", ip("127.0.0.1"))]);
-    // It knows none of our challenges.
+    // It has none of our challenges.
     let server = ChallengeServer::new(Arc::default());
     let settings =
         CertificateSettings { dns_resolver: Some(names.address), http_port: server.port, ..setup.settings() };
@@ -675,13 +694,13 @@ fn somebody_elses_server_is_seen_for_what_it_is() {
         assert_eq!(
             verification.readiness,
             Readiness::NotChecked,
-            "our own shortage is not the domain's fault"
+            "a local shortage is not the domain's fault"
         );
     });
 }
 
 #[test]
-fn verifications_beyond_the_bound_are_refused_and_do_not_pile_up() {
+fn the_verification_queue_is_bounded() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {
@@ -702,7 +721,7 @@ fn verifications_beyond_the_bound_are_refused_and_do_not_pile_up() {
 }
 
 #[test]
-fn touched_domains_are_told_once() {
+fn changed_domains_are_taken_once() {
     let setup = Setup::new();
     let opened = setup.open(setup.settings());
     on_control_thread(|| async {

@@ -1,8 +1,9 @@
-//! Files of the default certificate: must be valid at the start, then checked every few seconds and replaced without a
-//! restart.
+//! Files of the default certificate: must be valid at the start, then checked every few seconds and replaced
+//! without a restart.
 //!
-//! Two files cannot be replaced atomically, and may not match between the two writes. Invalid files are therefore rejected
-//! only when the next check finds them unchanged; the previous certificate is served throughout.
+//! Two files cannot be replaced atomically, and may not match between the two writes. Invalid files are
+//! therefore rejected only when the next check finds them unchanged; the previous certificate is served
+//! throughout.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

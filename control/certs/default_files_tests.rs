@@ -31,7 +31,7 @@ impl Setup {
 }
 
 #[test]
-fn a_start_without_a_sound_pair_fails_and_says_which_file() {
+fn a_start_without_a_valid_pair_fails_and_names_the_file() {
     let setup = Setup::new();
     let paths = setup.put(&valid_pair(&["a.example"]));
     assert!(setup.load(paths.clone()).is_ok());
@@ -60,7 +60,7 @@ fn a_start_without_a_sound_pair_fails_and_says_which_file() {
 }
 
 #[test]
-fn another_pair_replaces_the_one_that_is_served() {
+fn a_new_pair_replaces_the_served_one() {
     let setup = Setup::new();
     let mut watched = setup.load(setup.put(&valid_pair(&["a.example"]))).unwrap();
     let first = watched.facts().fingerprint.clone();
@@ -73,7 +73,7 @@ fn another_pair_replaces_the_one_that_is_served() {
 }
 
 #[test]
-fn what_is_unchanged_is_not_read_again() {
+fn unchanged_files_are_not_read_again() {
     let setup = Setup::new();
     let mut watched = setup.load(setup.put(&valid_pair(&["a.example"]))).unwrap();
     let opened = setup.files.opened();
@@ -84,7 +84,7 @@ fn what_is_unchanged_is_not_read_again() {
 }
 
 #[test]
-fn a_broken_file_keeps_the_old_and_is_told_once() {
+fn a_broken_file_keeps_the_old_pair_and_is_reported_once() {
     let setup = Setup::new();
     let good = valid_pair(&["a.example"]);
     let mut watched = setup.load(setup.put(&good)).unwrap();
@@ -95,9 +95,9 @@ fn a_broken_file_keeps_the_old_and_is_told_once() {
         issue(&["a.example"], 2020, 2021),
     ] {
         setup.put(&broken);
-        assert!(matches!(watched.check(NOW), FileCheck::Unchanged), "it may be half way through");
+        assert!(matches!(watched.check(NOW), FileCheck::Unchanged), "a replacement may be in progress");
         assert!(matches!(watched.check(NOW), FileCheck::Rejected(_)));
-        assert!(matches!(watched.check(NOW), FileCheck::Unchanged), "told once");
+        assert!(matches!(watched.check(NOW), FileCheck::Unchanged), "reported once");
         assert_eq!((watched.facts().fingerprint.clone(), watched.version()), (first.clone(), 1));
     }
     setup.put(&good);
@@ -106,7 +106,7 @@ fn a_broken_file_keeps_the_old_and_is_told_once() {
 }
 
 #[test]
-fn two_files_replaced_one_after_the_other_are_no_alarm() {
+fn a_replacement_in_two_steps_is_not_rejected() {
     let setup = Setup::new();
     let (old, new) = (valid_pair(&["a.example"]), valid_pair(&["a.example"]));
     let mut watched = setup.load(setup.put(&old)).unwrap();
@@ -117,7 +117,7 @@ fn two_files_replaced_one_after_the_other_are_no_alarm() {
 }
 
 #[test]
-fn a_file_that_goes_away_keeps_the_old() {
+fn a_deleted_file_keeps_the_old_pair() {
     let setup = Setup::new();
     let paths = setup.put(&valid_pair(&["a.example"]));
     let mut watched = setup.load(paths.clone()).unwrap();
@@ -128,7 +128,7 @@ fn a_file_that_goes_away_keeps_the_old() {
 }
 
 #[test]
-fn a_link_that_is_turned_elsewhere_is_followed() {
+fn a_changed_link_is_followed() {
     let setup = Setup::new();
     for (name, pair) in [("one", valid_pair(&["a.example"])), ("two", valid_pair(&["a.example"]))] {
         let folder = setup.dir.path().join(name);
@@ -147,7 +147,7 @@ fn a_link_that_is_turned_elsewhere_is_followed() {
 }
 
 #[test]
-fn only_permissions_changed_is_nothing_new() {
+fn changed_permissions_are_no_replacement() {
     let setup = Setup::new();
     let paths = setup.put(&valid_pair(&["a.example"]));
     let mut watched = setup.load(paths.clone()).unwrap();

@@ -87,8 +87,8 @@ impl Disk {
         self.lock().await?.run(work).await
     }
 
-    /// Runs one operation on a domain's files; `None` when the domain is no longer registered by then: its folder is
-    /// about to be removed.
+    /// Runs one operation on a domain's files; `None` when the domain is no longer registered by then: its
+    /// folder is about to be removed.
     pub(crate) async fn run_for<T: Send + 'static>(
         &self,
         host: &Hostname,

@@ -14,7 +14,8 @@ use crate::verification::Verification;
 #[derive(Debug, Default)]
 pub(crate) struct DomainTable {
     entries: HashMap<Hostname, DomainEntry, ahash::RandomState>,
-    /// Registrations so far: numbers the entries, so that a task detects that its domain was registered again.
+    /// Registrations so far: numbers the entries, so that a task detects that its domain was registered
+    /// again.
     numbered: u64,
     /// Folders of unregistered domains.
     orphans: OnDisk,

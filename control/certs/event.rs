@@ -39,7 +39,8 @@ pub enum CertificateEvent {
         /// Time of the next attempt; `None` for none.
         next_try: Option<Timestamp>,
     },
-    /// Attempts for a domain stopped until it is verified or changed: its DNS points elsewhere, or its orders keep failing.
+    /// Attempts for a domain stopped until it is verified or changed: its DNS points elsewhere, or its orders
+    /// keep failing.
     Parked {
         /// The domain.
         host: Hostname,

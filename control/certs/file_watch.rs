@@ -1,7 +1,7 @@
 //! Files that apps and domains name by their paths: checks when they are named, and afterwards.
 //!
-//! Cores keep the last valid secret when such a file disappears or breaks, which would go unnoticed until the next
-//! restart. The watch therefore reads them whether a core requests them or not.
+//! Cores keep the last valid secret when such a file disappears or breaks, which would go unnoticed until the
+//! next restart. The watch therefore reads them whether a core requests them or not.
 
 use std::collections::HashMap;
 
@@ -43,8 +43,8 @@ struct Known {
 }
 
 impl FileWatch {
-    /// Checks the files of all these secrets: reads those that changed or were invalid, and forgets all others. Works
-    /// on a thread for blocking calls.
+    /// Checks the files of all these secrets: reads those that changed or were invalid, and forgets all
+    /// others. Works on a thread for blocking calls.
     ///
     /// # Errors
     /// When there is no such thread; the known state is lost then.

@@ -1,4 +1,5 @@
-//! Certificate directory: one folder per domain, written so that a crash at any time leaves the old or the new content.
+//! Certificate directory: one folder per domain, written so that a crash at any time leaves the old or the
+//! new content.
 //!
 //! ```text
 //! <dir>                     0700
@@ -10,13 +11,13 @@
 //!   *.json                  0600, common state, such as budgets
 //! ```
 //!
-//! Chain and key share one file because a rename replaces one name: with two files, a crash between two renames would
-//! leave a chain with another one's key. `certificate.pem` and `key.pem`, placed by hand, are read where there is no
-//! `identity.pem`, and never written.
+//! Chain and key share one file because a rename replaces one name: with two files, a crash between two
+//! renames would leave a chain with another one's key. `certificate.pem` and `key.pem`, placed by hand, are
+//! read where there is no `identity.pem`, and never written.
 //!
-//! Every write goes to a temporary file, which is synced and renamed, and then the folder is synced. Names come from
-//! [`Hostname`]s, which are one path component by construction; that is checked all the same. Links are not followed, and
-//! permissions that let others read are corrected when a file is read.
+//! Every write goes to a temporary file, which is synced and renamed, and then the folder is synced. Names
+//! come from [`Hostname`]s, which are one path component by construction; that is checked all the same. Links
+//! are not followed, and permissions that let others read are corrected when a file is read.
 //!
 //! All of this blocks: it is called on blocking threads, on the loader thread, and once at the start.
 
@@ -113,7 +114,8 @@ impl Files {
         Self::new(Path::new("/dev/null"))
     }
 
-    /// Creates the directory, corrects its permissions, and checks that it is writable; returns the corrections.
+    /// Creates the directory, corrects its permissions, and checks that it is writable; returns the
+    /// corrections.
     pub(crate) fn prepare(&self) -> Result<Vec<String>, FilesError> {
         let mut findings = Vec::new();
         for dir in [self.dir.to_path_buf(), self.dir.join("domains"), self.dir.join("accounts")] {
@@ -185,8 +187,8 @@ impl Files {
         self.replace(&folder.join(IDENTITY), &both)
     }
 
-    /// Reads a JSON file of a domain; `None` without one. An unparsable one is moved aside, so that it is reported once and
-    /// can be examined.
+    /// Reads a JSON file of a domain; `None` without one. An unparsable one is moved aside, so that it is
+    /// reported once and can be examined.
     pub(crate) fn read_domain_file<T: DeserializeOwned>(
         &self,
         host: &Hostname,
@@ -453,7 +455,8 @@ impl Stamp {
         }
     }
 
-    /// Whether others than owner and group may read it, or others than the owner may write it: too open for a key.
+    /// Whether others than owner and group may read it, or others than the owner may write it: too open for a
+    /// key.
     pub(crate) fn is_open_to_others(&self) -> bool {
         self.mode & 0o027 != 0
     }
@@ -581,8 +584,9 @@ impl Pair {
     }
 }
 
-/// Extracts the sections of a PEM text (RFC 7468 §2) with the wanted labels. A section ends with its own label, as for
-/// parsers, whatever follows on that line. The rest of the line is dropped, because it may be anything, such as a key.
+/// Extracts the sections of a PEM text (RFC 7468 §2) with the wanted labels. A section ends with its own
+/// label, as for parsers, whatever follows on that line. The rest of the line is dropped, because it may be
+/// anything, such as a key.
 fn sections(pem: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut wanted = Vec::new();
     let mut inside: Option<&[u8]> = None;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 
-/// Plays a crash or a full disk at a step of a write.
+/// Injects a crash or a full disk at a step of a write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(Arc<Mutex<Plan>>);
 
@@ -20,12 +20,12 @@ struct Plan {
 }
 
 impl Faults {
-    /// The step with this number, counted from now, and all after it fail, and nothing is cleaned up: power is gone.
+    /// Power loss: the step with this number, counted from now, and all later ones fail, without cleanup.
     pub(crate) fn crash_at(&self, step: usize) {
         *self.0.lock().unwrap() = Plan { fail_at: Some(step), errno: libc::EIO, ..Plan::default() };
     }
 
-    /// From the next step on, the system answers with this error.
+    /// From the next step on, the system returns this error.
     pub(crate) fn refuse(&self, errno: i32) {
         *self.0.lock().unwrap() = Plan { fail_at: Some(0), errno, ..Plan::default() };
     }
@@ -81,7 +81,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o777
 }
 
-/// The middle of the chain and of the key on the disk: `1+1` for a pair that belongs together.
+/// Marks of chain and key on the disk: `1+1` for a matching pair.
 fn both(files: &Files, host: &Hostname) -> Option<String> {
     let pair = files.read_identity(host).unwrap()?;
     let middle =
@@ -90,7 +90,7 @@ fn both(files: &Files, host: &Hostname) -> Option<String> {
 }
 
 #[test]
-fn what_is_written_is_read_and_nobody_else_may() {
+fn written_files_are_read_and_private() {
     let (dir, files) = dir();
     let shop = host("shop.example.com");
     assert_eq!(files.read_identity(&shop).unwrap(), None);
@@ -131,7 +131,7 @@ fn a_crash_at_any_step_leaves_the_old_pair_or_the_new_one() {
         files.faults.crash_at(step);
         let result = files.write_identity(&shop, &pair("new"));
         files.faults.mend();
-        // What the next start finds.
+        // State found by the next start.
         let found = both(&files, &shop).unwrap();
         match found.as_str() {
             "old+old" => saw_old = true,
@@ -142,7 +142,7 @@ fn a_crash_at_any_step_leaves_the_old_pair_or_the_new_one() {
             assert_eq!(found, "new+new");
             break;
         }
-        // What the crash left lying about is in nobody's way.
+        // Leftovers of the crash do not prevent the next write.
         files.write_identity(&shop, &pair("newer")).unwrap();
         assert_eq!(both(&files, &shop).unwrap(), "newer+newer");
         assert_eq!(files.list().unwrap().with_identity, std::slice::from_ref(&shop));
@@ -173,7 +173,7 @@ fn a_crash_in_a_removal_leaves_no_certificate_without_its_key() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_old_and_says_what_to_do() {
+fn a_full_disk_keeps_the_old_pair_and_names_the_remedy() {
     let (dir, files) = dir();
     let shop = host("shop.example.com");
     files.write_identity(&shop, &pair("old")).unwrap();
@@ -188,7 +188,7 @@ fn a_full_disk_keeps_the_old_and_says_what_to_do() {
     );
     assert_eq!(both(&files, &shop).unwrap(), "old+old");
     let left: Vec<_> = fs::read_dir(dir.path().join("certs/domains/shop.example.com")).unwrap().collect();
-    assert_eq!(left.len(), 1, "no half file takes up the room: {left:?}");
+    assert_eq!(left.len(), 1, "no partial file remains: {left:?}");
     for (errno, advice) in
         [(libc::EACCES, "chown"), (libc::EROFS, "mount it writable"), (libc::EDQUOT, "free some")]
     {
@@ -200,13 +200,13 @@ fn a_full_disk_keeps_the_old_and_says_what_to_do() {
 }
 
 #[test]
-fn no_name_leads_out_of_the_directory() {
+fn no_name_leaves_the_directory() {
     let (_dir, files) = dir();
     for name in ["", ".", "..", "../x", "/etc", "accounts/../../x", "accounts//.."] {
         assert!(files.write_common(name, &note("x")).is_err(), "{name:?}");
         assert!(files.read_common::<Note>(name).is_err(), "{name:?}");
     }
-    // The names of folders are those of hosts, which are one component by construction.
+    // Folder names are host names, which are one component by construction.
     for name in ["..", "a/b", "/etc", "a\0b", ".a", "a..b"] {
         assert!(Hostname::parse(name).is_err(), "{name:?}");
     }
@@ -221,18 +221,18 @@ fn links_are_not_followed() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("identity.pem"), "stolen").unwrap();
     let domains = dir.path().join("certs/domains");
-    // A folder that is a link.
+    // A link in place of a folder.
     symlink(&outside, domains.join("a.example")).unwrap();
     assert!(matches!(files.read_identity(&a).unwrap_err(), FilesError::NotAFile(_)));
     assert!(matches!(files.write_identity(&a, &pair("1")).unwrap_err(), FilesError::NotAFile(_)));
     assert!(matches!(files.remove_domain(&a).unwrap_err(), FilesError::NotAFile(_)));
     assert!(!files.has_identity(&a));
-    // A file that is one.
+    // A link in place of a file.
     fs::create_dir(domains.join("b.example")).unwrap();
     symlink(outside.join("identity.pem"), domains.join("b.example/identity.pem")).unwrap();
     assert!(!files.has_identity(&b));
     assert!(matches!(files.read_identity(&b).unwrap_err(), FilesError::NotAFile(_)));
-    // And one that waits where a temporary file will be made.
+    // A link in place of the temporary file.
     symlink(outside.join("target"), domains.join("b.example/identity.pem.tmp")).unwrap();
     files.write_identity(&b, &pair("1")).unwrap();
     assert_eq!(both(&files, &b).unwrap(), "1+1");
@@ -240,7 +240,7 @@ fn links_are_not_followed() {
     assert_eq!(
         fs::read(outside.join("identity.pem")).unwrap(),
         b"stolen",
-        "replaced was the link, not what it led to"
+        "the link was replaced, not its target"
     );
     let listing = files.list().unwrap();
     assert_eq!(listing.with_identity, [b]);
@@ -248,7 +248,7 @@ fn links_are_not_followed() {
 }
 
 #[test]
-fn what_others_may_read_is_closed_to_them() {
+fn permissions_of_others_are_removed() {
     let (dir, files) = dir();
     let shop = host("shop.example.com");
     files.write_identity(&shop, &pair("1")).unwrap();
@@ -266,7 +266,7 @@ fn what_others_may_read_is_closed_to_them() {
 }
 
 #[test]
-fn a_listing_opens_no_file_and_passes_over_what_is_not_ours() {
+fn a_listing_opens_no_file_and_reports_foreign_entries() {
     let (dir, files) = dir();
     let count = 5_000;
     for n in 0..count {
@@ -288,7 +288,7 @@ fn a_listing_opens_no_file_and_passes_over_what_is_not_ours() {
 }
 
 #[test]
-fn a_pair_put_there_by_hand_is_read_until_there_is_one_of_ours() {
+fn a_hand_placed_pair_is_read_until_one_is_stored() {
     let (dir, files) = dir();
     let shop = host("shop.example.com");
     let folder = dir.path().join("certs/domains/shop.example.com");
@@ -307,7 +307,7 @@ fn a_pair_put_there_by_hand_is_read_until_there_is_one_of_ours() {
 }
 
 #[test]
-fn a_damaged_record_is_moved_aside_and_harms_no_other() {
+fn a_damaged_file_is_moved_aside_and_affects_no_other() {
     let (dir, files) = dir();
     let (a, b) = (host("a.example"), host("b.example"));
     files.write_domain_file(&a, DomainFile::State, &note("a")).unwrap();
@@ -326,7 +326,7 @@ fn a_damaged_record_is_moved_aside_and_harms_no_other() {
 }
 
 #[test]
-fn a_damaged_record_is_reported_without_what_stands_in_it() {
+fn a_damaged_file_is_reported_without_its_content() {
     let (dir, files) = dir();
     let path = dir.path().join("certs/accounts/one.json");
     fs::write(&path, "{\"text\": [\"secret-key\"]}").unwrap();
@@ -352,7 +352,7 @@ fn sizes_are_bounded_on_both_sides() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_says_which() {
+fn an_uncreatable_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();
     let files = Files::new(&dir.path().join("file/certs"));
@@ -362,7 +362,7 @@ fn a_directory_that_cannot_be_made_says_which() {
 }
 
 #[test]
-fn two_contents_of_a_file_have_different_stamps() {
+fn different_contents_have_different_stamps() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     fs::write(&path, "1").unwrap();

@@ -10,7 +10,8 @@ use crate::event::CertificateEvent;
 
 /// The control plane. Its futures complete when every core has acknowledged.
 pub trait Host: Clone + 'static {
-    /// Has every core respond to `GET /.well-known/acme-challenge/<token>` with the key authorization; `None` withdraws it.
+    /// Has every core respond to `GET /.well-known/acme-challenge/<token>` with the key authorization; `None`
+    /// withdraws it.
     fn publish_challenge(
         &self,
         token: &str,

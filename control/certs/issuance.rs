@@ -8,8 +8,9 @@
 //!            ▲                │                              │
 //!            └──── record ◀───┴── failed, retried later ◀────┘
 //! ```
-//! One task decides, in rounds. Verifications, orders and renewal information requests are tasks of their own, with a
-//! bound on each kind; they write their results into the domain's record, and mark the domain as changed.
+//! One task decides, in rounds. Verifications, orders and renewal information requests are tasks of their
+//! own, with a bound on each kind; they write their results into the domain's record, and mark the domain as
+//! changed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
@@ -292,7 +293,8 @@ impl Issuance {
         }
     }
 
-    /// Sets off the next step of a domain with mode `acme` whose record is known; returns when to reconsider it.
+    /// Sets off the next step of a domain with mode `acme` whose record is known; returns when to reconsider
+    /// it.
     fn advance(&self, host: &Hostname, entry: &mut DomainEntry, now: Timestamp) -> Option<Timestamp> {
         let is_clock_right = self.clock_problem.get().is_none();
         let facts = match &entry.stored {

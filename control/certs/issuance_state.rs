@@ -7,7 +7,7 @@
 //!                 ▲                                            │ ready
 //!                 ├── retried with backoff ◀─ refused ─ order ◀┘
 //!                 │                                 │
-//!    renewal due  └──────────── issued ◀────────────┘       failing for weeks ─▶ parked, until verified or changed
+//!    renewal due  └──────────── issued ◀────────────┘       failing for weeks ─▶ parked
 //! ```
 //! Outages and rate limits of the CA are not part of it: they are no failure of a domain.
 
@@ -174,8 +174,8 @@ impl IssuanceRecord {
         Some(at)
     }
 
-    /// Clears backoff and parking, after a successful verification or a change of the registration; returns whether there
-    /// was any.
+    /// Clears backoff and parking, after a successful verification or a change of the registration; returns
+    /// whether there was any.
     pub(crate) fn retry_now(&mut self) -> bool {
         let was_waiting = self.parked.is_some() || self.next_try.is_some();
         (self.parked, self.next_try) = (None, None);
@@ -195,7 +195,8 @@ impl IssuanceRecord {
     }
 }
 
-/// Exponential backoff with jitter by the name, so that domains which failed together are not retried together.
+/// Exponential backoff with jitter by the name, so that domains which failed together are not retried
+/// together.
 fn backoff(host: &Hostname, failures: u32, first: Duration, longest: Duration) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(longest);
     let millis = doubled.as_millis() as u64;

@@ -16,8 +16,8 @@ pub(crate) const CERTIFICATES_WANTED_MAX: usize = 4_096;
 pub(crate) const CERTIFICATE_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Certificates per batch that is read after the start, for their expiry: some milliseconds of one thread.
 pub(crate) const CERTIFICATE_SCAN_BATCH: usize = 32;
-/// Time for which the certificate of an unregistered domain is kept after a start, and between two clean-ups: apps fill
-/// an in-memory store again within minutes.
+/// Time for which the certificate of an unregistered domain is kept after a start, and between two clean-ups:
+/// apps fill an in-memory store again within minutes.
 pub(crate) const CERTIFICATE_ORPHAN_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Queued disk operations; beyond it the disk has stalled, and more are refused.
 pub(crate) const CERTIFICATE_WRITES_WAITING_MAX: usize = 1_024;
@@ -38,26 +38,27 @@ pub(crate) const CHALLENGE_PROBE_ADDRESSES_MAX: usize = 3;
 pub(crate) const ORDERS_IN_FLIGHT_MAX: usize = 5;
 /// Queued orders: one per domain.
 pub(crate) const ORDERS_WAITING_MAX: usize = ringway_model::limits::DOMAINS_MAX;
-/// From the first request of an order to its certificate; then it is resumed later. Let's Encrypt takes seconds, and
-/// documents that minutes are possible.
+/// From the first request of an order to its certificate; then it is resumed later. Let's Encrypt takes
+/// seconds, and documents that minutes are possible.
 pub(crate) const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 /// One request to a CA, from connecting to the last byte: some CAs sign before they respond.
 pub(crate) const ACME_REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
 /// To resolve the CA's name, connect, and complete the TLS handshake.
 pub(crate) const ACME_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a CA's response body: directories and orders have 2 KiB, chains 10, a problem with many subproblems more.
+/// Bytes of a CA's response body: directories and orders have 2 KiB, chains 10, a problem with many
+/// subproblems more.
 pub(crate) const ACME_RESPONSE_BYTES_MAX: usize = 128 * 1024;
 /// Queued requests to one CA: several for each order in flight, and renewal information.
 pub(crate) const ACME_REQUESTS_WAITING_MAX: usize = 64;
-/// Threads that send requests to one CA: one for each order in flight and renewal information request, so that a slow
-/// response delays no other.
+/// Threads that send requests to one CA: one for each order in flight and renewal information request, so
+/// that a slow response delays no other.
 pub(crate) const ACME_THREADS_MAX: usize = ORDERS_IN_FLIGHT_MAX + RENEWAL_INFO_IN_FLIGHT_MAX;
 /// Idle connections kept to a CA: one for each order in flight.
 pub(crate) const ACME_CONNECTIONS_IDLE_MAX: usize = ORDERS_IN_FLIGHT_MAX;
 /// Keep-alive time of an idle connection.
 pub(crate) const ACME_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Attempts of a request whose nonce the CA refuses; the library itself sends three requests in each. With nine of ten
-/// nonces refused, one of a million requests fails.
+/// Attempts of a request whose nonce the CA refuses; the library itself sends three requests in each. With
+/// nine of ten nonces refused, one of a million requests fails.
 pub(crate) const ACME_NONCE_TRIES: usize = 40;
 /// Time for which a CA's directory and the account are cached.
 pub(crate) const ACME_DIRECTORY_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -71,7 +72,8 @@ pub(crate) const RETRY_DNS_MIN: Duration = Duration::from_secs(15);
 pub(crate) const RETRY_DNS_MAX: Duration = Duration::from_secs(12 * 3600);
 /// A domain whose DNS points elsewhere for this long is parked until it is verified or changed.
 pub(crate) const PARK_AFTER_DNS: Duration = Duration::from_secs(14 * 24 * 3600);
-/// A domain that the CA refuses for this long is parked until it is verified or changed: CAs pause those themselves.
+/// A domain that the CA refuses for this long is parked until it is verified or changed: CAs pause those
+/// themselves.
 pub(crate) const PARK_AFTER_REFUSALS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Least attempts before either, however long the process was down in between.
 pub(crate) const PARK_ATTEMPTS_MIN: u32 = 10;

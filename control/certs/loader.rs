@@ -1,15 +1,16 @@
 //! Loader thread: reads certificates, keys and CAs for the cores.
 //!
 //! ```text
-//!  core: handshake ── SecretRequest ──▶ loader: cache, else the disk ── SecretUpdate ──▶ core: handshake goes on
+//!  core: handshake ─ SecretRequest ─▶ loader: cache, else disk ─ SecretUpdate ─▶ core: handshake goes on
 //! ```
 //!
-//! A core never reads a file. One thread reads and parses each file once for all cores, which share the result. Nothing
-//! is read before it is requested, so that a start with thousands of certificates opens none. A file that cannot be
-//! loaded affects only the connections that need it; a parser panic counts as a load error.
+//! A core never reads a file. One thread reads and parses each file once for all cores, which share the
+//! result. Nothing is read before it is requested, so that a start with thousands of certificates opens none.
+//! A file that cannot be loaded affects only the connections that need it; a parser panic counts as a load
+//! error.
 //!
-//! Expired certificates are loaded and reported: to a client, an expired certificate with the right name says more than
-//! a wrong name or a closed connection, and some clients accept it.
+//! Expired certificates are loaded and reported: to a client, an expired certificate with the right name says
+//! more than a wrong name or a closed connection, and some clients accept it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -108,7 +109,8 @@ impl Loader {
             (Err(load_error("it could not be read: a defect of ringway")), Vec::new())
         });
         let previous = match &result {
-            // All cores use the same secret, including those that did not request it while the file was valid.
+            // All cores use the same secret, including those that did not request it while the file was
+            // valid.
             Err(_) => self.cache.last_valid(key),
             Ok(_) => None,
         };
@@ -149,7 +151,8 @@ impl Loader {
     }
 }
 
-/// Wait without a default certificate: nothing is due, a wakeup now and then only shows that the thread lives.
+/// Wait without a default certificate: nothing is due, a wakeup now and then only shows that the thread
+/// lives.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Stamps of files by path; `None` where a file could not be examined.
@@ -290,8 +293,8 @@ impl Cache {
         Some(entry.result.clone())
     }
 
-    /// Returns the last valid secret of files that are named by their paths. Certificates of domains have versions
-    /// instead, and cores keep theirs.
+    /// Returns the last valid secret of files that are named by their paths. Certificates of domains have
+    /// versions instead, and cores keep theirs.
     fn last_valid(&self, key: &SecretKey) -> Option<Secret> {
         match key {
             SecretKey::Identity(_) => None,

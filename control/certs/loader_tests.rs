@@ -8,7 +8,7 @@ use ringway_model::{AppId, CertificateFiles, CoreId, FilePath};
 use super::*;
 use crate::testing::{host, put_files, valid_pair};
 
-/// A loader that is asked by hand, and what the cores get.
+/// Loader without its thread, and the mailboxes of two cores.
 struct Setup {
     dir: tempfile::TempDir,
     loader: Loader,
@@ -32,7 +32,7 @@ impl Setup {
         self.loader.files.write_identity(&host(name), &valid_pair(&[name])).unwrap();
     }
 
-    fn ask(&mut self, core: u16, key: SecretKey, version: u64) -> Result<Secret, LoadError> {
+    fn request(&mut self, core: u16, key: SecretKey, version: u64) -> Result<Secret, LoadError> {
         self.loader.serve(SecretRequest { core: CoreId(core), key: key.clone(), version });
         let loaded = self.cores[usize::from(core)].try_recv().unwrap();
         assert_eq!((loaded.key, loaded.version), (key, version));
@@ -57,7 +57,7 @@ fn of(name: &str) -> SecretKey {
 fn fingerprint(result: Result<Secret, LoadError>) -> String {
     match result.unwrap() {
         Secret::Identity(identity) => identity.facts().fingerprint.clone(),
-        Secret::ClientCa(_) | Secret::Upstream(_) => panic!("an identity was asked for"),
+        Secret::ClientCa(_) | Secret::Upstream(_) => panic!("an identity was requested"),
     }
 }
 
@@ -66,35 +66,35 @@ fn a_certificate_is_read_once_for_all_cores() {
     let mut setup = Setup::new(Cache::default());
     setup.put("a.example");
     let before = setup.opened();
-    let first = fingerprint(setup.ask(0, of("a.example"), 1));
+    let first = fingerprint(setup.request(0, of("a.example"), 1));
     for core in [1, 0, 1] {
-        assert_eq!(fingerprint(setup.ask(core, of("a.example"), 1)), first);
+        assert_eq!(fingerprint(setup.request(core, of("a.example"), 1)), first);
     }
     assert_eq!(setup.opened(), before + 1);
 }
 
 #[test]
-fn a_new_version_is_read_anew_and_an_old_one_does_not_displace_it() {
+fn a_new_version_is_read_and_an_old_one_does_not_replace_it() {
     let mut setup = Setup::new(Cache::default());
     setup.put("a.example");
-    let old = fingerprint(setup.ask(0, of("a.example"), 1));
+    let old = fingerprint(setup.request(0, of("a.example"), 1));
     setup.put("a.example");
     assert_eq!(
-        fingerprint(setup.ask(0, of("a.example"), 1)),
+        fingerprint(setup.request(0, of("a.example"), 1)),
         old,
-        "published is what counts, not what is there"
+        "the published version counts, not the file"
     );
-    let new = fingerprint(setup.ask(0, of("a.example"), 2));
+    let new = fingerprint(setup.request(0, of("a.example"), 2));
     assert_ne!(new, old);
     // A core that is behind.
-    setup.ask(1, of("a.example"), 1).unwrap();
+    setup.request(1, of("a.example"), 1).unwrap();
     let opened = setup.opened();
-    assert_eq!(fingerprint(setup.ask(0, of("a.example"), 2)), new);
+    assert_eq!(fingerprint(setup.request(0, of("a.example"), 2)), new);
     assert_eq!(setup.opened(), opened);
 }
 
 #[test]
-fn one_broken_certificate_harms_no_other() {
+fn a_broken_certificate_affects_no_other() {
     let mut setup = Setup::new(Cache::default());
     setup.put("good.example");
     setup.put("bad.example");
@@ -107,40 +107,40 @@ fn one_broken_certificate_harms_no_other() {
         ("gone.example", "no certificate for gone.example"),
         ("alien.example", "does not cover"),
     ] {
-        let why = setup.ask(0, of(name), 1).unwrap_err().to_string();
-        assert!(why.contains(part), "{why}");
+        let reason = setup.request(0, of(name), 1).unwrap_err().to_string();
+        assert!(reason.contains(part), "{reason}");
     }
-    assert!(setup.ask(0, of("good.example"), 1).is_ok());
-    assert!(setup.ask(0, SecretKey::Identity(IdentityName::Default), 1).is_err());
+    assert!(setup.request(0, of("good.example"), 1).is_ok());
+    assert!(setup.request(0, SecretKey::Identity(IdentityName::Default), 1).is_err());
 }
 
 #[test]
-fn what_cannot_be_loaded_is_not_read_for_every_handshake_but_again_soon() {
+fn a_failure_is_cached_for_a_short_time() {
     let mut setup = Setup::new(Cache::default());
-    assert!(setup.ask(0, of("a.example"), 1).is_err());
+    assert!(setup.request(0, of("a.example"), 1).is_err());
     let opened = setup.opened();
-    assert!(setup.ask(0, of("a.example"), 1).is_err());
+    assert!(setup.request(0, of("a.example"), 1).is_err());
     assert_eq!(setup.opened(), opened);
     setup.put("a.example");
     let later = clock::now().after(FAILURE_AGE_MAX);
     assert!(setup.loader.cache.find(&of("a.example"), 1, later).is_none());
-    assert!(setup.ask(0, of("a.example"), 2).is_ok());
+    assert!(setup.request(0, of("a.example"), 2).is_ok());
 }
 
 #[test]
-fn the_least_recently_wanted_makes_room() {
+fn the_least_recently_used_is_evicted() {
     let mut setup = Setup::new(Cache::new(2));
     for name in ["a.example", "b.example", "c.example"] {
         setup.put(name);
     }
-    setup.ask(0, of("a.example"), 1).unwrap();
-    setup.ask(0, of("b.example"), 1).unwrap();
-    setup.ask(0, of("a.example"), 1).unwrap();
-    setup.ask(0, of("c.example"), 1).unwrap();
+    setup.request(0, of("a.example"), 1).unwrap();
+    setup.request(0, of("b.example"), 1).unwrap();
+    setup.request(0, of("a.example"), 1).unwrap();
+    setup.request(0, of("c.example"), 1).unwrap();
     let opened = setup.opened();
-    setup.ask(0, of("a.example"), 1).unwrap();
+    setup.request(0, of("a.example"), 1).unwrap();
     assert_eq!(setup.opened(), opened, "kept");
-    setup.ask(0, of("b.example"), 1).unwrap();
+    setup.request(0, of("b.example"), 1).unwrap();
     assert_eq!(setup.opened(), opened + 1, "dropped");
     assert_eq!(setup.loader.cache.entries.len(), 2);
 }
@@ -151,38 +151,38 @@ fn client_cas_are_read_again_when_they_change() {
     let ca = |setup: &Setup| setup.path("ca.pem", &valid_pair(&["ca.example"]).chain);
     let path = ca(&setup);
     let key = SecretKey::ClientCa(path.clone());
-    assert!(matches!(setup.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    assert!(matches!(setup.request(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     let opened = setup.opened();
-    setup.ask(1, key.clone(), 0).unwrap();
+    setup.request(1, key.clone(), 0).unwrap();
     assert_eq!(setup.opened(), opened, "unchanged");
     fs::remove_file(path.as_path()).unwrap();
     ca(&setup);
-    setup.ask(1, key.clone(), 0).unwrap();
+    setup.request(1, key.clone(), 0).unwrap();
     assert_eq!(setup.opened(), opened + 1, "changed");
     fs::remove_file(path.as_path()).unwrap();
-    // What was good stays in force, also on a core that asks for the first time.
-    assert!(matches!(setup.ask(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    // The last valid file stays in force, also for a core that requests it for the first time.
+    assert!(matches!(setup.request(0, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     fs::write(path.as_path(), "nonsense").unwrap();
-    assert!(matches!(setup.ask(1, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
+    assert!(matches!(setup.request(1, key.clone(), 0).unwrap(), Secret::ClientCa(_)));
     let opened = setup.opened();
     ca(&setup);
-    setup.ask(1, key, 0).unwrap();
-    assert_eq!(setup.opened(), opened + 1, "and is replaced as soon as there is something good");
+    setup.request(1, key, 0).unwrap();
+    assert_eq!(setup.opened(), opened + 1, "and replaced by the next valid file");
 }
 
 #[test]
-fn a_ca_file_that_was_never_good_is_not_to_be_had() {
+fn a_ca_file_that_was_never_valid_is_an_error() {
     let mut setup = Setup::new(Cache::default());
     let path = setup.path("ca.pem", b"nonsense");
     let key = SecretKey::ClientCa(path.clone());
-    assert!(setup.ask(0, key.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
+    assert!(setup.request(0, key.clone(), 0).unwrap_err().to_string().contains("ca.pem"));
     fs::remove_file(path.as_path()).unwrap();
-    let why = setup.ask(0, key, 0).unwrap_err().to_string();
-    assert!(why.contains("ca.pem"), "{why}");
+    let reason = setup.request(0, key, 0).unwrap_err().to_string();
+    assert!(reason.contains("ca.pem"), "{reason}");
 }
 
 #[test]
-fn upstream_material_is_what_was_asked_for() {
+fn upstream_secrets_have_the_named_files() {
     let mut setup = Setup::new(Cache::default());
     let pair = valid_pair(&["client.example"]);
     let files = put_files(setup.dir.path(), &pair);
@@ -195,36 +195,37 @@ fn upstream_material_is_what_was_asked_for() {
         insecure: true,
         ..UpstreamTls::default()
     };
-    let Secret::Upstream(material) = setup.ask(0, key(tls.clone()), 0).unwrap() else {
+    let Secret::Upstream(material) = setup.request(0, key(tls.clone()), 0).unwrap() else {
         panic!("not asked for")
     };
     assert!(material.is_insecure());
-    let Secret::Upstream(plain) = setup.ask(0, key(UpstreamTls::default()), 0).unwrap() else { panic!() };
+    let Secret::Upstream(plain) = setup.request(0, key(UpstreamTls::default()), 0).unwrap() else { panic!() };
     assert!(!plain.is_insecure());
     let turned = CertificateFiles { certificate: files.key, key: files.certificate };
-    let why = setup.ask(0, key(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
-    assert!(why.to_string().contains("site.key"), "{why}");
+    let reason =
+        setup.request(0, key(UpstreamTls { client_certificate: Some(turned), ..tls }), 0).unwrap_err();
+    assert!(reason.to_string().contains("site.key"), "{reason}");
 }
 
 #[test]
-fn too_large_a_file_is_refused() {
+fn an_oversized_file_is_refused() {
     let mut setup = Setup::new(Cache::default());
     let path = setup.path("ca.pem", &vec![b'x'; crate::limits::CERTIFICATE_FILE_BYTES_MAX + 1]);
-    assert!(setup.ask(0, SecretKey::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
+    assert!(setup.request(0, SecretKey::ClientCa(path), 0).unwrap_err().to_string().contains("more than"));
     let pipe = setup.dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let key = SecretKey::ClientCa(FilePath::parse(pipe.to_str().unwrap()).unwrap());
-    assert!(setup.ask(0, key, 0).is_err(), "and a pipe does not hang the loader");
+    assert!(setup.request(0, key, 0).is_err(), "a pipe does not block the loader");
 }
 
 #[test]
-fn a_core_that_takes_nothing_costs_the_others_nothing() {
+fn a_core_with_a_full_mailbox_does_not_affect_others() {
     let mut setup = Setup::new(Cache::default());
     setup.put("a.example");
     for _ in 0..20 {
         setup.loader.serve(SecretRequest { core: CoreId(0), key: of("a.example"), version: 1 });
     }
-    assert!(setup.ask(1, of("a.example"), 1).is_ok());
+    assert!(setup.request(1, of("a.example"), 1).is_ok());
     setup.loader.serve(SecretRequest { core: CoreId(9), key: of("a.example"), version: 1 });
 }

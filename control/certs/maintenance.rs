@@ -1,5 +1,5 @@
-//! Background tasks for the files: read them in batches, retry an unusable directory, follow the default certificate,
-//! delete orphans.
+//! Background tasks for the files: read them in batches, retry an unusable directory, follow the default
+//! certificate, delete orphans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +40,15 @@ impl Maintenance {
         spawn_logged(async move { reader.read_unread().await });
         spawn_logged(async move { retrier.retry_directory().await });
         loop {
-            // Not at once: apps fill a lost or in-memory store again within minutes, and certificates are rate-limited.
+            // Not at once: apps fill a lost or in-memory store again within minutes, and certificates are
+            // rate-limited.
             sleep(CERTIFICATE_ORPHAN_GRACE).await;
             self.store.remove_orphans().await;
         }
     }
 
-    /// Reads the certificates found on the disk, in batches: then the expiry of each is known, and damaged ones are
-    /// withdrawn. Never returns, because a domain registered later may have a folder, too.
+    /// Reads the certificates found on the disk, in batches: then the expiry of each is known, and damaged
+    /// ones are withdrawn. Never returns, because a domain registered later may have a folder, too.
     async fn read_unread(&self) {
         loop {
             let unread = self.unread();

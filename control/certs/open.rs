@@ -1,4 +1,5 @@
-//! Start before the control thread: checks the default certificate, lists the directory, starts the loader's thread.
+//! Start before the control thread: checks the default certificate, lists the directory, starts the loader's
+//! thread.
 
 use std::fmt;
 use std::io;
@@ -46,7 +47,8 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Result of [`open`]: versions for the first snapshot, and the parts of [`Certificates`](super::Certificates).
+/// Result of [`open`]: versions for the first snapshot, and the parts of
+/// [`Certificates`](super::Certificates).
 #[derive(Debug)]
 pub struct Opened {
     pub(crate) settings: CertificateSettings,
@@ -62,11 +64,11 @@ pub struct Opened {
 /// Receiving end of the loader's reports.
 pub(crate) type DefaultChanges = (MailboxReceiver<DefaultChange>, WakeSource);
 
-/// Checks the default certificate, creates and lists the directory, and starts the loader's thread, which sends to
-/// each core through the mailbox at its index.
+/// Checks the default certificate, creates and lists the directory, and starts the loader's thread, which
+/// sends to each core through the mailbox at its index.
 ///
-/// Blocks: for the two files of the default certificate, one listing, and one look at a name in each domain's folder.
-/// No certificate of a domain is opened.
+/// Blocks: for the two files of the default certificate, one listing, and one look at a name in each domain's
+/// folder. No certificate of a domain is opened.
 ///
 /// The thread ends when all clones of [`Opened::requests`] are dropped, including that of
 /// [`Certificates::new`](super::Certificates::new).
@@ -87,7 +89,8 @@ pub fn open(
         problem: None,
     });
     if let Some(default) = &default_files {
-        // Sent before a core accepts: the names that it covers decide about the redirect of the first request.
+        // Sent before a core accepts: the names that it covers decide about the redirect of the first
+        // request.
         for core in &cores {
             let key = SecretKey::Identity(IdentityName::Default);
             let result = Ok(Secret::Identity(default.identity().clone()));
@@ -101,8 +104,8 @@ pub fn open(
     Ok(Opened { settings, files, on_disk, default, directory_problem, requests, default_changes, cores })
 }
 
-/// Starts the loader's thread alone, for a process without a certificate directory: it loads the files that apps and
-/// domains name by their paths. The thread ends when all clones of the returned sender are dropped.
+/// Starts the loader's thread alone, for a process without a certificate directory: it loads the files that
+/// apps and domains name by their paths. The thread ends when all clones of the returned sender are dropped.
 ///
 /// # Errors
 /// When no thread or file descriptor is available.

@@ -65,9 +65,9 @@ impl Publisher {
         self.host()?.publish_default(version).await
     }
 
-    /// Pushes a new certificate to all cores, before the snapshot with its version: a core that acknowledges the version
-    /// would otherwise serve the older certificate until the loader has read a slow disk. Returns whether all mailboxes
-    /// had room.
+    /// Pushes a new certificate to all cores, before the snapshot with its version: a core that acknowledges
+    /// the version would otherwise serve the older certificate until the loader has read a slow disk. Returns
+    /// whether all mailboxes had room.
     pub(crate) fn push_identity(&self, host: &Hostname, version: u64, identity: &Identity) -> bool {
         let key = SecretKey::Identity(IdentityName::Domain(host.clone()));
         let mut has_reached_all = true;

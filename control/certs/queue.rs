@@ -5,8 +5,8 @@
 //!            ▲             │ not before
 //!            └─── due ─── later
 //! ```
-//! A domain without budget is checked again when its budget allows, and not before: thousands that wait for one
-//! registered domain cost nothing meanwhile, and delay no other domain.
+//! A domain without budget is checked again when its budget allows, and not before: thousands that wait for
+//! one registered domain cost nothing meanwhile, and delay no other domain.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -53,8 +53,8 @@ pub(crate) struct OrderQueue {
 }
 
 impl OrderQueue {
-    /// Queues a domain. One that is queued already keeps its position, or gets the better one of another kind; one with an
-    /// order in flight is not queued.
+    /// Queues a domain. One that is queued already keeps its position, or gets the better one of another
+    /// kind; one with an order in flight is not queued.
     pub(crate) fn push(&mut self, host: &Hostname, kind: OrderKind, now: Timestamp) {
         if self.in_flight.contains(host) {
             return;
@@ -149,8 +149,8 @@ impl OrderQueue {
         self.in_flight.contains(host)
     }
 
-    /// Forecasts position and start of all queued orders. `order_at` returns when the budgets admit one at or after a time,
-    /// and books it; `None` while that is unknown. One pass over the queue.
+    /// Forecasts position and start of all queued orders. `order_at` returns when the budgets admit one at or
+    /// after a time, and books it; `None` while that is unknown. One pass over the queue.
     pub(crate) fn positions(
         &self,
         now: Timestamp,

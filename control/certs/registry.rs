@@ -16,8 +16,8 @@ pub(crate) struct Registry(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     table: RefCell<DomainTable>,
-    /// Domains changed since the last [`Registry::take_changed`]: registered, changed, removed, uploaded, verified or
-    /// read from the disk. Bounded by the number of domains.
+    /// Domains changed since the last [`Registry::take_changed`]: registered, changed, removed, uploaded,
+    /// verified or read from the disk. Bounded by the number of domains.
     changed: RefCell<HashSet<Hostname, ahash::RandomState>>,
     notify: Notify,
 }

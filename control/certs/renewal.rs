@@ -1,5 +1,5 @@
-//! Renewal time and expiry warnings of a certificate. Pure; relative to the lifetime, because lifetimes become shorter
-//! every year.
+//! Renewal time and expiry warnings of a certificate. Pure; relative to the lifetime, because lifetimes
+//! become shorter every year.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ pub(crate) struct Suggestion {
     pub(crate) end: u64,
 }
 
-/// Returns the renewal time: the point of the CA's window that the name's hash selects; without a window, when a third of
-/// the lifetime is left (half of lifetimes up to ten days), or `renew_before` expiry where that is less than half of the
-/// lifetime. A late window is cut off, to leave a reserve.
+/// Returns the renewal time: the point of the CA's window that the name's hash selects; without a window,
+/// when a third of the lifetime is left (half of lifetimes up to ten days), or `renew_before` expiry where
+/// that is less than half of the lifetime. A late window is cut off, to leave a reserve.
 pub(crate) fn renewal_at(
     host: &Hostname,
     facts: &Facts,
@@ -35,7 +35,8 @@ pub(crate) fn renewal_at(
         Some(_) | None if life <= SHORT_LIFE.as_millis() as u64 => life / 2,
         Some(_) | None => life / 3,
     };
-    // Earlier by up to a thirtieth of the lifetime, so that certificates issued together are not renewed together.
+    // Earlier by up to a thirtieth of the lifetime, so that certificates issued together are not renewed
+    // together.
     let spread = part(life / SPREAD_SHARE, fraction(host, "renewal"));
     Timestamp(facts.not_after.0.saturating_sub(left).saturating_sub(spread).max(facts.not_before.0))
 }
@@ -79,7 +80,8 @@ impl Lateness {
     }
 }
 
-/// Whether a renewal is overdue: two thirds of the lifetime are over, and the renewal time has passed by a margin.
+/// Whether a renewal is overdue: two thirds of the lifetime are over, and the renewal time has passed by a
+/// margin.
 pub(crate) fn is_overdue(facts: &Facts, renewal_at: Timestamp, now: Timestamp) -> bool {
     let life = life(facts);
     let two_thirds = facts.not_after.0.saturating_sub(life / 3);

@@ -70,7 +70,8 @@ pub struct DomainState {
     pub state: CertificateState,
     /// Reason why it is not active, and the remedy, in one sentence.
     pub reason: Option<String>,
-    /// Certificate that is served; `None` also until it was read after the start, see [`DomainState::version`].
+    /// Certificate that is served; `None` also until it was read after the start, see
+    /// [`DomainState::version`].
     pub certificate: Option<Arc<Facts>>,
     /// Version published to the cores.
     pub version: Option<u64>,

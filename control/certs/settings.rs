@@ -18,8 +18,8 @@ pub struct CertificateSettings {
     pub dns_resolver: Option<SocketAddr>,
     /// Port at which the CA and the probe fetch challenges: 80 outside of tests.
     pub http_port: u16,
-    /// Public addresses of this machine, to compare A and AAAA records with. Empty when unknown: then the probe decides
-    /// alone.
+    /// Public addresses of this machine, to compare A and AAAA records with. Empty when unknown: then the
+    /// probe decides alone.
     pub public_addresses: Vec<IpAddr>,
     /// Files of the default certificate, for names without their own. The start fails when they are invalid.
     pub default_files: Option<CertificateFiles>,

@@ -46,7 +46,8 @@ pub(crate) fn check_upload(
     key: &[u8],
     now: Timestamp,
 ) -> Result<(Pair, Identity), UploadError> {
-    // Checked again after filtering: dropped sections must not have counted, and the kept ones are those served.
+    // Checked again after filtering: dropped sections must not have counted, and the kept ones are those
+    // served.
     Identity::from_pem(chain, key).map_err(UploadError::Invalid)?;
     let pair = Pair::from_pem(chain, key);
     let identity = Identity::from_pem(&pair.chain, &pair.key).map_err(UploadError::Invalid)?;

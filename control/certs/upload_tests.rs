@@ -11,14 +11,14 @@ fn check(pair: &Pair) -> Result<Identity, UploadError> {
 }
 
 #[test]
-fn a_sound_pair_is_taken_and_told_about() {
+fn a_valid_pair_is_accepted() {
     let identity = check(&valid_pair(&["shop.example.com", "www.shop.example.com"])).unwrap();
     assert!(identity.facts().names.iter().any(|name| name == "www.shop.example.com"));
     assert!(check(&valid_pair(&["*.example.com"])).is_ok(), "one label of a wildcard");
 }
 
 #[test]
-fn says_what_is_wrong_with_the_names() {
+fn reports_wrong_names() {
     for names in [&["other.example.com"][..], &["*.shop.example.com"], &["*.com"], &["example.com"]] {
         let error = check(&valid_pair(names)).unwrap_err();
         assert!(matches!(error, UploadError::WrongName { .. }), "{names:?}: {error}");
@@ -34,7 +34,7 @@ fn says_what_is_wrong_with_the_names() {
 }
 
 #[test]
-fn says_when_the_time_is_wrong() {
+fn reports_a_wrong_validity() {
     let expired = check(&issue(&["shop.example.com"], 2020, 2021)).unwrap_err();
     assert_eq!(expired.to_string(), "certificate: it has expired on Fri, 01 Jan 2021 00:00:00 GMT");
     let early = check(&issue(&["shop.example.com"], 2099, 2100)).unwrap_err();
@@ -44,12 +44,12 @@ fn says_when_the_time_is_wrong() {
     let at = |now| check_upload(&host("shop.example.com"), &pair.chain, &pair.key, Timestamp(now));
     let (begin, end) = (1_577_836_800_000, 1_609_459_200_000);
     assert!(at(begin).is_ok() && at(begin - 1).is_err());
-    // The last second is one of its own.
+    // The last second is included.
     assert!(at(end + 999).is_ok() && at(end + 1000).is_err());
 }
 
 #[test]
-fn says_which_part_is_wrong() {
+fn names_the_invalid_part() {
     let (one, other) = (valid_pair(&["shop.example.com"]), valid_pair(&["shop.example.com"]));
     for (chain, key, part) in [
         (&one.chain, &other.key, "key"),
@@ -70,7 +70,7 @@ fn says_which_part_is_wrong() {
 }
 
 #[test]
-fn says_when_the_chain_is_in_the_wrong_order() {
+fn reports_a_chain_in_the_wrong_order() {
     let pair = valid_pair(&["shop.example.com"]);
     let text = String::from_utf8(pair.chain.clone()).unwrap();
     let end = "-----END CERTIFICATE-----\n";
@@ -85,6 +85,6 @@ fn a_chain_and_a_key_in_one_text_may_be_given_twice() {
     let pair = valid_pair(&["shop.example.com"]);
     let both = [&b"a remark\n"[..], &pair.key, b"\r\n", &pair.chain].concat();
     let (stored, identity) = check_upload(&host("shop.example.com"), &both, &both, NOW).unwrap();
-    assert_eq!((&stored.chain, &stored.key), (&pair.chain, &pair.key), "each part once, and no remark");
+    assert_eq!((&stored.chain, &stored.key), (&pair.chain, &pair.key), "each part once, without comments");
     assert!(identity.facts().covers("shop.example.com"));
 }

@@ -1,17 +1,19 @@
-//! Domain verification: whether the CA would reach this server under a domain, checked before an order and on request.
+//! Domain verification: whether the CA would reach this server under a domain, checked before an order and on
+//! request.
 //!
 //! ```text
-//!  records: addresses, aliases, CAA ─▶ probe: our challenge URL at each address ─▶ diagnosis: result and advice
+//!  records: addresses, aliases, CAA ─▶ probe: challenge URL at each address ─▶ diagnosis: result, advice
 //! ```
 //! [`Verifier`] runs the steps; all but the first two are pure.
 //!
 //! The probe decides, because it does what the CA does: a random token is published to all cores, and
-//! `http://<host>/.well-known/acme-challenge/<token>` is fetched from the addresses in DNS. DNS records alone decide
-//! only where the probe could not connect: a machine behind NAT often cannot reach its own public address.
+//! `http://<host>/.well-known/acme-challenge/<token>` is fetched from the addresses in DNS. DNS records alone
+//! decide only where the probe could not connect: a machine behind NAT often cannot reach its own public
+//! address.
 //!
 //! The probe connects to addresses from a stranger's DNS records, private and loopback ones included, because
-//! self-hosted setups resolve to those. It therefore requests one fixed path, follows no redirect, reads a few
-//! kilobytes, and reports nothing of the response but its status.
+//! self-hosted setups resolve to those. It therefore requests one fixed path, follows no redirect, reads a
+//! few kilobytes, and reports nothing of the response but its status.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -36,7 +38,8 @@ pub(crate) use verifier::Verifier;
 pub struct Verification {
     /// Time of the check.
     pub checked_at: Timestamp,
-    /// Records that should exist: one of them, or one of each family. Empty when this machine's addresses are unknown.
+    /// Records that should exist: one of them, or one of each family. Empty when this machine's addresses are
+    /// unknown.
     pub expected: Vec<ExpectedRecord>,
     /// Records that exist.
     pub found: FoundRecords,

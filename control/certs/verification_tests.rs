@@ -285,9 +285,9 @@ fn caa_is_checked_before_the_probe() {
         Readiness::CaaForbids,
         &["of shop.example", "only pki.goog", "0 issue \"letsencrypt.org\""],
     );
-    let nobody = zone(vec![Data::Caa(0, "issue", ";")]);
+    let no_ca = zone(vec![Data::Caa(0, "issue", ";")]);
     check(
-        &diagnosed(&request(), nobody.clone(), ProbeOutcome::Reached),
+        &diagnosed(&request(), no_ca.clone(), ProbeOutcome::Reached),
         Readiness::CaaForbids,
         &["allow no CA"],
     );
@@ -298,7 +298,7 @@ fn caa_is_checked_before_the_probe() {
     let verification = diagnosed(&unknown, other, ProbeOutcome::Reached);
     check(&verification, Readiness::Ready, &[]);
     assert!(matches!(verification.caa, CaaCheck::Unclear { .. }));
-    check(&diagnosed(&unknown, nobody, ProbeOutcome::Reached), Readiness::CaaForbids, &[]);
+    check(&diagnosed(&unknown, no_ca, ProbeOutcome::Reached), Readiness::CaaForbids, &[]);
 }
 
 #[test]

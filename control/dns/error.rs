@@ -14,7 +14,8 @@ pub enum DnsError {
     TimedOut,
     /// The resolver could not be reached.
     Unreachable(SocketAddr),
-    /// SERVFAIL or another failure of the resolver: the zone's name servers do not respond, or DNSSEC is broken.
+    /// SERVFAIL or another failure of the resolver: the zone's name servers do not respond, or DNSSEC is
+    /// broken.
     ServerFailed,
     /// REFUSED: the resolver does not serve this client.
     Refused,

@@ -69,7 +69,8 @@ fn over_tcp(
     let message = encode_query(id, name, record_type)?;
     let mut stream = TcpStream::connect_timeout(&server, left(until)?).map_err(failed)?;
     stream.set_write_timeout(Some(left(until)?)).map_err(failed)?;
-    // RFC 1035 §4.2.2: two bytes of length, then the message; in one write, because some servers read only once.
+    // RFC 1035 §4.2.2: two bytes of length, then the message; in one write, because some servers read only
+    // once.
     let length = u16::try_from(message.len()).map_err(|_| DnsError::Malformed)?;
     let framed = [&length.to_be_bytes()[..], &message].concat();
     stream.write_all(&framed).map_err(failed)?;

@@ -96,7 +96,8 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Follows the CNAME records of this response from `name`: returns the last name, and all names after `name`.
+    /// Follows the CNAME records of this response from `name`: returns the last name, and all names after
+    /// `name`.
     pub(crate) fn walk(&self, name: &Name) -> (Name, Vec<Name>) {
         let mut end = name.clone();
         let mut walked = Vec::new();

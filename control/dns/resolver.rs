@@ -36,7 +36,8 @@ impl Resolver {
     /// Bound on all queries of one resolver.
     pub const CHECK_TIMEOUT: Duration = crate::limits::DNS_CHECK_TIMEOUT;
 
-    /// Starts a check of [`Self::CHECK_TIMEOUT`] against `configured`, else against the servers of `/etc/resolv.conf`.
+    /// Starts a check of [`Self::CHECK_TIMEOUT`] against `configured`, else against the servers of
+    /// `/etc/resolv.conf`.
     pub fn begin(configured: Option<SocketAddr>) -> Self {
         let servers = configured.map_or_else(resolv_conf::servers, |server| vec![server]);
         Self::with(servers, clock::now().after(Self::CHECK_TIMEOUT))
@@ -73,8 +74,8 @@ impl Resolver {
         Ok(lookup)
     }
 
-    /// Looks up the CAA records of `host`, else of the nearest parent that has any (RFC 8659 §3). `None` when no
-    /// name on the way has any. Blocks.
+    /// Looks up the CAA records of `host`, else of the nearest parent that has any (RFC 8659 §3). `None` when
+    /// no name on the way has any. Blocks.
     ///
     /// # Errors
     /// See [`DnsError`].

@@ -1,4 +1,5 @@
-//! Scripted name server for tests: listens on UDP and TCP on one loopback port and responds as its script says.
+//! Scripted name server for tests: listens on UDP and TCP on one loopback port and responds as its script
+//! says.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{Read, Write};

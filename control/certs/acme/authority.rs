@@ -219,8 +219,8 @@ impl Authority {
         Ok(account)
     }
 
-    /// Forgets the account that the CA no longer knows, so that the next order creates another. `id`: the unknown account,
-    /// which may have been replaced meanwhile.
+    /// Forgets the account that the CA no longer knows, so that the next order creates another. `id`: the
+    /// unknown account, which may have been replaced meanwhile.
     pub(crate) async fn forget_account(&self, id: Option<&str>) {
         let Ok(_permit) = self.account_lock.acquire().await else { return };
         let known = self.account.borrow().as_ref().map(|(account, _)| account.id().to_owned());

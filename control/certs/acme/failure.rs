@@ -20,8 +20,8 @@ pub(crate) enum AcmeFailure {
     AccountUnknown,
     /// The CA no longer has the order, or denies access to it: a new one is placed (RFC 8555 §7.4).
     OrderLost { reason: String },
-    /// The CA failed to serve a request about one order. Only failures of other domains show whether the order or the CA is
-    /// the reason.
+    /// The CA failed to serve a request about one order. Only failures of other domains show whether the
+    /// order or the CA is the reason.
     OrderFailed { reason: String, retry_after: Option<Duration> },
     /// The domain no longer wants a certificate from a CA.
     Cancelled,
@@ -207,8 +207,8 @@ fn is_about_account(problem: &Problem) -> bool {
 }
 
 impl LimitScope {
-    /// Parses the scope from the text, the only place where CAs name it. An unknown one counts as the limit on all orders,
-    /// which must not be exceeded again.
+    /// Parses the scope from the text, the only place where CAs name it. An unknown one counts as the limit
+    /// on all orders, which must not be exceeded again.
     fn of(problem: &Problem) -> Self {
         let text = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
         // "Paused": a host that failed for months, until its owner unpauses it at the CA.

@@ -1,17 +1,18 @@
 //! One order, from its first request to the certificate.
 //!
 //! ```text
-//!            ┌─────────────── read from the disk: resumed after a restart ───────────────┐
-//!            │                                                                           ▼
-//!  new order ─▶ key and URL on the disk ─▶ Pending: challenges live on every core, reported as ready ─▶ polled
-//!                                             Ready: CSR sent                              │
-//!                                        Processing: polled                                │
-//!                                             Valid: chain fetched and checked             ▼
-//!                                           Invalid: reason of the CA                  withdrawn
+//!            ┌────────────── read from the disk: resumed after a restart ──────────────┐
+//!            │                                                                         ▼
+//!  new order ─▶ key and URL on the disk ─▶ Pending: challenges live, reported ready ─▶ polled
+//!                                             Ready: CSR sent                          │
+//!                                        Processing: polled                            │
+//!                                             Valid: chain fetched and checked         ▼
+//!                                           Invalid: reason of the CA              withdrawn
 //! ```
 //!
-//! Key and URL are on the disk before the first request about the order, so that a crash loses neither the order nor,
-//! worse, a certificate whose key is gone. An order that fails for a temporary reason stays on the disk and is resumed.
+//! Key and URL are on the disk before the first request about the order, so that a crash loses neither the
+//! order nor, worse, a certificate whose key is gone. An order that fails for a temporary reason stays on the
+//! disk and is resumed.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -73,8 +74,8 @@ pub(crate) struct Issued {
 }
 
 impl Order<'_> {
-    /// Places or resumes the order, and completes it. Its challenges are withdrawn in any case. A failed order stays on the
-    /// disk until [`forget_after`](Self::forget_after).
+    /// Places or resumes the order, and completes it. Its challenges are withdrawn in any case. A failed
+    /// order stays on the disk until [`forget_after`](Self::forget_after).
     pub(crate) async fn fulfil(&self, pending: Option<PendingOrder>) -> Result<Issued, AcmeFailure> {
         let client = self.authority.client().await?;
         let mut tokens = Vec::new();
@@ -86,8 +87,8 @@ impl Order<'_> {
         result
     }
 
-    /// Deletes the order from the disk, unless it is resumed later. Call it after the failure was persisted: the order is
-    /// the only trace of it.
+    /// Deletes the order from the disk, unless it is resumed later. Call it after the failure was persisted:
+    /// the order is the only trace of it.
     pub(crate) async fn forget_after(&self, failure: &AcmeFailure) {
         if is_resumed_after(failure) {
             return;
@@ -119,7 +120,8 @@ impl Order<'_> {
                 OrderStatus::Pending if !is_authorized => {
                     match self.authorize(client, &mut order, tokens).await {
                         Ok(()) => is_authorized = true,
-                        // The CA accepted the challenge before, and the response was lost: the order's state decides.
+                        // The CA accepted the challenge before, and the response was lost: the order's state
+                        // decides.
                         Err(AcmeFailure::Rejected { .. }) if !was_refused => was_refused = true,
                         Err(failure) => return Err(failure),
                     }
@@ -134,7 +136,8 @@ impl Order<'_> {
                         self.authority.call(client, Resource::Order, async || order.finalize_csr(&csr).await);
                     match finalized.await {
                         Ok(()) => {}
-                        // Finalized by a request whose response was lost, or no longer ready: the order's state decides.
+                        // Finalized by a request whose response was lost, or no longer ready: the order's
+                        // state decides.
                         Err(AcmeFailure::Rejected { kind: RejectionKind::OrderState, .. })
                             if !was_finalize_refused =>
                         {
@@ -163,9 +166,9 @@ impl Order<'_> {
         check(self.host, &chain, &key, clock::timestamp())
     }
 
-    /// Resumes the order on the disk if the CA still has it; otherwise places a new one and stores it. An order that failed
-    /// while the process was down is returned as such and booked: otherwise a crash loop would place a new order each time
-    /// and use up the rate limits.
+    /// Resumes the order on the disk if the CA still has it; otherwise places a new one and stores it. An
+    /// order that failed while the process was down is returned as such and booked: otherwise a crash loop
+    /// would place a new order each time and use up the rate limits.
     async fn begin(
         &self,
         client: &Client,
@@ -362,9 +365,9 @@ impl Order<'_> {
     }
 }
 
-/// Classifies a refused replacement order. RFC 9773 §5 has a code only for a certificate that was replaced already, and
-/// leaves other cases to the CA: another account's, an unknown one, a CA bug. An order must not fail for them, so that it
-/// is repeated without the replacement.
+/// Classifies a refused replacement order. RFC 9773 §5 has a code only for a certificate that was replaced
+/// already, and leaves other cases to the CA: another account's, an unknown one, a CA bug. An order must not
+/// fail for them, so that it is repeated without the replacement.
 fn without_replacement(failure: AcmeFailure, status: u16) -> AcmeFailure {
     match failure {
         AcmeFailure::Rejected { reason, .. } => AcmeFailure::NotReplaceable { reason },
@@ -413,7 +416,8 @@ impl Polling {
         Self { delay: ACME_POLL_INTERVAL_MIN, deadline: now.after(ORDER_TIMEOUT) }
     }
 
-    /// Returns the next wait: `Retry-After`, else a growing interval. `None` when it would end after the deadline.
+    /// Returns the next wait: `Retry-After`, else a growing interval. `None` when it would end after the
+    /// deadline.
     fn next(&mut self, retry_after: Option<Duration>, now: Tick) -> Option<Duration> {
         let delay = match retry_after {
             Some(wait) => wait.max(ACME_POLL_INTERVAL_MIN),

@@ -6,11 +6,15 @@
 //!       └────────────── reply, ResponseMeta ◀──────┘
 //! ```
 //!
-//! Worker threads start on demand, up to a bound, and end with an empty queue. Dropping the last [`Client`] shuts the
-//! connections down, so that a request in flight ends at once.
+//! Worker threads start on demand, up to a bound, and end with an empty queue. Dropping the last [`Client`]
+//! shuts the connections down, so that a request in flight ends at once.
 //!
-//! `instant-acme` does not expose status and `Retry-After` of a response. They are stored in [`ResponseMeta`] in the poll
-//! that hands the response over, so that the caller, on the same thread, reads those of its own response.
+//! ureq's `unversioned` API, for the wrappers that keep errors apart by their stage, may change with any release:
+//! Cargo.lock pins it.
+//!
+//! `instant-acme` does not expose status and `Retry-After` of a response. They are stored in [`ResponseMeta`]
+//! in the poll that hands the response over, so that the caller, on the same thread, reads those of its own
+//! response.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -242,8 +246,8 @@ impl Shared {
         job
     }
 
-    /// Sends a request, and repeats it once when the connection breaks: the CA may have closed an idle one, or was
-    /// restarted. A nonce is valid once, so that the CA never processes a request twice.
+    /// Sends a request, and repeats it once when the connection breaks: the CA may have closed an idle one,
+    /// or was restarted. A nonce is valid once, so that the CA never processes a request twice.
     fn send(&self, request: &http::Request<Bytes>) -> Result<Response, TransportError> {
         match self.send_once(request, ACME_IDLE_TIMEOUT) {
             Err(TransportError::Io(error)) if error.kind() != ErrorKind::TimedOut => {}
@@ -306,7 +310,7 @@ fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(at.saturating_sub(Duration::from_millis(now.0)))
 }
 
-// --- Errors by the stage in which they occur ------------------------------------------------------------------
+// --- Errors by the stage in which they occur ---------------------------------------------------------------
 
 /// Resolver that admits plain HTTP to this machine only: on the network, others could read and change it.
 #[derive(Debug, Default)]
@@ -400,7 +404,7 @@ fn classify(error: ureq::Error) -> TransportError {
     }
 }
 
-// --- Reply from a worker thread to a task ---------------------------------------------------------------------
+// --- Reply from a worker thread to a task ------------------------------------------------------------------
 
 type Reply = Result<Response, TransportError>;
 
@@ -415,8 +419,8 @@ struct ReplySender(Option<Arc<Mutex<ReplyState>>>);
 
 type ReplyReceiver = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
-/// Creates a one-shot channel between threads: `net::sync` has one within a thread, and the futures of `instant-acme`
-/// must be `Send`.
+/// Creates a one-shot channel between threads: `net::sync` has one within a thread, and the futures of
+/// `instant-acme` must be `Send`.
 fn reply() -> (ReplySender, ReplyReceiver) {
     let state = Arc::new(Mutex::new(ReplyState::default()));
     let receiver = Arc::clone(&state);

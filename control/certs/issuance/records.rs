@@ -43,8 +43,8 @@ impl Records {
         self.0.requested.borrow_mut().remove(host);
     }
 
-    /// Reads the next batch of requested records, unless one is being read. `issuance` sets the timer of a record that
-    /// could not be read.
+    /// Reads the next batch of requested records, unless one is being read. `issuance` sets the timer of a
+    /// record that could not be read.
     pub(super) fn read_requested(&self, issuance: &Issuance) {
         if self.0.is_reading.get() || self.0.requested.borrow().is_empty() {
             return;

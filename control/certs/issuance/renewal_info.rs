@@ -77,7 +77,8 @@ impl Issuance {
     }
 }
 
-/// Requests renewal information; returns the suggested window, if there is one, and the time until the next request.
+/// Requests renewal information; returns the suggested window, if there is one, and the time until the next
+/// request.
 async fn request(slot: &CaSlot, id: &str) -> (Option<Suggestion>, Duration) {
     if !slot.health.borrow().is_usable(0, clock::now()) {
         return (None, FAILURE_INTERVAL);

@@ -1,4 +1,4 @@
-//! The whole machine against a real CA: pebble, with its habit of refusing good nonces.
+//! Issuance as a whole, against pebble (which refuses valid nonces on purpose) and against scripted CAs.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -30,16 +30,16 @@ mod orders;
 mod renewals;
 mod scripted;
 
-/// A machine that the CA reaches, with a certificate directory.
+/// Machine with a certificate directory.
 struct Setup {
     home: tempfile::TempDir,
 }
 
-/// One process of the process in it.
+/// One run of the process on it.
 struct Process {
     fake: FakeHost,
     certificates: Certificates,
-    /// Answers the CA and our own probes until the end.
+    /// Serves challenges to the CA and to the probes.
     _server: ChallengeServer,
 }
 
@@ -52,7 +52,7 @@ impl Setup {
         self.home.path().join("certs")
     }
 
-    /// The settings for these CAs; the server's port comes later.
+    /// Settings for these CAs.
     fn settings(&self, cas: &[&Pebble]) -> CertificateSettings {
         let bundle = self.home.path().join("bundle.pem");
         let roots: String = cas.iter().map(|ca| std::fs::read_to_string(ca.bundle()).unwrap()).collect();
@@ -70,7 +70,7 @@ impl Setup {
         }
     }
 
-    /// CertificateSettings for scripted CAs, with a scripted name server: no pebble.
+    /// Settings for scripted CAs, with a scripted name server: no pebble.
     fn scripted_settings(&self, cas: &[&scripted::Ca], names: &Server) -> CertificateSettings {
         let of = |ca: &&scripted::Ca| DirectorySettings { url: ca.directory.clone(), eab: None };
         CertificateSettings {
@@ -85,8 +85,8 @@ impl Setup {
         }
     }
 
-    /// Begins a process with these domains.
-    fn live(
+    /// Starts a process with these domains.
+    fn start(
         &self,
         settings: CertificateSettings,
         server: ChallengeServer,
@@ -105,7 +105,7 @@ impl Setup {
     }
 }
 
-/// A fake, and what answers for it.
+/// Control plane, and the server of its challenges.
 fn reachable() -> (FakeHost, ChallengeServer) {
     let fake = FakeHost::default();
     let server = ChallengeServer::new(Arc::clone(&fake.recorded().challenges));
@@ -117,7 +117,7 @@ impl Process {
         self.certificates.state(&host(name)).unwrap()
     }
 
-    /// Waits until a domain has a certificate from the CA, and gives it.
+    /// Waits until the CA has issued a domain's certificate.
     async fn issued(&self, name: &str) -> Arc<Facts> {
         self.event(&format!("{name} issued"), |event| match event {
             CertificateEvent::Issued { host, facts } if host.as_str() == name => Some(facts.clone()),
@@ -127,8 +127,8 @@ impl Process {
     }
 
     async fn event<T>(&self, what: &str, is_it: impl Fn(&CertificateEvent) -> Option<T>) -> T {
-        let find = |told: &crate::testing::Recorded| told.events.borrow().iter().find_map(&is_it);
-        self.fake.until(what, |told| find(told).is_some()).await;
+        let find = |recorded: &crate::testing::Recorded| recorded.events.borrow().iter().find_map(&is_it);
+        self.fake.until(what, |recorded| find(recorded).is_some()).await;
         find(self.fake.recorded()).unwrap()
     }
 
@@ -137,10 +137,10 @@ impl Process {
     }
 }
 
-/// Waits until something is so that nobody tells.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Polls until a condition is met that no event reports.
+async fn until(what: &str, is_met: impl Fn() -> bool) {
     let deadline = clock::now().after(Duration::from_secs(60));
-    while !is_so() {
+    while !is_met() {
         assert!(clock::now() < deadline, "never: {what}");
         yield_now().await;
     }
@@ -155,12 +155,12 @@ fn loopback_names() -> Server {
     })
 }
 
-/// Pebble as it is by itself: it refuses five of a hundred nonces.
+/// Pebble with its defaults: it refuses five of a hundred nonces.
 fn pebble(server: &ChallengeServer) -> Pebble {
     Pebble::start(Habits::at(server.port))
 }
 
-/// Answers the CA at a listener for as long as the process lives: with what `answer` makes of a request's head and its token.
+/// Serves the CA at a listener: `answer` makes the body from a request's head and its token.
 fn answer_at(listener: TcpListener, answer: impl Fn(&str, &str) -> String + Send + 'static) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {

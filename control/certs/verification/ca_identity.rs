@@ -1,7 +1,7 @@
 //! CAA identities of public CAs.
 
-/// Returns the CAA identity of a public CA by its directory URL, for as long as the directory's own `caaIdentities`
-/// (RFC 8555 §7.1.1) have not been fetched; `None` for private CAs.
+/// Returns the CAA identity of a public CA by its directory URL, for as long as the directory's own
+/// `caaIdentities` (RFC 8555 §7.1.1) have not been fetched; `None` for private CAs.
 pub(crate) fn caa_identity(directory_url: &str) -> Option<&'static str> {
     let host = directory_url.strip_prefix("https://")?.split(['/', ':']).next()?;
     let is_below =

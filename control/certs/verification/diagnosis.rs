@@ -105,8 +105,8 @@ impl Diagnosis<'_> {
         self.check_probes(&wanted)
     }
 
-    /// Checks all addresses: one that does not point here is enough to fail, because the CA may use it. CAs prefer
-    /// IPv6, and rarely try a second address.
+    /// Checks all addresses: one that does not point here is enough to fail, because the CA may use it. CAs
+    /// prefer IPv6, and rarely try a second address.
     fn check_probes(&self, wanted: &str) -> (Readiness, String) {
         let host = &self.request.host;
         let is_unreachable = |ip: &IpAddr| self.request.is_ca_public && is_private(*ip);

@@ -29,7 +29,8 @@ impl DnsRecords {
         Self { lookup, target, caa: Some(resolver.caa(&request.host)) }
     }
 
-    /// Returns the addresses to probe: a few of each family, unexpected ones first, IPv6 first as CAs prefer it.
+    /// Returns the addresses to probe: a few of each family, unexpected ones first, IPv6 first as CAs prefer
+    /// it.
     pub(crate) fn probe_addresses(&self, request: &VerificationRequest) -> Vec<SocketAddr> {
         let Ok(lookup) = &self.lookup else { return Vec::new() };
         let family = |is_v6: bool| {

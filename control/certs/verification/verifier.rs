@@ -44,8 +44,8 @@ impl Verifier {
         *self.0.caa_identities.borrow_mut() = identities.to_vec();
     }
 
-    /// Verifies a domain and keeps the result in its entry. `None` when the domain is not registered or the queue is
-    /// full.
+    /// Verifies a domain and keeps the result in its entry. `None` when the domain is not registered or the
+    /// queue is full.
     pub(crate) async fn verify(&self, host: &Hostname) -> Option<Arc<Verification>> {
         let request = self.request(host)?;
         let permit = self.0.slots.acquire().await.ok()?;

@@ -1,4 +1,5 @@
-//! Answers of a CA about one order: another is made, or this domain waits alone, and the CA is never paused for it.
+//! Failures of a CA about one order: another is placed, or this domain waits alone, and the CA is never
+//! paused.
 
 use super::scripted::{Answer, Ca, Request};
 use super::*;
@@ -6,7 +7,7 @@ use super::*;
 /// A step of an order, and the script that leads to it.
 type Step = (&'static str, fn(&Request<'_>) -> Option<Answer>);
 
-/// An order is pending, its challenge is ready to be taken.
+/// A pending order with a pending challenge.
 fn pending(request: &Request<'_>) -> Option<Answer> {
     match request.path {
         "/authorization" => Some(request.authorization("pending")),
@@ -19,7 +20,7 @@ fn at_once(status: &'static str) -> impl Fn(&Request<'_>) -> Option<Answer> {
     move |request| request.path.starts_with("/order").then(|| request.order(status))
 }
 
-/// Where an order can be forgotten.
+/// Steps at which the CA can lose an order.
 const STEPS: [Step; 5] = [
     ("/authorization", pending),
     ("/challenge", pending),
@@ -28,7 +29,7 @@ const STEPS: [Step; 5] = [
     ("/certificate", |request| at_once("valid")(request)),
 ];
 
-/// A CA that answers like this at one step, and serves the others.
+/// A CA that returns this response at one step, and serves the others.
 fn answering(step: Step, answer: impl Fn() -> Answer + Send + Sync + 'static) -> Ca {
     let (path, script) = step;
     Ca::start(move |request| match request.path.starts_with(path) {
@@ -47,7 +48,7 @@ impl Process {
 
 /// RFC 8555 §7.4: one more order at once, and no third one.
 #[test]
-fn a_forgotten_order_is_made_again_at_every_step() {
+fn a_lost_order_is_replaced_once_at_every_step() {
     type Make = fn() -> Answer;
     let answers: [(&str, Make); 4] = [
         ("bare 404", || Answer::bare(404)),
@@ -57,7 +58,7 @@ fn a_forgotten_order_is_made_again_at_every_step() {
     ];
     for step in STEPS {
         for (what, answer) in answers {
-            // Posts that are refused are followed by a look at the order, which goes on; reads are not.
+            // A refused POST is followed by a poll of the order, which continues; a refused read is not.
             if what == "another account's" && matches!(step.0, "/challenge" | "/finalize") {
                 continue;
             }
@@ -67,7 +68,7 @@ fn a_forgotten_order_is_made_again_at_every_step() {
             let ca = answering(step, answer);
             let settings = setup.scripted_settings(&[&ca], &names);
             on_control_thread(|| async {
-                let process = setup.live(settings, server, fake, &["a.example.com"]);
+                let process = setup.start(settings, server, fake, &["a.example.com"]);
                 until(&format!("{what} of {}: it waits", step.0), || {
                     process.state("a.example.com").next_try.is_some()
                 })
@@ -84,13 +85,13 @@ fn a_forgotten_order_is_made_again_at_every_step() {
 }
 
 #[test]
-fn a_domain_that_the_ca_fails_for_delays_no_other() {
+fn an_order_that_the_ca_fails_delays_no_other() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let names = loopback_names();
-    // A stumble for one name; the other one comes as far as to its challenge.
+    // Fails for one name; the other proceeds to its challenge.
     let answers: [fn() -> Answer; 4] = [
-        || Answer::problem(500, "serverInternal", "a stumble"),
+        || Answer::problem(500, "serverInternal", "a failure"),
         || Answer::bare(403),
         || Answer::bare(404),
         || {
@@ -106,7 +107,7 @@ fn a_domain_that_the_ca_fails_for_delays_no_other() {
         });
         let settings = setup.scripted_settings(&[&ca], &names);
         on_control_thread(|| async {
-            let process = setup.live(settings, server, fake, &["bad.example.com"]);
+            let process = setup.start(settings, server, fake, &["bad.example.com"]);
             until("it waits", || process.state("bad.example.com").next_try.is_some()).await;
             assert!(process.is_unharmed() && process.state("bad.example.com").failures == 0);
             process.certificates.put_domain(&domain("good.example.com", Acme));
@@ -128,14 +129,14 @@ fn a_ca_that_fails_for_two_domains_is_paused() {
     let ca = Ca::start(|request| (request.path == "/order").then(|| Answer::bare(500)));
     let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com", "b.example.com"]);
+        let process = setup.start(settings, server, fake, &["a.example.com", "b.example.com"]);
         until("it is paused", || process.certificates.overview().authorities[0].paused_until.is_some()).await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_domain_that_one_ca_fails_for_goes_to_the_next() {
+fn a_domain_that_one_ca_fails_moves_to_the_next() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let second = pebble(&server);
@@ -144,11 +145,11 @@ fn a_domain_that_one_ca_fails_for_goes_to_the_next() {
     let first_settings = DirectorySettings { url: first.directory.clone(), eab: None };
     settings.acme.as_mut().unwrap().directories.insert(0, first_settings);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com"]);
+        let process = setup.start(settings, server, fake, &["a.example.com"]);
         for n in 1..=3 {
-            until("it was failed", || ca_failed(&process) == n).await;
+            until("an order failed", || ca_failed(&process) == n).await;
             until("it waits", || process.state("a.example.com").next_try.is_some()).await;
-            // Its wait is over.
+            // Ends its wait.
             process.certificates.verify(&host("a.example.com")).await.unwrap();
         }
         process.issued("a.example.com").await;
@@ -162,8 +163,8 @@ fn ca_failed(process: &Process) -> u64 {
 }
 
 #[test]
-fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
-    // The answer to the first request was lost, and its repetition is refused: what the order says counts.
+fn a_repeated_challenge_or_finalization_continues() {
+    // The first response was lost, and the repetition is refused: the order's state decides.
     for (path, kind, status) in [
         ("/challenge", "malformed", 400),
         ("/finalize", "orderNotReady", 403),
@@ -178,26 +179,26 @@ fn a_challenge_or_a_finalization_that_was_taken_before_is_gone_on_with() {
             "/authorization" if request.orders == 1 => Some(request.authorization("pending")),
             path if path.starts_with("/order/") => Some(request.order("valid")),
             "/certificate" => Some(Answer::problem(400, "rejectedIdentifier", "this far")),
-            asked if asked == path => Some(Answer::problem(status, kind, "it was before")),
+            asked if asked == path => Some(Answer::problem(status, kind, "repeated")),
             _ => None,
         });
         let settings = setup.scripted_settings(&[&ca], &names);
         on_control_thread(|| async {
-            let process = setup.live(settings, server, fake, &["a.example.com"]);
+            let process = setup.start(settings, server, fake, &["a.example.com"]);
             let reason = || process.state("a.example.com").reason.unwrap_or_default();
-            until("it came to its certificate", || reason().contains("this far")).await;
+            until("the certificate was requested", || reason().contains("this far")).await;
         });
     }
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn an_order_on_the_disk_that_leads_nowhere_is_made_again() {
+fn an_invalid_order_on_the_disk_is_replaced() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
-    // Of an order, of another host that is no more, of no URL at all.
+    // An unknown order, an unreachable host, no URL.
     for (n, url) in [
         format!("{}/my-order/none", ca.directory().trim_end_matches("/dir")),
         "https://127.0.0.1:1/order/1".to_owned(),
@@ -215,7 +216,7 @@ fn an_order_on_the_disk_that_leads_nowhere_is_made_again() {
         let mut settings = settings.clone();
         settings.http_port = server.port;
         on_control_thread(|| async {
-            let process = setup.live(settings, server, fake, &[&name]);
+            let process = setup.start(settings, server, fake, &[&name]);
             process.issued(&name).await;
             assert!(process.is_unharmed(), "{url}");
         });

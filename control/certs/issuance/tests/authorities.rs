@@ -1,4 +1,5 @@
-//! CAs that want an account bound, set limits, are away, or have forgotten us: no domain is blamed for them.
+//! CAs that require an account binding, limit us, are unavailable, or lost our account: no domain is at
+//! fault.
 
 use super::*;
 
@@ -11,45 +12,41 @@ fn an_account_is_bound_to_an_external_one() {
     let mut settings = setup.settings(&[&ca]);
     settings.acme.as_mut().unwrap().directories[0].eab = Some((EAB_KID.to_owned(), EAB_HMAC.to_owned()));
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         process.issued("shop.example.com").await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_missing_binding_is_told_and_blames_no_domain() {
+fn a_missing_binding_is_reported_and_fails_no_domain() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = Pebble::start(Habits { needs_eab: true, ..Habits::at(server.port) });
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
-        until("it is told", || process.certificates.overview().authorities[0].problem.is_some()).await;
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
+        until("it is reported", || process.certificates.overview().authorities[0].problem.is_some()).await;
         let problem = process.certificates.overview().authorities[0].problem.clone().unwrap();
         assert!(problem.contains("ACME_EAB_KID"), "{problem}");
         until("the domain waits", || process.state("shop.example.com").reason.is_some()).await;
         let state = process.state("shop.example.com");
         assert_eq!((state.state, state.failures), (CertificateState::Verifying, 0));
-        assert_eq!(
-            state.queue_position.unwrap().expected_at,
-            None,
-            "nobody knows when the settings are mended"
-        );
+        assert_eq!(state.queue_position.unwrap().expected_at, None, "unknown until the settings change");
         assert_eq!(process.count(|event| matches!(event, CertificateEvent::Failed { .. })), 0);
     });
 }
 
 #[test]
-fn a_limit_of_the_ca_is_honoured_as_it_says() {
+fn a_rate_limit_closes_its_bucket_until_retry_after() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = scripted::Ca::that_limits(&["7", "Fri, 01 Jan 2100 00:00:00 GMT"]);
     let names = loopback_names();
     let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com"]);
-        until("the CA has limited us", || ca.orders() == 1).await;
+        let process = setup.start(settings, server, fake, &["a.example.com"]);
+        until("the CA limits us", || ca.orders() == 1).await;
         let of_orders = || {
             let budgets = process.certificates.overview().budgets;
             budgets.into_iter().find(|budget| budget.limit == "orders")
@@ -64,8 +61,8 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
         assert!(state.reason.unwrap().contains("too many new orders"));
         assert!(state.queue_position.unwrap().expected_at.unwrap() >= budget.next_at.unwrap());
         assert_eq!(process.certificates.overview().authorities[0].problem, None);
-        // Then it is asked again, and says "in 2100": for a week at most.
-        until("it is asked again", || ca.orders() == 2).await;
+        // The second Retry-After, in 2100, is bounded to a week.
+        until("the second order is sent", || ca.orders() == 2).await;
         until("the new limit is known", || {
             of_orders()
                 .is_some_and(|budget| budget.next_at.is_some_and(|at| at.0 > clock::timestamp().0 + 60_000))
@@ -80,14 +77,14 @@ fn a_limit_of_the_ca_is_honoured_as_it_says() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn an_outage_blames_nobody_and_ends_by_itself() {
+fn an_outage_fails_no_domain_and_ends_by_itself() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let mut ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     ca.stop();
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com", "b.example.com"]);
+        let process = setup.start(settings, server, fake, &["a.example.com", "b.example.com"]);
         until("it is noticed", || process.certificates.overview().authorities[0].paused_until.is_some())
             .await;
         until("both wait", || process.certificates.overview().orders_in_flight == 0).await;
@@ -95,8 +92,8 @@ fn an_outage_blames_nobody_and_ends_by_itself() {
             let state = process.state(name);
             assert_eq!((state.state, state.failures), (CertificateState::Verifying, 0));
         }
-        let told = process.state("a.example.com").reason.or(process.state("b.example.com").reason).unwrap();
-        assert!(told.contains("could not be reached"), "{told}");
+        let reason = process.state("a.example.com").reason.or(process.state("b.example.com").reason).unwrap();
+        assert!(reason.contains("could not be reached"), "{reason}");
         ca.start_again();
         process.issued("a.example.com").await;
         process.issued("b.example.com").await;
@@ -107,13 +104,13 @@ fn an_outage_blames_nobody_and_ends_by_itself() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
+fn an_unknown_account_is_replaced() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let mut ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com"]);
+        let process = setup.start(settings, server, fake, &["a.example.com"]);
         process.issued("a.example.com").await;
         ca.start_again();
         process.certificates.put_domain(&domain("b.example.com", Acme));
@@ -123,13 +120,13 @@ fn a_ca_that_has_forgotten_our_account_gets_a_new_one() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
+fn a_ca_that_loses_five_orders_is_not_paused() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    // The first process of the CA asks at a port where nobody answers: its orders stay in the middle.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The CA first validates at a port without a server: its orders stay pending.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut ca = Pebble::start(Habits {
-        http_port: nobody.local_addr().unwrap().port(),
+        http_port: silent.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
         ..Habits::at(server.port)
     });
@@ -137,7 +134,7 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
     let names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
     let http_port = server.port;
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &names);
+        let process = setup.start(settings, server, fake, &names);
         until("five are under way", || {
             let is_issuing = |name: &&str| process.state(name).state == CertificateState::Issuing;
             names.iter().all(is_issuing)
@@ -160,12 +157,12 @@ fn a_ca_that_forgets_everything_in_the_middle_of_five_orders_is_not_paused() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
+fn orders_lost_in_an_outage_are_replaced() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut ca = Pebble::start(Habits {
-        http_port: nobody.local_addr().unwrap().port(),
+        http_port: silent.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
         ..Habits::at(server.port)
     });
@@ -174,7 +171,7 @@ fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
     let order_of = |name: &str| setup.path().join("domains").join(name).join("order.json");
     let http_port = server.port;
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &names);
+        let process = setup.start(settings, server, fake, &names);
         until("five orders are on the disk", || names.iter().all(|name| order_of(name).exists())).await;
         ca.stop();
         until("all have met the outage", || {
@@ -182,10 +179,10 @@ fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
             process.certificates.overview().orders_in_flight == 0 && names.iter().all(wait)
         })
         .await;
-        assert!(names.iter().all(|name| order_of(name).exists()), "they are to be gone on with");
+        assert!(names.iter().all(|name| order_of(name).exists()), "they are to be resumed");
         ca.habits().http_port = http_port;
         ca.start_again();
-        // The pause for the outage is over; what follows makes no other.
+        // Ends the pause; no other follows.
         let slot = &process.certificates.issuance().slots[0];
         slot.health.borrow_mut().record_success();
         let outages = process.certificates.issuance().counters.outages.get();
@@ -200,16 +197,16 @@ fn orders_that_a_ca_has_forgotten_while_it_was_away_are_made_again() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn the_second_ca_takes_over_when_the_first_is_gone() {
+fn the_second_ca_takes_over_when_the_first_is_unavailable() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let mut first = pebble(&server);
     let second = pebble(&server);
     let settings = setup.settings(&[&first, &second]);
     first.stop();
-    // Its DNS server is still there; only its API is gone, and has been for long.
+    // Only its API is down, for a long time; its DNS server is up.
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &[]);
+        let process = setup.start(settings, server, fake, &[]);
         for _ in 0..3 {
             let slot = &process.certificates.issuance().slots[0];
             let after_pause = slot.health.borrow().paused_until();

@@ -1,16 +1,17 @@
-//! DomainTable that the CA refuses, that lead elsewhere, or that are taken away: they are told why, and harm nobody else.
+//! Domains that the CA refuses, that point elsewhere, or that are removed: they have a reason, and affect no
+//! other.
 
 use super::*;
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn what_the_ca_refuses_says_why_and_is_tried_later() {
+fn a_refused_order_has_a_reason_and_is_retried() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["blocked.example", "good.example"]);
+        let process = setup.start(settings, server, fake, &["blocked.example", "good.example"]);
         let (reason, next_try) = process
             .event("refused", |event| match event {
                 CertificateEvent::Failed { reason, next_try, .. } => Some((reason.clone(), *next_try)),
@@ -26,7 +27,7 @@ fn what_the_ca_refuses_says_why_and_is_tried_later() {
         let state = process.state("blocked.example");
         assert_eq!((state.state, state.failures, state.next_try), (CertificateState::Failed, 1, next_try));
         assert_eq!(state.reason.as_deref(), Some(reason.as_str()));
-        // Nobody else is harmed.
+        // Others are not affected.
         process.issued("good.example").await;
         until("it is on the disk", || setup.path().join("domains/blocked.example/state.json").exists()).await;
     });
@@ -34,21 +35,21 @@ fn what_the_ca_refuses_says_why_and_is_tried_later() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_domain_that_leads_elsewhere_waits_for_its_records_and_takes_no_order() {
+fn a_domain_that_points_elsewhere_places_no_order() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     ca.names().set_default(None);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         until("it is pending", || process.state("shop.example.com").state == CertificateState::PendingDns)
             .await;
         let state = process.state("shop.example.com");
         assert!(state.reason.unwrap().contains("create an A record"));
         assert!(state.next_try.is_some() && state.queue_position.is_none());
         assert!(!ca.log().contains("Added order"));
-        // The records are made, and somebody asks: it is tried at once.
+        // Once the records exist, a verification retries at once.
         ca.names().set_default(Some(Ipv4Addr::LOCALHOST));
         process.certificates.verify(&host("shop.example.com")).await.unwrap();
         process.issued("shop.example.com").await;
@@ -57,15 +58,15 @@ fn a_domain_that_leads_elsewhere_waits_for_its_records_and_takes_no_order() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn validations_that_fail_are_told_counted_and_tried_again_later() {
+fn failed_validations_are_reported_counted_and_retried() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    // The CA comes to a port where somebody else answers; our own probe does not.
+    // The CA validates at a port of another server; our own probe does not.
     let other = ChallengeServer::new(Arc::default());
     let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(other.port) });
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let reason = process
             .event("refused", |event| match event {
                 CertificateEvent::Failed { reason, .. } => Some(reason.clone()),
@@ -79,8 +80,8 @@ fn validations_that_fail_are_told_counted_and_tried_again_later() {
         let folder = setup.path().join("domains/shop.example.com");
         until("the order is forgotten", || !folder.join("order.json").exists()).await;
         until("no challenge is left", || process.fake.recorded().challenges.lock().unwrap().is_empty()).await;
-        assert_eq!(process.certificates.overview().authorities[0].problem, None, "the CA is in order");
-        // Until somebody has mended it, and asks.
+        assert_eq!(process.certificates.overview().authorities[0].problem, None, "the CA is healthy");
+        // Backs off until the next verification.
         let mut table = process.certificates.registry().table_mut();
         let record = table.get_mut(&host("shop.example.com")).unwrap().record.as_mut().unwrap();
         assert_eq!((record.failures, record.failure_kind), (1, Some(FailureKind::Refusal)));
@@ -89,10 +90,10 @@ fn validations_that_fail_are_told_counted_and_tried_again_later() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn some_that_fail_harm_nobody_else_and_recover_when_somebody_asks() {
+fn failing_domains_affect_no_other_and_recover_by_a_verification() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    // The CA's way here is fickle: what it asks for at every third domain is lost.
+    // The CA gets a wrong response for every third domain.
     let lost = Arc::new(Mutex::new(true));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -108,7 +109,7 @@ fn some_that_fail_harm_nobody_else_and_recover_when_somebody_asks() {
     let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(port) });
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &[]);
+        let process = setup.start(settings, server, fake, &[]);
         let names: Vec<String> = (0..12).map(|n| format!("d{n}.tenant-{n}.example")).collect();
         for name in &names {
             process.certificates.put_domain(&domain(name, Acme));
@@ -118,7 +119,7 @@ fn some_that_fail_harm_nobody_else_and_recover_when_somebody_asks() {
         };
         let settled =
             |state: CertificateState| state == CertificateState::Active || state == CertificateState::Failed;
-        until("all have their answer", || names.iter().all(|name| settled(process.state(name).state))).await;
+        until("all are settled", || names.iter().all(|name| settled(process.state(name).state))).await;
         for name in &names {
             let expected = if bad(&name) { CertificateState::Failed } else { CertificateState::Active };
             assert_eq!(process.state(name).state, expected, "{name}");
@@ -140,10 +141,10 @@ fn a_domain_that_is_removed_leaves_nothing_behind() {
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["a.example.com", "b.example.com"]);
+        let process = setup.start(settings, server, fake, &["a.example.com", "b.example.com"]);
         process.issued("a.example.com").await;
         process.certificates.remove_domain(&host("a.example.com"));
-        // One in the middle of its course.
+        // One in the middle of issuance.
         process.certificates.remove_domain(&host("b.example.com"));
         process
             .event("removed", |event| match event {

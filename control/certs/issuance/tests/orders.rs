@@ -1,4 +1,4 @@
-//! Certificates that are ordered: alone, in a crowd, over restarts, and as the CA's profiles say.
+//! Orders: single, many at once, across restarts, and with profiles.
 
 use super::*;
 
@@ -10,18 +10,18 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
+        let process = setup.start(settings.clone(), server, fake, &["shop.example.com"]);
         let facts = process.issued("shop.example.com").await;
         assert_eq!(facts.names, ["shop.example.com"]);
         let state = process.state("shop.example.com");
         assert_eq!((state.state, state.failures, state.version), (CertificateState::Active, 0, Some(2)));
         let renewal_at = state.renewal_at.unwrap();
         assert!(renewal_at > clock::timestamp() && renewal_at < facts.not_after);
-        // The challenge is gone, and so is the order; what is private is private.
+        // Challenge and order are gone; private files are private.
         assert!(process.fake.recorded().challenges.lock().unwrap().is_empty());
         let folder = setup.path().join("domains/shop.example.com");
         until("the order is removed", || !folder.join("order.json").exists()).await;
-        until("it is remembered", || folder.join("state.json").exists()).await;
+        until("the record is stored", || folder.join("state.json").exists()).await;
         let account = std::fs::read_dir(setup.path().join("accounts")).unwrap().next().unwrap().unwrap();
         for file in [account.path(), folder.join("identity.pem"), setup.path().join("budgets.json")] {
             use std::os::unix::fs::PermissionsExt;
@@ -32,10 +32,10 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
         process.certificates.render_metrics(&mut metrics);
         assert!(metrics.contains("ringway_certificate_orders_total{outcome=\"issued\"} 1"), "{metrics}");
     });
-    // Started again, nothing is ordered: it has one.
+    // After a restart nothing is ordered.
     let (fake, server) = reachable();
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         until("its certificate is read", || process.state("shop.example.com").renewal_at.is_some()).await;
         assert_eq!(process.state("shop.example.com").state, CertificateState::Active);
         assert_eq!(
@@ -49,27 +49,27 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_a_restart() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn debians_own_pebble_without_renewal_information_does_as_well() {
+fn a_ca_without_renewal_information_works() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = Pebble::start(Habits { release: Release::Debian12, ..Habits::at(server.port) });
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         process.issued("shop.example.com").await;
     });
 }
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn half_or_nearly_all_nonces_refused_are_no_obstacle() {
+fn orders_survive_refused_nonces() {
     for percent in [50, 90] {
         let setup = Setup::new();
         let (fake, server) = reachable();
         let ca = Pebble::start(Habits { bad_nonces_percent: percent, ..Habits::at(server.port) });
         let settings = setup.settings(&[&ca]);
         on_control_thread(|| async {
-            let process = setup.live(settings, server, fake, &["shop.example.com"]);
+            let process = setup.start(settings, server, fake, &["shop.example.com"]);
             process.issued("shop.example.com").await;
             let ca = &process.certificates.overview().authorities[0];
             assert_eq!(ca.problem, None);
@@ -85,24 +85,24 @@ fn two_hundred_domains_at_once_five_at_a_time() {
     let ca = Pebble::start(Habits { authz_reuse_percent: 0, ..Habits::at(server.port) });
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &[]);
+        let process = setup.start(settings, server, fake, &[]);
         let names: Vec<String> = (0..200).map(|n| format!("shop.tenant-{n}.example")).collect();
         for name in &names {
             process.certificates.put_domain(&domain(name, Acme));
         }
         let is_issued = |event: &CertificateEvent| matches!(event, CertificateEvent::Issued { .. });
         let deadline = clock::now().after(Duration::from_secs(300));
-        let mut was_told = false;
+        let mut was_forecast = false;
         while process.count(is_issued) < names.len() {
             let overview = process.certificates.overview();
             assert!(overview.orders_in_flight <= 5);
             let waiting =
                 names.iter().map(|name| process.state(name)).find(|state| state.queue_position.is_some());
-            was_told |= waiting.is_some_and(|state| state.queue_position.unwrap().expected_at.is_some());
+            was_forecast |= waiting.is_some_and(|state| state.queue_position.unwrap().expected_at.is_some());
             assert!(clock::now() < deadline, "{overview:?}");
             ringway_net::sleep(Duration::from_millis(100)).await;
         }
-        assert!(was_told, "who waits is told when its turn comes");
+        assert!(was_forecast, "queued domains have a forecast");
         assert!(names.iter().all(|name| process.state(name).state == CertificateState::Active));
         assert!(process.fake.recorded().challenges.lock().unwrap().is_empty());
     });
@@ -110,14 +110,14 @@ fn two_hundred_domains_at_once_five_at_a_time() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_profile_is_asked_for_where_the_ca_has_it() {
+fn a_profile_is_requested_where_the_ca_offers_it() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = pebble(&server);
     let mut settings = setup.settings(&[&ca]);
     settings.acme.as_mut().unwrap().profile = Some("shortlived".to_owned());
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let facts = process.issued("shop.example.com").await;
         let days = (facts.not_after.0 - facts.not_before.0) / DAY.as_millis() as u64;
         assert!((5..=6).contains(&days), "{days}");
@@ -129,31 +129,31 @@ fn a_profile_is_asked_for_where_the_ca_has_it() {
 fn a_restart_in_the_middle_of_an_order_resumes_it() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    // Answers to the CA's questions are held back for as long as the port is somebody else's.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The CA validates at a port without a server.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ca = Pebble::start(Habits {
-        // A connection that is accepted by nobody: the validation hangs.
-        http_port: nobody.local_addr().unwrap().port(),
+        // A connection that is never accepted: the validation hangs.
+        http_port: silent.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
         ..Habits::at(server.port)
     });
     let settings = setup.settings(&[&ca]);
     let order = setup.path().join("domains/shop.example.com/order.json");
     on_control_thread(|| async {
-        let process = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
+        let process = setup.start(settings.clone(), server, fake, &["shop.example.com"]);
         until("the order is on the disk", || order.exists()).await;
         until("the challenge is live", || !process.fake.recorded().challenges.lock().unwrap().is_empty())
             .await;
-        // And here the process ends, as by kill -9: everything is dropped where it is.
+        // The process ends here, as by kill -9.
     });
     let before = std::fs::read_to_string(&order).unwrap();
     let url = serde_json::from_str::<serde_json::Value>(&before).unwrap()["url"].as_str().unwrap().to_owned();
-    // The CA's question is answered by the next process, with the same account key.
+    // The next process serves the validation, with the same account key.
     let (fake, server) = reachable();
     let challenges = Arc::clone(&fake.recorded().challenges);
-    answer_at(nobody, move |_, token| {
+    answer_at(silent, move |_, token| {
         let deadline = std::time::Instant::now() + Duration::from_secs(8);
-        // The process that answers may have begun a moment ago.
+        // The process may have started a moment ago.
         loop {
             let answer = challenges.lock().unwrap().get(token).cloned();
             if answer.is_some() || std::time::Instant::now() > deadline {
@@ -163,7 +163,7 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
         }
     });
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let certified = process.issued("shop.example.com").await;
         assert_eq!(certified.names, ["shop.example.com"]);
     });
@@ -172,25 +172,25 @@ fn a_restart_in_the_middle_of_an_order_resumes_it() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn an_order_that_failed_while_nobody_was_there_is_booked_and_replaced_once() {
+fn an_order_that_failed_during_downtime_is_booked_and_replaced_once() {
     let setup = Setup::new();
     let (fake, server) = reachable();
-    // The CA's question is accepted by nobody, until this end of it is closed.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The validation is never accepted, until the listener is closed.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ca = Pebble::start(Habits {
-        http_port: nobody.local_addr().unwrap().port(),
+        http_port: silent.local_addr().unwrap().port(),
         authz_reuse_percent: 0,
         ..Habits::at(server.port)
     });
     let settings = setup.settings(&[&ca]);
     let order = setup.path().join("domains/shop.example.com/order.json");
     on_control_thread(|| async {
-        let _life = setup.live(settings.clone(), server, fake, &["shop.example.com"]);
+        let _life = setup.start(settings.clone(), server, fake, &["shop.example.com"]);
         until("the order is on the disk", || order.exists()).await;
-        until("the CA is told to ask", || ca.log().contains("Pulled a task from the Tasks queue")).await;
-        // And here the process ends, as by kill -9: everything is dropped where it is.
+        until("the CA validates", || ca.log().contains("Pulled a task from the Tasks queue")).await;
+        // The process ends here, as by kill -9.
     });
-    drop(nobody);
+    drop(silent);
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !ca.log().contains("set INVALID") {
         assert!(std::time::Instant::now() < deadline, "the CA does not end the order:\n{}", ca.log());
@@ -198,7 +198,7 @@ fn an_order_that_failed_while_nobody_was_there_is_booked_and_replaced_once() {
     }
     let (fake, server) = reachable();
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let next_try = process
             .event("refused", |event| match event {
                 CertificateEvent::Failed { next_try, .. } => Some(*next_try),

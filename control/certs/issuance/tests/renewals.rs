@@ -1,4 +1,4 @@
-//! Certificates that come to their end.
+//! Renewals and expiry warnings.
 
 use super::*;
 
@@ -9,10 +9,10 @@ fn short_lived_certificates_are_renewed_as_replacements() {
     let (fake, server) = reachable();
     let ca = Pebble::start(Habits { lifetime_seconds: 20, ..Habits::at(server.port) });
     let mut settings = setup.settings(&[&ca]);
-    // Without a wish, pebble takes one of its profiles by chance.
+    // Without a profile in the order, pebble picks one at random.
     settings.acme.as_mut().unwrap().profile = Some("default".to_owned());
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let first = process.issued("shop.example.com").await;
         let renewed = process
             .event("renewed", |event| match event {
@@ -31,23 +31,23 @@ fn short_lived_certificates_are_renewed_as_replacements() {
 
 #[test]
 #[ignore = "needs pebble: run by tests/check.sh"]
-fn a_window_of_the_ca_that_has_passed_renews_at_once() {
+fn a_past_renewal_window_renews_at_once() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let ca = pebble(&server);
     let settings = setup.settings(&[&ca]);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &["shop.example.com"]);
+        let process = setup.start(settings, server, fake, &["shop.example.com"]);
         let facts = process.issued("shop.example.com").await;
         let asked = || {
             let domains = process.certificates.registry().table();
             let record = domains.get(&host("shop.example.com")).unwrap().record.clone().unwrap();
             record.issued.unwrap().ask_at > 0
         };
-        until("the CA is asked about the renewal", asked).await;
+        until("renewal information was requested", asked).await;
         let suggested = process.state("shop.example.com").renewal_at.unwrap();
         assert!(suggested > clock::timestamp() && suggested < facts.not_after);
-        // The CA wants it back, and is asked: the moment of the next question is brought forward here.
+        // The CA revokes: the next request for renewal information is brought forward.
         let pem =
             std::fs::read_to_string(setup.path().join("domains/shop.example.com/identity.pem")).unwrap();
         let leaf = &pem[..pem.find("-----END CERTIFICATE-----").unwrap() + 26];
@@ -74,20 +74,20 @@ fn a_window_of_the_ca_that_has_passed_renews_at_once() {
 }
 
 #[test]
-fn what_is_provided_is_never_ordered_and_told_when_it_ends() {
+fn a_provided_certificate_is_never_ordered_but_warned_about() {
     let setup = Setup::new();
     let (fake, server) = reachable();
     let names = loopback_names();
     let ca = scripted::Ca::start(|_| None);
     let settings = setup.scripted_settings(&[&ca], &names);
     on_control_thread(|| async {
-        let process = setup.live(settings, server, fake, &[]);
+        let process = setup.start(settings, server, fake, &[]);
         process.certificates.put_domain(&domain("a.example", Provided));
-        // Issued in 2020 for seven years: far less than an eighth is left.
+        // Issued in 2020 for seven years: less than an eighth is left.
         let pair = crate::testing::issue(&["a.example"], 2020, 2027);
         process.certificates.upload(&host("a.example"), &pair.chain, &pair.key).await.unwrap();
         let end = process
-            .event("it ends soon", |event| match event {
+            .event("expiry warning", |event| match event {
                 CertificateEvent::ExpiringSoon { host: Some(host), not_after }
                     if host.as_str() == "a.example" =>
                 {

@@ -1,4 +1,4 @@
-//! A CA that makes accounts and answers the rest by a script; over plain HTTP on this machine.
+//! Scripted CA: creates accounts, and responds to all else by a script, over plain HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,21 +10,21 @@ pub(super) struct Ca {
     orders: Arc<AtomicUsize>,
 }
 
-/// An answer of the script.
+/// Scripted response.
 pub(super) struct Answer {
     status: u16,
-    /// Lines of the head, each with its end.
+    /// Header lines, each with its line end.
     fields: String,
     body: String,
 }
 
 impl Answer {
-    /// Without a problem document, as from a gateway.
+    /// Response without a problem document, as from a gateway.
     pub(super) fn bare(status: u16) -> Self {
         Self { status, fields: String::new(), body: String::new() }
     }
 
-    /// With a problem document of this type.
+    /// Response with a problem document of this type.
     pub(super) fn problem(status: u16, kind: &str, detail: &str) -> Self {
         let body = serde_json::json!({
             "type": format!("urn:ietf:params:acme:error:{kind}"), "status": status, "detail": detail,
@@ -38,19 +38,19 @@ impl Answer {
     }
 }
 
-/// What is asked of the script.
+/// Request to the script.
 pub(super) struct Request<'a> {
     pub(super) path: &'a str,
-    /// The payload of a signed request.
+    /// Payload of a signed request.
     pub(super) payload: String,
     /// Requests to `/order` before this one.
     pub(super) orders: usize,
-    /// The URL before the path.
+    /// URL without the path.
     pub(super) base: &'a str,
 }
 
 impl Request<'_> {
-    /// A new order, or an order, in this state.
+    /// New or existing order in this state.
     pub(super) fn order(&self, status: &str) -> Answer {
         let base = self.base;
         let body = serde_json::json!({
@@ -64,7 +64,7 @@ impl Request<'_> {
             .with("Location", &format!("{base}/order/{}", self.orders))
     }
 
-    /// An authorization with a challenge, in this state.
+    /// Authorization with a challenge, in this state.
     pub(super) fn authorization(&self, status: &str) -> Answer {
         let body = serde_json::json!({
             "status": status,
@@ -76,7 +76,7 @@ impl Request<'_> {
 }
 
 impl Ca {
-    /// Answers as `script` says, where it says something.
+    /// Responds by `script` where it returns a response, else with success.
     pub(super) fn start(script: impl Fn(&Request<'_>) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -91,7 +91,7 @@ impl Ca {
         Self { directory: format!("{base}/dir"), orders }
     }
 
-    /// Limits each order, with the next of these as its `Retry-After`.
+    /// Rate-limits each order, with the next of these as `Retry-After`.
     pub(super) fn that_limits(retry_afters: &'static [&'static str]) -> Self {
         Self::start(|request| {
             let wait = retry_afters[request.orders.min(retry_afters.len() - 1)];
@@ -101,7 +101,7 @@ impl Ca {
         })
     }
 
-    /// How many orders were asked for.
+    /// Number of order requests.
     pub(super) fn orders(&self) -> usize {
         self.orders.load(Ordering::SeqCst)
     }
@@ -160,7 +160,7 @@ fn challenge(base: &str, status: &str) -> serde_json::Value {
     })
 }
 
-/// The text in a JSON Web Signature, unverified.
+/// Payload of a JSON Web Signature, unverified.
 fn payload(body: &[u8]) -> String {
     use base64::Engine as _;
     let jws: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
