@@ -86,7 +86,7 @@ fn capacity_of(open_files: u64, memory: Option<u64>, workers: usize) -> Capacity
     Capacity {
         connections: bounded(connections).clamp(1, CONNECTIONS_PER_CORE_MAX),
         // At least one to each side; some files are reserved for clients that get 503.
-        connection_files: (files - ringway_model::limits::turned_away_max(files)).max(2),
+        connection_files: (files - ringway_model::limits::rejections_max(files)).max(2),
     }
 }
 

@@ -123,7 +123,7 @@ pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
 /// More are closed without a word.
 pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
 /// The same where one core has so many open files for connections: a sixteenth of them.
-pub const fn turned_away_max(connection_files: usize) -> usize {
+pub const fn rejections_max(connection_files: usize) -> usize {
     let part = connection_files / 16;
     if part < TURNED_AWAY_PER_CORE_MAX { part } else { TURNED_AWAY_PER_CORE_MAX }
 }

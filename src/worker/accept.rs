@@ -99,7 +99,7 @@ pub(crate) fn admit(
 /// Rejects a connection with 503. With TLS, where the handshake would cost more than it saves, and beyond the
 /// limit of such responses in progress, the connection is reset.
 pub(crate) fn reject<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, protocol: ListenerProtocol) {
-    let rejections_max = limits::turned_away_max(core.settings.connection_files_max);
+    let rejections_max = limits::rejections_max(core.settings.connection_files_max);
     if protocol == ListenerProtocol::Https || core.rejections.get() >= rejections_max {
         stream.abort();
         return;

@@ -150,7 +150,7 @@ fn refuses_windows_above_the_maximum_rfc9113_6_5_2() {
         (&[0, 4, 0xff, 0xff, 0xff, 0xff], false),
         (&[0, 3, 0, 0, 0, 1, 0, 4, 0x80, 0, 0, 0], false),
         (&[0, 4, 0, 0, 0, 1, 0, 4, 0x80, 0, 0, 0], false),
-        // Other settings may have any value, or are the crate's to judge.
+        // Other settings may have any value, or are checked by the crate.
         (&[0, 3, 0xff, 0xff, 0xff, 0xff], true),
         (&[4, 4, 0xff, 0xff, 0xff, 0xff], true),
         (&[0, 1, 0xff, 0, 0, 4, 0, 1, 0xff, 0, 0, 4], true),

@@ -101,8 +101,8 @@ pub(crate) fn write(
 /// Returns the declared length of a request's body. None for tunnels, which have no body; an invalid length
 /// is refused elsewhere.
 pub(crate) fn body_length(request: &Parts) -> Option<u64> {
-    let told = request.headers.get(http::header::CONTENT_LENGTH)?;
-    let length = || told.to_str().ok()?.parse().ok();
+    let declared = request.headers.get(http::header::CONTENT_LENGTH)?;
+    let length = || declared.to_str().ok()?.parse().ok();
     if is_websocket(request) { None } else { length() }
 }
 

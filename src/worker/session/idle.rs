@@ -23,7 +23,7 @@ use crate::transport::Transport;
 pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>) {
     let id = core.id;
     spawn(watch(core.clone()), move |panic| {
-        tracing::error!(core = id.0, %panic, "idle connection task panicked");
+        tracing::error!(core = id.0, %panic, "idle connection task panicked; idle connections are not resumed");
     });
 }
 
