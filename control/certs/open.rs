@@ -47,7 +47,7 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Result of [`open`]: versions for the first snapshot, and the parts of
+/// Result of [`open()`]: versions for the first snapshot, and the parts of
 /// [`Certificates`](super::Certificates).
 #[derive(Debug)]
 pub struct Opened {
