@@ -480,6 +480,7 @@ fn later(tick: Tick, millis: u32) -> Tick {
 
 /// 30 s, 60 s, 120 s; two bits.
 const LEVELS: usize = 3;
+/// Longest of them: further failures keep it.
 const LEVEL_MAX: u8 = LEVELS as u8 - 1;
 
 #[cfg(all(test, loom))]
