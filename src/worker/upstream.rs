@@ -8,6 +8,7 @@
 mod attempt;
 mod connect;
 mod connection_pool;
+mod response_body;
 mod response_reader;
 mod transfer;
 mod upgrade;
@@ -17,6 +18,7 @@ mod upstream_tls;
 
 pub(crate) use attempt::{Attempt, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
+pub(crate) use response_body::{ResponseBody, body_failure, stalled};
 pub(crate) use response_reader::{ReadError, ResponseReader};
 pub(crate) use transfer::Transfer;
 pub(crate) use upload::Upload;

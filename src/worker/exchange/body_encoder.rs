@@ -11,11 +11,18 @@ pub(crate) enum BodyEncoder {
     Length(u64),
     /// In chunks, as they came.
     Chunks(ChunkedBody),
-    /// From chunks to no framing, until the end: for HTTP/1.0.
-    Unchunked(ChunkedBody),
-    /// From no framing to chunks, so that a cut body does not look complete.
-    IntoChunks,
     /// Until the end on both sides: for HTTP/1.0.
+    UntilClose,
+    /// As data, in another framing than it came with.
+    Reframed(SinkFraming),
+}
+
+/// Framing of data that is sent to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SinkFraming {
+    /// In chunks, so that a cut body does not look complete.
+    Chunked,
+    /// Without framing, until the end: for HTTP/1.0.
     UntilClose,
 }
 
@@ -26,8 +33,8 @@ impl BodyEncoder {
             (Framing::Empty, _) => Self::Nothing,
             (Framing::Length(length), _) => Self::Length(length),
             (Framing::Chunked, Version::Http11) => Self::Chunks(ChunkedBody::new(ChunkMode::Forward)),
-            (Framing::Chunked, Version::Http10) => Self::Unchunked(ChunkedBody::new(ChunkMode::Decode)),
-            (Framing::UntilClose, Version::Http11) => Self::IntoChunks,
+            (Framing::Chunked, Version::Http10) => Self::Reframed(SinkFraming::UntilClose),
+            (Framing::UntilClose, Version::Http11) => Self::Reframed(SinkFraming::Chunked),
             (Framing::UntilClose, Version::Http10) => Self::UntilClose,
         }
     }
@@ -36,18 +43,18 @@ impl BodyEncoder {
     pub(crate) fn framing(&self) -> OutFraming {
         match self {
             Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
-            Self::IntoChunks => OutFraming::Chunked,
-            Self::Unchunked(_) | Self::UntilClose => OutFraming::None,
+            Self::Reframed(SinkFraming::Chunked) => OutFraming::Chunked,
+            Self::UntilClose | Self::Reframed(SinkFraming::UntilClose) => OutFraming::None,
         }
     }
 
     /// Whether the body ends with the client's connection.
     pub(crate) fn ends_with_connection(&self) -> bool {
-        matches!(self, Self::Unchunked(_) | Self::UntilClose)
+        matches!(self, Self::UntilClose | Self::Reframed(SinkFraming::UntilClose))
     }
 
-    /// Judges `bytes`: how much of it can be sent, and how much belongs to this body. Chunk framing is
-    /// normalised, or removed, in place.
+    /// Judges `bytes` of a body that passes through: how much of it can be sent, and how much belongs to this
+    /// body. Chunk framing is normalised in place.
     ///
     /// # Errors
     /// The chunk framing is invalid.
@@ -60,11 +67,11 @@ impl BodyEncoder {
                 *left -= taken;
                 Taken { kept: taken as usize, consumed: taken as usize, done: *left == 0 }
             }
-            Self::Chunks(chunked) | Self::Unchunked(chunked) => {
+            Self::Chunks(chunked) => {
                 let fed = chunked.feed(bytes)?;
                 Taken { kept: fed.kept, consumed: fed.consumed, done: fed.state == BodyState::Done }
             }
-            Self::IntoChunks | Self::UntilClose => Taken { kept: all, consumed: all, done: false },
+            Self::UntilClose | Self::Reframed(_) => Taken { kept: all, consumed: all, done: false },
         })
     }
 }

@@ -16,18 +16,21 @@ use ringway_wire::h1::{ConnectionSignal, OutFraming, ResponseHead};
 use ringway_wire::message::Framing;
 
 use crate::connector::SpliceError;
-use crate::core::ConnBuffers;
+use crate::core::{ConnBuffers, Core};
 use crate::exchange::activity::Kind;
-use crate::exchange::body_encoder::BodyEncoder;
+use crate::exchange::body;
+use crate::exchange::body_encoder::{BodyEncoder, SinkFraming};
 use crate::exchange::disposition::Disposition;
 use crate::exchange::failure::Failure;
 use crate::exchange::passive_health;
 use crate::exchange::request_body::RequestBody;
-use crate::exchange::response_writer::ResponseWriter;
+use crate::exchange::response_writer::{ClientBody, ResponseWriter};
 use crate::exchange::stream_info::StreamInfo;
 use crate::exchange::{Exchange, Target, tunnel};
 use crate::runtime::Runtime;
-use crate::upstream::{ReadError, RequestTraits, ResponseReader, Transfer, UpstreamResponse};
+use crate::upstream::{
+    ReadError, RequestTraits, ResponseBody, ResponseReader, Transfer, UpstreamResponse, body_failure, stalled,
+};
 
 /// Result of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +142,10 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
 
         let kind = Kind::of_response(head, self.reader.upstream_in);
         activity.open(kind, self.policy, core.runtime.now());
-        let has_more = self.relay(&mut encoder, head.len()).await?;
+        let has_more = match encoder {
+            BodyEncoder::Reframed(sink) => self.reframe(framing, sink, head.len()).await?,
+            _ => self.relay(&mut encoder, head.len()).await?,
+        };
         activity.close();
         let reusable = head.keep_alive() && !has_more && !matches!(framing, Framing::UntilClose);
         upload.end_response(reusable && !close);
@@ -156,7 +162,23 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         self.writer.write_head(self.reader.upstream_in, head, signal, framing, edits);
     }
 
-    /// Sends the head in `out` and then the body. True when the endpoint sent more than its body.
+    /// Sends the head in `out` and then the data of the body in another framing. True when the endpoint sent
+    /// more than its body.
+    async fn reframe(
+        &mut self,
+        framing: Framing,
+        sink: SinkFraming,
+        head_bytes: usize,
+    ) -> Result<bool, Failure> {
+        let Self { reader, writer, info, .. } = self;
+        let mut source = ResponseBody::new(reader, framing, head_bytes);
+        let mut sink = ClientBody { writer, framing: sink };
+        body::copy(&mut source, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
+        Ok(source.has_more())
+    }
+
+    /// Sends the head in `out` and then the body in its own framing. True when the endpoint sent more than its
+    /// body.
     async fn relay(&mut self, encoder: &mut BodyEncoder, head_bytes: usize) -> Result<bool, Failure> {
         let mut start = head_bytes;
         loop {
@@ -176,11 +198,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             if spliced_left.is_some() {
                 part = writer.send_held(buf, part);
             }
-            if matches!(encoder, BodyEncoder::IntoChunks) {
-                writer.send_chunk(&buf[part]).await?;
-            } else {
-                writer.send_part(buf, part).await?;
-            }
+            writer.send_part(buf, part).await?;
             info.bytes_out += taken.kept as u64;
             if taken.done {
                 return Ok(start + taken.consumed < buf.len());
@@ -194,35 +212,10 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             reader.make_room();
             match reader.read_body().await {
                 Ok(()) => {}
-                Err(ReadError::Ended) => return self.end(encoder).await.map(|()| false),
-                Err(ReadError::Broken | ReadError::TookNothing | ReadError::GaveUp) => {
-                    return Err(Failure::ResponseCut);
-                }
-                Err(ReadError::TimedOut) => return Err(self.stalled()),
-                Err(ReadError::ClientGone) => return Err(Failure::ClientClosed),
+                // The end of a body that has no other, and a cut in all others.
+                Err(ReadError::Ended) if matches!(encoder, BodyEncoder::UntilClose) => return Ok(false),
+                Err(error) => return Err(body_failure(error, &reader.transfer.upload)),
             }
-        }
-    }
-
-    /// Handles the end of the endpoint's connection: the end of a body that had no other, and a cut in all
-    /// others.
-    async fn end(&mut self, encoder: &BodyEncoder) -> Result<(), Failure> {
-        match encoder {
-            BodyEncoder::UntilClose => Ok(()),
-            BodyEncoder::IntoChunks => self.writer.send_last_chunk().await,
-            BodyEncoder::Nothing
-            | BodyEncoder::Length(_)
-            | BodyEncoder::Chunks(_)
-            | BodyEncoder::Unchunked(_) => Err(Failure::ResponseCut),
-        }
-    }
-
-    /// Failure of an exchange in which neither direction moves. An endpoint may be waiting for the rest of
-    /// the request.
-    fn stalled(&self) -> Failure {
-        match self.reader.transfer.upload.finished_at() {
-            Some(_) => Failure::ResponseStalled,
-            None => Failure::RequestBodyTimedOut,
         }
     }
 
@@ -247,7 +240,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             return Err(match splice.error {
                 SpliceError::Sender => Failure::ResponseCut,
                 SpliceError::SenderStalled if !activity.is_idle(runtime.now()) => continue,
-                SpliceError::SenderStalled => self.stalled(),
+                SpliceError::SenderStalled => stalled(upload),
                 SpliceError::Receiver => Failure::ClientClosed,
                 SpliceError::ReceiverStalled => Failure::ClientStalled,
             });
@@ -257,7 +250,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
 
 /// Bytes left of a body that is long enough to splice, where that works.
 fn spliced_left<R: Runtime>(
-    core: &crate::core::Core<R>,
+    core: &Core<R>,
     upstream: &R::Stream,
     client: &R::Stream,
     encoder: &BodyEncoder,

@@ -31,12 +31,36 @@ pub(crate) struct RequestBody {
     /// Bytes that the upload read beyond the body: the next request.
     pub(crate) rest_read: Option<Vec<u8>>,
     bytes_max: Option<u64>,
+    /// Trailer lines behind `first`, of a body that is read as data.
+    pub(super) trailers: Range<usize>,
+    /// The body is read as data ([`RequestData`](crate::exchange::request_data)), not passed through.
+    pub(crate) as_data: bool,
+}
+
+/// Use of a request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyUse {
+    /// It passes through in its own framing.
+    PassThrough,
+    /// Stages see its data.
+    Data,
 }
 
 enum Rest {
     Nothing,
     Length(u64),
     Chunked(ChunkedBody),
+}
+
+/// Parts of the bytes that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Bytes of the body, from the front.
+    pub(super) kept: usize,
+    /// Bytes of trailer lines behind them, of a body that is read as data.
+    pub(super) trailers: usize,
+    /// Bytes that belong to the body.
+    pub(super) consumed: usize,
 }
 
 /// Reason for the early end of an upload.
@@ -56,8 +80,12 @@ impl RequestBody {
         head_bytes: usize,
         client_in: &mut [u8],
         bytes_max: Option<u64>,
+        body_use: BodyUse,
     ) -> Result<Self, Failure> {
         let available = client_in.len() - head_bytes;
+        let as_data = body_use == BodyUse::Data
+            && !matches!(framing, Framing::Empty | Framing::UntilClose | Framing::Length(0));
+        let mut trailers = 0;
         let (rest, kept, consumed) = match framing {
             Framing::Empty | Framing::UntilClose => (Rest::Nothing, 0, 0),
             Framing::Length(length) => {
@@ -70,7 +98,8 @@ impl RequestBody {
                 (if left == 0 { Rest::Nothing } else { Rest::Length(left) }, taken, taken)
             }
             Framing::Chunked => {
-                let mut chunked = ChunkedBody::new(ChunkMode::Forward);
+                let mode = if as_data { ChunkMode::Separate } else { ChunkMode::Forward };
+                let mut chunked = ChunkedBody::new(mode);
                 let fed =
                     chunked.feed(&mut client_in[head_bytes..]).map_err(Failure::RequestBodyMalformed)?;
                 if exceeds(&chunked, bytes_max) {
@@ -80,14 +109,18 @@ impl RequestBody {
                     BodyState::Done => Rest::Nothing,
                     BodyState::More => Rest::Chunked(chunked),
                 };
-                (rest, fed.kept, fed.consumed)
+                trailers = fed.trailers;
+                (rest, fed.kept - fed.trailers, fed.consumed)
             }
         };
+        let first = head_bytes..head_bytes + kept;
         let consumed_to = head_bytes + consumed;
         let held = if matches!(rest, Rest::Nothing) { 0..0 } else { consumed_to..client_in.len() };
         Ok(Self {
             rest,
-            first: head_bytes..head_bytes + kept,
+            trailers: first.end..first.end + trailers,
+            first,
+            as_data,
             consumed: consumed_to,
             received: consumed as u64,
             held,
@@ -110,9 +143,13 @@ impl RequestBody {
         }
     }
 
-    /// Buffer for [`pump`](Self::pump), with the bytes of `client_in` that the framing could not judge yet.
-    pub(crate) fn rest_buffer(&self, client_in: &[u8]) -> Vec<u8> {
-        let mut buf = Vec::with_capacity(ringway_model::limits::BODY_BUFFER_BYTES);
+    /// Buffer for an upload, with the bytes of `client_in` that were not sent with the head: those that the
+    /// framing could not judge yet, and before them the first part of a body that is read as data.
+    pub(crate) fn upload_buffer(&self, client_in: &[u8]) -> Vec<u8> {
+        let first = if self.as_data { self.first.start..self.trailers.end } else { 0..0 };
+        let bytes = first.len() + self.held.len();
+        let mut buf = Vec::with_capacity(ringway_model::limits::BODY_BUFFER_BYTES.max(bytes));
+        buf.extend_from_slice(&client_in[first]);
         buf.extend_from_slice(&client_in[self.held.clone()]);
         buf
     }
@@ -140,7 +177,7 @@ impl RequestBody {
         buf: &mut Vec<u8>,
         (activity, stall): (&Activity, Duration),
     ) -> Result<(), PumpError> {
-        let mut window = Window { since: runtime.now(), bytes: 0 };
+        let mut window = RateWindow::new(runtime.now());
         while !self.is_complete() {
             if let Rest::Length(left) = self.rest
                 && left >= limits::SPLICE_BYTES_MIN
@@ -159,27 +196,8 @@ impl RequestBody {
                 }
                 continue;
             }
-            let (read, back) = client.read(std::mem::take(buf), activity.look_again(runtime.now())).await;
-            *buf = back;
-            let count = match read {
-                Ok(0) => return Err(PumpError::Client(Failure::ClientClosed)),
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    if !activity.is_idle(runtime.now()) {
-                        continue;
-                    }
-                    return Err(PumpError::Client(Failure::RequestBodyTimedOut));
-                }
-                Err(_) => return Err(PumpError::Client(Failure::ClientClosed)),
-            };
-            let now = runtime.now();
-            activity.note(now);
-            if let Some(rate) = activity.least_rate()
-                && !window.is_fast_enough(count, rate, now)
-            {
-                return Err(PumpError::Client(Failure::RequestBodyTimedOut));
-            }
-            let (kept, consumed) = self.take(buf).map_err(PumpError::Client)?;
+            window.read(runtime, client, buf, activity).await.map_err(PumpError::Client)?;
+            let Taken { kept, consumed, .. } = self.take(buf).map_err(PumpError::Client)?;
             if kept > 0 {
                 let rate = WriteRate::stall(stall.max(activity.idle_max()));
                 let (written, back) = upstream.write_all_range(std::mem::take(buf), 0..kept, rate).await;
@@ -194,8 +212,9 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Judges the framing of `buf`: the length of what may be sent, and of what belongs to this body.
-    fn take(&mut self, buf: &mut [u8]) -> Result<(usize, usize), Failure> {
+    /// Judges the framing of `buf`, in place.
+    pub(super) fn take(&mut self, buf: &mut [u8]) -> Result<Taken, Failure> {
+        let mut trailers = 0;
         let (kept, consumed, done) = match &mut self.rest {
             Rest::Nothing => (0, 0, true),
             Rest::Length(left) => {
@@ -208,14 +227,15 @@ impl RequestBody {
                 if exceeds(chunked, self.bytes_max) {
                     return Err(Failure::BodyTooLarge);
                 }
-                (fed.kept, fed.consumed, fed.state == BodyState::Done)
+                trailers = fed.trailers;
+                (fed.kept - fed.trailers, fed.consumed, fed.state == BodyState::Done)
             }
         };
         self.received += consumed as u64;
         if done {
             self.rest = Rest::Nothing;
         }
-        Ok((kept, consumed))
+        Ok(Taken { kept, trailers, consumed })
     }
 }
 
@@ -313,12 +333,46 @@ fn may_go_on(splice: Splice, activity: &Activity, now: Tick) -> bool {
 }
 
 /// Window of time in which a client must keep the least rate.
-struct Window {
+pub(super) struct RateWindow {
     since: Tick,
     bytes: u64,
 }
 
-impl Window {
+impl RateWindow {
+    pub(super) fn new(now: Tick) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+
+    /// Reads from the client into `buf`, while the exchange is not idle and the client keeps the rate.
+    pub(super) async fn read<R: Runtime>(
+        &mut self,
+        runtime: &R,
+        client: &R::Stream,
+        buf: &mut Vec<u8>,
+        activity: &Activity,
+    ) -> Result<(), Failure> {
+        let count = loop {
+            let (read, back) = client.read(std::mem::take(buf), activity.look_again(runtime.now())).await;
+            *buf = back;
+            match read {
+                Ok(0) => return Err(Failure::ClientClosed),
+                Ok(count) => break count,
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    if activity.is_idle(runtime.now()) {
+                        return Err(Failure::RequestBodyTimedOut);
+                    }
+                }
+                Err(_) => return Err(Failure::ClientClosed),
+            }
+        };
+        let now = runtime.now();
+        activity.note(now);
+        match activity.least_rate() {
+            Some(rate) if !self.is_fast_enough(count, rate, now) => Err(Failure::RequestBodyTimedOut),
+            _ => Ok(()),
+        }
+    }
+
     fn is_fast_enough(&mut self, count: usize, rate: Rate, now: Tick) -> bool {
         self.bytes += count as u64;
         let elapsed = now.since(self.since);
@@ -326,7 +380,7 @@ impl Window {
             return true;
         }
         let enough = self.bytes >= rate.bytes_per_second.saturating_mul(elapsed.as_secs());
-        *self = Self { since: now, bytes: 0 };
+        *self = Self::new(now);
         enough
     }
 }

@@ -11,6 +11,8 @@ use ringway_wire::h1::{self, ConnectionSignal, OutFraming, ResponseHead, Respons
 use ringway_wire::headers::FieldKind;
 
 use crate::core::Core;
+use crate::exchange::body::BodySink;
+use crate::exchange::body_encoder::SinkFraming;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
@@ -80,25 +82,6 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         Ok(())
     }
 
-    /// Sends `out`, then `data` as a chunk of its own, in one piece.
-    pub(crate) async fn send_chunk(&mut self, data: &[u8]) -> Result<(), Failure> {
-        if !data.is_empty() {
-            self.out.extend_from_slice(&h1::chunk_head(data.len()));
-            // To the byte, as above.
-            self.out.reserve_exact(data.len() + h1::CHUNK_END.len());
-            self.out.extend_from_slice(data);
-            self.out.extend_from_slice(h1::CHUNK_END);
-        }
-        if self.out.is_empty() { Ok(()) } else { self.send_out().await }
-    }
-
-    /// Sends the end of a body in chunks.
-    pub(crate) async fn send_last_chunk(&mut self) -> Result<(), Failure> {
-        self.out.clear();
-        self.out.extend_from_slice(h1::LAST_CHUNK);
-        self.send_out().await
-    }
-
     /// Does the work of [`send_part`](Self::send_part) as far as the kernel takes it at once, to send it with
     /// what is spliced next; returns the rest of `part`.
     pub(crate) fn send_held(&mut self, buf: &mut [u8], part: Range<usize>) -> Range<usize> {
@@ -145,6 +128,56 @@ impl<R: Runtime> ResponseWriter<'_, R> {
         if self.core.runtime.now().since(begun) >= limits::CLIENT_WAIT_NOTED {
             self.transfer.upload.set_kept_waiting();
         }
+    }
+}
+
+/// Sink of a response body that is sent in another framing than it came with.
+pub(crate) struct ClientBody<'w, 'x, R: Runtime> {
+    pub(crate) writer: &'w mut ResponseWriter<'x, R>,
+    pub(crate) framing: SinkFraming,
+}
+
+impl<R: Runtime> ClientBody<'_, '_, R> {
+    /// Puts data behind the head, or the data, that is still to be sent.
+    fn push(&mut self, data: &[u8]) {
+        let out = &mut *self.writer.out;
+        if data.is_empty() {
+            return;
+        }
+        // To the byte: growing by halves would make it twice as large as what is sent.
+        match self.framing {
+            SinkFraming::Chunked => {
+                out.extend_from_slice(&h1::chunk_head(data.len()));
+                out.reserve_exact(data.len() + h1::CHUNK_END.len());
+                out.extend_from_slice(data);
+                out.extend_from_slice(h1::CHUNK_END);
+            }
+            SinkFraming::UntilClose => {
+                out.reserve_exact(data.len());
+                out.extend_from_slice(data);
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        if self.writer.out.is_empty() { Ok(()) } else { self.writer.send_out().await }
+    }
+}
+
+impl<R: Runtime> BodySink for ClientBody<'_, '_, R> {
+    async fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
+        self.push(data);
+        self.flush().await
+    }
+
+    async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure> {
+        self.push(data);
+        if self.framing == SinkFraming::Chunked {
+            self.writer.out.extend_from_slice(b"0\r\n");
+            self.writer.out.extend_from_slice(trailers);
+            self.writer.out.extend_from_slice(b"\r\n");
+        }
+        self.flush().await
     }
 }
 
