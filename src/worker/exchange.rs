@@ -86,8 +86,10 @@ pub(crate) struct Exchange<'a, R: Runtime> {
     info: StreamInfo<'a>,
     /// The request asks to become a WebSocket, validly.
     upgrade: bool,
-    /// What the request stages left: edits, and their state for the response.
+    /// Edits, body transforms and state of the request stages.
     stages: Run,
+    /// A request stage has waited since the snapshot was pinned.
+    has_paused: bool,
     /// The request's body; `None` before it begins, and while it is uploaded.
     body: Option<RequestBody>,
 }
@@ -179,6 +181,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             info,
             upgrade: false,
             stages: Run::default(),
+            has_paused: false,
             body: None,
         }
     }
@@ -253,7 +256,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let options = ReplyOptions::of(request, client_in, self.info.is_grpc, keep);
         out.clear();
         let id = self.info.request_id_str(client_in);
-        let encoded = reply.encode(out, &options, id, core.runtime.timestamp(), edits.as_ref());
+        let stages = edits.as_ref().map(|edits| (edits, self.stages.response_body()));
+        let encoded = reply.encode(out, &options, id, core.runtime.timestamp(), stages);
         self.info.bytes_out = encoded.body_bytes as u64;
         self.info.status = Some(encoded.status);
         let rate = WriteRate::stall(self.info.policy(core).body_progress_timeout);

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use ringway::middleware::{Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx};
+use ringway::middleware::{
+    BodyError, BodyTransform, Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx,
+};
 use ringway::telemetry::{Exchange, Observer, Panicked};
 use ringway::{DriverChoice, Gateway, Handle};
 
@@ -62,6 +64,49 @@ impl Middleware for House {
         let status = response.status().to_string();
         response.set("X-Seen", status.as_bytes()).unwrap();
         response.set("Date", b"Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+    }
+}
+
+/// Changes bodies in both directions: the request's to upper case, the response's gets a last line.
+struct Bodies;
+
+impl Middleware for Bodies {
+    fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
+        request.transform_body(UpperCase);
+        match request.path() {
+            "/refused" => Flow::Reply(LocalReply::new(403, &b"no"[..])),
+            _ => Flow::Continue,
+        }
+    }
+
+    fn on_response(&self, response: &mut ResponseCtx<'_>) {
+        response.transform_body(LastLine);
+    }
+}
+
+struct UpperCase;
+
+impl BodyTransform for UpperCase {
+    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
+        if data.contains(&b'!') {
+            return Err(BodyError { reason: "exclamation" });
+        }
+        out.extend(data.iter().map(u8::to_ascii_uppercase));
+        Ok(())
+    }
+}
+
+struct LastLine;
+
+impl BodyTransform for LastLine {
+    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
+        out.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn on_end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        out.extend_from_slice(b" (end)");
+        Ok(())
     }
 }
 
@@ -133,6 +178,42 @@ on_both_drivers! {
         assert_eq!((failure.status(), failure.field("x-seen")), (502, Some("502")));
         assert_eq!(failure.all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
         assert_eq!(origin.requests()[1].field("x-house"), Some("waited"));
+    }
+
+    fn middleware_transforms_bodies_in_both_directions(driver) {
+        let origin = Origin::named("a");
+        let gateway = gateway(driver, |builder| builder.middleware(Bodies));
+        gateway.register_app("app", &origin.target()).unwrap();
+        gateway.register_domain("app.test", "app", None).unwrap();
+        let mut client = client(&gateway);
+        // Pipelined: the request behind a transformed body is not lost.
+        client.send(
+            "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: app.test\r\n\r\n",
+        );
+        let response = client.response("POST");
+        assert_eq!((response.text(), response.field("content-length")), ("a (end)".to_owned(), None));
+        assert_eq!(client.response("GET").text(), "a (end)");
+        // In parts, and in chunks with a trailer.
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        client.send("2\r\nde\r\n0\r\nDigest: x\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "a (end)");
+        let requests = origin.requests();
+        assert_eq!(requests[0].field("transfer-encoding"), Some("chunked"));
+        let bodies: Vec<_> = requests.iter().map(|request| request.body.clone()).collect();
+        assert_eq!(bodies, [&b"HELLO"[..], b"", b"ABCDE"]);
+        // HEAD has no body to transform, and local replies pass the response stages as well.
+        client.send("HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        assert_eq!(client.response("HEAD").status(), 200);
+        assert_eq!(client.get("app.test", "/refused").text(), "no");
+        // A body that is not passed on ends the exchange.
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 6\r\n\r\nhello!");
+        let refused = client.response("POST");
+        assert_eq!((refused.status(), refused.field("connection")), (500, Some("close")));
+        // HTTP/1.0 has no chunks: the body ends with the connection.
+        let mut old = self::client(&gateway);
+        old.send("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n");
+        assert_eq!(old.response("GET").text(), "a (end)");
+        assert!(gateway.shutdown(Duration::from_secs(10)).unwrap(), "every connection ended by itself");
     }
 
     fn a_panic_ends_its_connection_and_nothing_else(driver) {

@@ -15,7 +15,7 @@ use ringway_traffic::snapshot::{Endpoint, Pool};
 use crate::core::ConnBuffers;
 use crate::exchange::cause::Cause;
 use crate::exchange::failure::Failure;
-use crate::exchange::request_body::{RequestBody, read_more};
+use crate::exchange::request_body::{BodyUse, RequestBody, read_more};
 use crate::exchange::{Exchange, Interrupt, Target, attempt_warnings, forwarded, passive_health};
 use crate::runtime::Runtime;
 use crate::upstream::{Attempt, Reuse, UpstreamResponse};
@@ -35,15 +35,15 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let mut tried = TriedSet::default();
         let mut again: Option<Picked<'a>> = None;
         let mut last = None;
-        // Counted from the choice on: nothing is awaited between pinning the snapshot and here.
+        // Counted from the choice on. Nothing but a request stage is awaited between pinning the snapshot and here.
         let mut in_flight = None;
         loop {
             let (picked, reuse) = match again.take() {
                 Some(picked) => (picked, Reuse::Never),
                 None => {
                     let selected = match last {
-                        None => self.select(pool, &tried, candidate),
-                        Some(_) => self.select_again(pool, &mut tried, candidate),
+                        None if !self.has_paused => self.select(pool, &tried, candidate),
+                        _ => self.select_again(pool, &mut tried, candidate),
                     };
                     let picked = selected.map_err(|unavailable| {
                         last.map_or(Failure::Unavailable(unavailable), |(_, failure)| failure)
@@ -70,7 +70,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 policy,
                 reuse,
                 upgrade: self.upgrade,
-                edits: self.stages.request_edits(),
+                stages: &mut self.stages,
             };
             let failed = match attempt.run().await {
                 Ok(mut response) => {
@@ -108,9 +108,11 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     /// Judges the beginning of the request's body.
     fn begin_body(&mut self, bytes_max: Option<u64>) -> Result<(), Failure> {
         let (framing, head_bytes) = (self.buffers.request.framing(), self.buffers.request.len());
+        let body_use =
+            if self.stages.request_body().is_empty() { BodyUse::PassThrough } else { BodyUse::Data };
         read_more(self.client, self.buffers);
         let client_in = &mut self.buffers.client_in;
-        self.body = Some(RequestBody::begin(framing, head_bytes, client_in, bytes_max)?);
+        self.body = Some(RequestBody::begin(framing, head_bytes, client_in, bytes_max, body_use)?);
         Ok(())
     }
 
@@ -153,7 +155,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.core.cursors.borrow_mut().pick(pool, tried, candidate, now)
     }
 
-    /// Picks an endpoint for another attempt. The pinned snapshot may be old by now: an endpoint that drains,
+    /// Picks an endpoint for another attempt, or after a pause. The pinned snapshot may be old by now: an endpoint that drains,
     /// or was removed, since it was pinned gets no request, for its last one may have been counted already.
     fn select_again(
         &self,

@@ -1,5 +1,6 @@
 //! Framing of a response's body towards the client.
 
+use ringway_middleware::BodyTransforms;
 use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, OutFraming};
 use ringway_wire::message::{Framing, Version};
 
@@ -27,9 +28,16 @@ pub(crate) enum SinkFraming {
 }
 
 impl BodyEncoder {
-    /// Encoder of a body that came in `framing`, for a client of this version.
-    pub(crate) fn of(framing: Framing, version: Version) -> Self {
+    /// Encoder of a body that came in `framing`, for a client of this version. A body that is transformed has no
+    /// known length.
+    pub(crate) fn of(framing: Framing, version: Version, transforms: &BodyTransforms) -> Self {
         match (framing, version) {
+            (Framing::Length(_) | Framing::Chunked | Framing::UntilClose, _) if !transforms.is_empty() => {
+                Self::Reframed(match version {
+                    Version::Http11 => SinkFraming::Chunked,
+                    Version::Http10 => SinkFraming::UntilClose,
+                })
+            }
             (Framing::Empty, _) => Self::Nothing,
             (Framing::Length(length), _) => Self::Length(length),
             (Framing::Chunked, Version::Http11) => Self::Chunks(ChunkedBody::new(ChunkMode::Forward)),

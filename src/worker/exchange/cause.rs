@@ -177,7 +177,8 @@ fn of_failure(
         | Failure::Unavailable(_)
         | Failure::PlainOnTls
         | Failure::Overloaded
-        | Failure::Exhausted => None,
+        | Failure::Exhausted
+        | Failure::TransformFailed(_) => None,
     }
 }
 
@@ -189,11 +190,12 @@ fn bad_response(error: ResponseError, response: &ResponseHead, upstream_in: &[u8
     Cause::new(error.code(), Rule(error, field))
 }
 
-/// A rule of a request's body or upgrade that was broken.
+/// Rule of a request's body or upgrade that was broken, or reason of a middleware that did not pass a body on.
 pub(crate) fn request_error(failure: Failure) -> Option<String> {
     match failure {
         Failure::RequestBodyMalformed(error) => Some(error.to_string()),
         Failure::BadUpgrade(error) => Some(error.to_string()),
+        Failure::TransformFailed(error) => Some(error.to_string()),
         _ => None,
     }
 }

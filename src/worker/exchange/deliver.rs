@@ -9,7 +9,7 @@
 use std::pin::pin;
 
 use crate::limits;
-use ringway_middleware::Edits;
+use ringway_middleware::{BodyTransforms, Edits};
 use ringway_net::Stream;
 use ringway_traffic::policy::Policy;
 use ringway_wire::h1::{ConnectionSignal, OutFraming, ResponseHead};
@@ -62,12 +62,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let (traits, status) = (response.traits, self.buffers.response.status());
         let policy = &*target.matched.rule.policy;
         let conn = response.conn.clone();
+        let transforms = std::mem::take(self.stages.response_body());
         let delivered = {
             let ConnBuffers { response: head, upstream_in, out, .. } = &mut *self.buffers;
             let mut relay = ResponseRelay {
                 reader: ResponseReader { core, client, upstream: &conn.stream, upstream_in, transfer },
                 writer: ResponseWriter { core, client, out, transfer },
                 policy,
+                transforms,
                 info: &mut self.info,
             };
             let sent = pin!(relay.send(head, &traits, edits.as_ref()));
@@ -110,6 +112,8 @@ struct ResponseRelay<'x, 'a, R: Runtime> {
     reader: ResponseReader<'x, R>,
     writer: ResponseWriter<'x, R>,
     policy: &'x Policy,
+    /// Transforms of the body by response stages.
+    transforms: BodyTransforms,
     info: &'x mut StreamInfo<'a>,
 }
 
@@ -130,7 +134,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             return Ok(Delivered::Upgraded);
         }
         let framing = head.framing();
-        let mut encoder = BodyEncoder::of(framing, traits.version);
+        let mut encoder = BodyEncoder::of(framing, traits.version, &self.transforms);
         // After a refused upgrade the client may already use the other protocol (RFC 9931).
         let close = !traits.keep_alive
             || traits.accept.is_some()
@@ -170,10 +174,10 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         sink: SinkFraming,
         head_bytes: usize,
     ) -> Result<bool, Failure> {
-        let Self { reader, writer, info, .. } = self;
+        let Self { reader, writer, info, transforms, .. } = self;
         let mut source = ResponseBody::new(reader, framing, head_bytes);
         let mut sink = ClientBody { writer, framing: sink };
-        body::copy(&mut source, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
+        body::copy(&mut source, transforms, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
         Ok(source.has_more())
     }
 

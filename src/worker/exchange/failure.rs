@@ -29,6 +29,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use ringway_middleware as middleware;
 use ringway_model::OnAllUnhealthy;
 use ringway_traffic::balance::Unavailable;
 use ringway_wire::h1::{BodyError, HeadFault, RequestError, ResponseError};
@@ -81,6 +82,9 @@ pub(crate) enum Failure {
     /// The endpoint did not process the request and says so: its stream limit is reached, or it is shutting
     /// down.
     UpstreamRefused,
+
+    /// A middleware did not pass a body on.
+    TransformFailed(middleware::BodyError),
 
     // The endpoint's fault.
     /// No connection: refused, unreachable, reset.
@@ -270,6 +274,10 @@ impl Failure {
                 "the app's instance takes no more requests at the moment",
                 Blame::Nothing,
             ),
+
+            Self::TransformFailed(_) => {
+                row(500, "middleware_failed", "a middleware did not pass the body on", Close)
+            }
 
             Self::ConnectFailed => upstream(
                 502,
@@ -492,6 +500,7 @@ mod tests {
             (Failure::UpstreamTlsUnloadable, Some(502), Keep, Nothing),
             (Failure::PortsExhausted, Some(503), Keep, Nothing),
             (Failure::UpstreamRefused, Some(502), Keep, Nothing),
+            (Failure::TransformFailed(middleware::BodyError { reason: "x" }), Some(500), Close, Nothing),
             (Failure::ConnectFailed, Some(502), Keep, Endpoint),
             (Failure::ConnectTimedOut, Some(504), Keep, Endpoint),
             (Failure::UpstreamTlsFailed, Some(502), Keep, Endpoint),

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use ringway_middleware::{self as middleware, Edits, ReplyBody, ResponseHeadView};
+use ringway_middleware::{self as middleware, BodyTransforms, Edits, ReplyBody, ResponseHeadView};
 use ringway_model::Timestamp;
 use ringway_wire::h1::RequestHead;
 use ringway_wire::message::{Method, Version};
@@ -201,7 +201,7 @@ impl<'a> LocalReply<'a> {
         options: &ReplyOptions,
         request_id: &str,
         now: Timestamp,
-        edits: Option<&Edits>,
+        stages: Option<(&Edits, &mut BodyTransforms)>,
     ) -> Encoded {
         let (mut status, mut fields) = (self.status, Cow::Borrowed(self.fields.as_slice()));
         let mut body = Vec::with_capacity(512);
@@ -232,6 +232,10 @@ impl<'a> LocalReply<'a> {
                 b"application/json"
             }
         };
+        let edits = stages.map(|(edits, transforms)| {
+            transform(transforms, &mut body);
+            edits
+        });
         let (reason, date) = (ringway_wire::message::reason_phrase(status), now.to_http_date());
         out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
         let fields_at = out.len();
@@ -276,6 +280,20 @@ impl ReplyOptions {
             close: !keep,
         }
     }
+}
+
+/// Passes a whole body through transforms. One that is not passed on becomes empty.
+fn transform(transforms: &mut BodyTransforms, body: &mut Vec<u8>) {
+    if transforms.is_empty() || body.is_empty() {
+        return;
+    }
+    let mut transformed = Vec::new();
+    let passed =
+        transforms.on_data(body, &mut transformed).and_then(|()| transforms.on_end(&mut transformed));
+    if passed.is_err() {
+        transformed.clear();
+    }
+    *body = transformed;
 }
 
 /// Value of `Allow`.
@@ -442,7 +460,13 @@ mod tests {
         let (mut edits, mut out) = (Edits::default(), Vec::new());
         edits.set("Cache-Control", b"private").unwrap();
         edits.remove("Content-Length");
-        LocalReply::unknown_host().encode(&mut out, &PLAIN, "id1", NOW, Some(&edits));
+        LocalReply::unknown_host().encode(
+            &mut out,
+            &PLAIN,
+            "id1",
+            NOW,
+            Some((&edits, &mut BodyTransforms::default())),
+        );
         let edited = String::from_utf8_lossy(&out).into_owned();
         assert!(edited.contains("\r\nContent-Length: ") && !edited.contains("no-store"), "{edited}");
         assert!(edited.contains("\r\nX-Request-ID: id1\r\nCache-Control: private\r\n\r\n{"), "{edited}");

@@ -16,6 +16,8 @@ pub(crate) struct RequestData<'u, R: Runtime> {
     body: &'u mut RequestBody,
     window: RateWindow,
     buf: Vec<u8>,
+    /// All of the body came with the head.
+    came_whole: bool,
     /// Part that came with the head, in front of `buf`: lengths of its data and of its trailers.
     first: Option<(usize, usize)>,
     /// Bytes of `buf` that were taken.
@@ -34,14 +36,29 @@ impl<'u, R: Runtime> RequestData<'u, R> {
         buf: Vec<u8>,
     ) -> Self {
         let first = Some((body.first.len(), body.trailers.len()));
-        let window = RateWindow::new(runtime.now());
-        Self { runtime, client, activity, body, window, buf, first, taken: 0, data: 0..0, trailers: 0..0 }
+        let (window, came_whole) = (RateWindow::new(runtime.now()), body.is_complete());
+        Self {
+            runtime,
+            client,
+            activity,
+            body,
+            window,
+            buf,
+            came_whole,
+            first,
+            taken: 0,
+            data: 0..0,
+            trailers: 0..0,
+        }
     }
 
-    /// Gives the body the bytes that were read beyond it.
+    /// Gives the body the bytes that were read beyond it. Those behind a body that came whole with its head are
+    /// still in `client_in`.
     pub(crate) fn end(mut self) {
-        self.buf.drain(..self.taken);
-        self.body.rest_read = Some(self.buf);
+        if !self.came_whole {
+            self.buf.drain(..self.taken);
+            self.body.rest_read = Some(self.buf);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use ringway_wire::h1::{self, ConnectionSignal, OutFraming, ResponseHead, Respons
 use ringway_wire::headers::FieldKind;
 
 use crate::core::Core;
-use crate::exchange::body::BodySink;
+use crate::exchange::body::{self, BodySink};
 use crate::exchange::body_encoder::SinkFraming;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
@@ -141,17 +141,8 @@ impl<R: Runtime> ClientBody<'_, '_, R> {
     /// Puts data behind the head, or the data, that is still to be sent.
     fn push(&mut self, data: &[u8]) {
         let out = &mut *self.writer.out;
-        if data.is_empty() {
-            return;
-        }
-        // To the byte: growing by halves would make it twice as large as what is sent.
         match self.framing {
-            SinkFraming::Chunked => {
-                out.extend_from_slice(&h1::chunk_head(data.len()));
-                out.reserve_exact(data.len() + h1::CHUNK_END.len());
-                out.extend_from_slice(data);
-                out.extend_from_slice(h1::CHUNK_END);
-            }
+            SinkFraming::Chunked => body::push_chunk(out, data),
             SinkFraming::UntilClose => {
                 out.reserve_exact(data.len());
                 out.extend_from_slice(data);
@@ -173,9 +164,7 @@ impl<R: Runtime> BodySink for ClientBody<'_, '_, R> {
     async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure> {
         self.push(data);
         if self.framing == SinkFraming::Chunked {
-            self.writer.out.extend_from_slice(b"0\r\n");
-            self.writer.out.extend_from_slice(trailers);
-            self.writer.out.extend_from_slice(b"\r\n");
+            body::push_last_chunk(self.writer.out, trailers);
         }
         self.flush().await
     }

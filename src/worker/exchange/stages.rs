@@ -22,11 +22,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let reply = match stages.on_request(&mut RequestCtx::new(view, &mut self.stages)) {
             Flow::Continue => return Ok(()),
             Flow::Reply(reply) => reply,
-            // Boxed: it must not make every exchange larger.
-            Flow::Wait => match Box::pin(stages.resume(&mut RequestCtx::new(view, &mut self.stages))).await {
-                ControlFlow::Continue(()) => return Ok(()),
-                ControlFlow::Break(reply) => reply,
-            },
+            Flow::Wait => {
+                self.has_paused = true;
+                // Boxed: it must not make every exchange larger.
+                match Box::pin(stages.resume(&mut RequestCtx::new(view, &mut self.stages))).await {
+                    ControlFlow::Continue(()) => return Ok(()),
+                    ControlFlow::Break(reply) => reply,
+                }
+            }
         };
         Err(LocalReply::of_stage(reply).into())
     }

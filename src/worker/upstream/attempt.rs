@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use crate::limits;
-use ringway_middleware::Edits;
+use ringway_middleware::Run;
 use ringway_net::{Stream, WriteRate};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::in_flight;
@@ -25,6 +25,7 @@ use ringway_wire::message::{Method, Version};
 use super::connect::Origin;
 use super::response_reader::{ReadError, ResponseReader};
 use super::upgrade::Accept;
+use super::upload::UploadTask;
 use super::{Transfer, Upload, UpstreamConn};
 use crate::core::{ConnBuffers, Core};
 use crate::exchange::activity::Kind;
@@ -52,7 +53,8 @@ pub(crate) struct Attempt<'x, 'a, R: Runtime> {
     pub(crate) reuse: Reuse,
     /// The request asks to become a WebSocket, validly.
     pub(crate) upgrade: bool,
-    pub(crate) edits: &'x Edits,
+    /// Edits and body transforms of the request stages.
+    pub(crate) stages: &'x mut Run,
 }
 
 /// Use of pooled connections.
@@ -204,7 +206,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             *self.body = Some(body);
         }
         let fault = response.fault(core, transfer, failure);
-        let is_held = self.body.as_ref().is_none_or(|body| body.rest_read.is_none());
+        let is_held = self.body.as_ref().is_none_or(|body| body.rest_read.is_none() && !body.as_data);
         let body = if is_held { Body::Whole } else { Body::Consumed };
         Err(Failed { fault, stage, origin, body })
     }
@@ -213,7 +215,9 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
     fn write_head(&mut self) {
         let ConnBuffers { request, client_in, out, added_headers, .. } = &mut *self.buffers;
         out.clear();
+        let as_data = self.body.as_ref().is_some_and(|body| body.as_data);
         let rewrite = RequestRewrite {
+            framing: if as_data { OutFraming::Chunked } else { OutFraming::AsReceived },
             expect: ExpectLine::Keep,
             te: TeLine::Keep,
             upgrade: if self.upgrade { UpgradeLine::WebSocket } else { UpgradeLine::None },
@@ -221,11 +225,12 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
             append: added_headers,
             ..RequestRewrite::default()
         };
-        if self.edits.is_empty() {
+        let edits = self.stages.request_edits();
+        if edits.is_empty() {
             return h1::write_request(out, client_in, request, &rewrite);
         }
-        let remove: Vec<&str> = self.edits.removed().iter().map(|name| &**name).collect();
-        let append = [added_headers.as_slice(), self.edits.lines()].concat();
+        let remove: Vec<&str> = edits.removed().iter().map(|name| &**name).collect();
+        let append = [added_headers.as_slice(), edits.lines()].concat();
         h1::write_request(
             out,
             client_in,
@@ -240,6 +245,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let may_outlast = !self.client.is_http2
             && !buffers.request.expects_continue()
             && body
+                .filter(|body| !body.as_data)
                 .and_then(RequestBody::bytes_left)
                 .is_some_and(|left| left <= limits::EARLY_RESPONSE_REST_MAX);
         upload.begin(may_outlast);
@@ -255,7 +261,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         let ConnBuffers { client_in, out, .. } = &mut *self.buffers;
         let refuse = || transfer.upload.refuse(core.runtime.now());
         let rate = WriteRate::stall(self.policy.body_progress_timeout);
-        let first = self.body.as_ref().map_or(0..0, |body| body.first.clone());
+        let first = self.body.as_ref().filter(|body| !body.as_data).map_or(0..0, |body| body.first.clone());
         let mut rest = first.start + first.len().min(JOINED_BYTES_MAX)..first.end;
         let held = if rest.is_empty() { 0 } else { upstream.write_held(out) };
         if held == out.len() {
@@ -297,15 +303,12 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
     /// Begins to send the rest of the body, where there is one.
     fn start_upload(&mut self, conn: &Rc<UpstreamConn<R::Stream>>) -> Upload<'a> {
         let Self { core, client, transfer, .. } = *self;
-        if let Some(body) = self.body.take_if(|body| !body.is_complete()) {
-            return Upload::start(
-                core,
-                client,
-                conn.clone(),
-                body,
-                &self.buffers.client_in,
-                (transfer, self.policy),
-            );
+        if let Some(body) = self.body.take_if(|body| body.as_data || !body.is_complete()) {
+            let transforms = std::mem::take(self.stages.request_body());
+            let (buf, upstream) = (body.upload_buffer(&self.buffers.client_in), conn.clone());
+            let policy = self.policy;
+            let task = UploadTask { core, client, upstream, transfer, policy, body, buf, transforms };
+            return Upload::start(task);
         }
         if !transfer.upload.is_refused() {
             transfer.upload.finish(core.runtime.now());

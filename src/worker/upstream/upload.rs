@@ -10,14 +10,20 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use ringway_net::Stream;
+use ringway_middleware::BodyTransforms;
+use ringway_net::{Stream, WriteRate};
 use ringway_traffic::policy::Policy;
 
 use super::transfer::Transfer;
 use super::{UploadState, UpstreamConn};
 use crate::core::Core;
+use crate::exchange::activity::Activity;
+use crate::exchange::body::{self, BodySink};
+use crate::exchange::failure::Failure;
 use crate::exchange::request_body::{PumpError, RequestBody};
+use crate::exchange::request_data::RequestData;
 use crate::runtime::Runtime;
 use crate::session::downstream::DownstreamConn;
 use crate::session::linger;
@@ -32,17 +38,9 @@ pub(crate) enum Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    /// Begins to send what is left of `body`. `client_in` has what came of it behind the part that was sent.
-    pub(crate) fn start<R: Runtime>(
-        core: &'a Core<R>,
-        client: &'a DownstreamConn<R::Stream>,
-        upstream: Rc<UpstreamConn<R::Stream>>,
-        body: RequestBody,
-        client_in: &[u8],
-        (transfer, policy): (&'a Transfer, &'a Policy),
-    ) -> Self {
-        let buf = body.rest_buffer(client_in);
-        Self::Running(Box::pin(run(core, client, upstream, body, buf, (transfer, policy))))
+    /// Begins an upload.
+    pub(super) fn start<R: Runtime>(task: UploadTask<'a, R>) -> Self {
+        Self::Running(Box::pin(task.run()))
     }
 
     /// Awaits `main`, and sends meanwhile. A client that gives its request up has the wait for its endpoint
@@ -106,37 +104,105 @@ impl<'a> Upload<'a> {
     }
 }
 
-async fn run<R: Runtime>(
-    core: &Core<R>,
-    client: &DownstreamConn<R::Stream>,
-    upstream: Rc<UpstreamConn<R::Stream>>,
-    mut body: RequestBody,
-    buf: Vec<u8>,
-    (transfer, policy): (&Transfer, &Policy),
-) -> RequestBody {
-    let Transfer { upload, activity, .. } = transfer;
-    let pumped = match upload.is_refused() {
-        true => Err(PumpError::Upstream),
-        false => {
-            let limits = (activity, policy.body_progress_timeout);
-            body.pump(&core.runtime, &client.stream, &upstream.stream, buf, limits).await
-        }
-    };
-    match pumped {
-        Ok(()) => {
-            if body.rest_read.as_ref().is_some_and(|rest| !rest.is_empty()) {
-                upload.set_followed();
+/// Everything that an upload holds.
+pub(super) struct UploadTask<'a, R: Runtime> {
+    pub(super) core: &'a Core<R>,
+    pub(super) client: &'a DownstreamConn<R::Stream>,
+    pub(super) upstream: Rc<UpstreamConn<R::Stream>>,
+    pub(super) transfer: &'a Transfer,
+    pub(super) policy: &'a Policy,
+    pub(super) body: RequestBody,
+    /// See [`RequestBody::upload_buffer`].
+    pub(super) buf: Vec<u8>,
+    /// Transforms of a body that is read as data.
+    pub(super) transforms: BodyTransforms,
+}
+
+impl<R: Runtime> UploadTask<'_, R> {
+    async fn run(mut self) -> RequestBody {
+        let Self { core, client, transfer, policy, .. } = self;
+        let Transfer { upload, activity, .. } = transfer;
+        let sent = match (upload.is_refused(), self.body.as_data) {
+            (true, _) => Err(PumpError::Upstream),
+            (false, true) => self.send_data().await,
+            (false, false) => {
+                let (buf, upstream) = (std::mem::take(&mut self.buf), &self.upstream.stream);
+                let limits = (activity, policy.body_progress_timeout);
+                self.body.pump(&core.runtime, &client.stream, upstream, buf, limits).await
             }
-            upload.finish(core.runtime.now());
+        };
+        match sent {
+            Ok(()) => {
+                if self.body.rest_read.as_ref().is_some_and(|rest| !rest.is_empty()) {
+                    upload.set_followed();
+                }
+                upload.finish(core.runtime.now());
+            }
+            Err(PumpError::Client(failure)) => {
+                upload.fail(failure);
+                self.upstream.stream.cancel_reads();
+            }
+            Err(PumpError::Upstream) => {
+                upload.refuse(core.runtime.now());
+                linger::discard_beside(core, client).await;
+            }
         }
-        Err(PumpError::Client(failure)) => {
-            upload.fail(failure);
-            upstream.stream.cancel_reads();
-        }
-        Err(PumpError::Upstream) => {
-            upload.refuse(core.runtime.now());
-            linger::discard_beside(core, client).await;
-        }
+        self.body
     }
-    body
+
+    /// Sends the body through the transforms of the request stages.
+    async fn send_data(&mut self) -> Result<(), PumpError> {
+        let (runtime, activity) = (&self.core.runtime, &self.transfer.activity);
+        let buf = std::mem::take(&mut self.buf);
+        let mut source = RequestData::new(runtime, &self.client.stream, activity, &mut self.body, buf);
+        let mut sink = UpstreamBody {
+            runtime,
+            upstream: &self.upstream.stream,
+            activity,
+            stall: self.policy.body_progress_timeout,
+            out: Vec::new(),
+        };
+        let result = body::copy(&mut source, &mut self.transforms, &mut sink, |_| {}).await;
+        source.end();
+        result.map_err(|failure| match failure {
+            Failure::UpstreamClosed => PumpError::Upstream,
+            failure => PumpError::Client(failure),
+        })
+    }
+}
+
+/// Sink of a request body, in chunks.
+struct UpstreamBody<'u, R: Runtime> {
+    runtime: &'u R,
+    upstream: &'u R::Stream,
+    activity: &'u Activity,
+    stall: Duration,
+    out: Vec<u8>,
+}
+
+impl<R: Runtime> UpstreamBody<'_, R> {
+    async fn flush(&mut self) -> Result<(), Failure> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let rate = WriteRate::stall(self.stall.max(self.activity.idle_max()));
+        let (sent, back) = self.upstream.write_all(std::mem::take(&mut self.out), rate).await;
+        self.out = back;
+        self.out.clear();
+        self.activity.note(self.runtime.now());
+        sent.map_err(|_| Failure::UpstreamClosed)
+    }
+}
+
+impl<R: Runtime> BodySink for UpstreamBody<'_, R> {
+    async fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
+        body::push_chunk(&mut self.out, data);
+        self.flush().await
+    }
+
+    async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure> {
+        body::push_chunk(&mut self.out, data);
+        body::push_last_chunk(&mut self.out, trailers);
+        self.flush().await
+    }
 }
