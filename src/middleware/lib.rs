@@ -69,8 +69,8 @@ pub trait Middleware: Send + Sync + 'static {
         Flow::Continue
     }
 
-    /// Decides about a request for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. The client may leave
-    /// meanwhile: the future is dropped then.
+    /// Decides about a request for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. A client that leaves
+    /// meanwhile is noticed afterwards.
     fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         let _ = request;
         Box::pin(std::future::ready(ControlFlow::Continue(())))

@@ -1,9 +1,10 @@
 //! One request and its response: the phases of an exchange, in their order.
 //!
 //! ```text
-//! decode ─► admit ─► match ─► request stages ─► [ select ─► connect ─► send ─► response head ] ─► response stages ─► deliver ─► finish
-//!             │        │            │              │    ▲──── again, while it is safe ────│                          ▲
-//!             └────────┴────────────┴──────────────┴────────────── local reply ──────────────────────────────────────┘
+//! decode ─► admit ─► match ─► choose pool ─► request stages
+//!   ─► [ select ─► connect ─► send ─► response head ], again while it is safe
+//!   ─► response stages ─► deliver ─► finish
+//! Each phase may end with an interrupt instead ─► response stages ─► local reply ─► finish
 //! ```
 //!
 //! | phase           | where                                                              |
@@ -11,6 +12,7 @@
 //! | decode          | [`session`](crate::session) reads the head; [`on_demand_hosts`]    |
 //! | admit           | [`Exchange::admit`]                                                |
 //! | match           | [`match_rule`]                                                     |
+//! | choose pool     | [`match_rule`]                                                     |
 //! | request stages  | [`stages`]                                                         |
 //! | select          | [`attempts`]                                                       |
 //! | connect to head | [`Attempt`](crate::upstream::Attempt)                              |
@@ -19,9 +21,9 @@
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
-//! A phase ends the exchange with an [`Interrupt`]. A feature is a module of its phase or a stage, not a
-//! branch in [`Exchange::run`]. The snapshot is pinned once: a configuration change never disturbs a request
-//! under way.
+//! Bodies pass through in their own framing, or as data where a stage sees them ([`body`]). A feature is a
+//! module of its phase or a stage, not a branch in [`Exchange::run`]. The snapshot is pinned once: a
+//! configuration change never disturbs a request under way.
 
 pub(crate) mod acme_challenge;
 pub(crate) mod activity;

@@ -35,7 +35,7 @@ use crate::core::{Core, CoreParts};
 use crate::exchange::via::Via;
 use crate::session::downstream::DownstreamConn;
 use crate::settings::Settings;
-use crate::{accept, apply, drain};
+use crate::{accept, apply, drain, exchange};
 
 /// Observer that records the events of the core.
 #[derive(Default)]
@@ -514,4 +514,23 @@ fn a_seed_always_runs_the_same_way() {
         assert!(!first.trace.is_empty());
         assert_eq!(first.trace, second.trace, "seed {seed}");
     }
+}
+
+/// Each connection that serves holds one: it grows with every large future that a phase awaits without a box.
+#[test]
+fn the_future_of_an_exchange_stays_small() {
+    let engine = Engine::new(0, false);
+    let case = Rc::new(Case { is_calm: true, evil: 0, rude: 0, requests: RefCell::default() });
+    let (live, connections) = (Rc::default(), Rc::default());
+    let world = Sim { engine: engine.clone(), case, tenants: None, live, connections, splices: true };
+    let telemetry = Telemetry::new(Registry::new().add_core(CoreId(0)), None, None);
+    let (reports, _reported) = blocking_mailbox(1);
+    let core = core(world, Arc::default(), telemetry, reports, Plane::new().compiler.snapshot().clone());
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1_000));
+    let (stream, _end) = core.runtime.connection(peer);
+    let client = DownstreamConn::new(stream, peer.ip(), HANDLER, None, &core.settings);
+    let mut buffers = core.take_buffers();
+    let bytes = std::mem::size_of_val(&exchange::serve(&core, &client, &mut buffers, 0));
+    println!("an exchange has {bytes} bytes");
+    assert!(bytes <= 3_600, "{bytes} bytes");
 }

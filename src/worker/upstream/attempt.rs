@@ -67,6 +67,7 @@ pub(crate) enum Reuse {
 
 /// A response whose head stands in the buffers, and whose body is still to be read from the connection. The
 /// rest of the request may still be on its way.
+#[must_use = "its upload has to be ended"]
 pub(crate) struct UpstreamResponse<'a, R: Runtime> {
     pub(crate) picked: Picked<'a>,
     pub(crate) conn: Rc<UpstreamConn<R::Stream>>,
