@@ -21,8 +21,8 @@ use ringway_model::{
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
 
-/// Runs the whole suite. Each call of `make` gives a new and empty store; the function that it returns opens that store,
-/// after the store opened before was dropped.
+/// Runs the whole suite. Each call of `make` gives a new and empty store; the function that it returns opens
+/// that store, after the store opened before was dropped.
 ///
 /// # Panics
 /// At the first violation, with the name of the check.

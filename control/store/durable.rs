@@ -1,21 +1,21 @@
-//! Files that are there whole or not at all, and copies of directories.
+//! Atomic file replacement and copies of directories.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A new content for a file, written and synced beside it: what may fail for want of space has happened.
-pub(crate) struct Prepared {
-    /// Until it is put in place.
+/// New content of a file, written and synced to a temporary file: a full disk shows before the replacement.
+pub(crate) struct PreparedFile {
+    /// The temporary file until the replacement.
     tmp: Option<PathBuf>,
     path: PathBuf,
 }
 
-impl Prepared {
-    /// Writes `bytes` to a temporary file beside `path`.
+impl PreparedFile {
+    /// Writes `bytes` to a temporary file next to `path`.
     pub(crate) fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
-        let tmp = beside(path);
+        let tmp = temporary(path);
         let prepared = Self { tmp: Some(tmp.clone()), path: path.to_owned() };
         let mut file = create(&tmp)?;
         file.write_all(bytes)?;
@@ -23,14 +23,14 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Puts it in place, durably.
+    /// Replaces the file, durably.
     pub(crate) fn replace(self) -> io::Result<()> {
         let path = self.path.clone();
         self.replace_soon()?;
         sync_parent(&path)
     }
 
-    /// Puts it in place for every process at once, and durably with the next sync of anything on the file system.
+    /// Replaces the file for all processes; durable with the next sync of the file system.
     pub(crate) fn replace_soon(mut self) -> io::Result<()> {
         if let Some(tmp) = &self.tmp {
             fs::rename(tmp, &self.path)?;
@@ -40,8 +40,8 @@ impl Prepared {
     }
 }
 
-impl Drop for Prepared {
-    /// What was not put in place is not left behind either.
+impl Drop for PreparedFile {
+    /// Removes the temporary file if it was not used.
     fn drop(&mut self) {
         if let Some(tmp) = &self.tmp {
             let _ = fs::remove_file(tmp);
@@ -49,14 +49,14 @@ impl Drop for Prepared {
     }
 }
 
-/// Where the next content of a file is written.
-pub(crate) fn beside(path: &Path) -> PathBuf {
+/// The path of the temporary file.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_added_extension("tmp")
 }
 
-/// Replaces a file: afterwards it has the old content or the new one, whatever happens.
+/// Replaces a file atomically: it has the old content or the new one at every moment.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    Prepared::new(path, bytes)?.replace()
+    PreparedFile::new(path, bytes)?.replace()
 }
 
 /// Makes renames and removals in a file's directory durable.
@@ -67,20 +67,20 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a file, or empties it, that only its owner may read: records hold the secrets of webhooks.
+/// Creates or truncates a file that only its owner can read: records contain the secrets of webhooks.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
-    // One that was there keeps its mode otherwise.
+    // An existing file keeps its mode otherwise.
     file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     Ok(file)
 }
 
-/// Makes a directory that only its owner may read, and those above it.
+/// Creates a directory that only its owner can read, and its parents.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Bytes that a directory occupies on its disk, holes not counted. What vanishes meanwhile counts nothing.
+/// Disk usage of a directory in bytes, holes not counted. Files that vanish meanwhile are not counted.
 pub(crate) fn disk_bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
@@ -90,8 +90,8 @@ pub(crate) fn disk_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Copies a directory with everything in it and syncs the copy. Files are copied sparsely: the engine's journal is 64 MB
-/// that are nearly all holes.
+/// Copies a directory recursively and syncs the copy. Files are copied sparsely: the engine's journal has 64
+/// MB, nearly all of it holes.
 pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     make_dir(to)?;
     for entry in fs::read_dir(from)? {
@@ -114,7 +114,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let allocated = meta.blocks() * 512;
     let mut block = vec![0; COPY_BLOCK_BYTES];
     let (mut position, mut copied) = (0, 0);
-    // Once all allocated bytes are copied, only holes follow: there is no need to read them.
+    // After the allocated bytes only holes follow, which need not be read.
     while position < meta.len() && copied < allocated {
         let count = source.read(&mut block)?;
         if count == 0 {
@@ -134,5 +134,5 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 
 const FILE_MODE: u32 = 0o600;
 
-/// 4 KiB: the block of common file systems, the unit in which holes come.
+/// 4 KiB: the block size of common file systems, and so of holes.
 const COPY_BLOCK_BYTES: usize = 4096;

@@ -1,4 +1,4 @@
-//! Why a store cannot do what it was asked.
+//! Errors of stores.
 
 use std::fmt;
 use std::io;
@@ -6,63 +6,63 @@ use std::path::PathBuf;
 
 use ringway_model::Revision;
 
-/// Why a store cannot be opened, read or written.
+/// Error of opening, reading or writing a store.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process has the directory open.
+    /// Another process holds the directory.
     Locked {
         /// The directory.
         path: PathBuf,
     },
-    /// Another process writes in the directory faster than it can be copied.
+    /// Another process changes the directory faster than it can be copied.
     Changing {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory cannot be made, read or written.
+    /// The directory cannot be created, read or written.
     NotWritable {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The path exists and is no directory.
+    /// The path exists and is not a directory.
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
-    /// A newer version of ringway wrote it, in a format that this one does not know.
+    /// The format belongs to a newer version of ringway.
     NewerSchema {
         /// The directory or file.
         path: PathBuf,
-        /// The schema version found.
+        /// The format found.
         found: u32,
-        /// The newest one known here.
+        /// The newest known format.
         known: u32,
     },
-    /// The batch does not lead forward.
+    /// The revision of the batch is not newer than the stored one.
     StaleRevision {
-        /// What is stored.
+        /// The stored revision.
         stored: Revision,
-        /// What the batch carries.
+        /// The revision of the batch.
         given: Revision,
     },
     /// A file could not be written; nothing was stored.
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The storage engine failed; nothing was stored.
     Engine {
-        /// What it was asked for.
+        /// The operation.
         action: &'static str,
-        /// What it said.
+        /// The engine's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// After an engine failure the files hold something else than what was acknowledged.
+    /// After an engine failure the content of the files is not the acknowledged one.
     Diverged {
         /// The directory.
         path: PathBuf,
@@ -76,32 +76,32 @@ pub enum StoreError {
         /// The revision that it holds.
         revision: Revision,
     },
-    /// The text that was to be imported is not a whole export.
+    /// The imported text is not a complete export.
     Import {
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The mistake.
         reason: ImportError,
     },
     /// The export could not be written to its destination, or the import not read from its source.
     Transfer(
-        /// What the system said.
+        /// The system's error.
         io::Error,
     ),
 }
 
-/// What is wrong with a line of an export.
+/// Mistake in a line of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportError {
-    /// The first line does not say that this is an export.
+    /// The first line is not the header of an export.
     Header,
-    /// The line is no record.
+    /// The line is not a record.
     Syntax,
-    /// The record does not fit its checksum, or has fields that this version does not know.
+    /// The record does not match its checksum, or has unknown fields.
     Damaged,
     /// The last line is missing: the file was cut.
     Truncated,
-    /// The last line does not fit the lines before it.
+    /// The last line does not match the lines before it.
     Total,
 }
 
@@ -110,17 +110,17 @@ impl fmt::Display for StoreError {
         match self {
             Self::Locked { path } => write!(
                 f,
-                "{} is in use by another process; stop that one, or choose another directory with --db-path (PROXY_DB_PATH)",
+                "{} is in use by another process; stop that process, or choose another directory with --db-path (PROXY_DB_PATH)",
                 path.display()
             ),
             Self::Changing { path } => write!(
                 f,
-                "{} is in use, and no copy of it was whole; try again, or stop the process that writes there",
+                "{} is in use and changed during every copy; try again, or stop the process that writes it",
                 path.display()
             ),
             Self::NotWritable { path, .. } => write!(
                 f,
-                "cannot read and write {}; give this user the right to it and free space, or choose another directory with --db-path (PROXY_DB_PATH)",
+                "cannot read and write {}; check its permissions and the free space, or choose another directory with --db-path (PROXY_DB_PATH)",
                 path.display()
             ),
             Self::NotADirectory { path } => {
@@ -144,11 +144,11 @@ impl fmt::Display for StoreError {
             }
             Self::Diverged { path, acknowledged, found } => write!(
                 f,
-                "{} holds revision {found} after a failure, though {acknowledged} was acknowledged; restart to recover from the copies",
+                "{} holds revision {found} after a failure, but revision {acknowledged} was acknowledged; restart to recover from the copies",
                 path.display()
             ),
             Self::NotEmpty { revision } => {
-                write!(f, "the store holds revision {revision} already; import into an empty one")
+                write!(f, "the store already holds revision {revision}; import into an empty store")
             }
             Self::Import { line, reason } => write!(f, "line {line} of the export {reason}"),
             Self::Transfer(_) => f.write_str("the export could not be transferred"),
@@ -178,11 +178,11 @@ impl std::error::Error for StoreError {
 impl fmt::Display for ImportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Header => "does not say that it is one",
+            Self::Header => "is not the header of an export",
             Self::Syntax => "is not a record",
-            Self::Damaged => "does not fit its checksum",
-            Self::Truncated => "is where it ends too early: the file was cut",
-            Self::Total => "does not fit the lines before it: some are missing or were changed",
+            Self::Damaged => "does not match its checksum",
+            Self::Truncated => "is the last one, but the end marker is missing: the file is truncated",
+            Self::Total => "does not match the lines before it: some are missing or changed",
         })
     }
 }

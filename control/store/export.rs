@@ -6,7 +6,8 @@
 //! {"kind":"domain","seal":"90ab…","record":{"format":2,"owner":"api","name":"shop.example",…}}
 //! {"end":2,"checksum":"53d0…"}
 //! ```
-//! A whole one is an exact picture of a revision. Of a damaged one, each line that fits its seal can still be used.
+//! A complete export is an exact picture of a revision. In a damaged one, every line that matches its
+//! checksum is usable.
 
 use std::io::{self, BufRead, Write};
 
@@ -42,18 +43,18 @@ impl Summary {
     }
 }
 
-/// Writes everything that a store holds to `to`.
+/// Writes all records of a store to `to`.
 ///
 /// # Errors
-/// The store's when it cannot be loaded, [`StoreError::Transfer`] when `to` takes no more.
+/// The store's error when it cannot be loaded; [`StoreError::Transfer`] when `to` cannot be written.
 pub fn export(store: &mut dyn Store, to: &mut dyn Write) -> Result<Summary, StoreError> {
     export_loaded(&store.load()?, to)
 }
 
-/// Writes everything that was loaded from a store to `to`.
+/// Writes all loaded records to `to`.
 ///
 /// # Errors
-/// [`StoreError::Transfer`] when `to` takes no more.
+/// [`StoreError::Transfer`] when `to` cannot be written.
 pub fn export_loaded(loaded: &Loaded, to: &mut dyn Write) -> Result<Summary, StoreError> {
     let image: Image = loaded.resources.iter().collect();
     let mut writer =
@@ -65,11 +66,12 @@ pub fn export_loaded(loaded: &Loaded, to: &mut dyn Write) -> Result<Summary, Sto
     Ok(Summary::of(loaded))
 }
 
-/// Fills an empty store with an export. Nothing is stored unless the export is whole.
+/// Imports an export into an empty store. Nothing is stored unless the export is complete.
 ///
 /// # Errors
-/// [`StoreError::Transfer`] when `from` cannot be read, [`StoreError::NewerSchema`] and [`StoreError::Import`] when it is none
-/// that this version knows; else the store's, also when it is not empty.
+/// [`StoreError::Transfer`] when `from` cannot be read; [`StoreError::NewerSchema`] and
+/// [`StoreError::Import`] when it is not a complete export of a known format; otherwise the store's error,
+/// also when it is not empty.
 pub fn import(from: &mut dyn BufRead, store: &mut dyn Store) -> Result<Summary, StoreError> {
     let read = read(from).map_err(StoreError::Transfer)?;
     if let Some(found) = read.newer {
@@ -81,10 +83,10 @@ pub fn import(from: &mut dyn BufRead, store: &mut dyn Store) -> Result<Summary, 
     fill(&read.image.load(read.revision, LoadReport::default()), store)
 }
 
-/// Copies everything from one store into another, empty one.
+/// Copies all records of one store into another, empty one.
 ///
 /// # Errors
-/// Those of either store, also when `to` is not empty.
+/// The errors of either store, also when `to` is not empty.
 pub fn migrate(from: &mut dyn Store, to: &mut dyn Store) -> Result<Summary, StoreError> {
     fill(&from.load()?, to)
 }
@@ -114,7 +116,7 @@ struct Footer {
     checksum: String,
 }
 
-/// Writes an export record by record; the header says how many there will be.
+/// Writes an export record by record; the header has their number.
 pub(crate) struct Writer<W: Write> {
     to: W,
     hash: Xxh3,
@@ -150,17 +152,17 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// What could be read of an export.
+/// The readable part of an export.
 pub(crate) struct Read {
     pub(crate) revision: Revision,
     pub(crate) image: Image,
-    /// The first thing that is wrong with it; `None` when it is whole.
+    /// The first mistake; `None` when the export is complete.
     pub(crate) defect: Option<(usize, ImportError)>,
-    /// The schema of an export that is too new to be read.
+    /// The format of an export that is too new.
     pub(crate) newer: Option<u32>,
 }
 
-/// Reads an export. Lines that do not fit their seal are skipped; without a header nothing is taken.
+/// Reads an export. Lines that do not match their checksum are skipped; without a header nothing is read.
 pub(crate) fn read(from: &mut dyn BufRead) -> io::Result<Read> {
     let mut read = Read { revision: Revision(0), image: Image::default(), defect: None, newer: None };
     let mut hash = Xxh3::new();
@@ -224,5 +226,5 @@ fn record(line: &str) -> Result<(Key, Sealed), ImportError> {
     Ok(((kind, key), sealed))
 }
 
-/// 64 KiB: ten times the longest record that the model's limits allow.
+/// 64 KiB: ten times the longest record within the model's limits.
 const LINE_BYTES_MAX: u64 = 64 * 1024;

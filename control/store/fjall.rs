@@ -1,29 +1,31 @@
-//! The adapter for one machine: fjall, and around it what fjall does not promise.
+//! Store on one machine: fjall, with checks around it.
 //!
-//! fjall keeps every acknowledged batch through `kill -9`, but damaged files do not always make it complain: it may
-//! take a damaged journal for a torn end and come up with an older state, or with nothing. So everything is
+//! fjall keeps every acknowledged batch through `kill -9`, but does not detect all damage: it may take a
+//! damaged journal for a torn end and come up with an older state, or with nothing. All records are therefore
 //! checked from outside:
 //!
 //! ```text
-//! <path>/LOCK                    held while a process uses the directory
+//! <path>/LOCK                    locked while a process uses the directory
 //! <path>/HEAD                    the mark of the last acknowledged batch, written after each
 //! <path>/live/                   fjall: apps, instances, domains, meta (the mark again, in every batch)
-//! <path>/export.jsonl            a logical export, written now and then and at a clean end; the one before it
-//! <path>/export.previous.jsonl   is kept too
-//! <path>/aside/0001/ ...         files as they were when damage was found, with a report
-//! <path>/aside/unchecked/         files as an unclean stop left them, until a start has checked the ones in use
+//! <path>/export.jsonl            the last logical export, written periodically and at a clean close
+//! <path>/export.previous.jsonl   the export before it
+//! <path>/aside/0001/ ...         files in the state in which damage was found, with a report
+//! <path>/aside/unchecked/        copy of the files after an unclean stop, until a start has checked the files in use
 //! ```
-//! Start: after an unclean stop copy `live` aside → open → scan everything against seals, totals and HEAD → when all fits,
-//! drop the copy; else put together the best that can be read, write it as a new `live`, and tell. `unwritable` has what
-//! happens where nothing can be written.
+//! Start: after an unclean stop copy `live` to `aside` → open → check all records against checksums, totals
+//! and HEAD → drop the copy if everything matches; otherwise recover the best readable records, write them as
+//! a new `live`, and report. `unwritable` handles directories that cannot be written, `migrate` stores of an
+//! older format.
 //!
-//! `engine` is fjall itself; `exports`, `compact`, `aside` and `unwritable` have an idea each.
+//! `engine` wraps fjall; `exports`, `compact`, `aside`, `migrate`, `in_use` and `unwritable` have one task
+//! each.
 
 mod aside;
-mod beside;
 mod compact;
 mod engine;
 mod exports;
+mod in_use;
 mod migrate;
 mod unwritable;
 
@@ -34,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use ringway_model::Revision;
 
-use crate::durable::{self, Prepared};
+use crate::durable::{self, PreparedFile};
 use crate::export;
 use crate::image::{Image, edits};
 use crate::mark::{Mark, MarkRead, SCHEMA, Totals};
@@ -44,41 +46,42 @@ use crate::salvage;
 use crate::{Batch, Description, Finding, LoadReport, Loaded, Store, StoreError};
 
 use self::aside::Unchecked;
-use self::engine::{Engine, Unopened, engine_error, is_systems, open_and_scan};
+use self::engine::{Engine, OpenError, engine_error, is_system_error, open_and_scan};
 use self::exports::ExportState;
 use self::unwritable::{Lock, scratch_folders};
 
-/// Records on this machine's disk.
+/// Store in a directory of the local disk.
 ///
-/// Cost: a commit is one fsynced append to fjall's journal and one fsynced small file; memory is a few MB beside the
-/// last writes; the journal is one sparse file of 64 MB.
+/// Cost: a commit is one fsynced append to fjall's journal and one fsynced small file; memory is a few MB and
+/// the last writes; the journal is one sparse file of 64 MB.
 pub struct Fjall {
     path: PathBuf,
     lock: Lock,
     state: State,
-    /// The mark of what was loaded or last acknowledged.
+    /// The mark of the loaded or last acknowledged state.
     mark: Mark,
     export: ExportState,
-    /// On the disk, when that was last looked at: it takes a walk through all folders.
+    /// Disk usage, cached: measuring it walks through all folders.
     bytes: u64,
-    /// The last commit stands in the engine and not yet in HEAD.
+    /// The last commit is in the engine and not in HEAD.
     head_behind: bool,
-    /// Where the engine's files may be copied to when they cannot be written.
+    /// Folders for copies of the engine's files when these cannot be written.
     scratch: Vec<PathBuf>,
 }
 
 enum State {
-    /// Nothing is read yet.
+    /// Nothing was read.
     Closed,
     Open(Engine),
-    /// A commit failed and the engine was closed; this undoes what it may have left behind.
+    /// A commit failed and the engine was closed; has the writes that undo its traces, and its mark.
     Failed(Vec<(Key, Option<Vec<u8>>)>, Mark),
-    /// What was recovered could not be written yet; the damaged files are replaced only once they are kept aside.
+    /// The recovered records are not written yet; the damaged files are replaced only after they were moved
+    /// to `aside`.
     Unrepaired {
         image: Image,
         kept: bool,
     },
-    /// The directory cannot be written: this is what it holds.
+    /// The directory cannot be written; has its records.
     Unwritable {
         image: Image,
         why: String,
@@ -86,14 +89,15 @@ enum State {
 }
 
 impl Fjall {
-    /// Takes a directory, made if it is not there. Nothing is read before [`Store::load`].
+    /// Opens a directory, which is created if it does not exist. Nothing is read before [`Store::load`].
     ///
-    /// One that cannot be written and holds a store is taken, too: what it holds is loaded, commits are refused with
-    /// [`StoreError::NotWritable`] until it can be written, and [`Store::describe`] warns.
+    /// A store in a directory that cannot be written is opened, too: its records are loaded, commits are
+    /// refused with [`StoreError::NotWritable`] until it can be written, and [`Store::describe`] warns.
     ///
     /// # Errors
-    /// [`StoreError::NotADirectory`], [`StoreError::Locked`] while another process has it, [`StoreError::NotWritable`] when there
-    /// is none and none can be made, else the system's.
+    /// [`StoreError::NotADirectory`]; [`StoreError::Locked`] while another process holds it;
+    /// [`StoreError::NotWritable`] when it does not exist and cannot be created, or for another error of the
+    /// system.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         if path.exists() && !path.is_dir() {
@@ -116,7 +120,7 @@ impl Fjall {
         }
     }
 
-    /// With no room for temporary files anywhere.
+    /// Simulates a machine without room for temporary files.
     #[cfg(test)]
     pub(crate) fn without_scratch(mut self) -> Self {
         self.scratch.clear();
@@ -151,7 +155,7 @@ impl Fjall {
         let started_before = !matches!(head, MarkRead::Missing)
             || self.live().exists()
             || self.exports().iter().any(|path| path.exists());
-        // What put a new one in place ended between its two renames.
+        // A replacement of `live` was killed between its two renames.
         for left in [self.live_new(), self.live_old()] {
             if !self.live().exists() && left.exists() && started_before {
                 fs::rename(&left, self.live()).map_err(self.not_writable(left))?;
@@ -174,7 +178,7 @@ impl Fjall {
         if let MarkRead::Whole(mark) = head
             && mark.clean
         {
-            // Where this fails, every commit says it again; until then nothing differs from the clean end.
+            // A failure shows at every commit; until then the state is that of the clean close.
             let _ = durable::write(&self.head(), &Mark { clean: false, ..mark }.encode());
         }
 
@@ -196,13 +200,13 @@ impl Fjall {
                 drop(engine);
                 scan
             }
-            Err(Unopened::System(source)) => {
+            Err(OpenError::System(source)) => {
                 return Err(StoreError::NotWritable { path: self.live(), source });
             }
-            Err(Unopened::Newer(found)) => {
+            Err(OpenError::Newer(found)) => {
                 return Err(StoreError::NewerSchema { path: self.path.clone(), found, known: SCHEMA });
             }
-            Err(Unopened::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
+            Err(OpenError::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
         };
         Ok(self.recover(&head, scan, copy, report))
     }
@@ -216,16 +220,16 @@ impl Fjall {
                 read => Ok(read),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MarkRead::Missing),
-            Err(error) if is_systems(&error) => {
+            Err(error) if is_system_error(&error) => {
                 Err(StoreError::NotWritable { path: self.head(), source: error })
             }
             Err(_) => Ok(MarkRead::Damaged),
         }
     }
 
-    /// Opens what was just written and reads it back.
+    /// Opens the files that were just written and reads them back.
     fn open_verified(&mut self, report: LoadReport) -> Result<Loaded, StoreError> {
-        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|error| self.reopen_error(error))?;
         let Some(mark) = scan.mark.filter(|_| scan.fits(&MarkRead::Missing)) else {
             return Err(self.diverged(&scan));
         };
@@ -234,13 +238,13 @@ impl Fjall {
         Ok(scan.image.load(mark.revision(), report))
     }
 
-    fn reopen_error(&self, unopened: Unopened) -> StoreError {
-        match unopened {
-            Unopened::System(source) => StoreError::NotWritable { path: self.live(), source },
-            Unopened::Newer(found) => {
+    fn reopen_error(&self, error: OpenError) -> StoreError {
+        match error {
+            OpenError::System(source) => StoreError::NotWritable { path: self.live(), source },
+            OpenError::Newer(found) => {
                 StoreError::NewerSchema { path: self.path.clone(), found, known: SCHEMA }
             }
-            Unopened::Damaged(finding) => {
+            OpenError::Damaged(finding) => {
                 StoreError::Engine { action: "open its files", source: finding.to_string().into() }
             }
         }
@@ -256,7 +260,7 @@ impl Fjall {
 
     // --- recovery ------------------------------------------------------------------------------------------
 
-    /// Puts together the best that can be read, makes a new `live` of it, and says what happened.
+    /// Recovers the best readable records, writes them as a new `live`, and reports.
     fn recover(
         &mut self,
         head: &MarkRead,
@@ -268,7 +272,7 @@ impl Fjall {
         scan.explain(head_mark, &mut report);
         let kept = match copy {
             Some(Unchecked::Made) => self.number_unchecked(),
-            // The files in use may have changed since: they are kept as well.
+            // The files in use may have changed since the copy: they are kept, too.
             Some(Unchecked::Found) => {
                 self.number_unchecked().and_then(|first| self.keep_aside().map(|_| first))
             }
@@ -294,14 +298,14 @@ impl Fjall {
             let _ = durable::write(&path.join("REPORT"), report.to_string().as_bytes());
             self.forget_copies();
         }
-        // The old export belongs to the past; the next commit writes one of the repaired state.
+        // The next commit exports the repaired state.
         self.export.commits_since = u64::MAX / 2;
         loaded.report = report;
         loaded
     }
 
-    /// Chooses the best of what was scanned and the newest export. Checksums compare only within one format: an export that
-    /// was written before a migration is converted first.
+    /// Chooses the best of what was scanned and the newest export. Checksums compare only within one format:
+    /// an export that was written before a migration is converted first.
     fn best(&self, head: Option<Mark>, scan: &Scan, report: &mut LoadReport) -> Restored {
         let is_migrated = [head, scan.mark].iter().flatten().any(|mark| mark.schema == SCHEMA);
         let fallback = self.newest_export(report).map(|fallback| match is_migrated {
@@ -321,8 +325,8 @@ impl Fjall {
         None
     }
 
-    /// Makes a new `live` of what was recovered. Without a copy of the damaged files they are not replaced: a person may
-    /// still get something out of them.
+    /// Writes the recovered records as a new `live`. The damaged files are replaced only after they were
+    /// kept: they may still be of use to an expert.
     fn repair(&mut self, image: &Image, kept: &mut bool) -> Result<(), StoreError> {
         if !*kept {
             self.keep_aside().map_err(|source| StoreError::Write { path: self.aside(), source })?;
@@ -332,7 +336,7 @@ impl Fjall {
         self.reopen()
     }
 
-    /// The newest export from which anything can be read; a damaged one is reported.
+    /// Returns the newest readable export; damage is reported.
     fn newest_export(&self, report: &mut LoadReport) -> Option<Fallback> {
         let mut best: Option<Fallback> = None;
         for path in self.exports() {
@@ -346,7 +350,7 @@ impl Fjall {
                 report.push(Finding::FileDamaged { path: path.clone() });
             }
             let found = Fallback { path, revision: read.revision, image: read.image, whole };
-            // The newest whole one; only if there is none, what is left of the newest.
+            // The newest complete export; if there is none, the rest of the newest one.
             let better =
                 best.as_ref().is_none_or(|best| (found.whole, found.revision) > (best.whole, best.revision));
             if better && (found.whole || !found.image.is_empty()) {
@@ -356,7 +360,7 @@ impl Fjall {
         best
     }
 
-    /// Makes a new store of these records, in place of what is there.
+    /// Writes a new store of these records in place of the present one.
     fn create(&self, image: &Image, revision: Revision) -> Result<(), StoreError> {
         let mark = Mark::new(revision, image.totals());
         self.write_new(image, &mark)?;
@@ -365,7 +369,7 @@ impl Fjall {
             .map_err(|source| StoreError::Write { path: self.live(), source })
     }
 
-    /// Writes a whole new `live` beside the old one.
+    /// Writes a new `live.new`.
     fn write_new(&self, image: &Image, mark: &Mark) -> Result<(), StoreError> {
         let new = self.live_new();
         let _ = fs::remove_dir_all(&new);
@@ -376,8 +380,8 @@ impl Fjall {
         }
     }
 
-    /// Puts it in place of the old one, which goes only then: at every moment there is a whole one, `live` or, where that
-    /// is missing, `live.new`.
+    /// Replaces `live` by `live.new`. At every moment one of them is complete: `live`, or `live.new` while
+    /// `live` is missing.
     fn put_new(&self) -> io::Result<()> {
         let (live, old) = (self.live(), self.live_old());
         let _ = fs::remove_dir_all(&old);
@@ -395,9 +399,9 @@ impl Fjall {
 
     // --- commits -------------------------------------------------------------------------------------------
 
-    /// Opens the engine and compares it with what was acknowledged.
+    /// Opens the engine and compares it with the acknowledged state.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|error| self.reopen_error(error))?;
         if scan.findings.is_empty() && scan.mark.is_some_and(|mark| same(&mark, &self.mark)) {
             self.state = State::Open(engine);
             return Ok(());
@@ -405,7 +409,7 @@ impl Fjall {
         Err(self.diverged(&scan))
     }
 
-    /// Brings the store back to work after a failure.
+    /// Returns the engine; restores it after a failure.
     fn ready(&mut self) -> Result<&Engine, StoreError> {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Open(engine) => self.state = State::Open(engine),
@@ -428,7 +432,7 @@ impl Fjall {
             State::Open(engine) => Ok(engine),
             State::Closed | State::Failed(..) | State::Unrepaired { .. } => Err(StoreError::Engine {
                 action: "open its files",
-                source: "what was recovered is not written yet".into(),
+                source: "the recovered records are not written yet".into(),
             }),
             State::Unwritable { why, .. } => {
                 Err(StoreError::Engine { action: "open its files", source: why.as_str().into() })
@@ -436,10 +440,10 @@ impl Fjall {
         }
     }
 
-    /// Opens the engine after a failed commit. The batch may have reached the journal though the engine said no; it was
-    /// refused, so it is taken back.
+    /// Opens the engine after a failed commit. The batch was refused, but may have reached the journal: it is
+    /// undone.
     fn undo(&mut self, undo: &[(Key, Option<Vec<u8>>)], failed: &Mark) -> Result<(), StoreError> {
-        let (engine, scan) = open_and_scan(&self.live()).map_err(|unopened| self.reopen_error(unopened))?;
+        let (engine, scan) = open_and_scan(&self.live()).map_err(|error| self.reopen_error(error))?;
         let Some(found) = scan.mark.filter(|_| scan.findings.is_empty()) else {
             return Err(self.diverged(&scan));
         };
@@ -471,22 +475,23 @@ impl Fjall {
             writes.push((key, new.map(|sealed| sealed.bytes().to_vec())));
         }
         let after = Mark::new(batch.revision, totals);
-        // First what is likely to fail on a full disk, while nothing is changed yet.
-        let prepared = Prepared::new(&head, &after.encode())
+        // First the write that is likely to fail on a full disk, while nothing is changed.
+        let prepared = PreparedFile::new(&head, &after.encode())
             .map_err(|source| StoreError::Write { path: head.clone(), source })?;
         if let Err(error) = engine.write(&writes, &after) {
-            // The engine accepts nothing more after such an error until it is opened again.
+            // After such an error the engine must be reopened.
             self.join_export();
             self.state = State::Failed(undo, after);
             return Err(engine_error("store a batch")(error));
         }
         self.mark = after;
-        // The batch is stored, whatever becomes of HEAD: it only detects losses, and the next commit writes it again. For the
-        // same reason it may lag by one commit after a power cut: a third sync would cost each change a third more.
+        // The batch is stored even if HEAD is not replaced: HEAD only detects losses, and the next commit
+        // writes it again. After a power cut it may lag by one commit for the same reason: a third sync would
+        // make each commit a third slower.
         self.head_behind = match prepared.replace_soon() {
             Ok(()) => false,
             Err(error) => {
-                tracing::warn!(path = %head.display(), %error, "HEAD could not be replaced; the change itself is stored");
+                tracing::warn!(path = %head.display(), %error, "HEAD not replaced; the change is stored");
                 true
             }
         };
@@ -506,14 +511,14 @@ impl Fjall {
             State::Closed => self.start_or_read(),
             State::Open(_) | State::Failed(..) => {
                 let engine = self.ready()?;
-                let scan = engine.scan().map_err(|unopened| match unopened {
-                    Unopened::System(source) => {
+                let scan = engine.scan().map_err(|error| match error {
+                    OpenError::System(source) => {
                         StoreError::Engine { action: "read its files", source: source.into() }
                     }
-                    Unopened::Newer(found) => {
+                    OpenError::Newer(found) => {
                         StoreError::NewerSchema { path: "the store".into(), found, known: SCHEMA }
                     }
-                    Unopened::Damaged(finding) => {
+                    OpenError::Damaged(finding) => {
                         StoreError::Engine { action: "read its files", source: finding.to_string().into() }
                     }
                 })?;
@@ -551,7 +556,7 @@ impl Store for Fjall {
     fn maintain(&mut self) -> Result<(), StoreError> {
         self.reap_export();
         if matches!(self.state, State::Unwritable { .. }) {
-            // While it cannot be written, the description says so.
+            // The description reports a failure.
             let _ = self.ready();
         }
         if self.export.commits_since > 0 && self.export.running.is_none() {
@@ -561,8 +566,8 @@ impl Store for Fjall {
         Ok(())
     }
 
-    /// Writes a last export, and the files anew when that is worth it, and marks the end as clean. Blocks for as long as that
-    /// takes.
+    /// Writes a last export, compacts the files if that is worth it, and marks the store as cleanly closed.
+    /// Blocks.
     fn close(&mut self) -> Result<(), StoreError> {
         self.join_export();
         let State::Open(engine) = &self.state else { return Ok(()) };
@@ -590,17 +595,17 @@ impl Store for Fjall {
         match &self.state {
             State::Closed | State::Open(_) => {}
             State::Failed(..) => {
-                warnings.push("the last change could not be stored; the next one tries again".to_owned())
+                warnings.push("the last change could not be stored; the next change tries again".to_owned())
             }
             State::Unrepaired { .. } => {
                 warnings.push("the repaired store could not be written yet".to_owned())
             }
             State::Unwritable { why, .. } => warnings.push(format!(
-                "it cannot be written, so that what it holds is served and changes are refused: {why}"
+                "it cannot be written; its contents are served and changes are refused: {why}"
             )),
         }
         if self.head_behind {
-            warnings.push("HEAD could not be written: a loss would not be noticed".to_owned());
+            warnings.push("HEAD could not be written: a loss of changes would not be detected".to_owned());
         }
         if let Some(failure) = &self.export.failure {
             warnings.push(format!("the logical export failed: {failure}"));
@@ -618,19 +623,19 @@ impl Store for Fjall {
 
 impl Drop for Fjall {
     fn drop(&mut self) {
-        // The export's thread has the engine open; the lock must not be given back before it ends.
+        // The export thread holds the engine; the lock must not be released before it ends.
         self.join_export();
     }
 }
 
-/// Reads a small file; one that has grown beyond reason is not ours.
+/// Reads a small file, up to a limit.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(File::open(path)?, MARK_BYTES_MAX), &mut bytes)?;
     Ok(bytes)
 }
 
-/// The same state; whether an end was clean is not part of it.
+/// Whether two marks describe the same state; a clean close is not part of it.
 fn same(a: &Mark, b: &Mark) -> bool {
     a.revision == b.revision && a.totals == b.totals
 }

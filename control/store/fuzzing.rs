@@ -4,8 +4,8 @@ use ringway_model::Kind;
 
 use crate::record::{self, Sealed};
 
-/// Decodes the body of a record and encodes it again: its key and the stored bytes, which begin with their checksum.
-/// `None` when it is not a record of this kind.
+/// Decodes the body of a record and encodes it again: its key and the stored bytes, which begin with their
+/// checksum. `None` when it is not a record of this kind.
 pub fn rewrite(kind: Kind, body: &[u8]) -> Option<(String, Vec<u8>)> {
     let (key, sealed) = record::encode(&record::decode(kind, body)?);
     Some((key.1, sealed.bytes().to_vec()))

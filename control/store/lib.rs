@@ -1,18 +1,16 @@
-//! Where acknowledged changes live.
+//! Durable storage of acknowledged changes.
 //!
-//! A [`Store`] keeps the records that users registered (apps, instances, domains) and the revision that they
-//! belong to. It is read once, at start; afterwards it only takes batches. The data plane never asks it
-//! anything, and heartbeats and health are not written: they are facts of a running process.
+//! A [`Store`] keeps the configured resources and their revision. It is read once, at the start; afterwards
+//! it only receives batches. The data plane never reads it, and heartbeats and health are not stored: they
+//! belong to a running process.
 //!
 //! ```text
 //!            load ─────────► Loaded ── restore ──► Desired           (at start, once)
 //! Store ◄── commit ── Batch { revision, deltas }                     (one per accepted change or group of them)
 //! ```
-//! Adapters: [`Memory`] for tests and `--storage memory`, [`Fjall`] for one machine. Embedders bring their own:
-//! implement [`Store`] and let [`contract::run`] judge it. [`migrate`], [`export()`] and [`import`] work between any two.
-//!
-//! Document 000 speaks of `SaveRoute`, `RegisterInstance`, `Transaction(fn)` and the like: here each of them is a
-//! [`Delta`], and a transaction is a [`Batch`] of them.
+//! Adapters: [`Memory`] for tests and `--storage memory`, [`Fjall`] for one machine. Embedders implement
+//! [`Store`] and test it with [`contract::run`]. [`migrate`], [`export()`] and [`import`] work between any
+//! two. A [`Batch`] of deltas is one transaction.
 //!
 //! # Example
 //! ```
@@ -60,46 +58,48 @@ pub use report::{Finding, LoadReport};
 /// Keeps records durably. Object safe; used by one thread at a time, so it is [`Send`] and not `Sync`.
 ///
 /// The contract, which [`contract::run`] tests:
-/// - What [`commit`](Self::commit) acknowledged is there after any end of the process, `kill -9` included.
-/// - A batch is there whole or not at all. After an error it is not there, unless the process ends before the
-///   next successful call: a change that was never acknowledged may then have happened.
+/// - A batch that [`commit`](Self::commit) acknowledged survives any end of the process, `kill -9` included.
+/// - A batch is atomic. After an error it is not stored, unless the process ends before the next successful
+///   call: an
+///   unacknowledged change may then have happened.
 /// - Revisions only rise.
-/// - An error does not end the store: when its cause is gone (a disk that was full), the next commit works.
+/// - An error is not final: when its cause is gone (a full disk), the next commit works.
 pub trait Store: Send {
     /// Reads everything, repairs what can be repaired, and reports what was found.
     ///
-    /// Damage is no error: what can be read comes back, and [`LoadReport::is_degraded`] says so. An error means that
-    /// nothing can be read until somebody acts (in use by another process, neither readable nor writable, written by a
-    /// newer version). What can only be read is loaded; commits are refused then. May be called again; then it returns the present contents.
+    /// Damage is not an error: everything readable is returned, and [`LoadReport::is_degraded`] is set. An
+    /// error means that nothing can be read until the operator acts (in use by another process, neither
+    /// readable nor writable, written by a newer version). A read-only store is loaded; commits are refused
+    /// then. A second call returns the present contents.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
     /// Writes a batch: atomic, and durable when it returns.
     ///
-    /// When a batch has several deltas for one record, the last one counts. Removing what is not there is no error.
-    /// Blocks for as long as the medium needs (a local disk: a fraction of a millisecond).
+    /// The last of several deltas for one record counts. Removing an absent record is not an error. Blocks
+    /// for as long as the medium needs (a local disk: a fraction of a millisecond).
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), StoreError>;
 
-    /// Does what is due now and then, such as a logical export. The owner calls it about once a minute; it must not block
-    /// for long.
+    /// Does periodic work, such as a logical export. Called about once a minute; must not block for long.
     fn maintain(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Ends cleanly: the next start has nothing to check for. A store that is dropped without it loses nothing.
+    /// Closes the store cleanly: the next start needs no check. A store that is dropped without it loses
+    /// nothing.
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// What the status tells about this store.
+    /// Returns the description for the status.
     fn describe(&self) -> Description;
 }
 
-/// What is written at once.
+/// A set of changes that is written atomically.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// The revision that these deltas lead to; higher than the one stored.
+    /// The revision after these deltas; higher than the stored one.
     pub revision: Revision,
-    /// What changes, in order.
+    /// The changes, in order.
     pub deltas: &'a [Delta],
 }
 
@@ -108,8 +108,8 @@ pub struct Batch<'a> {
 pub struct Loaded {
     /// The resources by kind and key. The parent of one may be missing when the store was damaged.
     pub resources: Vec<Resource>,
-    /// The revision of these resources: 0 in a new store. After a loss it is higher than every revision that was
-    /// acknowledged before, because one revision must not mean two things.
+    /// The revision of these resources: 0 in a new store. After a loss it is higher than every revision that
+    /// was acknowledged before, because one revision must not mean two things.
     pub revision: Revision,
     /// The findings of the load.
     pub report: LoadReport,
@@ -127,21 +127,21 @@ impl Loaded {
     }
 }
 
-/// A store as the status shows it.
+/// Description of a store for the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Which adapter: `memory`, `fjall`.
+    /// The adapter: `memory`, `fjall`.
     pub kind: &'static str,
-    /// Where it keeps its files, if it has any.
+    /// The folder of its files, if it has any.
     pub path: Option<PathBuf>,
-    /// Bytes that it occupied there, holes not counted, when it was loaded or last maintained; for one in memory, bytes of its
-    /// records now.
+    /// Disk usage in bytes, holes not counted, at the load or the last maintenance; in memory, the size of
+    /// the records.
     pub bytes: u64,
-    /// The revision that it holds.
+    /// The stored revision.
     pub revision: Revision,
     /// The revision of the newest logical export, if there is one.
     pub exported: Option<Revision>,
-    /// What does not work at present though the store does, one sentence each.
+    /// Present problems of a working store, one sentence each.
     pub warnings: Vec<String>,
 }
 

@@ -2,9 +2,9 @@
 
 // --- Store ---------------------------------------------------------------------------------------------------
 
-/// Findings that are listed about a damaged store; beyond that they are counted. Enough to see what happened.
+/// Findings listed about a damaged store; further ones are counted.
 pub(crate) const STORE_FINDINGS_MAX: usize = 1_000;
-/// Copies of damaged store files that are kept: the last damages, not all there ever were.
+/// Copies of damaged store files that are kept; the oldest are removed.
 pub(crate) const STORE_COPIES_MAX: usize = 3;
 /// Commits after which a logical export is due at the latest, in a small store.
 pub(crate) const STORE_EXPORT_COMMITS: u64 = 1_000;

@@ -1,21 +1,22 @@
 //! Marks: revision, number of records and a hash over all of them.
 //!
-//! The same mark stands in every batch and, outside the engine, in the file HEAD. Comparing the two detects an engine
-//! that silently comes up with less than it acknowledged.
+//! The same mark stands in every batch and, outside the engine, in the file HEAD. Comparing the two detects
+//! an engine that silently comes up with less than it acknowledged.
 
 use ringway_model::{Kind, Revision};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::record::checksum;
 
-/// The version of everything that this crate writes to disk. Raised by every change that an older version would misread:
-/// another record format, another kind, another layout.
+/// The version of everything that this crate writes to disk. Raised by every change that an older version
+/// would misread: another record format, another kind, another layout.
 ///
 /// - 1: apps, instances and domains without an owner.
 /// - 2: records begin with their format and their owner.
 pub(crate) const SCHEMA: u32 = 2;
 
-/// Number of records and the sum of their checksums. A sum can be updated for one record without reading the others.
+/// Number of records and the sum of their checksums. A sum can be updated for one record without reading the
+/// others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// By [`Kind::index`]. Marks of older schemas have fewer kinds.
@@ -76,8 +77,8 @@ impl Mark {
         Self { schema: SCHEMA, revision: revision.0, totals, clean: false }
     }
 
-    /// Whether this may be the mark of the other's store after its migration: equal records in another format. HEAD is
-    /// written last, and the process may end before that.
+    /// Whether this may be the mark of the same store after its migration: equal records in another format.
+    /// HEAD is written last, and the process may be killed before that.
     pub(crate) fn is_migration_of(&self, other: &Self) -> bool {
         self.schema > other.schema
             && self.revision == other.revision

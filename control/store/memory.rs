@@ -1,4 +1,4 @@
-//! Records in memory: for tests, for embedders that persist elsewhere, and for `--storage memory`.
+//! In-memory store: for tests, for embedders with their own persistence, and for `--storage memory`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use ringway_model::Revision;
 use crate::image::{Image, edits};
 use crate::{Batch, Description, LoadReport, Loaded, Store, StoreError};
 
-/// Keeps records for as long as a clone of it lives. Clones share their contents, as two openings of one directory do.
+/// Keeps records for as long as a clone of it lives. Clones share their contents.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     contents: Arc<Mutex<Contents>>,
@@ -20,13 +20,13 @@ struct Contents {
 }
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Nothing panics between two writes to it.
+        // No panic can happen between two writes to it.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

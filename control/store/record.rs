@@ -1,10 +1,11 @@
 //! Stored form of resources: JSON, sealed with a checksum over kind, key and content.
 //!
-//! The structs in `record/` are the file format. They are separate from the model's types: the model may change
-//! without a change on disk. A record begins with its format, which is the [`SCHEMA`] that introduced it; each kind
-//! reads its present format and all earlier ones, and writes the present one.
+//! The structs in `record/` are the file format. They are separate from the model's types: the model may
+//! change without a change on disk. A record begins with its format, which is the [`SCHEMA`] that introduced
+//! it; each kind reads its present format and all earlier ones, and writes the present one.
 //!
-//! A change of a format: raise [`SCHEMA`] and the kind's `FORMAT`, and read both. Stores are rewritten when they are opened.
+//! A change of a format: raise [`SCHEMA`] and the kind's `FORMAT`, and read both. Stores are rewritten when
+//! they are opened.
 
 mod app;
 mod domain;
@@ -102,7 +103,8 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
     (key, sealed)
 }
 
-/// Decodes a resource of any known format. `None` when the JSON is not a record of this kind, or holds an invalid value.
+/// Decodes a resource of any known format. `None` when the JSON is not a record of this kind, or holds an
+/// invalid value.
 pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
     Some(match kind {
         Kind::App => read::<StoredApp>(body)?.into_model()?.into(),

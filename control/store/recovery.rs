@@ -1,5 +1,5 @@
-//! What to serve after damage: a choice between what the engine still reads, what was salvaged, and the newest export.
-//! Pure; `fjall` does the reading and writing around it.
+//! Recovery after damage: chooses between the records that the engine reads, salvaged records, and the newest
+//! export. Pure; `fjall` reads and writes around it.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::record::Key;
 use crate::salvage::Salvaged;
 use crate::{Finding, LoadReport};
 
-/// A logical export that could be read, at least in part.
+/// A logical export that is readable, at least in part.
 pub(crate) struct Fallback {
     pub(crate) path: PathBuf,
     pub(crate) revision: Revision,
@@ -19,16 +19,16 @@ pub(crate) struct Fallback {
     pub(crate) whole: bool,
 }
 
-/// The best that could be put together.
+/// The recovered records.
 pub(crate) struct Restored {
     pub(crate) image: Image,
     pub(crate) revision: Revision,
-    /// Whether it is proven to be all that was acknowledged.
+    /// Whether these are provably all acknowledged changes.
     pub(crate) is_whole: bool,
 }
 
 impl Restored {
-    /// Chooses between what the engine still reads and the newest export, and joins them where neither is whole.
+    /// Chooses between the scan and the newest export, and merges them where neither is complete.
     pub(crate) fn best(
         head: Option<Mark>,
         scan: &Scan,
@@ -42,17 +42,17 @@ impl Restored {
         let scanned = scan.mark.map(|mark| mark.revision());
         let (image, since, taken) = match &fallback {
             None => (scan.image.clone(), scan.whole_at.or(scanned).unwrap_or(Revision(0)), 0),
-            // The export is as new as anything that is known of.
+            // The export is as new as any known revision.
             Some(fallback) if fallback.whole && known.is_some_and(|known| fallback.revision >= known) => {
                 (fallback.image.clone(), fallback.revision, fallback.image.iter().count())
             }
-            // The engine came up older than the export.
+            // The engine holds an older revision than the export.
             Some(fallback)
                 if fallback.whole && scanned.is_some_and(|scanned| scanned < fallback.revision) =>
             {
                 (fallback.image.clone(), fallback.revision, fallback.image.iter().count())
             }
-            // The engine has the newer records; the export fills the holes.
+            // The engine holds the newer records; the export fills the gaps.
             Some(fallback) => {
                 let (image, taken) = scan.filled_from(&fallback.image);
                 let since = scan.whole_at.or(scanned).unwrap_or_default().max(fallback.revision);
@@ -83,21 +83,21 @@ impl Restored {
     }
 }
 
-/// Everything that the engine gave at start.
+/// Result of reading all records of the engine.
 #[derive(Default)]
 pub(crate) struct Scan {
     pub(crate) image: Image,
     pub(crate) mark: Option<Mark>,
-    /// Records that are there and damaged, by key where the key is text.
+    /// Damaged records, by key where the key is text.
     pub(crate) damaged: Vec<Key>,
     pub(crate) findings: Vec<Finding>,
-    /// Where it comes from salvage: up to which revision nothing is missing.
+    /// For salvaged records: the revision up to which nothing is missing.
     pub(crate) whole_at: Option<Revision>,
 }
 
 impl Scan {
-    /// Whether these are the records that were acknowledged: whole, and not older than HEAD. One batch more than HEAD
-    /// knows of is a commit that was stored and not acknowledged any more.
+    /// Whether these are the acknowledged records: complete, and not older than HEAD. A newer revision than
+    /// HEAD is a commit that was stored but not acknowledged.
     pub(crate) fn fits(&self, head: &MarkRead) -> bool {
         let Some(mark) = &self.mark else { return false };
         let head_fits = match head {
@@ -106,14 +106,14 @@ impl Scan {
                 std::cmp::Ordering::Equal => mark.totals == head.totals || mark.is_migration_of(head),
                 std::cmp::Ordering::Greater => !head.clean,
             },
-            // Only where HEAD is not written yet.
+            // HEAD is not written yet.
             MarkRead::Missing => true,
             MarkRead::Damaged | MarkRead::Newer(_) => false,
         };
         head_fits && self.findings.is_empty() && self.image.totals() == mark.totals
     }
 
-    /// Takes what was salvaged instead, where that is more: a newer revision, or as new and more of it.
+    /// Replaces the records by the salvaged ones where these are newer, or as new and more complete.
     pub(crate) fn or_salvaged(self, salvaged: Salvaged, head: Option<Mark>, report: &mut LoadReport) -> Self {
         let newest = salvaged.mark.map(|mark| mark.revision());
         let rank = |mark: Option<Mark>, image: &Image| {
@@ -137,6 +137,7 @@ impl Scan {
         }
     }
 
+    /// Adds findings about the differences from the expected records.
     pub(crate) fn explain(&self, head: Option<Mark>, report: &mut LoadReport) {
         for finding in &self.findings {
             report.push(finding.clone());
@@ -170,8 +171,8 @@ impl Scan {
         }
     }
 
-    /// The records read, and what an export has of the missing ones. Where it is known exactly which are missing, only those:
-    /// others that the export has were removed since.
+    /// Returns the records with missing ones added from an export, and their number. Where the missing keys
+    /// are known, only these are added: others in the export were removed since.
     pub(crate) fn filled_from(&self, export: &Image) -> (Image, usize) {
         let mut image = self.image.clone();
         let mut counts = self.image.totals().counts;

@@ -1,4 +1,4 @@
-//! What was found while reading a store.
+//! Findings of a load.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use ringway_model::{Kind, Revision};
 
 use crate::limits;
 
-/// Everything that a person should know about how a store came up.
+/// Report of a load: all findings that concern the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
     findings: Vec<Finding>,
@@ -15,22 +15,22 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// What was found, in the order in which it was found; at most [`limits::STORE_FINDINGS_MAX`].
+    /// The findings, in order; at most [`limits::STORE_FINDINGS_MAX`].
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// How many more findings there were.
+    /// The number of further findings.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Whether something is, or may be, lost, or was only saved by a copy: the status says degraded.
+    /// Whether something is or may be lost, or was only restored from a copy: the status is degraded.
     pub fn is_degraded(&self) -> bool {
         self.left_out > 0 || self.findings.iter().any(Finding::is_degrading)
     }
 
-    /// The revision of the export that stepped in, if one did.
+    /// The revision of the export that was used, if any.
     pub fn fallback(&self) -> Option<Revision> {
         self.findings.iter().find_map(|finding| match finding {
             Finding::FallbackUsed { revision, .. } => Some(*revision),
@@ -38,7 +38,7 @@ impl LoadReport {
         })
     }
 
-    /// Adds a finding; beyond the limit it is only counted.
+    /// Adds a finding; beyond the limit findings are only counted.
     pub fn push(&mut self, finding: Finding) {
         if self.findings.len() < limits::STORE_FINDINGS_MAX {
             self.findings.push(finding);
@@ -55,7 +55,7 @@ impl LoadReport {
     }
 }
 
-/// The whole report as lines of text, one finding each.
+/// The report as text, one finding a line.
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
@@ -68,71 +68,71 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The last process did not end cleanly. Harmless by itself; everything was checked.
+    /// The last process did not close the store. Harmless by itself; all records were checked.
     UncleanStop,
     /// The files were copied before they were opened, or moved away after damage was found.
     KeptAside {
-        /// Where they are now.
+        /// Their folder now.
         path: PathBuf,
     },
     /// The files could not be copied before they were opened.
     NotKeptAside {
-        /// Why, in the system's words.
+        /// The system's error.
         reason: String,
     },
     /// The engine cannot open its files.
     FilesUnreadable {
-        /// Its directory.
+        /// The directory.
         path: PathBuf,
-        /// What it said.
+        /// The engine's error.
         reason: String,
     },
-    /// One file of ours is damaged.
+    /// A file of the store is damaged.
     FileDamaged {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// One file of ours is missing.
+    /// A file of the store is missing.
     FileMissing {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// The files hold an older revision than the last one acknowledged.
     OlderRevision {
-        /// What they hold.
+        /// The revision of the files.
         found: Revision,
-        /// What was acknowledged.
+        /// The acknowledged revision.
         acknowledged: Revision,
     },
-    /// The files do not say which revision they hold.
+    /// The revision of the files is unknown.
     RevisionUnknown,
-    /// A record does not fit its checksum, or cannot be understood.
+    /// A record does not match its checksum, or cannot be decoded.
     RecordDamaged {
-        /// What it is.
+        /// The kind of the record.
         kind: Kind,
-        /// Its key, as far as it can be printed.
+        /// The printable part of its key.
         key: String,
     },
-    /// From some record on, the engine cannot read any further.
+    /// The engine cannot read the records after some key.
     RecordsUnreadable {
-        /// What they are.
+        /// The kind of the records.
         kind: Kind,
-        /// The last key that could be read.
+        /// The last readable key.
         after: Option<String>,
-        /// What the engine said.
+        /// The engine's error.
         reason: String,
     },
-    /// There are fewer, or more, records than there should be.
+    /// The number of records is wrong.
     WrongCount {
-        /// What they are.
+        /// The kind of the records.
         kind: Kind,
-        /// Number of them.
+        /// The number found.
         found: u64,
-        /// How many there should be.
+        /// The number expected.
         expected: u64,
     },
     /// The number of records is right, their content is not that of the revision.
@@ -146,14 +146,14 @@ pub enum Finding {
         path: PathBuf,
         /// Its revision.
         revision: Revision,
-        /// How many records came from it.
+        /// The number of records taken from it.
         records: usize,
     },
     /// Records were read from the damaged files without the engine.
     Salvaged {
-        /// How many.
+        /// The number of records.
         records: usize,
-        /// Up to this revision nothing is missing.
+        /// The revision up to which nothing is missing.
         whole_at: Revision,
     },
     /// The store was of an older format and is rewritten in the present one. Nothing is lost.
@@ -163,28 +163,28 @@ pub enum Finding {
         /// The format now.
         to: u32,
     },
-    /// Everything that was acknowledged is there again.
+    /// All acknowledged changes are restored.
     NothingLost {
-        /// The revision that was restored.
+        /// The restored revision.
         revision: Revision,
     },
     /// Changes are, or may be, lost.
     ChangesLost {
-        /// What is served is at least as new as this.
+        /// The oldest revision that the served records may have.
         since: Revision,
-        /// What was acknowledged, as far as is known.
+        /// The last known acknowledged revision.
         acknowledged: Revision,
-        /// The revision under which it is served.
+        /// The revision of the served configuration.
         served_as: Revision,
     },
-    /// The repaired contents are only in memory so far; the next commit tries to write them again.
+    /// The repaired contents are not written yet; the next commit tries again.
     NotRepaired {
-        /// Why, in the system's words.
+        /// The system's error.
         reason: String,
     },
     /// A record is left out because its app is lost.
     AppMissing {
-        /// What it is.
+        /// The kind of the record.
         kind: Kind,
         /// Its key.
         key: String,
@@ -201,18 +201,20 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UncleanStop => f.write_str("the last process did not end cleanly; everything was checked"),
-            Self::KeptAside { path } => write!(f, "the files as they were are kept in {}", path.display()),
-            Self::NotKeptAside { reason } => write!(f, "the files could not be copied aside: {reason}"),
+            Self::UncleanStop => {
+                f.write_str("the last process did not close the store; all records were checked")
+            }
+            Self::KeptAside { path } => write!(f, "the original files are kept in {}", path.display()),
+            Self::NotKeptAside { reason } => write!(f, "the original files could not be copied: {reason}"),
             Self::FilesUnreadable { path, reason } => {
                 write!(f, "the engine cannot open {}: {reason}", path.display())
             }
             Self::FileDamaged { path } => write!(f, "{} is damaged", path.display()),
             Self::FileMissing { path } => write!(f, "{} is missing", path.display()),
             Self::OlderRevision { found, acknowledged } => {
-                write!(f, "the files hold revision {found}, but {acknowledged} was acknowledged")
+                write!(f, "the files hold revision {found}, but revision {acknowledged} was acknowledged")
             }
-            Self::RevisionUnknown => f.write_str("the files do not say which revision they hold"),
+            Self::RevisionUnknown => f.write_str("the revision of the files is unknown"),
             Self::RecordDamaged { kind, key } => write!(f, "the record of {kind} {key} is damaged"),
             Self::RecordsUnreadable { kind, after: Some(after), reason } => {
                 write!(f, "the records of {kind}s after {after} cannot be read: {reason}")
@@ -221,7 +223,7 @@ impl fmt::Display for Finding {
                 write!(f, "the records of {kind}s cannot be read: {reason}")
             }
             Self::WrongCount { kind, found, expected } => {
-                write!(f, "{found} {kind}s are there, {expected} should be")
+                write!(f, "{found} {kind}s found, {expected} expected")
             }
             Self::ContentDiffers { revision } => {
                 write!(f, "the records are not those of revision {revision}")
@@ -235,20 +237,20 @@ impl fmt::Display for Finding {
             }
             Self::Salvaged { records, whole_at } => write!(
                 f,
-                "{records} record(s) were salvaged from the damaged files; up to revision {whole_at} nothing is missing"
+                "{records} record(s) were salvaged from the damaged files; nothing is missing up to revision {whole_at}"
             ),
             Self::Migrated { from, to } => {
                 write!(f, "the store was migrated from format {from} to format {to}; nothing is lost")
             }
             Self::NothingLost { revision } => {
-                write!(f, "all of revision {revision} is restored, nothing is lost")
+                write!(f, "revision {revision} is completely restored; nothing is lost")
             }
             Self::ChangesLost { since, acknowledged, served_as } => write!(
                 f,
-                "changes between revisions {since} and {acknowledged} are or may be lost; what is left is served as revision {served_as}"
+                "changes between revisions {since} and {acknowledged} are or may be lost; the remaining records are served as revision {served_as}"
             ),
             Self::NotRepaired { reason } => {
-                write!(f, "the repaired store could not be written, the next change tries again: {reason}")
+                write!(f, "the repaired store could not be written; the next change tries again: {reason}")
             }
             Self::AppMissing { kind, key } => write!(f, "{kind} {key} is left out because its app is lost"),
         }

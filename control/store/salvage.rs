@@ -1,15 +1,16 @@
-//! Records from files that the engine cannot open any more.
+//! Salvage of records from files that the engine cannot open.
 //!
-//! The engine gives up over one flipped bit in its journal, though everything else in it is whole. Our records can be found
-//! there without it: each is JSON behind its own seal, and each batch ends with its mark. So the raw bytes are read
-//! from front to back, and what fits its seal is taken:
+//! One flipped bit in its journal stops the engine, though the rest is intact. Records can be found without
+//! it: each is JSON behind its own checksum, and each batch ends with its mark. The raw bytes are read from
+//! front to back, and every record that matches its checksum is taken:
 //!
 //! ```text
 //!  … record record mark(7) … record ✗ mark(8) … mark(9) …
-//!      put    put   check      put  lost  check    a batch that only removes: found by what its mark is short of
+//!      put    put   check      put  lost  check    a batch of removals: derived from its mark
 //! ```
-//! Removals leave no record, but the totals of a mark tell what its batch took away: the sum of the seals is short by
-//! exactly the seal of the removed one. What cannot be found out that way stays, and the totals say so at the end.
+//! Removals leave no record, but they show in the totals of a mark: the sum of the checksums is lower by
+//! exactly the checksum of the removed record. Removals that cannot be derived this way are missed, and the
+//! totals show it at the end.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -23,21 +24,21 @@ use crate::image::Image;
 use crate::mark::{Mark, MarkRead, Totals};
 use crate::record::{self, FORMAT_PREFIX, Key, Sealed};
 
-/// What was found so far.
+/// Records found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Salvage {
     image: Image,
-    /// Of `image`, carried along.
+    /// Totals of `image`.
     totals: Totals,
     /// The newest mark.
     mark: Option<Mark>,
-    /// Totals at the newest mark, by what was found: the next batch is judged by the difference.
+    /// Totals of the found records at the newest mark; the next batch is compared with the difference.
     totals_at_mark: Totals,
-    /// The newest revision at which what was found was all there is.
+    /// The newest revision at which the found records were complete.
     whole_at: Option<Revision>,
 }
 
-/// What could be salvaged.
+/// Result of a salvage.
 #[derive(Debug)]
 pub(crate) struct Salvaged {
     pub(crate) image: Image,
@@ -47,7 +48,7 @@ pub(crate) struct Salvaged {
 }
 
 impl Salvage {
-    /// Looks through the bytes of one file, which is newer than those before.
+    /// Searches the bytes of one file. Files come from the oldest to the newest.
     pub(crate) fn read(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'{')) {
@@ -63,7 +64,7 @@ impl Salvage {
         Salvaged { image: self.image, mark: self.mark, whole_at: self.whole_at.unwrap_or(Revision(0)) }
     }
 
-    /// Where the record that begins here ends, if one does.
+    /// Takes the record that begins here, if there is one; returns its end.
     fn take_record(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         if !RECORD_PREFIXES.iter().any(|prefix| bytes[start..].starts_with(prefix)) {
             return None;
@@ -87,7 +88,7 @@ impl Salvage {
         None
     }
 
-    /// Where the mark whose JSON begins here ends, if one does. It closes its batch.
+    /// Takes the mark whose JSON begins here, if there is one; returns its end. The mark ends its batch.
     fn take_mark(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         if !bytes[start..].starts_with(b"{\"schema\":") {
             return None;
@@ -96,7 +97,7 @@ impl Salvage {
         let window = &bytes[start..bytes.len().min(start + MARK_BYTES_MAX)];
         let end = start + window.iter().position(|byte| *byte == b'\n')? + 1;
         let MarkRead::Whole(mark) = Mark::decode(&bytes[from..end]) else { return None };
-        // An older one is of a file that was read out of order, and says nothing about the present.
+        // An older mark belongs to a file that was read out of order.
         if self.mark.is_none_or(|newest| mark.revision > newest.revision) {
             self.close_batch(mark);
         }
@@ -117,17 +118,17 @@ impl Salvage {
         self.mark = Some(mark);
     }
 
-    /// The records whose removal explains what this batch did to the totals: one, two, or an app with its instances.
-    /// More, or removals beside a lost record, cannot be told apart and stay.
+    /// Returns the records whose removal explains the change of the totals: one, two, or an app with its
+    /// instances. More removals, or removals beside a lost record, are ambiguous and not applied.
     fn removed(&self, before: &Totals, after: &Totals) -> Vec<Key> {
         let counts = Kind::ALL.map(|kind| {
             let at = kind.index();
-            let told = after.counts[at].wrapping_sub(before.counts[at]);
+            let expected = after.counts[at].wrapping_sub(before.counts[at]);
             let found = self.totals.counts[at].wrapping_sub(self.totals_at_mark.counts[at]);
-            found.wrapping_sub(told)
+            found.wrapping_sub(expected)
         });
-        let told = after.sum.wrapping_sub(before.sum);
-        let seals = self.totals.sum.wrapping_sub(self.totals_at_mark.sum).wrapping_sub(told);
+        let expected = after.sum.wrapping_sub(before.sum);
+        let seals = self.totals.sum.wrapping_sub(self.totals_at_mark.sum).wrapping_sub(expected);
         let named = |seal: u64| {
             let fits = |((_, _), sealed): &(&Key, &Sealed)| sealed.seal() == seal;
             self.image.iter().find(fits).map(|(key, _)| key.clone())
@@ -146,7 +147,7 @@ impl Salvage {
             _ if counts[Kind::App.index()] == 1 => self.app_with_instances(seals),
             _ => Vec::new(),
         };
-        // Seals are sums of 64 bits: what fits by chance must fit the counts, too.
+        // Sums of 64 bits may match by chance: the counts must match, too.
         let mut left = counts;
         for (kind, _) in &candidates {
             let count = &mut left[kind.index()];
@@ -171,7 +172,7 @@ impl Salvage {
     }
 }
 
-/// Reads what the engine's files still hold without it: tables first, which are older, then journals by their number.
+/// Reads the engine's files without it: first tables, which are older, then journals by their number.
 pub(crate) fn read_files(live: &Path) -> Salvaged {
     let mut files = Vec::new();
     collect_files(live, &mut files);
@@ -184,7 +185,7 @@ pub(crate) fn read_files(live: &Path) -> Salvaged {
         let mut bytes = Vec::new();
         let read = File::open(&path)
             .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, SALVAGE_BYTES_MAX), &mut bytes));
-        // What cannot be read any more holds nothing for us; the rest may.
+        // An unreadable file is skipped; the others may hold records.
         if read.is_ok() {
             salvage.read(&bytes);
         }
@@ -202,9 +203,9 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// 256 MiB of one file: journals are 64 MiB long, tables of a million records less than this.
+/// 256 MiB of one file: journals have 64 MiB, tables of a million records less than this.
 const SALVAGE_BYTES_MAX: u64 = 256 << 20;
-/// 64 KiB: no record that the model's limits allow is as long.
+/// 64 KiB: longer than any record within the model's limits.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// The first bytes of records; those of format 1 began with their key.
 const RECORD_PREFIXES: [&[u8]; 3] = [FORMAT_PREFIX, b"{\"id\":", b"{\"name\":"];

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-mod beside;
 mod compact;
 mod damage;
 mod failure;
 mod format;
+mod in_use;
 mod migration;
 mod unwritable;
 
@@ -33,7 +33,7 @@ fn fjall_keeps_the_contract() {
     });
 }
 
-/// What a history of changes does at one revision: always the same for the same revision.
+/// Deltas of a deterministic history at one revision.
 fn deltas_of(revision: u64) -> Vec<Delta> {
     let mut deltas = vec![
         Delta::Put(instance(revision % 40, revision).into()),
@@ -49,7 +49,7 @@ fn deltas_of(revision: u64) -> Vec<Delta> {
     deltas
 }
 
-/// What that history leads to.
+/// State of that history at one revision.
 fn state_at(revision: u64) -> Loaded {
     let mut store = Memory::new();
     commit_all(&mut store, 1..=revision);
@@ -62,16 +62,16 @@ fn commit_all(store: &mut dyn Store, revisions: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// How the process that had a store ended.
+/// End of the process that had a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// It closed its store, which has an export then.
+    /// It closed its store, which then has an export.
     Clean,
-    /// It did not.
+    /// It was killed.
     Killed,
 }
 
-/// A store with the history up to a revision, which no process has open any more.
+/// A closed store with the history up to a revision.
 fn made(last: u64, ended: Ended) -> tempfile::TempDir {
     let place = directory();
     let mut store = Fjall::open(place.path()).unwrap();
@@ -87,7 +87,7 @@ fn same_records(a: &Loaded, b: &Loaded) -> bool {
     a.resources == b.resources
 }
 
-/// In memory where there is such a place: hundreds of copies are made, and here no power fails.
+/// A temporary directory, in memory if possible: hundreds of copies are made.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

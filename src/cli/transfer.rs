@@ -96,7 +96,7 @@ fn load(db: &Path) -> Result<Loaded, StoreError> {
             store.close()?;
             Ok(loaded)
         }
-        Err(StoreError::Locked { .. }) => Fjall::read_beside(db),
+        Err(StoreError::Locked { .. }) => Fjall::read_in_use(db),
         Err(error) => Err(error),
     }
 }

@@ -1,4 +1,5 @@
-//! An app's policies on failing instances: which results count against an instance, and what is done when none is healthy.
+//! Policies of an app on failing instances: results that count against an instance, and requests while none
+//! is healthy.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,15 +14,15 @@ pub enum OnAllUnhealthy {
     Reject,
     /// Health is ignored: all instances take requests. Circuit breakers still count.
     PanicOpen,
-    /// One request a second is let through, the others are answered with 502.
+    /// One request a second is forwarded, the others are answered with 502.
     Trickle,
 }
 
 impl OnAllUnhealthy {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Reject, Self::PanicOpen, Self::Trickle];
 
-    /// The word that the API uses.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Reject => "reject",
@@ -30,41 +31,41 @@ impl OnAllUnhealthy {
         }
     }
 
-    /// Parses the word that the API uses.
+    /// Parses the name in the API.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|policy| policy.as_str() == text)
     }
 }
 
-/// Results that count against an instance's circuit breaker besides connection failures and broken messages, which
-/// always do.
+/// Results that count against an instance's circuit breaker besides connection failures and broken messages,
+/// which always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct FailurePolicy {
-    /// Statuses of the app's own responses; none by default, because any client may know a request that the app
-    /// answers with one.
+    /// Statuses of the app's own responses; none by default, because any client may know a request that the
+    /// app answers with one.
     pub statuses: StatusSet,
-    /// Responses that are late.
+    /// Late responses.
     pub timeouts: TimeoutPolicy,
 }
 
-/// Whether a response whose head, or next byte, does not come in time counts against the instance.
+/// Treatment of a response whose head or next byte misses its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TimeoutPolicy {
-    /// It counts while the instance's health check has not passed: a client may know a slow route of an instance that
-    /// is well.
+    /// Counts while the instance's health check has not passed: a client may know a slow route of a healthy
+    /// instance.
     #[default]
     Unchecked,
-    /// It counts.
+    /// Counts.
     Always,
-    /// It does not count.
+    /// Does not count.
     Never,
 }
 
 impl TimeoutPolicy {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Unchecked, Self::Always, Self::Never];
 
-    /// The word that the API uses.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unchecked => "unchecked",
@@ -73,7 +74,7 @@ impl TimeoutPolicy {
         }
     }
 
-    /// Parses the word that the API uses.
+    /// Parses the name in the API.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|policy| policy.as_str() == text)
     }
@@ -83,12 +84,12 @@ impl TimeoutPolicy {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StatusSet(u128);
 
-/// Why a text is no [`StatusSet`].
+/// Parse error of a [`StatusSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusSetError(pub StatusRangeError);
 
 impl StatusSet {
-    /// No status.
+    /// The empty set.
     pub const EMPTY: Self = Self(0);
 
     /// Parses one part: `503` or `502-504`.
@@ -111,7 +112,7 @@ impl StatusSet {
         text.split(',').try_fold(Self::EMPTY, |set, part| Ok(set.union(Self::parse_part(part.trim())?)))
     }
 
-    /// The statuses that are in either.
+    /// The union of two sets.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -122,12 +123,12 @@ impl StatusSet {
         STATUSES.contains(&status) && self.0 & bit(status) != 0
     }
 
-    /// Whether it has none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its ranges in ascending order, none of which touches the next.
+    /// The ranges in ascending order; no two of them are adjacent.
     pub fn ranges(self) -> impl Iterator<Item = RangeInclusive<u16>> {
         let mut from = *STATUSES.start();
         std::iter::from_fn(move || {
@@ -138,13 +139,13 @@ impl StatusSet {
         })
     }
 
-    /// Its ranges as [`parse_part`](Self::parse_part) reads them.
+    /// The ranges in the form of [`parse_part`](Self::parse_part).
     pub fn parts(self) -> impl Iterator<Item = String> {
         self.ranges().map(|range| Shown(range).to_string())
     }
 }
 
-/// As [`StatusSet::parse`] reads it.
+/// The form of [`StatusSet::parse`].
 impl fmt::Display for StatusSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, part) in self.parts().enumerate() {
@@ -179,7 +180,7 @@ impl std::error::Error for StatusSetError {}
 /// Server errors (RFC 9110 §15.6).
 const STATUSES: RangeInclusive<u16> = 500..=599;
 
-/// Of a status within [`STATUSES`].
+/// The bit of a status within [`STATUSES`].
 fn bit(status: u16) -> u128 {
     1 << (status - *STATUSES.start())
 }
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_read_as_they_are_written() {
+    fn api_names_round_trip() {
         for policy in OnAllUnhealthy::ALL {
             assert_eq!(OnAllUnhealthy::parse(policy.as_str()), Some(policy));
         }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_set_is_refused() {
+    fn invalid_sets_are_refused() {
         for text in ["5", "5xx", "0503", "+50", "502-", "-502", "502-504-505", "503,", ",", "503 504", "٥٠٣"]
         {
             assert_eq!(StatusSet::parse(text), Err(StatusSetError(StatusRangeError::Form)), "{text:?}");

@@ -1,25 +1,25 @@
-//! What users say about TLS: who brings a domain's certificate, who may connect, and how an app's instances are
-//! reached securely. Files are named, never held: what stands in them is read by those who need it.
+//! TLS settings of domains and apps: source of a certificate, client authentication, upstream TLS. Files are
+//! referenced by their paths, not loaded.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{Hostname, limits};
 
-/// Who brings the certificate of a domain.
+/// Source of a domain's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CertificateMode {
-    /// The CA issues it and it is renewed without anyone's hand, when a CA is configured.
+    /// Issued and renewed by a CA, if one is configured.
     #[default]
     Acme,
-    /// It is uploaded; renewal and clean-up never touch it.
+    /// Uploaded; never renewed or removed automatically.
     Provided,
-    /// There is none: the domain is served without TLS, or with the default certificate when that covers it.
+    /// None: the domain is served without TLS, or with the default certificate when that covers it.
     None,
 }
 
 impl CertificateMode {
-    /// The word that the API uses.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Acme => "acme",
@@ -28,32 +28,32 @@ impl CertificateMode {
         }
     }
 
-    /// Reads the word that the API uses.
+    /// Parses the name in the API.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Acme, Self::Provided, Self::None].into_iter().find(|mode| mode.as_str() == text)
     }
 }
 
-/// Certificates that clients of a domain present.
+/// Client certificates of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// A PEM file with the certificates of those who may vouch for a client.
+    /// A PEM file with the CAs of client certificates.
     pub ca_file: FilePath,
-    /// Whether a client without one is served.
+    /// Whether clients without a certificate are served.
     pub need: ClientAuthNeed,
 }
 
 /// Whether a client must present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAuthNeed {
-    /// It may; a bad one is refused.
+    /// It may; an invalid one is refused.
     Optional,
     /// It must.
     Required,
 }
 
 impl ClientAuthNeed {
-    /// The word that the API uses.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Optional => "optional",
@@ -61,22 +61,22 @@ impl ClientAuthNeed {
         }
     }
 
-    /// Reads the word that the API uses.
+    /// Parses the name in the API.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Optional, Self::Required].into_iter().find(|need| need.as_str() == text)
     }
 }
 
-/// How the `https://` targets of an app are spoken to. Without it: verified against the system's trust store.
+/// TLS settings of an app's `https://` targets. Default: verified against the system's trust store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UpstreamTls {
     /// A PEM file with the only CAs that are trusted.
     pub ca_file: Option<FilePath>,
-    /// What we prove ourselves with, when an instance asks.
+    /// The client certificate, sent when an instance asks for one.
     pub client_certificate: Option<CertificateFiles>,
-    /// The name that is asked for and verified, when it is not the target's host.
+    /// The name for SNI and verification, when it is not the target's host.
     pub server_name: Option<Hostname>,
-    /// Nothing is verified: whoever answers is believed. Explicit, never a default.
+    /// Disables verification. Explicit, never a default.
     pub insecure: bool,
 }
 
@@ -93,14 +93,14 @@ pub struct CertificateFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilePath(Arc<str>);
 
-/// Why a text is no path.
+/// Parse error of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilePathError {
-    /// It does not begin with a slash.
+    /// Not beginning with a slash.
     Relative,
-    /// It has a part `..`, or a NUL.
+    /// A part `..`, or a NUL.
     Unsafe,
-    /// It has more than [`limits::PATH_BYTES_MAX`] bytes.
+    /// Longer than [`limits::PATH_BYTES_MAX`] bytes.
     TooLong,
 }
 
@@ -117,7 +117,7 @@ impl fmt::Display for FilePathError {
 impl std::error::Error for FilePathError {}
 
 impl FilePath {
-    /// Parses an absolute path. Whether there is such a file is not asked.
+    /// Parses an absolute path; the file is not looked up.
     ///
     /// # Errors
     /// See [`FilePathError`].
@@ -134,12 +134,12 @@ impl FilePath {
         Ok(Self(text.into()))
     }
 
-    /// As it was given.
+    /// The text as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// For the file system.
+    /// The path for the file system.
     pub fn as_path(&self) -> &std::path::Path {
         std::path::Path::new(&*self.0)
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_absolute_and_stays_where_it_points() {
+    fn a_path_is_absolute_without_parent_parts() {
         assert!(FilePath::parse("/etc/ringway/ca.pem").is_ok());
         assert_eq!(FilePath::parse("ca.pem"), Err(FilePathError::Relative));
         assert_eq!(FilePath::parse(""), Err(FilePathError::Relative));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_are_written() {
+    fn api_names_round_trip() {
         for mode in [CertificateMode::Acme, CertificateMode::Provided, CertificateMode::None] {
             assert_eq!(CertificateMode::parse(mode.as_str()), Some(mode));
         }

@@ -3,7 +3,8 @@
 //! ```text
 //! Desired + Change ── apply ──► Applied { desired', deltas, outcome }   or   Rejection (nothing happened)
 //! ```
-//! The deltas name the resources that changed: the store writes them, the compiler recompiles their dependents.
+//! The deltas name the resources that changed: the store writes them, the compiler recompiles their
+//! dependents.
 
 use std::fmt;
 use std::time::Duration;
@@ -35,7 +36,8 @@ pub enum Change {
         /// The registration that is meant; any when absent.
         generation: Option<Generation>,
     },
-    /// Takes an instance out of rotation and removes it once its requests are done. Of two drains the earlier end counts.
+    /// Takes an instance out of rotation and removes it once its requests are done. Of two drains the earlier
+    /// end counts.
     DrainInstance {
         /// The instance.
         id: InstanceId,
@@ -178,8 +180,8 @@ impl fmt::Display for Rejection {
 impl std::error::Error for Rejection {}
 
 impl Desired {
-    /// Applies one change to the resources of the registration API; pure. The cost follows the change, not the
-    /// configuration.
+    /// Applies one change to the resources of the registration API; pure. The cost follows the change, not
+    /// the configuration.
     ///
     /// # Errors
     /// The reason of the refusal; the configuration is unchanged.
@@ -232,7 +234,8 @@ impl Desired {
     }
 }
 
-/// A change being applied: the next configuration and the deltas so far. Each kind's file has the changes of its kind.
+/// A change being applied: the next configuration and the deltas so far. Each kind's file has the changes of
+/// its kind.
 pub(crate) struct Draft<'a> {
     pub(crate) desired: Desired,
     deltas: Vec<Delta>,

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A network: an address and the length of its prefix (RFC 4632 §3.1). A bare address is a network of one.
+/// A network: an address and the length of its prefix (RFC 4632 §3.1). A bare address is a network of one
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
@@ -12,7 +13,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Does the network hold `address`? An IPv4 address that came in IPv6 clothes (`::ffff:a.b.c.d`) counts as IPv4.
+    /// Whether the network contains `address`. An IPv4-mapped address (`::ffff:a.b.c.d`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
@@ -55,12 +56,12 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// Why a text is no network.
+/// Parse error of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CidrError {
-    /// The part before `/` is no IP address.
+    /// The part before `/` is not an IP address.
     Address,
-    /// The part after `/` is no number from 0 to 32 (IPv4) or 128 (IPv6).
+    /// The part after `/` is not a number from 0 to 32 (IPv4) or 128 (IPv6).
     Prefix,
 }
 
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_what_shares_its_prefix() {
+    fn contains_addresses_with_its_prefix() {
         check("10.0.0.0/8", "10.255.0.1", true);
         check("10.0.0.0/8", "11.0.0.1", false);
         check("10.0.0.0/8", "::ffff:10.0.0.1", true);

@@ -1,8 +1,8 @@
-//! Timestamps as people and protocols write them: the Gregorian calendar, in UTC.
+//! Text forms of timestamps: the Gregorian calendar, in UTC.
 
 use crate::Timestamp;
 
-/// A moment in UTC, in the parts of a date.
+/// Date and time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {
     /// 0 is Sunday.
@@ -45,7 +45,7 @@ impl Timestamp {
         }
     }
 
-    /// As an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
+    /// Formats as an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
     pub fn to_http_date(self) -> String {
         const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
         const MONTHS: [&str; 12] =
@@ -58,14 +58,14 @@ impl Timestamp {
         )
     }
 
-    /// As RFC 3339 in UTC with seconds: `1994-11-06T08:49:37Z`.
+    /// Formats as RFC 3339 in UTC with seconds: `1994-11-06T08:49:37Z`.
     pub fn to_rfc3339(self) -> String {
         let c = self.civil();
         format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
     }
 
-    /// As [`Timestamp::to_rfc3339`], with the milliseconds as the shortest fraction: `1994-11-06T08:49:37.25Z`.
-    /// A later time than the year 9999, the last that RFC 3339 can write, becomes its last millisecond.
+    /// Formats as RFC 3339 with the milliseconds as the shortest fraction: `1994-11-06T08:49:37.25Z`. Times
+    /// after the year 9999, the last that RFC 3339 can represent, become its last millisecond.
     pub fn to_rfc3339_millis(self) -> String {
         let at = self.min(LAST_RFC3339);
         let mut text = at.to_rfc3339();

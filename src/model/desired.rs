@@ -12,8 +12,8 @@ type Set<T> = HashTrieSetSync<T, ahash::RandomState>;
 
 /// All resources at one [`Revision`].
 ///
-/// Persistent: a clone is one pointer, and [`Desired::apply`](Desired::apply) makes the next one at a cost that follows
-/// the change. Every resource's parent exists.
+/// Persistent: a clone is one pointer, and [`Desired::apply`](Desired::apply) makes the next one at a cost
+/// that follows the change. Every resource's parent exists.
 #[derive(Clone, Debug)]
 pub struct Desired {
     revision: Revision,
@@ -38,8 +38,8 @@ impl Default for Desired {
 }
 
 impl Desired {
-    /// Builds a configuration from stored resources, in any order. Resources whose parent is missing are left out
-    /// and returned: one lost record affects only its dependents.
+    /// Builds a configuration from stored resources, in any order. Resources whose parent is missing are left
+    /// out and returned: one lost record affects only its dependents.
     pub fn restore(
         revision: Revision,
         resources: impl IntoIterator<Item = Resource>,

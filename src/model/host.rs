@@ -1,4 +1,4 @@
-//! Host names, normalised once.
+//! Normalised host names.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use crate::limits;
 
-/// A DNS name in the one form in which it is matched, logged and sent upstream: lower case, A-labels, no
-/// trailing dot, no port.
+/// A DNS name in its normal form, for matching, logs and upstream requests: lower case, A-labels, no trailing
+/// dot, no port.
 ///
-/// The hot path does not make one: `wire` normalises the bytes of a request in place, and the tables are
-/// looked up by `&str`.
+/// The hot path does not create any: `wire` normalises the bytes of a request in place, and tables are looked
+/// up by `&str`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hostname(Arc<str>);
 
 impl Hostname {
-    /// Parses what a person or an app calls a domain: any case, one trailing dot, U-labels (`bücher.example`).
+    /// Parses and normalises a name: any case, one trailing dot, U-labels (`bücher.example`).
     ///
     /// # Errors
-    /// Refused are ports, paths, wildcards, IP addresses, empty or overlong labels, underscores, names without IDNA form.
+    /// The text has a port, a path, a wildcard, an IP address, an empty or overlong label, an underscore, or
+    /// no IDNA form.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -75,10 +76,10 @@ impl fmt::Debug for Hostname {
     }
 }
 
-/// Why a text is no domain name.
+/// Parse error of a domain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostError {
-    /// Nothing but an optional dot.
+    /// Empty, or a dot only.
     Empty,
     /// Longer than [`limits::HOST_BYTES_MAX`] in its A-label form.
     TooLong,
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_name() {
+    fn refuses_invalid_names() {
         check("", Err(HostError::Empty));
         check(".", Err(HostError::Empty));
         check("https://a.example", Err(HostError::Url));

@@ -1,4 +1,4 @@
-//! Identifiers. Those that users choose are parsed once and cheap to clone; those that we count are numbers.
+//! Identifiers: parsed texts that users choose, and counters.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,8 +10,9 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to [`limits::ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 - _ . : @`, beginning with a letter or digit: safe in
-        /// a header field, a path segment, a log line and a metric label. Cloning costs one atomic increment.
+        /// 1 to [`limits::ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 - _ . : @`, beginning with a letter or digit:
+        /// safe in a header field, a path segment, a log line and a metric label. Cloning costs one atomic
+        /// increment.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
@@ -19,13 +20,13 @@ macro_rules! text_id {
             /// Parses an identifier.
             ///
             /// # Errors
-            /// It is not of the form above.
+            /// The text has another form.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 check(text)?;
                 Ok(Self(text.into()))
             }
 
-            /// The identifier as its owner wrote it.
+            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -52,38 +53,39 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// Names an app: a set of interchangeable instances.
+    /// Id of an app: a set of interchangeable instances.
     AppId
 }
 text_id! {
-    /// Names one running instance of an app; unique over all apps.
+    /// Id of one running instance; unique over all apps.
     InstanceId
 }
 text_id! {
-    /// Names a tenant. Opaque to ringway: handed to the app in `X-Tenant-ID`.
+    /// Id of a tenant. Opaque to ringway: sent to the app in `X-Tenant-ID`.
     TenantId
 }
 
 impl AppId {
-    /// What serves a host that nobody registered, as a resolver says: no app that is registered can have this id.
+    /// The id of the app that serves a host by the resolver's response. A registered app cannot have such an
+    /// id.
     pub fn resolved(host: &Hostname) -> Self {
         Self(format!("{RESOLVED}{host}").into())
     }
 
-    /// Whether it is one of [`AppId::resolved`].
+    /// Whether it was made by [`AppId::resolved`].
     pub fn is_resolved(&self) -> bool {
         self.0.starts_with(RESOLVED)
     }
 }
 
 impl InstanceId {
-    /// One of the targets behind such a host.
+    /// The id of one target of such a host.
     pub fn resolved(host: &Hostname, target: &Target) -> Self {
         Self(format!("{RESOLVED}{host}@{target}").into())
     }
 }
 
-/// Begins the ids that nobody can choose.
+/// First character of the ids of discovered apps and instances; registered ids begin with a letter or digit.
 const RESOLVED: char = '~';
 
 macro_rules! number {
@@ -101,22 +103,22 @@ macro_rules! number {
 }
 
 number! {
-    /// Counts accepted changes. Revision 0 is the empty configuration; it never moves backwards, and a
-    /// rollback is a new revision with old content.
+    /// Number of accepted changes. Revision 0 is the empty configuration. Revisions only rise: a rollback is
+    /// a new revision with old content.
     Revision(u64)
 }
 number! {
-    /// Counts what was published to the cores: every revision, and every new set of addresses that DNS gave
-    /// for an unchanged revision. A core refuses a serial that is not newer than its own.
+    /// Number of published snapshots: one for every revision, and one for every new set of DNS addresses of
+    /// an unchanged revision. A core refuses a serial that is not newer than its own.
     Serial(u64)
 }
 number! {
-    /// Fences registrations of one instance id: the revision that registered it. A message that carries an
-    /// older generation comes from a process that has been replaced.
+    /// Fencing token of a registration: the revision that registered the instance. A message with an older
+    /// generation comes from a process that has been replaced.
     Generation(u64)
 }
 number! {
-    /// A data core's number, counted from 0 in the order in which workers were started.
+    /// Number of a data core, from 0 in the order in which workers were started.
     CoreId(u16)
 }
 
@@ -134,16 +136,16 @@ impl Serial {
     }
 }
 
-/// Why a text is no identifier.
+/// Parse error of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdError {
-    /// It has no bytes.
+    /// Empty.
     Empty,
-    /// It is longer than [`limits::ID_BYTES_MAX`].
+    /// Longer than [`limits::ID_BYTES_MAX`].
     TooLong,
-    /// It does not begin with a letter or digit.
+    /// Not beginning with a letter or digit.
     Start,
-    /// It has a character outside `A-Z a-z 0-9 - _ . : @`.
+    /// A character outside `A-Z a-z 0-9 - _ . : @`.
     Character(char),
 }
 
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_apps_call_themselves() {
+    fn accepts_common_forms_of_ids() {
         for text in ["app1", "app1-prod-node-1", "billing:eu@2", "A", "0", &"x".repeat(limits::ID_BYTES_MAX)]
         {
             assert_eq!(AppId::parse(text).map(|id| id.as_str().to_owned()), Ok(text.to_owned()));
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_wrong() {
+    fn errors_name_the_mistake() {
         assert_eq!(TenantId::parse(""), Err(IdError::Empty));
         assert_eq!(TenantId::parse(&"x".repeat(limits::ID_BYTES_MAX + 1)), Err(IdError::TooLong));
         assert_eq!(TenantId::parse("-a"), Err(IdError::Start));

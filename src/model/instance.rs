@@ -24,7 +24,8 @@ pub struct Instance {
     pub registered_at: Timestamp,
     /// The registration of this id that it belongs to.
     pub generation: Generation,
-    /// The latest time of its removal while it drains: it gets no new requests. A new registration ends the drain.
+    /// The latest time of its removal while it drains: it gets no new requests. A new registration ends the
+    /// drain.
     pub draining: Option<Timestamp>,
 }
 

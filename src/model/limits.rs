@@ -1,4 +1,5 @@
-//! Limits that several crates keep to: each with its unit and its reason. A limit of one crate alone stands in its `limits.rs`.
+//! Limits that several crates use: each with its unit and its reason. Limits of one crate are in its
+//! `limits.rs`.
 
 use std::time::Duration;
 
@@ -22,107 +23,110 @@ pub const HEALTH_HEADER_VALUE_BYTES_MAX: usize = 4096;
 pub const HEALTH_STATUS_RANGES_MAX: usize = 16;
 /// Bytes of the text that a health endpoint's body must contain.
 pub const HEALTH_BODY_TEXT_BYTES_MAX: usize = 256;
-/// Bytes of the path of a file (Linux: PATH_MAX, its NUL included).
+/// Bytes of the path of a file (Linux: PATH_MAX without its NUL).
 pub const PATH_BYTES_MAX: usize = 4095;
-/// Apps in one process. Documents ask for 1,000 routes; the bound only stops a runaway client.
+/// Apps in one process: a hundred times a large installation; stops a runaway client.
 pub const APPS_MAX: usize = 100_000;
-/// Instances of one app: ten times what NFR-4.2 asks for.
+/// Instances of one app: ten times the 100 that an app is expected to have.
 pub const INSTANCES_PER_APP_MAX: usize = 1_000;
 /// Instances in one process.
 pub const INSTANCES_MAX: usize = 200_000;
-/// Domains in one process: routing stays in nanoseconds, and the tables in about a gigabyte.
+/// Domains in one process: routing takes nanoseconds, the tables about a gigabyte.
 pub const DOMAINS_MAX: usize = 1_000_000;
 
 // --- Certificates ------------------------------------------------------------------------------------------
 
-/// Challenges of the CA that are answered at one time: the orders in flight (5, NFR-4.8) with a few names each, tenfold.
+/// CA challenges served at one time: ten times the 5 orders in flight with a few names each.
 pub const CHALLENGES_MAX: usize = 256;
 /// Bytes of a certificate chain in PEM form: ten certificates of 4 KiB, and their Base64.
 pub const CERTIFICATE_PEM_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a private key in PEM form: RSA of 8192 bits has 6.3 KiB. A file with the chain beside it has room.
+/// Bytes of a private key in PEM form: 6.3 KiB for RSA of 8192 bits, and the chain in the same file.
 pub const KEY_PEM_BYTES_MAX: usize = CERTIFICATE_PEM_BYTES_MAX + 16 * 1024;
-/// Answers of the loader that wait for a core.
+/// Loaded secrets queued for one core.
 pub const CERTIFICATES_LOADED_MAX: usize = 4_096;
-/// Certificates, CAs and the like that one core keeps, and as many configurations made of them: some 2 KiB each, the
-/// certificates themselves being the loader's.
+/// Secrets (certificates, CAs) cached by one core, and as many TLS configurations: some 2 KiB each; the
+/// certificates themselves are shared with the loader.
 pub const SECRETS_PER_CORE_MAX: usize = 4_096;
-/// How long something is used that has no version before it is asked for again.
+/// Age at which a secret without a version is loaded again.
 pub const SECRET_AGE_MAX: Duration = Duration::from_secs(30);
-/// Bytes of a challenge's token: those of public CAs have 43, and one is also a path segment and a line in a log.
+/// Bytes of a challenge's token: public CAs use 43; it is also a path segment and part of a log line.
 pub const CHALLENGE_TOKEN_BYTES_MAX: usize = 256;
 
 // --- Webhooks ----------------------------------------------------------------------------------------------
 
-/// Bytes of a webhook's URL: what browsers and proxies take without complaint.
+/// Bytes of a webhook's URL: the length that browsers and proxies accept.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 /// Bytes of a secret that deliveries are signed with: shorter ones can be guessed.
 pub const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
 /// The longest such secret.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 256;
 
-// --- Resolver: hosts that nobody registered ------------------------------------------------------------------
+// --- Target discovery: hosts that are not registered --------------------------------------------------------
 
-/// What a resolver may take for one answer, from the request that asks for the host.
+/// Timeout of one target discovery, from the request for the host.
 pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// While a host is in use, the resolver is asked about it again when its answer is this old.
+/// Age at which the discovered targets of a host in use are refreshed.
 pub const RESOLVED_FRESH: Duration = Duration::from_secs(1);
 
 // --- Health ------------------------------------------------------------------------------------------------
 
-/// Time between two checks of one instance (FR-3.1).
+/// Time between two health checks of one instance.
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 /// The shortest interval: more often is load, not information.
 pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// The longest interval.
 pub const HEALTH_INTERVAL_MAX: Duration = Duration::from_secs(300);
-/// How long one check may take.
+/// Timeout of one health check.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// Consecutive failures that make an instance unhealthy (FR-3.2).
+/// Consecutive failures that make an instance unhealthy.
 pub const UNHEALTHY_THRESHOLD: u8 = 3;
-/// Consecutive successes that make it healthy again (FR-3.4).
+/// Consecutive successes that make it healthy again.
 pub const HEALTHY_THRESHOLD: u8 = 2;
-/// How long after its registration an instance is probed that often: longer than any start that somebody waits for.
+/// Time after a registration in which an instance is probed at the joining interval: longer than the start of
+/// an app.
 pub const JOINING_TIME: Duration = Duration::from_secs(300);
-/// An instance that has sent heartbeats leaves the rotation this long after the last one, and is deregistered after as long
-/// again (FR-4.4).
+/// Time after the last heartbeat at which an instance leaves the rotation; after twice this time it is
+/// deregistered.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
 // --- Data plane: time --------------------------------------------------------------------------------------
 
-/// From the first byte of a request head, or from accept, to its last (slowloris).
+/// From accept, or the first byte of a request head, to its last byte (slowloris protection).
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two requests of one connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// To connect to one address (NFR-2.5).
+/// To connect to one address.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the last byte of a request to the last of its final response's head.
 pub const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Without a single byte of a body, in either direction, before a transfer is given up. Never a total.
+/// Idle timeout of a body transfer, in either direction; never a total.
 pub const BODY_PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes a second that a client must send of a body until its response has begun: a slow one costs a bounded time.
+/// Minimum rate of a request body, in bytes a second, until the response head: bounds the time of a slow
+/// upload.
 pub const BODY_RATE_MIN: u64 = 64;
-/// How long an upgraded connection may be silent in both directions.
+/// Idle timeout of an upgraded connection, in both directions.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// How long a finished connection is read after our last byte, so that the client gets the answer, not a reset, when nothing
-/// is known to be under way.
+/// Lingering close: input read after the last byte sent, so that the client gets the response and not a
+/// reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// From SIGTERM to the end of the process.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest drain of an instance: whoever has longer requests removes it without waiting.
+/// Longest drain of an instance.
 pub const INSTANCE_DRAIN_MAX: Duration = Duration::from_secs(3600);
 
 // --- Data plane: size --------------------------------------------------------------------------------------
 
 /// Bytes of a buffer that holds a request head.
 pub const HEAD_BUFFER_BYTES: usize = 16 * 1024;
-/// Bytes of a buffer for a body on its way.
+/// Bytes of a buffer for bodies.
 pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
-/// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one client address.
+/// Connections of one core; more are refused with 503. 16,384 × 16 cores is beyond the port range of one
+/// client address.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 65_536;
-/// Connections of one core that are told with a 503 that there is no room, at a time; each may take [`LINGER_TIMEOUT`].
-/// More are closed without a word.
+/// Connections of one core that are answered with 503 at one time because the core is full; each may take
+/// [`LINGER_TIMEOUT`]. More are closed without a response.
 pub const TURNED_AWAY_PER_CORE_MAX: usize = 1_024;
-/// The same where one core has so many open files for connections: a sixteenth of them.
+/// Returns [`TURNED_AWAY_PER_CORE_MAX`], or a sixteenth of a core's open files where these are few.
 pub const fn rejections_max(connection_files: usize) -> usize {
     let part = connection_files / 16;
     if part < TURNED_AWAY_PER_CORE_MAX { part } else { TURNED_AWAY_PER_CORE_MAX }
@@ -131,37 +135,38 @@ pub const fn rejections_max(connection_files: usize) -> usize {
 pub const ATTEMPTS_MAX: usize = 4;
 /// Pending connections of a listener.
 pub const LISTEN_BACKLOG: u32 = 4_096;
-/// Free ports that a start tries when one port has to be free on several addresses and the kernel names it for the first.
+/// Tries to find a port that is free on several addresses, when the kernel chose it for the first address.
 pub const FREE_PORT_TRIES: usize = 32;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
 
 // --- Data plane: runtime -----------------------------------------------------------------------------------
 
-/// Connections accepted in a row before other tasks have their turn.
+/// Connections accepted in a row before other tasks run.
 pub const ACCEPT_BATCH_MAX: u32 = 64;
 
 // --- Between the planes ------------------------------------------------------------------------------------
 
-/// Reports of one core that wait for the control thread; when full, acknowledgements are retried and statistics dropped.
+/// Reports of one core that wait for the control thread; when full, acknowledgements are retried and
+/// statistics dropped.
 pub const REPORTS_MAX: usize = 1_024;
-/// Orders that wait for a core.
+/// Commands queued for one core.
 pub const ORDERS_MAX: usize = 16;
 
 // --- Admin API ---------------------------------------------------------------------------------------------
 
-/// Levels of nesting in an API body: the deepest that it takes has three.
+/// Nesting levels of an API body: the deepest valid one has three.
 pub const API_BODY_DEPTH_MAX: usize = 16;
 /// Findings reported for one request.
 pub const FINDINGS_MAX: usize = 64;
-/// Bytes of a name from outside that are repeated in a finding.
+/// Bytes of a client's name that are repeated in a finding.
 pub const FINDING_NAME_BYTES_MAX: usize = 64;
 /// Items of one page of a list.
 pub const PAGE_ITEMS_MAX: usize = 10_000;
 
 // --- Names, logs, metrics ----------------------------------------------------------------------------------
 
-/// How long the addresses of a name are used when the resolver gives no time to live.
+/// Time to live of addresses whose resolver reports none.
 pub const DNS_TTL: Duration = Duration::from_secs(30);
 /// Addresses used of one name.
 pub const DNS_ADDRESSES_MAX: usize = 16;
@@ -169,20 +174,20 @@ pub const DNS_ADDRESSES_MAX: usize = 16;
 pub const DNS_IN_FLIGHT_MAX: usize = 16;
 /// Routes and pools with metrics of their own; the rest shares one overflow label.
 pub const METRIC_SLOTS_MAX: usize = 1_000;
-/// Bytes of the text that says why an attempt upstream, or a request, was given up.
+/// Bytes of the reason of a failed attempt or request.
 pub const UPSTREAM_ERROR_BYTES_MAX: usize = 256;
 /// Time between two warnings about failed attempts at one instance.
 pub const UPSTREAM_WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Instances whose last warning a core, or the control thread, remembers; beyond them the oldest is forgotten.
+/// Instances whose last warning a core, or the control thread, keeps; the oldest is dropped.
 pub const UPSTREAM_WARNINGS_MAX: usize = 1_024;
-/// Bytes of a request id taken over from a trusted proxy.
+/// Bytes of a request id accepted from a trusted proxy.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
 // --- The process -------------------------------------------------------------------------------------------
 
-/// For a worker to build its runtime and listen.
+/// Timeout of the start of a worker: runtime and listeners.
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// The control thread or a worker that has shown no progress for this long is not alive.
+/// Age of the last progress at which the control thread or a worker counts as stalled.
 pub const LIVENESS_AGE_MAX: Duration = Duration::from_secs(15);
-/// For the access log's writer to write what it has at the end.
+/// Timeout of the access log's final flush.
 pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! The request of a health check, and the response that it expects.
+//! Probes of health checks: the request and the expected response.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -14,12 +14,12 @@ pub enum Probe {
     /// Opens a TCP connection.
     #[default]
     Tcp,
-    /// Sends an HTTP request and judges the response.
+    /// Sends an HTTP request and checks the response.
     Http(Arc<HttpProbe>),
 }
 
 impl Probe {
-    /// An HTTP probe of `path` with the defaults for all else: `GET`, and a status from 200 to 399.
+    /// An HTTP probe of `path` with defaults otherwise: `GET`, and a status from 200 to 399.
     ///
     /// # Errors
     /// See [`HttpProbe::new`].
@@ -61,7 +61,7 @@ impl HttpProbe {
         })
     }
 
-    /// Whether nothing but the path was set.
+    /// Whether everything but the path has its default.
     pub fn is_plain(&self) -> bool {
         self.method == ProbeMethod::default()
             && self.host.is_none()
@@ -79,7 +79,7 @@ impl ProbePath {
     /// Parses visible ASCII that begins with `/`, at most [`limits::HEALTH_PATH_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// It is not of that form.
+    /// The text has another form.
     pub fn parse(path: &str) -> Result<Self, HealthCheckError> {
         if !path.starts_with('/') {
             return Err(HealthCheckError::PathStart);
@@ -99,7 +99,7 @@ impl ProbePath {
     }
 }
 
-/// Method of a health check: safe ones only (RFC 9110 §9.2.1), for a check is repeated all day.
+/// Method of a health check: safe methods only (RFC 9110 §9.2.1), because checks are repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum ProbeMethod {
     /// `GET`
@@ -112,7 +112,7 @@ pub enum ProbeMethod {
 }
 
 impl ProbeMethod {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Get, Self::Head, Self::Options];
 
     /// The token of the request line.
@@ -141,7 +141,7 @@ impl ProbeHost {
     /// Parses `name` or `name:port`.
     ///
     /// # Errors
-    /// The name is no host name, or the port no number from 1 to 65535.
+    /// The name is not a host name, or the port is not a number from 1 to 65535.
     pub fn parse(text: &str) -> Result<Self, HealthCheckError> {
         let (name, port) = match text.rsplit_once(':') {
             Some((name, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => {
@@ -163,16 +163,17 @@ impl fmt::Display for ProbeHost {
     }
 }
 
-/// Header fields of a health check, in the order in which they were given. Values may be secrets: `Debug` hides them.
+/// Header fields of a health check, in the order in which they were given. Values may be secrets: `Debug`
+/// hides them.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct ProbeHeaders(Arc<[(Box<str>, Box<str>)]>);
 
 impl ProbeHeaders {
-    /// Takes names and values.
+    /// Checks names and values.
     ///
     /// # Errors
-    /// There are more than [`limits::HEALTH_HEADERS_MAX`], a name is no token, occurs twice or belongs to the connection, a
-    /// value is longer than [`limits::HEALTH_HEADER_VALUE_BYTES_MAX`] or no field value.
+    /// There are more than [`limits::HEALTH_HEADERS_MAX`]; a name is not a token, occurs twice or belongs to
+    /// the connection; a value is longer than [`limits::HEALTH_HEADER_VALUE_BYTES_MAX`] or not a field value.
     pub fn new<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, HeaderError> {
         let mut taken: Vec<(Box<str>, Box<str>)> = Vec::new();
         for (name, value) in fields {
@@ -199,17 +200,17 @@ impl ProbeHeaders {
         Ok(Self(taken.into()))
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names: all that is ever shown.
+    /// The names, which may be shown.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
-    /// Names and values, to send and to store; never to show.
+    /// Names and values, to be sent and stored; never to be shown.
     pub fn expose(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -223,18 +224,18 @@ impl fmt::Debug for ProbeHeaders {
     }
 }
 
-/// `token` (RFC 9110 §5.6.2)
+/// Whether a text is a `token` (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Visible ASCII, with spaces and tabs inside only (RFC 9110 §5.5).
+/// Whether a text is visible ASCII, with spaces and tabs inside only (RFC 9110 §5.5).
 fn is_field_value(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t')
         && text.trim_matches([' ', '\t']) == text
 }
 
-/// Fields that ringway writes itself, because they say where a message ends, what becomes of its connection, or where it goes.
+/// Fields that ringway writes itself: framing, connection management and routing.
 const OWNED_FIELDS: [&str; 13] = [
     "Host",
     "Content-Length",
@@ -266,7 +267,7 @@ impl StatusRanges {
     /// Parses `200`, `200-399`, or several of these separated by commas.
     ///
     /// # Errors
-    /// It is not of that form, or has more than [`limits::HEALTH_STATUS_RANGES_MAX`] ranges.
+    /// The text has another form, or more than [`limits::HEALTH_STATUS_RANGES_MAX`] ranges.
     pub fn parse(text: &str) -> Result<Self, HealthCheckError> {
         let mut ranges = Vec::new();
         for part in text.split(',').map(str::trim) {
@@ -287,10 +288,10 @@ impl StatusRanges {
     }
 }
 
-/// Those of final and interim responses (RFC 9110 §15).
+/// Statuses of final and interim responses (RFC 9110 §15).
 const STATUSES: RangeInclusive<u16> = 100..=599;
 
-/// As [`StatusRanges::parse`] reads it.
+/// The form of [`StatusRanges::parse`].
 impl fmt::Display for StatusRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, range) in self.0.iter().enumerate() {
@@ -305,10 +306,10 @@ impl fmt::Display for StatusRanges {
 pub struct BodyText(Arc<str>);
 
 impl BodyText {
-    /// Takes a text of 1 to [`limits::HEALTH_BODY_TEXT_BYTES_MAX`] bytes.
+    /// Accepts a text of 1 to [`limits::HEALTH_BODY_TEXT_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// It is empty or longer.
+    /// The text is empty or longer.
     pub fn parse(text: &str) -> Result<Self, HealthCheckError> {
         match (1..=limits::HEALTH_BODY_TEXT_BYTES_MAX).contains(&text.len()) {
             true => Ok(Self(text.into())),
@@ -322,7 +323,7 @@ impl BodyText {
     }
 }
 
-/// Why a health check cannot be used.
+/// Parse error of a health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthCheckError {
     /// The path does not begin with `/`.
@@ -331,11 +332,11 @@ pub enum HealthCheckError {
     PathLength,
     /// The path has a space, a control or non-ASCII character, or `#`.
     PathCharacter,
-    /// The host is no host name.
+    /// The host is not a host name.
     Host(crate::HostError),
-    /// The host's port is no number from 1 to 65535.
+    /// The host's port is not a number from 1 to 65535.
     HostPort,
-    /// A status is no number from 100 to 599.
+    /// A status is not a number from 100 to 599.
     Status,
     /// A range of statuses ends before it begins.
     StatusOrder,
@@ -373,20 +374,20 @@ impl fmt::Display for HealthCheckError {
 
 impl std::error::Error for HealthCheckError {}
 
-/// Why a header field of a health check cannot be used. Values are never repeated.
+/// Parse error of a header field of a health check. Values are never repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// More than [`limits::HEALTH_HEADERS_MAX`].
     TooMany,
-    /// A name is no token, or longer than [`limits::HEALTH_HEADER_NAME_BYTES_MAX`].
+    /// A name is not a token, or longer than [`limits::HEALTH_HEADER_NAME_BYTES_MAX`].
     Name,
-    /// ringway writes this field itself.
+    /// The field is written by ringway itself.
     Owned(Box<str>),
-    /// This name occurs twice.
+    /// The name occurs twice.
     Twice(Box<str>),
-    /// The value of this field is longer than [`limits::HEALTH_HEADER_VALUE_BYTES_MAX`].
+    /// A value longer than [`limits::HEALTH_HEADER_VALUE_BYTES_MAX`].
     ValueLength(Box<str>),
-    /// The value of this field is not visible ASCII, or begins or ends with white space.
+    /// A value that is not visible ASCII, or begins or ends with white space.
     Value(Box<str>),
 }
 
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_bounded_and_leave_the_connection_alone() {
+    fn headers_are_bounded_and_exclude_connection_fields() {
         let one = |name: &str, value: &str| ProbeHeaders::new([(name, value)]).map(|_| ());
         assert_eq!(one("Authorization", "Bearer abc\td=="), Ok(()));
         assert_eq!(one("X-Empty", ""), Ok(()));

@@ -1,8 +1,8 @@
 //! Resources: everything that is configured, of every kind, behind one table of kinds.
 //!
-//! A new kind needs its type with a [`Configured`] impl in a file of its own, a line in the table below, a map in
-//! [`Desired`](crate::Desired), and a record format in the store. Code that treats all kinds alike (deltas, store,
-//! exports, counts) works by [`Kind::ALL`] and stays as it is.
+//! A new kind needs its type with a [`Configured`] impl in a file of its own, a line in the table below, a
+//! map in [`Desired`](crate::Desired), and a record format in the store. Code that treats all kinds alike
+//! (deltas, store, exports, counts) works by [`Kind::ALL`] and stays as it is.
 
 use std::fmt;
 use std::sync::Arc;

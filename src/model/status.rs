@@ -1,14 +1,14 @@
-//! Ranges of response statuses, as settings write them: `503` or `502-504`.
+//! Ranges of response statuses in settings: `503` or `502-504`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Why a text is no range of statuses.
+/// Parse error of a range of statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusRangeError {
-    /// Neither three digits, nor two times three with a `-` between them.
+    /// Neither three digits, nor twice three digits with a `-` between them.
     Form,
-    /// Outside of the statuses that are accepted.
+    /// Outside of the accepted statuses.
     Bounds,
     /// The end of a range is smaller than its beginning.
     Order,
@@ -30,7 +30,7 @@ fn parse(text: &str, bounds: &RangeInclusive<u16>) -> Result<u16, StatusRangeErr
     if bounds.contains(&status) { Ok(status) } else { Err(StatusRangeError::Bounds) }
 }
 
-/// Shows a range as [`parse_range`] reads it.
+/// Formats a range in the form of [`parse_range`].
 pub(crate) struct Shown(pub(crate) RangeInclusive<u16>);
 
 impl fmt::Display for Shown {

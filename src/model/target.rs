@@ -1,4 +1,4 @@
-//! Where an instance listens.
+//! Addresses of instances.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use crate::host::{HostError, Hostname};
 
-/// An instance's address as registered: `http://host:port`, `https://host:port` or `h2c://host:port`.
+/// Address of an instance as registered: `http://host:port`, `https://host:port` or `h2c://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     scheme: Scheme,
@@ -14,19 +14,19 @@ pub struct Target {
     port: u16,
 }
 
-/// What is spoken with a [`Target`].
+/// Protocol of a [`Target`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// HTTP over TCP.
     Http,
-    /// HTTP/2 over TCP, known beforehand (RFC 9113 §3.3): gRPC servers without TLS.
+    /// HTTP/2 over TCP with prior knowledge (RFC 9113 §3.3): gRPC servers without TLS.
     H2c,
-    /// HTTP over TLS; whom to believe says the app ([`UpstreamTls`](crate::UpstreamTls)).
+    /// HTTP over TLS with the app's settings ([`UpstreamTls`](crate::UpstreamTls)).
     Https,
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// The scheme of a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -35,7 +35,7 @@ impl Scheme {
         }
     }
 
-    /// The port of a URL that names none.
+    /// The default port of the scheme.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http | Self::H2c => 80,
@@ -47,17 +47,17 @@ impl Scheme {
 /// The host of a [`Target`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetHost {
-    /// An address: connected to as it is.
+    /// An IP address.
     Address(IpAddr),
-    /// A name: resolved, and resolved again, by the control thread.
+    /// A name that the control thread resolves and refreshes.
     Name(Hostname),
 }
 
 impl Target {
-    /// Parses `http://host[:port][/]`, `https://…` or `h2c://…`; port 80 or 443 where none is given.
+    /// Parses `http://host[:port][/]`, `https://…` or `h2c://…`; the default port is 80 or 443.
     ///
     /// # Errors
-    /// It is not of that form, or its host is none.
+    /// The text has another form, or the host is not valid.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(TargetError::NoScheme) };
         let schemes = [Scheme::Http, Scheme::H2c, Scheme::Https];
@@ -92,12 +92,12 @@ impl Target {
         Ok(Self { scheme, host, port })
     }
 
-    /// What is spoken.
+    /// The protocol.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The host and port, as a `Host` header names them.
+    /// Host and port in the form of a `Host` header.
     pub fn authority(&self) -> String {
         match &self.host {
             TargetHost::Address(IpAddr::V6(ip)) => format!("[{ip}]:{}", self.port),
@@ -116,8 +116,8 @@ impl Target {
         self.port
     }
 
-    /// The endpoint of a health check on another port of the same host. HTTP/2 without TLS is spoken on the target's own port
-    /// only: on another one a health check speaks HTTP/1.1.
+    /// The endpoint of a health check on another port of the same host. Only the target's own port speaks
+    /// HTTP/2 without TLS: on another port a health check uses HTTP/1.1.
     pub fn on_health_port(&self, port: NonZeroU16) -> Self {
         let scheme = match self.scheme {
             Scheme::H2c => Scheme::Http,
@@ -126,7 +126,7 @@ impl Target {
         Self { scheme, host: self.host.clone(), port: port.get() }
     }
 
-    /// The socket address, when no resolver is needed for it.
+    /// The socket address, if the host is an IP address.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.host {
             TargetHost::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
@@ -141,7 +141,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Why a text is no target.
+/// Parse error of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
     /// `://` is missing.
@@ -156,7 +156,7 @@ pub enum TargetError {
     Brackets,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// An address that nothing can listen on for others: unspecified or multicast.
+    /// An unspecified or multicast address.
     NotReachable,
     /// The host is not valid.
     Host(HostError),

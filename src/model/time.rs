@@ -1,4 +1,4 @@
-//! Two clocks, and never one in place of the other: [`Tick`] measures, [`Timestamp`] tells people when.
+//! Times of two clocks that are never mixed: [`Tick`] measures durations, [`Timestamp`] is the time of day.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Tick(pub u64);
 
 impl Tick {
-    /// A deadline that never comes.
+    /// A deadline that never expires.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The tick `by` later; [`Tick::NEVER`] when that overflows.
@@ -26,6 +26,6 @@ impl Tick {
     }
 }
 
-/// Milliseconds since the Unix epoch, as the system's clock told it. For people and records only: it jumps.
+/// Milliseconds since the Unix epoch by the system clock. For people and records only: the clock may jump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);

@@ -1,4 +1,4 @@
-//! Where an app wants to hear of what happens to it.
+//! Webhooks of apps.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use crate::limits;
 /// An app's webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Where events are posted to.
+    /// The URL that events are posted to.
     pub url: WebhookUrl,
-    /// What deliveries are signed with, if anything.
+    /// The key that deliveries are signed with, if any.
     pub secret: Option<WebhookSecret>,
 }
 
@@ -18,20 +18,20 @@ pub struct Webhook {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WebhookUrl(Arc<str>);
 
-/// A key for signatures. Not shown anywhere, not even while debugging.
+/// A key for signatures; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSecret(Arc<str>);
 
-/// Why a text is no URL for a webhook.
+/// Parse error of a webhook's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookUrlError {
     /// Neither `http://` nor `https://`.
     Scheme,
-    /// It holds a name or a password.
+    /// User information was given.
     Credentials,
-    /// It has no host, or characters that no URL has.
+    /// No host, or characters that a URL cannot have.
     Malformed,
-    /// It has more than [`limits::WEBHOOK_URL_BYTES_MAX`] bytes.
+    /// Longer than [`limits::WEBHOOK_URL_BYTES_MAX`] bytes.
     TooLong,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for WebhookUrlError {
         match self {
             Self::Scheme => f.write_str("must begin with https:// or http://"),
             Self::Credentials => {
-                f.write_str("must hold no credentials; sign deliveries with a secret instead")
+                f.write_str("must not contain credentials; sign deliveries with a secret instead")
             }
             Self::Malformed => f.write_str("must be a URL, as in https://app.example/hooks"),
             Self::TooLong => write!(f, "must have at most {} bytes", limits::WEBHOOK_URL_BYTES_MAX),
@@ -64,7 +64,7 @@ impl fmt::Display for WebhookSecretError {
 impl std::error::Error for WebhookSecretError {}
 
 impl WebhookUrl {
-    /// Parses a URL. Whether anybody listens there is not asked.
+    /// Parses a URL; no connection is made.
     ///
     /// # Errors
     /// See [`WebhookUrlError`].
@@ -87,7 +87,7 @@ impl WebhookUrl {
         Ok(Self(text.into()))
     }
 
-    /// As it was given.
+    /// The text as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -100,17 +100,17 @@ impl fmt::Display for WebhookUrl {
 }
 
 impl WebhookSecret {
-    /// Takes a secret.
+    /// Parses a secret.
     ///
     /// # Errors
-    /// When it is too short to be one, too long, or not visible ASCII.
+    /// The text is too short, too long, or not visible ASCII.
     pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
         let lengths = limits::WEBHOOK_SECRET_BYTES_MIN..=limits::WEBHOOK_SECRET_BYTES_MAX;
         let is_one = lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if is_one { Ok(Self(text.into())) } else { Err(WebhookSecretError) }
     }
 
-    /// The secret itself, to sign with and to store; never to show.
+    /// The text, for signatures and for the store; never to be shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_of_the_web_and_hold_no_credentials() {
+    fn urls_are_http_without_credentials() {
         for good in ["https://a.example/x?y=1", "http://127.0.0.1:9000", "HTTPS://a.example"] {
             assert!(WebhookUrl::parse(good).is_ok(), "{good}");
         }

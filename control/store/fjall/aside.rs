@@ -1,4 +1,4 @@
-//! Copies of files: as an unclean stop left them, and as they were when damage was found.
+//! Copies of the store's files: after an unclean stop, and when damage was found.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,12 +8,12 @@ use crate::limits;
 use super::Fjall;
 use crate::durable;
 
-/// The copy that is made before files of an unclean stop are opened.
+/// Copy of the files that is made before they are opened after an unclean stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unchecked {
-    /// Just now.
+    /// Made by this start.
     Made,
-    /// By a start that did not come so far as to decide about it.
+    /// Left by an earlier start that was killed before it was done.
     Found,
 }
 
@@ -26,13 +26,13 @@ impl Fjall {
         self.aside().join("unchecked")
     }
 
-    /// Copies the present files before the engine touches them. What a start that was killed has copied stays: it shows
-    /// the files as they were before that start, and a process that is killed over and over must not fill the disk.
+    /// Copies the files before the engine opens them. The copy of an earlier killed start is kept: it has the
+    /// older state, and repeated kills must not fill the disk.
     pub(crate) fn copy_unchecked(&self) -> io::Result<Unchecked> {
         if self.unchecked().exists() {
             return Ok(Unchecked::Found);
         }
-        // Under its name only once it is whole.
+        // Renamed only when it is complete.
         let part = self.aside().join("unchecked.part");
         let copy = || {
             durable::make_dir(&self.aside())?;
@@ -49,21 +49,21 @@ impl Fjall {
         copied.map(|()| Unchecked::Made)
     }
 
-    /// All that was acknowledged is there: what starts have copied until now tells nothing more.
+    /// Removes the copy: all acknowledged changes are present.
     pub(super) fn drop_unchecked(&self) {
         for name in ["unchecked", "unchecked.part"] {
             let _ = fs::remove_dir_all(self.aside().join(name));
         }
     }
 
-    /// Damage was found: the copy becomes one of those that are kept.
+    /// Keeps the copy under a number, because damage was found.
     pub(super) fn number_unchecked(&self) -> io::Result<PathBuf> {
         let to = self.next_copy()?;
         fs::rename(self.unchecked(), &to)?;
         durable::sync_parent(&to).map(|()| to)
     }
 
-    /// Moves the present files away, under a new number.
+    /// Moves the present files to a new numbered folder.
     pub(super) fn keep_aside(&self) -> io::Result<PathBuf> {
         let to = self.next_copy()?;
         let filled = self.copy_files(&to).and_then(|()| {
@@ -72,14 +72,14 @@ impl Fjall {
             }
             durable::sync_parent(&to)
         });
-        // Never with the files themselves in it.
+        // Never with the engine's files in it.
         if filled.is_err() && !to.join("live").exists() {
             let _ = fs::remove_dir_all(&to);
         }
         filled.map(|()| to)
     }
 
-    /// Copies what stands beside the engine's files.
+    /// Copies HEAD and the exports.
     fn copy_files(&self, to: &Path) -> io::Result<()> {
         durable::make_dir(to)?;
         for file in [self.head()].into_iter().chain(self.exports()) {
@@ -95,7 +95,7 @@ impl Fjall {
         Ok(self.copy(self.copies()?.last().map_or(1, |last| last.saturating_add(1))))
     }
 
-    /// Drops the oldest copies beyond the limit.
+    /// Removes the oldest copies beyond the limit.
     pub(super) fn forget_copies(&self) {
         let Ok(numbers) = self.copies() else { return };
         let excess = numbers.len().saturating_sub(limits::STORE_COPIES_MAX);

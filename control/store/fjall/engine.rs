@@ -1,6 +1,4 @@
-//! The storage engine: opening it, one durable batch, reading everything.
-//!
-//! Nothing but this file names fjall.
+//! The storage engine: opening, one durable batch, reading all records. The only file that names fjall.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +37,7 @@ impl Engine {
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
-                // What is compressed cannot be salvaged from a damaged table.
+                // Compressed records could not be salvaged from a damaged table.
                 .data_block_compression_policy(CompressionPolicy::disabled())
         };
         Ok(Self {
@@ -53,27 +51,27 @@ impl Engine {
         })
     }
 
-    pub(super) fn open(path: &Path) -> Result<Self, Unopened> {
-        let unopened = |error: fjall::Error| match error {
-            fjall::Error::Io(error) if is_systems(&error) => Unopened::System(error),
-            fjall::Error::Storage(fjall::LsmError::Io(error)) if is_systems(&error) => {
-                Unopened::System(error)
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let error = |error: fjall::Error| match error {
+            fjall::Error::Io(error) if is_system_error(&error) => OpenError::System(error),
+            fjall::Error::Storage(fjall::LsmError::Io(error)) if is_system_error(&error) => {
+                OpenError::System(error)
             }
-            error => Unopened::Damaged(Finding::FilesUnreadable {
+            error => OpenError::Damaged(Finding::FilesUnreadable {
                 path: path.to_owned(),
                 reason: format!("{error:?}"),
             }),
         };
-        let database = Self::database(path).map_err(unopened)?;
-        Self::with(database, path).map_err(unopened)
+        let database = Self::database(path).map_err(error)?;
+        Self::with(database, path).map_err(error)
     }
 
-    /// Writes a new database and closes it. The records stand in tables, and the journal holds the mark alone: it takes no
-    /// time to open.
+    /// Writes a new database and closes it. The records are in tables and the journal has the mark only, so
+    /// that it opens fast.
     pub(super) fn fill(path: &Path, image: &Image, mark: &Mark) -> fjall::Result<()> {
         let engine = Self::with(Self::database(path)?, path)?;
         for kind in Kind::ALL {
-            // In the order of their keys, as they must come.
+            // Tables are written in the order of keys.
             let mut records = image.iter().filter(|((of, _), _)| *of == kind).peekable();
             if records.peek().is_some() {
                 let mut table = engine.keyspaces[kind.index()].start_ingestion()?;
@@ -90,7 +88,7 @@ impl Engine {
         Ok(self.keyspaces[key.0.index()].get(&key.1)?.map(|value| value.to_vec()))
     }
 
-    /// One batch, durable on return.
+    /// Writes one batch; durable on return.
     pub(super) fn write(&self, writes: &[(Key, Option<Vec<u8>>)], mark: &Mark) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for ((kind, key), value) in writes {
@@ -104,37 +102,37 @@ impl Engine {
         batch.commit()
     }
 
-    /// Reads and checks everything.
-    pub(super) fn scan(&self) -> Result<Scan, Unopened> {
-        self.freeze().scan()
+    /// Reads and checks all records.
+    pub(super) fn scan(&self) -> Result<Scan, OpenError> {
+        self.snapshot().scan()
     }
 
-    /// What there is now, to be read beside later batches.
-    pub(super) fn freeze(&self) -> Frozen {
+    /// Takes a snapshot that can be read during later batches.
+    pub(super) fn snapshot(&self) -> EngineSnapshot {
         let engine = Self {
             keyspaces: self.keyspaces.clone(),
             meta: self.meta.clone(),
             database: self.database.clone(),
             path: self.path.clone(),
         };
-        Frozen { snapshot: self.database.snapshot(), engine }
+        EngineSnapshot { snapshot: self.database.snapshot(), engine }
     }
 }
 
-/// All records at one moment.
-pub(super) struct Frozen {
+/// Snapshot of all records.
+pub(super) struct EngineSnapshot {
     snapshot: Snapshot,
     engine: Engine,
 }
 
-impl Frozen {
-    /// Reads and checks everything.
-    pub(super) fn scan(&self) -> Result<Scan, Unopened> {
+impl EngineSnapshot {
+    /// Reads and checks all records.
+    pub(super) fn scan(&self) -> Result<Scan, OpenError> {
         let mut scan = Scan::default();
         match self.snapshot.get(&self.engine.meta, MARK_KEY) {
             Ok(Some(bytes)) => match Mark::decode(&bytes) {
                 MarkRead::Whole(mark) => scan.mark = Some(mark),
-                MarkRead::Newer(found) => return Err(Unopened::Newer(found)),
+                MarkRead::Newer(found) => return Err(OpenError::Newer(found)),
                 MarkRead::Damaged | MarkRead::Missing => {}
             },
             Ok(None) => {}
@@ -149,7 +147,7 @@ impl Frozen {
         Ok(scan)
     }
 
-    fn scan_kind(&self, kind: Kind, scan: &mut Scan) -> Result<(), Unopened> {
+    fn scan_kind(&self, kind: Kind, scan: &mut Scan) -> Result<(), OpenError> {
         let mut after = None;
         for item in self.snapshot.iter(&self.engine.keyspaces[kind.index()]) {
             let (key, value) = match item.into_inner() {
@@ -165,9 +163,9 @@ impl Frozen {
             };
             let text = std::str::from_utf8(&key).ok();
             match text.and_then(|text| Some((text, Sealed::verify(kind, text, &value)?))) {
-                // Damage in a mark must not make records of a newer version look damaged.
+                // Records of a newer version must not look damaged when the mark is.
                 Some((_, sealed)) if sealed.format() > SCHEMA => {
-                    return Err(Unopened::Newer(sealed.format()));
+                    return Err(OpenError::Newer(sealed.format()));
                 }
                 Some((text, sealed)) => _ = scan.image.put((kind, text.to_owned()), sealed),
                 None => {
@@ -183,37 +181,37 @@ impl Frozen {
     }
 }
 
-/// Opens the engine on its files and reads all of them.
-pub(super) fn open_and_scan(live: &Path) -> Result<(Engine, Scan), Unopened> {
+/// Opens the engine and reads all records.
+pub(super) fn open_and_scan(live: &Path) -> Result<(Engine, Scan), OpenError> {
     if !live.exists() {
-        return Err(Unopened::Damaged(Finding::FileMissing { path: live.to_owned() }));
+        return Err(OpenError::Damaged(Finding::FileMissing { path: live.to_owned() }));
     }
-    // The engine meets bytes here that nobody vouches for; a panic in it is one more kind of damage.
+    // The bytes are untrusted: a panic of the engine is damage, too.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let engine = Engine::open(live)?;
         let scan = engine.scan()?;
         Ok((engine, scan))
     }));
     opened.unwrap_or_else(|_| {
-        Err(Unopened::Damaged(Finding::FilesUnreadable {
+        Err(OpenError::Damaged(Finding::FilesUnreadable {
             path: live.to_owned(),
-            reason: "it panicked over their content".to_owned(),
+            reason: "the engine panicked".to_owned(),
         }))
     })
 }
 
-/// Why the engine did not come up.
-pub(super) enum Unopened {
-    /// The system refused (rights, space, descriptors): nothing is wrong with the files.
+/// Error of opening the engine.
+pub(super) enum OpenError {
+    /// An error of the system (permissions, space, descriptors): the files may be intact.
     System(io::Error),
-    /// They are of a schema that is not known here.
+    /// The files have a newer format.
     Newer(u32),
-    /// Something is wrong with the files.
+    /// The files are damaged.
     Damaged(Finding),
 }
 
-/// Errors that say something about the machine and nothing about the content of files.
-pub(super) fn is_systems(error: &io::Error) -> bool {
+/// Whether an error concerns the machine, not the content of files.
+pub(super) fn is_system_error(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
@@ -226,9 +224,9 @@ pub(super) fn engine_error(action: &'static str) -> impl FnOnce(fjall::Error) ->
 }
 
 const MARK_KEY: &str = "mark";
-/// 8 MiB: records are read at start and before they are replaced, nothing else; a cache brings little.
+/// 8 MiB: records are read only at the start and before they are replaced.
 const CACHE_BYTES: u64 = 8 << 20;
-/// 4 MiB for each kind of record: thousands of them, before a table is written.
+/// 4 MiB for each kind: thousands of records before a table is written.
 const MEMTABLE_BYTES: u64 = 4 << 20;
 /// 64 MiB, the least that fjall allows.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;

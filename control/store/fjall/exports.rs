@@ -1,4 +1,4 @@
-//! The logical export: what starts fall back on when the engine's files are damaged.
+//! Logical exports: the fallback of a start when the engine's files are damaged.
 
 use std::fs;
 use std::io::{self, BufWriter};
@@ -8,16 +8,16 @@ use std::thread::JoinHandle;
 use crate::limits;
 use ringway_model::Revision;
 
-use super::engine::{Engine, Frozen};
+use super::engine::{Engine, EngineSnapshot};
 use super::{Fjall, State, with_source};
 use crate::image::Image;
 use crate::mark::{Mark, MarkRead};
 use crate::{StoreError, durable, export};
 
-/// What is known of the exports.
+/// State of the exports.
 #[derive(Default)]
 pub(super) struct ExportState {
-    /// The newest export's revision, once known.
+    /// The revision of the newest export, once known.
     pub(super) revision: Option<Revision>,
     pub(super) commits_since: u64,
     pub(super) running: Option<JoinHandle<Result<Revision, StoreError>>>,
@@ -25,22 +25,22 @@ pub(super) struct ExportState {
 }
 
 impl Fjall {
-    /// The newest one, and the one before it.
+    /// The paths of the newest export and of the one before it.
     pub(super) fn exports(&self) -> [PathBuf; 2] {
         [self.path.join("export.jsonl"), self.path.join("export.previous.jsonl")]
     }
 
-    /// Whether enough has changed since the last one.
+    /// Whether enough has changed since the last export.
     pub(super) fn export_due(&self) -> bool {
         let records = self.mark.totals.records();
         self.export.running.is_none()
             && self.export.commits_since >= limits::STORE_EXPORT_COMMITS.max(records / EXPORT_SHARE)
     }
 
-    /// Writes an export on a thread of its own, from a snapshot.
+    /// Starts a thread that writes an export of a snapshot.
     pub(super) fn start_export(&mut self) {
         let State::Open(engine) = &self.state else { return };
-        let job = ExportJob { frozen: engine.freeze(), paths: self.exports() };
+        let job = ExportJob { snapshot: engine.snapshot(), paths: self.exports() };
         let spawned = std::thread::Builder::new().name("ringway-export".to_owned()).spawn(move || job.run());
         match spawned {
             Ok(handle) => {
@@ -53,16 +53,16 @@ impl Fjall {
 
     /// Writes an export on this thread.
     pub(super) fn export_now(&self, engine: &Engine) -> Result<Revision, StoreError> {
-        ExportJob { frozen: engine.freeze(), paths: self.exports() }.run()
+        ExportJob { snapshot: engine.snapshot(), paths: self.exports() }.run()
     }
 
-    /// Waits for the one that is being written.
+    /// Waits for a running export.
     pub(super) fn join_export(&mut self) {
         let Some(handle) = self.export.running.take() else { return };
         self.finish_export(handle);
     }
 
-    /// Takes note of one that has ended.
+    /// Handles the end of a running export.
     pub(super) fn reap_export(&mut self) {
         if let Some(handle) = self.export.running.take_if(|handle| handle.is_finished()) {
             self.finish_export(handle);
@@ -79,23 +79,23 @@ impl Fjall {
             Err(_) => self.export.failure = Some("the export panicked".to_owned()),
         }
         if let Some(failure) = &self.export.failure {
-            tracing::warn!(failure, "the logical export failed; the store itself works");
+            tracing::warn!(failure, "logical export failed; the store itself works");
         }
     }
 }
 
-/// Everything that an export needs, so that it can run beside commits.
+/// Input of an export; it runs concurrently with commits.
 struct ExportJob {
-    frozen: Frozen,
+    snapshot: EngineSnapshot,
     paths: [PathBuf; 2],
 }
 
 impl ExportJob {
     fn run(self) -> Result<Revision, StoreError> {
         let damaged =
-            || StoreError::Engine { action: "read what is to be exported", source: "it is damaged".into() };
-        let scan = self.frozen.scan().map_err(|_| damaged())?;
-        // A good export is never replaced by one of damaged records.
+            || StoreError::Engine { action: "read the records to export", source: "they are damaged".into() };
+        let scan = self.snapshot.scan().map_err(|_| damaged())?;
+        // A good export is never replaced by an export of damaged records.
         let Some(mark) = scan.mark.filter(|_| scan.fits(&MarkRead::Missing)) else { return Err(damaged()) };
         let [path, previous] = &self.paths;
         self.write(&scan.image, &mark, path, previous)
@@ -104,7 +104,7 @@ impl ExportJob {
     }
 
     fn write(&self, image: &Image, mark: &Mark, path: &Path, previous: &Path) -> io::Result<()> {
-        let tmp = durable::beside(path);
+        let tmp = durable::temporary(path);
         let file = BufWriter::new(durable::create(&tmp)?);
         let mut writer = export::Writer::new(file, mark.revision(), mark.totals.records())?;
         for ((kind, _), sealed) in image.iter() {
@@ -120,5 +120,5 @@ impl ExportJob {
     }
 }
 
-/// An export costs as much as there are records; it is due after a tenth as many commits, so that it adds little to each.
+/// Divisor of the number of records: an export is due after a tenth as many commits, so that it adds little to each.
 const EXPORT_SHARE: u64 = 10;

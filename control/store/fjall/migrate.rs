@@ -1,11 +1,12 @@
-//! Migration of a store of an older format: all records are rewritten in the present formats when the store is opened.
+//! Migration of a store of an older format: all records are rewritten in the present formats when the store
+//! is opened.
 //!
 //! ```text
 //! live (old) ─► live.new (all records, checked) ─► live.new takes the place of live ─► HEAD
 //! ```
-//! `kill -9` leaves the old store or the new one at every step: before the exchange the old one is in place; between its
-//! two renames a start puts the new one in place; before HEAD is written, the new one is recognised by its counts
-//! ([`Mark::is_migration_of`]).
+//! `kill -9` leaves the old store or the new one at every step: before the exchange the old one is in place;
+//! between its two renames a start puts the new one in place; before HEAD is written, the new one is
+//! recognised by its counts ([`Mark::is_migration_of`]).
 
 use std::{fs, io};
 
@@ -15,8 +16,8 @@ use crate::mark::{Mark, SCHEMA};
 use crate::{Finding, LoadReport, Loaded, StoreError, durable};
 
 impl Fjall {
-    /// Rewrites the store, which is open and whole. Where that fails the old files stay in place, and the store is served
-    /// as one that cannot be written.
+    /// Rewrites the store, which is open and checked. On failure the old files stay in place, and the store
+    /// is served as one that cannot be written.
     pub(super) fn migrate(&mut self, old: &Image, mut report: LoadReport) -> Result<Loaded, StoreError> {
         let from = self.mark.schema;
         self.state = State::Closed;

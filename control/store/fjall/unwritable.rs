@@ -1,42 +1,44 @@
-//! A directory that cannot be written: read-only, of somebody else, on a full disk. What it holds is served; changes are
-//! refused until it can be written again, which every change and every maintenance tries.
+//! Directories that cannot be written: read-only, without permission, on a full disk. Their contents are
+//! served; changes are refused until they can be written again, which every change and every maintenance
+//! tries.
 //!
 //! ```text
 //! start ─► lock, open, write ──✗──► a copy for the engine ─► fits ─────────────────────────────► served, unchanged
-//!                                    └─► no room for one, or damaged ─► salvage and exports ─► served, and what is lost told
+//!                                    └─► no room for one, or damaged ─► salvage and exports ─► served, losses reported
 //! served ─► next change ─► the whole start once more ─► the same revision and content ─► open
 //!                           └─► still not ─► refused    └─► another ─► refused until a restart
 //! ```
-//! The engine writes when it opens its files, so it never sees the files themselves here.
+//! The engine writes when it opens its files, so it opens a copy here.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::engine::{Unopened, open_and_scan};
+use super::engine::{OpenError, open_and_scan};
 use super::{Fjall, State, same, with_source};
 use crate::image::Image;
 use crate::mark::{Mark, MarkRead, SCHEMA};
 use crate::recovery::{Restored, Scan};
 use crate::{LoadReport, Loaded, StoreError, durable, salvage};
 
-/// The right to use a directory.
+/// Lock of a directory.
 pub(super) struct Lock {
-    /// Held open for the lock that it carries. None where it cannot even be read: whoever can write may do so beside us, and
-    /// what they did is noticed before we write.
+    /// The locked file. None where it cannot be read: another process may write then, and its changes are
+    /// detected before the next write.
     file: Option<File>,
-    /// Why it cannot be written, where that is so.
+    /// The error of writing, if there is one.
     refusal: Option<io::Error>,
 }
 
 impl Lock {
-    /// No right at all: only copies are read.
+    /// Takes no lock: only copies are read.
     pub(super) fn none() -> Self {
         Self { file: None, refusal: None }
     }
 
-    /// Locks a directory, made if it is not there. One that holds files of ours need not be writable.
+    /// Locks a directory, which is created if it does not exist. A directory with a store need not be
+    /// writable.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let name = path.join("LOCK");
         let not_writable = |source| StoreError::NotWritable { path: path.to_owned(), source };
@@ -50,24 +52,24 @@ impl Lock {
         match file.as_ref().map(File::try_lock) {
             Some(Err(TryLockError::WouldBlock)) => Err(StoreError::Locked { path: path.to_owned() }),
             Some(Err(TryLockError::Error(source))) if refusal.is_none() => Err(not_writable(source)),
-            // Some file systems lock only what is open for writing.
+            // Some file systems lock only files that are open for writing.
             Some(Err(TryLockError::Error(_))) => Ok(Self { file: None, refusal }),
             Some(Ok(())) | None => Ok(Self { file, refusal }),
         }
     }
 
-    /// Tries again where it could not be written before.
+    /// Takes the lock again if the directory could not be written.
     fn retake(&mut self, path: &Path) -> Result<(), StoreError> {
         if self.refusal.is_none() {
             return Ok(());
         }
-        // It would stand in our own way.
+        // The own lock would be in the way.
         self.file = None;
         *self = Self::take(path)?;
         self.refused(path).map_or(Ok(()), Err)
     }
 
-    /// What stands against writing.
+    /// The error of writing, if there is one.
     fn refused(&self, path: &Path) -> Option<StoreError> {
         let refusal = self.refusal.as_ref()?;
         let source = io::Error::new(refusal.kind(), refusal.to_string());
@@ -75,7 +77,7 @@ impl Lock {
     }
 }
 
-/// Whether anything stands there that could be served.
+/// Whether there are files that could be served.
 fn holds_files(path: &Path) -> bool {
     ["HEAD", "live", "live.new", "export.jsonl", "export.previous.jsonl"]
         .iter()
@@ -83,7 +85,7 @@ fn holds_files(path: &Path) -> bool {
 }
 
 impl Fjall {
-    /// Starts; reads at least, where nothing can be written.
+    /// Starts; only reads where nothing can be written.
     pub(super) fn start_or_read(&mut self) -> Result<Loaded, StoreError> {
         let refused = match self.lock.refused(&self.path) {
             Some(refused) => refused,
@@ -95,7 +97,7 @@ impl Fjall {
         self.read_only(refused)
     }
 
-    /// Serves what can be read without writing anything here.
+    /// Serves the readable records without writing.
     fn read_only(&mut self, refused: StoreError) -> Result<Loaded, StoreError> {
         let head = match self.read_head() {
             Ok(head) => head,
@@ -105,12 +107,12 @@ impl Fjall {
         let mut report = LoadReport::default();
         let scan = match self.scan_copy() {
             Ok(scan) => scan,
-            Err(Unopened::Newer(found)) => {
+            Err(OpenError::Newer(found)) => {
                 return Err(StoreError::NewerSchema { path: self.path.clone(), found, known: SCHEMA });
             }
-            Err(Unopened::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
-            // Nowhere is room for a copy.
-            Err(Unopened::System(_)) => Scan::default(),
+            Err(OpenError::Damaged(finding)) => Scan { findings: vec![finding], ..Scan::default() },
+            // There is no room for a copy.
+            Err(OpenError::System(_)) => Scan::default(),
         };
         let (image, revision) = match scan.mark.filter(|_| scan.fits(&head)) {
             Some(mark) => (scan.image, mark.revision()),
@@ -119,13 +121,13 @@ impl Fjall {
                 if restored.is_whole {
                     report = LoadReport::default();
                 } else if restored.image.is_empty() {
-                    // Nothing can be read either.
+                    // Nothing is readable.
                     return Err(refused);
                 }
                 (restored.image, restored.revision)
             }
         };
-        // As it will be stored once it can be written, whatever format it has now.
+        // In the present format, as it will be stored once it can be written.
         let image = image.migrated();
         self.mark = Mark::new(revision, image.totals());
         let loaded = image.load(revision, report);
@@ -140,8 +142,8 @@ impl Fjall {
         self.best(head_mark, &scan, report)
     }
 
-    /// What the engine says of a copy of its files.
-    pub(super) fn scan_copy(&self) -> Result<Scan, Unopened> {
+    /// Scans a copy of the engine's files.
+    pub(super) fn scan_copy(&self) -> Result<Scan, OpenError> {
         let mut refused = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         for folder in &self.scratch {
             let copied = Scratch::new(folder).and_then(|scratch| {
@@ -160,28 +162,28 @@ impl Fjall {
                     drop(engine);
                     return Ok(scan);
                 }
-                Err(Unopened::System(error)) => refused = error,
-                Err(unopened) => return Err(unopened),
+                Err(OpenError::System(error)) => refused = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(Unopened::System(refused))
+        Err(OpenError::System(refused))
     }
 
-    /// The engine's files, also where a repair ended between its two renames.
+    /// The engine's files, also when a replacement was killed between its two renames.
     fn files(&self) -> PathBuf {
         if !self.live().exists() && self.live_new().exists() { self.live_new() } else { self.live() }
     }
 
-    /// Tries the whole start once more. What is served counts: a store that has become another meanwhile takes no change.
+    /// Tries the whole start again. A store whose content differs from the served one accepts no change.
     pub(super) fn become_writable(&mut self, served: Image, why: String) -> Result<(), StoreError> {
         let mark = self.mark;
         let started = self.lock.retake(&self.path).and_then(|()| self.start());
         let error = match started {
             Ok(loaded) if same(&self.mark, &mark) => {
                 for finding in loaded.report.findings() {
-                    tracing::warn!(%finding, "found while the store was opened for writing");
+                    tracing::warn!(%finding, "store opened for writing");
                 }
-                tracing::info!(path = %self.path.display(), "the store can be written again");
+                tracing::info!(path = %self.path.display(), "store can be written again");
                 return Ok(());
             }
             Ok(_) => StoreError::Diverged {
@@ -197,12 +199,12 @@ impl Fjall {
     }
 }
 
-/// Where the engine's files may be copied to for a moment: a folder for temporary files, or memory.
+/// Folders for temporary copies of the engine's files: for temporary files, or in memory.
 pub(super) fn scratch_folders() -> Vec<PathBuf> {
     vec![std::env::temp_dir(), PathBuf::from("/dev/shm")]
 }
 
-/// A folder that nobody else can look into, removed when it is dropped: records hold the secrets of webhooks.
+/// Private temporary folder, removed when it is dropped: records contain the secrets of webhooks.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -210,7 +212,7 @@ impl Scratch {
         let mut refused = io::Error::from(io::ErrorKind::AlreadyExists);
         for attempt in 0..SCRATCH_ATTEMPTS {
             let path = folder.join(format!("ringway-store-{}-{attempt}", std::process::id()));
-            // Never one that is there already: somebody else may have made it.
+            // Never an existing folder, which may belong to another user.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) => refused = error,
@@ -230,5 +232,5 @@ impl Drop for Scratch {
     }
 }
 
-/// Names that a process of the same number may have left behind.
+/// Attempts: names may be left from an earlier process with the same id.
 const SCRATCH_ATTEMPTS: usize = 64;

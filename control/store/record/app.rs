@@ -104,7 +104,8 @@ impl StoredFailures {
     }
 }
 
-/// A webhook. The secret is in clear because deliveries are signed with it; only the owner can read the store's files.
+/// A webhook. The secret is in clear because deliveries are signed with it; only the owner can read the
+/// store's files.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredWebhook {

@@ -1,14 +1,14 @@
-//! New files at a clean end: what they hold, and that nothing is lost while they take the place of the old ones.
+//! Compaction at a clean close: contents of the new files, and no loss while they replace the old ones.
 
 use std::fs;
 
 use super::*;
 use crate::durable;
 
-/// As many changes as make a journal worth it.
+/// Changes that make a compaction due.
 const CHANGES: u64 = 2_500;
 
-/// A store that was changed so often, and closed.
+/// A closed store with that many changes.
 fn aged() -> tempfile::TempDir {
     let place = directory();
     let mut store = Fjall::open(place.path()).unwrap();
@@ -36,7 +36,7 @@ fn assert_whole(place: &Path) {
 }
 
 #[test]
-fn a_clean_end_leaves_what_is_registered_and_not_what_ever_changed() {
+fn a_clean_close_drops_the_history() {
     let place = aged();
     let bytes = durable::disk_bytes(&place.path().join("live"));
     assert!(bytes < 200_000, "{bytes} bytes for 100 records");
@@ -62,7 +62,7 @@ fn a_kill_between_the_renames_loses_nothing() {
 }
 
 #[test]
-fn where_no_new_files_can_be_written_the_old_ones_stay() {
+fn old_files_stay_when_new_ones_cannot_be_written() {
     let place = directory();
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
@@ -71,7 +71,7 @@ fn where_no_new_files_can_be_written_the_old_ones_stay() {
     fs::write(&in_the_way, "no folder").unwrap();
     store.close().unwrap();
     drop(store);
-    assert!(durable::disk_bytes(&place.path().join("live")) > 1 << 20, "they are the old ones");
+    assert!(durable::disk_bytes(&place.path().join("live")) > 1 << 20, "the old files");
     fs::remove_file(in_the_way).unwrap();
     assert_whole(place.path());
 }

@@ -1,5 +1,5 @@
-//! Files are flipped, cut and deleted, one at a time. The start must come up every time, and must never serve something else
-//! than what was acknowledged without saying so.
+//! Damaged files: bits flipped, files cut and deleted, one at a time. Every start must succeed, and must
+//! report when it serves anything but the acknowledged state.
 
 use std::fs;
 use std::io::Read;
@@ -11,9 +11,9 @@ use crate::{Finding, StoreError, durable};
 
 #[derive(Clone, Copy, Debug)]
 enum Damage {
-    /// One bit, at this share of the file's used length.
+    /// Flips one bit at this share of the used length.
     Flip(f64),
-    /// Cut to this share.
+    /// Cuts the file to this share.
     Cut(f64),
     Delete,
 }
@@ -49,7 +49,7 @@ fn damage_after_a_crash_is_never_silent() {
     assert_never_silent(place.path(), LAST);
 }
 
-/// Most records stand in tables then, and the newest in the journal.
+/// Most records are in tables then, and the newest in the journal.
 #[test]
 fn damage_to_compacted_files_is_never_silent() {
     const COMPACTED: u64 = 2_500;
@@ -107,7 +107,7 @@ fn an_older_export_fills_the_holes_of_damaged_records() {
 }
 
 #[test]
-fn one_damaged_record_costs_itself_and_nothing_else() {
+fn one_damaged_record_costs_only_itself() {
     let place = made(50, Ended::Killed);
     let expected = state_at(50);
     let victim = domain_name(25);
@@ -127,9 +127,9 @@ fn one_damaged_record_costs_itself_and_nothing_else() {
 }
 
 #[test]
-fn everything_is_salvaged_when_no_record_is_damaged_and_removed_ones_stay_away() {
+fn everything_is_salvaged_when_no_record_is_damaged() {
     let place = made(LAST, Ended::Killed);
-    // The engine's own bytes at the beginning, before the first record of ours.
+    // The engine's own bytes at the beginning, before the first record.
     let journal = file_with(place.path(), b"\"schema\":");
     let file = fs::File::options().write(true).open(&journal).unwrap();
     file.write_all_at(&[0xff; 4], 0).unwrap();
@@ -146,12 +146,12 @@ fn image_of(store: &mut Memory) -> crate::image::Image {
 }
 
 #[test]
-fn an_app_that_was_removed_with_its_instances_stays_away() {
+fn salvage_recognises_a_removed_app_with_its_instances() {
     let mut salvage = crate::salvage::Salvage::default();
     let mut store = Memory::new();
     let remove_all: Vec<Delta> =
         (1..=3).map(|n| Delta::Remove(instance(n, n).into())).chain([Delta::Remove(app().into())]).collect();
-    // The bytes of a journal, as far as they are ours: records, then the mark, for each batch.
+    // The records of a journal: for each batch the records, then the mark.
     for revision in 1..=4 {
         let deltas = if revision == 4 { remove_all.clone() } else { deltas_of(revision) };
         let batch = Batch { revision: Revision(revision), deltas: &deltas };
@@ -171,7 +171,7 @@ fn an_app_that_was_removed_with_its_instances_stays_away() {
 }
 
 #[test]
-fn after_a_repair_the_store_works_and_the_next_start_is_whole() {
+fn a_repaired_store_works_and_restarts_cleanly() {
     let place = made(50, Ended::Killed);
     fs::remove_dir_all(place.path().join("live/keyspaces")).unwrap();
 
@@ -190,7 +190,7 @@ fn after_a_repair_the_store_works_and_the_next_start_is_whole() {
 }
 
 #[test]
-fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
+fn copies_of_damaged_files_are_bounded_and_have_a_report() {
     let place = directory();
     for round in 0..5 {
         let mut store = Fjall::open(place.path()).unwrap();
@@ -211,7 +211,7 @@ fn copies_of_damaged_files_are_bounded_and_say_what_happened() {
 }
 
 #[test]
-fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
+fn a_directory_of_a_newer_version_is_refused_unchanged() {
     let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
     let body = r#"{"schema":3,"something":"new"}"#;
@@ -224,7 +224,7 @@ fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
     assert_eq!(fs::read(&head).unwrap(), before);
 }
 
-/// Damages a copy of `pristine` in every way, one at a time, and lets `check` see what comes up.
+/// Damages a copy of `pristine` in every way, one at a time, and runs `check` on the result.
 fn for_each_damage(pristine: &Path, mut check: impl FnMut(&str, &Loaded)) {
     let mut files = Vec::new();
     collect_files(pristine, &mut files);
@@ -244,7 +244,7 @@ fn for_each_damage(pristine: &Path, mut check: impl FnMut(&str, &Loaded)) {
             check(&case, &loaded);
             cases += 1;
             degraded += usize::from(loaded.report.is_degraded());
-            // And it can go on.
+            // It accepts changes.
             let next = Revision(loaded.revision.0 + 1);
             store
                 .commit(&Batch { revision: next, deltas: &[] })
@@ -261,7 +261,7 @@ fn file_with(dir: &Path, needle: &[u8]) -> PathBuf {
     files.into_iter().find(holds).expect("a file holds it in clear")
 }
 
-/// Where something stands in the first megabyte of a file.
+/// Positions of a text in the first megabyte of a file.
 fn places(path: &Path, needle: &[u8]) -> Vec<usize> {
     let mut bytes = Vec::new();
     fs::File::open(path).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
@@ -275,14 +275,14 @@ fn damage_all(path: &Path, needle: &[u8]) {
     }
 }
 
-/// Whether there was anything to damage.
+/// Damages a file; false when there was nothing to damage.
 fn inflict(path: &Path, damage: Damage) -> bool {
     if let Damage::Delete = damage {
         fs::remove_file(path).unwrap();
         return true;
     }
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
-    // The journal is 64 MB and mostly a hole; what counts is what was written, and that is at its beginning.
+    // The journal has 64 MB, mostly a hole; the written part is at its beginning.
     let mut bytes = Vec::new();
     (&file).take(1 << 20).read_to_end(&mut bytes).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -310,14 +310,14 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// A process that is killed while it starts, over and over, must not fill the disk with copies.
+/// A process that is killed during every start must not fill the disk with copies.
 #[test]
-fn what_a_killed_start_copied_is_kept_once_and_dropped_when_all_is_well() {
+fn the_copy_of_a_killed_start_is_kept_once_and_removed_by_a_good_start() {
     let place = made(3, Ended::Killed);
     let aside = place.path().join("aside");
     let unchecked = aside.join("unchecked");
     for round in 0..4 {
-        // As far as a start comes that is killed before it has checked anything, or in the middle of copying.
+        // A start that is killed before the check, or during the copy.
         fs::create_dir_all(aside.join("unchecked.part")).unwrap();
         let store = Fjall::open(place.path()).unwrap();
         store.copy_unchecked().unwrap();
@@ -326,12 +326,12 @@ fn what_a_killed_start_copied_is_kept_once_and_dropped_when_all_is_well() {
     }
     let loaded = load(place.path());
     assert!(!loaded.report.is_degraded() && loaded.revision == Revision(3), "{}", loaded.report);
-    assert!(!unchecked.exists(), "nothing is missing, so nobody needs it");
+    assert!(!unchecked.exists(), "the copy is removed when nothing is missing");
 }
 
-/// Both what the first start found and what it left behind are there for whoever looks into it.
+/// The files before and after the first start are kept for an analysis.
 #[test]
-fn damage_that_a_killed_start_saw_first_is_kept_as_it_was() {
+fn damage_before_a_killed_start_is_kept() {
     let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
     fs::write(&head, "as it was").unwrap();

@@ -1,4 +1,4 @@
-//! The process is killed, the disk is full, the directory is not ours.
+//! Failures: a killed process, a full disk, a directory that cannot be used.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     for round in 0..15 {
         let mut child = this_test("tests::failure::child_commits_until_it_is_killed", place.path(), None);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        // How many commits are waited for decides where the kill hits.
+        // The number of commits decides the moment of the kill.
         let mut acknowledged = last;
         for _ in 0..1 + random.below(120) {
             acknowledged = next_revision(&mut lines).expect("the child reports revisions until it is killed");
@@ -80,7 +80,7 @@ fn a_full_disk_refuses_the_change_and_the_next_one_works() {
     let loaded = load(place.path());
     assert!(!loaded.report.is_degraded(), "{}", loaded.report);
     assert_eq!(loaded.revision, Revision(last));
-    assert!(same_records(&loaded, &state_at(last)), "the refused batch left something behind");
+    assert!(same_records(&loaded, &state_at(last)), "the refused batch left a trace");
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn child_meets_a_full_disk() {
         stored.is_err()
     });
     let full = full.expect("the limit is reached long before");
-    // Still full; and a batch that must leave no trace.
+    // The disk is still full; this batch must leave no trace.
     let trace = [Delta::Put(instance(1_000_000, full).into())];
     store.commit(&Batch { revision: Revision(full), deltas: &trace }).expect_err("nothing has changed yet");
-    assert!(!store.describe().warnings.is_empty(), "the status says nothing");
+    assert!(!store.describe().warnings.is_empty(), "no warning in the status");
 
     let (_, hard) = rlimit::getrlimit(rlimit::Resource::FSIZE).unwrap();
     rlimit::setrlimit(rlimit::Resource::FSIZE, hard, hard).unwrap();
@@ -114,7 +114,7 @@ fn child_meets_a_full_disk() {
 }
 
 #[test]
-fn a_second_process_is_told_so() {
+fn a_second_process_gets_locked() {
     let place = tempfile::tempdir().unwrap();
     let first = Fjall::open(place.path()).unwrap();
     let second = Fjall::open(place.path());
@@ -124,7 +124,7 @@ fn a_second_process_is_told_so() {
 }
 
 #[test]
-fn a_file_in_place_of_the_directory_is_told() {
+fn a_file_in_place_of_the_directory_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(matches!(Fjall::open(file.path()), Err(StoreError::NotADirectory { .. })));
     assert!(matches!(Fjall::open(file.path().join("below")), Err(StoreError::NotWritable { .. })));
@@ -134,7 +134,7 @@ fn this_test(name: &str, place: &Path, blocks_max: Option<u32>) -> Child {
     let exe = std::env::current_exe().unwrap();
     let mut command = match blocks_max {
         None => Command::new(exe),
-        // The signal that comes with the limit is ignored, so that a write returns an error as on a full disk.
+        // The signal of the limit is ignored, so that a write fails as on a full disk.
         Some(blocks) => {
             let mut command = Command::new("sh");
             command
@@ -157,7 +157,7 @@ fn this_test(name: &str, place: &Path, blocks_max: Option<u32>) -> Child {
 fn next_revision(lines: &mut impl BufRead) -> Option<u64> {
     let mut line = String::new();
     while lines.by_ref().take(1024).read_line(&mut line).ok()? > 0 {
-        // A last line without its end was not acknowledged.
+        // A partial last line was not acknowledged.
         if let Some(revision) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("revision ")) {
             return revision.parse().ok();
         }
@@ -170,7 +170,7 @@ fn no_entries(path: &Path) -> bool {
     std::fs::read_dir(path).unwrap().next().is_none()
 }
 
-/// A small generator whose seed stands in the test.
+/// Random generator with a fixed seed.
 struct Random(u64);
 
 impl Random {

@@ -8,7 +8,7 @@ use crate::mark::{Mark, MarkRead, Totals};
 use crate::{ImportError, StoreError, export, import, record};
 
 #[test]
-fn a_mark_survives_and_any_flip_in_it_is_seen() {
+fn a_mark_round_trips_and_any_flip_is_detected() {
     let mark = Mark::new(Revision(42), Totals { counts: [1, 2, 3], sum: u64::MAX });
     let bytes = mark.encode();
     assert_eq!(Mark::decode(&bytes), MarkRead::Whole(mark));
@@ -24,7 +24,7 @@ fn a_mark_survives_and_any_flip_in_it_is_seen() {
     }
 }
 
-/// The stored form is a promise to later versions.
+/// The stored form is a contract with later versions.
 #[test]
 fn the_export_of_a_known_state_does_not_change() {
     let mut store = Memory::new();
@@ -48,7 +48,7 @@ fn the_export_of_a_known_state_does_not_change() {
     assert_eq!(unsealed, expected);
 }
 
-/// Records as earlier versions wrote them, byte for byte.
+/// Records of earlier versions, byte for byte.
 #[test]
 fn instances_of_earlier_versions_are_read() {
     let bare = r#"{"id":"i","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}"#;
@@ -65,7 +65,7 @@ fn instances_of_earlier_versions_are_read() {
     assert_eq!(instance.health_check.probe, Probe::http("/health?a=b").unwrap());
 }
 
-/// A store of a version that knew no drains has no such field; one that drains keeps its end.
+/// Stores of versions without drains have no such field.
 #[test]
 fn a_drain_is_stored_and_its_absence_is_none() {
     let delta = |draining| {
@@ -85,7 +85,7 @@ fn a_drain_is_stored_and_its_absence_is_none() {
 }
 
 #[test]
-fn an_export_that_is_not_whole_is_refused_and_nothing_is_stored() {
+fn an_incomplete_export_is_refused_and_nothing_is_stored() {
     let mut text = Vec::new();
     let mut store = Memory::new();
     commit_all(&mut store, 1..=20);
@@ -122,19 +122,18 @@ fn a_newer_export_is_refused_by_its_version() {
     assert!(matches!(refused, Err(StoreError::NewerSchema { found: 3, known: 2, .. })), "{refused:?}");
 }
 
-/// A store of a version that knew no certificates has domains whose certificate nobody spoke of; what is said now is
-/// there after a restart.
+/// Domains of versions without certificates have no such fields.
 #[test]
-fn what_is_said_about_tls_is_kept_and_need_not_be_there() {
+fn tls_settings_are_stored_and_optional() {
     let path = |text| FilePath::parse(text).unwrap();
     let plain = domain(1, 1);
-    let told = Domain {
+    let with_tls = Domain {
         certificate: CertificateMode::Provided,
         client_auth: Some(ClientAuth { ca_file: path("/etc/ca.pem"), need: ClientAuthNeed::Optional }),
         ..domain(2, 2)
     };
     let none = Domain { certificate: CertificateMode::None, ..domain(3, 3) };
-    let domains = [plain, told, none];
+    let domains = [plain, with_tls, none];
     let mut deltas: Vec<Delta> = domains.iter().map(|domain| Delta::Put(domain.clone().into())).collect();
     deltas.push(Delta::Put(app().into()));
     let mut store = Memory::new();
@@ -150,7 +149,7 @@ fn what_is_said_about_tls_is_kept_and_need_not_be_there() {
     assert_eq!(target.load().unwrap().resources[1..], domains);
 }
 
-/// A store of a version that did not know the policies of apps: its export, byte for byte.
+/// The export of a version without policies of apps, byte for byte.
 #[test]
 fn an_app_without_policies_has_the_defaults() {
     let text = r#"{"ringway_export":1,"revision":1,"records":3}
@@ -165,9 +164,9 @@ fn an_app_without_policies_has_the_defaults() {
     assert_eq!(loaded.resources[0], app().into());
 }
 
-/// Values that a later version may know, and this one does not, are not taken for others.
+/// Values of later versions are not mistaken for known ones.
 #[test]
-fn a_policy_that_is_none_makes_the_record_unreadable() {
+fn an_unknown_policy_makes_the_record_unreadable() {
     let app = |members: &str| {
         let body = format!(r#"{{"id":"a","name":"A",{members}"created_at":1,"updated_at":1}}"#);
         record::decode(Kind::App, body.as_bytes())
@@ -181,14 +180,14 @@ fn a_policy_that_is_none_makes_the_record_unreadable() {
 }
 
 proptest! {
-    /// Bytes from a disk never panic, whatever they are.
+    /// Reading never panics on any bytes.
     #[test]
     fn readers_take_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Mark::decode(&bytes);
         let _ = import(&mut bytes.as_slice(), &mut Memory::new());
         let mut salvage = crate::salvage::Salvage::default();
         salvage.read(&bytes);
-        // And what looks like a record or a mark until it ends.
+        // The beginning of a record and of a mark.
         salvage.read(&[b"12345678{\"id\":\"a\",", bytes.as_slice()].concat());
         salvage.read(&[b"0123456789abcdef {\"schema\":1", bytes.as_slice(), b"\n"].concat());
         prop_assert!(salvage.finish().image.is_empty());

@@ -1,9 +1,10 @@
 //! Stores of format 1, as version 0.1.0 (commit 60a1716) wrote them.
 //!
-//! `format-1/killed` and `format-1/closed` are the store folder of that release after `kill -9` and after a clean end. It
-//! was filled through the admin API: `POST /api/apps/register` (all fields), `/api/apps/instances`,
-//! `/api/tenants/domains`, `/api/webhooks`, and `DELETE /api/apps/instances/slow-1?drain=3600s` during a request.
-//! `format-1/closed/export.jsonl` equals the output of its `ringway export`.
+//! `format-1/killed` and `format-1/closed` are the store folder of that release after `kill -9` and after a
+//! clean end. It was filled through the admin API: `POST /api/apps/register` (all fields),
+//! `/api/apps/instances`, `/api/tenants/domains`, `/api/webhooks`, and `DELETE
+//! /api/apps/instances/slow-1?drain=3600s` during a request. `format-1/closed/export.jsonl` equals the output
+//! of its `ringway export`.
 
 use std::fs;
 use std::io::BufReader;
@@ -284,7 +285,7 @@ fn a_migrated_store_that_is_damaged_is_restored_from_its_old_export() {
 #[test]
 fn an_old_store_in_use_by_another_process_is_read() {
     let place = old_store("killed");
-    assert_expected(&Fjall::read_beside(place.path()).unwrap(), "in use");
+    assert_expected(&Fjall::read_in_use(place.path()).unwrap(), "in use");
 }
 
 #[test]

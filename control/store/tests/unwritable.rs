@@ -1,6 +1,7 @@
-//! Directories that cannot be written: what they hold is served, nothing is changed, and they are taken up again.
+//! Directories that cannot be written: their contents are served unchanged, and they are used again once they
+//! can be written.
 //!
-//! The tests may run as root, whom no mode of a file stops: a folder stands where the lock's file should be.
+//! The tests may run as root, who ignores file modes: a folder in place of the lock file stops writing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,7 @@ pub(super) fn allow_writing(place: &Path) {
     fs::remove_dir(place.join("LOCK")).unwrap();
 }
 
-/// All that stands there, and when it was last written.
+/// All files with their sizes and times of modification.
 pub(super) fn everything(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(place).unwrap().flatten() {
@@ -39,7 +40,7 @@ fn commit(store: &mut Fjall, revision: u64) -> Result<(), StoreError> {
 }
 
 #[test]
-fn what_it_holds_is_served_unchanged_and_it_is_taken_up_again() {
+fn its_contents_are_served_unchanged_until_it_can_be_written() {
     use Ended::{Clean, Killed};
     for (ended, has_scratch) in [(Clean, true), (Clean, false), (Killed, true), (Killed, false)] {
         let case = format!("ended: {ended:?}, room for a copy: {has_scratch}");
@@ -78,7 +79,7 @@ fn what_it_holds_is_served_unchanged_and_it_is_taken_up_again() {
 }
 
 #[test]
-fn maintenance_takes_it_up_again_without_a_change() {
+fn maintenance_uses_it_again_without_a_change() {
     let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let mut store = Fjall::open(place.path()).unwrap();
@@ -89,7 +90,7 @@ fn maintenance_takes_it_up_again_without_a_change() {
 }
 
 #[test]
-fn it_is_still_for_one_process() {
+fn it_is_still_locked() {
     let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let first = Fjall::open(place.path()).unwrap();
@@ -99,7 +100,7 @@ fn it_is_still_for_one_process() {
 }
 
 #[test]
-fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written() {
+fn a_damaged_store_is_served_and_repaired_once_it_can_be_written() {
     for has_scratch in [true, false] {
         let place = made(LAST, Ended::Killed);
         let journal = fs::read_dir(place.path().join("live")).unwrap().flatten().map(|entry| entry.path());
@@ -124,7 +125,7 @@ fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written
         assert!(place.path().join("aside/0001").exists(), "the damaged files are kept");
         match committed {
             Ok(()) => {}
-            // The engine, which may now open its files, sees other records in them than were read without it.
+            // The engine may now open the files, and reads other records than the salvage.
             Err(StoreError::Diverged { .. }) if !has_scratch => {
                 drop(store);
                 let mut store = Fjall::open(place.path()).unwrap();
@@ -137,7 +138,7 @@ fn a_damaged_one_is_served_as_far_as_it_goes_and_repaired_once_it_can_be_written
 }
 
 #[test]
-fn one_that_became_another_meanwhile_takes_no_change_from_us() {
+fn a_store_that_was_changed_meanwhile_refuses_changes() {
     let place = made(LAST, Ended::Clean);
     refuse_writing(place.path());
     let mut store = Fjall::open(place.path()).unwrap();
@@ -152,17 +153,17 @@ fn one_that_became_another_meanwhile_takes_no_change_from_us() {
     for _ in 0..2 {
         let refused = commit(&mut store, LAST + 1).unwrap_err();
         assert!(matches!(refused, StoreError::Diverged { .. }), "{refused}");
-        assert_eq!(store.load().unwrap().revision, Revision(LAST), "what is served stays the same");
+        assert_eq!(store.load().unwrap().revision, Revision(LAST), "the served state is unchanged");
     }
     drop(store);
     assert!(same_records(&load(place.path()), &state_at(LAST + 1)));
 }
 
 #[test]
-fn where_nothing_is_there_and_nothing_can_be_written_nothing_starts() {
+fn an_empty_directory_that_cannot_be_written_is_refused() {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("LOCK")).unwrap();
     assert!(matches!(Fjall::open(place.path()), Err(StoreError::NotWritable { .. })));
-    // Neither is a place that cannot be made.
+    // A directory that cannot be created is refused, too.
     assert!(matches!(Fjall::open("/proc/ringway/store"), Err(StoreError::NotWritable { .. })));
 }

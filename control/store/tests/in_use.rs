@@ -1,4 +1,4 @@
-//! Stores that are read while somebody else has them open.
+//! Stores that are read while another process holds them.
 
 use super::*;
 use crate::StoreError;
@@ -8,20 +8,20 @@ fn commit(store: &mut Fjall, revision: u64) {
 }
 
 #[test]
-fn a_store_in_use_is_read_whole_at_every_revision() {
+fn a_store_in_use_is_read_completely_at_every_revision() {
     let place = tempfile::tempdir().unwrap();
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
     for revision in 1..=20 {
         commit(&mut store, revision);
-        let loaded = Fjall::read_beside(place.path()).unwrap();
+        let loaded = Fjall::read_in_use(place.path()).unwrap();
         assert_eq!(loaded.revision, Revision(revision));
         assert!(same_records(&loaded, &state_at(revision)), "{revision}");
     }
 }
 
 #[test]
-fn what_is_read_beside_a_busy_writer_is_one_revision_that_was_acknowledged() {
+fn reading_during_writes_yields_one_acknowledged_revision() {
     let place = tempfile::tempdir().unwrap();
     let mut store = Fjall::open(place.path()).unwrap();
     store.load().unwrap();
@@ -35,7 +35,7 @@ fn what_is_read_beside_a_busy_writer_is_one_revision_that_was_acknowledged() {
         });
         while !writer.is_finished() {
             let before = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
-            match Fjall::read_beside(place.path()) {
+            match Fjall::read_in_use(place.path()) {
                 Ok(loaded) => {
                     assert!(loaded.revision.0 >= before, "{:?} after {before}", loaded.revision);
                     assert!(same_records(&loaded, &state_at(loaded.revision.0)), "{:?}", loaded.revision);
@@ -46,16 +46,20 @@ fn what_is_read_beside_a_busy_writer_is_one_revision_that_was_acknowledged() {
         }
     });
     drop(store);
-    assert_eq!(Fjall::read_beside(place.path()).unwrap().revision, Revision(LAST), "also when nobody has it");
+    assert_eq!(
+        Fjall::read_in_use(place.path()).unwrap().revision,
+        Revision(LAST),
+        "also when it is not in use"
+    );
 }
 
 #[test]
-fn what_is_no_store_is_not_made_one() {
+fn a_read_never_creates_a_store() {
     let place = tempfile::tempdir().unwrap();
     let nowhere = place.path().join("nowhere");
-    assert!(matches!(Fjall::read_beside(&nowhere), Err(StoreError::NotADirectory { .. })));
+    assert!(matches!(Fjall::read_in_use(&nowhere), Err(StoreError::NotADirectory { .. })));
     assert!(!nowhere.exists());
-    assert!(matches!(Fjall::read_beside(place.path()), Err(StoreError::Changing { .. })));
+    assert!(matches!(Fjall::read_in_use(place.path()), Err(StoreError::Changing { .. })));
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
