@@ -2,18 +2,18 @@
 
 use ringway_model::{Change, Revision};
 
-/// What the audit trail says about a change.
+/// Entry of the audit trail.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
-    /// What it was about: `app app1`, `domain shop.example`.
+    /// Changed object: `app app1`, `domain shop.example`.
     pub(crate) subject: Option<String>,
-    /// What it did.
+    /// Outcome of the change.
     pub(crate) outcome: Option<&'static str>,
-    /// The revision that has it.
+    /// Revision with the change.
     pub(crate) revision: Option<Revision>,
 }
 
-/// What a change is about, for the audit trail.
+/// Describes the object of a change.
 pub(crate) fn subject(change: &Change) -> String {
     match change {
         Change::Register { app, instance, domain } => {

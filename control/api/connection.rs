@@ -1,11 +1,11 @@
-//! One client connection: requests one after the other, each answered before the next is looked at.
+//! One client connection: sequential requests, each answered before the next one is read.
 //!
 //! ```text
-//! Idle ──byte──► Head ──► (100 Continue) ──► Body ──► Answer ──keep-alive──► Idle
-//!   │              └──── refused: answered, then closed, for where the next request begins is unknown
+//! Idle ──byte──► Head ──► (100 Continue) ──► Body ──► Response ──keep-alive──► Idle
+//!   │              └──── refused: error response, then closed, because the next request cannot be found
 //!   └── idle too long, or draining: closed
 //! ```
-//! Every read and write has a deadline. A client that says what it must not costs an answer and a lingering close.
+//! Every read and write has a deadline. A malformed request costs an error response and a lingering close.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,47 +21,47 @@ use ringway_wire::h1::{
 use ringway_wire::headers::{FieldKind, push_field};
 use ringway_wire::message::{Framing, Method, Version, reason_phrase};
 
-use crate::guard::{Credentials, Door};
+use crate::guard::{Credentials, Listener};
 use crate::lists::{Pieces, Progress};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::response::{Body, Response};
 use crate::service::{Admission, Head, Service};
 
-/// What a connection is waiting for.
+/// Activity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// Its client's next request.
+    /// Waits for the next request.
     Idle,
-    /// The rest of one.
+    /// Reads a request.
     Receiving,
-    /// Us.
+    /// Processes a request.
     Answering,
-    /// Its client to take an answer, or to leave.
+    /// Sends a response, or lingers.
     Sending,
 }
 
-/// What a connection asks of the server that it belongs to.
+/// Callbacks of a connection to its server.
 pub(crate) trait Host {
-    /// It waits for something else from now on.
+    /// Reports a new activity.
     fn report(&self, activity: Activity);
-    /// Whether connections are to end after the answer under way.
+    /// Whether connections close after the present response.
     fn is_draining(&self) -> bool;
 }
 
-/// How long a client may take.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// For one request, from its first byte to its last.
+    /// For one request, from its first to its last byte.
     pub(crate) request: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
 }
 
-/// Serves a connection until it ends. Errors of the connection end it, silently: there is nobody to tell.
+/// Serves a connection until it ends. Connection errors are not reported.
 pub(crate) async fn serve<S: Stream, P: Plane>(
     stream: Rc<S>,
-    door: Rc<Door>,
+    listener: Rc<Listener>,
     service: Rc<Service<P>>,
     host: impl Host,
     timeouts: Timeouts,
@@ -73,7 +73,7 @@ pub(crate) async fn serve<S: Stream, P: Plane>(
     let wire_limits = Limits::default();
     let mut connection = Connection {
         stream,
-        door,
+        listener,
         service,
         host,
         remote,
@@ -93,18 +93,18 @@ enum Next {
 
 struct Connection<S, P, H> {
     stream: Rc<S>,
-    door: Rc<Door>,
+    listener: Rc<Listener>,
     service: Rc<Service<P>>,
     host: H,
     remote: String,
     timeouts: Timeouts,
     wire_limits: Limits,
-    /// Bytes that were read and not used yet.
+    /// Input that is not processed yet.
     pending: Vec<u8>,
     head: RequestHead,
 }
 
-/// How a read for more bytes ended.
+/// Result of reading more bytes.
 enum More {
     Bytes,
     End,
@@ -112,7 +112,7 @@ enum More {
 }
 
 impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
-    /// One request and its answer.
+    /// Serves one request.
     async fn exchange(&mut self) -> Next {
         self.host.report(Activity::Idle);
         if self.host.is_draining() {
@@ -134,7 +134,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         }
     }
 
-    /// Reads a head whole and returns its bytes, or none when the client went away.
+    /// Reads a complete head and returns its bytes, or none when the client disconnects.
     async fn read_head(&mut self, deadline: Tick) -> Result<Option<Vec<u8>>, Problem> {
         self.head.reset();
         loop {
@@ -193,7 +193,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             idempotency_key: values("idempotency-key"),
             prefer: values("prefer"),
         };
-        let admitted = match self.service.admit(&self.door, &head, id) {
+        let admitted = match self.service.admit(&self.listener, &head, id) {
             Admission::Admitted(admitted) => admitted,
             Admission::Answered(response) => {
                 let after = if head.has_body { After::Linger } else { After::for_client(wire) };
@@ -210,13 +210,13 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         };
         self.host.report(Activity::Answering);
         let service = Rc::clone(&self.service);
-        // Looked at, not read: what a client sends meanwhile is its next request.
+        // Peeks only: input is the next request.
         let is_wanted = || !self.host.is_draining() && self.stream.peek_state() != PeerState::Closed;
-        let response = service.answer(admitted, &mut body, &self.remote, id, &is_wanted).await;
+        let response = service.respond(admitted, &mut body, &self.remote, id, &is_wanted).await;
         self.write(response, wire, After::for_client(wire), id).await
     }
 
-    /// Reads a body whole, or none when the client went away.
+    /// Reads a complete body, or none when the client disconnects.
     async fn read_body(&mut self, wire: &RequestHead, deadline: Tick) -> Result<Option<Vec<u8>>, Problem> {
         let mut framing = match wire.framing() {
             Framing::Empty | Framing::UntilClose => return Ok(Some(Vec::new())),
@@ -262,7 +262,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         }
     }
 
-    /// Answers what is no request, and ends the connection.
+    /// Sends an error response to a malformed request and closes the connection.
     async fn refuse(&mut self, problem: &Problem, id: &RequestId) -> Next {
         let response = Response::problem(problem, id);
         self.write_as(response, Method::Get, Version::Http11, After::Linger, id).await
@@ -301,7 +301,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
                 match pieces.write(&mut first) {
                     Progress::Done => (self.send(simple("application/json", &first)).await, after),
                     Progress::More => {
-                        // An HTTP/1.0 client knows the end of a long answer by the end of the connection.
+                        // For an HTTP/1.0 client the end of the connection ends a body of unknown length.
                         let after = if version == Version::Http10 { After::Close } else { after };
                         let head = long_head(status, &fields, version, after);
                         let rest = if is_head { None } else { Some((first, pieces)) };
@@ -324,7 +324,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         }
     }
 
-    /// Sends a long answer, each piece when the one before has left.
+    /// Sends a response in pieces, each one after the previous one was written.
     async fn send_pieces(&self, head: Vec<u8>, rest: Option<(Vec<u8>, Pieces)>, version: Version) -> bool {
         let Some((mut data, mut pieces)) = rest else { return self.send(head).await };
         let mut out = head;
@@ -350,12 +350,12 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
     }
 }
 
-/// What becomes of the connection after an answer.
+/// Treatment of the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     Keep,
     Close,
-    /// Closed, but what the client still sends is read for a while, lest a reset overtakes the answer.
+    /// Lingering close: input is read for a while, so that a reset does not destroy the response.
     Linger,
 }
 
@@ -365,14 +365,14 @@ impl After {
     }
 }
 
-/// How the body's end is found.
+/// Framing of a body.
 enum Coding {
     Length { left: usize },
     Chunked(ChunkedBody),
 }
 
 impl Coding {
-    /// Moves what belongs to the body.
+    /// Moves bytes of the body.
     fn take(&mut self, pending: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<BodyState, Problem> {
         match self {
             Self::Length { left } => {
@@ -396,7 +396,7 @@ impl Coding {
     }
 }
 
-/// The only value of a field; one that is there twice is one that means nothing.
+/// Returns the only value of a field; a repeated field counts as an empty value.
 fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let first = values.next()?;
     match values.next() {
@@ -405,13 +405,13 @@ fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     }
 }
 
-/// The fields of an answer, with those that all have.
+/// Serialises the header fields of a response, including the common ones.
 fn field_lines(fields: &[(&'static str, String)], id: &RequestId) -> Vec<u8> {
     let mut lines = Vec::with_capacity(256);
     let common = [
         ("Date", clock::timestamp().to_http_date()),
         ("X-Request-ID", id.to_string()),
-        // What is true now may not be in a moment, and none of it is meant for shared caches.
+        // Responses change at any moment and must not be in shared caches.
         ("Cache-Control", "no-store".to_owned()),
         ("X-Content-Type-Options", "nosniff".to_owned()),
     ];
@@ -422,7 +422,7 @@ fn field_lines(fields: &[(&'static str, String)], id: &RequestId) -> Vec<u8> {
     lines
 }
 
-/// The head of an answer whose length is not known when it begins.
+/// Serialises the head of a response of unknown length.
 fn long_head(status: u16, fields: &[u8], version: Version, after: After) -> Vec<u8> {
     let mut out = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status)).into_bytes();
     out.extend_from_slice(b"Content-Type: application/json\r\n");
@@ -438,7 +438,7 @@ fn long_head(status: u16, fields: &[u8], version: Version, after: After) -> Vec<
 }
 
 fn push_piece(out: &mut Vec<u8>, data: &[u8], version: Version) {
-    // A chunk of no bytes would be the last one.
+    // An empty chunk would be the last one.
     if version == Version::Http10 || data.is_empty() {
         out.extend_from_slice(data);
         return;
@@ -457,7 +457,6 @@ fn refused(error: RequestError) -> Problem {
         501 => Kind::UnknownMethod,
         _ => Kind::BadRequest,
     };
-    // Some errors name what is there, some say what is the matter.
     Problem::new(kind, format!("the request is refused: {error}"))
 }
 

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::views::Accepted;
 
-/// The body of an answer.
+/// Content of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) media_type: &'static str,
@@ -20,7 +20,7 @@ impl Content {
         Self { media_type, schema: json!({ "type": "string" }), components: Vec::new() }
     }
 
-    /// JSON that says itself what it is.
+    /// A JSON object without a schema.
     pub(crate) fn any_json() -> Self {
         Self { media_type: "application/json", schema: json!({ "type": "object" }), components: Vec::new() }
     }
@@ -37,10 +37,10 @@ pub(crate) fn schema_of<T: ToSchema>() -> Content {
     }
 }
 
-/// JSON of what a change answers: the object, and what the change did.
+/// JSON of the response to a change: the object and the outcome.
 pub(crate) fn schema_of_accepted<T: ToSchema>() -> Content {
     let mut content = schema_of::<Accepted<T>>();
-    // A type argument is referred to, but not defined by the type that it is given to.
+    // The schema of a type argument is only referred to, not included.
     content.components.push((T::name().into_owned(), to_json(&T::schema())));
     content
 }

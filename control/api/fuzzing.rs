@@ -1,25 +1,25 @@
-//! A door for the fuzz targets (`tests/fuzz`): how requests are read, without a plane and sockets.
+//! Entry points for the fuzz targets (`tests/fuzz`): parsing of requests without a plane and sockets.
 
 use crate::request::finding::Finding;
 use crate::request::reader::{self, Input, Reader};
 use crate::request::{document, shapes as shape};
 
-/// How a body was refused.
+/// Refusal of a body.
 #[derive(Debug)]
 pub enum Refusal {
-    /// It is no document; the member for each name that occurs twice.
+    /// Not a document; the pointer of each duplicate name.
     Document(Vec<String>),
-    /// What was found: code and pointer.
+    /// Findings: code and pointer.
     Findings(Vec<(&'static str, Option<String>)>),
 }
 
-/// The shapes of requests with a body.
+/// Number of request shapes with a body.
 pub const SHAPES: usize = 11;
 
 /// Reads a body by a shape; `key` is what the path would have. The body is overwritten.
 ///
 /// # Errors
-/// What a client would be told.
+/// The findings.
 pub fn read(shape: usize, key: Option<String>, body: &mut [u8]) -> Result<(), Refusal> {
     let body = document::parse(body).map_err(|error| match error {
         document::DocumentError::Duplicates(findings) => {
@@ -44,8 +44,8 @@ pub fn read(shape: usize, key: Option<String>, body: &mut [u8]) -> Result<(), Re
 }
 
 fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<(), Refusal> {
-    let told = |finding: Finding| (finding.code, finding.pointer);
+    let finding = |finding: Finding| (finding.code, finding.pointer);
     reader::read(input, shape)
         .map(|_| ())
-        .map_err(|findings| Refusal::Findings(findings.into_iter().map(told).collect()))
+        .map_err(|findings| Refusal::Findings(findings.into_iter().map(finding).collect()))
 }

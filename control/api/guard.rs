@@ -1,9 +1,9 @@
-//! Who may speak to the API.
+//! Access control of the API.
 //!
-//! Without a token it listens on the loopback interface only, and that alone is not enough: any web page that a
-//! user of the machine opens can make the browser send requests to 127.0.0.1. So the `Host` must be a name of this
-//! listener (DNS rebinding), what a browser marks as coming from another site is refused (CSRF), and so is what a proxy
-//! passed on: an instance whose target is this API would open it to the world.
+//! Without a token the API listens on the loopback interface only, which is not enough: any web page opened
+//! on the machine can make the browser send requests to 127.0.0.1. Therefore the `Host` must be a name of
+//! this listener (DNS rebinding), requests that a browser marks as cross-site are refused (CSRF), and so are
+//! requests that a proxy forwarded: an instance whose target is this API would expose it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,12 @@ use crate::limits::{API_TOKEN_BYTES_MAX, API_TOKEN_BYTES_MIN};
 
 use crate::problem::{Kind, Problem};
 
-/// The bearer token that clients of the API must show. Never printed.
+/// Bearer token of the API. Never printed.
 #[derive(Clone)]
 pub struct Token(Box<str>);
 
 impl Token {
-    /// Takes a token of [`API_TOKEN_BYTES_MIN`] to [`API_TOKEN_BYTES_MAX`] visible ASCII characters.
+    /// Parses a token of [`API_TOKEN_BYTES_MIN`] to [`API_TOKEN_BYTES_MAX`] visible ASCII characters.
     ///
     /// # Errors
     /// [`TokenError`], which does not repeat the token.
@@ -34,12 +34,12 @@ impl Token {
         }
     }
 
-    /// Whether `given` is this token, in a time that depends on the length of `given` alone.
+    /// Whether `given` is this token, in a time that depends only on the length of `given`.
     pub(crate) fn matches(&self, given: &[u8]) -> bool {
         let ours = self.0.as_bytes();
         let mut difference = ours.len() ^ given.len();
         for (at, byte) in given.iter().enumerate() {
-            // The optimiser must not learn that one difference decides.
+            // Prevents the optimiser from returning at the first difference.
             difference = std::hint::black_box(difference | usize::from(byte ^ ours[at % ours.len()]));
         }
         difference == 0
@@ -52,7 +52,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why a text is no token.
+/// Parse error of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// Shorter than [`API_TOKEN_BYTES_MIN`].
@@ -75,10 +75,10 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// The API would be open to the network.
+/// The API would be reachable from the network without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindError {
-    /// The address that was asked for.
+    /// The requested address.
     pub address: SocketAddr,
 }
 
@@ -94,7 +94,7 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Whether the API may listen on an address: the loopback interface, or anything with a token.
+/// Checks whether the API may listen on an address: the loopback interface, or anything with a token.
 ///
 /// # Errors
 /// [`BindError`] for any other address without a token; the process must not start.
@@ -105,10 +105,10 @@ pub fn check_bind(address: SocketAddr, token: Option<&Token>) -> Result<(), Bind
     }
 }
 
-/// What a request says about where it comes from and for whom it is meant.
+/// Origin and destination of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Credentials<'a> {
-    /// The normalised host of the request; empty when it named none.
+    /// The normalised host of the request; empty when it has none.
     pub(crate) host: &'a str,
     /// `host[:port]` as the client sent it, for comparison with `Origin`.
     pub(crate) authority: &'a str,
@@ -118,41 +118,41 @@ pub(crate) struct Credentials<'a> {
     pub(crate) fetch_site: Option<&'a [u8]>,
     /// `Authorization`.
     pub(crate) authorization: Option<&'a [u8]>,
-    /// Whether a proxy says that it passed the request on. Ours always does, whatever it was asked with.
+    /// Whether a proxy forwarded the request, by its header fields. ringway always adds them.
     pub(crate) is_forwarded: bool,
 }
 
-/// Where a connection was accepted.
+/// Listener of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Listener {
     /// A TCP listener bound to this address.
     Tcp(SocketAddr),
-    /// A unix socket: its file mode says who may speak, and no browser reaches it.
+    /// A Unix socket: access is controlled by its file mode, and browsers cannot reach it.
     Unix,
 }
 
-/// The rules of one API.
+/// Access rules of an API.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
-    /// Asked for on every TCP connection, health probes aside.
+    /// Required on every TCP connection, except for health probes.
     pub(crate) token: Option<Token>,
-    /// Further host names under which the API is reached, lower case.
+    /// Further host names of the API, lower case.
     pub(crate) hosts: Vec<String>,
 }
 
-/// Whether an operation is open to everyone who reaches the listener.
+/// Access to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Health probes: load balancers and orchestrators have no token.
+    /// Without a token: health probes of load balancers and orchestrators.
     Open,
-    /// Everything else.
+    /// With a token.
     Guarded,
 }
 
 impl Guard {
-    /// Refuses requests for another host and from another site. Comes before everything else, routing included.
-    pub(crate) fn check_site(&self, door: &Door, from: &Credentials<'_>) -> Result<(), Problem> {
-        let Door::Tcp(bound) = door else { return Ok(()) };
+    /// Refuses requests for another host and from another site. The first check, before routing.
+    pub(crate) fn check_site(&self, listener: &Listener, from: &Credentials<'_>) -> Result<(), Problem> {
+        let Listener::Tcp(bound) = listener else { return Ok(()) };
         if !self.is_ours(*bound, from.host) {
             return Err(Problem::new(
                 Kind::Misdirected,
@@ -161,25 +161,25 @@ impl Guard {
         }
         let is_same_site = |site: &[u8]| site == b"same-origin" || site == b"none";
         if from.fetch_site.is_some_and(|site| !is_same_site(site)) {
-            return Err(Problem::new(Kind::CrossSite, "Sec-Fetch-Site says that another site sent this"));
+            return Err(Problem::new(Kind::CrossSite, "Sec-Fetch-Site marks the request as cross-site"));
         }
         if let Some(origin) = from.origin {
             let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
             if !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(from.authority.as_bytes())) {
-                return Err(Problem::new(Kind::CrossSite, "the Origin is another site than the Host"));
+                return Err(Problem::new(Kind::CrossSite, "the Origin differs from the Host"));
             }
         }
         Ok(())
     }
 
-    /// Asks for the token where there is one, and else for a client on this machine.
+    /// Requires the token where there is one, otherwise a client on this machine.
     pub(crate) fn check_token(
         &self,
-        door: &Door,
+        listener: &Listener,
         access: Access,
         from: &Credentials<'_>,
     ) -> Result<(), Problem> {
-        if *door == Door::Unix || access == Access::Open {
+        if *listener == Listener::Unix || access == Access::Open {
             return Ok(());
         }
         let Some(token) = &self.token else {
@@ -187,18 +187,18 @@ impl Guard {
                 false => Ok(()),
                 true => Err(Problem::new(
                     Kind::CrossSite,
-                    "a proxy passed this on (Via, Forwarded or X-Forwarded-For); without a token only clients on this machine are served",
+                    "the request was forwarded by a proxy (Via, Forwarded or X-Forwarded-For); without a token only clients on this machine are served",
                 )),
             };
         };
         match from.authorization.and_then(bearer) {
             Some(given) if token.matches(given) => Ok(()),
-            Some(_) => Err(Problem::new(Kind::Unauthorized, "the token is not the right one")),
+            Some(_) => Err(Problem::new(Kind::Unauthorized, "the token is wrong")),
             None => Err(Problem::new(Kind::Unauthorized, "send the token as Authorization: Bearer TOKEN")),
         }
     }
 
-    /// An address as host cannot be the work of DNS rebinding; a name can, unless we know it.
+    /// Whether the host is one of this API. An address cannot result from DNS rebinding; an unknown name can.
     fn is_ours(&self, bound: SocketAddr, host: &str) -> bool {
         if host == "localhost" || self.hosts.iter().any(|known| known == host) {
             return true;
@@ -210,7 +210,8 @@ impl Guard {
     }
 }
 
-/// The credentials of the Bearer scheme (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
+/// Returns the credentials of the Bearer scheme (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110
+/// §11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
@@ -228,8 +229,10 @@ mod tests {
     }
 
     fn site(bound: &str, host: &str) -> bool {
-        let door = Door::Tcp(bound.parse().unwrap());
-        guard().check_site(&door, &Credentials { host, authority: host, ..Credentials::default() }).is_ok()
+        let listener = Listener::Tcp(bound.parse().unwrap());
+        guard()
+            .check_site(&listener, &Credentials { host, authority: host, ..Credentials::default() })
+            .is_ok()
     }
 
     #[test]
@@ -287,12 +290,12 @@ mod tests {
 
     #[test]
     fn other_sites_are_refused_and_pages_of_our_own_are_not() {
-        let door = Door::Tcp("127.0.0.1:8080".parse().unwrap());
+        let listener = Listener::Tcp("127.0.0.1:8080".parse().unwrap());
         let own = Credentials { host: "localhost", authority: "localhost:8080", ..Credentials::default() };
         let check = |origin: Option<&'static str>, site: Option<&'static str>| {
             let from =
                 Credentials { origin: origin.map(str::as_bytes), fetch_site: site.map(str::as_bytes), ..own };
-            guard().check_site(&door, &from).map_err(|problem| problem.kind)
+            guard().check_site(&listener, &from).map_err(|problem| problem.kind)
         };
         assert_eq!(check(None, None), Ok(()));
         assert_eq!(check(Some("http://localhost:8080"), Some("same-origin")), Ok(()));
@@ -305,19 +308,19 @@ mod tests {
         for fetch_site in ["cross-site", "same-site", ""] {
             assert_eq!(check(None, Some(fetch_site)), Err(Kind::CrossSite), "{fetch_site}");
         }
-        assert_eq!(guard().check_site(&Door::Unix, &Credentials::default()), Ok(()));
+        assert_eq!(guard().check_site(&Listener::Unix, &Credentials::default()), Ok(()));
     }
 
     #[test]
     fn the_token_is_asked_for_on_tcp_but_not_for_probes() {
-        let door = Door::Tcp("127.0.0.1:8080".parse().unwrap());
-        let check = |door: &Door, access, authorization: Option<&str>| {
+        let listener = Listener::Tcp("127.0.0.1:8080".parse().unwrap());
+        let check = |listener: &Listener, access, authorization: Option<&str>| {
             let from =
                 Credentials { authorization: authorization.map(str::as_bytes), ..Credentials::default() };
-            guard().check_token(door, access, &from).is_ok()
+            guard().check_token(listener, access, &from).is_ok()
         };
-        assert!(check(&door, Access::Guarded, Some("Bearer 0123456789abcdef")));
-        assert!(check(&door, Access::Guarded, Some("bearer  0123456789abcdef")));
+        assert!(check(&listener, Access::Guarded, Some("Bearer 0123456789abcdef")));
+        assert!(check(&listener, Access::Guarded, Some("bearer  0123456789abcdef")));
         for wrong in [
             None,
             Some("Bearer"),
@@ -326,23 +329,23 @@ mod tests {
             Some("Basic 0123456789abcdef"),
             Some(TOKEN),
         ] {
-            assert!(!check(&door, Access::Guarded, wrong), "{wrong:?}");
+            assert!(!check(&listener, Access::Guarded, wrong), "{wrong:?}");
         }
-        assert!(check(&door, Access::Open, None));
-        assert!(check(&Door::Unix, Access::Guarded, None));
-        assert!(Guard::default().check_token(&door, Access::Guarded, &Credentials::default()).is_ok());
+        assert!(check(&listener, Access::Open, None));
+        assert!(check(&Listener::Unix, Access::Guarded, None));
+        assert!(Guard::default().check_token(&listener, Access::Guarded, &Credentials::default()).is_ok());
     }
 
     #[test]
     fn what_a_proxy_passed_on_needs_a_token() {
-        let door = Door::Tcp("127.0.0.1:8080".parse().unwrap());
+        let listener = Listener::Tcp("127.0.0.1:8080".parse().unwrap());
         let from = Credentials { is_forwarded: true, ..Credentials::default() };
         let open = Guard::default();
         let kind = |result: Result<(), Problem>| result.map_err(|problem| problem.kind);
-        assert_eq!(kind(open.check_token(&door, Access::Guarded, &from)), Err(Kind::CrossSite));
-        assert_eq!(kind(open.check_token(&door, Access::Open, &from)), Ok(()), "probes tell nothing");
-        assert_eq!(kind(open.check_token(&Door::Unix, Access::Guarded, &from)), Ok(()));
+        assert_eq!(kind(open.check_token(&listener, Access::Guarded, &from)), Err(Kind::CrossSite));
+        assert_eq!(kind(open.check_token(&listener, Access::Open, &from)), Ok(()), "probes tell nothing");
+        assert_eq!(kind(open.check_token(&Listener::Unix, Access::Guarded, &from)), Ok(()));
         let with_token = Credentials { authorization: Some(b"Bearer 0123456789abcdef"), ..from };
-        assert_eq!(kind(guard().check_token(&door, Access::Guarded, &with_token)), Ok(()));
+        assert_eq!(kind(guard().check_token(&listener, Access::Guarded, &with_token)), Ok(()));
     }
 }

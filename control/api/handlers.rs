@@ -30,7 +30,7 @@ use crate::response::{ApiResult, Body, Response};
 use crate::views::{AppOverview, CertificatesView, LivenessView, ReadinessView, StatusView, WebhookView};
 use crate::waits::Waiter;
 
-/// Does what an operation says.
+/// Executes an operation.
 pub(crate) async fn handle<P: Plane>(
     plane: &Rc<P>,
     operation: Operation,
@@ -171,7 +171,7 @@ pub(crate) async fn handle<P: Plane>(
     }
 }
 
-/// Reads a request by its shape.
+/// Parses a request by its shape.
 fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T, Problem> {
     read(input, shape).map_err(Problem::findings)
 }

@@ -1,14 +1,16 @@
 //! The admin HTTP API: schema, handlers, problems, OpenAPI.
 //!
 //! ```text
-//! connection ── wire's strict parser ──► Service::admit (head) ──► body ──► Service::answer
-//!                                            guard, route                  reader ► handlers ► Plane
+//! connection ── wire's strict parser ──► Service::admit (head) ──► body ──► Service::respond
+//!                                            guard, route                  request ► handlers ► Plane
 //! ```
-//! Apps register themselves here, and operators look at what is there. It runs on the control thread and speaks to
-//! the rest of the control plane through the trait [`Plane`] alone; no request of the data plane ever comes by.
+//! Apps register themselves here, and operators read and change the configuration. The API runs on the
+//! control thread and uses the rest of the control plane only through the trait [`Plane`]; no request of the
+//! data plane passes it.
 //!
-//! The table in `route` is the API: the server finds its way by it, and the OpenAPI document is made from it, from
-//! the same functions that read requests and from the types that answers are written from.
+//! The table in `route` defines the API: requests are matched by it. The OpenAPI document is generated from
+//! it, from the functions in `request` that parse requests, and from the types in `views` that responses are
+//! serialised from.
 #![forbid(unsafe_code)]
 
 mod audit;

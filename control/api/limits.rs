@@ -2,24 +2,21 @@
 
 use std::time::Duration;
 
-// --- Data plane: time --------------------------------------------------------------------------------------
-
-/// Longest time that an answer of the admin API about an instance can be waited for: a wait occupies a place of
-/// [`API_WAITS_MAX`], and whoever waits longer asks again.
-pub(crate) const API_WAIT_MAX: Duration = Duration::from_secs(300);
-
 // --- Admin API ---------------------------------------------------------------------------------------------
+
+/// Longest long poll of the admin API: a wait occupies one of [`API_WAITS_MAX`].
+pub(crate) const API_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes of an API request's body.
 pub(crate) const API_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Connections of the admin API. Whoever is slow gives way to whoever comes.
+/// Connections of the admin API. At the limit an idle connection is closed for a new one.
 pub(crate) const API_CONNECTIONS_MAX: usize = 512;
-/// Requests of the admin API that wait for a state of an instance at one time. They do not give way to new connections, so
-/// that these are an eighth of all: the rest stays free for heartbeats, registrations and metrics.
+/// Waiting requests of the admin API. They are not closed for new connections, so they are limited to an
+/// eighth of all: the others stay free for heartbeats, registrations and metrics.
 pub(crate) const API_WAITS_MAX: usize = API_CONNECTIONS_MAX / 8;
-/// To read one API request.
+/// Timeout of reading one API request.
 pub(crate) const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle time of an API connection.
+/// Idle timeout of an API connection.
 pub(crate) const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of an `Idempotency-Key`: a UUID has 36.
 pub(crate) const API_KEY_BYTES_MAX: usize = 255;
@@ -27,7 +24,7 @@ pub(crate) const API_KEY_BYTES_MAX: usize = 255;
 pub(crate) const API_TOKEN_BYTES_MIN: usize = 16;
 /// Bytes of the longest API token: fits a request head with room to spare.
 pub(crate) const API_TOKEN_BYTES_MAX: usize = 1024;
-/// Without a single byte taken of an API answer before the connection is closed.
+/// Timeout of writing an API response without progress.
 pub(crate) const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Apps that a status names unless more are asked for: what fits on a screen.
+/// Apps in a status by default: as many as fit on a screen.
 pub(crate) const STATUS_APPS: usize = 20;

@@ -1,7 +1,7 @@
-//! Lists: in order, in pages, and never at the expense of whoever else waits for the control thread.
+//! Lists: ordered, paginated, without blocking the control thread.
 //!
-//! The configuration keeps no order, so a page is the smallest items beyond a name, found in one walk that pauses
-//! now and then. It is written piece by piece, each piece when the client has taken the one before.
+//! The configuration has no order, so a page consists of the smallest items after a name, found in one walk
+//! that yields regularly. It is written in pieces, each one when the client has read the previous one.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use ringway_model::{App, Domain, Instance, limits};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Items that are looked at without a pause: some 100 µs.
+/// Items visited between two yields: some 100 µs.
 const ITEMS_PER_TURN: usize = 1_000;
-/// Bytes of a piece of a list, about.
+/// Approximate bytes of a piece of a list.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// Something with a name to sort by.
+/// An item with a name to sort by.
 pub(crate) trait Named {
     /// The name.
     fn name(&self) -> &str;
@@ -42,22 +42,22 @@ impl Named for Arc<Domain> {
 /// A page of items.
 #[derive(Debug)]
 pub(crate) struct Selection<T> {
-    /// By name.
+    /// The items, ordered by name.
     pub(crate) items: Vec<T>,
-    /// All that the filter lets through.
+    /// The number of items that pass the filter.
     pub(crate) total: usize,
-    /// The name to go on from, when there is more.
+    /// The name after which the next page begins, if there is one.
     pub(crate) next: Option<String>,
 }
 
-/// What follows the items of a page.
+/// Members after the items of a page.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PageTail {
-    /// All items that the filters let through, on this page or not.
+    /// Number of items that pass the filters, on all pages.
     pub(crate) total: usize,
-    /// What to send as `after` for the next page; null on the last one.
+    /// Value of `after` for the next page; null on the last page.
     pub(crate) next: Option<String>,
-    /// The configuration that this shows.
+    /// Revision of the configuration.
     pub(crate) revision: u64,
 }
 
@@ -84,8 +84,8 @@ impl<T: Named> Ord for ByName<T> {
     }
 }
 
-/// The first `limit` items by name that come after `after` and pass the filter. Cost: one walk over all items and
-/// memory for one page; other tasks of the thread run in between.
+/// Selects the first `limit` items by name that follow `after` and pass the filter. Cost: one walk over all
+/// items and memory for one page; yields to other tasks of the thread.
 pub(crate) async fn select<'a, T: Named + Clone + 'a>(
     items: impl Iterator<Item = &'a T>,
     is_wanted: impl Fn(&T) -> bool,
@@ -120,7 +120,7 @@ pub(crate) async fn select<'a, T: Named + Clone + 'a>(
     Selection { items, total, next }
 }
 
-/// A body in pieces. Yields bytes until it is done.
+/// A body that is written in pieces.
 pub(crate) struct Pieces(Box<Write>);
 
 type Write = dyn FnMut(&mut Vec<u8>) -> Progress;
@@ -128,9 +128,9 @@ type Write = dyn FnMut(&mut Vec<u8>) -> Progress;
 /// Whether a body has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// There is more.
+    /// More pieces follow.
     More,
-    /// That was all.
+    /// The body is complete.
     Done,
 }
 
@@ -140,7 +140,7 @@ impl Pieces {
         (self.0)(out)
     }
 
-    /// The JSON of a page: `{"<name>":[…items…],"total":…,"next":…,"revision":…}`.
+    /// Creates the JSON of a page: `{"<name>":[…items…],"total":…,"next":…,"revision":…}`.
     pub(crate) fn page<T: 'static, V: Serialize>(
         name: &'static str,
         selection: Selection<T>,
@@ -150,7 +150,7 @@ impl Pieces {
         Self::page_with(name, selection, revision, |tail| tail, view)
     }
 
-    /// The same with more behind the items: `tail` puts the usual members among its own.
+    /// Creates a page with further members after the items; `tail` receives the usual ones.
     pub(crate) fn page_with<T: 'static, V: Serialize, E: Serialize + 'static>(
         name: &'static str,
         selection: Selection<T>,

@@ -10,10 +10,10 @@ use crate::guard::Access;
 use crate::limits;
 use crate::operation::Spec;
 use crate::problem::{Kind, ProblemBody, type_of};
-use crate::request::reader::{Described, Place, object_schema};
+use crate::request::reader::{Described, Location, object_schema};
 use crate::route::{ROUTES, Route};
 
-/// The document. Cost: a millisecond; not cached, for it is asked for once in a while by people.
+/// Generates the document. Cost: a millisecond; not cached, because it is rarely requested.
 pub(crate) fn document() -> Json {
     let mut paths: BTreeMap<&str, Map<String, Json>> = BTreeMap::new();
     let mut components = BTreeMap::new();
@@ -23,10 +23,10 @@ pub(crate) fn document() -> Json {
     let mut ids = BTreeMap::new();
     for route in ROUTES {
         let spec = route.operation.spec();
-        for content in spec.answers.iter().filter_map(|(_, content)| content.as_ref()) {
+        for content in spec.responses.iter().filter_map(|(_, content)| content.as_ref()) {
             components.extend(content.components.iter().cloned());
         }
-        // Several lines of the table lead to one operation, and an id may occur only once (OpenAPI §4.8.10).
+        // Several routes share an operation, and an id may occur only once (OpenAPI §4.8.10).
         let count = ids.entry(spec.id).and_modify(|count| *count += 1).or_insert(1);
         let id = if *count == 1 { spec.id.to_owned() } else { format!("{}{count}", spec.id) };
         let method = route.method.name().unwrap_or_default().to_ascii_lowercase();
@@ -38,13 +38,13 @@ pub(crate) fn document() -> Json {
             "title": "ringway admin API",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-            "description": "Apps register themselves, their instances and their tenants' domains. Every change is answered when all cores serve it, or with 202 and the cores that do not yet. Keys may stand in the body, in the query or in the path: all mean the same.",
+            "description": "Apps register themselves, their instances and their tenants' domains. A change is answered when all cores have applied it, or with 202 and the cores that have not. Keys may be in the body, in the query or in the path, with the same meaning.",
         },
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "Needed where the process was started with a token." },
+                "token": { "type": "http", "scheme": "bearer", "description": "Required if the process was started with a token." },
             },
         },
     })
@@ -80,26 +80,26 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
-/// The field that stands in the path.
+/// The name of the key in the path.
 fn key_in_path(route: &Route) -> Option<&'static str> {
     route.path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
 }
 
 /// `*`, or entity tags (RFC 9110 §8.8.3, §13.1.1).
 const IF_MATCH_PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
-/// Visible ASCII without double quotes; as a string of RFC 8941 it has them around it.
+/// Visible ASCII without double quotes, optionally quoted as a string of RFC 8941.
 const IDEMPOTENCY_KEY_PATTERN: &str = r#"^("[!#-~]+"|[!#-~]+)$"#;
 
-/// Fields that may stand in the address, and the headers that go with a change.
+/// Parameters in path and query, and header fields of changes.
 fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
     let key = key_in_path(route);
     let mut parameters = Vec::new();
-    for field in spec.fields.iter().filter(|field| field.place != Place::Body) {
+    for field in spec.fields.iter().filter(|field| field.location != Location::Body) {
         let is_key = key == Some(field.name);
         parameters.push(json!({
             "name": field.name,
             "in": if is_key { "path" } else { "query" },
-            // Elsewhere the value may stand in the body instead.
+            // A query parameter may be in the body instead.
             "required": is_key,
             "description": field.doc,
             "schema": field.schema,
@@ -114,18 +114,18 @@ fn parameters(route: &Route, spec: &Spec) -> Vec<Json> {
     if spec.is_mutation {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "pattern": IF_MATCH_PATTERN, "examples": ["\"12\""] },
-            "description": "The ETag of an answer, or several with commas between them: the change is made only if the configuration is still at that revision. Weak tags match nothing; `*` is no condition.",
+            "description": "The ETag of a response, or several, separated by commas: the change is made only if the configuration is still at that revision. Weak tags match nothing; `*` is no condition.",
         }));
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": limits::API_KEY_BYTES_MAX, "pattern": IDEMPOTENCY_KEY_PATTERN },
-            "description": "Makes the change once, however often it is sent; repeats get the first answer with Idempotency-Replayed: true.",
+            "description": "Makes the change once, however often it is sent; repetitions get the first response with Idempotency-Replayed: true.",
         }));
     }
     parameters
 }
 
 fn body(route: &Route, spec: &Spec) -> Option<Json> {
-    // A body of GET means nothing by RFC 9110 §9.3.1; it is read all the same, for clients that send one.
+    // The body of a GET has no meaning (RFC 9110 §9.3.1); it is accepted, but not documented.
     if route.method == Method::Get {
         return None;
     }
@@ -133,19 +133,19 @@ fn body(route: &Route, spec: &Spec) -> Option<Json> {
     let fields: Vec<Described> = spec
         .fields
         .iter()
-        // A key in the path may be repeated in the body, and must say the same there.
+        // A key in the path may be repeated in the body with the same value.
         .filter(|field| key != Some(field.name))
         .map(|field| Described {
-            // What may stand elsewhere need not stand here.
-            is_required: field.is_required && field.place == Place::Body,
+            // Fields that may be in path or query are optional here.
+            is_required: field.is_required && field.location == Location::Body,
             ..field.clone()
         })
         .collect();
     if fields.is_empty() {
         return None;
     }
-    let is_required =
-        key.is_none() && spec.fields.iter().any(|field| field.is_required && field.place == Place::Body);
+    let is_required = key.is_none()
+        && spec.fields.iter().any(|field| field.is_required && field.location == Location::Body);
     Some(json!({
         "required": is_required,
         "content": { "application/json": { "schema": object_schema(&fields) } },
@@ -154,8 +154,8 @@ fn body(route: &Route, spec: &Spec) -> Option<Json> {
 
 fn responses(spec: &Spec) -> Map<String, Json> {
     let mut responses = Map::new();
-    for (status, content) in &spec.answers {
-        let mut response = json!({ "description": answer_words(*status) });
+    for (status, content) in &spec.responses {
+        let mut response = json!({ "description": response_description(*status) });
         if let Some(content) = content {
             response["content"] = json!({ content.media_type: { "schema": content.schema } });
         }
@@ -163,7 +163,7 @@ fn responses(spec: &Spec) -> Map<String, Json> {
             response["headers"] = json!({
                 "ETag": { "schema": { "type": "string" }, "description": "The revision, for If-Match." },
                 "X-Ringway-Revision": { "schema": { "type": "integer" }, "description": "The revision." },
-                "X-Ringway-Applied-Micros": { "schema": { "type": "integer" }, "description": "Microseconds until all cores had it." },
+                "X-Ringway-Applied-Micros": { "schema": { "type": "integer" }, "description": "Microseconds until all cores had applied it." },
             });
         }
         responses.insert(status.to_string(), response);
@@ -188,12 +188,12 @@ fn responses(spec: &Spec) -> Map<String, Json> {
     responses
 }
 
-/// What any request may be told before it is known what it is for. Methods and paths that there are not are not in the document.
+/// Problems of every request before routing. Unknown methods and paths are not part of the document.
 const BEFORE_ROUTING: &[Kind] = &[Kind::Timeout, Kind::UriTooLong, Kind::HeadTooLarge, Kind::Crowded];
 
-fn answer_words(status: u16) -> &'static str {
+fn response_description(status: u16) -> &'static str {
     match status {
-        200 => "Done, or nothing had to be done",
+        200 => "Done, or nothing to do",
         201 => "Created",
         202 => "Stored; the cores in `pending` do not serve it yet",
         204 => "Done",

@@ -11,7 +11,7 @@ use crate::views::{
     StatusView, UploadedView, VerificationView, WebhookPage, WebhookView,
 };
 
-/// What can be asked of the API.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Operation {
     RegisterApp,
@@ -50,26 +50,26 @@ pub(crate) enum Operation {
     OpenApi,
 }
 
-/// What an operation takes and answers.
+/// Documentation of an operation.
 pub(crate) struct Spec {
-    /// A name for generated clients.
+    /// The operation id.
     pub(crate) id: &'static str,
-    /// One line.
+    /// A summary of one line.
     pub(crate) summary: &'static str,
     /// The fields of the request.
     pub(crate) fields: Vec<Described>,
-    /// Does it change the configuration, and so take `If-Match` and `Idempotency-Key`?
+    /// Whether it changes the configuration, and so accepts `If-Match` and `Idempotency-Key`.
     pub(crate) is_mutation: bool,
-    /// What it answers when all went well: status, and body.
-    pub(crate) answers: Vec<(u16, Option<Content>)>,
-    /// What else it answers.
+    /// Successful responses: status and content.
+    pub(crate) responses: Vec<(u16, Option<Content>)>,
+    /// Problems.
     pub(crate) problems: Vec<Kind>,
-    /// Who may ask.
+    /// The required access.
     pub(crate) access: Access,
 }
 
 impl Operation {
-    /// Who may ask for it.
+    /// The required access.
     pub(crate) fn access(self) -> Access {
         match self {
             Self::Liveness | Self::Readiness | Self::Startup => Access::Open,
@@ -77,7 +77,7 @@ impl Operation {
         }
     }
 
-    /// What it takes and answers.
+    /// The documentation.
     pub(crate) fn spec(self) -> Spec {
         use Kind::*;
         let registered = |content: fn() -> Content| {
@@ -89,7 +89,7 @@ impl Operation {
             vec![(204, None), drained, (202, Some(schema_of_accepted::<DrainingView>()))]
         };
         let json = |content: Content| vec![(200, Some(content))];
-        let (id, summary, fields, answers, own): (_, _, _, _, &[Kind]) = match self {
+        let (id, summary, fields, responses, own): (_, _, _, _, &[Kind]) = match self {
             Self::RegisterApp => (
                 "registerApp",
                 "Register an app, with an instance; what exists already is renewed.",
@@ -99,7 +99,7 @@ impl Operation {
             ),
             Self::RemoveApp => (
                 "removeApp",
-                "Remove an app and its instances; refused while domains point to it.",
+                "Remove an app and its instances; refused while domains refer to it.",
                 describe(shape::app_key),
                 removed(),
                 &[UnknownApp, AppHasDomains, Conflicting],
@@ -127,14 +127,14 @@ impl Operation {
             ),
             Self::RemoveInstance => (
                 "removeInstance",
-                "Remove an instance; it gets no further requests. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
+                "Remove an instance; it gets no further requests. With drain: answered when its requests are done, or with 202 when too many requests wait already; the drain continues then.",
                 describe(shape::removal),
                 drained(),
                 &[UnknownInstance, StaleGeneration, Conflicting],
             ),
             Self::ListInstances => (
                 "listInstances",
-                "List instances, their state and their health, by id. With wait: answers when the instance is in a state.",
+                "List instances, their state and their health, by id. With wait: answered when the instance is in a state.",
                 describe(shape::instance_page),
                 json(schema_of::<InstancePage>()),
                 &[UnknownInstance, UnknownDomain, Conflicting, TooManyWaits, NotReached],
@@ -148,21 +148,21 @@ impl Operation {
             ),
             Self::Heartbeat => (
                 "heartbeat",
-                "Keep an instance alive. Counts from the first heartbeat on: who never sends one is judged by health checks alone. Answered with 200 and the lease when asked by Prefer: return=representation.",
+                "Send a heartbeat of an instance. Heartbeats are required from the first one on; without any, only health checks decide. Prefer: return=representation is answered with 200 and the lease.",
                 describe(shape::instance_key),
                 vec![(204, None), (200, Some(schema_of::<LeaseView>()))],
                 &[UnknownInstance, StaleGeneration, Conflicting],
             ),
             Self::PutWebhook => (
                 "putWebhook",
-                "Have an app told of what happens to it; takes the place of the webhook that it has.",
+                "Set the webhook of an app; replaces the present one.",
                 describe(shape::put_webhook),
                 registered(schema_of_accepted::<WebhookView>),
                 &[UnknownApp],
             ),
             Self::UpdateWebhook => (
                 "updateWebhook",
-                "Change an app's webhook; what is absent stays, a null takes the secret away.",
+                "Change an app's webhook; absent fields are kept, a null removes the secret.",
                 describe(shape::update_webhook),
                 vec![
                     (200, Some(schema_of_accepted::<WebhookView>())),
@@ -172,7 +172,7 @@ impl Operation {
             ),
             Self::RemoveWebhook => (
                 "removeWebhook",
-                "Tell an app no more.",
+                "Remove the webhook of an app.",
                 describe(shape::app_key),
                 removed(),
                 &[UnknownApp, UnknownWebhook, Conflicting],
@@ -193,7 +193,7 @@ impl Operation {
             ),
             Self::AddDomain => (
                 "addDomain",
-                "Add a domain that leads to an app.",
+                "Add a domain of an app.",
                 describe(shape::add_domain),
                 registered(schema_of_accepted::<DomainView>),
                 &[UnknownApp, DomainTaken, LimitReached],
@@ -207,7 +207,7 @@ impl Operation {
             ),
             Self::UpdateDomain => (
                 "updateDomain",
-                "Change a domain; what is absent stays, null removes.",
+                "Change a domain; absent fields are kept, null removes.",
                 describe(shape::update_domain),
                 vec![
                     (200, Some(schema_of_accepted::<DomainView>())),
@@ -238,14 +238,14 @@ impl Operation {
             ),
             Self::VerifyDomain => (
                 "verifyDomain",
-                "Look at a domain's DNS records and at our own challenge URL, now.",
+                "Check a domain's DNS records and the ACME challenge URL now.",
                 describe(shape::domain_key),
                 json(schema_of::<VerificationView>()),
                 &[UnknownDomain, NoCertificates, Conflicting, Busy],
             ),
             Self::UploadCertificate => (
                 "uploadCertificate",
-                "Serve a certificate of your own for a domain; from then on it is `provided`, and no CA is asked.",
+                "Serve a certificate of your own for a domain; from then on it is `provided`, and no CA is used.",
                 describe(shape::upload),
                 vec![
                     (200, Some(schema_of_accepted::<UploadedView>())),
@@ -255,14 +255,14 @@ impl Operation {
             ),
             Self::RemoveCertificate => (
                 "removeCertificate",
-                "Forget an uploaded certificate; the domain is `acme` again.",
+                "Remove an uploaded certificate; the domain is `acme` again.",
                 describe(shape::domain_key),
                 removed(),
                 &[UnknownDomain, NoCertificates, NotProvided, Conflicting],
             ),
             Self::ListCertificates => (
                 "listCertificates",
-                "List where the certificate of each domain stands, by name, and what is left of the CA's limits.",
+                "List the state of each domain's certificate, by name, and the remaining limits of the CA.",
                 describe(shape::certificate_page),
                 json(schema_of::<CertificatePage>()),
                 &[Conflicting],
@@ -276,21 +276,21 @@ impl Operation {
             ),
             Self::Deregister => (
                 "deregister",
-                "Remove an instance; takes the body that it registered with. With drain: answers when its requests are done, or with 202 when too many requests wait already; the drain goes on then.",
+                "Remove an instance; takes the body that it registered with. With drain: answered when its requests are done, or with 202 when too many requests wait already; the drain continues then.",
                 describe(shape::deregister),
                 drained(),
                 &[UnknownInstance, InstanceOfOtherApp, StaleGeneration, Conflicting],
             ),
             Self::AddRoute => (
                 "addRoute",
-                "Add a domain that leads to an app; with a tenant it is a custom domain.",
+                "Add a domain of an app; with a tenant it is a custom domain.",
                 describe(shape::add_route),
                 registered(schema_of_accepted::<DomainView>),
                 &[UnknownApp, DomainTaken, LimitReached],
             ),
             Self::Status => (
                 "status",
-                "How the process does.",
+                "Show the status of the process.",
                 describe(shape::status),
                 json(schema_of::<StatusView>()),
                 &[],
@@ -304,14 +304,14 @@ impl Operation {
             ),
             Self::Liveness => (
                 "liveness",
-                "Whether the process answers at all.",
+                "Liveness of the process.",
                 describe(shape::nothing),
                 json(schema_of::<LivenessView>()),
                 &[],
             ),
             Self::Readiness | Self::Startup => (
                 if self == Self::Readiness { "readiness" } else { "startup" },
-                "Whether traffic should be sent here.",
+                "Readiness for traffic.",
                 describe(shape::nothing),
                 vec![(200, Some(schema_of::<ReadinessView>())), (503, Some(schema_of::<ReadinessView>()))],
                 &[],
@@ -353,13 +353,13 @@ impl Operation {
             summary,
             fields,
             is_mutation: self.is_mutation(),
-            answers,
+            responses,
             problems,
             access: self.access(),
         }
     }
 
-    /// Does it change the configuration?
+    /// Whether it changes the configuration.
     pub(crate) fn is_mutation(self) -> bool {
         match self {
             Self::RegisterApp

@@ -1,4 +1,5 @@
-//! The `Plane` trait: everything that the API needs of the control plane. Tests have an implementation of their own.
+//! The `Plane` trait: everything that the API needs of the control plane. Tests have an implementation of
+//! their own.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,60 +11,62 @@ use ringway_control::{
 use ringway_model::{AppId, Desired, Generation, Hostname, InstanceId, Rejection};
 use ringway_tls::{Facts, LoadError, SecretKey};
 
-/// What the API administers.
+/// The control plane, as the API uses it.
 pub trait Plane: 'static {
-    /// Applies a change: stored, published, and acknowledged by the cores or by the deadline.
+    /// Applies a change: stored, published, and acknowledged by the cores until the deadline.
     fn submit(&self, submission: Submission) -> impl Future<Output = Result<Receipt, Refusal>>;
-    /// Takes note that an instance lives.
+    /// Records a heartbeat of an instance.
     ///
     /// # Errors
-    /// [`Rejection::UnknownInstance`] or [`Rejection::Deregistered`], and [`Rejection::StaleGeneration`] for the message of a replaced process.
+    /// [`Rejection::UnknownInstance`] or [`Rejection::Deregistered`], and [`Rejection::StaleGeneration`] for
+    /// a replaced process.
     fn heartbeat(&self, id: &InstanceId, generation: Option<Generation>) -> Result<(), Rejection>;
-    /// The configuration as it is now. One pointer.
+    /// The present configuration. Cost: one pointer.
     fn desired(&self) -> Desired;
-    /// What is known of an instance besides its registration.
+    /// Status of an instance.
     fn instance_status(&self, id: &InstanceId) -> Option<InstanceStatus>;
-    /// End of the drain of a registration; `None` while it is under way, and when it is long over.
+    /// End of the drain of a registration; `None` while it is in progress, and when its result is no longer
+    /// kept.
     fn drained(&self, id: &InstanceId, generation: Generation) -> Option<InstanceDrained>;
-    /// Why requests for an app find no healthy instance, and what becomes of them; `None` while there is one.
+    /// Reason why an app has no healthy instance, and the treatment of its requests; `None` while it has one.
     fn outage(&self, app: &AppId) -> Option<String>;
-    /// How the process does.
+    /// Status of the process.
     fn status(&self) -> Status;
-    /// The apps by trouble, then by traffic; `most` of them.
+    /// Status of the first `most` apps, ordered by problems, then by traffic.
     fn app_statuses(&self, most: usize) -> Vec<AppStatus>;
-    /// Whether traffic should be sent here: configuration loaded, listeners open, not draining.
+    /// Readiness: configuration loaded, listeners open, not draining.
     fn is_ready(&self) -> bool;
     /// Appends the metrics in the Prometheus text format.
     fn metrics(&self, out: &mut String);
 
-    /// Whether somebody looks after certificates here.
+    /// Whether certificates are managed.
     fn has_certificates(&self) -> bool;
-    /// Where the certificate of a domain stands; `None` when it is not registered, or nobody looks after certificates.
+    /// State of a domain's certificate; `None` when it is not registered, or certificates are not managed.
     fn certificate(&self, host: &Hostname) -> Option<DomainState>;
-    /// Certificates as a whole; `None` when nobody looks after them.
+    /// Overview of all certificates; `None` when they are not managed.
     fn certificates(&self) -> Option<Overview>;
-    /// Looks at a domain's DNS records and at our own challenge URL, now. `None` when too many verifications wait, or the
+    /// Verifies a domain's DNS records and the challenge URL. `None` when too many verifications wait, or the
     /// domain is not registered.
     fn verify(&self, host: &Hostname) -> impl Future<Output = Option<Arc<Verification>>>;
-    /// What an upload would say, as far as it shows without making it.
+    /// Checks a certificate before its upload.
     ///
     /// # Errors
-    /// What is wrong with chain or key; neither is repeated.
+    /// The mistake in chain or key; neither is repeated.
     fn check_certificate(&self, host: &Hostname, chain: &[u8], key: &[u8])
     -> Result<Arc<Facts>, UploadError>;
-    /// Reads what a change names by its path.
+    /// Checks the files that a change names.
     ///
     /// # Errors
-    /// Which file is of no use, and why.
+    /// The file that cannot be used, and the reason.
     fn check_files(&self, want: SecretKey) -> impl Future<Output = Result<(), LoadError>>;
-    /// Stores a certificate of a domain whose mode is `provided`, and has every core serve it.
+    /// Stores a certificate of a domain whose mode is `provided`, and publishes it to all cores.
     fn upload_certificate(
         &self,
         host: &Hostname,
         chain: &[u8],
         key: &[u8],
     ) -> impl Future<Output = Result<Arc<Facts>, UploadError>>;
-    /// Removes what was stored of a domain's certificate; no core serves it any more.
+    /// Removes the stored certificate of a domain from the disk and from all cores.
     fn discard_certificate(&self, host: &Hostname) -> impl Future<Output = Result<(), UploadError>>;
 }
 

@@ -1,7 +1,7 @@
-//! Errors as clients see them: `application/problem+json` (RFC 9457).
+//! Error responses: `application/problem+json` (RFC 9457).
 //!
-//! The `code` is for programs and never changes its meaning; `title` says the same for people, and `detail` speaks
-//! of this very request. The request id stands in `instance`, in the header `X-Request-ID`, and in the log.
+//! The `code` is for programs and stable; `title` is its description for people, and `detail` concerns the
+//! request. The request id is in `instance`, in the header `X-Request-ID`, and in the log.
 
 use ringway_certs::UploadError;
 use ringway_control::Refusal;
@@ -11,21 +11,21 @@ use serde::Serialize;
 use crate::request::document::DocumentError;
 use crate::request::finding::Finding;
 
-/// An error answer in the making.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
     pub(crate) detail: String,
     pub(crate) errors: Vec<Finding>,
-    /// The revision that the configuration is at, where that is the problem.
+    /// The present revision, where that is the problem.
     pub(crate) revision: Option<Revision>,
-    /// When to try again, where that helps.
+    /// Time until a retry, where a retry helps.
     pub(crate) retry_after_seconds: Option<u64>,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $title:literal,)*) => {
-        /// What went wrong. Its status, its code for programs, its title for people.
+        /// Kind of a problem, with status, code and title.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(crate) enum Kind { $($(#[$doc])* $name,)* }
 
@@ -38,7 +38,7 @@ macro_rules! kinds {
                 match self { $(Self::$name => $status,)* }
             }
 
-            /// The word for programs.
+            /// The code for programs.
             pub(crate) fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
@@ -52,13 +52,13 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The bytes are no HTTP request.
+    /// Not an HTTP request.
     BadRequest = 400 "bad_request" "The request is malformed",
     /// The body is not JSON, or not one object with unique names.
     BadDocument = 400 "malformed_body" "The body is not a JSON object",
-    /// One value was given twice, differently.
+    /// A value was given twice, with a difference.
     Conflicting = 400 "conflicting_values" "Values contradict each other",
-    /// A header of the API has a value that means nothing.
+    /// A header field has an invalid value.
     BadHeader = 400 "malformed_header" "A header field is malformed",
     /// No token, or a wrong one.
     Unauthorized = 401 "unauthorized" "A token is needed",
@@ -74,23 +74,23 @@ kinds! {
     UnknownDomain = 404 "unknown_domain" "The domain is not registered",
     /// The app has no webhook.
     UnknownWebhook = 404 "unknown_webhook" "The app has no webhook",
-    /// The path knows other methods.
+    /// The path has other methods.
     WrongMethod = 405 "method_not_allowed" "The method is not allowed here",
     /// The request did not arrive in time.
     Timeout = 408 "request_timeout" "The request took too long to arrive",
     /// The id belongs to another app.
     InstanceOfOtherApp = 409 "instance_of_other_app" "The instance belongs to another app",
-    /// The domain is registered differently.
+    /// The domain is registered with other values.
     DomainTaken = 409 "domain_taken" "The domain is registered differently",
     /// A newer registration has replaced this one.
     StaleGeneration = 409 "stale_generation" "A newer registration exists",
-    /// Domains point to the app.
+    /// Domains refer to the app.
     AppHasDomains = 409 "app_has_domains" "The app still has domains",
     /// The domain's certificate was not uploaded.
     NotProvided = 409 "certificate_not_provided" "The certificate is not an uploaded one",
     /// The process was started without certificates.
-    NoCertificates = 409 "certificates_off" "Nobody looks after certificates here",
-    /// A bound is reached.
+    NoCertificates = 409 "certificates_off" "Certificates are not managed here",
+    /// A limit is reached.
     LimitReached = 409 "limit_reached" "A limit is reached",
     /// The configuration is not the one that the client saw.
     RevisionMismatch = 412 "revision_mismatch" "The configuration has changed",
@@ -98,41 +98,41 @@ kinds! {
     TooLarge = 413 "body_too_large" "The body is too large",
     /// The target is too long.
     UriTooLong = 414 "uri_too_long" "The request target is too long",
-    /// The body is not JSON by its own word.
+    /// The media type is not JSON.
     NotJson = 415 "unsupported_media_type" "The body must be application/json",
     /// The client expects something other than 100-continue.
     Expectation = 417 "expectation_failed" "The expectation cannot be met",
-    /// Another host was meant.
+    /// The request is for another host.
     Misdirected = 421 "misdirected_request" "This host name is not served here",
     /// Fields are missing, unknown, mistyped or out of range.
     Invalid = 422 "invalid_request" "The request has errors",
-    /// Chain or key cannot be served.
+    /// Chain or key are not usable.
     BadCertificate = 422 "certificate_unusable" "The certificate cannot be used",
     /// The key was used with another request.
     KeyReused = 422 "idempotency_key_reused" "The idempotency key belongs to another request",
     /// The head is too long.
     HeadTooLarge = 431 "head_too_large" "The request head is too large",
-    /// The method is not known at all.
+    /// The method is unknown.
     UnknownMethod = 501 "method_unknown" "The method or the transfer coding is not implemented",
     /// Too many changes wait.
     Busy = 503 "busy" "Too many changes wait",
-    /// The store did not take the change.
+    /// The store refused the change.
     Storage = 503 "storage_unavailable" "The change could not be stored",
-    /// The process ends.
+    /// The process is shutting down.
     ShuttingDown = 503 "shutting_down" "The process is shutting down",
     /// Too many connections.
     Crowded = 503 "too_many_connections" "Too many connections to the admin API",
     /// Too many requests wait for a state.
     TooManyWaits = 503 "too_many_waits" "Too many requests wait for a state",
-    /// What was waited for did not come.
+    /// The state was not reached in time.
     NotReached = 504 "state_not_reached" "The state was not reached in time",
-    /// It is not known what became of the change.
+    /// The outcome of the change is unknown.
     Unconfirmed = 504 "unconfirmed" "The change may or may not take effect",
     /// Another version of HTTP.
     Version = 505 "version_not_supported" "The HTTP version is not supported",
 }
 
-/// The body of an error answer.
+/// Body of an error response.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct ProblemBody<'a> {
     /// Identifies the kind of problem (RFC 9457 §3.1.1).
@@ -146,17 +146,17 @@ pub(crate) struct ProblemBody<'a> {
     /// The kind for programs: the last part of `type`.
     #[schema(examples("invalid_request"))]
     code: &'a str,
-    /// What happened in this case, and what helps.
+    /// Description of the case and its remedy.
     detail: &'a str,
-    /// The request's id, also in `X-Request-ID` and in the log.
+    /// Id of the request, also in `X-Request-ID` and in the log.
     instance: &'a str,
-    /// All that is wrong with the request.
+    /// All mistakes of the request.
     #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
     errors: &'a [Finding],
 }
 
 impl Problem {
-    /// A problem with a word about this case.
+    /// Creates a problem with a detail.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let retry_after_seconds = match kind {
             Kind::Busy | Kind::Crowded | Kind::TooManyWaits => Some(1),
@@ -166,7 +166,7 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new(), revision: None, retry_after_seconds }
     }
 
-    /// A request with these mistakes.
+    /// Creates the problem of a request with these mistakes.
     pub(crate) fn findings(errors: Vec<Finding>) -> Self {
         let kind = match errors.iter().any(|finding| finding.code == "conflict") {
             true => Kind::Conflicting,
@@ -179,7 +179,7 @@ impl Problem {
         Self { errors, ..Self::new(kind, detail) }
     }
 
-    /// The body.
+    /// Serialises the body.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
             kind: type_of(self.kind),
@@ -256,12 +256,12 @@ impl From<Refusal> for Problem {
             Refusal::Rejected(rejection) => rejection.into(),
             Refusal::RevisionMismatch { current } => {
                 let detail =
-                    format!("the configuration is at revision {current}; read it again and decide anew");
+                    format!("the configuration is at revision {current}; read it again before the change");
                 Self { revision: Some(current), ..Self::new(Kind::RevisionMismatch, detail) }
             }
             Refusal::IdempotencyConflict => Self::new(
                 Kind::KeyReused,
-                "this Idempotency-Key came with another request before; use a new key for a new request",
+                "this Idempotency-Key was used with another request; use a new key for a new request",
             ),
             Refusal::Busy { retry_after } => Self {
                 retry_after_seconds: Some(retry_after.as_secs().max(1)),
@@ -271,14 +271,14 @@ impl From<Refusal> for Problem {
                 let why = ringway_control::with_causes(&failure);
                 Self::new(
                     Kind::Storage,
-                    format!("the store did not take the change, and nothing was changed: {why}"),
+                    format!("the store refused the change, and nothing was changed: {why}"),
                 )
             }
             Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
             // After a refusal that is newer than this crate, too, the outcome of the change is unknown.
             Refusal::Unconfirmed | _ => Self::new(
                 Kind::Unconfirmed,
-                "no answer came in time; look at what is there before you try again",
+                "no result in time; check the configuration before you try again",
             ),
         }
     }

@@ -1,4 +1,5 @@
-//! Requests: JSON document, findings, the reader of typed fields, the fields, and the shapes of all operations.
+//! Requests: JSON document, findings, the reader of typed fields, the fields, and the shapes of all
+//! operations.
 //!
 //! ```text
 //! body ─ document ─► Object ┐

@@ -6,15 +6,15 @@ use ringway_telemetry::RequestId;
 use crate::lists::Pieces;
 use crate::problem::{Kind, Problem};
 
-/// An answer, still without the fields that all answers have.
+/// A response without the common header fields.
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// Names and values; the values are made here and need no escaping.
+    /// Names and values of header fields; the values need no escaping.
     pub(crate) fields: Vec<(&'static str, String)>,
     pub(crate) body: Body,
 }
 
-/// The body of an answer.
+/// Body of a response.
 pub(crate) enum Body {
     Empty,
     Whole(&'static str, Vec<u8>),
@@ -22,30 +22,30 @@ pub(crate) enum Body {
 }
 
 impl Response {
-    /// Without a body.
+    /// Creates a response without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, fields: Vec::new(), body: Body::Empty }
     }
 
-    /// With JSON.
+    /// Creates a response with a JSON body.
     pub(crate) fn json(status: u16, value: &impl serde::Serialize) -> Self {
-        // No answer has a map with keys other than strings, and writing to memory cannot fail.
+        // No view has a map with keys other than strings, and writing to memory cannot fail.
         let bytes = serde_json::to_vec(value).unwrap_or_default();
         Self { status, fields: Vec::new(), body: Body::Whole("application/json", bytes) }
     }
 
-    /// With one more field.
+    /// Adds a header field.
     pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.fields.push((name, value.to_string()));
         self
     }
 
-    /// With the revision that it speaks of.
+    /// Adds the revision of the configuration.
     pub(crate) fn at(self, revision: Revision) -> Self {
         self.with("ETag", format_args!("\"{revision}\"")).with("X-Ringway-Revision", revision)
     }
 
-    /// A problem.
+    /// Creates the response of a problem.
     pub(crate) fn problem(problem: &Problem, id: &RequestId) -> Self {
         let mut response = Self {
             status: problem.kind.status(),

@@ -1,11 +1,11 @@
-//! The route table: the method and the path of each operation. Requests are matched by it, and the OpenAPI document is
-//! made from it.
+//! The route table: the method and the path of each operation. Requests are matched by it, and the OpenAPI
+//! document is made from it.
 
 use ringway_wire::message::Method;
 
 use crate::operation::Operation;
 
-/// One line of the table. `{…}` in a path stands for the key of the operation, one segment.
+/// One entry of the table. `{…}` in a path stands for the key of the operation, one segment.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
@@ -13,7 +13,7 @@ pub(crate) struct Route {
     pub(crate) operation: Operation,
 }
 
-/// The API.
+/// The route table.
 pub(crate) static ROUTES: &[Route] = {
     use Method::{Delete, Get, Post, Put};
     use Operation::*;
@@ -21,7 +21,7 @@ pub(crate) static ROUTES: &[Route] = {
         Route { method, path, operation }
     }
     &[
-        // The paths of document 000, each key in the body, the query or the path: clients of all three kinds are there.
+        // Each key may be in the body, the query or the path: there are clients of all three kinds.
         route(Post, "/api/apps/register", RegisterApp),
         route(Get, "/api/apps", ListApps),
         route(Get, "/api/apps/{app_id}", ShowApp),
@@ -71,7 +71,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Get, "/api/status/app", AppStatus),
         route(Get, "/api/status/app/{app_id}", AppStatus),
         route(Post, "/api/status/app/{app_id}", AppStatus),
-        // The paths of its use cases.
+        // Registration in one step, and aliases.
         route(Post, "/api/register", Register),
         route(Delete, "/api/register", Deregister),
         route(Delete, "/api/register/{instance_id}", Deregister),
@@ -90,7 +90,7 @@ pub(crate) static ROUTES: &[Route] = {
         route(Delete, "/api/webhooks", RemoveWebhook),
         route(Delete, "/api/webhooks/{app_id}", RemoveWebhook),
         route(Post, "/api/webhooks/delete", RemoveWebhook),
-        // For machines that watch.
+        // Health checks and metrics.
         route(Get, "/healthz", Liveness),
         route(Get, "/health/liveness", Liveness),
         route(Get, "/ready", Readiness),
@@ -102,21 +102,22 @@ pub(crate) static ROUTES: &[Route] = {
     ]
 };
 
-/// Where a path leads.
+/// Result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    /// To an operation, with the key that the path holds, still encoded.
+    /// An operation, with the key in the path, still encoded.
     Operation(Operation, Option<&'a str>),
-    /// To other methods, these.
+    /// The path has other methods.
     OtherMethods(Vec<Method>),
-    /// Nowhere.
+    /// The path is unknown.
     Nothing,
 }
 
-/// Looks a path up. A line without a key in its path wins over one with; HEAD goes where GET goes (RFC 9110 §9.1).
+/// Looks up a method and a path. An entry without a key in its path has precedence; HEAD is matched as GET
+/// (RFC 9110 §9.1).
 ///
-/// A POST where only a key would fit leads nowhere: nothing is posted to a key, so the last segment is the name of an
-/// operation that does not exist, mistyped most likely.
+/// A POST that matches only with a key is unknown: no operation posts to a key, so the last segment is
+/// probably a mistyped name of an operation.
 ///
 /// Cost: a walk over the table, some microseconds.
 pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
@@ -142,7 +143,7 @@ pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
     }
 }
 
-/// The value of `Allow` (RFC 9110 §10.2.1).
+/// Formats the value of `Allow` (RFC 9110 §10.2.1).
 pub(crate) fn allow(methods: &[Method]) -> String {
     let mut names: Vec<&str> = methods.iter().filter_map(|method| method.name()).collect();
     if methods.contains(&Method::Get) {
@@ -152,7 +153,7 @@ pub(crate) fn allow(methods: &[Method]) -> String {
     names.join(", ")
 }
 
-/// The methods of a path; none when it leads nowhere.
+/// The methods of a path; none when it is unknown.
 pub(crate) fn methods_of(path: &str) -> Vec<Method> {
     match find(Method::Extension, path) {
         Found::OtherMethods(methods) => methods,
@@ -160,7 +161,7 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
     }
 }
 
-/// The known paths nearest to one that is not: for whoever mistyped it.
+/// The known paths most similar to an unknown one.
 pub(crate) fn nearest(path: &str) -> Vec<&'static str> {
     let path: String = path.chars().take(128).collect();
     let mut paths: Vec<&'static str> = ROUTES.iter().map(|route| route.path).collect();
@@ -171,7 +172,7 @@ pub(crate) fn nearest(path: &str) -> Vec<&'static str> {
     paths
 }
 
-/// `Some(None)` for a match without a key, `Some(Some(key))` for one with.
+/// Matches a path: `Some(None)` without a key, `Some(Some(key))` with one.
 fn matched<'a>(pattern: &'static str, path: &'a str) -> Option<Option<&'a str>> {
     let Some((prefix, suffix)) = around_key(pattern) else {
         return (pattern == path).then_some(None);
@@ -180,13 +181,13 @@ fn matched<'a>(pattern: &'static str, path: &'a str) -> Option<Option<&'a str>> 
     (!key.is_empty() && !key.contains('/')).then_some(Some(key))
 }
 
-/// What stands before and behind the key of a path.
+/// The parts of a path before and after its key.
 pub(crate) fn around_key(pattern: &'static str) -> Option<(&'static str, &'static str)> {
     let (prefix, rest) = pattern.split_once('{')?;
     Some((prefix, rest.split_once('}')?.1))
 }
 
-/// How many characters to insert, delete or replace (Levenshtein).
+/// Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_every_line_of_its_own_table() {
+    fn finds_every_entry_of_the_table() {
         for route in ROUTES {
             let path = match around_key(route.path) {
                 Some((prefix, suffix)) => format!("{prefix}some-key{suffix}"),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_look_like_paths_of_ours_are_found_where_the_method_tells_them_apart() {
+    fn keys_that_equal_paths_are_distinguished_by_the_method() {
         assert_eq!(
             operation(Method::Get, "/api/apps/register"),
             Some((Operation::ShowApp, Some("register")))
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn near_paths_are_no_paths() {
+    fn similar_paths_are_unknown() {
         for path in [
             "",
             "/",
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn other_methods_are_told() {
+    fn other_methods_are_reported() {
         assert!(matches!(find(Method::Patch, "/api/apps/register"), Found::OtherMethods(_)));
         assert_eq!(allow(&methods_of("/api/tenants/domains")), "POST, PUT, DELETE, GET, HEAD, OPTIONS");
         assert_eq!(allow(&methods_of("/api/apps/register")), "POST, GET, DELETE, HEAD, OPTIONS");

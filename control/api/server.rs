@@ -1,4 +1,4 @@
-//! The sockets of the API: who is let in, how many at once, and how it ends.
+//! Server of the API: listeners, connection limit, shutdown.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -20,13 +20,13 @@ use ringway_wire::h1::{ConnectionSignal, SimpleResponse, write_simple_response};
 use slab::Slab;
 
 use crate::connection::{self, Activity, Host, Timeouts};
-use crate::guard::{Door, Guard, Token, check_bind};
+use crate::guard::{Guard, Listener, Token, check_bind};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::service::Service;
 use crate::waits::Waits;
 
-/// What the API listens on.
+/// Listeners of the API.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// TCP sockets, bound and listening.
@@ -35,15 +35,15 @@ pub struct Listeners {
     pub unix: Vec<UnixSocket>,
 }
 
-/// A listening Unix socket and the file by which it is reached.
+/// A listening Unix socket and its file.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
-    /// None for a socket that somebody else made.
+    /// None for a socket that was created elsewhere.
     file: Option<SocketFile>,
 }
 
-/// A socket's file; removed when dropped, if it is still that socket's.
+/// File of a socket; removed when dropped, if it still belongs to that socket.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -59,30 +59,30 @@ impl Drop for SocketFile {
 }
 
 impl From<UnixListener> for UnixSocket {
-    /// A socket that was handed over, by systemd for example; its file is left alone.
+    /// Takes an inherited socket, for example from systemd; its file is not removed.
     fn from(listener: UnixListener) -> Self {
         Self { listener, file: None }
     }
 }
 
-/// How the API behaves.
+/// Settings of the API.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The bearer token that TCP clients must show. Needed for any listener that is not on the loopback interface.
+    /// Bearer token of TCP clients. Required for listeners outside of the loopback interface.
     pub token: Option<Token>,
-    /// Host names beside localhost and the addresses under which clients reach the API.
+    /// Further host names of the API, besides localhost and its addresses.
     pub hosts: Vec<String>,
-    /// Connections at once. For one more the one ends that has waited for its client the longest; when all wait for us, it is
+    /// Connection limit. For a further connection the longest idle one is closed; when none is idle, it is
     /// answered with 503.
     pub connections_max: usize,
-    /// Requests that wait for a state of an instance at one time. One more is refused with 503; a drain goes on without
-    /// its request, which is answered with 202.
+    /// Limit of waiting requests. A further one is refused with 503; a drain continues without its request,
+    /// which is answered with 202.
     pub waits_max: usize,
-    /// For one request to arrive, from its first byte to its last.
+    /// Timeout of one request, from its first to its last byte.
     pub request_timeout: Duration,
-    /// Between two requests of a connection.
+    /// Idle timeout between two requests of a connection.
     pub idle_timeout: Duration,
-    /// How long requests under way may take to end once the API is to stop.
+    /// Time for requests in progress after the API was stopped.
     pub drain_timeout: Duration,
 }
 
@@ -100,14 +100,14 @@ impl Default for Settings {
     }
 }
 
-/// Makes a listening Unix socket that the owner and the group may use (mode 0660).
+/// Creates a listening Unix socket for its owner and group (mode 0660).
 ///
-/// A socket file that an earlier process left behind is replaced; one that somebody listens on is not. The new
-/// socket appears under its name with its mode already set.
+/// A stale socket file is replaced; a socket in use is not. The new socket appears under its name with its
+/// mode set.
 ///
 /// # Errors
-/// `AddrInUse` when a process listens there, after retries of two seconds,
-/// `AlreadyExists` when the file is no socket, else the system's.
+/// `AddrInUse` when a process listens there, after retries of two seconds; `AlreadyExists` when the file is
+/// not a socket; otherwise the system's error.
 pub fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     ringway_net::retry_in_use(|| bind_unix_now(path))
 }
@@ -129,7 +129,7 @@ fn bind_unix_now(path: &Path) -> io::Result<UnixSocket> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Bound under another name first: under its own it would be open to whom the umask allows until the mode is set.
+    // Bound under another name first: until the mode is set, the umask would decide about access.
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
@@ -153,28 +153,28 @@ fn bind_unix_now(path: &Path) -> io::Result<UnixSocket> {
     }
 }
 
-/// Serves the API until `stop` is ready, then lets requests under way end. Inside of [`ringway_net::run`], on the
-/// control thread.
+/// Serves the API until `stop` is ready, then completes requests in progress. Runs inside of
+/// [`ringway_net::run`], on the control thread.
 ///
 /// # Errors
-/// `InvalidInput` when a TCP listener is open to the network without a token (see [`check_bind`]), else the system's
-/// when a listener cannot be taken over; nothing is served then.
+/// `InvalidInput` when a TCP listener is open to the network without a token (see [`check_bind`]), otherwise
+/// the system's error when a listener cannot be used; nothing is served then.
 pub async fn serve<P: Plane>(
     listeners: Listeners,
     plane: Rc<P>,
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let mut doors: Vec<Rc<dyn Entrance<P>>> = Vec::new();
+    let mut acceptors: Vec<Rc<dyn Acceptor<P>>> = Vec::new();
     for listener in listeners.tcp {
         let address = listener.local_addr()?;
         check_bind(address, settings.token.as_ref())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
-        doors.push(Rc::new(ringway_net::Listener::from_std(listener)?));
+        acceptors.push(Rc::new(ringway_net::Listener::from_std(listener)?));
     }
     let mut files = Vec::new();
     for socket in listeners.unix {
-        doors.push(Rc::new(ringway_net::UnixListener::from_std(socket.listener)?));
+        acceptors.push(Rc::new(ringway_net::UnixListener::from_std(socket.listener)?));
         files.extend(socket.file);
     }
     let hosts = settings.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -185,25 +185,25 @@ pub async fn serve<P: Plane>(
         connections_max: settings.connections_max,
         timeouts: Timeouts { request: settings.request_timeout, idle: settings.idle_timeout },
     });
-    for door in &doors {
-        let (door, server) = (Rc::clone(door), Rc::clone(&server));
-        spawn(async move { door.admit_all(server).await }, |panic| {
-            tracing::error!(%panic, "the admin API's listener has panicked and accepts no more connections");
+    for acceptor in &acceptors {
+        let (acceptor, server) = (Rc::clone(acceptor), Rc::clone(&server));
+        spawn(async move { acceptor.accept_all(server).await }, |panic| {
+            tracing::error!(%panic, "admin API listener task panicked; no new connections are accepted");
         });
     }
     stop.await;
-    for door in &doors {
-        door.close();
+    for acceptor in &acceptors {
+        acceptor.close();
     }
     server.clients.drain(clock::now().after(settings.drain_timeout)).await;
     drop(files);
     Ok(())
 }
 
-/// The API as a service of the control thread. It answers until the thread ends, so that the status can be asked for
+/// The API as a service of the control thread. It runs until the thread ends, so that the status is available
 /// while the process drains.
 ///
-/// What [`serve`] complains about is logged; a start should ask [`check_bind`] first.
+/// Errors of [`serve`] are logged; a start should call [`check_bind`] first.
 pub fn service(listeners: Listeners, settings: Settings) -> ringway_control::Service {
     Box::new(move |control| {
         Box::pin(async move {
@@ -223,22 +223,22 @@ struct Server<P> {
 
 impl<P: Plane> Server<P> {
     /// Serves a new connection in a task of its own.
-    async fn welcome<S: Stream>(&self, stream: S, door: &Rc<Door>) {
+    async fn serve_connection<S: Stream>(&self, stream: S, listener: &Rc<Listener>) {
         if self.clients.count() >= self.connections_max && !self.clients.make_room(self.connections_max) {
-            turn_away(stream, &self.service.draw_id().to_string()).await;
+            send_too_many_connections(stream, &self.service.draw_id().to_string()).await;
             return;
         }
         let stream = Rc::new(stream);
         let client = self.clients.enter(Rc::clone(&stream));
-        let (door, service) = (Rc::clone(door), Rc::clone(&self.service));
-        spawn(connection::serve(stream, door, service, client, self.timeouts), |panic| {
-            tracing::error!(%panic, "a task of the admin API has panicked; its connection was closed");
+        let (listener, service) = (Rc::clone(listener), Rc::clone(&self.service));
+        spawn(connection::serve(stream, listener, service, client, self.timeouts), |panic| {
+            tracing::error!(%panic, "admin API connection task panicked; connection closed");
         });
     }
 }
 
-/// A fresh socket takes so few bytes at once, so this does not keep others waiting.
-async fn turn_away<S: Stream>(stream: S, id: &str) {
+/// A new socket accepts this many bytes at once, so the write does not block.
+async fn send_too_many_connections<S: Stream>(stream: S, id: &str) {
     let problem = Problem::new(Kind::Crowded, "too many connections to the admin API are open");
     let mut out = Vec::new();
     write_simple_response(
@@ -256,21 +256,21 @@ async fn turn_away<S: Stream>(stream: S, id: &str) {
     let _ = stream.write_all(out, WriteRate::until(deadline)).await;
 }
 
-/// A listener of either kind.
-trait Entrance<P> {
+/// A listener of any kind.
+trait Acceptor<P> {
     /// Accepts until closed.
-    fn admit_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
+    fn accept_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
     fn close(&self);
 }
 
-impl<P: Plane> Entrance<P> for ringway_net::Listener {
-    fn admit_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>> {
+impl<P: Plane> Acceptor<P> for ringway_net::Listener {
+    fn accept_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(async move {
-            let door = Rc::new(Door::Tcp(self.local_addr()));
+            let listener = Rc::new(Listener::Tcp(self.local_addr()));
             loop {
                 match self.accept().await {
-                    Ok((stream, _)) => server.welcome(stream, &door).await,
-                    Err(error) if goes_on(&error) => {}
+                    Ok((stream, _)) => server.serve_connection(stream, &listener).await,
+                    Err(error) if is_transient(&error) => {}
                     Err(_) => return,
                 }
             }
@@ -282,14 +282,14 @@ impl<P: Plane> Entrance<P> for ringway_net::Listener {
     }
 }
 
-impl<P: Plane> Entrance<P> for ringway_net::UnixListener {
-    fn admit_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>> {
+impl<P: Plane> Acceptor<P> for ringway_net::UnixListener {
+    fn accept_all(&self, server: Rc<Server<P>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(async move {
-            let door = Rc::new(Door::Unix);
+            let listener = Rc::new(Listener::Unix);
             loop {
                 match self.accept().await {
-                    Ok(stream) => server.welcome(stream, &door).await,
-                    Err(error) if goes_on(&error) => {}
+                    Ok(stream) => server.serve_connection(stream, &listener).await,
+                    Err(error) if is_transient(&error) => {}
                     Err(_) => return,
                 }
             }
@@ -301,9 +301,9 @@ impl<P: Plane> Entrance<P> for ringway_net::UnixListener {
     }
 }
 
-/// Whether a listener is of use after an error: it is when only descriptors or memory are short, for `accept` has
+/// Whether a listener is usable after an error: it is when descriptors or memory are short, and `accept` has
 /// paused already.
-fn goes_on(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
@@ -321,7 +321,7 @@ fn goes_on(error: &io::Error) -> bool {
     }
 }
 
-/// A fourth more than there may be, while those that were told to end do so.
+/// A fourth more than the limit, while connections are closing.
 const LEAVING_SHARE: usize = 4;
 
 /// The open connections.
@@ -335,14 +335,14 @@ struct Clients {
 
 struct Entry {
     activity: Activity,
-    /// When that began, counted in turns.
+    /// Sequence number of the last change of activity.
     since: u64,
-    /// It was told to end.
+    /// Whether it is being closed.
     is_leaving: bool,
     stream: Rc<dyn Cancel>,
 }
 
-/// Ends what a connection waits for.
+/// Wakes a waiting connection.
 trait Cancel {
     fn reads(&self);
     fn writes(&self);
@@ -358,7 +358,7 @@ impl<S: Stream> Cancel for S {
     }
 }
 
-/// A connection's place among the others; left when dropped.
+/// Entry of a connection; removed when dropped.
 struct Client {
     clients: Rc<Clients>,
     key: usize,
@@ -379,8 +379,8 @@ impl Clients {
         self.turn.replace(self.turn.get() + 1)
     }
 
-    /// Ends the connection that has waited for its client the longest, so that nobody keeps others out by being slow. Says no
-    /// when all wait for us, or when so many are leaving that they would be too many.
+    /// Closes the connection that has been idle for the longest time, so that slow clients do not exclude
+    /// others. False when none is idle, or when too many are closing.
     fn make_room(&self, connections_max: usize) -> bool {
         let mut open = self.open.borrow_mut();
         if open.len() >= connections_max + connections_max.div_ceil(LEAVING_SHARE) {
@@ -392,7 +392,7 @@ impl Clients {
         entry.is_leaving = true;
         let (stream, is_sending) = (Rc::clone(&entry.stream), entry.activity == Activity::Sending);
         drop(open);
-        // One whose request is there already is still answered.
+        // A request that has arrived is still answered.
         stream.reads();
         if is_sending {
             stream.writes();
@@ -400,7 +400,7 @@ impl Clients {
         true
     }
 
-    /// Ends idle connections now, the others after their answer, and all at `deadline`.
+    /// Closes idle connections now, the others after their response, and all at `deadline`.
     async fn drain(&self, deadline: Tick) {
         self.is_draining.set(true);
         self.cancel(|activity| activity == Activity::Idle);
@@ -414,7 +414,7 @@ impl Clients {
         })
         .await;
         self.cancel(|_| true);
-        // They end at once now, and the kernel gives their buffers back.
+        // They end at once, and the kernel returns their buffers.
         poll_fn(|cx| match self.count() {
             0 => Poll::Ready(()),
             _ => {

@@ -1,10 +1,10 @@
-//! From a request to its answer, without sockets: the order of the checks, the dispatch, the audit trail.
+//! Request processing without sockets: order of the checks, dispatch, audit trail.
 //!
 //! ```text
 //! head ── admit: site, token, route, media type, preconditions ──► Admitted
-//!                                                   body read meanwhile ──► answer ──► Response
+//!                                                   body is read ──► respond ──► Response
 //! ```
-//! What the head alone forbids is refused before a body is read.
+//! Checks of the head come before the body is read.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use ringway_telemetry::{RequestId, RequestIds};
 use ringway_wire::message::Method;
 
 use crate::audit::Audit;
-use crate::guard::{Credentials, Door, Guard};
+use crate::guard::{Credentials, Guard, Listener};
 use crate::handlers;
 use crate::operation::Operation;
 use crate::plane::Plane;
@@ -28,14 +28,14 @@ use crate::response::Response;
 use crate::route::{self, Found};
 use crate::waits::{Waiter, Waits};
 
-/// What the head of a request says.
+/// Head of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
     pub(crate) from: Credentials<'a>,
-    /// Whether a body follows, an empty one aside.
+    /// Whether a body follows that is not empty.
     pub(crate) has_body: bool,
     pub(crate) content_type: Vec<&'a [u8]>,
     pub(crate) if_match: Vec<&'a [u8]>,
@@ -43,15 +43,15 @@ pub(crate) struct Head<'a> {
     pub(crate) prefer: Vec<&'a [u8]>,
 }
 
-/// What comes of the head.
+/// Result of the checks of the head.
 pub(crate) enum Admission<'a> {
-    /// Read the body, then ask for the answer.
+    /// The body is to be read, then [`Service::respond`] called.
     Admitted(Admitted<'a>),
-    /// The answer is clear already.
+    /// The response is complete.
     Answered(Response),
 }
 
-/// A request whose head is in order.
+/// A request whose head passed all checks.
 #[derive(Debug)]
 pub(crate) struct Admitted<'a> {
     operation: Operation,
@@ -64,7 +64,7 @@ pub(crate) struct Admitted<'a> {
     wants_representation: bool,
 }
 
-/// The API without its sockets.
+/// The API without sockets.
 pub(crate) struct Service<P> {
     plane: Rc<P>,
     guard: Guard,
@@ -77,14 +77,14 @@ impl<P: Plane> Service<P> {
         Self { plane, guard, waits, ids: RefCell::new(RequestIds::new()) }
     }
 
-    /// An id for the next request.
+    /// Draws an id for the next request.
     pub(crate) fn draw_id(&self) -> RequestId {
         self.ids.borrow_mut().draw()
     }
 
-    /// Judges the head.
-    pub(crate) fn admit<'a>(&self, door: &Door, head: &Head<'a>, id: &RequestId) -> Admission<'a> {
-        match self.judge(door, head) {
+    /// Checks the head.
+    pub(crate) fn admit<'a>(&self, listener: &Listener, head: &Head<'a>, id: &RequestId) -> Admission<'a> {
+        match self.check(listener, head) {
             Ok(admission) => admission,
             Err((problem, methods)) => {
                 let mut response = Response::problem(&problem, id);
@@ -96,9 +96,13 @@ impl<P: Plane> Service<P> {
         }
     }
 
-    fn judge<'a>(&self, door: &Door, head: &Head<'a>) -> Result<Admission<'a>, (Problem, Vec<Method>)> {
+    fn check<'a>(
+        &self,
+        listener: &Listener,
+        head: &Head<'a>,
+    ) -> Result<Admission<'a>, (Problem, Vec<Method>)> {
         let plain = |problem| (problem, Vec::new());
-        self.guard.check_site(door, &head.from).map_err(plain)?;
+        self.guard.check_site(listener, &head.from).map_err(plain)?;
         if head.method == Method::Options {
             return Ok(Admission::Answered(options(head.path).map_err(plain)?));
         }
@@ -114,7 +118,7 @@ impl<P: Plane> Service<P> {
                 return Err(plain(Problem::new(Kind::UnknownMethod, "the API has no such method")));
             }
         };
-        self.guard.check_token(door, operation.access(), &head.from).map_err(plain)?;
+        self.guard.check_token(listener, operation.access(), &head.from).map_err(plain)?;
         if head.has_body && !is_json(&head.content_type) {
             return Err(plain(Problem::new(
                 Kind::NotJson,
@@ -141,9 +145,9 @@ impl<P: Plane> Service<P> {
         }))
     }
 
-    /// Does what was asked. `body` is overwritten. `remote` is told to the audit trail. A wait ends when `is_wanted` says
-    /// that nobody takes the answer.
-    pub(crate) async fn answer(
+    /// Executes the operation. `body` is overwritten; `remote` is for the audit trail. A wait ends when
+    /// `is_wanted` is false.
+    pub(crate) async fn respond(
         &self,
         admitted: Admitted<'_>,
         body: &mut [u8],
@@ -205,7 +209,7 @@ fn no_such_path(path: &str) -> Problem {
     Problem::new(Kind::NoSuchPath, format!("there is nothing at this path; known and similar: {nearest}"))
 }
 
-/// RFC 9110 §9.3.7: `*` asks about the server as a whole.
+/// Responds to OPTIONS (RFC 9110 §9.3.7); `*` means the server as a whole.
 fn options(path: &str) -> Result<Response, Problem> {
     let methods = match path {
         "*" => vec![Method::Get, Method::Post, Method::Put, Method::Delete],
@@ -217,9 +221,9 @@ fn options(path: &str) -> Result<Response, Problem> {
     }
 }
 
-/// Absent, or `application/json` in UTF-8, or what `curl -d` says when it is told nothing: a form that a page of another
-/// site sends that way has its braces encoded and is no JSON, and a script's request names its origin. Anything else
-/// such a page could send without asking us first.
+/// Whether a body may be JSON: no type, `application/json` in UTF-8, or the form type that `curl -d` sends by
+/// default. A form of another site encodes braces and so is not JSON, and a script's request has an Origin.
+/// Other types could be sent by such a page without a preflight.
 fn is_json(values: &[&[u8]]) -> bool {
     let [value] = values else { return values.is_empty() };
     let mut parts = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
@@ -235,7 +239,8 @@ fn is_json(values: &[&[u8]]) -> bool {
     is_json && parts.all(is_utf8)
 }
 
-/// Tells requests under one idempotency key apart. Not a secret: whoever may send the key may make the change.
+/// Hash of a request, to detect another request under the same idempotency key. Not a secret: a client that
+/// may send the key may make the change.
 fn request_hash(operation: Operation, path: &str, query: Option<&str>, body: &[u8]) -> u64 {
     // Constant seeds: the hashes are compared within this process only.
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one((operation, path, query, body))

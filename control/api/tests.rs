@@ -1,12 +1,12 @@
-//! The API over real sockets, against a plane that applies changes as the real one does.
+//! The API over real sockets, with a fake plane that applies changes like the real one.
 #![allow(clippy::unwrap_used)]
 
 mod certificates;
 mod connections;
-mod doors;
 mod endpoints;
 mod fake;
 mod hostile;
+mod listeners;
 mod lists;
 mod semantics;
 mod trail;
@@ -27,7 +27,7 @@ use serde_json::Value as Json;
 use crate::{Listeners, Settings, serve};
 use fake::{FakePlane, State};
 
-/// How long a test waits for what must come before it fails.
+/// Timeout of a test for an expected event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running API.
@@ -43,7 +43,7 @@ impl Api {
         Self::with(Settings::default(), DriverChoice::Auto, Listeners::default())
     }
 
-    /// With what is given, and a TCP listener of its own.
+    /// Starts an API with these parts and a TCP listener.
     fn with(settings: Settings, driver: DriverChoice, mut listeners: Listeners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,12 +76,12 @@ impl Api {
         Client { stream, pending: Vec::new() }
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
         self.connect().ask(method, path, &[], body)
     }
 
-    /// Tells the server to stop; the end is awaited by `finish`.
+    /// Stops the server; `finish` waits for its end.
     fn begin_stop(&mut self) {
         self.stop = None;
     }
@@ -104,7 +104,7 @@ impl Drop for Api {
     }
 }
 
-/// A client that writes what it is told and reads answers by their framing.
+/// A client that writes raw bytes and reads responses by their framing.
 struct Client<S> {
     stream: S,
     pending: Vec<u8>,
@@ -137,7 +137,7 @@ impl<S: Read + Write> Client<S> {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Reads one answer; its framing must be right.
+    /// Reads one response and checks its framing.
     fn reply(&mut self, is_head: bool) -> Reply {
         let end = loop {
             if let Some(at) = self.pending.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -221,7 +221,7 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.body.escape_ascii().to_string()))
     }
 
-    /// The code of a problem; empty for other answers. A problem must be whole.
+    /// The code of a problem, which must be complete; empty for other responses.
     fn code(&self) -> String {
         if self.field("content-type") != Some("application/problem+json") {
             return String::new();

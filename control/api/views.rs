@@ -1,4 +1,5 @@
-//! Response bodies of the API. Each type is the schema of its JSON in the OpenAPI document, under its own name.
+//! Response bodies of the API. Each type is the schema of its JSON in the OpenAPI document, under its own
+//! name.
 
 mod apps;
 mod certificates;
@@ -14,7 +15,7 @@ pub(crate) use certificates::{
     CertificateItem, CertificatePage, CertificatePageTail, CertificatesView, DnsView, UploadedView,
     VerificationView,
 };
-pub(crate) use changes::{Accepted, Gone, outcome_word};
+pub(crate) use changes::{Accepted, Gone, outcome_name};
 pub(crate) use domains::{DomainDetails, DomainPage, DomainView};
 pub(crate) use instances::{DrainedView, DrainingView, InstancePage, InstanceView, LeaseView, instance_view};
 pub(crate) use status::{AppOverview, LivenessView, ReadinessView, StatusView};

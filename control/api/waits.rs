@@ -1,8 +1,9 @@
-//! Requests that wait for a state of an instance: bounded, and over when their client has left.
+//! Long polls: requests that wait for a state of an instance. Their number is limited, and a wait ends when
+//! its client disconnects.
 
 use std::cell::Cell;
 
-/// The places of requests that wait.
+/// Counter of waiting requests, with a limit.
 pub(crate) struct Waits {
     taken: Cell<usize>,
     max: usize,
@@ -13,22 +14,22 @@ impl Waits {
         Self { taken: Cell::new(0), max }
     }
 
-    /// Takes a place; none when all are taken.
-    fn enter(&self) -> Option<Place<'_>> {
+    /// Takes a permit; none at the limit.
+    fn enter(&self) -> Option<Permit<'_>> {
         let taken = self.taken.get();
         (taken < self.max).then(|| {
             self.taken.set(taken + 1);
-            Place { waits: self }
+            Permit { waits: self }
         })
     }
 }
 
-/// A place among the requests that wait; free again when dropped.
-struct Place<'a> {
+/// Permit of a waiting request; released when dropped.
+struct Permit<'a> {
     waits: &'a Waits,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.waits.taken.set(self.waits.taken.get() - 1);
     }
@@ -37,35 +38,36 @@ impl Drop for Place<'_> {
 /// Whether a request may go on waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It may.
+    /// It may wait.
     Waits,
-    /// Nobody takes the answer any more, or the server ends.
+    /// The client has disconnected, or the server shuts down.
     Over,
-    /// As many requests as may wait do so already.
+    /// The limit of waiting requests is reached.
     Crowded,
 }
 
-/// The right of one request to wait. It takes a place only when it has to wait.
+/// Wait of one request. It takes a permit only when it has to wait.
 pub(crate) struct Waiter<'a> {
     waits: &'a Waits,
-    /// Whether somebody is there to take the answer. Costs a system call.
+    /// Whether the client still waits for the response. Costs a system call.
     is_wanted: &'a dyn Fn() -> bool,
-    place: Option<Place<'a>>,
+    permit: Option<Permit<'a>>,
 }
 
 impl<'a> Waiter<'a> {
     pub(crate) fn new(waits: &'a Waits, is_wanted: &'a dyn Fn() -> bool) -> Self {
-        Self { waits, is_wanted, place: None }
+        Self { waits, is_wanted, permit: None }
     }
 
-    /// Asked before each pause. The place that the first one takes is kept until the request is answered.
+    /// Checks whether the request may wait; called before each pause. The permit is kept until the request is
+    /// answered.
     pub(crate) fn patience(&mut self) -> Patience {
         if !(self.is_wanted)() {
             return Patience::Over;
         }
-        if self.place.is_none() {
-            self.place = self.waits.enter();
+        if self.permit.is_none() {
+            self.permit = self.waits.enter();
         }
-        if self.place.is_some() { Patience::Waits } else { Patience::Crowded }
+        if self.permit.is_some() { Patience::Waits } else { Patience::Crowded }
     }
 }

@@ -14,8 +14,8 @@ use crate::request::shapes as shape;
 use crate::response::{ApiResult, Response};
 use crate::views::{Accepted, DnsView, Gone, UploadedView, VerificationView};
 
-/// Takes a certificate that somebody brings. The domain is told to be `provided` first, which is what conditions and
-/// idempotency are about; but only when chain and key are known to be good.
+/// Uploads a certificate. First the domain becomes `provided`, after chain and key were checked: conditions
+/// and idempotency apply to that change.
 pub(crate) async fn upload_certificate<P: Plane>(
     plane: &P,
     upload: shape::Upload,
@@ -33,7 +33,7 @@ pub(crate) async fn upload_certificate<P: Plane>(
         .certificate(&name)
         .and_then(|state| state.certificate)
         .is_some_and(|present| present.fingerprint == facts.fingerprint);
-    // A request that is repeated is done again, unless the first time it came to its end: who repeats it does not know.
+    // A repeated request is executed again unless the first one was complete, which its client cannot know.
     if !(receipt.replayed && is_there) {
         match plane.upload_certificate(&name, certificate.as_bytes(), key.as_bytes()).await {
             Ok(_) => {}
@@ -53,7 +53,7 @@ pub(crate) async fn upload_certificate<P: Plane>(
     Ok(received(Response::json(status, &Accepted::new(&receipt, Some(view))), &receipt))
 }
 
-/// Forgets a certificate that somebody brought: the domain asks a CA again, where there is one.
+/// Removes an uploaded certificate: the domain gets one from the CA again, if one is configured.
 pub(crate) async fn remove_certificate<P: Plane>(
     plane: &P,
     name: Hostname,
@@ -79,7 +79,7 @@ pub(crate) async fn remove_certificate<P: Plane>(
     }
     if mode == CertificateMode::Provided {
         match plane.discard_certificate(&name).await {
-            // It is gone from the disk, and a slow core will hear of it.
+            // It is removed from the disk, and slow cores will follow.
             Ok(()) | Err(UploadError::NotLive(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -95,7 +95,7 @@ pub(crate) fn change_mode(name: &Hostname, mode: CertificateMode) -> Change {
     Change::UpdateDomain(DomainUpdate { certificate: Some(mode), ..DomainUpdate::new(name.clone()) })
 }
 
-/// Somebody must look after certificates, and the domain must be registered.
+/// Checks that certificates are managed and the domain is registered.
 pub(crate) fn check_certificates<P: Plane>(plane: &P, name: &Hostname) -> Result<(), Problem> {
     domain_of(&plane.desired(), name)?;
     match plane.has_certificates() {
@@ -107,11 +107,11 @@ pub(crate) fn check_certificates<P: Plane>(plane: &P, name: &Hostname) -> Result
     }
 }
 
-/// Asks DNS and our own challenge URL, now.
+/// Verifies a domain's DNS records and challenge URL.
 pub(crate) async fn verify_domain<P: Plane>(plane: &P, name: &Hostname) -> ApiResult {
     check_certificates(plane, name)?;
     let Some(verification) = plane.verify(name).await else {
-        // It may have been removed meanwhile, which is told in its own words.
+        // The domain may have been removed meanwhile.
         domain_of(&plane.desired(), name)?;
         return Err(Problem::new(Kind::Busy, "too many verifications wait; try again"));
     };

@@ -12,10 +12,10 @@ use crate::request::conditions::Conditions;
 use crate::request::finding::{Finding, Pointer};
 use crate::response::{ApiResult, Response};
 use crate::views::{
-    Accepted, AppView, DomainView, Gone, RegisteredView, WebhookView, instance_view, outcome_word,
+    Accepted, AppView, DomainView, Gone, RegisteredView, WebhookView, instance_view, outcome_name,
 };
 
-/// Hands a change over and says what it did.
+/// Submits a change and builds the response.
 pub(crate) async fn submit<P: Plane>(
     plane: &P,
     change: Change,
@@ -39,7 +39,7 @@ pub(crate) async fn submit<P: Plane>(
     Ok(received(response, &receipt))
 }
 
-/// Hands a change over, and notes it in the audit trail.
+/// Submits a change and records it in the audit trail.
 pub(crate) async fn make<P: Plane>(
     plane: &P,
     change: Change,
@@ -47,7 +47,7 @@ pub(crate) async fn make<P: Plane>(
     audit: &mut Audit,
 ) -> Result<Receipt, Problem> {
     audit.subject = Some(subject(&change));
-    // The plane decides, for a repeated request is answered whatever the revision is by now.
+    // The plane checks the condition, because a repeated request is answered at any revision.
     let if_match = conditions.if_match.map(|revisions| {
         let current = plane.desired().revision();
         let any = revisions.first().copied().unwrap_or(NO_REVISION);
@@ -55,12 +55,12 @@ pub(crate) async fn make<P: Plane>(
     });
     let submission = Submission { change, if_match, idempotency: conditions.idempotency };
     let receipt = plane.submit(submission).await?;
-    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_word(receipt.outcome) });
+    audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_name(receipt.outcome) });
     audit.revision = Some(receipt.revision);
     Ok(receipt)
 }
 
-/// With what a receipt says in the head.
+/// Adds the header fields of a receipt.
 pub(crate) fn received(response: Response, receipt: &Receipt) -> Response {
     let micros = receipt.applied_in.as_micros();
     let response = response.at(receipt.revision).with("X-Ringway-Applied-Micros", micros);
@@ -70,7 +70,7 @@ pub(crate) fn received(response: Response, receipt: &Receipt) -> Response {
     }
 }
 
-/// The object that a change was about, as it is now.
+/// Builds the response with the object of a change as it is now.
 pub(crate) fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, status: u16) -> Response {
     let desired = plane.desired();
     let domain_of =
@@ -104,8 +104,9 @@ pub(crate) fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, st
     }
 }
 
-/// A file that a change names must be good when it is named. What is said again of a domain or an app that has it is no news:
-/// an instance must be able to register although somebody has broken a file since, whose last good content stays in force.
+/// Checks the files that a change names for the first time. Files that the domain or app already has are not
+/// checked again: an instance must be able to register while a file is broken, whose last good content stays
+/// in use.
 pub(crate) async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<(), Problem> {
     let desired = plane.desired();
     let (app, domain) = match change {
@@ -152,5 +153,5 @@ pub(crate) async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<
     if findings.is_empty() { Ok(()) } else { Err(Problem::findings(findings)) }
 }
 
-/// A revision that is never reached: the condition of a request whose entity tags are not ours.
+/// A revision that never exists: the condition of a request with foreign entity tags only.
 pub(crate) const NO_REVISION: Revision = Revision(u64::MAX);

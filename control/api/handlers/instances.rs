@@ -16,7 +16,7 @@ use crate::response::{ApiResult, Response};
 use crate::views::{Accepted, DrainedView, DrainingView, LeaseView};
 use crate::waits::{Patience, Waiter};
 
-/// The instance must be of the app that the client names: a deregistration that speaks of another app is a mistake.
+/// Deregisters an instance, which must belong to the given app.
 pub(crate) async fn deregister<P: Plane>(
     plane: &P,
     request: shape::Deregistration,
@@ -33,8 +33,7 @@ pub(crate) async fn deregister<P: Plane>(
     remove_instance(plane, request.removal, conditions, audit, waiter).await
 }
 
-/// Removes an instance, at once or when its requests are done. Whoever does not wait for the answer changes nothing about
-/// the drain.
+/// Removes an instance, at once or after a drain. The drain continues if the client disconnects.
 pub(crate) async fn remove_instance<P: Plane>(
     plane: &P,
     removal: shape::Removal,
@@ -50,7 +49,7 @@ pub(crate) async fn remove_instance<P: Plane>(
     let until = Timestamp(clock::timestamp().0.saturating_add(millis));
     let change = Change::DrainInstance { id: id.clone(), generation, until };
     let mut receipt = make(plane, change, conditions, audit).await?;
-    // The one that drains: a receipt without generation says that it did so already.
+    // Without a generation in the receipt, the instance was draining already.
     let draining = receipt
         .generation
         .or_else(|| plane.desired().instance(id.as_str()).map(|instance| instance.generation));
@@ -59,7 +58,7 @@ pub(crate) async fn remove_instance<P: Plane>(
         None => Some(InstanceDrained::default()),
     };
     let Some(drained) = drained else {
-        // An earlier drain may end before this one would.
+        // An earlier drain may have an earlier end.
         let end = plane.desired().instance(id.as_str()).and_then(|instance| instance.draining);
         let view = DrainingView::new(&id, end.unwrap_or(until));
         return Ok(received(Response::json(202, &Accepted::new(&receipt, Some(view))), &receipt));
@@ -71,8 +70,8 @@ pub(crate) async fn remove_instance<P: Plane>(
     Ok(received(Response::json(200, &Accepted::new(&receipt, Some(view))), &receipt))
 }
 
-/// Waits until a drain is over. It has an end, so that this has one. None when the drain goes on without the request, because
-/// its client has left or too many wait already.
+/// Waits for the end of a drain, whose time is limited. None when the drain continues without the request:
+/// its client has disconnected, or too many requests wait.
 pub(crate) async fn wait_for_drain<P: Plane>(
     plane: &P,
     id: &InstanceId,
@@ -84,7 +83,7 @@ pub(crate) async fn wait_for_drain<P: Plane>(
             return Ok(Some(drained));
         }
         match plane.desired().instance(id.as_str()) {
-            // Removed, and too long ago to know more.
+            // Removed, and the result is no longer known.
             None => return Ok(Some(InstanceDrained::default())),
             Some(instance) if instance.generation != generation => {
                 let current = instance.generation;
@@ -93,18 +92,17 @@ pub(crate) async fn wait_for_drain<P: Plane>(
             Some(_) => {}
         }
         if !plane.is_ready() && plane.status().state == State::Draining {
-            let detail =
-                "the process is ending; the drain is stored, and the instance is removed at the next start";
+            let detail = "the process is shutting down; the drain is stored, and the instance is removed at the next start";
             return Err(Problem::new(Kind::ShuttingDown, detail));
         }
         match waiter.patience() {
-            Patience::Waits => sleep_until(clock::now().after(LOOK_AGAIN)).await,
+            Patience::Waits => sleep_until(clock::now().after(POLL_INTERVAL)).await,
             Patience::Over | Patience::Crowded => return Ok(None),
         }
     }
 }
 
-/// Waits until an instance is in a state.
+/// Waits until an instance has a state.
 pub(crate) async fn wait_for_state<P: Plane>(
     plane: &P,
     wait: &shape::Wait,
@@ -115,7 +113,8 @@ pub(crate) async fn wait_for_state<P: Plane>(
         let Some(status) = plane.instance_status(&wait.instance) else {
             return Err(Rejection::UnknownInstance(wait.instance.clone()).into());
         };
-        // After a restart an instance serves before it was probed: whoever waits for it wants to know that it can.
+        // After a restart an instance serves before it was probed; a wait for `serving` needs a successful
+        // probe.
         let is_probed = status.health == Health::Healthy || wait.state != InstanceState::Serving;
         if status.state == wait.state && is_probed {
             return Ok(());
@@ -133,14 +132,14 @@ pub(crate) async fn wait_for_state<P: Plane>(
             let detail = format!("instance {id} is {state}, {not}{why}");
             return Err(Problem::new(Kind::NotReached, detail));
         }
-        sleep_until(clock::now().after(LOOK_AGAIN).min(deadline)).await;
+        sleep_until(clock::now().after(POLL_INTERVAL).min(deadline)).await;
     }
 }
 
-/// Between two looks at what is waited for.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Interval of polls while a request waits.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Effect of a heartbeat.
+/// Builds the response to a heartbeat.
 pub(crate) fn lease<P: Plane>(plane: &P, id: &InstanceId) -> Response {
     let status = plane.instance_status(id).unwrap_or_default();
     let desired = plane.desired();

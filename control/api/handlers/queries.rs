@@ -50,7 +50,7 @@ pub(crate) async fn list_instances<P: Plane>(
     let mut app = page.app.clone();
     if let Some(name) = &page.domain {
         let domain = domain_of(&desired, name)?;
-        // Two filters that name different apps leave nothing.
+        // Filters by different apps match nothing.
         if app.as_ref().is_some_and(|app| *app != domain.app) {
             let nothing = Selection { items: Vec::new(), total: 0, next: None };
             return Ok(instance_pieces(plane, nothing, revision));
@@ -151,7 +151,7 @@ pub(crate) async fn show_app_status<P: Plane>(plane: &P, id: AppId) -> ApiResult
     };
     let (healthy_instances, total_instances) =
         (instances.iter().filter(takes_traffic).count(), instances.len());
-    // One that leaves is not missed.
+    // Draining instances are not counted.
     let staying = total_instances - instances.iter().filter(is_draining).count();
     let status = AppHealth::of(healthy_instances, staying);
     let domains = domains_of(&desired, &id).await;

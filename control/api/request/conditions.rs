@@ -7,19 +7,19 @@ use ringway_wire::headers::list_elements;
 use crate::limits;
 use crate::problem::{Kind, Problem};
 
-/// The conditions of a change.
+/// Conditions of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Conditions {
-    /// Revisions of which one must be the present one; none when there is no condition.
+    /// Accepted present revisions; none means any.
     pub(crate) if_match: Option<Vec<Revision>>,
-    /// The key, and a hash of the request.
+    /// Idempotency key and hash of the request.
     pub(crate) idempotency: Option<Idempotency>,
-    /// Whether the client prefers the object to an empty answer.
+    /// Whether the client prefers the object to an empty response.
     pub(crate) wants_representation: bool,
 }
 
-/// `If-Match` (RFC 9110 §13.1.1): `*` is no condition here, for the configuration always exists; weak tags, and tags
-/// that are not ours, match nothing.
+/// Parses `If-Match` (RFC 9110 §13.1.1). `*` is no condition, because the configuration always exists; weak
+/// and foreign tags match nothing.
 pub(crate) fn if_match(values: &[&[u8]]) -> Result<Option<Vec<Revision>>, Problem> {
     let elements: Vec<&[u8]> = values.iter().flat_map(|value| list_elements(value)).collect();
     if values.is_empty() || elements == [b"*"] {
@@ -51,7 +51,7 @@ pub(crate) fn if_match(values: &[&[u8]]) -> Result<Option<Vec<Revision>>, Proble
     Ok(Some(revisions))
 }
 
-/// `Idempotency-Key`: one field of visible ASCII, in quotes or not.
+/// Parses `Idempotency-Key`: one field of visible ASCII, quoted or not.
 pub(crate) fn idempotency_key(values: &[&[u8]]) -> Result<Option<String>, Problem> {
     let malformed = || {
         let detail = format!(
@@ -74,10 +74,11 @@ pub(crate) fn idempotency_key(values: &[&[u8]]) -> Result<Option<String>, Proble
     }
 }
 
-/// `Prefer: return=representation` (RFC 7240 §4.2). The first `return` counts (§2); preferences that are not known are ignored.
+/// Parses `Prefer: return=representation` (RFC 7240 §4.2). The first `return` counts (§2); unknown
+/// preferences are ignored.
 pub(crate) fn wants_representation(values: &[&[u8]]) -> bool {
     let value_of_return = |element: &[u8]| {
-        // Parameters of a preference follow a semicolon; this one has none.
+        // Parameters after a semicolon are ignored.
         let preference = element.split(|byte| *byte == b';').next()?;
         let (name, value) = preference.split_at_checked(preference.iter().position(|byte| *byte == b'=')?)?;
         let value = value[1..].trim_ascii();
@@ -94,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn entity_tags_are_read_as_the_standard_says() {
+    fn entity_tags_are_parsed() {
         let read = |text: &str| if_match(&[text.as_bytes()]).map_err(|problem| problem.kind);
         assert_eq!(if_match(&[]), Ok(None));
         assert_eq!(read("*"), Ok(None));
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_representation_is_sent_to_who_prefers_one() {
+    fn the_first_return_preference_counts() {
         for text in [
             "return=representation",
             "Return = \"representation\"",

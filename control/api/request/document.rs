@@ -1,8 +1,7 @@
-//! A request's body as a tree of values: JSON (RFC 8259), parsed by simd-json, made strict.
+//! Document of a request body: strict JSON (RFC 8259), parsed by simd-json, as a tree of values.
 //!
-//! Stricter than JSON asks for: the whole is one object, no name occurs twice in an object (RFC 8259 §4 leaves
-//! open which one counts, and two readers that choose differently disagree about what was said), and nesting is
-//! bounded.
+//! Stricter than JSON: the document is one object, names in an object are unique (RFC 8259 §4 leaves open
+//! which duplicate counts, and parsers differ), and nesting is limited.
 
 use std::collections::HashSet;
 
@@ -26,7 +25,7 @@ pub(crate) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// What it is, in words for a message.
+    /// The type, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -62,14 +61,14 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Why a body is no document; all of it is the client's fault.
+/// Error of a malformed document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DocumentError {
     /// Not JSON.
     Syntax {
-        /// What the parser missed.
+        /// The parser's complaint.
         reason: &'static str,
-        /// Where, in bytes from the start; absent when the parser does not know.
+        /// The offset in bytes, if known.
         at: Option<usize>,
     },
     /// JSON, but not an object.
@@ -82,7 +81,7 @@ pub(crate) enum DocumentError {
 
 /// Parses a body. The bytes are overwritten: strings are unescaped in place.
 pub(crate) fn parse(body: &mut [u8]) -> Result<Object<'_>, DocumentError> {
-    // The parser looks no further than the first problem of the text, and says little about bytes that are no text at all.
+    // The parser stops at the first error, and has no good message for invalid UTF-8.
     if let Err(error) = std::str::from_utf8(body) {
         return Err(DocumentError::Syntax { reason: "it is not valid UTF-8", at: Some(error.valid_up_to()) });
     }
@@ -167,10 +166,10 @@ fn scalar(value: StaticNode) -> Value<'static> {
     }
 }
 
-/// JSON has one type of numbers: `1.0` and `1e3` are integers (JSON Schema §4.2.3). Beyond 2^53 not every integer has a
-/// double of its own, so that what was meant is not known.
+/// JSON has one type of numbers: `1.0` and `1e3` are integers (JSON Schema §4.2.3). Beyond 2^53 not every
+/// integer has an exact double.
 fn whole(value: f64) -> Option<Value<'static>> {
-    /// 2^53: every integer up to it has a double of its own (IEEE 754 binary64).
+    /// 2^53: every integer up to it has an exact double (IEEE 754 binary64).
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = value.fract() == 0.0 && value.abs() <= EXACT_MAX;
     is_whole.then_some(if value < 0.0 {
@@ -180,7 +179,7 @@ fn whole(value: f64) -> Option<Value<'static>> {
     })
 }
 
-/// The parser's complaint in words that help to mend the text.
+/// Describes a parse error.
 fn reason(kind: &ErrorType) -> &'static str {
     match kind {
         ErrorType::ExpectedArrayComma | ErrorType::ExpectedMapComma => "a comma is missing",
@@ -197,9 +196,9 @@ fn reason(kind: &ErrorType) -> &'static str {
         }
         ErrorType::InvalidUtf8 => "it is not valid UTF-8",
         ErrorType::UnterminatedString => "a string does not end",
-        ErrorType::TrailingData => "something follows the value",
+        ErrorType::TrailingData => "unexpected text follows the value",
         ErrorType::InputTooLarge | ErrorType::Overflow => "it is too large",
-        // The parser's enumeration is open, and its other words speak of itself rather than of the text.
+        // The enumeration is non-exhaustive; the other errors concern the parser, not the text.
         _ => "it is not JSON",
     }
 }
@@ -354,7 +353,7 @@ mod tests {
             let _ = parse(&mut bytes);
         }
 
-        /// Agrees with another parser about what is JSON at all, where that one has no opinion of its own.
+        /// Accepts nothing that another parser rejects.
         #[test]
         fn accepts_only_what_serde_json_accepts(text in r#"[\[\]{}:,"\\ \na0-9.eE+\-tfn]{0,40}"#) {
             let mut bytes = text.clone().into_bytes();

@@ -14,18 +14,18 @@ use super::reader::{Fault, Field, Given, Reader};
 use super::values::{at_most, duration, duration_schema, id_schema, status_list};
 use crate::limits::API_WAIT_MAX;
 
-/// Names an app.
+/// Id of an app.
 pub(crate) static APP_ID: Field<AppId> = Field {
     name: "app_id",
-    doc: "Names an app: a set of interchangeable instances.",
+    doc: "Id of an app: a set of interchangeable instances.",
     schema: || id_schema("app1"),
     parse: |given| AppId::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// An app's name for people.
+/// Display name of an app.
 pub(crate) static APP_NAME: Field<Arc<str>> = Field {
     name: "app_name",
-    doc: "The app's name for people; kept when absent and the app exists, else the id.",
+    doc: "The app's display name; kept when absent, initially the id.",
     schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::APP_NAME_BYTES_MAX, "examples": ["Main Application"] }),
     parse: |given| app_name(given.text()?),
 };
@@ -33,10 +33,10 @@ pub(crate) static APP_NAME: Field<Arc<str>> = Field {
 /// Time in which a removed instance may finish its requests.
 pub(crate) static DRAIN: Field<Duration> = Field {
     name: "drain",
-    doc: "Lets the instance finish its requests for so long: it gets no new ones, and the answer comes with its removal, \
-          which is when the last one is done, or the time is over (at once, with 202, when too many requests wait already). \
-          WebSockets that are open then are closed with 1001; other requests go on. The drain goes on without its client. \
-          Without it the instance is removed at once.",
+    doc: "Longest time for the instance to finish its requests. It gets no new ones; the response is sent at its removal, when \
+          the last request is done or the time is over (at once, with 202, when too many requests wait already). Open \
+          WebSockets are then closed with 1001; other requests continue. The drain continues if the client disconnects. \
+          When absent, the instance is removed at once.",
     schema: || duration_schema("30s"),
     parse: |given| at_most(duration(given)?, limits::INSTANCE_DRAIN_MAX),
 };
@@ -44,7 +44,7 @@ pub(crate) static DRAIN: Field<Duration> = Field {
 /// State of an instance that a long poll waits for.
 pub(crate) static WAIT: Field<InstanceState> = Field {
     name: "wait",
-    doc: "Answers when the instance of instance_id is in this state (serving: and was probed successfully); 504 when it is not within \
+    doc: "Delays the response until the instance of instance_id has this state (serving: and was probed successfully); 504 after \
           the timeout, 503 when too many requests wait already.",
     schema: || json!({ "type": "string", "enum": InstanceState::ALL.map(InstanceState::as_str) }),
     parse: |given| {
@@ -58,23 +58,23 @@ pub(crate) static WAIT: Field<InstanceState> = Field {
 /// Longest time of a long poll.
 pub(crate) static WAIT_TIMEOUT: Field<Duration> = Field {
     name: "timeout",
-    doc: "How long to wait, with wait: at most 300s; 30s when absent.",
+    doc: "Timeout of wait: at most 300s; 30s when absent.",
     schema: || duration_schema("30s"),
     parse: |given| at_most(duration(given)?, API_WAIT_MAX),
 };
 
-/// Names an instance.
+/// Id of an instance.
 pub(crate) static INSTANCE_ID: Field<InstanceId> = Field {
     name: "instance_id",
-    doc: "Names one running instance of an app; unique over all apps.",
+    doc: "Id of one running instance of an app; unique over all apps.",
     schema: || id_schema("app1-prod-node-1"),
     parse: |given| InstanceId::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Where an instance listens.
+/// Address of an instance.
 pub(crate) static TARGET: Field<Target> = Field {
     name: "target",
-    doc: "Where the instance listens: http://host:port, https://host:port (see the app's upstream_tls), or h2c://host:port for \
+    doc: "Address of the instance: http://host:port, https://host:port (see the app's upstream_tls), or h2c://host:port for \
           HTTP/2 without TLS, as gRPC servers speak it.",
     schema: || json!({ "type": "string", "format": "uri", "examples": ["http://10.0.0.5:3001"] }),
     parse: |given| Target::parse(given.text()?).map_err(Fault::invalid),
@@ -83,8 +83,8 @@ pub(crate) static TARGET: Field<Target> = Field {
 /// Treatment of requests while no instance of an app is healthy.
 static ON_ALL_UNHEALTHY: Field<OnAllUnhealthy> = Field {
     name: "on_all_unhealthy",
-    doc: "What happens to requests while all instances fail their health checks: reject answers 502, panic_open ignores health \
-          and sends them all, trickle sends one request a second and answers the others with 502. Kept when absent; null is reject.",
+    doc: "Treatment of requests while all instances fail their health checks: reject answers with 502, panic_open ignores health \
+          and forwards all, trickle forwards one request a second and answers the others with 502. Kept when absent; null is reject.",
     schema: || json!({ "type": "string", "enum": OnAllUnhealthy::ALL.map(OnAllUnhealthy::as_str), "default": OnAllUnhealthy::default().as_str() }),
     parse: |given| {
         OnAllUnhealthy::parse(given.text()?).ok_or_else(|| {
@@ -98,7 +98,7 @@ static ON_ALL_UNHEALTHY: Field<OnAllUnhealthy> = Field {
 static FAILURE_STATUSES: Field<StatusSet> = Field {
     name: "statuses",
     doc: "Statuses from 500 to 599 that count as failures when the app answers with them, single or in ranges; none when absent. \
-          Any client that knows a request with such an answer can then take instances out of rotation.",
+          Any client that knows a request with such a response can then take instances out of rotation.",
     schema: || {
         let part =
             json!({ "type": "string", "pattern": "^5[0-9]{2}( *- *5[0-9]{2})?$", "examples": ["502-504"] });
@@ -125,10 +125,10 @@ static FAILURE_TIMEOUTS: Field<TimeoutPolicy> = Field {
     },
 };
 
-/// Fences a registration.
+/// Generation of a registration.
 pub(crate) static GENERATION: Field<Generation> = Field {
     name: "generation",
-    doc: "The generation that the registration was answered with: the message counts only as long as no newer registration of this instance id exists.",
+    doc: "The generation in the response to the registration: the request is refused if a newer registration of this instance id exists.",
     schema: || json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
     parse: |given| given.unsigned().map(Generation),
 };
@@ -141,7 +141,7 @@ pub(crate) static DOMAIN: Field<Hostname> = Field {
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Where a CNAME should point to.
+/// Target of a CNAME record.
 pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
     name: "cname_target",
     doc: "The name that the domain's CNAME record should point to; a hint, not needed for routing.",
@@ -149,34 +149,34 @@ pub(crate) static CNAME_TARGET: Field<Hostname> = Field {
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Where an app hears of what happens to it.
+/// URL of a webhook.
 pub(crate) static WEBHOOK_URL: Field<WebhookUrl> = Field {
     name: "url",
-    doc: "Where events are posted to, as JSON: http or https, without credentials.",
+    doc: "URL that events are posted to, as JSON: http or https, without credentials.",
     schema: || json!({ "type": "string", "format": "uri", "maxLength": limits::WEBHOOK_URL_BYTES_MAX, "examples": ["https://app1.example/hooks/ringway"] }),
     parse: |given| WebhookUrl::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// What deliveries are signed with.
+/// Secret of a webhook.
 pub(crate) static WEBHOOK_SECRET: Field<WebhookSecret> = Field {
     name: "secret",
-    doc: "Deliveries are signed with it: X-Ringway-Signature is sha256= and the HMAC-SHA256 of X-Ringway-Timestamp, a full stop and the body. It is never shown again.",
+    doc: "Secret that deliveries are signed with: X-Ringway-Signature is sha256= and the HMAC-SHA256 of X-Ringway-Timestamp, a full stop and the body. Never shown again.",
     schema: || json!({ "type": "string", "writeOnly": true, "minLength": limits::WEBHOOK_SECRET_BYTES_MIN, "maxLength": limits::WEBHOOK_SECRET_BYTES_MAX }),
     parse: |given| WebhookSecret::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Names a tenant.
+/// Id of a tenant.
 pub(crate) static TENANT_ID: Field<TenantId> = Field {
     name: "tenant_id",
-    doc: "Names the tenant that the domain belongs to; told to the app in X-Tenant-ID.",
+    doc: "Id of the tenant that the domain belongs to; sent to the app in X-Tenant-ID.",
     schema: || id_schema("tenant-123"),
     parse: |given| TenantId::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// What a domain is to its owner.
+/// Relation of a domain to the app's own domain.
 pub(crate) static KIND: Field<DomainKind> = Field {
     name: "type",
-    doc: "What the domain is to its owner; routing treats all alike.",
+    doc: "Relation of the domain to the app's own domain; routing treats all alike.",
     schema: || json!({ "type": "string", "enum": ["subdomain", "custom", "cname_target"] }),
     parse: |given| {
         DomainKind::parse(given.text()?)
@@ -184,7 +184,7 @@ pub(crate) static KIND: Field<DomainKind> = Field {
     },
 };
 
-/// The type of a custom domain, for clients that send it although the path says it.
+/// Type of a custom domain, for clients that send it in addition to the path.
 pub(crate) static KIND_CUSTOM: Field<DomainKind> = Field {
     name: "type",
     doc: "Always custom here; may be left out.",
@@ -197,10 +197,10 @@ pub(crate) static KIND_CUSTOM: Field<DomainKind> = Field {
     },
 };
 
-/// Items of a page.
+/// Number of items of a page.
 pub(crate) static LIMIT: Field<usize> = Field {
     name: "limit",
-    doc: "The most items to answer with; as many as one page may have when absent.",
+    doc: "Maximum number of items; the limit of a page when absent.",
     schema: || json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ITEMS_MAX }),
     parse: |given| {
         let number = given.unsigned()?;
@@ -211,39 +211,39 @@ pub(crate) static LIMIT: Field<usize> = Field {
     },
 };
 
-/// Apps of a status.
+/// Number of apps in a status.
 pub(crate) static STATUS_LIMIT: Field<usize> = Field {
     name: "limit",
-    doc: "The most apps to name in app_overview; 20 when absent.",
+    doc: "Maximum number of apps in app_overview; 20 when absent.",
     schema: LIMIT.schema,
     parse: LIMIT.parse,
 };
 
-/// Where a page begins.
+/// Start of a page.
 pub(crate) static AFTER: Field<String> = Field {
     name: "after",
-    doc: "Begin after this id or name: the value of `next` in the page before.",
+    doc: "Start after this id or name: the value of `next` in the previous page.",
     schema: || json!({ "type": "string", "minLength": 1, "maxLength": limits::HOST_BYTES_MAX }),
     parse: |given| {
         let text = given.text()?;
         match (1..=limits::HOST_BYTES_MAX).contains(&text.len()) {
             true => Ok(text.to_owned()),
-            false => Err(Fault::invalid("must be the value of `next` in the page before")),
+            false => Err(Fault::invalid("must be the value of `next` in the previous page")),
         }
     },
 };
 
-/// Reads `on_all_unhealthy` of an app: absent leaves it, null is the default.
+/// Reads `on_all_unhealthy` of an app: absent keeps it, null is the default.
 pub(crate) fn on_all_unhealthy(reader: &mut Reader<'_>) -> Option<OnAllUnhealthy> {
     reader.patch(&ON_ALL_UNHEALTHY).or_default()
 }
 
-/// Reads `failures` of an app: absent leaves it, null is the default.
+/// Reads `failures` of an app: absent keeps it, null is the default.
 pub(crate) fn failures(reader: &mut Reader<'_>) -> Option<FailurePolicy> {
     let given = reader.patch_object(
         "failures",
-        "Which results count against an instance's circuit breaker besides connection failures and broken messages, which \
-         always do; kept when absent. Null or never given: no statuses, and timeouts while health checks do not pass.",
+        "Results that count against an instance's circuit breaker besides connection failures and broken messages, which \
+         always do; kept when absent. By default or with null: no statuses, and timeouts while health checks do not pass.",
         |reader| {
             let statuses = reader.optional(&FAILURE_STATUSES).unwrap_or_default();
             let timeouts = reader.optional(&FAILURE_TIMEOUTS).unwrap_or_default();
@@ -263,7 +263,7 @@ fn app_name(text: &str) -> Result<Arc<str>, Fault> {
             limits::APP_NAME_BYTES_MAX
         )));
     }
-    // Marks that reorder text would let one log line or table row pass for another (Unicode TR 36 §2.7).
+    // Characters that reorder text could forge log lines and table rows (Unicode TR 36 §2.7).
     let reorders = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
     match text.chars().any(|c| c.is_control() || reorders(c) || matches!(c, '\u{2028}' | '\u{2029}')) {
         true => Err(Fault::invalid("must not contain control characters")),

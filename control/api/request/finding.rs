@@ -5,39 +5,39 @@ use std::fmt::Write;
 use ringway_model::limits;
 use serde::Serialize;
 
-/// One thing that is wrong with a request.
+/// One mistake of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Finding {
-    /// The field, its parents before it, joined by dots.
+    /// Field with its parents, joined by dots.
     #[schema(examples("instance.target"))]
     pub(crate) field: String,
-    /// What kind of mistake: `missing`, `unknown`, `type`, `invalid`, `range`, `conflict` or `duplicate`.
+    /// Kind of the mistake: `missing`, `unknown`, `type`, `invalid`, `range`, `conflict` or `duplicate`.
     #[schema(examples("missing"))]
     pub(crate) code: &'static str,
-    /// What to do about it, for people.
+    /// Remedy, for people.
     #[schema(examples("is required"))]
     pub(crate) message: String,
-    /// Where it is in the body (RFC 6901); absent for values of the path and the query.
+    /// JSON pointer into the body (RFC 6901); absent for values of the path and the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples("/instance/target"))]
     pub(crate) pointer: Option<String>,
 }
 
 impl Finding {
-    /// A finding about a member of the body.
+    /// Creates a finding about a member of the body.
     pub(crate) fn at(pointer: &Pointer, code: &'static str, message: String) -> Self {
         Self { field: pointer.dotted(), code, message, pointer: Some(pointer.text()) }
     }
 }
 
-/// A place in a body.
+/// Path of a member in a body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pointer {
     names: Vec<String>,
 }
 
 impl Pointer {
-    /// Goes down to a member.
+    /// Descends to a member.
     pub(crate) fn push(&mut self, name: &str) {
         let mut end = name.len().min(limits::FINDING_NAME_BYTES_MAX);
         while !name.is_char_boundary(end) {
@@ -46,7 +46,7 @@ impl Pointer {
         self.names.push(name[..end].to_owned());
     }
 
-    /// Goes up again.
+    /// Ascends.
     pub(crate) fn pop(&mut self) {
         self.names.pop();
     }

@@ -35,7 +35,7 @@ pub(crate) fn health_check(reader: &mut Reader<'_>, target: Option<&Target>) -> 
 
 static HEALTH_CHECK: Field<HealthCheck> = Field {
     name: "health_check",
-    doc: "How to check the instance: an HTTP path, \"tcp\" or null for whether it accepts a connection, or an object.",
+    doc: "Health check of the instance: an HTTP path; \"tcp\" or null for a TCP connection; or an object.",
     schema: || json!({ "type": "string", "examples": ["/health", "tcp"] }),
     parse: |given| {
         let text = given.text()?;
@@ -49,14 +49,14 @@ static HEALTH_CHECK: Field<HealthCheck> = Field {
 
 static HEALTH_PATH: Field<ProbePath> = Field {
     name: "path",
-    doc: "The path that is requested; null for a check that only opens a TCP connection.",
+    doc: "Path of the request; null for a check that only opens a TCP connection.",
     schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::HEALTH_PATH_BYTES_MAX, "examples": ["/health"] }),
     parse: |given| ProbePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
 static HEALTH_PORT: Field<NonZeroU16> = Field {
     name: "port",
-    doc: "Another port than the target's. Beside an h2c target it is spoken to in HTTP/1.1.",
+    doc: "Port, when it is not the target's. Next to an h2c target it speaks HTTP/1.1.",
     schema: || json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX }),
     parse: |given| {
         u16::try_from(given.unsigned()?)
@@ -79,7 +79,7 @@ static HEALTH_METHOD: Field<ProbeMethod> = Field {
 
 static HEALTH_HOST: Field<ProbeHost> = Field {
     name: "host",
-    doc: "The request's Host, for apps that refuse an address there, as Django and Rails do; the target's host and port when absent.",
+    doc: "Host of the request, for apps that refuse an IP address there, such as Django and Rails; the target's host and port when absent.",
     schema: || json!({ "type": "string", "maxLength": limits::HOST_BYTES_MAX + 6, "examples": ["app1.com"] }),
     parse: |given| ProbeHost::parse(given.text()?).map_err(Fault::invalid),
 };
@@ -134,7 +134,7 @@ static EXPECT_BODY: Field<BodyText> = Field {
     parse: |given| BodyText::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Response that a health check expects.
+/// Expected response of a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Expectation {
     statuses: Option<StatusRanges>,
@@ -160,7 +160,7 @@ static HEALTH_INTERVAL: Field<Duration> = Field {
 
 static HEALTH_TIMEOUT: Field<Duration> = Field {
     name: "timeout",
-    doc: "How long one check may take; not longer than the interval.",
+    doc: "Timeout of one check; not longer than the interval.",
     schema: || duration_schema("3s"),
     parse: |given| {
         let timeout = duration(given)?;
@@ -188,7 +188,7 @@ static HEALTHY_THRESHOLD: Field<NonZeroU8> = Field {
     parse: threshold,
 };
 
-/// Reads the fields of an HTTP check. `endpoint` is the target where that is what the check asks.
+/// Reads the fields of an HTTP check. `endpoint` is the target if the check has no port of its own.
 fn http_probe(reader: &mut Reader<'_>, path: Option<ProbePath>, endpoint: Option<&Target>) -> Probe {
     let method = reader.optional(&HEALTH_METHOD);
     let host = reader.optional(&HEALTH_HOST);

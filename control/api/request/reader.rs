@@ -1,11 +1,11 @@
-//! Reads a request's fields into typed values, and tells all that is wrong at once.
+//! Parses the fields of a request into typed values and reports all mistakes at once.
 //!
-//! A request's shape is one function over a [`Reader`]: it asks for each field in turn. Over a request it gets
-//! values and leaves findings; over nothing it describes itself, and that description is the schema in the
-//! OpenAPI document. So what is read and what is documented cannot differ.
+//! The shape of a request is one function over a [`Reader`] that reads each field. With a request it returns
+//! values and adds findings; without one it describes the fields, and that description is the schema in the
+//! OpenAPI document. Parser and documentation cannot differ.
 //!
-//! A value may stand in the body, in the query, and, for the key of an operation, in the last segment of the
-//! path. All three mean the same; two that disagree are refused.
+//! A value may be in the body, in the query, and, for the key of an operation, in the last segment of the
+//! path. All three have the same meaning; values that differ are refused.
 
 use ringway_model::{Patch, limits};
 use serde_json::json;
@@ -13,28 +13,28 @@ use serde_json::json;
 use super::document::{Object, Value};
 use super::finding::{Finding, Pointer};
 
-/// Why one value is not what its field takes.
+/// Mistake in one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// As in [`Finding::code`].
+    /// See [`Finding::code`].
     pub(crate) code: &'static str,
-    /// As in [`Finding::message`].
+    /// See [`Finding::message`].
     pub(crate) message: String,
 }
 
 impl Fault {
-    /// The value has the right type, and cannot be used.
+    /// Creates the fault of a value with the right type that cannot be used.
     pub(crate) fn invalid(reason: impl std::fmt::Display) -> Self {
         Self { code: "invalid", message: reason.to_string() }
     }
 
-    /// The value lies outside its bounds.
+    /// Creates the fault of a value out of range.
     pub(crate) fn range(reason: impl std::fmt::Display) -> Self {
         Self { code: "range", message: reason.to_string() }
     }
 }
 
-/// A value as a client gave it.
+/// A value of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Given<'a> {
     /// In the body.
@@ -44,7 +44,7 @@ pub(crate) enum Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    /// It as a string.
+    /// The value as a string.
     pub(crate) fn text(self) -> Result<&'a str, Fault> {
         match self {
             Self::Text(text) => Ok(text),
@@ -53,7 +53,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// It as a whole number that is not negative.
+    /// The value as a whole number that is not negative.
     pub(crate) fn unsigned(self) -> Result<u64, Fault> {
         match self {
             Self::Json(Value::Unsigned(number)) => Ok(*number),
@@ -67,7 +67,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// It as true or false.
+    /// The value as true or false.
     pub(crate) fn boolean(self) -> Result<bool, Fault> {
         match self {
             Self::Json(Value::Bool(value)) => Ok(*value),
@@ -78,17 +78,17 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// The complaint that it has the wrong type.
+    /// Creates the fault of a value of the wrong type.
     pub(crate) fn mistyped(self, wanted: &str, found: &Value<'_>) -> Fault {
         Fault { code: "type", message: format!("must be {wanted}, not {}", found.kind()) }
     }
 }
 
-/// One field: its name, what it takes, and how that is told.
+/// A field: name, parser, documentation.
 pub(crate) struct Field<T: 'static> {
     /// The name in body and query.
     pub(crate) name: &'static str,
-    /// One sentence for the documentation.
+    /// The documentation, one sentence.
     pub(crate) doc: &'static str,
     /// Its JSON Schema without the description.
     pub(crate) schema: fn() -> serde_json::Value,
@@ -96,18 +96,18 @@ pub(crate) struct Field<T: 'static> {
     pub(crate) parse: fn(Given<'_>) -> Result<T, Fault>,
 }
 
-/// What a client sent with a request, apart from the head.
+/// Input of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Input<'a> {
     /// The body's members; none when there is no body.
     pub(crate) body: Option<Object<'a>>,
-    /// The last segment of the path, where the route has one for a key; percent-decoded.
+    /// The key in the path, percent-decoded.
     pub(crate) key: Option<String>,
     /// Names and values of the query, percent-decoded.
     pub(crate) query: Vec<(String, String)>,
 }
 
-/// A field as the documentation sees it.
+/// Description of a field for the documentation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Described {
     /// The name.
@@ -116,15 +116,15 @@ pub(crate) struct Described {
     pub(crate) doc: &'static str,
     /// JSON Schema.
     pub(crate) schema: serde_json::Value,
-    /// Must it be given?
+    /// Whether it is required.
     pub(crate) is_required: bool,
-    /// Where it may stand.
-    pub(crate) place: Place,
+    /// The allowed locations.
+    pub(crate) location: Location,
 }
 
-/// Where a value may stand.
+/// Allowed locations of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// In the body only.
     Body,
     /// In the body and in the query.
@@ -133,7 +133,7 @@ pub(crate) enum Place {
     Key,
 }
 
-/// Asks for fields one by one; see the module.
+/// Reads fields one by one; see the module.
 pub(crate) struct Reader<'a> {
     mode: Mode<'a>,
 }
@@ -147,14 +147,15 @@ struct Reads<'a> {
     body: Option<&'a Object<'a>>,
     key: Option<&'a str>,
     query: &'a [(String, String)],
-    /// Names that were asked for: all others are unknown.
+    /// Names of the fields read so far: all others are unknown.
     asked: Vec<&'static str>,
     asked_in_query: Vec<&'static str>,
     pointer: Pointer,
     findings: Vec<Finding>,
 }
 
-/// Reads a request by its shape. All findings, in the order in which the shape asks; never both empty and without value.
+/// Parses a request by its shape. Findings are in the order of the shape; there is a value or at least one
+/// finding.
 pub(crate) fn read<T>(
     input: &Input<'_>,
     shape: impl FnOnce(&mut Reader<'_>) -> Option<T>,
@@ -180,7 +181,7 @@ pub(crate) fn read<T>(
     }
 }
 
-/// What a shape asks for, for the documentation.
+/// Describes the fields of a shape.
 pub(crate) fn describe<T>(shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Vec<Described> {
     let mut reader = Reader { mode: Mode::Describes(Vec::new()) };
     shape(&mut reader);
@@ -190,7 +191,7 @@ pub(crate) fn describe<T>(shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> V
     }
 }
 
-/// The JSON Schema of an object with these fields.
+/// Builds the JSON Schema of an object with these fields.
 pub(crate) fn object_schema(fields: &[Described]) -> serde_json::Value {
     let properties: serde_json::Map<_, _> = fields
         .iter()
@@ -211,70 +212,70 @@ pub(crate) fn object_schema(fields: &[Described]) -> serde_json::Value {
 }
 
 impl<'a> Reader<'a> {
-    /// The key of the operation: required, in the path, the query or the body.
+    /// Reads the key of the operation: required, in the path, the query or the body.
     pub(crate) fn key<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
-                fields.push(described(field, true, Place::Key));
+                fields.push(described(field, true, Location::Key));
                 None
             }
             Mode::Reads(reads) => reads
-                .take(field, Place::Key)
+                .take(field, Location::Key)
                 .missing(|| reads.report(field.name, "missing", "is required".into())),
         }
     }
 
-    /// An optional value that may stand in the query or in the body; null is the same as nothing.
+    /// Reads an optional value in the query or the body; null means absent.
     pub(crate) fn filter<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
-                fields.push(described(field, false, Place::Query));
+                fields.push(described(field, false, Location::Query));
                 None
             }
-            Mode::Reads(reads) => reads.take(field, Place::Query).missing(|| ()),
+            Mode::Reads(reads) => reads.take(field, Location::Query).missing(|| ()),
         }
     }
 
-    /// A value that the body must have.
+    /// Reads a required value of the body.
     pub(crate) fn required<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
-                fields.push(described(field, true, Place::Body));
+                fields.push(described(field, true, Location::Body));
                 None
             }
             Mode::Reads(reads) => reads
-                .take(field, Place::Body)
+                .take(field, Location::Body)
                 .missing(|| reads.report(field.name, "missing", "is required".into())),
         }
     }
 
-    /// A value that the body may have; null is the same as nothing.
+    /// Reads an optional value of the body; null means absent.
     pub(crate) fn optional<T: PartialEq>(&mut self, field: &'static Field<T>) -> Option<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
-                fields.push(nullable(described(field, false, Place::Body)));
+                fields.push(nullable(described(field, false, Location::Body)));
                 None
             }
-            Mode::Reads(reads) => reads.take(field, Place::Body).missing(|| ()),
+            Mode::Reads(reads) => reads.take(field, Location::Body).missing(|| ()),
         }
     }
 
-    /// An update of a value: absent keeps it, null removes it.
+    /// Reads an update of a value: absent keeps it, null removes it.
     pub(crate) fn patch<T: PartialEq>(&mut self, field: &'static Field<T>) -> Patch<T> {
         match &mut self.mode {
             Mode::Describes(fields) => {
-                fields.push(nullable(described(field, false, Place::Body)));
+                fields.push(nullable(described(field, false, Location::Body)));
                 Patch::Keep
             }
-            Mode::Reads(reads) => match reads.take(field, Place::Body) {
-                Taken::Value(value) => Patch::Set(value),
-                Taken::Null => Patch::Clear,
-                Taken::Absent | Taken::Wrong => Patch::Keep,
+            Mode::Reads(reads) => match reads.take(field, Location::Body) {
+                Found::Value(value) => Patch::Set(value),
+                Found::Null => Patch::Clear,
+                Found::Absent | Found::Wrong => Patch::Keep,
             },
         }
     }
 
-    /// A nested object of the given shape, absent or null being none.
+    /// Reads an optional nested object; null means absent.
     pub(crate) fn object<T>(
         &mut self,
         name: &'static str,
@@ -293,7 +294,7 @@ impl<'a> Reader<'a> {
                     doc,
                     schema,
                     is_required: false,
-                    place: Place::Body,
+                    location: Location::Body,
                 }));
                 None
             }
@@ -316,7 +317,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An update of a nested object: absent keeps it, null removes it.
+    /// Reads an update of a nested object: absent keeps it, null removes it.
     pub(crate) fn patch_object<T>(
         &mut self,
         name: &'static str,
@@ -332,7 +333,7 @@ impl<'a> Reader<'a> {
         self.object(name, doc, shape).map_or(Patch::Keep, Patch::Set)
     }
 
-    /// A value in a short form, or an object of the given shape.
+    /// Reads a value in a short form, or an object.
     pub(crate) fn short_or_object<T: PartialEq>(
         &mut self,
         field: &'static Field<T>,
@@ -345,7 +346,7 @@ impl<'a> Reader<'a> {
                 let Mode::Describes(fields) = &mut self.mode else { return None };
                 let object = object_schema(fields);
                 *fields = outer;
-                let mut whole = described(field, false, Place::Body);
+                let mut whole = described(field, false, Location::Body);
                 whole.schema = json!({ "oneOf": [whole.schema, object, { "type": "null" }] });
                 fields.push(whole);
                 None
@@ -355,19 +356,19 @@ impl<'a> Reader<'a> {
                     reads.asked.push(field.name);
                     self.nested(field.name, object, shape)
                 }
-                Some(_) | None => reads.take(field, Place::Body).missing(|| ()),
+                Some(_) | None => reads.take(field, Location::Body).missing(|| ()),
             },
         }
     }
 
-    /// Leaves a finding about a field that was read well but does not go with the others.
+    /// Adds a finding about a valid field that contradicts others.
     pub(crate) fn fault(&mut self, name: &'static str, fault: Fault) {
         if let Mode::Reads(reads) = &mut self.mode {
             reads.report(name, fault.code, fault.message);
         }
     }
 
-    /// Whether a field of this object was found to be wrong.
+    /// Whether there is a finding about a field of this object.
     pub(crate) fn is_faulty(&self, name: &str) -> bool {
         let Mode::Reads(reads) = &self.mode else { return false };
         let mut pointer = reads.pointer.clone();
@@ -375,7 +376,7 @@ impl<'a> Reader<'a> {
         reads.findings.iter().any(|finding| finding.field == pointer.dotted())
     }
 
-    /// Reads an object that stands in this one's place for a while.
+    /// Reads a nested object.
     fn nested<T>(
         &mut self,
         name: &'static str,
@@ -405,8 +406,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What was found in a field's places.
-enum Taken<T> {
+/// Value of a field in all of its locations.
+enum Found<T> {
     Value(T),
     Null,
     Absent,
@@ -414,7 +415,7 @@ enum Taken<T> {
     Wrong,
 }
 
-impl<T> Taken<T> {
+impl<T> Found<T> {
     fn missing(self, report: impl FnOnce()) -> Option<T> {
         match self {
             Self::Value(value) => Some(value),
@@ -428,19 +429,19 @@ impl<T> Taken<T> {
 }
 
 impl<'a> Reads<'a> {
-    fn take<T: PartialEq>(&mut self, field: &'static Field<T>, place: Place) -> Taken<T> {
+    fn take<T: PartialEq>(&mut self, field: &'static Field<T>, location: Location) -> Found<T> {
         self.asked.push(field.name);
         let mut found: Option<T> = None;
         let mut is_wrong = false;
         let mut is_null = false;
         let (key, query): (Option<&'a str>, &'a [(String, String)]) = (self.key, self.query);
-        if place == Place::Key
+        if location == Location::Key
             && let Some(text) = key
         {
             self.key = None;
             is_wrong |= !self.parse(field, Given::Text(text), Source::Address, &mut found);
         }
-        if place != Place::Body {
+        if location != Location::Body {
             self.asked_in_query.push(field.name);
             for (_, text) in query.iter().filter(|(name, _)| name == field.name) {
                 is_wrong |= !self.parse(field, Given::Text(text), Source::Address, &mut found);
@@ -452,14 +453,14 @@ impl<'a> Reads<'a> {
             Some(value) => is_wrong |= !self.parse(field, Given::Json(value), Source::Body, &mut found),
         }
         match (is_wrong, found, is_null) {
-            (true, _, _) => Taken::Wrong,
-            (false, Some(value), _) => Taken::Value(value),
-            (false, None, true) => Taken::Null,
-            (false, None, false) => Taken::Absent,
+            (true, _, _) => Found::Wrong,
+            (false, Some(value), _) => Found::Value(value),
+            (false, None, true) => Found::Null,
+            (false, None, false) => Found::Absent,
         }
     }
 
-    /// Parses one occurrence and holds it against the others; false when it was reported.
+    /// Parses one occurrence and compares it with the others; false when a finding was added.
     fn parse<T: PartialEq>(
         &mut self,
         field: &'static Field<T>,
@@ -482,12 +483,12 @@ impl<'a> Reads<'a> {
         };
         match source {
             Source::Body => self.report(field.name, fault.code, fault.message),
-            Source::Address => self.report_elsewhere(field.name, fault.code, fault.message),
+            Source::Address => self.report_address(field.name, fault.code, fault.message),
         }
         false
     }
 
-    /// Reports about a member of this object.
+    /// Adds a finding about a member of this object.
     fn report(&mut self, name: &str, code: &'static str, message: String) {
         self.pointer.push(name);
         let finding = Finding::at(&self.pointer, code, message);
@@ -495,18 +496,18 @@ impl<'a> Reads<'a> {
         self.findings.push(finding);
     }
 
-    /// Reports about a value of the path or the query.
-    fn report_elsewhere(&mut self, name: &str, code: &'static str, message: String) {
+    /// Adds a finding about a value of the path or the query.
+    fn report_address(&mut self, name: &str, code: &'static str, message: String) {
         let mut pointer = Pointer::default();
         pointer.push(name);
         self.findings.push(Finding { field: pointer.dotted(), code, message, pointer: None });
     }
 
-    /// Reports what nobody asked for.
+    /// Adds findings about unknown fields.
     fn finish(&mut self) {
         let body: Vec<&str> = self.body.map(|body| body.names().collect()).unwrap_or_default();
-        let strangers = body.into_iter().filter(|name| !self.asked.contains(name));
-        for name in strangers.take(limits::FINDINGS_MAX).collect::<Vec<_>>() {
+        let unknowns = body.into_iter().filter(|name| !self.asked.contains(name));
+        for name in unknowns.take(limits::FINDINGS_MAX).collect::<Vec<_>>() {
             self.report(name, "unknown", unknown(&self.asked));
         }
         for (name, _) in self.query {
@@ -515,11 +516,11 @@ impl<'a> Reads<'a> {
                 continue;
             }
             let message = match self.asked.contains(&name) {
-                // Known, but too much to say in an address.
+                // Known, but not allowed in the query.
                 true => "belongs into the body".to_owned(),
                 false => unknown(&self.asked_in_query),
             };
-            self.report_elsewhere(name, "unknown", message);
+            self.report_address(name, "unknown", message);
         }
     }
 }
@@ -537,11 +538,11 @@ enum Source {
     Address,
 }
 
-fn described<T>(field: &'static Field<T>, is_required: bool, place: Place) -> Described {
-    Described { name: field.name, doc: field.doc, schema: (field.schema)(), is_required, place }
+fn described<T>(field: &'static Field<T>, is_required: bool, location: Location) -> Described {
+    Described { name: field.name, doc: field.doc, schema: (field.schema)(), is_required, location }
 }
 
-/// The same field, with null as one more value.
+/// Adds null to the values of a field.
 fn nullable(mut field: Described) -> Described {
     field.schema = json!({ "oneOf": [field.schema, { "type": "null" }] });
     field

@@ -1,4 +1,4 @@
-//! The shapes of the API's requests: which fields each operation takes, and the change that they ask for.
+//! Shapes of the requests: the fields of each operation and the change that they describe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +27,12 @@ use crate::limits;
 pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
     let id = reader.required(&APP_ID);
     let name = reader.optional(&APP_NAME);
-    let instance = reader.object(
-        "instance",
-        "The app's first instance, or one more; may be left out to register the app alone.",
-        |reader| {
-            let id = reader.required(&INSTANCE_ID);
-            let target = reader.required(&TARGET);
-            let health_check = health_check(reader, target.as_ref()).unwrap_or_default();
-            Some((id?, target?, health_check))
-        },
-    );
+    let instance = reader.object("instance", "An instance of the app; optional.", |reader| {
+        let id = reader.required(&INSTANCE_ID);
+        let target = reader.required(&TARGET);
+        let health_check = health_check(reader, target.as_ref()).unwrap_or_default();
+        Some((id?, target?, health_check))
+    });
     let upstream_tls = upstream_tls(reader);
     let on_all_unhealthy = on_all_unhealthy(reader);
     let failures = failures(reader);
@@ -67,7 +63,7 @@ pub(crate) fn put_webhook(reader: &mut Reader<'_>) -> Option<Change> {
     Some(Change::PutWebhook { app: app?, url: url?, secret })
 }
 
-/// `PUT /api/webhooks`, given the webhook as it is now: what is absent stays, and a null takes the secret away.
+/// `PUT /api/webhooks`, absent fields are kept, a null removes the secret.
 pub(crate) fn update_webhook(reader: &mut Reader<'_>) -> Option<WebhookUpdate> {
     let app = reader.key(&APP_ID);
     let url = reader.optional(&WEBHOOK_URL);
@@ -84,14 +80,14 @@ pub(crate) struct WebhookUpdate {
 }
 
 impl WebhookUpdate {
-    /// The change that this asks for.
+    /// Builds the change, given the present webhook.
     pub(crate) fn change(self, known: &Webhook) -> Change {
         let url = self.url.unwrap_or_else(|| known.url.clone());
         Change::PutWebhook { app: self.app, url, secret: self.secret }
     }
 }
 
-/// Which instance, and which registration of it.
+/// Instance and registration.
 #[derive(Clone, Debug)]
 pub(crate) struct InstanceKey {
     pub(crate) id: InstanceId,
@@ -105,11 +101,11 @@ pub(crate) fn instance_key(reader: &mut Reader<'_>) -> Option<InstanceKey> {
     Some(InstanceKey { id: id?, generation })
 }
 
-/// Which instance to remove, and how.
+/// Removal of an instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
     pub(crate) key: InstanceKey,
-    /// How long it may finish its requests; removed at once without.
+    /// Time to finish its requests; removed at once when absent.
     pub(crate) drain: Option<Duration>,
 }
 
@@ -120,7 +116,7 @@ pub(crate) fn removal(reader: &mut Reader<'_>) -> Option<Removal> {
     Some(Removal { key: key?, drain })
 }
 
-/// What `POST /api/register` says: an instance, its app and a domain in one.
+/// Registration in one step: an instance, its app and a domain.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     app: AppSpec,
@@ -164,8 +160,8 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
 }
 
 impl Registration {
-    /// The change that this asks for, given the domain as it is now: what the client left out stays, for an instance
-    /// that registers itself knows its app and its name, not what the tenant's operator added to it since.
+    /// Builds the change, given the present domain. Absent fields are kept: an instance that registers itself
+    /// knows its app and its name, not the settings that an operator has added.
     pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
         let known = domain.filter(|domain| domain.app == self.app.id);
         let spec = DomainSpec {
@@ -180,13 +176,13 @@ impl Registration {
         Change::Register { app: self.app, instance: Some(self.instance), domain: Some(spec) }
     }
 
-    /// The domain that this speaks of.
+    /// The domain.
     pub(crate) fn domain(&self) -> &Hostname {
         &self.domain
     }
 }
 
-/// What `DELETE /api/register` says.
+/// Deregistration of an instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Deregistration {
     pub(crate) removal: Removal,
@@ -194,8 +190,7 @@ pub(crate) struct Deregistration {
     pub(crate) app: Option<AppId>,
 }
 
-/// `DELETE /api/register`: takes the very body that the instance registered with, so that an app need not make
-/// another; only the ids count.
+/// `DELETE /api/register`: accepts the body of the registration, of which only the ids count.
 pub(crate) fn deregister(reader: &mut Reader<'_>) -> Option<Deregistration> {
     let removal = removal(reader);
     let app = reader.filter(&APP_ID);
@@ -245,7 +240,7 @@ pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
     }))
 }
 
-/// `POST /api/routes`: a domain with a tenant is a tenant's own, one without is the app's.
+/// `POST /api/routes`: custom with a tenant, otherwise a subdomain.
 pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
     let name = reader.required(&DOMAIN);
     let app = reader.required(&APP_ID);
@@ -294,7 +289,7 @@ pub(crate) fn domain_key(reader: &mut Reader<'_>) -> Option<Hostname> {
     reader.key(&DOMAIN)
 }
 
-/// A certificate and its key, for a domain.
+/// Upload of a certificate.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) name: Hostname,
@@ -315,17 +310,17 @@ pub(crate) fn app_key(reader: &mut Reader<'_>) -> Option<AppId> {
     reader.key(&APP_ID)
 }
 
-/// `GET /api/status`: how many apps it is to name.
+/// `GET /api/status`: the number of apps.
 pub(crate) fn status(reader: &mut Reader<'_>) -> Option<usize> {
     Some(reader.filter(&STATUS_LIMIT).unwrap_or(limits::STATUS_APPS))
 }
 
-/// Nothing at all.
+/// No fields.
 pub(crate) fn nothing(_: &mut Reader<'_>) -> Option<()> {
     Some(())
 }
 
-/// Which part of a list.
+/// Filters and page of a list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(crate) limit: Option<usize>,
@@ -338,7 +333,7 @@ pub(crate) struct Page {
     pub(crate) wait: Option<Wait>,
 }
 
-/// What is waited for before a list is answered.
+/// Long poll of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) instance: InstanceId,
@@ -373,7 +368,7 @@ pub(crate) fn instance_page(reader: &mut Reader<'_>) -> Option<Page> {
     page(reader).map(|page| Page { app, domain, instance, wait, ..page })
 }
 
-/// As long as most clients wait for an answer.
+/// The usual timeout of HTTP clients.
 const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// `GET /api/tenants/domains`
@@ -401,7 +396,7 @@ fn cname_target(reader: &mut Reader<'_>, domain: Option<&Hostname>) -> Option<Ho
     target
 }
 
-/// A name that points to itself resolves nowhere.
+/// Refuses a CNAME target that equals the domain.
 fn distinct(reader: &mut Reader<'_>, domain: Option<&Hostname>, target: Option<&Hostname>) {
     if domain.is_some() && domain == target {
         reader.fault(CNAME_TARGET.name, Fault::invalid("must be another name than domain"));

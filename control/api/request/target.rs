@@ -5,7 +5,7 @@ use ringway_model::limits;
 use super::finding::Finding;
 use crate::problem::Problem;
 
-/// `name=value` pairs (WHATWG URL §5.1).
+/// Parses `name=value` pairs (WHATWG URL §5.1).
 pub(crate) fn read_query(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -17,7 +17,7 @@ pub(crate) fn read_query(query: &str) -> Result<Vec<(String, String)>, Problem> 
         .collect()
 }
 
-/// What a plus sign means: in queries, and only there, a space.
+/// Meaning of a plus sign: in queries, and only there, a space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plus {
     Literal,

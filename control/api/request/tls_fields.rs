@@ -11,17 +11,17 @@ use serde_json::{Value as Json, json};
 
 use super::reader::{Fault, Field, Reader};
 
-/// Reads `upstream_tls` of an app: absent leaves it, null removes it.
+/// Reads `upstream_tls` of an app: absent keeps it, null removes it.
 pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Patch<UpstreamTls> {
     reader.patch_object(
         "upstream_tls",
-        "How the app's https:// targets are spoken to; kept when absent. Null or never given: verified against the \
+        "TLS settings of the app's https:// targets; kept when absent. By default or with null: verified against the \
          system's trust store.",
         |reader| {
             let ca_file = reader.optional(&UPSTREAM_CA_FILE);
             let client_certificate = reader.object(
                 "client_certificate",
-                "What ringway proves itself with when an instance asks for a certificate.",
+                "Client certificate that is sent when an instance asks for one.",
                 |reader| {
                     let certificate = reader.required(&UPSTREAM_CERTIFICATE_FILE);
                     let key = reader.required(&UPSTREAM_KEY_FILE);
@@ -40,15 +40,15 @@ pub(crate) fn client_auth(reader: &mut Reader<'_>) -> Option<ClientAuth> {
     reader.object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
 }
 
-/// Reads `client_auth` of a domain that is there: absent leaves it, null removes it.
+/// Reads `client_auth` of a domain that is there: absent keeps it, null removes it.
 pub(crate) fn client_auth_patch(reader: &mut Reader<'_>) -> Patch<ClientAuth> {
     reader.patch_object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
 }
 
-/// Who brings a domain's certificate.
+/// Source of a domain's certificate.
 pub(crate) static CERTIFICATE_MODE: Field<CertificateMode> = Field {
     name: "certificate",
-    doc: "Who brings the certificate: acme, a CA issues and renews it; provided, it is uploaded and never touched; none. As before when absent, acme for a new domain.",
+    doc: "Source of the certificate: acme, issued and renewed by a CA; provided, uploaded and never changed; none. Kept when absent, acme for a new domain.",
     schema: || json!({ "type": "string", "enum": ["acme", "provided", "none"] }),
     parse: |given| {
         CertificateMode::parse(given.text()?)
@@ -67,7 +67,7 @@ pub(crate) static CERTIFICATE_PEM: Field<Arc<str>> = Field {
 /// A private key.
 pub(crate) static KEY_PEM: Field<Secret> = Field {
     name: "key",
-    doc: "The certificate's private key in PEM, not encrypted. It is never given out again.",
+    doc: "The certificate's private key in PEM, not encrypted. Never shown again.",
     schema: || {
         let mut schema = pem_schema(limits::KEY_PEM_BYTES_MAX, "-----BEGIN PRIVATE KEY-----\n…");
         schema["writeOnly"] = json!(true);
@@ -76,12 +76,12 @@ pub(crate) static KEY_PEM: Field<Secret> = Field {
     parse: |given| Ok(Secret(pem(given.text()?, limits::KEY_PEM_BYTES_MAX)?.into())),
 };
 
-/// A text that is not shown anywhere.
+/// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Box<str>);
 
 impl Secret {
-    /// The text, for who needs it.
+    /// The text.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -93,10 +93,10 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Where a domain's certificate stands.
+/// State of a domain's certificate.
 pub(crate) static STATE: Field<CertificateState> = Field {
     name: "state",
-    doc: "Only domains whose certificate stands there.",
+    doc: "Only domains whose certificate has this state.",
     schema: || json!({ "type": "string", "enum": CertificateState::ALL.map(CertificateState::as_str) }),
     parse: |given| {
         let word = given.text()?;
@@ -109,15 +109,15 @@ pub(crate) static STATE: Field<CertificateState> = Field {
     },
 };
 
-/// Whom the instances of an app are believed by.
+/// CAs of an app's instances.
 static UPSTREAM_CA_FILE: Field<FilePath> = Field {
     name: "ca_file",
-    doc: "A PEM file on the gateway's machine with the only CAs that are trusted; it must be good when it is named, and is read again when it changes.",
+    doc: "A PEM file on the gateway's machine with the trusted CAs; it must be valid when it is set, and is reloaded when it changes.",
     schema: || json!({ "type": "string", "pattern": "^/", "examples": ["/etc/ringway/apps-ca.pem"] }),
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// What we show.
+/// Client certificate of an app.
 static UPSTREAM_CERTIFICATE_FILE: Field<FilePath> = Field {
     name: "certificate",
     doc: "A PEM file on the gateway's machine: the chain, leaf first.",
@@ -125,7 +125,7 @@ static UPSTREAM_CERTIFICATE_FILE: Field<FilePath> = Field {
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// What we sign with.
+/// Key of the client certificate.
 static UPSTREAM_KEY_FILE: Field<FilePath> = Field {
     name: "key",
     doc: "A PEM file on the gateway's machine: the private key of the certificate.",
@@ -133,32 +133,32 @@ static UPSTREAM_KEY_FILE: Field<FilePath> = Field {
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Whom to ask for.
+/// Name for SNI and verification.
 static UPSTREAM_SERVER_NAME: Field<Hostname> = Field {
     name: "server_name",
-    doc: "The name that is asked for (SNI) and verified, when it is not the target's host.",
+    doc: "Name for SNI and verification, when it is not the target's host.",
     schema: || json!({ "type": "string", "format": "idn-hostname", "maxLength": limits::HOST_BYTES_MAX, "examples": ["app1.internal"] }),
     parse: |given| Hostname::parse(given.text()?).map_err(Fault::invalid),
 };
 
-/// Whether anyone is believed.
+/// Disabled verification.
 static UPSTREAM_INSECURE: Field<bool> = Field {
     name: "insecure",
-    doc: "Verify nothing: whoever answers is believed. For tests.",
+    doc: "Disables verification. For tests.",
     schema: || json!({ "type": "boolean", "default": false }),
     parse: |given| given.boolean(),
 };
 
 static CLIENT_AUTH_FILE: Field<FilePath> = Field {
     name: "ca_file",
-    doc: "A PEM file on the proxy's machine with the CAs that may vouch for clients; it must be good when it is named, and is read again when it changes.",
+    doc: "A PEM file on the gateway's machine with the CAs of client certificates; it must be valid when it is set, and is reloaded when it changes.",
     schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
     parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
 };
 
 static CLIENT_AUTH_MODE: Field<ClientAuthNeed> = Field {
     name: "mode",
-    doc: "Whether a client without a certificate is refused; required when absent.",
+    doc: "Whether a client certificate is optional or required; required when absent.",
     schema: || json!({ "type": "string", "enum": ["optional", "required"] }),
     parse: |given| {
         ClientAuthNeed::parse(given.text()?)
@@ -166,9 +166,9 @@ static CLIENT_AUTH_MODE: Field<ClientAuthNeed> = Field {
     },
 };
 
-/// Its name, and what it is.
+/// Name and documentation of the field.
 const CLIENT_AUTH: (&str, &str) =
-    ("client_auth", "Certificates that clients of the domain present over TLS; null when they need none.");
+    ("client_auth", "Client certificates of the domain; null when none are required.");
 
 fn client_auth_shape(reader: &mut Reader<'_>) -> Option<ClientAuth> {
     let ca_file = reader.required(&CLIENT_AUTH_FILE);
@@ -180,7 +180,7 @@ fn pem_schema(bytes_max: usize, example: &str) -> Json {
     json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "examples": [example] })
 }
 
-/// Never repeats the text, which may be a key.
+/// Checks the length; errors never repeat the text, which may be a key.
 fn pem(text: &str, bytes_max: usize) -> Result<&str, Fault> {
     match text.len() {
         0 => Err(Fault::invalid("must not be empty")),

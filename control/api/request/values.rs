@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::document::Value;
 use super::reader::{Fault, Given};
 
-/// A duration as the API writes it: `10s`, or `1500ms` where seconds are not whole.
+/// Formats a duration: `10s`, or `1500ms` where seconds are not whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
     match duration.subsec_millis() {
         0 => format!("{}s", duration.as_secs()),
@@ -16,7 +16,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// `"10s"`, `"500ms"`, `"2m"`, or whole seconds.
+/// Parses `"10s"`, `"500ms"`, `"2m"`, or whole seconds.
 pub(crate) fn duration(given: Given<'_>) -> Result<Duration, Fault> {
     let text = match given {
         Given::Json(Value::Unsigned(seconds)) => return Ok(Duration::from_secs(*seconds)),
@@ -50,7 +50,7 @@ pub(crate) fn at_most(duration: Duration, most: Duration) -> Result<Duration, Fa
     }
 }
 
-/// `200`, `"200-399"`, `"200,204"`, or an array of such, as one text.
+/// Parses `200`, `"200-399"`, `"200,204"`, or an array of these, into one text.
 pub(crate) fn status_list(given: Given<'_>) -> Result<String, Fault> {
     let one = |value: &Value<'_>| match value {
         Value::Text(text) => Ok((*text).to_owned()),
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_written_as_they_are_read() {
+    fn durations_round_trip() {
         for text in ["10s", "1500ms", "300s"] {
             assert_eq!(duration_text(duration(Given::Text(text)).unwrap()), text);
         }

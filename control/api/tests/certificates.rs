@@ -1,4 +1,4 @@
-//! Certificates over the API: what is told of them, and how they are uploaded, forgotten and verified.
+//! Certificates over the API: status, upload, removal, verification.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ fn who_brings_the_certificate_and_who_may_connect_is_said_with_the_domain() {
     assert_eq!((reply.status, &reply.json()["certificate"]["mode"]), (201, &json!("provided")));
     assert_eq!(reply.json()["client_auth"], json!({ "ca_file": "/etc/ca.pem", "mode": "required" }));
 
-    // What is absent stays.
+    // Absent fields are kept.
     let body = r#"{"domain":"d.example","tenant_id":"t2"}"#;
     let reply = api.ask("PUT", "/api/tenants/domains", body);
     assert_eq!(reply.json()["client_auth"]["ca_file"], "/etc/ca.pem");
@@ -153,7 +153,7 @@ fn a_file_that_cannot_be_used_is_refused_when_it_is_named_and_not_when_it_is_rep
     let body = r#"{"app_id":"app1","upstream_tls":{"ca_file":"/etc/x.pem"}}"#;
     assert_eq!(api.ask("POST", "/api/apps/register", body).findings(), ["upstream_tls invalid"]);
     assert_eq!(api.state().desired.revision(), revision);
-    // What is in force may be said again, whatever has become of it; other things are no matter of files.
+    // Files that are in use are not checked again.
     let again = r#"{"client_auth":{"ca_file":"/etc/ca.pem","mode":"optional"}}"#;
     assert_eq!(api.ask("PUT", "/api/tenants/domains/a.example", again).status, 200);
     assert_eq!(api.ask("POST", "/api/apps/register", app).status, 200);

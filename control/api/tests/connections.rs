@@ -208,7 +208,7 @@ fn clients_that_leave_in_the_middle_free_their_places() {
         client.send(bytes.as_bytes());
         client.stream.shutdown(Shutdown::Write).unwrap();
         assert!(client.is_closed(), "{bytes:?}");
-        // The close is seen a moment before the place is free, and the places of these requests count as well.
+        // The close is seen before the permit is free, and these requests hold permits, too.
         let is_served = (0..10_000).any(|_| api.ask("GET", "/healthz", "").status == 200);
         assert!(is_served, "the place of a client that left is not free again");
     }

@@ -1,4 +1,4 @@
-//! Every line of the route table, with every answer that its documentation promises, and no other.
+//! Every entry of the route table: exactly the responses in its documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::{Listeners, Settings, Token, openapi};
 const TOKEN: &str = "a-token-of-the-tests";
 const SECRET: &str = "correct-horse-battery";
 
-/// `app1` serves `one.example` with the instances `i1` and `i2`, and `own.example` with a certificate of its own; `app2`
-/// has nothing. `app1` has a webhook.
+/// `app1` serves `one.example` with the instances `i1` and `i2`, and `own.example` with a certificate of its
+/// own; `app2` has nothing. `app1` has a webhook.
 fn fixture(state: &mut State) {
     *state = State::default();
     state.app("app1");
@@ -109,14 +109,14 @@ fn request(route: &Route) -> (String, String) {
     }
 }
 
-/// The API with a token, and what it answered.
+/// An API with a token, and its responses.
 struct Survey {
     api: Api,
     observed: BTreeMap<Operation, BTreeSet<(u16, String)>>,
 }
 
 impl Survey {
-    /// Sends a request to a fresh fixture and notes the answer.
+    /// Sends a request to a fresh fixture and records the response.
     fn send(
         &mut self,
         method: Method,
@@ -144,7 +144,7 @@ impl Survey {
         reply
     }
 
-    /// The same for one operation, wherever it is.
+    /// Sends a request of one operation.
     fn check(&mut self, method: Method, path: &str, body: &str, expected: Kind) {
         let reply = self.send(method, path, &[], body, |_| {});
         assert_eq!(reply.code(), expected.code(), "{method} {path} {body}: {reply:?}");
@@ -239,7 +239,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
         }
     }
 
-    // A heartbeat is answered with the lease when that is preferred.
+    // A heartbeat is answered with the lease if that is preferred.
     let prefer = [("Prefer", "return=representation")];
     let reply = survey.send(Post, "/api/apps/heartbeat", &prefer, r#"{"instance_id":"i1"}"#, |state| {
         let id = ringway_model::InstanceId::parse("i1").unwrap();
@@ -259,7 +259,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let reply = survey.send(Post, "/api/apps/heartbeat", &minimal, r#"{"instance_id":"i1"}"#, |_| {});
     assert_eq!((reply.status, reply.field("preference-applied")), (204, None));
 
-    // What is there already is renewed.
+    // Existing objects are renewed.
     for (path, body) in [
         ("/api/apps/register", r#"{"app_id":"app1","app_name":"One"}"#),
         ("/api/apps/instances", r#"{"app_id":"app1","instance_id":"i1","target":"http://10.0.0.9:1"}"#),
@@ -302,7 +302,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let joining = |state: &mut State| state.stands("i1", InstanceState::Joining, Some("no probe yet"));
     assert_eq!(survey.send(Get, waiting, &[], "", joining).status, 504);
 
-    // With no place for requests that wait.
+    // Without permits for waiting requests.
     let settings = Settings { token: Token::parse(TOKEN).ok(), waits_max: 0, ..Settings::default() };
     let api =
         std::mem::replace(&mut survey.api, Api::with(settings, DriverChoice::Auto, Listeners::default()));
@@ -448,7 +448,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     for operation in operations() {
         let spec = operation.spec();
         let documented: BTreeSet<(u16, String)> = spec
-            .answers
+            .responses
             .iter()
             .map(|(status, _)| (*status, String::new()))
             .chain(spec.problems.iter().map(|kind| (kind.status(), kind.code().to_owned())))

@@ -1,4 +1,4 @@
-//! A plane without stores, cores and threads; what it does with a change is what the model does.
+//! A plane without stores, cores and threads that applies changes to the model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ use crate::Plane;
 
 pub(super) struct FakePlane(pub(super) Arc<Mutex<State>>);
 
-/// What there is, and how it behaves.
+/// State and behaviour of the plane.
 pub(super) struct State {
     pub(super) desired: Desired,
     /// Refuses the next change with this.
@@ -36,33 +36,33 @@ pub(super) struct State {
     pub(super) statuses: HashMap<InstanceId, InstanceStatus>,
     pub(super) heartbeats: Vec<(InstanceId, Option<Generation>)>,
     pub(super) submissions: Vec<Submission>,
-    /// Keeps who has submitted waiting.
+    /// Blocks submissions.
     pub(super) is_held: bool,
-    /// How often somebody looked at the status of an instance, or at its drain.
+    /// Number of reads of an instance's status or drain.
     pub(super) looks: usize,
-    /// How drains end; they do not when absent.
+    /// Result of drains; they never end when absent.
     pub(super) drain_end: Option<InstanceDrained>,
     drained: HashMap<(InstanceId, Generation), InstanceDrained>,
     receipts: HashMap<Box<str>, (u64, Receipt)>,
     pub(super) certificates: Certificates,
 }
 
-/// What the plane knows of certificates, and how it behaves with them.
+/// State and behaviour of certificates.
 pub(super) struct Certificates {
-    /// Whether somebody looks after them.
+    /// Whether certificates are managed.
     pub(super) is_on: bool,
-    /// What is known of domains; the others stand where their mode says.
+    /// States of domains; others have the state of their mode.
     pub(super) states: HashMap<Hostname, DomainState>,
     pub(super) overview: Overview,
-    /// Why the next certificate is refused, before it is stored.
+    /// Error of the next check of a certificate.
     pub(super) unusable: Option<UploadError>,
     /// Files that changes name cannot be used, for this reason.
     pub(super) files: Option<&'static str>,
-    /// Why the next one does not come through.
+    /// Error of the next upload.
     pub(super) stuck: Option<UploadError>,
     /// Whether too many verifications wait.
     pub(super) is_busy: bool,
-    /// What was uploaded: for which domain, which chain, which key.
+    /// Uploads: domain, chain, key.
     pub(super) uploads: Vec<(Hostname, String, String)>,
     pub(super) discarded: Vec<Hostname>,
 }
@@ -83,7 +83,7 @@ impl Default for Certificates {
     }
 }
 
-/// A domain whose certificate stands there, with nothing else known.
+/// A domain whose certificate has this state.
 pub(super) fn stand(mode: CertificateMode, state: Stand) -> DomainState {
     DomainState {
         mode,
@@ -99,7 +99,7 @@ pub(super) fn stand(mode: CertificateMode, state: Stand) -> DomainState {
     }
 }
 
-/// What every uploaded certificate says.
+/// Facts of every uploaded certificate.
 pub(super) fn facts(host: &str) -> Facts {
     Facts {
         names: vec![host.to_owned()],
@@ -412,7 +412,7 @@ impl Plane for FakePlane {
     }
 }
 
-/// A domain that leads elsewhere.
+/// Verification of a domain that leads to another server.
 pub(super) fn verification() -> Verification {
     use ringway_certs::{CaaCheck, ExpectedRecord, FoundRecords, Probe, ProbeOutcome};
     Verification {

@@ -1,4 +1,4 @@
-//! Bodies from people who mean it, and from those who mistyped.
+//! Hostile and mistyped bodies.
 
 use proptest::prelude::*;
 use ringway_model::limits;
@@ -133,7 +133,7 @@ fn bodies_that_are_not_utf_8_are_refused() {
 }
 
 proptest! {
-    /// Whatever comes, the readers end with a value or with findings.
+    /// Every body yields a value or findings.
     #[test]
     fn reading_any_bytes_ends_well(mut bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         if let Ok(object) = document::parse(&mut bytes) {

@@ -1,4 +1,4 @@
-//! Lists over the wire: filters, pages, long answers.
+//! Lists over the wire: filters, pages, long responses.
 
 use ringway_model::limits;
 use serde_json::{Value as Json, json};

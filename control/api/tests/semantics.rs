@@ -1,4 +1,4 @@
-//! What the answers say: the walk-throughs of document 000, conditions, repeats, fencing.
+//! Semantics of the API: registration walk-throughs, conditions, idempotency, fencing.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ fn the_use_cases_work_by_their_short_paths() {
         (201, &json!("custom"), &json!("tenant-123"))
     );
 
-    // An instance that comes again for a name to which an operator has added a tenant takes nothing away.
+    // A repeated registration keeps the tenant that an operator has added.
     api.ask("PUT", "/api/tenants/domains/app1.com", r#"{"tenant_id":"tenant-9","type":"custom"}"#);
     let again = r#"{"domain":"app1.com","instance_id":"app1-prod-1","target":"http://10.0.0.7:3001","app_id":"app1"}"#;
     let reply = api.ask("POST", "/api/register", again);
@@ -176,7 +176,7 @@ fn keys_mean_the_same_wherever_they_stand() {
     expect("GET", "/api/apps/a%2Fb", "", 422);
     expect("GET", "/api/apps/%ff", "", 422);
     expect("GET", "/api/apps/%", "", 422);
-    // Only keys and filters may stand in the address.
+    // Only keys and filters may be in the query.
     expect("POST", "/api/apps/instances?app_id=app1", r#"{"instance_id":"i3","target":"http://a:1"}"#, 422);
     expect("DELETE", "/api/apps/instances/i:1@x?force=1", "", 422);
 }
@@ -289,7 +289,7 @@ fn the_status_of_an_app_is_that_of_its_instances() {
     }
 }
 
-/// Absent keeps what an app has said of failures, null takes it back; both ways to register an app take it.
+/// Absent keeps the failure policy of an app, null resets it; both ways to register an app accept it.
 #[test]
 fn policies_of_an_app_are_kept_until_they_are_taken_back() {
     let api = Api::start();
@@ -450,7 +450,7 @@ fn a_state_is_waited_for() {
         reply.json()["detail"],
         "instance i1 is joining, not serving; the last probe failed: connection refused"
     );
-    // It serves after a restart, and nobody has probed it yet.
+    // It serves after a restart and was not probed yet.
     api.state().stands("i1", InstanceState::Serving, None);
     assert_eq!(
         api.ask("GET", &format!("{path}0s"), "").json()["detail"],

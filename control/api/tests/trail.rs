@@ -13,7 +13,7 @@ use ringway_wire::message::Method;
 
 use super::fake::{FakePlane, State};
 use crate::Token;
-use crate::guard::{Credentials, Door, Guard};
+use crate::guard::{Credentials, Guard, Listener};
 use crate::service::{Admission, Head, Service};
 use crate::waits::Waits;
 
@@ -55,7 +55,7 @@ impl Subscriber for Capture {
     fn exit(&self, _: &Id) {}
 }
 
-/// What is logged of one request, and the id that it got.
+/// The log of one request, and its id.
 fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<String>, String) {
     let plane = FakePlane(Arc::new(Mutex::new(State::default())));
     plane.0.lock().unwrap().app("app1");
@@ -72,12 +72,13 @@ fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<S
     let id = service.draw_id();
     let capture = Capture::default();
     tracing::subscriber::with_default(capture.clone(), || {
-        let door = Door::Tcp("127.0.0.1:8080".parse().unwrap());
-        let Admission::Admitted(admitted) = service.admit(&door, &head, &id) else {
+        let listener = Listener::Tcp("127.0.0.1:8080".parse().unwrap());
+        let Admission::Admitted(admitted) = service.admit(&listener, &head, &id) else {
             panic!("it is admitted")
         };
         let mut body = body.as_bytes().to_vec();
-        let mut answer = std::pin::pin!(service.answer(admitted, &mut body, "127.0.0.1:5000", &id, &|| true));
+        let mut answer =
+            std::pin::pin!(service.respond(admitted, &mut body, "127.0.0.1:5000", &id, &|| true));
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(_) => {}
             Poll::Pending => panic!("this plane answers at once"),

@@ -1,4 +1,4 @@
-//! Requests that wait for a state: bounded, and over when their client has left.
+//! Long polls: limited, and ended when their client disconnects.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ fn begin(api: &Api, request: &str) -> Client<std::net::TcpStream> {
     let mut client = api.connect();
     client.send(request.as_bytes());
     let begun = Instant::now();
-    // From the first look to the place that is taken, the server's only thread does nothing else.
+    // Between the first read and the permit the server's only thread does nothing else.
     while api.state().looks == looks {
         assert!(begun.elapsed() < PATIENCE, "the request does not arrive");
         std::thread::yield_now();
@@ -81,7 +81,7 @@ fn beyond_their_bound_long_polls_are_refused_and_all_else_is_served() {
         assert_eq!(api.ask("GET", "/metrics", "").status, 200);
         let seen = api.ask("GET", "/api/status/instances?instance_id=i1", "");
         assert_eq!((seen.status, &seen.json()["instances"][0]["state"]), (200, &json!("joining")));
-        // What need not be waited for takes no place.
+        // A request that need not wait takes no permit.
         let reached = "/api/status/instances?instance_id=i1&wait=joining&timeout=5m";
         assert_eq!(api.ask("GET", reached, "").status, 200);
         let now = "/api/status/instances?instance_id=i1&wait=serving&timeout=0s";
@@ -105,7 +105,7 @@ fn beyond_their_bound_a_drain_goes_on_without_its_request() {
         (202, &json!("i1"), &json!("draining")),
         "{reply:?}"
     );
-    assert!(body["draining_until"].is_string() && body["detail"].as_str().unwrap().contains("goes on"));
+    assert!(body["draining_until"].is_string() && body["detail"].as_str().unwrap().contains("continues"));
     assert_eq!(body["revision"], api.state().desired.revision().0);
     assert!(api.state().desired.instance("i1").unwrap().draining.is_some());
     assert_eq!(client.ask("GET", "/healthz", &[], "").status, 200, "the connection goes on");
@@ -120,7 +120,7 @@ fn a_wait_ends_when_its_client_leaves() {
         let client = begin(&api, &request);
         assert_eq!(poll(&api).status, 503, "the only place is taken");
         drop(client);
-        // The place is free a moment after the close. The answer is 504 for one that has waited.
+        // The permit is released after the close. A request that has waited gets 504.
         let begun = Instant::now();
         let path = "/api/status/instances?instance_id=i1&wait=serving&timeout=100ms";
         while api.ask("GET", path, "").status == 503 {

@@ -1,4 +1,4 @@
-//! The API as a service of the real control plane, with a store in memory and no cores to wait for.
+//! The API as a service of the real control plane, with a store in memory and without cores.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -13,13 +13,13 @@ use crate::lists::PageTail;
 pub(crate) struct AppView {
     pub(crate) app_id: String,
     pub(crate) app_name: String,
-    /// How many instances it has.
+    /// Number of instances.
     pub(crate) instance_count: usize,
-    /// How many domains point to it.
+    /// Number of domains.
     pub(crate) domain_count: usize,
-    /// How its https:// targets are spoken to; null for the default way.
+    /// TLS settings of its https:// targets; null for the default.
     pub(crate) upstream_tls: Option<UpstreamTlsView>,
-    /// What happens to requests while all instances fail their health checks.
+    /// Treatment of requests while all instances fail their health checks.
     #[schema(examples("reject", "panic_open", "trickle"))]
     pub(crate) on_all_unhealthy: &'static str,
     pub(crate) failures: FailuresView,
@@ -59,21 +59,21 @@ pub(crate) struct FailuresView {
     pub(crate) timeouts: &'static str,
 }
 
-/// How an app's https:// targets are spoken to.
+/// TLS settings of an app's https:// targets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UpstreamTlsView {
-    /// The only CAs that are trusted; null for the system's.
+    /// Trusted CAs; null for the system's.
     #[schema(examples("/etc/ringway/apps-ca.pem"))]
     pub(crate) ca_file: Option<String>,
-    /// What we prove ourselves with.
+    /// Client certificate.
     pub(crate) client_certificate: Option<CertificateFilesView>,
-    /// The name that is asked for and verified; null for the target's host.
+    /// Name for SNI and verification; null for the target's host.
     pub(crate) server_name: Option<String>,
-    /// Whether nothing is verified.
+    /// Whether verification is disabled.
     pub(crate) insecure: bool,
 }
 
-/// A chain and its key, in two files.
+/// Files of a certificate chain and its key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CertificateFilesView {
     /// The chain.
@@ -102,17 +102,17 @@ impl UpstreamTlsView {
 pub(crate) struct AppDetails {
     #[serde(flatten)]
     pub(crate) app: AppView,
-    /// Its instances, by id.
+    /// Instances, by id.
     pub(crate) instances: Vec<InstanceView>,
-    /// Its domains, by name; as many as one page may have. The list of domains has them all.
+    /// Domains, by name, up to the limit of a page. The list of domains has all of them.
     pub(crate) domains: Vec<String>,
-    /// While no instance is healthy: which checks fail how, and what becomes of requests.
+    /// While no instance is healthy: the failing checks and the treatment of requests.
     pub(crate) outage: Option<String>,
-    /// The configuration that this shows.
+    /// Revision of the configuration.
     pub(crate) revision: u64,
 }
 
-/// One page of apps: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+/// One page of apps, as [`Pieces::page`](crate::lists::Pieces::page) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct AppPage {
@@ -121,7 +121,7 @@ pub(crate) struct AppPage {
     tail: PageTail,
 }
 
-/// An app, and what was registered with it.
+/// A registered app with its instance and domain.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RegisteredView {
     #[serde(flatten)]
@@ -135,7 +135,7 @@ pub(crate) struct RegisteredView {
     pub(crate) domain: Option<DomainView>,
 }
 
-/// The state of an app in one word.
+/// State of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AppHealth {
@@ -148,7 +148,7 @@ pub(crate) enum AppHealth {
 }
 
 impl AppHealth {
-    /// Of an app with so many instances in rotation, and in all.
+    /// State of an app with this many instances in rotation, and in total.
     pub(crate) fn of(healthy: usize, total: usize) -> Self {
         match healthy {
             0 => Self::Down,
@@ -170,22 +170,22 @@ pub(crate) struct AppStatusView {
     pub(crate) total_instances: usize,
     /// The instances, by id.
     pub(crate) instances: Vec<InstanceView>,
-    /// The domains that depend on them, by name; as many as one page may have.
+    /// Domains of the app, by name, up to the limit of a page.
     pub(crate) domains: Vec<String>,
-    /// What happens to requests while all instances fail their health checks.
+    /// Treatment of requests while all instances fail their health checks.
     #[schema(examples("reject", "panic_open", "trickle"))]
     pub(crate) on_all_unhealthy: &'static str,
-    /// While no instance is healthy: which checks fail how, and what becomes of requests.
+    /// While no instance is healthy: the failing checks and the treatment of requests.
     pub(crate) outage: Option<String>,
-    /// The configuration that this shows.
+    /// Revision of the configuration.
     pub(crate) revision: u64,
 }
 
-/// Where an app hears of what happens to it. Whether there is a secret is told, what it is never.
+/// Webhook of an app. The secret is never shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookView {
     pub(crate) app_id: String,
-    /// Where events are posted to.
+    /// URL that events are posted to.
     #[schema(format = "uri")]
     pub(crate) url: String,
     /// Whether deliveries are signed.
@@ -203,7 +203,7 @@ impl WebhookView {
     }
 }
 
-/// One page of webhooks: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+/// One page of webhooks, as [`Pieces::page`](crate::lists::Pieces::page) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct WebhookPage {

@@ -1,5 +1,5 @@
-//! Certificates, as the API shows them: their states, DNS records, what is left of the limits of CAs. Nothing of a
-//! private key is among it.
+//! Certificates, as the API shows them: their states, DNS records, what is left of the limits of CAs. Nothing
+//! of a private key is among it.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use utoipa::ToSchema;
 use crate::lists::PageTail;
 use crate::plane::Plane;
 
-/// A domain's certificate and where it stands.
+/// Certificate of a domain and its state.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CertificateView {
-    /// Who brings it.
+    /// Source of the certificate.
     #[schema(examples("acme", "provided", "none"))]
     pub(crate) mode: &'static str,
-    /// Where it stands. A certificate that is there goes on being served in every state.
+    /// State. An existing certificate is served in every state.
     #[schema(examples(
         "none",
         "default",
@@ -34,31 +34,31 @@ pub(crate) struct CertificateView {
         "provided"
     ))]
     pub(crate) status: &'static str,
-    /// Why it is not active, and what to do.
+    /// Reason why it is not active, and the remedy.
     pub(crate) reason: Option<String>,
-    /// When the next attempt is made.
+    /// Time of the next attempt.
     #[schema(format = "date-time")]
     pub(crate) next_try: Option<String>,
-    /// Attempts that failed since the last success.
+    /// Failed attempts since the last success.
     pub(crate) failures: u32,
-    /// When the one that is served ends; null while it has not been read since the start, too.
+    /// End of the served certificate; also null while it was not read since the start.
     #[schema(format = "date-time")]
     pub(crate) expires_at: Option<String>,
-    /// Who issued it.
+    /// Issuer.
     pub(crate) issuer: Option<String>,
-    /// SHA-256 of it, in hexadecimal.
+    /// SHA-256 of the certificate, in hexadecimal.
     pub(crate) fingerprint: Option<String>,
-    /// When it will be renewed.
+    /// Time of the renewal.
     #[schema(format = "date-time")]
     pub(crate) renew_at: Option<String>,
-    /// What the last verification found; null before the first.
+    /// Result of the last verification; null before the first.
     pub(crate) dns: Option<DnsView>,
-    /// Where it waits for its turn, if it does.
+    /// Position in the issuance queue, if queued.
     pub(crate) queue: Option<QueueView>,
 }
 
 impl CertificateView {
-    /// Of a domain; `state` is absent where nobody looks after certificates.
+    /// Builds the view; `state` is absent where certificates are not managed.
     pub(crate) fn new(domain: &Domain, state: Option<&DomainState>) -> Self {
         let facts = state.and_then(|state| state.certificate.as_ref());
         Self {
@@ -76,13 +76,13 @@ impl CertificateView {
         }
     }
 
-    /// Of a domain, as it is now.
+    /// Builds the view with the present state.
     pub(crate) fn of<P: Plane>(plane: &P, domain: &Domain) -> Self {
         Self::new(domain, plane.certificate(&domain.name).as_ref())
     }
 }
 
-/// Whether the domain was shown to lead here: by its certificate from a CA, or by the last verification.
+/// Whether the domain is proven to lead here: by its certificate from a CA, or by the last verification.
 pub(crate) fn is_verified(state: Option<&DomainState>) -> bool {
     state.is_some_and(|state| {
         state.state == CertificateState::Active
@@ -90,10 +90,10 @@ pub(crate) fn is_verified(state: Option<&DomainState>) -> bool {
     })
 }
 
-/// Certificates that clients present.
+/// Client certificates of a domain.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClientAuthView {
-    /// The CAs that may vouch for clients.
+    /// CAs of client certificates.
     #[schema(examples("/etc/ringway/clients-ca.pem"))]
     pub(crate) ca_file: String,
     #[schema(examples("optional", "required"))]
@@ -106,12 +106,12 @@ impl ClientAuthView {
     }
 }
 
-/// What a verification found.
+/// Result of a verification.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DnsView {
     #[schema(format = "date-time")]
     pub(crate) checked_at: String,
-    /// `ready` is the one with which a certificate can be issued.
+    /// `ready` means that a certificate can be issued.
     #[schema(examples(
         "ready",
         "no_records",
@@ -124,15 +124,15 @@ pub(crate) struct DnsView {
     pub(crate) verdict: &'static str,
     /// Next step of the operator, or that the records need no change.
     pub(crate) advice: String,
-    /// Records of which one should be there; empty where this machine's public addresses are not known.
+    /// Expected records, of which one is needed; empty while the public addresses are unknown.
     pub(crate) expected: Vec<RecordView>,
-    /// Records that are there: the chain of CNAMEs, then the addresses at its end.
+    /// Found records: the chain of CNAMEs, then the addresses.
     pub(crate) found: Vec<RecordView>,
-    /// Why DNS could not be asked.
+    /// Error of the DNS lookup.
     pub(crate) problem: Option<String>,
-    /// Whether CAA records let the CA issue.
+    /// Result of the CAA check.
     pub(crate) caa: CaaView,
-    /// What answered at our own challenge URL, by address.
+    /// Results of probing the challenge URL, by address.
     pub(crate) probes: Vec<ProbeView>,
 }
 
@@ -177,16 +177,16 @@ impl RecordView {
     }
 }
 
-/// What CAA records say.
+/// Result of a CAA check.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CaaView {
     #[schema(examples("allowed", "unclear", "forbidden", "unanswered", "unasked"))]
     pub(crate) verdict: &'static str,
-    /// The name that has the records that count.
+    /// Name with the relevant records.
     pub(crate) at: Option<String>,
-    /// The CAs that they name.
+    /// CAs in the records.
     pub(crate) issuers: Vec<String>,
-    /// Why they could not be looked up.
+    /// Error of the lookup.
     pub(crate) problem: Option<String>,
 }
 
@@ -207,15 +207,15 @@ impl CaaView {
     }
 }
 
-/// What answered at our challenge URL.
+/// Result of probing the challenge URL.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProbeView {
     #[schema(examples("203.0.113.7:80"))]
     pub(crate) address: String,
-    /// `ours` is what a CA needs to find; `foreign` is another server.
+    /// `ours` is the response that a CA needs; `foreign` comes from another server.
     #[schema(examples("ours", "refused", "timed_out", "no_route", "broken", "foreign", "not_asked"))]
     pub(crate) outcome: &'static str,
-    /// The status of a foreign answer.
+    /// Status of a foreign response.
     pub(crate) status: Option<u16>,
 }
 
@@ -234,12 +234,12 @@ impl ProbeView {
     }
 }
 
-/// A place in the queue.
+/// Position in the issuance queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QueueView {
     /// 1 is next.
     pub(crate) position: usize,
-    /// When its turn should come, by what is left of the CA's limits; null while the CA is out of order.
+    /// Expected time, by the remaining limits of the CA; null while the CA is not usable.
     #[schema(format = "date-time")]
     pub(crate) expected_at: Option<String>,
 }
@@ -253,25 +253,25 @@ impl QueueView {
     }
 }
 
-/// A verification that was asked for.
+/// Result of a requested verification.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VerificationView {
     pub(crate) domain: String,
-    /// Whether a CA will find our answer.
+    /// Whether a CA will reach the challenge.
     pub(crate) verified: bool,
     #[serde(flatten)]
     pub(crate) dns: DnsView,
 }
 
-/// A certificate that was uploaded.
+/// An uploaded certificate.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UploadedView {
     pub(crate) domain: String,
-    /// Names that it is good for.
+    /// Names in the certificate.
     pub(crate) names: Vec<String>,
     pub(crate) issuer: String,
     pub(crate) serial: String,
-    /// SHA-256 of it, in hexadecimal.
+    /// SHA-256 of the certificate, in hexadecimal.
     pub(crate) fingerprint: String,
     #[schema(examples("ecdsa", "rsa", "ed25519"))]
     pub(crate) key_type: &'static str,
@@ -321,7 +321,7 @@ impl CertificateItem {
     }
 }
 
-/// One page of certificates: the schema of what [`Pieces::page_with`](crate::lists::Pieces::page_with) writes.
+/// One page of certificates, as [`Pieces::page_with`](crate::lists::Pieces::page_with) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct CertificatePage {
@@ -330,49 +330,49 @@ pub(crate) struct CertificatePage {
     tail: CertificatePageTail,
 }
 
-/// What follows the items of a page of certificates.
+/// Members after the items of a page of certificates.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CertificatePageTail {
-    /// All of them together, whatever the filters let through.
+    /// Overview of all certificates, independent of filters.
     pub(crate) overview: CertificatesView,
     #[serde(flatten)]
     pub(crate) tail: PageTail,
 }
 
-/// Certificates as a whole.
+/// Overview of all certificates.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct CertificatesView {
-    /// How many domains stand where, by state.
+    /// Number of domains by state.
     pub(crate) states: BTreeMap<&'static str, usize>,
-    /// Certificates of domains that are past their end.
+    /// Expired certificates of domains.
     pub(crate) expired: usize,
-    /// Certificates of domains past two thirds of their life whose renewal is overdue.
+    /// Certificates past two thirds of their life whose renewal is overdue.
     pub(crate) late: usize,
-    /// Domains whose files on the disk cannot be served.
+    /// Domains whose files on the disk are not usable.
     pub(crate) damaged: usize,
-    /// Certificates on the disk that have not been read since the start; a matter of seconds.
+    /// Certificates on the disk that are not read yet; takes seconds after a start.
     pub(crate) unread: usize,
-    /// What is wrong with the certificate directory.
+    /// Problem of the certificate directory.
     pub(crate) directory_problem: Option<String>,
-    /// What is wrong with this machine's clock.
+    /// Problem of the system clock.
     pub(crate) clock_problem: Option<String>,
-    /// The operator's own certificate, for names that have none of their own.
+    /// Default certificate, for names without one of their own.
     pub(crate) default: Option<DefaultView>,
-    /// The CAs, in the order in which they are asked. Empty: none is.
+    /// CAs in order of preference; empty when none is configured.
     pub(crate) authorities: Vec<AuthorityView>,
-    /// What is left of the CAs' limits.
+    /// Remaining limits of the CAs.
     pub(crate) budgets: Vec<BudgetView>,
     pub(crate) queue: QueueTotals,
 }
 
-/// All that wait.
+/// Issuance queue.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct QueueTotals {
-    /// Domains that wait for their turn.
+    /// Queued domains.
     pub(crate) waiting: usize,
-    /// Orders that a CA works on.
+    /// Orders in progress.
     pub(crate) in_flight: usize,
-    /// When the last of those that wait should have had its turn.
+    /// Expected time of the last queued domain.
     #[schema(format = "date-time")]
     pub(crate) ends_at: Option<String>,
 }
@@ -399,7 +399,7 @@ impl CertificatesView {
     }
 }
 
-/// The operator's own certificate.
+/// Default certificate.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DefaultView {
     pub(crate) names: Vec<String>,
@@ -407,7 +407,7 @@ pub(crate) struct DefaultView {
     pub(crate) fingerprint: String,
     #[schema(format = "date-time")]
     pub(crate) expires_at: String,
-    /// What is wrong with its files as they are now; the certificate above is the one that is served.
+    /// Problem of its present files; the certificate above is served.
     pub(crate) problem: Option<String>,
 }
 
@@ -426,17 +426,17 @@ impl DefaultView {
 /// A CA.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AuthorityView {
-    /// Its directory.
+    /// Directory URL.
     #[schema(format = "uri")]
     pub(crate) url: String,
-    /// Whether orders go to it.
+    /// Whether it is used for orders.
     pub(crate) usable: bool,
-    /// What it last did that was wrong.
+    /// Its last failure.
     pub(crate) problem: Option<String>,
-    /// It is left alone until then.
+    /// End of a pause.
     #[schema(format = "date-time")]
     pub(crate) paused_until: Option<String>,
-    /// Orders that it works on.
+    /// Orders in progress.
     pub(crate) in_flight: usize,
 }
 
@@ -452,20 +452,20 @@ impl AuthorityView {
     }
 }
 
-/// What is left of one of a CA's limits.
+/// Remainder of a limit of a CA.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BudgetView {
-    /// Which limit.
+    /// Name of the limit.
     pub(crate) limit: &'static str,
-    /// Of which CA.
+    /// CA.
     pub(crate) authority: String,
-    /// Of which registered domain, account or host, where it is counted for each: the one nearest to its end.
+    /// Registered domain, account or host with the smallest remainder, where the limit is counted for each.
     pub(crate) subject: Option<String>,
-    /// What may still be done now.
+    /// Remaining number.
     pub(crate) left: u32,
-    /// What it is when nothing was done for long.
+    /// Full limit.
     pub(crate) capacity: u32,
-    /// When one more is there.
+    /// Time when the remainder increases.
     #[schema(format = "date-time")]
     pub(crate) next_at: Option<String>,
 }

@@ -5,17 +5,17 @@ use ringway_model::Outcome;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a change did, beside the object that it was about.
+/// Result of a change, with the changed object.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted<T> {
-    /// The object after the change; its fields are absent when another change has removed it since.
+    /// Object after the change; its fields are absent when another change has removed it.
     #[serde(flatten)]
     pub(crate) object: Option<T>,
-    /// The revision that has the change.
+    /// Revision with the change.
     pub(crate) revision: u64,
     #[schema(examples("created", "updated", "unchanged", "removed"))]
     pub(crate) outcome: &'static str,
-    /// Cores that do not serve the change yet, by number; only in a 202.
+    /// Numbers of the cores that have not applied the change; only with status 202.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) pending: Vec<u16>,
 }
@@ -25,18 +25,18 @@ impl<T> Accepted<T> {
         Self {
             object,
             revision: receipt.revision.0,
-            outcome: outcome_word(receipt.outcome),
+            outcome: outcome_name(receipt.outcome),
             pending: receipt.pending.iter().map(|core| core.0).collect(),
         }
     }
 }
 
-/// Nothing: the object is gone.
+/// No object, because it was removed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Gone {}
 
-/// The word for an outcome.
-pub(crate) fn outcome_word(outcome: Outcome) -> &'static str {
+/// The name of an outcome.
+pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Created => "created",
         Outcome::Updated => "updated",

@@ -18,16 +18,16 @@ pub(crate) struct DomainView {
     #[schema(examples("subdomain", "custom", "cname_target"))]
     pub(crate) kind: &'static str,
     pub(crate) cname_target: Option<String>,
-    /// As `status` in `certificate`.
+    /// Same as `status` in `certificate`.
     #[schema(examples("active", "pending_dns", "failed"))]
     pub(crate) certificate_status: &'static str,
-    /// As `expires_at` in `certificate`.
+    /// Same as `expires_at` in `certificate`.
     #[schema(format = "date-time")]
     pub(crate) certificate_expiry: Option<String>,
-    /// Whether the domain was shown to lead here: by its certificate from a CA, or by the last verification.
+    /// Whether the domain is proven to lead here: by its certificate from a CA, or by the last verification.
     pub(crate) verified: bool,
     pub(crate) certificate: CertificateView,
-    /// Certificates that its clients present; null when they need none.
+    /// Client certificates; null when none are required.
     pub(crate) client_auth: Option<ClientAuthView>,
     #[schema(format = "date-time")]
     pub(crate) created_at: String,
@@ -36,7 +36,7 @@ pub(crate) struct DomainView {
 }
 
 impl DomainView {
-    /// As it is now.
+    /// Builds the view with the present state of the certificate.
     pub(crate) fn of<P: Plane>(plane: &P, domain: &Domain) -> Self {
         let state = plane.certificate(&domain.name);
         let certificate = CertificateView::new(domain, state.as_ref());
@@ -57,16 +57,16 @@ impl DomainView {
     }
 }
 
-/// A domain as an answer to a question.
+/// A domain with the revision of the configuration.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DomainDetails {
     #[serde(flatten)]
     pub(crate) domain: DomainView,
-    /// The configuration that this shows.
+    /// Revision of the configuration.
     pub(crate) revision: u64,
 }
 
-/// One page of domains: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+/// One page of domains, as [`Pieces::page`](crate::lists::Pieces::page) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct DomainPage {

@@ -13,31 +13,31 @@ use crate::lists::PageTail;
 use crate::plane::Plane;
 use crate::request::values::duration_text;
 
-/// A registered instance and how it does.
+/// A registered instance and its state.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstanceView {
     pub(crate) instance_id: String,
     pub(crate) app_id: String,
     pub(crate) target: String,
     pub(crate) health_check: HealthCheckView,
-    /// `joining` from the registration to the first successful check: takes traffic only while no other instance can.
-    /// `serving`: takes traffic. `draining`: finishes its requests and is removed then. `unhealthy`: checks took it out of
-    /// rotation. `ejected`: its circuit breaker did.
+    /// `joining`: from the registration to the first successful check, gets traffic only while no other
+    /// instance can. `serving`: gets traffic. `draining`: finishes its requests and is then removed.
+    /// `unhealthy`: out of rotation by health checks. `ejected`: out of rotation by its circuit breaker.
     #[schema(examples("joining", "serving", "draining", "unhealthy", "ejected"))]
     pub(crate) state: &'static str,
-    /// Why, where the state leaves a question.
+    /// Reason of the state, if needed.
     pub(crate) state_reason: Option<String>,
-    /// Requests under way, WebSockets among them.
+    /// Requests in progress, including WebSockets.
     pub(crate) requests_in_flight: u64,
-    /// Upgraded connections that are open.
+    /// Open upgraded connections.
     pub(crate) websockets_open: u64,
-    /// When a draining instance is removed at the latest.
+    /// Latest time of the removal of a draining instance.
     #[schema(format = "date-time")]
     pub(crate) draining_until: Option<String>,
-    /// `unknown` until the first checks are through; such an instance takes traffic.
+    /// `unknown` until the first checks are done; such an instance gets traffic.
     #[schema(examples("healthy", "unhealthy", "unknown"))]
     pub(crate) health: &'static str,
-    /// Why the last check failed, or that heartbeats are missing: what was asked and what came.
+    /// Failure of the last check, or missing heartbeats.
     #[schema(examples("GET /health: status 503, expected 200-399", "no heartbeat for 31 s"))]
     pub(crate) health_reason: Option<String>,
     /// Consecutive results of the last kind.
@@ -46,23 +46,24 @@ pub(crate) struct InstanceView {
     pub(crate) last_check: Option<String>,
     #[schema(examples("closed", "open", "half_open"))]
     pub(crate) circuit_breaker: &'static str,
-    /// When an open breaker lets the next request pass.
+    /// Time when an open breaker admits the next request.
     #[schema(format = "date-time")]
     pub(crate) circuit_breaker_until: Option<String>,
-    /// Null for an instance that never sent one: health checks alone judge it.
+    /// Null for an instance that never sent a heartbeat: only health checks decide.
     #[schema(format = "date-time")]
     pub(crate) last_heartbeat: Option<String>,
-    /// When it leaves the rotation unless it sends another heartbeat.
+    /// Time when it leaves the rotation without another heartbeat.
     #[schema(format = "date-time")]
     pub(crate) lease_expires: Option<String>,
-    /// When it is deregistered unless it sends another heartbeat.
+    /// Time when it is deregistered without another heartbeat.
     #[schema(format = "date-time")]
     pub(crate) deregisters_at: Option<String>,
-    /// Where its requests go; empty while the target's name is not resolved.
+    /// Addresses of the target; empty while its name is not resolved.
     pub(crate) addresses: Vec<String>,
     #[schema(format = "date-time")]
     pub(crate) registered_at: String,
-    /// Fences the registration: send it with heartbeats and the deregistration, and a replaced process does no harm.
+    /// Fencing token of the registration: sent with heartbeats and the deregistration, it stops a replaced
+    /// process from interfering.
     pub(crate) generation: u64,
 }
 
@@ -99,12 +100,12 @@ impl InstanceView {
     }
 }
 
-/// The instance of an id, as it is now.
+/// Builds the view of an instance, if it exists.
 pub(crate) fn instance_view<P: Plane>(plane: &P, desired: &Desired, id: &InstanceId) -> Option<InstanceView> {
     desired.instance(id.as_str()).map(|instance| InstanceView::of(plane, instance))
 }
 
-/// One page of instances: the schema of what [`Pieces::page`](crate::lists::Pieces::page) writes.
+/// One page of instances, as [`Pieces::page`](crate::lists::Pieces::page) writes it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "pages are written in pieces; this is their shape")]
 pub(crate) struct InstancePage {
@@ -113,13 +114,13 @@ pub(crate) struct InstancePage {
     tail: PageTail,
 }
 
-/// A health check, in the shortest form that says it.
+/// A health check in its shortest form.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum HealthCheckView {
     /// Null for a TCP connection, else the path.
     Short(Option<String>),
-    /// With settings of its own.
+    /// With further settings.
     Full {
         /// The path; null for a TCP connection.
         path: Option<String>,
@@ -196,17 +197,17 @@ impl HealthCheckView {
     }
 }
 
-/// How the drain of a removed instance went.
+/// Result of the drain of a removed instance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DrainedView {
     pub(crate) instance_id: String,
-    /// Whether all requests were done in time.
+    /// Whether all requests finished in time.
     pub(crate) drained: bool,
-    /// Milliseconds from the begin of the drain to the removal.
+    /// Milliseconds from the start of the drain to the removal.
     pub(crate) took_ms: u64,
-    /// Requests that were under way when the time was over; they go on, except WebSockets.
+    /// Requests in progress at the end of the time; they continue, except for WebSockets.
     pub(crate) requests_left: u64,
-    /// WebSockets among them: they were closed with 1001.
+    /// WebSockets among them, which were closed with 1001.
     pub(crate) websockets_left: u64,
 }
 
@@ -222,8 +223,8 @@ impl DrainedView {
     }
 }
 
-/// A drain that goes on without the request that began it, because too many requests wait already. All fields are absent
-/// in the answer to a removal without drain.
+/// A drain that continues without its request, because too many requests wait already. All fields are absent
+/// in the response to a removal without drain.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DrainingView {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,7 +233,7 @@ pub(crate) struct DrainingView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples("draining"))]
     pub(crate) state: Option<&'static str>,
-    /// When the instance is removed at the latest.
+    /// Latest time of the removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "date-time")]
     pub(crate) draining_until: Option<String>,
@@ -243,7 +244,7 @@ pub(crate) struct DrainingView {
 
 impl DrainingView {
     pub(crate) fn new(instance: &InstanceId, until: Timestamp) -> Self {
-        let detail = "too many requests wait already: the drain is stored and goes on without this one; the instance is gone \
+        let detail = "too many requests wait already: the drain is stored and continues without this request; the instance is removed \
                       when GET /api/status/instances?instance_id=ID lists none";
         Self {
             instance_id: Some(instance.to_string()),
@@ -258,14 +259,14 @@ impl DrainingView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LeaseView {
     pub(crate) instance_id: String,
-    /// The registration that it belongs to.
+    /// Generation of the registration.
     pub(crate) generation: u64,
     #[schema(format = "date-time")]
     pub(crate) last_heartbeat: Option<String>,
-    /// When the instance leaves the rotation unless it sends another heartbeat.
+    /// Time when the instance leaves the rotation without another heartbeat.
     #[schema(format = "date-time")]
     pub(crate) lease_expires: Option<String>,
-    /// When it is deregistered unless it sends another heartbeat.
+    /// Time when it is deregistered without another heartbeat.
     #[schema(format = "date-time")]
     pub(crate) deregisters_at: Option<String>,
 }
@@ -278,7 +279,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn health_checks_are_written_as_short_as_they_were_given() {
+    fn health_checks_are_shown_in_their_shortest_form() {
         let json = |check: &HealthCheck| serde_json::to_string(&HealthCheckView::new(check)).unwrap();
         let http = HealthCheck { probe: Probe::http("/health").unwrap(), ..HealthCheck::default() };
         assert_eq!(json(&HealthCheck::default()), "null");

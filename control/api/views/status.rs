@@ -9,22 +9,22 @@ use utoipa::ToSchema;
 use super::apps::AppHealth;
 use super::certificates::CertificatesView;
 
-/// How the process does.
+/// Status of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatusView {
-    /// In one word; what is wrong stands in `warnings`.
+    /// State of the process; problems are in `warnings`.
     #[schema(examples("ready", "starting", "degraded", "draining"))]
     pub(crate) status: &'static str,
     pub(crate) version: &'static str,
-    /// The source revision that the program was built from.
+    /// Source revision of the build.
     pub(crate) commit: &'static str,
-    /// The configuration in force.
+    /// Revision of the configuration.
     pub(crate) revision: u64,
     pub(crate) uptime_seconds: u64,
-    /// What somebody should look at, one sentence each.
+    /// Problems, one sentence each.
     pub(crate) warnings: Vec<String>,
     pub(crate) apps: usize,
-    /// The apps, those with trouble first, then those with the most requests; 20, or as many as `limit` says.
+    /// Apps: those with problems first, then by number of requests; 20, or `limit`.
     pub(crate) app_overview: Vec<AppOverview>,
     pub(crate) instances: InstanceCounts,
     pub(crate) domains: usize,
@@ -32,7 +32,7 @@ pub(crate) struct StatusView {
     /// Names of targets without an address.
     pub(crate) names_unresolved: usize,
     pub(crate) store: StoreView,
-    /// Null where nobody looks after certificates.
+    /// Null where certificates are not managed.
     pub(crate) certificates: Option<CertificatesView>,
     pub(crate) workers: Vec<WorkerView>,
 }
@@ -77,12 +77,12 @@ impl StatusView {
     }
 }
 
-/// An app in the status: its instances, what is wrong with them, and its traffic since the start. Counts only grow, so that two
-/// readings tell what happened between them.
+/// An app in the status: its instances, their problems, and its traffic since the start. Counters never
+/// decrease.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AppOverview {
     pub(crate) app_id: String,
-    /// All, some or none of the instances are in rotation.
+    /// Whether all, some or none of the instances are in rotation.
     pub(crate) status: AppHealth,
     /// Instances that requests can be sent to.
     pub(crate) healthy_instances: usize,
@@ -92,19 +92,19 @@ pub(crate) struct AppOverview {
     pub(crate) unhealthy: Vec<String>,
     /// Instances whose circuit breaker is open or half open, by id; the first 10.
     pub(crate) breakers_open: Vec<String>,
-    /// Requests that are over; null for an app that is not counted by itself because there are too many.
+    /// Finished requests; null for an app without counters of its own, because there are too many apps.
     pub(crate) requests: Option<u64>,
-    /// Those of them that were answered with 500 to 599, by an instance or by ringway.
+    /// Requests answered with 500 to 599, by an instance or by ringway.
     pub(crate) errors: Option<u64>,
-    /// Half of the requests took no longer, in milliseconds; null without requests. As exact as the histogram is.
+    /// Median duration in milliseconds, from the histogram; null without requests.
     pub(crate) p50_ms: Option<f64>,
-    /// 99 % of the requests took no longer; the histogram's last limit stands for all that is longer.
+    /// 99th percentile of the duration in milliseconds, at most the last limit of the histogram.
     pub(crate) p99_ms: Option<f64>,
-    /// Requests by duration: each bucket has those above the limit before.
+    /// Requests by duration: each bucket counts those above the limit of the previous one.
     pub(crate) durations: Vec<DurationBucket>,
 }
 
-/// Requests that took as long as a bucket of the histogram says.
+/// A bucket of the histogram of durations.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DurationBucket {
     /// The bucket's upper limit in milliseconds; null for no limit.
@@ -118,7 +118,7 @@ impl From<AppStatus> for AppOverview {
         let millis = |us: f64| us / 1_000.0;
         let percentile = |q| {
             let us = quantile(&DURATION_LIMITS_US, &traffic?.durations, q)?;
-            // A thousandth of a millisecond is finer than any clock here.
+            // Microseconds are exact enough.
             Some((us.round()) / 1_000.0)
         };
         let limits = DURATION_LIMITS_US.iter().map(|us| Some(millis(*us as f64))).chain([None]);
@@ -140,7 +140,7 @@ impl From<AppStatus> for AppOverview {
     }
 }
 
-/// Instances, and what is wrong with some.
+/// Numbers of instances.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstanceCounts {
     pub(crate) total: usize,
@@ -155,24 +155,24 @@ pub(crate) struct InstanceCounts {
 /// Changes since the start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeCounts {
-    /// Not answered yet.
+    /// Changes in progress.
     pub(crate) waiting: usize,
-    /// Stored.
+    /// Stored changes.
     pub(crate) stored: u64,
 }
 
-/// Where the configuration is kept.
+/// Store of the configuration.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StoreView {
     #[schema(examples("fjall", "memory"))]
     pub(crate) kind: &'static str,
     pub(crate) path: Option<String>,
     pub(crate) bytes: u64,
-    /// What is damaged or fails, one sentence each.
+    /// Damage and failures, one sentence each.
     pub(crate) degraded: Vec<String>,
 }
 
-/// How a core does.
+/// Status of a core.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkerView {
     pub(crate) core: u16,
@@ -180,17 +180,17 @@ pub(crate) struct WorkerView {
     pub(crate) driver: Option<&'static str>,
     #[schema(examples("following", "lagging", "drained", "dead"))]
     pub(crate) state: &'static str,
-    /// Client connections that are open.
+    /// Open client connections.
     pub(crate) connections: u64,
-    /// Tunnels that are open, WebSockets among them.
+    /// Open tunnels, including WebSockets.
     pub(crate) upgrades: u64,
     /// Exchanges since the start.
     pub(crate) exchanges: u64,
     /// Tasks that panicked since the start.
     pub(crate) panics: u64,
-    /// The snapshot that it serves.
+    /// Serial of the applied snapshot.
     pub(crate) serial: u64,
-    /// How long it took to take up the last one.
+    /// Duration of the last application of a snapshot.
     pub(crate) last_ack_micros: Option<u64>,
 }
 
@@ -210,32 +210,32 @@ impl From<CoreStatus> for WorkerView {
     }
 }
 
-/// That the process lives.
+/// Liveness of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LivenessView {
-    /// Always `ok`: who cannot say so says nothing.
+    /// Always `ok`.
     #[schema(examples("ok"))]
     pub(crate) status: &'static str,
 }
 
-/// Whether traffic should be sent here.
+/// Readiness for traffic.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReadinessView {
     /// `ok` or `unavailable`.
     #[schema(examples("ok", "unavailable"))]
     pub(crate) status: &'static str,
-    /// What was looked at.
+    /// Single checks.
     pub(crate) checks: Checks,
 }
 
-/// What readiness consists of. Each is `ok` or says what is missing.
+/// Checks of readiness. Each is `ok` or the problem.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
-    /// The process has started and is not ending.
+    /// Started and not shutting down.
     pub(crate) process: &'static str,
-    /// The cores serve. One that lags or died is told, and does not take the others out of service.
+    /// State of the cores. A lagging or dead core is reported and does not change the readiness.
     pub(crate) workers: &'static str,
-    /// The store is whole. A degraded one does not take the process out of service.
+    /// State of the store. A degraded store does not change the readiness.
     pub(crate) store: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Who is let in: listeners, tokens, Unix sockets.
+//! Access: listeners, tokens, Unix sockets.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
