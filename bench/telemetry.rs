@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ringway_model::{CoreId, Timestamp};
-use ringway_telemetry::{Exchange, Observer, Protocol, Registry, Telemetry};
+use ringway_telemetry::{Exchange, Protocol, Registry, Telemetry};
 
 use crate::harness::Harness;
 
@@ -45,6 +45,6 @@ pub(crate) fn run(bench: &mut Harness) {
     bench.line("metrics: count an exchange", || {
         exchange.route = exchange.route % 100 + 1;
         exchange.duration_us = exchange.duration_us % 5_000 + 37;
-        telemetry.exchange(&exchange);
+        telemetry.emit(&exchange);
     });
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ringway::Gateway;
 use ringway::middleware::{Flow, LocalReply, Middleware, RequestCtx};
-use ringway::telemetry::{Exchange, Observer};
+use ringway::telemetry::{Event, Observer};
 
 /// Middleware that rejects requests below `/internal/` and marks all others with `X-Checked`.
 struct Private;
@@ -37,7 +37,8 @@ impl Middleware for Private {
 struct Lines;
 
 impl Observer for Lines {
-    fn exchange(&self, event: &Exchange<'_>) {
+    fn on_event(&self, event: &Event<'_>) {
+        let Event::Exchange(event) = event else { return };
         let host = String::from_utf8_lossy(event.host);
         println!("{} {host} by {}: {} µs", event.status, event.instance.unwrap_or("-"), event.duration_us);
     }

@@ -26,6 +26,7 @@ mod probe;
 mod resource;
 mod status;
 mod target;
+mod tenant_hash;
 mod time;
 mod webhook;
 
@@ -52,5 +53,6 @@ pub use probe::{
 pub use resource::{Configured, Delta, Kind, Resource};
 pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
+pub use tenant_hash::TenantHash;
 pub use time::{Tick, Timestamp};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

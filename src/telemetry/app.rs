@@ -80,7 +80,7 @@ mod tests {
     use ringway_model::Timestamp;
 
     use super::*;
-    use crate::{Exchange, Observer, Protocol};
+    use crate::{Event, Exchange, Observer, Protocol};
 
     fn exchange(route: u16, pool: u16, status: u16, duration_us: u64) -> Exchange<'static> {
         Exchange {
@@ -122,11 +122,11 @@ mod tests {
         registry.name_route(1, "shop.test", "shop");
         registry.name_route(2, "www.shop.test", "shop");
         registry.name_pool(2, "blog");
-        metrics[0].exchange(&exchange(1, 1, 200, 900));
-        metrics[1].exchange(&exchange(2, 1, 503, 1_100));
-        metrics[1].exchange(&exchange(2, 1, 599, 11_000_000));
+        metrics[0].on_event(&Event::Exchange(&exchange(1, 1, 200, 900)));
+        metrics[1].on_event(&Event::Exchange(&exchange(2, 1, 503, 1_100)));
+        metrics[1].on_event(&Event::Exchange(&exchange(2, 1, 599, 11_000_000)));
         // A route without a slot counts for its pool.
-        metrics[0].exchange(&exchange(0, 1, 404, 900));
+        metrics[0].on_event(&Event::Exchange(&exchange(0, 1, 404, 900)));
         let apps = registry.apps();
         let shop = apps["shop"];
         assert_eq!((shop.requests, shop.errors), (4, 2));

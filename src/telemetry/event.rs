@@ -4,10 +4,78 @@
 //! numbers that the compiled snapshot gave to routes, pools and endpoints; 0 means "has none of its own" and is
 //! counted together with everything else that has none.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use ringway_model::{CoreId, Revision, Serial, Timestamp};
+use ringway_model::{CoreId, Revision, Serial, TenantHash, Timestamp};
+
+/// An event of a data core.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A request and its response are over.
+    Exchange(&'a Exchange<'a>),
+    /// An attempt failed, and another follows.
+    AttemptFailed(AttemptFailed<'a>),
+    /// A connection was accepted.
+    ConnectionOpened(ConnectionOpened),
+    /// A connection was accepted and passed to another core.
+    ConnectionHandedOver(ConnectionHandedOver),
+    /// A connection was accepted only to be closed.
+    ConnectionRefused(ConnectionRefused),
+    /// A connection was ended for what its client did.
+    ConnectionAbused(ConnectionAbused),
+    /// A connection is over.
+    ConnectionClosed(ConnectionClosed),
+    /// A TLS handshake succeeded.
+    HandshakeDone(HandshakeDone),
+    /// A TLS handshake failed.
+    HandshakeRefused(HandshakeRefused),
+    /// A certificate or CA file was loaded, or could not be.
+    SecretLoaded(SecretLoaded),
+    /// A request was rejected before routing.
+    Rejected(Rejected),
+    /// A task panicked.
+    Panicked(Panicked<'a>),
+    /// A connection became a tunnel.
+    Upgraded(Upgraded),
+    /// A tunnel is over.
+    UpgradeEnded(UpgradeEnded),
+    /// A core routes by a new snapshot.
+    SnapshotApplied(SnapshotApplied),
+    /// A circuit breaker opened.
+    BreakerOpened(BreakerOpened<'a>),
+}
+
+/// Makes an event of each type that a variant carries.
+macro_rules! into_event {
+    ($($variant:ident($type:ty)),+ $(,)?) => {
+        $(impl<'a> From<$type> for Event<'a> {
+            #[inline]
+            fn from(event: $type) -> Self {
+                Self::$variant(event)
+            }
+        })+
+    };
+}
+
+into_event! {
+    Exchange(&'a Exchange<'a>),
+    AttemptFailed(AttemptFailed<'a>),
+    ConnectionOpened(ConnectionOpened),
+    ConnectionHandedOver(ConnectionHandedOver),
+    ConnectionRefused(ConnectionRefused),
+    ConnectionAbused(ConnectionAbused),
+    ConnectionClosed(ConnectionClosed),
+    HandshakeDone(HandshakeDone),
+    HandshakeRefused(HandshakeRefused),
+    SecretLoaded(SecretLoaded),
+    Rejected(Rejected),
+    Panicked(Panicked<'a>),
+    Upgraded(Upgraded),
+    UpgradeEnded(UpgradeEnded),
+    SnapshotApplied(SnapshotApplied),
+    BreakerOpened(BreakerOpened<'a>),
+}
 
 /// One request and its response, told once, when both are over.
 ///
@@ -120,18 +188,6 @@ impl Upgrade {
     }
 }
 
-/// Stands for a tenant where its id must not appear: the same for the same tenant and key, nothing more.
-///
-/// Good for finding the lines of one tenant; not stable over releases of the standard library's hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TenantHash(pub u64);
-
-impl fmt::Display for TenantHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
 /// An attempt upstream that failed and was followed by another. The last attempt is told by its [`Exchange`].
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptFailed<'a> {
@@ -229,7 +285,7 @@ pub struct HandshakeRefused {
 
 /// A certificate, a CA file or the like was loaded for this core, or could not be.
 #[derive(Clone, Copy, Debug)]
-pub struct MaterialLoaded {
+pub struct SecretLoaded {
     /// `certificate`, `client_ca` or `upstream`.
     pub kind: &'static str,
     /// It is in use from now on. If not, the one before is, where there is one.
@@ -292,14 +348,4 @@ pub struct BreakerOpened<'a> {
     pub pool: u16,
     /// The instance behind the endpoint.
     pub instance: &'a str,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_hash_is_shown_in_hexadecimal() {
-        assert_eq!(TenantHash(0xab).to_string(), "00000000000000ab");
-    }
 }

@@ -30,8 +30,8 @@ mod telemetry;
 pub use app::{AppReading, DURATION_LIMITS_US, quantile};
 pub use event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Protocol,
-    RefusalReason, Rejected, SnapshotApplied, TenantHash, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
+    ConnectionRefused, Event, Exchange, HandshakeDone, HandshakeRefused, Panicked, Protocol, RefusalReason,
+    Rejected, SecretLoaded, SnapshotApplied, Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;
@@ -39,5 +39,6 @@ pub use process::ProcessReading;
 pub use prometheus::{Facts, PoolFacts};
 pub use registry::{CoreReading, OTHER, Registry};
 pub use request_id::{RequestId, RequestIds, is_valid_request_id};
+pub use ringway_model::TenantHash;
 pub use shard::Metrics;
 pub use telemetry::Telemetry;

@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use ringway_model::{CoreId, Tick};
 
 use crate::counter::Counter;
-use crate::event::Exchange;
+use crate::event::{Event, Exchange};
 use crate::observer::Observer;
 use line::{ClockText, line_bytes_max, write_line};
 use writer::{Order, Writer, WriterCounts};
@@ -178,8 +178,11 @@ impl AccessLog {
 }
 
 impl Observer for AccessLog {
-    fn exchange(&self, event: &Exchange<'_>) {
-        self.state.borrow_mut().append(event);
+    #[inline]
+    fn on_event(&self, event: &Event<'_>) {
+        if let Event::Exchange(exchange) = event {
+            self.state.borrow_mut().append(exchange);
+        }
     }
 }
 

@@ -247,7 +247,7 @@ impl Registry {
                     *done.entry((protocol.unwrap_or(OTHER), resumed)).or_default() += count;
                 }
             }
-            for (is_good, words) in shard.materials.iter().enumerate() {
+            for (is_good, words) in shard.secrets.iter().enumerate() {
                 for (kind, count) in words.read() {
                     *loads.entry((kind.unwrap_or(OTHER), is_good)).or_default() += count;
                 }

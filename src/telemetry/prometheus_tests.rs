@@ -9,8 +9,8 @@ use ringway_model::{CoreId, Serial, Timestamp, limits};
 use super::*;
 use crate::event::{
     AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied, Upgrade,
-    UpgradeEnded, Upgraded, UpstreamError,
+    ConnectionRefused, Event, Exchange, Panicked, Protocol, RefusalReason, Rejected, SnapshotApplied,
+    Upgrade, UpgradeEnded, Upgraded, UpstreamError,
 };
 use crate::observer::Observer;
 use crate::shard::Metrics;
@@ -168,10 +168,10 @@ fn sum_of(series: &HashMap<String, f64>, start: &str) -> f64 {
 fn an_exchange_is_counted_under_its_route_pool_and_status() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "shop.example", "shop");
-    metrics.exchange(&exchange(1, 1, 200));
-    metrics.exchange(&Exchange { duration_us: 20_000_000, ..exchange(1, 1, 200) });
-    metrics.exchange(&exchange(1, 1, 418));
-    metrics.exchange(&exchange(1, 1, 0));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
+    metrics.on_event(&Event::Exchange(&Exchange { duration_us: 20_000_000, ..exchange(1, 1, 200) }));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 0)));
 
     let series = scrape(&registry, &facts());
 
@@ -197,7 +197,7 @@ fn an_exchange_is_counted_under_its_route_pool_and_status() {
 fn a_duration_at_a_bucket_s_limit_is_inside_and_one_beyond_is_not() {
     let (registry, metrics) = one_core();
     for duration_us in [1_000, 1_001] {
-        metrics.exchange(&Exchange { duration_us, ..exchange(0, 0, 200) });
+        metrics.on_event(&Event::Exchange(&Exchange { duration_us, ..exchange(0, 0, 200) }));
     }
     let series = scrape(&registry, &facts());
     let bucket = |limit: &str| {
@@ -212,11 +212,11 @@ fn routes_without_a_slot_show_their_pool_and_what_has_none_at_all_is_other() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(3, "shop");
     registry.name_pool(4, "blog");
-    metrics.exchange(&exchange(0, 3, 200));
-    metrics.exchange(&exchange(0, 4, 200));
-    metrics.exchange(&exchange(0, 0, 404));
-    metrics.exchange(&exchange(9, 3, 200)); // a route whose slot was not named
-    metrics.exchange(&exchange(u16::MAX, u16::MAX, 500)); // beyond every bound
+    metrics.on_event(&Event::Exchange(&exchange(0, 3, 200)));
+    metrics.on_event(&Event::Exchange(&exchange(0, 4, 200)));
+    metrics.on_event(&Event::Exchange(&exchange(0, 0, 404)));
+    metrics.on_event(&Event::Exchange(&exchange(9, 3, 200))); // a route whose slot was not named
+    metrics.on_event(&Event::Exchange(&exchange(u16::MAX, u16::MAX, 500))); // beyond every bound
 
     let series = scrape(&registry, &facts());
 
@@ -237,7 +237,7 @@ fn the_last_slot_has_a_name_and_the_one_after_it_has_not() {
     registry.name_route(last + 1, "beyond", "p");
     registry.name_route(0, "zero", "p");
     for slot in [last, last + 1] {
-        metrics.exchange(&exchange(slot, 0, 200));
+        metrics.on_event(&Event::Exchange(&exchange(slot, 0, 200)));
     }
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"last\",pool=\"p\",status=\"200\"}"], 1.0);
@@ -250,11 +250,11 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "old", "p");
     for status in [200, 418, 0] {
-        metrics.exchange(&exchange(1, 1, status));
+        metrics.on_event(&Event::Exchange(&exchange(1, 1, status)));
     }
 
     registry.free_route(1);
-    metrics.exchange(&exchange(1, 1, 200)); // under way when the route went
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200))); // under way when the route went
 
     registry.name_route(1, "new", "p");
     let series = scrape(&registry, &facts());
@@ -262,7 +262,7 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"old\""), 0.0);
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"_other\""), 4.0);
 
-    metrics.exchange(&exchange(1, 1, 418));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
     registry.name_route(1, "new", "p"); // said again: nothing changes
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"new\",pool=\"p\",status=\"418\"}"], 1.0);
@@ -270,7 +270,7 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
     assert_eq!(series["proxy_response_size_bytes_sum{route=\"new\"}"], 100.0);
 
     registry.name_route(1, "third", "p"); // without being freed between
-    metrics.exchange(&exchange(1, 1, 418));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"third\",pool=\"p\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"418\"}"], 2.0);
@@ -281,16 +281,16 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
 fn a_name_that_moves_to_another_slot_is_still_one_series() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "a", "p");
-    metrics.exchange(&exchange(1, 1, 200));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
     registry.name_route(2, "a", "p");
-    metrics.exchange(&exchange(2, 1, 200));
+    metrics.on_event(&Event::Exchange(&exchange(2, 1, 200)));
     registry.free_route(1); // late: must not take the name from slot 2
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"a\",pool=\"p\",status=\"200\"}"], 1.0);
     assert_eq!(sum_of(&series, "proxy_requests_total"), 2.0);
     // One route in two pools, as during a move: two series by pool, one by route.
     registry.name_route(3, "a", "q");
-    metrics.exchange(&exchange(3, 1, 200));
+    metrics.on_event(&Event::Exchange(&exchange(3, 1, 200)));
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_response_size_bytes_count{route=\"a\"}"], 2.0);
 }
@@ -299,7 +299,7 @@ fn a_name_that_moves_to_another_slot_is_still_one_series() {
 fn label_values_are_escaped() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "a\"b\\c\nd", "p");
-    metrics.exchange(&exchange(1, 1, 200));
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"a\\\"b\\\\c\\nd\",pool=\"p\",status=\"200\"}"], 1.0);
 }
@@ -316,7 +316,7 @@ fn shards_written_by_threads_add_up() {
         .map(|metrics| {
             std::thread::spawn(move || {
                 for n in 0..EACH {
-                    metrics.exchange(&exchange(n % 2, 0, 200 + n % 2));
+                    metrics.on_event(&Event::Exchange(&exchange(n % 2, 0, 200 + n % 2)));
                 }
             })
         })
@@ -351,11 +351,20 @@ fn attempts_are_counted_by_endpoint_and_the_rest_by_pool() {
         error: None,
         duration_us: 500_000,
     };
-    metrics.attempt_failed(&failed(1));
-    metrics.exchange(&Exchange { endpoint: 2, attempts: 2, ..exchange(0, 1, 200) });
-    metrics.exchange(&Exchange { endpoint: 0, failure: Some("reset"), ..exchange(0, 1, 502) });
-    metrics.exchange(&Exchange { attempts: 0, upstream_us: None, ..exchange(0, 1, 502) });
-    metrics.exchange(&Exchange { attempts: 4, failure: Some("refused"), endpoint: 9, ..exchange(0, 0, 502) });
+    metrics.on_event(&Event::from(failed(1)));
+    metrics.on_event(&Event::Exchange(&Exchange { endpoint: 2, attempts: 2, ..exchange(0, 1, 200) }));
+    metrics.on_event(&Event::Exchange(&Exchange {
+        endpoint: 0,
+        failure: Some("reset"),
+        ..exchange(0, 1, 502)
+    }));
+    metrics.on_event(&Event::Exchange(&Exchange { attempts: 0, upstream_us: None, ..exchange(0, 1, 502) }));
+    metrics.on_event(&Event::Exchange(&Exchange {
+        attempts: 4,
+        failure: Some("refused"),
+        endpoint: 9,
+        ..exchange(0, 0, 502)
+    }));
 
     let series = scrape(&registry, &facts());
 
@@ -389,10 +398,13 @@ fn failed_attempts_are_counted_by_pool_and_reason() {
         error,
         duration_us: 1,
     };
-    metrics.attempt_failed(&failed(1, error("bad_field_name")));
-    metrics.attempt_failed(&failed(1, None));
-    metrics.attempt_failed(&failed(0, error("connect_refused")));
-    metrics.exchange(&Exchange { upstream_error: error("bad_field_name"), ..exchange(1, 1, 502) });
+    metrics.on_event(&Event::from(failed(1, error("bad_field_name"))));
+    metrics.on_event(&Event::from(failed(1, None)));
+    metrics.on_event(&Event::from(failed(0, error("connect_refused"))));
+    metrics.on_event(&Event::Exchange(&Exchange {
+        upstream_error: error("bad_field_name"),
+        ..exchange(1, 1, 502)
+    }));
     let of = |series: &HashMap<String, f64>, pool: &str, reason: &str| {
         series.get(&format!("proxy_upstream_errors_total{{pool=\"{pool}\",reason=\"{reason}\"}}")).copied()
     };
@@ -416,21 +428,21 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
     metrics.set_driver("io_uring");
     metrics.set_driver("epoll");
     for _ in 0..3 {
-        metrics.connection_opened(&ConnectionOpened { client_ip: CLIENT });
+        metrics.on_event(&Event::from(ConnectionOpened { client_ip: CLIENT }));
     }
-    metrics.connection_closed(&ConnectionClosed { client_ip: CLIENT, exchanges: 1 });
-    metrics.connection_handed_over(&ConnectionHandedOver { client_ip: CLIENT, to: CoreId(0) });
-    metrics.connection_refused(&ConnectionRefused { client_ip: CLIENT, reason: RefusalReason::Full });
+    metrics.on_event(&Event::from(ConnectionClosed { client_ip: CLIENT, exchanges: 1 }));
+    metrics.on_event(&Event::from(ConnectionHandedOver { client_ip: CLIENT, to: CoreId(0) }));
+    metrics.on_event(&Event::from(ConnectionRefused { client_ip: CLIENT, reason: RefusalReason::Full }));
     for _ in 0..2 {
-        metrics.upgraded(&Upgraded { kind: Upgrade::WebSocket, route: 1 });
+        metrics.on_event(&Event::from(Upgraded { kind: Upgrade::WebSocket, route: 1 }));
     }
     let ended = UpgradeEnded { kind: Upgrade::WebSocket, route: 1, bytes_in: 1, bytes_out: 2 };
-    metrics.upgrade_ended(&ended);
-    metrics.panicked(&Panicked { request_id: None });
-    metrics.snapshot_applied(&SnapshotApplied { serial: Serial(9), revision: Revision(7) });
-    metrics.connection_abused(&ConnectionAbused { client_ip: CLIENT, reason: "resets" });
+    metrics.on_event(&Event::from(ended));
+    metrics.on_event(&Event::from(Panicked { request_id: None }));
+    metrics.on_event(&Event::from(SnapshotApplied { serial: Serial(9), revision: Revision(7) }));
+    metrics.on_event(&Event::from(ConnectionAbused { client_ip: CLIENT, reason: "resets" }));
     for code in ["bare_lf", "two_lengths", "bare_lf"] {
-        metrics.rejected(&Rejected { client_ip: CLIENT, code, status: 400 });
+        metrics.on_event(&Event::from(Rejected { client_ip: CLIENT, code, status: 400 }));
     }
 
     let series = scrape(&registry, &facts());
@@ -462,8 +474,8 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
 fn pools_and_facts_show_as_given_and_pools_without_slot_are_added_up() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(1, "shop");
-    metrics.breaker_opened(&BreakerOpened { pool: 1, instance: "shop-1" });
-    metrics.breaker_opened(&BreakerOpened { pool: 0, instance: "x" });
+    metrics.on_event(&Event::from(BreakerOpened { pool: 1, instance: "shop-1" }));
+    metrics.on_event(&Event::from(BreakerOpened { pool: 0, instance: "x" }));
     let pool = |pool, slot, total, healthy, open| PoolFacts {
         pool,
         slot,
@@ -510,7 +522,7 @@ fn pools_and_facts_show_as_given_and_pools_without_slot_are_added_up() {
 fn every_status_has_its_own_series_and_is_bounded() {
     let (registry, metrics) = one_core();
     for status in 0..=700 {
-        metrics.exchange(&exchange(0, 0, status));
+        metrics.on_event(&Event::Exchange(&exchange(0, 0, status)));
     }
     let series = scrape(&registry, &facts());
     for status in 100..600 {

@@ -14,11 +14,7 @@ use std::sync::{Arc, OnceLock};
 use ringway_model::{CoreId, limits};
 
 use crate::counter::{Counter, Words};
-use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, RefusalReason,
-    Rejected, SnapshotApplied, UpgradeEnded, Upgraded, UpstreamError,
-};
+use crate::event::{Event, Exchange, RefusalReason, UpstreamError};
 use crate::observer::Observer;
 
 /// The metrics of one core: the observer that counts, and the only writer of its shard.
@@ -43,95 +39,41 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
-    fn exchange(&self, event: &Exchange<'_>) {
+    #[inline]
+    fn on_event(&self, event: &Event<'_>) {
         let shard = &*self.shard;
-        shard.exchanges.add(1);
-        let page = match event.route {
-            0 => shard.pools.page(event.pool),
-            route => shard.routes.page(route),
-        };
-        page.count_status(event.status);
-        page.words[BUCKETS_AT + BUCKETS_US.partition_point(|limit| *limit < event.duration_us)].add(1);
-        page.words[DURATION_US].add(event.duration_us);
-        page.words[BYTES_IN].add(event.bytes_in);
-        page.words[BYTES_OUT].add(event.bytes_out);
-        if event.attempts > 1 {
-            page.words[if event.failure.is_none() { RETRIES_SUCCESS } else { RETRIES_EXHAUSTED }].add(1);
+        match event {
+            Event::Exchange(exchange) => shard.count_exchange(exchange),
+            Event::AttemptFailed(attempt) => {
+                shard.count_error(attempt.pool, attempt.error);
+                let (duration_us, failure) = (attempt.duration_us, Some(attempt.failure));
+                shard.count_upstream(attempt.pool, attempt.endpoint, duration_us, failure);
+            }
+            Event::ConnectionOpened(_) => shard.connections_opened.add(1),
+            Event::ConnectionHandedOver(_) => shard.connections_handed_over.add(1),
+            Event::ConnectionRefused(refused) => match refused.reason {
+                RefusalReason::Full => shard.refused_full.add(1),
+                RefusalReason::Draining => shard.refused_draining.add(1),
+                RefusalReason::ProxyHeader => shard.refused_proxy_header.add(1),
+            },
+            Event::ConnectionAbused(abused) => shard.abuses.add(abused.reason),
+            Event::ConnectionClosed(_) => shard.connections_closed.add(1),
+            Event::HandshakeDone(handshake) => {
+                shard.handshakes[usize::from(handshake.resumed)].add(handshake.protocol);
+                shard.handshake_us.add(handshake.duration_us);
+            }
+            Event::HandshakeRefused(handshake) => shard.handshakes_refused.add(handshake.reason),
+            Event::SecretLoaded(secret) => shard.secrets[usize::from(secret.is_good)].add(secret.kind),
+            Event::Rejected(rejected) => shard.rejections.add(rejected.code),
+            Event::Panicked(_) => shard.panics.add(1),
+            Event::Upgraded(_) => shard.upgrades_started.add(1),
+            Event::UpgradeEnded(_) => shard.upgrades_ended.add(1),
+            Event::SnapshotApplied(applied) => {
+                shard.serial.set(applied.serial.0);
+                shard.revision.set(applied.revision.0);
+            }
+            Event::BreakerOpened(opened) => shard.pools.page(opened.pool).words[BREAKER_TRIPS].add(1),
         }
-        if event.attempts > 0 {
-            shard.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
-        }
-        if let Some(failure) = event.failure {
-            shard.failures.add(failure);
-        }
-        shard.count_error(event.pool, event.upstream_error);
-    }
-
-    fn attempt_failed(&self, event: &AttemptFailed<'_>) {
-        self.shard.count_error(event.pool, event.error);
-        self.shard.count_upstream(event.pool, event.endpoint, event.duration_us, Some(event.failure));
-    }
-
-    fn connection_opened(&self, _: &ConnectionOpened) {
-        self.shard.connections_opened.add(1);
-    }
-
-    fn connection_handed_over(&self, _: &ConnectionHandedOver) {
-        self.shard.connections_handed_over.add(1);
-    }
-
-    fn connection_refused(&self, event: &ConnectionRefused) {
-        match event.reason {
-            RefusalReason::Full => self.shard.refused_full.add(1),
-            RefusalReason::Draining => self.shard.refused_draining.add(1),
-            RefusalReason::ProxyHeader => self.shard.refused_proxy_header.add(1),
-        }
-    }
-
-    fn connection_abused(&self, event: &ConnectionAbused) {
-        self.shard.abuses.add(event.reason);
-    }
-
-    fn connection_closed(&self, _: &ConnectionClosed) {
-        self.shard.connections_closed.add(1);
-    }
-
-    fn handshake_done(&self, event: &HandshakeDone) {
-        self.shard.handshakes[usize::from(event.resumed)].add(event.protocol);
-        self.shard.handshake_us.add(event.duration_us);
-    }
-
-    fn handshake_refused(&self, event: &HandshakeRefused) {
-        self.shard.handshakes_refused.add(event.reason);
-    }
-
-    fn material_loaded(&self, event: &MaterialLoaded) {
-        self.shard.materials[usize::from(event.is_good)].add(event.kind);
-    }
-
-    fn rejected(&self, event: &Rejected) {
-        self.shard.rejections.add(event.code);
-    }
-
-    fn panicked(&self, _: &Panicked<'_>) {
-        self.shard.panics.add(1);
-    }
-
-    fn upgraded(&self, _: &Upgraded) {
-        self.shard.upgrades_started.add(1);
-    }
-
-    fn upgrade_ended(&self, _: &UpgradeEnded) {
-        self.shard.upgrades_ended.add(1);
-    }
-
-    fn snapshot_applied(&self, event: &SnapshotApplied) {
-        self.shard.serial.set(event.serial.0);
-        self.shard.revision.set(event.revision.0);
-    }
-
-    fn breaker_opened(&self, event: &BreakerOpened<'_>) {
-        self.shard.pools.page(event.pool).words[BREAKER_TRIPS].add(1);
     }
 }
 
@@ -160,7 +102,7 @@ pub(crate) struct Shard {
     pub(crate) handshake_us: Counter,
     pub(crate) handshakes_refused: Words,
     /// By kind; those that could not be loaded, and those that were.
-    pub(crate) materials: [Words; 2],
+    pub(crate) secrets: [Words; 2],
     pub(crate) failures: Words,
     pub(crate) routes: Pages<TrafficPage>,
     pub(crate) pools: Pages<TrafficPage>,
@@ -189,12 +131,36 @@ impl Shard {
             handshakes: Default::default(),
             handshake_us: Counter::default(),
             handshakes_refused: Words::default(),
-            materials: Default::default(),
+            secrets: Default::default(),
             failures: Words::default(),
             routes: Pages::default(),
             pools: Pages::default(),
             endpoints: Pages::default(),
         }
+    }
+
+    #[inline]
+    fn count_exchange(&self, event: &Exchange<'_>) {
+        self.exchanges.add(1);
+        let page = match event.route {
+            0 => self.pools.page(event.pool),
+            route => self.routes.page(route),
+        };
+        page.count_status(event.status);
+        page.words[BUCKETS_AT + BUCKETS_US.partition_point(|limit| *limit < event.duration_us)].add(1);
+        page.words[DURATION_US].add(event.duration_us);
+        page.words[BYTES_IN].add(event.bytes_in);
+        page.words[BYTES_OUT].add(event.bytes_out);
+        if event.attempts > 1 {
+            page.words[if event.failure.is_none() { RETRIES_SUCCESS } else { RETRIES_EXHAUSTED }].add(1);
+        }
+        if event.attempts > 0 {
+            self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
+        }
+        if let Some(failure) = event.failure {
+            self.failures.add(failure);
+        }
+        self.count_error(event.pool, event.upstream_error);
     }
 
     #[inline]

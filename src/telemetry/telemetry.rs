@@ -5,13 +5,9 @@ use std::sync::Arc;
 
 use ringway_model::Tick;
 
-use crate::event::{
-    AttemptFailed, BreakerOpened, ConnectionAbused, ConnectionClosed, ConnectionHandedOver, ConnectionOpened,
-    ConnectionRefused, Exchange, HandshakeDone, HandshakeRefused, MaterialLoaded, Panicked, Rejected,
-    SnapshotApplied, UpgradeEnded, Upgraded,
-};
+use crate::event::Event;
 use crate::log::AccessLog;
-use crate::observer::{Observer, tell_parts};
+use crate::observer::Observer;
 use crate::shard::Metrics;
 
 /// One core's observers: its metrics, its part of the access log where there is one, and an embedder's observer where
@@ -34,12 +30,25 @@ impl Telemetry {
         Self { metrics, log, embedder }
     }
 
+    /// Reports an event to all observers. Inlined, so that the kind of an event is known where it is reported.
+    #[inline]
+    pub fn emit<'e>(&self, event: impl Into<Event<'e>>) {
+        let event = event.into();
+        self.metrics.on_event(&event);
+        if let Some(log) = &self.log {
+            log.on_event(&event);
+        }
+        if let Some(embedder) = &self.embedder {
+            embedder.on_event(&event);
+        }
+    }
+
     /// Tells which I/O driver the core runs on; the first word stays.
     pub fn set_driver(&self, driver: &'static str) {
         self.metrics.set_driver(driver);
     }
 
-    /// Whether an [`Exchange`] should carry the client's `Referer`, which costs a walk over the request's fields.
+    /// Whether an [`Exchange`](crate::Exchange) should carry the client's `Referer`, which costs a walk over the request's fields.
     pub fn wants_referer(&self) -> bool {
         self.log.as_ref().is_some_and(AccessLog::shows_referer)
     }
@@ -58,18 +67,6 @@ impl Telemetry {
             log.flush();
         }
     }
-}
-
-impl Observer for Telemetry {
-    tell_parts!(|self, tell| {
-        tell!(self.metrics);
-        if let Some(log) = &self.log {
-            tell!(log)
-        }
-        if let Some(embedder) = &self.embedder {
-            tell!(embedder)
-        }
-    });
 }
 
 impl fmt::Debug for Telemetry {

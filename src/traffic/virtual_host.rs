@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use ringway_middleware::Chain;
-use ringway_model::{AppId, ClientAuth, Hostname, Owner, TenantId};
+use ringway_model::{AppId, ClientAuth, Hostname, Owner, TenantHash, TenantId};
 use ringway_wire::h1::RequestHead;
 
 use crate::policy::Policy;
@@ -43,7 +43,7 @@ pub struct Tenant {
     /// Its id.
     pub id: TenantId,
     /// Pseudonym in access logs.
-    pub hash: u64,
+    pub hash: TenantHash,
     /// `X-Tenant-ID: <tenant>\r\n`: copied into the forwarded head as it is.
     pub line: Box<[u8]>,
 }

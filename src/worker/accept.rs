@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use ringway_model::{Tick, limits};
 use ringway_net::{Accepted, Listener, Stream, sleep, spawn};
-use ringway_telemetry::{
-    ConnectionClosed, ConnectionOpened, ConnectionRefused, Observer, Panicked, RefusalReason,
-};
+use ringway_telemetry::{ConnectionClosed, ConnectionOpened, ConnectionRefused, Panicked, RefusalReason};
 
 use self::listener::{ListenerConfig, ListenerProtocol};
 use crate::core::Core;
@@ -79,8 +77,7 @@ pub(crate) fn admit(
     let address = accepted.peer().ip().to_canonical();
     let stream = accepted.adopt()?;
     if core.connections() >= core.settings.connections_max || !core.has_descriptor() {
-        core.telemetry
-            .connection_refused(&ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
+        core.telemetry.emit(ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
         reject(core, Transport::Tcp(stream), config.protocol);
         return Ok(());
     }
@@ -131,7 +128,7 @@ impl<R: Runtime> Drop for Rejection<R> {
 
 /// Serves a new HTTP/1.1 connection in a task of its own.
 pub(crate) fn serve<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::Stream>) {
-    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
+    core.telemetry.emit(ConnectionOpened { client_ip: client.peer });
     let start = session::start(core);
     resume(core, client, start);
 }
@@ -143,7 +140,7 @@ pub(crate) fn resume<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::S
 
 /// Serves a new HTTP/2 connection in a task of its own.
 pub(crate) fn serve_http2(core: &Rc<Core<MonoioRuntime>>, client: DownstreamConn<Transport>) {
-    core.telemetry.connection_opened(&ConnectionOpened { client_ip: client.peer });
+    core.telemetry.emit(ConnectionOpened { client_ip: client.peer });
     spawn_session(core, client, async |core, client| {
         Ended::Closed(h2::serve(core, client, client.scheme()).await)
     });
@@ -164,7 +161,7 @@ fn spawn_session<R: Runtime>(
             let _registration = registration;
             let (core, client) = served_by;
             if let Ended::Closed(exchanges) = session(&core, &client).await {
-                core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges });
+                core.telemetry.emit(ConnectionClosed { client_ip: client.peer, exchanges });
             }
         },
         move |panic| {
@@ -172,8 +169,8 @@ fn spawn_session<R: Runtime>(
             let request_id = client.request_id.get();
             let request_id = request_id.as_ref().map(|id| id.as_str());
             tracing::error!(core = core.id.0, request_id, %panic, "connection task panicked; connection closed");
-            core.telemetry.panicked(&Panicked { request_id });
-            core.telemetry.connection_closed(&ConnectionClosed { client_ip: client.peer, exchanges: 0 });
+            core.telemetry.emit(Panicked { request_id });
+            core.telemetry.emit(ConnectionClosed { client_ip: client.peer, exchanges: 0 });
         },
     );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringway_bridge::{MailboxReceiver, SlotReceiver, WakeSource};
 use ringway_net::{Listener, Notified, clock};
-use ringway_telemetry::{Observer, SnapshotApplied};
+use ringway_telemetry::SnapshotApplied;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
@@ -32,7 +32,7 @@ pub(crate) async fn apply(
         let snapshot = snapshots.take();
         // Between taking a snapshot and acknowledging it: a new certificate is sent before the snapshot that
         // names it.
-        core.secrets.apply_updates(clock::now(), |event| core.telemetry.material_loaded(event));
+        core.secrets.apply_updates(clock::now(), |event| core.telemetry.emit(event));
         if let Some(snapshot) = snapshot {
             apply_snapshot(&core, snapshot).await;
         }
@@ -79,7 +79,7 @@ pub(crate) async fn apply_snapshot<R: Runtime>(core: &Core<R>, snapshot: Arc<Sna
 fn report_applied<R: Runtime>(core: &Core<R>) {
     let tables = core.tables();
     let (serial, revision) = (tables.snapshot.serial, tables.snapshot.revision);
-    core.telemetry.snapshot_applied(&SnapshotApplied { serial, revision });
+    core.telemetry.emit(SnapshotApplied { serial, revision });
 }
 
 /// Starts the housekeeping, once a second: closes idle upstream connections, flushes the access log, and

@@ -55,7 +55,7 @@ pub(crate) mod via;
 
 use ringway_middleware::Run;
 use ringway_net::{Stream, WriteRate};
-use ringway_telemetry::{Observer, Rejected};
+use ringway_telemetry::Rejected;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1;
 use ringway_wire::message::Method;
@@ -155,7 +155,7 @@ pub(crate) async fn reject<R: Runtime>(
     exchange.info.is_grpc = is_grpc;
     let disposition = exchange.reply(failure.into()).await;
     let (code, status) = (failure.code(), exchange.info.final_status());
-    core.telemetry.rejected(&Rejected { client_ip: client.peer, code, status });
+    core.telemetry.emit(Rejected { client_ip: client.peer, code, status });
     exchange.info.report(core, exchange.buffers);
     match disposition {
         Disposition::Close if !failure.is_of_silent_client() => Disposition::CloseUnread,

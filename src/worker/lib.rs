@@ -40,7 +40,7 @@ use std::sync::Arc;
 use ringway_bridge::{MailboxReceiver, MailboxSender, SlotReceiver, WakeSource};
 use ringway_model::CoreId;
 use ringway_net::{Driver, DriverChoice, Listener, RuntimeOptions};
-use ringway_telemetry::{Observer, Telemetry};
+use ringway_telemetry::Telemetry;
 use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
@@ -123,7 +123,7 @@ async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::i
     let core = Rc::new(core::Core::new(monoio_runtime::MonoioRuntime::new()?, core_parts));
     core.prefetch_secrets();
     // The default certificate was sent before this thread started.
-    core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.material_loaded(event));
+    core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.emit(event));
     let mut sockets = Vec::new();
     let mut configs = Vec::new();
     for (listener, config) in parts.listeners {

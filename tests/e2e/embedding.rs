@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringway::middleware::{
     BodyError, BodyTransform, Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx,
 };
-use ringway::telemetry::{Exchange, Observer, Panicked};
+use ringway::telemetry::{Event, Observer};
 use ringway::{DriverChoice, Gateway, Handle};
 
 use crate::kit::*;
@@ -130,12 +130,12 @@ struct Counts {
 }
 
 impl Observer for Counts {
-    fn exchange(&self, _: &Exchange<'_>) {
-        self.exchanges.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn panicked(&self, _: &Panicked<'_>) {
-        self.panics.fetch_add(1, Ordering::SeqCst);
+    fn on_event(&self, event: &Event<'_>) {
+        match event {
+            Event::Exchange(_) => self.exchanges.fetch_add(1, Ordering::SeqCst),
+            Event::Panicked(_) => self.panics.fetch_add(1, Ordering::SeqCst),
+            _ => 0,
+        };
     }
 }
 

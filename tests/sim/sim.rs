@@ -20,7 +20,7 @@ use ringway_model::{
     AppId, AppSpec, Change, CoreId, Desired, DomainKind, DomainSpec, HealthCheck, Hostname, InstanceId,
     InstanceSpec, Target, Timestamp, limits,
 };
-use ringway_telemetry::{Exchange, Observer, Registry, RequestIds, SnapshotApplied, Telemetry};
+use ringway_telemetry::{Event, Observer, Registry, RequestIds, Telemetry};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::in_flight::InFlight;
 use ringway_traffic::policy::{Defaults, Policy};
@@ -53,19 +53,21 @@ struct Ended {
 }
 
 impl Observer for Recorder {
-    fn exchange(&self, event: &Exchange<'_>) {
-        let path = std::str::from_utf8(event.path).unwrap_or_default();
-        self.ends.lock().unwrap().push(Ended {
-            id: path.strip_prefix("/r/").and_then(|id| id.parse().ok()),
-            status: event.status,
-            attempts: event.attempts,
-            failure: event.failure,
-            micros: event.duration_us,
-        });
-    }
-
-    fn snapshot_applied(&self, event: &SnapshotApplied) {
-        self.serials.lock().unwrap().push(event.serial.0);
+    fn on_event(&self, event: &Event<'_>) {
+        match event {
+            Event::Exchange(exchange) => {
+                let path = std::str::from_utf8(exchange.path).unwrap_or_default();
+                self.ends.lock().unwrap().push(Ended {
+                    id: path.strip_prefix("/r/").and_then(|id| id.parse().ok()),
+                    status: exchange.status,
+                    attempts: exchange.attempts,
+                    failure: exchange.failure,
+                    micros: exchange.duration_us,
+                });
+            }
+            Event::SnapshotApplied(applied) => self.serials.lock().unwrap().push(applied.serial.0),
+            _ => {}
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::limits::DEMO_INSTANCES_MAX;
-use ringway::telemetry::{AttemptFailed, Exchange, Observer};
+use ringway::telemetry::{Event, Observer};
 use serde_json::Value;
 
 use super::super::client::text::{Style, Tone, columns, escape, print, shorten};
@@ -56,16 +56,20 @@ impl Counter {
 }
 
 impl Observer for Counter {
-    fn exchange(&self, event: &Exchange<'_>) {
-        // A local reply, such as 404 for an unknown domain, has no instance.
-        let instance = if event.failure.is_some() { None } else { event.instance };
-        self.add(instance.unwrap_or(PROXY));
-    }
-
-    fn attempt_failed(&self, event: &AttemptFailed<'_>) {
-        // Dropped while the queue is full.
-        let _ =
-            self.failovers.try_send(Failover { instance: event.instance.to_owned(), failure: event.failure });
+    fn on_event(&self, event: &Event<'_>) {
+        match event {
+            Event::Exchange(exchange) => {
+                // A local reply, such as 404 for an unknown domain, has no instance.
+                let instance = if exchange.failure.is_some() { None } else { exchange.instance };
+                self.add(instance.unwrap_or(PROXY));
+            }
+            Event::AttemptFailed(attempt) => {
+                let instance = attempt.instance.to_owned();
+                // Dropped while the queue is full.
+                let _ = self.failovers.try_send(Failover { instance, failure: attempt.failure });
+            }
+            _ => {}
+        }
     }
 }
 

@@ -291,7 +291,8 @@ fn digits<const N: usize>(mut value: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Protocol, TenantHash, Upgrade, UpstreamError};
+    use crate::event::{Protocol, Upgrade, UpstreamError};
+    use ringway_model::TenantHash;
 
     fn full() -> Exchange<'static> {
         Exchange {

@@ -108,7 +108,7 @@ fn lines_arrive_whole_and_in_order() {
     let log = scenario.handle.add_core(CoreId(0));
     let sent: Vec<String> = (0..5_000).map(|n| format!("id{n}")).collect();
     for id in &sent {
-        log.exchange(&exchange(id));
+        log.on_event(&Event::Exchange(&exchange(id)));
     }
     drop(log);
     let (text, reading) = scenario.finish();
@@ -123,19 +123,19 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
     let log = scenario.handle.add_core(CoreId(0));
     let other = scenario.handle.add_core(CoreId(1));
     // The writer holds one block and may not write it; the queue behind it fills.
-    log.exchange(&exchange("id"));
+    log.on_event(&Event::Exchange(&exchange("id")));
     log.flush();
     scenario.asked.recv().unwrap();
     let mut sent = 1;
     while scenario.handle.reading().cores[0].1 == 0 {
-        log.exchange(&exchange(&format!("id{sent}")));
+        log.on_event(&Event::Exchange(&exchange(&format!("id{sent}"))));
         sent += 1;
     }
     assert!(sent > 10_000, "64 blocks take more than {sent} lines");
     for _ in 0..99 {
-        log.exchange(&exchange("dropped"));
+        log.on_event(&Event::Exchange(&exchange("dropped")));
     }
-    other.exchange(&exchange("late"));
+    other.on_event(&Event::Exchange(&exchange("late")));
     let before = scenario.handle.reading();
     assert_eq!(before.cores, [(CoreId(0), 100), (CoreId(1), 0)]);
     assert!(before.lines < sent);
@@ -150,7 +150,7 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
     while waiting.len() > crate::limits::LOG_BLOCKS_MAX / 2 {
         scenario.asked.recv().unwrap();
     }
-    log.exchange(&exchange("after"));
+    log.on_event(&Event::Exchange(&exchange("after")));
     drop(log);
     let (text, reading) = scenario.finish();
     let ids = ids(&text);
@@ -166,14 +166,14 @@ fn lines_wait_for_their_age_and_no_longer() {
     let log = scenario.handle.add_core(CoreId(0));
     let age = u64::try_from(crate::limits::LOG_FLUSH_AGE.as_millis()).unwrap();
     log.flush_if_older(Tick(5));
-    log.exchange(&exchange("a"));
+    log.on_event(&Event::Exchange(&exchange("a")));
     log.flush_if_older(Tick(1_000));
     log.flush_if_older(Tick(1_000 + age - 1));
     assert!(!log.state.borrow().block.is_empty(), "one millisecond early");
     log.flush_if_older(Tick(1_000 + age));
     assert!(log.state.borrow().block.is_empty());
     // The next line's age is its own.
-    log.exchange(&exchange("b"));
+    log.on_event(&Event::Exchange(&exchange("b")));
     log.flush_if_older(Tick(1_000 + 2 * age));
     assert!(!log.state.borrow().block.is_empty());
     scenario.asked.recv().unwrap();
@@ -185,7 +185,7 @@ fn lines_wait_for_their_age_and_no_longer() {
 fn blocks_are_used_again() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
-    log.exchange(&exchange("a"));
+    log.on_event(&Event::Exchange(&exchange("a")));
     let first = log.state.borrow().block.as_ptr();
     log.flush();
     scenario.asked.recv().unwrap();
@@ -193,7 +193,7 @@ fn blocks_are_used_again() {
     while log.state.borrow().empty.is_empty() {
         std::thread::yield_now();
     }
-    log.exchange(&exchange("b"));
+    log.on_event(&Event::Exchange(&exchange("b")));
     assert_eq!(log.state.borrow().block.as_ptr(), first);
     drop(log);
     assert_eq!(ids(&scenario.finish().0), ["a", "b"]);
@@ -204,7 +204,7 @@ fn a_torn_line_spoils_no_other() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     for id in ["a", "b", "c"] {
-        log.exchange(&exchange(id));
+        log.on_event(&Event::Exchange(&exchange(id)));
     }
     let line_bytes = log.state.borrow().block.len() / 3;
     // One line and a half are written, then the disk is full; two lines never arrive whole.
@@ -213,12 +213,12 @@ fn a_torn_line_spoils_no_other() {
     log.flush();
     // For the second block the disk is still full.
     scenario.answers.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-    log.exchange(&exchange("d"));
+    log.on_event(&Event::Exchange(&exchange("d")));
     log.flush();
     for _ in 0..3 {
         scenario.asked.recv().unwrap();
     }
-    log.exchange(&exchange("e"));
+    log.on_event(&Event::Exchange(&exchange("e")));
     drop(log);
     let (text, reading) = scenario.finish();
     let lines: Vec<&str> = text.lines().collect();
@@ -232,7 +232,7 @@ fn a_torn_line_spoils_no_other() {
 fn an_interrupted_write_goes_on() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
-    log.exchange(&exchange("a"));
+    log.on_event(&Event::Exchange(&exchange("a")));
     scenario.answers.send(Ok(3)).unwrap();
     scenario.answers.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
     drop(log);
@@ -248,7 +248,7 @@ fn a_file_is_appended_to_and_opened_anew_when_asked() {
     std::fs::write(&path, "before\n").unwrap();
     let mut handle = LogHandle::start(LogSink::File(path.clone()), LogFormat::Text).unwrap();
     let log = handle.add_core(CoreId(0));
-    log.exchange(&exchange("one"));
+    log.on_event(&Event::Exchange(&exchange("one")));
     log.flush();
     while log.state.borrow().empty.is_empty() {
         std::thread::yield_now();
@@ -258,7 +258,7 @@ fn a_file_is_appended_to_and_opened_anew_when_asked() {
     while !path.exists() {
         std::thread::yield_now();
     }
-    log.exchange(&exchange("two"));
+    log.on_event(&Event::Exchange(&exchange("two")));
     drop(log);
     assert!(handle.finish(LONG));
     let old = std::fs::read_to_string(rotated).unwrap();
@@ -279,7 +279,7 @@ fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
 fn the_end_does_not_wait_for_a_sink_that_hangs() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
-    log.exchange(&exchange("a"));
+    log.on_event(&Event::Exchange(&exchange("a")));
     drop(log);
     scenario.asked.recv().unwrap();
     assert!(!scenario.handle.finish(Duration::from_millis(10)));

@@ -3,13 +3,12 @@
 //! What comes to the same is left as it is, so that it stays shared with the snapshot before, and keeps its id.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
     AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target, TargetHost,
-    TenantId,
+    TenantHash, TenantId,
 };
 
 use super::{Compiled, Compiler, CompilerSettings, Effects, Name, SlotChange, State};
@@ -337,16 +336,5 @@ fn count(made: &mut u64) -> u64 {
 
 fn tenant(hash_key: u64, id: TenantId) -> Tenant {
     let line = format!("X-Tenant-ID: {id}\r\n").into_bytes().into();
-    Tenant { hash: tenant_hash(hash_key, &id), line, id }
-}
-
-/// Pseudonym of a tenant in access logs: a hash with a key that readers of the log do not have.
-///
-/// A random key per process makes the hashes of two runs differ; a configured one keeps them. Not stable over releases of the
-/// standard library's hash. About 20 ns.
-pub(super) fn tenant_hash(key: u64, tenant: &TenantId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(key);
-    hasher.write(tenant.as_str().as_bytes());
-    hasher.finish()
+    Tenant { hash: TenantHash::new(hash_key, &id), line, id }
 }

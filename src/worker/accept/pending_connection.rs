@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use ringway_model::Tick;
 use ringway_net::{Stream, TcpStream, spawn};
-use ringway_telemetry::{ConnectionRefused, Observer, Panicked, RefusalReason};
+use ringway_telemetry::{ConnectionRefused, Panicked, RefusalReason};
 use ringway_wire::proxy_protocol::{self, Header, HeaderError, Step};
 use slab::Slab;
 
@@ -57,7 +57,7 @@ pub(crate) fn start(
     let panicked_on = core.clone();
     spawn(establish(connection, peer, listener), move |panic| {
         tracing::error!(core = panicked_on.id.0, %panic, "connection task panicked; connection closed");
-        panicked_on.telemetry.panicked(&Panicked { request_id: None });
+        panicked_on.telemetry.emit(Panicked { request_id: None });
     });
 }
 
@@ -72,7 +72,7 @@ async fn establish(connection: PendingConnection, peer: IpAddr, listener: Listen
             Err(error) => {
                 tracing::debug!(core = core.id.0, %peer, %error, "PROXY header missing or malformed; connection closed");
                 let reason = RefusalReason::ProxyHeader;
-                core.telemetry.connection_refused(&ConnectionRefused { client_ip: peer, reason });
+                core.telemetry.emit(ConnectionRefused { client_ip: peer, reason });
                 return;
             }
         }

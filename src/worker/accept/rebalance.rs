@@ -22,7 +22,7 @@ use ringway_bridge::{
 };
 use ringway_model::CoreId;
 use ringway_net::{Accepted, Notified, spawn, yield_now};
-use ringway_telemetry::{ConnectionHandedOver, Observer};
+use ringway_telemetry::ConnectionHandedOver;
 
 use crate::accept;
 use crate::accept::listener::ListenerConfig;
@@ -126,7 +126,7 @@ pub(crate) fn migrate(
     let migration = Migration { accepted, config };
     match rebalancer.send(migration, core.connections(), core.settings.connections_max) {
         Ok(to) => {
-            core.telemetry.connection_handed_over(&ConnectionHandedOver { client_ip, to });
+            core.telemetry.emit(ConnectionHandedOver { client_ip, to });
             None
         }
         Err(kept) => Some(kept.accepted),

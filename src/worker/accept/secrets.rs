@@ -22,7 +22,7 @@ use crate::limits;
 use ringway_bridge::{MailboxReceiver, MailboxSender};
 use ringway_model::{CoreId, Tick};
 use ringway_net::Waits;
-use ringway_telemetry::MaterialLoaded;
+use ringway_telemetry::SecretLoaded;
 use ringway_tls::{LoadError, Secret, SecretKey, SecretRequest, SecretUpdate};
 
 use crate::lru_cache::LruCache;
@@ -111,10 +111,10 @@ impl Secrets {
     }
 
     /// Applies the updates from the loader, reports each, and wakes its waiters.
-    pub(crate) fn apply_updates(&self, now: Tick, report: impl Fn(&MaterialLoaded)) {
+    pub(crate) fn apply_updates(&self, now: Tick, report: impl Fn(SecretLoaded)) {
         let Some(source) = &self.source else { return };
         for update in source.updates.drain(ringway_model::limits::CERTIFICATES_LOADED_MAX) {
-            report(&MaterialLoaded { kind: kind(&update.key), is_good: update.result.is_ok() });
+            report(SecretLoaded { kind: kind(&update.key), is_good: update.result.is_ok() });
             self.apply(update, now);
         }
     }

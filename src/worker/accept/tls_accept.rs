@@ -13,7 +13,7 @@ use std::rc::Rc;
 use ringway_model::Tick;
 use ringway_net::tls::{TlsError, read_hello};
 use ringway_net::{PeerState, Stream};
-use ringway_telemetry::{HandshakeDone, HandshakeRefused, Observer};
+use ringway_telemetry::{HandshakeDone, HandshakeRefused};
 
 use crate::accept;
 use crate::accept::handshakes::LimitExceeded;
@@ -40,7 +40,7 @@ pub(crate) async fn accept_tls(
 ) {
     let core = connection.core.clone();
     if let Err(reason) = handshake(&core, connection, client, handler, deadline).await {
-        core.telemetry.handshake_refused(&HandshakeRefused { client_ip: client, reason });
+        core.telemetry.emit(HandshakeRefused { client_ip: client, reason });
     }
     // One handshake less, and one client more if it succeeded.
     core.publish_load();
@@ -98,7 +98,7 @@ async fn handshake(
     let server_name = hello.server_name().map(Box::from);
     let done = core.handshakes.schedule(pin!(hello.finish(selected.config, deadline))).await;
     let stream = done.map_err(LimitExceeded::as_str)?.map_err(|error| reason(&error))?;
-    core.telemetry.handshake_done(&HandshakeDone {
+    core.telemetry.emit(HandshakeDone {
         client_ip: client,
         protocol: stream.protocol(),
         resumed: stream.resumed(),

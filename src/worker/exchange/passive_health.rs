@@ -1,7 +1,7 @@
 //! Passive health: results of attempts, as the endpoint's circuit breaker counts them.
 
 use ringway_model::TimeoutPolicy;
-use ringway_telemetry::{BreakerOpened, Observer};
+use ringway_telemetry::BreakerOpened;
 use ringway_traffic::balance::Picked;
 use ringway_traffic::breaker::Transition;
 use ringway_traffic::report::Report;
@@ -101,7 +101,7 @@ fn report_transition<R: Runtime>(
     let open = matches!(transition, Transition::Opened { .. });
     if open {
         let instance = endpoint.instance.as_str();
-        core.telemetry.breaker_opened(&BreakerOpened { pool: pool.metric.0, instance });
+        core.telemetry.emit(BreakerOpened { pool: pool.metric.0, instance });
     }
     let (id, instance) = (endpoint.id, endpoint.instance.clone());
     // For logs and webhooks; the state itself is in the endpoint's atomics, where every core sees it.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ringway_telemetry::{AttemptFailed, Exchange, Observer, Protocol, RequestId, TenantHash, Upgrade};
+use ringway_telemetry::{AttemptFailed, Exchange, Protocol, RequestId, Upgrade};
 use ringway_traffic::policy::Policy;
 use ringway_traffic::snapshot::{Endpoint, Pool};
 use ringway_wire::headers::FieldKind;
@@ -140,7 +140,7 @@ impl<'a> StreamInfo<'a> {
         failure: Failure,
     ) {
         let code = failure.code();
-        core.telemetry.attempt_failed(&AttemptFailed {
+        core.telemetry.emit(AttemptFailed {
             request_id: self.request_id_str(&buffers.client_in),
             pool: self.pool.map_or(0, |pool| pool.metric.0),
             endpoint: endpoint.metric.0,
@@ -170,7 +170,7 @@ impl<'a> StreamInfo<'a> {
         let request_error = self.failure.and_then(cause::request_error);
         let tenant = self.matched.and_then(|matched| matched.host.tenant.as_ref());
         let wants_referer = complete && core.telemetry.wants_referer();
-        core.telemetry.exchange(&Exchange {
+        core.telemetry.emit(&Exchange {
             time: core.runtime.timestamp(),
             request_id: self.request_id_str(client_in),
             client_ip: self.client,
@@ -192,7 +192,7 @@ impl<'a> StreamInfo<'a> {
             pool: self.pool.map_or(0, |pool| pool.metric.0),
             endpoint: self.endpoint.map_or(0, |endpoint| endpoint.metric.0),
             app: self.matched.map(|matched| matched.rule.app.as_str()),
-            tenant: tenant.map(|tenant| TenantHash(tenant.hash)),
+            tenant: tenant.map(|tenant| tenant.hash),
             instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()),
             attempts: self.attempts,
             failure: self.code,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ringway_model::{Tick, limits};
 use ringway_net::{Stream, WriteRate, join, with_side_task};
-use ringway_telemetry::{Observer, Upgrade, UpgradeEnded, Upgraded};
+use ringway_telemetry::{Upgrade, UpgradeEnded, Upgraded};
 use ringway_traffic::policy::Policy;
 use ringway_wire::websocket::{self, Boundaries};
 
@@ -32,7 +32,7 @@ pub(crate) async fn run<R: Runtime>(
     (policy, info): (&Policy, &mut StreamInfo<'_>),
 ) -> Disposition {
     let route = info.matched.map_or(0, |matched| matched.rule.metric.0);
-    core.telemetry.upgraded(&Upgraded { kind: Upgrade::WebSocket, route });
+    core.telemetry.emit(Upgraded { kind: Upgrade::WebSocket, route });
     client.phase.set(Phase::Tunnel);
     info.upgraded = true;
 
@@ -71,7 +71,7 @@ pub(crate) async fn run<R: Runtime>(
     buffers.upstream_in = back_out;
     info.bytes_in += bytes_in;
     info.bytes_out += bytes_out;
-    core.telemetry.upgrade_ended(&UpgradeEnded { kind: Upgrade::WebSocket, route, bytes_in, bytes_out });
+    core.telemetry.emit(UpgradeEnded { kind: Upgrade::WebSocket, route, bytes_in, bytes_out });
     Disposition::Close
 }
 

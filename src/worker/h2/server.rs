@@ -24,7 +24,7 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request};
 use ringway_model::Tick;
 use ringway_net::Stream;
-use ringway_telemetry::{ConnectionAbused, Observer, Rejected};
+use ringway_telemetry::{ConnectionAbused, Rejected};
 use ringway_wire::h1::{HeadFault, Parse, ResponseHead};
 use slab::Slab;
 
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
     shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
     let violation = shared.driver.watch().borrow().violation().map(Violation::as_str);
     if let Some(reason) = violation.or(shared.fault.get()) {
-        core.telemetry.connection_abused(&ConnectionAbused { client_ip: connection.peer, reason });
+        core.telemetry.emit(ConnectionAbused { client_ip: connection.peer, reason });
     }
     // From here on the drain does not interrupt it.
     connection.phase.set(Phase::Busy);
@@ -291,7 +291,7 @@ impl Shared {
         if self.core.streams.get() >= self.core.settings.connections_max {
             let code = "overloaded";
             let rejected = Rejected { client_ip: self.connection.peer, code, status: 503 };
-            self.core.telemetry.rejected(&rejected);
+            self.core.telemetry.emit(rejected);
             // It fails when the client has reset the stream.
             let _ = respond.send_response(overloaded(is_call(request.headers())), true);
             if !request.body().is_end_stream() {

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use crate::limits;
 use ringway_net::{Stream, spawn};
-use ringway_telemetry::{Observer, Panicked};
+use ringway_telemetry::Panicked;
 
 use super::server::{self, Job};
 use crate::core::Core;
@@ -56,7 +56,7 @@ pub(crate) fn run(core: &Rc<Core<MonoioRuntime>>, job: Job) {
             let request_id = client.request_id.get();
             let request_id = request_id.as_ref().map(|id| id.as_str());
             tracing::error!(core = core.id.0, request_id, %panic, "request task panicked; stream reset");
-            core.telemetry.panicked(&Panicked { request_id });
+            core.telemetry.emit(Panicked { request_id });
             client.stream.abort();
         },
     );

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::limits;
 use ringway_net::{PeerState, Stream, Wakeup, spawn};
-use ringway_telemetry::{ConnectionClosed, Observer};
+use ringway_telemetry::ConnectionClosed;
 
 use crate::accept;
 use crate::core::Core;
@@ -62,6 +62,6 @@ fn resume<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, idle: &IdleConn) {
 }
 
 fn report_closed<R: Runtime>(core: &Core<R>, idle: &IdleConn) {
-    core.telemetry.connection_closed(&ConnectionClosed { client_ip: idle.peer, exchanges: idle.exchanges });
+    core.telemetry.emit(ConnectionClosed { client_ip: idle.peer, exchanges: idle.exchanges });
     core.publish_load();
 }
