@@ -55,7 +55,7 @@ impl BodyTransforms {
     /// Passes a piece of the body through all of them and appends the result to `out`.
     ///
     /// # Errors
-    /// That of the first which fails.
+    /// The error of the first that fails.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
         pass(&mut self.0, data, out)
     }
@@ -63,7 +63,7 @@ impl BodyTransforms {
     /// Ends the body: each transform in turn, and what it leaves passes through those behind it.
     ///
     /// # Errors
-    /// That of the first which fails.
+    /// The error of the first that fails.
     pub fn on_end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
         let mut transforms = self.0.as_mut_slice();
         while let Some((first, behind)) = transforms.split_first_mut() {

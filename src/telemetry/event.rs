@@ -1,4 +1,4 @@
-//! What can happen on a data core, one type per event.
+//! Events of a data core, one type each.
 //!
 //! Texts that came from outside are bytes as they came: whoever renders them escapes them. Metric slots are the
 //! numbers that the compiled snapshot gave to routes, pools and endpoints; 0 means "has none of its own" and is
@@ -86,7 +86,7 @@ pub struct Exchange<'a> {
     pub time: Timestamp,
     /// The id that the request carries in `X-Request-ID`.
     pub request_id: &'a str,
-    /// Who asked: the peer, or whom a trusted proxy named.
+    /// Address of the client: the peer, or the one that a trusted proxy named.
     pub client_ip: IpAddr,
     /// The method as received; empty when the head could not be parsed.
     pub method: &'a [u8],
@@ -133,7 +133,7 @@ pub struct Exchange<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The client's `Referer`, where the access log shows it.
     pub referer: Option<&'a [u8]>,
-    /// What the connection became, if it was upgraded.
+    /// Protocol after an upgrade.
     pub upgrade: Option<Upgrade>,
     /// The version of TLS between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
     pub tls: Option<&'static str>,
@@ -171,7 +171,7 @@ impl Protocol {
     }
 }
 
-/// What a connection was upgraded to.
+/// Protocol of an upgraded connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Upgrade {
@@ -203,7 +203,7 @@ pub struct AttemptFailed<'a> {
     pub failure: &'static str,
     /// Cause of the failure; `None` for a pooled connection that had ended, which says nothing about the instance.
     pub error: Option<UpstreamError<'a>>,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     pub duration_us: u64,
 }
 
@@ -248,7 +248,7 @@ pub enum RefusalReason {
 pub struct ConnectionAbused {
     /// The peer.
     pub client_ip: IpAddr,
-    /// What it did; a word.
+    /// The violation, from a fixed vocabulary.
     pub reason: &'static str,
 }
 
@@ -297,7 +297,7 @@ pub struct SecretLoaded {
 pub struct Rejected {
     /// The peer.
     pub client_ip: IpAddr,
-    /// What was wrong, from a fixed vocabulary.
+    /// The error, from a fixed vocabulary.
     pub code: &'static str,
     /// The status of the answer.
     pub status: u16,
@@ -313,7 +313,7 @@ pub struct Panicked<'a> {
 /// A connection became a tunnel.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgraded {
-    /// What it became.
+    /// Its new protocol.
     pub kind: Upgrade,
     /// Metric slot of the route.
     pub route: u16,
@@ -322,7 +322,7 @@ pub struct Upgraded {
 /// A tunnel is over. Follows each [`Upgraded`], also after a panic.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeEnded {
-    /// What it was.
+    /// Its protocol.
     pub kind: Upgrade,
     /// Metric slot of the route.
     pub route: u16,

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) const LOG_BLOCK_BYTES: usize = 64 * 1024;
 /// Blocks that wait for the writer thread; when full, lines are dropped and counted.
 pub(crate) const LOG_BLOCKS_MAX: usize = 64;
-/// How long a line waits at most for its block to fill.
+/// Longest wait of a line for its block to fill.
 pub(crate) const LOG_FLUSH_AGE: Duration = Duration::from_secs(1);
 /// Bytes of a path or user agent in a log line.
 pub(crate) const LOG_FIELD_BYTES_MAX: usize = 1_024;

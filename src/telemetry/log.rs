@@ -110,7 +110,7 @@ impl LogHandle {
         let _ = self.orders.try_send(Order::Reopen);
     }
 
-    /// What became of the lines so far.
+    /// Counts of written and dropped lines.
     pub fn reading(&self) -> LogReading {
         LogReading {
             cores: self.cores.iter().map(|(core, counts)| (*core, counts.dropped.read())).collect(),
@@ -128,7 +128,7 @@ impl LogHandle {
     }
 }
 
-/// What became of the lines of the access log.
+/// Counts of the lines of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogReading {

@@ -1,4 +1,4 @@
-//! What the kernel says of this process.
+//! Facts of the kernel about this process.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

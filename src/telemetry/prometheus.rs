@@ -18,7 +18,7 @@ use crate::shard::{
     RETRIES_EXHAUSTED, RETRIES_SUCCESS, STATUS_NONE, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_US,
 };
 
-/// What the metrics show and no core counts; given by the control plane at each scrape.
+/// Facts that no core counts; given by the control plane at each scrape.
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// Version of the program.
@@ -37,13 +37,13 @@ pub struct Facts<'a> {
     pub domains: usize,
     /// Each pool's endpoints. Pools without a slot are added up.
     pub pools: &'a [PoolFacts<'a>],
-    /// What became of the access log's lines, when there is one.
+    /// Counts of the access log's lines, where there is one.
     pub log: Option<&'a LogReading>,
-    /// What the kernel says.
+    /// Facts of the kernel.
     pub process: ProcessReading,
 }
 
-/// How a pool's endpoints are.
+/// States of a pool's endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolFacts<'a> {
     /// The pool's name.
@@ -436,7 +436,7 @@ fn render_facts(facts: &Facts<'_>, text: &mut Text<'_>) {
     text.bare("ringway_access_log_errors_total", log.write_errors);
 }
 
-/// What is shown of a route without regard to its pool.
+/// Values of a route without regard to its pool.
 #[derive(Default)]
 struct RouteSums {
     requests: u64,

@@ -1,4 +1,4 @@
-//! What all cores counted, under names.
+//! Registry of the metrics: names of slots and sums over all cores.
 //!
 //! The control thread owns the [`Registry`]: it knows which route, pool or endpoint each metric slot stands for,
 //! and adds the shards up when someone scrapes. Shards are only ever read here.
@@ -76,13 +76,13 @@ impl Registry {
         self.endpoints.free(slot, self.shards.iter().map(|shard| &shard.endpoints));
     }
 
-    /// What each core counted, for the status.
+    /// Counters of each core, for the status.
     pub fn cores(&self) -> impl Iterator<Item = CoreReading> {
         self.shards.iter().map(|shard| CoreReading::new(shard))
     }
 }
 
-/// What one core counted so far.
+/// Counters of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoreReading {
@@ -153,11 +153,11 @@ pub(crate) struct Slots<P: Page> {
 #[derive(Debug)]
 struct Slot<P: Page> {
     names: Option<Names>,
-    /// What the counters stood at when the present owner, or the present absence of one, began.
+    /// Values of the counters when the present owner, or the present absence of one, began.
     base: Option<Box<P::Totals>>,
 }
 
-/// What a slot stands for, in label values that are escaped already.
+/// Meaning of a slot, in label values that are escaped already.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Names {
     /// The thing itself.

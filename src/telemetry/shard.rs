@@ -77,7 +77,7 @@ impl Observer for Metrics {
     }
 }
 
-/// What one core counted. Aligned so that no two shards share a cache line.
+/// Counters of one core. Aligned so that no two shards share a cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard {
@@ -207,7 +207,7 @@ impl<P> Default for Pages<P> {
     }
 }
 
-/// What is counted of the traffic of a route, or of a pool for routes without a slot.
+/// Counters of the traffic of a route, or of a pool for routes without a slot.
 #[derive(Debug)]
 pub(crate) struct TrafficPage {
     pub(crate) words: [Counter; TRAFFIC_WORDS],
@@ -244,7 +244,7 @@ impl Default for TrafficPage {
     }
 }
 
-/// What is counted of the attempts at an endpoint.
+/// Counters of the attempts at an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamPage {
     pub(crate) words: [Counter; UPSTREAM_WORDS],

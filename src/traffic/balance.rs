@@ -103,7 +103,7 @@ impl Cursors {
         }
     }
 
-    /// How many pools are remembered.
+    /// Number of pools with a cursor.
     pub fn len(&self) -> usize {
         self.positions.len()
     }

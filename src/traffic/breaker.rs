@@ -113,7 +113,7 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(u16);
 
-/// What a breaker looks like from outside.
+/// State of a breaker as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerView {
     /// Requests pass.
@@ -127,7 +127,7 @@ pub enum BreakerView {
     HalfOpen,
 }
 
-/// What a result did to a breaker.
+/// Transition of a breaker by a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// It opened, or opened again.
@@ -151,7 +151,7 @@ impl EndpointState {
         Self { health: AtomicU8::new(health as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
     }
 
-    /// What active checks last said.
+    /// Result of the last active checks.
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             HEALTHY => Health::Healthy,
@@ -182,7 +182,7 @@ impl EndpointState {
         self.health() != Health::Unhealthy && breaker.is_due(now)
     }
 
-    /// What the breaker looks like at `now`.
+    /// State of the breaker at `now`.
     pub fn breaker(&self, now: Tick) -> BreakerView {
         match self.load().phase {
             Phase::Closed { .. } => BreakerView::Closed,
@@ -191,7 +191,7 @@ impl EndpointState {
         }
     }
 
-    /// How long the breaker will refuse requests; `None` when it would let one pass now.
+    /// Time until the breaker admits a request; `None` when it would let one pass now.
     ///
     /// While a probe is under way this is a guess, [`PROBE_WAIT`].
     pub fn breaker_wait(&self, now: Tick) -> Option<Duration> {
@@ -337,7 +337,7 @@ impl Admission {
     }
 }
 
-/// What to tell clients to wait while a probe is under way.
+/// `Retry-After` while a probe is under way.
 pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 const HEALTHY: u8 = Health::Healthy as u8;

@@ -69,17 +69,17 @@ pub struct Compiled {
 pub struct Published {
     /// For all cores.
     pub snapshot: Arc<Snapshot>,
-    /// What metric slots stand for from now on, in this order.
+    /// New meanings of metric slots, in this order.
     pub slots: Vec<SlotChange>,
     /// Names that have to be resolved from now on; their endpoints take no traffic until then.
     pub names_added: Vec<Hostname>,
     /// Names that need not be resolved any more.
     pub names_removed: Vec<Hostname>,
-    /// What was compiled.
+    /// Size of the compilation.
     pub work: Work,
 }
 
-/// How much was compiled. Everything else is shared with the snapshot before.
+/// Size of a compilation. Everything else is shared with the snapshot before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Virtual hosts that were made, changed or removed.
@@ -147,7 +147,7 @@ impl fmt::Display for Outdated {
 
 impl std::error::Error for Outdated {}
 
-/// What a commit replaces. Persistent: a clone is a few pointers.
+/// State that a commit replaces. Persistent: a clone is a few pointers.
 #[derive(Clone, Debug)]
 struct State {
     snapshot: Arc<Snapshot>,
@@ -164,13 +164,13 @@ struct State {
 /// A name that targets have.
 #[derive(Clone, Debug)]
 struct Name {
-    /// What it resolves to, in the resolver's order; empty until it did.
+    /// Its addresses, in the resolver's order; empty until it did.
     addresses: Arc<[IpAddr]>,
     /// The apps with instances there, and how many each has.
     users: Map<AppId, u32>,
 }
 
-/// What is done at commit, beside replacing the state.
+/// Effects of a commit, beside replacing the state.
 #[derive(Debug, Default)]
 struct Effects {
     slots: Vec<SlotChange>,
@@ -207,7 +207,7 @@ impl Compiler {
         self.state.names.keys()
     }
 
-    /// What a name resolves to as far as is known; `None` when no target has it.
+    /// Known addresses of a name; `None` when no target has it.
     pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
         self.state.names.get(name).map(|name| &*name.addresses)
     }
@@ -408,7 +408,7 @@ impl Compiled {
         &self.state.snapshot
     }
 
-    /// What was compiled.
+    /// Size of the compilation.
     pub fn work(&self) -> Work {
         self.effects.work
     }

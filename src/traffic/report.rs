@@ -1,10 +1,10 @@
-//! What the two planes tell each other beside snapshots.
+//! Messages between the two planes beside snapshots.
 
 use ringway_model::{AppId, CoreId, Hostname, InstanceId, Serial, Tick};
 
 use crate::snapshot::EndpointId;
 
-/// Told by a data core to the control thread.
+/// Message of a data core to the control thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The core routes by this snapshot: no exchange that begins on it from now on sees an older one.
@@ -16,7 +16,7 @@ pub enum Report {
     },
     /// A breaker opened, or closed again. Told once, by the core whose result made the difference.
     BreakerChanged {
-        /// Whose.
+        /// The endpoint.
         endpoint: EndpointId,
         /// The instance behind it.
         instance: InstanceId,
@@ -61,12 +61,12 @@ pub enum Report {
     },
 }
 
-/// Told by the control thread to a data core.
+/// Message of the control thread to a data core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Takes no new connections, ends those that are idle, and lets the rest finish.
     Drain {
-        /// What is not finished by then is cut off.
+        /// Unfinished requests are cut off then.
         deadline: Tick,
     },
     /// There is no route for a host that the core asked for.

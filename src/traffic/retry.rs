@@ -22,7 +22,7 @@ use ringway_model::limits;
 
 use crate::policy::Policy;
 
-/// What is known of a failed attempt.
+/// Facts about a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Attempts made for this request, the failed one included.
@@ -50,7 +50,7 @@ pub enum Failed {
     NewEnded,
     /// The response's head did not come in time.
     HeadTimeout,
-    /// What came was no response that could be passed on.
+    /// The response could not be passed on.
     BadResponse,
     /// The client has got a part of the response, or a 1xx.
     Answered,
@@ -58,7 +58,7 @@ pub enum Failed {
     Client,
 }
 
-/// What became of the request's body.
+/// State of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// There is none, or all that was taken from the client is still held.
@@ -76,7 +76,7 @@ pub enum Method {
     Other,
 }
 
-/// What follows a failed attempt.
+/// Decision after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
     /// Nothing: the failure is told to the client.

@@ -55,7 +55,7 @@ pub struct Pool {
     pub id: PoolId,
     /// The app that it serves.
     pub app: AppId,
-    /// How its `https://` endpoints are spoken to, when not in the default way.
+    /// TLS settings of its `https://` endpoints, where they differ from the default.
     pub tls: Option<UpstreamTls>,
     /// Results that count against its endpoints.
     pub failures: FailurePolicy,
@@ -69,7 +69,7 @@ pub struct Pool {
     pub endpoints: Box<[Endpoint]>,
     /// Those that finish their requests and get no new ones, sorted likewise.
     pub draining: Box<[Endpoint]>,
-    /// What it is counted under.
+    /// Its metric slot.
     pub metric: MetricSlot,
 }
 
@@ -134,7 +134,7 @@ pub struct Endpoint {
     pub state: Arc<EndpointState>,
     /// Its requests under way, shared likewise.
     pub in_flight: Arc<InFlight>,
-    /// What it is counted under.
+    /// Its metric slot.
     pub metric: MetricSlot,
     /// The instance id as a number, the same in every process: see [`balance::sticky`](crate::balance::sticky).
     pub(crate) affinity: u64,
@@ -250,12 +250,12 @@ impl Snapshot {
         self.hosts.size()
     }
 
-    /// How many pools there are.
+    /// Number of pools.
     pub fn pool_count(&self) -> usize {
         self.pools.size()
     }
 
-    /// How many endpoints there are in all pools.
+    /// Number of endpoints in all pools.
     pub fn endpoint_count(&self) -> usize {
         self.endpoints.size()
     }

@@ -26,7 +26,7 @@ pub struct VirtualHost {
     pub tenant: Option<Tenant>,
     /// Its settings for TLS handshakes.
     pub tls: TlsSettings,
-    /// What happens to its requests.
+    /// Decisions about its requests.
     pub rules: Rules,
 }
 
@@ -94,13 +94,13 @@ pub struct Rule {
     pub owner: Owner,
     /// The app that serves it.
     pub app: AppId,
-    /// What is done with a request.
+    /// Action for a request.
     pub action: Action,
     /// Timeouts and limits of a request.
     pub policy: Arc<Policy>,
     /// Middleware around its requests.
     pub stages: Option<Arc<Chain>>,
-    /// What it is counted under.
+    /// Its metric slot.
     pub metric: MetricSlot,
 }
 
@@ -114,7 +114,7 @@ impl Rule {
     }
 }
 
-/// What a rule does with a request.
+/// Action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sends it to an endpoint of a pool. The pool is named and not held: a new instance of an app with thousands of

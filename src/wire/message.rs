@@ -97,7 +97,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// How the end of a body is found (RFC 9112 §6.3).
+/// Framing of a body (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// No body follows the head.

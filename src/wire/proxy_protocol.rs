@@ -14,10 +14,10 @@ pub const V1_BYTES_MAX: usize = 107;
 /// about TLS.
 pub const V2_BYTES_MAX: usize = 4096;
 
-/// What a header says.
+/// Content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// Who connected to the balancer.
+    /// Address of the client of the balancer.
     Client(SocketAddr),
     /// The balancer speaks for itself (a health check), or does not know: the connection's own peer counts.
     Unknown,

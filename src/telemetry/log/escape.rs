@@ -1,6 +1,6 @@
 //! Makes text from strangers harmless in a log line.
 //!
-//! What is escaped: everything that could end a line or a string, move a terminal's cursor, or make a line read
+//! Escapes everything that could end a line or a string, move a terminal's cursor, or make a line read
 //! differently from what it says: quotes and backslashes, C0 and C1 controls, DEL, line and paragraph separators,
 //! bidirectional controls, characters without width or ink. All become `\uXXXX`, so that the result is valid inside a
 //! JSON string. Bytes that are not UTF-8 become `\\xNN` (a JSON reader sees `\xNN`).
@@ -42,7 +42,7 @@ fn truncate(text: &[u8], bytes_max: usize) -> &[u8] {
     &text[..cut.unwrap_or(bytes_max)]
 }
 
-/// How many bytes at the beginning need no escape.
+/// Number of bytes at the beginning that need no escape.
 #[inline]
 fn plain_prefix(text: &[u8]) -> usize {
     let (words, tail) = text.as_chunks::<8>();

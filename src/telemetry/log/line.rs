@@ -11,7 +11,7 @@ use super::fields::LogFields;
 use crate::event::Exchange;
 use crate::request_id::hex;
 
-/// How lines look.
+/// Format of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LogFormat {
     /// One JSON object per line. Keys without a value are absent.

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use super::LogSink;
 use crate::counter::Counter;
 
-/// What the owner of the log asks of the thread.
+/// Command of the owner of the log to the thread.
 pub(super) enum Order {
     /// Open the file at its path anew.
     Reopen,
