@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/1.0 (RFC 9112): heads in, heads out, bodies between them.
+//! HTTP/1.1 and HTTP/1.0 (RFC 9112): parsing of heads and bodies, writing of heads.
 //!
 //! ```
 //! use ringway_wire::h1::{Limits, Parse, RequestHead, RequestRewrite, write_request};
@@ -35,14 +35,14 @@ pub use write::{
     write_simple_response,
 };
 
-/// Bounds of a head. A caller that raises them must hold a buffer of at least `head_bytes_max`.
+/// Limits of a head. A caller that raises them must hold a buffer of at least `head_bytes_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest request target in bytes; beyond it 414 (RFC 9112 §3 asks for at least 8000).
+    /// Longest request target in bytes; a longer one gets 414 (RFC 9112 §3 asks for at least 8000).
     pub uri_bytes_max: usize,
-    /// The longest head in bytes, from its first byte to the end of the empty line; beyond it 431 (RFC 6585 §5).
+    /// Longest head in bytes, including the empty line; a longer one gets 431 (RFC 6585 §5).
     pub head_bytes_max: usize,
-    /// The most field lines in a head; beyond it 431.
+    /// Most field lines in a head; more get 431.
     pub fields_max: usize,
 }
 
@@ -53,22 +53,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What of `buf` may be head.
+    /// Returns the part of `buf` that may belong to the head.
     fn window<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         &buf[..buf.len().min(self.head_bytes_max)]
     }
 
-    /// The verdict on a head whose end is not in `buf`: the rest may come, unless there is no room for it.
+    /// Result for a head whose end is not in `buf`: partial, or too large if the limit is reached.
     fn partial(&self, buf: &[u8]) -> Result<Parse, HeadFault> {
         if buf.len() < self.head_bytes_max { Ok(Parse::Partial) } else { Err(HeadFault::HeadTooLarge) }
     }
 }
 
-/// How far a head has come.
+/// Progress of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parse {
-    /// More bytes are needed: read behind those that are there, and parse again with the longer buffer.
+    /// More bytes are needed: append to the buffer and parse again.
     Partial,
-    /// The head is whole and valid; the body, if any, begins at its `len()`.
+    /// The head is complete and valid; the body, if any, begins at its `len()`.
     Complete,
 }

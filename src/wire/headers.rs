@@ -1,15 +1,15 @@
-//! Header fields: character classes, the well-known kinds, list syntax, and the one way to write a field.
+//! Header fields: character classes, well-known names, list syntax, and the function that writes a field.
 //!
-//! Names are classified once, while they are scanned; everything later asks for a [`FieldKind`] or a
-//! [`FieldKinds`] set, which is one AND instead of a comparison of texts.
+//! Names are classified once, while they are scanned; later code compares a [`FieldKind`] or tests a
+//! [`FieldKinds`] set, which is one AND instead of a string comparison.
 
 use std::fmt;
 
-/// The fields that this crate or its callers treat by name. Everything else is [`FieldKind::Other`].
+/// Well-known field name. All names without special treatment are [`FieldKind::Other`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FieldKind {
-    /// A field that nothing here knows.
+    /// Any other field.
     #[default]
     Other,
     /// `Host` (RFC 9110 §7.2)
@@ -112,7 +112,8 @@ impl FieldKind {
         Self::of_folded(&folded, name.len())
     }
 
-    /// Classifies a name that is already in lower case; `len` is its real length, `folded` may hold only its beginning.
+    /// Classifies a name that is in lower case; `len` is its full length, `folded` may hold only its
+    /// beginning.
     pub(crate) fn of_folded(folded: &[u8; FOLDED_BYTES_MAX], len: usize) -> Self {
         let name = &folded[..len.min(FOLDED_BYTES_MAX)];
         // By length first: two or three candidates remain for each field of a browser's request.
@@ -209,15 +210,15 @@ impl FieldKind {
     }
 }
 
-/// A set of kinds: which fields a rewrite leaves out.
+/// Set of [`FieldKind`]s, for example those that a rewrite removes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FieldKinds(u64);
 
 impl FieldKinds {
-    /// No kind at all.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// The set of exactly these kinds. [`FieldKind::Other`] cannot be a member and is ignored.
+    /// Builds a set. [`FieldKind::Other`] cannot be a member and is ignored.
     pub const fn of(kinds: &[FieldKind]) -> Self {
         let mut bits = 0;
         let mut i = 0;
@@ -228,12 +229,12 @@ impl FieldKinds {
         Self(bits & !1)
     }
 
-    /// Both sets together.
+    /// Returns the union of both sets.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether `kind` is in the set.
+    /// Returns whether `kind` is in the set.
     pub const fn has(self, kind: FieldKind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
@@ -243,8 +244,8 @@ impl FieldKinds {
     }
 }
 
-/// Hop-by-hop fields, whether nominated by `Connection` or not (RFC 9110 §7.6.1), and those that frame the message.
-/// They end at this hop in both directions; what the next hop needs is written anew.
+/// Hop-by-hop fields, whether nominated by `Connection` or not (RFC 9110 §7.6.1), and those that frame the
+/// message. They are removed in both directions; the fields that the next hop needs are generated.
 pub const HOP_BY_HOP: FieldKinds = FieldKinds::of(&[
     FieldKind::Connection,
     FieldKind::ContentLength,
@@ -259,8 +260,8 @@ pub const HOP_BY_HOP: FieldKinds = FieldKinds::of(&[
     FieldKind::Http2Settings,
 ]);
 
-/// What tells who the client is or what it asked for. Believed from trusted peers only, and never removable through
-/// `Connection` (the `Connection: X-Forwarded-For` attack).
+/// Fields about the client and its original request. Accepted from trusted peers only, and never removable
+/// through `Connection` (the `Connection: X-Forwarded-For` attack).
 pub const IDENTITY: FieldKinds = FieldKinds::of(&[
     FieldKind::XForwardedFor,
     FieldKind::XForwardedProto,
@@ -271,11 +272,11 @@ pub const IDENTITY: FieldKinds = FieldKinds::of(&[
     FieldKind::XRequestId,
 ]);
 
-/// Identity that only this proxy may state, whoever the peer is.
+/// Identity fields that only this proxy sets; removed even from requests of trusted peers.
 pub const OWN_IDENTITY: FieldKinds =
     FieldKinds::of(&[FieldKind::XTenantId, FieldKind::XOriginalHost, FieldKind::XClientCert]);
 
-/// The fields of a WebSocket handshake, meaningless in any other request (RFC 6455 §11.3).
+/// Fields of a WebSocket handshake, without meaning in other requests (RFC 6455 §11.3).
 pub(crate) const WEBSOCKET: FieldKinds = FieldKinds::of(&[
     FieldKind::SecWebSocketKey,
     FieldKind::SecWebSocketVersion,
@@ -283,14 +284,15 @@ pub(crate) const WEBSOCKET: FieldKinds = FieldKinds::of(&[
     FieldKind::SecWebSocketOther,
 ]);
 
-/// Why [`push_field`] refused to write a field. Nothing was written.
+/// Error of [`push_field`] and [`crate::h1::write_bodiless_request`]. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldError {
-    /// The name is no token (RFC 9110 §5.1).
+    /// The name is not a token (RFC 9110 §5.1).
     Name,
-    /// The value holds a control byte, such as a line end, or begins or ends with white space (RFC 9110 §5.5).
+    /// The value contains a control byte, such as a line end, or begins or ends with white space (RFC 9110
+    /// §5.5).
     Value,
-    /// The request target holds something else than visible ASCII, or does not begin with `/`.
+    /// The request target has bytes outside visible ASCII, or does not begin with `/`.
     Target,
 }
 
@@ -306,11 +308,11 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// Appends `name: value` and a line end: the only way to make a field from a text, since it refuses what would
-/// end the line early (header injection).
+/// Appends `name: value` and CRLF. All generated fields are written with it: it rejects names and values that
+/// would end the line early (header injection).
 ///
 /// # Errors
-/// [`FieldError`]; `out` is then unchanged.
+/// [`FieldError`]; `out` is unchanged.
 pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), FieldError> {
     if !is_token(name.as_bytes()) {
         return Err(FieldError::Name);
@@ -325,23 +327,24 @@ pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), Fie
     Ok(())
 }
 
-/// Whether these bytes are a token (RFC 9110 §5.6.2).
+/// Returns whether the bytes are a token (RFC 9110 §5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| TOKEN_FOLD[b as usize] != 0)
 }
 
-/// Whether these bytes are a field value: visible ASCII, obs-text, and inner spaces and tabs (RFC 9110 §5.5).
+/// Returns whether the bytes are a field value: visible ASCII, obs-text, and inner spaces and tabs (RFC 9110
+/// §5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
     value_end(bytes) == bytes.len() && trim(bytes).len() == bytes.len()
 }
 
-/// The elements of a comma-separated list without the white space around them; empty ones are skipped
-/// (RFC 9110 §5.6.1.2). Not for fields whose elements may hold quoted commas.
+/// Iterates over the trimmed elements of a comma-separated list; empty ones are skipped (RFC 9110 §5.6.1.2).
+/// Not for fields with quoted commas.
 pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
 }
 
-/// Without the optional white space around it (RFC 9110 §5.6.3: spaces and tabs, nothing else).
+/// Removes leading and trailing optional white space (RFC 9110 §5.6.3: spaces and tabs only).
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
@@ -352,13 +355,13 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The offset of the first byte that no field value may hold: a control other than HTAB, or DEL.
+/// Returns the offset of the first byte that is invalid in a field value: a control other than HTAB, or DEL.
 pub(crate) fn value_end(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES * 0x80;
     let mut at = 0;
-    // Eight bytes at a time: values are most of a head. A flagged word is looked at byte by byte, since a tab is
-    // flagged too, and a borrow may flag the neighbour of a control byte.
+    // Eight bytes at a time: values are most of a head. A flagged word is checked byte by byte, since a tab
+    // is flagged too, and a borrow may flag the neighbour of a control byte.
     while let Some((chunk, _)) = bytes[at..].split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
         let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -378,10 +381,10 @@ fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
 }
 
-/// As much of a name as classification looks at.
+/// Bytes of a name that the classification uses.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;
 
-/// The lower-case form of each token byte (RFC 9110 §5.6.2), 0 for all others.
+/// Lower-case form of each token byte (RFC 9110 §5.6.2), 0 for all others.
 pub(crate) static TOKEN_FOLD: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

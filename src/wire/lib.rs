@@ -1,18 +1,21 @@
-//! HTTP/1.1 bytes to messages and back, sans-io, strict by construction.
+//! Sans-I/O HTTP/1.1 parser and serializer, strict by default; also WebSocket framing and the PROXY protocol.
 //!
-//! This crate neither reads nor writes sockets, keeps no clock and imports nothing of ours. The proxy's sessions
-//! and upstream connections, the admin API server and the health-check client all speak through it, so that there
-//! is one place that decides what a message is:
+//! This crate has no sockets, no clock and no dependency on another crate of the workspace. The proxy's
+//! downstream and upstream connections, the admin API server and the health checks all parse and write
+//! messages with it, so one implementation decides where a message begins and ends:
 //!
 //! ```text
-//! bytes ──h1::RequestHead::parse──▶ offsets into the caller's buffer ──h1::write_request──▶ bytes for the upstream
-//!   └──── h1::ChunkedBody: which of the following bytes are the body, made safe in place ────▶
+//! bytes ──h1::RequestHead::parse──▶ offsets into the buffer ──h1::write_request──▶ bytes for the upstream
+//!   └──── h1::ChunkedBody: the body bytes behind the head, validated and normalised in place ────▶
 //! ```
 //!
-//! Two habits run through it. A head never borrows the buffer that it was parsed from: it keeps offsets, and the
-//! accessors take the buffer again; so a head is reused for the next message and nothing is allocated on a
-//! keep-alive connection. And whatever two implementations could read in two ways is refused, or it leaves this
-//! crate in the one normal form (RFC 9112 §11.2, request smuggling).
+//! Two rules hold in all of it:
+//!
+//! - A head does not borrow the buffer that it was parsed from. It keeps offsets, and its accessors take the
+//!   buffer as an argument; a head is reused for the next message and a keep-alive connection allocates
+//!   nothing.
+//! - A message that two implementations could read differently is rejected or written in one normal form
+//!   (request smuggling, RFC 9112 §11.2).
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
-//! The nouns of a message that do not depend on how it is written: method, version, framing, reason phrases.
+//! Protocol-independent message types: method, version, framing, reason phrases.
 
 use std::fmt;
 
-/// A request method (RFC 9110 §9.3, RFC 5789). Names are case-sensitive: `get` is an extension.
+/// Request method (RFC 9110 §9.3, RFC 5789). Names are case-sensitive: `get` is an extension method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Method {
     /// `GET`
@@ -24,7 +24,7 @@ pub enum Method {
     Trace,
     /// `PATCH`
     Patch,
-    /// Any other token; its bytes are in the head's buffer.
+    /// Extension method; its token is in the buffer of the head.
     Extension,
 }
 
@@ -45,7 +45,7 @@ impl Method {
         }
     }
 
-    /// The name as it is written, or `None` for an extension, whose token only the buffer knows.
+    /// Returns the name, or `None` for an extension method, whose token is only in the buffer.
     pub fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::Get => "GET",
@@ -61,12 +61,12 @@ impl Method {
         })
     }
 
-    /// Whether the client asks for no change of state (RFC 9110 §9.2.1).
+    /// Returns whether the method is safe (RFC 9110 §9.2.1).
     pub fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }
 
-    /// Whether sending it twice means the same as once (RFC 9110 §9.2.2). Unknown methods are not.
+    /// Returns whether the method is idempotent (RFC 9110 §9.2.2). Extension methods are not.
     pub fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }
@@ -78,7 +78,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// The protocol version of a message (RFC 9112 §2.3). Nothing else is spoken here.
+/// Protocol version of an HTTP/1 message (RFC 9112 §2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// `HTTP/1.0`
@@ -97,22 +97,22 @@ impl fmt::Display for Version {
     }
 }
 
-/// Framing of a body (RFC 9112 §6.3).
+/// Body framing: how the end of the body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// No body follows the head.
     #[default]
     Empty,
-    /// Exactly this many bytes follow. Zero is possible: the field was there and said 0.
+    /// `Content-Length`; 0 if the field is present with that value.
     Length(u64),
-    /// The chunked coding, and nothing else, frames the body.
+    /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// The body ends when the connection does. Only in responses.
+    /// The body ends with the connection. Only in responses.
     UntilClose,
 }
 
 impl Framing {
-    /// Whether body bytes (or at least a last chunk) follow the head.
+    /// Returns whether body bytes (or at least a last chunk) follow the head.
     pub fn has_body(self) -> bool {
         match self {
             Self::Empty | Self::Length(0) => false,
@@ -121,7 +121,7 @@ impl Framing {
     }
 }
 
-/// The reason phrase registered for a status (RFC 9110 §15, RFC 6585), or an empty text.
+/// Returns the registered reason phrase of a status (RFC 9110 §15, RFC 6585), or an empty string.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",

@@ -1,14 +1,15 @@
-//! The authority of a request in its one form: the bytes that are matched, logged and sent upstream.
+//! Normalisation of the authority (host and port) for routing, logs and the upstream request.
 //!
-//! Routing attacks live on two spellings of one name, so the name is normalised once, here, and no later code
-//! looks at the bytes that arrived. Not here: IDNA (browsers send A-labels; other bytes are refused), DNS, routing.
+//! Routing attacks use two spellings of one name. The name is normalised once, here, and later code never
+//! uses the received bytes. There is no IDNA: browsers send A-labels, and other bytes are rejected.
 
 use std::fmt::{self, Write as _};
 use std::net::Ipv6Addr;
 
-/// A host and an optional port, normalised, in an inline buffer: nothing is allocated.
+/// Normalised host and optional port in an inline buffer, without allocation.
 ///
-/// The host is lower case, without a trailing dot; an IPv6 address stands in brackets in the form of RFC 5952.
+/// The host is lower case, without a trailing dot; an IPv6 address stands in brackets in the form of RFC
+/// 5952.
 #[derive(Clone, Copy)]
 pub struct Authority {
     bytes: [u8; HOST_BYTES_MAX],
@@ -19,12 +20,12 @@ pub struct Authority {
 impl Authority {
     /// Parses `host [":" port]` (RFC 9110 §7.2, RFC 3986 §3.2.2 and §3.2.3).
     ///
-    /// An empty port is no port. Refused, since no DNS name or address has them: user information, percent-encoding,
-    /// sub-delimiters, non-ASCII bytes, zone identifiers, empty labels (but for one trailing dot), labels over 63
-    /// or names over 253 bytes, port 0 or above 65535.
+    /// An empty port is no port. Rejected, since no DNS name or address has them: user information,
+    /// percent-encoding, sub-delimiters, non-ASCII bytes, zone identifiers, empty labels (but for one
+    /// trailing dot), labels over 63 or names over 253 bytes, port 0 or above 65535.
     ///
     /// # Errors
-    /// [`AuthorityError`] says which part is wrong.
+    /// [`AuthorityError`] names the invalid part.
     pub fn parse(text: &[u8]) -> Result<Self, AuthorityError> {
         let mut authority = Self::default();
         let rest = match text {
@@ -39,13 +40,13 @@ impl Authority {
         Ok(authority)
     }
 
-    /// The host; empty only in the default value.
+    /// Returns the host; empty only in the default value.
     pub fn host(&self) -> &str {
         // Only ASCII is ever written into the buffer; the check is a few nanoseconds.
         std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
     }
 
-    /// The port, if one was given.
+    /// Returns the port, if the authority has one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -69,7 +70,7 @@ impl Authority {
                 _ if label == LABEL_BYTES_MAX => return Err(AuthorityError::Host),
                 _ => label += 1,
             }
-            // One more than a name may have: the trailing dot.
+            // One more than the longest name: the trailing dot.
             *self.bytes.get_mut(end).ok_or(AuthorityError::Host)? = HOST_FOLD[byte as usize];
             end += 1;
         }
@@ -122,7 +123,7 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// Which part of an authority is not valid.
+/// Invalid part of an authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthorityError {
     /// Neither a DNS name nor an address (RFC 3986 §3.2.2).
@@ -162,8 +163,8 @@ const HOST_BYTES_MAX: usize = 254;
 /// RFC 1035 §2.3.4.
 const LABEL_BYTES_MAX: usize = 63;
 
-/// The lower-case form of each byte that may stand in a name, 0 for all others. Underscores are no host names
-/// (RFC 952), but they are in use; whether one is known is the router's question.
+/// Lower-case form of each byte that is valid in a name, 0 for all others. Underscores are accepted: RFC 952
+/// excludes them, but they are in use, and the router rejects unknown names.
 static HOST_FOLD: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_spellings_become_one() {
+    fn spellings_of_a_name_have_one_normal_form() {
         for (text, expected) in [
             ("shop.example.com", "shop.example.com"),
             ("SHOP.Example.COM", "shop.example.com"),
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn invalid_hosts_are_refused() {
         for text in [
             "",
             ".",

@@ -1,55 +1,55 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer says about a connection before the connection's own
-//! bytes (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+//! PROXY protocol, versions 1 and 2: the header with the client's address that a load balancer sends first
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! [`parse`] is asked again with more bytes until it is [`Step::Done`], and says each time how many more surely belong
-//! to the header. Whoever reads no more than that never takes a byte of what follows, and can hand the connection on as
-//! if the header had not been there.
+//! [`parse`] is called with more bytes until it returns [`Step::Done`]; until then it returns the number of
+//! bytes that certainly belong to the header. A caller that reads no more than these never consumes a byte
+//! behind the header and can hand the socket to TLS or HTTP unchanged.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// 107: the longest line of version 1 with its CRLF (§2.1).
+/// 107: longest line of version 1 with its CRLF (§2.1).
 pub const V1_BYTES_MAX: usize = 107;
-/// 4,096 after the first 16 bytes: real ones have 12 or 36, and some hundred with everything that a balancer can add
-/// about TLS.
+/// 4,096: longest version 2 header behind the first 16 bytes. Addresses take 12 or 36, all TLS TLVs some
+/// hundred.
 pub const V2_BYTES_MAX: usize = 4096;
 
-/// Content of a header.
+/// Parsed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// Address of the client of the balancer.
+    /// Address of the client that connected to the load balancer.
     Client(SocketAddr),
-    /// The balancer speaks for itself (a health check), or does not know: the connection's own peer counts.
+    /// LOCAL, UNKNOWN or an address that is not TCP (health checks): the peer address of the socket applies.
     Unknown,
 }
 
-/// How far the bytes go.
+/// Progress of parsing a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// At least so many bytes of the header are still to come; never zero.
+    /// At least this many bytes of the header are missing; never zero.
     Need(usize),
-    /// The header is complete and is all of the bytes.
+    /// The header is complete and ends with the given bytes.
     Done(Header),
 }
 
-/// Why bytes are no header.
+/// Error of [`parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// They begin with neither signature.
+    /// The bytes begin with neither signature.
     Signature,
-    /// Longer than any header is.
+    /// The header exceeds [`V1_BYTES_MAX`] or [`V2_BYTES_MAX`].
     TooLong,
-    /// A line of version 1 that breaks its grammar.
+    /// Malformed line of version 1.
     Line,
-    /// A version other than 2 behind the binary signature.
+    /// Version other than 2 behind the binary signature.
     Version,
-    /// A command that is neither LOCAL nor PROXY.
+    /// Command other than LOCAL and PROXY.
     Command,
-    /// An address family or transport that does not exist, or carries no TCP connection.
+    /// Unknown address family or transport, or one that is not a stream.
     Family,
-    /// Too short for the addresses of its family.
+    /// Length too short for the addresses of the family.
     Addresses,
-    /// More bytes than the header has: the caller read too much.
+    /// Bytes behind the header: the caller read too much.
     Beyond,
 }
 
@@ -70,10 +70,10 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-/// Reads a header from the first bytes of a connection.
+/// Parses a header from the first bytes of a connection.
 ///
 /// # Errors
-/// [`HeaderError`]; the connection must be closed, for who is behind it is unknown.
+/// [`HeaderError`]; the connection must be closed, since its client address is unknown.
 pub fn parse(bytes: &[u8]) -> Result<Step, HeaderError> {
     if bytes.is_empty() {
         return Ok(Step::Need(V1_BYTES_MIN));
@@ -90,13 +90,13 @@ pub fn parse(bytes: &[u8]) -> Result<Step, HeaderError> {
 
 const V1_SIGNATURE: &[u8] = b"PROXY ";
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version and command, family and transport, and the length of what follows.
+/// Signature, version and command, family and transport, and the length of the rest.
 const V2_FIXED_BYTES: usize = 16;
 /// `PROXY UNKNOWN` with its CRLF: shorter than any other header of either version.
 const V1_BYTES_MIN: usize = 15;
 
-/// Version 1: `PROXY TCP4 <source> <destination> <source port> <destination port>` and CRLF, or `PROXY UNKNOWN` and
-/// anything.
+/// Parses version 1: `PROXY TCP4 <source> <destination> <source port> <destination port>` and CRLF, or
+/// `PROXY UNKNOWN` with arbitrary text.
 fn parse_line(bytes: &[u8]) -> Result<Step, HeaderError> {
     if let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
         let Some(line) = bytes[..end].strip_suffix(b"\r") else { return Err(HeaderError::Line) };
@@ -106,7 +106,8 @@ fn parse_line(bytes: &[u8]) -> Result<Step, HeaderError> {
             _ => read_line(line).map(Step::Done).ok_or(HeaderError::Line),
         };
     }
-    // By what is there and not by what is guessed to follow: the verdict must not depend on where the bytes were cut.
+    // Only received bytes count, not the estimated rest: the result must not depend on how the bytes were
+    // split.
     if bytes.len() + line_end(bytes) > V1_BYTES_MAX {
         return Err(HeaderError::TooLong);
     }
@@ -139,18 +140,19 @@ fn read_line(line: &[u8]) -> Option<Header> {
     Some(Header::Client(SocketAddr::new(source.to_canonical(), source_port)))
 }
 
-/// §2.1: digits, and no leading zero.
+/// Parses a port: digits without a leading zero (§2.1).
 fn port(text: &str) -> Option<u16> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if is_plain { text.parse().ok() } else { None }
 }
 
-/// How many bytes of the line end are missing.
+/// Returns the number of missing bytes of the line end.
 fn line_end(line: &[u8]) -> usize {
     if line.ends_with(b"\r") { 1 } else { 2 }
 }
 
-/// How many bytes are at least missing of a line that has no line end yet, so that few reads suffice for it.
+/// Returns the least number of missing bytes of an unfinished line; a tight bound keeps the number of reads
+/// small.
 fn least_rest(line: &[u8]) -> usize {
     let line_end = line_end(line);
     let is_tcp = line.starts_with(b"PROXY TCP4 ") || line.starts_with(b"PROXY TCP6 ");
@@ -158,7 +160,8 @@ fn least_rest(line: &[u8]) -> usize {
         return V1_BYTES_MIN.saturating_sub(line.len()).max(line_end);
     }
     let address = if line[9] == b'4' { b"1.1.1.1".len() } else { b"::".len() };
-    // Each field with the space before it, but for the first, whose space is there.
+    // Lengths of the fields, each with the space before it except the first, whose space is part of the
+    // prefix.
     let fields = [address, 1 + address, 2, 2];
     let begun = line[b"PROXY TCP4 ".len()..].iter().filter(|&&byte| byte == b' ').count();
     let missing: usize = fields.iter().skip(begun + 1).sum();
@@ -170,7 +173,7 @@ fn least_rest(line: &[u8]) -> usize {
     current + missing + line_end
 }
 
-/// Version 2. What follows the addresses (TLVs, §2.2) is skipped.
+/// Parses version 2. TLVs behind the addresses (§2.2) are skipped.
 fn parse_binary(bytes: &[u8]) -> Result<Step, HeaderError> {
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED_BYTES>() else {
         return Ok(Step::Need(V2_FIXED_BYTES - bytes.len()));
@@ -188,7 +191,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Step, HeaderError> {
     if length > V2_BYTES_MAX {
         return Err(HeaderError::TooLong);
     }
-    // Two addresses and two ports; a LOCAL command may name any family, and its addresses are not looked at.
+    // Two addresses and two ports; a LOCAL command may have any family, and its addresses are ignored.
     let addresses_bytes = match family_and_transport {
         _ if is_local => 0,
         // AF_UNSPEC, and a stream over a Unix socket.
@@ -214,7 +217,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Step, HeaderError> {
     Ok(Step::Done(client.map_or(Header::Unknown, Header::Client)))
 }
 
-/// Source address, destination address, source port, destination port.
+/// Returns the source of: source address, destination address, source port, destination port.
 fn binary_source<const N: usize>(rest: &[u8]) -> Option<SocketAddr>
 where
     IpAddr: From<[u8; N]>,
@@ -242,7 +245,7 @@ mod tests {
         vec![203, 0, 113, 9, 192, 0, 2, 1, 0xc0, 0x01, 0x01, 0xbb]
     }
 
-    /// As a connection is read: never more than what was said to belong to the header.
+    /// Reads like a connection: never more than the number of bytes that `parse` asked for.
     fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
         let mut end = 0;
         loop {
@@ -251,7 +254,7 @@ mod tests {
                     assert_eq!(end, bytes.len());
                     return Ok(header);
                 }
-                Step::Need(0) => panic!("needs nothing, but is not done"),
+                Step::Need(0) => panic!("zero bytes needed, but not done"),
                 Step::Need(more) => {
                     assert!(end + more <= bytes.len(), "wants {more} bytes behind {end} of {}", bytes.len());
                     end += more;
@@ -302,7 +305,7 @@ mod tests {
         assert_eq!(parse(&[0x16, 3, 1]), Err(HeaderError::Signature));
         let endless = format!("PROXY UNKNOWN {}", "x".repeat(100));
         assert_eq!(parse(endless.as_bytes()), Err(HeaderError::TooLong));
-        // However many fields seem to be missing: a longer part of the same line may seem to need fewer.
+        // The estimate of missing bytes must not reject a prefix: a longer part of the line may need fewer.
         let line = format!("PROXY TCP4 {} 1", "x".repeat(90));
         for end in 1..=line.len() {
             assert!(matches!(parse(&line.as_bytes()[..end]), Ok(Step::Need(_))), "{end}");
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balancer_that_speaks_for_itself_names_nobody() {
+    fn local_and_unspecified_headers_have_no_client() {
         assert_eq!(read(&binary(0x20, 0x00, b"")), Ok(Header::Unknown));
         assert_eq!(read(&binary(0x20, 0x11, &v4())), Ok(Header::Unknown));
         assert_eq!(read(&binary(0x21, 0x00, b"anything")), Ok(Header::Unknown));
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_headers_that_lie_are_refused() {
+    fn invalid_binary_headers_are_refused() {
         assert_eq!(parse(&binary(0x11, 0x11, &v4())), Err(HeaderError::Version));
         assert_eq!(parse(&binary(0x22, 0x11, &v4())), Err(HeaderError::Command));
         for family in [0x12, 0x22, 0x32, 0x13, 0x41, 0xff] {
@@ -377,13 +380,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_that_come_one_by_one_mean_what_they_mean_together(bytes in near_headers()) {
-            // The first answer that is not "more" is final, wherever the bytes were cut before.
+        fn any_split_of_the_bytes_gives_the_same_result(bytes in near_headers()) {
+            // The first result other than `Need` is final, however the bytes were split before.
             for end in 0..bytes.len() {
                 match parse(&bytes[..end]) {
                     Ok(Step::Need(more)) => {
                         prop_assert!(more > 0);
-                        // What was said to be needed is: nothing shorter is ever complete.
+                        // The requested number is a lower bound: no shorter prefix is complete.
                         for shorter in end..(end + more).min(bytes.len()) {
                             prop_assert!(!matches!(parse(&bytes[..shorter]), Ok(Step::Done(_))));
                         }
@@ -401,7 +404,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&bytes);
             let _ = parse(&[V2_SIGNATURE, &bytes].concat());
             let _ = parse(&[V1_SIGNATURE, &bytes].concat());

@@ -1,10 +1,10 @@
-//! WebSocket (RFC 6455), as much of it as a relay needs: is the handshake valid, where does a frame end, and how
-//! does a close frame look. Payloads are neither read nor unmasked.
+//! WebSocket (RFC 6455) for a relay: handshake validation, frame boundaries and close frames. Payloads are
+//! neither read nor unmasked.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// Why an opening handshake is refused (RFC 6455 §4.2.1).
+/// Error of an opening handshake (RFC 6455 §4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandshakeError {
     /// The method is not GET (item 1).
@@ -15,12 +15,12 @@ pub enum HandshakeError {
     Key,
     /// Not exactly one `Sec-WebSocket-Version: 13` (item 6).
     Version,
-    /// The request has a body, which could not be told from frames.
+    /// The request has a body, which could not be distinguished from frames.
     Body,
 }
 
 impl HandshakeError {
-    /// A word for logs and metrics that never changes.
+    /// Stable code for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::Method => "websocket_method",
@@ -46,22 +46,23 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// Close code: the endpoint goes away (RFC 6455 §7.4.1).
+/// Close code "going away" (RFC 6455 §7.4.1).
 pub const CLOSE_GOING_AWAY: u16 = 1001;
 
-/// Whether the value is 16 bytes in base64: 22 letters of the alphabet and two pads (RFC 6455 §4.1).
+/// Returns whether the value is 16 bytes in base64: 22 letters of its alphabet and two pads (RFC 6455 §4.1).
 pub fn is_valid_key(value: &[u8]) -> bool {
     matches!(value.strip_suffix(b"=="), Some(letters) if letters.len() == 22
         && letters.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/'))
 }
 
-/// What is appended to a key before it is hashed (RFC 6455 §1.3).
+/// GUID that is appended to a key before it is hashed (RFC 6455 §1.3).
 pub const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Bytes of a `Sec-WebSocket-Accept`.
+/// Length of the value of `Sec-WebSocket-Accept`.
 pub const ACCEPT_BYTES: usize = 28;
 
-/// The value of `Sec-WebSocket-Accept`, given the SHA-1 of the key and [`KEY_SUFFIX`]: its base64 (RFC 6455 §4.2.2).
+/// Returns the value of `Sec-WebSocket-Accept`: base64 of the SHA-1 of the key and [`KEY_SUFFIX`] (RFC 6455
+/// §4.2.2).
 pub fn accept_value(hash: &[u8; 20]) -> [u8; ACCEPT_BYTES] {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut value = [b'='; ACCEPT_BYTES];
@@ -75,10 +76,11 @@ pub fn accept_value(hash: &[u8; 20]) -> [u8; ACCEPT_BYTES] {
     value
 }
 
-/// Follows the frames of one direction without reading payloads, so that a close frame can be put between two
-/// frames and never into one. Any split of the bytes gives the same boundaries.
+/// Tracks the frame boundaries of one direction without reading payloads, to insert a close frame between two
+/// frames. Any split of the bytes gives the same boundaries.
 ///
-/// A frame may be a fragment; a control frame may stand between fragments (RFC 6455 §5.4), so every frame end will do.
+/// A frame may be a fragment. A control frame may stand between fragments (RFC 6455 §5.4): every frame end is
+/// valid.
 #[derive(Clone, Debug, Default)]
 pub struct Boundaries {
     state: FrameState,
@@ -87,11 +89,11 @@ pub struct Boundaries {
 
 #[derive(Clone, Copy, Debug)]
 enum FrameState {
-    /// Some bytes of a frame's head: at most 2 + 8 + 4 (RFC 6455 §5.2).
+    /// Inside a frame head of at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
     Head { bytes: [u8; FRAME_HEAD_BYTES_MAX], len: u8 },
-    /// So many bytes of payload are missing.
+    /// Inside a payload; `left` bytes are missing.
     Payload { left: u64 },
-    /// What came is no frame. There is no boundary any more.
+    /// The bytes are not a valid frame; there are no further boundaries.
     Broken,
 }
 
@@ -102,7 +104,7 @@ impl Default for FrameState {
 }
 
 impl Boundaries {
-    /// Follows bytes that are passed on whole. Cost: constant for each frame, independent of the payload.
+    /// Tracks bytes that are forwarded completely. Cost: constant for each frame, independent of the payload.
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(end) = self.split_at_boundary(rest) {
@@ -110,8 +112,8 @@ impl Boundaries {
         }
     }
 
-    /// Follows the bytes up to the first frame end and says where it is; then only those are taken. `None`: all
-    /// are taken, and no frame ended.
+    /// Consumes the bytes up to the first frame end and returns its offset. `None`: all bytes are consumed
+    /// and no frame ended.
     pub fn split_at_boundary(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
@@ -147,17 +149,17 @@ impl Boundaries {
         }
     }
 
-    /// Whether a frame may be put in right here.
+    /// Returns whether a frame may be inserted at this point.
     pub fn is_at_boundary(&self) -> bool {
         matches!(self.state, FrameState::Head { len: 0, .. })
     }
 
-    /// Whether a close frame has passed (or begun to): another one must not follow (RFC 6455 §5.5.1).
+    /// Returns whether a close frame has passed or begun; a second one must not follow (RFC 6455 §5.5.1).
     pub fn has_seen_close(&self) -> bool {
         self.close_seen
     }
 
-    /// Whether the bytes stopped being frames: no boundary will come.
+    /// Returns whether an invalid frame was seen; there are no further boundaries.
     pub fn is_broken(&self) -> bool {
         matches!(self.state, FrameState::Broken)
     }
@@ -169,7 +171,7 @@ enum Payload {
     Invalid,
 }
 
-/// The payload length once the head of the frame is whole.
+/// Returns the payload length once the frame head is complete.
 fn parse_frame_head(head: &[u8]) -> Option<Payload> {
     let second = *head.get(1)?;
     let mask_len = if second & 0x80 == 0 { 0 } else { 4 };
@@ -184,7 +186,7 @@ fn parse_frame_head(head: &[u8]) -> Option<Payload> {
     (head.len() == 2 + length_len + mask_len).then_some(Payload::Length(length))
 }
 
-/// A close frame: 4 bytes, or 8 with a mask.
+/// Close frame: 4 bytes, or 8 with a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     bytes: [u8; 8],
@@ -199,7 +201,8 @@ impl Deref for CloseFrame {
     }
 }
 
-/// A close frame with this code and no reason (RFC 6455 §5.5.1). Towards a server it must carry a mask (§5.3).
+/// Builds a close frame with this code and no reason (RFC 6455 §5.5.1). Frames to a server must be masked
+/// (§5.3).
 pub fn close_frame(code: u16, mask: Option<[u8; 4]>) -> CloseFrame {
     let [high, low] = code.to_be_bytes();
     let first = 0x80 | OPCODE_CLOSE;
@@ -234,7 +237,7 @@ mod tests {
         if mask {
             bytes.extend([1, 2, 3, 4]);
         }
-        // 0x88 0x00 is an empty close frame: a reader that mistakes payload for a head would see it.
+        // 0x88 0x00 is an empty close frame, which a reader that takes payload for a head would report.
         bytes.extend([0x88, 0x00].iter().cycle().take(payload_len));
         bytes
     }

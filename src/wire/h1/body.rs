@@ -1,12 +1,12 @@
-//! Bodies: which bytes belong to the message, and chunked bodies made safe in place (RFC 9112 §7.1).
+//! Chunked bodies: validation, normalisation in place and decoding (RFC 9112 §7.1).
 //!
 //! ```text
 //!            ┌───────────── data left ─────────────┐
 //! Size ──n──▶ Data ──0 left──▶ DataEnd ──CRLF──▶ Size ──0──▶ Last ──empty line──▶ Done
 //! ```
-//! A size line, and the last chunk with its trailers, are taken only when they are whole: what has not been judged
-//! yet is left in the caller's buffer and never passed on. So a body that breaks or is cut off cannot look complete
-//! to the other side: without the real end, no byte sequence that ends a chunked body has been handed out.
+//! A size line, and the last chunk with its trailers, are consumed only when they are complete: bytes that
+//! are not validated yet stay in the caller's buffer. A malformed or truncated body therefore never looks
+//! complete to the next hop: without the real end, no bytes that end a chunked body are forwarded.
 
 use std::fmt;
 use std::ops::Deref;
@@ -16,25 +16,25 @@ use crate::headers::{FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY};
 use super::HeadFault;
 use super::fields::{FieldLine, Line, scan_line};
 
-/// What the other side needs.
+/// Output form of a chunked body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChunkMode {
-    /// The chunked coding goes on, without extensions, with the permitted trailers.
+    /// The chunked coding is kept, without extensions, with the permitted trailers.
     #[default]
     Forward,
-    /// Only the data goes on: for HTTP/1.0 clients and for callers that read the body. Trailers are dropped.
+    /// Only the data is kept, for HTTP/1.0 clients and callers that read the body. Trailers are dropped.
     Decode,
-    /// The data goes on, and at its end the lines of the permitted trailers ([`Fed::trailers`]): for protocols that
-    /// frame both in another way. [`field_lines`](super::field_lines) reads them.
+    /// The data is kept, and at its end the lines of the permitted trailers ([`Fed::trailers`]), for
+    /// protocols with another framing. [`field_lines`](super::field_lines) reads them.
     Separate,
 }
 
-/// Reads a chunked body piece by piece.
+/// Incremental parser of a chunked body.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkedBody {
     mode: ChunkMode,
     state: State,
-    /// So many bytes of the unfinished element at the front of the buffer have no line end.
+    /// Bytes of the unfinished element at the front of the buffer that were searched for a line end.
     searched: usize,
     extension_bytes: usize,
     data_bytes: u64,
@@ -47,29 +47,29 @@ enum State {
         left: u64,
     },
     DataEnd,
-    /// The last size line stands at the front of the buffer, so many bytes long; trailers follow.
+    /// The last size line of `line_len` bytes is at the front of the buffer; trailers follow.
     Last {
         line_len: usize,
     },
     Done,
 }
 
-/// What became of the bytes of one [`ChunkedBody::feed`].
+/// Result of one [`ChunkedBody::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fed {
-    /// `buf[..kept]` may be passed on.
+    /// `buf[..kept]` is to be forwarded.
     pub kept: usize,
-    /// `buf[consumed..]` was not used. If the body goes on, these bytes (fewer than [`HELD_BYTES_MAX`]) must stand at
-    /// the front of the next buffer, with more behind them; if it is done, they are the next message.
+    /// `buf[consumed..]` is unread. If the body continues, these bytes (fewer than [`HELD_BYTES_MAX`]) must
+    /// be at the front of the next buffer, followed by more; if it is done, they belong to the next message.
     pub consumed: usize,
-    /// So many of the last bytes of `buf[..kept]` are trailer lines, each with its CRLF, not data.
-    /// Always 0 but at the end of a body that is read with [`ChunkMode::Separate`].
+    /// Length of the trailer lines, each with its CRLF, at the end of `buf[..kept]`.
+    /// Always 0 except at the end of a body in [`ChunkMode::Separate`].
     pub trailers: usize,
     /// Whether the body has ended.
     pub state: BodyState,
 }
 
-/// Whether a body has ended.
+/// State of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyState {
     /// More bytes are needed.
@@ -79,16 +79,15 @@ pub enum BodyState {
 }
 
 impl ChunkedBody {
-    /// A body of which nothing has been read.
+    /// Creates the parser of a new body.
     pub fn new(mode: ChunkMode) -> Self {
         Self { mode, state: State::Size, searched: 0, extension_bytes: 0, data_bytes: 0 }
     }
 
-    /// Validates what is there and makes it safe in place. Where nothing has to be removed, nothing moves.
+    /// Validates and normalises the bytes in place. Without bytes to remove, nothing is moved.
     ///
     /// # Errors
-    /// [`BodyError`]: the message cannot be ended properly any more. Both connections must be closed without a last
-    /// chunk; what was kept before stays valid.
+    /// [`BodyError`]: both connections must be closed without a last chunk; bytes kept before remain valid.
     pub fn feed(&mut self, buf: &mut [u8]) -> Result<Fed, BodyError> {
         let mut pass = Pass { buf, read: 0, kept: 0, trailers: 0 };
         while self.step(&mut pass)? {}
@@ -96,17 +95,17 @@ impl ChunkedBody {
         Ok(Fed { kept: pass.kept, consumed: pass.read, trailers: pass.trailers, state })
     }
 
-    /// Whether the end of the body was read.
+    /// Returns whether the end of the body was read.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// The bytes of data so far, without the coding: what a body limit counts.
+    /// Returns the bytes of data so far, without the coding; body limits use it.
     pub fn data_bytes(&self) -> u64 {
         self.data_bytes
     }
 
-    /// The data missing in the current chunk, as far as its size line was read.
+    /// Returns the missing data bytes of the current chunk, 0 before its size line was read.
     pub fn data_left(&self) -> u64 {
         match self.state {
             State::Data { left } => left,
@@ -114,7 +113,7 @@ impl ChunkedBody {
         }
     }
 
-    /// One element, or a part of data. False if it needs more bytes, or nothing more is wanted.
+    /// Reads one element, or a part of data. Returns false if more bytes are needed or the body is done.
     fn step(&mut self, pass: &mut Pass<'_>) -> Result<bool, BodyError> {
         match self.state {
             State::Size => self.read_size(pass),
@@ -141,7 +140,7 @@ impl ChunkedBody {
         }
     }
 
-    /// `chunk-size [chunk-ext] CRLF`
+    /// Reads `chunk-size [chunk-ext] CRLF`.
     fn read_size(&mut self, pass: &mut Pass<'_>) -> Result<bool, BodyError> {
         let rest = pass.rest();
         let window = &rest[..rest.len().min(SIZE_LINE_BYTES_MAX)];
@@ -176,7 +175,7 @@ impl ChunkedBody {
         Ok(true)
     }
 
-    /// The last chunk's line, trailers and the empty line: all at once or not at all.
+    /// Reads the line of the last chunk, the trailers and the empty line, all at once or not at all.
     fn read_last(&mut self, pass: &mut Pass<'_>, line_len: usize) -> Result<bool, BodyError> {
         let rest = pass.rest();
         let window = &rest[..rest.len().min(line_len + TRAILER_BYTES_MAX)];
@@ -189,7 +188,7 @@ impl ChunkedBody {
         if self.find_line_end(window).is_none() {
             return partial;
         }
-        // A new line has come: judge the section from its beginning. At most TRAILER_FIELDS_MAX times.
+        // A new line arrived: parse the section from its beginning, at most TRAILER_FIELDS_MAX times.
         let mut at = line_len;
         let mut fields = 0;
         let end = loop {
@@ -239,7 +238,7 @@ impl ChunkedBody {
         Ok(true)
     }
 
-    /// Passes bytes of the coding on, or drops them when decoding.
+    /// Keeps bytes of the coding, or drops them when decoding.
     fn pass_coding(&self, pass: &mut Pass<'_>, len: usize) {
         match self.mode {
             ChunkMode::Forward => pass.keep(len),
@@ -259,7 +258,7 @@ impl ChunkedBody {
     }
 }
 
-/// One walk over the caller's bytes: kept ones move down over skipped ones.
+/// Compaction of the caller's buffer in one pass: kept bytes move down over skipped ones.
 struct Pass<'a> {
     buf: &'a mut [u8],
     read: usize,
@@ -285,14 +284,15 @@ impl Pass<'_> {
     }
 }
 
-/// Why a chunked body was given up.
+/// Error of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyError {
-    /// No size, or other bytes than hexadecimal digits and an extension, or a line end without CR (RFC 9112 §7.1).
+    /// Missing size, bytes other than hexadecimal digits and an extension, or a line end without CR (RFC 9112
+    /// §7.1).
     BadSizeLine,
     /// A size of more than 16 digits or above `i64::MAX` (RFC 9112 §7.1 asks to expect overflows).
     SizeTooLarge,
-    /// A size line beyond what size and extension may have together.
+    /// A size line longer than the limits of size and extension together.
     SizeLineTooLong,
     /// An extension of more than [`CHUNK_EXTENSION_BYTES_MAX`], or of all chunks together more than
     /// [`CHUNK_EXTENSIONS_BYTES_MAX`] (RFC 9112 §7.1.1 asks for a limit).
@@ -301,12 +301,12 @@ pub enum BodyError {
     BadChunkEnd,
     /// More than [`TRAILER_BYTES_MAX`] or [`TRAILER_FIELDS_MAX`].
     TrailersTooLarge,
-    /// A trailer is no field line (RFC 9112 §7.1.2).
+    /// A trailer is not a field line (RFC 9112 §7.1.2).
     BadTrailer(HeadFault),
 }
 
 impl BodyError {
-    /// A word for logs and metrics that never changes.
+    /// Stable code for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::BadSizeLine => "bad_chunk_size",
@@ -354,7 +354,7 @@ fn parse_size(digits: &[u8]) -> Result<u64, BodyError> {
     if size > i64::MAX as u64 { Err(BodyError::SizeTooLarge) } else { Ok(size) }
 }
 
-/// Nothing, or blanks and a `;` and then no control bytes (RFC 9112 §7.1.1). What it says does not matter: it is
+/// Checks an extension: empty, or blanks and `;` without control bytes (RFC 9112 §7.1.1). Its content is
 /// dropped.
 fn check_extension(extension: &[u8]) -> Result<(), BodyError> {
     if extension.is_empty() {
@@ -371,7 +371,7 @@ fn check_extension(extension: &[u8]) -> Result<(), BodyError> {
     }
 }
 
-/// Keeps the permitted ones of the trailer lines that come next.
+/// Keeps the permitted trailer lines and skips the others.
 fn pass_trailers(pass: &mut Pass<'_>) {
     while let Ok(Line::Field(line)) = scan_line(pass.rest(), 0) {
         let len = line.end as usize;
@@ -379,13 +379,14 @@ fn pass_trailers(pass: &mut Pass<'_>) {
     }
 }
 
-/// RFC 9110 §6.5.1: nothing in a trailer may frame, route, identify, authenticate or say how to process the content.
+/// Returns whether a trailer is permitted: none for framing, routing, identity, authentication or content
+/// processing (RFC 9110 §6.5.1).
 fn is_permitted_trailer(buf: &[u8], line: &FieldLine) -> bool {
     if line.has_underscore || TRAILERS_FORBIDDEN.has(line.kind) {
         return false;
     }
     let name = line.name(buf);
-    // RFC 9530 §2: a digest is what trailers are for.
+    // RFC 9530 §2: a digest is only known at the end of the content.
     if name.eq_ignore_ascii_case(b"content-digest") {
         return true;
     }
@@ -395,7 +396,7 @@ fn is_permitted_trailer(buf: &[u8], line: &FieldLine) -> bool {
         && !TRAILER_NAMES_FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
-/// The line before the data of a chunk.
+/// Size line of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHead {
     bytes: [u8; 18],
@@ -410,8 +411,8 @@ impl Deref for ChunkHead {
     }
 }
 
-/// The line before a chunk of `len` bytes; [`CHUNK_END`] follows the data. Empty for 0, since a chunk of length 0
-/// would end the body: that is what [`LAST_CHUNK`] is for.
+/// Formats the size line of a chunk of `len` bytes; [`CHUNK_END`] follows the data. Empty for 0, since a
+/// chunk of length 0 would end the body, see [`LAST_CHUNK`].
 pub fn chunk_head(len: usize) -> ChunkHead {
     let mut bytes = *b"0000000000000000\r\n";
     let mut at = 16;
@@ -425,25 +426,25 @@ pub fn chunk_head(len: usize) -> ChunkHead {
     ChunkHead { bytes, start: start as u8 }
 }
 
-/// The line end behind the data of a chunk.
+/// Line end behind the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// The end of a chunked body without trailers.
+/// End of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// 256: the longest chunk extension; nobody uses them but for attacks on parsers that skip them without counting.
+/// 256: longest chunk extension; in practice only attacks on parsers that skip them without a limit use them.
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
 
-/// 16 KiB: all extensions of a body together; they are dropped, so they cost us and nobody else.
+/// 16 KiB: all extensions of a body together; they are dropped, so an upstream never receives them.
 pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
 
-/// 4 KiB: the trailer section with its empty line; checksums, signatures and gRPC statuses have some 100 bytes.
+/// 4 KiB: trailer section with its empty line; checksums, signatures and gRPC statuses have some 100 bytes.
 pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 
-/// 32: the most trailer fields.
+/// 32: most trailer fields.
 pub const TRAILER_FIELDS_MAX: usize = 32;
 
-/// The most bytes that [`ChunkedBody::feed`] leaves for the next time: a buffer must be larger than this.
+/// Most bytes that [`ChunkedBody::feed`] leaves unread while a body continues; a buffer must be larger.
 pub const HELD_BYTES_MAX: usize = SIZE_LINE_BYTES_MAX + TRAILER_BYTES_MAX;
 
 /// 16 hexadecimal digits make 64 bits.

@@ -1,11 +1,11 @@
-//! What can be wrong with a head: one variant for each cause, so that logs and metrics can tell attacks apart.
+//! Errors of heads: one variant for each cause, so logs and metrics distinguish kinds of attacks.
 
 use std::fmt;
 
 use crate::normalize::AuthorityError;
 use crate::websocket::HandshakeError;
 
-/// What is wrong in the part that requests and responses share: field lines and what they say about the body.
+/// Error in the field section, which requests and responses share: field lines and body framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeadFault {
     /// The head is longer than `head_bytes_max` (RFC 6585 §5).
@@ -24,7 +24,7 @@ pub enum HeadFault {
     EmptyFieldName,
     /// White space between a name and its colon (RFC 9112 §5.1).
     SpaceBeforeColon,
-    /// A byte that no token has in a field name (RFC 9110 §5.1).
+    /// A byte in a field name that is not valid in a token (RFC 9110 §5.1).
     BadFieldName,
     /// A line without a colon (RFC 9112 §5).
     MissingColon,
@@ -40,13 +40,14 @@ pub enum HeadFault {
     TransferEncodingInHttp10,
     /// `Transfer-Encoding` in more than one field line: readers disagree about which of them counts.
     DuplicateTransferEncoding,
-    /// `Transfer-Encoding` that does not end in a single `chunked`, or is no list of tokens (RFC 9112 §6.3 item 4).
+    /// `Transfer-Encoding` that does not end in a single `chunked`, or is not a list of tokens (RFC 9112 §6.3
+    /// item 4).
     BadTransferEncoding,
     /// `Transfer-Encoding` with another coding than `chunked` (RFC 9112 §6.1).
     UnsupportedTransferCoding,
-    /// `Connection` is no list of tokens (RFC 9110 §7.6.1).
+    /// `Connection` is not a list of tokens (RFC 9110 §7.6.1).
     BadConnection,
-    /// More connection options than anyone has a use for; each costs a walk over all fields.
+    /// More connection options than the limit; each costs a walk over all fields.
     TooManyConnectionOptions,
 }
 
@@ -75,7 +76,7 @@ impl HeadFault {
         }
     }
 
-    /// A word for logs and metrics that never changes.
+    /// Stable code for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::HeadTooLarge => "head_too_large",
@@ -131,7 +132,8 @@ impl fmt::Display for HeadFault {
 
 impl std::error::Error for HeadFault {}
 
-/// Why a request was refused. The connection closes after the answer: where the next request begins is not known.
+/// Error of a request head. The connection closes after the response: the start of the next request is
+/// unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestError {
     /// More than one empty line before the request line (RFC 9112 §2.2 allows to skip "at least one").
@@ -140,13 +142,14 @@ pub enum RequestError {
     LeadingWhitespace,
     /// A TLS handshake on a plain-text port.
     TlsHandshake,
-    /// The method is no token, or longer than [`super::METHOD_BYTES_MAX`] (RFC 9112 §3.1).
+    /// The method is not a token, or longer than [`super::METHOD_BYTES_MAX`] (RFC 9112 §3.1).
     BadMethod,
     /// Not three parts with single spaces between them (RFC 9112 §3).
     BadRequestLine,
     /// The target is longer than `uri_bytes_max` (RFC 9110 §15.5.15).
     UriTooLong,
-    /// The target has a byte that is not visible ASCII, or none of the four forms fits the method (RFC 9112 §3.2).
+    /// The target has a byte that is not visible ASCII, or none of the four forms fits the method (RFC 9112
+    /// §3.2).
     BadTarget,
     /// The target has a fragment (RFC 9110 §7.1).
     FragmentInTarget,
@@ -156,7 +159,7 @@ pub enum RequestError {
     BadVersion,
     /// Another version than 1.0 and 1.1 (RFC 9110 §15.6.6).
     UnsupportedVersion,
-    /// The preface of HTTP/2 (RFC 9113 §3.4) where HTTP/1 is spoken.
+    /// The HTTP/2 connection preface (RFC 9113 §3.4) on an HTTP/1 connection.
     Http2Preface,
     /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
     MissingHost,
@@ -166,12 +169,12 @@ pub enum RequestError {
     BadHost(AuthorityError),
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
     UnsupportedExpectation,
-    /// A field line, or what the fields say about the body.
+    /// A field line, or the body framing.
     Head(HeadFault),
 }
 
 impl RequestError {
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::UriTooLong => 414,
@@ -193,7 +196,7 @@ impl RequestError {
         }
     }
 
-    /// A word for logs and metrics that never changes.
+    /// Stable code for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::EmptyLines => "empty_lines",
@@ -249,23 +252,23 @@ impl From<HeadFault> for RequestError {
     }
 }
 
-/// Why a response was refused: the upstream's fault, a 502 for the client. Its connection is not used again.
+/// Error of a response head: the client gets a 502, and the upstream connection is not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseError {
-    /// The first line is no status line (RFC 9112 §4).
+    /// The first line is not a status line (RFC 9112 §4).
     BadStatusLine,
     /// The version is neither HTTP/1.0 nor HTTP/1.1 (RFC 9112 §2.3).
     UnsupportedVersion,
     /// The status is not three digits from 100 to 599 (RFC 9110 §15).
     BadStatus,
-    /// A 1xx response says that it has a body (RFC 9110 §8.6, RFC 9112 §6.1).
+    /// A 1xx response declares a body (RFC 9110 §8.6, RFC 9112 §6.1).
     InterimWithBody,
-    /// A field line, or what the fields say about the body.
+    /// A field line, or the body framing.
     Head(HeadFault),
 }
 
 impl ResponseError {
-    /// A word for logs and metrics that never changes.
+    /// Stable code for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::BadStatusLine => "bad_status_line",
@@ -298,7 +301,7 @@ impl From<HeadFault> for ResponseError {
 }
 
 impl HandshakeError {
-    /// The status of the answer: 426 for a version that is not spoken (RFC 6455 §4.2.2 item 4), else 400.
+    /// Returns the status of the response: 426 for an unsupported version (RFC 6455 §4.2.2 item 4), else 400.
     pub fn status(self) -> u16 {
         match self {
             Self::Version => 426,

@@ -1,11 +1,12 @@
-//! The field section of a head or of trailers: lines to offsets, then what they say about connection and body.
+//! Field section of a head or of trailers: field lines, connection options and declared body framing.
 //!
 //! ```text
 //! scan_line: bytes ─▶ End | Field | Partial      (left to right, one pass, no state)
-//! Section:   remembers the lines read so far and how far the search for the next line end has come,
-//!            so that a peer that sends byte by byte costs one look at each byte
+//! Section:   the lines read so far and the position of the search for the next line end;
+//!            a peer that sends byte by byte costs one scan of each byte
 //! ```
-//! A line is judged only once its LF is there, so that the verdict does not depend on how the bytes were split.
+//! A line is accepted or rejected only when its LF has arrived: the result does not depend on how bytes are
+//! split.
 
 use crate::headers::{
     self, FOLDED_BYTES_MAX, FieldKind, FieldKinds, IDENTITY, OWN_IDENTITY, TOKEN_FOLD, list_elements, trim,
@@ -14,44 +15,44 @@ use crate::message::Version;
 
 use super::{HeadFault, Limits, Parse};
 
-/// A field of a head, for reading.
+/// Field of a head or trailer section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// The name as it was sent.
+    /// The name as received.
     pub name: &'a [u8],
     /// The value without outer white space.
     pub value: &'a [u8],
-    /// What the name means; [`FieldKind::Other`] for names with underscores, whatever they resemble.
+    /// Kind of the name; always [`FieldKind::Other`] for names with underscores.
     pub kind: FieldKind,
 }
 
-/// Field that a fault is about, by its name as it was sent. Never a value, which may be a secret.
+/// Field that caused a fault, by its name as received. Never a value, which may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultyField<'a> {
-    /// The field of this name, up to [`FAULTY_NAME_BYTES_MAX`].
+    /// The field with this name, up to [`FAULTY_NAME_BYTES_MAX`].
     Named(&'a [u8]),
-    /// A line without a name, behind the field of this name.
+    /// A line without a name, behind the field with this name.
     After(&'a [u8]),
 }
 
-/// 64: bytes of a name that a fault shows; longer ones are cut.
+/// 64: longest field name in a fault; longer ones are truncated.
 pub const FAULTY_NAME_BYTES_MAX: usize = 64;
 
-/// Where a field line stands in the buffer, and what is known of it.
+/// Offsets of a field line in the buffer, and its classification.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldLine {
     pub(crate) start: u32,
     name_end: u32,
     value_start: u32,
     value_end: u32,
-    /// Behind the CRLF.
+    /// Offset behind the CRLF.
     pub(crate) end: u32,
     pub(crate) kind: FieldKind,
-    /// For a name with underscores: what it is to a reader that takes `_` for `-`, as CGI and WSGI do.
+    /// For a name with underscores: its kind for a reader that maps `_` to `-`, as CGI and WSGI do.
     pub(crate) alias: FieldKind,
-    /// Or another mark, with which it resembles a field that says who the client is.
+    /// The name has an underscore, or another mark with which it resembles an identity field.
     pub(crate) has_underscore: bool,
-    /// Named by `Connection`, and nothing that a peer must not be able to remove.
+    /// Nominated by `Connection`, and not protected from removal by the peer.
     pub(crate) is_nominated: bool,
 }
 
@@ -65,7 +66,7 @@ impl FieldLine {
     }
 }
 
-/// The fields of these lines, up to the first that is none: trailers, for example.
+/// Iterates over field lines up to the first invalid one; used for trailers.
 pub fn field_lines(buf: &[u8]) -> impl Iterator<Item = Field<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -75,17 +76,17 @@ pub fn field_lines(buf: &[u8]) -> impl Iterator<Item = Field<'_>> {
     })
 }
 
-/// What the bytes at a line start are.
+/// Result of [`scan_line`].
 pub(crate) enum Line {
-    /// The bytes end before the line does.
+    /// The line is incomplete.
     Partial,
-    /// The empty line; its end.
+    /// The empty line, with the offset behind it.
     End(usize),
-    /// A field.
+    /// A field line.
     Field(FieldLine),
 }
 
-/// Reads one line, left to right. A fault may be found before it is known whether the line ends in `buf`.
+/// Scans one line. A fault may be returned before the line end is in `buf`.
 pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
     let line = &buf[start..];
     let mut folded = [0; FOLDED_BYTES_MAX];
@@ -133,14 +134,14 @@ pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
     let raw = &line[after_colon..cr];
     let value = trim(raw);
     let leading = raw.iter().take_while(|&&b| b == b' ' || b == b'\t').count();
-    // An all-blank value trims to nothing behind its blanks; both offsets then meet.
+    // A blank value is empty: both of its offsets are behind the blanks.
     let value_start = start + after_colon + leading;
 
     let kind = FieldKind::of_folded(&folded, len);
     let (kind, alias) = match (has_underscore, kind) {
         (true, _) => (FieldKind::Other, resemblance(folded, len)),
-        // CGI as lighttpd does it takes every mark for `_`: `X.Client.Cert-Verified` must not pass for the field that
-        // only we may write. All such names begin with `X`; others with marks are what they are.
+        // The CGI of lighttpd maps every mark to `_`: `X.Client.Cert-Verified` must not pass for the field
+        // that only this proxy sets. All such names begin with `X`; other names with marks need no alias.
         (false, FieldKind::Other) if folded[0] == b'x' => match resemblance(folded, len) {
             alias if IDENTITY.with(OWN_IDENTITY).has(alias) => {
                 has_underscore = true;
@@ -163,7 +164,7 @@ pub(crate) fn scan_line(buf: &[u8], start: usize) -> Result<Line, HeadFault> {
     }))
 }
 
-/// What a name is to a reader that tells no mark from another.
+/// Returns the kind of a name for a reader that maps all marks to `-`.
 fn resemblance(mut folded: [u8; FOLDED_BYTES_MAX], len: usize) -> FieldKind {
     for byte in folded.iter_mut().take(len) {
         if !byte.is_ascii_alphanumeric() {
@@ -173,8 +174,8 @@ fn resemblance(mut folded: [u8; FOLDED_BYTES_MAX], len: usize) -> FieldKind {
     FieldKind::of_folded(&folded, len)
 }
 
-/// The part of what stands before a colon that can be a name: two words of it, and no byte that values have and names have
-/// not, for the colon that ends the name may be missing, and a later one be a value's.
+/// Returns the part before a colon that can be shown as a name: at most two words, up to the first byte that
+/// is invalid in names. The colon of the name may be missing, and this one part of a value.
 fn shown(name: &[u8]) -> &[u8] {
     let is_blank = |byte: u8| byte == b' ' || byte == b'\t';
     let end = name.iter().position(|byte| TOKEN_FOLD[*byte as usize] == 0 && !is_blank(*byte));
@@ -183,15 +184,15 @@ fn shown(name: &[u8]) -> &[u8] {
     blanks().nth(1).map_or(name, |(second, _)| &name[..second])
 }
 
-/// The field lines of a head while it is read, and afterwards.
+/// Field lines of a head, complete or partially read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Section {
     pub(crate) lines: Vec<FieldLine>,
-    /// Where the current line begins.
+    /// Start of the current line.
     pub(crate) at: usize,
-    /// There is no line end between `at` and here.
+    /// End of the search for a line end that began at `at`.
     pub(crate) searched: usize,
-    /// Kinds that occur, and kinds that occur more than once.
+    /// Kinds that occur; `repeated` has those that occur more than once.
     pub(crate) seen: FieldKinds,
     pub(crate) repeated: FieldKinds,
 }
@@ -205,13 +206,13 @@ impl Section {
         self.repeated = FieldKinds::NONE;
     }
 
-    /// Begins the next line at `at`.
+    /// Moves to the line that begins at `at`.
     pub(crate) fn advance(&mut self, at: usize) {
         self.at = at;
         self.searched = at;
     }
 
-    /// Whether a line end has arrived since the last look; remembers how far it looked.
+    /// Returns whether a line end arrived since the last call; records the position of the search.
     pub(crate) fn has_line_end(&mut self, window: &[u8]) -> bool {
         if window[self.searched..].contains(&b'\n') {
             return true;
@@ -220,10 +221,10 @@ impl Section {
         false
     }
 
-    /// Reads lines up to and with the empty one.
+    /// Reads lines up to and including the empty one.
     pub(crate) fn read(&mut self, buf: &[u8], limits: &Limits) -> Result<Parse, HeadFault> {
         let window = limits.window(buf);
-        // Not the first look at this line: only a new line end makes another one worth it.
+        // A line that was scanned before is scanned again only after a line end has arrived.
         if self.searched > self.at && !self.has_line_end(window) {
             return limits.partial(buf);
         }
@@ -259,7 +260,7 @@ impl Section {
         }
     }
 
-    /// The field that a fault of the line that begins at `at`, or of what the lines declare, is about.
+    /// Returns the field that caused a fault of the current line or of the declared framing.
     pub(crate) fn faulty_field<'a>(&self, buf: &'a [u8], fault: HeadFault) -> Option<FaultyField<'a>> {
         use HeadFault as Fault;
         let before = || Some(FaultyField::After(shown(self.lines.last()?.name(buf))));
@@ -273,14 +274,14 @@ impl Section {
             | Fault::BadFieldValue => {
                 let line = buf.get(self.at..).unwrap_or_default();
                 let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-                // Without a colon it is no name, and may be a value or a body.
+                // Text without a colon is not a name, and may be a value or a body.
                 match line.iter().position(|byte| *byte == b':') {
                     Some(colon) if colon > 0 => Some(FaultyField::Named(shown(&line[..colon]))),
                     _ => before(),
                 }
             }
             Fault::ObsFold | Fault::EmptyFieldName | Fault::MissingColon => before(),
-            // The fault names its field, or there is none before it.
+            // The fault implies its field, or no field precedes it.
             Fault::LeadingWhitespace
             | Fault::BadContentLength
             | Fault::DuplicateContentLength
@@ -299,12 +300,12 @@ impl Section {
     }
 
     pub(crate) fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
-        // The set spares the walk for the many kinds that most heads do not have.
+        // The set avoids a walk over the lines for absent kinds.
         let lines = if self.seen.has(kind) { self.lines.as_slice() } else { &[] };
         lines.iter().filter(move |line| line.kind == kind).map(|line| line.value(buf))
     }
 
-    /// What the fields say about the body, whatever the message is (RFC 9112 §6.1, §6.2).
+    /// Returns the body framing that the fields declare, for requests and responses (RFC 9112 §6.1, §6.2).
     pub(crate) fn declared_body(&self, buf: &[u8], version: Version) -> Result<DeclaredBody, HeadFault> {
         let has_length = self.seen.has(FieldKind::ContentLength);
         if !self.seen.has(FieldKind::TransferEncoding) {
@@ -330,7 +331,7 @@ impl Section {
         if value.eq_ignore_ascii_case(b"chunked") {
             return Ok(DeclaredBody::Chunked);
         }
-        // Refused either way; the status tells a client with an unknown coding from one with a broken list.
+        // Both are rejected; the status distinguishes an unknown coding (501) from a malformed list (400).
         let mut chunked = 0;
         let mut last_is_chunked = true;
         for coding in value.split(|&b| b == b',').map(trim) {
@@ -348,8 +349,8 @@ impl Section {
 
     /// Reads the connection options and marks the fields that they nominate (RFC 9110 §7.6.1).
     ///
-    /// Nothing that routes, frames or identifies can be nominated away: those fields are written anew, and the
-    /// identity that a trusted peer states stays.
+    /// Nomination cannot remove fields for routing, framing or identity: the first two are generated, and the
+    /// identity fields of a trusted peer are kept.
     pub(crate) fn connection_options(&mut self, buf: &[u8]) -> Result<ConnectionOptions, HeadFault> {
         let mut options = ConnectionOptions::default();
         if !self.seen.has(FieldKind::Connection) {
@@ -386,27 +387,27 @@ impl Section {
     }
 }
 
-/// What both heads tell of themselves; `Stage::Done` is theirs.
+/// Implements the accessors that both heads share; each head has its own `Stage::Done`.
 macro_rules! impl_head_accessors {
     ($head:ident) => {
         impl $head {
-            /// Whether the head was parsed whole.
+            /// Returns whether the head is complete.
             pub fn is_complete(&self) -> bool {
                 self.stage == Stage::Done
             }
 
-            /// The bytes of the head with its empty line: where the body begins.
+            /// Returns the length of the head including the empty line: the offset of the body.
             pub fn len(&self) -> usize {
                 self.section.at
             }
 
-            /// Never true of a parsed head.
+            /// Returns whether no byte was parsed; never true for a complete head.
             pub fn is_empty(&self) -> bool {
                 self.section.at == 0
             }
 
-            /// The field that a fault which [`parse`](Self::parse) has just found in `buf` is about. `None` where the
-            /// fault names its field, or is in the first line.
+            /// Returns the field that caused the fault that [`parse`](Self::parse) returned for `buf`. `None`
+            /// if the fault implies its field, or is in the first line.
             pub fn faulty_field<'a>(
                 &self,
                 buf: &'a [u8],
@@ -416,24 +417,24 @@ macro_rules! impl_head_accessors {
                 is_in_fields.then(|| self.section.faulty_field(buf, fault)).flatten()
             }
 
-            /// All fields in the order in which they came.
+            /// Iterates over all fields in the received order.
             pub fn fields<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
                 self.section.iter(buf)
             }
 
-            /// The values of all fields of this name, in any case. Cost: a walk over the fields; for well-known names
-            /// [`values`](Self::values) is cheaper.
+            /// Iterates over the values of a name, case-insensitive. Cost: a walk over the fields; for
+            /// well-known names [`values`](Self::values) is cheaper.
             pub fn field<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
                 let is_named = move |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
                 self.section.iter(buf).filter(is_named).map(|field| field.value)
             }
 
-            /// The values of all fields of this kind.
+            /// Iterates over the values of all fields of this kind.
             pub fn values<'a>(&'a self, buf: &'a [u8], kind: FieldKind) -> impl Iterator<Item = &'a [u8]> {
                 self.section.values(buf, kind)
             }
 
-            /// Whether a field of this kind is there.
+            /// Returns whether a field of this kind is present.
             pub fn has(&self, kind: FieldKind) -> bool {
                 self.section.seen.has(kind)
             }
@@ -447,7 +448,7 @@ macro_rules! impl_head_accessors {
 
 pub(super) use impl_head_accessors;
 
-/// What the fields declare.
+/// Body framing that the fields declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeclaredBody {
     None,
@@ -455,7 +456,7 @@ pub(crate) enum DeclaredBody {
     Chunked,
 }
 
-/// The connection options that mean something here.
+/// Connection options that the proxy uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ConnectionOptions {
     pub(crate) close: bool,
@@ -464,14 +465,14 @@ pub(crate) struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// RFC 9112 §9.3.
+    /// Returns whether the connection is persistent (RFC 9112 §9.3).
     pub(crate) fn is_persistent(self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
 }
 
-/// RFC 9110 §8.6: digits only. At most 19 of them, and nothing above `i64::MAX`: no body is that long, and readers
-/// with signed integers would take it for something else.
+/// Parses a `Content-Length`: digits only (RFC 9110 §8.6), at most 19 of them and at most `i64::MAX`, since
+/// readers with signed integers would overflow.
 fn parse_length(value: &[u8]) -> Result<u64, HeadFault> {
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadFault::BadContentLength);
@@ -480,10 +481,11 @@ fn parse_length(value: &[u8]) -> Result<u64, HeadFault> {
     if length > i64::MAX as u64 { Err(HeadFault::BadContentLength) } else { Ok(length) }
 }
 
-/// 16: real peers send one to three; each costs a comparison with every field of the head.
+/// 16: most connection options; real peers send one to three, and each is compared with every field of the
+/// head.
 const CONNECTION_OPTIONS_MAX: usize = 16;
 
-/// Never removed by nomination: what frames and routes is written anew anyway, identity must not be removable.
+/// Kinds that nomination cannot remove: framing and routing are generated anyway, identity must stay.
 const UNREMOVABLE: FieldKinds =
     FieldKinds::of(&[FieldKind::Host, FieldKind::ContentLength, FieldKind::TransferEncoding])
         .with(IDENTITY)

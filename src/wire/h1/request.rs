@@ -1,10 +1,10 @@
-//! Request heads (RFC 9112 §3 to §7): bytes to offsets, and what a proxy must know before it may pass them on.
+//! Request heads (RFC 9112 §3 to §7).
 //!
 //! ```text
 //! Start ──CRLF?──▶ RequestLine ──▶ Fields ──empty line──▶ Done
 //! ```
-//! Each stage resumes where the bytes ended. The request line is the one part that is judged before its end
-//! is there: a wrong first byte or an overlong target need not wait for the head's deadline.
+//! Each stage resumes where the bytes ended. Only the request line can be rejected before its end has
+//! arrived: an invalid first byte or an overlong target need not wait for the head's deadline.
 
 use std::ops::Range;
 
@@ -16,13 +16,13 @@ use crate::websocket::{self, HandshakeError};
 use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, impl_head_accessors};
 use super::{HeadFault, Limits, Parse, RequestError};
 
-/// 32: the longest registered method has 16 (UPDATEREDIRECTREF has 17).
+/// 32: longest method; the longest registered one has 17 bytes (UPDATEREDIRECTREF).
 pub const METHOD_BYTES_MAX: usize = 32;
 
-/// A request head: offsets into the buffer that it was parsed from, which the accessors take again.
+/// Request head: offsets into the buffer that it was parsed from, which the accessors take as an argument.
 ///
-/// Reusable: after [`reset`](Self::reset) the next head allocates nothing. Every accessor but `parse` and `reset`
-/// is meaningful only after [`Parse::Complete`], and only with the same bytes.
+/// Reusable: after [`reset`](Self::reset) the next head allocates nothing. Accessors are valid only after
+/// [`Parse::Complete`], and only with the same bytes.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     section: Section,
@@ -32,7 +32,7 @@ pub struct RequestHead {
     form: TargetForm,
     target: Span,
     path: Path,
-    /// `/` and a query, for the one target that has no contiguous path: `http://host?query`.
+    /// `/` and a query, for the only target without a contiguous path: `http://host?query`.
     rebuilt: String,
     authority: Authority,
     version: Version,
@@ -42,13 +42,13 @@ pub struct RequestHead {
     upgrade: Option<Upgrade>,
 }
 
-/// The four forms of a request target (RFC 9112 §3.2).
+/// Form of a request target (RFC 9112 §3.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetForm {
     /// `/path?query`
     #[default]
     Origin,
-    /// `http://host/path?query`: passed on in origin-form, its authority replaces `Host`.
+    /// `http://host/path?query`: forwarded in origin-form; its authority replaces `Host`.
     Absolute,
     /// `host:port`, only for CONNECT.
     Authority,
@@ -56,18 +56,18 @@ pub enum TargetForm {
     Asterisk,
 }
 
-/// An attempt to change the protocol. Anything but WebSocket is no attempt: its fields are dropped, and the request
-/// is served as it is (RFC 9110 §7.8 lets a server ignore `Upgrade`).
+/// Requested protocol upgrade. `Upgrade` to protocols other than WebSocket is ignored, which RFC 9110 §7.8
+/// allows: its fields are dropped and the request is served normally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     /// A valid opening handshake (RFC 6455 §4.2.1).
     WebSocket,
-    /// It asks for WebSocket, but must be refused with [`HandshakeError::status`].
+    /// Invalid opening handshake, to be rejected with [`HandshakeError::status`].
     InvalidWebSocket(HandshakeError),
 }
 
 impl RequestHead {
-    /// Forgets everything but the allocated memory, for the next head.
+    /// Clears the head for the next message; keeps the allocated memory.
     pub fn reset(&mut self) {
         self.section.reset();
         self.stage = Stage::Start;
@@ -76,20 +76,22 @@ impl RequestHead {
         self.upgrade = None;
     }
 
-    /// Parses as much as is there. `buf` begins with the first byte of the message and grows between calls; the
-    /// bytes seen before and the limits stay the same. What follows the head is not looked at.
+    /// Parses the received bytes. `buf` begins with the first byte of the message and grows between calls;
+    /// earlier bytes and the limits stay the same. Bytes behind the head are ignored.
     ///
-    /// Cost: one look at each byte, also if they come one by one; no allocation once the field table is warm.
+    /// Cost: one scan of each byte, also if they arrive one by one; no allocation once the field table has
+    /// grown.
     ///
     /// # Errors
-    /// [`RequestError`], which says how to answer. The connection must be closed: where this request ends is unknown.
+    /// [`RequestError`], which has the status. The connection must be closed: the end of the request is
+    /// unknown.
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
         let window = limits.window(buf);
         if self.stage == Stage::Start {
             match window {
                 [] | [b'\r'] => return Ok(Parse::Partial),
                 [b'\r', b'\n', rest @ ..] => {
-                    // One empty line is forgiven (RFC 9112 §2.2); old clients send it after a body.
+                    // One empty line is skipped (RFC 9112 §2.2); old clients send it after a body.
                     match rest {
                         [] | [b'\r'] => return Ok(Parse::Partial),
                         [b'\r' | b'\n', ..] => return Err(RequestError::EmptyLines),
@@ -116,32 +118,34 @@ impl RequestHead {
         Ok(Parse::Complete)
     }
 
-    /// Whether any byte of the request has arrived: tells an idle connection from a slow request.
+    /// Returns whether a byte of the request has arrived: distinguishes an idle connection from a slow
+    /// request.
     pub fn has_begun(&self) -> bool {
         self.stage != Stage::Start
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The method as it was sent.
+    /// Returns the method as received.
     pub fn method_str<'a>(&self, buf: &'a [u8]) -> &'a str {
         self.method.name().unwrap_or_else(|| ascii(&buf[self.method_span.range()]))
     }
 
-    /// The form of the target as it was sent.
+    /// Returns the form of the received target.
     pub fn target_form(&self) -> TargetForm {
         self.form
     }
 
-    /// The target as it was sent.
+    /// Returns the target as received.
     pub fn target<'a>(&self, buf: &'a [u8]) -> &'a str {
         ascii(&buf[self.target.range()])
     }
 
-    /// The target in origin-form, as it goes upstream: begins with `/`, or is `*`. For CONNECT its authority.
+    /// Returns the target in origin-form for the upstream: begins with `/`, or is `*`. For CONNECT the
+    /// authority.
     pub fn path_and_query<'a>(&'a self, buf: &'a [u8]) -> &'a str {
         match self.path {
             Path::Span(span) => ascii(&buf[span.range()]),
@@ -151,60 +155,60 @@ impl RequestHead {
         }
     }
 
-    /// [`path_and_query`](Self::path_and_query) up to the first `?`.
+    /// Returns [`path_and_query`](Self::path_and_query) up to the first `?`.
     pub fn path<'a>(&'a self, buf: &'a [u8]) -> &'a str {
         let target = self.path_and_query(buf);
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
-    /// What follows the first `?`, if there is one.
+    /// Returns the part behind the first `?`, if any.
     pub fn query<'a>(&'a self, buf: &'a [u8]) -> Option<&'a str> {
         self.path_and_query(buf).split_once('?').map(|(_, query)| query)
     }
 
-    /// The normalised host, the one form for match, log and upstream: lower case, no trailing dot, no port, IPv6 in
-    /// brackets. Empty only for HTTP/1.0 without `Host`.
+    /// Returns the normalised host for routing, logs and upstream: lower case, no trailing dot, no port, IPv6
+    /// in brackets. Empty only for HTTP/1.0 without `Host`.
     pub fn host(&self) -> &str {
         self.authority.host()
     }
 
-    /// The port that the client named, if any.
+    /// Returns the port of the authority, if any.
     pub fn port(&self) -> Option<u16> {
         self.authority.port()
     }
 
-    /// Host and port together.
+    /// Returns host and port.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The protocol version.
+    /// Returns the protocol version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// How the end of the body is found; never [`Framing::UntilClose`].
+    /// Returns the framing of the body; never [`Framing::UntilClose`].
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Whether the client allows another request on this connection (RFC 9112 §9.3).
+    /// Returns whether the connection is persistent (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
         self.is_persistent
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). False without a
-    /// body and in HTTP/1.0, where the field means nothing.
+    /// Returns whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). False
+    /// without a body and in HTTP/1.0, where the field has no meaning.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// Whether the client asks for WebSocket.
+    /// Returns the requested protocol upgrade.
     pub fn upgrade(&self) -> Option<Upgrade> {
         self.upgrade
     }
 
-    /// Whether `Accept` names HTML: browsers do, command-line clients and API libraries do not.
+    /// Returns whether `Accept` lists HTML, as browsers do, unlike command-line clients and API libraries.
     pub fn accepts_html(&self, buf: &[u8]) -> bool {
         self.values(buf, FieldKind::Accept).flat_map(list_elements).any(|element| {
             let mut parts = element.split(|&b| b == b';').map(trim);
@@ -214,7 +218,7 @@ impl RequestHead {
         })
     }
 
-    /// Whether the sender takes trailers: `TE` says so (RFC 9110 §10.1.4).
+    /// Returns whether `TE` lists `trailers` (RFC 9110 §10.1.4).
     pub fn accepts_trailers(&self, buf: &[u8]) -> bool {
         let mut codings = self.values(buf, FieldKind::Te).flat_map(list_elements);
         codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
@@ -223,7 +227,8 @@ impl RequestHead {
     fn read_request_line(&mut self, window: &[u8], limits: &Limits) -> Result<Parse, RequestError> {
         let start = self.section.at;
         let line = &window[start..];
-        // A drip is looked at while it may still fail early, and then only when a line end has come.
+        // Slowly arriving bytes are scanned only while an early error is possible, or after a line end has
+        // arrived.
         let may_fail_early = line.len() <= METHOD_BYTES_MAX + 1 || line.len() > limits.uri_bytes_max;
         if self.section.searched > start && !self.section.has_line_end(window) && !may_fail_early {
             return Ok(Parse::Partial);
@@ -259,14 +264,14 @@ impl RequestHead {
         Parse::Partial
     }
 
-    /// Which of the four forms the target has (RFC 9112 §3.2.1 to §3.2.4).
+    /// Determines the form, path and authority of the target (RFC 9112 §3.2.1 to §3.2.4).
     fn resolve_target(&mut self, target: &[u8]) -> Result<(), RequestError> {
         self.authority = Authority::default();
         if self.method == Method::Connect {
             self.form = TargetForm::Authority;
             self.path = Path::Span(self.target);
             self.authority = Authority::parse(target).map_err(RequestError::BadHost)?;
-            // RFC 9112 §3.2.3: the port is not optional here.
+            // RFC 9112 §3.2.3: the port is required.
             return if self.authority.port().is_some() { Ok(()) } else { Err(RequestError::BadTarget) };
         }
         match target {
@@ -311,7 +316,7 @@ impl RequestHead {
         Ok(())
     }
 
-    /// What the fields say together, once all are there.
+    /// Evaluates the fields once the head is complete.
     fn finish(&mut self, buf: &[u8]) -> Result<(), RequestError> {
         self.resolve_host(buf)?;
         self.framing = match self.section.declared_body(buf, self.version)? {
@@ -341,21 +346,22 @@ impl RequestHead {
             return if self.version == Version::Http10 { Ok(()) } else { Err(RequestError::MissingHost) };
         };
         let from_field = Authority::parse(value).map_err(RequestError::BadHost)?;
-        // RFC 9112 §3.2.2: the authority of an absolute-form target wins; the field must be valid all the same.
+        // RFC 9112 §3.2.2: the authority of an absolute-form target has precedence; the field must still be
+        // valid.
         if matches!(self.form, TargetForm::Origin | TargetForm::Asterisk) {
             self.authority = from_field;
         }
         Ok(())
     }
 
-    /// RFC 6455 §4.2.1. An `Upgrade` in HTTP/1.0 is ignored (RFC 9110 §7.8).
+    /// Classifies `Upgrade` (RFC 6455 §4.2.1). In HTTP/1.0 it is ignored (RFC 9110 §7.8).
     fn classify_upgrade(&self, buf: &[u8], options: ConnectionOptions) -> Option<Upgrade> {
-        let asks = self.version == Version::Http11
+        let is_requested = self.version == Version::Http11
             && self
                 .values(buf, FieldKind::Upgrade)
                 .flat_map(list_elements)
                 .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-        if !asks {
+        if !is_requested {
             return None;
         }
         Some(match self.check_handshake(buf, options) {
@@ -396,7 +402,7 @@ enum Stage {
     Done,
 }
 
-/// Where the path and the query of the origin-form are.
+/// Location of the path and query of the origin-form.
 #[derive(Clone, Copy, Debug, Default)]
 enum Path {
     #[default]
@@ -422,7 +428,7 @@ impl Span {
     }
 }
 
-/// The length of the method, or `None` while it may go on.
+/// Returns the length of the method, or `None` while it is incomplete.
 fn method_len(line: &[u8]) -> Result<Option<usize>, RequestError> {
     let len = line.iter().take(METHOD_BYTES_MAX + 1).take_while(|&&b| TOKEN_FOLD[b as usize] != 0).count();
     match line.get(len) {
@@ -437,7 +443,7 @@ fn method_len(line: &[u8]) -> Result<Option<usize>, RequestError> {
     }
 }
 
-/// Visible ASCII without `#` (RFC 9112 §3.2; stricter parsers upstream refuse more, looser ones cannot be fooled).
+/// Checks a target: visible ASCII without `#` (RFC 9112 §3.2). Stricter upstream parsers may reject more.
 fn check_target(target: &[u8]) -> Result<(), RequestError> {
     if target.is_empty() {
         return Err(RequestError::BadRequestLine);
@@ -452,7 +458,7 @@ fn check_target(target: &[u8]) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// What follows the target, without the LF: a space, the version, CR.
+/// Parses the rest of the request line without the LF: a space, the version, CR.
 fn parse_rest(method: &[u8], target: &[u8], rest: &[u8]) -> Result<Version, RequestError> {
     match rest {
         b" HTTP/1.1\r" => return Ok(Version::Http11),
@@ -482,12 +488,12 @@ fn parse_rest(method: &[u8], target: &[u8], rest: &[u8]) -> Result<Version, Requ
     }
 }
 
-/// Whether there is exactly one value, and it passes.
+/// Returns whether there is exactly one value and it passes the check.
 fn is_only<'a>(mut values: impl Iterator<Item = &'a [u8]>, check: impl Fn(&[u8]) -> bool) -> bool {
     values.next().is_some_and(check) && values.next().is_none()
 }
 
-/// `q=0` in any spelling (RFC 9110 §12.4.2).
+/// Returns whether the parameter is `q=0` in any spelling (RFC 9110 §12.4.2).
 fn is_zero_weight(parameter: &[u8]) -> bool {
     match parameter {
         [b'q' | b'Q', b'=', b'0'] => true,
@@ -496,7 +502,8 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
     }
 }
 
-/// Bytes that were checked to be ASCII; an empty text if the caller handed another buffer than it parsed.
+/// Converts bytes that were checked to be ASCII; empty if the caller passed another buffer than the parsed
+/// one.
 pub(super) fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
-//! Response heads (RFC 9112 §4 to §7), as strict towards origins as towards clients: a response that two readers
-//! could end at different bytes would let one tenant's answer reach another's client.
+//! Response heads (RFC 9112 §4 to §7).
+//!
+//! Parsing is as strict as for requests: a response whose end two readers find at different bytes would send
+//! a part of one tenant's response to another tenant's client.
 
 use std::time::Duration;
 
@@ -10,17 +12,17 @@ use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, 
 use super::request::Span;
 use super::{HeadFault, Limits, Parse, ResponseError};
 
-/// A response head: offsets into the buffer that it was parsed from, which the accessors take again.
+/// Response head: offsets into the buffer that it was parsed from, which the accessors take as an argument.
 ///
-/// Reusable like [`super::RequestHead`]. After an interim response ([`is_interim`](Self::is_interim)) the next head
-/// may already be in the buffer behind it: reset, parse there first, read second.
+/// Reusable like [`super::RequestHead`]. After an interim response ([`is_interim`](Self::is_interim)) the
+/// next head may already be in the buffer behind it: reset and parse there before reading from the socket.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     section: Section,
     stage: Stage,
     version: Version,
     status: u16,
-    /// Status, space and reason, as they go on the outgoing status line.
+    /// Status, space and reason, copied to the outgoing status line.
     status_line: Span,
     framing: Framing,
     content_length: Option<u64>,
@@ -34,12 +36,12 @@ pub struct ResponseHead {
 pub enum Switch {
     /// `Connection: upgrade` and `Upgrade: websocket`.
     WebSocket,
-    /// Anything else: never asked for by this proxy, so the response is an error.
+    /// Any other protocol: the proxy never requests one, so the response is an error.
     Other,
 }
 
 impl ResponseHead {
-    /// Forgets everything but the allocated memory, for the next head.
+    /// Clears the head for the next message; keeps the allocated memory.
     pub fn reset(&mut self) {
         self.section.reset();
         self.stage = Stage::StatusLine;
@@ -48,8 +50,8 @@ impl ResponseHead {
         self.switch = None;
     }
 
-    /// Parses as much as is there; `buf`, costs and repetition as in [`super::RequestHead::parse`].
-    /// The method of the request decides about the body (RFC 9112 §6.3 item 1).
+    /// Parses the received bytes; `buf`, cost and repeated calls as in [`super::RequestHead::parse`].
+    /// The framing depends on the method of the request (RFC 9112 §6.3 item 1).
     ///
     /// # Errors
     /// [`ResponseError`]. The connection must be closed.
@@ -63,9 +65,9 @@ impl ResponseHead {
         if self.stage == Stage::StatusLine {
             if !self.section.has_line_end(window) {
                 return match limits.partial(buf) {
-                    // Whatever this is, it is no head that has become too large.
+                    // Not HTTP at all rather than a head that is too large.
                     Err(_) if !window.starts_with(b"HTTP/") => Err(ResponseError::BadStatusLine),
-                    verdict => Ok(verdict?),
+                    result => Ok(result?),
                 };
             }
             self.read_status_line(window)?;
@@ -81,58 +83,58 @@ impl ResponseHead {
         Ok(Parse::Complete)
     }
 
-    /// The protocol version that the origin speaks.
+    /// Returns the protocol version of the origin.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The status, 100 to 599.
+    /// Returns the status, 100 to 599.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The reason phrase as it was sent; may be empty, and may hold bytes outside of ASCII.
+    /// Returns the reason phrase as received; may be empty and may contain bytes outside ASCII.
     pub fn reason<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         buf[self.status_line.range()].get(4..).unwrap_or_default()
     }
 
-    /// How the end of the body is found.
+    /// Returns the framing of the body.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// The value of `Content-Length`, also where it frames nothing (an answer to HEAD, a 304).
+    /// Returns the value of `Content-Length`, also where it frames no body (response to HEAD, 304).
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// Whether the connection may carry another request after this response (RFC 9112 §9.3). False also where a
-    /// 204 says that it has a body: an origin that errs there may send one.
+    /// Returns whether the connection is persistent (RFC 9112 §9.3). False also for a 204 that declares a
+    /// body, which a faulty origin may send.
     pub fn keep_alive(&self) -> bool {
         self.is_persistent
     }
 
-    /// How long the origin keeps the connection open when idle, from `Keep-Alive: timeout=N`.
+    /// Returns the origin's idle timeout of the connection, from `Keep-Alive: timeout=N`.
     pub fn keep_alive_timeout(&self) -> Option<Duration> {
         self.keep_alive_timeout
     }
 
-    /// Whether this is a 1xx other than 101: the final response is still to come (RFC 9110 §15.2).
+    /// Returns whether this is a 1xx other than 101, before the final response (RFC 9110 §15.2).
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
 
-    /// What a 101 switches to; `None` for all other statuses.
+    /// Returns the protocol that a 101 switches to; `None` for all other statuses.
     pub fn switch(&self) -> Option<Switch> {
         self.switch
     }
 
-    /// The bytes from the status to the end of the reason.
+    /// Returns the bytes from the status to the end of the reason.
     pub(super) fn status_line<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         &buf[self.status_line.range()]
     }
 
-    /// `HTTP-version SP 3DIGIT [SP reason]`: the space before an absent reason is forgiven, many origins leave it out.
+    /// Parses `HTTP-version SP 3DIGIT [SP reason]`; many origins omit the space before an empty reason.
     fn read_status_line(&mut self, window: &[u8]) -> Result<(), ResponseError> {
         let Some(lf) = window.iter().position(|&b| b == b'\n') else {
             return Err(ResponseError::BadStatusLine);
@@ -169,7 +171,7 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// RFC 9112 §6.3: what the fields, the status and the request's method say together about the body.
+    /// Determines the framing from the fields, the status and the request's method (RFC 9112 §6.3).
     fn finish(&mut self, buf: &[u8], request_method: Method) -> Result<(), ResponseError> {
         let declared = self.section.declared_body(buf, self.version)?;
         let options = self.section.connection_options(buf)?;

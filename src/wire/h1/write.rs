@@ -1,10 +1,10 @@
-//! Heads out: what goes to the next hop, in normal form, copied from the received bytes in the longest runs.
+//! Writing of heads for the next hop: normal form, received field lines copied in runs.
 //!
 //! ```text
-//! start line │ Host │ kept fields, as runs of slices │ framing │ upgrade or connection │ the caller's own lines │ CRLF
+//! start line │ Host │ kept fields in runs │ framing │ upgrade or connection │ the caller's lines │ CRLF
 //! ```
-//! What the proxy itself says is written behind the copied fields and by nobody else, so that no `Connection` field
-//! of a peer can remove it, and no field of a peer can precede a second one of the same meaning: those are dropped.
+//! Fields of the proxy are written behind the copied ones and only here: a `Connection` field of the peer
+//! cannot remove them, and fields of the peer with the same meaning are dropped.
 
 use crate::headers::{
     FieldError, FieldKind, FieldKinds, HOP_BY_HOP, IDENTITY, OWN_IDENTITY, WEBSOCKET, is_field_value,
@@ -15,80 +15,80 @@ use crate::message::{Framing, Method, Version, reason_phrase};
 use super::fields::FieldLine;
 use super::{RequestHead, ResponseHead};
 
-/// Whether the peer may say who the client is.
+/// Trust in the peer's fields about the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Its `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-ID` are dropped.
+    /// The peer's `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-ID` are dropped.
     #[default]
     Untrusted,
-    /// They are passed on, unless the caller removes a kind to write it anew. `X-Tenant-ID` and `X-Original-Host`
-    /// are dropped even so: only this proxy states them.
+    /// They are kept, unless the caller removes a kind to replace it. `X-Tenant-ID` and `X-Original-Host` are
+    /// dropped in any case: only this proxy sets them.
     Trusted,
 }
 
-/// What happens to request fields whose names have an underscore.
+/// Handling of request fields with an underscore in their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Underscores {
-    /// They are dropped: CGI, WSGI and others cannot tell `X_Real_IP` from `X-Real-IP`.
+    /// Dropped: CGI, WSGI and others do not distinguish `X_Real_IP` from `X-Real-IP`.
     #[default]
     Drop,
-    /// They are kept, but for those that resemble a field which is dropped or written anew.
+    /// Kept, except those that resemble a field which is dropped or replaced.
     Keep,
 }
 
-/// Which framing fields go out.
+/// Framing fields of the outgoing message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutFraming {
-    /// What was received, in normal form: one `Content-Length`, or `Transfer-Encoding: chunked`, or nothing. The
-    /// answer to HEAD and the 304 keep their `Content-Length`.
+    /// Framing as received, in normal form: one `Content-Length`, `Transfer-Encoding: chunked`, or nothing.
+    /// A response to HEAD and a 304 keep their `Content-Length`.
     #[default]
     AsReceived,
-    /// `Transfer-Encoding: chunked`: a close-delimited body that is sent in chunks. Nothing where a response has no
-    /// body.
+    /// `Transfer-Encoding: chunked`, for a close-delimited body that is sent in chunks. No field if a
+    /// response has no body.
     Chunked,
     /// `Content-Length`.
     Length(u64),
-    /// Nothing: a body that ends with the connection, for HTTP/1.0 clients.
+    /// No framing field: the body ends with the connection, for HTTP/1.0 clients.
     None,
 }
 
-/// Whether the request's `Expect: 100-continue` goes on.
+/// Forwarding of the request's `Expect: 100-continue`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpectLine {
-    /// Dropped: the proxy has answered it, or replays a body that it has.
+    /// Dropped: the proxy has sent the 100 response, or replays a buffered body.
     #[default]
     Drop,
-    /// Written if the client waits for it.
+    /// Forwarded if the client waits for a 100 response.
     Keep,
 }
 
-/// Whether the request's `TE: trailers` goes on (RFC 9110 §10.1.4). gRPC servers ask for it.
+/// Forwarding of the request's `TE: trailers` (RFC 9110 §10.1.4), which gRPC servers require.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TeLine {
     /// Dropped.
     #[default]
     Drop,
-    /// Written if the client accepts trailers, for a proxy that passes them on.
+    /// Written if the client accepts trailers, when the proxy forwards them.
     Keep,
 }
 
-/// Whether the upgrade fields are written.
+/// Upgrade fields of the outgoing request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpgradeLine {
-    /// No upgrade; the handshake's own fields (`Sec-WebSocket-*`) are dropped too.
+    /// No upgrade; the handshake fields (`Sec-WebSocket-*`) are dropped too.
     #[default]
     None,
     /// `Connection: Upgrade` and `Upgrade: websocket`.
     WebSocket,
 }
 
-/// What the client is told about its connection.
+/// `Connection` field of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectionSignal {
-    /// Nothing: HTTP/1.1 keeps it open.
+    /// No field: HTTP/1.1 connections are persistent by default.
     #[default]
     Implicit,
-    /// `Connection: keep-alive`, which an HTTP/1.0 client needs to hear.
+    /// `Connection: keep-alive`, which HTTP/1.0 clients require.
     KeepAlive,
     /// `Connection: close`.
     Close,
@@ -97,7 +97,7 @@ pub enum ConnectionSignal {
 }
 
 impl ConnectionSignal {
-    /// What a client of this version must be told so that its connection stays open, or closes.
+    /// Returns the signal that keeps the connection of a client of this version open, or closes it.
     pub fn for_client(version: Version, keep_alive: bool) -> Self {
         match (version, keep_alive) {
             (_, false) => Self::Close,
@@ -107,16 +107,17 @@ impl ConnectionSignal {
     }
 }
 
-/// How a request head changes on its way to an upstream. The default is what an untrusted client's request needs.
+/// Rewrite of a request head for the upstream. The default is right for a request of an untrusted client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestRewrite<'a> {
-    /// Who sent it.
+    /// Trust in the peer that sent the request.
     pub trust: Trust,
-    /// Names with underscores.
+    /// Handling of names with underscores.
     pub underscores: Underscores,
-    /// Another target in origin-form; must be visible ASCII. `None`: the received one.
+    /// Replacement of the target in origin-form; must be visible ASCII. `None`: the received one.
     pub target: Option<&'a str>,
-    /// Another authority for the `Host` line; must be a valid one. `None`: the normalised host and port of the head.
+    /// Replacement of the authority in `Host`; must be valid. `None`: the normalised host and port of the
+    /// head.
     pub host: Option<&'a str>,
     /// Framing fields.
     pub framing: OutFraming,
@@ -126,26 +127,27 @@ pub struct RequestRewrite<'a> {
     pub te: TeLine,
     /// `Upgrade`.
     pub upgrade: UpgradeLine,
-    /// Further kinds to leave out, for example [`FieldKind::XForwardedFor`] when its value is built anew.
+    /// Further kinds to remove, for example [`FieldKind::XForwardedFor`] when the caller appends its own.
     pub remove_kinds: FieldKinds,
-    /// Further names to leave out, in any case.
+    /// Further names to remove, case-insensitive.
     pub remove: &'a [&'a str],
-    /// Whole lines with their CRLF that the proxy adds; make them with [`crate::headers::push_field`].
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`].
     pub append: &'a [u8],
 }
 
-/// How a response head changes on its way to the client.
+/// Rewrite of a response head for the client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResponseRewrite<'a> {
-    /// What the client is told about the connection.
+    /// `Connection` field.
     pub connection: ConnectionSignal,
-    /// Framing fields. A close-delimited response must become [`OutFraming::Chunked`], or the connection closes.
+    /// Framing fields. A close-delimited response must become [`OutFraming::Chunked`], or the connection
+    /// closes.
     pub framing: OutFraming,
-    /// Further kinds to leave out.
+    /// Further kinds to remove.
     pub remove_kinds: FieldKinds,
-    /// Further names to leave out, in any case.
+    /// Further names to remove, case-insensitive.
     pub remove: &'a [&'a str],
-    /// Whole lines with their CRLF that the proxy adds; make them with [`crate::headers::push_field`].
+    /// Field lines with CRLF to add, written with [`crate::headers::push_field`].
     pub append: &'a [u8],
 }
 
@@ -157,10 +159,7 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     out.extend_from_slice(head.method_str(buf).as_bytes());
     out.push(b' ');
     let target = rewrite.target.unwrap_or_else(|| head.path_and_query(buf));
-    debug_assert!(
-        target.bytes().all(|b| b.is_ascii_graphic()),
-        "a target from a filter must be visible ASCII"
-    );
+    debug_assert!(target.bytes().all(|b| b.is_ascii_graphic()), "a replaced target must be visible ASCII");
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     match rewrite.host {
@@ -214,8 +213,8 @@ pub fn write_request(out: &mut Vec<u8>, buf: &[u8], head: &RequestHead, rewrite:
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the head of the response to the client. `buf` is the buffer that `head` was parsed from. The status line
-/// always says HTTP/1.1 (RFC 9110 §2.5); status and reason are the origin's.
+/// Appends the head of the response to the client. `buf` is the buffer that `head` was parsed from. The
+/// status line always has HTTP/1.1 (RFC 9110 §2.5); status and reason are the origin's.
 ///
 /// Cost: one copy of the kept bytes; no allocation while `out` has room.
 pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrite: &ResponseRewrite<'_>) {
@@ -223,7 +222,7 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
     out.extend_from_slice(b"HTTP/1.1 ");
     let status_line = head.status_line(buf);
     out.extend_from_slice(status_line);
-    // RFC 9112 §4: the space is there even if the reason is not.
+    // RFC 9112 §4: the space is required even without a reason.
     out.extend_from_slice(if status_line.len() == 3 { b" \r\n" } else { b"\r\n" });
 
     let dropped = HOP_BY_HOP.with(rewrite.remove_kinds);
@@ -231,7 +230,7 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
         !line.is_nominated && !dropped.has(line.kind) && !is_named(line, buf, rewrite.remove)
     });
 
-    // RFC 9110 §8.6, RFC 9112 §6.1: a 1xx and a 204 have neither field, whatever the caller wants.
+    // RFC 9110 §8.6, RFC 9112 §6.1: a 1xx and a 204 have neither field, regardless of `framing`.
     if head.status() >= 200 && head.status() != 204 {
         match (rewrite.framing, head.framing()) {
             (OutFraming::Length(length), _) | (OutFraming::AsReceived, Framing::Length(length)) => {
@@ -242,7 +241,7 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
                     push_content_length(out, length);
                 }
             }
-            // An answer to HEAD and a 304 have nothing to put into chunks.
+            // A response to HEAD and a 304 have no body to send in chunks.
             (OutFraming::AsReceived, Framing::UntilClose)
             | (OutFraming::Chunked, Framing::Empty)
             | (OutFraming::None, _) => {}
@@ -256,24 +255,24 @@ pub fn write_response(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, rewrit
     out.extend_from_slice(b"\r\n");
 }
 
-/// An answer that is made here: an error of the proxy, a document of the admin API.
+/// Response with a body in memory: an error of the proxy, a document of the admin API.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SimpleResponse<'a> {
-    /// The status; its reason phrase comes from the table.
+    /// The status; the reason phrase is [`reason_phrase`]'s.
     pub status: u16,
-    /// What the client is told about the connection.
+    /// `Connection` field.
     pub connection: ConnectionSignal,
-    /// Whole lines with their CRLF; make them with [`crate::headers::push_field`]. Empty: none.
+    /// Field lines with CRLF, written with [`crate::headers::push_field`]. Empty: none.
     pub fields: &'a [u8],
-    /// The value of `Content-Type`. Empty: no such field.
+    /// Value of `Content-Type`. Empty: no field.
     pub content_type: &'a str,
     /// The body.
     pub body: &'a [u8],
-    /// Whether the request was HEAD: the body is announced, not sent (RFC 9110 §9.3.2).
+    /// Whether the request was HEAD: `Content-Length` is sent, the body is not (RFC 9110 §9.3.2).
     pub is_head: bool,
 }
 
-/// Appends a whole response with `Content-Length`. A 1xx, 204 or 304 gets neither length nor body.
+/// Appends a complete response with `Content-Length`. A 1xx, 204 or 304 gets neither length nor body.
 pub fn write_simple_response(out: &mut Vec<u8>, response: &SimpleResponse<'_>) {
     let reason = reason_phrase(response.status);
     out.reserve(response.fields.len() + response.body.len() + OWN_LINES_BYTES);
@@ -284,7 +283,7 @@ pub fn write_simple_response(out: &mut Vec<u8>, response: &SimpleResponse<'_>) {
     out.extend_from_slice(b"\r\n");
     let has_body = response.status >= 200 && response.status != 204 && response.status != 304;
     if has_body && !response.content_type.is_empty() {
-        debug_assert!(is_field_value(response.content_type.as_bytes()), "a media type is a constant of ours");
+        debug_assert!(is_field_value(response.content_type.as_bytes()), "a media type is a constant");
         out.extend_from_slice(b"Content-Type: ");
         out.extend_from_slice(response.content_type.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -300,10 +299,10 @@ pub fn write_simple_response(out: &mut Vec<u8>, response: &SimpleResponse<'_>) {
     }
 }
 
-/// Appends a GET without a body that closes its connection: a health check.
+/// Appends a GET with `Connection: close`, for health checks.
 ///
 /// # Errors
-/// As [`write_bodiless_request`].
+/// Those of [`write_bodiless_request`].
 pub fn write_get(
     out: &mut Vec<u8>,
     host: &str,
@@ -314,11 +313,12 @@ pub fn write_get(
     write_bodiless_request(out, Method::Get, host, path_and_query, fields)
 }
 
-/// Appends a request without a body that closes its connection: a health check. `fields` are written as they are given.
+/// Appends a request without a body, with `fields` and `Connection: close`, for health checks.
 ///
 /// # Errors
-/// [`FieldError::Target`] if `path_and_query` is no origin-form or the method an extension, [`FieldError::Value`] if `host` or
-/// a value is no field value, [`FieldError::Name`] if a name is no token; nothing was written then.
+/// [`FieldError::Target`] if `path_and_query` is not in origin-form or the method is an extension,
+/// [`FieldError::Value`] if `host` or a value is not a field value, [`FieldError::Name`] if a name is not a
+/// token. On an error nothing is written.
 pub fn write_bodiless_request<'a>(
     out: &mut Vec<u8>,
     method: Method,
@@ -347,7 +347,7 @@ pub fn write_bodiless_request<'a>(
     Ok(())
 }
 
-/// Copies the kept lines; neighbours that are both kept are copied at once.
+/// Copies the kept lines; adjacent kept lines are copied at once.
 fn copy_runs(out: &mut Vec<u8>, buf: &[u8], lines: &[FieldLine], is_kept: impl Fn(&FieldLine) -> bool) {
     let mut run = 0..0;
     for line in lines.iter().filter(|line| is_kept(line)) {
@@ -366,7 +366,7 @@ fn is_named(line: &FieldLine, buf: &[u8], names: &[&str]) -> bool {
     !names.is_empty() && names.iter().any(|name| line.name(buf).eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Whether two names are one to a reader that takes `_` for `-`.
+/// Returns whether two names are equal to a reader that maps `_` to `-`.
 fn resembles(name: &[u8], other: &str) -> bool {
     let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == other.len() && name.iter().map(fold).eq(other.as_bytes().iter().map(fold))
@@ -401,8 +401,8 @@ fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Never copied from a request: hop-by-hop fields, what is written anew, what only this proxy states, and `Proxy`,
-/// which turns into a server's own HTTP_PROXY variable under CGI.
+/// Fields that are never copied from a request: hop-by-hop fields, generated fields, identity that only this
+/// proxy sets, and `Proxy`, which becomes the HTTP_PROXY variable under CGI.
 const REQUEST_DROPPED: FieldKinds = HOP_BY_HOP.with(OWN_IDENTITY).with(FieldKinds::of(&[
     FieldKind::Host,
     FieldKind::Expect,
@@ -412,5 +412,5 @@ const REQUEST_DROPPED: FieldKinds = HOP_BY_HOP.with(OWN_IDENTITY).with(FieldKind
 const CHUNKED_LINE: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const UPGRADE_LINES: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
-/// Room for the lines that are written beside the copied ones: host (259), framing, expectation, upgrade, status.
+/// Space for the generated lines: host (259), framing, expectation, upgrade, status.
 const OWN_LINES_BYTES: usize = 512;

@@ -1,4 +1,4 @@
-//! Bodies: RFC 9112 §6.2, §7.1.
+//! Chunked bodies: RFC 9112 §6.2, §7.1.
 
 use ringway_wire::h1::{
     BodyError, BodyState, CHUNK_END, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, ChunkMode,
@@ -6,7 +6,7 @@ use ringway_wire::h1::{
     field_lines,
 };
 
-/// What a relay passes on, what it has left over, and whether the body ended.
+/// Forwarded bytes, unread bytes, and the end of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Relayed {
     pub(crate) out: Vec<u8>,
@@ -14,7 +14,7 @@ pub(crate) struct Relayed {
     pub(crate) result: Result<BodyState, BodyError>,
 }
 
-/// Feeds pieces that end at the given offsets, as a relay does: what is held stands before the next piece.
+/// Feeds pieces that end at the given offsets, as a relay does: unread bytes precede the next piece.
 pub(crate) fn relay(mode: ChunkMode, bytes: &[u8], cuts: impl IntoIterator<Item = usize>) -> Relayed {
     let mut body = ChunkedBody::new(mode);
     let (mut out, mut buf, mut at) = (Vec::new(), Vec::new(), 0);
@@ -39,7 +39,8 @@ pub(crate) fn relay(mode: ChunkMode, bytes: &[u8], cuts: impl IntoIterator<Item 
     Relayed { out, rest: buf, result: Ok(BodyState::More) }
 }
 
-/// At once, byte by byte, and in two pieces cut at every position: all the same.
+/// Feeds the bytes at once, byte by byte, and in two pieces split at every position; all give the same
+/// result.
 fn relay_all_ways(mode: ChunkMode, bytes: &[u8]) -> Relayed {
     let whole = relay(mode, bytes, []);
     let check = |other: Relayed, how: &str| {
@@ -75,7 +76,7 @@ fn refused(bytes: &str) -> BodyError {
 }
 
 #[test]
-fn canonical_bodies_stay_as_they_are() {
+fn canonical_bodies_are_unchanged() {
     for bytes in
         ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "1\r\na\r\nA\r\n0123456789\r\nb\r\n0123456789a\r\n0\r\n\r\n"]
     {
@@ -86,7 +87,7 @@ fn canonical_bodies_stay_as_they_are() {
 }
 
 #[test]
-fn data_and_trailers_come_apart_for_protocols_that_frame_them_otherwise() {
+fn separate_mode_returns_data_and_trailer_lines() {
     let bytes = "5\r\nhello\r\n0\r\ngrpc-status: 0\r\nContent-Length: 9\r\ngrpc-message: a b\r\n\r\nnext";
     let lines = "grpc-status: 0\r\ngrpc-message: a b\r\n";
     let relayed = relay_all_ways(ChunkMode::Separate, bytes.as_bytes());
@@ -107,7 +108,7 @@ fn data_and_trailers_come_apart_for_protocols_that_frame_them_otherwise() {
 }
 
 #[test]
-fn the_next_message_is_left_over() {
+fn bytes_of_the_next_message_are_not_consumed() {
     for mode in [ChunkMode::Forward, ChunkMode::Decode, ChunkMode::Separate] {
         let relayed = relay_all_ways(mode, b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n");
         assert_eq!((relayed.result, relayed.rest), (Ok(BodyState::Done), b"GET / HTTP/1.1\r\n".to_vec()));
@@ -176,7 +177,7 @@ fn data_ends_where_its_size_says() {
 }
 
 #[test]
-fn trailers_go_on_but_for_the_forbidden_rfc9110_6_5_1() {
+fn forbidden_trailers_are_dropped_rfc9110_6_5_1() {
     let body = "1\r\nx\r\n0\r\nContent-Length: 5\r\nX-Checksum: 1\r\nTransfer-Encoding: chunked\r\nHost: evil\r\n\
         X-Tenant-ID: t\r\nx-forwarded-for: 1\r\nX_Real_IP: 1\r\nAuthorization: x\r\nConnection: x\r\nContent-Type: x\r\n\
         Content-Digest: d\r\nIf-Match: x\r\nSet-Cookie: x\r\nCache-Control: x\r\nTrailer: x\r\ngrpc-status: 0\r\n\r\n";
@@ -203,7 +204,7 @@ fn trailers_are_validated_and_bounded() {
     let fields = |n: usize| format!("0\r\n{}\r\n", "X: y\r\n".repeat(n));
     assert_eq!(forwarded(&fields(TRAILER_FIELDS_MAX)), fields(TRAILER_FIELDS_MAX));
     assert_eq!(refused(&fields(TRAILER_FIELDS_MAX + 1)), BodyError::TrailersTooLarge);
-    // The section is the field, its line end and the empty line.
+    // The section has the field, its line end and the empty line.
     let bytes = |n: usize| format!("0\r\nX: {}\r\n\r\n", "y".repeat(n - "X: \r\n\r\n".len()));
     let whole = |text: String| relay(ChunkMode::Forward, text.as_bytes(), 0..text.len()).result;
     assert_eq!(whole(bytes(TRAILER_BYTES_MAX)), Ok(BodyState::Done));
@@ -211,20 +212,20 @@ fn trailers_are_validated_and_bounded() {
 }
 
 #[test]
-fn a_cut_body_never_looks_complete() {
+fn a_truncated_body_never_looks_complete() {
     let bytes = b"3;x\r\nabc\r\n2\r\n0\r\r\n0;end\r\nX-T: 1\r\nHost: a\r\n\r\n";
     assert_eq!(relay(ChunkMode::Forward, bytes, []).result, Ok(BodyState::Done));
     for end in 0..bytes.len() {
         let cut = relay(ChunkMode::Forward, &bytes[..end], 0..end);
         assert_eq!(cut.result, Ok(BodyState::More), "cut at {end}");
-        // A second reader, given what was passed on, still waits for more.
+        // A second reader of the forwarded bytes still waits for more.
         assert_eq!(relay(ChunkMode::Forward, &cut.out, []).result, Ok(BodyState::More), "cut at {end}");
         assert!(!cut.out.ends_with(LAST_CHUNK), "cut at {end}");
     }
 }
 
 #[test]
-fn a_body_that_breaks_in_its_last_lines_never_looks_complete() {
+fn a_body_with_malformed_last_lines_never_looks_complete() {
     for tail in [
         "0\r\nX : y\r\n\r\n",
         "0\r\n\n",
@@ -255,7 +256,7 @@ fn data_is_counted_without_the_coding() {
     let mut buf = *b"56789\r\n0\r\n\r\n";
     assert_eq!(body.feed(&mut buf).unwrap().state, BodyState::Done);
     assert_eq!((body.data_bytes(), body.data_left()), (10, 0));
-    assert_eq!(body.feed(&mut [1, 2, 3]).unwrap().consumed, 0, "a finished body takes nothing more");
+    assert_eq!(body.feed(&mut [1, 2, 3]).unwrap().consumed, 0, "a finished body consumes nothing");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is accepted, what is refused and what goes out, rule by rule with the section that asks for it.
+//! Accepted, rejected and written messages, rule by rule, with the section of the RFC.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What holds for any bytes: splitting changes nothing, writing is stable, nothing panics.
+//! Properties for any bytes: splitting changes no result, writing is idempotent, nothing panics.
 
 use proptest::prelude::*;
 use ringway_wire::h1::{
@@ -10,7 +10,7 @@ use ringway_wire::normalize::Authority;
 
 use crate::{bodies, requests, responses};
 
-/// Bytes that come close to heads: pieces of syntax in any order.
+/// Bytes similar to heads: pieces of syntax in any order.
 fn near_heads() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&'static [u8]> = vec![
         b"GET ",
@@ -114,16 +114,16 @@ fn rewritten(buf: &[u8], head: &RequestHead, rewrite: &RequestRewrite<'_>) -> Ve
 }
 
 proptest! {
-    // `requests::parse` and `responses::parse` themselves compare whole parsing with byte-by-byte parsing.
+    // `requests::parse` and `responses::parse` compare parsing at once with parsing byte by byte.
     #[test]
-    fn arbitrary_bytes_give_one_verdict_however_they_are_split(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_give_one_result_in_any_split(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = requests::parse(&bytes);
         let _ = responses::parse(&bytes, Method::Get);
         let _ = Authority::parse(&bytes);
     }
 
     #[test]
-    fn near_heads_give_one_verdict_however_they_are_split(bytes in near_heads(), line in any::<bool>()) {
+    fn near_heads_give_one_result_in_any_split(bytes in near_heads(), line in any::<bool>()) {
         let prefix: &[u8] = if line { b"GET / HTTP/1.1\r\nHost: a\r\n" } else { b"" };
         let _ = requests::parse([prefix, &bytes].concat());
         let prefix: &[u8] = if line { b"HTTP/1.1 200 OK\r\n" } else { b"" };
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn small_limits_give_one_verdict_however_bytes_are_split(
+    fn small_limits_give_one_result_in_any_split(
         bytes in heads(),
         (uri_bytes_max, head_bytes_max, fields_max) in (1usize..40, 1usize..200, 0usize..8),
     ) {
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_valid_and_writing_it_again_changes_nothing(bytes in heads()) {
+    fn written_requests_are_valid_and_writing_is_idempotent(bytes in heads()) {
         if let Ok((Parse::Complete, head)) = requests::parse(&bytes) {
             let rewrite = RequestRewrite { trust: Trust::Trusted, underscores: Underscores::Keep, ..Default::default() };
             let once = rewritten(&bytes, &head, &rewrite);
@@ -196,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn chunked_bodies_pass_however_they_are_split(
+    fn chunked_bodies_pass_in_any_split(
         (bytes, data) in chunked_bodies(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         rest in prop::collection::vec(any::<u8>(), 0..20),
@@ -209,7 +209,7 @@ proptest! {
         prop_assert_eq!(&forwarded.rest, &rest);
         let decoded = bodies::relay(ChunkMode::Decode, &input, cuts);
         prop_assert_eq!(&decoded.out, &data);
-        // What was passed on means the same, and passing it on once more changes nothing.
+        // The forwarded bytes decode to the same body, and forwarding them again changes nothing.
         let again = bodies::relay(ChunkMode::Forward, &forwarded.out, []);
         prop_assert_eq!(again.result, Ok(BodyState::Done));
         prop_assert_eq!(&again.out, &forwarded.out);
@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn broken_chunked_bodies_give_one_verdict_and_never_look_complete(
+    fn malformed_chunked_bodies_give_one_result_and_never_look_complete(
         (bytes, _) in chunked_bodies(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),

@@ -8,7 +8,7 @@ use ringway_wire::websocket::HandshakeError;
 
 use HeadFault::*;
 
-/// Parses all at once and byte by byte, which must give the same verdict.
+/// Parses at once and byte by byte, which must give the same result.
 pub(crate) fn parse(bytes: impl AsRef<[u8]>) -> Result<(Parse, RequestHead), RequestError> {
     parse_with(bytes, &Limits::default())
 }
@@ -65,7 +65,7 @@ fn reads_a_plain_request() {
 }
 
 #[test]
-fn a_head_is_reused_without_a_trace_of_the_last() {
+fn a_reused_head_keeps_nothing_of_the_last_message() {
     let mut head = RequestHead::default();
     let first = b"GET http://a?x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n";
     assert_eq!(head.parse(first, &Limits::default()), Ok(Parse::Complete));
@@ -241,7 +241,7 @@ fn host_rfc9112_3_2() {
         ("Host: a:x\r\n", RequestError::BadHost(AuthorityError::Port)),
     ] {
         assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")), error, "{fields:?}");
-        // The authority of the target does not excuse a wrong field.
+        // The authority of the target does not replace an invalid field.
         assert_eq!(refused(format!("GET http://t/ HTTP/1.1\r\n{fields}\r\n")), error, "{fields:?}");
     }
     assert_eq!(complete("GET / HTTP/1.0\r\n\r\n").host(), "");
@@ -355,7 +355,7 @@ fn transfer_encoding_rfc9112_6() {
 }
 
 #[test]
-fn underscore_names_frame_and_route_nothing() {
+fn underscore_names_have_no_effect_on_framing_and_routing() {
     let buf = with_fields("Content_Length: 5\r\nTransfer_Encoding: chunked\r\n");
     assert_eq!(complete(&buf).framing(), Framing::Empty);
 }
@@ -402,7 +402,7 @@ fn expectations_rfc9110_10_1_1() {
 }
 
 #[test]
-fn accepts_html_only_where_it_is_named() {
+fn accepts_html_only_if_it_is_listed() {
     for (value, expected) in [
         ("text/html", true),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
@@ -457,7 +457,7 @@ fn websocket_handshake_rfc6455_4_2_1() {
 }
 
 #[test]
-fn limits_hold_on_both_sides() {
+fn limits_are_exact() {
     let limits = Limits { uri_bytes_max: 20, head_bytes_max: 100, fields_max: 3 };
     let uri = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(len - 1));
     assert_eq!(parse_with(uri(20), &limits).unwrap().0, Parse::Complete);
@@ -498,7 +498,7 @@ fn the_default_limits_are_8_kib_16_kib_and_100_fields() {
 }
 
 #[test]
-fn every_cut_before_the_end_is_partial() {
+fn every_truncation_is_partial() {
     let buf = "POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nCookie: a=b; c=d\r\n\r\n";
     for end in 0..buf.len() {
         assert_eq!(parse(&buf[..end]).unwrap().0, Parse::Partial, "{end}");

@@ -7,7 +7,7 @@ use ringway_wire::message::{Framing, Method, Version};
 
 use HeadFault::*;
 
-/// Parses all at once and byte by byte, which must give the same verdict.
+/// Parses at once and byte by byte, which must give the same result.
 pub(crate) fn parse(bytes: impl AsRef<[u8]>, method: Method) -> Result<(Parse, ResponseHead), ResponseError> {
     let (bytes, limits) = (bytes.as_ref(), Limits::default());
     let mut head = ResponseHead::default();
@@ -175,7 +175,7 @@ fn persistence_rfc9112_9_3() {
 }
 
 #[test]
-fn interim_responses_are_told_from_final_ones() {
+fn interim_responses_are_distinguished_from_final_ones() {
     let buf = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
     let mut head = ResponseHead::default();
     let mut at = 0;
@@ -193,7 +193,7 @@ fn interim_responses_are_told_from_final_ones() {
 }
 
 #[test]
-fn a_101_tells_what_it_switches_to_rfc9110_15_2_2() {
+fn a_101_names_the_protocol_it_switches_to_rfc9110_15_2_2() {
     for (fields, switch) in [
         ("Connection: Upgrade\r\nUpgrade: WebSocket\r\n", Switch::WebSocket),
         ("Upgrade: websocket\r\n", Switch::Other),
@@ -208,7 +208,7 @@ fn a_101_tells_what_it_switches_to_rfc9110_15_2_2() {
 }
 
 #[test]
-fn a_fault_knows_its_field_by_name_and_shows_no_value() {
+fn a_fault_names_its_field_without_a_value() {
     use FaultyField::{After, Named};
     let long = [b"HTTP/1.1 200 OK\r\nX-Big: ".as_slice(), &[b'a'; 20_000], b"\r\n\r\n"].concat();
     for (bytes, fault, field) in [

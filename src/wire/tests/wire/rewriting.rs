@@ -1,4 +1,4 @@
-//! What goes to the next hop.
+//! Written heads: rewriting of requests and responses for the next hop.
 
 use ringway_wire::h1::{
     ConnectionSignal, ExpectLine, OutFraming, RequestRewrite, ResponseRewrite, SimpleResponse, TeLine, Trust,
@@ -53,7 +53,7 @@ fn start_line_and_host_are_written_in_normal_form() {
 }
 
 #[test]
-fn hop_by_hop_fields_end_here_rfc9110_7_6_1() {
+fn hop_by_hop_fields_are_removed_rfc9110_7_6_1() {
     let fields = "Accept: x\r\nConnection: keep-alive, X-Hop, Host, Content-Length\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
         Proxy-Connection: x\r\nProxy-Authenticate: x\r\nProxy-Authorization: x\r\nTE: trailers\r\nTrailer: X-T\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: x\r\nx-hop: 2\r\nProxy: evil\r\nCookie: c\r\n";
@@ -70,7 +70,7 @@ fn hop_by_hop_fields_end_here_rfc9110_7_6_1() {
 }
 
 #[test]
-fn a_wish_for_trailers_goes_on_when_the_proxy_passes_them_rfc9110_10_1_4() {
+fn te_trailers_is_forwarded_with_te_line_keep_rfc9110_10_1_4() {
     let keep = RequestRewrite { te: TeLine::Keep, ..Default::default() };
     let written = "TE: trailers\r\nConnection: TE\r\n";
     for te in ["trailers", "gzip;q=0.5, Trailers"] {
@@ -84,7 +84,7 @@ fn a_wish_for_trailers_goes_on_when_the_proxy_passes_them_rfc9110_10_1_4() {
 }
 
 #[test]
-fn nomination_removes_neither_framing_nor_what_the_proxy_says() {
+fn nomination_removes_neither_framing_nor_fields_of_the_proxy() {
     let text = "POST / HTTP/1.1\r\nHost: a\r\nConnection: Host, Content-Length, Transfer-Encoding, X-Forwarded-For, \
         X-Tenant-ID, X-Request-ID\r\nContent-Length: 5\r\nX-Forwarded-For: 1.1.1.1\r\nX-Request-ID: r\r\n\r\n";
     let append = b"X-Forwarded-For: 192.0.2.1\r\nX-Tenant-ID: t\r\n";
@@ -99,7 +99,7 @@ fn nomination_removes_neither_framing_nor_what_the_proxy_says() {
 }
 
 #[test]
-fn identity_is_believed_from_trusted_peers_only() {
+fn identity_is_accepted_from_trusted_peers_only() {
     let fields = "X-Forwarded-For: 1\r\nx-forwarded-proto: 2\r\nX-FORWARDED-Host: 3\r\nX-Forwarded-Client-Cert: 4\r\n\
         X-Forwarded: 5\r\nX-Real-IP: 6\r\nForwarded: for=7\r\nX-Request-ID: 8\r\nX-Tenant-ID: 9\r\nX-Original-Host: 10\r\n";
     assert_eq!(request_fields(fields, &RequestRewrite::default()), "");
@@ -125,7 +125,7 @@ fn forwarded_for_values_can_be_read_in_order() {
 }
 
 #[test]
-fn underscore_names_are_no_alias_of_what_is_dropped() {
+fn underscore_names_are_no_alias_of_dropped_fields() {
     let fields =
         "X_Forwarded_For: 1\r\nX-Tenant_ID: 2\r\nContent_Length: 3\r\nX_Custom: 4\r\nX_Filter-Name: 5\r\n";
     assert_eq!(request_fields(fields, &RequestRewrite::default()), "");
@@ -137,7 +137,7 @@ fn underscore_names_are_no_alias_of_what_is_dropped() {
 }
 
 #[test]
-fn filters_remove_by_name_and_append_behind() {
+fn fields_are_removed_by_name_and_appended_at_the_end() {
     let rewrite =
         RequestRewrite { remove: &["x-a", "COOKIE"], append: b"X-A: new\r\n", ..Default::default() };
     assert_eq!(request_fields("X-A: 1\r\nX-B: 2\r\nCookie: c\r\n", &rewrite), "X-B: 2\r\nX-A: new\r\n");
@@ -169,7 +169,7 @@ fn request_framing_is_written_in_normal_form() {
 }
 
 #[test]
-fn expectations_go_on_only_when_asked() {
+fn expectations_are_forwarded_only_with_expect_line_keep() {
     let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";
     let keep = RequestRewrite { expect: ExpectLine::Keep, ..Default::default() };
     assert_eq!(request_fields(fields, &RequestRewrite::default()), "Content-Length: 5\r\n");
@@ -178,7 +178,7 @@ fn expectations_go_on_only_when_asked() {
 }
 
 #[test]
-fn a_handshake_goes_on_as_one_and_never_by_halves() {
+fn a_handshake_is_forwarded_completely_or_not_at_all() {
     let fields = "Connection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: h2c, websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\nOrigin: o\r\n";
     let upgrade = RequestRewrite { upgrade: UpgradeLine::WebSocket, ..Default::default() };
@@ -197,7 +197,7 @@ fn a_handshake_goes_on_as_one_and_never_by_halves() {
 }
 
 #[test]
-fn response_framing_fits_the_client() {
+fn response_framing_matches_the_client() {
     let out = |method, text: &str, framing| {
         let rewrite = ResponseRewrite { framing, ..Default::default() };
         response(&format!("{text}\r\n"), method, &rewrite).strip_suffix("\r\n").unwrap().to_owned()
@@ -225,7 +225,7 @@ fn response_framing_fits_the_client() {
 }
 
 #[test]
-fn status_lines_say_http_1_1_and_keep_the_reason() {
+fn status_lines_have_http_1_1_and_keep_the_reason() {
     let rewrite = ResponseRewrite { connection: ConnectionSignal::Close, ..Default::default() };
     assert_eq!(
         response("HTTP/1.0 418 I'm a teapot\r\n\r\n", Method::Get, &rewrite),
@@ -242,7 +242,7 @@ fn status_lines_say_http_1_1_and_keep_the_reason() {
 }
 
 #[test]
-fn clients_hear_what_their_version_needs() {
+fn the_connection_field_matches_the_client_version() {
     assert_eq!(ConnectionSignal::for_client(Version::Http11, true), ConnectionSignal::Implicit);
     assert_eq!(ConnectionSignal::for_client(Version::Http11, false), ConnectionSignal::Close);
     assert_eq!(ConnectionSignal::for_client(Version::Http10, true), ConnectionSignal::KeepAlive);
@@ -255,7 +255,7 @@ fn clients_hear_what_their_version_needs() {
 }
 
 #[test]
-fn writes_answers_of_its_own() {
+fn writes_simple_responses() {
     let write = |response: SimpleResponse<'_>| {
         let mut out = Vec::new();
         write_simple_response(&mut out, &response);
@@ -283,7 +283,7 @@ fn writes_answers_of_its_own() {
 }
 
 #[test]
-fn writes_a_get_that_it_would_accept() {
+fn a_written_get_parses() {
     let mut out = Vec::new();
     assert_eq!(write_get(&mut out, "a:1\r\nX: y", "/", "u"), Err(FieldError::Value));
     assert_eq!(write_get(&mut out, "a", "/x y", "u"), Err(FieldError::Target));
