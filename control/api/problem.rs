@@ -243,7 +243,7 @@ impl From<UploadError> for Problem {
             UploadError::Busy => Kind::Busy,
             UploadError::NotStored(_) => Kind::Storage,
             UploadError::NotLive(_) => Kind::Unconfirmed,
-            // What is newer than this crate is about the certificate, as most of them are.
+            // Variants newer than this crate are mapped to the certificate, as most variants are about it.
             _ => Kind::BadCertificate,
         };
         Self::new(kind, error.to_string())

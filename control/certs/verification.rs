@@ -78,7 +78,7 @@ pub struct FoundRecords {
 pub enum CaaCheck {
     /// There are no CAA records, or they name the CA.
     Allowed,
-    /// They name other CAs, and the identity of ours is unknown.
+    /// They name other CAs, and the identity of the configured CA is unknown.
     Unclear {
         /// Owner of the records.
         at: String,

@@ -160,7 +160,7 @@ fn an_unexpected_dead_address_is_to_be_removed() {
     for dead in [Refused, TimedOut, NoRoute] {
         check(&with_probes(&both, &[("192.0.2.1", Reached), ("2001:db8::1", dead)]), Readiness::Ready, &[]);
     }
-    // The address of a load balancer is none of ours, and as good.
+    // The address of a load balancer is not local, and is accepted.
     check(
         &with_probes(&request(), &[("192.0.2.1", TimedOut), ("2001:db8::2", Reached)]),
         Readiness::Ready,

@@ -214,7 +214,7 @@ fn no_wake_up_and_no_value_is_lost_under_stress() {
     assert_eq!(sum, SENDERS * VALUES * (VALUES + 1) / 2);
 }
 
-/// The receiver sees only growing numbers and always ends at the last, whatever it missed between.
+/// The receiver sees only growing numbers and always ends at the last, regardless of missed ones.
 #[test]
 fn the_latest_value_always_arrives_under_stress() {
     const LAST: u64 = 50_000;

@@ -50,7 +50,7 @@ pub(crate) fn take() -> Result<Inherited, SocketError> {
         let Some(purpose) = purpose(name) else { return Err(wrong(None)) };
         // Tried as a unix socket first: the error of a TCP socket is the useful one.
         if let Ok(Some(socket)) = handed_over.take_unix_listener(index) {
-            // Of the API, whatever its name.
+            // Socket of the API; its name does not matter.
             inherited.api_unix.push(socket);
             continue;
         }

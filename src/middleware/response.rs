@@ -10,9 +10,9 @@ use crate::edits::{self, Edits};
 /// Head of a response, before any edit.
 #[derive(Clone, Copy, Debug)]
 pub enum ResponseHeadView<'a> {
-    /// Of an endpoint: the head and the buffer that it stands in.
+    /// Response of an endpoint: the head and its buffer.
     Endpoint(&'a ResponseHead, &'a [u8]),
-    /// Of the proxy itself.
+    /// Local reply of the proxy.
     Local {
         /// The status.
         status: u16,

@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Acceptable outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The proxy answers with one of these statuses and closes; nothing reaches the origin.
+    /// The proxy replies with one of these statuses and closes; nothing reaches the origin.
     Refused(&'static [u16]),
     /// The proxy answers by itself with one of these statuses; nothing reaches the origin. The connection may
     /// live on.
@@ -49,7 +49,7 @@ pub(crate) struct Seen {
     trailers: Vec<(&'static str, &'static str)>,
 }
 
-/// A request of HTTP/1.1 and what may become of it.
+/// HTTP/1.1 request with its acceptable outcomes.
 pub(crate) struct Case {
     section: &'static str,
     name: &'static str,
@@ -88,7 +88,7 @@ pub(crate) fn refused(statuses: &'static [u16]) -> Outcome {
     Outcome::Refused(statuses)
 }
 
-/// [`Outcome::Refused`] with 400, what most faults come to.
+/// [`Outcome::Refused`] with 400, the outcome of most faults.
 pub(crate) fn bad() -> Outcome {
     Outcome::Refused(&[400])
 }
@@ -115,19 +115,19 @@ impl Seen {
         self
     }
 
-    /// The field stands there exactly so.
+    /// The field is present with exactly this value.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.fields.push((name, vec![value]));
         self
     }
 
-    /// The field stands there so often.
+    /// The field is present this number of times.
     pub(crate) fn with_all(mut self, name: &'static str, values: &[&'static str]) -> Self {
         self.fields.push((name, values.to_vec()));
         self
     }
 
-    /// The field does not stand there.
+    /// The field is absent.
     pub(crate) fn without(mut self, name: &'static str) -> Self {
         self.fields.push((name, Vec::new()));
         self

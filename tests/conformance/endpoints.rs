@@ -10,7 +10,7 @@ use crate::kit::*;
 enum End {
     /// The client gets 502, and nothing of it is forwarded.
     Refused,
-    /// Its head was good; the client's connection breaks off before the answer looks whole.
+    /// The head was valid; the client's connection ends before the response is complete.
     Cut,
     /// It arrives: status, body, and fields that stand there exactly so, or do not where there is no value.
     Passed(u16, &'static str, &'static [(&'static str, Option<&'static str>)]),
@@ -68,7 +68,7 @@ fn full(
     })
 }
 
-/// A frame before a good answer.
+/// A frame before a valid response.
 fn before(
     section: &'static str,
     name: &'static str,
@@ -81,7 +81,7 @@ fn before(
     })
 }
 
-/// A frame within the body of a good answer.
+/// A frame within the body of a valid response.
 fn within(
     section: &'static str,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! Runs requests of HTTP/1.1: sends the bytes, sees what arrived where, and asks twice more.
+//! Runs HTTP/1.1 requests: sends the bytes, compares what arrived at each side, and sends two more requests.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::kit::http::Reader;
 use crate::kit::*;
 
-/// An origin whose every answer names its request: by the id that the proxy gave it.
+/// Origin whose responses name their request by the id that the proxy added.
 pub(crate) fn naming() -> Origin {
     Origin::http(move |request, connection| {
         let id = request.field("x-request-id").unwrap_or_default();
@@ -105,7 +105,7 @@ fn run(proxy: &Proxy, origin: &Origin, number: usize, case: &Case) -> Result<(),
     Ok(())
 }
 
-/// Whether this is what happened; if not, why.
+/// Compares the outcome with the expected one; returns the difference.
 fn is(
     outcome: &Outcome,
     answers: &[Message],
@@ -156,7 +156,7 @@ const HOP: &[&str] = &[
     "expect",
 ];
 
-/// Whether a request at the origin is the one that was meant.
+/// Returns whether a request at the origin is the expected one.
 pub(crate) fn looks_like(request: &Message, seen: &Seen) -> Result<(), String> {
     let wrong = |what: String| Err(what);
     if request.first_line != seen.line {

@@ -13,9 +13,9 @@ enum End {
     /// Malformed (RFC 9113 §8.1.1): a stream error of this type, or an answer with 400 (a size: 431); nothing
     /// arrives whole.
     Malformed,
-    /// The proxy answers by itself with one of these; nothing arrives.
+    /// The proxy sends a local reply with one of these statuses; nothing arrives.
     Answered(&'static [u16]),
-    /// One request arrives, like this, and is answered.
+    /// One request arrives, like this, and gets a response.
     Forwarded(Seen),
     /// The stream is reset with one of these codes; nothing arrives whole.
     Reset(&'static [u32]),
@@ -72,7 +72,7 @@ fn stream(
 /// The path of requests that may arrive after their case is over.
 const LATE: &str = "/late";
 
-/// With one text for another of the same length.
+/// Replaces a text by another of the same length.
 fn text_replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for at in 0..bytes.len().saturating_sub(from.len() - 1) {
@@ -154,7 +154,7 @@ fn open() -> Vec<u8> {
     frame(HEADERS, END_HEADERS, 1, &block(&[(":method", "POST"), S, A, P]))
 }
 
-/// These frames one after the other.
+/// Concatenates frames.
 fn all_of(frames: &[&[u8]]) -> Vec<u8> {
     frames.concat()
 }

@@ -12,7 +12,7 @@ enum Got {
     BadGateway,
     /// The response had started: the client sees that it is incomplete.
     Cut,
-    /// The answer, with this status and body.
+    /// The response, with this status and body.
     Passed(u16, &'static str, Vec<(&'static str, &'static [&'static str])>),
 }
 

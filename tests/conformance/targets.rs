@@ -1,4 +1,4 @@
-//! Which resource is meant: RFC 9112 §3.2 (the four forms of a target, `Host`), RFC 9110 §4.2, §7.1, §7.2.
+//! Target resource: RFC 9112 §3.2 (the four forms of a target, `Host`), RFC 9110 §4.2, §7.1, §7.2.
 
 use super::*;
 use crate::kit::on_both_drivers;

@@ -10,13 +10,13 @@ use crate::kit::*;
 enum Wish {
     /// The proxy refuses with one of these; nothing reaches the origin.
     Refused(&'static [u16]),
-    /// It arrives as the plain request that it is besides, and gets a plain answer.
+    /// It arrives as a plain request without upgrade, and gets a plain response.
     Plain,
     /// It arrives as a handshake and the origin's 101 opens a tunnel: what follows belongs to it.
     Opened,
     /// It arrives as a handshake, and the client gets this status of the origin's.
     Denied(u16),
-    /// It arrives as a handshake, and the origin's answer is no answer to it: 502.
+    /// It arrives as a handshake, and the origin's response does not match it: 502.
     BadGateway,
 }
 

@@ -13,7 +13,7 @@ use crate::kit::*;
 /// Issuing takes a few round trips, and the machine may be busy.
 const ISSUED: Duration = Duration::from_secs(120);
 
-/// A CA, and a gateway that asks it, on a port for challenges that the CA knows.
+/// A CA, and a gateway that orders from it, with the challenge port that the CA uses.
 struct Scene {
     pebble: Pebble,
     proxy: Proxy,
@@ -21,7 +21,7 @@ struct Scene {
     directory: PathBuf,
 }
 
-/// A gateway to be, that asks these CAs, the first one first.
+/// Configuration of a gateway with these CAs in order of preference.
 fn gateway(driver: Driver, pebbles: &[&Pebble], http_port: u16) -> proxy::Builder {
     let builder = Proxy::on(driver).env("PROXY_HTTPS_PORT", "0");
     let bundle = builder.folder().join("ca.pem");
@@ -104,7 +104,7 @@ fn issued(proxy: &Proxy, name: &str) -> String {
     reaches(proxy, name, "active")["fingerprint"].as_str().expect("an active one was read").to_owned()
 }
 
-/// The certificate that a client who trusts the CA is shown.
+/// Returns the certificate that the gateway presents to a client that trusts the CA.
 #[track_caller]
 fn is_served(proxy: &Proxy, pebble: &Pebble, name: &str) -> Vec<u8> {
     let stream = Tls::trusting(&pebble.root(), name).stream(proxy.https());
@@ -276,7 +276,7 @@ on_both_drivers! {
         assert_eq!(scene.proxy.get("app.test", "/").text(), "a");
         scene.pebble.start_again();
         eventually_within(ISSUED, "it is issued after all", || {
-            // As people do who have just repaired something.
+            // A repeated manual retry after a repair.
             let body = json!({ "domain": "app.test" });
             scene.proxy.api().post("/api/tenants/domains/verify", &body);
             (certificate(&scene.proxy, "app.test")["status"] == "active").then_some(())

@@ -1,4 +1,4 @@
-//! The admin API from the outside: document 000's paths and codes, conditions, and who may not ask.
+//! The admin API over the network: paths, status codes, conditional requests, authorization.
 
 use crate::kit::*;
 

@@ -1,4 +1,4 @@
-//! Answers that come before all of the request: they must reach their client, whatever it is still sending.
+//! Early responses: they must reach their client while it still sends the request.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const MB: usize = 1 << 20;
 /// Far more than the buffers of both kernels hold.
 const LARGE: usize = 12 * MB;
 
-/// Answers before it has read the body, in one of the ways that apps do.
+/// Responds before the body is read, in one of the ways of real apps.
 fn hasty() -> Origin {
     Origin::forgetful(|connection| {
         while let Ok(mut head) = connection.request_head() {
@@ -46,8 +46,7 @@ fn send_first(client: &mut Client, head: &str) -> Message {
     answer.unwrap_or_else(|fault| panic!("{head:?}: {fault:?}, sending: {sent:?}"))
 }
 
-/// Answers of a real client to so many requests in a row, each with a body of 20 MB: how many came with which
-/// status.
+/// Sends requests of 20 MB each with a real client; returns the number of responses by status.
 fn counted(mut client: Command) -> String {
     let Output { status, stdout, stderr } =
         client.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{client:?}: {error}"));
@@ -234,7 +233,7 @@ on_both_drivers! {
 }
 
 on_both_drivers! {
-    /// Each client, each version of HTTP, each kind of early answer: none is lost.
+    /// Each client, each version of HTTP, each kind of early response: none is lost.
     fn real_clients_get_early_answers(driver) {
         let origin = hasty();
         let small = serving_as(Proxy::on(driver).env("PROXY_BODY_MAX", "10m"), &origin);

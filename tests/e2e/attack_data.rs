@@ -102,7 +102,7 @@ on_both_drivers! {
         let (mut new, mut old) = (proxy.client(), proxy.client());
         old.get("app.test", "/");
         proxy.sigterm();
-        // Nothing was heard of this one before the signal.
+        // This connection had sent nothing before the signal.
         assert_eq!(new.get("app.test", "/").status(), 200);
         // This one is never idle for long: each of its requests gets a response, the last one with
         // `Connection: close`.
@@ -136,7 +136,7 @@ on_both_drivers! {
         let mut proxy = Proxy::serving(driver, &origin);
         let mut client = proxy.client();
         client.send("GET /long HTTP/1.1\r\nHost: app.test\r\n\r\n");
-        // It did not know that the connection ends.
+        // It had not received `Connection: close`.
         let head = client.response_head("GET");
         assert!(!head.lists("connection", "close"));
         proxy.sigterm();

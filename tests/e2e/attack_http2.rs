@@ -1,5 +1,5 @@
-//! HTTP/2 clients that mean harm: nothing that they send is taken for another request, and nothing that they
-//! do costs others.
+//! Malicious HTTP/2 clients: their bytes are never taken for another request, and other clients are not
+//! affected.
 
 use crate::kit::h2::*;
 use crate::kit::hpack::{integer, literal};
@@ -15,14 +15,14 @@ fn bad(name: &'static str, fields: &[(&'static str, &'static str)]) -> Bad {
     Bad { name, fields: fields.to_vec() }
 }
 
-/// A good GET with these fields more.
+/// A valid GET with these additional fields.
 fn with(name: &'static str, more: &[(&'static str, &'static str)]) -> Bad {
     let mut fields = good();
     fields.extend_from_slice(more);
     Bad { name, fields }
 }
 
-/// A good GET with one pseudo-field changed.
+/// A valid GET with one pseudo-field changed.
 fn but(name: &'static str, field: &'static str, value: &'static str) -> Bad {
     let mut fields = good();
     fields.iter_mut().filter(|(name, _)| *name == field).for_each(|(_, old)| *old = value);

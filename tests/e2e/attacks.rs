@@ -57,7 +57,7 @@ struct Cost {
     memory: usize,
     cpu: Duration,
     wall: Duration,
-    /// Of the answers to the other client.
+    /// Responses to the other client.
     slowest: Duration,
 }
 
@@ -275,7 +275,7 @@ fn refused(name: &str, address: SocketAddr, bytes: Vec<u8>, status: u16) -> Atta
         }
         for _ in 0..STEP {
             let mut client = Client::connect(address);
-            // It is answered before all of it was read.
+            // The response is sent before all of the request was read.
             let _ = client.try_send(&bytes);
             match client.try_response("GET") {
                 Ok(answer) => assert_eq!(answer.status(), status),

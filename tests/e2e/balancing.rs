@@ -1,4 +1,4 @@
-//! Which instance answers: round robin, failover, breakers, pooled connections that have gone stale.
+//! Selection of instances: round robin, failover, circuit breakers, stale pooled connections.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -92,11 +92,11 @@ fn play(driver: Driver, front: Front) {
                     let target = Misbehaving::new(fault);
                     let (app, host) = (format!("app{number}"), format!("app{number}.test"));
                     proxy.serve(&app, &host, &target.origin);
-                    // As where no check vouches for it: whether one has passed by now is chance.
+                    // Same as without a passed health check: whether one has passed by now is random.
                     let always = json!({ "app_id": app, "failures": { "timeouts": "always" } });
                     proxy.api().post("/api/apps/register", &always).is(200);
                     let play = Play { proxy, front, authority: &authority, host, target, number, asked: 0 };
-                    // The other rows shall be heard, too.
+                    // The other rows must be reported, too.
                     let played = catch_unwind(AssertUnwindSafe(|| play.run()));
                     if let Err(what) = played.unwrap_or_else(|_| Err("a panic, see above".into())) {
                         wrong.lock().unwrap().push(format!("{name}: {what}"));

@@ -262,7 +262,7 @@ fn converse_http1(proxy: &Secure, dice: &mut Dice) -> (usize, usize) {
         bytes.extend(body);
     }
     if dice.below(6) == 0 {
-        // It breaks off anywhere.
+        // It is truncated at a random offset.
         let _ = client.try_send(&bytes[..dice.below(bytes.len() as u64) as usize]);
         return (0, 0);
     }

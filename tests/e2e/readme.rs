@@ -25,7 +25,7 @@ struct Block<'a> {
     /// The line of its fence.
     line: usize,
     language: &'a str,
-    /// Why it is not run.
+    /// Reason to skip it.
     exempted: Option<&'a str>,
     text: String,
 }

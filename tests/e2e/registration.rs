@@ -267,7 +267,7 @@ fn a_health_check_has_the_host_headers_and_expectations_of_its_instance() {
         json!({ "path": "/up", "host": "app.example", "headers": ["Authorization"], "unhealthy_threshold": 1,
                 "expect": { "status": "200", "body": "database: ok" } })
     );
-    // It is asked in the same way after a restart, and the secret is nowhere but in the request.
+    // The probe is the same after a restart, and the secret appears only in the request.
     let log = proxy.log().join("\n");
     assert!(log.contains("status 400, expected 200-399"), "{log}");
     let proxy = proxy.stop().start();

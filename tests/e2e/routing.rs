@@ -1,4 +1,4 @@
-//! Which app a request reaches: names, forms of the target, registrations and their end.
+//! Routing of requests to apps: names, target forms, registration and deregistration.
 
 use crate::kit::*;
 

@@ -169,7 +169,7 @@ on_both_drivers! {
         let echo = Origin::echo();
         scene.gateway.register_app("echo", &echo.target()).unwrap();
         scene.gateway.register_domain("echo.test", "echo", None).unwrap();
-        // Of no tenant, as `app.test`, but of another app: a connection of its own is needed.
+        // No tenant, like `app.test`, but another app: a separate connection is needed.
         let mut client = scene.client("app.test");
         assert_eq!(client.get("echo.test", "/").status(), 421);
         let mut body = pattern(300_000);
@@ -487,7 +487,7 @@ on_both_drivers! {
             b"PROXY UNKNOWN".iter().copied().chain([b' '; 5000]).collect(),
             binary(0x21, 0x11, 4097),
             binary(0x21, 0x11, 0xffff),
-            // Of no version, command, family or address that there is.
+            // Unknown version, command, family or address.
             binary(0x31, 0x11, 12),
             binary(0x22, 0x11, 12),
             binary(0x21, 0x12, 12),
@@ -562,7 +562,7 @@ on_both_drivers! {
             connection.send(format!("PROXY TCP4 {client} 192.0.2.1 49153 443\r\n"));
             connection
         };
-        // Which of them is one too many is open: their headers are read side by side.
+        // The excess one is not determined: their headers are read concurrently.
         let _silent: Vec<Client> = (0..5).map(|_| begin("203.0.113.9")).collect();
         scene.assert_refused("client_full", 1);
         let mut other = Client::over_tls(scene.tls("app.test").stream_over(begin("203.0.113.10").into_socket()).unwrap());

@@ -1,5 +1,5 @@
-//! Instances that speak TLS: whom ringway believes, what it shows, and that nothing goes over a connection
-//! that it would not make today.
+//! TLS to instances: verification of their certificates, the client certificate, and no reuse of connections
+//! made with earlier TLS settings.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use crate::kit::http::Reader;
 use crate::kit::tls::{Pair, put};
 use crate::kit::*;
 
-/// An instance that speaks TLS: answers each request with its body, or with its own name.
+/// TLS instance: responds to each request with its body, or with the name of the instance.
 struct Secure {
     shared: Arc<Shared>,
     port: u16,
@@ -226,7 +226,7 @@ on_both_drivers! {
         unusable(1);
         register(&proxy, &instance, json!({ "ca_file": ca, "server_name": "app.internal" }));
         assert_eq!(ask(&proxy), (200, String::new()));
-        // And is as it was.
+        // It is unchanged.
         written(folder.path(), "ca.pem", &authority.pem());
         eventually_within(3 * SOON, "all is well again", || {
             (proxy.api().get("/api/status").is(200).json["status"] == "ready").then_some(())

@@ -193,7 +193,7 @@ fn an_old_store_is_rewritten_once_and_takes_changes() {
 fn a_migration_that_is_killed_leaves_the_old_store_or_the_new_one() {
     let migrated = old_store("closed");
     load(migrated.path());
-    // What stands in place of `live`, `live.new` and `live.old` after each step; HEAD is written last.
+    // State of `live`, `live.new` and `live.old` after each step; HEAD is written last.
     let place_with = |case: &str, live: &[(&str, &Path)]| {
         let place = old_store("killed");
         fs::remove_dir_all(place.path().join("live")).unwrap();

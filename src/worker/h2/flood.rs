@@ -319,7 +319,7 @@ fn check_setting(setting: Setting) -> Option<Violation> {
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// RFC 9113 §6.5.2.
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
-/// As many as a client may have requests at one time; beyond them, the `h2` crate detects the violation.
+/// The limit of concurrent requests of a client; beyond it, the `h2` crate detects the violation.
 const ENDED_MAX: usize = limits::H2_STREAMS_MAX as usize;
 
 #[cfg(test)]

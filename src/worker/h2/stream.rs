@@ -60,7 +60,7 @@ impl H2Stream {
     /// A stream whose request head was read. `addresses` are those of the peer and the local ones.
     ///
     /// # Errors
-    /// When no runtime of ours runs on this thread.
+    /// If no ringway runtime runs on this thread.
     pub(crate) fn new(
         body: RecvStream,
         respond: SendResponse<Bytes>,
@@ -84,7 +84,7 @@ impl H2Stream {
     /// A stream to an endpoint: the first write is the head of the request.
     ///
     /// # Errors
-    /// When no runtime of ours runs on this thread.
+    /// If no ringway runtime runs on this thread.
     pub(crate) fn to_endpoint(request: NewRequest) -> io::Result<Self> {
         Ok(Self {
             waits: Waits::new()?,

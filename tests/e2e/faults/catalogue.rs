@@ -78,7 +78,7 @@ fn heads() -> Vec<Row> {
         Row::told(name, 502, &["upstream_bad_response"], Does::Answers(without_end(first, piece)))
     };
     vec![
-        // It is our limit that they are beyond.
+        // They exceed a limit of the proxy.
         endless("an endless field", "HTTP/1.1 200 OK\r\nX: ", &[b'x'; 4096]).blames(Blame::Nobody),
         endless("endless fields", "HTTP/1.1 200 OK\r\n", &b"X: y\r\n".repeat(100)).blames(Blame::Nobody),
         endless("an endless status line", "HTTP/1.1 200 ", &[b'x'; 4096]).blames(Blame::Nobody),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-/// Which pebble.
+/// Version of pebble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
     /// 2.10, as tests/pebble.sh fetches it: with ARI and profiles.
@@ -33,7 +33,7 @@ pub(crate) enum Release {
 /// Behaviour of a CA.
 #[derive(Clone, Debug)]
 pub(crate) struct Habits {
-    /// Which program it is.
+    /// Version of pebble.
     pub(crate) release: Release,
     /// Where it fetches challenges: the port at which the gateway serves plain HTTP.
     pub(crate) http_port: u16,
@@ -225,7 +225,7 @@ impl Pebble {
         is_up
     }
 
-    /// Asks its management interface, which speaks HTTPS.
+    /// Sends a request to its management interface, over HTTPS.
     fn ask(&self, path: &str, body: Option<&str>) -> String {
         let mut curl = Command::new("curl");
         curl.args(["--fail", "--silent", "--show-error", "--max-time", "60", "--cacert"]).arg(self.bundle());
@@ -359,7 +359,7 @@ const PORT_TRIES: usize = 8;
 
 /// Where a program of pebble's is; fetched when it is missing.
 fn program(name: &str) -> PathBuf {
-    // The root of the repository lies above whichever crate this is part of.
+    // The root of the repository is above the crate that includes this file.
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script =
         crate_dir.ancestors().map(|dir| dir.join("tests/pebble.sh")).find(|path| path.exists()).unwrap();

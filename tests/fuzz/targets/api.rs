@@ -49,8 +49,8 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// Of two members of a name the other parser keeps the last, so that there are fewer in its document than in
-/// the text.
+/// Checks for duplicate members: the other parser keeps the last one of a name, so its document would have
+/// fewer members than the text.
 fn has_no_duplicates(text: &[u8], document: &Value) {
     assert_eq!(colons(text), members(document), "a name occurs twice");
 }

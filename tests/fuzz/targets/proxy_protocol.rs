@@ -11,7 +11,7 @@ pub(crate) fn check(bytes: &[u8]) {
         match parse(&bytes[..end]) {
             Ok(Step::Need(more)) => {
                 assert!(more > 0);
-                // Nothing shorter than what is needed is whole.
+                // No prefix shorter than the requested number of bytes is complete.
                 for shorter in end..(end + more).min(bytes.len()) {
                     assert!(!matches!(parse(&bytes[..shorter]), Ok(Step::Done(_))));
                 }

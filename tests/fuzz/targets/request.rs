@@ -44,7 +44,7 @@ fn is_written_as_it_was_read(bytes: &[u8], head: &RequestHead, rewrite: &Request
     );
     assert_eq!(again.method_str(&out), head.method_str(bytes));
     assert_eq!(again.path_and_query(&out), head.path_and_query(bytes));
-    // Nothing comes from nowhere, and in no other order.
+    // No field is invented, and the order is kept.
     let mut received = head.fields(bytes);
     for field in again.fields(&out) {
         let is_own = ["host", "content-length", "transfer-encoding"]
