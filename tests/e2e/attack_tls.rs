@@ -71,7 +71,7 @@ on_both_drivers! {
         assert_eq!(request.field("x.kept"), Some("yes"), "others with marks are what they are");
     }
 
-    /// Whatever a connection was made for, it ends to be good for that when the domain goes.
+    /// A connection no longer serves a domain after the domain is removed.
     fn a_connection_loses_the_name_that_it_was_made_for(driver) {
         let origin = Origin::named("a");
         let proxy = serving(driver, &origin);
@@ -90,7 +90,7 @@ on_both_drivers! {
         assert_eq!((status("app.test"), status("same.test"), status("tenant.test")), (404, 421, 421));
     }
 
-    /// A certificate that no client would take is found out when it is brought, not by the clients.
+    /// A certificate that no client would accept is rejected at the upload.
     fn a_certificate_that_is_not_for_servers_is_refused(driver) {
         let origin = Origin::named("a");
         let (proxy, authority) = secure(driver, &origin);
@@ -149,7 +149,7 @@ on_both_drivers! {
         assert!(is_private(&file));
     }
 
-    /// Chain and key of different uploads never meet, whenever the process dies.
+    /// Chain and key of different uploads are never combined, whenever the process is killed.
     fn a_process_killed_between_uploads_serves_one_of_them(driver) {
         let origin = Origin::named("a");
         let (mut proxy, authority) = secure(driver, &origin);

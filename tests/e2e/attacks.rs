@@ -1,5 +1,5 @@
-//! Attacks in figures: what each costs the process while it lasts, what it comes to, and that others are
-//! served meanwhile.
+//! Attacks and their measured cost: memory while they last, their outcome, and the service of other clients
+//! meanwhile.
 //!
 //! There is one core, and between any two steps of an attack another client is served by it. What the attack
 //! makes the process hold is looked at when it was most, and has a bound. How long the other client waited,
@@ -34,7 +34,7 @@ struct Attack {
 enum Step {
     /// Number of pieces and bytes sent.
     Sent(usize, usize),
-    /// The proxy has ended it, in these words.
+    /// The proxy has ended it, with this reason.
     Ended(String),
     /// All of it is there.
     Made,
@@ -45,7 +45,7 @@ enum Step {
 enum ComesTo {
     /// The proxy ends it.
     Ended,
-    /// It is no more than what honest clients may do, only more of it: the proxy bears it.
+    /// Many permitted operations: the proxy serves them.
     Borne,
 }
 
@@ -74,10 +74,10 @@ const ONE: usize = 8 * MB;
 /// Limit of the memory per connection of a crowd: two buffers for a head, and their overhead.
 const EACH: usize = 48 << 10;
 
-/// Lets this process have as many descriptors as it may.
+/// Raises the descriptor limit of this process to the hard limit.
 fn want_descriptors() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: two plain system calls on a structure of ours.
+    // SAFETY: two plain system calls on a local structure.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
         limit.rlim_cur = limit.rlim_max;
@@ -144,7 +144,7 @@ fn play(pid: u32, at_rest: usize, other: &mut Client, attack: &mut Attack) -> Co
     Cost { pieces, bytes, end: end.unwrap_or_else(|| "borne".to_owned()), memory, cpu, wall, slowest }
 }
 
-/// Everything that the other client and the attackers ask for.
+/// Origin for the requests of the other client and the attackers.
 fn origin() -> Origin {
     Origin::forgetful(|connection| {
         while let Ok(mut head) = connection.request_head() {
@@ -266,7 +266,7 @@ fn crowd<C: 'static>(
     Attack { name: name.to_owned(), comes_to: ComesTo::Borne, memory_max, step: Box::new(step) }
 }
 
-/// Requests that are each refused, on connections of their own.
+/// Rejected requests, each on its own connection.
 fn refused(name: &str, address: SocketAddr, bytes: Vec<u8>, status: u16) -> Attack {
     const STEP: usize = 20;
     let step = move |at: usize| {
@@ -503,7 +503,8 @@ on_both_drivers! {
         eprintln!("{}", table(&costs));
     }
 
-    /// A byte now and then is no progress: a body that comes so is given up, and an answer that is taken so.
+    /// A byte now and then is no progress: bodies that are sent and responses that are read this way time
+    /// out.
     fn what_comes_or_is_taken_by_the_byte_is_given_up(driver) {
         let origin = origin();
         let proxy = serving(driver, &origin);

@@ -1,4 +1,4 @@
-//! Certificates as operators and programs see them: the API's answers, the commands, the status, the metrics.
+//! Certificates in the API, the commands, the status and the metrics.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -215,7 +215,7 @@ on_both_drivers! {
     }
 }
 
-/// The line that the demo prints works as it stands, and the demo ends cleanly.
+/// The command that the demo prints works, and the demo ends cleanly.
 #[test]
 fn the_demo_serves_https() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_ringway"))

@@ -1,5 +1,5 @@
-//! Certificates of one's own over the life of a process: uploaded, kept, damaged, removed; and the operator's
-//! files.
+//! Uploaded certificates over the life of a process: stored, damaged, removed; and the operator's default
+//! certificate files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::kit::pebble::{Habits, Pebble};
 use crate::kit::tls::{Pair, presented, put};
 use crate::kit::*;
 
-/// A process to be, with TLS and a certificate directory, and who signs for it.
+/// Configuration of a process with TLS, with its certificate directory and a test CA.
 struct Scene {
     builder: proxy::Builder,
     authority: Authority,
@@ -52,7 +52,7 @@ fn upload(proxy: &Proxy, name: &str, pair: &Pair) -> api::Answer {
     proxy.api().put(&format!("/api/tenants/domains/{name}/certificate"), &body)
 }
 
-/// The certificate that is served for a name; `None` when the handshake is refused.
+/// Returns the certificate that is served for a name; `None` if the handshake fails.
 fn served(proxy: &Proxy, authority: &Authority, name: &str) -> Option<Vec<u8>> {
     Tls::new(authority, name).stream(proxy.https()).ok().map(|stream| presented(&stream))
 }

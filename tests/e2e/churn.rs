@@ -1,4 +1,4 @@
-//! Changes all day: nothing that is under way notices.
+//! Continuous changes without effect on requests and connections in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

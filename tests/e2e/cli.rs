@@ -1,4 +1,4 @@
-//! The commands: what is configured, what is wrong with it, and the registry from a terminal.
+//! Commands: the effective configuration, its errors, and the registry.
 
 use std::process::Command;
 

@@ -7,8 +7,7 @@ use crate::kit::h2::{H2, Secure, serving_as};
 use crate::kit::origin::Full;
 use crate::kit::*;
 
-/// An origin that takes each request and answers when the gate lets it; one place of the second gate for each
-/// request taken.
+/// Origin that opens one gate for each request and responds when the other opens.
 fn slow() -> (Origin, Gate, Gate) {
     let (taken, answers) = (Gate::new(), Gate::new());
     let gates = (taken.clone(), answers.clone());

@@ -1,5 +1,5 @@
-//! Rolling deploys: new instances join when they are well, old ones leave when their requests are done, and
-//! no request fails.
+//! Rolling deploys: new instances join when healthy, old ones leave when their requests are done, and no
+//! request fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -55,7 +55,7 @@ fn h2c_app() -> H2Origin {
     })
 }
 
-/// An origin that answers when it is let: how many requests wait, and the gate.
+/// Origin that opens one gate for each request and responds when the other opens.
 fn gated() -> (Origin, Gate, Gate) {
     let (arrived, answer) = (Gate::new(), Gate::new());
     let gates = (arrived.clone(), answer.clone());
@@ -481,7 +481,7 @@ on_both_drivers! {
         assert_eq!(proxy.api().get("/api/apps").is(200).json["revision"], revision);
     }
 
-    /// Whatever was done when a deploy was interrupted, the same command brings it to its end.
+    /// An interrupted deploy is completed by the same command.
     fn a_deploy_that_was_interrupted_is_repeated(driver) {
         for step in ["registered", "unhealthy", "restarted", "draining", "removed"] {
             let (old, new) = (Origin::named("old"), Origin::named("new"));

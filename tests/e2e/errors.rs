@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 
-/// An answer in the form that the documents ask for: `{"error":{code,message,request_id,timestamp}}`.
+/// Response in the documented form: `{"error":{code,message,request_id,timestamp}}`.
 fn is_error(answer: &Message, status: u16) {
     assert_eq!(answer.status(), status, "{} {}", answer.first_line, answer.text());
     assert!(

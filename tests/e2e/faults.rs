@@ -1,9 +1,9 @@
-//! Origins that misbehave: one catalogue of what they do, what a client may see of it, and what must hold
+//! Misbehaving origins: a catalogue of faults, their permitted effects on a client, and the required state
 //! afterwards.
 //!
-//! Every row is played against an app of its own. First the fault once: its client sees what the row says,
-//! its client's connection and the one upstream end as the row says, and the next two requests get their own
-//! answers. Then the fault again and again: the breaker opens where the endpoint is to blame, and only there.
+//! Every row runs against its own app. First the fault once: the result of the client, the end of its
+//! connection and of the upstream one match the row, and the next two requests get their own responses. Then
+//! the fault repeatedly: the circuit breaker opens if the endpoint is at fault, and only then.
 //!
 //! `loadtest/report/faults.md` shows this table; a test compares the two.
 
@@ -190,7 +190,7 @@ impl Play<'_> {
         }
     }
 
-    /// A request for something sound gets its own answer.
+    /// A valid request gets its own response.
     fn good(&mut self, visitor: &mut Visitor) -> Result<(), String> {
         self.asked += 1;
         let token = format!("{}-{}", self.number, self.asked);
@@ -200,7 +200,7 @@ impl Play<'_> {
         }
     }
 
-    /// The fault, and what its client sees of it.
+    /// Runs the fault and checks the result of its client.
     fn misbehave(&self, visitor: &mut Visitor) -> Result<(), String> {
         let fault = self.fault();
         // The fault hits a new connection, never a pooled one.
@@ -225,7 +225,7 @@ impl Play<'_> {
         verdict
     }
 }
-/// Whether it becomes true in time.
+/// Returns whether the condition becomes true in time.
 fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + SOON;
     loop {

@@ -156,7 +156,7 @@ impl tonic::server::ClientStreamingService<Vec<u8>> for Join {
     }
 }
 
-/// Answers each message at once.
+/// Responds to each message at once.
 #[derive(Clone, Copy)]
 struct Converse;
 
@@ -203,7 +203,7 @@ sys.stdin.read()
 server.stop(0)
 "#;
 
-/// A client of grpcio: port, CA file, what to do, how many seconds of silence. Prints what came of it.
+/// A grpcio client; arguments: port, CA file, action, seconds of silence. Prints the result.
 const CLIENT: &str = r#"
 import sys, time, grpc
 port, ca, what, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])

@@ -6,7 +6,7 @@ use ringway::model::Timestamp;
 
 use crate::kit::*;
 
-/// Sends one GET with these field lines and shows what arrived.
+/// Sends one GET with these field lines and returns the received head.
 fn arrived(proxy: &Proxy, origin: &Origin, fields: &str) -> Message {
     let mut client = proxy.client();
     client.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\n{fields}\r\n"));

@@ -1,6 +1,6 @@
-//! HTTP/2 on both sides, at random: clients that ask for many things at once, change their minds, stop
-//! reading, break off; endpoints that take their time, refuse, and break off. What a client gets whole is its
-//! own, and in the end nothing is left.
+//! Randomised HTTP/2 on both sides: clients that send concurrent requests, reset them, stop reading,
+//! disconnect; endpoints that delay, refuse and disconnect. A complete response belongs to its request, and
+//! in the end no stream or connection is left.
 //!
 //! The simulation of a core has no HTTP/2, whose connections wait through `net` itself; here the seed decides
 //! what is done, and the machine in which order it comes. `H2_CHAOS_ROUNDS` asks for more connections than
@@ -19,14 +19,14 @@ const CLIENTS: u64 = 4;
 /// Connections of each, one after the other.
 const ROUNDS: u64 = 40;
 
-/// One request, and what must come of it.
+/// One request and its expected outcome.
 struct Request {
     stream: u32,
     path: String,
     expected: Vec<u8>,
-    /// Of what it sends; the rest is still to come.
+    /// Bytes of the body still to be sent.
     rest: Vec<u8>,
-    /// It was taken back, or ended halfway.
+    /// It was reset, or truncated.
     is_spoilt: bool,
 }
 
@@ -150,7 +150,7 @@ fn expected(path: &str, sent: &[u8]) -> Vec<u8> {
     body_of(path, if path.starts_with("/early") { b"" } else { sent })
 }
 
-/// A path, and the body that goes with it.
+/// Returns a path and its body.
 fn wish(dice: &mut Dice) -> (String, Vec<u8>) {
     let token = format!("{:016x}", dice.roll());
     let count = [0, 1, 500, 20_000, 100_000, 300_000][dice.below(6) as usize];
@@ -168,7 +168,7 @@ fn wish(dice: &mut Dice) -> (String, Vec<u8>) {
     (path, sent)
 }
 
-/// One connection; how many answers came whole, and how many were waited for.
+/// Runs one connection; returns the numbers of complete and of expected responses.
 fn converse(proxy: &Secure, dice: &mut Dice) -> (usize, usize) {
     let window = [0, 1, 1_000, 65_535, 1_000_000][dice.below(5) as usize];
     let mut client = H2::with(proxy, &[(INITIAL_WINDOW_SIZE, window)]);

@@ -42,7 +42,7 @@ fn paths(origin: &Scripted, path: &str) -> usize {
     origin.asked().iter().filter(|asked| asked.path() == path).count()
 }
 
-/// The word for what went wrong.
+/// Error code of the response.
 fn word(answer: &Message) -> String {
     let json = answer.json();
     json["error"]["code"].as_str().or(json["error"].as_str()).unwrap_or("?").to_owned()

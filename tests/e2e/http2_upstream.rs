@@ -1,4 +1,4 @@
-//! Endpoints that speak HTTP/2: requests of all clients share their connections.
+//! HTTP/2 endpoints: requests of all clients share their connections.
 
 use crate::kit::h2::{CANCEL, GOAWAY, H2, RST_STREAM, block, serving, serving_as};
 use crate::kit::h2_origin::*;

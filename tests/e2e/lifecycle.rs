@@ -1,4 +1,4 @@
-//! The process among others: service manager, unix socket, log files, moving a store, the demo.
+//! Integration of the process: service manager, unix socket, log files, moving a store, the demo.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

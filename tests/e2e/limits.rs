@@ -1,4 +1,4 @@
-//! Bounds of a request, from both sides; and time, for clients that are slow on purpose.
+//! Limits of requests, at and beyond each limit, and timeouts of slow clients.
 
 use std::time::{Duration, Instant};
 

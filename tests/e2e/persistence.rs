@@ -28,7 +28,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Overwrites every place of a file where `needle` stands; how many there were.
+/// Overwrites every occurrence of `needle` in a file; returns their number.
 fn damage(path: &Path, needle: &[u8]) -> usize {
     let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The corners of HTTP/1.1: old versions, pipelines, messages without bodies, interim responses, upgrades.
+//! HTTP/1.1 corner cases: old versions, pipelines, messages without bodies, interim responses, upgrades.
 
 use crate::kit::*;
 

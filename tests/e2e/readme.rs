@@ -1,4 +1,4 @@
-//! The README's shell examples, in order, in one shell, exactly as they stand.
+//! The README's shell examples, in order, in one shell, unmodified.
 //!
 //! A ```` ```sh ```` block is run, unless a comment `<!-- not run: REASON -->` precedes it; a new block joins
 //! by itself. Three programs are others than a user's: `git` and `cargo` only make the folder that a clone

@@ -1,9 +1,9 @@
-//! The faults themselves: every way to misbehave that the proxy is tried with, by what is wrong.
+//! Catalogue of faults, grouped by cause.
 
 use super::row::*;
 use crate::kit::pattern;
 
-/// No connection, or one that ends or falls silent before its answer began.
+/// No connection, or one that ends or stalls before its response.
 fn connections() -> Vec<Row> {
     use Then::{Closes, Resets, Serves, Waits};
     vec![
@@ -70,7 +70,7 @@ fn connections() -> Vec<Row> {
     ]
 }
 
-/// Heads that are none, or too much of one.
+/// Invalid or oversized heads.
 fn heads() -> Vec<Row> {
     use Then::{Closes, Serves, Waits};
     let broken = |name, text: &str| Row::broken(name, text);
@@ -214,7 +214,7 @@ fn heads() -> Vec<Row> {
     ]
 }
 
-/// Lengths that contradict themselves, or the body.
+/// Contradictory lengths, or lengths that do not match the body.
 fn lengths() -> Vec<Row> {
     use Then::{Closes, Resets, Serves, Waits};
     let broken = |name, text: &str| Row::broken(name, text);
@@ -358,7 +358,7 @@ fn lengths() -> Vec<Row> {
     ]
 }
 
-/// Chunks that are none.
+/// Invalid chunks.
 fn chunks() -> Vec<Row> {
     use Then::{Closes, Resets, Serves, Waits};
     const SINGLE_BYTES: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -406,7 +406,7 @@ fn chunks() -> Vec<Row> {
     ]
 }
 
-/// Answers before the request is over, or instead of reading it.
+/// Responses before the end of the request, or instead of reading it.
 fn uploads() -> Vec<Row> {
     use Then::{Closes, Resets, Serves, Waits};
     const TOO_LARGE: &str = "HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nstop";

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::row::*;
 use crate::kit::{Connection, Gate, Origin};
 
-/// An origin that answers `/good/TOKEN` with the token, and misbehaves otherwise.
+/// Origin that responds to `/good/TOKEN` with the token, and misbehaves otherwise.
 pub(super) struct Misbehaving {
     pub(super) origin: Origin,
     pub(super) shared: Arc<Shared>,
@@ -16,7 +16,7 @@ pub(super) struct Shared {
     pub(super) fault: Row,
     /// Faults on accept are active only while this is set.
     pub(super) active: AtomicBool,
-    /// Opened by the client's side once it has its answer, and by the origin once it has misbehaved after it.
+    /// Opened by the client once it has its response, and by the origin once it has misbehaved after it.
     pub(super) answered: Gate,
     pub(super) done: Gate,
 }

@@ -20,7 +20,7 @@ pub(super) enum Asked {
     Get,
     Head,
     Post,
-    /// 100 kB, all of them sent at once: more than is taken before an endpoint is asked.
+    /// 100 kB, sent at once: more than is buffered before an endpoint is chosen.
     Upload,
     /// Fifty megabytes are announced, a thousand bytes are sent.
     Unfinished,
@@ -36,7 +36,7 @@ pub(super) enum Does {
     OnHead(Act),
     /// When it has the request.
     Answers(Act),
-    /// It answers well, and misbehaves once the client has the answer.
+    /// Sends a valid response, and misbehaves once the client has received it.
     Later(Act),
 }
 
@@ -55,11 +55,11 @@ pub(super) enum Then {
 
 /// Acceptable outcome at the client.
 pub(super) enum Sees {
-    /// Our own answer, with one of these words.
+    /// Local reply of the proxy, with one of these codes.
     Told(u16, &'static [&'static str]),
-    /// The origin's answer, whole.
+    /// The complete response of the origin.
     Answer(u16, &'static str),
-    /// A connection that breaks off within the answer.
+    /// A connection that ends within the response.
     Cut,
     /// Either: a reset may overtake what was sent before it.
     CutOrTold(u16, &'static [&'static str]),
@@ -74,7 +74,7 @@ pub(super) enum Fate {
     None,
 }
 
-/// Whether the breaker opens when it happens again and again.
+/// Whether the circuit breaker opens after repeated faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
     Endpoint,
@@ -109,13 +109,13 @@ impl Row {
         Self::told(name, 502, &["upstream_bad_response"], says(bytes, Then::Waits))
     }
 
-    /// It breaks off or breaks the rules after its answer began.
+    /// It disconnects or violates the protocol after its response began.
     pub(super) fn cut(name: &'static str, bytes: impl Into<Vec<u8>>, then: Then) -> Self {
         let told = Self::told(name, 0, &[], says(bytes, then));
         Self { sees: Sees::Cut, client: Fate::Ended, ..told }
     }
 
-    /// Odd, but its answer is sound.
+    /// Unusual, but with a valid response.
     pub(super) fn passes(
         name: &'static str,
         bytes: impl Into<Vec<u8>>,

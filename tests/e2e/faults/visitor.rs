@@ -1,4 +1,4 @@
-//! A client of either protocol that meets the faults, and what it sees of them.
+//! Client of either protocol for the faults, and its results.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ impl Seen {
 }
 
 impl Visitor {
-    /// Sends one request, and takes what comes of it.
+    /// Sends one request and returns its result.
     pub(super) fn ask(&mut self, asked: Asked, host: &str, path: &str) -> Seen {
         let (method, length, sent) = match asked {
             Asked::Get => ("GET", 0, 0),
@@ -86,7 +86,7 @@ impl Visitor {
     }
 }
 impl Sees {
-    /// Whether a client saw what it may see.
+    /// Checks the result of a client against the row.
     ///
     /// # Errors
     /// The actual result.
