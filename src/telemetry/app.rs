@@ -1,19 +1,19 @@
-//! Traffic of each app: its routes and its pool added up, for the status.
+//! Traffic of each app for the status: the sum of its routes and its pool.
 
 use std::collections::HashMap;
 
 use crate::registry::{Names, Registry, Traffic};
 use crate::shard::{BUCKETS_AT, BUCKETS_US, COMMON_STATUSES, STATUS_NONE};
 
-/// Upper limits of the duration histograms, in microseconds; one more bucket holds what took longer.
+/// Upper bounds of the duration histograms, in microseconds; one more bucket holds longer durations.
 pub const DURATION_LIMITS_US: [u64; BUCKETS_US.len()] = BUCKETS_US;
 
-/// Totals of one app's requests since its metric slot was given out.
+/// Totals of one app's requests since its metric slot was assigned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppReading {
-    /// Exchanges that are over.
+    /// Completed exchanges.
     pub requests: u64,
-    /// Those of them that were answered with 500 to 599, by an instance or by ringway.
+    /// Exchanges with a status of 500 to 599, from an instance or from ringway.
     pub errors: u64,
     /// Exchanges by their duration; see [`DURATION_LIMITS_US`].
     pub durations: [u64; BUCKETS_US.len() + 1],
@@ -37,7 +37,8 @@ impl AppReading {
 }
 
 impl Registry {
-    /// The traffic of the apps that have metric slots, by id. Reads the shards, stops nobody.
+    /// Returns the traffic of the apps that have metric slots, by id. Reads the shards without blocking the
+    /// cores.
     pub fn apps(&self) -> HashMap<&str, AppReading> {
         let (routes, _) = self.routes.read(self.shards.iter().map(|shard| &shard.routes));
         let (pools, _) = self.pools.read(self.shards.iter().map(|shard| &shard.pools));
@@ -52,8 +53,8 @@ impl Registry {
     }
 }
 
-/// The duration that a share `q` (0 to 1) of the counted exchanges did not exceed, in microseconds, as far as a histogram tells:
-/// the place within a bucket is interpolated, and what lies beyond the last limit is that limit. `None` without exchanges.
+/// Estimates the quantile `q` (0 to 1) of a duration histogram, in microseconds: interpolated within a
+/// bucket, and at most the last limit. `None` without exchanges.
 pub fn quantile(limits_us: &[u64], counts: &[u64], q: f64) -> Option<f64> {
     let total: u64 = counts.iter().sum();
     if total == 0 {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_is_its_routes_and_its_pool() {
+    fn an_app_is_the_sum_of_its_routes_and_its_pool() {
         let mut registry = Registry::new();
         let metrics = [0, 1].map(|core| registry.add_core(ringway_model::CoreId(core)));
         registry.name_pool(1, "shop");
@@ -125,7 +126,7 @@ mod tests {
         metrics[0].on_event(&Event::Exchange(&exchange(1, 1, 200, 900)));
         metrics[1].on_event(&Event::Exchange(&exchange(2, 1, 503, 1_100)));
         metrics[1].on_event(&Event::Exchange(&exchange(2, 1, 599, 11_000_000)));
-        // A route without a slot counts for its pool.
+        // A route without a slot is counted under its pool.
         metrics[0].on_event(&Event::Exchange(&exchange(0, 1, 404, 900)));
         let apps = registry.apps();
         let shop = apps["shop"];
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_interpolated_and_end_at_the_last_limit() {
+    fn quantiles_are_interpolated_and_capped_at_the_last_limit() {
         let limits = [1_000, 2_000, 4_000];
         assert_eq!(quantile(&limits, &[0, 0, 0, 0], 0.5), None);
         assert_eq!(quantile(&limits, &[10, 0, 0, 0], 0.5), Some(500.0));

@@ -1,4 +1,4 @@
-//! Counters that one thread writes and others read.
+//! Counters with a single writer thread and any number of readers.
 
 use std::sync::OnceLock;
 #[cfg(not(all(test, loom)))]
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(test, loom))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts upwards. Only one thread may add, any may read; a second writer would lose counts, nothing worse.
+/// Monotonic counter. One thread adds, any thread reads; a second writer would only lose counts.
 ///
 /// A load and a store instead of an atomic addition: about 1 ns instead of 5, and no bus lock.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Counter {
     }
 }
 
-/// Counters by a word of a fixed vocabulary, up to a bound; words beyond it are counted together.
+/// Counters by word of a fixed vocabulary, up to a limit; words beyond it share one counter.
 #[derive(Debug)]
 pub(crate) struct Words {
     entries: [(OnceLock<&'static str>, Counter); WORDS_MAX],
@@ -38,7 +38,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Counts a word; looks through the words seen so far.
+    /// Counts a word; a linear search over the words seen so far.
     pub(crate) fn add(&self, word: &'static str) {
         for (entry, counter) in &self.entries {
             if *entry.get_or_init(|| word) == word {
@@ -48,7 +48,7 @@ impl Words {
         self.beyond.add(1);
     }
 
-    /// The words seen with their counts; those beyond the bound as `None`, when there are any.
+    /// Returns the words seen with their counts; those beyond the limit as `None`, if there are any.
     pub(crate) fn read(&self) -> impl Iterator<Item = (Option<&'static str>, u64)> {
         let seen =
             self.entries.iter().map_while(|(word, counter)| Some((Some(*word.get()?), counter.read())));
@@ -62,7 +62,7 @@ impl Default for Words {
     }
 }
 
-/// Words of one vocabulary: ours have fewer than forty, the rest is for embedders' filters.
+/// Most words of one vocabulary: those of ringway have fewer than 40, the rest is for embedders' filters.
 const WORDS_MAX: usize = 64;
 
 #[cfg(all(test, loom))]
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_counted_apart_up_to_the_bound_and_together_beyond_it() {
+    fn words_beyond_the_limit_share_one_counter() {
         let names: Vec<&'static str> = (0..WORDS_MAX + 2).map(|n| &*format!("word{n}").leak()).collect();
         let words = Words::default();
         for name in &names {

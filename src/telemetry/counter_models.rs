@@ -1,10 +1,11 @@
-//! Models of counters that one core writes and the control thread reads, for loom.
+//! Loom models of counters that one core writes and the control thread reads.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p ringway-telemetry --lib --target-dir target/loom models
 //! ```
-//! The reader is a thread, and the second one: loom does not try a reader before a writer that reads what it will write, but it
-//! does try everything that a reader after it can see. What was seen is written down, so that no order is left out unnoticed.
+//! The reader is the second thread: loom does not try a reader before a writer that reads what it will write,
+//! but it does try everything that a reader after it can see. The tests compare the set of all results, so
+//! that a missing interleaving fails them.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -14,7 +15,7 @@ use loom::thread;
 
 use super::*;
 
-/// Runs both beside each other, in every order; what the reader saw over all of them.
+/// Runs writer and reader concurrently in every interleaving; returns the reader's results over all of them.
 fn seen<S, T>(
     writer: impl Fn(&S) + Clone + Send + Sync + 'static,
     reader: impl Fn(&S) -> T + Clone + Send + Sync + 'static,
@@ -33,15 +34,15 @@ where
         let (read, shared) = (reader.clone(), state.clone());
         let reading = thread::spawn(move || read(&shared));
         let outcome = reading.join().expect("a thread of the model");
-        these.lock().expect("nobody panicked with it").insert(outcome);
+        these.lock().expect("not poisoned").insert(outcome);
         writing.join().expect("a thread of the model");
         after(&state);
     });
-    std::sync::Arc::into_inner(all).expect("the model is over").into_inner().expect("nobody panicked with it")
+    std::sync::Arc::into_inner(all).expect("the model is over").into_inner().expect("not poisoned")
 }
 
 #[test]
-fn a_reader_sees_counts_rise_and_in_the_end_all_of_them() {
+fn a_reader_sees_counts_rise_and_finally_all_of_them() {
     let pairs = seen(
         |counter: &Counter| (1..=3).for_each(|count| counter.add(count)),
         |counter| (counter.read(), counter.read()),
@@ -53,14 +54,14 @@ fn a_reader_sees_counts_rise_and_in_the_end_all_of_them() {
 }
 
 #[test]
-fn a_reader_never_sees_a_word_twice_or_with_more_than_was_counted() {
+fn a_reader_sees_each_word_once_and_no_count_above_the_written_one() {
     let lists = seen(
         |words: &Words| ["one", "two", "one"].into_iter().for_each(|word| words.add(word)),
         |words| words.read().collect::<Vec<_>>(),
         |words| assert_eq!(words.read().collect::<Vec<_>>(), [(Some("one"), 2), (Some("two"), 1)]),
     );
-    // The second "one" may be seen without the "two" before it: these are counts, not a log. A list of "one" with a count and
-    // no "two" is possible as well, but no step of the model lies between those two.
+    // The second "one" may be seen without the "two" before it: counts are not ordered like a log. A list of
+    // "one" with a count and no "two" is possible as well, but no step of the model lies between those two.
     let possible =
         (0..=2).flat_map(|one| (0..=1).map(move |two| vec![(Some("one"), one), (Some("two"), two)]));
     let possible = possible.chain([vec![(Some("one"), 0)]]);

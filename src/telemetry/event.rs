@@ -1,8 +1,8 @@
 //! Events of a data core, one type each.
 //!
-//! Texts that came from outside are bytes as they came: whoever renders them escapes them. Metric slots are the
-//! numbers that the compiled snapshot gave to routes, pools and endpoints; 0 means "has none of its own" and is
-//! counted together with everything else that has none.
+//! Text received from peers is unescaped bytes; an observer that renders it must escape it. Metric slots are
+//! the numbers that the compiled snapshot assigned to routes, pools and endpoints; slot 0 is shared by all
+//! that have no slot of their own.
 
 use std::net::IpAddr;
 
@@ -12,25 +12,25 @@ use ringway_model::{CoreId, Revision, Serial, TenantHash, Timestamp};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A request and its response are over.
+    /// A request and its response were completed.
     Exchange(&'a Exchange<'a>),
     /// An attempt failed, and another follows.
     AttemptFailed(AttemptFailed<'a>),
     /// A connection was accepted.
     ConnectionOpened(ConnectionOpened),
-    /// A connection was accepted and passed to another core.
+    /// A connection was accepted and migrated to another core.
     ConnectionHandedOver(ConnectionHandedOver),
-    /// A connection was accepted only to be closed.
+    /// A connection was accepted and closed without being served.
     ConnectionRefused(ConnectionRefused),
-    /// A connection was ended for what its client did.
+    /// A connection was closed because of a violation by its client.
     ConnectionAbused(ConnectionAbused),
-    /// A connection is over.
+    /// A connection was closed.
     ConnectionClosed(ConnectionClosed),
-    /// A TLS handshake succeeded.
+    /// A TLS handshake was completed.
     HandshakeDone(HandshakeDone),
     /// A TLS handshake failed.
     HandshakeRefused(HandshakeRefused),
-    /// A certificate or CA file was loaded, or could not be.
+    /// A certificate or CA file was loaded, or failed to load.
     SecretLoaded(SecretLoaded),
     /// A request was rejected before routing.
     Rejected(Rejected),
@@ -38,15 +38,15 @@ pub enum Event<'a> {
     Panicked(Panicked<'a>),
     /// A connection became a tunnel.
     Upgraded(Upgraded),
-    /// A tunnel is over.
+    /// A tunnel was closed.
     UpgradeEnded(UpgradeEnded),
-    /// A core routes by a new snapshot.
+    /// A core switched to a new snapshot.
     SnapshotApplied(SnapshotApplied),
     /// A circuit breaker opened.
     BreakerOpened(BreakerOpened<'a>),
 }
 
-/// Makes an event of each type that a variant carries.
+/// Implements `From` for the payload of each variant.
 macro_rules! into_event {
     ($($variant:ident($type:ty)),+ $(,)?) => {
         $(impl<'a> From<$type> for Event<'a> {
@@ -77,37 +77,37 @@ into_event! {
     BreakerOpened(BreakerOpened<'a>),
 }
 
-/// One request and its response, told once, when both are over.
+/// One request and its response, reported once, after both are completed.
 ///
-/// An upgraded connection is one exchange too; it is over when the tunnel is.
+/// An upgraded connection is one exchange too, completed when the tunnel is closed.
 #[derive(Clone, Debug)]
 pub struct Exchange<'a> {
-    /// When it was over.
+    /// Time of completion.
     pub time: Timestamp,
-    /// The id that the request carries in `X-Request-ID`.
+    /// Value of the request's `X-Request-ID`.
     pub request_id: &'a str,
-    /// Address of the client: the peer, or the one that a trusted proxy named.
+    /// Address of the client: the peer, or the address given by a trusted proxy.
     pub client_ip: IpAddr,
-    /// The method as received; empty when the head could not be parsed.
+    /// Method as received; empty when the head could not be parsed.
     pub method: &'a [u8],
-    /// The host, normalised where that succeeded; empty when unknown.
+    /// Host, normalised where that succeeded; empty when unknown.
     pub host: &'a [u8],
-    /// The path without its query; empty when unknown.
+    /// Path without the query; empty when unknown.
     pub path: &'a [u8],
-    /// The query without its question mark. May hold secrets: the access log shows it only where an operator chose so.
+    /// Query without its question mark. May hold secrets: the access log shows it only if configured.
     pub query: Option<&'a [u8]>,
-    /// The client's protocol.
+    /// Protocol of the client's connection.
     pub protocol: Protocol,
-    /// The status sent to the client; 0 when the client got none.
+    /// Status sent to the client; 0 if none was sent.
     pub status: u16,
-    /// Bytes of the request's body as received.
+    /// Bytes of the request body as received.
     pub bytes_in: u64,
-    /// Bytes of the response's body as sent.
+    /// Bytes of the response body as sent.
     pub bytes_out: u64,
-    /// From the request's first byte to the response's last, in microseconds.
+    /// Time from the first byte of the request to the last byte of the response, in microseconds.
     pub duration_us: u64,
-    /// From the start of the last attempt to the first byte of its response head, in microseconds; `None` when no
-    /// upstream was asked.
+    /// Time from the start of the last attempt to the first byte of its response head, in microseconds;
+    /// `None` without an attempt.
     pub upstream_us: Option<u64>,
     /// Metric slot of the route, 0 for none.
     pub route: u16,
@@ -115,41 +115,42 @@ pub struct Exchange<'a> {
     pub pool: u16,
     /// Metric slot of the endpoint of the last attempt, 0 for none.
     pub endpoint: u16,
-    /// The app that the route leads to.
+    /// App of the route.
     pub app: Option<&'a str>,
-    /// The tenant, unrecognisable.
+    /// Hash of the tenant.
     pub tenant: Option<TenantHash>,
-    /// The instance of the last attempt.
+    /// Instance of the last attempt.
     pub instance: Option<&'a str>,
-    /// Attempts upstream, 0 when none was made.
+    /// Number of upstream attempts.
     pub attempts: u32,
-    /// The word for what went wrong, from a fixed vocabulary; `None` when nothing did.
+    /// Failure code, from a fixed vocabulary; `None` on success.
     pub failure: Option<&'static str>,
-    /// Cause of the failure, where it is the instance's.
+    /// Cause of the failure, if the instance caused it.
     pub upstream_error: Option<UpstreamError<'a>>,
-    /// Rule that the request broke, and the field that broke it, where the failure is the client's.
+    /// Rule that the request violated, and the field that violated it, if the client caused the failure.
     pub request_error: Option<&'a str>,
-    /// The client's `User-Agent`.
+    /// `User-Agent` of the client.
     pub user_agent: Option<&'a [u8]>,
-    /// The client's `Referer`, where the access log shows it.
+    /// `Referer` of the client, if the access log shows it.
     pub referer: Option<&'a [u8]>,
     /// Protocol after an upgrade.
     pub upgrade: Option<Upgrade>,
-    /// The version of TLS between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
+    /// TLS version between client and proxy, `TLSv1.3` or `TLSv1.2`; `None` without TLS.
     pub tls: Option<&'static str>,
 }
 
-/// Cause of a failed attempt upstream.
+/// Cause of a failed upstream attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamError<'a> {
-    /// The rule that was broken, or the kind of failure; a word from a fixed vocabulary, for metrics.
+    /// Violated rule or kind of failure, from a fixed vocabulary, for metrics.
     pub reason: &'static str,
-    /// The same for people, with names of fields, addresses and errors of the system. Printable ASCII, of
-    /// [`ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX`](ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX), without values of fields.
+    /// The same as a message, with names of fields, addresses and system errors, without values of fields.
+    /// Printable ASCII, at most [`UPSTREAM_ERROR_BYTES_MAX`](ringway_model::limits::UPSTREAM_ERROR_BYTES_MAX)
+    /// bytes.
     pub text: &'a str,
 }
 
-/// The protocol between client and proxy.
+/// Protocol between client and proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.0
@@ -161,7 +162,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The name as in a status line.
+    /// Returns the name as in a status line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -180,7 +181,7 @@ pub enum Upgrade {
 }
 
 impl Upgrade {
-    /// The word in logs and labels.
+    /// Returns the name in logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -188,141 +189,142 @@ impl Upgrade {
     }
 }
 
-/// An attempt upstream that failed and was followed by another. The last attempt is told by its [`Exchange`].
+/// An upstream attempt that failed and was retried. The last attempt is part of the [`Exchange`].
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptFailed<'a> {
-    /// The request's id.
+    /// Id of the request.
     pub request_id: &'a str,
     /// Metric slot of the pool.
     pub pool: u16,
     /// Metric slot of the endpoint.
     pub endpoint: u16,
-    /// The instance that was tried.
+    /// Instance of the attempt.
     pub instance: &'a str,
-    /// The word for what went wrong.
+    /// Failure code.
     pub failure: &'static str,
-    /// Cause of the failure; `None` for a pooled connection that had ended, which says nothing about the instance.
+    /// Cause of the failure; `None` for a pooled connection that was already closed, which is no failure of
+    /// the instance.
     pub error: Option<UpstreamError<'a>>,
     /// Duration in microseconds.
     pub duration_us: u64,
 }
 
-/// A client's connection was accepted.
+/// A client connection was accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionOpened {
     /// The peer.
     pub client_ip: IpAddr,
 }
 
-/// A client's connection was accepted and given to another core, which tells [`ConnectionOpened`] of it.
+/// A client connection was accepted and migrated to another core, which emits [`ConnectionOpened`] for it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionHandedOver {
     /// The peer.
     pub client_ip: IpAddr,
-    /// The core that has it now.
+    /// New core of the connection.
     pub to: CoreId,
 }
 
-/// A client's connection was accepted and closed again without being served. Not followed by [`ConnectionClosed`].
+/// A client connection was accepted and closed without being served. Not followed by [`ConnectionClosed`].
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionRefused {
     /// The peer.
     pub client_ip: IpAddr,
-    /// Why.
+    /// Reason of the refusal.
     pub reason: RefusalReason,
 }
 
-/// Why a connection was refused.
+/// Reason for which a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
-    /// The core has as many connections as it may have.
+    /// The core has reached its connection limit.
     Full,
-    /// The process is ending.
+    /// The process is draining before shutdown.
     Draining,
-    /// It came from a load balancer without the PROXY header that it owes.
+    /// The required PROXY header of the load balancer is missing.
     ProxyHeader,
 }
 
-/// A client did too much of something on one connection, or what its protocol forbids; it was ended. [`ConnectionClosed`] follows.
+/// A connection was closed for flooding or a protocol violation by its client. [`ConnectionClosed`] follows.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionAbused {
     /// The peer.
     pub client_ip: IpAddr,
-    /// The violation, from a fixed vocabulary.
+    /// Violation, from a fixed vocabulary.
     pub reason: &'static str,
 }
 
-/// A client's connection is over. Follows each [`ConnectionOpened`], also after a panic.
+/// A client connection was closed. Follows each [`ConnectionOpened`], also after a panic.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionClosed {
     /// The peer.
     pub client_ip: IpAddr,
-    /// Exchanges that it carried.
+    /// Number of its exchanges.
     pub exchanges: u32,
 }
 
-/// A TLS handshake was finished; its [`ConnectionOpened`] follows.
+/// A TLS handshake was completed; its [`ConnectionOpened`] follows.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeDone {
     /// The peer.
     pub client_ip: IpAddr,
     /// `TLSv1.3` or `TLSv1.2`.
     pub protocol: &'static str,
-    /// The client came back with a ticket, which spares the signature.
+    /// Whether the session was resumed by a ticket, which saves the signature.
     pub resumed: bool,
-    /// From accept to the end of the handshake, in microseconds.
+    /// Time from accept to the end of the handshake, in microseconds.
     pub duration_us: u64,
 }
 
-/// A TLS handshake was not finished; the connection is closed and was never told as opened.
+/// A TLS handshake failed; the connection is closed without a [`ConnectionOpened`].
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeRefused {
     /// The peer.
     pub client_ip: IpAddr,
-    /// Why, from a fixed vocabulary.
+    /// Reason, from a fixed vocabulary.
     pub reason: &'static str,
 }
 
-/// A certificate, a CA file or the like was loaded for this core, or could not be.
+/// A certificate, CA file or other TLS secret was loaded for this core, or failed to load.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretLoaded {
     /// `certificate`, `client_ca` or `upstream`.
     pub kind: &'static str,
-    /// It is in use from now on. If not, the one before is, where there is one.
+    /// Whether it was loaded and is now in use. If not, the previous one stays in use, if there is one.
     pub is_good: bool,
 }
 
-/// A request that was refused before routing, told beside its [`Exchange`], for the codes are counted.
+/// A request was rejected before routing. Emitted besides its [`Exchange`], to count the codes.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejected {
     /// The peer.
     pub client_ip: IpAddr,
-    /// The error, from a fixed vocabulary.
+    /// Error code, from a fixed vocabulary.
     pub code: &'static str,
-    /// The status of the answer.
+    /// Status of the response.
     pub status: u16,
 }
 
-/// A task panicked; its connection ended, nothing else did.
+/// A task panicked; only its connection was closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Panicked<'a> {
-    /// The request that was under way, if one was.
+    /// Id of the request in progress, if there was one.
     pub request_id: Option<&'a str>,
 }
 
 /// A connection became a tunnel.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgraded {
-    /// Its new protocol.
+    /// Protocol after the upgrade.
     pub kind: Upgrade,
     /// Metric slot of the route.
     pub route: u16,
 }
 
-/// A tunnel is over. Follows each [`Upgraded`], also after a panic.
+/// A tunnel was closed. Follows each [`Upgraded`], also after a panic.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeEnded {
-    /// Its protocol.
+    /// Protocol of the tunnel.
     pub kind: Upgrade,
     /// Metric slot of the route.
     pub route: u16,
@@ -332,20 +334,20 @@ pub struct UpgradeEnded {
     pub bytes_out: u64,
 }
 
-/// A core routes by a new snapshot from now on.
+/// A core switched to a new snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotApplied {
-    /// Which snapshot.
+    /// Serial of the snapshot.
     pub serial: Serial,
-    /// The configuration that it was compiled from.
+    /// Configuration revision that it was compiled from.
     pub revision: Revision,
 }
 
-/// An endpoint's breaker opened.
+/// The circuit breaker of an endpoint opened.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerOpened<'a> {
     /// Metric slot of the pool.
     pub pool: u16,
-    /// The instance behind the endpoint.
+    /// Instance of the endpoint.
     pub instance: &'a str,
 }

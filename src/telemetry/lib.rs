@@ -1,8 +1,8 @@
-//! Typed events and what is made of them: metrics and the access log.
+//! Typed events of data cores, metrics and the access log.
 //!
-//! A worker tells what happened as typed events, once each ([`Exchange`] and its smaller kin). Whoever wants to know
-//! is an [`Observer`]: the metrics of the core, its access log, and at most one observer of an embedder; together
-//! they are a core's [`Telemetry`].
+//! A worker emits each [`Event`] once; the largest is an [`Exchange`], a request with its response. Consumers
+//! implement [`Observer`]: the metrics of the core, its access log, and at most one observer of an embedder;
+//! together they are a core's [`Telemetry`].
 //!
 //! ```text
 //!  data core                                  control thread / writer thread
@@ -10,8 +10,8 @@
 //!             ├─ AccessLog ── 64 KiB blocks, bounded ──► LogHandle's thread ──► file, stdout
 //!             └─ embedder's Observer
 //! ```
-//! Nothing here waits on a data core: counters are plain stores into memory that only this core writes, and a log
-//! line that finds no room is dropped and counted. No clock is read here either; events carry their times.
+//! Nothing here blocks a data core: counters are plain stores into memory that only this core writes, and log
+//! lines are dropped and counted when the queue is full. No clock is read here; events carry their times.
 #![forbid(unsafe_code)]
 
 mod app;

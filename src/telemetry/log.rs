@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! core: AccessLog ── fills a 64 KiB block ──► full (bounded) ──► writer thread ──► sink
-//!                 ◄───────────── blocks to use again ◄──────────────────┘
+//!                 ◄─────────────── recycled blocks ◄────────────────────┘
 //! ```
-//! A core hands a block over when it is full or old. When the writer does not keep up, the channel fills, and lines
-//! are dropped and counted: a slow disk costs lines, never a request. Nothing is allocated once blocks circulate.
+//! A core sends a block when it is full or old. When the writer does not keep up, the channel fills up, and
+//! lines are dropped and counted: a slow disk costs lines, never a request. Blocks are recycled, without
+//! further allocation.
 
 mod escape;
 mod fields;
@@ -31,19 +32,19 @@ use writer::{Order, Writer, WriterCounts};
 pub use fields::{LogFields, LogFieldsError};
 pub use line::LogFormat;
 
-/// Where lines go.
+/// Destination of access-log lines.
 pub enum LogSink {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// A file, made when missing and appended to. [`LogHandle::reopen`] opens its path anew, for logrotate.
+    /// A file, created if missing and appended to. [`LogHandle::reopen`] reopens its path, for logrotate.
     File(PathBuf),
-    /// Anything else; is given whole lines, many at a time, on the writer's thread, where it may block.
+    /// Any other writer; it receives blocks of whole lines on the writer thread, where it may block.
     Writer(Box<dyn io::Write + Send>),
 }
 
-/// The access log as its owner holds it: makes the cores' parts, and controls the writer thread.
+/// Owner's handle of the access log: creates the part of each core, and controls the writer thread.
 #[derive(Debug)]
 pub struct LogHandle {
     format: LogFormat,
@@ -60,11 +61,11 @@ impl LogHandle {
     /// Opens the sink and starts the writer thread.
     ///
     /// # Errors
-    /// Those of opening a file or starting a thread.
+    /// The file cannot be opened, or the thread cannot be started.
     pub fn start(sink: LogSink, format: LogFormat) -> io::Result<Self> {
         let (full, to_write) = bounded(limits::LOG_BLOCKS_MAX);
         let (used, empty) = bounded(limits::LOG_BLOCKS_MAX);
-        // A second order to open the file anew would do nothing that the first does not.
+        // Capacity 2, for `Reopen` and `Finish`: a second queued `Reopen` would have no effect.
         let (orders, to_obey) = bounded(2);
         let (ended, done) = bounded(1);
         let written = Arc::new(WriterCounts::default());
@@ -78,14 +79,14 @@ impl LogHandle {
         Ok(Self { format, fields, cores: Vec::new(), written, full, empty, orders, done })
     }
 
-    /// Shows these fields in lines of cores that are added from now on.
+    /// Sets the fields for the lines of cores that are added later.
     #[must_use]
     pub fn fields(mut self, fields: LogFields) -> Self {
         self.fields = fields;
         self
     }
 
-    /// Makes the part of one core.
+    /// Creates the access log of one core.
     pub fn add_core(&mut self, core: CoreId) -> AccessLog {
         let counts = Arc::new(CoreCounts::default());
         self.cores.push((core, counts.clone()));
@@ -103,14 +104,14 @@ impl LogHandle {
         AccessLog { shows_referer: self.fields.referer, state: RefCell::new(state) }
     }
 
-    /// Opens the file at its path anew, after it was renamed. Returns at once; failures are counted and logged, and the
-    /// old file goes on.
+    /// Reopens the file at its path, after it was renamed. Returns at once; failures are counted and logged,
+    /// and the old file stays in use.
     pub fn reopen(&self) {
-        // When orders wait already, the file is about to be opened anew.
+        // With a full queue the file is about to be reopened anyway.
         let _ = self.orders.try_send(Order::Reopen);
     }
 
-    /// Counts of written and dropped lines.
+    /// Returns the counts of written and dropped lines.
     pub fn reading(&self) -> LogReading {
         LogReading {
             cores: self.cores.iter().map(|(core, counts)| (*core, counts.dropped.read())).collect(),
@@ -120,31 +121,32 @@ impl LogHandle {
         }
     }
 
-    /// Writes what the cores have handed over and ends the writer thread. Waits for it at most `timeout`; returns
-    /// whether it finished. Blocks: for the end of the process, after the workers have ended.
+    /// Writes all queued blocks and ends the writer thread. Waits for it at most `timeout`; returns whether
+    /// it finished. Blocks: for the shutdown of the process, after the workers have ended.
     pub fn finish(self, timeout: Duration) -> bool {
         let sent = self.orders.send_timeout(Order::Finish, timeout).is_ok();
         sent && self.done.recv_timeout(timeout).is_ok()
     }
 }
 
-/// Counts of the lines of the access log.
+/// Line counts of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogReading {
     /// Lines dropped by each core, because the writer did not keep up.
     pub cores: Vec<(CoreId, u64)>,
-    /// Lines that the cores handed to the writer.
+    /// Lines that the cores sent to the writer.
     pub lines: u64,
-    /// Lines of those that the sink did not take.
+    /// Lines among them that could not be written to the sink.
     pub lines_lost: u64,
-    /// Failed writes to the sink, and failures to open it anew.
+    /// Failed writes to the sink, and failures to reopen it.
     pub write_errors: u64,
 }
 
-/// One core's part of the access log: an [`Observer`] of exchanges.
+/// Access log of one core: an [`Observer`] of exchanges.
 ///
-/// Some 200 ns for a line of 500 bytes, and no allocation. Dropping it hands over what it holds, or counts it as dropped.
+/// About 200 ns for a line of 500 bytes, without allocation. Dropping it sends its lines to the writer, or
+/// counts them as dropped.
 #[derive(Debug)]
 pub struct AccessLog {
     shows_referer: bool,
@@ -152,26 +154,26 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Whether an [`Exchange`] should carry the client's `Referer`.
+    /// Returns whether an [`Exchange`] should carry the client's `Referer`.
     pub fn shows_referer(&self) -> bool {
         self.shows_referer
     }
 
-    /// Hands over what has waited for [`limits::LOG_FLUSH_AGE`]. To be called a few times a second; cheap when
-    /// nothing waits.
+    /// Flushes lines that have waited for [`limits::LOG_FLUSH_AGE`]. To be called a few times a second; cheap
+    /// when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
         let mut state = self.state.borrow_mut();
         if state.block.is_empty() {
             return;
         }
-        // The age counts from the first call that finds a line, so that lines need no clock.
+        // The age counts from the first call that finds a line: appending reads no clock.
         let since = *state.waiting_since.get_or_insert(now);
         if now.since(since) >= limits::LOG_FLUSH_AGE {
             state.hand_over();
         }
     }
 
-    /// Hands over what there is.
+    /// Sends the block to the writer thread.
     pub fn flush(&self) {
         self.state.borrow_mut().hand_over();
     }
@@ -199,9 +201,9 @@ impl Drop for AccessLog {
 struct State {
     format: LogFormat,
     fields: LogFields,
-    /// No memory until the first line.
+    /// Lines not yet sent; not allocated before the first line.
     block: Vec<u8>,
-    /// Lines in the block.
+    /// Number of lines in the block.
     lines: u64,
     waiting_since: Option<Tick>,
     clock: ClockText,
@@ -223,7 +225,7 @@ impl State {
         self.lines += 1;
     }
 
-    /// Gives the block to the writer; false when the writer has as many as it may have, and the block stays.
+    /// Sends the block to the writer; false if the queue is full, and the block stays.
     fn hand_over(&mut self) -> bool {
         if self.block.is_empty() {
             return true;
@@ -242,7 +244,7 @@ impl State {
     }
 }
 
-/// Written by one core.
+/// Counters written by one core.
 #[derive(Debug, Default)]
 struct CoreCounts {
     lines: Counter,

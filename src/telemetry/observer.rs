@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::event::Event;
 
-/// Receives every event of a data core, on that core, while the request's connection waits: it must be quick and never block.
+/// Receives every event of a data core, on that core, while the request's connection waits: implementations
+/// must return quickly and never block.
 ///
-/// An embedder's observer is shared by all cores and therefore `Send + Sync`; those of ringway belong to one core each and
-/// are not. `Arc<O>` and `(A, B)` pass events on to their parts.
+/// An embedder's observer is shared by all cores and therefore `Send + Sync`; those of ringway belong to one
+/// core each and are not. `Arc<O>` and `(A, B)` forward events to their parts.
 pub trait Observer {
     /// Receives an event.
     fn on_event(&self, event: &Event<'_>);

@@ -1,26 +1,27 @@
-//! Facts of the kernel about this process.
+//! Memory, descriptors and threads of this process, read from `/proc`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Memory and descriptors of this process, read from `/proc`; 0 where it cannot be read.
+/// Memory, descriptors and threads of this process; 0 for a value that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessReading {
-    /// Bytes of memory in RAM.
+    /// Resident memory in bytes.
     pub resident_bytes: u64,
-    /// Bytes of address space.
+    /// Virtual memory in bytes.
     pub virtual_bytes: u64,
-    /// File descriptors that are open.
+    /// Open file descriptors.
     pub open_fds: u64,
-    /// File descriptors that may be open.
+    /// Limit of open file descriptors.
     pub max_fds: u64,
-    /// Threads.
+    /// Number of threads.
     pub threads: u64,
 }
 
 impl ProcessReading {
-    /// Reads `/proc/self`. Some 100 µs; on kernels before 6.2 longer with many descriptors. For the control thread only.
+    /// Reads `/proc/self`. About 100 µs; on kernels before 6.2 longer with many descriptors. For the control
+    /// thread only.
     pub fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -34,7 +35,8 @@ impl ProcessReading {
     }
 }
 
-/// Since 6.2 the kernel gives their number as the size of the folder; before, it must be listed.
+/// Counts the open descriptors: since Linux 6.2 the size of the folder is their number, before it must be
+/// listed.
 fn open_fds() -> u64 {
     const FOLDER: &str = "/proc/self/fd";
     match fs::metadata(FOLDER).map(|folder| folder.size()) {
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory_threads_and_files() {
+    fn this_process_has_memory_threads_and_descriptors() {
         let before = ProcessReading::read();
         assert!(before.resident_bytes > 100 * 1024, "{before:?}");
         assert!(before.virtual_bytes >= before.resident_bytes, "{before:?}");
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_zero() {
+    fn an_unreadable_value_is_zero() {
         assert_eq!(number_after("VmRSS:\t  1234 kB\n", "VmRSS:"), 1234);
         assert_eq!(number_after("VmRSS:\n", "VmRSS:"), 0);
         assert_eq!(number_after("", "VmRSS:"), 0);

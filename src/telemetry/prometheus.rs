@@ -1,8 +1,9 @@
-//! The metrics as text (Prometheus exposition format 0.0.4).
+//! Metrics in the Prometheus text exposition format 0.0.4.
 //!
-//! `proxy_*` are the names of the requirements; `ringway_*` are ours; `process_*` are those that every exporter has.
-//! Series are bounded: at most [`METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX) routes, pools and endpoints
-//! have labels of their own, statuses are three digits, words come from vocabularies.
+//! `proxy_*` are common metrics of a reverse proxy, `ringway_*` are specific, `process_*` are those of every
+//! exporter. Series are bounded: at most [`METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX)
+//! routes, pools and endpoints have labels of their own, statuses are three digits, and all other label
+//! values come from fixed vocabularies.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -18,16 +19,16 @@ use crate::shard::{
     RETRIES_EXHAUSTED, RETRIES_SUCCESS, STATUS_NONE, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_US,
 };
 
-/// Facts that no core counts; given by the control plane at each scrape.
+/// Values of the control plane for a scrape, counted by no core.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// Version of the program.
+    /// Version of ringway.
     pub version: &'a str,
-    /// Source revision that it was built from, or `unknown`.
+    /// Source revision of the build, or `unknown`.
     pub commit: &'a str,
-    /// Time since the start.
+    /// Time since the start of the process.
     pub uptime: Duration,
-    /// The configuration in force.
+    /// Revision of the configuration in force.
     pub revision: Revision,
     /// Registered apps.
     pub apps: usize,
@@ -35,35 +36,35 @@ pub struct Facts<'a> {
     pub instances: usize,
     /// Registered domains.
     pub domains: usize,
-    /// Each pool's endpoints. Pools without a slot are added up.
+    /// Endpoint states of each pool. Pools without a slot are added up.
     pub pools: &'a [PoolFacts<'a>],
-    /// Counts of the access log's lines, where there is one.
+    /// Line counts of the access log, if enabled.
     pub log: Option<&'a LogReading>,
-    /// Facts of the kernel.
+    /// Memory, descriptors and threads of the process.
     pub process: ProcessReading,
 }
 
 /// States of a pool's endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolFacts<'a> {
-    /// The pool's name.
+    /// Name of the pool.
     pub pool: &'a str,
-    /// Its metric slot, 0 for none.
+    /// Metric slot of the pool, 0 for none.
     pub slot: u16,
-    /// Endpoints in all.
+    /// All endpoints.
     pub total: u32,
-    /// Endpoints in rotation as far as health checks go.
+    /// Endpoints that health checks keep in rotation.
     pub healthy: u32,
-    /// Endpoints whose breaker is closed.
+    /// Endpoints with a closed circuit breaker.
     pub closed: u32,
-    /// Endpoints whose breaker is open.
+    /// Endpoints with an open circuit breaker.
     pub open: u32,
-    /// Endpoints whose breaker lets a probe through.
+    /// Endpoints with a half-open circuit breaker.
     pub half_open: u32,
 }
 
 impl Registry {
-    /// Appends all metrics as text. Reads the shards, stops nobody; some 0.1 µs a series.
+    /// Appends all metrics as text. Reads the shards without blocking the cores; about 0.1 µs per series.
     pub fn render(&self, facts: &Facts<'_>, out: &mut String) {
         let mut text = Text { out };
         self.render_traffic(&mut text);
@@ -82,10 +83,11 @@ impl Registry {
         other.add(&routes_other);
         other.upstream.add(&endpoints_other);
 
-        // With labels of route and pool: each route that has a slot, and of each pool all routes that have none.
+        // Labelled by route and pool: each route with a slot, and for each pool the sum of its routes without
+        // one.
         let mut by_route_and_pool: Vec<(String, &Traffic)> =
             Vec::with_capacity(routes.len() + pools.len() + 1);
-        // With a label of the route only: the latter are one.
+        // Labelled by route only: all routes without a slot are one series.
         let mut by_route: BTreeMap<&str, RouteSums> = BTreeMap::new();
         for (Names { name, pool }, traffic) in &routes {
             by_route_and_pool.push((format!("route=\"{name}\",pool=\"{pool}\""), traffic));
@@ -109,7 +111,7 @@ impl Registry {
         text.family(
             "proxy_request_duration_seconds",
             "histogram",
-            "From a request's first byte to its response's last.",
+            "Time from the first byte of a request to the last byte of its response.",
         );
         let limits: Vec<String> =
             BUCKETS_US.iter().map(|us| Seconds(*us).to_string()).chain(["+Inf".to_owned()]).collect();
@@ -134,11 +136,7 @@ impl Registry {
                 sums.requests,
             );
         }
-        text.family(
-            "proxy_retries_total",
-            "counter",
-            "Requests that took more than one attempt, by their end.",
-        );
+        text.family("proxy_retries_total", "counter", "Requests with more than one attempt, by outcome.");
         for (route, sums) in &by_route {
             for (outcome, count) in [("success", sums.retries_success), ("exhausted", sums.retries_exhausted)]
             {
@@ -148,7 +146,7 @@ impl Registry {
                 }
             }
         }
-        text.family("proxy_breaker_trips_total", "counter", "How often a breaker of the pool opened.");
+        text.family("proxy_breaker_trips_total", "counter", "Openings of the pool's circuit breakers.");
         let named = pools.iter().map(|(names, traffic)| (&*names.name, traffic));
         for (pool, traffic) in named.chain([(OTHER, &other)]) {
             if let trips @ 1.. = traffic.words[BREAKER_TRIPS] {
@@ -159,7 +157,7 @@ impl Registry {
         text.family(
             "proxy_upstream_errors_total",
             "counter",
-            "Failed attempts at instances of the pool, by their reason.",
+            "Failed attempts at instances of the pool, by reason.",
         );
         let named = pools.iter().map(|(names, traffic)| (&*names.name, traffic));
         for (pool, traffic) in named.chain([(OTHER, &other)]) {
@@ -185,17 +183,22 @@ impl Registry {
         let cores: Vec<CoreReading> = self.cores().collect();
         type Value = fn(&CoreReading) -> u64;
         let families: [(&str, &str, &str, Value); 7] = [
-            ("ringway_connections_open", "gauge", "Client connections open.", |core| core.connections_open),
+            ("ringway_connections_open", "gauge", "Open client connections.", |core| core.connections_open),
             ("ringway_connections_accepted_total", "counter", "Client connections accepted.", |core| {
                 core.connections_accepted
             }),
             (
                 "ringway_connections_handed_over_total",
                 "counter",
-                "Client connections accepted and given to another core.",
+                "Client connections accepted and migrated to another core.",
                 |core| core.connections_handed_over,
             ),
-            ("ringway_exchanges_total", "counter", "Exchanges that are over.", |core| core.exchanges),
+            (
+                "ringway_exchanges_total",
+                "counter",
+                "Completed exchanges (a request with its response).",
+                |core| core.exchanges,
+            ),
             ("ringway_panics_total", "counter", "Tasks that panicked.", |core| core.panics),
             ("ringway_snapshot_serial", "gauge", "Serial of the snapshot in use.", |core| core.serial),
             ("ringway_snapshot_revision", "gauge", "Revision of the snapshot in use.", |core| core.revision),
@@ -206,7 +209,11 @@ impl Registry {
                 text.sample(name, format_args!("core=\"{}\"", core.core), value(core));
             }
         }
-        text.family("ringway_connections_refused_total", "counter", "Client connections closed unserved.");
+        text.family(
+            "ringway_connections_refused_total",
+            "counter",
+            "Client connections closed without being served, by reason.",
+        );
         for core in &cores {
             for (reason, count) in [
                 ("full", core.refused_full),
@@ -217,7 +224,7 @@ impl Registry {
                 text.sample("ringway_connections_refused_total", labels, count);
             }
         }
-        text.family("ringway_upgrades_active", "gauge", "Tunnels open.");
+        text.family("ringway_upgrades_active", "gauge", "Open tunnels of upgraded connections.");
         for core in &cores {
             let labels = format_args!("core=\"{}\",kind=\"websocket\"", core.core);
             text.sample("ringway_upgrades_active", labels, core.upgrades_active);
@@ -227,7 +234,7 @@ impl Registry {
             let labels = format_args!("core=\"{}\",kind=\"websocket\"", core.core);
             text.sample("ringway_upgrades_total", labels, core.upgrades);
         }
-        text.family("ringway_driver_info", "gauge", "The I/O driver that the core runs on.");
+        text.family("ringway_driver_info", "gauge", "I/O driver of the core.");
         for core in &cores {
             if let Some(driver) = core.driver {
                 let labels = format_args!("core=\"{}\",driver=\"{driver}\"", core.core);
@@ -257,11 +264,7 @@ impl Registry {
             }
             duration_us = duration_us.wrapping_add(shard.handshake_us.read());
         }
-        text.family(
-            "ringway_tls_handshakes_total",
-            "counter",
-            "TLS handshakes of clients that were finished.",
-        );
+        text.family("ringway_tls_handshakes_total", "counter", "Completed TLS handshakes with clients.");
         for ((protocol, resumed), count) in &done {
             let labels =
                 format_args!("protocol=\"{}\",resumed=\"{}\"", escape_label(protocol), *resumed == 1);
@@ -270,13 +273,13 @@ impl Registry {
         text.family(
             "ringway_tls_handshake_seconds_total",
             "counter",
-            "Time from accept to the end of handshakes that were finished.",
+            "Total time from accept to the end of completed TLS handshakes.",
         );
         text.line("ringway_tls_handshake_seconds_total", format_args!(" {}", Seconds(duration_us)));
         text.family(
             "ringway_tls_handshakes_refused_total",
             "counter",
-            "TLS handshakes of clients that were not finished, by the reason.",
+            "Failed TLS handshakes with clients, by reason.",
         );
         for (reason, count) in refused {
             let labels = format_args!("reason=\"{}\"", escape_label(reason));
@@ -285,7 +288,7 @@ impl Registry {
         text.family(
             "ringway_tls_loads_total",
             "counter",
-            "Certificates and CAs that cores asked the loader for, by kind and outcome.",
+            "Loads of certificates and CA files requested by cores, by kind and outcome.",
         );
         for ((kind, is_good), count) in &loads {
             let outcome = if *is_good == 1 { "loaded" } else { "failed" };
@@ -312,7 +315,7 @@ impl Registry {
         text.family(
             "ringway_bad_requests_total",
             "counter",
-            "Requests refused before routing, by what was wrong.",
+            "Requests rejected before routing, by error code.",
         );
         for (code, count) in rejections {
             let labels = format_args!("code=\"{}\"", escape_label(code));
@@ -321,13 +324,13 @@ impl Registry {
         text.family(
             "ringway_connections_abused_total",
             "counter",
-            "HTTP/2 connections ended because of their clients, by what those did too much of.",
+            "HTTP/2 connections closed by flood protection, by violation.",
         );
         for (reason, count) in abuses {
             let labels = format_args!("reason=\"{}\"", escape_label(reason));
             text.sample("ringway_connections_abused_total", labels, count);
         }
-        text.family("ringway_failures_total", "counter", "Exchanges that failed, by what went wrong.");
+        text.family("ringway_failures_total", "counter", "Failed exchanges, by error code.");
         for (failure, count) in failures {
             let labels = format_args!("failure=\"{}\"", escape_label(failure));
             text.sample("ringway_failures_total", labels, count);
@@ -336,7 +339,7 @@ impl Registry {
 }
 
 fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
-    text.family("proxy_upstream_requests_total", "counter", "Attempts upstream.");
+    text.family("proxy_upstream_requests_total", "counter", "Upstream attempts.");
     for (labels, totals) in upstream {
         text.sample(
             "proxy_upstream_requests_total",
@@ -344,7 +347,7 @@ fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
             totals.words[UPSTREAM_REQUESTS],
         );
     }
-    text.family("ringway_upstream_failures_total", "counter", "Attempts upstream that failed.");
+    text.family("ringway_upstream_failures_total", "counter", "Failed upstream attempts.");
     for (labels, totals) in upstream.iter().filter(|(_, totals)| totals.words[UPSTREAM_FAILURES] > 0) {
         text.sample(
             "ringway_upstream_failures_total",
@@ -355,7 +358,7 @@ fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
     text.family(
         "proxy_upstream_duration_seconds",
         "summary",
-        "From the start of an attempt to its response head.",
+        "Time from the start of an upstream attempt to the first byte of its response head.",
     );
     for (labels, totals) in upstream {
         let seconds = Seconds(totals.words[UPSTREAM_US]);
@@ -383,7 +386,7 @@ fn render_pools(pools: &[PoolFacts<'_>], text: &mut Text<'_>) {
     for (pool, facts) in &by_pool {
         text.sample("proxy_pool_total_endpoints", format_args!("pool=\"{pool}\""), facts.total.into());
     }
-    text.family("proxy_breaker_state", "gauge", "Endpoints whose breaker is in this state.");
+    text.family("proxy_breaker_state", "gauge", "Endpoints by state of their circuit breaker.");
     for (pool, facts) in &by_pool {
         for (state, count) in [("closed", facts.closed), ("open", facts.open), ("half_open", facts.half_open)]
         {
@@ -394,7 +397,7 @@ fn render_pools(pools: &[PoolFacts<'_>], text: &mut Text<'_>) {
 }
 
 fn render_facts(facts: &Facts<'_>, text: &mut Text<'_>) {
-    text.family("ringway_build_info", "gauge", "What is running.");
+    text.family("ringway_build_info", "gauge", "Version and source revision of ringway.");
     let (version, commit) = (escape_label(facts.version), escape_label(facts.commit));
     text.sample("ringway_build_info", format_args!("version=\"{version}\",commit=\"{commit}\""), 1);
     for (name, help, value) in [
@@ -402,41 +405,37 @@ fn render_facts(facts: &Facts<'_>, text: &mut Text<'_>) {
         ("ringway_apps", "Registered apps.", facts.apps as u64),
         ("ringway_instances", "Registered instances.", facts.instances as u64),
         ("ringway_domains", "Registered domains.", facts.domains as u64),
-        ("process_resident_memory_bytes", "Bytes of memory in RAM.", facts.process.resident_bytes),
-        ("process_virtual_memory_bytes", "Bytes of address space.", facts.process.virtual_bytes),
+        ("process_resident_memory_bytes", "Resident memory in bytes.", facts.process.resident_bytes),
+        ("process_virtual_memory_bytes", "Virtual memory in bytes.", facts.process.virtual_bytes),
         ("process_open_fds", "Open file descriptors.", facts.process.open_fds),
-        ("process_max_fds", "File descriptors that may be open.", facts.process.max_fds),
-        ("process_threads", "Threads.", facts.process.threads),
+        ("process_max_fds", "Limit of open file descriptors.", facts.process.max_fds),
+        ("process_threads", "Number of threads.", facts.process.threads),
     ] {
         text.family(name, "gauge", help);
         text.bare(name, value);
     }
-    text.family("ringway_uptime_seconds", "gauge", "Time since the start.");
+    text.family("ringway_uptime_seconds", "gauge", "Time since the start of the process.");
     let uptime_us = u64::try_from(facts.uptime.as_micros()).unwrap_or(u64::MAX);
     text.line("ringway_uptime_seconds", format_args!(" {}", Seconds(uptime_us)));
     let Some(log) = facts.log else { return };
-    text.family("ringway_access_log_lines_total", "counter", "Access-log lines handed to the writer.");
+    text.family("ringway_access_log_lines_total", "counter", "Access-log lines passed to the writer thread.");
     text.bare("ringway_access_log_lines_total", log.lines);
     text.family(
         "ringway_access_log_lines_dropped_total",
         "counter",
-        "Access-log lines dropped: the writer is slow.",
+        "Access-log lines dropped because the writer thread did not keep up.",
     );
     for (core, dropped) in &log.cores {
         let labels = format_args!("core=\"{core}\"");
         text.sample("ringway_access_log_lines_dropped_total", labels, *dropped);
     }
-    text.family(
-        "ringway_access_log_lines_lost_total",
-        "counter",
-        "Access-log lines that could not be written.",
-    );
+    text.family("ringway_access_log_lines_lost_total", "counter", "Access-log lines lost to write errors.");
     text.bare("ringway_access_log_lines_lost_total", log.lines_lost);
     text.family("ringway_access_log_errors_total", "counter", "Failures to write or open the access log.");
     text.bare("ringway_access_log_errors_total", log.write_errors);
 }
 
-/// Values of a route without regard to its pool.
+/// Sums of a route over its pools.
 #[derive(Default)]
 struct RouteSums {
     requests: u64,
@@ -456,7 +455,8 @@ impl RouteSums {
     }
 }
 
-/// The statuses that occurred, with their counts. Requests that got none have their own label value.
+/// Returns the statuses that occurred, with their counts. Requests without a status have the label value
+/// `none`.
 fn statuses(traffic: &Traffic) -> impl Iterator<Item = (Status, u64)> {
     let common =
         COMMON_STATUSES.iter().zip(&traffic.words).map(|(status, count)| (Status::Code(*status), *count));
@@ -487,7 +487,7 @@ fn requests(traffic: &Traffic) -> u64 {
     buckets(traffic).iter().sum()
 }
 
-/// Text in the making.
+/// Writer of the text format.
 struct Text<'a> {
     out: &'a mut String,
 }
@@ -511,7 +511,8 @@ impl Text<'_> {
         self.line(name, format_args!("_count{{{labels}}} {count}"));
     }
 
-    /// Most lines are made here, so without the formatting machinery. `limits` are the buckets' upper bounds as text.
+    /// Appends a histogram. Most lines come from here, hence without `core::fmt`. `limits` are the buckets'
+    /// upper bounds as text.
     fn histogram(&mut self, name: &str, labels: &str, limits: &[String], traffic: &Traffic) {
         let mut below = 0;
         for (limit, count) in limits.iter().zip(buckets(traffic)) {
@@ -540,7 +541,7 @@ fn push_number(out: &mut String, value: u64) {
     out.push(char::from(b'0' + (value % 10) as u8));
 }
 
-/// Microseconds, shown as seconds without needless zeros.
+/// Microseconds, displayed as seconds without trailing zeros.
 struct Seconds(u64);
 
 impl fmt::Display for Seconds {

@@ -1,4 +1,4 @@
-//! What a scraper sees, read back by a parser that takes nothing but the format.
+//! Tests of the exposition text, read back by a strict parser of the format.
 
 #![allow(clippy::unwrap_used)]
 
@@ -64,14 +64,14 @@ fn facts<'a>() -> Facts<'a> {
     }
 }
 
-/// A registry with one core, and that core.
+/// Returns a registry with one core, and the metrics of that core.
 fn one_core() -> (Registry, Metrics) {
     let mut registry = Registry::new();
     let metrics = registry.add_core(CoreId(0));
     (registry, metrics)
 }
 
-/// Series to value, after checking everything that the format asks for.
+/// Scrapes and returns the value of each series, after checking the format.
 fn scrape(registry: &Registry, facts: &Facts<'_>) -> HashMap<String, f64> {
     let mut text = String::new();
     registry.render(facts, &mut text);
@@ -194,7 +194,7 @@ fn an_exchange_is_counted_under_its_route_pool_and_status() {
 }
 
 #[test]
-fn a_duration_at_a_bucket_s_limit_is_inside_and_one_beyond_is_not() {
+fn bucket_limits_are_inclusive() {
     let (registry, metrics) = one_core();
     for duration_us in [1_000, 1_001] {
         metrics.on_event(&Event::Exchange(&Exchange { duration_us, ..exchange(0, 0, 200) }));
@@ -208,15 +208,15 @@ fn a_duration_at_a_bucket_s_limit_is_inside_and_one_beyond_is_not() {
 }
 
 #[test]
-fn routes_without_a_slot_show_their_pool_and_what_has_none_at_all_is_other() {
+fn routes_without_a_slot_are_counted_by_pool_and_the_rest_as_other() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(3, "shop");
     registry.name_pool(4, "blog");
     metrics.on_event(&Event::Exchange(&exchange(0, 3, 200)));
     metrics.on_event(&Event::Exchange(&exchange(0, 4, 200)));
     metrics.on_event(&Event::Exchange(&exchange(0, 0, 404)));
-    metrics.on_event(&Event::Exchange(&exchange(9, 3, 200))); // a route whose slot was not named
-    metrics.on_event(&Event::Exchange(&exchange(u16::MAX, u16::MAX, 500))); // beyond every bound
+    metrics.on_event(&Event::Exchange(&exchange(9, 3, 200))); // a slot without a route
+    metrics.on_event(&Event::Exchange(&exchange(u16::MAX, u16::MAX, 500))); // beyond the last slot
 
     let series = scrape(&registry, &facts());
 
@@ -230,7 +230,7 @@ fn routes_without_a_slot_show_their_pool_and_what_has_none_at_all_is_other() {
 }
 
 #[test]
-fn the_last_slot_has_a_name_and_the_one_after_it_has_not() {
+fn slots_beyond_the_last_are_counted_as_other() {
     let (mut registry, metrics) = one_core();
     let last = u16::try_from(limits::METRIC_SLOTS_MAX).unwrap();
     registry.name_route(last, "last", "p");
@@ -246,7 +246,7 @@ fn the_last_slot_has_a_name_and_the_one_after_it_has_not() {
 }
 
 #[test]
-fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
+fn the_next_owner_of_a_slot_starts_at_zero_without_loss_of_counts() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "old", "p");
     for status in [200, 418, 0] {
@@ -254,7 +254,7 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
     }
 
     registry.free_route(1);
-    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200))); // under way when the route went
+    metrics.on_event(&Event::Exchange(&exchange(1, 1, 200))); // in progress when the route was removed
 
     registry.name_route(1, "new", "p");
     let series = scrape(&registry, &facts());
@@ -263,13 +263,13 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"_other\""), 4.0);
 
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
-    registry.name_route(1, "new", "p"); // said again: nothing changes
+    registry.name_route(1, "new", "p"); // repeated: no change
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"new\",pool=\"p\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_response_size_bytes_sum{route=\"new\"}"], 100.0);
 
-    registry.name_route(1, "third", "p"); // without being freed between
+    registry.name_route(1, "third", "p"); // not freed in between
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"third\",pool=\"p\",status=\"418\"}"], 1.0);
@@ -278,7 +278,7 @@ fn the_next_owner_of_a_slot_starts_at_zero_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_name_that_moves_to_another_slot_is_still_one_series() {
+fn a_name_that_moves_to_another_slot_stays_one_series() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "a", "p");
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
@@ -288,7 +288,7 @@ fn a_name_that_moves_to_another_slot_is_still_one_series() {
     let series = scrape(&registry, &facts());
     assert_eq!(series["proxy_requests_total{route=\"a\",pool=\"p\",status=\"200\"}"], 1.0);
     assert_eq!(sum_of(&series, "proxy_requests_total"), 2.0);
-    // One route in two pools, as during a move: two series by pool, one by route.
+    // One route in two pools, as during a move between apps: two series by pool, one by route.
     registry.name_route(3, "a", "q");
     metrics.on_event(&Event::Exchange(&exchange(3, 1, 200)));
     let series = scrape(&registry, &facts());
@@ -305,7 +305,7 @@ fn label_values_are_escaped() {
 }
 
 #[test]
-fn shards_written_by_threads_add_up() {
+fn shards_of_several_threads_are_summed() {
     const CORES: u16 = 4;
     const EACH: u16 = 5_000;
     let mut registry = Registry::new();
@@ -323,7 +323,7 @@ fn shards_written_by_threads_add_up() {
         .collect();
     let mut last = 0.0;
     while threads.iter().any(|thread| !thread.is_finished()) {
-        // Scraped meanwhile: well-formed, and never fewer than before.
+        // Concurrent scrapes are well-formed and monotonic.
         let now = sum_of(&scrape(&registry, &facts()), "proxy_requests_total");
         assert!(now >= last, "{now} after {last}");
         last = now;
@@ -337,7 +337,7 @@ fn shards_written_by_threads_add_up() {
 }
 
 #[test]
-fn attempts_are_counted_by_endpoint_and_the_rest_by_pool() {
+fn attempts_are_counted_by_endpoint_or_else_by_pool() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(1, "shop");
     registry.name_endpoint(1, "shop", "10.0.0.5:3001");
@@ -412,7 +412,7 @@ fn failed_attempts_are_counted_by_pool_and_reason() {
     assert_eq!(of(&series, "shop", "bad_field_name"), Some(2.0));
     assert_eq!(of(&series, "_other", "connect_refused"), Some(1.0));
     assert_eq!(sum_of(&series, "proxy_upstream_errors_total"), 3.0);
-    // The next owner of the slot starts at zero, and nothing is lost.
+    // The next owner of the slot starts at zero, without loss of counts.
     registry.free_pool(1);
     registry.name_pool(1, "blog");
     let series = scrape(&registry, &facts());
@@ -421,7 +421,7 @@ fn failed_attempts_are_counted_by_pool_and_reason() {
 }
 
 #[test]
-fn connections_tunnels_panics_and_snapshots_show_per_core() {
+fn connections_tunnels_panics_and_snapshots_are_shown_per_core() {
     let mut registry = Registry::new();
     let _idle = registry.add_core(CoreId(0));
     let metrics = registry.add_core(CoreId(1));
@@ -471,7 +471,7 @@ fn connections_tunnels_panics_and_snapshots_show_per_core() {
 }
 
 #[test]
-fn pools_and_facts_show_as_given_and_pools_without_slot_are_added_up() {
+fn pools_and_facts_are_shown_and_pools_without_slot_are_summed() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(1, "shop");
     metrics.on_event(&Event::from(BreakerOpened { pool: 1, instance: "shop-1" }));
@@ -519,7 +519,7 @@ fn pools_and_facts_show_as_given_and_pools_without_slot_are_added_up() {
 }
 
 #[test]
-fn every_status_has_its_own_series_and_is_bounded() {
+fn every_valid_status_has_its_own_series() {
     let (registry, metrics) = one_core();
     for status in 0..=700 {
         metrics.on_event(&Event::Exchange(&exchange(0, 0, status)));
@@ -534,7 +534,7 @@ fn every_status_has_its_own_series_and_is_bounded() {
 }
 
 #[test]
-fn seconds_are_exact_and_short() {
+fn seconds_have_no_trailing_zeros() {
     for (us, text) in [
         (0, "0"),
         (1, "0.000001"),

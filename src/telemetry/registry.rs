@@ -1,16 +1,16 @@
 //! Registry of the metrics: names of slots and sums over all cores.
 //!
-//! The control thread owns the [`Registry`]: it knows which route, pool or endpoint each metric slot stands for,
-//! and adds the shards up when someone scrapes. Shards are only ever read here.
+//! The control thread owns the [`Registry`], which maps each metric slot to its route, pool or endpoint and
+//! sums the shards at each scrape. Shards are only read here.
 //!
-//! # When a slot gets another owner
-//! A counter is written by its core alone, so nobody can reset it. Instead the registry remembers what the
-//! counters of a slot stood at when it was given away: what an owner counted is the difference to that, and what the
-//! owners before it counted is added to the series labelled [`OTHER`], so that sums never go backwards. What is
-//! counted while a slot has no owner goes there too.
+//! # Reuse of a slot
+//! A counter is written by its core alone and cannot be reset. Instead the registry stores the values of a
+//! slot's counters when its owner changes: the count of an owner is the difference to them, and the counts of
+//! former owners are added to the series labelled [`OTHER`], which keeps sums monotonic. Counts of a slot
+//! without an owner go there too.
 //!
-//! An exchange that began under the old snapshot may still be counted after the slot has its next owner, and would
-//! be counted for that one. Whoever gives out slots therefore gives out the one that has been free the longest.
+//! An exchange that began under the old snapshot may be counted after the slot has its next owner, and would
+//! be counted for that one. The allocator of slots therefore assigns the slot that has been free the longest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use ringway_model::CoreId;
 
 use crate::shard::{Metrics, Pages, SLOTS, Shard, TRAFFIC_WORDS, TrafficPage, UPSTREAM_WORDS, UpstreamPage};
 
-/// The label of everything that has no slot of its own. No app, instance or domain can be called so.
+/// Label value of everything without a slot. Not a valid name of an app, instance or domain.
 pub const OTHER: &str = "_other";
 
-/// Names the slots and reads the shards of all cores; lives on the control thread.
+/// Owners of the metric slots and shards of all cores, on the control thread.
 #[derive(Debug, Default)]
 pub struct Registry {
     pub(crate) shards: Vec<Arc<Shard>>,
@@ -32,51 +32,51 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Without cores.
+    /// Creates a registry without cores.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes the counters of one core; the result goes to that core. Call once per core.
+    /// Creates the counters of one core; the result is moved to that core. Call once per core.
     pub fn add_core(&mut self, core: CoreId) -> Metrics {
         let shard = Arc::new(Shard::new(core));
         self.shards.push(shard.clone());
         Metrics::new(shard)
     }
 
-    /// A metric slot stands for a route and its pool from now on. Slot 0 and slots beyond the bound have no name.
+    /// Assigns a metric slot to a route and its pool. No effect for slot 0 and slots beyond the limit.
     pub fn name_route(&mut self, slot: u16, route: &str, pool: &str) {
         let pages = self.shards.iter().map(|shard| &shard.routes);
         self.routes.name(slot, Names::new(route, pool), pages);
     }
 
-    /// A route's slot is free.
+    /// Frees the slot of a route.
     pub fn free_route(&mut self, slot: u16) {
         self.routes.free(slot, self.shards.iter().map(|shard| &shard.routes));
     }
 
-    /// A metric slot stands for a pool from now on.
+    /// Assigns a metric slot to a pool.
     pub fn name_pool(&mut self, slot: u16, pool: &str) {
         self.pools.name(slot, Names::new(pool, ""), self.shards.iter().map(|shard| &shard.pools));
     }
 
-    /// A pool's slot is free.
+    /// Frees the slot of a pool.
     pub fn free_pool(&mut self, slot: u16) {
         self.pools.free(slot, self.shards.iter().map(|shard| &shard.pools));
     }
 
-    /// A metric slot stands for an endpoint of a pool from now on; `endpoint` is its address as registered.
+    /// Assigns a metric slot to an endpoint of a pool; `endpoint` is its address as registered.
     pub fn name_endpoint(&mut self, slot: u16, pool: &str, endpoint: &str) {
         let pages = self.shards.iter().map(|shard| &shard.endpoints);
         self.endpoints.name(slot, Names::new(endpoint, pool), pages);
     }
 
-    /// An endpoint's slot is free.
+    /// Frees the slot of an endpoint.
     pub fn free_endpoint(&mut self, slot: u16) {
         self.endpoints.free(slot, self.shards.iter().map(|shard| &shard.endpoints));
     }
 
-    /// Counters of each core, for the status.
+    /// Returns the counters of each core, for the status.
     pub fn cores(&self) -> impl Iterator<Item = CoreReading> {
         self.shards.iter().map(|shard| CoreReading::new(shard))
     }
@@ -86,39 +86,39 @@ impl Registry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoreReading {
-    /// Which core.
+    /// Id of the core.
     pub core: CoreId,
-    /// The I/O driver that it runs on, once it has told.
+    /// I/O driver of the core, once it has been set.
     pub driver: Option<&'static str>,
-    /// Exchanges that are over.
+    /// Completed exchanges.
     pub exchanges: u64,
     /// Client connections accepted and served.
     pub connections_accepted: u64,
-    /// Client connections that are open now.
+    /// Open client connections.
     pub connections_open: u64,
-    /// Client connections accepted and given to other cores.
+    /// Client connections accepted and migrated to other cores.
     pub connections_handed_over: u64,
-    /// Client connections refused because the core had too many.
+    /// Client connections refused because the core had reached its limit.
     pub refused_full: u64,
-    /// Client connections refused because the process was ending.
+    /// Client connections refused because the process was draining.
     pub refused_draining: u64,
-    /// Client connections refused because a load balancer left out its PROXY header.
+    /// Client connections refused because the PROXY header of a load balancer was missing.
     pub refused_proxy_header: u64,
-    /// Tunnels that are open now.
+    /// Open tunnels.
     pub upgrades_active: u64,
     /// Tunnels opened.
     pub upgrades: u64,
     /// Tasks that panicked.
     pub panics: u64,
-    /// The snapshot that the core routes by.
+    /// Serial of the snapshot in use.
     pub serial: u64,
-    /// The revision of that snapshot.
+    /// Revision of that snapshot.
     pub revision: u64,
 }
 
 impl CoreReading {
     fn new(shard: &Shard) -> Self {
-        // Ended before started: the other order could show more ends than starts.
+        // Ends are read before starts: the other order could show more ends than starts.
         let connections_closed = shard.connections_closed.read();
         let upgrades_ended = shard.upgrades_ended.read();
         let connections_accepted = shard.connections_opened.read();
@@ -142,7 +142,7 @@ impl CoreReading {
     }
 }
 
-/// The slots of one kind: their owners, and what former owners counted.
+/// Slots of one kind: their owners, and the sum of the counts of former owners.
 #[derive(Debug)]
 pub(crate) struct Slots<P: Page> {
     owners: Vec<Slot<P>>,
@@ -153,16 +153,16 @@ pub(crate) struct Slots<P: Page> {
 #[derive(Debug)]
 struct Slot<P: Page> {
     names: Option<Names>,
-    /// Values of the counters when the present owner, or the present absence of one, began.
+    /// Values of the counters when the owner last changed.
     base: Option<Box<P::Totals>>,
 }
 
-/// Meaning of a slot, in label values that are escaped already.
+/// Owner of a slot, as escaped label values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Names {
-    /// The thing itself.
+    /// Name of the route, pool or endpoint.
     pub(crate) name: Box<str>,
-    /// The pool that it belongs to, where there is one.
+    /// Pool of the route or endpoint; empty for a pool.
     pub(crate) pool: Box<str>,
 }
 
@@ -182,7 +182,7 @@ impl<P: Page> Slots<P> {
             return;
         }
         self.free(slot, pages.clone());
-        // One name, one series: a scrape with the same series twice would be refused as a whole.
+        // One series per name: Prometheus rejects a scrape with a duplicate series as a whole.
         if let Some(previous) = self.by_names.insert(names.clone(), slot) {
             self.settle(previous, pages);
             self.owners[usize::from(previous)].names = None;
@@ -203,7 +203,7 @@ impl<P: Page> Slots<P> {
         }
     }
 
-    /// Moves what the slot counted since its base to the folded totals.
+    /// Adds the slot's counts since its base to the folded totals.
     fn settle<'a>(&mut self, slot: u16, pages: impl Iterator<Item = &'a Pages<P>>)
     where
         P: 'a,
@@ -218,7 +218,7 @@ impl<P: Page> Slots<P> {
         owner.base = Some(Box::new(now));
     }
 
-    /// Everything that was counted: named slots that counted something, then the rest in one.
+    /// Returns the totals of each named slot that counted, and the sum of all the rest.
     pub(crate) fn read<'a>(
         &self,
         pages: impl Iterator<Item = &'a Pages<P>> + Clone,
@@ -252,14 +252,14 @@ impl<P: Page> Default for Slots<P> {
     }
 }
 
-/// The counters of one slot on one core, readable as plain numbers.
+/// Counters of one slot on one core, readable as plain numbers.
 pub(crate) trait Page: Default {
     type Totals: Totals;
 
     fn add_to(&self, totals: &mut Self::Totals);
 }
 
-/// The counters of one slot, summed over cores.
+/// Counters of one slot, summed over cores.
 pub(crate) trait Totals: Default + Clone {
     fn add(&mut self, other: &Self);
     fn subtract(&mut self, base: &Self);
@@ -270,7 +270,7 @@ pub(crate) struct Traffic {
     pub(crate) words: [u64; TRAFFIC_WORDS],
     pub(crate) rare: BTreeMap<u16, u64>,
     pub(crate) upstream: Upstream,
-    /// Failed attempts of a pool, by their reason.
+    /// Failed attempts of a pool by reason.
     pub(crate) errors: BTreeMap<&'static str, u64>,
 }
 
@@ -366,7 +366,7 @@ impl Totals for Upstream {
     }
 }
 
-/// A slot's counters over all cores; `None` when no core ever counted in it.
+/// Sums a slot's counters over all cores; `None` if no core has counted in it.
 fn sum<'a, P: Page + 'a>(slot: usize, pages: impl Iterator<Item = &'a Pages<P>>) -> Option<P::Totals> {
     let mut totals = None;
     for page in pages.filter_map(|pages| pages.read(slot)) {

@@ -1,14 +1,14 @@
-//! Request ids: unique, cheap, and of no help in guessing another's.
+//! Request ids: unique, cheap and unpredictable.
 
 use std::fmt;
 
 use ringway_model::limits;
 
-/// Makes the request ids of one core. About 10 ns each, nothing allocated.
+/// Generator of the request ids of one core. About 10 ns each, without allocation.
 ///
-/// An id is 16 hex digits of a random number that the core drew at its start, and 16 of a counter that went through
-/// a keyed bijection: unique on the core for 2^64 requests, and a client that sees its own ids learns neither how many requests
-/// there were between them nor what others' ids are.
+/// An id is 16 hex digits of a random number that the core drew at its start, and 16 of a counter passed
+/// through a keyed bijection: unique on the core for 2^64 requests, and a client cannot derive from its own
+/// ids the number of requests between them or the ids of others.
 #[derive(Debug)]
 pub struct RequestIds {
     prefix: [u8; 16],
@@ -17,18 +17,18 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Draws the core's random numbers, from the operating system.
+    /// Draws the core's random numbers from the operating system.
     pub fn new() -> Self {
         let draw = |word: u64| ahash::RandomState::new().hash_one(word);
         Self::from_parts(draw(1), [draw(2), draw(3)])
     }
 
-    /// With given randomness, for tests and simulations.
+    /// Creates a generator from given numbers, for tests and simulations.
     pub fn from_parts(prefix: u64, keys: [u64; 2]) -> Self {
         Self { prefix: hex(prefix), keys, counter: 0 }
     }
 
-    /// The next id.
+    /// Returns the next id.
     #[inline]
     pub fn draw(&mut self) -> RequestId {
         self.counter = self.counter.wrapping_add(1);
@@ -46,21 +46,21 @@ impl Default for RequestIds {
     }
 }
 
-/// An id made here: 32 lower-case hex digits.
+/// Generated request id: 32 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId([u8; RequestId::BYTES]);
 
 impl RequestId {
-    /// Bytes of its text.
+    /// Length of the text in bytes.
     pub const BYTES: usize = 32;
 
-    /// The id as text.
+    /// Returns the id as text.
     #[inline]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
 
-    /// The id as bytes of ASCII.
+    /// Returns the id as ASCII bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -79,8 +79,8 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// Whether an id from a trusted proxy may be taken over: 1 to [`limits::REQUEST_ID_BYTES_MAX`] bytes of
-/// `A-Z a-z 0-9 - _ . : @ / + =`, so that UUIDs, ULIDs, base64 and trace ids pass and nothing needs escaping.
+/// Returns whether an id from a trusted proxy is accepted: 1 to [`limits::REQUEST_ID_BYTES_MAX`] bytes of
+/// `A-Z a-z 0-9 - _ . : @ / + =`. UUIDs, ULIDs, base64 and trace ids are valid, and no id needs escaping.
 pub fn is_valid_request_id(text: &[u8]) -> bool {
     let plain = |b: &u8| {
         b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'@' | b'/' | b'+' | b'=')
@@ -88,17 +88,17 @@ pub fn is_valid_request_id(text: &[u8]) -> bool {
     (1..=limits::REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(plain)
 }
 
-/// The finalizer of SplitMix64: a bijection on 64 bits that spreads every bit.
+/// Finalizer of SplitMix64: a bijection on 64 bits in which every input bit affects all output bits.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
 
-/// A number as 16 lower-case digits.
+/// Formats a number as 16 lower-case hex digits.
 #[inline]
 pub(crate) fn hex(value: u64) -> [u8; 16] {
-    // One digit to a byte, the first in the highest; then 0 to 9 become ASCII, and a to f are 39 further on.
+    // Spreads one digit to each byte, the first to the highest; then adds `0`, and 39 more for a to f.
     let mut digits = u128::from(value);
     digits = ((digits << 32) | digits) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
     digits = ((digits << 16) | digits) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_is_hex() {
+    fn hex_equals_the_formatter_of_std() {
         for value in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX, 0xa0f9_9f0a_0000_00ff] {
             assert_eq!(hex(value), *format!("{value:016x}").as_bytes());
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_over_what_is_harmless_only() {
+    fn only_ids_that_need_no_escaping_are_accepted() {
         for id in [
             "7f6e2c1e-3e0b-4d0a-9d2e-2f0f3b1a7a55",
             "req_abc123",

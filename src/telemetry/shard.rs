@@ -1,11 +1,11 @@
-//! A core's counters.
+//! Counters of one core.
 //!
-//! One thread writes a [`Shard`], the control thread reads it whenever someone scrapes. Its size is bounded by the
-//! number of metric slots, and what a slot needs is allocated when it first counts: an idle shard has some 60 KiB,
-//! a route about 0.5 KiB more.
+//! One thread writes a [`Shard`], the control thread reads it at each scrape. Its size is bounded by the
+//! number of metric slots, and the counters of a slot are allocated at its first count: an idle shard has
+//! about 60 KiB, each route adds about 0.5 KiB.
 //!
-//! An exchange is counted once: under its route when the route has a slot, else under its pool. So routes beyond the
-//! slots still show which pool they lead to, and sums over all series are true.
+//! An exchange is counted once: under its route if the route has a slot, else under its pool. Routes without
+//! a slot still appear with their pool, and sums over all series are exact.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -17,10 +17,10 @@ use crate::counter::{Counter, Words};
 use crate::event::{Event, Exchange, RefusalReason, UpstreamError};
 use crate::observer::Observer;
 
-/// The metrics of one core: the observer that counts, and the only writer of its shard.
+/// Metrics observer of one core, the only writer of its shard.
 ///
-/// `Send`, to be moved to its core, but not `Sync` and not `Clone`: a second writer would lose counts. Counting an
-/// exchange costs about 15 ns and allocates only the first time that a slot counts.
+/// `Send`, to be moved to its core, but not `Sync` and not `Clone`: a second writer would lose counts.
+/// Counting an exchange costs about 15 ns and allocates only at the first count of a slot.
 #[derive(Debug)]
 pub struct Metrics {
     shard: Arc<Shard>,
@@ -32,7 +32,7 @@ impl Metrics {
         Self { shard, single_writer: PhantomData }
     }
 
-    /// Tells which I/O driver the core runs on; the first word stays.
+    /// Sets the name of the core's I/O driver; later calls have no effect.
     pub fn set_driver(&self, driver: &'static str) {
         let _ = self.shard.driver.set(driver);
     }
@@ -77,7 +77,7 @@ impl Observer for Metrics {
     }
 }
 
-/// Counters of one core. Aligned so that no two shards share a cache line.
+/// Counters of one core. Aligned to 128 bytes: no two shards share a cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard {
@@ -97,11 +97,11 @@ pub(crate) struct Shard {
     pub(crate) revision: Counter,
     pub(crate) rejections: Words,
     pub(crate) abuses: Words,
-    /// By protocol; of clients that came the first time, and of those that came back.
+    /// By protocol; first the full handshakes, then the resumed ones.
     pub(crate) handshakes: [Words; 2],
     pub(crate) handshake_us: Counter,
     pub(crate) handshakes_refused: Words,
-    /// By kind; those that could not be loaded, and those that were.
+    /// By kind; first the failed loads, then the successful ones.
     pub(crate) secrets: [Words; 2],
     pub(crate) failures: Words,
     pub(crate) routes: Pages<TrafficPage>,
@@ -183,19 +183,19 @@ impl Shard {
     }
 }
 
-/// The counters of the slots of one kind, each allocated when it first counts.
+/// Counters of the slots of one kind, each allocated at its first count.
 #[derive(Debug)]
 pub(crate) struct Pages<P>(Box<[OnceLock<Box<P>>]>);
 
 impl<P: Default> Pages<P> {
-    /// The counters of a slot; those of slot 0 for a number beyond the bound.
+    /// Returns the counters of a slot; those of slot 0 for a slot beyond the limit.
     #[inline]
     fn page(&self, slot: u16) -> &P {
         let slot = self.0.get(usize::from(slot)).unwrap_or(&self.0[0]);
         slot.get_or_init(Box::default)
     }
 
-    /// The counters of a slot, unless it never counted.
+    /// Returns the counters of a slot, or `None` if it never counted.
     pub(crate) fn read(&self, slot: usize) -> Option<&P> {
         self.0.get(slot)?.get().map(|page| &**page)
     }
@@ -207,15 +207,15 @@ impl<P> Default for Pages<P> {
     }
 }
 
-/// Counters of the traffic of a route, or of a pool for routes without a slot.
+/// Traffic counters of a route, or of a pool for its routes without a slot.
 #[derive(Debug)]
 pub(crate) struct TrafficPage {
     pub(crate) words: [Counter; TRAFFIC_WORDS],
-    /// Statuses that are not [`COMMON_STATUSES`], by their distance from 100.
+    /// Statuses outside of [`COMMON_STATUSES`]; the index is the status minus 100.
     pub(crate) rare: OnceLock<Box<[Counter; 500]>>,
-    /// Of pools only: attempts at endpoints without a slot.
+    /// Pools only: attempts at endpoints without a slot.
     pub(crate) upstream: UpstreamPage,
-    /// Of pools only: failed attempts, by their reason.
+    /// Pools only: failed attempts by reason.
     pub(crate) errors: OnceLock<Box<Words>>,
 }
 
@@ -244,7 +244,7 @@ impl Default for TrafficPage {
     }
 }
 
-/// Counters of the attempts at an endpoint.
+/// Attempt counters of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamPage {
     pub(crate) words: [Counter; UPSTREAM_WORDS],
@@ -253,18 +253,18 @@ pub(crate) struct UpstreamPage {
 /// Metric slots of one kind, slot 0 included.
 pub(crate) const SLOTS: usize = limits::METRIC_SLOTS_MAX + 1;
 
-/// Upper bounds of the duration histogram, in microseconds: from a cached answer on the same host to the longest
-/// that people wait for a page. Few, for every route has them.
+/// Upper bounds of the duration histogram, in microseconds: from a cached response on the same host to the
+/// longest wait of a person for a page. Few, because every route has all of them.
 pub(crate) const BUCKETS_US: [u64; 10] =
     [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000];
 
-/// Statuses that most routes answer with: counted in place. Others get a page when they first occur.
+/// Common response statuses, counted in place. Others get a page when they first occur.
 pub(crate) const COMMON_STATUSES: [u16; 31] = [
     101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
     413, 416, 422, 429, 499, 500, 501, 502, 503, 504,
 ];
 
-// Words of a TrafficPage: the common statuses, then these.
+// Indexes into the words of a TrafficPage, after the common statuses.
 /// No status, or one outside 100 to 599.
 pub(crate) const STATUS_NONE: usize = COMMON_STATUSES.len();
 pub(crate) const BUCKETS_AT: usize = STATUS_NONE + 1;
@@ -276,16 +276,16 @@ pub(crate) const RETRIES_EXHAUSTED: usize = DURATION_US + 4;
 pub(crate) const BREAKER_TRIPS: usize = DURATION_US + 5;
 pub(crate) const TRAFFIC_WORDS: usize = DURATION_US + 6;
 
-// Words of an UpstreamPage.
+// Indexes into the words of an UpstreamPage.
 pub(crate) const UPSTREAM_REQUESTS: usize = 0;
 pub(crate) const UPSTREAM_FAILURES: usize = 1;
 pub(crate) const UPSTREAM_US: usize = 2;
 pub(crate) const UPSTREAM_WORDS: usize = 3;
 
-/// In [`STATUS_INDEX`]: a status that is not common.
+/// Entry of [`STATUS_INDEX`] for a status that is not common.
 const RARE: u8 = u8::MAX;
 
-/// From a status to its word.
+/// Index of each status in the words of a TrafficPage.
 static STATUS_INDEX: [u8; 600] = {
     let mut index = [RARE; 600];
     let mut status = 0;

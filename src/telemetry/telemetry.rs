@@ -1,4 +1,4 @@
-//! Everything that a core tells, in one place.
+//! Telemetry of one core: its observers combined.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::log::AccessLog;
 use crate::observer::Observer;
 use crate::shard::Metrics;
 
-/// One core's observers: its metrics, its part of the access log where there is one, and an embedder's observer where
-/// there is one. Moved to the core's thread and told of every event there.
+/// Observers of one core: its metrics, its access log if enabled, and an embedder's observer if there is one.
+/// Moved to the core's thread, where it receives every event.
 ///
-/// Without log and embedder an exchange costs what its counters cost.
+/// Without access log and embedder an exchange costs only its counters.
 pub struct Telemetry {
     metrics: Metrics,
     log: Option<AccessLog>,
@@ -21,7 +21,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Puts a core's observers together.
+    /// Combines the observers of a core.
     pub fn new(
         metrics: Metrics,
         log: Option<AccessLog>,
@@ -30,7 +30,8 @@ impl Telemetry {
         Self { metrics, log, embedder }
     }
 
-    /// Reports an event to all observers. Inlined, so that the kind of an event is known where it is reported.
+    /// Reports an event to all observers. Inlined, so that the kind of an event is known where it is
+    /// reported.
     #[inline]
     pub fn emit<'e>(&self, event: impl Into<Event<'e>>) {
         let event = event.into();
@@ -43,25 +44,26 @@ impl Telemetry {
         }
     }
 
-    /// Tells which I/O driver the core runs on; the first word stays.
+    /// Sets the name of the core's I/O driver; later calls have no effect.
     pub fn set_driver(&self, driver: &'static str) {
         self.metrics.set_driver(driver);
     }
 
-    /// Whether an [`Exchange`](crate::Exchange) should carry the client's `Referer`, which costs a walk over the request's fields.
+    /// Returns whether an [`Exchange`](crate::Exchange) should carry the client's `Referer`, which costs a
+    /// scan of the request's fields.
     pub fn wants_referer(&self) -> bool {
         self.log.as_ref().is_some_and(AccessLog::shows_referer)
     }
 
-    /// Hands log lines over that have waited for [`LOG_FLUSH_AGE`](crate::limits::LOG_FLUSH_AGE). To be called
-    /// a few times a second; cheap when nothing waits.
+    /// Flushes log lines that have waited for [`LOG_FLUSH_AGE`](crate::limits::LOG_FLUSH_AGE). To be called a
+    /// few times a second; cheap when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
         if let Some(log) = &self.log {
             log.flush_if_older(now);
         }
     }
 
-    /// Hands all log lines over: before the core sleeps for long, and when it ends.
+    /// Flushes all log lines: before the core sleeps for long, and at its shutdown.
     pub fn flush(&self) {
         if let Some(log) = &self.log {
             log.flush();

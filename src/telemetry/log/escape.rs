@@ -1,18 +1,18 @@
-//! Makes text from strangers harmless in a log line.
+//! Escaping of untrusted text in a log line.
 //!
-//! Escapes everything that could end a line or a string, move a terminal's cursor, or make a line read
-//! differently from what it says: quotes and backslashes, C0 and C1 controls, DEL, line and paragraph separators,
-//! bidirectional controls, characters without width or ink. All become `\uXXXX`, so that the result is valid inside a
-//! JSON string. Bytes that are not UTF-8 become `\\xNN` (a JSON reader sees `\xNN`).
+//! Escapes everything that could end a line or a string, move a terminal's cursor, or make a line look
+//! different from its content: quotes and backslashes, C0 and C1 controls, DEL, line and paragraph
+//! separators, bidirectional controls, zero-width and blank characters. All become `\uXXXX`, which is valid
+//! inside a JSON string. Bytes that are not UTF-8 become `\\xNN` (a JSON parser reads `\xNN`).
 
 use crate::request_id::HEX;
 
-/// Most bytes that one byte can become.
+/// Most bytes of the escape of one byte.
 pub(crate) const GROWTH: usize = 6;
 
-/// Appends `text`, escaped, without quotes; of a longer text, its first `bytes_max` bytes, cut between characters.
+/// Appends the escaped `text` without quotes, truncated to `bytes_max` input bytes between characters.
 ///
-/// At most `bytes_max * GROWTH` bytes. About 5 ns for 40 plain bytes.
+/// Appends at most `bytes_max * GROWTH` bytes. About 5 ns for 40 plain bytes.
 pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     let mut rest = truncate(text, bytes_max);
     loop {
@@ -31,7 +31,7 @@ pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     }
 }
 
-/// Cuts before the character that would not fit whole; in text that is not UTF-8, exactly at the limit.
+/// Truncates before the character that would not fit whole; in text that is not UTF-8, exactly at the limit.
 fn truncate(text: &[u8], bytes_max: usize) -> &[u8] {
     if text.len() <= bytes_max {
         return text;
@@ -42,13 +42,13 @@ fn truncate(text: &[u8], bytes_max: usize) -> &[u8] {
     &text[..cut.unwrap_or(bytes_max)]
 }
 
-/// Number of bytes at the beginning that need no escape.
+/// Returns the length of the prefix that needs no escape.
 #[inline]
 fn plain_prefix(text: &[u8]) -> usize {
     let (words, tail) = text.as_chunks::<8>();
     let plain = words.iter().take_while(|word| is_plain_word(u64::from_ne_bytes(**word))).count() * 8;
     if plain == text.len() - tail.len() {
-        // Most texts are plain to the end: one more word, filled up with plain bytes, tells.
+        // Most texts are plain to the end: checks the tail as one more word, padded with plain bytes.
         let mut last = [b' '; 8];
         last[..tail.len()].copy_from_slice(tail);
         if is_plain_word(u64::from_ne_bytes(last)) {
@@ -62,7 +62,8 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
-/// Whether eight bytes are all plain. Exact: borrows between bytes only begin at a byte that is not plain.
+/// Returns whether eight bytes are all plain. Exact: borrows between bytes only begin at a byte that is not
+/// plain.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
     let any_zero = |x: u64| x.wrapping_sub(ONES) & !x;
@@ -82,7 +83,7 @@ fn write_ascii(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-/// A run of bytes that are not ASCII.
+/// Appends a run of bytes that are not ASCII.
 fn write_run(out: &mut Vec<u8>, run: &[u8]) {
     for chunk in run.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -104,8 +105,8 @@ fn write_unit(out: &mut Vec<u8>, unit: u16) {
     out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
-/// Characters beyond ASCII that show nothing, or change how their neighbours are shown (Unicode 16: Cc, Zl, Zp, most of
-/// Cf, and the blank letters).
+/// Returns whether a character beyond ASCII is invisible or changes the display of its neighbours (Unicode
+/// 16: Cc, Zl, Zp, most of Cf, and the blank letters).
 fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'         // C1 controls
@@ -136,7 +137,7 @@ mod tests {
         let mut out = Vec::new();
         write_escaped(&mut out, text, bytes_max);
         assert!(out.len() <= text.len().min(bytes_max) * GROWTH, "grew too much: {text:?}");
-        String::from_utf8(out).expect("what is written is UTF-8")
+        String::from_utf8(out).expect("the output is UTF-8")
     }
 
     fn check(text: &[u8], expected: &str) {
@@ -144,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_and_other_scripts_stay() {
+    fn plain_text_and_other_scripts_are_unchanged() {
         for text in ["", "a", "/v1/users/123?", "bücher", "日本語", "emoji 😀", "Ω~!"] {
             check(text.as_bytes(), text);
         }
     }
 
     #[test]
-    fn what_ends_strings_or_lines_is_escaped() {
+    fn characters_that_end_strings_or_lines_are_escaped() {
         check(b"\"", "\\\"");
         check(b"\\", "\\\\");
         check(b"a\r\n{\"status\":200}", "a\\u000d\\u000a{\\\"status\\\":200}");
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_deceives_the_eye_is_escaped() {
+    fn deceptive_characters_are_escaped() {
         for c in
             ['\u{61c}', '\u{200b}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2060}']
                 .into_iter()
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ascii_byte_is_plain_or_escaped_wherever_it_stands() {
+    fn every_ascii_byte_is_plain_or_escaped_at_any_offset() {
         for byte in 0..=127u8 {
             let alone = match byte {
                 b'"' => "\\\"".to_owned(),
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_are_shown() {
+    fn invalid_utf8_is_shown_as_hex() {
         check(b"\xff", "\\\\xff");
         check(b"a\xc3", "a\\\\xc3");
         check(b"\xc3\xa9\xc3(", "é\\\\xc3(");
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters() {
+    fn a_long_text_is_truncated_between_characters() {
         assert_eq!(escaped(b"abcdef", 6), "abcdef");
         assert_eq!(escaped(b"abcdefg", 6), "abcdef");
         assert_eq!(escaped("abcdé".as_bytes(), 6), "abcdé");

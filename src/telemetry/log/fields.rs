@@ -1,29 +1,29 @@
-//! Fields of a line that an operator can add or leave out.
+//! Optional fields of an access-log line.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Fields of the access log that are there by choice. The others are always there.
+/// Optional fields of the access log. All other fields are always present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogFields {
-    /// The client's address.
+    /// Address of the client.
     pub client_ip: bool,
-    /// The client's `User-Agent`.
+    /// `User-Agent` of the client.
     pub user_agent: bool,
-    /// The hash of the tenant.
+    /// Hash of the tenant.
     pub tenant: bool,
-    /// The query of the target, which may hold tokens and personal data.
+    /// Query of the request target, which may hold tokens and personal data.
     pub query: bool,
-    /// The client's `Referer`; its query only together with [`query`](Self::query).
+    /// `Referer` of the client; its query only together with [`query`](Self::query).
     pub referer: bool,
 }
 
-/// An entry of a list of fields that cannot be taken; which of them, from 1.
+/// Invalid entry in a list of fields: its number, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogFieldsError(pub usize);
 
 impl LogFields {
-    /// Names of the fields, in the order in which they are shown.
+    /// Names of the fields, in the order of display.
     pub const NAMES: [&str; 5] = ["client_ip", "user_agent", "tenant", "query", "referer"];
 
     fn of(&self) -> [bool; 5] {
@@ -51,7 +51,7 @@ impl Default for LogFields {
 impl FromStr for LogFields {
     type Err = LogFieldsError;
 
-    /// Changes to the default, with commas between them: `+query,-user_agent`. A name without a sign is added.
+    /// Parses comma-separated changes to the default: `+query,-user_agent`. A name without a sign is added.
     fn from_str(text: &str) -> Result<Self, LogFieldsError> {
         let mut fields = Self::default();
         for (at, item) in text.split(',').map(str::trim).enumerate().filter(|(_, item)| !item.is_empty()) {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_changes_the_default() {
+    fn a_list_modifies_the_default() {
         let default = LogFields::default();
         assert_eq!("".parse(), Ok(default));
         assert_eq!("+query, referer".parse(), Ok(LogFields { query: true, referer: true, ..default }));

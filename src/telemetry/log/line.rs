@@ -1,4 +1,4 @@
-//! One exchange as one line.
+//! Formatting of an exchange as an access-log line.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -11,23 +11,23 @@ use super::fields::LogFields;
 use crate::event::Exchange;
 use crate::request_id::hex;
 
-/// Format of lines.
+/// Format of access-log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LogFormat {
     /// One JSON object per line. Keys without a value are absent.
     #[default]
     Json,
-    /// For people: time, client, request, status, duration, then `key=value`.
+    /// Human-readable: time, client, request, status, duration, then `key=value`.
     Text,
 }
 
-/// Most bytes of one line, so that a block that has as many left takes any line without growing.
+/// Returns the most bytes of one line: a block with this much room takes any line without reallocation.
 pub(crate) const fn line_bytes_max(fields: LogFields) -> usize {
     let chosen = fields.query as usize + fields.referer as usize;
     LINE_BYTES_MAX + chosen * (CHOSEN_BYTES_MAX + GROWTH * limits::LOG_FIELD_BYTES_MAX)
 }
 
-/// Most bytes of a line without a query and a referer.
+/// Most bytes of a line without query and referer.
 const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
     + GROWTH
         * (2 * limits::LOG_FIELD_BYTES_MAX
@@ -38,20 +38,20 @@ const LINE_BYTES_MAX: usize = FIXED_BYTES_MAX
             + ringway_model::limits::REQUEST_ID_BYTES_MAX
             + 2 * ringway_model::limits::ID_BYTES_MAX);
 
-/// Bytes of a method: `wire` refuses longer ones, but this is not the place to trust it.
+/// Most bytes of a method: `wire` rejects longer ones, but the bound of a line must not depend on it.
 const METHOD_BYTES_MAX: usize = 32;
-/// Bytes of a word for a failure.
+/// Most bytes of a failure code.
 const FAILURE_BYTES_MAX: usize = 64;
-/// Keys, punctuation, numbers, time and address.
+/// Bytes of keys, punctuation, numbers, time and address.
 const FIXED_BYTES_MAX: usize = 704;
-/// Key and punctuation of a query or a referer.
+/// Bytes of key and punctuation of a query or a referer.
 const CHOSEN_BYTES_MAX: usize = 16;
 const ALL_FIELDS: LogFields =
     LogFields { client_ip: true, user_agent: true, tenant: true, query: true, referer: true };
 const _: () =
     assert!(line_bytes_max(ALL_FIELDS) * 2 < limits::LOG_BLOCK_BYTES, "a block must take several lines");
 
-/// Appends a line, its line feed included: at most [`line_bytes_max`] bytes.
+/// Appends a line with its line feed: at most [`line_bytes_max`] bytes.
 pub(crate) fn write_line(
     out: &mut Vec<u8>,
     format: LogFormat,
@@ -149,7 +149,7 @@ fn write_text(out: &mut Vec<u8>, fields: LogFields, clock: &mut ClockText, event
     out.push(b'\n');
 }
 
-/// The strings that an exchange may lack, or a line leave out, with their keys and bounds.
+/// Returns the optional strings of an exchange, with their keys and most bytes.
 fn optional_strings<'a>(
     fields: LogFields,
     event: &Exchange<'a>,
@@ -189,7 +189,7 @@ fn number(out: &mut Vec<u8>, before: &str, value: u64) {
 
 fn write_decimal(out: &mut Vec<u8>, value: u64) {
     if value < 1000 {
-        // Nearly all that is written: statuses, octets, milliseconds, counts.
+        // The common case: statuses, octets, milliseconds, counts.
         let (digits, zeros) = THREE_DIGITS[value as usize];
         return out.extend_from_slice(&digits[usize::from(zeros)..]);
     }
@@ -197,7 +197,7 @@ fn write_decimal(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&THREE_DIGITS[(value % 1000) as usize].0);
 }
 
-/// The numbers below 1000 with all their digits, and how many of these are leading zeros.
+/// Numbers below 1000 as three digits, with the number of leading zeros.
 static THREE_DIGITS: [([u8; 3], u8); 1000] = {
     let mut table = [([b'0'; 3], 0); 1000];
     let mut value = 0;
@@ -216,7 +216,7 @@ static THREE_DIGITS: [([u8; 3], u8); 1000] = {
     table
 };
 
-/// Microseconds as milliseconds with three decimals.
+/// Appends microseconds as milliseconds with three decimals.
 fn write_millis(out: &mut Vec<u8>, us: u64) {
     write_decimal(out, us / 1000);
     out.push(b'.');
@@ -235,7 +235,7 @@ fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// The last second as text, for most lines share it: about 2 ns a line instead of 40.
+/// Cache of the last second as text, which most lines share: about 2 ns per line instead of 40.
 #[derive(Debug)]
 pub(crate) struct ClockText {
     second: u64,
@@ -249,7 +249,7 @@ impl ClockText {
 
     /// Appends a time as RFC 3339, UTC, with milliseconds: `2026-01-20T10:30:45.007Z`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, time: Timestamp) {
-        // Four digits of year are all that RFC 3339 has; a clock beyond them is broken, its line still one line.
+        // RFC 3339 has four digits for the year; the time of a broken clock beyond them is capped.
         let millis = time.0.min(YEAR_9999_END_MS);
         let second = millis / 1000;
         if second != self.second {
@@ -262,10 +262,10 @@ impl ClockText {
     }
 }
 
-/// The last millisecond of the year 9999.
+/// Last millisecond of the year 9999.
 const YEAR_9999_END_MS: u64 = 253_402_300_799_999;
 
-/// A date and time up to the dot before the milliseconds.
+/// Formats a date and time up to the dot before the milliseconds.
 fn format_second(second: u64) -> [u8; 20] {
     let civil = Timestamp(second * 1000).civil();
     let mut text = *b"0000-00-00T00:00:00.";
@@ -278,7 +278,7 @@ fn format_second(second: u64) -> [u8; 20] {
     text
 }
 
-/// The last `N` decimal digits.
+/// Returns the last `N` decimal digits.
 fn digits<const N: usize>(mut value: u64) -> [u8; N] {
     let mut text = [b'0'; N];
     for digit in text.iter_mut().rev() {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_all_fields_and_leaves_absent_ones_out() {
+    fn json_has_all_fields_and_omits_absent_ones() {
         assert_eq!(
             line(LogFormat::Json, &full()),
             concat!(
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn text_reads_like_a_sentence() {
+    fn text_has_all_fields() {
         assert_eq!(
             line(LogFormat::Text, &full()),
             concat!(
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_added_and_left_out_by_choice() {
+    fn optional_fields_follow_the_configuration() {
         let fields = |text: &str| text.parse::<LogFields>().expect("fields");
         for format in [LogFormat::Json, LogFormat::Text] {
             assert!(!line(format, &full()).contains("hush"), "secrets in queries are dropped unless chosen");
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_forges_a_line() {
+    fn a_client_cannot_forge_a_line() {
         let event = Exchange {
             path: b"/\"}\n{\"status\":200",
             user_agent: Some("\u{202e}\r\nx".as_bytes()),
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_line_fits_its_bound() {
+    fn the_longest_line_is_within_its_bound() {
         let worst = [0u8; 4096];
         let id = "\0".repeat(4096);
         let event = Exchange {
@@ -467,14 +467,14 @@ mod tests {
             let line = line_with(fields, format, &event);
             assert!(
                 line.len() > line_bytes_max(fields) - FIXED_BYTES_MAX,
-                "the bound is not far off: {}",
+                "the bound is not tight: {}",
                 line.len()
             );
         }
     }
 
     #[test]
-    fn numbers_are_written_as_everybody_writes_them() {
+    fn numbers_equal_the_formatter_of_std() {
         for value in (0..2_000).chain([9_999, 10_000, 1_000_000, 1_000_007, 123_456_789_012, u64::MAX]) {
             let mut out = Vec::new();
             write_decimal(&mut out, value);
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_right_at_their_edges() {
+    fn dates_are_correct_at_leap_days_and_limits() {
         let mut clock = ClockText::new();
         for (millis, expected) in [
             (0, "1970-01-01T00:00:00.000Z"),

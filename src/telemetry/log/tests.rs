@@ -1,4 +1,4 @@
-//! From an exchange to bytes in a sink, with a sink that can be blocked and can fail.
+//! Tests of the access log from an exchange to the bytes in a sink that blocks and fails on demand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,18 +13,18 @@ use crate::event::{Exchange, Protocol};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// A sink that asks a test before each write: `Ok(n)` takes up to n bytes.
-struct Asked {
+/// Sink that waits for a result from the test before each write: `Ok(n)` takes up to n bytes.
+struct ScriptedSink {
     written: Arc<Mutex<Vec<u8>>>,
-    answers: Receiver<io::Result<usize>>,
-    asking: Sender<()>,
+    results: Receiver<io::Result<usize>>,
+    writes: Sender<()>,
 }
 
-impl Write for Asked {
+impl Write for ScriptedSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.asking.send(());
-        // A test that has ended lets everything pass.
-        let count = self.answers.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
+        let _ = self.writes.send(());
+        // Without a sender all writes succeed.
+        let count = self.results.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
         self.written.lock().unwrap().extend_from_slice(&bytes[..count]);
         Ok(count)
     }
@@ -37,23 +37,23 @@ impl Write for Asked {
 struct Scenario {
     handle: LogHandle,
     written: Arc<Mutex<Vec<u8>>>,
-    answers: Sender<io::Result<usize>>,
-    asked: Receiver<()>,
+    results: Sender<io::Result<usize>>,
+    write_started: Receiver<()>,
 }
 
 impl Scenario {
     fn new() -> Self {
-        let (answers, receiver) = unbounded();
-        let (asking, asked) = unbounded();
+        let (results, receiver) = unbounded();
+        let (writes, write_started) = unbounded();
         let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = Asked { written: written.clone(), answers: receiver, asking };
+        let sink = ScriptedSink { written: written.clone(), results: receiver, writes };
         let handle = LogHandle::start(LogSink::Writer(Box::new(sink)), LogFormat::Json).unwrap();
-        Self { handle, written, answers, asked }
+        Self { handle, written, results, write_started }
     }
 
-    /// Lets all writes pass from now on, ends the log and returns what was written.
+    /// Lets all further writes succeed, ends the log and returns the written text and the counts.
     fn finish(self) -> (String, LogReading) {
-        drop(self.answers);
+        drop(self.results);
         let counts = self.handle.written.clone();
         let mut reading = self.handle.reading();
         assert!(self.handle.finish(LONG));
@@ -103,7 +103,7 @@ fn ids(lines: &str) -> Vec<&str> {
 }
 
 #[test]
-fn lines_arrive_whole_and_in_order() {
+fn lines_are_written_whole_and_in_order() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     let sent: Vec<String> = (0..5_000).map(|n| format!("id{n}")).collect();
@@ -118,14 +118,14 @@ fn lines_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn a_blocked_sink_costs_lines_and_nothing_else() {
+fn a_blocked_sink_drops_lines_and_counts_them() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     let other = scenario.handle.add_core(CoreId(1));
-    // The writer holds one block and may not write it; the queue behind it fills.
+    // The writer is blocked on one block; the queue behind it fills up.
     log.on_event(&Event::Exchange(&exchange("id")));
     log.flush();
-    scenario.asked.recv().unwrap();
+    scenario.write_started.recv().unwrap();
     let mut sent = 1;
     while scenario.handle.reading().cores[0].1 == 0 {
         log.on_event(&Event::Exchange(&exchange(&format!("id{sent}"))));
@@ -140,15 +140,15 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
     assert_eq!(before.cores, [(CoreId(0), 100), (CoreId(1), 0)]);
     assert!(before.lines < sent);
 
-    // A core that ends now cannot hand over its line.
+    // A core that ends now cannot send its line.
     drop(other);
     assert_eq!(scenario.handle.reading().cores[1].1, 1);
 
-    // The writer goes on: what waits is written, and lines are taken again.
-    drop(std::mem::replace(&mut scenario.answers, unbounded().0));
+    // The writer continues: queued blocks are written, and lines are accepted again.
+    drop(std::mem::replace(&mut scenario.results, unbounded().0));
     let waiting = scenario.handle.full.clone();
     while waiting.len() > crate::limits::LOG_BLOCKS_MAX / 2 {
-        scenario.asked.recv().unwrap();
+        scenario.write_started.recv().unwrap();
     }
     log.on_event(&Event::Exchange(&exchange("after")));
     drop(log);
@@ -161,7 +161,7 @@ fn a_blocked_sink_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn lines_wait_for_their_age_and_no_longer() {
+fn lines_are_flushed_at_their_flush_age() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     let age = u64::try_from(crate::limits::LOG_FLUSH_AGE.as_millis()).unwrap();
@@ -172,24 +172,24 @@ fn lines_wait_for_their_age_and_no_longer() {
     assert!(!log.state.borrow().block.is_empty(), "one millisecond early");
     log.flush_if_older(Tick(1_000 + age));
     assert!(log.state.borrow().block.is_empty());
-    // The next line's age is its own.
+    // The age of the next block starts again.
     log.on_event(&Event::Exchange(&exchange("b")));
     log.flush_if_older(Tick(1_000 + 2 * age));
     assert!(!log.state.borrow().block.is_empty());
-    scenario.asked.recv().unwrap();
+    scenario.write_started.recv().unwrap();
     drop(log);
     assert_eq!(ids(&scenario.finish().0), ["a", "b"]);
 }
 
 #[test]
-fn blocks_are_used_again() {
+fn blocks_are_recycled() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     log.on_event(&Event::Exchange(&exchange("a")));
     let first = log.state.borrow().block.as_ptr();
     log.flush();
-    scenario.asked.recv().unwrap();
-    scenario.answers.send(Ok(usize::MAX)).unwrap();
+    scenario.write_started.recv().unwrap();
+    scenario.results.send(Ok(usize::MAX)).unwrap();
     while log.state.borrow().empty.is_empty() {
         std::thread::yield_now();
     }
@@ -200,23 +200,23 @@ fn blocks_are_used_again() {
 }
 
 #[test]
-fn a_torn_line_spoils_no_other() {
+fn a_torn_line_damages_no_other_line() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     for id in ["a", "b", "c"] {
         log.on_event(&Event::Exchange(&exchange(id)));
     }
     let line_bytes = log.state.borrow().block.len() / 3;
-    // One line and a half are written, then the disk is full; two lines never arrive whole.
-    scenario.answers.send(Ok(line_bytes * 3 / 2)).unwrap();
-    scenario.answers.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+    // One line and a half are written, then the disk is full; two lines are lost.
+    scenario.results.send(Ok(line_bytes * 3 / 2)).unwrap();
+    scenario.results.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
     log.flush();
     // For the second block the disk is still full.
-    scenario.answers.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+    scenario.results.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
     log.on_event(&Event::Exchange(&exchange("d")));
     log.flush();
     for _ in 0..3 {
-        scenario.asked.recv().unwrap();
+        scenario.write_started.recv().unwrap();
     }
     log.on_event(&Event::Exchange(&exchange("e")));
     drop(log);
@@ -229,12 +229,12 @@ fn a_torn_line_spoils_no_other() {
 }
 
 #[test]
-fn an_interrupted_write_goes_on() {
+fn an_interrupted_write_is_retried() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     log.on_event(&Event::Exchange(&exchange("a")));
-    scenario.answers.send(Ok(3)).unwrap();
-    scenario.answers.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
+    scenario.results.send(Ok(3)).unwrap();
+    scenario.results.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
     drop(log);
     let (text, reading) = scenario.finish();
     assert_eq!(ids(&text), ["a"]);
@@ -242,7 +242,7 @@ fn an_interrupted_write_goes_on() {
 }
 
 #[test]
-fn a_file_is_appended_to_and_opened_anew_when_asked() {
+fn a_file_is_appended_to_and_reopened_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let (path, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
     std::fs::write(&path, "before\n").unwrap();
@@ -268,7 +268,7 @@ fn a_file_is_appended_to_and_opened_anew_when_asked() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
+fn an_unopenable_file_fails_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("access.log");
     let error = LogHandle::start(LogSink::File(path), LogFormat::Json).unwrap_err();
@@ -276,11 +276,11 @@ fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_a_sink_that_hangs() {
+fn finish_times_out_on_a_blocked_sink() {
     let mut scenario = Scenario::new();
     let log = scenario.handle.add_core(CoreId(0));
     log.on_event(&Event::Exchange(&exchange("a")));
     drop(log);
-    scenario.asked.recv().unwrap();
+    scenario.write_started.recv().unwrap();
     assert!(!scenario.handle.finish(Duration::from_millis(10)));
 }

@@ -1,4 +1,4 @@
-//! The thread that writes blocks of lines. Only here does logging wait for a disk.
+//! Writer thread of the access log, the only place where logging waits for a disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,15 +10,15 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use super::LogSink;
 use crate::counter::Counter;
 
-/// Command of the owner of the log to the thread.
+/// Command of the log's owner to the writer thread.
 pub(super) enum Order {
-    /// Open the file at its path anew.
+    /// Reopens the file at its path.
     Reopen,
-    /// Write what is there, and end.
+    /// Writes the queued blocks, then ends the thread.
     Finish,
 }
 
-/// Written by the thread.
+/// Counters written by the writer thread.
 #[derive(Debug, Default)]
 pub(super) struct WriterCounts {
     pub(super) errors: Counter,
@@ -29,9 +29,9 @@ pub(super) struct Writer {
     sink: Box<dyn Write + Send>,
     path: Option<PathBuf>,
     counts: Arc<WriterCounts>,
-    /// The last write stopped inside a line.
+    /// Whether the last write stopped inside a line.
     torn: bool,
-    /// The last write failed: only the first failure of a row is worth a message.
+    /// Whether the last write failed: only the first of consecutive failures is logged.
     failing: bool,
 }
 
@@ -46,7 +46,7 @@ impl Writer {
         Ok(Self { sink, path, counts, torn: false, failing: false })
     }
 
-    /// Writes until told to finish, or until nobody is left who could hand over a block.
+    /// Writes blocks until [`Order::Finish`], or until all senders of blocks are gone.
     pub(super) fn run(
         mut self,
         full: &Receiver<Vec<u8>>,
@@ -65,7 +65,7 @@ impl Writer {
                         full.try_iter().for_each(|block| self.take(block, empty));
                         return;
                     }
-                    // The owner is gone; the cores may still have lines.
+                    // The owner is gone; the cores may still send lines.
                     Err(_) => orders = never(),
                 },
             }
@@ -75,7 +75,7 @@ impl Writer {
     fn take(&mut self, mut block: Vec<u8>, empty: &Sender<Vec<u8>>) {
         self.write(&block);
         block.clear();
-        // Blocks beyond what can wait are freed.
+        // A block beyond the capacity of the queue is freed.
         let _ = empty.try_send(block);
     }
 
@@ -88,23 +88,23 @@ impl Writer {
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("the access log can be written again");
+                    tracing::info!("access log is writable again");
                 }
             }
             Err(error) => {
                 self.counts.errors.add(1);
                 self.counts.lines_lost.add(rest.iter().filter(|byte| **byte == b'\n').count() as u64);
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(%error, "cannot write the access log; lines are lost and counted");
+                    tracing::warn!(%error, "access log write failed; lines are lost and counted");
                 }
             }
         }
     }
 
-    /// Moves `rest` past what was written.
+    /// Writes `rest`, and advances it past the written bytes.
     fn write_whole(&mut self, rest: &mut &[u8]) -> io::Result<()> {
         if self.torn {
-            // What is left of the torn line is lost; the next one must not be glued to it.
+            // The rest of the torn line is lost; the next line must not be appended to it.
             self.sink.write_all(b"\n")?;
             self.torn = false;
         }
@@ -128,7 +128,7 @@ impl Writer {
             }
             Err(error) => {
                 self.counts.errors.add(1);
-                tracing::warn!(%error, path = %path.display(), "cannot open the access log anew; the old file goes on");
+                tracing::warn!(%error, path = %path.display(), "access log cannot be reopened; the old file stays in use");
             }
         }
     }
