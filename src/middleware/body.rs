@@ -1,19 +1,19 @@
-//! Transforms of bodies on their way, for stages that ask for them.
+//! Streaming body transforms of stages.
 
 use std::error::Error;
 use std::fmt;
 
-/// A transform of one body, piece by piece. It sees data without framing.
+/// Streaming transform of one body. Its input is data without framing.
 ///
-/// A body that is transformed has no known length: it is sent chunked, or in frames of HTTP/2.
+/// A transformed body has no known length: it is sent chunked, or in HTTP/2 frames.
 pub trait BodyTransform {
-    /// Takes the next piece of the body and appends to `out` what follows from it, if anything.
+    /// Transforms the next piece of the body and appends its output, if any, to `out`.
     ///
     /// # Errors
-    /// The body cannot be passed on; the message is broken off.
+    /// The body cannot be forwarded; the message is aborted.
     fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError>;
 
-    /// Takes the end of the body and appends to `out` what is left.
+    /// Ends the body and appends the remaining output to `out`.
     ///
     /// # Errors
     /// As [`on_data`](Self::on_data).
@@ -23,7 +23,7 @@ pub trait BodyTransform {
     }
 }
 
-/// A body that a transform does not pass on.
+/// Failure of a body transform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyError {
     /// The reason, from a fixed vocabulary.
@@ -32,18 +32,18 @@ pub struct BodyError {
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the body is not passed on: {}", self.reason)
+        write!(f, "body transform failed: {}", self.reason)
     }
 }
 
 impl Error for BodyError {}
 
-/// Transforms of one body, in the order in which they see it.
+/// Transforms of one body, in order.
 #[derive(Default)]
 pub struct BodyTransforms(Vec<Box<dyn BodyTransform>>);
 
 impl BodyTransforms {
-    /// Whether no stage asked for one: the body passes unseen.
+    /// Whether no stage added a transform: the body is forwarded as it is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -52,18 +52,18 @@ impl BodyTransforms {
         self.0.push(Box::new(transform));
     }
 
-    /// Passes a piece of the body through all of them and appends the result to `out`.
+    /// Runs a piece of the body through all transforms and appends the result to `out`.
     ///
     /// # Errors
-    /// The error of the first that fails.
+    /// The error of the first transform that fails.
     pub fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
         pass(&mut self.0, data, out)
     }
 
-    /// Ends the body: each transform in turn, and what it leaves passes through those behind it.
+    /// Ends the body: each transform in order, its remaining output through those behind it.
     ///
     /// # Errors
-    /// The error of the first that fails.
+    /// The error of the first transform that fails.
     pub fn on_end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
         let mut transforms = self.0.as_mut_slice();
         while let Some((first, behind)) = transforms.split_first_mut() {
@@ -101,7 +101,7 @@ fn pass(transforms: &mut [Box<dyn BodyTransform>], data: &[u8], out: &mut Vec<u8
 mod tests {
     use super::*;
 
-    /// Doubles each byte.
+    /// Transform that doubles each byte.
     struct Double;
 
     impl BodyTransform for Double {
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    /// Holds everything back until the end.
+    /// Transform that buffers everything until the end.
     #[derive(Default)]
     struct Hold(Vec<u8>);
 
@@ -128,9 +128,9 @@ mod tests {
         }
     }
 
-    struct Refuse;
+    struct Fail;
 
-    impl BodyTransform for Refuse {
+    impl BodyTransform for Fail {
         fn on_data(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<(), BodyError> {
             Err(BodyError { reason: "test" })
         }
@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn without_transforms_a_body_passes_unchanged() {
+    fn without_transforms_a_body_is_unchanged() {
         assert!(BodyTransforms::default().is_empty());
         assert_eq!(through(BodyTransforms::default(), &[b"a", b"bc"]), Ok(b"abc".to_vec()));
     }
 
     #[test]
-    fn each_transform_sees_what_the_one_before_it_leaves() {
+    fn each_transform_gets_the_output_of_the_previous_one() {
         let mut first_holds = BodyTransforms::default();
         first_holds.push(Hold::default());
         first_holds.push(Double);
@@ -164,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_ends_the_body() {
+    fn an_error_ends_the_body() {
         let mut transforms = BodyTransforms::default();
         transforms.push(Double);
-        transforms.push(Refuse);
+        transforms.push(Fail);
         assert_eq!(through(transforms, &[b"a"]), Err(BodyError { reason: "test" }));
     }
 }

@@ -1,4 +1,4 @@
-//! Chains: the compiled stages of a rule, and one request's way through them.
+//! Middleware chain: the compiled stages of a rule, and their state for one request.
 
 use std::any::Any;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::request::RequestCtx;
 use crate::response::ResponseCtx;
 use crate::{Flow, Middleware, Pending};
 
-/// A stage of a chain.
+/// Stage of a chain.
 #[derive(Clone)]
 pub enum Stage {
-    /// An embedder's.
+    /// Stage of an embedder.
     Custom(Arc<dyn Middleware>),
 }
 
@@ -39,17 +39,18 @@ impl Stage {
     }
 }
 
-/// Stages in the order in which they see a request.
+/// Stages, in the order of request processing.
 #[derive(Clone, Default)]
 pub struct Chain(Box<[Stage]>);
 
 impl Chain {
-    /// A chain of these stages.
+    /// Returns a chain of these stages.
     pub fn new(stages: Vec<Stage>) -> Self {
         Self(stages.into())
     }
 
-    /// Runs the request stages, until one replies or has to wait. After [`Flow::Wait`], [`resume`](Self::resume) goes on.
+    /// Runs the request stages until one replies or has to wait. After [`Flow::Wait`],
+    /// [`resume`](Self::resume) continues.
     pub fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         while let Some(stage) = self.0.get(request.run.passed) {
             match stage.on_request(request) {
@@ -60,7 +61,7 @@ impl Chain {
         Flow::Continue
     }
 
-    /// Awaits the stage that has to wait, and runs those behind it.
+    /// Awaits the pending stage, and runs those behind it.
     pub async fn resume(&self, request: &mut RequestCtx<'_>) -> ControlFlow<LocalReply> {
         while let Some(stage) = self.0.get(request.run.passed) {
             stage.wait(request).await?;
@@ -74,8 +75,8 @@ impl Chain {
         ControlFlow::Continue(())
     }
 
-    /// Runs the response stages of those that let the request continue, the last first: the outermost stage of the request
-    /// sees the response last.
+    /// Runs the response stages of those that let the request continue, in reverse order: the first stage of
+    /// the request is the last one of the response.
     pub fn on_response(&self, response: &mut ResponseCtx<'_>) {
         let passed = response.run.passed;
         for (index, stage) in self.0.iter().enumerate().take(passed).rev() {
@@ -104,10 +105,10 @@ impl fmt::Debug for Chain {
     }
 }
 
-/// One request's way through a chain: what its stages left. Empty, and without memory of its own, until a stage uses it.
+/// State of one request's run through a chain. Empty, and without heap memory, until a stage uses it.
 #[derive(Default)]
 pub struct Run {
-    /// Stages that let the request continue. While a stage runs, its index.
+    /// Number of stages that let the request continue. While a stage runs, its index.
     pub(crate) passed: usize,
     states: Vec<Option<Box<dyn Any>>>,
     pub(crate) edits: Edits,
@@ -116,7 +117,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Edits of the request's head, for the endpoint.
+    /// Edits of the forwarded request head.
     pub fn request_edits(&self) -> &Edits {
         &self.edits
     }
@@ -131,7 +132,7 @@ impl Run {
         &mut self.response_body
     }
 
-    /// State of the stage that runs. One of another type replaces it.
+    /// State of the running stage. A state of another type replaces it.
     pub(crate) fn state<T: Default + 'static>(&mut self) -> &mut T {
         if self.states.len() <= self.passed {
             self.states.resize_with(self.passed + 1, || None);

@@ -13,7 +13,7 @@ use crate::body::{BodyError, BodyTransform};
 use crate::request::RequestView;
 use crate::response::ResponseHeadView;
 
-/// A stage that notes in both heads that it was run, and its state.
+/// Stage that adds its name and state to both heads.
 struct Tag(&'static str);
 
 impl Middleware for Tag {
@@ -106,7 +106,7 @@ fn response_stages_run_in_reverse_each_with_its_own_state() {
 }
 
 #[test]
-fn a_reply_ends_the_request_and_passes_the_stages_before_it() {
+fn a_reply_ends_the_request_and_runs_the_response_stages_before_it() {
     let (chain, mut run) = (chain(&["a", "b", "c"]), Run::default());
     let text = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Block: b\r\n\r\n";
     let flow = with_request(text, &mut run, |request| chain.on_request(request));
@@ -117,7 +117,7 @@ fn a_reply_ends_the_request_and_passes_the_stages_before_it() {
 }
 
 #[test]
-fn a_stage_that_waits_is_awaited_and_the_rest_follows() {
+fn a_pending_stage_is_awaited_before_the_rest_runs() {
     let (chain, mut run) = (chain(&["a", "b", "c"]), Run::default());
     let text = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Wait: b\r\nX-Wait: c\r\n\r\n";
     with_request(text, &mut run, |request| {
@@ -133,7 +133,7 @@ fn a_stage_that_waits_is_awaited_and_the_rest_follows() {
 }
 
 #[test]
-fn a_stage_that_waited_may_reply() {
+fn a_pending_stage_may_reply() {
     let (chain, mut run) = (chain(&["a", "b", "c"]), Run::default());
     let text = "GET /denied HTTP/1.1\r\nHost: a.example\r\nX-Wait: b\r\n\r\n";
     let reply = with_request(text, &mut run, |request| {
@@ -150,7 +150,7 @@ fn a_stage_that_waited_may_reply() {
     assert_eq!(respond(&chain, &mut run, &reply), "X-State: a of app\r\nX-Local: a\r\n");
 }
 
-/// A stage that asks for both bodies.
+/// Stage that transforms both bodies.
 struct Shout;
 
 struct Upper;
@@ -174,7 +174,7 @@ impl Middleware for Shout {
 }
 
 #[test]
-fn bodies_pass_unseen_unless_a_stage_asks_for_them() {
+fn bodies_are_transformed_only_by_stages_that_add_a_transform() {
     let (plain, mut run) = (chain(&["a"]), Run::default());
     let _ = with_request(PLAIN, &mut run, |request| plain.on_request(request));
     respond(&plain, &mut run, &LocalReply::error(502));
@@ -190,7 +190,7 @@ fn bodies_pass_unseen_unless_a_stage_asks_for_them() {
 }
 
 #[test]
-fn chains_are_the_same_when_their_stages_are() {
+fn chains_are_equal_when_their_stages_are() {
     let one = chain(&["a", "b"]);
     assert_eq!(one, one.clone());
     assert_ne!(one, chain(&["a", "b"]));

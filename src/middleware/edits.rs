@@ -1,4 +1,4 @@
-//! Edits of a head's fields.
+//! Edits of header fields.
 
 use ringway_wire::headers::{self, FieldError};
 
@@ -10,7 +10,7 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// Removes every line of a field that came with the message.
+    /// Removes all received lines of a field.
     pub fn remove(&mut self, name: &str) {
         self.removed.push(name.into());
     }
@@ -18,7 +18,7 @@ impl Edits {
     /// Adds a line.
     ///
     /// # Errors
-    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5); nothing is added then.
+    /// Name or value is invalid (RFC 9110 §5.1, §5.5); nothing is added then.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
         headers::push_field(&mut self.lines, name, value)
     }
@@ -43,7 +43,8 @@ impl Edits {
         &self.lines
     }
 
-    /// Edits the field lines of a local reply. What frames the message and what identifies the request stays.
+    /// Applies the edits to the field lines of a local reply, except to its framing fields and its request
+    /// id.
     pub fn apply(&self, lines: &mut Vec<u8>) {
         let is_removed = |name: &[u8]| {
             let is_name = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -53,16 +54,16 @@ impl Edits {
         *lines = kept.chain([self.lines.as_slice()]).flatten().copied().collect();
     }
 
-    /// Whether nothing is edited.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.lines.is_empty()
     }
 }
 
-/// Fields of a local reply that no edit removes.
+/// Fields of a local reply that edits cannot remove.
 const KEPT: &[&str] = &["Content-Length", "Transfer-Encoding", "Connection", "X-Request-ID"];
 
-/// Values of a field in `lines`, one per line; the name in any case.
+/// Returns the values of a field in `lines`, one per line; the name is case-insensitive.
 pub(crate) fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     split(lines).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(known, line)| {
         let value = line.get(known.len() + 1..).unwrap_or_default();
@@ -70,7 +71,7 @@ pub(crate) fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item =
     })
 }
 
-/// Lines with their names, each line with its CRLF.
+/// Splits a head into pairs of name and line, each line with its CRLF.
 fn split(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines.split_inclusive(|byte| *byte == b'\n').map(|line| {
         let end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_remove_first_then_add_and_leave_framing_alone() {
+    fn edits_remove_first_then_add_and_keep_framing() {
         let (mut edits, mut lines) = (Edits::default(), LINES.to_vec());
         edits.set("X-A", b"3").unwrap();
         edits.append("Vary", b"Origin").unwrap();

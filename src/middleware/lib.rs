@@ -1,17 +1,18 @@
-//! Middleware around an exchange: stages that see a request, may answer it, and see its response.
+//! Middleware around an exchange: stages that process a request, may reply to it, and process its response.
 //!
 //! ```text
 //! match ─► Chain::on_request ─ Continue ─► attempt … response head ──┐
 //!              │ Wait ─► Chain::resume                               ▼
 //!              └ Reply(LocalReply) ─────────────────────► Chain::on_response ─► client
 //! ```
-//! - A [`Middleware`] is one stage; a [`Chain`] is the compiled list of stages of a rule. A rule without stages has no chain.
-//! - Response stages run in the reverse order, over responses of endpoints and over local replies alike.
-//! - Stages edit header fields. Bodies pass unseen, unless a stage asks for a [`BodyTransform`].
-//! - Stages run on the core that serves the request, between two of its I/O operations: they must not block. A stage that
-//!   has to wait returns [`Flow::Wait`], and only then a future is boxed.
+//! - A [`Middleware`] is one stage; a [`Chain`] is the compiled list of a rule's stages. A rule without
+//!   stages has no chain.
+//! - Response stages run in reverse order, on responses of endpoints and on local replies alike.
+//! - Stages edit header fields. Bodies bypass them, unless a stage adds a [`BodyTransform`].
+//! - Stages run on the core that serves the request, between two of its I/O operations: they must not block.
+//!   A stage that has to wait returns [`Flow::Wait`]; a future is boxed only in this case.
 //!
-//! The crate is pure: it knows no socket, no clock and no snapshot.
+//! The crate is pure: it has no sockets, no clock and no snapshots.
 //!
 //! # Example
 //! ```
@@ -60,26 +61,28 @@ pub use request::{RequestCtx, RequestView};
 pub use response::{ResponseCtx, ResponseHeadView};
 pub use ringway_wire::headers::FieldError;
 
-/// A stage around every exchange of the rules that name it. One instance serves all cores.
+/// Stage around every exchange of its rules. One instance serves all cores.
 pub trait Middleware: Send + Sync + 'static {
-    /// Sees a request after its rule was found and before an endpoint is chosen. Edits apply to what the endpoint gets; the
-    /// proxy's own fields (`X-Forwarded-*`, `X-Tenant-ID`, `X-Request-ID`, framing) cannot be edited.
+    /// Processes a request, after its rule was found and before an endpoint is chosen. Edits apply to the
+    /// forwarded head; the proxy's own fields (`X-Forwarded-*`, `X-Tenant-ID`, `X-Request-ID`, framing)
+    /// cannot be edited.
     fn on_request(&self, request: &mut RequestCtx<'_>) -> Flow {
         let _ = request;
         Flow::Continue
     }
 
-    /// Decides about a request for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. A client that leaves
-    /// meanwhile is noticed afterwards.
+    /// Completes the decision for which [`on_request`](Self::on_request) returned [`Flow::Wait`]. A
+    /// disconnect of the client is noticed only afterwards.
     fn wait<'a>(&'a self, request: &'a mut RequestCtx<'_>) -> Pending<'a> {
         let _ = request;
         Box::pin(std::future::ready(ControlFlow::Continue(())))
     }
 
-    /// Sees a final response before its head goes to the client: of an endpoint, or a local reply. Edits apply to what the
-    /// client gets.
+    /// Processes a final response before its head is sent to the client: of an endpoint, or a local reply.
+    /// Edits apply to the client's head.
     ///
-    /// Called for stages that let the request continue; the stage that replied does not see its own reply.
+    /// Called for stages that let the request continue; the stage that replied does not process its own
+    /// reply.
     fn on_response(&self, response: &mut ResponseCtx<'_>) {
         let _ = response;
     }
@@ -89,13 +92,13 @@ pub trait Middleware: Send + Sync + 'static {
 #[derive(Debug)]
 #[must_use = "a reply that is dropped is not sent"]
 pub enum Flow {
-    /// It goes on to the next stage, and then to the rule's action.
+    /// Continues with the next stage, and then with the rule's action.
     Continue,
-    /// It is answered with this; later stages and endpoints do not see it.
+    /// Sends this reply; later stages and endpoints do not get the request.
     Reply(LocalReply),
-    /// The decision takes time: [`Middleware::wait`] makes it.
+    /// The decision is pending: [`Middleware::wait`] completes it.
     Wait,
 }
 
-/// A decision that takes time, of [`Middleware::wait`].
+/// Pending decision of [`Middleware::wait`].
 pub type Pending<'a> = Pin<Box<dyn Future<Output = ControlFlow<LocalReply>> + 'a>>;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use ringway_wire::headers::{self, FieldError};
 
-/// A response that no endpoint sends. `Date`, `Content-Length`, `Connection` and `X-Request-ID` are added when it is sent.
+/// Response of the proxy itself. `Date`, `Content-Length`, `Connection` and `X-Request-ID` are added when it
+/// is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalReply {
     status: u16,
@@ -15,19 +16,19 @@ pub struct LocalReply {
 /// Body of a local reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
-    /// The proxy's error body for the status, as JSON, HTML or a gRPC status by what the client accepts.
+    /// The proxy's error body for the status: JSON, HTML or a gRPC status, by the client's `Accept`.
     Error,
-    /// These bytes; `Content-Type` is a field like any other.
+    /// These bytes; `Content-Type` is to be added like any other field.
     Bytes(Cow<'static, [u8]>),
 }
 
 impl LocalReply {
-    /// An error with the proxy's own error body. `status` is within 400 and 599; the nearest of them is taken otherwise.
+    /// Returns an error with the proxy's own error body. `status` is clamped to 400 to 599.
     pub fn error(status: u16) -> Self {
         Self { status: status.clamp(400, 599), lines: Vec::new(), body: ReplyBody::Error }
     }
 
-    /// A response with these bytes as its body. `status` is within 200 and 599; the nearest of them is taken otherwise.
+    /// Returns a response with these bytes as its body. `status` is clamped to 200 to 599.
     pub fn new(status: u16, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { status: status.clamp(200, 599), lines: Vec::new(), body: ReplyBody::Bytes(body.into()) }
     }
@@ -35,7 +36,7 @@ impl LocalReply {
     /// Adds a line to the head.
     ///
     /// # Errors
-    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5).
+    /// Name or value is invalid (RFC 9110 §5.1, §5.5).
     pub fn with_field(mut self, name: &str, value: &[u8]) -> Result<Self, FieldError> {
         headers::push_field(&mut self.lines, name, value)?;
         Ok(self)
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_those_of_final_responses() {
+    fn statuses_are_clamped_to_final_responses() {
         assert_eq!(
             [0, 99, 101, 200, 999].map(|status| LocalReply::new(status, &b""[..]).status()),
             [200, 200, 200, 200, 599]

@@ -1,4 +1,4 @@
-//! A request as its stages see it.
+//! Request context of middleware stages.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use ringway_wire::headers::FieldError;
 use crate::body::BodyTransform;
 use crate::chain::Run;
 
-/// Head of a request and what the match found about it.
+/// Request head and its routing result.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
     head: &'a RequestHead,
@@ -19,7 +19,7 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of the head that stands in `buf`.
+    /// Returns a view of the head in `buf`.
     pub fn new(
         head: &'a RequestHead,
         buf: &'a [u8],
@@ -31,7 +31,7 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// A request for one stage: its head, the edits for the endpoint, and the state of the stage.
+/// Request context of a stage: the head, the edits of the forwarded head, and the stage's state.
 #[derive(Debug)]
 pub struct RequestCtx<'a> {
     view: RequestView<'a>,
@@ -39,7 +39,7 @@ pub struct RequestCtx<'a> {
 }
 
 impl<'a> RequestCtx<'a> {
-    /// The request of `view`; `run` keeps what its stages leave until the response.
+    /// Returns the context of `view`; `run` keeps edits and state until the response.
     pub fn new(view: RequestView<'a>, run: &'a mut Run) -> Self {
         Self { view, run }
     }
@@ -64,7 +64,7 @@ impl<'a> RequestCtx<'a> {
         self.view.head.query(self.view.buf)
     }
 
-    /// Values of a field, one per line, as received; the name in any case.
+    /// Values of a field, one per line, as received; the name is case-insensitive.
     pub fn field<'n>(&self, name: &'n str) -> impl Iterator<Item = &'n [u8]> + use<'a, 'n>
     where
         'a: 'n,
@@ -72,7 +72,7 @@ impl<'a> RequestCtx<'a> {
         self.view.head.field(self.view.buf, name)
     }
 
-    /// The client's address, seen through trusted proxies.
+    /// The client's address, as forwarded by trusted proxies.
     pub fn client(&self) -> IpAddr {
         self.view.client
     }
@@ -87,15 +87,15 @@ impl<'a> RequestCtx<'a> {
         self.view.tenant
     }
 
-    /// Removes every line of a field that came with the request.
+    /// Removes all received lines of a field.
     pub fn remove(&mut self, name: &str) {
         self.run.edits.remove(name);
     }
 
-    /// Adds a line to the head for the endpoint.
+    /// Adds a line to the forwarded head.
     ///
     /// # Errors
-    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5); nothing is added then.
+    /// Name or value is invalid (RFC 9110 §5.1, §5.5); nothing is added then.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
         self.run.edits.append(name, value)
     }
@@ -108,14 +108,14 @@ impl<'a> RequestCtx<'a> {
         self.run.edits.set(name, value)
     }
 
-    /// State of this stage for this request, made with its first use; the same for [`on_response`] and no other stage's.
+    /// State of this stage for this request, created at its first use and shared with [`on_response`] only.
     ///
     /// [`on_response`]: crate::Middleware::on_response
     pub fn state<T: Default + 'static>(&mut self) -> &mut T {
         self.run.state()
     }
 
-    /// Passes the request body through `transform`, behind those of the stages before.
+    /// Adds a transform of the request body, behind those of earlier stages.
     pub fn transform_body(&mut self, transform: impl BodyTransform + 'static) {
         self.run.request_body.push(transform);
     }

@@ -1,4 +1,4 @@
-//! A response as its stages see it.
+//! Response context of middleware stages.
 
 use ringway_wire::h1::ResponseHead;
 use ringway_wire::headers::FieldError;
@@ -7,7 +7,7 @@ use crate::body::BodyTransform;
 use crate::chain::Run;
 use crate::edits::{self, Edits};
 
-/// Head of a response, before any edit.
+/// Response head, before any edit.
 #[derive(Clone, Copy, Debug)]
 pub enum ResponseHeadView<'a> {
     /// Response of an endpoint: the head and its buffer.
@@ -16,12 +16,12 @@ pub enum ResponseHeadView<'a> {
     Local {
         /// The status.
         status: u16,
-        /// Field lines, each with its CRLF; those that are added when it is sent are not among them.
+        /// Field lines, each with its CRLF, without those that are added when it is sent.
         lines: &'a [u8],
     },
 }
 
-/// A response for one stage: its head, the edits for the client, and the state of the stage.
+/// Response context of a stage: the head, the edits of the client's head, and the stage's state.
 #[derive(Debug)]
 pub struct ResponseCtx<'a> {
     head: ResponseHeadView<'a>,
@@ -30,7 +30,7 @@ pub struct ResponseCtx<'a> {
 }
 
 impl<'a> ResponseCtx<'a> {
-    /// The response with this head, for stages that collect their edits in `edits`.
+    /// Returns the context of a response; stages collect their edits in `edits`.
     pub fn new(head: ResponseHeadView<'a>, edits: &'a mut Edits, run: &'a mut Run) -> Self {
         Self { head, edits, run }
     }
@@ -43,12 +43,12 @@ impl<'a> ResponseCtx<'a> {
         }
     }
 
-    /// Whether no endpoint sent it.
+    /// Whether it is a local reply.
     pub fn is_local(&self) -> bool {
         matches!(self.head, ResponseHeadView::Local { .. })
     }
 
-    /// Values of a field, one per line, as received; the name in any case.
+    /// Values of a field, one per line, as received; the name is case-insensitive.
     pub fn field(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let (endpoint, local) = match self.head {
             ResponseHeadView::Endpoint(head, buf) => (Some(head.field(buf, name)), None),
@@ -57,15 +57,15 @@ impl<'a> ResponseCtx<'a> {
         endpoint.into_iter().flatten().chain(local.into_iter().flatten())
     }
 
-    /// Removes every line of a field that came with the response.
+    /// Removes all received lines of a field.
     pub fn remove(&mut self, name: &str) {
         self.edits.remove(name);
     }
 
-    /// Adds a line to the head for the client.
+    /// Adds a line to the client's head.
     ///
     /// # Errors
-    /// Name or value could not stand in a head (RFC 9110 §5.1, §5.5); nothing is added then.
+    /// Name or value is invalid (RFC 9110 §5.1, §5.5); nothing is added then.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), FieldError> {
         self.edits.append(name, value)
     }
@@ -78,12 +78,12 @@ impl<'a> ResponseCtx<'a> {
         self.edits.set(name, value)
     }
 
-    /// State of this stage for this request: what its request stage left.
+    /// State of this stage for this request, as its request stage left it.
     pub fn state<T: Default + 'static>(&mut self) -> &mut T {
         self.run.state()
     }
 
-    /// Passes the response body through `transform`, behind those of the stages that saw the response before.
+    /// Adds a transform of the response body, behind those of earlier response stages.
     pub fn transform_body(&mut self, transform: impl BodyTransform + 'static) {
         self.run.response_body.push(transform);
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-// --- What users register -----------------------------------------------------------------------------------
+// --- Registered objects ------------------------------------------------------------------------------------
 
 /// Bytes of an identifier: fits a metric label and a path segment.
 pub const ID_BYTES_MAX: usize = 128;

@@ -1,9 +1,9 @@
-//! Which endpoint of a pool takes the next request.
+//! Load balancing: round robin per core, and consistent hashing for upgrades.
 //!
-//! Round robin, per core: a [`Cursors`] belongs to one core and is shared with nobody, so that picking takes no lock
-//! and no shared write. It stands behind the endpoint that was chosen last; an endpoint that cannot be used is stepped
-//! over without giving its turn to its neighbour twice. Cores begin at different endpoints, so that all of them
-//! together are fair too.
+//! A [`Cursors`] belongs to one core, so that a pick takes no lock and no shared write. A pool's cursor
+//! stands behind the endpoint chosen last. An endpoint that is not available is skipped, and its share is
+//! spread over all others: the next in order does not get twice as many requests. Cores start at different
+//! endpoints, which balances their sum.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,55 +14,55 @@ use crate::breaker::{Admission, Candidate, PROBE_WAIT};
 use crate::policy::Balancer;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 
-/// An endpoint that was picked, and the leave to send one request to it.
+/// Selected endpoint, and its admission for one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Picked<'a> {
-    /// Where to send the request.
+    /// Destination of the request.
     pub endpoint: &'a Endpoint,
-    /// Handed back to the endpoint's state with the result.
+    /// Passed back to the endpoint's state with the result.
     pub admission: Admission,
 }
 
-/// Why no endpoint of a pool can take a request.
+/// Reason for which no endpoint of a pool can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// The app has no instance.
     NoEndpoints,
-    /// No instance's name has an address.
+    /// No instance has a resolved address.
     Unresolved,
-    /// All instances with an address are unhealthy, and the app's policy lets this request not pass.
+    /// All instances with an address are unhealthy, and the app's policy does not admit this request.
     AllUnhealthy(OnAllUnhealthy),
     /// All healthy instances have an open breaker.
     BreakersOpen {
-        /// When the first of them may be tried again; never zero.
+        /// Time until the first of them admits a probe; never zero.
         retry_after: Duration,
     },
-    /// All that could take a request were tried for this one already.
+    /// All available endpoints were already tried for this request.
     Exhausted,
 }
 
-/// Where a core's round robin stands in each pool.
+/// Round-robin positions of one core, one per pool.
 #[derive(Debug)]
 pub struct Cursors {
     core: CoreId,
-    /// The index of the endpoint whose turn is next; taken modulo the pool's size, which changes.
+    /// Index of the next endpoint, modulo the pool's size, which changes.
     positions: HashMap<PoolId, usize, ahash::RandomState>,
 }
 
 impl Cursors {
-    /// At the beginning, which is another one on every core.
+    /// Returns cursors at the core's start position, which differs from core to core.
     pub fn new(core: CoreId) -> Self {
         Self { core, positions: HashMap::default() }
     }
 
-    /// Picks the next endpoint that is available and not in `tried`, and asks it for admission. One that joins is picked
-    /// only when no other can be; when all of them are unhealthy, the pool's [`Fallback`] decides.
+    /// Picks the next endpoint that is available, not in `tried`, and admits the request. A joining endpoint
+    /// is picked only when no other is available; when all are unhealthy, the pool's [`Fallback`] decides.
     ///
-    /// One hash lookup, and two relaxed loads for each endpoint that is looked at; no allocation but for a pool that
-    /// this core sees for the first time.
+    /// One hash lookup, and two relaxed loads per visited endpoint; allocates only for a pool that is new to
+    /// this core.
     ///
     /// # Errors
-    /// Why none of them can be asked.
+    /// The reason for which no endpoint is available.
     pub fn pick<'p>(
         &mut self,
         pool: &'p Pool,
@@ -77,26 +77,26 @@ impl Cursors {
         let Balancer::RoundRobin = pool.settings.balancer;
         let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
-        let mut pick = |regard| {
+        let mut pick = |filter| {
             (start..count).chain(0..start).find_map(|index| {
                 let endpoint = &pool.endpoints[index];
-                let admission = admit(endpoint, tried, candidate, regard, (pool, now))?;
+                let admission = admit(endpoint, tried, candidate, filter, (pool, now))?;
                 *position = index + 1;
                 Some(Picked { endpoint, admission })
             })
         };
-        if let Some(picked) = pick(Regard::Rotation) {
+        if let Some(picked) = pick(HealthFilter::Rotation) {
             return Ok(picked);
         }
-        if let Some(picked) = pick(Regard::Joining) {
+        if let Some(picked) = pick(HealthFilter::Joining) {
             return Ok(picked);
         }
-        let picked = if falls_back(pool, now) { pick(Regard::Anything) } else { None };
-        picked.ok_or_else(|| why(pool, tried, now))
+        let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
+        picked.ok_or_else(|| unavailable_reason(pool, tried, now))
     }
 
-    /// Forgets pools that `snapshot` does not have. Call it for every new snapshot: it looks at the cursors only when
-    /// most of them must be stale, so that its cost is constant on average and their number bounded by the pools'.
+    /// Removes the cursors of pools that are not in `snapshot`. To be called for every new snapshot: it scans
+    /// only when most cursors must be stale, for a constant amortised cost and a bounded number of cursors.
     pub fn keep_only(&mut self, snapshot: &Snapshot) {
         if self.positions.len() > 2 * snapshot.pool_count() + CURSORS_SPARE {
             self.positions.retain(|pool, _| snapshot.pool(*pool).is_some());
@@ -108,20 +108,21 @@ impl Cursors {
         self.positions.len()
     }
 
-    /// Whether no pool is remembered.
+    /// Whether no pool has a cursor.
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 }
 
-/// Cursors of removed pools that are not worth a search.
+/// Stale cursors that are not worth a scan.
 const CURSORS_SPARE: usize = 64;
 
-/// Picks the endpoint that `client` belongs to: the same one for the same number, on every core and in every process,
-/// as long as it is available; when it is not, its clients are spread over the others, and nobody else moves.
+/// Picks the endpoint of `client` by rendezvous hashing: the same one on every core and in every process
+/// while it is available. When it is not, its clients are spread over the others; clients of other endpoints
+/// do not move.
 ///
-/// `client` is a hash of what identifies the client. Rendezvous hashing: the cost follows the pool's size, so it
-/// is for upgrades, not for every request.
+/// `client` is a hash of the client's identity. The cost is linear in the pool's size, which suits upgrades
+/// and not every request.
 ///
 /// # Errors
 /// As [`Cursors::pick`].
@@ -134,33 +135,33 @@ pub fn sticky<'p>(
     if pool.endpoints.is_empty() {
         return Err(Unavailable::NoEndpoints);
     }
-    let pick = |regard| {
-        // Admission can be refused to what was available a moment ago, when another core takes the probe: look again.
+    let pick = |filter| {
+        // An endpoint can refuse after it was found available, when another core takes the probe: repeat.
         for _ in 0..pool.endpoints.len() {
             let candidates = pool
                 .endpoints
                 .iter()
-                .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, regard, now));
+                .filter(|endpoint| !tried.contains(endpoint.id) && is_available(endpoint, filter, now));
             let endpoint = candidates.max_by_key(|endpoint| spread(client ^ endpoint.affinity))?;
-            // Only upgrades stick, and they have no body.
-            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, regard, (pool, now)) {
+            // Only upgrades are sticky, and they have no body.
+            if let Some(admission) = admit(endpoint, tried, Candidate::Ready, filter, (pool, now)) {
                 return Some(Picked { endpoint, admission });
             }
         }
         None
     };
-    if let Some(picked) = pick(Regard::Rotation).or_else(|| pick(Regard::Joining)) {
+    if let Some(picked) = pick(HealthFilter::Rotation).or_else(|| pick(HealthFilter::Joining)) {
         return Ok(picked);
     }
-    let picked = if falls_back(pool, now) { pick(Regard::Anything) } else { None };
-    picked.ok_or_else(|| why(pool, tried, now))
+    let picked = if falls_back(pool, now) { pick(HealthFilter::Any) } else { None };
+    picked.ok_or_else(|| unavailable_reason(pool, tried, now))
 }
 
-/// The endpoints that one request was sent to, or tried to. Holds as many as a request has attempts.
+/// Endpoints already tried for one request, as many as a request has attempts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TriedSet {
     ids: [Option<EndpointId>; limits::ATTEMPTS_MAX],
-    /// Where the next one goes; beyond the attempts that are allowed the oldest is forgotten.
+    /// Index of the next entry; beyond the allowed attempts it overwrites the oldest.
     next: usize,
 }
 
@@ -173,66 +174,66 @@ impl TriedSet {
         }
     }
 
-    /// Whether an endpoint is in it.
+    /// Whether the set contains an endpoint.
     pub fn contains(&self, id: EndpointId) -> bool {
         self.ids.contains(&Some(id))
     }
 
-    /// Whether nothing was tried.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ids[0].is_none()
     }
 }
 
-/// A number for an instance id that is the same in every process (FNV-1a).
+/// Hashes an instance id to the same number in every process (FNV-1a).
 pub(crate) fn affinity(instance: &str) -> u64 {
     instance.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
     })
 }
 
-/// Makes every bit of the result depend on every bit of the argument (the finalizer of SplitMix64).
+/// Mixes the bits: each bit of the result depends on all bits of the argument (finalizer of SplitMix64).
 fn spread(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
 }
 
-/// Endpoints that a request may go to, as far as their health has a say.
+/// Filter of the endpoints by their health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Regard {
+enum HealthFilter {
     Rotation,
     Joining,
-    Anything,
+    Any,
 }
 
 fn admit(
     endpoint: &Endpoint,
     tried: &TriedSet,
     candidate: Candidate,
-    regard: Regard,
+    filter: HealthFilter,
     (pool, now): (&Pool, Tick),
 ) -> Option<Admission> {
     if endpoint.addresses.is_empty() || tried.contains(endpoint.id) {
         return None;
     }
     let breaker = &pool.settings.breaker;
-    match regard {
-        Regard::Rotation => endpoint.state.admit(candidate, breaker, now),
-        Regard::Joining => endpoint.state.admit_joining(candidate, breaker, now),
-        Regard::Anything => endpoint.state.admit_whatever_its_health(candidate, breaker, now),
+    match filter {
+        HealthFilter::Rotation => endpoint.state.admit(candidate, breaker, now),
+        HealthFilter::Joining => endpoint.state.admit_joining(candidate, breaker, now),
+        HealthFilter::Any => endpoint.state.admit_ignoring_health(candidate, breaker, now),
     }
 }
 
-fn is_available(endpoint: &Endpoint, regard: Regard, now: Tick) -> bool {
-    match regard {
-        Regard::Rotation => endpoint.state.is_in_rotation() && endpoint.is_available(now),
-        Regard::Joining => endpoint.is_available(now),
-        Regard::Anything => !endpoint.addresses.is_empty() && endpoint.state.breaker_wait(now).is_none(),
+fn is_available(endpoint: &Endpoint, filter: HealthFilter, now: Tick) -> bool {
+    match filter {
+        HealthFilter::Rotation => endpoint.state.is_in_rotation() && endpoint.is_available(now),
+        HealthFilter::Joining => endpoint.is_available(now),
+        HealthFilter::Any => !endpoint.addresses.is_empty() && endpoint.state.breaker_wait(now).is_none(),
     }
 }
 
-/// Whether this request is let through although no endpoint is healthy.
+/// Whether this request is admitted although no endpoint is healthy.
 #[cold]
 fn falls_back(pool: &Pool, now: Tick) -> bool {
     match &pool.fallback {
@@ -244,13 +245,13 @@ fn falls_back(pool: &Pool, now: Tick) -> bool {
     }
 }
 
-/// Whether no endpoint could be healthy: one without an address is nothing at all.
+/// Whether all endpoints with an address are unhealthy, and there is one.
 fn are_all_unhealthy(pool: &Pool) -> bool {
     let mut reachable = pool.endpoints.iter().filter(|endpoint| !endpoint.addresses.is_empty()).peekable();
     reachable.peek().is_some() && reachable.all(|endpoint| endpoint.state.health() == Health::Unhealthy)
 }
 
-fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
+fn unavailable_reason(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
     let ignores_health = matches!(pool.fallback, Fallback::PanicOpen) && are_all_unhealthy(pool);
     let mut unhealthy = false;
     let mut retry_after: Option<Duration> = None;
@@ -261,7 +262,7 @@ fn why(pool: &Pool, tried: &TriedSet, now: Tick) -> Unavailable {
         }
         let wait = match endpoint.state.breaker_wait(now) {
             None if tried.contains(endpoint.id) => return Unavailable::Exhausted,
-            // It became available between two looks at it.
+            // It became available after the pick.
             None => PROBE_WAIT,
             Some(wait) => wait,
         };

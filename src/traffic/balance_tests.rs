@@ -66,9 +66,9 @@ fn counts(picks: impl Iterator<Item = EndpointId>) -> BTreeMap<EndpointId, usize
 }
 
 proptest! {
-    /// Whatever endpoints can be used, for whatever reason the others cannot: each of them gets its turn.
+    /// All available endpoints get equal shares, for every cause of unavailability of the others.
     #[test]
-    fn every_available_endpoint_gets_the_same(
+    fn every_available_endpoint_gets_an_equal_share(
         kinds in prop::collection::vec(0..4_u8, 1..40), core in 0..64_u16, picks in 1..200_usize
     ) {
         let mut pool = pool(1, kinds.len());
@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn a_dead_endpoint_does_not_burden_its_neighbour(count in 3..20_usize, dead in any::<prop::sample::Index>()) {
+    fn an_unhealthy_endpoints_share_is_spread_over_all_others(count in 3..20_usize, dead in any::<prop::sample::Index>()) {
         let pool = pool(1, count);
         pool.endpoints[dead.index(count)].state.set_health(Health::Unhealthy);
         let mut cursors = Cursors::new(CoreId(0));
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn a_client_stays_until_its_endpoint_leaves_and_comes_back_to_it(
+    fn a_sticky_client_leaves_its_endpoint_only_while_it_is_unavailable(
         count in 2..30_usize, client in any::<u64>(), other in any::<u64>()
     ) {
         let pool = pool(1, count);
@@ -146,8 +146,8 @@ fn sticky_clients_spread_over_all_endpoints() {
 }
 
 #[test]
-fn the_choice_of_a_sticky_client_outlives_the_process() {
-    // Published values of FNV-1a and SplitMix64: another function would send every WebSocket client elsewhere after
+fn a_sticky_clients_endpoint_is_the_same_in_every_process() {
+    // Published values of FNV-1a and SplitMix64: a different function would move every WebSocket client after
     // an update of ringway.
     assert_eq!(affinity("a"), 0xAF63_DC4C_8601_EC8C);
     assert_eq!(affinity("foobar"), 0x8594_4171_F739_67E8);
@@ -155,7 +155,7 @@ fn the_choice_of_a_sticky_client_outlives_the_process() {
 }
 
 #[test]
-fn a_sticky_client_goes_on_to_the_next_best_while_its_endpoint_is_probed() {
+fn a_sticky_client_goes_to_the_next_best_while_its_endpoint_is_probed() {
     let pool = pool(1, 3);
     let none = TriedSet::default();
     let mine = sticky(&pool, 1, &none, NOW).unwrap().endpoint;
@@ -174,7 +174,7 @@ fn cores_begin_at_different_endpoints() {
 }
 
 #[test]
-fn pools_are_balanced_apart() {
+fn pools_are_balanced_independently() {
     let (one, two) = (pool(1, 2), pool(2, 2));
     let mut cursors = Cursors::new(CoreId(0));
     let picks: Vec<u64> = (0..4)
@@ -194,7 +194,7 @@ fn a_cursor_survives_a_pool_that_shrinks_and_grows() {
 }
 
 #[test]
-fn what_was_tried_is_not_picked_again() {
+fn a_tried_endpoint_is_not_picked_again() {
     let pool = pool(1, 3);
     let mut cursors = Cursors::new(CoreId(0));
     let mut tried = TriedSet::default();
@@ -234,7 +234,7 @@ fn a_probe_is_one_request_of_one_core() {
 }
 
 #[test]
-fn tells_why_nothing_is_available() {
+fn an_empty_pick_returns_its_reason() {
     let check = |pool: &Pool, now: Tick, expected: Unavailable| {
         let none = TriedSet::default();
         assert_eq!(Cursors::new(CoreId(3)).pick(pool, &none, Candidate::Ready, now).err(), Some(expected));
@@ -276,7 +276,7 @@ fn rolling() -> Pool {
 }
 
 #[test]
-fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
+fn a_joining_endpoint_is_picked_only_when_no_other_is_available() {
     let pool = rolling();
     let mut cursors = Cursors::new(CoreId(0));
     let [first, joining, _] = [0, 1, 2].map(|at| pool.endpoints[at].id);
@@ -287,7 +287,7 @@ fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
         let picked = sticky(&pool, client, &TriedSet::default(), NOW).unwrap();
         assert_eq!(picked.endpoint.id, first);
     }
-    // What was tried cannot be sent to again, and neither can what has an open breaker or is unhealthy.
+    // A tried endpoint, one with an open breaker and an unhealthy one are not available.
     let mut tried = TriedSet::default();
     tried.insert(first);
     assert_eq!(cursors.pick(&pool, &tried, Candidate::Ready, NOW).unwrap().endpoint.id, joining);
@@ -299,7 +299,7 @@ fn one_that_joins_is_sent_to_only_when_no_other_can_be() {
 }
 
 #[test]
-fn a_first_registration_takes_traffic_at_once() {
+fn a_first_registration_gets_traffic_at_once() {
     let pool = pool(1, 2);
     pool.endpoints.iter().for_each(|endpoint| endpoint.state.set_health(Health::Joining));
     let mut cursors = Cursors::new(CoreId(0));
@@ -314,17 +314,17 @@ fn unhealthy(count: usize, fallback: Fallback) -> Pool {
 }
 
 #[test]
-fn panic_open_ignores_health_when_nothing_is_healthy_and_heeds_breakers() {
+fn panic_open_ignores_health_and_respects_breakers() {
     let pool = unhealthy(3, Fallback::PanicOpen);
     let mut cursors = Cursors::new(CoreId(0));
     let picks = counts((0..9).map(|_| pick(&mut cursors, &pool, NOW).unwrap()));
     assert_eq!(picks.into_values().collect::<Vec<_>>(), [3, 3, 3]);
     assert!(sticky(&pool, 7, &TriedSet::default(), NOW).is_ok());
 
-    // One that is healthy again has them all.
+    // The first endpoint that is healthy again gets all requests.
     pool.endpoints[1].state.set_health(Health::Healthy);
     assert!((0..4).all(|_| pick(&mut cursors, &pool, NOW) == Ok(EndpointId(2))));
-    // Open breakers are no reason to try what is unhealthy: they end by themselves.
+    // An open breaker does not cause a fallback to unhealthy endpoints: it becomes half open by itself.
     open_breaker(&pool.endpoints[1], NOW);
     let wait = Unavailable::BreakersOpen { retry_after: crate::limits::BREAKER_OPEN };
     assert_eq!(pick(&mut cursors, &pool, NOW), Err(wait));
@@ -332,8 +332,7 @@ fn panic_open_ignores_health_when_nothing_is_healthy_and_heeds_breakers() {
     let pool = unhealthy(2, Fallback::PanicOpen);
     for endpoint in &pool.endpoints {
         for _ in 0..crate::limits::BREAKER_FAILURES {
-            let admission =
-                endpoint.state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW).unwrap();
+            let admission = endpoint.state.admit_ignoring_health(Candidate::Ready, &BREAKER, NOW).unwrap();
             endpoint.state.record_failure(admission, &BREAKER, NOW);
         }
     }
@@ -365,13 +364,13 @@ fn a_trickle_is_one_request_a_second_over_all_cores() {
     let later = NOW.after(crate::limits::TRICKLE_INTERVAL);
     assert!(pick(&mut two, &pool, later).is_ok());
     assert_eq!(pick(&mut one, &pool, later), refused);
-    // Where there is a healthy one, nobody is turned away.
+    // With a healthy endpoint no request is refused.
     pool.endpoints[0].state.set_health(Health::Healthy);
     assert!((0..4).all(|_| pick(&mut one, &pool, later) == Ok(EndpointId(1))));
 }
 
 #[test]
-fn an_app_without_a_reachable_instance_has_nothing_to_fall_back_to() {
+fn a_fallback_needs_an_endpoint_with_an_address() {
     for fallback in [Fallback::PanicOpen, Fallback::Trickle(Arc::default())] {
         let mut pool = unhealthy(2, fallback);
         pool.endpoints[0].addresses = [].into();
@@ -382,7 +381,7 @@ fn an_app_without_a_reachable_instance_has_nothing_to_fall_back_to() {
     }
 }
 
-/// An upload leaves the probe to requests that end by themselves, and goes where no probe is needed.
+/// An upload is not a probe while another endpoint is available; a request without a body is.
 #[test]
 fn an_upload_goes_to_an_endpoint_that_needs_no_probe() {
     let pool = pool(1, 2);

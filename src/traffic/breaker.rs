@@ -1,21 +1,21 @@
-//! An endpoint's health and circuit breaker: the only memory that data cores share and write.
+//! Health and circuit breaker of an endpoint: the only state that data cores share and write.
 //!
-//! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event that
-//! changes nothing stores nothing, so that the word stays in every core's cache.
+//! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event
+//! without effect stores nothing, which keeps the word in every core's cache.
 //!
-//! A breaker opens after [`limits::BREAKER_FAILURES`] failures in a row, for 30 s. Then it is half open: one request,
-//! over all cores, is let through as a probe, and as long as none has ended another one each
-//! [`limits::BREAKER_PROBE_INTERVAL`], so that a slow one holds up nobody for longer. The first success closes the
-//! breaker; the first failure opens it for twice as long, up to 120 s.
+//! A breaker opens after [`limits::BREAKER_FAILURES`] consecutive failures, for 30 s. Then it is half open:
+//! it admits one request of all cores as a probe, and another one each [`limits::BREAKER_PROBE_INTERVAL`]
+//! while no probe has ended, which bounds the delay by a slow probe. The first success closes the breaker;
+//! the first failure opens it for twice as long, up to 120 s.
 //!
-//! A request whose body is still to come from its client ([`Candidate::Streaming`]) makes a bad probe: its client
-//! decides when it ends. It is let through only when no other request has wanted to be the probe for an interval, and
-//! keeps none from being it. So an app that gets nothing but uploads recovers, and uploads that never end keep no app
-//! away from the others.
+//! A request whose body is still to be received ([`Candidate::Streaming`]) is a bad probe: its client decides
+//! when it ends. It is admitted only when a probe has been due for a whole interval, and does not delay the
+//! next one. An app that gets only uploads recovers by this, and uploads that never end do not block the
+//! recovery.
 //!
-//! Results can come late, from an exchange that was admitted before the breaker opened. An *epoch* keeps them apart.
-//! Each [`Admission`] carries the epoch in which it was given, and a result of another epoch counts for nothing. All
-//! probes between two openings have one epoch.
+//! Results can be late, from an exchange that was admitted before the breaker opened. Each [`Admission`]
+//! carries the *epoch* in which it was granted, and a result of another epoch is ignored. All probes between
+//! two openings share one epoch.
 //!
 //! | state                | event                       | next                                      | epoch |
 //! |----------------------|-----------------------------|-------------------------------------------|-------|
@@ -34,10 +34,10 @@
 //! | probing, level l     | abandon                     | probing until now at most, level l        | same  |
 //! | closed, open         | abandon                     | same                                      | same  |
 //! | closed               | renew                       | closed, 0 failures                        | next  |
-//! | open, probing        | renew                       | open until 0 (a probe may go), level l    | next  |
+//! | open, probing        | renew                       | open until 0 (admits a probe), level l    | next  |
 //! | any                  | result of another epoch     | same                                      | same  |
 //!
-//! An open breaker's epoch was given to nobody, so that no result can touch it.
+//! No admission has the epoch of an open breaker, and therefore no result changes it.
 
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -49,17 +49,17 @@ use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::limits;
 use ringway_model::{Health, Tick};
 
-/// Numbers of a circuit breaker, within what its word can hold.
+/// Settings of a circuit breaker, within the range of its 64-bit word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
     failures: u8,
-    /// Milliseconds for which it stays open, by level.
+    /// Open time in milliseconds, by level.
     open_ms: [u32; LEVELS],
     probe_interval_ms: u32,
 }
 
 impl BreakerSettings {
-    /// Those of [`limits`].
+    /// The values of [`limits`].
     pub const DEFAULT: Self = Self::new(
         limits::BREAKER_FAILURES,
         limits::BREAKER_OPEN,
@@ -67,11 +67,11 @@ impl BreakerSettings {
         limits::BREAKER_PROBE_INTERVAL,
     );
 
-    /// A breaker that opens after so many `failures` in a row, for `open` first and for `open_max` at most, and lets a probe
-    /// through each `probe_interval` then.
+    /// Settings of a breaker that opens after `failures` consecutive failures, for `open` at first and
+    /// `open_max` at most, and then admits a probe each `probe_interval`.
     ///
     /// # Panics
-    /// When `failures` is not within 1 and 8, or `open_max` is not within one and four times `open`.
+    /// `failures` is not within 1 and 8, or `open_max` is not within one and four times `open`.
     pub const fn new(failures: u8, open: Duration, open_max: Duration, probe_interval: Duration) -> Self {
         assert!(failures >= 1 && failures <= 8, "failures have three bits");
         let (first, last) = (millis(open), millis(open_max));
@@ -83,7 +83,7 @@ impl BreakerSettings {
 
 /// Health and breaker of one endpoint. All methods may be called from any thread at any time.
 ///
-/// All accesses are relaxed: each word is complete in itself and no other memory is published by it.
+/// All accesses are relaxed: each word is complete in itself and publishes no other memory.
 #[derive(Debug)]
 pub struct EndpointState {
     health: AtomicU8,
@@ -93,46 +93,46 @@ pub struct EndpointState {
 /// Fitness of a request to be the probe of a half-open breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Candidate {
-    /// Without a body, or with one that is there already: its result depends on the endpoint alone.
+    /// Without a body, or with one that is fully received: the result depends on the endpoint alone.
     Ready,
-    /// The body is still to come.
+    /// The body is still to be received.
     Streaming,
 }
 
-/// Leave to send one request to an endpoint; goes back to it with the request's result.
+/// Permission to send one request to an endpoint; returned to it with the request's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a probe that is neither recorded nor abandoned keeps the next one waiting"]
 pub enum Admission {
     /// The breaker is closed.
     Yes(Epoch),
-    /// The breaker is half open, and this request finds out whether it may close.
+    /// The breaker is half open, and this request is its probe.
     Probe(Epoch),
 }
 
-/// Tells the times between two transitions of a breaker apart.
+/// Counter of the state periods of a breaker; results of other epochs are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(u16);
 
-/// State of a breaker as seen from outside.
+/// State of a breaker for observers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerView {
     /// Requests pass.
     Closed,
     /// No request passes before `until`.
     Open {
-        /// When it will be half open.
+        /// Time at which it becomes half open.
         until: Tick,
     },
-    /// One request may pass, or is under way, to find out.
+    /// A probe may pass, or is in flight.
     HalfOpen,
 }
 
-/// Transition of a breaker by a result.
+/// State transition of a breaker that a result caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// It opened, or opened again.
     Opened {
-        /// When the next probe may go.
+        /// Time of the next probe.
         until: Tick,
     },
     /// It closed.
@@ -146,12 +146,12 @@ impl Default for EndpointState {
 }
 
 impl EndpointState {
-    /// With a closed breaker.
+    /// Returns the state of an endpoint with this health and a closed breaker.
     pub fn new(health: Health) -> Self {
         Self { health: AtomicU8::new(health as u8), breaker: AtomicU64::new(Breaker::NEW.pack()) }
     }
 
-    /// Result of the last active checks.
+    /// Result of the last active health checks.
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             HEALTHY => Health::Healthy,
@@ -161,22 +161,23 @@ impl EndpointState {
         }
     }
 
-    /// Tells what active checks say. Seen by the next request on every core.
+    /// Sets the result of active health checks. Visible to the next request on every core.
     ///
-    /// Beside a [`renew`](Self::renew) on another thread it is as if one had come after the other: either finds what it
-    /// would write already there, or replaces the other's word in one step.
+    /// Linearizable with a concurrent [`renew`](Self::renew): either finds its value already stored, or
+    /// replaces the other's value in one step.
     pub fn set_health(&self, health: Health) {
         if self.health() != health {
             self.health.swap(health as u8, Ordering::Relaxed);
         }
     }
 
-    /// Whether the last active check passed, and no other result has taken that back.
-    pub fn is_vouched_for(&self) -> bool {
+    /// Whether the last active health check passed, and nothing has revoked its result.
+    pub fn is_known_healthy(&self) -> bool {
         self.health() == Health::Healthy
     }
 
-    /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two relaxed loads.
+    /// Whether [`admit`](Self::admit) or [`admit_joining`](Self::admit_joining) would let a request pass. Two
+    /// relaxed loads.
     pub fn is_available(&self, now: Tick) -> bool {
         let breaker = self.load();
         self.health() != Health::Unhealthy && breaker.is_due(now)
@@ -193,7 +194,7 @@ impl EndpointState {
 
     /// Time until the breaker admits a request; `None` when it would let one pass now.
     ///
-    /// While a probe is under way this is a guess, [`PROBE_WAIT`].
+    /// While a probe is in flight this is an estimate, [`PROBE_WAIT`].
     pub fn breaker_wait(&self, now: Tick) -> Option<Duration> {
         match self.load().phase {
             Phase::Open { until, .. } if until > now => Some(now.until(until)),
@@ -202,16 +203,16 @@ impl EndpointState {
         }
     }
 
-    /// Asks to send a request. Two relaxed loads; only the admission of a probe writes.
+    /// Admits a request, or returns `None`. Two relaxed loads; only the admission of a probe writes.
     #[inline]
     pub fn admit(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
         if !self.is_in_rotation() {
             return None;
         }
-        self.admit_whatever_its_health(candidate, settings, now)
+        self.admit_ignoring_health(candidate, settings, now)
     }
 
-    /// Asks to send a request to an endpoint that joins, for want of one in rotation.
+    /// Admits a request to a joining endpoint, for pools without an available one in rotation.
     pub fn admit_joining(
         &self,
         candidate: Candidate,
@@ -221,17 +222,17 @@ impl EndpointState {
         if self.health() != Health::Joining {
             return None;
         }
-        self.admit_whatever_its_health(candidate, settings, now)
+        self.admit_ignoring_health(candidate, settings, now)
     }
 
-    /// Whether health checks let it take its turn: not while it joins.
+    /// Whether its health allows regular traffic: neither unhealthy nor joining.
     pub fn is_in_rotation(&self) -> bool {
         matches!(self.health(), Health::Unknown | Health::Healthy)
     }
 
-    /// Asks to send a request as far as the breaker has a say.
+    /// Admits a request by the breaker alone.
     #[inline]
-    pub fn admit_whatever_its_health(
+    pub fn admit_ignoring_health(
         &self,
         candidate: Candidate,
         settings: &BreakerSettings,
@@ -244,20 +245,21 @@ impl EndpointState {
         self.admit_probe(candidate, settings, now)
     }
 
-    /// Of the cores that find the breaker half open, one wins the exchange; the others then find it probing.
+    /// Of the cores that find the breaker half open, one wins the compare-and-exchange; the others find it
+    /// probing.
     #[cold]
     fn admit_probe(&self, candidate: Candidate, settings: &BreakerSettings, now: Tick) -> Option<Admission> {
         let (before, after) = self.step(|breaker| breaker.admit(candidate, settings, now))?;
         Some(if before == after { Admission::Yes(after.epoch) } else { Admission::Probe(after.epoch) })
     }
 
-    /// The endpoint answered. Writes only when there were failures before.
+    /// Records a success. Writes only when failures were counted before.
     pub fn record_success(&self, admission: Admission) -> Option<Transition> {
         let (before, after) = self.step(|breaker| breaker.succeed(admission.epoch()))?;
         (!before.is_closed() && after.is_closed()).then_some(Transition::Closed)
     }
 
-    /// The endpoint failed.
+    /// Records a failure.
     pub fn record_failure(
         &self,
         admission: Admission,
@@ -270,17 +272,18 @@ impl EndpointState {
         }
     }
 
-    /// The exchange ended without saying anything about the endpoint (its client left, say). The next request may be a
-    /// probe at once.
+    /// Returns an admission without a result, for example because the client disconnected. The next request
+    /// may be a probe at once.
     pub fn abandon(&self, admission: Admission, now: Tick) {
         self.step(|breaker| breaker.abandon(admission.epoch(), now));
     }
 
-    /// The process behind the endpoint registered again, so it is alive: an unhealthy endpoint joins again, an
-    /// open breaker half open, and results of requests to the former process count no more.
+    /// Resets the state after a new registration of the instance, whose process is therefore alive: an
+    /// unhealthy endpoint becomes joining, an open breaker half open, and results of earlier requests are
+    /// ignored.
     pub fn renew(&self) {
-        // In one step: a check that ends at the same moment would otherwise be undone although it is newer than what was
-        // looked at. Who asks between the two words below is refused, as he would have been a moment before.
+        // In one step: otherwise a newer result of a concurrent health check could be overwritten. A request
+        // between the two updates below is refused, as it was before them.
         let _ = self.health.compare_exchange(UNHEALTHY, JOINING, Ordering::Relaxed, Ordering::Relaxed);
         self.step(|breaker| Some(breaker.renew()));
     }
@@ -289,7 +292,8 @@ impl EndpointState {
         Breaker::unpack(self.breaker.load(Ordering::Relaxed))
     }
 
-    /// Moves the breaker by one event; `None` when the event is refused or without effect. Stores only what differs.
+    /// Applies one event to the breaker; `None` when it is refused or without effect. Stores only a changed
+    /// word.
     fn step(&self, event: impl Fn(Breaker) -> Option<Breaker>) -> Option<(Breaker, Breaker)> {
         let mut word = self.breaker.load(Ordering::Relaxed);
         loop {
@@ -298,7 +302,7 @@ impl EndpointState {
             if after == before {
                 return Some((before, after));
             }
-            // Another round means that another thread's event came between: never more rounds than events.
+            // A further round means that another thread's event came between: at most one round per event.
             match self.breaker.compare_exchange_weak(word, after.pack(), Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return Some((before, after)),
@@ -308,15 +312,15 @@ impl EndpointState {
     }
 }
 
-/// Lets one request a second pass, over all cores: for an app without a healthy instance.
+/// Rate limiter of one request per interval over all cores, for apps without a healthy instance.
 #[derive(Debug, Default)]
 pub struct Trickle {
-    /// When the next one may pass.
+    /// Time from which the next request may pass.
     next: AtomicU64,
 }
 
 impl Trickle {
-    /// Whether this request may pass. A relaxed load; writes once an interval.
+    /// Whether this request may pass. A relaxed load; writes once per interval.
     pub fn admit(&self, interval: Duration, now: Tick) -> bool {
         let next = self.next.load(Ordering::Relaxed);
         let after = now.after(interval).0;
@@ -325,7 +329,7 @@ impl Trickle {
 }
 
 impl Admission {
-    /// Whether the request finds out whether a half-open breaker may close.
+    /// Whether the request is the probe of a half-open breaker.
     pub fn is_probe(self) -> bool {
         matches!(self, Self::Probe(_))
     }
@@ -337,14 +341,14 @@ impl Admission {
     }
 }
 
-/// `Retry-After` while a probe is under way.
+/// `Retry-After` while a probe is in flight.
 pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 const HEALTHY: u8 = Health::Healthy as u8;
 const UNHEALTHY: u8 = Health::Unhealthy as u8;
 const JOINING: u8 = Health::Joining as u8;
 
-/// The machine of the table above, without its atomics.
+/// State machine of the table above, without atomics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Breaker {
     epoch: Epoch,
@@ -467,7 +471,7 @@ impl Breaker {
 /// 42 bits of milliseconds: 139 years.
 const TICK_BITS: u32 = 42;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
-/// 15 bits: a result would have to be thousands of transitions late to be taken for a new one.
+/// 15 bits: a late result is mistaken for a current one only after thousands of transitions.
 const EPOCH_MASK: u16 = (1 << 15) - 1;
 const fn millis(time: Duration) -> u32 {
     assert!(time.as_millis() <= u32::MAX as u128 / 4, "twelve days at most");
@@ -480,7 +484,7 @@ fn later(tick: Tick, millis: u32) -> Tick {
 
 /// 30 s, 60 s, 120 s; two bits.
 const LEVELS: usize = 3;
-/// Longest of them: further failures keep it.
+/// Highest level: further failures keep it.
 const LEVEL_MAX: u8 = LEVELS as u8 - 1;
 
 #[cfg(all(test, loom))]

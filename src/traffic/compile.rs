@@ -1,16 +1,17 @@
-//! From what users registered to what cores route by, at a cost that follows the change.
+//! Incremental compiler from the registered configuration to snapshots; its cost follows the size of the
+//! change.
 //!
 //! ```text
 //! Compiler ── compile(desired, deltas) ──► Compiled ── commit ──► Published { snapshot, … }
-//!    ▲      (the store says no: drop it)                 │
+//!    ▲      (the store fails: drop it)                   │
 //!    └───────────────────────────────────────────────────┘
 //! ```
-//! Compiling changes nothing: ids, metric slots and the snapshot in use move on at [`Compiler::commit`]. Deltas only
-//! name what to look at; what becomes of it is read from the desired state, so that a batch of changes is compiled
-//! once, whatever happened in between.
+//! Compiling changes nothing: ids, metric slots and the snapshot in use move on at [`Compiler::commit`].
+//! Deltas only name the changed resources; their state is read from the desired configuration, which compiles
+//! a batch of changes once, whatever its intermediate states.
 //!
-//! The compiler also knows the addresses of names, for endpoints have to be compiled with them: [`Published`] tells
-//! which names are new, and [`Compiler::update_addresses`] takes what the resolver found.
+//! The compiler also holds the addresses of names, because endpoints contain them: [`Published`] lists new
+//! names, and [`Compiler::update_addresses`] takes their resolved addresses.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -34,14 +35,14 @@ mod slots;
 pub struct CompilerSettings {
     /// Key of the pseudonyms of tenants in access logs; readers of the logs must not know it.
     pub hash_key: u64,
-    /// Data cores, which are numbered from 0: each counts the requests of an endpoint by itself.
+    /// Number of data cores, which have numbers from 0: each has its own counters of an endpoint's requests.
     pub cores: usize,
-    /// Settings of rules and pools that have no others.
+    /// Default settings of rules and pools.
     pub defaults: Defaults,
 }
 
 impl fmt::Debug for CompilerSettings {
-    /// Without the key.
+    /// Omits the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompilerSettings").field("cores", &self.cores).finish_non_exhaustive()
     }
@@ -54,88 +55,88 @@ pub struct Compiler {
     state: State,
 }
 
-/// A snapshot that is not in use yet. Dropping it undoes everything.
+/// Compiled snapshot that is not published yet. Dropping it discards the change.
 #[derive(Debug)]
 #[must_use = "nothing is published before it is committed"]
 pub struct Compiled {
-    /// The serial of the snapshot that it was made from.
+    /// Serial of the snapshot that it was compiled from.
     base: Serial,
     state: State,
     effects: Effects,
 }
 
-/// A snapshot in use, and what else follows from it.
+/// Published snapshot and its side effects.
 #[derive(Debug)]
 pub struct Published {
     /// For all cores.
     pub snapshot: Arc<Snapshot>,
-    /// New meanings of metric slots, in this order.
+    /// Changes of metric slots, in order.
     pub slots: Vec<SlotChange>,
-    /// Names that have to be resolved from now on; their endpoints take no traffic until then.
+    /// Names to resolve from now on; their endpoints take no traffic until they have addresses.
     pub names_added: Vec<Hostname>,
-    /// Names that need not be resolved any more.
+    /// Names that no endpoint uses, whose resolution ends.
     pub names_removed: Vec<Hostname>,
     /// Size of the compilation.
     pub work: Work,
 }
 
-/// Size of a compilation. Everything else is shared with the snapshot before.
+/// Size of a compilation. Everything else is shared with the previous snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Virtual hosts that were made, changed or removed.
+    /// Virtual hosts that were added, changed or removed.
     pub hosts: usize,
-    /// Pools that were made, changed or removed.
+    /// Pools that were added, changed or removed.
     pub pools: usize,
 }
 
-/// A metric slot got another meaning.
+/// Assignment or release of a metric slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotChange {
-    /// It stands for a route, or for the same route to another app.
+    /// Assigned to a route, or to the same route with another app.
     NameRoute {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
         /// The domain.
         host: Hostname,
         /// The app that serves it.
         app: AppId,
     },
-    /// It stands for no route.
+    /// Released by its route.
     FreeRoute {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
     },
-    /// It stands for a pool.
+    /// Assigned to a pool.
     NamePool {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
         /// The pool's app.
         app: AppId,
     },
-    /// It stands for no pool.
+    /// Released by its pool.
     FreePool {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
     },
-    /// It stands for an endpoint.
+    /// Assigned to an endpoint.
     NameEndpoint {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
         /// The app that it serves.
         app: AppId,
         /// The instance behind it.
         instance: InstanceId,
-        /// Where that listens.
+        /// The instance's target.
         target: Target,
     },
-    /// It stands for no endpoint.
+    /// Released by its endpoint.
     FreeEndpoint {
-        /// Which slot.
+        /// The slot.
         slot: MetricSlot,
     },
 }
 
-/// A compiled snapshot was not committed, for another one was committed since it was made: compile again.
+/// Commit conflict: another snapshot was committed since this one was compiled. Compile again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outdated;
 
@@ -147,7 +148,7 @@ impl fmt::Display for Outdated {
 
 impl std::error::Error for Outdated {}
 
-/// State that a commit replaces. Persistent: a clone is a few pointers.
+/// State that a commit replaces. Its maps are persistent: a clone copies a few pointers.
 #[derive(Clone, Debug)]
 struct State {
     snapshot: Arc<Snapshot>,
@@ -161,16 +162,16 @@ struct State {
     certificates: Map<Hostname, CertificateVersion>,
 }
 
-/// A name that targets have.
+/// Host name of one or more targets.
 #[derive(Clone, Debug)]
 struct Name {
-    /// Its addresses, in the resolver's order; empty until it did.
+    /// Its addresses, in the resolver's order; empty until it is resolved.
     addresses: Arc<[IpAddr]>,
-    /// The apps with instances there, and how many each has.
+    /// Apps with instances at the name, and their number.
     users: Map<AppId, u32>,
 }
 
-/// Effects of a commit, beside replacing the state.
+/// Effects of a commit, other than the new state.
 #[derive(Debug, Default)]
 struct Effects {
     slots: Vec<SlotChange>,
@@ -181,7 +182,7 @@ struct Effects {
 }
 
 impl Compiler {
-    /// A compiler whose snapshot is empty.
+    /// Returns a compiler with an empty snapshot.
     pub fn new(settings: CompilerSettings) -> Self {
         let state = State {
             snapshot: Arc::new(Snapshot::default()),
@@ -202,7 +203,7 @@ impl Compiler {
         &self.state.snapshot
     }
 
-    /// The names that have to be resolved, in no order.
+    /// Names to resolve, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &Hostname> {
         self.state.names.keys()
     }
@@ -212,28 +213,30 @@ impl Compiler {
         self.state.names.get(name).map(|name| &*name.addresses)
     }
 
-    /// Compiles `desired`, which differs from what the snapshot in use was compiled from by `deltas`.
+    /// Compiles `desired`, which differs by `deltas` from the configuration of the snapshot in use.
     ///
-    /// The cost follows the deltas: a route for each domain, and for each app that got or lost an instance a pool. New
-    /// endpoints [join](Health::Joining): whoever is in rotation serves until their first check succeeds.
+    /// The cost follows the deltas: a virtual host for each domain, and a pool for each app that got or lost
+    /// an instance. New endpoints are [joining](Health::Joining): until their first health check succeeds,
+    /// endpoints in rotation are preferred.
     pub fn compile(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
         let (apps, hosts) = touched(deltas);
         self.compile_these(desired, Health::Joining, apps.into_iter(), hosts.into_iter())
     }
 
-    /// Compiles what a resolver says beside the configuration: another set of apps, instances and domains, whose names are
-    /// not those of the configuration. The snapshot has the same revision and the next serial.
+    /// Compiles the overlay of discovered hosts: apps, instances and domains of an external resolver, with
+    /// names that do not occur in the configuration. The snapshot has the same revision and the next serial.
     pub fn compile_resolved(&self, resolved: &Desired, deltas: &[Delta]) -> Compiled {
         let (apps, hosts) = touched(deltas);
-        // Nothing checks their health: they take traffic at once.
+        // Discovered instances have no health checks: they take traffic at once.
         let mut compiled = self.compile_these(resolved, Health::Unknown, apps.into_iter(), hosts.into_iter());
         Arc::make_mut(&mut compiled.state.snapshot).revision = self.state.snapshot.revision;
         compiled
     }
 
-    /// Compiles all of `desired`, whatever the snapshot in use was compiled from. What is the same keeps its id.
+    /// Compiles all of `desired`, independent of the configuration of the snapshot in use. Unchanged items
+    /// keep their ids.
     pub fn compile_all(&self, desired: &Desired) -> Compiled {
-        // The oldest first, so that the same ones have metric slots of their own after every start.
+        // The oldest first: the same items get metric slots of their own after every start.
         let mut apps: Vec<_> = desired.apps().collect();
         apps.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let mut domains: Vec<_> = desired.domains().collect();
@@ -249,11 +252,11 @@ impl Compiler {
         )
     }
 
-    /// Takes what `name` resolves to. The snapshot has the same revision and the next serial.
+    /// Sets the resolved addresses of `name`. The snapshot has the same revision and the next serial.
     ///
-    /// `None` when nothing follows: no target has the name, or the addresses are those that are known, in whatever
-    /// order, for many resolvers turn them round at each answer. [`limits::DNS_ADDRESSES_MAX`] are used. When a
-    /// resolution fails, keep what is known and do not call this; none at all takes the endpoints out of rotation.
+    /// `None` without an effect: no target has the name, or the set of addresses is the same; many resolvers
+    /// rotate their order. At most [`limits::DNS_ADDRESSES_MAX`] are used. Not to be called after a failed
+    /// resolution, which keeps the known addresses; an empty list takes the endpoints out of rotation.
     pub fn update_addresses(&self, name: &Hostname, addresses: &[IpAddr]) -> Option<Compiled> {
         let known = self.state.names.get(name)?;
         let mut seen = HashSet::new();
@@ -277,8 +280,9 @@ impl Compiler {
         Some(draft.finish(self, self.state.snapshot.revision))
     }
 
-    /// Takes which certificates domains have now, or that they have none. The snapshot has the same revision and the next
-    /// serial. `None` when nothing follows for any route; what is said of a domain that has no route yet is kept for it.
+    /// Sets or removes the certificate versions of domains. The snapshot has the same revision and the next
+    /// serial. `None` when no virtual host changes; the version of a domain without a virtual host is kept
+    /// until it has one.
     pub fn update_certificates(
         &mut self,
         updates: &[(Hostname, Option<CertificateVersion>)],
@@ -311,7 +315,8 @@ impl Compiler {
         Some(draft.finish(self, self.state.snapshot.revision))
     }
 
-    /// Takes the operator's default certificate. The same revision, the next serial; `None` when it is the same.
+    /// Sets the operator's default certificate. The same revision, the next serial; `None` when it is
+    /// unchanged.
     pub fn update_default_certificate(&self, version: Option<CertificateVersion>) -> Option<Compiled> {
         if self.state.snapshot.default_certificate == version {
             return None;
@@ -321,8 +326,8 @@ impl Compiler {
         Some(draft.finish(self, self.state.snapshot.revision))
     }
 
-    /// Answers a challenge of the CA from now on, or no more. The same revision, the next serial; `None` when it is so already.
-    /// [`limits::CHALLENGES_MAX`] are kept; whoever makes orders stays far below.
+    /// Adds or removes the response to a CA's challenge. The same revision, the next serial; `None` when
+    /// nothing changes, or beyond [`limits::CHALLENGES_MAX`], which the orders in flight stay far below.
     pub fn update_challenge(&self, token: &str, key_authorization: Option<Arc<str>>) -> Option<Compiled> {
         let challenges = &self.state.snapshot.challenges;
         if challenges.get(token) == key_authorization.as_ref()
@@ -332,7 +337,7 @@ impl Compiler {
         }
         let mut draft = Draft::new(self);
         match key_authorization {
-            Some(answer) => draft.snapshot.challenges.insert_mut(token.into(), answer),
+            Some(response) => draft.snapshot.challenges.insert_mut(token.into(), response),
             None => {
                 draft.snapshot.challenges.remove_mut(token);
             }
@@ -340,12 +345,12 @@ impl Compiler {
         Some(draft.finish(self, self.state.snapshot.revision))
     }
 
-    /// Puts a compiled snapshot in use: from now on it is what the next one is compiled from.
+    /// Publishes a compiled snapshot: it becomes the base of the next compilation.
     ///
     /// Endpoints that registered again are [renewed](EndpointState::renew).
     ///
     /// # Errors
-    /// [`Outdated`], and nothing is changed.
+    /// [`Outdated`], without an effect.
     pub fn commit(&mut self, compiled: Compiled) -> Result<Published, Outdated> {
         if compiled.base != self.state.snapshot.serial {
             return Err(Outdated);
@@ -362,12 +367,12 @@ impl Compiler {
     fn compile_these<'a>(
         &self,
         desired: &Desired,
-        newcomers: Health,
+        new_health: Health,
         apps: impl Iterator<Item = &'a AppId>,
         hosts: impl Iterator<Item = &'a Hostname>,
     ) -> Compiled {
         let mut draft = Draft::new(self);
-        draft.newcomers = newcomers;
+        draft.new_health = new_health;
         for app in apps {
             match desired.app(app.as_str()) {
                 Some(_) => draft.put_pool(desired, app),
@@ -384,7 +389,7 @@ impl Compiler {
     }
 }
 
-/// The apps and domains that deltas concern.
+/// Returns the apps and domains that deltas concern.
 fn touched(deltas: &[Delta]) -> (BTreeSet<&AppId>, BTreeSet<&Hostname>) {
     let mut apps = BTreeSet::new();
     let mut hosts = BTreeSet::new();

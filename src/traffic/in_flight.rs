@@ -4,13 +4,14 @@
 //! core:    pick an endpoint ─► InFlight::begin(core) ─► Guard … dropped at the end of the attempt
 //! control: a snapshot without the endpoint is acknowledged by all cores ─► InFlight::requests() only falls
 //! ```
-//! A core writes its own line only, with plain stores; the control thread adds the lines up. The sum is exact for an
-//! endpoint that no core sends to any more: an acknowledgement comes after everything that its core did before.
+//! A core writes its own line only, with plain stores; the control thread adds the lines up. The sum is exact
+//! for an endpoint that is in no core's snapshot: a core's acknowledgement follows all of its earlier stores.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Counters of one endpoint. The lines are allocated with the first request, so that idle endpoints cost nothing.
+/// Counters of one endpoint. The lines are allocated with the first request, so that idle endpoints cost
+/// nothing.
 #[derive(Debug, Default)]
 pub struct InFlight {
     cores: usize,
@@ -34,7 +35,7 @@ pub struct Guard<'a> {
 }
 
 impl InFlight {
-    /// Zero on each of so many cores.
+    /// Returns counters of `cores` cores, all zero.
     pub fn new(cores: usize) -> Self {
         Self { cores, lines: OnceLock::new(), is_drained: AtomicBool::new(false) }
     }
@@ -45,27 +46,28 @@ impl InFlight {
         self.line(core).map_or(Guard { counter: None }, |line| Guard::count(&line.requests))
     }
 
-    /// Counts a tunnel, beside the request that opened it. Called by core number `core` only.
+    /// Counts a tunnel, in addition to the request that opened it. Called by core number `core` only.
     pub fn begin_tunnel(&self, core: usize) -> Guard<'_> {
         self.line(core).map_or(Guard { counter: None }, |line| Guard::count(&line.tunnels))
     }
 
-    /// Requests under way on all cores, tunnels among them.
+    /// Requests in flight on all cores, tunnels included.
     pub fn requests(&self) -> u64 {
         self.sum(|line| &line.requests)
     }
 
-    /// Upgraded connections that are open on all cores.
+    /// Open upgraded connections on all cores.
     pub fn tunnels(&self) -> u64 {
         self.sum(|line| &line.tunnels)
     }
 
-    /// Whether the endpoint has had its time to drain: tunnels end at once when it is removed.
+    /// Whether the endpoint's drain is over: its tunnels then end as soon as it is removed.
     pub fn is_drained(&self) -> bool {
         self.is_drained.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`is_drained`](Self::is_drained) says. To be called before the snapshot without the endpoint is published.
+    /// Sets [`is_drained`](Self::is_drained). To be called before the snapshot without the endpoint is
+    /// published.
     pub fn set_drained(&self, is_drained: bool) {
         self.is_drained.store(is_drained, Ordering::Relaxed);
     }
@@ -120,10 +122,10 @@ mod tests {
         assert_eq!(counts.requests(), 0);
     }
 
-    /// The promise that a drain stands on: an acknowledgement is a message, and whoever received it sees all that the
-    /// core counted before it.
+    /// The guarantee that drains rely on: an acknowledgement is a message, and its receiver sees all
+    /// earlier counts of the core.
     #[test]
-    fn what_was_counted_before_an_acknowledgement_is_seen_after_it() {
+    fn counts_before_an_acknowledgement_are_visible_after_it() {
         for _ in 0..1_000 {
             let counts = InFlight::new(1);
             let (acknowledge, acknowledged) = std::sync::mpsc::channel();

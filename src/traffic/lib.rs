@@ -1,20 +1,21 @@
-//! Traffic decisions, pure: facts, `now` and randomness in, a choice out.
+//! Traffic decisions as pure functions: routing tables, load balancing, circuit breaking, retries.
 //!
 //! ```text
-//! control thread                                       every data core
-//! Desired + deltas ─ compile ─► Arc<Snapshot> ──► virtual host ─► rule ─► pool ─ balance ─► endpoint ─► attempt
-//!                                                                            ▲                            │
-//!                               report::Report ◄── breaker ◄─────────────────┴─────── retry ◄─────────────┘
+//! control thread                                     every data core
+//! Desired, deltas ─ compile ─► Arc<Snapshot> ─► VirtualHost ─► rule ─► pool ─ balance ─► endpoint ─► attempt
+//!                                                                         ▲                            │
+//!                             report::Report ◄── breaker ◄────────────────┴─────── retry ◄─────────────┘
 //! ```
 //! - [`compile`] turns the registered configuration into routing tables, at a cost that follows the change.
-//! - [`snapshot`] is those tables: immutable, shared by all cores. [`virtual_host`] holds hosts and their rules, [`policy`]
-//!   the settings of rules and pools.
-//! - [`breaker`] is an endpoint's health and circuit breaker: the only shared state that data cores write, in atomics.
-//! - [`in_flight`] counts the requests under way at an endpoint, for drains.
+//! - [`snapshot`] holds those tables: immutable, shared by all cores. [`virtual_host`] has the hosts and
+//!   their rules, [`policy`] the settings of rules and pools.
+//! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
+//!   in atomics.
+//! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
-//! - [`report`] defines the messages between the two planes beside snapshots.
+//! - [`report`] defines the messages between the two planes other than snapshots.
 //!
-//! This crate knows no socket and no clock.
+//! The crate has no sockets and no clock: its callers pass in `now`.
 #![forbid(unsafe_code)]
 
 pub mod balance;

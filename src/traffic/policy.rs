@@ -1,4 +1,4 @@
-//! Settings of a rule and of a pool: compiled once, shared by all rules and pools that have the same.
+//! Settings of rules and pools: compiled once, shared by all rules and pools with the same values.
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use ringway_model::limits;
 use crate::breaker::BreakerSettings;
 use crate::limits::TRICKLE_INTERVAL;
 
-/// Settings of a request, which it has from its [`Rule`](crate::virtual_host::Rule).
+/// Timeouts and limits of a request, from its [`Rule`](crate::virtual_host::Rule).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// To connect to an endpoint: all of its addresses together, TLS handshakes included.
+    /// Connect timeout of an endpoint: all of its addresses together, TLS handshakes included.
     pub connect_timeout: Duration,
-    /// From the last byte of a request to the last of its final response's head.
+    /// Timeout from the last byte of a request to the last byte of its final response's head.
     pub response_head_timeout: Duration,
-    /// Longest time without one byte of a body, in either direction.
+    /// Idle timeout of a body transfer, in either direction.
     pub body_progress_timeout: Duration,
-    /// Longest silence, in both directions, of a stream of events or gRPC messages. `Duration::MAX` is no limit.
+    /// Idle timeout, in both directions, of a stream of events or gRPC messages. `Duration::MAX` is no limit.
     pub stream_idle_timeout: Duration,
-    /// Longest silence, in both directions, of an upgraded connection.
+    /// Idle timeout, in both directions, of an upgraded connection.
     pub tunnel_idle_timeout: Duration,
-    /// Least bytes a second of a request body until the response has begun; 0 is no limit.
+    /// Minimum rate of a request body, in bytes per second, until the response head; 0 is no limit.
     pub body_rate_min: u64,
-    /// Most bytes of a request body; no limit when absent.
+    /// Maximum bytes of a request body; no limit when absent.
     pub body_bytes_max: Option<u64>,
-    /// Most attempts for one request, the first included; at most [`limits::ATTEMPTS_MAX`] are made.
+    /// Maximum attempts of one request, the first included; capped at [`limits::ATTEMPTS_MAX`].
     pub attempts_max: NonZeroU8,
 }
 
 impl Default for Policy {
-    /// The defaults of `ringway_model::limits`; body sizes and silent streams have no limit.
+    /// The defaults of `ringway_model::limits`; body sizes and idle streams have no limit.
     fn default() -> Self {
         Self {
             connect_timeout: limits::CONNECT_TIMEOUT,
@@ -49,14 +49,16 @@ impl Default for Policy {
 
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(limits::ATTEMPTS_MAX as u8).expect("one attempt at least");
 
-/// Settings of a pool. The state that they govern outlives snapshots; changed numbers come with the next one.
+/// Settings of a pool. The balancing and breaker state outlives snapshots; changed settings come with the
+/// next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
-    /// Choice of the endpoint for a request.
+    /// Load balancing algorithm.
     pub balancer: Balancer,
     /// Circuit breaker of each endpoint.
     pub breaker: BreakerSettings,
-    /// From one request to the next that passes while no endpoint is healthy, where the app lets some pass.
+    /// Interval between the requests admitted while no endpoint is healthy, for apps with the `trickle`
+    /// policy.
     pub trickle_interval: Duration,
 }
 
@@ -70,20 +72,20 @@ impl Default for PoolSettings {
     }
 }
 
-/// Choice of the endpoint for a request. WebSockets have one of their own: [`sticky`](crate::balance::sticky).
+/// Load balancing algorithm of requests. Upgrades use [`sticky`](crate::balance::sticky).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balancer {
-    /// Each endpoint in turn, per core.
+    /// Round robin, per core.
     RoundRobin,
 }
 
-/// Settings of rules and pools that have no others.
+/// Default settings of rules and pools.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
-    /// Of rules.
+    /// Policy of rules.
     pub policy: Arc<Policy>,
-    /// Of pools.
+    /// Settings of pools.
     pub pool: Arc<PoolSettings>,
-    /// Middleware of rules; none costs a request nothing.
+    /// Middleware of rules; without any, requests have no cost for it.
     pub stages: Option<Arc<Chain>>,
 }

@@ -1,4 +1,4 @@
-//! Messages between the two planes beside snapshots.
+//! Messages between control plane and data plane, other than snapshots.
 
 use ringway_model::{AppId, CoreId, Hostname, InstanceId, Serial, Tick};
 
@@ -7,14 +7,14 @@ use crate::snapshot::EndpointId;
 /// Message of a data core to the control thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// The core routes by this snapshot: no exchange that begins on it from now on sees an older one.
+    /// Acknowledgement of a snapshot: no later exchange on the core uses an older one.
     Applied {
-        /// Which core.
+        /// The core.
         core: CoreId,
-        /// Which snapshot.
+        /// Serial of the snapshot.
         serial: Serial,
     },
-    /// A breaker opened, or closed again. Told once, by the core whose result made the difference.
+    /// A breaker opened or closed. Sent once, by the core whose result caused the transition.
     BreakerChanged {
         /// The endpoint.
         endpoint: EndpointId,
@@ -23,40 +23,41 @@ pub enum Report {
         /// Whether it is open now.
         open: bool,
     },
-    /// No connection could be made: a reason to check the instance, and to resolve its name, soon.
+    /// A connection attempt failed: the instance should be checked, and its name resolved, soon.
     ConnectFailed {
-        /// Which instance.
+        /// The instance.
         instance: InstanceId,
     },
-    /// Attempts at an instance failed: reported by each core once in a while, for the log.
+    /// Attempts at an instance failed: sent by each core at a limited rate, for the log.
     AttemptsFailed {
-        /// Which app.
+        /// The app.
         app: AppId,
-        /// Which instance.
+        /// The instance.
         instance: InstanceId,
-        /// The rule that was broken, or the kind of failure, of the last one; a word from a fixed vocabulary.
+        /// Code of the last failure, or of the protocol rule that it violated, from a fixed vocabulary.
         reason: &'static str,
-        /// The same for people.
+        /// The same as readable text.
         text: Box<str>,
         /// Failures since the core's last report about this instance.
         failures: u32,
     },
-    /// A request asks for a host that has no route, or one that a resolver gave and that should be asked for again. A
-    /// snapshot with its route follows, or [`Order::HostAbsent`]; nothing when its route is fresh.
+    /// A request needs a host without a route, or with a discovered route that is due for a refresh. The
+    /// reply is a snapshot with its route, or [`Order::HostAbsent`]; there is none when its route is fresh.
     HostWanted {
-        /// Which core.
+        /// The core.
         core: CoreId,
-        /// Which host.
+        /// The host.
         host: Hostname,
     },
-    /// The core was told to drain and has no connection left.
+    /// The core has drained: no connection is left after [`Order::Drain`].
     Drained {
-        /// Which core.
+        /// The core.
         core: CoreId,
     },
-    /// The core's thread ended by a panic: it serves nothing any more. A panic of one connection is not told here.
+    /// The core's thread ended by a panic, and its connections with it. A panic of one connection is not
+    /// reported here.
     WorkerPanicked {
-        /// Which core.
+        /// The core.
         core: CoreId,
     },
 }
@@ -64,27 +65,27 @@ pub enum Report {
 /// Message of the control thread to a data core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Takes no new connections, ends those that are idle, and lets the rest finish.
+    /// Drains: no new connections, idle ones are closed, the others finish.
     Drain {
-        /// Unfinished requests are cut off then.
+        /// Deadline at which unfinished requests are aborted.
         deadline: Tick,
     },
-    /// There is no route for a host that the core asked for.
+    /// A requested host has no route.
     HostAbsent {
-        /// Which host.
+        /// The host.
         host: Hostname,
-        /// Why.
+        /// The reason.
         why: Absence,
     },
-    /// Ends at once.
+    /// Stops at once.
     Stop,
 }
 
-/// Why a host that nobody registered has no route.
+/// Reason for which an unregistered host has no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// The resolver does not know it.
+    /// The resolver does not know the host.
     Unknown,
-    /// The resolver could not be asked, or did not answer.
+    /// The resolver could not be reached, or did not respond.
     Unresolved,
 }

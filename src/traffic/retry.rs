@@ -1,69 +1,70 @@
-//! Whether a failed attempt may be followed by another one.
+//! Retry decision after a failed attempt.
 //!
-//! Only what cannot be seen twice is repeated. RFC 9110 §9.2.2: "A proxy MUST NOT automatically retry non-idempotent
-//! requests", and what a client sent of a body is gone once it has been passed on, unless it is still held.
+//! A request is repeated only if the endpoint cannot have processed it, or its method is idempotent. RFC 9110
+//! §9.2.2: "A proxy MUST NOT automatically retry non-idempotent requests". Body bytes that were forwarded are
+//! gone, unless they are still buffered.
 //!
-//! | what failed                                   | may be followed by, if the body can be sent whole        |
-//! |-----------------------------------------------|-----------------------------------------------------------|
-//! | the connection was not made                   | the next endpoint                                         |
-//! | a pooled connection, before it took a byte    | the same endpoint, over a new connection                  |
-//! | the endpoint, saying that it has done nothing | the same endpoint                                         |
-//! | a pooled connection, before a response byte   | the same endpoint over a new one, idempotent methods only |
-//! | a new connection, before a response byte      | nothing                                                   |
-//! | the response head: late or malformed          | nothing                                                   |
-//! | the response, after the client got some of it | nothing                                                   |
-//! | the client                                    | nothing                                                   |
+//! | failure                                       | retry, if the whole body can be sent            |
+//! |-----------------------------------------------|-------------------------------------------------|
+//! | the connection attempt                        | the next endpoint                               |
+//! | a pooled connection, before it took a byte    | the same endpoint, over a new connection        |
+//! | the endpoint refused it as not processed      | the same endpoint                               |
+//! | a pooled connection, before a response byte   | the same endpoint over a new one, if idempotent |
+//! | a new connection, before a response byte      | none                                            |
+//! | the response head: late or malformed          | none                                            |
+//! | the response, after a part reached the client | none                                            |
+//! | the client                                    | none                                            |
 //!
-//! A pooled connection that ends before it answers was most likely closed by its server while it lay idle: the one
-//! replay that is on by default. A *new* connection that ends so may well have ended because of this
-//! very request, and repeating it would take the next instance down too.
+//! A pooled connection that ends before a response was most likely closed by its server while it was idle:
+//! the only replay that is on by default. A *new* connection that ends like this may have ended because of
+//! this very request, and a retry could crash the next instance, too.
 
 use ringway_model::limits;
 
 use crate::policy::Policy;
 
-/// Facts about a failed attempt.
+/// Failed attempt, as far as the decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct FailedAttempt {
     /// Attempts made for this request, the failed one included.
     pub attempts: u32,
-    /// Where it failed.
+    /// Point of the failure.
     pub failed: Failed,
-    /// Whether the request's body can be sent from its first byte on.
+    /// State of the request's body.
     pub body: Body,
-    /// Whether the method may be seen twice.
+    /// Class of the request's method.
     pub method: Method,
 }
 
-/// Where an attempt failed.
+/// Point at which an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failed {
-    /// No connection was made: refused, unreachable, too slow.
+    /// No connection was established: refused, unreachable, timed out.
     Connect,
-    /// A connection that had carried requests before took no byte of this one.
+    /// A pooled connection took no byte of the request.
     PooledUnsent,
-    /// The endpoint said that it has done nothing with the request, as HTTP/2 has it.
+    /// The endpoint refused the request as not processed (HTTP/2 REFUSED_STREAM, GOAWAY).
     Refused,
-    /// A connection that had carried requests before ended, before any byte of the response.
+    /// A pooled connection ended before any byte of the response.
     PooledEnded,
-    /// A new connection ended, before any byte of the response.
+    /// A new connection ended before any byte of the response.
     NewEnded,
-    /// The response's head did not come in time.
+    /// The response head timed out.
     HeadTimeout,
-    /// The response could not be passed on.
+    /// The response could not be forwarded.
     BadResponse,
-    /// The client has got a part of the response, or a 1xx.
+    /// The client has received a part of the response, or a 1xx.
     Answered,
-    /// It was the client: gone, too slow, or its body was malformed.
+    /// The client failed: disconnected, too slow, or its body was malformed.
     Client,
 }
 
 /// State of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// There is none, or all that was taken from the client is still held.
+    /// No body, or all of its received bytes are still buffered.
     Whole,
-    /// Some of it was passed on and is not held any more.
+    /// Some of it was forwarded and is no longer buffered.
     Consumed,
 }
 
@@ -72,14 +73,14 @@ pub enum Body {
 pub enum Method {
     /// GET, HEAD, OPTIONS, PUT, DELETE.
     Idempotent,
-    /// POST, PATCH, and every method that is not known.
+    /// POST, PATCH, and all unknown methods.
     Other,
 }
 
 /// Decision after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
-    /// Nothing: the failure is told to the client.
+    /// No retry: the client gets an error response.
     No,
     /// The same endpoint, over a new connection.
     SameEndpoint,
@@ -87,7 +88,7 @@ pub enum Retry {
     NextEndpoint,
 }
 
-/// Budget of a pool for repeated attempts. Attempts of which the endpoint has processed nothing are outside of it.
+/// Retry budget of a pool. Attempts of which the endpoint has processed nothing do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Budget {
     /// No limit.
@@ -96,7 +97,7 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// Takes one attempt out of the budget; false when it is exhausted.
+    /// Withdraws one attempt; false when the budget is exhausted.
     fn withdraw(&self) -> bool {
         match self {
             Self::Unlimited => true,
@@ -105,12 +106,12 @@ impl Budget {
 }
 
 /// Decides which attempt follows a failed one: none beyond the policy's attempts, or without budget.
-pub fn decide(facts: &Facts, policy: &Policy, budget: &Budget) -> Retry {
+pub fn decide(attempt: &FailedAttempt, policy: &Policy, budget: &Budget) -> Retry {
     let attempts_max = u32::from(policy.attempts_max.get()).min(limits::ATTEMPTS_MAX as u32);
-    if facts.attempts >= attempts_max || facts.body == Body::Consumed {
+    if attempt.attempts >= attempts_max || attempt.body == Body::Consumed {
         return Retry::No;
     }
-    match (facts.failed, facts.method) {
+    match (attempt.failed, attempt.method) {
         (Failed::PooledUnsent | Failed::Refused, Method::Idempotent | Method::Other) => Retry::SameEndpoint,
         (Failed::Connect, Method::Idempotent | Method::Other) if budget.withdraw() => Retry::NextEndpoint,
         (Failed::PooledEnded, Method::Idempotent) if budget.withdraw() => Retry::SameEndpoint,

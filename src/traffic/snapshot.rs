@@ -1,6 +1,6 @@
-//! The snapshot: immutable routing tables, shared by all cores and replaced as a whole.
+//! Snapshot: immutable routing tables, shared by all cores and replaced as a whole.
 //!
-//! Tables are persistent maps: two snapshots share all that did not change.
+//! Tables are persistent maps: two snapshots share all unchanged entries.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,38 +17,39 @@ use crate::policy::PoolSettings;
 use crate::retry::Budget;
 use crate::virtual_host::{Rule, VirtualHost};
 
-/// A persistent map whose hash has a random key: names that strangers choose cannot be made to collide.
+/// Persistent map with a randomly keyed hash: clients cannot choose names that collide.
 pub(crate) type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
 
 pub(crate) fn map<K: Eq + std::hash::Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())
 }
 
-/// Identifies a pool; stays while its app is registered, never given to another.
+/// Id of a pool; constant while its app is registered, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub u64);
 
-/// Identifies an endpoint: an instance at a target. Stays when the instance registers again with the same target,
-/// never given to another, so that connections kept under it always lead to the same place.
+/// Id of an endpoint: an instance at a target. Constant when the instance registers again with the same
+/// target, and never reused: pooled connections under an id always lead to the same target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u64);
 
-/// The counter that something is counted under: 1 to [`ringway_model::limits::METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX),
-/// or 0, which all share that have none of their own.
+/// Index of the counters of a route, pool or endpoint: 1 to
+/// [`METRIC_SLOTS_MAX`](ringway_model::limits::METRIC_SLOTS_MAX), or 0, which all without one of their own
+/// share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricSlot(pub u16);
 
 impl MetricSlot {
-    /// Shared by all that came when the slots were taken.
+    /// Shared by all that were added when the slots were in use.
     pub const SHARED: Self = Self(0);
 }
 
-/// Which certificate a name has: another number for every one that is issued, uploaded or found on disk, so that a core
-/// can tell that what it holds is out of date. Numbers mean nothing beyond this process.
+/// Version of a name's certificate: a new number for each one that is issued, uploaded or found on disk, by
+/// which a core detects that its cached one is outdated. Valid within this process only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateVersion(pub u64);
 
-/// An app's endpoints.
+/// Endpoints of an app.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Its id.
@@ -57,35 +58,36 @@ pub struct Pool {
     pub app: AppId,
     /// TLS settings of its `https://` endpoints, where they differ from the default.
     pub tls: Option<UpstreamTls>,
-    /// Results that count against its endpoints.
+    /// Results that count as failures of its endpoints.
     pub failures: FailurePolicy,
-    /// Treatment of requests while no endpoint is healthy.
+    /// Policy for requests while no endpoint is healthy.
     pub fallback: Fallback,
-    /// Balancer and circuit breaker.
+    /// Load balancer and circuit breaker.
     pub settings: Arc<PoolSettings>,
-    /// Budget of repeated attempts, shared with all snapshots that have this pool.
+    /// Retry budget, shared with all snapshots that have this pool.
     pub retry_budget: Budget,
-    /// One per instance, sorted by instance id, so that the order is the same in every snapshot.
+    /// One endpoint per instance, sorted by instance id: the same order in every snapshot.
     pub endpoints: Box<[Endpoint]>,
-    /// Those that finish their requests and get no new ones, sorted likewise.
+    /// Endpoints that finish their requests and get no new ones, sorted likewise.
     pub draining: Box<[Endpoint]>,
     /// Its metric slot.
     pub metric: MetricSlot,
 }
 
-/// Treatment of requests while no endpoint of a pool is healthy.
+/// Policy for requests while no endpoint of a pool is healthy.
 #[derive(Clone, Debug)]
 pub enum Fallback {
-    /// None is let through.
+    /// None is admitted.
     Reject,
-    /// All are let through.
+    /// All are admitted.
     PanicOpen,
-    /// One is, each [`PoolSettings::trickle_interval`]; shared with all snapshots that have it.
+    /// One is admitted each [`PoolSettings::trickle_interval`]; the limiter is shared with all snapshots that
+    /// have it.
     Trickle(Arc<Trickle>),
 }
 
 impl Fallback {
-    /// The app's setting that it stands for.
+    /// Returns the app's setting.
     pub fn policy(&self) -> OnAllUnhealthy {
         match self {
             Self::Reject => OnAllUnhealthy::Reject,
@@ -117,26 +119,26 @@ fn find<'a>(endpoints: &'a [Endpoint], instance: &str) -> Option<&'a Endpoint> {
     Some(&endpoints[at])
 }
 
-/// An instance, ready to be sent to.
+/// Instance at a target, with its state.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
     /// The instance behind it.
     pub instance: InstanceId,
-    /// Which registration of the instance it is.
+    /// Registration of the instance.
     pub generation: Generation,
-    /// Where the instance said that it listens.
+    /// Target that the instance registered.
     pub target: Target,
-    /// Where to connect to, in this order; empty while the target's name is not resolved.
+    /// Socket addresses in the order of connection attempts; empty while the target's name is not resolved.
     pub addresses: Box<[SocketAddr]>,
     /// Health and breaker, shared with all snapshots that have this endpoint.
     pub state: Arc<EndpointState>,
-    /// Its requests under way, shared likewise.
+    /// Its requests in flight, shared likewise.
     pub in_flight: Arc<InFlight>,
     /// Its metric slot.
     pub metric: MetricSlot,
-    /// The instance id as a number, the same in every process: see [`balance::sticky`](crate::balance::sticky).
+    /// Hash of the instance id, the same in every process: see [`balance::sticky`](crate::balance::sticky).
     pub(crate) affinity: u64,
 }
 
@@ -146,7 +148,7 @@ impl Endpoint {
         !self.addresses.is_empty() && self.state.is_available(now)
     }
 
-    /// The name that has to be resolved for it, if its target is one.
+    /// Returns the host name of its target, if that has to be resolved.
     pub fn name(&self) -> Option<&Hostname> {
         match self.target.host() {
             TargetHost::Name(name) => Some(name),
@@ -155,19 +157,20 @@ impl Endpoint {
     }
 }
 
-/// All virtual hosts and pools at one revision. Made by [`Compiler`](crate::compile::Compiler); the pool of each rule is in it.
+/// All virtual hosts and pools at one revision, from a [`Compiler`](crate::compile::Compiler). Contains the
+/// pool of each of its rules.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Counts what was published.
+    /// Number of the publication.
     pub serial: Serial,
-    /// The configuration that it was compiled from.
+    /// Revision of the configuration that it was compiled from.
     pub revision: Revision,
-    /// Endpoints that have ever been removed. While it is unchanged no [`EndpointId`] is gone, and tables that are kept
-    /// by them need no cleaning.
+    /// Number of endpoints removed so far. While it is unchanged, no [`EndpointId`] became invalid, and
+    /// tables keyed by them need no cleaning.
     pub endpoints_removed: u64,
-    /// Rules that have ever been removed or got another pool, likewise.
+    /// Number of rules that were removed or got another pool so far, likewise.
     pub rules_removed: u64,
-    /// The operator's certificate for names that have none of their own.
+    /// The operator's certificate for names without one.
     pub default_certificate: Option<CertificateVersion>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
@@ -177,7 +180,7 @@ pub struct Snapshot {
 }
 
 impl Default for Snapshot {
-    /// Without hosts: serial 0, revision 0.
+    /// Returns an empty snapshot: serial 0, revision 0.
     fn default() -> Self {
         Self {
             serial: Serial(0),
@@ -195,13 +198,13 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Finds a host whose name is normalised. One hash lookup, no allocation.
+    /// Finds a host by its normalised name. One hash lookup, no allocation.
     pub fn virtual_host(&self, host: &str) -> Option<&Arc<VirtualHost>> {
         self.hosts.get(host)
     }
 
-    /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when no order waits for the
-    /// token. One hash lookup.
+    /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when the token
+    /// has no pending order. One hash lookup.
     pub fn challenge(&self, token: &str) -> Option<&Arc<str>> {
         self.challenges.get(token)
     }
@@ -211,12 +214,12 @@ impl Snapshot {
         self.pools.get(&id).map(|pool| &**pool)
     }
 
-    /// The pool of a rule of this very snapshot. One hash lookup.
+    /// The pool of a rule of this snapshot. One hash lookup.
     ///
     /// # Panics
-    /// The rule was taken from another snapshot, whose pools this one need not have.
+    /// The rule is from another snapshot, whose pools may be missing in this one.
     pub fn pool_of(&self, rule: &Rule) -> &Pool {
-        self.pool(rule.pool()).expect("the compiler gives a snapshot the pool of each of its rules")
+        self.pool(rule.pool()).expect("a snapshot has the pool of each of its rules")
     }
 
     /// The pool of an app. Two hash lookups.
@@ -234,8 +237,8 @@ impl Snapshot {
         self.endpoints.contains_key(&id)
     }
 
-    /// Whether the wait for a host is over: it is known, and its rules' endpoints have addresses, at least one of each pool
-    /// that has any. Two hash lookups.
+    /// Whether a host is ready for requests: it is known, and each non-empty pool of its rules has an
+    /// endpoint with an address. Two hash lookups.
     pub fn is_settled(&self, host: &str) -> bool {
         self.virtual_host(host).is_some_and(|host| {
             host.rules.iter().all(|rule| {
@@ -260,12 +263,12 @@ impl Snapshot {
         self.endpoints.size()
     }
 
-    /// All virtual hosts, in no order.
+    /// All virtual hosts, in no particular order.
     pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
         self.hosts.values()
     }
 
-    /// All pools, in no order.
+    /// All pools, in no particular order.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pools.values()
     }

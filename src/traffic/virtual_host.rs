@@ -1,4 +1,4 @@
-//! Virtual hosts and their rules: the tables from a host and a request to a policy and an action.
+//! Virtual hosts and their rules: map a host and a request to a policy and an action.
 //!
 //! ```text
 //! SNI ──────► Snapshot::virtual_host ─► VirtualHost ── tls ─────────► certificate, client authentication
@@ -15,45 +15,45 @@ use ringway_wire::h1::RequestHead;
 use crate::policy::Policy;
 use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 
-/// A host that is served.
+/// Host that this proxy serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualHost {
     /// Source of its configuration.
     pub owner: Owner,
-    /// The name that it is found by.
+    /// Its name.
     pub host: Hostname,
-    /// Tenant of its owner that it belongs to.
+    /// Tenant that it belongs to.
     pub tenant: Option<Tenant>,
-    /// Its settings for TLS handshakes.
+    /// Settings of its TLS handshakes.
     pub tls: TlsSettings,
-    /// Decisions about its requests.
+    /// Rules of its requests.
     pub rules: Rules,
 }
 
 impl VirtualHost {
-    /// `X-Tenant-ID: <tenant>\r\n`, or empty.
+    /// Returns `X-Tenant-ID: <tenant>\r\n`, or nothing without a tenant.
     pub fn tenant_line(&self) -> &[u8] {
         self.tenant.as_ref().map_or(b"", |tenant| &tenant.line)
     }
 }
 
-/// A tenant, with what each of its requests needs of it.
+/// Tenant, with the values that each of its requests needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
     /// Pseudonym in access logs.
     pub hash: TenantHash,
-    /// `X-Tenant-ID: <tenant>\r\n`: copied into the forwarded head as it is.
+    /// `X-Tenant-ID: <tenant>\r\n`, copied into the forwarded head.
     pub line: Box<[u8]>,
 }
 
-/// Settings of a host for TLS handshakes.
+/// TLS handshake settings of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// The host's own certificate, if it has one that can be served.
+    /// The host's certificate, if it has a usable one.
     pub certificate: Option<CertificateVersion>,
-    /// Certificates that are demanded of clients.
+    /// Required client certificates.
     pub client_auth: Option<ClientAuth>,
 }
 
@@ -65,7 +65,7 @@ pub enum Rules {
 }
 
 impl Rules {
-    /// Finds the rule of a request whose head stands in `_buf`. Free of cost while there is one rule.
+    /// Finds the rule of a request whose head is in `_buf`. No cost with a single rule.
     #[inline]
     pub fn find(&self, _request: &RequestHead, _buf: &[u8]) -> &Arc<Rule> {
         match self {
@@ -73,7 +73,7 @@ impl Rules {
         }
     }
 
-    /// All of them.
+    /// All rules.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         match self {
             Self::One(rule) => std::iter::once(rule),
@@ -81,11 +81,11 @@ impl Rules {
     }
 }
 
-/// Identifies a rule; stays while its owner keeps it, never given to another.
+/// Id of a rule; constant while its owner keeps it, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u64);
 
-/// Decision about the requests that it matches. Users see it as a route.
+/// Action and policy of the requests that match. Called a route in the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its id.
@@ -117,7 +117,7 @@ impl Rule {
 /// Action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Sends it to an endpoint of a pool. The pool is named and not held: a new instance of an app with thousands of
-    /// domains replaces one pool and no rule.
+    /// Forwards the request to an endpoint of a pool. Contains the pool's id and not the pool: a new instance
+    /// of an app with thousands of domains replaces one pool and no rule.
     Proxy(PoolId),
 }

@@ -1,9 +1,10 @@
-//! Models of a breaker that several cores move at once, for loom: every order of their steps.
+//! Loom models of a breaker that several cores change concurrently, over all interleavings.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p ringway-traffic --lib --target-dir target/loom models
 //! ```
-//! What can come of an order is written down and compared with all that should: an order that is not tried shows, too.
+//! Each model collects the outcomes of all interleavings and compares them with the expected set: an
+//! interleaving that loom does not explore fails it, too.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -16,11 +17,14 @@ use super::*;
 const NOW: Tick = Tick(1_000_000);
 const BREAKER: BreakerSettings = BreakerSettings::DEFAULT;
 
-/// What one core does.
+/// Operation of one core.
 type Event<T> = Box<dyn FnOnce(&EndpointState) -> T>;
 
-/// Runs these on a thread each, beside one another; what they gave, in their order.
-fn beside<T: 'static>(state: &Arc<EndpointState>, events: impl IntoIterator<Item = Event<T>>) -> Vec<T> {
+/// Runs the events concurrently, one thread each, and returns their results in order.
+fn concurrently<T: 'static>(
+    state: &Arc<EndpointState>,
+    events: impl IntoIterator<Item = Event<T>>,
+) -> Vec<T> {
     let threads: Vec<_> = events
         .into_iter()
         .map(|event| {
@@ -31,15 +35,15 @@ fn beside<T: 'static>(state: &Arc<EndpointState>, events: impl IntoIterator<Item
     threads.into_iter().map(|thread| thread.join().expect("a thread of the model")).collect()
 }
 
-/// What a model gives in every order of its steps.
+/// Returns the results of a model over all interleavings.
 fn outcomes<T: Ord + Send + 'static>(model: impl Fn() -> T + Sync + Send + 'static) -> BTreeSet<T> {
     let all = std::sync::Arc::new(Mutex::new(BTreeSet::new()));
     let these = all.clone();
     loom::model(move || {
         let outcome = model();
-        these.lock().expect("nobody panicked with it").insert(outcome);
+        these.lock().expect("no model panicked with the lock held").insert(outcome);
     });
-    std::mem::take(&mut *all.lock().expect("nobody panicked with it"))
+    std::mem::take(&mut *all.lock().expect("no model panicked with the lock held"))
 }
 
 fn failed(state: &EndpointState, times: u8) -> Option<Transition> {
@@ -50,7 +54,7 @@ fn failed(state: &EndpointState, times: u8) -> Option<Transition> {
         .last()
 }
 
-/// Open, and the time for a probe.
+/// Returns an endpoint with an open breaker, and the time of its first probe.
 fn half_open() -> (Arc<EndpointState>, Tick) {
     let state = Arc::new(EndpointState::default());
     match failed(&state, crate::limits::BREAKER_FAILURES) {
@@ -60,11 +64,11 @@ fn half_open() -> (Arc<EndpointState>, Tick) {
 }
 
 #[test]
-fn a_breaker_that_opens_is_told_of_once() {
+fn a_breaker_that_opens_is_reported_once() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
         failed(&state, crate::limits::BREAKER_FAILURES - 1);
-        let told = beside(
+        let reported = concurrently(
             &state,
             (0..2).map(|_| {
                 let admission = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
@@ -72,7 +76,7 @@ fn a_breaker_that_opens_is_told_of_once() {
                     as Box<_>
             }),
         );
-        assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
+        assert_eq!(reported.iter().flatten().count(), 1, "{reported:?}");
         assert!(matches!(state.breaker(NOW), BreakerView::Open { .. }));
     });
 }
@@ -82,7 +86,7 @@ fn two_failures_are_both_counted() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
         failed(&state, crate::limits::BREAKER_FAILURES - 2);
-        let told = beside(
+        let reported = concurrently(
             &state,
             (0..2).map(|_| {
                 let admission = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
@@ -90,7 +94,7 @@ fn two_failures_are_both_counted() {
                     as Box<_>
             }),
         );
-        assert_eq!(told.iter().flatten().count(), 1, "{told:?}");
+        assert_eq!(reported.iter().flatten().count(), 1, "{reported:?}");
     });
 }
 
@@ -98,7 +102,7 @@ fn two_failures_are_both_counted() {
 fn of_all_cores_one_sends_the_probe() {
     loom::model(|| {
         let (state, until) = half_open();
-        let admitted = beside(
+        let admitted = concurrently(
             &state,
             (0..2).map(|_| {
                 Box::new(move |state: &EndpointState| state.admit(Candidate::Ready, &BREAKER, until))
@@ -112,7 +116,7 @@ fn of_all_cores_one_sends_the_probe() {
 
 /// A probe that succeeds while another core, which was admitted before the breaker opened, fails late.
 #[test]
-fn a_late_failure_does_not_undo_what_the_probe_found() {
+fn a_late_failure_does_not_undo_a_successful_probe() {
     loom::model(|| {
         let state = Arc::new(EndpointState::default());
         let late = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
@@ -120,25 +124,25 @@ fn a_late_failure_does_not_undo_what_the_probe_found() {
             panic!("closed")
         };
         let probe = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
-        let told = beside(
+        let reported = concurrently(
             &state,
             [
                 Box::new(move |state: &EndpointState| state.record_success(probe)) as Box<_>,
                 Box::new(move |state: &EndpointState| state.record_failure(late, &BREAKER, until)) as Box<_>,
             ],
         );
-        assert_eq!(told, [Some(Transition::Closed), None]);
+        assert_eq!(reported, [Some(Transition::Closed), None]);
         assert_eq!(state.breaker(until), BreakerView::Closed);
     });
 }
 
 /// A request that comes while the probe succeeds.
 #[test]
-fn nobody_is_taken_for_a_second_probe() {
+fn a_request_during_a_successful_probe_is_no_second_probe() {
     let admitted = outcomes(|| {
         let (state, until) = half_open();
         let probe = state.admit(Candidate::Ready, &BREAKER, until).expect("half open");
-        let told: Vec<Option<Admission>> = beside(
+        let reported: Vec<Option<Admission>> = concurrently(
             &state,
             [
                 Box::new(move |state: &EndpointState| {
@@ -149,12 +153,12 @@ fn nobody_is_taken_for_a_second_probe() {
                     as Box<_>,
             ],
         );
-        told[1].map(Admission::is_probe)
+        reported[1].map(Admission::is_probe)
     });
     assert_eq!(admitted, [None, Some(false)].into());
 }
 
-/// A probe takes its time: another core sends the next one while the first one ends at last, badly.
+/// A slow probe: another core sends the next one while the first one fails.
 #[test]
 fn a_late_probe_and_the_next_one_come_one_after_the_other() {
     let was_admitted = outcomes(|| {
@@ -163,14 +167,14 @@ fn a_late_probe_and_the_next_one_come_one_after_the_other() {
         let over = until.after(crate::limits::BREAKER_PROBE_INTERVAL);
         let next = state.clone();
         let thread = thread::spawn(move || next.admit(Candidate::Ready, &BREAKER, over));
-        let told = state.record_failure(first, &BREAKER, over);
+        let reported = state.record_failure(first, &BREAKER, over);
         let second = thread.join().expect("a thread of the model");
-        assert!(matches!(told, Some(Transition::Opened { .. })), "{told:?}");
+        assert!(matches!(reported, Some(Transition::Opened { .. })), "{reported:?}");
         assert!(matches!(state.breaker(over), BreakerView::Open { .. }));
         match second {
-            // The breaker had opened again.
+            // The breaker opened again before.
             None => false,
-            // It was sent before, and what it finds is late.
+            // It was sent before, and its result is late.
             Some(second @ Admission::Probe(_)) => {
                 assert_eq!(state.record_success(second), None);
                 true
@@ -181,7 +185,7 @@ fn a_late_probe_and_the_next_one_come_one_after_the_other() {
     assert_eq!(was_admitted, [false, true].into());
 }
 
-/// A client takes its probe back at the moment at which another request comes: that is the probe, or was too early.
+/// A probe is abandoned while another request arrives: that request is the probe, or was too early.
 #[test]
 fn an_abandoned_probe_frees_the_next() {
     let was_admitted = outcomes(|| {
@@ -198,14 +202,14 @@ fn an_abandoned_probe_frees_the_next() {
     assert_eq!(was_admitted, [false, true].into());
 }
 
-/// An upload and a request without a body at the same moment: both may go, and no second upload.
+/// An upload and a request without a body, concurrently: both are admitted, and no second upload.
 #[test]
-fn an_upload_keeps_no_other_probe_away() {
+fn an_upload_does_not_block_another_probe() {
     let admitted = outcomes(|| {
         let (state, until) = half_open();
         let due = until.after(crate::limits::BREAKER_PROBE_INTERVAL);
         let candidates = [Candidate::Streaming, Candidate::Ready];
-        let admitted: Vec<Option<Admission>> = beside(
+        let admitted: Vec<Option<Admission>> = concurrently(
             &state,
             candidates.map(|candidate| {
                 Box::new(move |state: &EndpointState| state.admit(candidate, &BREAKER, due)) as Event<_>
@@ -230,16 +234,16 @@ fn a_trickle_lets_one_of_all_cores_pass() {
 }
 
 #[test]
-fn a_result_of_the_process_before_counts_for_nothing() {
+fn a_result_of_the_previous_process_is_ignored() {
     let was_counted = outcomes(|| {
         let state = Arc::new(EndpointState::default());
         failed(&state, crate::limits::BREAKER_FAILURES - 1);
         let late = state.admit(Candidate::Ready, &BREAKER, NOW).expect("closed");
         let other = state.clone();
         let thread = thread::spawn(move || other.renew());
-        let told = state.record_failure(late, &BREAKER, NOW);
+        let reported = state.record_failure(late, &BREAKER, NOW);
         thread.join().expect("a thread of the model");
-        match told {
+        match reported {
             Some(Transition::Opened { .. }) => {
                 assert_eq!(state.breaker(NOW), BreakerView::HalfOpen);
                 true
@@ -259,25 +263,26 @@ fn a_result_of_the_process_before_counts_for_nothing() {
     assert_eq!(was_counted, [false, true].into());
 }
 
-/// A check's verdict and a registration at the same moment, from every health: what is left is what one after the other leaves.
+/// A health check's result and a registration, concurrently, from every health: the outcome is that of one
+/// order of the two.
 #[test]
 fn health_and_a_registration_come_one_after_the_other() {
     use Health::{Healthy, Joining, Unhealthy, Unknown};
     let renewed = |health| if health == Unhealthy { Joining } else { health };
     for before in [Unknown, Healthy, Unhealthy, Joining] {
-        for verdict in [Unknown, Healthy, Unhealthy] {
+        for checked in [Unknown, Healthy, Unhealthy] {
             let left = outcomes(move || {
                 let state = Arc::new(EndpointState::default());
                 state.set_health(before);
                 let events: [Event<()>; 2] = [
-                    Box::new(move |state: &EndpointState| state.set_health(verdict)),
+                    Box::new(move |state: &EndpointState| state.set_health(checked)),
                     Box::new(EndpointState::renew),
                 ];
-                beside(&state, events);
+                concurrently(&state, events);
                 state.health() as u8
             });
-            let expected = [renewed(verdict), verdict].map(|health| health as u8);
-            assert_eq!(left, expected.into(), "{before:?}, then {verdict:?}");
+            let expected = [renewed(checked), checked].map(|health| health as u8);
+            assert_eq!(left, expected.into(), "{before:?}, then {checked:?}");
         }
     }
 }

@@ -27,10 +27,10 @@ fn probing(until: Tick, level: u8) -> Phase {
     Phase::Probing { until, level }
 }
 
-/// What becomes of a breaker.
+/// Expected result of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// The event is refused, or counts for nothing.
+enum Expected {
+    /// The event is refused or ignored.
     No,
     /// This phase, in the same epoch.
     Same(Phase),
@@ -39,9 +39,9 @@ enum Then {
 }
 
 #[test]
-fn every_state_meets_every_event() {
-    use Then::{Next, No, Same};
-    // State, then what follows from: admit, admit streaming, success, failure, abandon, renew; results of the present
+fn every_event_in_every_state_follows_the_table() {
+    use Expected::{Next, No, Same};
+    // State, then the result of: admit, admit streaming, success, failure, abandon, renew; all in the present
     // epoch, at NOW.
     let closed_again = Same(closed(0));
     let table = [
@@ -137,7 +137,7 @@ fn opens_for_30_60_and_at_most_120_seconds() {
     let BreakerView::Open { until } = state.breaker(now) else { panic!("not open") };
     let probe = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     assert_eq!(state.record_success(probe), Some(Transition::Closed));
-    // All is forgiven: the next time begins with 30 s again.
+    // A success resets the level: the next open time is 30 s again.
     assert_eq!(fail_until_open(&state, until), until.after(Duration::from_secs(30)));
 }
 
@@ -176,7 +176,7 @@ fn admits_nothing_before_the_time_is_over_and_one_probe_then() {
 }
 
 #[test]
-fn a_late_result_disturbs_nothing() {
+fn a_late_result_is_ignored() {
     let state = EndpointState::default();
     let late = state.admit(Candidate::Ready, &BREAKER, NOW).unwrap();
     let until = fail_until_open(&state, NOW);
@@ -196,7 +196,8 @@ fn a_late_result_disturbs_nothing() {
     assert_eq!(state.breaker(until), BreakerView::Closed);
 }
 
-/// The first to end decides, whichever it is; what the others find counts as of any request then, or for nothing.
+/// The first probe to end decides, whichever it is; the results of the others count as of ordinary requests,
+/// or are ignored.
 #[test]
 fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
     for first_to_end in [0, 1, 2] {
@@ -230,9 +231,9 @@ fn a_probe_that_does_not_end_is_followed_by_another_each_second() {
     }
 }
 
-/// One that is under way, and will be for hours, keeps no request without a body from being the probe.
+/// An upload in flight, perhaps for hours, does not prevent a request without a body from being the probe.
 #[test]
-fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
+fn an_upload_is_the_probe_when_no_other_request_is() {
     let state = EndpointState::default();
     let until = fail_until_open(&state, NOW);
     let second = crate::limits::BREAKER_PROBE_INTERVAL;
@@ -243,12 +244,12 @@ fn an_upload_is_the_probe_when_nothing_else_wants_to_be() {
     assert_eq!(state.admit(Candidate::Streaming, &BREAKER, due), None, "one a second");
     let ready = state.admit(Candidate::Ready, &BREAKER, due).unwrap();
     assert!(ready.is_probe());
-    // That one goes first for a second, and uploads come another second later.
+    // Uploads wait for two intervals after it.
     assert_eq!(state.admit(Candidate::Streaming, &BREAKER, Tick(due.after(2 * second).0 - 1)), None);
     assert!(state.admit(Candidate::Streaming, &BREAKER, due.after(2 * second)).is_some());
     assert_eq!(state.record_success(ready), Some(Transition::Closed));
 
-    // Nothing but uploads: they recover the endpoint by themselves.
+    // An endpoint that gets only uploads recovers by them.
     let until = fail_until_open(&state, due);
     let upload = state.admit(Candidate::Streaming, &BREAKER, until.after(second)).unwrap();
     assert_eq!(state.record_success(upload), Some(Transition::Closed));
@@ -264,36 +265,36 @@ fn an_abandoned_probe_lets_the_next_request_be_it() {
     let second = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     assert!(second.is_probe());
     assert_eq!(state.record_success(second), Some(Transition::Closed));
-    // Without a probe there is nothing to hand back.
+    // Abandoning an ordinary admission has no effect.
     let admission = state.admit(Candidate::Ready, &BREAKER, until).unwrap();
     state.abandon(admission, until);
     assert_eq!(state.admit(Candidate::Ready, &BREAKER, until), Some(admission));
 }
 
-/// Health is left out of account, the breaker is not.
+/// Health is ignored, the breaker is not.
 #[test]
-fn health_can_be_left_out_of_account() {
+fn admission_can_ignore_health() {
     let state = EndpointState::default();
     state.set_health(Health::Unhealthy);
     assert_eq!(state.admit(Candidate::Ready, &BREAKER, NOW), None);
     for _ in 0..crate::limits::BREAKER_FAILURES {
-        let admission = state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW).unwrap();
+        let admission = state.admit_ignoring_health(Candidate::Ready, &BREAKER, NOW).unwrap();
         state.record_failure(admission, &BREAKER, NOW);
     }
-    assert_eq!(state.admit_whatever_its_health(Candidate::Ready, &BREAKER, NOW), None);
-    assert!(state.admit_whatever_its_health(Candidate::Ready, &BREAKER, IN_30_S).unwrap().is_probe());
+    assert_eq!(state.admit_ignoring_health(Candidate::Ready, &BREAKER, NOW), None);
+    assert!(state.admit_ignoring_health(Candidate::Ready, &BREAKER, IN_30_S).unwrap().is_probe());
 }
 
 #[test]
-fn only_a_passed_check_vouches() {
+fn an_endpoint_is_known_healthy_only_after_a_passed_check() {
     let state = EndpointState::default();
-    assert!(!state.is_vouched_for());
+    assert!(!state.is_known_healthy());
     state.set_health(Health::Healthy);
-    assert!(state.is_vouched_for());
+    assert!(state.is_known_healthy());
     state.set_health(Health::Unhealthy);
-    assert!(!state.is_vouched_for());
+    assert!(!state.is_known_healthy());
     state.renew();
-    assert!(!state.is_vouched_for());
+    assert!(!state.is_known_healthy());
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn a_trickle_is_one_request_a_second() {
     );
     assert!(trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
     assert!(!trickle.admit(limits::TRICKLE_INTERVAL, IN_1_S));
-    // A core whose clock was read a moment earlier.
+    // A core with a slightly older clock reading.
     assert!(!trickle.admit(limits::TRICKLE_INTERVAL, NOW));
 }
 
@@ -331,7 +332,7 @@ fn unhealthy_takes_no_request_and_unknown_does() {
 }
 
 #[test]
-fn a_new_registration_forgives() {
+fn a_new_registration_resets_health_and_breaker() {
     let state = EndpointState::default();
     let of_old_process = state.admit(Candidate::Ready, &BREAKER, NOW).unwrap();
     state.set_health(Health::Unhealthy);
@@ -388,7 +389,7 @@ fn one_of_many_threads_gets_the_probe() {
 }
 
 #[test]
-fn one_of_many_threads_opens_it() {
+fn one_of_many_threads_opens_the_breaker() {
     const THREADS: usize = 4;
     for _ in 0..100 {
         let state = EndpointState::default();
@@ -438,7 +439,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn the_word_holds_the_whole_machine(
+    fn a_breaker_packs_into_its_word_and_back(
         kind in 0..3, epoch in 0..=EPOCH_MASK, until in 0..=TICK_MASK, level in 0..=LEVEL_MAX, failures in 0..5_u8
     ) {
         let phase = match kind {
@@ -451,20 +452,20 @@ proptest! {
     }
 
     #[test]
-    fn a_time_beyond_the_word_is_as_late_as_it_can_be(until in TICK_MASK..) {
+    fn a_time_beyond_the_word_is_capped(until in TICK_MASK..) {
         let breaker = Breaker { epoch: Epoch(1), phase: open(Tick(until), 1) };
         prop_assert_eq!(Breaker::unpack(breaker.pack()).phase, open(Tick(TICK_MASK), 1));
     }
 
-    /// Results come in any order, also twice and long after the fact. Probes are a second apart unless one was
-    /// abandoned, and only a probe of the present opening closes a breaker.
+    /// Results come in any order, also twice and late. Probes are a second apart unless one was abandoned,
+    /// and only a probe since the last opening closes a breaker.
     #[test]
-    fn probes_are_apart_whatever_else_happens(events in prop::collection::vec(event(), 1..200)) {
+    fn probes_keep_their_interval_in_any_order_of_events(events in prop::collection::vec(event(), 1..200)) {
         let state = EndpointState::default();
         let mut now = NOW;
         let mut given: Vec<Admission> = Vec::new();
         let mut probes: Vec<Admission> = Vec::new();
-        // When the next one of each kind may go at the earliest.
+        // Earliest time of the next probe of each kind.
         let (mut ready_due, mut streaming_due) = (Tick(0), Tick(0));
         for event in events {
             let was_closed = state.breaker(now) == BreakerView::Closed;
@@ -531,5 +532,5 @@ fn fail_until_open(state: &EndpointState, now: Tick) -> Tick {
             return until;
         }
     }
-    panic!("did not open")
+    panic!("the breaker did not open")
 }

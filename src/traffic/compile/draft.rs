@@ -1,6 +1,7 @@
-//! One snapshot in the making: routes, pools and endpoints put and removed, ids and metric slots given out.
+//! Draft of the next snapshot: adds and removes virtual hosts, pools and endpoints, assigns ids and metric
+//! slots.
 //!
-//! What comes to the same is left as it is, so that it stays shared with the snapshot before, and keeps its id.
+//! Unchanged items are kept as they are: they stay shared with the previous snapshot, and keep their ids.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,21 +20,21 @@ use crate::retry::Budget;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Snapshot, map};
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 
-/// The next snapshot in the making.
+/// Mutable draft of the next snapshot.
 pub(super) struct Draft {
     settings: CompilerSettings,
     pub(super) snapshot: Snapshot,
     pub(super) state: State,
     pub(super) effects: Effects,
-    /// Names that lost or got a user. Those without any are dropped at the end: a name that one instance gives up and
-    /// another takes in the same batch keeps its addresses.
+    /// Names that lost or got a user. Those without any are dropped at the end: a name keeps its addresses
+    /// when one instance leaves it and another takes it in the same batch.
     names_touched: BTreeSet<Hostname>,
-    /// What the health of an instance is that had no endpoint at its target before.
-    pub(super) newcomers: Health,
+    /// Initial health of new endpoints.
+    pub(super) new_health: Health,
 }
 
 impl Draft {
-    /// Nothing changed yet.
+    /// Returns a draft without changes.
     pub(super) fn new(compiler: &Compiler) -> Self {
         Self {
             settings: compiler.settings.clone(),
@@ -41,11 +42,11 @@ impl Draft {
             state: compiler.state.clone(),
             effects: Effects::default(),
             names_touched: BTreeSet::new(),
-            newcomers: Health::Unknown,
+            new_health: Health::Unknown,
         }
     }
 
-    /// Makes the virtual host of a domain, or another one in its place; nothing if that comes to the same.
+    /// Adds or replaces the virtual host of a domain, unless it is unchanged.
     pub(super) fn put_host(&mut self, desired: &Desired, domain: &Domain) {
         let pool = match self.snapshot.pool_ids.get(&domain.app) {
             Some(pool) => *pool,
@@ -104,7 +105,7 @@ impl Draft {
         self.effects.work.hosts += 1;
     }
 
-    /// Removes a virtual host with its rules; nothing if there is none.
+    /// Removes a virtual host with its rules, if there is one.
     pub(super) fn remove_host(&mut self, host: &Hostname) {
         let Some(old) = self.snapshot.hosts.get(host) else { return };
         for rule in old.rules.iter() {
@@ -117,7 +118,7 @@ impl Draft {
         self.effects.work.hosts += 1;
     }
 
-    /// Makes the pool of an app's instances, in which those that are the same keep their endpoints; nothing if all are.
+    /// Adds or replaces the pool of an app, unless it is unchanged. Unchanged instances keep their endpoints.
     pub(super) fn put_pool(&mut self, desired: &Desired, app: &AppId) {
         let old = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)).cloned();
         let (id, metric) = match &old {
@@ -143,14 +144,14 @@ impl Draft {
         });
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
-            // Whom to believe has changed: a connection that was made before must not carry requests from now on, and
-            // connections go with their endpoint.
-            let distrusted =
+            // The TLS settings have changed: existing connections must not carry further requests, and
+            // connections are removed with their endpoint.
+            let tls_changed =
                 instance.target.scheme() == Scheme::Https && old.as_ref().is_some_and(|old| old.tls != tls);
             let was_draining = known.is_some_and(|known| old.as_ref().is_some_and(|old| !old.offers(known)));
             same &= was_draining == instance.draining.is_some();
-            let health = if distrusted { Health::Unknown } else { self.newcomers };
-            let endpoint = match known.filter(|known| known.target == instance.target && !distrusted) {
+            let health = if tls_changed { Health::Unknown } else { self.new_health };
+            let endpoint = match known.filter(|known| known.target == instance.target && !tls_changed) {
                 Some(known) if known.generation == instance.generation => known.clone(),
                 Some(known) => {
                     same = false;
@@ -198,7 +199,7 @@ impl Draft {
         self.effects.work.pools += 1;
     }
 
-    /// Takes the endpoints with it. Nothing if there is no such pool.
+    /// Removes an app's pool with its endpoints, if there is one.
     pub(super) fn remove_pool(&mut self, app: &AppId) {
         let Some(id) = self.snapshot.pool_ids.get(app).copied() else { return };
         if let Some(pool) = self.snapshot.pools.get(&id).cloned() {
@@ -214,8 +215,8 @@ impl Draft {
         self.effects.work.pools += 1;
     }
 
-    /// Gives the endpoints at `name` its addresses. They keep their ids: connections to the former addresses serve
-    /// until they end by themselves.
+    /// Sets the addresses of the endpoints at `name`. Endpoints keep their ids: connections to former
+    /// addresses remain in use until they end by themselves.
     pub(super) fn readdress_pool(&mut self, app: &AppId, name: &Hostname) {
         let Some(pool) = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)) else {
             return;
@@ -270,7 +271,7 @@ impl Draft {
         self.snapshot.endpoints_removed += 1;
     }
 
-    /// Where to connect to for a target, as far as is known.
+    /// Returns the socket addresses of a target; empty while its name is not resolved.
     fn addresses_of(&self, target: &Target) -> Box<[SocketAddr]> {
         match target.host() {
             TargetHost::Address(address) => [SocketAddr::new(*address, target.port())].into(),
@@ -283,7 +284,7 @@ impl Draft {
         }
     }
 
-    /// One more endpoint of the app is at this name.
+    /// Counts one more endpoint of the app at this name.
     fn use_name(&mut self, name: &Hostname, app: &AppId) {
         self.names_touched.insert(name.clone());
         let mut entry = match self.state.names.get(name) {
@@ -295,7 +296,7 @@ impl Draft {
         self.state.names.insert_mut(name.clone(), entry);
     }
 
-    /// One less is.
+    /// Counts one endpoint of the app less at this name.
     fn leave_name(&mut self, name: &Hostname, app: &AppId) {
         self.names_touched.insert(name.clone());
         let Some(entry) = self.state.names.get_mut(name) else { return };
@@ -307,7 +308,7 @@ impl Draft {
         }
     }
 
-    /// Drops names that nobody uses any more, and gives the snapshot the next serial.
+    /// Drops names without users, and assigns the next serial.
     pub(super) fn finish(mut self, compiler: &Compiler, revision: Revision) -> Compiled {
         for name in std::mem::take(&mut self.names_touched) {
             let is_used = self.state.names.get(&name).is_some_and(|entry| !entry.users.is_empty());

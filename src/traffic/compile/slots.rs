@@ -1,12 +1,12 @@
-//! The metric slots of routes, pools or endpoints: who gets one, and when it may be another's.
+//! Allocator of metric slots.
 
 use ringway_model::limits;
 use rpds::QueueSync;
 
 use crate::snapshot::MetricSlot;
 
-/// The metric slots of one kind. Of the free ones, the one that has been free the longest is taken: an exchange that
-/// began under its former owner may still be counted.
+/// Metric slots of one kind: routes, pools or endpoints. Slots are reused in the order of their release: an
+/// exchange that began under the former owner may still be counted.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     used_max: u16,
@@ -20,7 +20,7 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// One that nobody has, or the shared one.
+    /// Takes an unused slot, or the shared one when all are in use.
     pub(super) fn take(&mut self) -> MetricSlot {
         if usize::from(self.used_max) < limits::METRIC_SLOTS_MAX {
             self.used_max += 1;
@@ -31,7 +31,7 @@ impl Slots {
         MetricSlot(slot)
     }
 
-    /// Whether it was a slot that somebody else can have now.
+    /// Releases a slot; false for the shared one, which has no single owner.
     pub(super) fn give(&mut self, slot: MetricSlot) -> bool {
         let own = slot != MetricSlot::SHARED;
         if own {

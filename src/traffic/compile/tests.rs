@@ -65,7 +65,7 @@ fn register(app_id: &str) -> Change {
     Change::Register { app: AppSpec::new(app(app_id)), instance: None, domain: None }
 }
 
-/// A control plane in small: applies, compiles, commits.
+/// Minimal control plane: applies, compiles, commits.
 struct Plane {
     desired: Desired,
     compiler: Compiler,
@@ -76,7 +76,7 @@ impl Plane {
         Self { desired: Desired::default(), compiler: Compiler::new(settings(7)) }
     }
 
-    /// Changes that are refused are left out.
+    /// Compiles the changes, except those that are refused.
     fn prepare(&self, changes: &[Change]) -> (Desired, Compiled) {
         let mut desired = self.desired.clone();
         let mut deltas = Vec::new();
@@ -107,7 +107,7 @@ impl Plane {
     }
 }
 
-/// One app with a tenant's domain and two instances.
+/// Returns a plane with an app that has a tenant's domain and two instances, and an app without instances.
 fn plane() -> Plane {
     let mut plane = Plane::new();
     plane.change(&[
@@ -121,9 +121,9 @@ fn plane() -> Plane {
     plane
 }
 
-/// Policies go to the pool without touching its endpoints; a trickle that goes on does not begin again.
+/// Policies change the pool and not its endpoints; an unchanged trickle keeps its state.
 #[test]
-fn policies_of_an_app_are_its_pools() {
+fn policies_of_an_app_apply_to_its_pool() {
     let mut plane = plane();
     let before = plane.snapshot().pool_of_app("shop").unwrap().clone();
     assert_eq!(
@@ -152,7 +152,7 @@ fn policies_of_an_app_are_its_pools() {
 
     plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::Trickle)]);
     let Fallback::Trickle(trickle) = &plane.snapshot().pool_of_app("shop").unwrap().fallback else {
-        panic!("it was not changed")
+        panic!("the trickle was replaced")
     };
     assert!(!trickle.admit(TRICKLE_INTERVAL, Tick(1_000)));
     plane.change(&[change(FailurePolicy::default(), OnAllUnhealthy::PanicOpen)]);
@@ -162,7 +162,7 @@ fn policies_of_an_app_are_its_pools() {
 }
 
 #[test]
-fn a_host_finds_its_rule_and_that_its_pool() {
+fn a_host_has_a_rule_with_a_pool() {
     let plane = plane();
     let snapshot = plane.snapshot();
     let shop = snapshot.virtual_host("shop.example").unwrap();
@@ -208,7 +208,7 @@ fn all_rules_and_pools_share_the_operators_defaults() {
 }
 
 #[test]
-fn another_certificate_leaves_the_rule_alone() {
+fn a_new_certificate_does_not_change_the_rule() {
     let mut plane = plane();
     let before = rule_of(plane.snapshot(), "shop.example").clone();
     let version = Some(CertificateVersion(3));
@@ -220,7 +220,7 @@ fn another_certificate_leaves_the_rule_alone() {
 }
 
 #[test]
-fn what_is_not_registered_is_not_found() {
+fn unregistered_names_are_not_found() {
     let plane = plane();
     let snapshot = plane.snapshot();
     for miss in ["", "example", "www.shop.example", "shop.example.", "SHOP.example", "shop.example:80"] {
@@ -244,7 +244,7 @@ fn a_tenant_is_hashed_with_the_key_of_the_compiler() {
 }
 
 #[test]
-fn a_change_of_one_app_leaves_a_large_rest_alone() {
+fn a_change_of_one_app_costs_the_same_in_a_large_configuration() {
     const APPS: usize = 200;
     const DOMAINS: usize = 10_000;
     let name = |n: usize| format!("d{n}.example");
@@ -263,7 +263,7 @@ fn a_change_of_one_app_leaves_a_large_rest_alone() {
     let steps = [
         (Change::AddDomain(domain_spec("new.example", "app5", None)), Work { hosts: 1, pools: 0 }),
         (Change::RemoveDomain { name: host(&name(77)) }, Work { hosts: 1, pools: 0 }),
-        // An app with 50 domains: its pool, and none of its hosts.
+        // An app with 50 domains: one pool, no host.
         (
             Change::AddInstance(instance_spec("more", "app9", "http://127.0.0.1:3001")),
             Work { hosts: 0, pools: 1 },
@@ -280,14 +280,14 @@ fn a_change_of_one_app_leaves_a_large_rest_alone() {
     assert_eq!(same.count(), DOMAINS - 1);
     let same = before.pools().filter(|old| after.pools.get(&old.id).is_some_and(|new| Arc::ptr_eq(old, new)));
     assert_eq!(same.count(), APPS - 1);
-    // The old one is as it was.
+    // The old snapshot is unchanged.
     assert!(before.virtual_host(&name(77)).is_some() && before.virtual_host("new.example").is_none());
     assert_eq!(before.pool_of_app("app9").unwrap().endpoints.len(), 1);
     assert_eq!(after.pool_of_app("app9").unwrap().endpoints.len(), 2);
 }
 
 #[test]
-fn what_is_dropped_has_never_been() {
+fn a_dropped_compilation_has_no_effect() {
     let mut plane = plane();
     let before = plane.snapshot().clone();
     plane.snapshot().endpoint("shop", "shop-1").unwrap().state.set_health(Health::Unhealthy);
@@ -304,7 +304,7 @@ fn what_is_dropped_has_never_been() {
     assert!(Arc::ptr_eq(&before, plane.snapshot()));
     assert_eq!(plane.compiler.names().count(), 0);
     assert_eq!(before.endpoint("shop", "shop-1").unwrap().state.health(), Health::Unhealthy);
-    // Ids and slots were not spent either.
+    // Ids and slots were not used up either.
     let published = plane.change(&changes);
     let ids = |snapshot: &Snapshot| {
         let endpoint = snapshot.endpoint("shop", "shop-3").unwrap();
@@ -315,7 +315,7 @@ fn what_is_dropped_has_never_been() {
 }
 
 #[test]
-fn of_two_compiled_side_by_side_one_is_committed() {
+fn of_two_concurrent_compilations_one_is_committed() {
     let mut plane = plane();
     let (_, one) = plane.prepare(&[Change::AddDomain(domain_spec("one.example", "shop", None))]);
     let (_, two) = plane.prepare(&[Change::AddDomain(domain_spec("two.example", "shop", None))]);
@@ -336,7 +336,7 @@ fn every_commit_has_the_next_serial_and_the_revision_of_its_configuration() {
 }
 
 #[test]
-fn registering_again_keeps_the_endpoint_and_revives_it() {
+fn a_new_registration_keeps_the_endpoint_and_resets_its_health() {
     let mut plane = plane();
     let old = plane.snapshot().endpoint("shop", "shop-1").unwrap().clone();
     let other = plane.snapshot().endpoint("shop", "shop-2").unwrap().clone();
@@ -348,12 +348,12 @@ fn registering_again_keeps_the_endpoint_and_revives_it() {
     assert!(Arc::ptr_eq(&new.state, &old.state));
     assert!(new.generation > old.generation);
     assert_eq!(new.state.health(), Health::Joining);
-    assert_eq!(other.state.health(), Health::Unhealthy, "nobody spoke for it");
+    assert_eq!(other.state.health(), Health::Unhealthy, "the other instance did not register again");
     assert_eq!(plane.snapshot().endpoints_removed, 0);
 }
 
 #[test]
-fn another_target_is_another_endpoint() {
+fn a_new_target_makes_a_new_endpoint() {
     let mut plane = plane();
     let old = plane.snapshot().endpoint("shop", "shop-1").unwrap().clone();
     old.state.set_health(Health::Unhealthy);
@@ -368,7 +368,7 @@ fn another_target_is_another_endpoint() {
 }
 
 #[test]
-fn ids_are_never_given_twice() {
+fn ids_are_never_reused() {
     let mut plane = plane();
     let mut seen = BTreeSet::new();
     for _ in 0..5 {
@@ -409,12 +409,12 @@ fn a_name_takes_traffic_when_it_is_resolved() {
     assert_eq!(resolved.id, endpoint.id);
     assert!(Arc::ptr_eq(&resolved.state, &endpoint.state));
 
-    // The same in another order is nothing new, less is.
+    // Another order is no change, a subset is.
     assert!(plane.resolve("origin.internal", &[[10, 0, 0, 8], [10, 0, 0, 7]]).is_none());
     assert!(plane.resolve("unknown.internal", &[[10, 0, 0, 8]]).is_none());
     plane.resolve("origin.internal", &[[10, 0, 0, 8]]).unwrap();
 
-    // A second app finds the name resolved; both are told of the next address.
+    // A second app gets the known addresses; both get the next ones.
     let published = plane.change(&[by_name("n2", "shop")]);
     assert_eq!(published.names_added, []);
     assert!(published.snapshot.endpoint("shop", "n2").unwrap().is_available(now));
@@ -426,7 +426,7 @@ fn a_name_takes_traffic_when_it_is_resolved() {
 }
 
 #[test]
-fn a_name_is_forgotten_with_its_last_instance() {
+fn a_name_is_removed_with_its_last_instance() {
     let mut plane = plane();
     let add = |id: &str, app: &str| Change::AddInstance(instance_spec(id, app, "http://origin.internal"));
     let remove = |id: &str| Change::RemoveInstance { id: InstanceId::parse(id).unwrap(), generation: None };
@@ -434,14 +434,14 @@ fn a_name_is_forgotten_with_its_last_instance() {
     plane.resolve("origin.internal", &[[10, 0, 0, 7]]).unwrap();
     assert_eq!(plane.change(&[remove("n1"), remove("n3")]).names_removed, []);
 
-    // Handed from one to another within one batch: its addresses are not lost.
+    // A name that one instance leaves and another takes in one batch keeps its addresses.
     let published = plane.change(&[remove("n2"), add("n4", "shop")]);
     assert_eq!((published.names_added, published.names_removed), (vec![], vec![]));
     assert!(!plane.snapshot().endpoint("shop", "n4").unwrap().addresses.is_empty());
 
     assert_eq!(plane.change(&[remove("n4")]).names_removed, [host("origin.internal")]);
     assert_eq!(plane.compiler.names().count(), 0);
-    // Neither added nor removed for those outside when it came and went within one batch.
+    // A name that is added and removed within one batch is not reported.
     let published = plane.change(&[add("n5", "shop"), remove("n5")]);
     assert_eq!((published.names_added, published.names_removed), (vec![], vec![]));
 }
@@ -458,7 +458,7 @@ fn addresses_of_one_name_are_bounded() {
 }
 
 #[test]
-fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
+fn the_longest_free_slot_is_reused_first_and_the_overflow_shares_one() {
     let mut plane = Plane::new();
     let add = |n: usize| Change::AddDomain(domain_spec(&format!("d{n}.example"), "app", None));
     let remove = |n: usize| Change::RemoveDomain { name: host(&format!("d{n}.example")) };
@@ -471,7 +471,7 @@ fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
         let named = SlotChange::NameRoute { slot, host: host(&format!("d{n}.example")), app: app("app") };
         assert_eq!(published.slots, [named]);
     }
-    // Beyond the bound: shared, and nobody is told of it, neither when it comes nor when it goes.
+    // Beyond the limit: the shared slot, without a report of its use or release.
     assert_eq!(plane.change(&[add(max)]).slots, []);
     assert_eq!(slot(&plane, max), 0);
     assert_eq!(plane.change(&[remove(max)]).slots, []);
@@ -485,7 +485,7 @@ fn the_longest_free_slot_is_given_out_next_and_the_rest_shares_one() {
 }
 
 #[test]
-fn slots_follow_what_they_stand_for() {
+fn slots_follow_their_route_pool_or_endpoint() {
     let mut plane = plane();
     let slot_of = |plane: &Plane, name: &str| rule_of(plane.snapshot(), name).metric;
     let moved = slot_of(&plane, "shop.example");
@@ -493,7 +493,7 @@ fn slots_follow_what_they_stand_for() {
     let slots = plane.change(&[Change::UpdateDomain(update.clone())]).slots;
     assert_eq!(slots, [SlotChange::NameRoute { slot: moved, host: host("shop.example"), app: app("blog") }]);
     assert_eq!(slot_of(&plane, "shop.example"), moved);
-    // Another tenant is the same rule to the same app.
+    // Another tenant does not change the rule.
     let update = DomainUpdate { app: None, tenant: Patch::Clear, ..update };
     assert_eq!(plane.change(&[Change::UpdateDomain(update)]).slots, []);
 
@@ -526,7 +526,7 @@ fn a_start_compiles_the_oldest_first() {
 }
 
 #[test]
-fn cursors_of_removed_pools_do_not_pile_up() {
+fn cursors_of_removed_pools_do_not_accumulate() {
     let mut plane = Plane::new();
     let mut cursors = crate::balance::Cursors::new(ringway_model::CoreId(0));
     let none = crate::balance::TriedSet::default();
@@ -542,10 +542,10 @@ fn cursors_of_removed_pools_do_not_pile_up() {
     assert!(!cursors.is_empty());
 }
 
-// --- Any history -----------------------------------------------------------------------------------------------
+// --- Random histories ------------------------------------------------------------------------------------
 
-/// What a snapshot says, without the numbers that depend on the order in which it came about.
-#[allow(clippy::type_complexity)] // a tuple per record says it all
+/// Content of a snapshot, without the numbers that depend on the order of changes.
+#[allow(clippy::type_complexity)] // plain tuples suffice for a comparison
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     revision: Revision,
@@ -575,7 +575,7 @@ fn content(compiler: &Compiler) -> Content {
     }
 }
 
-/// What must hold within every snapshot.
+/// Asserts the invariants of every snapshot.
 fn check_consistency(snapshot: &Snapshot) {
     let mut endpoints = BTreeSet::new();
     let mut slots = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
@@ -608,10 +608,10 @@ fn check_consistency(snapshot: &Snapshot) {
 enum Step {
     /// Stored and published.
     Batch(Vec<Change>),
-    /// Compiled, but the store said no.
+    /// Compiled, but the store failed.
     Lost(Vec<Change>),
     Resolved(String, Vec<[u8; 4]>),
-    /// All is compiled once more.
+    /// Everything is compiled again.
     Everything,
 }
 
@@ -622,7 +622,7 @@ fn drain(id: &str) -> Change {
     Change::DrainInstance { id: InstanceId::parse(id).unwrap(), generation: None, until: Timestamp(9) }
 }
 
-/// The states of an endpoint in the order of a rolling deploy, each kept apart from the one before.
+/// States of an endpoint in the order of a rolling deploy.
 #[test]
 fn a_draining_instance_keeps_its_endpoint_and_takes_no_new_requests() {
     let mut plane = plane();
@@ -636,10 +636,10 @@ fn a_draining_instance_keeps_its_endpoint_and_takes_no_new_requests() {
     let draining = published.snapshot.endpoint("shop", "shop-1").unwrap();
     assert!(!pool.offers(draining) && pool.offers(&pool.endpoints[0]));
     assert_eq!(draining.id, before.id);
-    assert!(Arc::ptr_eq(&draining.in_flight, &before.in_flight), "requests under way stay counted");
+    assert!(Arc::ptr_eq(&draining.in_flight, &before.in_flight), "requests in flight stay counted");
     assert!(published.snapshot.has_endpoint(before.id), "its idle connections stay until it is removed");
     assert_eq!(published.snapshot.endpoints_removed, 0);
-    assert_eq!(plane.change(&[drain("shop-1")]).work, Work::default(), "once more is nothing new");
+    assert_eq!(plane.change(&[drain("shop-1")]).work, Work::default(), "a repeated drain has no effect");
 
     // A new registration ends the drain.
     plane.change(&[Change::AddInstance(instance_spec("shop-1", "shop", "http://10.0.0.1:80"))]);
@@ -654,7 +654,7 @@ fn a_draining_instance_keeps_its_endpoint_and_takes_no_new_requests() {
 }
 
 #[test]
-fn new_instances_join_and_those_of_a_start_do_not() {
+fn new_instances_are_joining_except_at_a_start() {
     use ringway_model::Health;
     let mut plane = plane();
     let health = |plane: &Plane| plane.snapshot().endpoint("shop", "shop-1").unwrap().state.health();
@@ -679,7 +679,7 @@ fn new_instances_join_and_those_of_a_start_do_not() {
 }
 
 #[test]
-fn rules_that_end_or_move_are_counted() {
+fn removed_and_moved_rules_are_counted() {
     let mut plane = plane();
     let count = |plane: &Plane| plane.snapshot().rules_removed;
     plane.change(&[Change::AddDomain(domain_spec("new.example", "shop", None))]);
@@ -741,7 +741,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn step_by_step_is_the_same_as_all_at_once(steps in prop::collection::vec(step(), 1..30)) {
+    fn incremental_and_full_compilation_agree(steps in prop::collection::vec(step(), 1..30)) {
         let mut plane = Plane::new();
         let mut slots: BTreeMap<(u8, MetricSlot), String> = BTreeMap::new();
         let mut names: BTreeSet<Hostname> = BTreeSet::new();
@@ -766,7 +766,7 @@ proptest! {
             prop_assert_eq!(published.snapshot.serial, before.serial.next());
             check_consistency(&published.snapshot);
 
-            // An endpoint that stays has its id and state, and where one went it was counted.
+            // A remaining endpoint keeps its id and state, and removed ones are counted.
             let mut removed = 0;
             for old in before.pools().flat_map(|pool| pool.all_endpoints().map(move |e| (pool.app.as_str(), e))) {
                 let new = published.snapshot.endpoint(old.0, old.1.instance.as_str());
@@ -780,7 +780,7 @@ proptest! {
             }
             prop_assert_eq!(published.snapshot.endpoints_removed, before.endpoints_removed + removed);
 
-            // What was told of slots and names adds up to what is there.
+            // The reported changes of slots and names add up to the present state.
             for change in published.slots {
                 match change {
                     SlotChange::NameRoute { slot, host, app } => slots.insert((0, slot), format!("{host} {app}")),

@@ -81,8 +81,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
                 Err(failed) => failed,
             };
             let failure = failed.fault.failure;
-            let facts = failed.facts(self.buffers.request.method(), self.info.attempts);
-            let decision = retry::decide(&facts, policy, &pool.retry_budget);
+            let failed_attempt = failed.failed_attempt(self.buffers.request.method(), self.info.attempts);
+            let decision = retry::decide(&failed_attempt, policy, &pool.retry_budget);
             if decision != Retry::SameEndpoint {
                 self.note_cause(target, endpoint, failure);
             }

@@ -83,7 +83,7 @@ fn judge(picked: &Picked<'_>, fault: &Fault, pool: &Pool) -> Outcome {
         Blame::Late => match pool.failures.timeouts {
             TimeoutPolicy::Always => Outcome::Failure,
             TimeoutPolicy::Never => Outcome::Nothing,
-            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_vouched_for() => Outcome::Failure,
+            TimeoutPolicy::Unchecked if !picked.endpoint.state.is_known_healthy() => Outcome::Failure,
             // The health check passes, and the probe reached the endpoint: it may close the breaker.
             TimeoutPolicy::Unchecked if picked.admission.is_probe() => Outcome::Success,
             TimeoutPolicy::Unchecked => Outcome::Nothing,

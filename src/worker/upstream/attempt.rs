@@ -14,7 +14,7 @@ use ringway_net::{Stream, WriteRate};
 use ringway_traffic::balance::Picked;
 use ringway_traffic::in_flight;
 use ringway_traffic::policy::Policy;
-use ringway_traffic::retry::{self, Body, Facts};
+use ringway_traffic::retry::{self, Body, FailedAttempt};
 use ringway_traffic::snapshot::Pool;
 use ringway_wire::h1::{
     self, ConnectionSignal, ExpectLine, OutFraming, Parse, RequestHead, RequestRewrite, Switch, TeLine,
@@ -138,8 +138,8 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// Facts for the decision whether another attempt may follow.
-    pub(crate) fn facts(&self, method: Method, attempts: u32) -> Facts {
+    /// Returns the input of the retry decision.
+    pub(crate) fn failed_attempt(&self, method: Method, attempts: u32) -> FailedAttempt {
         let failed = match (self.fault.failure, self.stage, self.origin) {
             // Another endpoint would need a connection as well.
             (Failure::Exhausted, Stage::Connect, _) => retry::Failed::NewEnded,
@@ -155,7 +155,7 @@ impl Failed {
             (_, Stage::Waiting, _) => retry::Failed::BadResponse,
         };
         let method = if method.is_idempotent() { retry::Method::Idempotent } else { retry::Method::Other };
-        Facts { attempts, failed, body: self.body, method }
+        FailedAttempt { attempts, failed, body: self.body, method }
     }
 }
 
