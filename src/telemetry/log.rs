@@ -65,7 +65,7 @@ impl LogHandle {
     pub fn start(sink: LogSink, format: LogFormat) -> io::Result<Self> {
         let (full, to_write) = bounded(limits::LOG_BLOCKS_MAX);
         let (used, empty) = bounded(limits::LOG_BLOCKS_MAX);
-        // Capacity 2, for `Reopen` and `Finish`: a second queued `Reopen` would have no effect.
+        // Two are enough: a second `Reopen` in the queue would have no effect.
         let (orders, to_obey) = bounded(2);
         let (ended, done) = bounded(1);
         let written = Arc::new(WriterCounts::default());
