@@ -32,12 +32,12 @@ impl Counter {
 
 /// Counters by word of a fixed vocabulary, up to a limit; words beyond it share one counter.
 #[derive(Debug)]
-pub(crate) struct Words {
+pub(crate) struct WordCounters {
     entries: [(OnceLock<&'static str>, Counter); WORDS_MAX],
     beyond: Counter,
 }
 
-impl Words {
+impl WordCounters {
     /// Counts a word; a linear search over the words seen so far.
     pub(crate) fn add(&self, word: &'static str) {
         for (entry, counter) in &self.entries {
@@ -56,7 +56,7 @@ impl Words {
     }
 }
 
-impl Default for Words {
+impl Default for WordCounters {
     fn default() -> Self {
         Self { entries: std::array::from_fn(|_| Default::default()), beyond: Counter::default() }
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn words_beyond_the_limit_share_one_counter() {
         let names: Vec<&'static str> = (0..WORDS_MAX + 2).map(|n| &*format!("word{n}").leak()).collect();
-        let words = Words::default();
+        let words = WordCounters::default();
         for name in &names {
             words.add(name);
         }

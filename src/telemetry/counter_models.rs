@@ -56,7 +56,7 @@ fn a_reader_sees_counts_rise_and_finally_all_of_them() {
 #[test]
 fn a_reader_sees_each_word_once_and_no_count_above_the_written_one() {
     let lists = seen(
-        |words: &Words| ["one", "two", "one"].into_iter().for_each(|word| words.add(word)),
+        |words: &WordCounters| ["one", "two", "one"].into_iter().for_each(|word| words.add(word)),
         |words| words.read().collect::<Vec<_>>(),
         |words| assert_eq!(words.read().collect::<Vec<_>>(), [(Some("one"), 2), (Some("two"), 1)]),
     );

@@ -36,7 +36,7 @@ pub use event::{
 pub use log::{AccessLog, LogFields, LogFieldsError, LogFormat, LogHandle, LogReading, LogSink};
 pub use observer::Observer;
 pub use process::ProcessReading;
-pub use prometheus::{Facts, PoolFacts};
+pub use prometheus::{ControlReading, PoolReading};
 pub use registry::{CoreReading, OTHER, Registry};
 pub use request_id::{RequestId, RequestIds, is_valid_request_id};
 pub use ringway_model::TenantHash;

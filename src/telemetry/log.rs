@@ -27,7 +27,7 @@ use crate::counter::Counter;
 use crate::event::{Event, Exchange};
 use crate::observer::Observer;
 use line::{ClockText, line_bytes_max, write_line};
-use writer::{Order, Writer, WriterCounts};
+use writer::{Writer, WriterCommand, WriterCounts};
 
 pub use fields::{LogFields, LogFieldsError};
 pub use line::LogFormat;
@@ -53,7 +53,7 @@ pub struct LogHandle {
     written: Arc<WriterCounts>,
     full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
-    orders: Sender<Order>,
+    commands: Sender<WriterCommand>,
     done: Receiver<()>,
 }
 
@@ -66,17 +66,17 @@ impl LogHandle {
         let (full, to_write) = bounded(limits::LOG_BLOCKS_MAX);
         let (used, empty) = bounded(limits::LOG_BLOCKS_MAX);
         // Two are enough: a second `Reopen` in the queue would have no effect.
-        let (orders, to_obey) = bounded(2);
+        let (commands, to_run) = bounded(2);
         let (ended, done) = bounded(1);
         let written = Arc::new(WriterCounts::default());
         let writer = Writer::new(sink, written.clone())?;
         let run = move || {
-            writer.run(&to_write, &used, to_obey);
+            writer.run(&to_write, &used, to_run);
             let _ = ended.send(());
         };
         std::thread::Builder::new().name("ringway-log".into()).spawn(run)?;
         let fields = LogFields::default();
-        Ok(Self { format, fields, cores: Vec::new(), written, full, empty, orders, done })
+        Ok(Self { format, fields, cores: Vec::new(), written, full, empty, commands, done })
     }
 
     /// Sets the fields for the lines of cores that are added later.
@@ -108,7 +108,7 @@ impl LogHandle {
     /// and the old file stays in use.
     pub fn reopen(&self) {
         // With a full queue the file is about to be reopened anyway.
-        let _ = self.orders.try_send(Order::Reopen);
+        let _ = self.commands.try_send(WriterCommand::Reopen);
     }
 
     /// Returns the counts of written and dropped lines.
@@ -124,7 +124,7 @@ impl LogHandle {
     /// Writes all queued blocks and ends the writer thread. Waits for it at most `timeout`; returns whether
     /// it finished. Blocks: for the shutdown of the process, after the workers have ended.
     pub fn finish(self, timeout: Duration) -> bool {
-        let sent = self.orders.send_timeout(Order::Finish, timeout).is_ok();
+        let sent = self.commands.send_timeout(WriterCommand::Finish, timeout).is_ok();
         sent && self.done.recv_timeout(timeout).is_ok()
     }
 }

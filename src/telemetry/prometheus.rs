@@ -21,7 +21,7 @@ use crate::shard::{
 
 /// Values of the control plane for a scrape, counted by no core.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub struct ControlReading<'a> {
     /// Version of ringway.
     pub version: &'a str,
     /// Source revision of the build, or `unknown`.
@@ -37,7 +37,7 @@ pub struct Facts<'a> {
     /// Registered domains.
     pub domains: usize,
     /// Endpoint states of each pool. Pools without a slot are added up.
-    pub pools: &'a [PoolFacts<'a>],
+    pub pools: &'a [PoolReading<'a>],
     /// Line counts of the access log, if enabled.
     pub log: Option<&'a LogReading>,
     /// Memory, descriptors and threads of the process.
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 
 /// States of a pool's endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolFacts<'a> {
+pub struct PoolReading<'a> {
     /// Name of the pool.
     pub pool: &'a str,
     /// Metric slot of the pool, 0 for none.
@@ -65,14 +65,14 @@ pub struct PoolFacts<'a> {
 
 impl Registry {
     /// Appends all metrics as text. Reads the shards without blocking the cores; about 0.1 µs per series.
-    pub fn render(&self, facts: &Facts<'_>, out: &mut String) {
+    pub fn render(&self, reading: &ControlReading<'_>, out: &mut String) {
         let mut text = Text { out };
         self.render_traffic(&mut text);
-        render_pools(facts.pools, &mut text);
+        render_pools(reading.pools, &mut text);
         self.render_cores(&mut text);
         self.render_words(&mut text);
         self.render_handshakes(&mut text);
-        render_facts(facts, &mut text);
+        render_control(reading, &mut text);
     }
 
     fn render_traffic(&self, text: &mut Text<'_>) {
@@ -367,8 +367,8 @@ fn render_upstream(upstream: &[(String, Upstream)], text: &mut Text<'_>) {
     }
 }
 
-fn render_pools(pools: &[PoolFacts<'_>], text: &mut Text<'_>) {
-    let mut by_pool: BTreeMap<String, PoolFacts<'_>> = BTreeMap::new();
+fn render_pools(pools: &[PoolReading<'_>], text: &mut Text<'_>) {
+    let mut by_pool: BTreeMap<String, PoolReading<'_>> = BTreeMap::new();
     for pool in pools {
         let name = if pool.slot == 0 { OTHER.to_owned() } else { escape_label(pool.pool) };
         let sum = by_pool.entry(name).or_default();
@@ -379,16 +379,17 @@ fn render_pools(pools: &[PoolFacts<'_>], text: &mut Text<'_>) {
         sum.half_open += pool.half_open;
     }
     text.family("proxy_pool_healthy_endpoints", "gauge", "Endpoints in rotation.");
-    for (pool, facts) in &by_pool {
-        text.sample("proxy_pool_healthy_endpoints", format_args!("pool=\"{pool}\""), facts.healthy.into());
+    for (pool, reading) in &by_pool {
+        text.sample("proxy_pool_healthy_endpoints", format_args!("pool=\"{pool}\""), reading.healthy.into());
     }
     text.family("proxy_pool_total_endpoints", "gauge", "Endpoints registered.");
-    for (pool, facts) in &by_pool {
-        text.sample("proxy_pool_total_endpoints", format_args!("pool=\"{pool}\""), facts.total.into());
+    for (pool, reading) in &by_pool {
+        text.sample("proxy_pool_total_endpoints", format_args!("pool=\"{pool}\""), reading.total.into());
     }
     text.family("proxy_breaker_state", "gauge", "Endpoints by state of their circuit breaker.");
-    for (pool, facts) in &by_pool {
-        for (state, count) in [("closed", facts.closed), ("open", facts.open), ("half_open", facts.half_open)]
+    for (pool, reading) in &by_pool {
+        for (state, count) in
+            [("closed", reading.closed), ("open", reading.open), ("half_open", reading.half_open)]
         {
             let labels = format_args!("pool=\"{pool}\",state=\"{state}\"");
             text.sample("proxy_breaker_state", labels, count.into());
@@ -396,28 +397,28 @@ fn render_pools(pools: &[PoolFacts<'_>], text: &mut Text<'_>) {
     }
 }
 
-fn render_facts(facts: &Facts<'_>, text: &mut Text<'_>) {
+fn render_control(reading: &ControlReading<'_>, text: &mut Text<'_>) {
     text.family("ringway_build_info", "gauge", "Version and source revision of ringway.");
-    let (version, commit) = (escape_label(facts.version), escape_label(facts.commit));
+    let (version, commit) = (escape_label(reading.version), escape_label(reading.commit));
     text.sample("ringway_build_info", format_args!("version=\"{version}\",commit=\"{commit}\""), 1);
     for (name, help, value) in [
-        ("ringway_config_revision", "Revision of the configuration in force.", facts.revision.0),
-        ("ringway_apps", "Registered apps.", facts.apps as u64),
-        ("ringway_instances", "Registered instances.", facts.instances as u64),
-        ("ringway_domains", "Registered domains.", facts.domains as u64),
-        ("process_resident_memory_bytes", "Resident memory in bytes.", facts.process.resident_bytes),
-        ("process_virtual_memory_bytes", "Virtual memory in bytes.", facts.process.virtual_bytes),
-        ("process_open_fds", "Open file descriptors.", facts.process.open_fds),
-        ("process_max_fds", "Limit of open file descriptors.", facts.process.max_fds),
-        ("process_threads", "Number of threads.", facts.process.threads),
+        ("ringway_config_revision", "Revision of the configuration in force.", reading.revision.0),
+        ("ringway_apps", "Registered apps.", reading.apps as u64),
+        ("ringway_instances", "Registered instances.", reading.instances as u64),
+        ("ringway_domains", "Registered domains.", reading.domains as u64),
+        ("process_resident_memory_bytes", "Resident memory in bytes.", reading.process.resident_bytes),
+        ("process_virtual_memory_bytes", "Virtual memory in bytes.", reading.process.virtual_bytes),
+        ("process_open_fds", "Open file descriptors.", reading.process.open_fds),
+        ("process_max_fds", "Limit of open file descriptors.", reading.process.max_fds),
+        ("process_threads", "Number of threads.", reading.process.threads),
     ] {
         text.family(name, "gauge", help);
         text.bare(name, value);
     }
     text.family("ringway_uptime_seconds", "gauge", "Time since the start of the process.");
-    let uptime_us = u64::try_from(facts.uptime.as_micros()).unwrap_or(u64::MAX);
+    let uptime_us = u64::try_from(reading.uptime.as_micros()).unwrap_or(u64::MAX);
     text.line("ringway_uptime_seconds", format_args!(" {}", Seconds(uptime_us)));
-    let Some(log) = facts.log else { return };
+    let Some(log) = reading.log else { return };
     text.family("ringway_access_log_lines_total", "counter", "Access-log lines passed to the writer thread.");
     text.bare("ringway_access_log_lines_total", log.lines);
     text.family(

@@ -49,8 +49,8 @@ fn exchange(route: u16, pool: u16, status: u16) -> Exchange<'static> {
     }
 }
 
-fn facts<'a>() -> Facts<'a> {
-    Facts {
+fn reading<'a>() -> ControlReading<'a> {
+    ControlReading {
         version: "0.1.0",
         commit: "abc",
         uptime: Duration::from_millis(1_500),
@@ -72,9 +72,9 @@ fn one_core() -> (Registry, Metrics) {
 }
 
 /// Scrapes and returns the value of each series, after checking the format.
-fn scrape(registry: &Registry, facts: &Facts<'_>) -> HashMap<String, f64> {
+fn scrape(registry: &Registry, reading: &ControlReading<'_>) -> HashMap<String, f64> {
     let mut text = String::new();
-    registry.render(facts, &mut text);
+    registry.render(reading, &mut text);
     parse(&text)
 }
 
@@ -173,7 +173,7 @@ fn an_exchange_is_counted_under_its_route_pool_and_status() {
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 0)));
 
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
 
     let count = |status: &str| {
         series[&format!("proxy_requests_total{{route=\"shop.example\",pool=\"shop\",status=\"{status}\"}}")]
@@ -199,7 +199,7 @@ fn bucket_limits_are_inclusive() {
     for duration_us in [1_000, 1_001] {
         metrics.on_event(&Event::Exchange(&Exchange { duration_us, ..exchange(0, 0, 200) }));
     }
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     let bucket = |limit: &str| {
         let labels = format!("route=\"_other\",pool=\"_other\",le=\"{limit}\"");
         series[&format!("proxy_request_duration_seconds_bucket{{{labels}}}")]
@@ -218,7 +218,7 @@ fn routes_without_a_slot_are_counted_by_pool_and_the_rest_as_other() {
     metrics.on_event(&Event::Exchange(&exchange(9, 3, 200))); // a slot without a route
     metrics.on_event(&Event::Exchange(&exchange(u16::MAX, u16::MAX, 500))); // beyond the last slot
 
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
 
     let count = |pool: &str, status: u16| {
         series[&format!("proxy_requests_total{{route=\"_other\",pool=\"{pool}\",status=\"{status}\"}}")]
@@ -239,7 +239,7 @@ fn slots_beyond_the_last_are_counted_as_other() {
     for slot in [last, last + 1] {
         metrics.on_event(&Event::Exchange(&exchange(slot, 0, 200)));
     }
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_requests_total{route=\"last\",pool=\"p\",status=\"200\"}"], 1.0);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"200\"}"], 1.0);
     assert_eq!(sum_of(&series, "proxy_requests_total"), 2.0);
@@ -257,21 +257,21 @@ fn the_next_owner_of_a_slot_starts_at_zero_without_loss_of_counts() {
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 200))); // in progress when the route was removed
 
     registry.name_route(1, "new", "p");
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"new\""), 0.0);
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"old\""), 0.0);
     assert_eq!(sum_of(&series, "proxy_requests_total{route=\"_other\""), 4.0);
 
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
     registry.name_route(1, "new", "p"); // repeated: no change
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_requests_total{route=\"new\",pool=\"p\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_response_size_bytes_sum{route=\"new\"}"], 100.0);
 
     registry.name_route(1, "third", "p"); // not freed in between
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 418)));
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_requests_total{route=\"third\",pool=\"p\",status=\"418\"}"], 1.0);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"418\"}"], 2.0);
     assert_eq!(sum_of(&series, "proxy_requests_total"), 6.0);
@@ -285,13 +285,13 @@ fn a_name_that_moves_to_another_slot_stays_one_series() {
     registry.name_route(2, "a", "p");
     metrics.on_event(&Event::Exchange(&exchange(2, 1, 200)));
     registry.free_route(1); // late: must not take the name from slot 2
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_requests_total{route=\"a\",pool=\"p\",status=\"200\"}"], 1.0);
     assert_eq!(sum_of(&series, "proxy_requests_total"), 2.0);
     // One route in two pools, as during a move between apps: two series by pool, one by route.
     registry.name_route(3, "a", "q");
     metrics.on_event(&Event::Exchange(&exchange(3, 1, 200)));
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_response_size_bytes_count{route=\"a\"}"], 2.0);
 }
 
@@ -300,7 +300,7 @@ fn label_values_are_escaped() {
     let (mut registry, metrics) = one_core();
     registry.name_route(1, "a\"b\\c\nd", "p");
     metrics.on_event(&Event::Exchange(&exchange(1, 1, 200)));
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(series["proxy_requests_total{route=\"a\\\"b\\\\c\\nd\",pool=\"p\",status=\"200\"}"], 1.0);
 }
 
@@ -324,12 +324,12 @@ fn shards_of_several_threads_are_summed() {
     let mut last = 0.0;
     while threads.iter().any(|thread| !thread.is_finished()) {
         // Concurrent scrapes are well-formed and monotonic.
-        let now = sum_of(&scrape(&registry, &facts()), "proxy_requests_total");
+        let now = sum_of(&scrape(&registry, &reading()), "proxy_requests_total");
         assert!(now >= last, "{now} after {last}");
         last = now;
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     let half = f64::from(CORES * EACH / 2);
     assert_eq!(series["proxy_requests_total{route=\"a\",pool=\"p\",status=\"201\"}"], half);
     assert_eq!(series["proxy_requests_total{route=\"_other\",pool=\"_other\",status=\"200\"}"], half);
@@ -366,7 +366,7 @@ fn attempts_are_counted_by_endpoint_or_else_by_pool() {
         ..exchange(0, 0, 502)
     }));
 
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
 
     let of = |family: &str, endpoint: &str| {
         series.get(&format!("{family}{{pool=\"shop\",endpoint=\"{endpoint}\"}}")).copied()
@@ -408,14 +408,14 @@ fn failed_attempts_are_counted_by_pool_and_reason() {
     let of = |series: &HashMap<String, f64>, pool: &str, reason: &str| {
         series.get(&format!("proxy_upstream_errors_total{{pool=\"{pool}\",reason=\"{reason}\"}}")).copied()
     };
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(of(&series, "shop", "bad_field_name"), Some(2.0));
     assert_eq!(of(&series, "_other", "connect_refused"), Some(1.0));
     assert_eq!(sum_of(&series, "proxy_upstream_errors_total"), 3.0);
     // The next owner of the slot starts at zero, without loss of counts.
     registry.free_pool(1);
     registry.name_pool(1, "blog");
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     assert_eq!(of(&series, "blog", "bad_field_name"), None);
     assert_eq!(of(&series, "_other", "bad_field_name"), Some(2.0));
 }
@@ -445,7 +445,7 @@ fn connections_tunnels_panics_and_snapshots_are_shown_per_core() {
         metrics.on_event(&Event::from(Rejected { client_ip: CLIENT, code, status: 400 }));
     }
 
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
 
     for (key, value) in [
         ("ringway_connections_open{core=\"1\"}", 2.0),
@@ -471,12 +471,12 @@ fn connections_tunnels_panics_and_snapshots_are_shown_per_core() {
 }
 
 #[test]
-fn pools_and_facts_are_shown_and_pools_without_slot_are_summed() {
+fn pools_and_control_values_are_shown_and_pools_without_slot_are_summed() {
     let (mut registry, metrics) = one_core();
     registry.name_pool(1, "shop");
     metrics.on_event(&Event::from(BreakerOpened { pool: 1, instance: "shop-1" }));
     metrics.on_event(&Event::from(BreakerOpened { pool: 0, instance: "x" }));
-    let pool = |pool, slot, total, healthy, open| PoolFacts {
+    let pool = |pool, slot, total, healthy, open| PoolReading {
         pool,
         slot,
         total,
@@ -489,7 +489,7 @@ fn pools_and_facts_are_shown_and_pools_without_slot_are_summed() {
     let log = LogReading { cores: vec![(CoreId(0), 4)], lines: 10, lines_lost: 2, write_errors: 1 };
     let process = ProcessReading { resident_bytes: 123_456, ..ProcessReading::default() };
 
-    let series = scrape(&registry, &Facts { pools: &pools, log: Some(&log), process, ..facts() });
+    let series = scrape(&registry, &ControlReading { pools: &pools, log: Some(&log), process, ..reading() });
 
     for (key, value) in [
         ("proxy_pool_total_endpoints{pool=\"shop\"}", 3.0),
@@ -524,7 +524,7 @@ fn every_valid_status_has_its_own_series() {
     for status in 0..=700 {
         metrics.on_event(&Event::Exchange(&exchange(0, 0, status)));
     }
-    let series = scrape(&registry, &facts());
+    let series = scrape(&registry, &reading());
     for status in 100..600 {
         let key = format!("proxy_requests_total{{route=\"_other\",pool=\"_other\",status=\"{status}\"}}");
         assert_eq!(series.get(&key), Some(&1.0), "{key}");

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use ringway_model::{CoreId, limits};
 
-use crate::counter::{Counter, Words};
+use crate::counter::{Counter, WordCounters};
 use crate::event::{Event, Exchange, RefusalReason, UpstreamError};
 use crate::observer::Observer;
 
@@ -39,7 +39,8 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
-    // Always inlined: the compiler weighs all arms of the match, of which one remains where an event is emitted.
+    // Always inlined: the compiler weighs all arms of the match, of which one remains where an event is
+    // emitted.
     #[inline(always)]
     fn on_event(&self, event: &Event<'_>) {
         let shard = &*self.shard;
@@ -96,15 +97,15 @@ pub(crate) struct Shard {
     pub(crate) panics: Counter,
     pub(crate) serial: Counter,
     pub(crate) revision: Counter,
-    pub(crate) rejections: Words,
-    pub(crate) abuses: Words,
+    pub(crate) rejections: WordCounters,
+    pub(crate) abuses: WordCounters,
     /// By protocol; first the full handshakes, then the resumed ones.
-    pub(crate) handshakes: [Words; 2],
+    pub(crate) handshakes: [WordCounters; 2],
     pub(crate) handshake_us: Counter,
-    pub(crate) handshakes_refused: Words,
+    pub(crate) handshakes_refused: WordCounters,
     /// By kind; first the failed loads, then the successful ones.
-    pub(crate) secrets: [Words; 2],
-    pub(crate) failures: Words,
+    pub(crate) secrets: [WordCounters; 2],
+    pub(crate) failures: WordCounters,
     pub(crate) routes: Pages<TrafficPage>,
     pub(crate) pools: Pages<TrafficPage>,
     pub(crate) endpoints: Pages<UpstreamPage>,
@@ -127,13 +128,13 @@ impl Shard {
             panics: Counter::default(),
             serial: Counter::default(),
             revision: Counter::default(),
-            rejections: Words::default(),
-            abuses: Words::default(),
+            rejections: WordCounters::default(),
+            abuses: WordCounters::default(),
             handshakes: Default::default(),
             handshake_us: Counter::default(),
-            handshakes_refused: Words::default(),
+            handshakes_refused: WordCounters::default(),
             secrets: Default::default(),
-            failures: Words::default(),
+            failures: WordCounters::default(),
             routes: Pages::default(),
             pools: Pages::default(),
             endpoints: Pages::default(),
@@ -163,7 +164,8 @@ impl Shard {
         }
     }
 
-    /// Counts the codes of a failed exchange. Not inlined: its searches would cost every exchange saved registers.
+    /// Counts the codes of a failed exchange. Not inlined: its searches would cost every exchange saved
+    /// registers.
     #[cold]
     #[inline(never)]
     fn count_failure(&self, event: &Exchange<'_>) {
@@ -226,7 +228,7 @@ pub(crate) struct TrafficPage {
     /// Pools only: attempts at endpoints without a slot.
     pub(crate) upstream: UpstreamPage,
     /// Pools only: failed attempts by reason.
-    pub(crate) errors: OnceLock<Box<Words>>,
+    pub(crate) errors: OnceLock<Box<WordCounters>>,
 }
 
 impl TrafficPage {

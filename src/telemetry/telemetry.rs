@@ -32,8 +32,8 @@ impl Telemetry {
 
     /// Reports an event to all observers.
     ///
-    /// Each observer gets an [`Event`] of its own: its variant is a constant after inlining, hence the matches of
-    /// metrics and access log are free, and the event is stored in memory only for an embedder.
+    /// Each observer gets an [`Event`] of its own: its variant is a constant after inlining, hence the
+    /// matches of metrics and access log are free, and the event is stored in memory only for an embedder.
     #[inline]
     pub fn emit<'e>(&self, event: impl Into<Event<'e>> + Copy) {
         self.metrics.on_event(&event.into());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ringway_certs::Certificates;
 use ringway_model::{Health, Kind};
-use ringway_telemetry::{Facts, PoolFacts, ProcessReading};
+use ringway_telemetry::{ControlReading, PoolReading, ProcessReading};
 use ringway_traffic::breaker::BreakerView;
 
 use super::status_report::instance_status;
@@ -16,28 +16,28 @@ use crate::time::Now;
 /// Appends all metrics.
 pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
     let desired = engine.desired();
-    let pools: Vec<PoolFacts<'_>> = engine
+    let pools: Vec<PoolReading<'_>> = engine
         .view(now)
         .snapshot
         .pools()
         .map(|pool| {
-            let mut facts =
-                PoolFacts { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolFacts::default() };
+            let mut reading =
+                PoolReading { pool: pool.app.as_str(), slot: pool.metric.0, ..PoolReading::default() };
             for endpoint in pool.all_endpoints() {
-                facts.total += 1;
+                reading.total += 1;
                 let is_offered = pool.offers(endpoint);
-                facts.healthy += u32::from(is_offered && endpoint.state.health() != Health::Unhealthy);
+                reading.healthy += u32::from(is_offered && endpoint.state.health() != Health::Unhealthy);
                 match endpoint.state.breaker(now.tick) {
-                    BreakerView::Closed => facts.closed += 1,
-                    BreakerView::Open { .. } => facts.open += 1,
-                    BreakerView::HalfOpen => facts.half_open += 1,
+                    BreakerView::Closed => reading.closed += 1,
+                    BreakerView::Open { .. } => reading.open += 1,
+                    BreakerView::HalfOpen => reading.half_open += 1,
                 }
             }
-            facts
+            reading
         })
         .collect();
     let log = engine.log_reading();
-    let facts = Facts {
+    let reading = ControlReading {
         version: engine.settings().version,
         commit: engine.settings().commit,
         uptime: engine.uptime(now),
@@ -49,7 +49,7 @@ pub(crate) fn render(engine: &Engine, now: Now, out: &mut String) {
         log: log.as_ref(),
         process: ProcessReading::read(),
     };
-    engine.publisher().registry().render(&facts, out);
+    engine.publisher().registry().render(&reading, out);
     render_scalars(engine, now, out);
     render_cores(engine, out);
     render_instances(engine, now, out);
@@ -67,9 +67,9 @@ fn render_expiries(engine: &Engine, certificates: &Certificates, now: Now, out: 
     out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
     let hosts = engine.view(now).snapshot.virtual_hosts();
     for host in hosts.filter(|host| host.rules.iter().any(|rule| rule.metric.0 != 0)) {
-        let facts = certificates.state(&host.host).and_then(|state| state.certificate);
-        if let Some(facts) = facts {
-            let (host, end) = (&host.host, facts.not_after.0 / 1000);
+        let certificate = certificates.state(&host.host).and_then(|state| state.certificate);
+        if let Some(certificate) = certificate {
+            let (host, end) = (&host.host, certificate.not_after.0 / 1000);
             let _ = writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
         }
     }

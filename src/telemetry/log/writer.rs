@@ -11,7 +11,7 @@ use super::LogSink;
 use crate::counter::Counter;
 
 /// Command of the log's owner to the writer thread.
-pub(super) enum Order {
+pub(super) enum WriterCommand {
     /// Reopens the file at its path.
     Reopen,
     /// Writes the queued blocks, then ends the thread.
@@ -46,12 +46,12 @@ impl Writer {
         Ok(Self { sink, path, counts, torn: false, failing: false })
     }
 
-    /// Writes blocks until [`Order::Finish`], or until all senders of blocks are gone.
+    /// Writes blocks until [`WriterCommand::Finish`], or until all senders of blocks are gone.
     pub(super) fn run(
         mut self,
         full: &Receiver<Vec<u8>>,
         empty: &Sender<Vec<u8>>,
-        mut orders: Receiver<Order>,
+        mut commands: Receiver<WriterCommand>,
     ) {
         loop {
             select! {
@@ -59,14 +59,14 @@ impl Writer {
                     Ok(block) => self.take(block, empty),
                     Err(_) => return,
                 },
-                recv(orders) -> order => match order {
-                    Ok(Order::Reopen) => self.reopen(),
-                    Ok(Order::Finish) => {
+                recv(commands) -> command => match command {
+                    Ok(WriterCommand::Reopen) => self.reopen(),
+                    Ok(WriterCommand::Finish) => {
                         full.try_iter().for_each(|block| self.take(block, empty));
                         return;
                     }
                     // The owner is gone; the cores may still send lines.
-                    Err(_) => orders = never(),
+                    Err(_) => commands = never(),
                 },
             }
         }
