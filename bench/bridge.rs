@@ -1,4 +1,5 @@
-//! Cost of passing a value to a core: the queue alone, with its wake-up byte, and a round trip between threads.
+//! Cost of passing a value to a core: the queue alone, with its wake-up byte, and a round trip between
+//! threads.
 
 use std::io::Read;
 use std::sync::Arc;

@@ -6,8 +6,8 @@
 //! > restart shop
 //! > stop blog
 //! ```
-//! Prints curl commands to try. Nothing is registered: ringway resolves hosts to processes through the manager
-//! ([`TargetResolver`]). The certificate is the operator's, by path; the example creates one.
+//! Prints curl commands to try. Nothing is registered: ringway resolves hosts to processes through the
+//! manager ([`TargetResolver`]). The certificate is the operator's, by path; the example creates one.
 
 use std::collections::BTreeMap;
 use std::error::Error;

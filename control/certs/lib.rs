@@ -8,9 +8,9 @@
 //!               └─ Host: publishes challenges and versions ─────────── snapshots ─────▶
 //! ```
 //!
-//! [`open()`] runs before the control thread starts: it checks the default certificate, lists the domains with
-//! a certificate on the disk without opening any, and starts the loader. [`Certificates`] is the handle on
-//! the control thread: domains are added and removed, certificates uploaded and verified, and
+//! [`open()`] runs before the control thread starts: it checks the default certificate, lists the domains
+//! with a certificate on the disk without opening any, and starts the loader. [`Certificates`] is the handle
+//! on the control thread: domains are added and removed, certificates uploaded and verified, and
 //! [`Certificates::run`] does the rest through a [`Host`].
 //!
 //! A stored certificate is not yet a served one: each has a *version*, routes name the version that they

@@ -7,8 +7,8 @@ use crate::TenantId;
 
 /// Pseudonym of a tenant: a hash with a key that readers of the log do not have.
 ///
-/// A random key per process makes the hashes of two runs differ; a configured one keeps them. Not stable over releases
-/// of the standard library's hash. About 20 ns.
+/// A random key per process makes the hashes of two runs differ; a configured one keeps them. Not stable over
+/// releases of the standard library's hash. About 20 ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TenantHash(pub u64);
 

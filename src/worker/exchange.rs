@@ -222,7 +222,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             self.info.set_failure(failure);
         }
         if self.info.status.is_some() {
-            // The response has begun: only a reset tells the client that it did not end well.
+            // The response has begun: only a reset shows the client that it is incomplete.
             return Disposition::Reset;
         }
         let is_error = match &interrupt {

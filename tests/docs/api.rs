@@ -150,7 +150,8 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// Lists status, code and title of each problem: the lines `Name = 404 "unknown_app" "The app is not registered",`.
+/// Lists status, code and title of each problem: the lines
+/// `Name = 404 "unknown_app" "The app is not registered",`.
 fn problems() -> String {
     let mut rows = Vec::new();
     for file in page::sources("control/api") {

@@ -1,11 +1,12 @@
-//! `docs/errors.md`: every error code of the data plane is on the page, and every code on the page is in the sources.
+//! `docs/errors.md`: every error code of the data plane is on the page, and every code on the page is in the
+//! sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::page;
 
-/// Sources of the codes: failures of an exchange, local replies, and rejections of the parsers of HTTP/1.1 and
-/// of WebSocket handshakes.
+/// Sources of the codes: failures of an exchange, local replies, and rejections of the parsers of HTTP/1.1
+/// and of WebSocket handshakes.
 const FAILURES: &str = "src/worker/exchange/failure.rs";
 const REPLIES: &str = "src/worker/exchange/local_reply.rs";
 const PARSERS: &[&str] = &["src/wire/h1/error.rs", "src/wire/websocket.rs"];

@@ -12,7 +12,8 @@ pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Compares the generated regions of `docs/{name}` with `regions`, or rewrites them when `UPDATE_DOCS` is set.
+/// Compares the generated regions of `docs/{name}` with `regions`, or rewrites them when `UPDATE_DOCS` is
+/// set.
 pub(crate) fn check(name: &str, regions: &[(&str, String)]) {
     let path = root().join("docs").join(name);
     let committed = read(&format!("docs/{name}"));

@@ -89,8 +89,8 @@ pub(crate) fn pause() {
     pace(Duration::from_millis(5));
 }
 
-/// Keeps the pace of a slow peer, a sampler or a poll: the time itself is what the test needs. To wait for an event,
-/// use [`eventually`] or a [`Gate`].
+/// Keeps the pace of a slow peer, a sampler or a poll: the time itself is what the test needs. To wait for an
+/// event, use [`eventually`] or a [`Gate`].
 pub(crate) fn pace(interval: Duration) {
     let (_sender, never) = std::sync::mpsc::sync_channel::<()>(0);
     let _ = never.recv_timeout(interval);

@@ -9,8 +9,8 @@
 //! Worker threads start on demand, up to a bound, and end with an empty queue. Dropping the last [`Client`]
 //! shuts the connections down, so that a request in flight ends at once.
 //!
-//! ureq's `unversioned` API, for the wrappers that keep errors apart by their stage, may change with any release:
-//! Cargo.lock pins it.
+//! ureq's `unversioned` API, for the wrappers that keep errors apart by their stage, may change with any
+//! release: Cargo.lock pins it.
 //!
 //! `instant-acme` does not expose status and `Retry-After` of a response. They are stored in [`ResponseMeta`]
 //! in the poll that hands the response over, so that the caller, on the same thread, reads those of its own

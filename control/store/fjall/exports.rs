@@ -120,5 +120,6 @@ impl ExportJob {
     }
 }
 
-/// Divisor of the number of records: an export is due after a tenth as many commits, so that it adds little to each.
+/// Divisor of the number of records: an export is due after a tenth as many commits, so that it adds little
+/// to each.
 const EXPORT_SHARE: u64 = 10;

@@ -35,7 +35,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let mut tried = TriedSet::default();
         let mut again: Option<Picked<'a>> = None;
         let mut last = None;
-        // Counted from the choice on. Nothing but a request stage is awaited between pinning the snapshot and here.
+        // Counted from the choice on. Nothing but a request stage is awaited between pinning the snapshot and
+        // here.
         let mut in_flight = None;
         loop {
             let (picked, reuse) = match again.take() {
@@ -155,8 +156,9 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         self.core.cursors.borrow_mut().pick(pool, tried, candidate, now)
     }
 
-    /// Picks an endpoint for another attempt, or after a pause. The pinned snapshot may be old by now: an endpoint that drains,
-    /// or was removed, since it was pinned gets no request, for its last one may have been counted already.
+    /// Picks an endpoint for another attempt, or after a pause. The pinned snapshot may be old by now: an
+    /// endpoint that drains, or was removed, since it was pinned gets no request, for its last one may have
+    /// been counted already.
     fn select_again(
         &self,
         pool: &'a Pool,

@@ -3,8 +3,8 @@
 //! ```text
 //! BodySource ─ take: data that has come; fill: waits for more ─► data ─► BodySink ─ write, finish with trailers
 //! ```
-//! The path of a body whose framing changes, or whose bytes a stage sees. All others are passed through in their own
-//! framing, or spliced.
+//! The path of a body whose framing changes, or whose bytes a stage sees. All others are passed through in
+//! their own framing, or spliced.
 
 use ringway_middleware::{BodyError, BodyTransforms};
 use ringway_wire::h1;
@@ -44,8 +44,8 @@ pub(crate) trait BodySink {
     async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure>;
 }
 
-/// Moves a body from its source through the transforms of stages to its sink. `on_sent` is called with the length of
-/// the data of each part that was sent.
+/// Moves a body from its source through the transforms of stages to its sink. `on_sent` is called with the
+/// length of the data of each part that was sent.
 pub(crate) async fn copy(
     source: &mut impl BodySource,
     transforms: &mut BodyTransforms,

@@ -28,8 +28,8 @@ pub(crate) enum SinkFraming {
 }
 
 impl BodyEncoder {
-    /// Encoder of a body that came in `framing`, for a client of this version. A body that is transformed has no
-    /// known length.
+    /// Encoder of a body that came in `framing`, for a client of this version. A body that is transformed has
+    /// no known length.
     pub(crate) fn of(framing: Framing, version: Version, transforms: &BodyTransforms) -> Self {
         match (framing, version) {
             (Framing::Length(_) | Framing::Chunked | Framing::UntilClose, _) if !transforms.is_empty() => {

@@ -190,7 +190,8 @@ fn bad_response(error: ResponseError, response: &ResponseHead, upstream_in: &[u8
     Cause::new(error.code(), Rule(error, field))
 }
 
-/// Rule of a request's body or upgrade that was broken, or reason of a middleware that did not pass a body on.
+/// Rule of a request's body or upgrade that was broken, or reason of a middleware that did not pass a body
+/// on.
 pub(crate) fn request_error(failure: Failure) -> Option<String> {
     match failure {
         Failure::RequestBodyMalformed(error) => Some(error.to_string()),

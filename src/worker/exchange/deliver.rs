@@ -181,8 +181,8 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         Ok(source.has_more())
     }
 
-    /// Sends the head in `out` and then the body in its own framing. True when the endpoint sent more than its
-    /// body.
+    /// Sends the head in `out` and then the body in its own framing. True when the endpoint sent more than
+    /// its body.
     async fn relay(&mut self, encoder: &mut BodyEncoder, head_bytes: usize) -> Result<bool, Failure> {
         let mut start = head_bytes;
         loop {

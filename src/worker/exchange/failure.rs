@@ -110,7 +110,7 @@ pub(crate) enum Failure {
     /// More interim responses than the limit.
     InterimFlood,
 
-    // The endpoint's fault, after the response head was sent: only a reset can tell the client.
+    // The endpoint's fault, after the response head was sent: only a reset can show it to the client.
     /// The connection ended before the body did.
     ResponseCut,
     /// The body stopped moving.

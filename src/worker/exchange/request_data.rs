@@ -52,8 +52,8 @@ impl<'u, R: Runtime> RequestData<'u, R> {
         }
     }
 
-    /// Gives the body the bytes that were read beyond it. Those behind a body that came whole with its head are
-    /// still in `client_in`.
+    /// Gives the body the bytes that were read beyond it. Those behind a body that came whole with its head
+    /// are still in `client_in`.
     pub(crate) fn end(mut self) {
         if !self.came_whole {
             self.buf.drain(..self.taken);

@@ -109,7 +109,8 @@ pub(crate) fn body_failure(error: ReadError, upload: &UploadState) -> Failure {
     }
 }
 
-/// Failure of an exchange in which neither direction moves. An endpoint may be waiting for the rest of the request.
+/// Failure of an exchange in which neither direction moves. An endpoint may be waiting for the rest of the
+/// request.
 pub(crate) fn stalled(upload: &UploadState) -> Failure {
     match upload.finished_at() {
         Some(_) => Failure::ResponseStalled,

@@ -3,7 +3,8 @@
 //! ```text
 //! pingora-peer PORT TLS_PORT CERTIFICATE KEY UPSTREAM
 //! ```
-//! One thread, one upstream with keep-alive, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same added fields.
+//! One thread, one upstream with keep-alive, HTTP/1.1 and (over TLS) HTTP/2 to clients, the same added
+//! fields.
 
 use std::env;
 use std::process::exit;
