@@ -354,7 +354,7 @@ impl Engine {
     fn advance_store(&mut self, now: Now) {
         while let Some(event) = self.commits.poll(now.micros) {
             match event {
-                StoreEvent::Stored(commit, compiled) => self.finish_commit(&commit, compiled, now),
+                StoreEvent::Stored(commit, compiled) => self.finish_commit(&commit, *compiled, now),
                 StoreEvent::Failed(failure) => self.plane.handle_stored(Err(failure), now.micros),
                 StoreEvent::Closed => self.shutdown.handle_closed(now.tick),
             }

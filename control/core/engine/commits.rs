@@ -45,7 +45,7 @@ pub(crate) struct CommitCounters {
 /// Event of the store.
 pub(crate) enum StoreEvent {
     /// The batch is on disk.
-    Stored(Arc<Commit>, Compiled),
+    Stored(Arc<Commit>, Box<Compiled>),
     /// The batch was not stored.
     Failed(StorageFailure),
     /// The store is closed.
@@ -138,7 +138,7 @@ impl Commits {
             self.counters.batches_stored += 1;
             self.counters.changes_stored += commit.changes as u64;
             self.counters.store_micros += u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX);
-            return Some(StoreEvent::Stored(commit, compiled));
+            return Some(StoreEvent::Stored(commit, Box::new(compiled)));
         }
     }
 
