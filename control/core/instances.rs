@@ -4,11 +4,11 @@
 //! out of rotation, and both must agree before it returns. Removals are effects: the engine submits them as
 //! changes.
 
-mod attempt_warnings;
 mod drains;
 mod lease;
 pub(crate) mod outage;
 pub(crate) mod probe_tls;
+mod upstream_warnings;
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use ringway_model::{
     AppId, Delta, Generation, Health, Instance, InstanceId, Rejection, Resource, Serial, Tick, limits,
 };
 
-use self::attempt_warnings::AttemptWarnings;
 use self::drains::Drains;
 pub(crate) use self::lease::Lease;
 use self::lease::{Deregistered, Deregistration, LeaseEnd, Leases};
+use self::upstream_warnings::UpstreamWarnings;
 use crate::error_chain::with_causes;
 use crate::settings::ControlSettings;
 use crate::status::{InFlightStatus, InstanceDrained};
@@ -34,7 +34,7 @@ pub(crate) struct Instances {
     leases: Leases,
     deregistered: Deregistered,
     drains: Drains,
-    attempt_warnings: AttemptWarnings,
+    upstream_warnings: UpstreamWarnings,
     /// Instances deregistered for lack of heartbeats since the start.
     leases_expired: u64,
 }
@@ -63,7 +63,7 @@ impl Instances {
             leases: Leases::new(settings.heartbeat_timeout),
             deregistered: Deregistered::default(),
             drains: Drains::default(),
-            attempt_warnings: AttemptWarnings::default(),
+            upstream_warnings: UpstreamWarnings::default(),
             leases_expired: 0,
         }
     }
@@ -195,7 +195,7 @@ impl Instances {
         failures: u32,
         now: Tick,
     ) -> Option<u64> {
-        self.attempt_warnings.count(instance, failures, now)
+        self.upstream_warnings.count(instance, failures, now)
     }
 
     /// Takes over a stored record; `serial` is the snapshot that has it. Returns the reason of a

@@ -23,7 +23,7 @@ use crate::exchange::failure::Failure;
 use crate::h2;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::session::{self, Ended, Registration, Start};
 use crate::transport::Transport;
 

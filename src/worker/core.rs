@@ -25,7 +25,7 @@ use crate::exchange::on_demand_hosts::Hosts;
 use crate::exchange::tunnels::Tunnels;
 use crate::h2::{TaskPool, WindowBudget};
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::session::linger::Lingering;
 use crate::settings::Settings;
 use crate::upstream::{ConnectionPool, Files, UpstreamTlsConfigs};

@@ -20,7 +20,7 @@ use ringway_traffic::report::Report;
 use crate::accept::rebalance::Rebalancer;
 use crate::core::Core;
 use crate::runtime::Runtime;
-use crate::session::downstream::Phase;
+use crate::session::downstream_conn::Phase;
 use crate::session::idle;
 
 /// Ends all connections of the core, by the deadline at the latest, and reports it. `stop_listening` is

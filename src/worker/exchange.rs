@@ -21,7 +21,7 @@
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
-//! Bodies pass through in their own framing, or as data where a stage sees them ([`body`]). A feature is a
+//! Bodies pass through in their own framing, or as data where a stage sees them ([`body_pipe`]). A feature is a
 //! module of its phase or a stage, not a branch in [`Exchange::run`]. The snapshot is pinned once: a
 //! configuration change never disturbs a request under way.
 
@@ -29,8 +29,8 @@ pub(crate) mod acme_challenge;
 pub(crate) mod activity;
 pub(crate) mod attempt_warnings;
 mod attempts;
-pub(crate) mod body;
-mod body_encoder;
+mod body_framing;
+pub(crate) mod body_pipe;
 pub(crate) mod cause;
 pub(crate) mod date_line;
 mod deliver;
@@ -45,7 +45,7 @@ pub(crate) mod on_demand_hosts;
 pub(crate) mod passive_health;
 pub(crate) mod public_health;
 pub(crate) mod request_body;
-pub(crate) mod request_data;
+pub(crate) mod request_source;
 pub(crate) mod response_writer;
 mod stages;
 pub(crate) mod stream_info;
@@ -71,7 +71,7 @@ use self::stream_info::StreamInfo;
 use crate::core::{ConnBuffers, Core};
 use crate::limits;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::upstream::Transfer;
 
 /// Everything that one request holds.

@@ -6,7 +6,7 @@
 //! └─ idle ─► no buffers; without TLS no session either ([`idle`]) ─► again
 //! ```
 
-pub(crate) mod downstream;
+pub(crate) mod downstream_conn;
 pub(crate) mod idle;
 pub(crate) mod linger;
 
@@ -18,7 +18,7 @@ use ringway_model::Tick;
 use ringway_net::{PeerState, Stream, WriteRate};
 use ringway_wire::h1::Parse;
 
-use self::downstream::{DownstreamConn, Phase};
+use self::downstream_conn::{DownstreamConn, Phase};
 use self::linger::Request;
 use crate::accept::listener::Handler;
 use crate::core::{ConnBuffers, Core};

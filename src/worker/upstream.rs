@@ -8,8 +8,8 @@
 mod attempt;
 mod connect;
 mod connection_pool;
-mod response_body;
 mod response_reader;
+mod response_source;
 mod transfer;
 mod upgrade;
 mod upload;
@@ -18,8 +18,8 @@ mod upstream_tls;
 
 pub(crate) use attempt::{Attempt, Fault, JOINED_BYTES_MAX, RequestTraits, Reuse, UpstreamResponse};
 pub(crate) use connection_pool::{ConnectionPool, File, Files, UpstreamConn};
-pub(crate) use response_body::{ResponseBody, body_failure, stalled};
 pub(crate) use response_reader::{ReadError, ResponseReader};
+pub(crate) use response_source::{ResponseSource, body_failure, stalled};
 pub(crate) use transfer::Transfer;
 pub(crate) use upload::Upload;
 pub(crate) use upload_state::UploadState;

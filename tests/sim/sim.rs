@@ -33,7 +33,7 @@ use self::world::Sim;
 use crate::accept::listener::{Handler, ListenerProtocol};
 use crate::core::{Core, CoreParts};
 use crate::exchange::via::Via;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain, exchange};
 

@@ -23,7 +23,7 @@ use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
 use super::{Plane, Recorder, TIME_MAX, domain, host, instance, request_policy};
 use crate::core::Core;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
 

@@ -23,7 +23,7 @@ use crate::accept::tls_accept;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::transport::Transport;
 
 /// Pending connections of a core.

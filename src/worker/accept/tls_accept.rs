@@ -25,7 +25,7 @@ use crate::exchange::failure::Failure;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::Runtime;
 use crate::session;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::transport::Transport;
 
 /// Label of a failed handshake in metrics.

@@ -18,8 +18,8 @@ use ringway_wire::message::Framing;
 use crate::connector::SpliceError;
 use crate::core::{ConnBuffers, Core};
 use crate::exchange::activity::Kind;
-use crate::exchange::body;
-use crate::exchange::body_encoder::{BodyEncoder, SinkFraming};
+use crate::exchange::body_framing::{BodyFraming, SinkFraming};
+use crate::exchange::body_pipe;
 use crate::exchange::disposition::Disposition;
 use crate::exchange::failure::Failure;
 use crate::exchange::passive_health;
@@ -29,7 +29,8 @@ use crate::exchange::stream_info::StreamInfo;
 use crate::exchange::{Exchange, Target, tunnel};
 use crate::runtime::Runtime;
 use crate::upstream::{
-    ReadError, RequestTraits, ResponseBody, ResponseReader, Transfer, UpstreamResponse, body_failure, stalled,
+    ReadError, RequestTraits, ResponseReader, ResponseSource, Transfer, UpstreamResponse, body_failure,
+    stalled,
 };
 
 /// Result of a delivery.
@@ -134,21 +135,21 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             return Ok(Delivered::Upgraded);
         }
         let framing = head.framing();
-        let mut encoder = BodyEncoder::of(framing, traits.version, &self.transforms);
+        let mut body_framing = BodyFraming::of(framing, traits.version, &self.transforms);
         // After a refused upgrade the client may already use the other protocol (RFC 9931).
         let close = !traits.keep_alive
             || traits.accept.is_some()
-            || encoder.ends_with_connection()
+            || body_framing.ends_with_connection()
             || !(upload.is_whole() || upload.may_outlast() && !upload.is_refused() && head.keep_alive())
             || core.draining.get();
         let signal = ConnectionSignal::for_client(traits.version, !close);
-        self.write_head(head, signal, encoder.framing(), edits);
+        self.write_head(head, signal, body_framing.announced(), edits);
 
         let kind = Kind::of_response(head, self.reader.upstream_in);
         activity.open(kind, self.policy, core.runtime.now());
-        let has_more = match encoder {
-            BodyEncoder::Reframed(sink) => self.reframe(framing, sink, head.len()).await?,
-            _ => self.relay(&mut encoder, head.len()).await?,
+        let has_more = match body_framing {
+            BodyFraming::Reframed(sink) => self.reframe(framing, sink, head.len()).await?,
+            _ => self.relay(&mut body_framing, head.len()).await?,
         };
         activity.close();
         let reusable = head.keep_alive() && !has_more && !matches!(framing, Framing::UntilClose);
@@ -175,18 +176,18 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         head_bytes: usize,
     ) -> Result<bool, Failure> {
         let Self { reader, writer, info, transforms, .. } = self;
-        let mut source = ResponseBody::new(reader, framing, head_bytes);
+        let mut source = ResponseSource::new(reader, framing, head_bytes);
         let mut sink = ClientBody { writer, framing: sink };
-        body::copy(&mut source, transforms, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
+        body_pipe::copy(&mut source, transforms, &mut sink, |bytes| info.bytes_out += bytes as u64).await?;
         Ok(source.has_more())
     }
 
     /// Sends the head in `out` and then the body in its own framing. True when the endpoint sent more than
     /// its body.
-    async fn relay(&mut self, encoder: &mut BodyEncoder, head_bytes: usize) -> Result<bool, Failure> {
+    async fn relay(&mut self, body_framing: &mut BodyFraming, head_bytes: usize) -> Result<bool, Failure> {
         let mut start = head_bytes;
         loop {
-            if let BodyEncoder::Length(left) = encoder
+            if let BodyFraming::Length(left) = body_framing
                 && *left < limits::SPLICE_BYTES_MIN
                 && *left > (self.reader.upstream_in.len() - start) as u64
             {
@@ -196,9 +197,10 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             }
             let Self { reader, writer, info, .. } = self;
             let buf = &mut *reader.upstream_in;
-            let taken = encoder.take(&mut buf[start..]).map_err(Failure::ResponseBodyMalformed)?;
+            let taken = body_framing.take(&mut buf[start..]).map_err(Failure::ResponseBodyMalformed)?;
             let mut part = start..start + taken.kept;
-            let spliced_left = spliced_left(reader.core, reader.upstream, &writer.client.stream, encoder);
+            let spliced_left =
+                spliced_left(reader.core, reader.upstream, &writer.client.stream, body_framing);
             if spliced_left.is_some() {
                 part = writer.send_held(buf, part);
             }
@@ -217,7 +219,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
             match reader.read_body().await {
                 Ok(()) => {}
                 // The end of a body that has no other, and a cut in all others.
-                Err(ReadError::Ended) if matches!(encoder, BodyEncoder::UntilClose) => return Ok(false),
+                Err(ReadError::Ended) if matches!(body_framing, BodyFraming::UntilClose) => return Ok(false),
                 Err(error) => return Err(body_failure(error, &reader.transfer.upload)),
             }
         }
@@ -257,10 +259,10 @@ fn spliced_left<R: Runtime>(
     core: &Core<R>,
     upstream: &R::Stream,
     client: &R::Stream,
-    encoder: &BodyEncoder,
+    body_framing: &BodyFraming,
 ) -> Option<u64> {
-    match encoder {
-        BodyEncoder::Length(left)
+    match body_framing {
+        BodyFraming::Length(left)
             if *left >= limits::SPLICE_BYTES_MIN && core.runtime.can_splice(upstream, client) =>
         {
             Some(*left)

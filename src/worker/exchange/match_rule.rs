@@ -16,7 +16,7 @@ use crate::exchange::forwarded::{self, Reach};
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::{Exchange, Interrupt, acme_challenge, https_redirect};
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// Virtual host and rule of a request, found once in its pinned snapshot.
 #[derive(Clone, Copy)]

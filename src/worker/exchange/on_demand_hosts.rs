@@ -28,7 +28,7 @@ use crate::exchange::local_reply::LocalReply;
 use crate::exchange::{Interrupt, acme_challenge};
 use crate::lru_cache::LruCache;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// On-demand hosts of one core.
 pub(crate) struct Hosts {

@@ -14,7 +14,7 @@ use crate::core::ConnBuffers;
 use crate::exchange::activity::Activity;
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// A request's body: the part that came with the head, and the rest to come.
 pub(crate) struct RequestBody {
@@ -33,7 +33,7 @@ pub(crate) struct RequestBody {
     bytes_max: Option<u64>,
     /// Trailer lines behind `first`, of a body that is read as data.
     pub(super) trailers: Range<usize>,
-    /// The body is read as data ([`RequestData`](crate::exchange::request_data)), not passed through.
+    /// The body is read as data ([`RequestSource`](crate::exchange::request_source)), not passed through.
     pub(crate) as_data: bool,
 }
 

@@ -11,11 +11,11 @@ use ringway_wire::h1::{self, ConnectionSignal, OutFraming, ResponseHead, Respons
 use ringway_wire::headers::FieldKind;
 
 use crate::core::Core;
-use crate::exchange::body::{self, BodySink};
-use crate::exchange::body_encoder::SinkFraming;
+use crate::exchange::body_framing::SinkFraming;
+use crate::exchange::body_pipe::{self, BodySink};
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::upstream::{JOINED_BYTES_MAX, Transfer};
 
 /// The client's side of an exchange.
@@ -142,7 +142,7 @@ impl<R: Runtime> ClientBody<'_, '_, R> {
     fn push(&mut self, data: &[u8]) {
         let out = &mut *self.writer.out;
         match self.framing {
-            SinkFraming::Chunked => body::push_chunk(out, data),
+            SinkFraming::Chunked => body_pipe::push_chunk(out, data),
             SinkFraming::UntilClose => {
                 out.reserve_exact(data.len());
                 out.extend_from_slice(data);
@@ -164,7 +164,7 @@ impl<R: Runtime> BodySink for ClientBody<'_, '_, R> {
     async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure> {
         self.push(data);
         if self.framing == SinkFraming::Chunked {
-            body::push_last_chunk(self.writer.out, trailers);
+            body_pipe::push_last_chunk(self.writer.out, trailers);
         }
         self.flush().await
     }

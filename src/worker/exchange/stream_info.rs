@@ -15,7 +15,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::forwarded;
 use crate::exchange::match_rule::Match;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// Facts about one exchange. [`StreamInfo::report`] makes one event of them, from which log line and metrics
 /// are made.

@@ -20,7 +20,7 @@ use crate::core::{ConnBuffers, Core};
 use crate::exchange::disposition::Disposition;
 use crate::exchange::stream_info::StreamInfo;
 use crate::runtime::Runtime;
-use crate::session::downstream::{DownstreamConn, Phase};
+use crate::session::downstream_conn::{DownstreamConn, Phase};
 use crate::upstream::UpstreamConn;
 
 /// Relays until the tunnel is over. Bytes that came with either head go first.

@@ -45,7 +45,7 @@ use crate::runtime::Runtime;
 use crate::session::linger::{self, Request as Received};
 use crate::session::{
     self,
-    downstream::{DownstreamConn, Phase},
+    downstream_conn::{DownstreamConn, Phase},
 };
 use crate::transport::Transport;
 

@@ -15,7 +15,7 @@ use ringway_telemetry::Panicked;
 use super::server::{self, Job};
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::transport::Transport;
 
 /// Idle tasks of a core.

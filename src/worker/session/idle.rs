@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
 use crate::runtime::{IdleConn, Runtime};
 use crate::session::Start;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::transport::Transport;
 
 /// Starts the task that resumes connections of the idle set, for as long as the core runs.

@@ -20,7 +20,7 @@ use ringway_net::{Clock, LingerLimits, Stream, discard_all, linger};
 use crate::accept::handshakes::network;
 use crate::core::Core;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// Requests of one core whose rest is being discarded.
 #[derive(Default)]

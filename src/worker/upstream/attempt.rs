@@ -36,7 +36,7 @@ use crate::exchange::stream_info::StreamInfo;
 use crate::exchange::{forwarded, grpc};
 use crate::h2::StreamEnd;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// One attempt to get a response for the request in `buffers`.
 pub(crate) struct Attempt<'x, 'a, R: Runtime> {

@@ -16,7 +16,7 @@ use crate::exchange::activity::Activity;
 use crate::exchange::cause::Cause;
 use crate::h2::StreamEnd;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 
 /// The endpoint's side of an exchange.
 pub(crate) struct ResponseReader<'a, R: Runtime> {

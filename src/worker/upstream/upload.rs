@@ -20,12 +20,12 @@ use super::transfer::Transfer;
 use super::{UploadState, UpstreamConn};
 use crate::core::Core;
 use crate::exchange::activity::Activity;
-use crate::exchange::body::{self, BodySink};
+use crate::exchange::body_pipe::{self, BodySink};
 use crate::exchange::failure::Failure;
 use crate::exchange::request_body::{PumpError, RequestBody};
-use crate::exchange::request_data::RequestData;
+use crate::exchange::request_source::RequestSource;
 use crate::runtime::Runtime;
-use crate::session::downstream::DownstreamConn;
+use crate::session::downstream_conn::DownstreamConn;
 use crate::session::linger;
 
 /// Upload of the rest of a request body. To be ended by [`Upload::end`], which gives the body back.
@@ -154,7 +154,7 @@ impl<R: Runtime> UploadTask<'_, R> {
     async fn send_data(&mut self) -> Result<(), PumpError> {
         let (runtime, activity) = (&self.core.runtime, &self.transfer.activity);
         let buf = std::mem::take(&mut self.buf);
-        let mut source = RequestData::new(runtime, &self.client.stream, activity, &mut self.body, buf);
+        let mut source = RequestSource::new(runtime, &self.client.stream, activity, &mut self.body, buf);
         let mut sink = UpstreamBody {
             runtime,
             upstream: &self.upstream.stream,
@@ -162,7 +162,7 @@ impl<R: Runtime> UploadTask<'_, R> {
             stall: self.policy.body_progress_timeout,
             out: Vec::new(),
         };
-        let result = body::copy(&mut source, &mut self.transforms, &mut sink, |_| {}).await;
+        let result = body_pipe::copy(&mut source, &mut self.transforms, &mut sink, |_| {}).await;
         source.end();
         result.map_err(|failure| match failure {
             Failure::UpstreamClosed => PumpError::Upstream,
@@ -196,13 +196,13 @@ impl<R: Runtime> UpstreamBody<'_, R> {
 
 impl<R: Runtime> BodySink for UpstreamBody<'_, R> {
     async fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
-        body::push_chunk(&mut self.out, data);
+        body_pipe::push_chunk(&mut self.out, data);
         self.flush().await
     }
 
     async fn finish(&mut self, data: &[u8], trailers: &[u8]) -> Result<(), Failure> {
-        body::push_chunk(&mut self.out, data);
-        body::push_last_chunk(&mut self.out, trailers);
+        body_pipe::push_chunk(&mut self.out, data);
+        body_pipe::push_last_chunk(&mut self.out, trailers);
         self.flush().await
     }
 }

@@ -5,7 +5,7 @@ use ringway_wire::h1::{self, BodyState, ChunkMode, ChunkedBody, OutFraming};
 use ringway_wire::message::{Framing, Version};
 
 /// Framing of a body as it is sent, by the framing that it came with and the client's version.
-pub(crate) enum BodyEncoder {
+pub(crate) enum BodyFraming {
     /// No body.
     Nothing,
     /// As long as announced.
@@ -27,9 +27,9 @@ pub(crate) enum SinkFraming {
     UntilClose,
 }
 
-impl BodyEncoder {
-    /// Encoder of a body that came in `framing`, for a client of this version. A body that is transformed has
-    /// no known length.
+impl BodyFraming {
+    /// Framing for a client of this version, of a body that came in `framing`. A body that is transformed
+    /// has no known length.
     pub(crate) fn of(framing: Framing, version: Version, transforms: &BodyTransforms) -> Self {
         match (framing, version) {
             (Framing::Length(_) | Framing::Chunked | Framing::UntilClose, _) if !transforms.is_empty() => {
@@ -48,7 +48,7 @@ impl BodyEncoder {
     }
 
     /// Framing to announce in the head.
-    pub(crate) fn framing(&self) -> OutFraming {
+    pub(crate) fn announced(&self) -> OutFraming {
         match self {
             Self::Nothing | Self::Length(_) | Self::Chunks(_) => OutFraming::AsReceived,
             Self::Reframed(SinkFraming::Chunked) => OutFraming::Chunked,

@@ -6,7 +6,7 @@ use ringway_model::{InstanceId, Tick, limits};
 
 /// Instances with a recent warning.
 #[derive(Debug, Default)]
-pub(crate) struct AttemptWarnings(HashMap<InstanceId, Warned>);
+pub(crate) struct UpstreamWarnings(HashMap<InstanceId, Warned>);
 
 #[derive(Clone, Copy, Debug)]
 struct Warned {
@@ -15,7 +15,7 @@ struct Warned {
     unlogged: u64,
 }
 
-impl AttemptWarnings {
+impl UpstreamWarnings {
     /// Adds failures of a core. Returns the number to log when a line is due.
     pub(crate) fn count(&mut self, instance: &InstanceId, failures: u32, now: Tick) -> Option<u64> {
         let failures = u64::from(failures);
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn cores_share_one_line_in_an_interval() {
-        let mut warnings = AttemptWarnings::default();
+        let mut warnings = UpstreamWarnings::default();
         let (one, other) = (InstanceId::parse("a-1").unwrap(), InstanceId::parse("a-2").unwrap());
         assert_eq!(warnings.count(&one, 1, at(0)), Some(1));
         assert_eq!(warnings.count(&one, 1, at(1)), None, "another core's");
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn instances_are_bounded() {
-        let mut warnings = AttemptWarnings::default();
+        let mut warnings = UpstreamWarnings::default();
         let id = |number: usize| InstanceId::parse(&format!("a-{number}")).unwrap();
         for number in 0..limits::UPSTREAM_WARNINGS_MAX {
             assert_eq!(warnings.count(&id(number), 1, at(0)), Some(1));

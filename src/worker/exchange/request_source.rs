@@ -1,15 +1,15 @@
-//! Body of a request as data.
+//! The body of a request as a source of data.
 
 use std::ops::Range;
 
 use crate::exchange::activity::Activity;
-use crate::exchange::body::{BodyPart, BodySource};
+use crate::exchange::body_pipe::{BodyPart, BodySource};
 use crate::exchange::failure::Failure;
 use crate::exchange::request_body::{RateWindow, RequestBody};
 use crate::runtime::Runtime;
 
 /// Data of a request body: the part that came with the head, and the rest as the client sends it.
-pub(crate) struct RequestData<'u, R: Runtime> {
+pub(crate) struct RequestSource<'u, R: Runtime> {
     runtime: &'u R,
     client: &'u R::Stream,
     activity: &'u Activity,
@@ -26,7 +26,7 @@ pub(crate) struct RequestData<'u, R: Runtime> {
     trailers: Range<usize>,
 }
 
-impl<'u, R: Runtime> RequestData<'u, R> {
+impl<'u, R: Runtime> RequestSource<'u, R> {
     /// Data of `body`, with its [`upload_buffer`](RequestBody::upload_buffer).
     pub(crate) fn new(
         runtime: &'u R,
@@ -62,7 +62,7 @@ impl<'u, R: Runtime> RequestData<'u, R> {
     }
 }
 
-impl<R: Runtime> BodySource for RequestData<'_, R> {
+impl<R: Runtime> BodySource for RequestSource<'_, R> {
     fn take(&mut self) -> Result<BodyPart, Failure> {
         let start = self.taken;
         let (data, trailers, consumed) = match self.first.take() {

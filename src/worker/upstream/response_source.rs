@@ -1,4 +1,4 @@
-//! Body of a response as data.
+//! The body of a response as a source of data.
 
 use std::ops::Range;
 
@@ -6,12 +6,12 @@ use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody};
 use ringway_wire::message::Framing;
 
 use super::{ReadError, ResponseReader, UploadState};
-use crate::exchange::body::{BodyPart, BodySource};
+use crate::exchange::body_pipe::{BodyPart, BodySource};
 use crate::exchange::failure::Failure;
 use crate::runtime::Runtime;
 
 /// Data of a response body that comes through `reader`.
-pub(crate) struct ResponseBody<'r, 'x, R: Runtime> {
+pub(crate) struct ResponseSource<'r, 'x, R: Runtime> {
     reader: &'r mut ResponseReader<'x, R>,
     decoder: Decoder,
     /// Bytes of `upstream_in` that were taken: the head first, then parts of the body.
@@ -29,7 +29,7 @@ enum Decoder {
     Closed,
 }
 
-impl<'r, 'x, R: Runtime> ResponseBody<'r, 'x, R> {
+impl<'r, 'x, R: Runtime> ResponseSource<'r, 'x, R> {
     /// Body in `framing`, behind a head of `head_bytes` in the reader's buffer.
     pub(crate) fn new(reader: &'r mut ResponseReader<'x, R>, framing: Framing, head_bytes: usize) -> Self {
         let decoder = match framing {
@@ -47,7 +47,7 @@ impl<'r, 'x, R: Runtime> ResponseBody<'r, 'x, R> {
     }
 }
 
-impl<R: Runtime> BodySource for ResponseBody<'_, '_, R> {
+impl<R: Runtime> BodySource for ResponseSource<'_, '_, R> {
     fn take(&mut self) -> Result<BodyPart, Failure> {
         let start = self.taken;
         let bytes = &mut self.reader.upstream_in[start..];
