@@ -21,8 +21,8 @@
 //! | local reply     | [`local_reply`]; [`failure`] has the table of failures             |
 //! | finish          | [`Exchange::finish`], [`stream_info`]                              |
 //!
-//! Bodies pass through in their own framing, or as data where a stage sees them ([`body_pipe`]). A feature is a
-//! module of its phase or a stage, not a branch in [`Exchange::run`]. The snapshot is pinned once: a
+//! Bodies pass through in their own framing, or as data where a stage sees them ([`body_pipe`]). A feature is
+//! a module of its phase or a stage, not a branch in [`Exchange::run`]. The snapshot is pinned once: a
 //! configuration change never disturbs a request under way.
 
 pub(crate) mod acme_challenge;
