@@ -1,6 +1,6 @@
 //! Limits of the store: each with its unit and its reason.
 
-// --- Store ---------------------------------------------------------------------------------------------------
+// --- Store ------------------------------------------------------
 
 /// Findings listed about a damaged store; further ones are counted.
 pub(crate) const STORE_FINDINGS_MAX: usize = 1_000;

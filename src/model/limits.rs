@@ -61,7 +61,7 @@ pub const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
 /// The longest such secret.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 256;
 
-// --- Target discovery: hosts that are not registered --------------------------------------------------------
+// --- Target discovery: hosts that are not registered ------------------------------------------------------
 
 /// Timeout of one target discovery, from the request for the host.
 pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
