@@ -17,7 +17,7 @@ use crate::problem::{Kind, Problem};
 pub struct Token(Box<str>);
 
 impl Token {
-    /// Parses a token of [`API_TOKEN_BYTES_MIN`] to [`API_TOKEN_BYTES_MAX`] visible ASCII characters.
+    /// Parses a token of `API_TOKEN_BYTES_MIN` to `API_TOKEN_BYTES_MAX` visible ASCII characters.
     ///
     /// # Errors
     /// [`TokenError`], which does not repeat the token.
@@ -55,9 +55,9 @@ impl fmt::Debug for Token {
 /// Parse error of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// Shorter than [`API_TOKEN_BYTES_MIN`].
+    /// Shorter than `API_TOKEN_BYTES_MIN`.
     TooShort,
-    /// Longer than [`API_TOKEN_BYTES_MAX`].
+    /// Longer than `API_TOKEN_BYTES_MAX`.
     TooLong,
     /// A space, a control or a non-ASCII character.
     Character,

@@ -37,7 +37,7 @@ impl Client {
     /// Applies a change; see [`Control::submit`]. Blocks until it is on disk and on every core, or refused.
     ///
     /// # Errors
-    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after [`CLIENT_TIMEOUT`], and when the control thread ended
+    /// See [`Refusal`]. [`Refusal::Unconfirmed`] after `CLIENT_TIMEOUT`, and when the control thread ended
     /// meanwhile.
     pub fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
         // Without a reply the change may be with the store.

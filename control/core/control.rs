@@ -30,7 +30,7 @@ impl Control {
 
     /// Applies a change. With a receipt it is on disk and on every core that the receipt does not name as
     /// pending; that takes an fsync and a wake-up of the cores, at most
-    /// [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE) after the store is done.
+    /// `APPLY_DEADLINE` after the store is done.
     ///
     /// Dropping the future does not cancel the change.
     ///

@@ -24,7 +24,7 @@ impl Liveness {
     }
 
     /// Whether it is less than `age_max` ago. Progress is recorded every second at least, and no longer once
-    /// a worker has stalled for [`CORE_STALL`](crate::limits::CORE_STALL).
+    /// a worker has stalled for `CORE_STALL`.
     pub fn is_recent(&self, age_max: Duration) -> bool {
         clock::now().since(self.last()) < age_max
     }

@@ -104,9 +104,9 @@ pub struct AppStatus {
     pub total: usize,
     /// Number of instances that can take requests.
     pub available: usize,
-    /// Instances out of rotation by checks or heartbeats; the first [`limits::STATUS_INSTANCES_MAX`].
+    /// Instances out of rotation by checks or heartbeats; the first `STATUS_INSTANCES_MAX`.
     pub unhealthy: Vec<InstanceId>,
-    /// Instances whose breaker is open or half open; the first [`limits::STATUS_INSTANCES_MAX`].
+    /// Instances whose breaker is open or half open; the first `STATUS_INSTANCES_MAX`.
     pub breakers_open: Vec<InstanceId>,
     /// Traffic since the start; `None` for apps beyond [`ringway_model::limits::METRIC_SLOTS_MAX`].
     pub traffic: Option<AppReading>,

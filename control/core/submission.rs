@@ -43,7 +43,7 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// Generation of the registered instance.
     pub generation: Option<Generation>,
-    /// Cores that had not acknowledged within [`APPLY_DEADLINE`](crate::limits::APPLY_DEADLINE), or were
+    /// Cores that had not acknowledged within `APPLY_DEADLINE`, or were
     /// lagging already; they follow later.
     pub pending: Vec<CoreId>,
     /// Whether this receipt belongs to an earlier submission with the same idempotency key.
@@ -65,7 +65,7 @@ pub enum Refusal {
     },
     /// The idempotency key was used for another request.
     IdempotencyConflict,
-    /// The queue of [`CHANGES_WAITING_MAX`](crate::limits::CHANGES_WAITING_MAX) submissions is full.
+    /// The queue of `CHANGES_WAITING_MAX` submissions is full.
     Busy {
         /// Delay before a retry.
         retry_after: Duration,

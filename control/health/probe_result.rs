@@ -39,7 +39,7 @@ pub enum Failure {
     Malformed(ResponseError),
     /// Unexpected status.
     Status(u16),
-    /// The expected text is not in the body, or not in its first [`limits::HEALTH_BODY_BYTES_MAX`] bytes.
+    /// The expected text is not in the body, or not in its first `HEALTH_BODY_BYTES_MAX` bytes.
     TextMissing,
     /// The body's chunks are malformed.
     MalformedBody,

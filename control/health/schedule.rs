@@ -117,7 +117,7 @@ impl Schedule {
         }
     }
 
-    /// Next check to start, if one is due and fewer than [`limits::HEALTH_CHECKS_IN_FLIGHT_MAX`] are in
+    /// Next check to start, if one is due and fewer than `HEALTH_CHECKS_IN_FLIGHT_MAX` are in
     /// flight.
     pub fn poll_due(&mut self, now: Tick) -> Option<(CheckId, Arc<Plan>)> {
         if self.in_flight.len() >= limits::HEALTH_CHECKS_IN_FLIGHT_MAX {

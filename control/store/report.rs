@@ -15,7 +15,7 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// The findings, in order; at most [`limits::STORE_FINDINGS_MAX`].
+    /// The findings, in order; at most `STORE_FINDINGS_MAX`.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }

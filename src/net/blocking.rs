@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// result.
 ///
 /// There is no deadline: the call bounds its own time. When this future is dropped, the call still runs to
-/// its end, and counts towards [`BLOCKING_CALLS_MAX`] until then.
+/// its end, and counts towards `BLOCKING_CALLS_MAX` until then.
 ///
 /// # Errors
 /// `ResourceBusy` when too many calls are in flight, `Unsupported` on a runtime without blocking threads,

@@ -62,7 +62,7 @@ pub fn check_free(addr: SocketAddr) -> io::Result<()> {
     bound(addr, false).map(drop)
 }
 
-/// Retries `attempt` while it fails with `AddrInUse`, for [`BIND_TIMEOUT`] at most. Blocks; for the start of
+/// Retries `attempt` while it fails with `AddrInUse`, for `BIND_TIMEOUT` at most. Blocks; for the start of
 /// a process.
 ///
 /// # Errors
@@ -117,7 +117,7 @@ impl Listener {
     ///
     /// # Errors
     /// `Interrupted` after [`stop`](Self::stop). When file descriptors or memory are exhausted (`EMFILE`,
-    /// `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is returned after a pause of [`ACCEPT_BACKOFF`], so that a
+    /// `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is returned after a pause of `ACCEPT_BACKOFF`, so that a
     /// caller which retries does not spin; the connection waits in the kernel. Else the system's, after which
     /// the listener cannot be used.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {

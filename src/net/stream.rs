@@ -19,7 +19,7 @@ pub trait Stream: 'static {
     /// Reads into the spare capacity of `buf`, without reallocation; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL) later), with no
+    /// `TimedOut` at `deadline` (or up to `REAP_INTERVAL` later), with no
     /// byte lost: data that arrives with the deadline is returned. `Interrupted` after
     /// [`cancel_reads`](Self::cancel_reads). `InvalidInput` when `buf` has no spare capacity. Else the
     /// system's.

@@ -27,7 +27,7 @@ impl Waits {
     /// cancellation during the wait.
     ///
     /// # Errors
-    /// Those of `poll`; `TimedOut` at `deadline` (or up to [`REAP_INTERVAL`](crate::limits::REAP_INTERVAL)
+    /// Those of `poll`; `TimedOut` at `deadline` (or up to `REAP_INTERVAL`
     /// later), `Interrupted` after [`cancel_reads`](Self::cancel_reads).
     pub async fn read<T>(
         &self,

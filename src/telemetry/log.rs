@@ -159,7 +159,7 @@ impl AccessLog {
         self.shows_referer
     }
 
-    /// Flushes lines that have waited for [`limits::LOG_FLUSH_AGE`]. To be called a few times a second; cheap
+    /// Flushes lines that have waited for `LOG_FLUSH_AGE`. To be called a few times a second; cheap
     /// when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
         let mut state = self.state.borrow_mut();

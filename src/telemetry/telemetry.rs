@@ -56,7 +56,7 @@ impl Telemetry {
         self.log.as_ref().is_some_and(AccessLog::shows_referer)
     }
 
-    /// Flushes log lines that have waited for [`LOG_FLUSH_AGE`](crate::limits::LOG_FLUSH_AGE). To be called a
+    /// Flushes log lines that have waited for `LOG_FLUSH_AGE`. To be called a
     /// few times a second; cheap when nothing waits.
     pub fn flush_if_older(&self, now: Tick) {
         if let Some(log) = &self.log {

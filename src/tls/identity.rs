@@ -63,7 +63,7 @@ pub enum KeyKind {
 pub enum IdentityError {
     /// The chain's PEM has more than [`CERTIFICATE_PEM_BYTES_MAX`] bytes.
     ChainTooLarge,
-    /// The chain has more than [`CERTIFICATE_CHAIN_MAX`] certificates.
+    /// The chain has more than `CERTIFICATE_CHAIN_MAX` certificates.
     ChainTooLong,
     /// The chain has no certificate.
     NoCertificate {

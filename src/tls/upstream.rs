@@ -27,7 +27,7 @@ pub struct UpstreamSecret {
 /// Error of a file with CAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaError {
-    /// More than [`CA_PEM_BYTES_MAX`] bytes, or more than [`CA_CERTIFICATES_MAX`] certificates.
+    /// More than `CA_PEM_BYTES_MAX` bytes, or more than `CA_CERTIFICATES_MAX` certificates.
     TooLarge,
     /// It has no certificate.
     Empty,

@@ -3,8 +3,8 @@
 //! Every request reads it, only a transition writes it: the whole breaker is one 64-bit word, and an event
 //! without effect stores nothing, which keeps the word in every core's cache.
 //!
-//! A breaker opens after [`limits::BREAKER_FAILURES`] consecutive failures, for 30 s. Then it is half open:
-//! it admits one request of all cores as a probe, and another one each [`limits::BREAKER_PROBE_INTERVAL`]
+//! A breaker opens after `BREAKER_FAILURES` consecutive failures, for 30 s. Then it is half open:
+//! it admits one request of all cores as a probe, and another one each `BREAKER_PROBE_INTERVAL`
 //! while no probe has ended, which bounds the delay by a slow probe. The first success closes the breaker;
 //! the first failure opens it for twice as long, up to 120 s.
 //!
@@ -59,7 +59,7 @@ pub struct BreakerSettings {
 }
 
 impl BreakerSettings {
-    /// The values of [`limits`].
+    /// The values of `limits`.
     pub const DEFAULT: Self = Self::new(
         limits::BREAKER_FAILURES,
         limits::BREAKER_OPEN,

@@ -56,10 +56,10 @@ pub(crate) const IDLE_BUFFER_GRACE: Duration = Duration::from_secs(1);
 /// Wait for a response after which the client is watched too. Earlier it would cost system calls, and most
 /// responses have come.
 pub(crate) const CLIENT_WATCH_DELAY: Duration = Duration::from_millis(500);
-/// Window over which the minimum rate of a body ([`BODY_RATE_MIN`]) is measured.
+/// Window over which the minimum rate of a body (`BODY_RATE_MIN`) is measured.
 pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
-/// Requests of one core that are discarded in full at a time; others have [`LINGER_TIMEOUT`] and
-/// [`LINGER_BYTES_MAX`].
+/// Requests of one core that are discarded in full at a time; others have `LINGER_TIMEOUT` and
+/// `LINGER_BYTES_MAX`.
 pub(crate) const LINGERING_PER_CORE_MAX: usize = 1_024;
 /// The same of one client (an IPv4 address, an IPv6 /64); trusted proxies have no such limit.
 pub(crate) const LINGERING_PER_CLIENT_MAX: usize = 64;
@@ -164,7 +164,7 @@ pub(crate) const H2_UPSTREAM_PING_SILENCE: Duration = Duration::from_secs(10);
 /// network.
 pub(crate) const H2_UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(310);
 /// Timeout of a PING, after which the connection ends. Half of gRPC's default, so that a request on a dead
-/// connection is retried on another one within [`RESPONSE_HEAD_TIMEOUT`].
+/// connection is retried on another one within `RESPONSE_HEAD_TIMEOUT`.
 pub(crate) const H2_UPSTREAM_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which unacknowledged bytes end a connection to an endpoint (`TCP_USER_TIMEOUT`).
 pub(crate) const H2_UPSTREAM_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);

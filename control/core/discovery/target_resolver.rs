@@ -13,7 +13,7 @@ use crate::error_chain::with_causes;
 /// Called when a request for such a host arrives, and about once a second while requests keep coming.
 /// Registered domains take precedence, and results are never stored. A request waits for the first result, at
 /// most [`RESOLVER_TIMEOUT`](ringway_model::limits::RESOLVER_TIMEOUT). While a lookup runs the last result
-/// stays in use, and for [`RESOLVED_STALE_MAX`](crate::limits::RESOLVED_STALE_MAX) while the resolver fails.
+/// stays in use, and for `RESOLVED_STALE_MAX` while the resolver fails.
 ///
 /// Calls come from a few dedicated threads, several at once but never two for the same host, and may block; a
 /// call that does not return blocks its thread.

@@ -25,7 +25,7 @@ struct Entry {
 /// Error in a list of health paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicHealthError {
-    /// There is none, or there are more than [`limits::PUBLIC_HEALTH_PATHS_MAX`].
+    /// There is none, or there are more than `PUBLIC_HEALTH_PATHS_MAX`.
     Count,
     /// An entry has no `@`.
     NoHost,

@@ -34,7 +34,7 @@ impl std::error::Error for NoPseudonym {}
 
 impl Via {
     /// Creates `Via` with a pseudonym: a token (RFC 9110 §5.6.2) of at most
-    /// [`limits::VIA_PSEUDONYM_BYTES_MAX`] bytes. Proxies with the same pseudonym count each other's passes
+    /// `VIA_PSEUDONYM_BYTES_MAX` bytes. Proxies with the same pseudonym count each other's passes
     /// as their own.
     ///
     /// # Errors
