@@ -79,6 +79,13 @@ pub(crate) fn export_to(db: &Path, file: &Path) -> Result<Summary, StoreError> {
     if is_standard(file) {
         return export_loaded(&loaded, &mut io::stdout().lock());
     }
+    // A device or a pipe is written to: a rename would replace it.
+    if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        let mut device =
+            BufWriter::new(OpenOptions::new().write(true).open(file).map_err(StoreError::Transfer)?);
+        let summary = export_loaded(&loaded, &mut device)?;
+        return device.flush().map(|()| summary).map_err(StoreError::Transfer);
+    }
     let draft = file.with_added_extension("part");
     let written = export_draft(&loaded, &draft)
         .and_then(|summary| std::fs::rename(&draft, file).map(|()| summary).map_err(StoreError::Transfer));
@@ -167,6 +174,17 @@ mod tests {
         let loaded = Fjall::open(&to).unwrap().load().unwrap();
         assert_eq!(loaded.resources[0].key(), "shop");
         assert!(matches!(import_from(&file, &to), Err(StoreError::NotEmpty { .. })));
+    }
+
+    /// By a link, so that a failure replaces the link and not the device.
+    #[test]
+    fn an_export_to_a_device_leaves_the_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, link) = (dir.path().join("routes.db"), dir.path().join("null"));
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        Fjall::open(&db).unwrap().close().unwrap();
+        export_to(&db, &link).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn reason(kind: &ErrorType) -> &'static str {
         ErrorType::TrailingData => "unexpected text follows the value",
         ErrorType::InputTooLarge | ErrorType::Overflow => "it is too large",
         // The enumeration is non-exhaustive; the other errors concern the parser, not the text.
-        _ => "it is not JSON",
+        _ => "malformed",
     }
 }
 

@@ -252,8 +252,7 @@ impl Failure {
                     .retry_after(1)
             }
             Self::Unresolved => {
-                row(503, "unresolved", "the apps of this domain cannot be asked for at the moment", Keep)
-                    .retry_after(1)
+                row(503, "unresolved", "the resolver of this domain is not available", Keep).retry_after(1)
             }
             Self::Unavailable(why) => unavailable(why),
             Self::Overloaded => row(503, "overloaded", "too many connections", Close).retry_after(1),
@@ -300,13 +299,13 @@ impl Failure {
             Self::UpstreamClosed => upstream(
                 502,
                 "upstream_closed",
-                "the app's instance closed the connection without an answer",
+                "the app's instance closed the connection without a response",
                 Blame::Closed,
             ),
             Self::ResponseTimedOut => upstream(
                 504,
                 "upstream_timeout",
-                "the app's instance did not begin its answer in time",
+                "the app's instance did not begin its response in time",
                 Blame::Late,
             ),
             Self::BadResponse(error) => upstream(
@@ -457,7 +456,7 @@ fn unavailable(why: Unavailable) -> Row {
         Unavailable::Exhausted => unavailable("all_tried", "no instance of the app could be reached", 1),
         Unavailable::BreakersOpen { retry_after } => Row {
             retry_after: Some(retry_after),
-            ..unavailable("circuit_open", "all instances of the app failed lately and are given a pause", 0)
+            ..unavailable("circuit_open", "the circuit breakers of all instances of the app are open", 0)
         },
     }
 }
