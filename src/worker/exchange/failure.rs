@@ -64,7 +64,6 @@ pub(crate) enum Failure {
     /// The client does not read its response.
     ClientStalled,
 
-    // Nobody's fault.
     /// No app is registered for the host, and the resolver did not reply in time.
     Unresolved,
     /// The resolver knows the host's app, and none of its targets is healthy.
@@ -311,13 +310,13 @@ impl Failure {
             Self::BadResponse(error) => upstream(
                 502,
                 "upstream_bad_response",
-                "the app's instance gave a broken answer",
+                "the app's instance sent a malformed response",
                 blame_of_head(error),
             ),
             Self::ResponseHeadCut => upstream(
                 502,
                 "upstream_head_cut",
-                "the app's instance broke off before the end of its answer's head",
+                "the app's instance closed the connection within the response head",
                 Blame::Closed,
             ),
             Self::UnaskedUpgrade => upstream(
@@ -329,7 +328,7 @@ impl Failure {
             Self::InterimFlood => upstream(
                 502,
                 "upstream_interim_flood",
-                "the app's instance sent interim answers without end",
+                "the app's instance sent too many interim responses",
                 Blame::Nothing,
             ),
             // Neither counts: any client can request a WebSocket from any page.
