@@ -10,7 +10,7 @@ use ringway::middleware::{
     BodyError, BodyTransform, Flow, LocalReply, Middleware, Pending, RequestCtx, ResponseCtx,
 };
 use ringway::telemetry::{Event, Observer};
-use ringway::{DriverChoice, Gateway, Handle};
+use ringway::{DataSettings, DriverChoice, Gateway, Handle, Policy};
 
 use crate::kit::*;
 
@@ -40,7 +40,7 @@ impl Middleware for House {
                 let reply = LocalReply::new(203, &b"hello"[..]);
                 return Flow::Reply(reply.with_field("X-Own", b"1").unwrap());
             }
-            "/wait" | "/denied" => return Flow::Wait,
+            "/wait" | "/denied" | "/stuck" => return Flow::Wait,
             _ => {}
         }
         let app = request.app();
@@ -55,6 +55,7 @@ impl Middleware for House {
             request.set("X-House", b"waited").unwrap();
             match request.path() {
                 "/denied" => ControlFlow::Break(LocalReply::error(401)),
+                "/stuck" => std::future::pending().await,
                 _ => ControlFlow::Continue(()),
             }
         })
@@ -178,6 +179,20 @@ on_both_drivers! {
         assert_eq!((failure.status(), failure.field("x-seen")), (502, Some("502")));
         assert_eq!(failure.all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
         assert_eq!(origin.requests()[1].field("x-house"), Some("waited"));
+    }
+
+    fn a_middleware_that_never_decides_gets_its_request_a_504(driver) {
+        let origin = Origin::named("a");
+        let response_head_timeout = Duration::from_millis(200);
+        let policy = Policy { response_head_timeout, ..Policy::default() };
+        let settings = DataSettings { policy, ..DataSettings::default() };
+        let gateway = gateway(driver, |builder| builder.data(settings).middleware(House));
+        gateway.register_app("app", &origin.target()).unwrap();
+        gateway.register_domain("app.test", "app", None).unwrap();
+        let stuck = client(&gateway).get("app.test", "/stuck");
+        assert_eq!(stuck.status(), 504);
+        assert!(stuck.text().contains("middleware_timeout"), "{}", stuck.text());
+        assert_eq!(origin.request_count(), 0);
     }
 
     fn middleware_transforms_bodies_in_both_directions(driver) {

@@ -97,12 +97,15 @@ impl<'a> LocalReply<'a> {
         )
     }
 
+    /// A request stage waited longer than the rule allows for a response head.
+    pub(crate) fn middleware_timeout() -> Self {
+        Self::error(504, "middleware_timeout", "a middleware did not decide on the request in time")
+    }
+
     /// The reply of a stage.
     pub(crate) fn of_stage(reply: middleware::LocalReply) -> Self {
         let mut own = match reply.body() {
-            ReplyBody::Error => {
-                Self::error(reply.status(), "filtered", "the request was answered by a middleware")
-            }
+            ReplyBody::Error => Self::error(reply.status(), "filtered", "a middleware rejected the request"),
             ReplyBody::Bytes(bytes) => Self::new(reply.status(), Content::Bytes(bytes.clone())),
         };
         own.fields.extend_from_slice(reply.lines());

@@ -1,6 +1,9 @@
 //! Request and response stages: the middleware of an exchange.
 
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::pin::pin;
+use std::task::Poll;
 
 use ringway_middleware::{Edits, Flow, RequestCtx, RequestView, ResponseCtx, ResponseHeadView};
 
@@ -24,10 +27,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             Flow::Reply(reply) => reply,
             Flow::Wait => {
                 self.has_paused = true;
+                let timeout = self.core.runtime.sleep(rule.policy.response_head_timeout);
+                let mut request = RequestCtx::new(view, &mut self.stages);
                 // Boxed: it must not make every exchange larger.
-                match Box::pin(stages.resume(&mut RequestCtx::new(view, &mut self.stages))).await {
-                    ControlFlow::Continue(()) => return Ok(()),
-                    ControlFlow::Break(reply) => reply,
+                match Box::pin(first(stages.resume(&mut request), timeout)).await {
+                    Some(ControlFlow::Continue(())) => return Ok(()),
+                    Some(ControlFlow::Break(reply)) => reply,
+                    None => return Err(LocalReply::middleware_timeout().into()),
                 }
             }
         };
@@ -51,4 +57,14 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         stages.on_response(&mut ResponseCtx::new(reply.head(), &mut edits, &mut self.stages));
         Some(edits)
     }
+}
+
+/// Awaits a future until the timeout ends; then it is dropped.
+async fn first<F: Future>(future: F, timeout: impl Future<Output = ()>) -> Option<F::Output> {
+    let (mut future, mut timeout) = (pin!(future), pin!(timeout));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timeout.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
