@@ -90,6 +90,8 @@ kinds! {
     NotProvided = 409 "certificate_not_provided" "The certificate is not an uploaded one",
     /// The process was started without certificates.
     NoCertificates = 409 "certificates_off" "Certificates are not managed here",
+    /// The configuration of another owner is on trial.
+    OnTrial = 409 "configuration_on_trial" "A configuration is on trial",
     /// A limit is reached.
     LimitReached = 409 "limit_reached" "A limit is reached",
     /// The configuration is not the one that the client saw.
@@ -274,6 +276,7 @@ impl From<Refusal> for Problem {
                     format!("the store refused the change, and nothing was changed: {why}"),
                 )
             }
+            Refusal::OnTrial { .. } => Self::new(Kind::OnTrial, refusal.to_string()),
             Refusal::ShuttingDown => Self::new(Kind::ShuttingDown, "the process is shutting down"),
             // After a refusal that is newer than this crate, too, the outcome of the change is unknown.
             Refusal::Unconfirmed | _ => Self::new(

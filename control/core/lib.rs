@@ -34,6 +34,7 @@ mod thread;
 #[cfg(test)]
 mod thread_tests;
 mod time;
+mod trial;
 mod view;
 
 pub use client::Client;
@@ -49,3 +50,4 @@ pub use status::{
 };
 pub use submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 pub use thread::{ControlThread, Inbox, Parts, Service, StartError, inbox, start};
+pub use trial::{NoTrial, RevertReason, Rollout, Tally, TrialId, TrialState, TrialStatus};

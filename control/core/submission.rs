@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::{Change, CoreId, Generation, Outcome, Rejection, Revision};
+use ringway_model::{Change, CoreId, Generation, Outcome, Owner, Rejection, Revision};
+
+use crate::trial::{Rollout, TrialId};
 
 /// A requested change and its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Submission {
     pub if_match: Option<Revision>,
     /// Applies the change once, however often it is submitted.
     pub idempotency: Option<Idempotency>,
+    /// Way in which it comes into force.
+    pub rollout: Rollout,
 }
 
 /// Idempotency key and the request that it belongs to.
@@ -30,7 +34,12 @@ pub struct Idempotency {
 impl Submission {
     /// Creates a submission without conditions.
     pub fn of(change: Change) -> Self {
-        Self { change, if_match: None, idempotency: None }
+        Self { change, if_match: None, idempotency: None, rollout: Rollout::Direct }
+    }
+
+    /// Creates a submission without conditions that is tried on one core first.
+    pub fn on_trial(change: Change, bake: Duration) -> Self {
+        Self { rollout: Rollout::Trial { bake }, ..Self::of(change) }
     }
 }
 
@@ -43,6 +52,9 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// Generation of the registered instance.
     pub generation: Option<Generation>,
+    /// The trial that began with the change: it is on one core, and not on disk. `Control::trial` has its
+    /// progress.
+    pub trial: Option<TrialId>,
     /// Cores that had not acknowledged within `APPLY_DEADLINE`, or were
     /// lagging already; they follow later.
     pub pending: Vec<CoreId>,
@@ -72,6 +84,13 @@ pub enum Refusal {
     },
     /// The change could not be compiled or stored. The configuration is unchanged.
     Storage(StorageFailure),
+    /// The configuration of another owner is on trial: wait for its end, promote it or abort it.
+    OnTrial {
+        /// The trial.
+        trial: TrialId,
+        /// Its owner.
+        owner: Owner,
+    },
     /// The process is shutting down.
     ShuttingDown,
     /// No reply arrived: the change may or may not take effect.
@@ -113,6 +132,10 @@ impl fmt::Display for Refusal {
             }
             Self::Busy { .. } => f.write_str("too many changes are waiting; try again soon"),
             Self::Storage(_) => f.write_str("the change could not be stored and has no effect"),
+            Self::OnTrial { owner, .. } => write!(
+                f,
+                "a configuration of owner {owner} is on trial; wait for its end, promote it or abort it"
+            ),
             Self::ShuttingDown => f.write_str("the process is shutting down"),
             Self::Unconfirmed => f.write_str("no reply in time; the change may still take effect"),
         }
@@ -127,6 +150,7 @@ impl Error for Refusal {
             Self::RevisionMismatch { .. }
             | Self::IdempotencyConflict
             | Self::Busy { .. }
+            | Self::OnTrial { .. }
             | Self::ShuttingDown
             | Self::Unconfirmed => None,
         }

@@ -194,6 +194,22 @@ fn an_exchange_is_counted_under_its_route_pool_and_status() {
 }
 
 #[test]
+fn a_core_counts_failed_exchanges_that_no_client_causes() {
+    let (registry, metrics) = one_core();
+    for status in [200, 404, 499, 500, 501, 502, 503, 504, 505, 508] {
+        metrics.on_event(&Event::Exchange(&exchange(0, 0, status)));
+    }
+    // Cut off after its head.
+    let upstream_error = Some(UpstreamError { reason: "cut", text: "cut" });
+    let cut = Exchange { upstream_error, failure: Some("response_cut"), ..exchange(0, 0, 200) };
+    metrics.on_event(&Event::Exchange(&cut));
+    let gone = Exchange { failure: Some("client_closed"), ..exchange(0, 0, 0) };
+    metrics.on_event(&Event::Exchange(&gone));
+    let core = registry.cores().next().unwrap();
+    assert_eq!((core.exchanges, core.errors), (12, 5));
+}
+
+#[test]
 fn bucket_limits_are_inclusive() {
     let (registry, metrics) = one_core();
     for duration_us in [1_000, 1_001] {

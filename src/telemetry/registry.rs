@@ -92,6 +92,8 @@ pub struct CoreReading {
     pub driver: Option<&'static str>,
     /// Completed exchanges.
     pub exchanges: u64,
+    /// Those with status 500, 502, 503 or 504, or cut off by their endpoint.
+    pub errors: u64,
     /// Client connections accepted and served.
     pub connections_accepted: u64,
     /// Open client connections.
@@ -127,6 +129,7 @@ impl CoreReading {
             core: shard.core,
             driver: shard.driver.get().copied(),
             exchanges: shard.exchanges.read(),
+            errors: shard.errors.read(),
             connections_accepted,
             connections_open: connections_accepted.saturating_sub(connections_closed),
             connections_handed_over: shard.connections_handed_over.read(),

@@ -86,6 +86,8 @@ pub(crate) struct Shard {
     pub(crate) core: CoreId,
     pub(crate) driver: OnceLock<&'static str>,
     pub(crate) exchanges: Counter,
+    /// Exchanges with status 500, 502, 503 or 504, or cut off by their endpoint.
+    pub(crate) errors: Counter,
     pub(crate) connections_opened: Counter,
     pub(crate) connections_closed: Counter,
     pub(crate) connections_handed_over: Counter,
@@ -117,6 +119,7 @@ impl Shard {
             core,
             driver: OnceLock::new(),
             exchanges: Counter::default(),
+            errors: Counter::default(),
             connections_opened: Counter::default(),
             connections_closed: Counter::default(),
             connections_handed_over: Counter::default(),
@@ -159,18 +162,21 @@ impl Shard {
         if event.attempts > 0 {
             self.count_upstream(event.pool, event.endpoint, event.upstream_us.unwrap_or(0), event.failure);
         }
-        if event.failure.is_some() || event.upstream_error.is_some() {
+        if event.failure.is_some() || event.upstream_error.is_some() || event.status >= 500 {
             self.count_failure(event);
         }
     }
 
-    /// Counts the codes of a failed exchange. Not inlined: its searches would cost every exchange saved
+    /// Counts a failed exchange, and its codes. Not inlined: its searches would cost every exchange saved
     /// registers.
     #[cold]
     #[inline(never)]
     fn count_failure(&self, event: &Exchange<'_>) {
         if let Some(failure) = event.failure {
             self.failures.add(failure);
+        }
+        if matches!(event.status, 500 | 502..=504) || event.upstream_error.is_some() {
+            self.errors.add(1);
         }
         self.count_error(event.pool, event.upstream_error);
     }

@@ -53,7 +53,7 @@ pub(crate) async fn make<P: Plane>(
         let any = revisions.first().copied().unwrap_or(NO_REVISION);
         revisions.into_iter().find(|revision| *revision == current).unwrap_or(any)
     });
-    let submission = Submission { change, if_match, idempotency: conditions.idempotency };
+    let submission = Submission { if_match, idempotency: conditions.idempotency, ..Submission::of(change) };
     let receipt = plane.submit(submission).await?;
     audit.outcome = Some(if receipt.replayed { "replayed" } else { outcome_name(receipt.outcome) });
     audit.revision = Some(receipt.revision);

@@ -228,6 +228,7 @@ impl Plane for FakePlane {
             revision: applied.desired.revision(),
             outcome: applied.outcome,
             generation,
+            trial: None,
             pending: if applied.outcome == Outcome::Unchanged { Vec::new() } else { state.pending.clone() },
             replayed: false,
             applied_in: Duration::from_micros(42),

@@ -113,6 +113,7 @@ mod tests {
             revision: Revision(revision),
             outcome: Outcome::Created,
             generation: None,
+            trial: None,
             pending: Vec::new(),
             replayed: false,
             applied_in: Duration::ZERO,

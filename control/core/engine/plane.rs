@@ -152,7 +152,7 @@ impl Plane {
         let ticket = Ticket(self.tickets_given);
         self.tickets_given += 1;
         self.pending += 1;
-        let Submission { change, if_match, idempotency } = submission;
+        let Submission { change, if_match, idempotency, rollout: _ } = submission;
         let refusal = if self.is_closing {
             Some(Refusal::ShuttingDown)
         } else if self.pending > CHANGES_WAITING_MAX {
@@ -379,6 +379,7 @@ impl Plane {
                     revision,
                     outcome,
                     generation,
+                    trial: None,
                     pending: pending.clone(),
                     replayed: false,
                     applied_in: now.since(submitter.since),

@@ -490,7 +490,7 @@ proptest! {
                         key: key.to_string().into(),
                         request_hash: hash.into(),
                     });
-                    let ticket = plane.handle_submit(Submission { change, if_match, idempotency }, now);
+                    let ticket = plane.handle_submit(Submission { if_match, idempotency, ..Submission::of(change) }, now);
                     prop_assert!(submitted.insert(ticket, now).is_none(), "a ticket is given once");
                 }
                 Event::Commit => {
