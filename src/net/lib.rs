@@ -50,7 +50,7 @@ pub use notified::Notified;
 pub use resolve::resolve;
 pub use runtime::{Driver, DriverChoice, DriverChoiceError, RuntimeOptions, cores, pinned_core, run};
 pub use socket::{TcpStream, UnixStream};
-pub use splice::{Rate, SpliceError, SpliceFault, splice, splice_at_least};
+pub use splice::{Rate, SenderLimits, SpliceError, SpliceFault, splice, splice_at_least};
 pub use stream::{
     Clock, Hangup, LingerLimits, PeerState, Stream, SystemClock, WriteRate, discard_all, linger,
 };

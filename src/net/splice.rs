@@ -53,10 +53,11 @@ pub async fn splice(
     len: u64,
     write_rate: WriteRate,
 ) -> Result<u64, SpliceError> {
-    splice_at_least(from, to, len, write_rate, None, &Cell::new(Tick(0))).await
+    let sender = SenderLimits { stall: write_rate.stall, rate: None };
+    splice_at_least(from, to, len, write_rate, sender, &Cell::new(Tick(0))).await
 }
 
-/// [`splice`] with a minimum rate of the sender: `write_rate` alone lets it send one byte in each `stall`.
+/// [`splice`] with limits of the sender: `write_rate` alone lets it send one byte in each `stall`.
 /// Sets `progress` to the time of the last byte that was written.
 ///
 /// # Errors
@@ -67,14 +68,23 @@ pub async fn splice_at_least(
     to: &TcpStream,
     len: u64,
     write_rate: WriteRate,
-    rate: Option<Rate>,
+    sender: SenderLimits,
     progress: &Cell<Tick>,
 ) -> Result<u64, SpliceError> {
     let mut done = Done { moved: 0, write_wait: Duration::ZERO };
-    match splice_all(from, to, len, write_rate, rate, progress, &mut done).await {
+    match splice_all(from, to, len, write_rate, sender, progress, &mut done).await {
         Ok(()) => Ok(done.moved),
         Err(fault) => Err(SpliceError { moved: done.moved, write_wait: done.write_wait, fault }),
     }
+}
+
+/// Limits of a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderLimits {
+    /// Longest time without a byte.
+    pub stall: Duration,
+    /// Minimum rate.
+    pub rate: Option<Rate>,
 }
 
 /// Minimum rate of a sender.
@@ -98,7 +108,7 @@ async fn splice_all(
     to: &TcpStream,
     len: u64,
     write_rate: WriteRate,
-    rate: Option<Rate>,
+    sender: SenderLimits,
     progress: &Cell<Tick>,
     done: &mut Done,
 ) -> Result<(), SpliceFault> {
@@ -108,7 +118,8 @@ async fn splice_all(
     let writing = to.duplex.begin(Direction::Write).map_err(SpliceFault::Write)?;
     let mut left = len;
     let mut without_wait = 0;
-    let mut window = rate.map(Window::begin);
+    let mut window = sender.rate.map(Window::begin);
+    let read_rate = WriteRate { stall: sender.stall, ..write_rate };
     while left > 0 {
         let want = left.min(SPLICE_PIPE_BYTES as u64) as usize;
         let mut in_pipe = loop {
@@ -121,7 +132,7 @@ async fn splice_all(
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     without_wait = 0;
                     to.release_held();
-                    reading.arm(write_rate.next_deadline());
+                    reading.arm(read_rate.next_deadline());
                     from.duplex.wait(&reading, Direction::Read).await.map_err(SpliceFault::Read)?;
                 }
                 Err(error) => return Err(SpliceFault::Read(error)),

@@ -1,7 +1,7 @@
 //! Splice between sockets.
 
 use super::*;
-use crate::{Rate, SpliceFault, Stream, WriteRate, join, splice, splice_at_least};
+use crate::{Rate, SenderLimits, SpliceFault, Stream, WriteRate, join, splice, splice_at_least};
 use ringway_model::Tick;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -157,7 +157,9 @@ fn a_sender_below_the_rate_is_ended() {
         });
         let rate = Some(Rate { bytes_per_second: u64::MAX, window: Duration::from_millis(20) });
         let pace = WriteRate::stall(PATIENCE);
-        let error = splice_at_least(&from, &to, u64::MAX, pace, rate, &Cell::new(Tick(0))).await.unwrap_err();
+        let sender = SenderLimits { stall: PATIENCE, rate };
+        let error =
+            splice_at_least(&from, &to, u64::MAX, pace, sender, &Cell::new(Tick(0))).await.unwrap_err();
         assert!(
             matches!(&error.fault, SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut),
             "{error:?}"
@@ -176,9 +178,10 @@ fn a_sender_at_the_rate_is_not_ended() {
         let received = receive(receiver, sent.len());
         let sender = send(sender, sent.clone());
         let rate = Some(Rate { bytes_per_second: 1, window: Duration::ZERO });
+        let sender_limits = SenderLimits { stall: PATIENCE, rate };
         let progress = Cell::new(Tick::NEVER);
         let pace = WriteRate::stall(PATIENCE);
-        splice_at_least(&from, &to, sent.len() as u64, pace, rate, &progress).await.unwrap();
+        splice_at_least(&from, &to, sent.len() as u64, pace, sender_limits, &progress).await.unwrap();
         assert!(progress.get() <= crate::clock::now(), "it knows when the last byte was moved");
         assert_eq!(joined(received).await, sent);
         joined(sender).await;
