@@ -19,10 +19,12 @@
 //! | every value | [`mailbox()`] | the sender gets its value back |
 //! | one reply to one request | [`reply()`] | cannot be full |
 //! | current numbers of other threads, without a wake-up | [`shared_gauges()`] | cannot be full |
+//! | at most so many of something on all threads | [`Permits`] | `None` |
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(private_interfaces))] // the models' sockets replace the system's, which are public
 
 mod mailbox;
+mod permits;
 mod reply;
 mod shared_gauges;
 mod slot;
@@ -32,6 +34,7 @@ mod wake;
 pub use mailbox::{
     Drain, MailboxReceiver, MailboxSender, SendError, TryRecvError, blocking_mailbox, mailbox,
 };
+pub use permits::{Permit, Permits};
 pub use reply::{ReplyError, ReplyReceiver, ReplySender, reply};
 pub use shared_gauges::{Gauge, shared_gauges};
 pub use slot::{SlotReceiver, SlotSender, slot};

@@ -212,3 +212,19 @@ fn a_question_is_answered_once_or_known_to_be_dropped() {
         assert_eq!(thread.join().unwrap(), Ok(()));
     });
 }
+
+/// Two takers and one permit: one gets it, and after it was given back the pool is as before.
+#[test]
+fn a_permit_is_taken_once() {
+    model(|| {
+        let permits = Permits::new(1);
+        let other = permits.clone();
+        let taker = thread::spawn(move || other.take().map(|_permit| other.taken()));
+        let own = permits.take();
+        let taken = permits.taken();
+        assert!(taken <= 1 && (own.is_none() || taken == 1));
+        drop(own);
+        assert!(taker.join().unwrap().is_none_or(|taken| taken == 1));
+        assert_eq!(permits.taken(), 0);
+    });
+}

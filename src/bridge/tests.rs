@@ -236,3 +236,16 @@ fn the_latest_value_always_arrives_under_stress() {
     }
     thread.join().unwrap();
 }
+
+#[test]
+fn permits_are_bounded_and_come_back() {
+    let permits = Permits::new(2);
+    let (first, second) = (permits.take(), permits.take());
+    assert!(first.is_some() && second.is_some() && permits.take().is_none());
+    assert_eq!((permits.taken(), permits.max()), (2, 2));
+    std::thread::spawn(move || drop(first)).join().unwrap();
+    assert!(permits.clone().take().is_some(), "dropped on another thread");
+    drop(second);
+    assert_eq!(permits.taken(), 0);
+    assert!(Permits::new(0).take().is_none());
+}
