@@ -7,6 +7,7 @@
 
 mod error;
 mod handle;
+mod listener;
 mod listeners;
 mod workers;
 
@@ -30,8 +31,9 @@ use ringway_worker::{HttpMode, ListenerConfig};
 
 pub use self::error::StartError;
 pub use self::handle::{Handle, RegisterError};
+pub use self::listener::Listener;
 
-use self::listeners::api_service;
+use self::listeners::{Bound, api_service};
 use self::workers::{Common, Wired, WorkerParts};
 
 /// Builder of a gateway: settings with defaults, and [`Builder::spawn`].
@@ -39,12 +41,14 @@ pub struct Builder {
     workers: Option<usize>,
     driver: DriverChoice,
     pinned: bool,
-    http: Vec<SocketAddr>,
+    /// Absent: port 80, unless there are other listeners.
+    http: Option<Vec<SocketAddr>>,
     http_sockets: Vec<TcpListener>,
     http_mode: HttpMode,
     https: Vec<SocketAddr>,
     https_sockets: Vec<TcpListener>,
     https_public_port: Option<u16>,
+    listeners: Vec<Listener>,
     proxy_protocol: Vec<Cidr>,
     resolver: Option<Arc<dyn TargetResolver>>,
     tls: ServerSettings,
@@ -77,12 +81,13 @@ impl Builder {
             workers: None,
             driver: DriverChoice::Auto,
             pinned: true,
-            http: vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
+            http: None,
             http_sockets: Vec::new(),
             http_mode: HttpMode::default(),
             https: Vec::new(),
             https_sockets: Vec::new(),
             https_public_port: None,
+            listeners: Vec::new(),
             proxy_protocol: Vec::new(),
             resolver: None,
             tls: ServerSettings::default(),
@@ -116,10 +121,10 @@ impl Builder {
         self
     }
 
-    /// Sets the addresses of HTTP listeners. Default: port 80 on all IPv4 and IPv6 addresses. Port 0 takes a
-    /// free one, the same for all addresses.
+    /// Sets the addresses of HTTP listeners. Default: port 80 on all IPv4 and IPv6 addresses, or none where
+    /// [`Builder::listen`] adds listeners. Port 0 takes a free one, the same for all addresses.
     pub fn http(mut self, addresses: Vec<SocketAddr>) -> Self {
-        self.http = addresses;
+        self.http = Some(addresses);
         self
     }
 
@@ -155,6 +160,12 @@ impl Builder {
     /// port of a container, or a load balancer's.
     pub fn https_public_port(mut self, port: u16) -> Self {
         self.https_public_port = Some(port);
+        self
+    }
+
+    /// Adds a listener with timeouts and limits of its own. There may be several of each protocol.
+    pub fn listen(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
         self
     }
 
@@ -235,14 +246,10 @@ impl Builder {
         if count == 0 {
             return Err(StartError::NoWorkers);
         }
-        let (http, http_addresses) = listeners::bind(&self.http, &self.http_sockets, count)?;
-        let (https, https_addresses) = listeners::bind(&self.https, &self.https_sockets, count)?;
-        if http_addresses.is_empty() && https_addresses.is_empty() {
-            return Err(StartError::NoListener);
-        }
+        let Bound { workers: listeners, http_addresses, https_addresses } =
+            listeners::bind_all(&self.all_listeners(), &self.data, count)?;
         let https_port =
             https_addresses.first().map(|address| self.https_public_port.unwrap_or(address.port()));
-        let listeners = listeners::of_workers(http, self.http_mode, https);
         let (services, admin_addresses) = self.admin.take().map(api_service).transpose()?.unwrap_or_default();
 
         let mut registry = Registry::new();
@@ -307,6 +314,18 @@ impl Builder {
             threads,
             log,
         })
+    }
+
+    /// All listeners: the default ones, then those that were added.
+    fn all_listeners(&mut self) -> Vec<Listener> {
+        let http = self.http.take().unwrap_or_else(|| match self.listeners.is_empty() {
+            true => vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
+            false => Vec::new(),
+        });
+        let http = Listener::http(http).sockets(std::mem::take(&mut self.http_sockets)).mode(self.http_mode);
+        let https =
+            Listener::https(std::mem::take(&mut self.https)).sockets(std::mem::take(&mut self.https_sockets));
+        [http, https].into_iter().chain(std::mem::take(&mut self.listeners)).collect()
     }
 
     /// Connects the workers with the control thread and with each other.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+use ringway_model::limits;
+
 /// Error of [`Builder::spawn`](super::Builder::spawn).
 #[derive(Debug)]
 #[non_exhaustive]
@@ -12,6 +14,8 @@ pub enum StartError {
     NoWorkers,
     /// No listener was configured.
     NoListener,
+    /// More listening sockets than a process may have.
+    TooManyListeners(usize),
     /// An address cannot be bound.
     Bind {
         /// The address.
@@ -38,6 +42,9 @@ impl fmt::Display for StartError {
         match self {
             Self::NoWorkers => f.write_str("there must be at least one worker"),
             Self::NoListener => f.write_str("there must be at least one address to listen on"),
+            Self::TooManyListeners(count) => {
+                write!(f, "{count} addresses to listen on are more than {}", limits::LISTENERS_MAX)
+            }
             Self::Bind { address, error } => {
                 write!(f, "cannot listen on {address}")?;
                 match error.kind() {
@@ -63,7 +70,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoWorkers | Self::NoListener => None,
+            Self::NoWorkers | Self::NoListener | Self::TooManyListeners(_) => None,
             Self::Bind { error, .. } | Self::Worker(error) | Self::System(error) => Some(error),
             Self::OpenAdmin(error) => Some(error),
             Self::Certificates(error) => Some(error),

@@ -6,13 +6,54 @@ use std::net::{SocketAddr, TcpListener};
 use ringway_api::Listeners;
 use ringway_control::Service;
 use ringway_model::limits;
-use ringway_worker::{HttpMode, ListenerConfig};
+use ringway_worker::ListenerConfig;
 
-use super::{Admin, StartError};
+use super::listener::Protocol;
+use super::{Admin, Listener, StartError};
+
+/// Bound public listeners.
+pub(super) struct Bound {
+    /// Sockets of each worker.
+    pub(super) workers: Vec<Vec<(TcpListener, ListenerConfig)>>,
+    pub(super) http_addresses: Vec<SocketAddr>,
+    pub(super) https_addresses: Vec<SocketAddr>,
+}
+
+/// Binds all public listeners, once for each worker.
+pub(super) fn bind_all(
+    listeners: &[Listener],
+    settings: &ringway_worker::Settings,
+    workers: usize,
+) -> Result<Bound, StartError> {
+    let count = listeners.iter().map(|listener| listener.addresses.len() + listener.sockets.len()).sum();
+    match count {
+        0 => return Err(StartError::NoListener),
+        1..=limits::LISTENERS_MAX => {}
+        _ => return Err(StartError::TooManyListeners(count)),
+    }
+    let mut bound = Bound {
+        workers: (0..workers).map(|_| Vec::new()).collect(),
+        http_addresses: Vec::new(),
+        https_addresses: Vec::new(),
+    };
+    for listener in listeners {
+        let (sets, addresses) = bind(&listener.addresses, &listener.sockets, workers)?;
+        match listener.protocol {
+            Protocol::Http(_) => bound.http_addresses.extend(addresses),
+            Protocol::Https => bound.https_addresses.extend(addresses),
+        }
+        // Shared by all workers: so is its limit of connections.
+        let config = listener.config(settings);
+        for (worker, sockets) in bound.workers.iter_mut().zip(sets) {
+            worker.extend(sockets.into_iter().map(|socket| (socket, config.clone())));
+        }
+    }
+    Ok(bound)
+}
 
 /// Binds one set of listeners per worker. Returns the sets and their addresses, empty without addresses and
 /// sockets.
-pub(super) fn bind(
+fn bind(
     addresses: &[SocketAddr],
     sockets: &[TcpListener],
     workers: usize,
@@ -73,20 +114,6 @@ fn bind_addresses(
 
 fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-}
-
-/// Groups the listeners by worker, each with its protocol.
-pub(super) fn of_workers(
-    http: Vec<Vec<TcpListener>>,
-    http_mode: HttpMode,
-    https: Vec<Vec<TcpListener>>,
-) -> Vec<Vec<(TcpListener, ListenerConfig)>> {
-    let http_config = ListenerConfig::http(http_mode);
-    let of_worker = |(http, https): (Vec<TcpListener>, Vec<TcpListener>)| {
-        let http = http.into_iter().map(|listener| (listener, http_config));
-        http.chain(https.into_iter().map(|listener| (listener, ListenerConfig::https()))).collect()
-    };
-    http.into_iter().zip(https).map(of_worker).collect()
 }
 
 /// Binds the admin API. Returns it as a service of the control thread, and its addresses.

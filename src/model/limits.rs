@@ -139,6 +139,8 @@ pub const LISTEN_BACKLOG: u32 = 4_096;
 pub const FREE_PORT_TRIES: usize = 32;
 /// Worker threads.
 pub const WORKERS_MAX: usize = 256;
+/// Public listening sockets of a worker: several addresses for each of some purposes.
+pub const LISTENERS_MAX: usize = 256;
 
 // --- Data plane: runtime -----------------------------------------------------------------------------------
 

@@ -237,7 +237,7 @@ pub struct ConnectionRefused {
 /// Reason for which a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
-    /// The core has reached its connection limit.
+    /// The core or the listener has reached its connection limit.
     Full,
     /// The process is draining before shutdown.
     Draining,

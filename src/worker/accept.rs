@@ -17,7 +17,7 @@ use ringway_model::{Tick, limits};
 use ringway_net::{Accepted, Listener, Stream, sleep, spawn};
 use ringway_telemetry::{ConnectionClosed, ConnectionOpened, ConnectionRefused, Panicked, RefusalReason};
 
-use self::listener::{ListenerConfig, ListenerProtocol};
+use self::listener::{ListenerId, ListenerProtocol};
 use crate::core::Core;
 use crate::exchange::failure::Failure;
 use crate::h2;
@@ -28,18 +28,18 @@ use crate::session::{self, Ended, Registration, Start};
 use crate::transport::Transport;
 
 /// Starts the accept loop of a listener.
-pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: ListenerConfig) {
+pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, listener: ListenerId) {
     let id = core.id;
-    spawn(accept(core.clone(), socket, config), move |panic| {
+    spawn(accept(core.clone(), socket, listener), move |panic| {
         tracing::error!(core = id.0, %panic, "accept loop panicked; listener closed on this core");
     });
 }
 
 /// Accepts until the listener is stopped, then serves the connections that the kernel had queued.
-async fn accept(core: Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: ListenerConfig) {
+async fn accept(core: Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, listener: ListenerId) {
     let mut failing = false;
     loop {
-        match socket.take().await.and_then(|accepted| place(&core, accepted, config)) {
+        match socket.take().await.and_then(|accepted| place(&core, accepted, listener)) {
             Ok(()) => failing = false,
             Err(_) if core.draining.get() => break,
             Err(error) => {
@@ -54,40 +54,42 @@ async fn accept(core: Rc<Core<MonoioRuntime>>, socket: Rc<Listener>, config: Lis
         }
     }
     while let Some(accepted) = socket.take_now() {
-        if let Err(error) = admit(&core, accepted, config) {
+        if let Err(error) = admit(&core, accepted, listener) {
             tracing::debug!(core = core.id.0, %error, "accepted connection failed before it was served");
         }
     }
 }
 
 /// Serves a new connection here, or migrates it to a core with clearly fewer connections.
-fn place(core: &Rc<Core<MonoioRuntime>>, accepted: Accepted, config: ListenerConfig) -> io::Result<()> {
-    match rebalance::migrate(core, accepted, config) {
-        Some(kept) => admit(core, kept, config),
+fn place(core: &Rc<Core<MonoioRuntime>>, accepted: Accepted, listener: ListenerId) -> io::Result<()> {
+    match rebalance::migrate(core, accepted, listener) {
+        Some(kept) => admit(core, kept, listener),
         None => Ok(()),
     }
 }
 
-/// Serves a connection, or rejects it when the core is full.
+/// Serves a connection, or rejects it when the core or the listener is full.
 pub(crate) fn admit(
     core: &Rc<Core<MonoioRuntime>>,
     accepted: Accepted,
-    config: ListenerConfig,
+    listener: ListenerId,
 ) -> io::Result<()> {
     let address = accepted.peer().ip().to_canonical();
     let stream = accepted.adopt()?;
-    if core.connections() >= core.settings.connections_max || !core.has_descriptor() {
+    let protocol = core.listeners.get(listener).protocol;
+    let has_room = core.connections() < core.settings.connections_max && core.has_descriptor();
+    let Some(admission) = has_room.then(|| core.listeners.admit(listener)).flatten() else {
         core.telemetry.emit(ConnectionRefused { client_ip: address, reason: RefusalReason::Full });
-        reject(core, Transport::Tcp(stream), config.protocol);
+        reject(core, Transport::Tcp(stream), protocol);
         return Ok(());
-    }
-    match config.protocol {
+    };
+    match protocol {
         ListenerProtocol::Http if !core.settings.expects_proxy_header(address) => {
             let stream = Transport::Tcp(stream);
-            serve(core, DownstreamConn::new(stream, address, config.handler, None, &core.settings));
+            serve(core, DownstreamConn::new(stream, address, admission, None, &core.settings));
         }
         ListenerProtocol::Http | ListenerProtocol::Https => {
-            pending_connection::start(core, stream, address, config);
+            pending_connection::start(core, stream, address, admission);
         }
     }
     Ok(())
@@ -129,7 +131,7 @@ impl<R: Runtime> Drop for Rejection<R> {
 /// Serves a new HTTP/1.1 connection in a task of its own.
 pub(crate) fn serve<R: Runtime>(core: &Rc<Core<R>>, client: DownstreamConn<R::Stream>) {
     core.telemetry.emit(ConnectionOpened { client_ip: client.peer });
-    let start = session::start(core);
+    let start = session::start(core, client.admission.listener);
     resume(core, client, start);
 }
 

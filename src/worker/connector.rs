@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringway_model::Tick;
 use ringway_net::sync::Permit;
 use ringway_net::tls::TlsError;
-use ringway_net::{Rate, Stream};
+use ringway_net::{SenderLimits, Stream};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -70,16 +70,16 @@ pub(crate) trait Connector: 'static {
     /// itself.
     fn can_splice(&self, from: &Self::Stream, to: &Self::Stream) -> bool;
 
-    /// Copies exactly `bytes` bytes from one connection to the other in the kernel. Neither side may stall
-    /// longer than `stall`; the sender must keep `rate` if there is one. Sets `progress` to the time of the
-    /// last byte. After `SenderStalled` the rest can still be copied.
+    /// Copies exactly `bytes` bytes from one connection to the other in the kernel. The receiver may stall no
+    /// longer than `stall`; the sender has limits of its own. Sets `progress` to the time of the last byte.
+    /// After `SenderStalled` the rest can still be copied.
     fn splice(
         &self,
         from: &Self::Stream,
         to: &Self::Stream,
         bytes: u64,
         stall: Duration,
-        rate: Option<Rate>,
+        sender: SenderLimits,
         progress: &Cell<Tick>,
     ) -> impl Future<Output = Result<(), Splice>>;
 }

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::accept::cert_selector::{self, CertSelector};
 use crate::accept::handshakes::HandshakeScheduler;
+use crate::accept::listener::{ListenerConfig, Listeners};
 use crate::accept::pending_connection::PendingConnections;
 use crate::accept::rebalance::Rebalancer;
 use crate::accept::secrets::{SecretSource, Secrets};
@@ -35,6 +36,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) id: CoreId,
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) listeners: Listeners,
     pub(crate) telemetry: Telemetry,
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) cursors: RefCell<Cursors>,
@@ -80,6 +82,7 @@ pub(crate) struct Core<R: Runtime> {
 pub(crate) struct CoreParts {
     pub(crate) id: CoreId,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) listeners: Vec<ListenerConfig>,
     pub(crate) telemetry: Telemetry,
     pub(crate) reports: MailboxSender<Report>,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -95,10 +98,12 @@ impl<R: Runtime> Core<R> {
     pub(crate) fn new(runtime: R, parts: CoreParts) -> Self {
         let CoreParts { id, settings, snapshot, .. } = parts;
         let upstreams = ConnectionPool::new(settings.connections_max);
+        let listeners = Listeners::new(parts.listeners, &settings);
         Self {
             id,
             runtime,
             settings,
+            listeners,
             telemetry: parts.telemetry,
             reports: parts.reports,
             cursors: RefCell::new(Cursors::new(id)),

@@ -72,6 +72,7 @@ use crate::core::{ConnBuffers, Core};
 use crate::limits;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
+use crate::session::limits_of;
 use crate::upstream::Transfer;
 
 /// Everything that one request holds.
@@ -262,7 +263,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let encoded = reply.encode(out, &options, id, core.runtime.timestamp(), stages);
         self.info.bytes_out = encoded.body_bytes as u64;
         self.info.status = Some(encoded.status);
-        let rate = WriteRate::stall(self.info.policy(core).body_progress_timeout);
+        let rate = WriteRate::stall(limits_of(core, client).write_stall(self.info.policy(core)));
         let (sent, back) = client.stream.write_all(std::mem::take(out), rate).await;
         *out = back;
         out.clear();

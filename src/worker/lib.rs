@@ -45,7 +45,7 @@ use ringway_tls::ServerTls;
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::snapshot::Snapshot;
 
-pub use accept::listener::{Handler, HttpMode, ListenerConfig, ListenerProtocol};
+pub use accept::listener::{Handler, HttpMode, ListenerConfig, ListenerLimits, ListenerProtocol};
 pub use accept::rebalance::{Rebalancer, rebalancers};
 pub use accept::secrets::SecretSource;
 pub use exchange::public_health::{PublicHealth, PublicHealthError};
@@ -108,9 +108,11 @@ pub fn run(parts: Parts, started: &dyn Fn(Driver)) -> std::io::Result<()> {
 
 async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::io::Result<()> {
     parts.telemetry.set_driver(driver.as_str());
+    let (sockets, listeners): (Vec<_>, Vec<_>) = parts.listeners.into_iter().unzip();
     let core_parts = core::CoreParts {
         id: parts.id,
         settings: parts.settings,
+        listeners,
         telemetry: parts.telemetry,
         reports: parts.reports,
         snapshot: parts.snapshot,
@@ -124,14 +126,10 @@ async fn serve(parts: Parts, driver: Driver, started: &dyn Fn(Driver)) -> std::i
     core.prefetch_secrets();
     // The default certificate was sent before this thread started.
     core.secrets.apply_updates(ringway_net::clock::now(), |event| core.telemetry.emit(event));
-    let mut sockets = Vec::new();
-    let mut configs = Vec::new();
-    for (listener, config) in parts.listeners {
-        sockets.push(Rc::new(Listener::from_std(listener)?));
-        configs.push(config);
-    }
-    for (socket, config) in sockets.iter().zip(configs) {
-        accept::start(&core, socket.clone(), config);
+    let sockets = sockets.into_iter().map(|socket| Listener::from_std(socket).map(Rc::new));
+    let sockets = sockets.collect::<std::io::Result<Vec<_>>>()?;
+    for (socket, listener) in sockets.iter().zip(core.listeners.ids()) {
+        accept::start(&core, socket.clone(), listener);
     }
     session::idle::start(&core);
     accept::rebalance::start(&core)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::{self, TlsError};
-use ringway_net::{IdleSet, PanicMessage, Rate, SpliceFault, Stream, Wakeup, WriteRate, clock};
+use ringway_net::{IdleSet, PanicMessage, SenderLimits, SpliceFault, Stream, Wakeup, WriteRate, clock};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -87,17 +87,20 @@ impl Connector for MonoioRuntime {
         to: &Transport,
         bytes: u64,
         stall: Duration,
-        rate: Option<Rate>,
+        sender: SenderLimits,
         progress: &Cell<Tick>,
     ) -> Result<(), Splice> {
         let write_rate = WriteRate::stall(stall);
         let (Some(from_tcp), Some(to_tcp)) = (from.as_tcp(), to.as_tcp()) else {
-            return copy(from, to, bytes, stall, progress).await;
+            return copy(from, to, bytes, (sender.stall, stall), progress).await;
         };
-        let spliced = ringway_net::splice_at_least(from_tcp, to_tcp, bytes, write_rate, rate, progress).await;
+        let spliced =
+            ringway_net::splice_at_least(from_tcp, to_tcp, bytes, write_rate, sender, progress).await;
         let Err(error) = spliced else { return Ok(()) };
         let end = match error.fault {
-            SpliceFault::Unavailable(_) => return copy(from, to, bytes, stall, progress).await,
+            SpliceFault::Unavailable(_) => {
+                return copy(from, to, bytes, (sender.stall, stall), progress).await;
+            }
             SpliceFault::Read(error) if error.kind() == ErrorKind::TimedOut => SpliceError::SenderStalled,
             SpliceFault::Read(_) | SpliceFault::Eof => SpliceError::Sender,
             SpliceFault::Write(error) if error.kind() == ErrorKind::TimedOut => SpliceError::ReceiverStalled,
@@ -156,14 +159,14 @@ async fn copy(
     from: &Transport,
     to: &Transport,
     bytes: u64,
-    stall: Duration,
+    (read_stall, stall): (Duration, Duration),
     progress: &Cell<Tick>,
 ) -> Result<(), Splice> {
     let (mut moved, mut kept_waiting) = (0, false);
     while moved < bytes {
         let part = (bytes - moved).min(ringway_model::limits::BODY_BUFFER_BYTES as u64) as usize;
         let fail = |error| Splice { moved, error, kept_waiting };
-        let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(stall)).await;
+        let (read, buf) = from.read(Vec::with_capacity(part), clock::now().after(read_stall)).await;
         let count = match read {
             Ok(0) => return Err(fail(SpliceError::Sender)),
             Ok(count) => count,

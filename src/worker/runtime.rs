@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringway_model::{Tick, Timestamp};
 use ringway_net::PanicMessage;
 
-use crate::accept::listener::Handler;
+use crate::accept::listener::Admission;
 use crate::connector::Connector;
 
 /// Runtime of one core, with its [`Connector`].
@@ -52,7 +52,7 @@ pub(crate) trait Runtime: Connector {
 #[derive(Debug)]
 pub(crate) struct IdleConn {
     pub(crate) peer: IpAddr,
-    pub(crate) handler: Handler,
+    pub(crate) admission: Admission,
     /// Requests that it has carried.
     pub(crate) exchanges: u32,
     /// Deadline of the first byte of its next request.

@@ -20,7 +20,7 @@ use ringway_wire::h1::Parse;
 
 use self::downstream_conn::{DownstreamConn, Phase};
 use self::linger::Request;
-use crate::accept::listener::Handler;
+use crate::accept::listener::{Handler, ListenerId, ListenerLimits};
 use crate::core::{ConnBuffers, Core};
 use crate::exchange;
 use crate::exchange::disposition::Disposition;
@@ -84,8 +84,9 @@ pub(crate) async fn session<R: Runtime>(
 
 /// Returns the start of a new connection, whose first request has the head timeout; later ones have the idle
 /// timeout.
-pub(crate) fn start<R: Runtime>(core: &Core<R>) -> Start {
-    Start { exchanges: 0, first_byte_by: core.runtime.now().after(core.settings.head_timeout) }
+pub(crate) fn start<R: Runtime>(core: &Core<R>, listener: ListenerId) -> Start {
+    let timeout = core.listeners.get(listener).limits.head_timeout;
+    Start { exchanges: 0, first_byte_by: core.runtime.now().after(timeout) }
 }
 
 /// Reason why a connection is not served at the moment.
@@ -128,7 +129,7 @@ async fn serve<R: Runtime>(
             }
             Disposition::Keep => {
                 client.phase.set(Phase::Idle);
-                first_byte_by = core.runtime.now().after(core.settings.idle_timeout);
+                first_byte_by = core.runtime.now().after(limits_of(core, client).idle_timeout);
             }
             // A byte more from the client would make the kernel reset the connection, and lose what was not
             // delivered.
@@ -156,7 +157,7 @@ pub(crate) async fn handle<R: Runtime>(
     buffers: &mut ConnBuffers,
     started_us: u64,
 ) -> Disposition {
-    match client.handler {
+    match core.listeners.get(client.admission.listener).handler {
         Handler::Gateway { .. } | Handler::AcmeOnly => {
             exchange::serve(core, client, buffers, started_us).await
         }
@@ -216,10 +217,11 @@ async fn read_head<R: Runtime>(
     client: &DownstreamConn<R::Stream>,
     buffers: &mut ConnBuffers,
 ) -> Result<(), Failure> {
-    let deadline = core.runtime.now().after(core.settings.head_timeout);
+    let limits = limits_of(core, client);
+    let deadline = core.runtime.now().after(limits.head_timeout);
     buffers.request.reset();
     loop {
-        match buffers.request.parse(&buffers.client_in, &core.settings.heads).map_err(Failure::BadRequest)? {
+        match buffers.request.parse(&buffers.client_in, &limits.heads).map_err(Failure::BadRequest)? {
             Parse::Complete => return Ok(()),
             Parse::Partial => {}
         }
@@ -231,6 +233,14 @@ async fn read_head<R: Runtime>(
             Err(_) => return Err(Failure::ClientClosed),
         }
     }
+}
+
+/// Timeouts and limits of a client: those of its listener.
+pub(crate) fn limits_of<'a, R: Runtime, S>(
+    core: &'a Core<R>,
+    client: &DownstreamConn<S>,
+) -> &'a ListenerLimits {
+    &core.listeners.get(client.admission.listener).limits
 }
 
 /// Reads from the client into `client_in`.

@@ -28,9 +28,10 @@ use ringway_traffic::report::Report;
 use ringway_traffic::snapshot::Snapshot;
 
 use self::engine::Engine;
+use self::network::SimStream;
 use self::requests::{Case, Request};
 use self::world::Sim;
-use crate::accept::listener::{Handler, ListenerProtocol};
+use crate::accept::listener::{HttpMode, ListenerConfig, ListenerProtocol};
 use crate::core::{Core, CoreParts};
 use crate::exchange::via::Via;
 use crate::session::downstream_conn::DownstreamConn;
@@ -371,7 +372,7 @@ async fn client(engine: Rc<Engine>, case: Rc<Case>, core: Rc<Core<Sim>>, number:
         if core.connections() >= core.settings.connections_max {
             accept::reject(&core, stream, ListenerProtocol::Http);
         } else {
-            accept::serve(&core, DownstreamConn::new(stream, peer, HANDLER, None, &core.settings));
+            accept::serve(&core, admitted(&core, stream, peer));
         }
         client::serve(engine.clone(), case.clone(), end, ids).await;
     }
@@ -388,6 +389,7 @@ fn core(
     let parts = CoreParts {
         id: CoreId(0),
         settings,
+        listeners: vec![ListenerConfig::http(HttpMode::Plain)],
         telemetry,
         reports,
         snapshot,
@@ -400,8 +402,12 @@ fn core(
     Core::new(world, parts)
 }
 
-/// Handler of all connections.
-const HANDLER: Handler = Handler::Gateway { redirects_to_https: false };
+/// Connection of the only listener.
+fn admitted(core: &Core<Sim>, stream: SimStream, peer: IpAddr) -> DownstreamConn<SimStream> {
+    let listener = core.listeners.ids().next().expect("there is one");
+    let admission = core.listeners.admit(listener).expect("it has no limit");
+    DownstreamConn::new(stream, peer, admission, None, &core.settings)
+}
 
 /// Changes the configuration now and then, and drains the core at the end.
 async fn operate(
@@ -530,7 +536,7 @@ fn the_future_of_an_exchange_stays_small() {
     let core = core(world, Arc::default(), telemetry, reports, Plane::new().compiler.snapshot().clone());
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1_000));
     let (stream, _end) = core.runtime.connection(peer);
-    let client = DownstreamConn::new(stream, peer.ip(), HANDLER, None, &core.settings);
+    let client = admitted(&core, stream, peer.ip());
     let mut buffers = core.take_buffers();
     let bytes = std::mem::size_of_val(&exchange::serve(&core, &client, &mut buffers, 0));
     println!("an exchange has {bytes} bytes");

@@ -23,7 +23,6 @@ use super::requests::{Case, Framing, Inbox};
 use super::world::Sim;
 use super::{Plane, Recorder, TIME_MAX, domain, host, instance, request_policy};
 use crate::core::Core;
-use crate::session::downstream_conn::DownstreamConn;
 use crate::settings::Settings;
 use crate::{accept, apply, drain};
 
@@ -182,7 +181,7 @@ pub(super) async fn serve(stage: Rc<Stage>, end: End) {
 fn connect(core: &Rc<Core<Sim>>, tenant: u8, number: u64) -> End {
     let address = SocketAddr::from((Ipv4Addr::new(192, 0, tenant, number as u8), 1_000));
     let (stream, end) = core.runtime.connection(address);
-    accept::serve(core, DownstreamConn::new(stream, address.ip(), super::HANDLER, None, &core.settings));
+    accept::serve(core, super::admitted(core, stream, address.ip()));
     end
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::limits;
 use ringway_model::{Tick, Timestamp};
 use ringway_net::tls::TlsError;
-use ringway_net::{PanicMessage, Rate, Stream, WriteRate};
+use ringway_net::{PanicMessage, SenderLimits, Stream, WriteRate};
 use ringway_traffic::snapshot::{EndpointId, Snapshot};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -137,14 +137,14 @@ impl Connector for Sim {
         to: &SimStream,
         bytes: u64,
         stall: Duration,
-        _rate: Option<Rate>,
+        sender: SenderLimits,
         progress: &Cell<Tick>,
     ) -> Result<(), Splice> {
         let (mut moved, mut kept_waiting) = (0, false);
         while moved < bytes {
             let fail = |error| Err(Splice { moved, error, kept_waiting });
             let part = (bytes - moved).min(64 * 1024) as usize;
-            let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(stall)).await;
+            let (read, buf) = from.read(Vec::with_capacity(part), self.now().after(sender.stall)).await;
             let count = match read {
                 Ok(0) => return fail(SpliceError::Sender),
                 Ok(count) => count,

@@ -18,7 +18,7 @@ use ringway_wire::proxy_protocol::{self, Header, HeaderError, Step};
 use slab::Slab;
 
 use crate::accept;
-use crate::accept::listener::{ListenerConfig, ListenerProtocol};
+use crate::accept::listener::{Admission, ListenerProtocol};
 use crate::accept::tls_accept;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
@@ -47,21 +47,16 @@ impl PendingConnections {
 }
 
 /// Starts a task that reads what precedes the first request, and then serves the connection.
-pub(crate) fn start(
-    core: &Rc<Core<MonoioRuntime>>,
-    stream: TcpStream,
-    peer: IpAddr,
-    listener: ListenerConfig,
-) {
+pub(crate) fn start(core: &Rc<Core<MonoioRuntime>>, stream: TcpStream, peer: IpAddr, admission: Admission) {
     let connection = PendingConnection::new(core, stream);
     let panicked_on = core.clone();
-    spawn(establish(connection, peer, listener), move |panic| {
+    spawn(establish(connection, peer, admission), move |panic| {
         tracing::error!(core = panicked_on.id.0, %panic, "connection task panicked; connection closed");
         panicked_on.telemetry.emit(Panicked { request_id: None });
     });
 }
 
-async fn establish(connection: PendingConnection, peer: IpAddr, listener: ListenerConfig) {
+async fn establish(connection: PendingConnection, peer: IpAddr, admission: Admission) {
     let core = connection.core.clone();
     let deadline = core.runtime.now().after(core.handshakes.timeout());
     let mut client = peer;
@@ -77,14 +72,13 @@ async fn establish(connection: PendingConnection, peer: IpAddr, listener: Listen
             }
         }
     }
-    let handler = listener.handler;
-    match listener.protocol {
+    match core.listeners.get(admission.listener).protocol {
         ListenerProtocol::Http => {
             let Some(stream) = connection.into_stream() else { return };
             let stream = Transport::Tcp(stream);
-            accept::serve(&core, DownstreamConn::new(stream, client, handler, None, &core.settings));
+            accept::serve(&core, DownstreamConn::new(stream, client, admission, None, &core.settings));
         }
-        ListenerProtocol::Https => tls_accept::accept_tls(connection, client, handler, deadline).await,
+        ListenerProtocol::Https => tls_accept::accept_tls(connection, client, admission, deadline).await,
     }
 }
 

@@ -25,7 +25,7 @@ use ringway_net::{Accepted, Notified, spawn, yield_now};
 use ringway_telemetry::ConnectionHandedOver;
 
 use crate::accept;
-use crate::accept::listener::ListenerConfig;
+use crate::accept::listener::ListenerId;
 use crate::core::Core;
 use crate::monoio_runtime::MonoioRuntime;
 
@@ -44,7 +44,7 @@ pub struct Rebalancer {
 #[derive(Debug)]
 struct Migration {
     accepted: Accepted,
-    config: ListenerConfig,
+    listener: ListenerId,
 }
 
 /// Creates the connected rebalancers of `workers` workers, by core number; none for a single worker. Two file
@@ -93,10 +93,10 @@ async fn receive(core: Rc<Core<MonoioRuntime>>, mut notified: Notified) {
         // Re-armed before the mailbox is emptied: what is sent from here on wakes again.
         rebalancer.wake.rearm();
         loop {
-            for Migration { accepted, config } in
+            for Migration { accepted, listener } in
                 rebalancer.arrivals.drain(ringway_model::limits::ACCEPT_BATCH_MAX as usize)
             {
-                if let Err(error) = accept::admit(&core, accepted, config) {
+                if let Err(error) = accept::admit(&core, accepted, listener) {
                     tracing::debug!(core = core.id.0, %error, "accepted connection failed before it was served");
                 }
             }
@@ -117,13 +117,13 @@ async fn receive(core: Rc<Core<MonoioRuntime>>, mut notified: Notified) {
 pub(crate) fn migrate(
     core: &Core<MonoioRuntime>,
     accepted: Accepted,
-    config: ListenerConfig,
+    listener: ListenerId,
 ) -> Option<Accepted> {
     let Some(rebalancer) = core.rebalancer.as_ref().filter(|_| !core.draining.get()) else {
         return Some(accepted);
     };
     let client_ip = accepted.peer().ip().to_canonical();
-    let migration = Migration { accepted, config };
+    let migration = Migration { accepted, listener };
     match rebalancer.send(migration, core.connections(), core.settings.connections_max) {
         Ok(to) => {
             core.telemetry.emit(ConnectionHandedOver { client_ip, to });

@@ -12,7 +12,7 @@ use ringway_telemetry::{Registry, Telemetry};
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::report::{Order, Report};
 
-use crate::accept::listener::HttpMode;
+use crate::accept::listener::{HttpMode, ListenerConfig, Listeners};
 use crate::core::CoreParts;
 use crate::drain::drain;
 use crate::settings::Settings;
@@ -20,8 +20,10 @@ use crate::settings::Settings;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const MANY: usize = 1_000;
 
-fn config() -> ListenerConfig {
-    ListenerConfig::http(HttpMode::Plain)
+/// The only listener of a core.
+fn listener() -> ListenerId {
+    let listeners = Listeners::new(vec![ListenerConfig::http(HttpMode::Plain)], &Settings::default());
+    listeners.ids().next().unwrap()
 }
 
 /// Core of the next connection of one with `own`, when the others have these numbers.
@@ -107,7 +109,7 @@ impl Source {
     async fn next(&self) -> (Migration, StdStream) {
         let client = StdStream::connect(self.0.local_addr()).unwrap();
         client.set_read_timeout(Some(TIMEOUT)).unwrap();
-        (Migration { accepted: self.0.take().await.unwrap(), config: config() }, client)
+        (Migration { accepted: self.0.take().await.unwrap(), listener: listener() }, client)
     }
 }
 
@@ -201,6 +203,7 @@ fn core_of(id: u16, rebalancer: Rebalancer) -> (Rc<Core<MonoioRuntime>>, Mailbox
     let parts = CoreParts {
         id: CoreId(id),
         settings: Arc::new(Settings::default()),
+        listeners: vec![ListenerConfig::http(HttpMode::Plain)],
         telemetry,
         reports,
         snapshot: Compiler::new(CompilerSettings { cores: 4, ..CompilerSettings::default() })
@@ -305,13 +308,13 @@ fn a_core_that_drains_migrates_nothing() {
         let (core, _reports_too, _registry_too) = core_of(0, made.pop().unwrap());
         for _ in 0..5 {
             let (migration, _client) = source.next().await;
-            accept::admit(&core, migration.accepted, config()).unwrap();
+            accept::admit(&core, migration.accepted, listener()).unwrap();
         }
         let (migration, _client) = source.next().await;
-        assert!(migrate(&core, migration.accepted, config()).is_none(), "five against none");
+        assert!(migrate(&core, migration.accepted, listener()).is_none(), "five against none");
         core.draining.set(true);
         let (migration, _client) = source.next().await;
-        assert!(migrate(&core, migration.accepted, config()).is_some());
+        assert!(migrate(&core, migration.accepted, listener()).is_some());
         assert_eq!(other.rebalancer.as_ref().unwrap().arrivals.waiting(), 1);
     });
 }

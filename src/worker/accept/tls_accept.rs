@@ -17,7 +17,7 @@ use ringway_telemetry::{HandshakeDone, HandshakeRefused};
 
 use crate::accept;
 use crate::accept::handshakes::LimitExceeded;
-use crate::accept::listener::Handler;
+use crate::accept::listener::Admission;
 use crate::accept::pending_connection::PendingConnection;
 use crate::accept::tls_info::TlsInfo;
 use crate::core::Core;
@@ -35,11 +35,11 @@ type Reason = &'static str;
 pub(crate) async fn accept_tls(
     connection: PendingConnection,
     client: IpAddr,
-    handler: Handler,
+    admission: Admission,
     deadline: Tick,
 ) {
     let core = connection.core.clone();
-    if let Err(reason) = handshake(&core, connection, client, handler, deadline).await {
+    if let Err(reason) = handshake(&core, connection, client, admission, deadline).await {
         core.telemetry.emit(HandshakeRefused { client_ip: client, reason });
     }
     // One handshake less, and one client more if it succeeded.
@@ -50,7 +50,7 @@ async fn handshake(
     core: &Rc<Core<MonoioRuntime>>,
     connection: PendingConnection,
     client: IpAddr,
-    handler: Handler,
+    admission: Admission,
     deadline: Tick,
 ) -> Result<(), Reason> {
     let started_us = core.runtime.now_micros();
@@ -107,7 +107,7 @@ async fn handshake(
     let is_http2 = stream.alpn() == Some(b"h2");
     let tls = Rc::new(TlsInfo::new(server_name, selected.client_auth, &stream));
     let stream = Transport::Tls(stream);
-    let client = DownstreamConn::new(stream, client, handler, Some(tls), &core.settings);
+    let client = DownstreamConn::new(stream, client, admission, Some(tls), &core.settings);
     if is_http2 {
         accept::serve_http2(core, client);
     } else {

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::accept::listener::ListenerLimits;
 use crate::limits;
 use ringway_model::Tick;
 use ringway_net::Rate;
@@ -79,17 +80,17 @@ impl Kind {
     }
 
     /// Longest time in which a client takes nothing of its response.
-    fn client_stall(self, policy: &Policy) -> Duration {
+    fn client_stall(self, policy: &Policy, limits: &ListenerLimits) -> Duration {
         match self {
-            Self::Transfer | Self::Stream => policy.body_progress_timeout,
-            Self::Call => policy.body_progress_timeout.max(policy.stream_idle_timeout),
+            Self::Transfer | Self::Stream => limits.write_stall(policy),
+            Self::Call => limits.write_stall(policy).max(policy.stream_idle_timeout),
         }
     }
 }
 
 impl Activity {
     /// Begins an exchange of this kind, whose request is about to be sent.
-    pub(crate) fn begin(&self, kind: Kind, policy: &Policy, now: Tick) {
+    pub(crate) fn begin(&self, kind: Kind, policy: &Policy, limits: &ListenerLimits, now: Tick) {
         let rate = match (kind, policy.body_rate_min) {
             (Kind::Call, _) | (_, 0) => None,
             (Kind::Transfer | Kind::Stream, bytes_per_second) => {
@@ -97,18 +98,22 @@ impl Activity {
             }
         };
         self.last.set(now);
-        self.idle_max.set(kind.idle_max(policy));
+        // Only the client can be silent until the response begins.
+        self.idle_max.set(match kind {
+            Kind::Transfer => limits.read_stall(policy),
+            Kind::Stream | Kind::Call => kind.idle_max(policy),
+        });
         self.rate.set(rate);
         self.is_open.set(false);
-        self.client_stall.set(policy.body_progress_timeout);
+        self.client_stall.set(limits.write_stall(policy));
         self.head_timeout.set(kind.head_timeout(policy));
         self.look.set(policy.body_progress_timeout);
     }
 
     /// Notes the head of a response of this kind.
-    pub(crate) fn open(&self, kind: Kind, policy: &Policy, now: Tick) {
+    pub(crate) fn open(&self, kind: Kind, policy: &Policy, limits: &ListenerLimits, now: Tick) {
         self.idle_max.set(kind.idle_max(policy));
-        self.client_stall.set(kind.client_stall(policy));
+        self.client_stall.set(kind.client_stall(policy, limits));
         self.rate.set(None);
         self.is_open.set(true);
         self.note(now);
@@ -183,6 +188,7 @@ const STREAMS: &[&[u8]] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
     use ringway_wire::h1::Limits;
     use ringway_wire::message::Method;
 
@@ -211,8 +217,12 @@ mod tests {
 
     fn begun(kind: Kind, policy: &Policy, now: Tick) -> Activity {
         let activity = Activity::default();
-        activity.begin(kind, policy, now);
+        activity.begin(kind, policy, &limits(), now);
         activity
+    }
+
+    fn limits() -> ListenerLimits {
+        ListenerLimits::of(&Settings::default())
     }
 
     fn policy(stream_idle_timeout: Duration) -> Policy {
@@ -245,7 +255,7 @@ mod tests {
         let rate =
             Rate { bytes_per_second: ringway_model::limits::BODY_RATE_MIN, window: limits::BODY_RATE_WINDOW };
         assert_eq!(activity.least_rate(), Some(rate));
-        activity.open(Kind::Transfer, &policy(Duration::MAX), at(10));
+        activity.open(Kind::Transfer, &policy(Duration::MAX), &limits(), at(10));
         assert_eq!(activity.least_rate(), None);
         assert!(!activity.is_idle(at(69)) && activity.is_idle(at(70)));
         let off = Policy { body_rate_min: 0, ..Policy::default() };
@@ -264,7 +274,7 @@ mod tests {
             "what is left of a request when its response is complete has to move"
         );
         let limited = begun(Kind::Transfer, &policy(secs(600)), at(0));
-        limited.open(Kind::Stream, &policy(secs(600)), at(0));
+        limited.open(Kind::Stream, &policy(secs(600)), &limits(), at(0));
         assert!(!limited.is_idle(at(599)) && limited.is_idle(at(600)));
     }
 
@@ -282,9 +292,24 @@ mod tests {
     fn only_a_call_may_leave_its_response_unread_longer_than_a_body() {
         let activity = begun(Kind::Call, &policy(Duration::MAX), at(0));
         assert_eq!(activity.client_stall(), secs(60), "the request alone is not enough");
-        activity.open(Kind::Stream, &policy(Duration::MAX), at(0));
+        activity.open(Kind::Stream, &policy(Duration::MAX), &limits(), at(0));
         assert_eq!(activity.client_stall(), secs(60));
-        activity.open(Kind::Call, &policy(Duration::MAX), at(0));
+        activity.open(Kind::Call, &policy(Duration::MAX), &limits(), at(0));
         assert_eq!(activity.client_stall(), Duration::MAX);
+    }
+
+    #[test]
+    fn a_listener_limits_the_silence_of_its_clients() {
+        let own = ListenerLimits { read_timeout: Some(secs(5)), write_timeout: Some(secs(7)), ..limits() };
+        let activity = Activity::default();
+        activity.begin(Kind::Transfer, &policy(Duration::MAX), &own, at(0));
+        assert!(!activity.is_idle(at(4)) && activity.is_idle(at(5)), "the request's body");
+        assert_eq!(activity.client_stall(), secs(7));
+        activity.open(Kind::Transfer, &policy(Duration::MAX), &own, at(0));
+        assert!(!activity.is_idle(at(59)), "the instance has the time of the policy");
+        assert_eq!(activity.client_stall(), secs(7));
+        // A call may be silent for as long as a stream may.
+        activity.begin(Kind::Call, &policy(Duration::MAX), &own, at(0));
+        assert!(!activity.is_idle(at(1_000_000)));
     }
 }

@@ -10,7 +10,7 @@ use std::pin::pin;
 
 use crate::limits;
 use ringway_middleware::{BodyTransforms, Edits};
-use ringway_net::Stream;
+use ringway_net::{SenderLimits, Stream};
 use ringway_traffic::policy::Policy;
 use ringway_wire::h1::{ConnectionSignal, OutFraming, ResponseHead};
 use ringway_wire::message::Framing;
@@ -28,6 +28,7 @@ use crate::exchange::response_writer::{ClientBody, ResponseWriter};
 use crate::exchange::stream_info::StreamInfo;
 use crate::exchange::{Exchange, Target, tunnel};
 use crate::runtime::Runtime;
+use crate::session::limits_of;
 use crate::upstream::{
     ReadError, RequestTraits, ResponseReader, ResponseSource, Transfer, UpstreamResponse, body_failure,
     stalled,
@@ -146,7 +147,7 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
         self.write_head(head, signal, body_framing.announced(), edits);
 
         let kind = Kind::of_response(head, self.reader.upstream_in);
-        activity.open(kind, self.policy, core.runtime.now());
+        activity.open(kind, self.policy, limits_of(core, self.reader.client), core.runtime.now());
         let has_more = match body_framing {
             BodyFraming::Reframed(sink) => self.reframe(framing, sink, head.len()).await?,
             _ => self.relay(&mut body_framing, head.len()).await?,
@@ -228,12 +229,14 @@ impl<R: Runtime> ResponseRelay<'_, '_, R> {
     /// Moves the rest of a long body without copying it.
     async fn splice(&mut self, bytes: u64) -> Result<(), Failure> {
         let ResponseReader { core, client, upstream, transfer, .. } = self.reader;
-        let (runtime, stall) = (&core.runtime, self.policy.body_progress_timeout);
+        let runtime = &core.runtime;
+        let stall = limits_of(core, client).write_stall(self.policy);
+        let sender = SenderLimits { stall: self.policy.body_progress_timeout, rate: None };
         let Transfer { upload, activity, .. } = transfer;
         let mut left = bytes;
         loop {
             let progress = activity.progress();
-            let Err(splice) = runtime.splice(upstream, &client.stream, left, stall, None, progress).await
+            let Err(splice) = runtime.splice(upstream, &client.stream, left, stall, sender, progress).await
             else {
                 self.info.bytes_out += left;
                 return Ok(());

@@ -41,7 +41,8 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         if let Some(authorization) = challenge.and_then(|token| snapshot.challenge(token)) {
             return Err(LocalReply::challenge(authorization).into());
         }
-        if client.handler == Handler::AcmeOnly {
+        let handler = core.listeners.get(client.admission.listener).handler;
+        if handler == Handler::AcmeOnly {
             return Err(match challenge {
                 Some(_) => LocalReply::unknown_challenge().into(),
                 None => LocalReply::https_only().into(),
@@ -50,7 +51,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let Some(host) = snapshot.virtual_host(request.host()) else { return Err(self.absent.into()) };
         let matched = Match { host, rule: host.rules.find(request, client_in) };
         self.info.matched = Some(matched);
-        if client.handler == (Handler::Gateway { redirects_to_https: true })
+        if handler == (Handler::Gateway { redirects_to_https: true })
             && challenge.is_none()
             && let Some(port) = redirect_port(core, client, self.buffers, snapshot, host)
         {

@@ -156,7 +156,8 @@ pub(crate) fn is_wanted<R: Runtime>(
     let ConnBuffers { request, client_in, .. } = buffers;
     let is_health =
         core.settings.public_health.as_ref().is_some_and(|paths| paths.is_asked(request, client_in));
-    if is_health || !is_routed(request, client_in, client.handler) {
+    let handler = core.listeners.get(client.admission.listener).handler;
+    if is_health || !is_routed(request, client_in, handler) {
         return false;
     }
     let tables = core.tables();

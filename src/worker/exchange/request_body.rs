@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits;
 use ringway_model::Tick;
-use ringway_net::{Rate, Stream, WriteRate};
+use ringway_net::{Rate, SenderLimits, Stream, WriteRate};
 use ringway_wire::h1::{BodyState, ChunkMode, ChunkedBody, RequestHead};
 use ringway_wire::message::Framing;
 
@@ -183,8 +183,10 @@ impl RequestBody {
                 && left >= limits::SPLICE_BYTES_MIN
                 && runtime.can_splice(client, upstream)
             {
-                let (rate, progress) = (activity.least_rate(), activity.progress());
-                let result = runtime.splice(client, upstream, left, stall, rate, progress).await;
+                let sender =
+                    SenderLimits { stall: activity.idle_max().min(stall), rate: activity.least_rate() };
+                let progress = activity.progress();
+                let result = runtime.splice(client, upstream, left, stall, sender, progress).await;
                 let moved = result.err().map_or(left, |splice| splice.moved);
                 self.received += moved;
                 match result {

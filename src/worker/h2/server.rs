@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::limits;
 use bytes::Bytes;
@@ -62,7 +63,8 @@ pub(crate) async fn serve(
     let guard = FloodGuard::new(now);
     let malformed = guard.malformed();
     let (pipe, driver) = pipe::pipe(RefCell::new(guard));
-    driver.set_read_by(now.after(core.settings.head_timeout));
+    let limits = session::limits_of(core, connection);
+    driver.set_read_by(now.after(limits.head_timeout));
     let shared = Rc::new(Shared {
         core: core.clone(),
         connection: connection.clone(),
@@ -79,7 +81,7 @@ pub(crate) async fn serve(
         fault: Cell::new(None),
         waker: Cell::new(None),
     });
-    let stall = core.settings.policy.body_progress_timeout;
+    let stall = limits.write_stall(&core.settings.policy);
     shared.driver.drive(&connection.stream, stall, shared.run(pipe, now)).await;
     let violation = shared.driver.watch().borrow().violation().map(Violation::as_str);
     if let Some(reason) = violation.or(shared.fault.get()) {
@@ -142,7 +144,8 @@ impl Shared {
             grant: self.core.windows.grant(client),
             pings: h2.ping_pong(),
         };
-        self.driver.set_read_by(self.core.runtime.now().after(self.core.settings.idle_timeout));
+        let timeout = session::limits_of(&self.core, &self.connection).idle_timeout;
+        self.driver.set_read_by(self.core.runtime.now().after(timeout));
         while let Some((request, respond)) = poll_fn(|cx| {
             self.adjust_windows(&mut h2, &mut windows, cx);
             self.poll_request(&mut h2, cx)
@@ -364,7 +367,7 @@ pub(crate) async fn exchange(
     client.phase.set(Phase::Busy);
     let started_us = core.runtime.now_micros();
     let is_call = is_call(&request.headers);
-    let next = match read_head(core, stream, request, buffers, (scheme, started_us)).await {
+    let next = match read_head(core, &client, request, buffers, (scheme, started_us)).await {
         Ok(()) => session::handle(core, &client, buffers, started_us).await,
         Err(failure) => exchange::reject(core, &client, buffers, failure, started_us, is_call).await,
     };
@@ -388,11 +391,13 @@ pub(crate) async fn exchange(
 /// Writes the head as HTTP/1.1 to `client_in`, with the received part of the body, and parses it.
 async fn read_head(
     core: &Core<MonoioRuntime>,
-    stream: &H2Stream,
+    client: &DownstreamConn<Transport>,
     request: http::request::Parts,
     buffers: &mut ConnBuffers,
     (scheme, nonce): (&str, u64),
 ) -> Result<(), Failure> {
+    let Transport::H2(stream) = &client.stream else { return Err(Failure::ClientClosed) };
+    let limits = session::limits_of(core, client);
     let ConnBuffers { client_in, request: parsed, .. } = buffers;
     client_in.clear();
     parsed.reset();
@@ -402,8 +407,10 @@ async fn read_head(
     stream.set_coding(coding.map_err(Failure::BadRequest)?, length);
     client_in.reserve(ringway_model::limits::HEAD_BUFFER_BYTES.saturating_sub(client_in.len()));
     stream.read_now(client_in).await;
-    match parsed.parse(client_in, &core.settings.heads).map_err(Failure::BadRequest)? {
-        Parse::Complete if length == Some(0) => wait_for_end(core, stream).await,
+    match parsed.parse(client_in, &limits.heads).map_err(Failure::BadRequest)? {
+        Parse::Complete if length == Some(0) => {
+            wait_for_end(core, stream, limits.read_stall(&core.settings.policy)).await
+        }
         Parse::Complete => Ok(()),
         // The text is complete: it exceeds a limit of the parser.
         Parse::Partial => Err(Failure::BadRequest(HeadFault::HeadTooLarge.into())),
@@ -433,8 +440,8 @@ fn is_call(fields: &HeaderMap) -> bool {
 
 /// Waits for the end of a request with `content-length: 0`: DATA would make it malformed, which must be known
 /// before it is forwarded (RFC 9113 §8.1.1).
-async fn wait_for_end(core: &Core<MonoioRuntime>, stream: &H2Stream) -> Result<(), Failure> {
-    let deadline = core.runtime.now().after(core.settings.policy.body_progress_timeout);
+async fn wait_for_end(core: &Core<MonoioRuntime>, stream: &H2Stream, stall: Duration) -> Result<(), Failure> {
+    let deadline = core.runtime.now().after(stall);
     match stream.read(Vec::with_capacity(1), deadline).await.0 {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Failure::RequestBodyTimedOut),
@@ -475,7 +482,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let Shared { core, driver, streams, is_closing, waker, .. } = &*self.shared;
+        let Shared { core, connection, driver, streams, is_closing, waker, .. } = &*self.shared;
         core.streams.update(|streams| streams - 1);
         let client = streams.borrow_mut().remove(self.key);
         drop(client);
@@ -483,7 +490,7 @@ impl Drop for Registration {
             let timeout = if is_closing.get() {
                 ringway_model::limits::LINGER_TIMEOUT
             } else {
-                core.settings.idle_timeout
+                session::limits_of(core, connection).idle_timeout
             };
             driver.set_read_by(core.runtime.now().after(timeout));
         }

@@ -13,7 +13,7 @@ use ringway_telemetry::RequestId;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_traffic::virtual_host::VirtualHost;
 
-use crate::accept::listener::Handler;
+use crate::accept::listener::Admission;
 use crate::accept::tls_info::TlsInfo;
 use crate::exchange::local_reply::LocalReply;
 use crate::exchange::match_rule::Match;
@@ -26,8 +26,8 @@ pub(crate) struct DownstreamConn<S> {
     pub(crate) stream: S,
     /// Address of the client: from the PROXY header where there is one, else of the socket.
     pub(crate) peer: IpAddr,
-    /// Handler of its requests.
-    pub(crate) handler: Handler,
+    /// Its listener, and its place there.
+    pub(crate) admission: Admission,
     /// TLS properties; none without TLS.
     pub(crate) tls: Option<Rc<TlsInfo>>,
     /// The peer is a trusted proxy: its forwarding headers are used.
@@ -59,7 +59,7 @@ impl<S> DownstreamConn<S> {
     pub(crate) fn new(
         stream: S,
         peer: IpAddr,
-        handler: Handler,
+        admission: Admission,
         tls: Option<Rc<TlsInfo>>,
         settings: &Settings,
     ) -> Self {
@@ -67,7 +67,7 @@ impl<S> DownstreamConn<S> {
         Self {
             stream,
             peer,
-            handler,
+            admission,
             tls,
             trusted: settings.trusts(peer),
             address_lines: address_lines(peer, scheme),
@@ -82,7 +82,7 @@ impl<S> DownstreamConn<S> {
         Self {
             stream,
             peer: self.peer,
-            handler: self.handler,
+            admission: self.admission.of_stream(),
             tls: self.tls.clone(),
             trusted: self.trusted,
             address_lines: self.address_lines.clone(),
@@ -94,7 +94,7 @@ impl<S> DownstreamConn<S> {
 
     /// Returns the entry of the idle set; none with TLS, whose session cannot be rebuilt from it.
     pub(crate) fn to_idle(&self, exchanges: u32, deadline: Tick) -> Option<IdleConn> {
-        let idle = || IdleConn { peer: self.peer, handler: self.handler, exchanges, deadline };
+        let idle = || IdleConn { peer: self.peer, admission: self.admission.clone(), exchanges, deadline };
         self.tls.is_none().then(idle)
     }
 

@@ -36,7 +36,7 @@ async fn watch(core: Rc<Core<MonoioRuntime>>) {
         }
         for wakeup in wakeups.drain(..) {
             match wakeup {
-                Wakeup::Ready(stream, idle) => resume(&core, Transport::Tcp(stream), &idle),
+                Wakeup::Ready(stream, idle) => resume(&core, Transport::Tcp(stream), idle),
                 Wakeup::Expired(idle) => report_closed(&core, &idle),
             }
         }
@@ -48,14 +48,14 @@ async fn watch(core: Rc<Core<MonoioRuntime>>) {
 pub(crate) fn end<R: Runtime>(core: &Rc<Core<R>>) {
     for (stream, idle) in core.runtime.take_idle() {
         match stream {
-            Some(stream) if stream.peek_state() == PeerState::HasData => resume(core, stream, &idle),
+            Some(stream) if stream.peek_state() == PeerState::HasData => resume(core, stream, idle),
             _ => report_closed(core, &idle),
         }
     }
 }
 
-fn resume<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, idle: &IdleConn) {
-    let client = DownstreamConn::new(stream, idle.peer, idle.handler, None, &core.settings);
+fn resume<R: Runtime>(core: &Rc<Core<R>>, stream: R::Stream, idle: IdleConn) {
+    let client = DownstreamConn::new(stream, idle.peer, idle.admission, None, &core.settings);
     // A request that began in time has its usual time.
     let first_byte_by = core.runtime.now().after(limits::IDLE_BUFFER_GRACE).max(idle.deadline);
     accept::resume(core, client, Start { exchanges: idle.exchanges, first_byte_by });

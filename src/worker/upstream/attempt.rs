@@ -37,6 +37,7 @@ use crate::exchange::{forwarded, grpc};
 use crate::h2::StreamEnd;
 use crate::runtime::Runtime;
 use crate::session::downstream_conn::DownstreamConn;
+use crate::session::limits_of;
 
 /// One attempt to get a response for the request in `buffers`.
 pub(crate) struct Attempt<'x, 'a, R: Runtime> {
@@ -192,7 +193,7 @@ impl<'a, R: Runtime> Attempt<'_, 'a, R> {
         // Only on a shared connection: there a silent request holds up no other one.
         let is_call = conn.is_shared && grpc::is_call(request, client_in);
         let kind = if is_call { Kind::Call } else { Kind::Transfer };
-        transfer.activity.begin(kind, self.policy, core.runtime.now());
+        transfer.activity.begin(kind, self.policy, limits_of(core, self.client), core.runtime.now());
 
         let mut upload = self.start_upload(&conn);
         let is_streaming = !matches!(upload, Upload::None);
