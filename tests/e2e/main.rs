@@ -38,6 +38,7 @@ mod http2_upstream;
 mod kit;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod observe;
 mod persistence;
 mod protocol;
