@@ -24,6 +24,7 @@ use sources::{
 /// Allowed imports between our crates, without those of tests; any other direction is an error.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("ringway-model", &[]),
+    ("ringway-config", &["model"]),
     ("ringway-wire", &[]),
     ("ringway-bridge", &[]),
     ("ringway-net", &["model"]),
@@ -41,6 +42,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "ringway-control",
         &[
             "model",
+            "config",
             "traffic",
             "telemetry",
             "bridge",
@@ -53,11 +55,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "health",
         ],
     ),
-    ("ringway-api", &["model", "wire", "net", "tls", "telemetry", "control", "certs"]),
+    ("ringway-api", &["model", "config", "wire", "net", "tls", "telemetry", "control", "certs"]),
     (
         "ringway",
         &[
             "model",
+            "config",
             "wire",
             "bridge",
             "net",
@@ -75,7 +78,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ringway-bench", &["model", "wire", "traffic", "bridge", "middleware", "telemetry"]),
-    ("ringway-fuzz-targets", &["model", "wire", "traffic", "worker", "store", "certs", "api"]),
+    ("ringway-fuzz-targets", &["model", "config", "wire", "traffic", "worker", "store", "certs", "api"]),
 ];
 
 /// The crates with `unsafe`: for system calls, and for memory shared between threads.
@@ -130,6 +133,7 @@ fn only_the_api_the_store_and_the_binary_decide_json() {
         &json,
         &[
             "ringway-api",
+            "ringway-config",
             "ringway-store",
             "ringway-certs",
             "ringway-webhooks",

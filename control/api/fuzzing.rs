@@ -1,8 +1,9 @@
 //! Entry points for the fuzz targets (`tests/fuzz`): parsing of requests without a plane and sockets.
 
-use crate::request::finding::Finding;
-use crate::request::reader::{self, Input, Reader};
-use crate::request::{document, shapes as shape};
+use ringway_config::json::{self, DocumentError};
+use ringway_config::{Input, Origin, Reader, Report, read_request};
+
+use crate::request::shapes as shape;
 
 /// Refusal of a body.
 #[derive(Debug)]
@@ -21,9 +22,9 @@ pub const SHAPES: usize = 11;
 /// # Errors
 /// The findings.
 pub fn read(shape: usize, key: Option<String>, body: &mut [u8]) -> Result<(), Refusal> {
-    let body = document::parse(body).map_err(|error| match error {
-        document::DocumentError::Duplicates(findings) => {
-            Refusal::Document(findings.into_iter().filter_map(|finding| finding.pointer).collect())
+    let body = json::parse(body).map_err(|error| match error {
+        DocumentError::Duplicates(reports) => {
+            Refusal::Document(reports.into_iter().map(|report| report.field.to_string()).collect())
         }
         _ => Refusal::Document(Vec::new()),
     })?;
@@ -44,8 +45,11 @@ pub fn read(shape: usize, key: Option<String>, body: &mut [u8]) -> Result<(), Re
 }
 
 fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<(), Refusal> {
-    let finding = |finding: Finding| (finding.code, finding.pointer);
-    reader::read(input, shape)
+    let finding = |report: Report| {
+        let pointer = (report.origin == Origin::Body).then(|| report.field.to_string());
+        (report.code, pointer)
+    };
+    read_request(input, shape)
         .map(|_| ())
-        .map_err(|findings| Refusal::Findings(findings.into_iter().map(finding).collect()))
+        .map_err(|reports| Refusal::Findings(reports.into_iter().map(finding).collect()))
 }

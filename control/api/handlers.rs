@@ -24,11 +24,11 @@ use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::Problem;
 use crate::request::conditions::Conditions;
-use crate::request::reader::{Input, Reader, read};
 use crate::request::shapes as shape;
 use crate::response::{ApiResult, Body, Response};
 use crate::views::{AppOverview, CertificatesView, LivenessView, ReadinessView, StatusView, WebhookView};
 use crate::waits::Waiter;
+use ringway_config::{Input, Reader, read_request};
 
 /// Executes an operation.
 pub(crate) async fn handle<P: Plane>(
@@ -173,5 +173,6 @@ pub(crate) async fn handle<P: Plane>(
 
 /// Parses a request by its shape.
 fn take<T>(input: &Input<'_>, shape: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T, Problem> {
-    read(input, shape).map_err(Problem::findings)
+    read_request(input, shape)
+        .map_err(|reports| Problem::findings(reports.into_iter().map(Into::into).collect()))
 }

@@ -10,8 +10,8 @@ use crate::guard::Access;
 use crate::limits;
 use crate::operation::Spec;
 use crate::problem::{Kind, ProblemBody, type_of};
-use crate::request::reader::{Described, Location, object_schema};
 use crate::route::{ROUTES, Route};
+use ringway_config::{Described, Location, object_schema};
 
 /// Generates the document. Cost: a millisecond; not cached, because it is rarely requested.
 pub(crate) fn document() -> Json {

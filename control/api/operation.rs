@@ -3,13 +3,13 @@
 use crate::content::{Content, schema_of, schema_of_accepted};
 use crate::guard::Access;
 use crate::problem::Kind;
-use crate::request::reader::{Described, describe};
 use crate::request::shapes as shape;
 use crate::views::{
     AppDetails, AppPage, AppStatusView, CertificatePage, DomainDetails, DomainPage, DomainView, DrainedView,
     DrainingView, Gone, InstancePage, InstanceView, LeaseView, LivenessView, ReadinessView, RegisteredView,
     StatusView, UploadedView, VerificationView, WebhookPage, WebhookView,
 };
+use ringway_config::{Described, describe};
 
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,8 +8,8 @@ use ringway_control::Refusal;
 use ringway_model::{Rejection, Revision};
 use serde::Serialize;
 
-use crate::request::document::DocumentError;
 use crate::request::finding::Finding;
+use ringway_config::json::DocumentError;
 
 /// An error response.
 #[derive(Clone, Debug, PartialEq)]
@@ -210,8 +210,10 @@ impl From<DocumentError> for Problem {
             DocumentError::Syntax { reason, at: None } => format!("the body is not JSON: {reason}"),
             DocumentError::NotAnObject(found) => format!("the body must be a JSON object, not {found}"),
             DocumentError::TooDeep => "the body is nested too deeply".to_owned(),
-            DocumentError::Duplicates(errors) => {
+            DocumentError::TooManyValues => "the body has too many values".to_owned(),
+            DocumentError::Duplicates(reports) => {
                 let detail = "a name occurs more than once in an object";
+                let errors = reports.into_iter().map(Into::into).collect();
                 return Self { errors, ..Self::new(Kind::BadDocument, detail) };
             }
         };

@@ -1,17 +1,15 @@
-//! Requests: JSON document, findings, the reader of typed fields, the fields, and the shapes of all
-//! operations.
+//! Requests: the fields, and the shapes of all operations. Documents and the reader of typed fields are in
+//! `ringway-config`.
 //!
 //! ```text
-//! body ─ document ─► Object ┐
-//! key, query ── target ─────┴─► reader ◄─ shapes ◄─ fields        headers ─► conditions
+//! body ─ json ─► Object ┐
+//! key, query ── target ─┴─► Reader ◄─ shapes ◄─ fields        headers ─► conditions
 //! ```
 
 pub(crate) mod conditions;
-pub(crate) mod document;
 mod fields;
 pub(crate) mod finding;
 mod health_fields;
-pub(crate) mod reader;
 pub(crate) mod shapes;
 pub(crate) mod target;
 mod tls_fields;

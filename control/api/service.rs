@@ -21,12 +21,11 @@ use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
 use crate::request::conditions::{Conditions, idempotency_key, if_match, wants_representation};
-use crate::request::document;
-use crate::request::reader::Input;
 use crate::request::target::{Plus, decode, read_query};
 use crate::response::Response;
 use crate::route::{self, Found};
 use crate::waits::{Waiter, Waits};
+use ringway_config::{Input, json};
 
 /// Head of a request.
 #[derive(Clone, Debug, Default)]
@@ -257,7 +256,7 @@ fn read_input<'a>(
     };
     let body = match body.is_empty() {
         true => None,
-        false => Some(document::parse(body)?),
+        false => Some(json::parse(body)?),
     };
     Ok(Input { body, key, query })
 }

@@ -1,6 +1,7 @@
 //! Changes: submission to the plane and the response with the object afterwards.
 
 use ringway_certs::names_files;
+use ringway_config::Pointer;
 use ringway_control::{Receipt, Submission};
 use ringway_model::{AppSpec, Change, Hostname, Outcome, Patch, Revision};
 use ringway_tls::SecretKey;
@@ -9,7 +10,7 @@ use crate::audit::{Audit, subject};
 use crate::plane::Plane;
 use crate::problem::Problem;
 use crate::request::conditions::Conditions;
-use crate::request::finding::{Finding, Pointer};
+use crate::request::finding::Finding;
 use crate::response::{ApiResult, Response};
 use crate::views::{
     Accepted, AppView, DomainView, Gone, RegisteredView, WebhookView, instance_view, outcome_name,

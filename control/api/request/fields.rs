@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_config::{Fault, Field, Given, Reader};
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, DomainKind, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, StatusRangeError,
@@ -10,7 +11,6 @@ use ringway_model::{
 };
 use serde_json::json;
 
-use super::reader::{Fault, Field, Given, Reader};
 use super::values::{at_most, duration, duration_schema, id_schema, status_list};
 use crate::limits::API_WAIT_MAX;
 

@@ -1,16 +1,19 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::request::document;
-use crate::request::reader::{Input, read};
+use ringway_config::json;
+use ringway_config::{Input, read_request as read};
 
 #[test]
 fn what_counts_as_a_failure_is_read_in_every_form() {
     let read_one = |body: &str| {
         let mut bytes = body.as_bytes().to_vec();
-        let body = Some(document::parse(&mut bytes).unwrap());
+        let body = Some(json::parse(&mut bytes).unwrap());
         read(&Input { body, ..Input::default() }, |reader| Some((failures(reader), on_all_unhealthy(reader))))
             .map_err(|findings| {
-                findings.iter().map(|found| format!("{} {}", found.field, found.code)).collect::<Vec<_>>()
+                findings
+                    .iter()
+                    .map(|found| format!("{} {}", found.field.dotted(), found.code))
+                    .collect::<Vec<_>>()
             })
     };
     let policy =

@@ -1,8 +1,6 @@
 //! Findings: the mistakes of a request, with their places in its body.
 
-use std::fmt::Write;
-
-use ringway_model::limits;
+use ringway_config::{Origin, Pointer, Report};
 use serde::Serialize;
 
 /// One mistake of a request.
@@ -26,41 +24,16 @@ pub(crate) struct Finding {
 impl Finding {
     /// Creates a finding about a member of the body.
     pub(crate) fn at(pointer: &Pointer, code: &'static str, message: String) -> Self {
-        Self { field: pointer.dotted(), code, message, pointer: Some(pointer.text()) }
+        Self { field: pointer.dotted(), code, message, pointer: Some(pointer.to_string()) }
     }
 }
 
-/// Path of a member in a body.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pointer {
-    names: Vec<String>,
-}
-
-impl Pointer {
-    /// Descends to a member.
-    pub(crate) fn push(&mut self, name: &str) {
-        let mut end = name.len().min(limits::FINDING_NAME_BYTES_MAX);
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.names.push(name[..end].to_owned());
-    }
-
-    /// Ascends.
-    pub(crate) fn pop(&mut self) {
-        self.names.pop();
-    }
-
-    /// The names, joined by dots.
-    pub(crate) fn dotted(&self) -> String {
-        self.names.join(".")
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for name in &self.names {
-            let _ = write!(text, "/{}", name.replace('~', "~0").replace('/', "~1"));
-        }
-        text
+impl From<Report> for Finding {
+    fn from(report: Report) -> Self {
+        let pointer = match report.origin {
+            Origin::Body => Some(report.field.to_string()),
+            Origin::Address => None,
+        };
+        Self { field: report.field.dotted(), code: report.code, message: report.message, pointer }
     }
 }

@@ -4,14 +4,13 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_config::{Fault, Field, Given, Reader, Value};
 use ringway_model::{
     BodyText, HealthCheck, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme,
     StatusRanges, Target, limits,
 };
 use serde_json::{Value as Json, json};
 
-use super::document::Value;
-use super::reader::{Fault, Field, Given, Reader};
 use super::values::{duration, duration_schema, duration_text, status_list};
 
 /// Reads `health_check`: a path, `"tcp"`, null, or an object; a TCP connection when absent.
@@ -99,14 +98,15 @@ static HEALTH_HEADERS: Field<ProbeHeaders> = Field {
         let fields = match given {
             Given::Json(Value::Object(fields)) => fields.members(),
             Given::Json(other) => {
-                return Err(given.mistyped("an object of field names and values", other));
+                return Err(Fault::mistyped("an object of field names and values", other));
             }
             Given::Text(_) => return Err(Fault::invalid("belongs into the body")),
         };
         let texts: Vec<(&str, &str)> = fields
-            .map(|(name, value)| match value {
-                Value::Text(text) => Ok((name, *text)),
-                other => Err(given.mistyped("an object whose values are strings", other)),
+            .iter()
+            .map(|member| match &member.node.value {
+                Value::Text(text) => Ok((&*member.name, &**text)),
+                other => Err(Fault::mistyped("an object whose values are strings", other)),
             })
             .collect::<Result<_, _>>()?;
         ProbeHeaders::new(texts).map_err(Fault::invalid)

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::request::document;
 use crate::request::finding::Finding;
-use crate::request::reader::{Input, read};
+use ringway_config::json;
+use ringway_config::{Input, read_request as read};
 
 fn check(body: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
     check_of(body, "http://10.0.0.5:3001")
@@ -11,8 +11,9 @@ fn check(body: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
 fn check_of(body: &str, target: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
     let target = Target::parse(target).ok();
     let mut bytes = body.as_bytes().to_vec();
-    let body = Some(document::parse(&mut bytes).unwrap());
+    let body = Some(json::parse(&mut bytes).unwrap());
     read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader, target.as_ref())))
+        .map_err(|reports| reports.into_iter().map(Finding::from).collect())
 }
 
 fn seconds(value: u64) -> Option<Duration> {
@@ -146,7 +147,7 @@ fn each_part_of_a_health_check_says_what_is_wrong_with_it() {
         (r#""path":"/","expect":[[200]]"#, "expect", "an array of these"),
         (r#""path":"/","expect":{"status":99}"#, "expect.status", "100 to 599"),
         (r#""path":"/","expect":{"body":""}"#, "expect.body", "1 to 256"),
-        (r#""path":"/","expect":{"bdy":"x"}"#, "expect.bdy", "known are: status, body"),
+        (r#""path":"/","expect":{"bdy":"x"}"#, "expect.bdy", "did you mean body?"),
         (r#""path":"/","method":"HEAD","expect":{"body":"ok"}"#, "method", "must not be HEAD"),
         (r#""host":"a.example""#, "host", "needs path"),
         (r#""expect":200"#, "expect", "needs path"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_certs::CertificateState;
+use ringway_config::{Fault, Reader};
 use ringway_control::InstanceState;
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, Domain, DomainKind, DomainSpec, DomainUpdate,
@@ -17,7 +18,6 @@ use super::fields::{
     on_all_unhealthy,
 };
 use super::health_fields::health_check;
-use super::reader::{Fault, Reader};
 use super::tls_fields::{
     CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret, client_auth, client_auth_patch, upstream_tls,
 };

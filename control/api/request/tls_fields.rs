@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use ringway_certs::CertificateState;
+use ringway_config::{Fault, Field, Reader};
 use ringway_model::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, Hostname, Patch, UpstreamTls,
     limits,
 };
 use serde_json::{Value as Json, json};
-
-use super::reader::{Fault, Field, Reader};
 
 /// Reads `upstream_tls` of an app: absent keeps it, null removes it.
 pub(crate) fn upstream_tls(reader: &mut Reader<'_>) -> Patch<UpstreamTls> {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use ringway_config::{Fault, Given, Value};
 use ringway_model::limits;
 use serde_json::{Value as Json, json};
-
-use super::document::Value;
-use super::reader::{Fault, Given};
 
 /// Formats a duration: `10s`, or `1500ms` where seconds are not whole.
 pub(crate) fn duration_text(duration: Duration) -> String {
@@ -20,10 +18,10 @@ pub(crate) fn duration_text(duration: Duration) -> String {
 pub(crate) fn duration(given: Given<'_>) -> Result<Duration, Fault> {
     let text = match given {
         Given::Json(Value::Unsigned(seconds)) => return Ok(Duration::from_secs(*seconds)),
-        Given::Json(Value::Text(text)) => *text,
+        Given::Json(Value::Text(text)) => text,
         Given::Text(text) => text,
         Given::Json(other) => {
-            return Err(given.mistyped("a duration such as \"10s\", or whole seconds", other));
+            return Err(Fault::mistyped("a duration such as \"10s\", or whole seconds", other));
         }
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -53,17 +51,17 @@ pub(crate) fn at_most(duration: Duration, most: Duration) -> Result<Duration, Fa
 /// Parses `200`, `"200-399"`, `"200,204"`, or an array of these, into one text.
 pub(crate) fn status_list(given: Given<'_>) -> Result<String, Fault> {
     let one = |value: &Value<'_>| match value {
-        Value::Text(text) => Ok((*text).to_owned()),
+        Value::Text(text) => Ok(text.to_string()),
         Value::Unsigned(number) => Ok(number.to_string()),
         other => {
             let wanted = "a status such as 503, a range such as \"502-504\", or an array of these";
-            Err(given.mistyped(wanted, other))
+            Err(Fault::mistyped(wanted, other))
         }
     };
     match given {
         Given::Text(text) => Ok(text.to_owned()),
         Given::Json(Value::Array(items)) => {
-            Ok(items.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(","))
+            Ok(items.iter().map(|item| one(&item.value)).collect::<Result<Vec<_>, _>>()?.join(","))
         }
         Given::Json(value) => one(value),
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use ringway_model::limits;
 
 use super::Api;
-use crate::request::reader::{Input, read};
-use crate::request::{document, shapes};
+use crate::request::shapes;
+use ringway_config::{Input, json, read_request as read};
 
 #[test]
 fn all_mistakes_are_told_at_once() {
@@ -136,7 +136,7 @@ proptest! {
     /// Every body yields a value or findings.
     #[test]
     fn reading_any_bytes_ends_well(mut bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        if let Ok(object) = document::parse(&mut bytes) {
+        if let Ok(object) = json::parse(&mut bytes) {
             let input = Input { body: Some(object), ..Input::default() };
             if let Err(findings) = read(&input, shapes::register) {
                 prop_assert!(!findings.is_empty());
@@ -154,7 +154,7 @@ proptest! {
     ) {
         let text = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect::<Vec<_>>().join(",");
         let mut bytes = format!("{{{text}}}").into_bytes();
-        let input = Input { body: Some(document::parse(&mut bytes).unwrap()), ..Input::default() };
+        let input = Input { body: Some(json::parse(&mut bytes).unwrap()), ..Input::default() };
         for outcome in [
             read(&input, shapes::register_app).map(|_| ()),
             read(&input, shapes::register).map(|_| ()),

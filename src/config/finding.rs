@@ -1,0 +1,86 @@
+//! Findings: mistakes and warnings about a document, with their places.
+
+use std::fmt;
+
+use crate::{Place, limits};
+
+/// Weight of a [`Finding`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The document cannot be used.
+    Error,
+    /// The document can be used; something in it has no effect, or is probably not meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word for programs: `error` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One mistake or warning.
+///
+/// `Display` prints one line: `c.yaml:12:5: /routes/0/hosts is not known here; did you mean host?`, and
+/// `warning: ` before the pointer of a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Weight.
+    pub severity: Severity,
+    /// Kind, for programs: `syntax`, `missing`, `unknown`, `type`, `invalid`, `range`, `conflict`,
+    /// `duplicate`, `reference`, `unsupported` or `more`.
+    pub code: &'static str,
+    /// JSON pointer into the document (RFC 6901); empty for the whole document.
+    pub pointer: String,
+    /// Predicate of a sentence whose subject is the value: "must be a number, not text". For people.
+    pub message: String,
+    /// Place of the value, if its position is known.
+    pub place: Option<Place>,
+}
+
+impl Finding {
+    /// Whether the document cannot be used because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        if !self.pointer.is_empty() {
+            write!(f, "{} ", self.pointer)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Sorts findings by place and cuts them to [`limits::DOCUMENT_FINDINGS_MAX`], errors before warnings; a last
+/// finding counts the rest.
+pub(crate) fn arrange(mut findings: Vec<Finding>) -> Vec<Finding> {
+    if findings.len() > limits::DOCUMENT_FINDINGS_MAX {
+        findings.sort_by(|a, b| (a.severity, &a.place).cmp(&(b.severity, &b.place)));
+        let rest = findings.split_off(limits::DOCUMENT_FINDINGS_MAX);
+        let severity = rest.iter().map(|finding| finding.severity).min().unwrap_or(Severity::Warning);
+        findings.sort_by(|a, b| a.place.cmp(&b.place));
+        findings.push(Finding {
+            severity,
+            code: "more",
+            pointer: String::new(),
+            message: format!("and {} more", rest.len()),
+            place: None,
+        });
+        return findings;
+    }
+    findings.sort_by(|a, b| a.place.cmp(&b.place));
+    findings
+}

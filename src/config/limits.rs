@@ -1,0 +1,13 @@
+//! Limits of configuration documents: each with its unit and its reason.
+
+/// Bytes of all documents of one reading: twice the size of 50,000 routes with headers.
+pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Values (scalars, lists and mappings) of one document: 8 MiB of the shortest ones would be ten times as
+/// many, and take a second of a core.
+pub const DOCUMENT_VALUES_MAX: usize = 500_000;
+/// Nesting levels of a document: the deepest valid one has nine.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+/// Files of one configuration folder.
+pub const SOURCES_MAX: usize = 1_000;
+/// Findings of one reading: more do not help whoever mends the file.
+pub const DOCUMENT_FINDINGS_MAX: usize = 100;
