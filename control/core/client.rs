@@ -1,13 +1,16 @@
 //! Handle to the control plane for other threads: embedders, signal handlers, the main thread.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{CLIENT_TIMEOUT, STORE_CLOSE_TIMEOUT};
 use ringway_bridge::{MailboxSender, ReplyError, ReplyReceiver, ReplySender, SendError, reply};
 use ringway_model::{Desired, Generation, InstanceId, Rejection};
+use ringway_traffic::samples::SampledHeads;
 
 use crate::control::Control;
 use crate::engine::{Drained, ReplyTo};
+use crate::simulation::Simulation;
 use crate::status::{InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
 
@@ -26,6 +29,8 @@ pub(crate) enum Call {
     Status(ReplySender<Status>),
     InstanceStatus(InstanceId, ReplySender<Option<InstanceStatus>>),
     Metrics(ReplySender<String>),
+    Samples(ReplySender<Vec<Arc<SampledHeads>>>),
+    Simulation(ReplySender<Simulation>),
     Shutdown(Duration, ReplySender<Drained>),
 }
 
@@ -88,6 +93,18 @@ impl Client {
         self.call(Call::Metrics)
     }
 
+    /// Copies of the configuration in force and samples of the last requests, to simulate changes on the
+    /// caller's thread. Waits a second at most for the cores.
+    ///
+    /// # Errors
+    /// As [`Client::desired`].
+    pub fn simulation(&self) -> Result<Simulation, Refusal> {
+        let samples = self.call(Call::Samples)?;
+        let mut simulation = self.call(Call::Simulation)?;
+        simulation.samples = samples;
+        Ok(simulation)
+    }
+
     /// Shuts down and waits for the end: the cores drain for at most `drain`, then the store is closed. A
     /// second call may shorten the time. [`DRAIN_TIMEOUT`](ringway_model::limits::DRAIN_TIMEOUT) is usual.
     ///
@@ -143,6 +160,12 @@ impl Call {
                 let mut text = String::new();
                 control.metrics(&mut text);
                 let _ = reply.send(text);
+            }
+            Self::Samples(reply) => {
+                control.turn(|engine, now| engine.handle_sample_request(reply, now));
+            }
+            Self::Simulation(reply) => {
+                let _ = reply.send(control.simulation());
             }
             Self::Shutdown(drain, reply) => control.turn(|engine, now| {
                 engine.handle_shutdown(now.tick.after(drain), Some(reply), now);

@@ -12,6 +12,7 @@ use ringway_net::{clock, spawn};
 
 use crate::engine::{Engine, ReplyTo};
 use crate::instances::outage;
+use crate::simulation::Simulation;
 use crate::status::{AppStatus, InstanceDrained, InstanceStatus, Status, metrics, status_report};
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
@@ -94,6 +95,11 @@ impl Control {
     /// The certificate component, if it is in use.
     pub fn certificates(&self) -> Option<Certificates> {
         self.engine.borrow().certificates().cloned()
+    }
+
+    /// Copies of the configuration in force for a simulation, without samples.
+    pub(crate) fn simulation(&self) -> Simulation {
+        self.engine.borrow().simulation()
     }
 
     /// Whether every core serves and the process is not shutting down.

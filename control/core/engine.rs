@@ -24,6 +24,7 @@ pub(crate) mod store_thread;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -39,6 +40,7 @@ use ringway_telemetry::{LogReading, Registry};
 use ringway_tls::{LoadError, SecretKey};
 use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published};
 use ringway_traffic::report::{Order, Report};
+use ringway_traffic::samples::SampledHeads;
 
 pub(crate) use self::ack_waiters::Acknowledged;
 use self::ack_waiters::{AckState, AckWaiters};
@@ -61,6 +63,8 @@ use crate::limits::STORE_CLOSE_TIMEOUT;
 use crate::liveness::Liveness;
 use crate::notifications::{Availability, Notifications, changed_apps};
 use crate::settings::ControlSettings;
+use crate::simulation::{SampleRequests, Simulation};
+use crate::status::CoreState;
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::{Micros, Now};
 use crate::view::View;
@@ -79,6 +83,7 @@ pub(crate) struct Engine {
     certificates: Option<Certificates>,
     ack_waiters: AckWaiters,
     files: FileProblems,
+    sample_requests: SampleRequests,
     notifications: Notifications,
     core_watch: CoreWatch,
     shutdown: Shutdown,
@@ -142,6 +147,7 @@ impl Engine {
             certificates: parts.certificates,
             ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
+            sample_requests: SampleRequests::default(),
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
             core_watch: CoreWatch::new(cores.len()),
             shutdown: Shutdown::Running,
@@ -231,6 +237,7 @@ impl Engine {
                     overlay.handle_wanted(&host, core, now.tick);
                 }
             }
+            Report::Samples { core, heads } => self.sample_requests.handle_samples(core, heads),
             Report::Drained { core } => self.plane.handle_drained(core, now.micros),
             Report::WorkerPanicked { core } => {
                 tracing::error!(core = core.0, "worker thread panicked; its core serves no requests");
@@ -290,6 +297,16 @@ impl Engine {
         self.files.put(problems);
     }
 
+    /// Collects the last requests of all cores for a simulation.
+    pub(crate) fn handle_sample_request(&mut self, reply: ReplySender<Vec<Arc<SampledHeads>>>, now: Now) {
+        if self.sample_requests.wait(reply) {
+            let full = self.publisher.send(&Order::ReportSamples, |_| true);
+            let following = self.plane.cores().filter(|core| core.state == CoreState::Following);
+            let asked = following.map(|core| core.id).filter(|core| !full.contains(core)).collect();
+            self.sample_requests.handle_asked(asked, now.micros);
+        }
+    }
+
     /// Begins the shutdown, or moves the deadline of a running one forward.
     pub(crate) fn handle_shutdown(&mut self, deadline: Tick, caller: Option<ReplySender<Drained>>, now: Now) {
         if self.shutdown.begin(deadline, caller) {
@@ -315,6 +332,7 @@ impl Engine {
         }
         self.probe_cores(now);
         self.release_ack_waiters(now);
+        self.sample_requests.release(now.micros);
         self.send_replies();
         self.advance_shutdown(now);
         self.core_watch.log_changes(self.plane.cores());
@@ -343,6 +361,7 @@ impl Engine {
             self.shutdown.next_deadline(),
             self.plane.next_deadline().tick(),
             self.ack_waiters.next_deadline().tick(),
+            self.sample_requests.next_deadline().tick(),
             self.dns.next_deadline(),
             now.tick.after(RECORD_INTERVAL),
             instances,
@@ -616,6 +635,12 @@ impl Engine {
 
     pub(crate) fn notifications(&self) -> &Notifications {
         &self.notifications
+    }
+
+    /// Copies of the configuration and of the compiler, for a simulation.
+    pub(crate) fn simulation(&self) -> Simulation {
+        let compiler = self.publisher.compiler().clone();
+        Simulation::new(self.plane.desired().clone(), compiler, Vec::new())
     }
 
     /// State of the access log, if there is one.

@@ -28,6 +28,7 @@ mod limits;
 mod liveness;
 mod notifications;
 mod settings;
+mod simulation;
 mod status;
 mod submission;
 mod thread;
@@ -44,6 +45,7 @@ pub use engine::{Drained, WorkerLink};
 pub use error_chain::with_causes;
 pub use liveness::Liveness;
 pub use settings::ControlSettings;
+pub use simulation::Simulation;
 pub use status::{
     AppStatus, BreakerState, BreakerStatus, CoreState, CoreStatus, Counts, InFlightStatus, InstanceDrained,
     InstanceState, InstanceStatus, State, Status, StoreStatus,

@@ -79,7 +79,7 @@ impl Worker {
                         Order::Drain { .. } => {
                             ends.reports.send(Report::Drained { core: ends.core }).unwrap();
                         }
-                        Order::HostAbsent { .. } => {}
+                        Order::HostAbsent { .. } | Order::ReportSamples => {}
                         Order::Stop => return,
                     }
                 }

@@ -8,6 +8,11 @@
 //! A trial is stored when it is promoted: a process that ends meanwhile starts with the configuration before
 //! it. Registrations, addresses and certificates reach all cores during a trial.
 
+#[cfg(test)]
+pub(crate) mod gate;
+#[cfg(test)]
+pub(crate) mod history;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@
 //!   in atomics.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
 //! - [`balance`] picks an endpoint of a pool, [`retry`] decides whether another attempt follows a failed one.
+//! - [`samples`] keeps heads of requests, by which a change is simulated.
 //! - [`report`] defines the messages between the two planes other than snapshots.
 //!
 //! The crate has no sockets and no clock: its callers pass in `now`.
@@ -26,5 +27,6 @@ mod limits;
 pub mod policy;
 pub mod report;
 pub mod retry;
+pub mod samples;
 pub mod snapshot;
 pub mod virtual_host;

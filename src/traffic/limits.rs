@@ -15,3 +15,18 @@ pub(crate) const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 pub(crate) const BREAKER_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between the requests admitted to an app without a healthy instance (`trickle`).
 pub(crate) const TRICKLE_INTERVAL: Duration = Duration::from_secs(1);
+
+// --- Request samples ---------------------------------------------------------------------------------------
+
+/// One request of so many is sampled: enough for a simulation, and not to be measured per request.
+pub(crate) const SAMPLE_INTERVAL: u8 = 16;
+/// Samples kept per core.
+pub(crate) const SAMPLES_MAX: usize = 4_096;
+/// Bytes of the samples of one core; with long heads they are fewer than [`SAMPLES_MAX`].
+pub(crate) const SAMPLE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of target and host of a sample; requests with longer ones are not sampled.
+pub(crate) const SAMPLE_LINE_BYTES_MAX: usize = 2 * 1024;
+/// Field lines of a sample: rules match by few of them.
+pub(crate) const SAMPLE_FIELDS_MAX: usize = 64;
+/// Bytes of the field lines of a sample.
+pub(crate) const SAMPLE_FIELD_BYTES_MAX: usize = 2 * 1024;

@@ -1,7 +1,10 @@
 //! Messages between control plane and data plane, other than snapshots.
 
+use std::sync::Arc;
+
 use ringway_model::{AppId, CoreId, Hostname, InstanceId, Serial, Tick};
 
+use crate::samples::SampledHeads;
 use crate::snapshot::EndpointId;
 
 /// Message of a data core to the control thread.
@@ -54,6 +57,13 @@ pub enum Report {
         /// The core.
         core: CoreId,
     },
+    /// Samples of the core's requests: the reply to [`Order::ReportSamples`].
+    Samples {
+        /// The core.
+        core: CoreId,
+        /// The samples.
+        heads: Arc<SampledHeads>,
+    },
     /// The core's thread ended by a panic, and its connections with it. A panic of one connection is not
     /// reported here.
     WorkerPanicked {
@@ -77,6 +87,8 @@ pub enum Order {
         /// The reason.
         why: Absence,
     },
+    /// Reports the samples of requests, with [`Report::Samples`].
+    ReportSamples,
     /// Stops at once.
     Stop,
 }

@@ -52,6 +52,11 @@ pub(crate) async fn apply(
                         hosts.handle_absent(&host, why, clock::now());
                     }
                 }
+                Order::ReportSamples => {
+                    let heads = Arc::new(core.samples.borrow().copy());
+                    // Without room for it, the simulation does without this core.
+                    let _ = core.reports.send(Report::Samples { core: core.id, heads });
+                }
                 Order::Stop => {
                     core.telemetry.flush();
                     return Ok(());

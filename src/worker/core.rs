@@ -10,6 +10,7 @@ use ringway_telemetry::{RequestIds, Telemetry};
 use ringway_tls::ServerTls;
 use ringway_traffic::balance::Cursors;
 use ringway_traffic::report::Report;
+use ringway_traffic::samples::Samples;
 use ringway_traffic::snapshot::Snapshot;
 use ringway_wire::h1::{RequestHead, ResponseHead};
 use slab::Slab;
@@ -66,6 +67,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) cert_selector: CertSelector,
     /// Hosts without a route that wait for the resolver, where there is one.
     pub(crate) on_demand_hosts: Option<Hosts>,
+    /// Samples of requests, for simulations of changes.
+    pub(crate) samples: RefCell<Samples>,
     /// Port of `https` in redirects; none without `https` listeners.
     pub(crate) https_port: Option<u16>,
     /// Rate limit of warnings about attempts.
@@ -125,6 +128,7 @@ impl<R: Runtime> Core<R> {
             secrets: Secrets::new(id, parts.secrets),
             cert_selector: CertSelector::new(parts.tls),
             on_demand_hosts: parts.resolves_hosts.then(|| Hosts::new(id)),
+            samples: RefCell::default(),
             https_port: parts.https_port,
             warnings: Warnings::default(),
             rebalancer: parts.rebalancer,

@@ -129,6 +129,11 @@ pub(crate) async fn serve<R: Runtime>(
         true => Box::pin(on_demand_hosts::wait(core, buffers.request.host())).await,
         false => Absent::Unknown,
     };
+    let mut samples = core.samples.borrow_mut();
+    if samples.is_due() {
+        samples.record(&buffers.request, &buffers.client_in);
+    }
+    drop(samples);
     let (tables, transfer) = (core.tables(), Transfer::default());
     let mut exchange = Exchange::new(core, client, buffers, &tables.snapshot, &transfer, started_us);
     exchange.absent = absent;
