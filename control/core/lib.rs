@@ -17,6 +17,7 @@
 
 mod certificates;
 mod client;
+mod configuration;
 mod control;
 mod discovery;
 mod engine;
@@ -39,6 +40,11 @@ mod trial;
 mod view;
 
 pub use client::Client;
+pub use configuration::{
+    Applied, ApplyContent, ApplyRequest, ChangeOp, ConfigError, ConfigurationStatus, Current, Diff,
+    DiffRequest, Effects, FieldChange, Mode, Proposal, ReloadRequest, RollbackRequest, SourceError, Step,
+    Validation, Version, read_sources,
+};
 pub use control::Control;
 pub use discovery::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use engine::{Drained, WorkerLink};

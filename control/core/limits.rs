@@ -66,6 +66,40 @@ pub(crate) const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Instances listed in the status of one app, for each kind of problem.
 pub(crate) const STATUS_INSTANCES_MAX: usize = 10;
 
+// --- Configuration of operators ---------------------------------------------------------------------------
+
+/// Bytes of all documents of a file or folder together: the bound of the reader.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// Documents of a folder: a generator that writes one for each app stays below it.
+pub(crate) const CONFIG_FILES_MAX: usize = 1_000;
+/// Symbolic links on the way to one document, as many as the kernel follows.
+pub(crate) const CONFIG_LINKS_MAX: usize = 40;
+/// Silence after which a save is complete: editors write, rename and delete within a few milliseconds.
+pub(crate) const CONFIG_SETTLE: Duration = Duration::from_millis(50);
+/// Time after which a save is read although events go on.
+pub(crate) const CONFIG_SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Silence of a writer that keeps a document open, after which it is read all the same.
+pub(crate) const CONFIG_WRITE_SILENCE: Duration = Duration::from_secs(2);
+/// Time after which a document is read although its writer goes on.
+pub(crate) const CONFIG_WRITE_MAX: Duration = Duration::from_secs(10);
+/// Interval of readings of the files: at most ten changes a second.
+pub(crate) const CONFIG_READ_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval of comparing the files' state with the last reading: network file systems report no events.
+pub(crate) const CONFIG_STAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Requests that wait for the configuration thread; further ones get 503.
+pub(crate) const CONFIG_REQUESTS_MAX: usize = 64;
+/// Deadline of a request to the configuration thread: reading the largest documents, storing, and the cores'
+/// acknowledgements take a few seconds.
+pub(crate) const CONFIG_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Plans kept for an application: those that an operator has looked at a while ago.
+pub(crate) const CONFIG_PLANS_MAX: usize = 16;
+/// Objects of a set below which its size may change at will.
+pub(crate) const SIZE_GUARD_FLOOR: usize = 20;
+/// Differences listed in the confirmation of a change; a diff lists all.
+pub(crate) const CHANGES_REPORTED_MAX: usize = 100;
+/// Mistakes of a refused configuration in the status and in one log entry.
+pub(crate) const FINDINGS_REPORTED_MAX: usize = 20;
+
 // --- Blocking calls ---------------------------------------------------------------------------------------
 
 /// Timeout of one DNS lookup.

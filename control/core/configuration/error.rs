@@ -1,0 +1,134 @@
+//! Reasons why a request to the configuration thread has no effect.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ringway_config::Finding;
+use ringway_model::Owner;
+
+use crate::limits::CONFIG_REQUESTS_MAX;
+use crate::submission::Refusal;
+
+/// Reason why a request has no effect; for [`Refusal::Unconfirmed`] that is unknown.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The documents were refused.
+    Refused {
+        /// Step that refused them.
+        step: Step,
+        /// Errors, and the warnings so far.
+        findings: Vec<Finding>,
+    },
+    /// The owner's set is not at the required version.
+    Stale {
+        /// The owner.
+        owner: Owner,
+        /// Present version; `None` for an owner without a set.
+        current: Option<Arc<str>>,
+    },
+    /// The plan is unknown, or a set has changed since it was made.
+    PlanOutdated,
+    /// The version is not kept.
+    UnknownVersion {
+        /// The owner.
+        owner: Owner,
+        /// The version; `None` for the one before the present one.
+        version: Option<Arc<str>>,
+    },
+    /// The set of this owner is not replaced by requests.
+    NotReplaceable(Owner),
+    /// The process was started without a configuration file.
+    NoFile,
+    /// Another change is being applied, or too many requests wait.
+    Busy,
+    /// The control plane refused the change.
+    ControlPlane(Refusal),
+    /// The request panicked; the reason is in the log.
+    Failed,
+}
+
+/// Step of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reading the documents.
+    Reading,
+    /// Claims on hosts and ids of other owners, and references.
+    Claims,
+    /// The operator's rules.
+    Governance,
+    /// Guard against sets that double or halve.
+    Size,
+}
+
+impl Step {
+    /// Name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Claims => "claims",
+            Self::Governance => "governance",
+            Self::Size => "size",
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { step, findings } => {
+                let errors = findings.iter().filter(|finding| finding.is_error()).count();
+                let subject = match step {
+                    Step::Reading => "the configuration has mistakes",
+                    Step::Claims => "the configuration conflicts with another owner's",
+                    Step::Governance => "the configuration breaks a rule of the operator",
+                    Step::Size => "the configuration changes its size too much",
+                };
+                write!(f, "{subject}")?;
+                if let Some(first) = findings.iter().find(|finding| finding.is_error()) {
+                    write!(f, ": {first}")?;
+                }
+                match errors {
+                    0 | 1 => Ok(()),
+                    _ => write!(f, " (and {} more)", errors - 1),
+                }
+            }
+            Self::Stale { owner, current: Some(current) } => {
+                write!(f, "the set of {owner} is at version {current}; read it again before you change it")
+            }
+            Self::Stale { owner, current: None } => write!(f, "{owner} has no set yet"),
+            Self::PlanOutdated => {
+                f.write_str("the plan is unknown, or the configuration has changed since; make a new diff")
+            }
+            Self::UnknownVersion { owner, version: Some(version) } => {
+                write!(f, "version {version} of {owner} is not kept; see the history")
+            }
+            Self::UnknownVersion { owner, version: None } => write!(f, "{owner} has no earlier version"),
+            Self::NotReplaceable(owner) => {
+                write!(f, "the set of {owner} is not replaced by requests; use owner admin")
+            }
+            Self::NoFile => f.write_str("started without a configuration file; start with --config PATH"),
+            Self::Busy => write!(
+                f,
+                "another change is being applied, or {CONFIG_REQUESTS_MAX} requests wait; try again soon"
+            ),
+            Self::ControlPlane(refusal) => refusal.fmt(f),
+            Self::Failed => f.write_str("the request failed unexpectedly; see the log"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::ControlPlane(refusal) => refusal.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for ConfigError {
+    fn from(refusal: Refusal) -> Self {
+        Self::ControlPlane(refusal)
+    }
+}
