@@ -9,8 +9,6 @@
 pub(crate) mod conditions;
 mod fields;
 pub(crate) mod finding;
-mod health_fields;
 pub(crate) mod shapes;
 pub(crate) mod target;
 mod tls_fields;
-pub(crate) mod values;

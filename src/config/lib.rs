@@ -11,12 +11,15 @@
 #![forbid(unsafe_code)]
 
 mod document;
+pub mod fields;
 mod finding;
 pub mod limits;
 mod place;
 mod pointer;
 mod reader;
+mod statics;
 mod tree;
+pub mod values;
 
 pub use document::{Document, Reading, Source, StaticValue, read};
 pub use finding::{Finding, Severity};
@@ -26,4 +29,5 @@ pub use reader::{
     Described, Fault, Field, Given, Input, Location, Origin, Reader, Report, SettingForm, describe,
     object_schema, read as read_request,
 };
+pub use statics::{STATIC_KEYS, StaticKey, StaticKind, restart_needed};
 pub use tree::{Member, Node, Object, Value, json};

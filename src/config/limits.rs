@@ -11,3 +11,5 @@ pub const DOCUMENT_DEPTH_MAX: usize = 32;
 pub const SOURCES_MAX: usize = 1_000;
 /// Findings of one reading: more do not help whoever mends the file.
 pub const DOCUMENT_FINDINGS_MAX: usize = 100;
+/// Bytes of one text in a document, such as a path or a name.
+pub const TEXT_BYTES_MAX: usize = 4_096;

@@ -11,8 +11,8 @@ use ringway_model::{
 };
 use serde_json::json;
 
-use super::values::{at_most, duration, duration_schema, id_schema, status_list};
 use crate::limits::API_WAIT_MAX;
+use ringway_config::values::{at_most, duration, duration_schema, id_schema, status_list};
 
 /// Id of an app.
 pub(crate) static APP_ID: Field<AppId> = Field {

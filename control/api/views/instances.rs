@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU8, NonZeroU16};
 
+use ringway_config::values::duration_text;
 use ringway_control::{InstanceDrained, InstanceState, InstanceStatus};
 use ringway_model::{
     Desired, HealthCheck, Instance, InstanceId, Probe, ProbeMethod, StatusRanges, Timestamp,
@@ -11,7 +12,6 @@ use utoipa::ToSchema;
 
 use crate::lists::PageTail;
 use crate::plane::Plane;
-use crate::request::values::duration_text;
 
 /// A registered instance and its state.
 #[derive(Debug, Serialize, ToSchema)]

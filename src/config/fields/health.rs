@@ -4,32 +4,59 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_config::{Fault, Field, Given, Reader, Value};
 use ringway_model::{
     BodyText, HealthCheck, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath, Scheme,
     StatusRanges, Target, limits,
 };
 use serde_json::{Value as Json, json};
 
-use super::values::{duration, duration_schema, duration_text, status_list};
+use crate::values::{duration, duration_schema, duration_text, status_list};
+use crate::{Fault, Field, Given, Reader, Value};
 
 /// Reads `health_check`: a path, `"tcp"`, null, or an object; a TCP connection when absent.
-pub(crate) fn health_check(reader: &mut Reader<'_>, target: Option<&Target>) -> Option<HealthCheck> {
+pub fn health_check(reader: &mut Reader<'_>, target: Option<&Target>) -> Option<HealthCheck> {
     reader.short_or_object(&HEALTH_CHECK, |reader| {
         let path = reader.optional(&HEALTH_PATH);
         let port = reader.optional(&HEALTH_PORT);
         let probe = http_probe(reader, path, target.filter(|_| port.is_none()));
-        let interval = reader.optional(&HEALTH_INTERVAL);
-        let timeout = reader.optional(&HEALTH_TIMEOUT);
-        let unhealthy_threshold = reader.optional(&UNHEALTHY_THRESHOLD);
-        let healthy_threshold = reader.optional(&HEALTHY_THRESHOLD);
-        if let (Some(interval), Some(timeout)) = (interval, timeout)
-            && timeout > interval
-        {
-            reader.fault(HEALTH_TIMEOUT.name, Fault::range("must not be longer than interval"));
-        }
-        Some(HealthCheck { probe, port, interval, timeout, unhealthy_threshold, healthy_threshold })
+        Some(HealthCheck { probe, port, ..schedule(reader) })
     })
+}
+
+/// Reads the members of a pool's `health.active`; `is_h2c` if one of its endpoints speaks HTTP/2 without TLS.
+pub(crate) fn active_check(reader: &mut Reader<'_>, is_h2c: bool) -> Option<HealthCheck> {
+    let path = reader.optional(&HEALTH_PATH);
+    let port = reader.optional(&HEALTH_PORT);
+    let method = reader.optional(&HEALTH_METHOD);
+    let host = reader.optional(&HEALTH_HOST);
+    let headers = reader.optional(&HEALTH_HEADERS);
+    let statuses = reader.optional(&EXPECTED_STATUS);
+    let body = reader.optional(&EXPECTED_BODY);
+    let given = [
+        (HEALTH_METHOD.name, method.is_some()),
+        (HEALTH_HOST.name, host.is_some()),
+        (HEALTH_HEADERS.name, headers.is_some()),
+        (EXPECTED_STATUS.name, statuses.is_some()),
+        (EXPECTED_BODY.name, body.is_some()),
+    ];
+    check_parts(reader, &path, is_h2c && port.is_none(), given);
+    let expected = Expectation { statuses, body };
+    let probe = probe(reader, path, method, host, headers, expected);
+    Some(HealthCheck { probe, port, ..schedule(reader) })
+}
+
+/// Reads when a health check is made and how often it must fail or succeed: a check of a TCP connection.
+pub(crate) fn schedule(reader: &mut Reader<'_>) -> HealthCheck {
+    let interval = reader.optional(&HEALTH_INTERVAL);
+    let timeout = reader.optional(&HEALTH_TIMEOUT);
+    let unhealthy_threshold = reader.optional(&UNHEALTHY_THRESHOLD);
+    let healthy_threshold = reader.optional(&HEALTHY_THRESHOLD);
+    if let (Some(interval), Some(timeout)) = (interval, timeout)
+        && timeout > interval
+    {
+        reader.fault(HEALTH_TIMEOUT.name, Fault::range("must not be longer than interval"));
+    }
+    HealthCheck { interval, timeout, unhealthy_threshold, healthy_threshold, ..HealthCheck::default() }
 }
 
 static HEALTH_CHECK: Field<HealthCheck> = Field {
@@ -105,7 +132,7 @@ static HEALTH_HEADERS: Field<ProbeHeaders> = Field {
         let texts: Vec<(&str, &str)> = fields
             .iter()
             .map(|member| match &member.node.value {
-                Value::Text(text) => Ok((&*member.name, &**text)),
+                Value::Text(text) | Value::Plain(text) => Ok((&*member.name, &**text)),
                 other => Err(Fault::mistyped("an object whose values are strings", other)),
             })
             .collect::<Result<_, _>>()?;
@@ -126,6 +153,10 @@ static EXPECT_STATUS: Field<StatusRanges> = Field {
     schema: statuses_schema,
     parse: statuses,
 };
+
+static EXPECTED_STATUS: Field<StatusRanges> = Field { name: "expected_status", ..EXPECT_STATUS };
+
+static EXPECTED_BODY: Field<BodyText> = Field { name: "expected_body", ..EXPECT_BODY };
 
 static EXPECT_BODY: Field<BodyText> = Field {
     name: "body",
@@ -197,12 +228,24 @@ fn http_probe(reader: &mut Reader<'_>, path: Option<ProbePath>, endpoint: Option
         Some(Expectation { statuses: reader.optional(&EXPECT_STATUS), body: reader.optional(&EXPECT_BODY) })
     });
     let is_h2c = endpoint.is_some_and(|target| target.scheme() == Scheme::H2c);
-    for (name, is_given) in [
+    let given = [
         (HEALTH_METHOD.name, method.is_some()),
         (HEALTH_HOST.name, host.is_some()),
         (HEALTH_HEADERS.name, headers.is_some()),
         (EXPECT.name, expected.is_some()),
-    ] {
+    ];
+    check_parts(reader, &path, is_h2c, given);
+    probe(reader, path, method, host, headers, expected.unwrap_or_default())
+}
+
+/// Refuses the parts of an HTTP request where the check only opens a connection.
+fn check_parts<const N: usize>(
+    reader: &mut Reader<'_>,
+    path: &Option<ProbePath>,
+    is_h2c: bool,
+    given: [(&'static str, bool); N],
+) {
+    for (name, is_given) in given {
         if !is_given {
             continue;
         }
@@ -217,7 +260,17 @@ fn http_probe(reader: &mut Reader<'_>, path: Option<ProbePath>, endpoint: Option
             );
         }
     }
-    let Expectation { statuses, body } = expected.unwrap_or_default();
+}
+
+fn probe(
+    reader: &mut Reader<'_>,
+    path: Option<ProbePath>,
+    method: Option<ProbeMethod>,
+    host: Option<ProbeHost>,
+    headers: Option<ProbeHeaders>,
+    expected: Expectation,
+) -> Probe {
+    let Expectation { statuses, body } = expected;
     let method = method.unwrap_or_default();
     if method == ProbeMethod::Head && body.is_some() {
         reader.fault(HEALTH_METHOD.name, Fault::invalid("must not be HEAD when a body is expected"));
@@ -252,5 +305,5 @@ fn threshold(given: Given<'_>) -> Result<NonZeroU8, Fault> {
 }
 
 #[cfg(test)]
-#[path = "health_fields_tests.rs"]
+#[path = "health_tests.rs"]
 mod tests;

@@ -1,8 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::request::finding::Finding;
-use ringway_config::json;
-use ringway_config::{Input, read_request as read};
+use crate::{Input, json, read_request as read};
+
+/// Finding of a request.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    field: String,
+    code: &'static str,
+    message: String,
+    pointer: Option<String>,
+}
 
 fn check(body: &str) -> Result<Option<HealthCheck>, Vec<Finding>> {
     check_of(body, "http://10.0.0.5:3001")
@@ -12,8 +19,17 @@ fn check_of(body: &str, target: &str) -> Result<Option<HealthCheck>, Vec<Finding
     let target = Target::parse(target).ok();
     let mut bytes = body.as_bytes().to_vec();
     let body = Some(json::parse(&mut bytes).unwrap());
-    read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader, target.as_ref())))
-        .map_err(|reports| reports.into_iter().map(Finding::from).collect())
+    read(&Input { body, ..Input::default() }, |reader| Some(health_check(reader, target.as_ref()))).map_err(
+        |reports| {
+            let finding = |report: crate::Report| Finding {
+                field: report.field.dotted(),
+                code: report.code,
+                message: report.message,
+                pointer: Some(report.field.to_string()),
+            };
+            reports.into_iter().map(finding).collect()
+        },
+    )
 }
 
 fn seconds(value: u64) -> Option<Duration> {
