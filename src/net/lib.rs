@@ -44,7 +44,9 @@ mod waits;
 pub use blocking::blocking;
 pub use connect::connect;
 pub use idle::{IdleSet, Wakeup};
-pub use listen::{Accepted, Listener, UnixListener, bind_reuseport, check_free, retry_in_use};
+pub use listen::{
+    Accepted, Listener, UnixListener, bind_exclusive, bind_reuseport, check_free, retry_in_use,
+};
 pub use memory::use_small_pages;
 pub use notified::Notified;
 pub use resolve::resolve;

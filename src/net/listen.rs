@@ -52,6 +52,16 @@ pub fn bind_reuseport(addr: SocketAddr, backlog: u32) -> io::Result<std::net::Tc
     Ok(socket.into())
 }
 
+/// Binds a listening socket that shares its address with no other listener. As [`bind_reuseport`] otherwise.
+///
+/// # Errors
+/// As [`bind_reuseport`].
+pub fn bind_exclusive(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = bound(addr, false)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
 /// Checks that an address has no listener, also none that would share it with [`bind_reuseport`]: two
 /// processes that each get a part of the connections are rarely intended.
 ///

@@ -81,6 +81,32 @@ impl UnixStream {
     }
 }
 
+impl UnixStream {
+    /// User of the process that connected (`SO_PEERCRED`). One system call.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn peer_uid(&self) -> io::Result<u32> {
+        let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `credentials`, which lives as long as the call,
+        // and the descriptor is open as long as `self`.
+        let result = unsafe {
+            libc::getsockopt(
+                self.duplex.raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut credentials).cast(),
+                &raw mut length,
+            )
+        };
+        match result {
+            0 => Ok(credentials.uid),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 /// Methods that both types delegate to their [`Duplex`].
 macro_rules! delegate_to_duplex {
     () => {

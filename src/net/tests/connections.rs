@@ -245,3 +245,13 @@ fn an_address_in_use_is_retried() {
     let refused = retry_in_use(|| answers.pop().unwrap().map(|(): ()| ()).map_err(Into::into));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied);
 }
+
+#[test]
+fn a_unix_peer_has_the_user_of_its_process() {
+    on_both_drivers(|| async {
+        use std::os::unix::fs::MetadataExt;
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let uid = std::fs::metadata("/proc/self").unwrap().uid();
+        assert_eq!(UnixStream::from_std(ours).unwrap().peer_uid().unwrap(), uid);
+    });
+}
