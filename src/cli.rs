@@ -7,6 +7,7 @@
 //! ringway demo ─► demo: the library, sample apps and the API in one process
 //! ```
 
+mod access;
 mod capacity;
 mod catalogue;
 mod check;
@@ -32,6 +33,7 @@ mod setting;
 mod signals;
 mod sockets;
 mod tls;
+mod token;
 mod transfer;
 mod version;
 
@@ -118,6 +120,9 @@ enum Command {
     },
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Create tokens of the admin API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Run the proxy with two sample apps to try it out
     ///
     /// Uses free ports, and a store that is removed at the end.
@@ -138,6 +143,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Import { file, db_path }) => transfer::run(transfer::Direction::In, &file, db_path),
         Some(Command::Version { json }) => version::run(check::Format::of(json)),
         Some(Command::Client(command)) => command.run(),
+        Some(Command::Token(command)) => command.run(),
         Some(Command::Demo(args)) => args.run(),
     }
 }

@@ -65,13 +65,15 @@ pub struct Builder {
 /// Listeners and access control of the admin API.
 #[derive(Debug, Default)]
 pub struct Admin {
-    /// Addresses to bind. Any that is not on the loopback interface needs a token.
+    /// Addresses to bind. Any that is not on the loopback interface needs a token or client certificates.
     pub addresses: Vec<SocketAddr>,
     /// Listening sockets, as from a service manager.
     pub sockets: Vec<TcpListener>,
     /// Unix sockets, from [`ringway_api::bind_unix`] or a service manager.
     pub unix: Vec<UnixSocket>,
-    /// Token, host names, limits.
+    /// Addresses to bind for metrics and health probes, which need no token there.
+    pub metrics: Vec<SocketAddr>,
+    /// Access control, limits.
     pub settings: ringway_api::Settings,
 }
 
@@ -250,7 +252,7 @@ impl Builder {
             listeners::bind_all(&self.all_listeners(), &self.data, count)?;
         let https_port =
             https_addresses.first().map(|address| self.https_public_port.unwrap_or(address.port()));
-        let (services, admin_addresses) = self.admin.take().map(api_service).transpose()?.unwrap_or_default();
+        let admin = self.admin.take().map(api_service).transpose()?.unwrap_or_default();
 
         let mut registry = Registry::new();
         let (inbox, reports) = ringway_control::inbox(count).map_err(StartError::System)?;
@@ -289,7 +291,7 @@ impl Builder {
             certificates,
             resolver: self.resolver,
             settings: self.control,
-            services,
+            services: admin.services,
         })
         .map_err(StartError::Control)?;
 
@@ -306,7 +308,8 @@ impl Builder {
         Ok(Handle {
             http_addresses,
             https_addresses,
-            admin_addresses,
+            admin_addresses: admin.addresses,
+            metrics_addresses: admin.metrics,
             driver,
             client: control.client.clone(),
             liveness: control.liveness.clone(),

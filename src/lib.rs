@@ -37,7 +37,9 @@ pub use gateway::{Admin, Builder, Handle, Listener, RegisterError, StartError};
 pub use ringway_certs as certs;
 pub use ringway_tls::ServerSettings as TlsSettings;
 
-pub use ringway_api::{Settings as AdminSettings, Token, UnixSocket, bind_unix};
+pub use ringway_api::{
+    AccessSettings, AdminTls, Settings as AdminSettings, Token, TokensFile, UnixSocket, bind_unix,
+};
 pub use ringway_control::{Client, ControlSettings, Receipt, Refusal, Status, Submission};
 pub use ringway_control::{Resolved, ResolvedTarget, ResolverError, TargetResolver};
 pub use ringway_middleware as middleware;

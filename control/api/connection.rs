@@ -21,7 +21,7 @@ use ringway_wire::h1::{
 use ringway_wire::headers::{FieldKind, push_field};
 use ringway_wire::message::{Framing, Method, Version, reason_phrase};
 
-use crate::guard::{Credentials, Listener};
+use crate::access::{Credentials, Listener, Peer};
 use crate::lists::{Pieces, Progress};
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
@@ -61,22 +61,18 @@ pub(crate) struct Timeouts {
 /// Serves a connection until it ends. Connection errors are not reported.
 pub(crate) async fn serve<S: Stream, P: Plane>(
     stream: Rc<S>,
-    listener: Rc<Listener>,
+    (listener, peer): (Rc<Listener>, Peer),
     service: Rc<Service<P>>,
     host: impl Host,
     timeouts: Timeouts,
 ) {
-    let remote = match stream.peer_addr() {
-        Some(address) => address.to_string(),
-        None => "unix".to_owned(),
-    };
     let wire_limits = Limits::default();
     let mut connection = Connection {
         stream,
         listener,
         service,
         host,
-        remote,
+        peer,
         timeouts,
         wire_limits,
         pending: Vec::with_capacity(wire_limits.head_bytes_max),
@@ -96,7 +92,7 @@ struct Connection<S, P, H> {
     listener: Rc<Listener>,
     service: Rc<Service<P>>,
     host: H,
-    remote: String,
+    peer: Peer,
     timeouts: Timeouts,
     wire_limits: Limits,
     /// Input that is not processed yet.
@@ -193,7 +189,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
             idempotency_key: values("idempotency-key"),
             prefer: values("prefer"),
         };
-        let admitted = match self.service.admit(&self.listener, &head, id) {
+        let admitted = match self.service.admit(&self.listener, &self.peer, &head, id) {
             Admission::Admitted(admitted) => admitted,
             Admission::Answered(response) => {
                 let after = if head.has_body { After::Linger } else { After::for_client(wire) };
@@ -212,7 +208,7 @@ impl<S: Stream, P: Plane, H: Host> Connection<S, P, H> {
         let service = Rc::clone(&self.service);
         // Peeks only: input is the next request.
         let is_wanted = || !self.host.is_draining() && self.stream.peek_state() != PeerState::Closed;
-        let response = service.respond(admitted, &mut body, &self.remote, id, &is_wanted).await;
+        let response = service.respond(admitted, &mut body, &self.peer, id, &is_wanted).await;
         self.write(response, wire, After::for_client(wire), id).await
     }
 

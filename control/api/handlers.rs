@@ -30,15 +30,23 @@ use crate::views::{AppOverview, CertificatesView, LivenessView, ReadinessView, S
 use crate::waits::Waiter;
 use ringway_config::{Input, Reader, read_request};
 
+/// A request for an operation.
+pub(crate) struct Call<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) input: &'a Input<'a>,
+    pub(crate) conditions: Conditions,
+    /// Problems of the API itself, one sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Executes an operation.
 pub(crate) async fn handle<P: Plane>(
     plane: &Rc<P>,
-    operation: Operation,
-    input: &Input<'_>,
-    conditions: Conditions,
+    call: Call<'_>,
     audit: &mut Audit,
     waiter: &mut Waiter<'_>,
 ) -> ApiResult {
+    let Call { operation, input, conditions, warnings } = call;
     match operation {
         Operation::RegisterApp => {
             let change = take(input, shape::register_app)?;
@@ -143,7 +151,7 @@ pub(crate) async fn handle<P: Plane>(
             let desired = plane.desired();
             let certificates = plane.certificates().as_ref().map(CertificatesView::new);
             let apps = plane.app_statuses(most).into_iter().map(AppOverview::from).collect();
-            let view = StatusView::new(plane.status(), apps, certificates, &desired);
+            let view = StatusView::new(plane.status(), warnings, apps, certificates, &desired);
             Ok(Response::json(200, &view).at(desired.revision()))
         }
         Operation::Liveness => {

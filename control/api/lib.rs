@@ -13,12 +13,12 @@
 //! serialised from.
 #![forbid(unsafe_code)]
 
+mod access;
 mod audit;
 mod connection;
 mod content;
 #[doc(hidden)]
 pub mod fuzzing;
-mod guard;
 mod handlers;
 mod limits;
 mod lists;
@@ -34,7 +34,10 @@ mod service;
 mod views;
 mod waits;
 
-pub use guard::{BindError, Token, TokenError, check_bind};
+pub use access::{
+    AccessSettings, AdminTls, AdminTlsError, BindError, NamedToken, Scope, Scopes, Token, TokenDigest,
+    TokenError, TokenSet, TokensFile, TokensFileError, TokensLineError,
+};
 pub use plane::Plane;
 pub use server::{Listeners, Settings, UnixSocket, bind_unix, serve, service};
 

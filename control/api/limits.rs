@@ -24,6 +24,21 @@ pub(crate) const API_KEY_BYTES_MAX: usize = 255;
 pub(crate) const API_TOKEN_BYTES_MIN: usize = 16;
 /// Bytes of the longest API token: fits a request head with room to spare.
 pub(crate) const API_TOKEN_BYTES_MAX: usize = 1024;
+/// Named tokens: each request is compared with all of them, at some 50 ns each.
+pub(crate) const TOKENS_MAX: usize = 1_000;
+/// Bytes of a file of tokens: room for [`TOKENS_MAX`] lines of 250 bytes, and for comments.
+pub(crate) const TOKENS_FILE_BYTES_MAX: u64 = 512 * 1024;
+/// Bytes of a token's name, which each line of the audit log may have.
+pub(crate) const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// Time between two looks at the files of tokens and certificates of the API: a token that was removed is
+/// refused that much later at most.
+pub(crate) const ACCESS_FILES_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of a TLS handshake with the API.
+pub(crate) const API_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// TLS handshakes with the API in progress: each takes up to a millisecond of the control thread.
+pub(crate) const API_HANDSHAKES_MAX: usize = 64;
+/// Connections of the metrics listener: apart from the API's, for a flood there must not close the API.
+pub(crate) const METRICS_CONNECTIONS_MAX: usize = 64;
 /// Timeout of writing an API response without progress.
 pub(crate) const API_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Apps in a status by default: as many as fit on a screen.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ringway_wire::message::{Method, reason_phrase};
 use serde_json::{Map, Value as Json, json};
 
+use crate::access::{Access, Scope};
 use crate::content::schema_of;
-use crate::guard::Access;
 use crate::limits;
 use crate::operation::Spec;
 use crate::problem::{Kind, ProblemBody, type_of};
@@ -44,7 +44,8 @@ pub(crate) fn document() -> Json {
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "Required if the process was started with a token." },
+                "token": { "type": "http", "scheme": "bearer", "description": "Required if the process was started with a token or a file of tokens. Each operation names the least scope: `read` reads everything; `register` changes registrations and reads them; `apply` changes configurations and reads everything; `admin` may do everything, as may the single token." },
+                "certificate": { "type": "mutualTLS", "description": "Required on listeners beyond the loopback interface if the process was started with a CA of clients; a token is required beside it where there is one." },
             },
         },
     })
@@ -58,7 +59,8 @@ fn operation(route: &Route, spec: &Spec, id: &str) -> Json {
         "responses": responses(spec),
         "security": match spec.access {
             Access::Open => json!([]),
-            Access::Guarded => json!([{}, { "token": [] }]),
+            // OpenAPI 3.1 §4.8.30 lets a scheme of any type list the required roles.
+            access => json!([{}, { "token": Vec::from_iter(access.scope().map(Scope::as_str)) }, { "certificate": [] }]),
         },
     });
     let parameters = parameters(route, spec);

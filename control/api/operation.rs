@@ -1,7 +1,7 @@
 //! Operations of the API, and the documentation of each: request fields, responses, problems.
 
+use crate::access::{Access, Scope};
 use crate::content::{Content, schema_of, schema_of_accepted};
-use crate::guard::Access;
 use crate::problem::Kind;
 use crate::request::shapes as shape;
 use crate::views::{
@@ -69,11 +69,46 @@ pub(crate) struct Spec {
 }
 
 impl Operation {
+    /// Whether listeners of metrics serve it.
+    pub(crate) fn is_for_monitoring(self) -> bool {
+        matches!(self, Self::Liveness | Self::Readiness | Self::Startup | Self::Metrics)
+    }
+
     /// The required access.
     pub(crate) fn access(self) -> Access {
         match self {
             Self::Liveness | Self::Readiness | Self::Startup => Access::Open,
-            _ => Access::Guarded,
+            Self::ListApps
+            | Self::ShowApp
+            | Self::ListInstances
+            | Self::ListInstancesOfApp
+            | Self::AppStatus
+            | Self::ListDomains
+            | Self::ShowDomain
+            | Self::ListCertificates
+            | Self::ListWebhooks
+            | Self::ShowWebhook
+            | Self::OpenApi => Access::Registrations,
+            Self::Status | Self::Metrics => Access::Scoped(Scope::Read),
+            Self::RegisterApp
+            | Self::RemoveApp
+            | Self::AddInstance
+            | Self::RemoveInstance
+            | Self::Heartbeat
+            | Self::PutWebhook
+            | Self::UpdateWebhook
+            | Self::RemoveWebhook
+            | Self::AddDomain
+            | Self::AddCustomDomain
+            | Self::UpdateDomain
+            | Self::RemoveDomain
+            // Makes DNS queries and HTTP requests.
+            | Self::VerifyDomain
+            | Self::UploadCertificate
+            | Self::RemoveCertificate
+            | Self::Register
+            | Self::Deregister
+            | Self::AddRoute => Access::Scoped(Scope::Register),
         }
     }
 
@@ -333,8 +368,11 @@ impl Operation {
         };
         let mut problems = own.to_vec();
         problems.extend([BadDocument, CrossSite, TooLarge, NotJson, Misdirected, Invalid]);
-        if self.access() == Access::Guarded {
-            problems.push(Unauthorized);
+        match self.access() {
+            Access::Open => {}
+            // Any scope permits it.
+            Access::Registrations => problems.push(Unauthorized),
+            Access::Scoped(_) => problems.extend([Unauthorized, MissingScope]),
         }
         if self.is_mutation() {
             problems.extend([

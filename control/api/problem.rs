@@ -62,6 +62,8 @@ kinds! {
     BadHeader = 400 "malformed_header" "A header field is malformed",
     /// No token, or a wrong one.
     Unauthorized = 401 "unauthorized" "A token is needed",
+    /// The token does not permit the operation.
+    MissingScope = 403 "missing_scope" "The token lacks a scope",
     /// A browser sent it on behalf of another site.
     CrossSite = 403 "cross_site" "Requests of other sites are refused",
     /// No such path.

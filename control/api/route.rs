@@ -143,6 +143,11 @@ pub(crate) fn find(method: Method, path: &str) -> Found<'_> {
     }
 }
 
+/// Whether listeners of metrics serve a path.
+pub(crate) fn is_for_monitoring(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.path == path && route.operation.is_for_monitoring())
+}
+
 /// Formats the value of `Allow` (RFC 9110 §10.2.1).
 pub(crate) fn allow(methods: &[Method]) -> String {
     let mut names: Vec<&str> = methods.iter().filter_map(|method| method.name()).collect();

@@ -1,7 +1,7 @@
 //! Request processing without sockets: order of the checks, dispatch, audit trail.
 //!
 //! ```text
-//! head ── admit: site, token, route, media type, preconditions ──► Admitted
+//! head ── admit: site, route, token and scope, media type, preconditions ──► Admitted
 //!                                                   body is read ──► respond ──► Response
 //! ```
 //! Checks of the head come before the body is read.
@@ -11,12 +11,13 @@ use std::rc::Rc;
 
 use ringway_control::Idempotency;
 use ringway_model::Revision;
+use ringway_net::clock;
 use ringway_telemetry::{RequestId, RequestIds};
 use ringway_wire::message::Method;
 
+use crate::access::{Access, AccessControl, Caller, Credentials, Denied, Listener, Peer};
 use crate::audit::Audit;
-use crate::guard::{Credentials, Guard, Listener};
-use crate::handlers;
+use crate::handlers::{self, Call};
 use crate::operation::Operation;
 use crate::plane::Plane;
 use crate::problem::{Kind, Problem};
@@ -54,6 +55,7 @@ pub(crate) enum Admission<'a> {
 #[derive(Debug)]
 pub(crate) struct Admitted<'a> {
     operation: Operation,
+    caller: Caller,
     method: Method,
     path: &'a str,
     query: Option<&'a str>,
@@ -66,14 +68,14 @@ pub(crate) struct Admitted<'a> {
 /// The API without sockets.
 pub(crate) struct Service<P> {
     plane: Rc<P>,
-    guard: Guard,
+    access: Rc<AccessControl>,
     waits: Waits,
     ids: RefCell<RequestIds>,
 }
 
 impl<P: Plane> Service<P> {
-    pub(crate) fn new(plane: Rc<P>, guard: Guard, waits: Waits) -> Self {
-        Self { plane, guard, waits, ids: RefCell::new(RequestIds::new()) }
+    pub(crate) fn new(plane: Rc<P>, access: Rc<AccessControl>, waits: Waits) -> Self {
+        Self { plane, access, waits, ids: RefCell::new(RequestIds::new()) }
     }
 
     /// Draws an id for the next request.
@@ -82,11 +84,17 @@ impl<P: Plane> Service<P> {
     }
 
     /// Checks the head.
-    pub(crate) fn admit<'a>(&self, listener: &Listener, head: &Head<'a>, id: &RequestId) -> Admission<'a> {
-        match self.check(listener, head) {
+    pub(crate) fn admit<'a>(
+        &self,
+        listener: &Listener,
+        peer: &Peer,
+        head: &Head<'a>,
+        id: &RequestId,
+    ) -> Admission<'a> {
+        match self.check(listener, peer, head) {
             Ok(admission) => admission,
-            Err((problem, methods)) => {
-                let mut response = Response::problem(&problem, id);
+            Err(Refused { denied, methods }) => {
+                let mut response = Response::problem(&denied.problem, id);
                 if !methods.is_empty() {
                     response = response.with("Allow", route::allow(&methods));
                 }
@@ -95,45 +103,46 @@ impl<P: Plane> Service<P> {
         }
     }
 
-    fn check<'a>(
-        &self,
-        listener: &Listener,
-        head: &Head<'a>,
-    ) -> Result<Admission<'a>, (Problem, Vec<Method>)> {
-        let plain = |problem| (problem, Vec::new());
-        self.guard.check_site(listener, &head.from).map_err(plain)?;
+    fn check<'a>(&self, listener: &Listener, peer: &Peer, head: &Head<'a>) -> Result<Admission<'a>, Refused> {
+        self.access.guard().check_site(listener, &head.from)?;
+        let is_metrics = matches!(listener, Listener::Metrics(_));
+        if is_metrics && !route::is_for_monitoring(head.path) {
+            let detail =
+                format!("{} is not on the listener of metrics and probes; use the admin API", head.path);
+            return Err(Problem::new(Kind::NoSuchPath, detail).into());
+        }
         if head.method == Method::Options {
-            return Ok(Admission::Answered(options(head.path).map_err(plain)?));
+            return Ok(Admission::Answered(options(head.path)?));
         }
         let (operation, key) = match route::find(head.method, head.path) {
             Found::Operation(operation, key) => (operation, key),
             Found::OtherMethods(methods) => {
                 let allowed = route::allow(&methods);
-                let detail = format!("{} takes {allowed}", head.path);
-                return Err((Problem::new(Kind::WrongMethod, detail), methods));
+                let problem = Problem::new(Kind::WrongMethod, format!("{} takes {allowed}", head.path));
+                return Err(Refused { denied: problem.into(), methods });
             }
-            Found::Nothing if known(head.method) => return Err(plain(no_such_path(head.path))),
+            Found::Nothing if known(head.method) => return Err(no_such_path(head.path).into()),
             Found::Nothing => {
-                return Err(plain(Problem::new(Kind::UnknownMethod, "the API has no such method")));
+                return Err(Problem::new(Kind::UnknownMethod, "the API has no such method").into());
             }
         };
-        self.guard.check_token(listener, operation.access(), &head.from).map_err(plain)?;
+        let access = if is_metrics { Access::Open } else { operation.access() };
+        let caller = self.access.guard().authorize(listener, peer, access, &head.from, clock::timestamp())?;
         if head.has_body && !is_json(&head.content_type) {
-            return Err(plain(Problem::new(
+            return Err(Problem::new(
                 Kind::NotJson,
                 "send the body as application/json in UTF-8, or leave Content-Type out",
-            )));
+            )
+            .into());
         }
-        let key = key.map(|key| decode(key, Plus::Literal)).transpose().map_err(plain)?;
+        let key = key.map(|key| decode(key, Plus::Literal)).transpose()?;
         let (if_match, idempotency_key) = match operation.is_mutation() {
-            true => (
-                if_match(&head.if_match).map_err(plain)?,
-                idempotency_key(&head.idempotency_key).map_err(plain)?,
-            ),
+            true => (if_match(&head.if_match)?, idempotency_key(&head.idempotency_key)?),
             false => (None, None),
         };
         Ok(Admission::Admitted(Admitted {
             operation,
+            caller,
             method: head.method,
             path: head.path,
             query: head.query,
@@ -144,18 +153,27 @@ impl<P: Plane> Service<P> {
         }))
     }
 
-    /// Executes the operation. `body` is overwritten; `remote` is for the audit trail. A wait ends when
+    /// Executes the operation. `body` is overwritten; `peer` is for the audit trail. A wait ends when
     /// `is_wanted` is false.
     pub(crate) async fn respond(
         &self,
         admitted: Admitted<'_>,
         body: &mut [u8],
-        remote: &str,
+        peer: &Peer,
         id: &RequestId,
         is_wanted: &dyn Fn() -> bool,
     ) -> Response {
-        let Admitted { operation, method, path, query, key, if_match, idempotency_key, wants_representation } =
-            admitted;
+        let Admitted {
+            operation,
+            caller,
+            method,
+            path,
+            query,
+            key,
+            if_match,
+            idempotency_key,
+            wants_representation,
+        } = admitted;
         let idempotency = idempotency_key.map(|key| Idempotency {
             key: key.into(),
             request_hash: request_hash(operation, path, query, body),
@@ -164,8 +182,9 @@ impl<P: Plane> Service<P> {
         let mut audit = Audit::default();
         let result = match read_input(key, query, body) {
             Ok(input) => {
+                let call = Call { operation, input: &input, conditions, warnings: self.access.warnings() };
                 let mut waiter = Waiter::new(&self.waits, is_wanted);
-                handlers::handle(&self.plane, operation, &input, conditions, &mut audit, &mut waiter).await
+                handlers::handle(&self.plane, call, &mut audit, &mut waiter).await
             }
             Err(problem) => Err(problem),
         };
@@ -182,11 +201,31 @@ impl<P: Plane> Service<P> {
                 outcome,
                 revision = revision.map(|revision| revision.0),
                 request_id = %id,
-                remote,
+                caller = %caller.identity,
+                remote = %peer,
                 "change"
             );
         }
         result.unwrap_or_else(|problem| Response::problem(&problem, id))
+    }
+}
+
+/// Refusal of a request by its head.
+struct Refused {
+    denied: Denied,
+    /// Methods of the path, when the request's is not one of them.
+    methods: Vec<Method>,
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        Self { denied, methods: Vec::new() }
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Denied::from(problem).into()
     }
 }
 

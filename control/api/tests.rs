@@ -24,11 +24,16 @@ use std::time::Duration;
 use ringway_net::{DriverChoice, Notified, RuntimeOptions};
 use serde_json::Value as Json;
 
-use crate::{Listeners, Settings, serve};
+use crate::{AccessSettings, Listeners, Settings, Token, serve};
 use fake::{FakePlane, State};
 
 /// Timeout of a test for an expected event.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Access control with a single token.
+fn access(token: Option<&str>) -> AccessSettings {
+    AccessSettings { token: token.map(|token| Token::parse(token).unwrap()), ..AccessSettings::default() }
+}
 
 /// A running API.
 struct Api {
@@ -52,7 +57,7 @@ impl Api {
         let (stop, stopped) = UnixStream::pair().unwrap();
         let plane = FakePlane(Arc::clone(&state));
         let thread = std::thread::spawn(move || {
-            let options = RuntimeOptions { driver, ..RuntimeOptions::default() };
+            let options = RuntimeOptions { driver, blocking_threads: 1, ..RuntimeOptions::default() };
             ringway_net::run(options, |_| async move {
                 let mut stopped = Notified::new(stopped)?;
                 let stop = async move {

@@ -31,6 +31,11 @@ pub(crate) static ALL: &[&Setting] = &[
     &API_SOCKET,
     &API_TOKEN,
     &API_TOKEN_FILE,
+    &API_TOKENS_FILE,
+    &API_CERT,
+    &API_KEY,
+    &API_CLIENT_CA,
+    &METRICS_ADDRESS,
     &STORAGE,
     &DB_PATH,
     &HEALTH_CHECK_INTERVAL,
@@ -67,8 +72,7 @@ pub(crate) static ALL: &[&Setting] = &[
 ];
 
 /// Names of other releases that are known and ignored.
-pub(crate) static LATER: &[&str] =
-    &["PROXY_CONFIG_FILE", "PROXY_METRICS_ADDRESS", "PROXY_TLS_ENABLED", "PROXY_TRACE_ENDPOINT"];
+pub(crate) static LATER: &[&str] = &["PROXY_CONFIG_FILE", "PROXY_TLS_ENABLED", "PROXY_TRACE_ENDPOINT"];
 
 /// Names that only client commands or the build read.
 pub(crate) static ELSEWHERE: &[&str] =
@@ -195,7 +199,7 @@ pub(crate) static API_BIND: Setting = Setting::new("PROXY_API_BIND", "api-bind",
     .aliases(&[Alias { name: "PROXY_ADMIN_ADDRESS", part: Part::Host }])
     .value("IP,...")
     .default("127.0.0.1")
-    .help("Addresses of the admin API. Any beyond loopback needs a token");
+    .help("Addresses of the admin API. Any beyond loopback needs a token or client certificates");
 
 pub(crate) static API_SOCKET: Setting =
     Setting::new("PROXY_API_SOCKET", "api-socket", Group::Api).value("PATH").help(
@@ -211,6 +215,28 @@ pub(crate) static API_TOKEN_FILE: Setting =
     Setting::new("PROXY_API_TOKEN_FILE", "api-token-file", Group::Api)
         .value("PATH")
         .help("File with the bearer token, as from systemd's LoadCredential=");
+
+pub(crate) static API_TOKENS_FILE: Setting =
+    Setting::new("PROXY_API_TOKENS_FILE", "api-tokens-file", Group::Api)
+        .value("PATH")
+        .help("File of named tokens with the scopes read, register, apply or admin, one on each line, as `ringway token create` prints it; a changed file is read again");
+
+pub(crate) static API_CERT: Setting = Setting::new("PROXY_API_CERT", "api-cert", Group::Api)
+    .value("PATH")
+    .help("PEM file of the admin API's certificate and its chain: addresses beyond loopback use TLS then");
+
+pub(crate) static API_KEY: Setting = Setting::new("PROXY_API_KEY", "api-key", Group::Api)
+    .value("PATH")
+    .help("PEM file of that certificate's private key");
+
+pub(crate) static API_CLIENT_CA: Setting = Setting::new("PROXY_API_CLIENT_CA", "api-client-ca", Group::Api)
+    .value("PATH")
+    .help("PEM file of CAs: addresses of the admin API beyond loopback require a client certificate of one of them, beside the token where there is one");
+
+pub(crate) static METRICS_ADDRESS: Setting =
+    Setting::new("PROXY_METRICS_ADDRESS", "metrics-address", Group::Api)
+        .value("IP:PORT")
+        .help("Further address for /metrics, /healthz, /ready and /health/*, without a token and with nothing else, as 127.0.0.1:9091; :9091 stands for all addresses");
 
 pub(crate) static STORAGE: Setting = Setting::new("PROXY_STORAGE", "storage", Group::Storage)
     .value("KIND")

@@ -69,6 +69,7 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         ("PROXY_HTTP_PORT", &settings.http[..]),
         ("PROXY_HTTPS_PORT", https),
         ("PROXY_API_PORT", &settings.api),
+        ("PROXY_METRICS_ADDRESS", &settings.metrics),
     ];
     for (name, addresses) in listeners {
         if let Some(address) = addresses.iter().find(|address| !machine::may_listen_on(address.port())) {

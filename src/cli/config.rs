@@ -22,6 +22,7 @@ use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
 use tracing_subscriber::filter::Targets;
 
+use super::access;
 use super::catalogue;
 use super::flags::Flags;
 use super::misspelt;
@@ -65,7 +66,9 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: Duration,
     pub(crate) api: Vec<SocketAddr>,
     pub(crate) api_socket: Option<PathBuf>,
-    pub(crate) api_token: Option<Token>,
+    pub(crate) api_access: AccessSettings,
+    /// Listeners of metrics and health probes.
+    pub(crate) metrics: Vec<SocketAddr>,
     pub(crate) storage: Storage,
     /// Directory of the store; for [`Storage::Fjall`] alone.
     pub(crate) db_path: PathBuf,
@@ -104,7 +107,7 @@ pub(crate) struct Machine {
 }
 
 /// Bearer token of the admin API; never shown.
-pub(crate) use ringway_api::Token;
+pub(crate) use ringway_api::{AccessSettings, Token};
 
 /// Directory of a service's state on a Linux machine (FHS).
 pub(crate) const SYSTEM_STATE: &str = "/var/lib/ringway";
@@ -207,7 +210,8 @@ impl Reader<'_> {
         let api_port = self.value(&c::API_PORT, parse::port, ToString::to_string);
         let api_bind = self.value(&c::API_BIND, parse::addresses, joined);
         let api_socket = self.optional(&c::API_SOCKET, parse::path, shown_path);
-        let api_token = self.token(machine);
+        let api_access = self.access(machine);
+        let metrics = self.optional(&c::METRICS_ADDRESS, parse::listen_addresses, joined).unwrap_or_default();
         let storage = self.value(&c::STORAGE, parse::storage, ToString::to_string);
         let db_path = self.db_path(machine, storage);
         let health_interval = self.value(
@@ -252,11 +256,11 @@ impl Reader<'_> {
         let handshake_rate =
             self.value(&c::HANDSHAKE_RATE, |text| parse::count(text, 0, 1_000_000), ToString::to_string);
         let https = tls.as_ref().map(|tls| tls.https.clone()).unwrap_or_default();
-        self.check_ports(&http, &https, &api);
+        self.check_ports(&http, &https, &api, &metrics);
         if http_mode == Some(HttpMode::HttpsOnly) && tls.is_none() {
             self.problems.push(Problem::HttpsOnlyWithoutTls);
         }
-        self.check_api_bind(&api, api_token.as_ref());
+        self.check_api_bind(&api, api_access.as_ref());
         if let (Some(interval), Some(timeout)) = (health_interval, health_timeout)
             && timeout > interval
             && self.is_given(&c::HEALTH_CHECK_TIMEOUT)
@@ -290,7 +294,8 @@ impl Reader<'_> {
             drain_timeout: drain_timeout?,
             api,
             api_socket,
-            api_token,
+            api_access: api_access.unwrap_or_default(),
+            metrics,
             storage: storage?,
             db_path: db_path?,
             health_interval: health_interval?,
@@ -489,6 +494,19 @@ impl Reader<'_> {
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state/ringway")))
     }
 
+    /// Reads the settings of access control; `None` when they are wrong.
+    fn access(&mut self, machine: &Machine) -> Option<AccessSettings> {
+        use catalogue as c;
+        let given = access::Given {
+            token: self.token(machine),
+            tokens_file: self.optional(&c::API_TOKENS_FILE, parse::path, shown_path),
+            certificate: self.optional(&c::API_CERT, parse::path, shown_path),
+            key: self.optional(&c::API_KEY, parse::path, shown_path),
+            client_ca: self.optional(&c::API_CLIENT_CA, parse::path, shown_path),
+        };
+        given.open().map_err(|problems| self.problems.extend(problems.into_iter().map(Problem::Access))).ok()
+    }
+
     fn token(&mut self, machine: &Machine) -> Option<Token> {
         let text = self.optional(&catalogue::API_TOKEN, |text| Ok(text.to_owned()), |_| String::new());
         let file = self.optional(&catalogue::API_TOKEN_FILE, parse::path, shown_path);
@@ -520,7 +538,13 @@ impl Reader<'_> {
         }
     }
 
-    fn check_ports(&mut self, http: &[SocketAddr], https: &[SocketAddr], api: &[SocketAddr]) {
+    fn check_ports(
+        &mut self,
+        http: &[SocketAddr],
+        https: &[SocketAddr],
+        api: &[SocketAddr],
+        metrics: &[SocketAddr],
+    ) {
         let clash = |one: &SocketAddr, other: &SocketAddr| {
             let same_ip = one.ip() == other.ip()
                 || (one.is_ipv4() == other.is_ipv4()
@@ -531,6 +555,7 @@ impl Reader<'_> {
             (catalogue::HTTP_PORT.name, http),
             (catalogue::HTTPS_PORT.name, https),
             (catalogue::API_PORT.name, api),
+            (catalogue::METRICS_ADDRESS.name, metrics),
         ];
         for (at, (one, addresses)) in listeners.iter().enumerate() {
             for (other, others) in &listeners[at + 1..] {
@@ -543,14 +568,15 @@ impl Reader<'_> {
         }
     }
 
-    fn check_api_bind(&mut self, api: &[SocketAddr], token: Option<&Token>) {
+    fn check_api_bind(&mut self, api: &[SocketAddr], access: Option<&AccessSettings>) {
         let has_wrong_token =
             self.problems.iter().any(|problem| matches!(problem, Problem::Token { .. } | Problem::TwoTokens));
-        if has_wrong_token {
-            return;
-        }
-        if let Some(open) = api.iter().find(|address| ringway_api::check_bind(**address, token).is_err()) {
+        let Some(access) = access.filter(|_| !has_wrong_token) else { return };
+        if let Some(open) = api.iter().find(|address| access.check_bind(**address).is_err()) {
             self.problems.push(Problem::OpenApi(*open));
+        }
+        if access::is_certificate_unused(access, api) {
+            self.warnings.push(Warning::ApiCertificateUnused);
         }
     }
 

@@ -76,7 +76,7 @@ fn the_defaults_are_those_of_the_limits() {
     assert_eq!(settings.storage, Storage::Fjall);
     assert_eq!(settings.access_log, None);
     assert_eq!(settings.log_format, LogFormat::Json);
-    assert!(settings.api_token.is_none() && settings.api_socket.is_none());
+    assert!(settings.api_access.token.is_none() && settings.api_socket.is_none());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn values_at_and_beyond_every_bound() {
 fn an_empty_variable_counts_as_not_set() {
     let reading = reading(&[], &[("PROXY_HTTP_PORT", ""), ("PROXY_API_TOKEN", "")]);
     assert_eq!(row(&reading, &c::HTTP_PORT).origin, Origin::Default);
-    assert!(reading.outcome.unwrap().api_token.is_none());
+    assert!(reading.outcome.unwrap().api_access.token.is_none());
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_token_can_be_read_from_a_file() {
         ..machine()
     };
     let read = |file| reading_on(&with_file, &[(&c::API_TOKEN_FILE, file)], &[("PROXY_API_BIND", "0.0.0.0")]);
-    assert!(read("/run/token").outcome.unwrap().api_token.is_some());
+    assert!(read("/run/token").outcome.unwrap().api_access.token.is_some());
     // Only the cause is reported, not its consequences.
     let lines = problems(read("/run/none"));
     assert!(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::access::AccessProblem;
 use super::parse::ValueError;
 use super::setting::{Setting, Variable};
 use super::tls::Conflict;
@@ -60,6 +61,8 @@ pub(crate) enum Problem {
     Token { origin: Origin, error: TokenProblem },
     /// Two tokens were given.
     TwoTokens,
+    /// Contradiction or unusable file of the admin API's access control.
+    Access(AccessProblem),
     /// No directory for the store.
     NoStateDirectory,
     /// Contradictory settings of certificates.
@@ -92,6 +95,8 @@ pub(crate) enum Warning {
     Generic { name: Variable, own: Variable, given: Option<String>, error: ValueError },
     /// Health check interval shorter than the timeout.
     TimeoutCut,
+    /// Certificate of the admin API that no address uses.
+    ApiCertificateUnused,
 }
 
 /// Characters of an ignored value that a warning shows.
@@ -142,7 +147,7 @@ impl fmt::Display for Problem {
             Self::OpenApi(address) => write!(
                 f,
                 "PROXY_API_BIND: the admin API would be open to the network on {address} without a token; \
-                 set PROXY_API_TOKEN or PROXY_API_TOKEN_FILE, or bind it to 127.0.0.1"
+                 set PROXY_API_TOKEN, PROXY_API_TOKEN_FILE, PROXY_API_TOKENS_FILE or PROXY_API_CLIENT_CA, or bind it to 127.0.0.1"
             ),
             Self::Token { origin, error: TokenProblem::File(path, kind) } => {
                 write!(f, "{origin}: cannot read the token from {}: {kind}", path.display())
@@ -151,6 +156,7 @@ impl fmt::Display for Problem {
             Self::TwoTokens => f.write_str(
                 "PROXY_API_TOKEN and PROXY_API_TOKEN_FILE are both given; keep one of them",
             ),
+            Self::Access(problem) => problem.fmt(f),
             Self::Conflict(conflict) => conflict.fmt(f),
             Self::HttpsOnlyWithoutTls => f.write_str(
                 "PROXY_HTTP_MODE=https_only: there is no certificate to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
@@ -195,6 +201,9 @@ impl fmt::Display for Warning {
             Self::TimeoutCut => {
                 f.write_str("HEALTH_CHECK_TIMEOUT is longer than HEALTH_CHECK_INTERVAL, which limits it")
             }
+            Self::ApiCertificateUnused => f.write_str(
+                "PROXY_API_CERT has no effect: the admin API listens on the loopback interface only, which has no TLS; see PROXY_API_BIND",
+            ),
         }
     }
 }

@@ -12,6 +12,7 @@ use ringway_telemetry::{LogFieldsError, LogFormat};
 use tracing_subscriber::filter::Targets;
 
 use super::resolver::ResolverUrlError;
+use super::setting::Part;
 
 /// Invalid value, described by the accepted form. Never repeats the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) enum ValueError {
     Email,
     /// Not an address with a port.
     SocketAddress,
+    /// Not an address and a port to listen on.
+    ListenAddress,
     /// Not a URL for a webhook.
     Webhook(ringway_model::WebhookUrlError),
     /// Not the URL of a resolver.
@@ -95,6 +98,17 @@ pub(crate) fn addresses(text: &str) -> Result<Vec<IpAddr>, ValueError> {
         }
     }
     Ok(found)
+}
+
+/// Parses `127.0.0.1:9091`, `[::1]:9091`, or `:9091` for all addresses.
+pub(crate) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, ValueError> {
+    let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    if !has_port {
+        return Err(ValueError::ListenAddress);
+    }
+    let port = port(&Part::Port.of(text)).map_err(|_| ValueError::ListenAddress)?;
+    let addresses = addresses(&Part::Host.of(text)).map_err(|_| ValueError::ListenAddress)?;
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }
 
 pub(crate) fn networks(text: &str) -> Result<Vec<Cidr>, ValueError> {
@@ -328,6 +342,9 @@ impl fmt::Display for ValueError {
             Self::Word(words) => write!(f, "must be {}", list(words)),
             Self::Url => f.write_str("must be an https URL, as in https://acme.example/directory"),
             Self::Email => f.write_str("must be an e-mail address, as in ops@example.com"),
+            Self::ListenAddress => {
+                f.write_str("must be an IP address and a port, as 127.0.0.1:9091, [::1]:9091, or :9091 for all addresses")
+            }
             Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
             Self::Webhook(error) => error.fmt(f),
             Self::ResolverUrl(error) => error.fmt(f),

@@ -13,7 +13,8 @@ use serde_json::json;
 pub(crate) struct Ready {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
-    api: Option<SocketAddr>,
+    api: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
     api_socket: Option<PathBuf>,
     workers: usize,
     driver: String,
@@ -26,7 +27,8 @@ impl Ready {
         Self {
             http: gateway.http_addresses().to_vec(),
             https: gateway.https_addresses().to_vec(),
-            api: gateway.admin_addresses().first().copied(),
+            api: gateway.admin_addresses().to_vec(),
+            metrics: gateway.metrics_addresses().to_vec(),
             api_socket,
             workers: gateway.workers(),
             driver: gateway.driver().map_or_else(|| "unknown".to_owned(), |driver| driver.to_string()),
@@ -40,7 +42,9 @@ impl Ready {
             "event": "ready",
             "http": self.http.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "https": self.https.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "api": self.api.map(|address| address.to_string()),
+            "api": self.api.first().map(ToString::to_string),
+            "api_addresses": self.api.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "metrics": self.metrics.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "api_socket": self.api_socket,
             "revision": self.status.as_ref().map_or(0, |status| status.revision.0),
             "degraded": self.degraded(),
@@ -58,12 +62,13 @@ impl Ready {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         let (http, https) = (joined(&self.http), joined(&self.https));
-        let api = self.api.map(|address| address.to_string()).unwrap_or_default();
+        let (api, metrics) = (joined(&self.api), joined(&self.metrics));
         let counts = self.status.as_ref().map(|status| status.counts).unwrap_or_default();
         tracing::info!(
             http,
             https,
             api,
+            metrics,
             workers = self.workers,
             driver = self.driver,
             apps = counts.apps,
@@ -96,7 +101,7 @@ impl Ready {
 
     /// Command of a first registration.
     fn example(&self) -> Option<String> {
-        let (options, url) = match (self.api, &self.api_socket) {
+        let (options, url) = match (self.api.first().copied(), &self.api_socket) {
             (Some(mut address), _) => {
                 if address.ip().is_unspecified() {
                     address.set_ip(if address.is_ipv4() {

@@ -160,7 +160,9 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         unix.push(ringway::bind_unix(&path).map_err(|error| Failure::ApiSocket(path, error))?);
     }
     for address in inherited.api.iter().filter_map(|socket| socket.local_addr().ok()) {
-        ringway_api::check_bind(address, settings.api_token.as_ref())
+        settings
+            .api_access
+            .check_bind(address)
             .map_err(|error| Failure::Start(StartError::OpenAdmin(error)))?;
     }
     let admin = Admin {
@@ -168,7 +170,8 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         addresses: if inherited.api.is_empty() { settings.api } else { Vec::new() },
         sockets: inherited.api,
         unix,
-        settings: AdminSettings { token: settings.api_token, ..AdminSettings::default() },
+        metrics: settings.metrics,
+        settings: AdminSettings { access: settings.api_access, ..AdminSettings::default() },
     };
     let http = if inherited.http.is_empty() { settings.http } else { Vec::new() };
     let mut builder = Gateway::builder()

@@ -21,6 +21,7 @@ pub struct Handle {
     pub(super) http_addresses: Vec<SocketAddr>,
     pub(super) https_addresses: Vec<SocketAddr>,
     pub(super) admin_addresses: Vec<SocketAddr>,
+    pub(super) metrics_addresses: Vec<SocketAddr>,
     pub(super) driver: Option<Driver>,
     pub(super) client: Client,
     pub(super) liveness: Liveness,
@@ -43,6 +44,11 @@ impl Handle {
     /// Addresses of the admin API; empty without one.
     pub fn admin_addresses(&self) -> &[SocketAddr] {
         &self.admin_addresses
+    }
+
+    /// Addresses of the listeners of metrics and health probes; empty without one.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
     }
 
     /// Number of workers.

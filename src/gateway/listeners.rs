@@ -116,30 +116,53 @@ fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Binds the admin API. Returns it as a service of the control thread, and its addresses.
-pub(super) fn api_service(admin: Admin) -> Result<(Vec<Service>, Vec<SocketAddr>), StartError> {
-    let Admin { addresses, sockets, unix, settings } = admin;
-    let mut tcp = sockets;
-    for address in addresses {
-        ringway_api::check_bind(address, settings.token.as_ref()).map_err(StartError::OpenAdmin)?;
-        let bind = || {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        tcp.push(ringway_net::retry_in_use(bind).map_err(|error| StartError::Bind { address, error })?);
+/// The admin API as a service of the control thread, with its addresses.
+#[derive(Default)]
+pub(super) struct BoundAdmin {
+    pub(super) services: Vec<Service>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) metrics: Vec<SocketAddr>,
+}
+
+/// Binds the admin API.
+pub(super) fn api_service(admin: Admin) -> Result<BoundAdmin, StartError> {
+    let Admin { addresses, sockets, unix, metrics, settings } = admin;
+    let mut bound = sockets;
+    for address in &addresses {
+        settings.access.check_bind(*address).map_err(StartError::OpenAdmin)?;
     }
-    let bound =
-        tcp.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(StartError::System)?;
-    let listeners = Listeners { tcp, unix };
-    let service: Service = Box::new(move |control| {
-        Box::pin(async move {
-            let plane = std::rc::Rc::new(control);
-            // Runs until the control thread drops it.
-            if let Err(error) = ringway_api::serve(listeners, plane, settings, std::future::pending()).await {
-                tracing::error!(%error, "the admin API cannot be served");
-            }
-        })
-    });
-    Ok((vec![service], bound))
+    bound.extend(bind_exclusive(&addresses)?);
+    let metrics = bind_exclusive(&metrics)?;
+    let local = |sockets: &[TcpListener]| {
+        sockets
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StartError::System)
+    };
+    let (addresses, metrics_addresses) = (local(&bound)?, local(&metrics)?);
+    let (tls, tcp) = bound
+        .into_iter()
+        .zip(&addresses)
+        .partition::<Vec<_>, _>(|(_, address)| settings.access.uses_tls(**address));
+    let listeners_of =
+        |sockets: Vec<(TcpListener, _)>| sockets.into_iter().map(|(socket, _)| socket).collect();
+    let listeners = Listeners { tcp: listeners_of(tcp), tls: listeners_of(tls), metrics, unix };
+    let service = ringway_api::service(listeners, settings);
+    Ok(BoundAdmin { services: vec![service], addresses, metrics: metrics_addresses })
+}
+
+/// Binds sockets of one thread.
+fn bind_exclusive(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut sockets = Vec::new();
+    for &address in addresses {
+        let bind = || ringway_net::bind_exclusive(address, limits::LISTEN_BACKLOG);
+        match ringway_net::retry_in_use(bind) {
+            Ok(socket) => sockets.push(socket),
+            // A machine without IPv6 serves IPv4 only.
+            Err(error) if is_family_missing(&error) && addresses.len() > 1 => {}
+            Err(error) => return Err(StartError::Bind { address, error }),
+        }
+    }
+    Ok(sockets)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::limits;
 use ringway_certs::UploadError;
 use ringway_control::{InstanceState, InstanceStatus, Refusal, StorageFailure};
@@ -10,12 +11,12 @@ use ringway_model::{CoreId, Rejection, Timestamp};
 use ringway_net::DriverChoice;
 use ringway_wire::message::Method;
 
-use super::{Api, Reply};
+use super::{Api, Reply, access};
 use crate::operation::Operation;
 use crate::problem::Kind;
 use crate::route::{Found, ROUTES, Route, around_key, find, operations};
 use crate::tests::fake::State;
-use crate::{Listeners, Settings, Token, openapi};
+use crate::{AccessSettings, Listeners, Scope, Settings, TokenDigest, TokensFile, openapi};
 
 const TOKEN: &str = "a-token-of-the-tests";
 const SECRET: &str = "correct-horse-battery";
@@ -154,7 +155,14 @@ impl Survey {
 #[test]
 fn every_route_answers_as_documented_and_in_no_other_way() {
     use Method::{Delete, Get, Post, Put};
-    let settings = Settings { token: Some(Token::parse(TOKEN).unwrap()), ..Settings::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    let lines = ["read", "register"].map(|scope| {
+        format!("{scope} {scope} {}\n", TokenDigest::of(format!("secret-to-{scope}").as_bytes()))
+    });
+    std::fs::write(&path, lines.concat()).unwrap();
+    let guarded = AccessSettings { tokens: Some(TokensFile::open(&path).unwrap()), ..access(Some(TOKEN)) };
+    let settings = Settings { access: guarded, ..Settings::default() };
     let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
     let mut survey = Survey { api, observed: BTreeMap::new() };
 
@@ -204,6 +212,13 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
                 assert!(reply.field("www-authenticate").is_some(), "{}", told(&reply));
                 expect(reply, Kind::Unauthorized);
             }
+        }
+        if let Access::Scoped(scope) = operation.access() {
+            let other = if scope == Scope::Read { "register" } else { "read" };
+            let bearer = format!("Bearer secret-to-{other}");
+            let reply = survey.send(method, &path, &[("Authorization", &bearer)], &body, |_| {});
+            assert!(reply.json()["detail"].as_str().unwrap().contains(scope.as_str()), "{}", told(&reply));
+            expect(reply, Kind::MissingScope);
         }
 
         if !operation.is_mutation() {
@@ -303,7 +318,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     assert_eq!(survey.send(Get, waiting, &[], "", joining).status, 504);
 
     // Without permits for waiting requests.
-    let settings = Settings { token: Token::parse(TOKEN).ok(), waits_max: 0, ..Settings::default() };
+    let settings = Settings { access: access(Some(TOKEN)), waits_max: 0, ..Settings::default() };
     let api =
         std::mem::replace(&mut survey.api, Api::with(settings, DriverChoice::Auto, Listeners::default()));
     let crowded = "/api/status/instances?instance_id=i1&wait=serving&timeout=60s";
@@ -552,7 +567,7 @@ fn the_openapi_document_lists_the_paths_of_the_api() {
 
 #[test]
 fn a_webhook_s_secret_is_kept_and_never_shown() {
-    let settings = Settings { token: Some(Token::parse(TOKEN).unwrap()), ..Settings::default() };
+    let settings = Settings { access: access(Some(TOKEN)), ..Settings::default() };
     let api = Api::with(settings, DriverChoice::Auto, Listeners::default());
     fixture(&mut api.state());
     let authorization = format!("Bearer {TOKEN}");

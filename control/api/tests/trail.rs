@@ -13,7 +13,7 @@ use ringway_wire::message::Method;
 
 use super::fake::{FakePlane, State};
 use crate::Token;
-use crate::guard::{Credentials, Guard, Listener};
+use crate::access::{AccessControl, AccessSettings, Credentials, Listener, Peer};
 use crate::service::{Admission, Head, Service};
 use crate::waits::Waits;
 
@@ -59,8 +59,9 @@ impl Subscriber for Capture {
 fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<String>, String) {
     let plane = FakePlane(Arc::new(Mutex::new(State::default())));
     plane.0.lock().unwrap().app("app1");
-    let guard = Guard { token: Some(Token::parse(TOKEN).unwrap()), hosts: Vec::new() };
-    let service = Service::new(Rc::new(plane), guard, Waits::new(1));
+    let token = Some(Token::parse(TOKEN).unwrap());
+    let access = AccessControl::new(&AccessSettings { token, ..AccessSettings::default() });
+    let service = Service::new(Rc::new(plane), Rc::new(access), Waits::new(1));
     let authorization = format!("Bearer {TOKEN}");
     let from = Credentials {
         host: "localhost",
@@ -68,17 +69,17 @@ fn logged(method: Method, path: &str, query: Option<&str>, body: &str) -> (Vec<S
         authorization: Some(authorization.as_bytes()),
         ..Credentials::default()
     };
+    let peer = Peer { address: Some("127.0.0.1:5000".parse().unwrap()), ..Peer::default() };
     let head = Head { method, path, query, from, has_body: !body.is_empty(), ..Head::default() };
     let id = service.draw_id();
     let capture = Capture::default();
     tracing::subscriber::with_default(capture.clone(), || {
         let listener = Listener::Tcp("127.0.0.1:8080".parse().unwrap());
-        let Admission::Admitted(admitted) = service.admit(&listener, &head, &id) else {
+        let Admission::Admitted(admitted) = service.admit(&listener, &peer, &head, &id) else {
             panic!("it is admitted")
         };
         let mut body = body.as_bytes().to_vec();
-        let mut answer =
-            std::pin::pin!(service.respond(admitted, &mut body, "127.0.0.1:5000", &id, &|| true));
+        let mut answer = std::pin::pin!(service.respond(admitted, &mut body, &peer, &id, &|| true));
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(_) => {}
             Poll::Pending => panic!("this plane answers at once"),
@@ -100,7 +101,7 @@ fn a_change_leaves_one_line_that_says_who_did_what() {
         "subject=\"app app1, instance i1\"",
         "outcome=\"created\"",
         "revision=2",
-        "remote=\"127.0.0.1:5000\"",
+        "remote=127.0.0.1:5000",
         &format!("request_id={id}"),
     ] {
         assert!(line.contains(part), "{part} in {line}");

@@ -38,12 +38,18 @@ pub(crate) struct StatusView {
 }
 
 impl StatusView {
+    /// `warnings` are those of the API itself.
     pub(crate) fn new(
-        status: Status,
+        mut status: Status,
+        mut warnings: Vec<String>,
         apps: Vec<AppOverview>,
         certificates: Option<CertificatesView>,
         desired: &Desired,
     ) -> Self {
+        if !warnings.is_empty() && status.state == State::Ready {
+            status.state = State::Degraded;
+        }
+        status.warnings.append(&mut warnings);
         Self {
             status: status.state.as_str(),
             version: status.version,
