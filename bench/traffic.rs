@@ -112,6 +112,7 @@ fn configuration(domains: usize, now: Timestamp) -> Desired {
 
 fn domain(number: usize, app: usize) -> DomainSpec {
     DomainSpec {
+        policy: None,
         certificate: None,
         client_auth: None,
         name: name(number),

@@ -33,5 +33,7 @@ pub(crate) fn subject(change: &Change) -> String {
         Change::UpdateDomain(update) => format!("domain {}", update.name),
         Change::PutWebhook { app, .. } | Change::RemoveWebhook { app } => format!("webhook of app {app}"),
         Change::RemoveDomain { name } => format!("domain {name}"),
+        Change::ReplaceOwned(replacement) => format!("configuration of owner {}", replacement.owner),
+        Change::ProveVersion { key, .. } => format!("version {key}"),
     }
 }

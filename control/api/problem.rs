@@ -94,6 +94,12 @@ kinds! {
     NoCertificates = 409 "certificates_off" "Certificates are not managed here",
     /// The configuration of another owner is on trial.
     OnTrial = 409 "configuration_on_trial" "A configuration is on trial",
+    /// The resource belongs to another owner.
+    NotOwned = 409 "not_owned" "The resource belongs to another owner",
+    /// A host or an id belongs to another owner.
+    Claimed = 409 "claimed" "A host or an id belongs to another owner",
+    /// There is no such policy.
+    UnknownPolicy = 404 "unknown_policy" "There is no policy of this id",
     /// A limit is reached.
     LimitReached = 409 "limit_reached" "A limit is reached",
     /// The configuration is not the one that the client saw.
@@ -235,6 +241,10 @@ impl From<Rejection> for Problem {
             Rejection::StaleGeneration { .. } => Kind::StaleGeneration,
             Rejection::AppHasDomains(..) => Kind::AppHasDomains,
             Rejection::Full { .. } => Kind::LimitReached,
+            Rejection::NotOwned { .. } => Kind::NotOwned,
+            Rejection::HostClaimed { .. } | Rejection::Conflicts(_) => Kind::Claimed,
+            Rejection::UnknownPolicy(_) => Kind::UnknownPolicy,
+            Rejection::StaleVersion { .. } => Kind::RevisionMismatch,
         };
         Self::new(kind, rejection.to_string())
     }

@@ -27,6 +27,7 @@ pub(crate) fn host(name: &str) -> Hostname {
 
 pub(crate) fn domain(name: &str, mode: CertificateMode) -> Domain {
     Domain {
+        policy: None,
         name: host(name),
         owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),

@@ -429,7 +429,12 @@ impl Engine {
                         certificates.remove_domain(&domain.name);
                     }
                 }
-                Delta::Put(Resource::App(_)) | Delta::Remove(Resource::App(_)) => {}
+                Delta::Put(
+                    Resource::App(_) | Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_),
+                )
+                | Delta::Remove(
+                    Resource::App(_) | Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_),
+                ) => {}
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);

@@ -291,6 +291,7 @@ fn a_registration_of_a_host_of_the_overlay_is_acknowledged_by_the_newest_snapsho
 
     let app = AppSpec::new(AppId::parse("shop").unwrap());
     let domain = DomainSpec {
+        policy: None,
         name: host,
         app: app.id.clone(),
         tenant: None,

@@ -67,6 +67,10 @@ impl Notifications {
                 Delta::Put(Resource::App(_) | Resource::Domain(_)) | Delta::Remove(Resource::Domain(_)) => {
                     continue;
                 }
+                Delta::Put(Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_))
+                | Delta::Remove(Resource::Policy(_) | Resource::Route(_) | Resource::ConfigVersion(_)) => {
+                    continue;
+                }
             };
             let reason = reasons.get(instance).filter(|_| kind == EventKind::InstanceDeregistered).cloned();
             let details = Details { instance: Some(instance.clone()), reason, ..instance_counts(app, view) };

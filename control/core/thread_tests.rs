@@ -204,6 +204,7 @@ fn instance(id: &str, app: &str, target: &str) -> InstanceSpec {
 
 fn domain(name: &str, app: &str) -> DomainSpec {
     DomainSpec {
+        policy: None,
         certificate: None,
         client_auth: None,
         name: Hostname::parse(name).unwrap(),

@@ -24,6 +24,7 @@ use crate::schedule::Plan;
 /// An instance with one check a second and thresholds of one.
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
     Instance {
+        weight: 1,
         id: InstanceId::parse(id).unwrap(),
         owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),

@@ -11,6 +11,7 @@ const REFUSED: ProbeResult = ProbeResult::Failed(Failure::Refused);
 
 fn instance(id: &str, target: &str, generation: u64) -> Instance {
     Instance {
+        weight: 1,
         id: InstanceId::parse(id).unwrap(),
         owner: Owner::Api,
         app: AppId::parse("shop").unwrap(),

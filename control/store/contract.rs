@@ -10,13 +10,16 @@
 //! ```
 
 use std::num::{NonZeroU8, NonZeroU16};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_model::{
-    App, AppId, BodyText, CertificateMode, Delta, Domain, DomainKind, FailurePolicy, Generation, HealthCheck,
-    Hostname, HttpProbe, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, Probe, ProbeHeaders, ProbeHost,
-    ProbeMethod, ProbePath, Resource, Revision, StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy,
-    Timestamp,
+    App, AppId, Balancer, BodyText, CertificateMode, ClientAuth, ClientAuthNeed, ConfigVersion, Delta,
+    Domain, DomainKind, FailurePolicy, FieldMatch, FilePath, FixedResponse, Generation, HealthCheck,
+    HostPattern, Hostname, HttpProbe, Instance, InstanceId, Kind, OnAllUnhealthy, Owner, PathMatch, Policy,
+    PolicyId, PolicyRef, PolicySettings, PoolRef, Probe, ProbeHeaders, ProbeHost, ProbeMethod, ProbePath,
+    Redirect, Resource, Revision, Rewrite, Route, RouteAction, RouteId, RouteMatch, RouteSpec, SetVersion,
+    StatusRanges, StatusSet, Target, TenantId, TimeoutPolicy, Timestamp, ValueMatch,
 };
 
 use crate::{Batch, Loaded, Memory, Store, StoreError, export, import, migrate};
@@ -78,11 +81,27 @@ const CHECKS: &[(&str, Check)] = &[
             put(bare.0.clone()),
             put(domain.clone()),
             put(bare.1.clone()),
+            put(policy()),
+            put(redirect()),
+            put(response()),
+            put(route()),
+            put(version()),
         ];
         let mut store = open();
         store.load();
         store.commit(1, &deltas);
-        let all: [Resource; 5] = [app.into(), instance.into(), bare.0.into(), domain.into(), bare.1.into()];
+        let all: [Resource; 10] = [
+            app.into(),
+            instance.into(),
+            bare.0.into(),
+            domain.into(),
+            bare.1.into(),
+            policy().into(),
+            route().into(),
+            response().into(),
+            redirect().into(),
+            version().into(),
+        ];
         store.expect(1, &all);
         drop(store);
         open().expect(1, &all);
@@ -181,7 +200,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("an export can be imported into another store and equals the original", |open| {
         let all = [app("a")];
         let mut store = open();
-        store.commit(4, &[put(all[0].clone()), put(instance("a", "i")), put(domain("a", "a.example"))]);
+        let (app, instance, domain) = (all[0].clone(), instance("a", "i"), domain("a", "a.example"));
+        let of_operator = [put(policy()), put(route()), put(version())];
+        store.commit(4, &[put(app), put(instance), put(domain)]);
+        store.commit(5, &of_operator);
         let mut text = Vec::new();
         let written = export(&mut *store.store, &mut text).expect("exports");
         assert_eq!(Kind::ALL.map(|kind| written.count(kind)), [1; Kind::COUNT], "{}", store.name);
@@ -213,6 +235,8 @@ fn app(id: &str) -> App {
             timeouts: TimeoutPolicy::Always,
         },
         on_all_unhealthy: OnAllUnhealthy::Trickle,
+        balancer: Balancer::WeightedRoundRobin,
+        policy: Some(PolicyRef::Named(PolicyId::parse("strict").expect("a valid id"))),
         id: AppId::parse(id).expect("a valid id"),
         name: format!("The \"{id}\" app, größer").into(),
         created_at: Timestamp(1_700_000_000_001),
@@ -254,6 +278,7 @@ fn bare_instance(app: &str, id: &str) -> Instance {
         app: AppId::parse(app).expect("a valid id"),
         target: Target::parse("http://origin.internal:80").expect("a valid target"),
         health_check: HealthCheck::default(),
+        weight: 7,
         registered_at: Timestamp(3),
         generation: Generation(u64::MAX),
         draining: Some(Timestamp(u64::MAX)),
@@ -279,8 +304,105 @@ fn bare_domain(app: &str, name: &str) -> Domain {
         tenant: None,
         kind: DomainKind::Subdomain,
         cname_target: None,
+        policy: Some(PolicyRef::Inline(Arc::new(settings()))),
         created_at: Timestamp(4),
         updated_at: Timestamp(5),
+    }
+}
+
+fn settings() -> PolicySettings {
+    PolicySettings {
+        timeout: Some(Duration::from_millis(1_500)),
+        per_try_timeout: Some(Duration::from_millis(1)),
+        total_timeout: Some(Duration::from_secs(3_600)),
+        body_size_limit: Some(u64::MAX),
+        require_tls: Some(true),
+        unavailable_status: Some(503),
+        websocket: Some(false),
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        id: PolicyId::parse("strict").expect("a valid id"),
+        owner: Owner::File,
+        settings: settings(),
+        created_at: Timestamp(6),
+        updated_at: Timestamp(7),
+    }
+}
+
+fn route() -> Route {
+    let field = |name: &str, value| FieldMatch { name: name.into(), value };
+    let spec = RouteSpec {
+        tenant: Some(TenantId::parse("tenant-1").expect("a valid id")),
+        matcher: RouteMatch {
+            path: PathMatch::Prefix("/größer \"1\"".into()),
+            methods: ["GET".into(), "POST".into()].into(),
+            headers: [field("x-api-version", ValueMatch::Exact("v2".into()))].into(),
+            query: [field("debug", ValueMatch::Present)].into(),
+        },
+        priority: -3,
+        order: 4,
+        action: RouteAction::Proxy {
+            pool: PoolRef::App(AppId::parse("a").expect("a valid id")),
+            rewrite: Rewrite::ReplacePrefix("/v2".into()),
+        },
+        policies: [
+            PolicyRef::Named(PolicyId::parse("strict").expect("a valid id")),
+            PolicyRef::Inline(Arc::new(settings())),
+        ]
+        .into(),
+        client_auth: Some(ClientAuth {
+            ca_file: FilePath::parse("/etc/ca.pem").expect("a valid path"),
+            need: ClientAuthNeed::Required,
+        }),
+        requires_client_cert: true,
+        ..bare_route("api", "**.api.example")
+    };
+    configured(spec)
+}
+
+fn redirect() -> Route {
+    let redirect = Redirect { to: "https://www.example/".into(), status: 307, keep_path: true };
+    configured(RouteSpec { action: RouteAction::Redirect(redirect), ..bare_route("old", "old.example") })
+}
+
+fn response() -> Route {
+    let (content_type, body) = ("text/plain".into(), "größer \"ok\"".into());
+    let response = FixedResponse { status: 410, content_type, body };
+    configured(RouteSpec { action: RouteAction::Respond(response), ..bare_route("gone", "g[0-9]\\.example") })
+}
+
+fn bare_route(id: &str, host: &str) -> RouteSpec {
+    RouteSpec::new(
+        RouteId::parse(id).expect("a valid id"),
+        HostPattern::parse(host).expect("a valid pattern"),
+        PoolRef::Pool(AppId::parse("a").expect("a valid id")),
+    )
+}
+
+fn configured(spec: RouteSpec) -> Route {
+    Route {
+        spec: Arc::new(spec),
+        owner: Owner::File,
+        is_attached: true,
+        created_at: Timestamp(8),
+        updated_at: Timestamp(9),
+    }
+}
+
+fn version() -> ConfigVersion {
+    ConfigVersion {
+        key: ConfigVersion::key_of(&Owner::Admin, 12),
+        owner: Owner::Admin,
+        sequence: 12,
+        version: SetVersion::parse("0123456789ab").expect("twelve digits"),
+        at: Timestamp(10),
+        by: "token \"deploy\"".into(),
+        reason: "größer".into(),
+        source: vec![0, 255, 7].into(),
+        is_proven: true,
     }
 }
 

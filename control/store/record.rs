@@ -10,6 +10,9 @@
 mod app;
 mod domain;
 mod instance;
+mod policy;
+mod route;
+mod version;
 
 use ringway_model::{Delta, Kind, Owner, Resource};
 use serde::de::{self, DeserializeOwned};
@@ -19,6 +22,9 @@ use xxhash_rust::xxh3::Xxh3;
 use self::app::StoredApp;
 use self::domain::StoredDomain;
 use self::instance::StoredInstance;
+use self::policy::StoredPolicy;
+use self::route::StoredRoute;
+use self::version::StoredVersion;
 #[cfg(doc)]
 use crate::mark::SCHEMA;
 
@@ -96,6 +102,9 @@ pub(crate) fn encode(resource: &Resource) -> (Key, Sealed) {
         Resource::App(app) => serde_json::to_vec(&StoredApp::from(&**app)),
         Resource::Instance(instance) => serde_json::to_vec(&StoredInstance::from(&**instance)),
         Resource::Domain(domain) => serde_json::to_vec(&StoredDomain::from(&**domain)),
+        Resource::Policy(policy) => serde_json::to_vec(&StoredPolicy::from(&**policy)),
+        Resource::Route(route) => serde_json::to_vec(&StoredRoute::from(&**route)),
+        Resource::ConfigVersion(version) => serde_json::to_vec(&StoredVersion::from(&**version)),
     };
     let body = body.expect("plain structs of strings and numbers serialise");
     let key = key_of(resource);
@@ -110,6 +119,9 @@ pub(crate) fn decode(kind: Kind, body: &[u8]) -> Option<Resource> {
         Kind::App => read::<StoredApp>(body)?.into_model()?.into(),
         Kind::Instance => read::<StoredInstance>(body)?.into_model()?.into(),
         Kind::Domain => read::<StoredDomain>(body)?.into_model()?.into(),
+        Kind::Policy => read::<StoredPolicy>(body)?.into_model()?.into(),
+        Kind::Route => read::<StoredRoute>(body)?.into_model()?.into(),
+        Kind::ConfigVersion => read::<StoredVersion>(body)?.into_model()?.into(),
     })
 }
 

@@ -162,7 +162,13 @@ impl Salvage {
             let app = match record::decode(key.0, sealed.body()) {
                 Some(Resource::App(app)) => app.id.to_string(),
                 Some(Resource::Instance(instance)) => instance.app.to_string(),
-                Some(Resource::Domain(_)) | None => continue,
+                Some(
+                    Resource::Domain(_)
+                    | Resource::Policy(_)
+                    | Resource::Route(_)
+                    | Resource::ConfigVersion(_),
+                )
+                | None => continue,
             };
             let (sum, keys) = groups.entry(app).or_default();
             *sum = sum.wrapping_add(sealed.seal());

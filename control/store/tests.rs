@@ -98,6 +98,8 @@ fn load(path: &Path) -> Loaded {
 
 fn app() -> App {
     App {
+        balancer: Default::default(),
+        policy: None,
         id: AppId::parse("app").unwrap(),
         owner: Owner::Api,
         name: "App".into(),
@@ -116,6 +118,7 @@ fn instance_id(n: u64) -> InstanceId {
 
 fn instance(n: u64, generation: u64) -> Instance {
     Instance {
+        weight: 1,
         id: instance_id(n),
         owner: Owner::Api,
         app: AppId::parse("app").unwrap(),
@@ -133,6 +136,7 @@ fn domain_name(n: u64) -> Hostname {
 
 fn domain(n: u64, at: u64) -> Domain {
     Domain {
+        policy: None,
         certificate: CertificateMode::default(),
         client_auth: None,
         name: domain_name(n),

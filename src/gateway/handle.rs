@@ -102,6 +102,7 @@ impl Handle {
             .map_err(|error| RegisterError::Invalid("tenant", error.to_string()))?;
         let kind = if tenant.is_some() { DomainKind::Custom } else { DomainKind::Subdomain };
         self.submit(Change::AddDomain(DomainSpec {
+            policy: None,
             name,
             app,
             tenant,

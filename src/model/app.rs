@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::change::{Draft, room};
 use crate::{
-    AppId, Configured, FailurePolicy, InstanceId, Kind, OnAllUnhealthy, Owner, Patch, Rejection, Timestamp,
-    UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
+    AppId, Balancer, Configured, FailurePolicy, InstanceId, Kind, OnAllUnhealthy, Owner, Patch, PolicyRef,
+    Rejection, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
 };
 
-/// An app: a set of interchangeable instances.
+/// An app: a set of interchangeable instances. A pool of an operator is one too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// The id, chosen by the app.
@@ -23,6 +23,10 @@ pub struct App {
     pub failures: FailurePolicy,
     /// Treatment of requests while no instance is healthy.
     pub on_all_unhealthy: OnAllUnhealthy,
+    /// Load balancing algorithm.
+    pub balancer: Balancer,
+    /// Policy of its requests, where their domain or route leaves a value out.
+    pub policy: Option<PolicyRef>,
     /// The webhook that its events are posted to.
     pub webhook: Option<Webhook>,
     /// Time of the first registration.
@@ -58,17 +62,28 @@ pub struct AppSpec {
     pub failures: Option<FailurePolicy>,
     /// Treatment of requests while no instance is healthy; kept when absent.
     pub on_all_unhealthy: Option<OnAllUnhealthy>,
+    /// Policy of its requests.
+    pub policy: Patch<PolicyRef>,
 }
 
 impl AppSpec {
     /// An app with nothing given but its id.
     pub fn new(id: AppId) -> Self {
-        Self { id, name: None, upstream_tls: Patch::Keep, failures: None, on_all_unhealthy: None }
+        Self {
+            id,
+            name: None,
+            upstream_tls: Patch::Keep,
+            failures: None,
+            on_all_unhealthy: None,
+            policy: Patch::Keep,
+        }
     }
 }
 
 impl Draft<'_> {
     pub(crate) fn put_app(&mut self, spec: &AppSpec) -> Result<(), Rejection> {
+        self.may_change(Kind::App, spec.id.as_str())?;
+        self.has_policy(spec.policy.value())?;
         let app = match self.desired.app(spec.id.as_str()) {
             Some(old) => {
                 let app = App {
@@ -76,6 +91,7 @@ impl Draft<'_> {
                     upstream_tls: spec.upstream_tls.apply(&old.upstream_tls),
                     failures: spec.failures.unwrap_or(old.failures),
                     on_all_unhealthy: spec.on_all_unhealthy.unwrap_or(old.on_all_unhealthy),
+                    policy: spec.policy.apply(&old.policy),
                     ..App::clone(old)
                 };
                 if app == **old {
@@ -94,6 +110,8 @@ impl Draft<'_> {
                     upstream_tls: spec.upstream_tls.apply(&None),
                     failures: spec.failures.unwrap_or_default(),
                     on_all_unhealthy: spec.on_all_unhealthy.unwrap_or_default(),
+                    balancer: Balancer::default(),
+                    policy: spec.policy.apply(&None),
                     webhook: None,
                     created_at: self.now,
                     updated_at: self.now,
@@ -107,6 +125,7 @@ impl Draft<'_> {
     /// Removes an app with its instances; domains that refer to it refuse that.
     pub(crate) fn remove_app(&mut self, id: &AppId) -> Result<(), Rejection> {
         let app = self.app(id)?;
+        self.may_change(Kind::App, id.as_str())?;
         let domains = self.desired.domain_count_of(id.as_str());
         if domains > 0 {
             return Err(Rejection::AppHasDomains(id.clone(), domains));
@@ -127,6 +146,7 @@ impl Draft<'_> {
         secret: &Patch<WebhookSecret>,
     ) -> Result<(), Rejection> {
         let old = self.app(id)?;
+        self.may_change(Kind::App, id.as_str())?;
         let present = old.webhook.as_ref().and_then(|webhook| webhook.secret.clone());
         let webhook = Webhook { url: url.clone(), secret: secret.apply(&present) };
         self.created |= old.webhook.is_none();
@@ -138,6 +158,7 @@ impl Draft<'_> {
 
     pub(crate) fn remove_webhook(&mut self, id: &AppId) -> Result<(), Rejection> {
         let old = self.app(id)?;
+        self.may_change(Kind::App, id.as_str())?;
         if old.webhook.is_none() {
             return Err(Rejection::UnknownWebhook(id.clone()));
         }

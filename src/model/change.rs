@@ -7,11 +7,13 @@
 //! dependents.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AppId, AppSpec, Delta, Desired, DomainSpec, DomainUpdate, Generation, Hostname, InstanceId, InstanceSpec,
-    Owner, Patch, Resource, Revision, Timestamp, WebhookSecret, WebhookUrl,
+    AppId, AppSpec, Conflict, Delta, Desired, DomainSpec, DomainUpdate, Generation, Hostname, InstanceId,
+    InstanceSpec, Kind, Owner, Patch, PolicyId, PolicyRef, Replacement, Resource, Revision, RouteId,
+    SetVersion, Timestamp, WebhookSecret, WebhookUrl,
 };
 
 /// One change of the configuration, as a user requested it.
@@ -74,6 +76,15 @@ pub enum Change {
         /// The domain.
         name: Hostname,
     },
+    /// Replaces all resources of an operator's owner.
+    ReplaceOwned(Arc<Replacement>),
+    /// Records whether a version of an operator's set is trusted at a start.
+    ProveVersion {
+        /// Its key.
+        key: Arc<str>,
+        /// Whether it is.
+        is_proven: bool,
+    },
 }
 
 /// Effect of a change.
@@ -133,6 +144,35 @@ pub enum Rejection {
     UnknownWebhook(AppId),
     /// The app still has domains.
     AppHasDomains(AppId, usize),
+    /// The resource belongs to another owner.
+    NotOwned {
+        /// The kind.
+        kind: Kind,
+        /// The key.
+        key: Arc<str>,
+        /// The owner.
+        owner: Owner,
+    },
+    /// The host is served by a route of an operator.
+    HostClaimed {
+        /// The host.
+        host: Hostname,
+        /// The route.
+        route: RouteId,
+        /// Its owner.
+        owner: Owner,
+    },
+    /// There is no policy of this id.
+    UnknownPolicy(PolicyId),
+    /// The set cannot be in force beside the resources of other owners.
+    Conflicts(Box<[Conflict]>),
+    /// Another version of the owner's set is in force by now.
+    StaleVersion {
+        /// The owner.
+        owner: Owner,
+        /// The present version.
+        current: Option<SetVersion>,
+    },
     /// A limit is reached.
     Full {
         /// The things that are limited.
@@ -171,6 +211,26 @@ impl fmt::Display for Rejection {
             Self::UnknownWebhook(id) => write!(f, "app {id} has no webhook"),
             Self::AppHasDomains(id, count) => {
                 write!(f, "app {id} still serves {count} domain(s); delete or move them first")
+            }
+            Self::NotOwned { kind, key, owner } => {
+                write!(f, "{kind} {key} belongs to owner {owner} and can be changed there only")
+            }
+            Self::HostClaimed { host, route, owner } => {
+                write!(f, "host {host} belongs to route {route} of owner {owner}")
+            }
+            Self::UnknownPolicy(id) => write!(f, "there is no policy {id}"),
+            Self::Conflicts(conflicts) => {
+                for (at, conflict) in conflicts.iter().enumerate() {
+                    let separator = if at == 0 { "" } else { "; " };
+                    write!(f, "{separator}{conflict}")?;
+                }
+                Ok(())
+            }
+            Self::StaleVersion { owner, current: Some(version) } => {
+                write!(f, "the configuration of owner {owner} is at version {version} by now; compare again")
+            }
+            Self::StaleVersion { owner, current: None } => {
+                write!(f, "owner {owner} has no configuration yet")
             }
             Self::Full { what, max } => write!(f, "there are {max} {what} already, which is the limit"),
         }
@@ -229,6 +289,8 @@ impl Desired {
                 draft.remove_domain(name)?;
                 return Ok(draft.removed());
             }
+            Change::ReplaceOwned(replacement) => draft.replace_owned(replacement)?,
+            Change::ProveVersion { key, is_proven } => draft.prove_version(key, *is_proven),
         }
         Ok(draft.written(self))
     }
@@ -255,6 +317,22 @@ impl Draft<'_> {
         let resource = resource.into();
         self.desired.remove(&resource);
         self.deltas.push(Delta::Remove(resource));
+    }
+
+    /// Refuses a change of another owner's resource.
+    pub(crate) fn may_change(&self, kind: Kind, key: &str) -> Result<(), Rejection> {
+        match self.desired.owner_of(kind, key).filter(|owner| *owner != self.owner) {
+            Some(owner) => Err(Rejection::NotOwned { kind, key: key.into(), owner: owner.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses the name of a policy that does not exist.
+    pub(crate) fn has_policy(&self, policy: Option<&PolicyRef>) -> Result<(), Rejection> {
+        match policy.and_then(PolicyRef::name).filter(|id| self.desired.policy(id.as_str()).is_none()) {
+            Some(id) => Err(Rejection::UnknownPolicy(id.clone())),
+            None => Ok(()),
+        }
     }
 
     fn removed(self) -> Applied {

@@ -30,6 +30,7 @@ fn domain(name: &str, of: &str, tenant: Option<&str>) -> DomainSpec {
         tenant: tenant.map(|t| TenantId::parse(t).unwrap()),
         kind: DomainKind::Custom,
         cname_target: None,
+        policy: None,
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 
-use crate::{App, AppId, Domain, Hostname, Instance, InstanceId, Kind, Resource, Revision};
+use crate::{
+    App, AppId, ConfigVersion, Domain, HostPattern, Hostname, Instance, InstanceId, Kind, Owner, Policy,
+    PolicyId, PolicyRef, Resource, Revision, Route, RouteId,
+};
 
 type Map<K, V> = HashTrieMapSync<K, V, ahash::RandomState>;
 type Set<T> = HashTrieSetSync<T, ahash::RandomState>;
@@ -20,8 +23,16 @@ pub struct Desired {
     apps: Map<AppId, Arc<App>>,
     instances: Map<InstanceId, Arc<Instance>>,
     domains: Map<Hostname, Arc<Domain>>,
+    policies: Map<PolicyId, Arc<Policy>>,
+    routes: Map<RouteId, Arc<Route>>,
+    versions: Map<Arc<str>, Arc<ConfigVersion>>,
     instances_of: Map<AppId, Set<InstanceId>>,
     domains_of: Map<AppId, Set<Hostname>>,
+    routes_of_host: Map<HostPattern, Set<RouteId>>,
+    routes_of_pool: Map<AppId, Set<RouteId>>,
+    users_of_policy: Map<PolicyId, Set<(Kind, Arc<str>)>>,
+    /// Resources of operators, by owner.
+    owned: Map<Owner, Set<(Kind, Arc<str>)>>,
 }
 
 impl Default for Desired {
@@ -31,8 +42,15 @@ impl Default for Desired {
             apps: map(),
             instances: map(),
             domains: map(),
+            policies: map(),
+            routes: map(),
+            versions: map(),
             instances_of: map(),
             domains_of: map(),
+            routes_of_host: map(),
+            routes_of_pool: map(),
+            users_of_policy: map(),
+            owned: map(),
         }
     }
 }
@@ -75,6 +93,9 @@ impl Desired {
             Kind::App => self.apps.contains_key(key),
             Kind::Instance => self.instances.contains_key(key),
             Kind::Domain => self.domains.contains_key(key),
+            Kind::Policy => self.policies.contains_key(key),
+            Kind::Route => self.routes.contains_key(key),
+            Kind::ConfigVersion => self.versions.contains_key(key),
         }
     }
 
@@ -84,6 +105,9 @@ impl Desired {
             Kind::App => self.apps.size(),
             Kind::Instance => self.instances.size(),
             Kind::Domain => self.domains.size(),
+            Kind::Policy => self.policies.size(),
+            Kind::Route => self.routes.size(),
+            Kind::ConfigVersion => self.versions.size(),
         }
     }
 
@@ -92,7 +116,96 @@ impl Desired {
         let apps = self.apps.values().cloned().map(Resource::from);
         let instances = self.instances.values().cloned().map(Resource::from);
         let domains = self.domains.values().cloned().map(Resource::from);
-        apps.chain(instances).chain(domains)
+        let policies = self.policies.values().cloned().map(Resource::from);
+        let routes = self.routes.values().cloned().map(Resource::from);
+        let versions = self.versions.values().cloned().map(Resource::from);
+        apps.chain(instances).chain(domains).chain(policies).chain(routes).chain(versions)
+    }
+
+    /// A resource of any kind. One hash lookup.
+    pub fn resource(&self, kind: Kind, key: &str) -> Option<Resource> {
+        match kind {
+            Kind::App => self.apps.get(key).cloned().map(Resource::from),
+            Kind::Instance => self.instances.get(key).cloned().map(Resource::from),
+            Kind::Domain => self.domains.get(key).cloned().map(Resource::from),
+            Kind::Policy => self.policies.get(key).cloned().map(Resource::from),
+            Kind::Route => self.routes.get(key).cloned().map(Resource::from),
+            Kind::ConfigVersion => self.versions.get(key).cloned().map(Resource::from),
+        }
+    }
+
+    /// The owner of a resource. One hash lookup.
+    pub fn owner_of(&self, kind: Kind, key: &str) -> Option<&Owner> {
+        match kind {
+            Kind::App => self.apps.get(key).map(|app| &app.owner),
+            Kind::Instance => self.instances.get(key).map(|instance| &instance.owner),
+            Kind::Domain => self.domains.get(key).map(|domain| &domain.owner),
+            Kind::Policy => self.policies.get(key).map(|policy| &policy.owner),
+            Kind::Route => self.routes.get(key).map(|route| &route.owner),
+            Kind::ConfigVersion => self.versions.get(key).map(|version| &version.owner),
+        }
+    }
+
+    /// Kinds and keys of an operator's resources, in no order.
+    pub fn owned(&self, owner: &Owner) -> impl Iterator<Item = &(Kind, Arc<str>)> {
+        self.owned.get(owner).into_iter().flatten()
+    }
+
+    /// A named policy. One hash lookup.
+    pub fn policy(&self, id: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(id)
+    }
+
+    /// A route. One hash lookup.
+    pub fn route(&self, id: &str) -> Option<&Arc<Route>> {
+        self.routes.get(id)
+    }
+
+    /// An entry of the history by its key. One hash lookup.
+    pub fn config_version(&self, key: &str) -> Option<&Arc<ConfigVersion>> {
+        self.versions.get(key)
+    }
+
+    /// All policies, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// All routes, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    /// The routes of a host pattern, in no order.
+    pub fn routes_of_host(&self, host: &HostPattern) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes_of_host.get(host).into_iter().flatten().filter_map(|id| self.routes.get(id))
+    }
+
+    /// The routes that forward to an app or pool, in no order.
+    pub fn routes_of_pool(&self, app: &str) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes_of_pool.get(app).into_iter().flatten().filter_map(|id| self.routes.get(id))
+    }
+
+    /// Kind, key and owner of the resources that name a policy, in no order.
+    pub fn users_of_policy(&self, id: &str) -> impl Iterator<Item = (Kind, Arc<str>, Owner)> {
+        let users = self.users_of_policy.get(id).into_iter().flatten();
+        users.filter_map(|(kind, key)| Some((*kind, key.clone(), self.owner_of(*kind, key)?.clone())))
+    }
+
+    /// The history of an operator's owner, the oldest first.
+    pub fn versions_of(&self, owner: &Owner) -> Vec<Arc<ConfigVersion>> {
+        let mut versions: Vec<_> =
+            self.versions.values().filter(|version| version.owner == *owner).cloned().collect();
+        versions.sort_unstable_by_key(|version| version.sequence);
+        versions
+    }
+
+    /// The present version of an operator's owner.
+    pub fn version_of(&self, owner: &Owner) -> Option<&Arc<ConfigVersion>> {
+        self.versions
+            .values()
+            .filter(|version| version.owner == *owner)
+            .max_by_key(|version| version.sequence)
     }
 
     /// An app. One hash lookup.
@@ -146,36 +259,85 @@ impl Desired {
     }
 
     pub(crate) fn put(&mut self, resource: Resource) {
+        if let Some(old) = self.resource(resource.kind(), resource.key()) {
+            self.unlink_references(&old);
+        }
+        self.link_references(&resource);
         match resource {
             Resource::App(app) => self.apps.insert_mut(app.id.clone(), app),
-            Resource::Instance(instance) => {
-                link(&mut self.instances_of, &instance.app, instance.id.clone());
-                self.instances.insert_mut(instance.id.clone(), instance);
-            }
-            Resource::Domain(domain) => {
-                if let Some(old) = self.domains.get(&domain.name)
-                    && old.app != domain.app
-                {
-                    unlink(&mut self.domains_of, &old.app, &domain.name);
-                }
-                link(&mut self.domains_of, &domain.app, domain.name.clone());
-                self.domains.insert_mut(domain.name.clone(), domain);
-            }
+            Resource::Instance(instance) => self.instances.insert_mut(instance.id.clone(), instance),
+            Resource::Domain(domain) => self.domains.insert_mut(domain.name.clone(), domain),
+            Resource::Policy(policy) => self.policies.insert_mut(policy.id.clone(), policy),
+            Resource::Route(route) => self.routes.insert_mut(route.id().clone(), route),
+            Resource::ConfigVersion(version) => self.versions.insert_mut(version.key.clone(), version),
         }
     }
 
     pub(crate) fn remove(&mut self, resource: &Resource) {
+        self.unlink_references(resource);
         match resource {
             Resource::App(app) => _ = self.apps.remove_mut(&app.id),
-            Resource::Instance(instance) => {
-                self.instances.remove_mut(&instance.id);
-                unlink(&mut self.instances_of, &instance.app, &instance.id);
-            }
-            Resource::Domain(domain) => {
-                self.domains.remove_mut(&domain.name);
-                unlink(&mut self.domains_of, &domain.app, &domain.name);
+            Resource::Instance(instance) => _ = self.instances.remove_mut(&instance.id),
+            Resource::Domain(domain) => _ = self.domains.remove_mut(&domain.name),
+            Resource::Policy(policy) => _ = self.policies.remove_mut(&policy.id),
+            Resource::Route(route) => _ = self.routes.remove_mut(route.id()),
+            Resource::ConfigVersion(version) => _ = self.versions.remove_mut(&version.key),
+        }
+    }
+
+    /// Adds a resource to the indexes of what it refers to.
+    fn link_references(&mut self, resource: &Resource) {
+        match resource {
+            Resource::App(_) | Resource::Policy(_) | Resource::ConfigVersion(_) => {}
+            Resource::Instance(instance) => link(&mut self.instances_of, &instance.app, instance.id.clone()),
+            Resource::Domain(domain) => link(&mut self.domains_of, &domain.app, domain.name.clone()),
+            Resource::Route(route) => {
+                link(&mut self.routes_of_host, &route.spec.host, route.id().clone());
+                if let Some(pool) = route.spec.pool() {
+                    link(&mut self.routes_of_pool, pool, route.id().clone());
+                }
             }
         }
+        for policy in resource.policies() {
+            link(&mut self.users_of_policy, policy, (resource.kind(), resource.key().into()));
+        }
+        if resource.owner().is_operator() {
+            link(&mut self.owned, resource.owner(), (resource.kind(), resource.key().into()));
+        }
+    }
+
+    /// Removes a resource from the indexes of what it refers to.
+    fn unlink_references(&mut self, resource: &Resource) {
+        match resource {
+            Resource::App(_) | Resource::Policy(_) | Resource::ConfigVersion(_) => {}
+            Resource::Instance(instance) => unlink(&mut self.instances_of, &instance.app, &instance.id),
+            Resource::Domain(domain) => unlink(&mut self.domains_of, &domain.app, &domain.name),
+            Resource::Route(route) => {
+                unlink(&mut self.routes_of_host, &route.spec.host, route.id());
+                if let Some(pool) = route.spec.pool() {
+                    unlink(&mut self.routes_of_pool, pool, route.id());
+                }
+            }
+        }
+        for policy in resource.policies() {
+            unlink(&mut self.users_of_policy, policy, &(resource.kind(), resource.key().into()));
+        }
+        if resource.owner().is_operator() {
+            unlink(&mut self.owned, resource.owner(), &(resource.kind(), resource.key().into()));
+        }
+    }
+}
+
+impl Resource {
+    /// The named policies that it refers to.
+    fn policies(&self) -> impl Iterator<Item = &PolicyId> {
+        let policies = match self {
+            Self::App(app) => app.policy.as_slice(),
+            Self::Domain(domain) => domain.policy.as_slice(),
+            Self::Route(route) => &route.spec.policies,
+            Self::Instance(_) | Self::Policy(_) | Self::ConfigVersion(_) => &[],
+        };
+        policies.iter().filter_map(PolicyRef::name)
     }
 }
 
@@ -183,21 +345,21 @@ fn map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(ahash::RandomState::new())
 }
 
-fn link<T: Eq + Hash + Clone>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: T) {
-    match index.get_mut(app) {
+fn link<K: Eq + Hash + Clone, T: Eq + Hash + Clone>(index: &mut Map<K, Set<T>>, of: &K, item: T) {
+    match index.get_mut(of) {
         Some(set) => set.insert_mut(item),
         None => {
             let mut set = Set::new_with_hasher_with_ptr_kind(ahash::RandomState::new());
             set.insert_mut(item);
-            index.insert_mut(app.clone(), set);
+            index.insert_mut(of.clone(), set);
         }
     }
 }
 
-fn unlink<T: Eq + Hash>(index: &mut Map<AppId, Set<T>>, app: &AppId, item: &T) {
-    let Some(set) = index.get_mut(app) else { return };
+fn unlink<K: Eq + Hash + Clone, T: Eq + Hash>(index: &mut Map<K, Set<T>>, of: &K, item: &T) {
+    let Some(set) = index.get_mut(of) else { return };
     set.remove_mut(item);
     if set.is_empty() {
-        index.remove_mut(app);
+        index.remove_mut(of);
     }
 }

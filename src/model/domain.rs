@@ -2,8 +2,8 @@
 
 use crate::change::{Draft, room};
 use crate::{
-    AppId, CertificateMode, ClientAuth, Configured, Hostname, Kind, Owner, Patch, Rejection, TenantId,
-    Timestamp, limits,
+    AppId, CertificateMode, ClientAuth, Configured, HostPattern, Hostname, Kind, Owner, Patch, PolicyRef,
+    Rejection, TenantId, Timestamp, limits,
 };
 
 /// A host name that an app serves.
@@ -25,6 +25,8 @@ pub struct Domain {
     pub certificate: CertificateMode,
     /// Client certificates, if any are asked for.
     pub client_auth: Option<ClientAuth>,
+    /// Policy of its requests; absent values come from the app's.
+    pub policy: Option<PolicyRef>,
     /// Time of the registration.
     pub created_at: Timestamp,
     /// Time of the last change.
@@ -89,6 +91,8 @@ pub struct DomainSpec {
     pub certificate: Option<CertificateMode>,
     /// Client certificates; kept when absent.
     pub client_auth: Option<ClientAuth>,
+    /// Policy of its requests; kept when absent.
+    pub policy: Option<PolicyRef>,
 }
 
 /// New values for a domain; fields that are absent are kept.
@@ -108,6 +112,8 @@ pub struct DomainUpdate {
     pub certificate: Option<CertificateMode>,
     /// Client certificates.
     pub client_auth: Patch<ClientAuth>,
+    /// Policy of its requests.
+    pub policy: Patch<PolicyRef>,
 }
 
 impl DomainUpdate {
@@ -121,6 +127,7 @@ impl DomainUpdate {
             cname_target: Patch::Keep,
             certificate: None,
             client_auth: Patch::Keep,
+            policy: Patch::Keep,
         }
     }
 }
@@ -128,18 +135,22 @@ impl DomainUpdate {
 impl Draft<'_> {
     pub(crate) fn put_domain(&mut self, spec: &DomainSpec) -> Result<(), Rejection> {
         self.app(&spec.app)?;
+        self.may_change(Kind::Domain, spec.name.as_str())?;
+        self.has_policy(spec.policy.as_ref())?;
         if let Some(old) = self.desired.domain(spec.name.as_str()) {
             let same = old.app == spec.app
                 && old.tenant == spec.tenant
                 && old.kind == spec.kind
                 && old.cname_target == spec.cname_target
                 && spec.certificate.is_none_or(|mode| mode == old.certificate)
-                && (spec.client_auth.is_none() || spec.client_auth == old.client_auth);
+                && (spec.client_auth.is_none() || spec.client_auth == old.client_auth)
+                && (spec.policy.is_none() || spec.policy == old.policy);
             return match same {
                 true => Ok(()),
                 false => Err(Rejection::DomainTaken(spec.name.clone(), old.app.clone())),
             };
         }
+        self.is_unclaimed(&spec.name)?;
         room(Kind::Domain.plural(), self.desired.count(Kind::Domain), limits::DOMAINS_MAX)?;
         self.created = true;
         self.put(Domain {
@@ -151,6 +162,7 @@ impl Draft<'_> {
             cname_target: spec.cname_target.clone(),
             certificate: spec.certificate.unwrap_or_default(),
             client_auth: spec.client_auth.clone(),
+            policy: spec.policy.clone(),
             created_at: self.now,
             updated_at: self.now,
         });
@@ -168,10 +180,13 @@ impl Draft<'_> {
             cname_target: update.cname_target.apply(&old.cname_target),
             certificate: update.certificate.unwrap_or(old.certificate),
             client_auth: update.client_auth.apply(&old.client_auth),
+            policy: update.policy.apply(&old.policy),
             ..Domain::clone(old)
         };
         let is_changed = new != **old;
         self.app(&new.app)?;
+        self.may_change(Kind::Domain, update.name.as_str())?;
+        self.has_policy(update.policy.value())?;
         if is_changed {
             self.put(Domain { updated_at: self.now, ..new });
         }
@@ -182,7 +197,21 @@ impl Draft<'_> {
         let Some(domain) = self.desired.domain(name.as_str()).cloned() else {
             return Err(Rejection::UnknownDomain(name.clone()));
         };
+        self.may_change(Kind::Domain, name.as_str())?;
         self.remove(domain);
         Ok(())
+    }
+
+    /// Refuses a name that routes of an operator serve; attached routes wait for such a domain.
+    fn is_unclaimed(&self, name: &Hostname) -> Result<(), Rejection> {
+        let host = HostPattern::Exact(name.clone());
+        match self.desired.routes_of_host(&host).find(|route| !route.is_attached) {
+            Some(route) => Err(Rejection::HostClaimed {
+                host: name.clone(),
+                route: route.id().clone(),
+                owner: route.owner.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 }

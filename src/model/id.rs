@@ -65,6 +65,15 @@ text_id! {
     TenantId
 }
 
+text_id! {
+    /// Id of a route; unique over all owners.
+    RouteId
+}
+text_id! {
+    /// Id of a named policy; unique over all owners.
+    PolicyId
+}
+
 impl AppId {
     /// The id of the app that serves a host by the resolver's response. A registered app cannot have such an
     /// id.

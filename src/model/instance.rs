@@ -18,6 +18,9 @@ pub struct Instance {
     pub app: AppId,
     /// The address that it listens on.
     pub target: Target,
+    /// Share of the requests, relative to the app's other instances, where the balancer takes weights; 0 takes
+    /// no new ones.
+    pub weight: u16,
     /// The settings of its health check.
     pub health_check: HealthCheck,
     /// Time of this registration.
@@ -61,6 +64,8 @@ impl Draft<'_> {
     /// generation, and later messages of the previous process are stale.
     pub(crate) fn put_instance(&mut self, spec: &InstanceSpec) -> Result<(), Rejection> {
         self.app(&spec.app)?;
+        self.may_change(Kind::App, spec.app.as_str())?;
+        self.may_change(Kind::Instance, spec.id.as_str())?;
         match self.desired.instance(spec.id.as_str()) {
             Some(old) if old.app != spec.app => {
                 return Err(Rejection::InstanceOfOtherApp(spec.id.clone(), old.app.clone()));
@@ -78,6 +83,7 @@ impl Draft<'_> {
             owner: self.owner.clone(),
             app: spec.app.clone(),
             target: spec.target.clone(),
+            weight: 1,
             health_check: spec.health_check.clone(),
             registered_at: self.now,
             generation: Generation(self.desired.revision().0),
@@ -94,6 +100,7 @@ impl Draft<'_> {
         until: Timestamp,
     ) -> Result<(), Rejection> {
         let old = self.registration(id, generation)?;
+        self.may_change(Kind::Instance, id.as_str())?;
         if old.draining.is_none_or(|end| until < end) {
             self.put(Instance { draining: Some(until), ..Instance::clone(&old) });
         }
@@ -106,6 +113,7 @@ impl Draft<'_> {
         generation: Option<Generation>,
     ) -> Result<(), Rejection> {
         let instance = self.registration(id, generation)?;
+        self.may_change(Kind::Instance, id.as_str())?;
         self.remove(instance);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Resources and values that both planes share.
 //!
-//! Whatever is configured is a [`Resource`] of some [`Kind`] with an [`Owner`]: today the apps, instances and
-//! domains that users register. The control plane keeps them in a [`Desired`] state; a [`Change`] makes the
+//! Whatever is configured is a [`Resource`] of some [`Kind`] with an [`Owner`]: the apps, instances and
+//! domains that users register, and the routes, pools and policies of the operator. The control plane keeps them in a [`Desired`] state; a [`Change`] makes the
 //! next state and names the differences ([`Delta`]). The `traffic` crate compiles it into the snapshot that
 //! the data plane routes by. Everything here is pure: no clock, no I/O, no randomness. Values are parsed at
 //! the edge and valid from then on.
@@ -9,6 +9,7 @@
 
 mod app;
 mod availability;
+mod balancer;
 mod certificate;
 mod change;
 mod cidr;
@@ -17,21 +18,27 @@ mod desired;
 mod domain;
 mod health;
 mod host;
+mod host_pattern;
 mod id;
 mod instance;
 pub mod limits;
+mod operator_set;
 mod owner;
 mod patch;
+mod policy;
 mod probe;
 mod resource;
+mod route;
 mod status;
 mod target;
 mod tenant_hash;
 mod time;
+mod version;
 mod webhook;
 
 pub use app::{App, AppSpec};
 pub use availability::{FailurePolicy, OnAllUnhealthy, StatusSet, StatusSetError, TimeoutPolicy};
+pub use balancer::Balancer;
 pub use certificate::{
     CertificateFiles, CertificateMode, ClientAuth, ClientAuthNeed, FilePath, FilePathError, UpstreamTls,
 };
@@ -42,17 +49,27 @@ pub use desired::Desired;
 pub use domain::{Domain, DomainKind, DomainSpec, DomainUpdate};
 pub use health::{Health, HealthCheck};
 pub use host::{HostError, Hostname};
-pub use id::{AppId, CoreId, Generation, IdError, InstanceId, Revision, Serial, TenantId};
+pub use host_pattern::{HostPattern, HostPatternError};
+pub use id::{AppId, CoreId, Generation, IdError, InstanceId, PolicyId, Revision, RouteId, Serial, TenantId};
 pub use instance::{Instance, InstanceSpec};
+pub use operator_set::{
+    Conflict, EndpointSpec, Holder, NewVersion, OperatorSet, PolicySpec, PoolSpec, Replacement,
+};
 pub use owner::{Owner, OwnerError};
 pub use patch::Patch;
+pub use policy::{Policy, PolicyRef, PolicySettings};
 pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
 };
 pub use resource::{Configured, Delta, Kind, Resource};
+pub use route::{
+    FieldMatch, FixedResponse, PathMatch, PoolRef, Redirect, Rewrite, Route, RouteAction, RouteMatch,
+    RouteSpec, ValueMatch,
+};
 pub use status::StatusRangeError;
 pub use target::{Scheme, Target, TargetError, TargetHost};
 pub use tenant_hash::TenantHash;
 pub use time::{Tick, Timestamp};
+pub use version::{ConfigVersion, SetVersion};
 pub use webhook::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl, WebhookUrlError};

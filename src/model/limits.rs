@@ -33,6 +33,18 @@ pub const INSTANCES_PER_APP_MAX: usize = 1_000;
 pub const INSTANCES_MAX: usize = 200_000;
 /// Domains in one process: routing takes nanoseconds, the tables about a gigabyte.
 pub const DOMAINS_MAX: usize = 1_000_000;
+/// Routes of operators in one process: ten times the largest configurations of other proxies.
+pub const ROUTES_MAX: usize = 200_000;
+/// Named policies in one process.
+pub const POLICIES_MAX: usize = 10_000;
+/// Bytes of a pattern (regular expression) of a host or path: longer ones cannot be understood.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+/// Bytes of a fixed response's content: a page of text; it is in every core's snapshot.
+pub const FIXED_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Versions kept of an operator's configuration.
+pub const VERSIONS_PER_OWNER_MAX: usize = 100;
+/// Bytes of their compressed documents: 100 versions of 10,000 routes.
+pub const VERSION_BYTES_PER_OWNER_MAX: usize = 16 * 1024 * 1024;
 
 // --- Certificates ------------------------------------------------------------------------------------------
 

@@ -8,11 +8,20 @@ pub enum Owner {
     /// `api`: the registration API, one change at a time.
     #[default]
     Api,
+    /// `file`: the operator's files.
+    File,
+    /// `admin`: the operator's changes over the configuration API.
+    Admin,
     /// `resolver`: target discovery on demand. Its resources live in snapshots only and are never stored.
     Resolver,
 }
 
 impl Owner {
+    /// Whether it is the operator of the process, whose resources are replaced as one set.
+    pub fn is_operator(&self) -> bool {
+        matches!(self, Self::File | Self::Admin)
+    }
+
     /// Parses the text form.
     ///
     /// # Errors
@@ -20,6 +29,8 @@ impl Owner {
     pub fn parse(text: &str) -> Result<Self, OwnerError> {
         match text {
             "api" => Ok(Self::Api),
+            "file" => Ok(Self::File),
+            "admin" => Ok(Self::Admin),
             "resolver" => Ok(Self::Resolver),
             _ => Err(OwnerError),
         }
@@ -30,6 +41,8 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Api => "api",
+            Self::File => "file",
+            Self::Admin => "admin",
             Self::Resolver => "resolver",
         })
     }
@@ -41,7 +54,7 @@ pub struct OwnerError;
 
 impl fmt::Display for OwnerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is not a known owner; known are api and resolver")
+        f.write_str("is not a known owner; known are api, file, admin and resolver")
     }
 }
 
@@ -53,9 +66,9 @@ mod tests {
 
     #[test]
     fn text_form_round_trips() {
-        for owner in [Owner::Api, Owner::Resolver] {
+        for owner in [Owner::Api, Owner::File, Owner::Admin, Owner::Resolver] {
             assert_eq!(Owner::parse(&owner.to_string()), Ok(owner));
         }
-        assert_eq!(Owner::parse("file"), Err(OwnerError));
+        assert_eq!(Owner::parse("bundle"), Err(OwnerError));
     }
 }

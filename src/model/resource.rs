@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{App, Domain, Instance, Owner};
+use crate::{App, ConfigVersion, Domain, Instance, Owner, Policy, Route};
 
 /// Properties that resources of all kinds have.
 pub trait Configured {
@@ -32,7 +32,7 @@ macro_rules! kinds {
         impl Kind {
             /// Number of kinds.
             pub const COUNT: usize = [$($tag),+].len();
-            /// All kinds, parents first.
+            /// All kinds, parents first; new ones come last, because stored marks count by position.
             pub const ALL: [Self; Self::COUNT] = [$(Self::$type),+];
 
             /// The singular name, as messages and exports have it.
@@ -96,6 +96,9 @@ kinds! {
     App = 1, "app", "apps";
     Instance = 2, "instance", "instances";
     Domain = 3, "domain", "domains";
+    Policy = 4, "policy", "policies";
+    Route = 5, "route", "routes";
+    ConfigVersion = 6, "version", "versions";
 }
 
 impl Kind {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use ringway_model::{CoreId, Health, OnAllUnhealthy, Tick, limits};
 
 use crate::breaker::{Admission, Candidate, PROBE_WAIT};
-use crate::policy::Balancer;
 use crate::snapshot::{Endpoint, EndpointId, Fallback, Pool, PoolId, Snapshot};
 
 /// Selected endpoint, and its admission for one request.
@@ -74,7 +73,6 @@ impl Cursors {
         if count == 0 {
             return Err(Unavailable::NoEndpoints);
         }
-        let Balancer::RoundRobin = pool.settings.balancer;
         let position = self.positions.entry(pool.id).or_insert(usize::from(self.core.0));
         let start = *position % count;
         let mut pick = |filter| {

@@ -24,6 +24,7 @@ fn endpoint(number: usize) -> Endpoint {
         addresses: [([127, 0, 0, 1], 3000).into()].into(),
         state: Arc::new(EndpointState::default()),
         in_flight: Arc::default(),
+        weight: 1,
         metric: MetricSlot::SHARED,
     }
 }
@@ -40,6 +41,7 @@ fn pool(id: u64, count: usize) -> Pool {
         endpoints: (0..count).map(endpoint).collect(),
         draining: [].into(),
         metric: MetricSlot::SHARED,
+        policy: None,
     }
 }
 

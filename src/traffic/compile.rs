@@ -18,7 +18,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ringway_model::{AppId, Delta, Desired, Health, Hostname, InstanceId, Resource, Serial, Target, limits};
+use ringway_model::{
+    AppId, Delta, Desired, Health, HostPattern, Hostname, InstanceId, Kind, Resource, Serial, Target, limits,
+};
 
 use self::draft::Draft;
 use self::slots::Slots;
@@ -96,10 +98,10 @@ pub enum SlotChange {
     NameRoute {
         /// The slot.
         slot: MetricSlot,
-        /// The domain.
-        host: Hostname,
-        /// The app that serves it.
-        app: AppId,
+        /// The domain, or the id of an operator's route.
+        route: Arc<str>,
+        /// The app or pool that serves it, if it forwards requests.
+        app: Option<AppId>,
     },
     /// Released by its route.
     FreeRoute {
@@ -219,16 +221,16 @@ impl Compiler {
     /// an instance. New endpoints are [joining](Health::Joining): until their first health check succeeds,
     /// endpoints in rotation are preferred.
     pub fn compile(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
-        let (apps, hosts) = touched(deltas);
-        self.compile_these(desired, Health::Joining, apps.into_iter(), hosts.into_iter())
+        let touched = Touched::of(desired, deltas);
+        self.compile_these(desired, Health::Joining, touched)
     }
 
     /// Compiles the overlay of discovered hosts: apps, instances and domains of an external resolver, with
     /// names that do not occur in the configuration. The snapshot has the same revision and the next serial.
     pub fn compile_resolved(&self, resolved: &Desired, deltas: &[Delta]) -> Compiled {
-        let (apps, hosts) = touched(deltas);
+        let touched = Touched::of(resolved, deltas);
         // Discovered instances have no health checks: they take traffic at once.
-        let mut compiled = self.compile_these(resolved, Health::Unknown, apps.into_iter(), hosts.into_iter());
+        let mut compiled = self.compile_these(resolved, Health::Unknown, touched);
         Arc::make_mut(&mut compiled.state.snapshot).revision = self.state.snapshot.revision;
         compiled
     }
@@ -239,17 +241,24 @@ impl Compiler {
         // The oldest first: the same items get metric slots of their own after every start.
         let mut apps: Vec<_> = desired.apps().collect();
         apps.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        let mut domains: Vec<_> = desired.domains().collect();
-        domains.sort_unstable_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
+        let domains =
+            desired.domains().map(|domain| (domain.created_at, HostPattern::Exact(domain.name.clone())));
+        let routes = desired.routes().map(|route| (route.created_at, route.spec.host.clone()));
+        let mut hosts: Vec<_> = domains.chain(routes).collect();
+        hosts.sort_unstable();
+        hosts.dedup_by(|a, b| a.1 == b.1);
         let old = &self.state.snapshot;
         let gone_apps = old.pool_ids.keys().filter(|app| desired.app(app.as_str()).is_none());
-        let gone_hosts = old.hosts.keys().filter(|host| desired.domain(host.as_str()).is_none());
-        self.compile_these(
-            desired,
-            Health::Unknown,
-            gone_apps.chain(apps.iter().map(|app| &app.id)),
-            gone_hosts.chain(domains.iter().map(|domain| &domain.name)),
-        )
+        let touched = Touched {
+            apps: gone_apps.chain(apps.iter().map(|app| &app.id)).cloned().collect(),
+            hosts: old
+                .virtual_hosts()
+                .map(|host| host.host.clone())
+                .filter(|host| !is_served(desired, host))
+                .chain(hosts.into_iter().map(|(_, host)| host))
+                .collect(),
+        };
+        self.compile_these(desired, Health::Unknown, touched)
     }
 
     /// Sets the resolved addresses of `name`. The snapshot has the same revision and the next serial.
@@ -364,47 +373,76 @@ impl Compiler {
         Ok(Published { snapshot, slots, names_added, names_removed, work })
     }
 
-    fn compile_these<'a>(
-        &self,
-        desired: &Desired,
-        new_health: Health,
-        apps: impl Iterator<Item = &'a AppId>,
-        hosts: impl Iterator<Item = &'a Hostname>,
-    ) -> Compiled {
+    fn compile_these(&self, desired: &Desired, new_health: Health, touched: Touched) -> Compiled {
         let mut draft = Draft::new(self);
         draft.new_health = new_health;
-        for app in apps {
-            match desired.app(app.as_str()) {
-                Some(_) => draft.put_pool(desired, app),
-                None => draft.remove_pool(app),
+        let mut hosts = touched.hosts;
+        for app in &touched.apps {
+            if draft.put_or_remove_pool(desired, app) {
+                hosts.extend(hosts_of_app(desired, app));
             }
         }
-        for host in hosts {
-            match desired.domain(host.as_str()) {
-                Some(domain) => draft.put_host(desired, domain),
-                None => draft.remove_host(host),
+        let mut done = HashSet::new();
+        for host in &hosts {
+            if done.insert(host) {
+                draft.put_or_remove_host(desired, host);
             }
         }
+        draft.remove_unused_pools(desired);
         draft.finish(self, desired.revision())
     }
 }
 
-/// Returns the apps and domains that deltas concern.
-fn touched(deltas: &[Delta]) -> (BTreeSet<&AppId>, BTreeSet<&Hostname>) {
-    let mut apps = BTreeSet::new();
-    let mut hosts = BTreeSet::new();
-    for delta in deltas {
-        match delta {
-            Delta::Put(Resource::App(app)) | Delta::Remove(Resource::App(app)) => apps.insert(&app.id),
-            Delta::Put(Resource::Instance(instance)) | Delta::Remove(Resource::Instance(instance)) => {
-                apps.insert(&instance.app)
+/// Apps and hosts that deltas concern, in the order of their compilation.
+struct Touched {
+    apps: Vec<AppId>,
+    hosts: Vec<HostPattern>,
+}
+
+impl Touched {
+    fn of(desired: &Desired, deltas: &[Delta]) -> Self {
+        let mut apps = BTreeSet::new();
+        let mut hosts = BTreeSet::new();
+        for delta in deltas {
+            let (Delta::Put(resource) | Delta::Remove(resource)) = delta;
+            match resource {
+                Resource::App(app) => _ = apps.insert(app.id.clone()),
+                Resource::Instance(instance) => _ = apps.insert(instance.app.clone()),
+                Resource::Domain(domain) => _ = hosts.insert(HostPattern::Exact(domain.name.clone())),
+                Resource::Route(route) => _ = hosts.insert(route.spec.host.clone()),
+                Resource::Policy(policy) => {
+                    for (kind, key, _) in desired.users_of_policy(policy.id.as_str()) {
+                        match kind {
+                            Kind::App => apps.extend(desired.app(&key).map(|app| app.id.clone())),
+                            Kind::Domain => {
+                                let domain = desired.domain(&key);
+                                hosts.extend(domain.map(|domain| HostPattern::Exact(domain.name.clone())));
+                            }
+                            Kind::Route => {
+                                hosts.extend(desired.route(&key).map(|route| route.spec.host.clone()));
+                            }
+                            Kind::Instance | Kind::Policy | Kind::ConfigVersion => {}
+                        }
+                    }
+                }
+                Resource::ConfigVersion(_) => {}
             }
-            Delta::Put(Resource::Domain(domain)) | Delta::Remove(Resource::Domain(domain)) => {
-                hosts.insert(&domain.name)
-            }
-        };
+        }
+        Self { apps: apps.into_iter().collect(), hosts: hosts.into_iter().collect() }
     }
-    (apps, hosts)
+}
+
+/// Hosts whose rules forward to an app.
+fn hosts_of_app(desired: &Desired, app: &AppId) -> Vec<HostPattern> {
+    let domains = desired.domains_of(app.as_str()).map(|domain| HostPattern::Exact(domain.name.clone()));
+    let routes = desired.routes_of_pool(app.as_str()).map(|route| route.spec.host.clone());
+    domains.chain(routes).collect()
+}
+
+/// Whether a domain or route serves a host.
+fn is_served(desired: &Desired, host: &HostPattern) -> bool {
+    host.exact().is_some_and(|name| desired.domain(name.as_str()).is_some())
+        || desired.routes_of_host(host).next().is_some()
 }
 
 impl Compiled {

@@ -8,7 +8,7 @@
 //! ```
 //! - [`compile`] turns the registered configuration into routing tables, at a cost that follows the change.
 //! - [`snapshot`] holds those tables: immutable, shared by all cores. [`virtual_host`] has the hosts and
-//!   their rules, [`policy`] the settings of rules and pools.
+//!   their rules, [`rule_table`] those with conditions, [`policy`] the settings of rules and pools.
 //! - [`breaker`] holds an endpoint's health and circuit breaker: the only shared state that data cores write,
 //!   in atomics.
 //! - [`in_flight`] counts the requests in flight at an endpoint, for drains.
@@ -27,6 +27,7 @@ mod limits;
 pub mod policy;
 pub mod report;
 pub mod retry;
+pub mod rule_table;
 pub mod samples;
 pub mod snapshot;
 pub mod virtual_host;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_middleware::Chain;
-use ringway_model::limits;
+use ringway_model::{Balancer, PolicySettings, limits};
 
 use crate::breaker::BreakerSettings;
 use crate::limits::TRICKLE_INTERVAL;
@@ -29,6 +29,33 @@ pub struct Policy {
     pub body_bytes_max: Option<u64>,
     /// Maximum attempts of one request, the first included; capped at [`limits::ATTEMPTS_MAX`].
     pub attempts_max: NonZeroU8,
+    /// Timeout of one attempt to its response head, when it is shorter than the response's.
+    pub per_try_timeout: Option<Duration>,
+    /// Timeout of the whole exchange, bodies included.
+    pub total_timeout: Option<Duration>,
+    /// Whether requests without TLS are redirected to https or refused.
+    pub requires_tls: bool,
+    /// Status of the response when no endpoint can be reached; the process's where absent.
+    pub unavailable_status: Option<u16>,
+    /// Whether WebSocket upgrades are admitted.
+    pub admits_websocket: bool,
+}
+
+impl Policy {
+    /// This policy with the values that are given.
+    pub fn with(&self, settings: &PolicySettings) -> Self {
+        let lower = |limit: u64| self.body_bytes_max.map_or(limit, |of_process| limit.min(of_process));
+        Self {
+            response_head_timeout: settings.timeout.unwrap_or(self.response_head_timeout),
+            body_bytes_max: settings.body_size_limit.map(lower).or(self.body_bytes_max),
+            per_try_timeout: settings.per_try_timeout.or(self.per_try_timeout),
+            total_timeout: settings.total_timeout.or(self.total_timeout),
+            requires_tls: settings.require_tls.unwrap_or(self.requires_tls),
+            unavailable_status: settings.unavailable_status.or(self.unavailable_status),
+            admits_websocket: settings.websocket.unwrap_or(self.admits_websocket),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Policy {
@@ -43,6 +70,11 @@ impl Default for Policy {
             body_rate_min: limits::BODY_RATE_MIN,
             body_bytes_max: None,
             attempts_max: ATTEMPTS_MAX,
+            per_try_timeout: None,
+            total_timeout: None,
+            requires_tls: false,
+            unavailable_status: None,
+            admits_websocket: true,
         }
     }
 }
@@ -53,7 +85,7 @@ const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(limits::ATTEMPTS_MAX as u8).expec
 /// next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
-    /// Load balancing algorithm.
+    /// Load balancing algorithm. Upgrades use [`sticky`](crate::balance::sticky).
     pub balancer: Balancer,
     /// Circuit breaker of each endpoint.
     pub breaker: BreakerSettings,
@@ -70,13 +102,6 @@ impl Default for PoolSettings {
             trickle_interval: TRICKLE_INTERVAL,
         }
     }
-}
-
-/// Load balancing algorithm of requests. Upgrades use [`sticky`](crate::balance::sticky).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balancer {
-    /// Round robin, per core.
-    RoundRobin,
 }
 
 /// Default settings of rules and pools.

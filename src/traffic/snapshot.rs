@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, FailurePolicy, Generation, Hostname, InstanceId, OnAllUnhealthy, Revision, Serial, Target,
-    TargetHost, Tick, UpstreamTls,
+    AppId, FailurePolicy, Generation, HostPattern, Hostname, InstanceId, OnAllUnhealthy, PolicySettings,
+    Revision, Serial, Target, TargetHost, Tick, UpstreamTls,
 };
 use rpds::HashTrieMapSync;
 
@@ -49,7 +49,7 @@ impl MetricSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateVersion(pub u64);
 
-/// Endpoints of an app.
+/// Endpoints of an app or of an operator's pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Its id.
@@ -72,6 +72,8 @@ pub struct Pool {
     pub draining: Box<[Endpoint]>,
     /// Its metric slot.
     pub metric: MetricSlot,
+    /// Policy of the app, for the rules of its domains and routes.
+    pub(crate) policy: Option<Arc<PolicySettings>>,
 }
 
 /// Policy for requests while no endpoint of a pool is healthy.
@@ -136,6 +138,8 @@ pub struct Endpoint {
     pub state: Arc<EndpointState>,
     /// Its requests in flight, shared likewise.
     pub in_flight: Arc<InFlight>,
+    /// Share of the requests, relative to the pool's other endpoints.
+    pub weight: u16,
     /// Its metric slot.
     pub metric: MetricSlot,
     /// Hash of the instance id, the same in every process: see [`balance::sticky`](crate::balance::sticky).
@@ -174,6 +178,8 @@ pub struct Snapshot {
     pub default_certificate: Option<CertificateVersion>,
     pub(crate) challenges: Map<Arc<str>, Arc<str>>,
     pub(crate) hosts: Map<Hostname, Arc<VirtualHost>>,
+    /// Hosts of all patterns but exact names.
+    pub(crate) patterns: Map<HostPattern, Arc<VirtualHost>>,
     pub(crate) pools: Map<PoolId, Arc<Pool>>,
     pub(crate) pool_ids: Map<AppId, PoolId>,
     pub(crate) endpoints: Map<EndpointId, PoolId>,
@@ -190,6 +196,7 @@ impl Default for Snapshot {
             default_certificate: None,
             challenges: map(),
             hosts: map(),
+            patterns: map(),
             pools: map(),
             pool_ids: map(),
             endpoints: map(),
@@ -198,9 +205,26 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Finds a host by its normalised name. One hash lookup, no allocation.
+    /// Finds a host by its normalised name: exact names before patterns. One hash lookup for an exact name;
+    /// no allocation.
     pub fn virtual_host(&self, host: &str) -> Option<&Arc<VirtualHost>> {
-        self.hosts.get(host)
+        match self.hosts.get(host) {
+            None if !self.patterns.is_empty() => self.host_by_pattern(host),
+            exact => exact,
+        }
+    }
+
+    /// The virtual host of a pattern, as it was configured. One hash lookup.
+    pub fn virtual_host_of(&self, pattern: &HostPattern) -> Option<&Arc<VirtualHost>> {
+        match pattern {
+            HostPattern::Exact(name) => self.hosts.get(name),
+            _ => self.patterns.get(pattern),
+        }
+    }
+
+    #[cold]
+    fn host_by_pattern(&self, _host: &str) -> Option<&Arc<VirtualHost>> {
+        self.patterns.get(&HostPattern::Any)
     }
 
     /// Key authorization for `GET /.well-known/acme-challenge/<token>` (RFC 8555 §8.3); `None` when the token
@@ -214,12 +238,12 @@ impl Snapshot {
         self.pools.get(&id).map(|pool| &**pool)
     }
 
-    /// The pool of a rule of this snapshot. One hash lookup.
+    /// The pool of a rule of this snapshot; `None` for a rule that forwards nothing. One hash lookup.
     ///
     /// # Panics
     /// The rule is from another snapshot, whose pools may be missing in this one.
-    pub fn pool_of(&self, rule: &Rule) -> &Pool {
-        self.pool(rule.pool()).expect("a snapshot has the pool of each of its rules")
+    pub fn pool_of(&self, rule: &Rule) -> Option<&Pool> {
+        rule.pool().map(|pool| self.pool(pool).expect("a snapshot has the pool of each of its rules"))
     }
 
     /// The pool of an app. Two hash lookups.
@@ -241,8 +265,8 @@ impl Snapshot {
     /// endpoint with an address. Two hash lookups.
     pub fn is_settled(&self, host: &str) -> bool {
         self.virtual_host(host).is_some_and(|host| {
-            host.rules.iter().all(|rule| {
-                let endpoints = &self.pool_of(rule).endpoints;
+            host.rules.iter().filter_map(|rule| self.pool_of(rule)).all(|pool| {
+                let endpoints = &pool.endpoints;
                 endpoints.is_empty() || endpoints.iter().any(|endpoint| !endpoint.addresses.is_empty())
             })
         })
@@ -250,7 +274,7 @@ impl Snapshot {
 
     /// Number of virtual hosts.
     pub fn host_count(&self) -> usize {
-        self.hosts.size()
+        self.hosts.size() + self.patterns.size()
     }
 
     /// Number of pools.
@@ -265,7 +289,7 @@ impl Snapshot {
 
     /// All virtual hosts, in no particular order.
     pub fn virtual_hosts(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
-        self.hosts.values()
+        self.hosts.values().chain(self.patterns.values())
     }
 
     /// All pools, in no particular order.

@@ -9,19 +9,22 @@
 use std::sync::Arc;
 
 use ringway_middleware::Chain;
-use ringway_model::{AppId, ClientAuth, Hostname, Owner, TenantHash, TenantId};
+use ringway_model::{
+    AppId, ClientAuth, FixedResponse, HostPattern, Owner, Redirect, Rewrite, TenantHash, TenantId,
+};
 use ringway_wire::h1::RequestHead;
 
 use crate::policy::Policy;
+use crate::rule_table::RuleTable;
 use crate::snapshot::{CertificateVersion, MetricSlot, PoolId};
 
-/// Host that this proxy serves.
+/// Host, or pattern of hosts, that this proxy serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualHost {
     /// Source of its configuration.
     pub owner: Owner,
-    /// Its name.
-    pub host: Hostname,
+    /// Its name or pattern.
+    pub host: HostPattern,
     /// Tenant that it belongs to.
     pub tenant: Option<Tenant>,
     /// Settings of its TLS handshakes.
@@ -62,22 +65,28 @@ pub struct TlsSettings {
 pub enum Rules {
     /// One rule for all requests.
     One(Arc<Rule>),
+    /// Rules with conditions.
+    Table(Arc<RuleTable>),
 }
 
 impl Rules {
-    /// Finds the rule of a request whose head is in `_buf`. No cost with a single rule.
+    /// Finds the rule of a request whose head is in `buf`; `None` when none matches. No cost with a single
+    /// rule.
     #[inline]
-    pub fn find(&self, _request: &RequestHead, _buf: &[u8]) -> &Arc<Rule> {
+    pub fn find(&self, request: &RequestHead, buf: &[u8]) -> Option<&Arc<Rule>> {
         match self {
-            Self::One(rule) => rule,
+            Self::One(rule) => Some(rule),
+            Self::Table(table) => table.find(request, buf),
         }
     }
 
     /// All rules.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        match self {
-            Self::One(rule) => std::iter::once(rule),
-        }
+        let (one, table) = match self {
+            Self::One(rule) => (Some(rule), None),
+            Self::Table(table) => (None, Some(table.rules())),
+        };
+        one.into_iter().chain(table.into_iter().flatten())
     }
 }
 
@@ -92,8 +101,14 @@ pub struct Rule {
     pub id: RuleId,
     /// Source of its configuration.
     pub owner: Owner,
-    /// The app that serves it.
-    pub app: AppId,
+    /// Its name: the route's id, or the host of a registered domain.
+    pub name: Arc<str>,
+    /// The app or pool that serves it, if it forwards requests.
+    pub app: Option<AppId>,
+    /// Tenant of its requests; the host's where absent.
+    pub tenant: Option<Arc<Tenant>>,
+    /// Whether a request needs a client certificate.
+    pub requires_client_cert: bool,
     /// Action for a request.
     pub action: Action,
     /// Timeouts and limits of a request.
@@ -105,19 +120,29 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The pool that its requests go to.
+    /// The pool that its requests go to, if it forwards them.
     #[inline]
-    pub fn pool(&self) -> PoolId {
+    pub fn pool(&self) -> Option<PoolId> {
         match self.action {
-            Action::Proxy(pool) => pool,
+            Action::Proxy { pool, .. } => Some(pool),
+            Action::Redirect(_) | Action::Respond(_) => None,
         }
     }
 }
 
 /// Action of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Forwards the request to an endpoint of a pool. Contains the pool's id and not the pool: a new instance
-    /// of an app with thousands of domains replaces one pool and no rule.
-    Proxy(PoolId),
+    /// Forwards the request to an endpoint of a pool.
+    Proxy {
+        /// The pool's id and not the pool: a new instance of an app with thousands of domains replaces one
+        /// pool and no rule.
+        pool: PoolId,
+        /// Change of the path.
+        rewrite: Rewrite,
+    },
+    /// Redirects the client.
+    Redirect(Redirect),
+    /// Answers with a fixed response.
+    Respond(FixedResponse),
 }

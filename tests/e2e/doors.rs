@@ -118,6 +118,7 @@ fn snapshot(origin: &Origin) -> Arc<Snapshot> {
     let secure = Hostname::parse("secure.test").unwrap();
     for name in [Hostname::parse("app.test").unwrap(), secure.clone()] {
         changes.push(Change::AddDomain(DomainSpec {
+            policy: None,
             name,
             app: app.clone(),
             tenant: None,

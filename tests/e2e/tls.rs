@@ -83,6 +83,7 @@ impl Scene {
     /// Registers a domain of `app`, for a tenant and with demands if there are any.
     fn domain(&self, name: &str, tenant: Option<&str>, client_auth: Option<ClientAuth>) {
         let change = Change::AddDomain(DomainSpec {
+            policy: None,
             name: Hostname::parse(name).unwrap(),
             app: AppId::parse("app").unwrap(),
             tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()),

@@ -117,6 +117,7 @@ fn host(app: usize, number: u64) -> Hostname {
 
 fn domain(app: usize, number: u64) -> DomainSpec {
     DomainSpec {
+        policy: None,
         certificate: None,
         client_auth: None,
         name: host(app, number),

@@ -101,7 +101,9 @@ pub(crate) fn object<P: Plane>(plane: &P, change: &Change, receipt: &Receipt, st
         | Change::DrainInstance { .. }
         | Change::RemoveApp { .. }
         | Change::RemoveWebhook { .. }
-        | Change::RemoveDomain { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
+        | Change::RemoveDomain { .. }
+        | Change::ReplaceOwned(_)
+        | Change::ProveVersion { .. } => Response::json(status, &Accepted::<Gone>::new(receipt, None)),
     }
 }
 
@@ -122,7 +124,9 @@ pub(crate) async fn check_files<P: Plane>(plane: &P, change: &Change) -> Result<
         | Change::RemoveApp { .. }
         | Change::PutWebhook { .. }
         | Change::RemoveWebhook { .. }
-        | Change::RemoveDomain { .. } => return Ok(()),
+        | Change::RemoveDomain { .. }
+        | Change::ReplaceOwned(_)
+        | Change::ProveVersion { .. } => return Ok(()),
     };
     let mut named = Vec::new();
     if let Some((name, Some(client_auth))) = domain {

@@ -36,7 +36,7 @@ pub(crate) fn register_app(reader: &mut Reader<'_>) -> Option<Change> {
     let upstream_tls = upstream_tls(reader);
     let on_all_unhealthy = on_all_unhealthy(reader);
     let failures = failures(reader);
-    let app = AppSpec { id: id?, name, upstream_tls, failures, on_all_unhealthy };
+    let app = AppSpec { policy: Default::default(), id: id?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = instance.map(|(id, target, health_check)| InstanceSpec {
         id,
         app: app.id.clone(),
@@ -145,7 +145,8 @@ pub(crate) fn register(reader: &mut Reader<'_>) -> Option<Registration> {
     let upstream_tls = upstream_tls(reader);
     let on_all_unhealthy = on_all_unhealthy(reader);
     let failures = failures(reader);
-    let app = AppSpec { id: app?, name, upstream_tls, failures, on_all_unhealthy };
+    let app =
+        AppSpec { policy: Default::default(), id: app?, name, upstream_tls, failures, on_all_unhealthy };
     let instance = InstanceSpec { id: instance?, app: app.id.clone(), target: target?, health_check };
     Some(Registration {
         app,
@@ -165,6 +166,7 @@ impl Registration {
     pub(crate) fn change(self, domain: Option<&Domain>) -> Change {
         let known = domain.filter(|domain| domain.app == self.app.id);
         let spec = DomainSpec {
+            policy: None,
             certificate: self.certificate.or(known.map(|domain| domain.certificate)),
             client_auth: self.client_auth.or_else(|| known.and_then(|domain| domain.client_auth.clone())),
             name: self.domain,
@@ -210,6 +212,7 @@ pub(crate) fn add_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
+        policy: None,
         certificate,
         client_auth,
         name: name?,
@@ -230,6 +233,7 @@ pub(crate) fn add_custom_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
+        policy: None,
         certificate,
         client_auth,
         name: name?,
@@ -253,6 +257,7 @@ pub(crate) fn add_route(reader: &mut Reader<'_>) -> Option<Change> {
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth(reader);
     Some(Change::AddDomain(DomainSpec {
+        policy: None,
         certificate,
         client_auth,
         name: name?,
@@ -274,6 +279,7 @@ pub(crate) fn update_domain(reader: &mut Reader<'_>) -> Option<Change> {
     let certificate = reader.optional(&CERTIFICATE_MODE);
     let client_auth = client_auth_patch(reader);
     Some(Change::UpdateDomain(DomainUpdate {
+        policy: Default::default(),
         certificate,
         client_auth,
         name: name?,

@@ -31,6 +31,7 @@ fn fixture(state: &mut State) {
     state.instance("app1", "i2");
     state.domain("app1", "one.example", None);
     state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
+        policy: None,
         certificate: Some(ringway_model::CertificateMode::Provided),
         client_auth: None,
         name: ringway_model::Hostname::parse("own.example").unwrap(),
@@ -291,6 +292,7 @@ fn every_route_answers_as_documented_and_in_no_other_way() {
     let custom = r#"{"domain":"two.example","app_id":"app1","tenant_id":"t1"}"#;
     let reply = survey.send(Post, "/api/tenants/custom-domains", &[], custom, |state| {
         state.make(&ringway_model::Change::AddDomain(ringway_model::DomainSpec {
+            policy: None,
             certificate: None,
             client_auth: None,
             name: ringway_model::Hostname::parse("two.example").unwrap(),

@@ -164,6 +164,7 @@ impl State {
 
     pub(super) fn domain(&mut self, app: &str, name: &str, tenant: Option<&str>) {
         self.make(&Change::AddDomain(DomainSpec {
+            policy: None,
             certificate: None,
             client_auth: None,
             name: Hostname::parse(name).unwrap(),

@@ -24,6 +24,7 @@ fn host() -> Hostname {
 fn desired() -> Desired {
     let app = AppSpec::new(AppId::parse("app").unwrap());
     let domain = DomainSpec {
+        policy: None,
         name: host(),
         app: app.id.clone(),
         tenant: None,

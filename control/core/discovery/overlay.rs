@@ -180,6 +180,7 @@ impl Overlay {
                 app: AppSpec::new(app.clone()),
                 instance: None,
                 domain: Some(DomainSpec {
+                    policy: None,
                     name: host.clone(),
                     app: app.clone(),
                     tenant: None,

@@ -29,6 +29,7 @@ fn remove(app: &str) -> Change {
 
 fn add_domain(name: &str, app: &str) -> Change {
     Change::AddDomain(DomainSpec {
+        policy: None,
         certificate: None,
         client_auth: None,
         name: Hostname::parse(name).unwrap(),

@@ -93,7 +93,9 @@ impl Publisher {
 
 fn apply_slot(registry: &mut Registry, change: SlotChange) {
     match change {
-        SlotChange::NameRoute { slot, host, app } => registry.name_route(slot.0, host.as_str(), app.as_str()),
+        SlotChange::NameRoute { slot, route, app } => {
+            registry.name_route(slot.0, &route, app.as_ref().map_or("", |app| app.as_str()));
+        }
         SlotChange::FreeRoute { slot } => registry.free_route(slot.0),
         SlotChange::NamePool { slot, app } => registry.name_pool(slot.0, app.as_str()),
         SlotChange::FreePool { slot } => registry.free_pool(slot.0),

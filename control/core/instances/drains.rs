@@ -136,6 +136,7 @@ mod tests {
 
     fn instance(name: &str, generation: u64) -> Instance {
         Instance {
+            weight: 1,
             id: InstanceId::parse(name).unwrap(),
             owner: ringway_model::Owner::Api,
             app: AppId::parse("app").unwrap(),

@@ -67,9 +67,10 @@ fn render_expiries(engine: &Engine, certificates: &Certificates, now: Now, out: 
     out.push_str("# TYPE ringway_certificate_expiry_timestamp_seconds gauge\n");
     let hosts = engine.view(now).snapshot.virtual_hosts();
     for host in hosts.filter(|host| host.rules.iter().any(|rule| rule.metric.0 != 0)) {
-        let certificate = certificates.state(&host.host).and_then(|state| state.certificate);
+        let Some(name) = host.host.exact() else { continue };
+        let certificate = certificates.state(name).and_then(|state| state.certificate);
         if let Some(certificate) = certificate {
-            let (host, end) = (&host.host, certificate.not_after.0 / 1000);
+            let (host, end) = (name, certificate.not_after.0 / 1000);
             let _ = writeln!(out, "ringway_certificate_expiry_timestamp_seconds{{domain=\"{host}\"}} {end}");
         }
     }

@@ -1,15 +1,16 @@
 //! Stored form of an app.
 
 use ringway_model::{
-    App, AppId, CertificateFiles, FailurePolicy, FilePath, Hostname, OnAllUnhealthy, StatusSet,
+    App, AppId, Balancer, CertificateFiles, FailurePolicy, FilePath, Hostname, OnAllUnhealthy, StatusSet,
     TimeoutPolicy, Timestamp, UpstreamTls, Webhook, WebhookSecret, WebhookUrl, limits,
 };
 use serde::{Deserialize, Serialize};
 
+use super::policy::StoredPolicyRef;
 use super::{StoredOwner, first_format};
 
-/// The format of apps that this version writes. Format 1 had no owner.
-const FORMAT: u32 = 2;
+/// The format of apps that this version writes. Format 1 had no owner, format 2 no policy and no balancer.
+const FORMAT: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,10 @@ pub(super) struct StoredApp {
     on_all_unhealthy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     webhook: Option<StoredWebhook>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    balancer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<StoredPolicyRef>,
     created_at: u64,
     updated_at: u64,
 }
@@ -45,6 +50,8 @@ impl From<&App> for StoredApp {
             on_all_unhealthy: (app.on_all_unhealthy != OnAllUnhealthy::default())
                 .then(|| app.on_all_unhealthy.as_str().to_owned()),
             webhook: app.webhook.as_ref().map(StoredWebhook::from),
+            balancer: (app.balancer != Balancer::default()).then(|| app.balancer.as_str().to_owned()),
+            policy: app.policy.as_ref().map(StoredPolicyRef::from),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
         }
@@ -73,6 +80,14 @@ impl StoredApp {
             },
             webhook: match self.webhook {
                 Some(webhook) => Some(webhook.into_model()?),
+                None => None,
+            },
+            balancer: match self.balancer {
+                Some(balancer) => Balancer::parse(&balancer)?,
+                None => Balancer::default(),
+            },
+            policy: match self.policy {
+                Some(policy) => Some(policy.into_model()?),
                 None => None,
             },
             created_at: Timestamp(self.created_at),

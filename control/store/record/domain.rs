@@ -6,10 +6,11 @@ use ringway_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::policy::StoredPolicyRef;
 use super::{StoredOwner, first_format};
 
-/// The format of domains that this version writes. Format 1 had no owner.
-const FORMAT: u32 = 2;
+/// The format of domains that this version writes. Format 1 had no owner, format 2 no policy.
+const FORMAT: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +30,8 @@ pub(super) struct StoredDomain {
     certificate: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_auth: Option<StoredClientAuth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<StoredPolicyRef>,
     created_at: u64,
     updated_at: u64,
 }
@@ -47,6 +50,7 @@ impl From<&Domain> for StoredDomain {
             certificate: (domain.certificate != CertificateMode::default())
                 .then(|| domain.certificate.as_str().to_owned()),
             client_auth: domain.client_auth.as_ref().map(StoredClientAuth::from),
+            policy: domain.policy.as_ref().map(StoredPolicyRef::from),
             created_at: domain.created_at.0,
             updated_at: domain.updated_at.0,
         }
@@ -71,6 +75,10 @@ impl StoredDomain {
                 Some(auth) => Some(auth.into_model()?),
                 None => None,
             },
+            policy: match self.policy {
+                Some(policy) => Some(policy.into_model()?),
+                None => None,
+            },
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
         })
@@ -79,7 +87,7 @@ impl StoredDomain {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredClientAuth {
+pub(super) struct StoredClientAuth {
     ca_file: String,
     need: String,
 }
@@ -91,7 +99,7 @@ impl From<&ClientAuth> for StoredClientAuth {
 }
 
 impl StoredClientAuth {
-    fn into_model(self) -> Option<ClientAuth> {
+    pub(super) fn into_model(self) -> Option<ClientAuth> {
         let ca_file = FilePath::parse(&self.ca_file).ok()?;
         Some(ClientAuth { ca_file, need: ClientAuthNeed::parse(&self.need)? })
     }

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoredOwner, first_format};
 
-/// The format of instances that this version writes. Format 1 had no owner.
-const FORMAT: u32 = 2;
+/// The format of instances that this version writes. Format 1 had no owner, format 2 no weight.
+const FORMAT: u32 = 3;
+/// The weight of records without one.
+const WEIGHT: u16 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +54,8 @@ pub(super) struct StoredInstance {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     draining: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u16>,
 }
 
 impl From<&Instance> for StoredInstance {
@@ -85,6 +89,7 @@ impl From<&Instance> for StoredInstance {
             registered_at: instance.registered_at.0,
             generation: instance.generation.0,
             draining: instance.draining.map(|until| until.0),
+            weight: (instance.weight != WEIGHT).then_some(instance.weight),
         }
     }
 }
@@ -117,6 +122,7 @@ impl StoredInstance {
             owner: self.owner.0,
             app: AppId::parse(&self.app).ok()?,
             target: Target::parse(&self.target).ok()?,
+            weight: self.weight.unwrap_or(WEIGHT),
             health_check: HealthCheck {
                 probe,
                 port: self.health_port,

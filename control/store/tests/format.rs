@@ -9,7 +9,7 @@ use crate::{ImportError, StoreError, export, import, record};
 
 #[test]
 fn a_mark_round_trips_and_any_flip_is_detected() {
-    let mark = Mark::new(Revision(42), Totals { counts: [1, 2, 3], sum: u64::MAX });
+    let mark = Mark::new(Revision(42), Totals { counts: [1, 2, 3, 4, 5, 6], sum: u64::MAX });
     let bytes = mark.encode();
     assert_eq!(Mark::decode(&bytes), MarkRead::Whole(mark));
     for at in 0..bytes.len() {
@@ -32,9 +32,9 @@ fn the_export_of_a_known_state_does_not_change() {
     let mut text = Vec::new();
     export(&mut store, &mut text).unwrap();
     let expected = r#"{"ringway_export":2,"revision":1,"records":3}
-{"kind":"app","seal":"SEAL","record":{"format":2,"owner":"api","id":"app","name":"App","created_at":1,"updated_at":1}}
-{"kind":"instance","seal":"SEAL","record":{"format":2,"owner":"api","id":"instance-1","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}}
-{"kind":"domain","seal":"SEAL","record":{"format":2,"owner":"api","name":"d1.example","app":"app","kind":"subdomain","created_at":1,"updated_at":1}}
+{"kind":"app","seal":"SEAL","record":{"format":3,"owner":"api","id":"app","name":"App","created_at":1,"updated_at":1}}
+{"kind":"instance","seal":"SEAL","record":{"format":3,"owner":"api","id":"instance-1","app":"app","target":"http://127.0.0.1:3001","registered_at":1,"generation":1}}
+{"kind":"domain","seal":"SEAL","record":{"format":3,"owner":"api","name":"d1.example","app":"app","kind":"subdomain","created_at":1,"updated_at":1}}
 "#;
     let text = String::from_utf8(text).unwrap();
     let unsealed: String = text
@@ -56,7 +56,7 @@ fn instances_of_earlier_versions_are_read() {
     for body in [bare, checked] {
         let resource = record::decode(Kind::Instance, body.as_bytes()).unwrap();
         let written = record::encode(&resource).1;
-        let migrated = body.replacen('{', r#"{"format":2,"owner":"api","#, 1);
+        let migrated = body.replacen('{', r#"{"format":3,"owner":"api","#, 1);
         assert_eq!(String::from_utf8_lossy(written.body()), migrated, "nothing but the header is added");
         assert_eq!(record::decode(Kind::Instance, written.body()), Some(resource));
     }

@@ -53,6 +53,8 @@ fn expected() -> Loaded {
         ..app()
     };
     let shop = App {
+        balancer: Default::default(),
+        policy: None,
         id: app_id("shop"),
         owner: Owner::Api,
         name: "The \"Shop\", größer".into(),
@@ -85,6 +87,7 @@ fn expected() -> Loaded {
         ..app()
     };
     let plain = |id: &str, app: &str, target: &str, registered_at, generation| Instance {
+        weight: 1,
         id: InstanceId::parse(id).unwrap(),
         owner: Owner::Api,
         app: app_id(app),
@@ -224,7 +227,7 @@ fn an_old_export_is_imported() {
     let text = fs::read(fixture("closed/export.jsonl")).unwrap();
     let mut store = Memory::new();
     let summary = import(&mut text.as_slice(), &mut store).unwrap();
-    assert_eq!(Kind::ALL.map(|kind| summary.count(kind)), [3, 3, 4]);
+    assert_eq!(Kind::ALL.map(|kind| summary.count(kind)), [3, 3, 4, 0, 0, 0]);
     assert_expected(&store.load().unwrap(), "imported");
 
     // The export of a migrated store is the same as one of the import.

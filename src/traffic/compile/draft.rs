@@ -3,20 +3,23 @@
 //!
 //! Unchanged items are kept as they are: they stay shared with the previous snapshot, and keep their ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Desired, Domain, Health, Hostname, Instance, OnAllUnhealthy, Revision, Scheme, Target, TargetHost,
-    TenantHash, TenantId,
+    AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
+    OnAllUnhealthy, PolicyRef, PolicySettings, Revision, Rewrite, Route, RouteAction, RouteMatch, Scheme,
+    Target, TargetHost, TenantHash, TenantId,
 };
 
 use super::{Compiled, Compiler, CompilerSettings, Effects, Name, SlotChange, State};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
+use crate::policy::{Policy, PoolSettings};
 use crate::retry::Budget;
+use crate::rule_table::{RuleEntry, RuleTable};
 use crate::snapshot::{Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Snapshot, map};
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 
@@ -31,7 +34,14 @@ pub(super) struct Draft {
     names_touched: BTreeSet<Hostname>,
     /// Initial health of new endpoints.
     pub(super) new_health: Health,
+    /// Compiled policies, shared by the rules with the same values.
+    policies: HashMap<PolicySettings, Arc<Policy>>,
+    /// Apps of rules that are gone: their pools may be unused now.
+    released: BTreeSet<AppId>,
 }
+
+/// Policy of requests to operators' pools while no endpoint can be reached.
+const OPERATOR_UNAVAILABLE_STATUS: u16 = 503;
 
 impl Draft {
     /// Returns a draft without changes.
@@ -43,83 +53,266 @@ impl Draft {
             effects: Effects::default(),
             names_touched: BTreeSet::new(),
             new_health: Health::Unknown,
+            policies: HashMap::new(),
+            released: BTreeSet::new(),
         }
     }
 
-    /// Adds or replaces the virtual host of a domain, unless it is unchanged.
-    pub(super) fn put_host(&mut self, desired: &Desired, domain: &Domain) {
-        let pool = match self.snapshot.pool_ids.get(&domain.app) {
-            Some(pool) => *pool,
-            None => {
-                self.put_pool(desired, &domain.app);
-                self.snapshot.pool_ids[&domain.app]
-            }
-        };
-        let old = self.snapshot.hosts.get(&domain.name).cloned();
-        let old_rule = old.as_ref().map(|old| {
-            let Rules::One(rule) = &old.rules;
-            rule
-        });
-        let (id, metric) = match old_rule {
-            Some(old) => (old.id, old.metric),
-            None => (RuleId(count(&mut self.state.rules_made)), self.state.rule_slots.take()),
-        };
-        let owner = domain.owner.clone();
-        let defaults = &self.settings.defaults;
-        let rule = Rule {
-            id,
-            owner: owner.clone(),
-            app: domain.app.clone(),
-            action: Action::Proxy(pool),
-            policy: defaults.policy.clone(),
-            stages: defaults.stages.clone(),
-            metric,
-        };
-        let is_moved = old_rule.is_some_and(|old| old.app != rule.app);
-        let rules = match old_rule.filter(|old| ***old == rule) {
-            Some(same) => Rules::One(same.clone()),
-            None => Rules::One(Arc::new(rule)),
-        };
-        let host = VirtualHost {
-            owner,
-            host: domain.name.clone(),
-            tenant: domain.tenant.clone().map(|id| tenant(self.settings.hash_key, id)),
-            tls: TlsSettings {
-                certificate: self.state.certificates.get(&domain.name).copied(),
-                client_auth: domain.client_auth.clone(),
-            },
-            rules,
-        };
-        if old.as_deref() == Some(&host) {
-            return;
+    /// Compiles a host from its domain and routes, or removes it when it has neither.
+    pub(super) fn put_or_remove_host(&mut self, desired: &Desired, host: &HostPattern) {
+        let domain = host.exact().and_then(|name| desired.domain(name.as_str())).map(|domain| &**domain);
+        // Attached routes serve with their domain; other routes have the host alone.
+        let mut routes: Vec<&Route> = desired
+            .routes_of_host(host)
+            .map(|route| &**route)
+            .filter(|route| route.is_attached == domain.is_some())
+            .collect();
+        routes.sort_unstable_by(|a, b| (a.spec.order, a.id()).cmp(&(b.spec.order, b.id())));
+        match (domain, routes.first()) {
+            (None, None) => self.remove_host(host),
+            (Some(domain), _) => self.put_host(desired, host, Some(domain), &routes),
+            (None, Some(_)) => self.put_host(desired, host, None, &routes),
         }
-        self.snapshot.rules_removed += u64::from(is_moved);
-        if metric != MetricSlot::SHARED && (is_moved || old.is_none()) {
-            self.effects.slots.push(SlotChange::NameRoute {
-                slot: metric,
-                host: domain.name.clone(),
-                app: domain.app.clone(),
+    }
+
+    fn put_host(
+        &mut self,
+        desired: &Desired,
+        host: &HostPattern,
+        domain: Option<&Domain>,
+        routes: &[&Route],
+    ) {
+        let old = self.snapshot.virtual_host_of(host).cloned();
+        let old_rules: HashMap<Arc<str>, Arc<Rule>> = old
+            .iter()
+            .flat_map(|old| old.rules.iter())
+            .map(|rule| (rule.name.clone(), rule.clone()))
+            .collect();
+        let mut entries = Vec::with_capacity(routes.len() + 1);
+        for route in routes {
+            let rule = self.route_rule(desired, route, &old_rules);
+            entries.push(RuleEntry {
+                matcher: route.spec.matcher.clone(),
+                priority: route.spec.priority,
+                order: route.spec.order,
+                rule,
             });
         }
-        self.snapshot.hosts.insert_mut(domain.name.clone(), Arc::new(host));
+        if let Some(domain) = domain {
+            // Behind all routes: the app keeps the paths that no route takes.
+            let rule = self.domain_rule(desired, domain, &old_rules);
+            entries.push(RuleEntry {
+                matcher: RouteMatch::default(),
+                priority: i32::MIN,
+                order: u32::MAX,
+                rule,
+            });
+        }
+        for gone in old_rules.values() {
+            if !entries.iter().any(|entry| entry.rule.id == gone.id) {
+                self.drop_rule(gone);
+            }
+        }
+        let owner = match domain {
+            Some(domain) => domain.owner.clone(),
+            None => routes.first().map(|route| route.owner.clone()).unwrap_or_default(),
+        };
+        let certificate = host.exact().and_then(|name| self.state.certificates.get(name.as_str()).copied());
+        let new = VirtualHost {
+            owner,
+            host: host.clone(),
+            tenant: domain.and_then(|domain| domain.tenant.clone()).map(|id| self.tenant(id)),
+            tls: TlsSettings { certificate, client_auth: client_auth(domain, routes) },
+            rules: rules(entries, old.as_ref().map(|old| &old.rules)),
+        };
+        if old.as_deref() == Some(&new) {
+            return;
+        }
+        match host {
+            HostPattern::Exact(name) => self.snapshot.hosts.insert_mut(name.clone(), Arc::new(new)),
+            pattern => self.snapshot.patterns.insert_mut(pattern.clone(), Arc::new(new)),
+        }
         self.effects.work.hosts += 1;
+    }
+
+    /// The rule of a domain: all requests go to its app.
+    fn domain_rule(
+        &mut self,
+        desired: &Desired,
+        domain: &Domain,
+        old: &HashMap<Arc<str>, Arc<Rule>>,
+    ) -> Arc<Rule> {
+        let pool = self.pool_of_app(desired, &domain.app);
+        let policy = self.policy(desired, domain.policy.as_slice(), Some(&domain.app), None);
+        let old = old.get(domain.name.as_str());
+        let (id, metric) = self.rule_id(old);
+        let requires_client_cert =
+            domain.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required);
+        let rule = Rule {
+            id,
+            owner: domain.owner.clone(),
+            name: domain.name.as_str().into(),
+            app: Some(domain.app.clone()),
+            tenant: None,
+            requires_client_cert,
+            action: Action::Proxy { pool, rewrite: Rewrite::Keep },
+            policy,
+            stages: self.settings.defaults.stages.clone(),
+            metric,
+        };
+        self.keep_or_make(rule, old)
+    }
+
+    /// The rule of an operator's route.
+    fn route_rule(
+        &mut self,
+        desired: &Desired,
+        route: &Route,
+        old: &HashMap<Arc<str>, Arc<Rule>>,
+    ) -> Arc<Rule> {
+        let spec = &route.spec;
+        let action = match &spec.action {
+            RouteAction::Proxy { pool, rewrite } => {
+                Action::Proxy { pool: self.pool_of_app(desired, pool.id()), rewrite: rewrite.clone() }
+            }
+            RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            RouteAction::Respond(response) => Action::Respond(response.clone()),
+        };
+        let fallback = Some(OPERATOR_UNAVAILABLE_STATUS);
+        let policy = self.policy(desired, &spec.policies, spec.pool(), fallback);
+        let old = old.get(spec.id.as_str());
+        let (id, metric) = self.rule_id(old);
+        let rule = Rule {
+            id,
+            owner: route.owner.clone(),
+            name: spec.id.as_str().into(),
+            app: spec.pool().cloned(),
+            tenant: spec.tenant.clone().map(|id| Arc::new(self.tenant(id))),
+            requires_client_cert: spec.requires_client_cert,
+            action,
+            policy,
+            stages: self.settings.defaults.stages.clone(),
+            metric,
+        };
+        self.keep_or_make(rule, old)
+    }
+
+    fn rule_id(&mut self, old: Option<&Arc<Rule>>) -> (RuleId, MetricSlot) {
+        match old {
+            Some(old) => (old.id, old.metric),
+            None => (RuleId(count(&mut self.state.rules_made)), self.state.rule_slots.take()),
+        }
+    }
+
+    /// The former rule if it is the same, or the new one with its effects.
+    fn keep_or_make(&mut self, rule: Rule, old: Option<&Arc<Rule>>) -> Arc<Rule> {
+        if let Some(same) = old.filter(|old| ***old == rule) {
+            return same.clone();
+        }
+        let is_moved = old.is_some_and(|old| old.app != rule.app);
+        if is_moved {
+            self.snapshot.rules_removed += 1;
+            self.released.extend(old.and_then(|old| old.app.clone()));
+        }
+        if rule.metric != MetricSlot::SHARED && (is_moved || old.is_none()) {
+            self.effects.slots.push(SlotChange::NameRoute {
+                slot: rule.metric,
+                route: rule.name.clone(),
+                app: rule.app.clone(),
+            });
+        }
+        Arc::new(rule)
+    }
+
+    fn drop_rule(&mut self, rule: &Rule) {
+        if self.state.rule_slots.give(rule.metric) {
+            self.effects.slots.push(SlotChange::FreeRoute { slot: rule.metric });
+        }
+        self.snapshot.rules_removed += 1;
+        self.released.extend(rule.app.clone());
     }
 
     /// Removes a virtual host with its rules, if there is one.
-    pub(super) fn remove_host(&mut self, host: &Hostname) {
-        let Some(old) = self.snapshot.hosts.get(host) else { return };
+    fn remove_host(&mut self, host: &HostPattern) {
+        let Some(old) = self.snapshot.virtual_host_of(host).cloned() else { return };
         for rule in old.rules.iter() {
-            if self.state.rule_slots.give(rule.metric) {
-                self.effects.slots.push(SlotChange::FreeRoute { slot: rule.metric });
-            }
-            self.snapshot.rules_removed += 1;
+            self.drop_rule(rule);
         }
-        self.snapshot.hosts.remove_mut(host);
+        match host {
+            HostPattern::Exact(name) => self.snapshot.hosts.remove_mut(name),
+            pattern => self.snapshot.patterns.remove_mut(pattern),
+        };
         self.effects.work.hosts += 1;
     }
 
+    /// The compiled policy of a rule: its own values, then those of its app or pool, then the process's.
+    fn policy(
+        &mut self,
+        desired: &Desired,
+        own: &[PolicyRef],
+        app: Option<&AppId>,
+        unavailable_status: Option<u16>,
+    ) -> Arc<Policy> {
+        let defaults = &self.settings.defaults.policy;
+        let pool = app.and_then(|app| self.snapshot.pool_of_app(app.as_str()));
+        let of_pool = pool.and_then(|pool| pool.policy.clone());
+        if own.is_empty() && of_pool.is_none() && unavailable_status.is_none() {
+            return defaults.clone();
+        }
+        let mut settings = PolicySettings::default();
+        for layer in own {
+            settings = settings.or(settings_of(desired, layer).as_deref().unwrap_or(&settings));
+        }
+        if let Some(of_pool) = &of_pool {
+            settings = settings.or(of_pool);
+        }
+        settings.unavailable_status = settings.unavailable_status.or(unavailable_status);
+        if let Some(known) = self.policies.get(&settings) {
+            return known.clone();
+        }
+        let policy = Arc::new(defaults.with(&settings));
+        self.policies.insert(settings, policy.clone());
+        policy
+    }
+
+    fn pool_of_app(&mut self, desired: &Desired, app: &AppId) -> PoolId {
+        match self.snapshot.pool_ids.get(app) {
+            Some(pool) => *pool,
+            None => {
+                self.put_pool(desired, app);
+                self.snapshot.pool_ids[app]
+            }
+        }
+    }
+
+    fn tenant(&self, id: TenantId) -> Tenant {
+        tenant(self.settings.hash_key, id)
+    }
+
+    /// Compiles the pool of an app. It is removed when the app is gone and no route names it. True when the
+    /// app's policy has changed, which is part of its rules.
+    pub(super) fn put_or_remove_pool(&mut self, desired: &Desired, app: &AppId) -> bool {
+        let before = self.snapshot.pool_of_app(app.as_str()).map(|pool| pool.policy.clone());
+        if is_used(desired, app) {
+            self.put_pool(desired, app);
+        } else {
+            self.remove_pool(app);
+        }
+        let after = self.snapshot.pool_of_app(app.as_str()).map(|pool| pool.policy.clone());
+        before.is_some() && after.is_some() && before != after
+    }
+
+    /// Removes the pools of apps that are not registered and that no rule names any longer.
+    pub(super) fn remove_unused_pools(&mut self, desired: &Desired) {
+        for app in std::mem::take(&mut self.released) {
+            if !is_used(desired, &app) {
+                self.remove_pool(&app);
+            }
+        }
+    }
+
     /// Adds or replaces the pool of an app, unless it is unchanged. Unchanged instances keep their endpoints.
-    pub(super) fn put_pool(&mut self, desired: &Desired, app: &AppId) {
+    fn put_pool(&mut self, desired: &Desired, app: &AppId) {
         let old = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)).cloned();
         let (id, metric) = match &old {
             Some(old) => (old.id, old.metric),
@@ -135,12 +328,16 @@ impl Draft {
         let known = desired.app(app.as_str());
         let tls = known.and_then(|app| app.upstream_tls.clone());
         let failures = known.map(|app| app.failures).unwrap_or_default();
-        let policy = known.map(|app| app.on_all_unhealthy).unwrap_or_default();
+        let on_all_unhealthy = known.map(|app| app.on_all_unhealthy).unwrap_or_default();
+        let policy = known.and_then(|app| settings_of(desired, app.policy.as_ref()?));
+        let settings = self.pool_settings(known.map(|app| app.balancer).unwrap_or_default());
         let mut same = old.as_ref().is_some_and(|old| {
             old.all_endpoints().count() == instances.len()
                 && old.tls == tls
                 && old.failures == failures
-                && old.fallback.policy() == policy
+                && old.fallback.policy() == on_all_unhealthy
+                && old.settings == settings
+                && old.policy == policy
         });
         for instance in instances {
             let known = old.as_ref().and_then(|old| old.endpoint(instance.id.as_str()));
@@ -152,11 +349,14 @@ impl Draft {
             same &= was_draining == instance.draining.is_some();
             let health = if tls_changed { Health::Unknown } else { self.new_health };
             let endpoint = match known.filter(|known| known.target == instance.target && !tls_changed) {
-                Some(known) if known.generation == instance.generation => known.clone(),
+                Some(known) if known.generation == instance.generation => {
+                    same &= known.weight == instance.weight;
+                    Endpoint { weight: instance.weight, ..known.clone() }
+                }
                 Some(known) => {
                     same = false;
                     self.effects.renewed.push(known.state.clone());
-                    Endpoint { generation: instance.generation, ..known.clone() }
+                    Endpoint { generation: instance.generation, weight: instance.weight, ..known.clone() }
                 }
                 None => {
                     same = false;
@@ -171,7 +371,7 @@ impl Draft {
         if same {
             return;
         }
-        let fallback = match (policy, old.as_ref().map(|old| &old.fallback)) {
+        let fallback = match (on_all_unhealthy, old.as_ref().map(|old| &old.fallback)) {
             (OnAllUnhealthy::Reject, _) => Fallback::Reject,
             (OnAllUnhealthy::PanicOpen, _) => Fallback::PanicOpen,
             (OnAllUnhealthy::Trickle, Some(old @ Fallback::Trickle(_))) => old.clone(),
@@ -183,11 +383,12 @@ impl Draft {
             tls,
             failures,
             fallback,
-            settings: self.settings.defaults.pool.clone(),
+            settings,
             retry_budget: old.as_ref().map_or(Budget::default(), |old| old.retry_budget.clone()),
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
+            policy,
         };
         for gone in old.iter().flat_map(|old| old.all_endpoints()) {
             if pool.endpoint(gone.instance.as_str()).is_none_or(|kept| kept.id != gone.id) {
@@ -199,8 +400,17 @@ impl Draft {
         self.effects.work.pools += 1;
     }
 
+    /// Settings of a pool; those of the process are shared.
+    fn pool_settings(&self, balancer: Balancer) -> Arc<PoolSettings> {
+        let defaults = &self.settings.defaults.pool;
+        match balancer == defaults.balancer {
+            true => defaults.clone(),
+            false => Arc::new(PoolSettings { balancer, ..PoolSettings::clone(defaults) }),
+        }
+    }
+
     /// Removes an app's pool with its endpoints, if there is one.
-    pub(super) fn remove_pool(&mut self, app: &AppId) {
+    fn remove_pool(&mut self, app: &AppId) {
         let Some(id) = self.snapshot.pool_ids.get(app).copied() else { return };
         if let Some(pool) = self.snapshot.pools.get(&id).cloned() {
             for endpoint in pool.all_endpoints() {
@@ -255,6 +465,7 @@ impl Draft {
             addresses: self.addresses_of(&instance.target),
             state: Arc::new(EndpointState::new(health)),
             in_flight: Arc::new(InFlight::new(self.settings.cores)),
+            weight: instance.weight,
             metric,
             affinity: affinity(instance.id.as_str()),
         }
@@ -328,6 +539,43 @@ impl Draft {
         self.state.snapshot = Arc::new(self.snapshot);
         Compiled { base, state: self.state, effects: self.effects }
     }
+}
+
+/// Whether a pool is needed for an app: it is registered, or a route names it.
+fn is_used(desired: &Desired, app: &AppId) -> bool {
+    desired.app(app.as_str()).is_some() || desired.routes_of_pool(app.as_str()).next().is_some()
+}
+
+/// The values of a policy; `None` when it is not known.
+fn settings_of(desired: &Desired, policy: &PolicyRef) -> Option<Arc<PolicySettings>> {
+    match policy {
+        PolicyRef::Named(id) => desired.policy(id.as_str()).map(|policy| Arc::new(policy.settings.clone())),
+        PolicyRef::Inline(settings) => Some(settings.clone()),
+    }
+}
+
+/// The rules of a host: one without conditions, or a table.
+fn rules(entries: Vec<RuleEntry>, old: Option<&Rules>) -> Rules {
+    if let [only] = &entries[..]
+        && only.matcher == RouteMatch::default()
+    {
+        return Rules::One(only.rule.clone());
+    }
+    let table = RuleTable::new(entries);
+    match old {
+        Some(Rules::Table(known)) if **known == table => Rules::Table(known.clone()),
+        _ => Rules::Table(Arc::new(table)),
+    }
+}
+
+/// Client certificates that handshakes of a host ask for: required where every rule needs one.
+fn client_auth(domain: Option<&Domain>, routes: &[&Route]) -> Option<ClientAuth> {
+    let of_domain = domain.and_then(|domain| domain.client_auth.clone());
+    let auth = of_domain.or_else(|| routes.iter().find_map(|route| route.spec.client_auth.clone()))?;
+    let is_needed_by_all = routes.iter().all(|route| route.spec.requires_client_cert)
+        && domain.is_none_or(|domain| domain.client_auth.is_some());
+    let need = if is_needed_by_all { auth.need } else { ClientAuthNeed::Optional };
+    Some(ClientAuth { need, ..auth })
 }
 
 fn count(made: &mut u64) -> u64 {

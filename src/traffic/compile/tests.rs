@@ -22,7 +22,9 @@ fn settings(hash_key: u64) -> CompilerSettings {
 }
 
 fn rule_of<'s>(snapshot: &'s Snapshot, host: &str) -> &'s Arc<Rule> {
-    let Rules::One(rule) = &snapshot.virtual_host(host).unwrap().rules;
+    let Rules::One(rule) = &snapshot.virtual_host(host).unwrap().rules else {
+        panic!("{host} has conditions")
+    };
     rule
 }
 
@@ -51,6 +53,7 @@ fn instance_spec(id: &str, app_id: &str, at: &str) -> InstanceSpec {
 
 fn domain_spec(name: &str, app_id: &str, tenant: Option<&str>) -> DomainSpec {
     DomainSpec {
+        policy: None,
         certificate: None,
         client_auth: None,
         name: host(name),
@@ -168,9 +171,9 @@ fn a_host_has_a_rule_with_a_pool() {
     let shop = snapshot.virtual_host("shop.example").unwrap();
     assert_eq!((&shop.owner, shop.tenant_line()), (&Owner::Api, &b"X-Tenant-ID: acme\r\n"[..]));
     let (head, text) = request("GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n");
-    let rule = shop.rules.find(&head, &text);
-    assert_eq!((rule.app.as_str(), &rule.owner), ("shop", &Owner::Api));
-    let pool = snapshot.pool_of(rule);
+    let rule = shop.rules.find(&head, &text).unwrap();
+    assert_eq!((rule.app.as_ref().unwrap().as_str(), &rule.owner), ("shop", &Owner::Api));
+    let pool = snapshot.pool_of(rule).unwrap();
     let instances: Vec<_> = pool.endpoints.iter().map(|endpoint| endpoint.instance.as_str()).collect();
     assert_eq!(instances, ["shop-1", "shop-2"]);
     assert_eq!(*pool.endpoints[0].addresses, ["10.0.0.1:80".parse().unwrap()]);
@@ -181,7 +184,7 @@ fn a_host_has_a_rule_with_a_pool() {
 
     let blog = snapshot.virtual_host("blog.example").unwrap();
     assert!(blog.tenant_line().is_empty() && blog.tenant.is_none());
-    assert!(snapshot.pool_of(rule_of(snapshot, "blog.example")).endpoints.is_empty());
+    assert!(snapshot.pool_of(rule_of(snapshot, "blog.example")).unwrap().endpoints.is_empty());
 }
 
 #[test]
@@ -276,7 +279,7 @@ fn a_change_of_one_app_costs_the_same_in_a_large_configuration() {
     let after = plane.snapshot();
     let same = before
         .virtual_hosts()
-        .filter(|old| after.hosts.get(&old.host).is_some_and(|new| Arc::ptr_eq(old, new)));
+        .filter(|old| after.virtual_host_of(&old.host).is_some_and(|new| Arc::ptr_eq(old, new)));
     assert_eq!(same.count(), DOMAINS - 1);
     let same = before.pools().filter(|old| after.pools.get(&old.id).is_some_and(|new| Arc::ptr_eq(old, new)));
     assert_eq!(same.count(), APPS - 1);
@@ -468,7 +471,8 @@ fn the_longest_free_slot_is_reused_first_and_the_overflow_shares_one() {
     for n in 0..max {
         let published = plane.change(&[add(n)]);
         let slot = MetricSlot(n as u16 + 1);
-        let named = SlotChange::NameRoute { slot, host: host(&format!("d{n}.example")), app: app("app") };
+        let named =
+            SlotChange::NameRoute { slot, route: format!("d{n}.example").into(), app: Some(app("app")) };
         assert_eq!(published.slots, [named]);
     }
     // Beyond the limit: the shared slot, without a report of its use or release.
@@ -491,7 +495,10 @@ fn slots_follow_their_route_pool_or_endpoint() {
     let moved = slot_of(&plane, "shop.example");
     let update = DomainUpdate { app: Some(app("blog")), ..DomainUpdate::new(host("shop.example")) };
     let slots = plane.change(&[Change::UpdateDomain(update.clone())]).slots;
-    assert_eq!(slots, [SlotChange::NameRoute { slot: moved, host: host("shop.example"), app: app("blog") }]);
+    assert_eq!(
+        slots,
+        [SlotChange::NameRoute { slot: moved, route: "shop.example".into(), app: Some(app("blog")) }]
+    );
     assert_eq!(slot_of(&plane, "shop.example"), moved);
     // Another tenant does not change the rule.
     let update = DomainUpdate { app: None, tenant: Patch::Clear, ..update };
@@ -549,7 +556,7 @@ fn cursors_of_removed_pools_do_not_accumulate() {
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     revision: Revision,
-    hosts: BTreeMap<String, (AppId, Owner, Option<Tenant>, TlsSettings)>,
+    hosts: BTreeMap<String, (Vec<Option<AppId>>, Owner, Option<Tenant>, TlsSettings)>,
     pools: BTreeMap<AppId, Vec<(InstanceId, Generation, String, Vec<SocketAddr>)>>,
     names: BTreeMap<Hostname, Vec<IpAddr>>,
 }
@@ -557,8 +564,8 @@ struct Content {
 fn content(compiler: &Compiler) -> Content {
     let snapshot = compiler.snapshot();
     let host = |host: &Arc<VirtualHost>| {
-        let VirtualHost { owner, host, tenant, tls, rules: Rules::One(rule) } = VirtualHost::clone(host);
-        (host.to_string(), (rule.app.clone(), owner, tenant, tls))
+        let VirtualHost { owner, host, tenant, tls, rules } = VirtualHost::clone(host);
+        (host.to_string(), (rules.iter().map(|rule| rule.app.clone()).collect(), owner, tenant, tls))
     };
     let endpoint = |endpoint: &Endpoint| {
         let Endpoint { instance, generation, target, addresses, .. } = endpoint.clone();
@@ -584,9 +591,9 @@ fn check_consistency(snapshot: &Snapshot) {
     };
     let mut rule_ids = BTreeSet::new();
     for host in snapshot.virtual_hosts() {
-        assert!(snapshot.virtual_host(host.host.as_str()).is_some_and(|found| Arc::ptr_eq(found, host)));
+        assert!(snapshot.virtual_host_of(&host.host).is_some_and(|found| Arc::ptr_eq(found, host)));
         for rule in host.rules.iter() {
-            assert_eq!(snapshot.pool_of(rule).app, rule.app);
+            assert_eq!(snapshot.pool_of(rule).map(|pool| &pool.app), rule.app.as_ref());
             assert!(rule_ids.insert(rule.id));
             own(0, rule.metric);
         }
@@ -783,7 +790,9 @@ proptest! {
             // The reported changes of slots and names add up to the present state.
             for change in published.slots {
                 match change {
-                    SlotChange::NameRoute { slot, host, app } => slots.insert((0, slot), format!("{host} {app}")),
+                    SlotChange::NameRoute { slot, route, app } => {
+                        slots.insert((0, slot), format!("{route} {app:?}"))
+                    }
                     SlotChange::NamePool { slot, app } => slots.insert((1, slot), app.to_string()),
                     SlotChange::NameEndpoint { slot, app, instance, target } => {
                         slots.insert((2, slot), format!("{app} {instance} {target}"))
@@ -802,7 +811,7 @@ proptest! {
         let mut expected = BTreeMap::new();
         for host in snapshot.virtual_hosts() {
             for rule in host.rules.iter() {
-                expected.insert((0, rule.metric), format!("{} {}", host.host, rule.app));
+                expected.insert((0, rule.metric), format!("{} {:?}", rule.name, rule.app));
             }
         }
         for pool in snapshot.pools() {

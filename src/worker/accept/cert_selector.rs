@@ -124,8 +124,9 @@ impl CertSelector {
         };
         if let Some(host) = host
             && let Some(CertificateVersion(version)) = host.tls.certificate
+            && let Some(name) = host.host.exact()
         {
-            let of = IdentityName::Domain(host.host.clone());
+            let of = IdentityName::Domain(name.clone());
             if let Ok(cached) = secrets.get(&SecretKey::Identity(of.clone()), version, now, deadline).await {
                 return Ok((of, cached));
             }
@@ -161,10 +162,10 @@ impl CertSelector {
 }
 
 /// Whether the default certificate covers a host. `false` while this core has not loaded it.
-pub(crate) fn is_covered_by_default(secrets: &Secrets, snapshot: &Snapshot, host: &Hostname) -> bool {
+pub(crate) fn is_covered_by_default(secrets: &Secrets, snapshot: &Snapshot, host: &str) -> bool {
     snapshot.default_certificate.is_some()
         && secrets.cached(&default_key()).is_some_and(|cached| match &cached.secret {
-            Secret::Identity(identity) => identity.facts().covers(host.as_str()),
+            Secret::Identity(identity) => identity.facts().covers(host),
             Secret::ClientCa(_) | Secret::Upstream(_) => false,
         })
 }

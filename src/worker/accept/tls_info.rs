@@ -42,16 +42,22 @@ impl TlsInfo {
     /// Checks that a request may be served on this connection: for the host of its SNI, or for hosts of the
     /// same tenant with a rule for the same app, since clients reuse connections (RFC 9113 §9.1.1); never for
     /// a host whose client authentication the handshake did not demand.
-    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), LocalReply<'static>> {
+    pub(crate) fn check(
+        &self,
+        snapshot: &Snapshot,
+        matched: Match<'_>,
+        host_name: &str,
+    ) -> Result<(), LocalReply<'static>> {
         let Match { host, rule } = matched;
         if host.tls.client_auth.is_some() && host.tls.client_auth != self.client_auth {
             return Err(LocalReply::misdirected());
         }
         let Some(name) = self.server_name.as_deref() else { return Ok(()) };
-        if name == host.host.as_str() {
+        if name == host_name {
             return Ok(());
         }
-        let is_same_app = |other: &VirtualHost| other.rules.iter().any(|of| of.app == rule.app);
+        let is_same_app =
+            |other: &VirtualHost| rule.app.is_some() && other.rules.iter().any(|of| of.app == rule.app);
         match snapshot.virtual_host(name) {
             Some(named) if is_same_app(named) && named.tenant == host.tenant => Ok(()),
             _ => Err(LocalReply::misdirected()),

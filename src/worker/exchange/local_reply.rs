@@ -73,6 +73,11 @@ impl<'a> LocalReply<'a> {
         Self::error(404, "unknown_host", "no app is registered for this domain")
     }
 
+    /// No route of the host has conditions that the request meets.
+    pub(crate) fn no_route() -> Self {
+        Self::error(404, "no_route", "no route of this host serves this request")
+    }
+
     /// The domain is not served on this connection: it was made for another, or lacks the client certificate.
     pub(crate) fn misdirected() -> Self {
         Self::error(421, "misdirected", "this domain is not served on this connection; make a new one")

@@ -49,7 +49,10 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             });
         }
         let Some(host) = snapshot.virtual_host(request.host()) else { return Err(self.absent.into()) };
-        let matched = Match { host, rule: host.rules.find(request, client_in) };
+        let Some(rule) = host.rules.find(request, client_in) else {
+            return Err(LocalReply::no_route().into());
+        };
+        let matched = Match { host, rule };
         self.info.matched = Some(matched);
         if handler == (Handler::Gateway { redirects_to_https: true })
             && challenge.is_none()
@@ -58,7 +61,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
             let location = https_redirect::location(request, client_in, port);
             return Err(LocalReply::redirect(https_redirect::status(request.method()), &location).into());
         }
-        client.check(snapshot, matched)?;
+        client.check(snapshot, matched, request.host())?;
         if core.settings.via.as_ref().is_some_and(|via| via.is_loop(request, client_in)) {
             return Err(LocalReply::loop_detected().into());
         }
@@ -69,11 +72,13 @@ impl<'a, R: Runtime> Exchange<'a, R> {
     }
 
     /// Chooses the pool that serves a rule's requests.
-    pub(super) fn choose_pool(&mut self, matched: Match<'a>) -> Result<Target<'a>, Failure> {
-        let pool = self.snapshot.pool_of(matched.rule);
+    pub(super) fn choose_pool(&mut self, matched: Match<'a>) -> Result<Target<'a>, Interrupt<'a>> {
+        let Some(pool) = self.snapshot.pool_of(matched.rule) else {
+            return Err(LocalReply::no_route().into());
+        };
         self.info.pool = Some(pool);
         if pool.endpoints.is_empty() && matched.rule.owner == Owner::Resolver {
-            return Err(Failure::NotRunning);
+            return Err(Failure::NotRunning.into());
         }
         Ok(Target { matched, pool })
     }
@@ -93,7 +98,7 @@ fn redirect_port<R: Runtime>(
         client.trusted && forwarded::claims_https(&buffers.request, &buffers.client_in) == Some(true);
     let is_servable = || {
         host.tls.certificate.is_some()
-            || cert_selector::is_covered_by_default(&core.secrets, snapshot, &host.host)
+            || cert_selector::is_covered_by_default(&core.secrets, snapshot, buffers.request.host())
     };
     (!is_secure_already && is_servable()).then_some(port)
 }

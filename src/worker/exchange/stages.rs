@@ -19,7 +19,7 @@ impl<'a, R: Runtime> Exchange<'a, R> {
         let Match { host, rule } = target.matched;
         let Some(stages) = &rule.stages else { return Ok(()) };
         let ConnBuffers { request, client_in, .. } = &*self.buffers;
-        let (app, tenant) = (rule.app.as_str(), host.tenant.as_ref());
+        let (app, tenant) = (target.pool.app.as_str(), host.tenant.as_ref());
         let tenant = tenant.map(|tenant| tenant.id.as_str());
         let view = RequestView::new(request, client_in, self.info.client, app, tenant);
         let reply = match stages.on_request(&mut RequestCtx::new(view, &mut self.stages)) {

@@ -191,7 +191,7 @@ impl<'a> StreamInfo<'a> {
             route: self.matched.map_or(0, |matched| matched.rule.metric.0),
             pool: self.pool.map_or(0, |pool| pool.metric.0),
             endpoint: self.endpoint.map_or(0, |endpoint| endpoint.metric.0),
-            app: self.matched.map(|matched| matched.rule.app.as_str()),
+            app: self.matched.and_then(|matched| matched.rule.app.as_ref()).map(|app| app.as_str()),
             tenant: tenant.map(|tenant| tenant.hash),
             instance: self.endpoint.map(|endpoint| endpoint.instance.as_str()),
             attempts: self.attempts,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use ringway_model::{Hostname, Owner, Tick};
+use ringway_model::{HostPattern, Owner, Tick};
 use ringway_traffic::in_flight::InFlight;
 use ringway_traffic::snapshot::{Endpoint, EndpointId, PoolId, Snapshot};
 use ringway_traffic::virtual_host::{RuleId, VirtualHost};
@@ -33,9 +33,9 @@ pub(crate) struct Tunnels {
 }
 
 struct Entry {
-    host: Hostname,
+    host: HostPattern,
     rule: RuleId,
-    pool: PoolId,
+    pool: Option<PoolId>,
     endpoint: EndpointId,
     in_flight: Arc<InFlight>,
     is_resolved: bool,
@@ -126,7 +126,7 @@ impl Entry {
         let is_routed = |host: &Arc<VirtualHost>| {
             host.rules.iter().any(|rule| (rule.id, rule.pool()) == (self.rule, self.pool))
         };
-        let host = snapshot.virtual_host(self.host.as_str());
+        let host = snapshot.virtual_host_of(&self.host);
         let leads_there = snapshot.has_endpoint(self.endpoint) && host.is_some_and(is_routed);
         !self.is_resolved && !leads_there
     }
@@ -164,8 +164,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use ringway_model::{
-        AppId, AppSpec, Change, Desired, DomainKind, DomainSpec, DomainUpdate, HealthCheck, InstanceId,
-        InstanceSpec, Target, Timestamp,
+        AppId, AppSpec, Change, Desired, DomainKind, DomainSpec, DomainUpdate, HealthCheck, Hostname,
+        InstanceId, InstanceSpec, Target, Timestamp,
     };
     use ringway_traffic::compile::{Compiler, CompilerSettings};
     use ringway_traffic::virtual_host::Rules;
@@ -213,7 +213,7 @@ mod tests {
 
     fn matched(snapshot: &Snapshot) -> Match<'_> {
         let host = snapshot.virtual_host("x.example").unwrap();
-        let Rules::One(rule) = &host.rules;
+        let Rules::One(rule) = &host.rules else { panic!("one rule") };
         Match { host, rule }
     }
 
@@ -232,6 +232,7 @@ mod tests {
 
     fn domain_of(app: AppId) -> Change {
         Change::AddDomain(DomainSpec {
+            policy: None,
             certificate: None,
             client_auth: None,
             name: Hostname::parse("x.example").unwrap(),

@@ -108,10 +108,15 @@ impl<S> DownstreamConn<S> {
         self.tls.as_ref().map(|tls| tls.version)
     }
 
-    /// Checks that a request may be served on this connection.
-    pub(crate) fn check(&self, snapshot: &Snapshot, matched: Match<'_>) -> Result<(), LocalReply<'static>> {
+    /// Checks that a request for `host_name` may be served on this connection.
+    pub(crate) fn check(
+        &self,
+        snapshot: &Snapshot,
+        matched: Match<'_>,
+        host_name: &str,
+    ) -> Result<(), LocalReply<'static>> {
         match &self.tls {
-            Some(tls) => tls.check(snapshot, matched),
+            Some(tls) => tls.check(snapshot, matched, host_name),
             // A client certificate cannot be presented without TLS.
             None if needs_certificate(matched.host) => Err(LocalReply::https_only()),
             None => Ok(()),

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use ringway_model::{
     AppId, AppSpec, CertificateMode, Change, ClientAuth, ClientAuthNeed, Delta, Desired, DomainKind,
-    DomainSpec, DomainUpdate, FailurePolicy, FilePath, Generation, HealthCheck, Hostname, InstanceId,
-    InstanceSpec, Kind, OnAllUnhealthy, Outcome, Patch, Resource, Revision, StatusSet, Target, TenantId,
-    TimeoutPolicy, Timestamp, UpstreamTls, WebhookSecret, WebhookUrl,
+    DomainSpec, DomainUpdate, FailurePolicy, FilePath, Generation, HealthCheck, HostPattern, Hostname,
+    InstanceId, InstanceSpec, Kind, OnAllUnhealthy, Outcome, Patch, Resource, Revision, StatusSet, Target,
+    TenantId, TimeoutPolicy, Timestamp, UpstreamTls, WebhookSecret, WebhookUrl,
 };
 use ringway_traffic::compile::{Compiler, CompilerSettings};
 use ringway_traffic::snapshot::{CertificateVersion, Endpoint, MetricSlot, Snapshot};
-use ringway_traffic::virtual_host::{Rules, Tenant, TlsSettings, VirtualHost};
+use ringway_traffic::virtual_host::{Tenant, TlsSettings, VirtualHost};
 
 use crate::source::Source;
 
@@ -206,9 +206,9 @@ fn is_consistent(snapshot: &Snapshot) {
     let mut seen = BTreeSet::new();
     let mut slots: [BTreeSet<MetricSlot>; 3] = Default::default();
     for host in snapshot.virtual_hosts() {
-        assert!(snapshot.virtual_host(host.host.as_str()).is_some_and(|found| Arc::ptr_eq(found, host)));
+        assert!(snapshot.virtual_host_of(&host.host).is_some_and(|found| Arc::ptr_eq(found, host)));
         for rule in host.rules.iter() {
-            assert_eq!(snapshot.pool_of(rule).app, rule.app);
+            assert_eq!(snapshot.pool_of(rule).map(|pool| &pool.app), rule.app.as_ref());
             assert!(slots[0].insert(rule.metric));
         }
     }
@@ -232,16 +232,16 @@ fn endpoints(snapshot: &Snapshot) -> impl Iterator<Item = (&AppId, &Endpoint)> {
 #[derive(Debug, PartialEq)]
 struct Content {
     revision: Revision,
-    hosts: BTreeMap<Hostname, (AppId, Option<Tenant>, TlsSettings)>,
+    hosts: BTreeMap<HostPattern, (Vec<Option<AppId>>, Option<Tenant>, TlsSettings)>,
     tls: BTreeMap<AppId, Option<UpstreamTls>>,
     endpoints: BTreeMap<(AppId, InstanceId), (Generation, Target, Vec<SocketAddr>)>,
 }
 
 fn content(snapshot: &Snapshot) -> Content {
     let host = |host: &Arc<VirtualHost>| {
-        let Rules::One(rule) = &host.rules;
+        let apps = host.rules.iter().map(|rule| rule.app.clone()).collect();
         let tls = TlsSettings { certificate: None, ..host.tls.clone() };
-        (host.host.clone(), (rule.app.clone(), host.tenant.clone(), tls))
+        (host.host.clone(), (apps, host.tenant.clone(), tls))
     };
     let endpoint = |(app, endpoint): (&AppId, &Endpoint)| {
         let Endpoint { instance, generation, target, addresses, .. } = endpoint.clone();
@@ -299,6 +299,7 @@ fn change(source: &mut Source<'_>) -> Change {
     match source.below(9) {
         0 => Change::Register {
             app: AppSpec {
+                policy: Default::default(),
                 id: pick(source, APPS, AppId::parse),
                 name: source.option(|source| pick(source, &["one", "two"], |name| Ok::<_, ()>(name.into()))),
                 upstream_tls: patch(source, upstream_tls),
@@ -322,6 +323,7 @@ fn change(source: &mut Source<'_>) -> Change {
         5 => Change::RemoveWebhook { app: pick(source, APPS, AppId::parse) },
         6 => Change::AddDomain(domain(source)),
         7 => Change::UpdateDomain(DomainUpdate {
+            policy: Default::default(),
             name: pick(source, HOSTS, Hostname::parse),
             app: source.option(|source| pick(source, APPS, AppId::parse)),
             tenant: patch(source, tenant),
@@ -347,6 +349,7 @@ fn instance(source: &mut Source<'_>) -> InstanceSpec {
 
 fn domain(source: &mut Source<'_>) -> DomainSpec {
     DomainSpec {
+        policy: None,
         name: pick(source, HOSTS, Hostname::parse),
         app: pick(source, APPS, AppId::parse),
         tenant: source.option(tenant),

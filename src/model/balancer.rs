@@ -1,0 +1,29 @@
+//! Load balancing algorithms.
+
+/// Load balancing algorithm of an app or pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Balancer {
+    /// All endpoints in turn, whatever their weights.
+    #[default]
+    RoundRobin,
+    /// All endpoints in turn, by their weights.
+    WeightedRoundRobin,
+}
+
+impl Balancer {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::WeightedRoundRobin];
+
+    /// The name in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+        }
+    }
+
+    /// Parses the name in documents.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|balancer| balancer.as_str() == text)
+    }
+}
