@@ -214,13 +214,13 @@ fn copies_of_damaged_files_are_bounded_and_have_a_report() {
 fn a_directory_of_a_newer_version_is_refused_unchanged() {
     let place = made(3, Ended::Killed);
     let head = place.path().join("HEAD");
-    let body = r#"{"schema":3,"something":"new"}"#;
+    let body = r#"{"schema":99,"something":"new"}"#;
     let seal = crate::record::checksum(0, b"mark", body.as_bytes());
     fs::write(&head, format!("{seal:016x} {body}\n")).unwrap();
     let before = fs::read(&head).unwrap();
 
     let refused = Fjall::open(place.path()).unwrap().load();
-    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 99, .. })), "{refused:?}");
     assert_eq!(fs::read(&head).unwrap(), before);
 }
 

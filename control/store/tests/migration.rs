@@ -298,13 +298,13 @@ fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     fs::write(place.path().join("HEAD"), newer.encode()).unwrap();
     let before = everything(place.path());
     let refused = Fjall::open(place.path()).unwrap().load();
-    let Err(error @ StoreError::NewerSchema { found: 3, known: 2, .. }) = refused else {
+    let Err(error @ StoreError::NewerSchema { found: 4, known: 3, .. }) = refused else {
         panic!("{refused:?}");
     };
-    assert!(error.to_string().contains("format 3; this version reads formats up to 2"), "{error}");
+    assert!(error.to_string().contains("format 4; this version reads formats up to 3"), "{error}");
     assert_eq!(everything(place.path()), before);
 
-    let mut text: &[u8] = b"{\"ringway_export\":3,\"revision\":1,\"records\":0}\n";
+    let mut text: &[u8] = b"{\"ringway_export\":4,\"revision\":1,\"records\":0}\n";
     let refused = import(&mut BufReader::new(&mut text), &mut Memory::new()).unwrap_err();
     assert!(refused.to_string().starts_with("the export was written by a newer version"), "{refused}");
 }

@@ -304,17 +304,16 @@ mod tests {
             desired: Desired::default(),
             compiler: Compiler::new(CompilerSettings { cores: 1, ..CompilerSettings::default() }),
         };
-        plane.change(Change::Register {
-            app: AppSpec::new(app.clone()),
-            instance: Some(instance),
-            domain: None,
-        });
+        let register =
+            Change::Register { app: AppSpec::new(app.clone()), instance: Some(instance), domain: None };
+        plane.change_as(&Owner::Resolver, register);
         plane.change_as(&Owner::Resolver, domain_of(app.clone()));
         let (tunnels, snapshot) = (Tunnels::default(), plane.compiler.snapshot().clone());
         let endpoint = snapshot.endpoint(app.as_str(), id.as_str()).unwrap();
         let open = tunnels.open(matched(&snapshot), endpoint, &snapshot, NOW, DRAIN);
-        plane.change(remove_domain());
-        tunnels.handle_snapshot(&plane.change(Change::RemoveApp { id: app }), NOW, DRAIN);
+        plane.change_as(&Owner::Resolver, remove_domain());
+        let removed = plane.change_as(&Owner::Resolver, Change::RemoveApp { id: app });
+        tunnels.handle_snapshot(&removed, NOW, DRAIN);
         assert_eq!(open.entry.until.get(), None);
     }
 
