@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::config::{self, Machine, Reading, Settings};
+use super::config::{Reading, Settings};
+use super::configuration;
 use super::flags::Flags;
 use super::origin::{Origin, Problem, Value};
 use super::parse::{Output, Storage};
@@ -31,7 +32,7 @@ impl Format {
 /// Prints the table or the object. Exit codes: 0 fine, 1 this machine or user cannot run it, 2 settings are
 /// wrong.
 pub(crate) fn run(flags: &Flags, format: Format) -> ExitCode {
-    let reading = config::read(flags, std::env::vars_os(), &Machine::here());
+    let reading = configuration::load(flags).reading;
     let obstacles = reading.outcome.as_ref().map(obstacles).unwrap_or_default();
     let text = match format {
         Format::Text => table(&reading, &obstacles),
@@ -71,7 +72,8 @@ fn obstacles(settings: &Settings) -> Vec<String> {
         ("PROXY_API_PORT", &settings.api),
         ("PROXY_METRICS_ADDRESS", &settings.metrics),
     ];
-    for (name, addresses) in listeners {
+    let listed = settings.listeners.iter().map(|one| (&*one.name, &one.addresses[..]));
+    for (name, addresses) in listeners.into_iter().chain(listed) {
         if let Some(address) = addresses.iter().find(|address| !machine::may_listen_on(address.port())) {
             found.push(format!("{name}: {}", privileged_port(address.port())));
         }
@@ -169,9 +171,10 @@ fn object(reading: &Reading, obstacles: &[String]) -> String {
                 Value::Shown(text) => Some(text),
                 Value::Hidden | Value::Absent | Value::Invalid => None,
             };
-            let origin = match row.origin {
+            let origin = match &row.origin {
                 Origin::Flag(_) => "flag",
                 Origin::Environment(_) => "environment",
+                Origin::File { .. } => "configuration",
                 Origin::Default => "default",
             };
             json!({

@@ -1,13 +1,16 @@
-//! Reads flags and environment into [`Settings`]: flag before environment before default, all problems at
-//! once.
+//! Reads flags, environment and the configuration's static values into [`Settings`]: flag before environment
+//! before configuration before default, all problems at once.
 //!
 //! ```text
 //! Flags ──────┐
 //! environment ┼─► read ─► Reading { rows (value and origin), warnings, Settings or problems }
-//! Machine ────┘                      │                                   │
-//!                              `ringway check`                     `ringway run`
+//! Statics ────┤                      │                                   │
+//! Machine ────┘                `ringway check`                     `ringway run`
 //! ```
 //! Pure except for the file of a token; [`Machine`] holds the rest of what depends on the machine.
+
+mod listeners;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringway::{HttpMode, PublicHealth, Via};
-use ringway_model::{Cidr, Webhook, WebhookSecret, WebhookUrl, limits};
+use ringway_model::{Cidr, Target, Webhook, WebhookSecret, WebhookUrl, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFields, LogFormat};
 use tracing_subscriber::filter::Targets;
@@ -25,19 +28,30 @@ use tracing_subscriber::filter::Targets;
 use super::access;
 use super::catalogue;
 use super::flags::Flags;
-use super::misspelt;
-use super::origin::{Origin, Problem, Row, TokenProblem, Value, Warning};
-use super::parse::{self, Output, Storage, ValueError};
+use super::origin::{ConfigurationProblem, Origin, Problem, Row, TokenProblem, Value, Warning};
+use super::parse::{self, OnBadConfig, Output, Storage, ValueError};
 use super::resolver::ResolverUrl;
-use super::setting::{Fallback, Role, Setting, Variable, is_service_link};
+use super::statics::Statics;
 use super::tls::{Given, Tls};
+use listeners::Listed;
+pub(crate) use listeners::{ListedListener, ListenerLimits, Protocol};
+use reader::{Decision, Reader};
 
 /// All settings of the operator, checked by themselves; whether the machine can run them shows at the start.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Public listeners. Port 0: one free port for all of them.
+    pub(crate) on_bad_config: OnBadConfig,
+    /// Backend of requests that no other route takes.
+    pub(crate) default_backend: Option<DefaultBackend>,
+    /// Public listeners without TLS. Port 0: one free port for all of them.
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) http_mode: HttpMode,
+    /// Limits of each listener of `http` and `tls`.
+    pub(crate) listener_limits: ListenerLimits,
+    /// Listeners of the configuration's list.
+    pub(crate) listeners: Vec<ListedListener>,
+    /// Limits of heads of all listeners.
+    pub(crate) heads: HeadLimits,
     /// TLS and certificates; absent when none of their settings is given.
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<Cidr>,
@@ -84,7 +98,32 @@ pub(crate) struct Settings {
     pub(crate) driver: DriverChoice,
 }
 
-/// Result of reading flags and environment.
+/// Backend of requests that no other route takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DefaultBackend {
+    pub(crate) target: Target,
+    /// Timeout to the head of a response; absent: the default one.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Limits of request and response heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadLimits {
+    pub(crate) bytes_max: usize,
+    pub(crate) uri_bytes_max: usize,
+    pub(crate) fields_max: usize,
+}
+
+/// Configuration that the operator has named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Configuration {
+    /// A file or a folder with settings, routes, pools and policies.
+    Full(PathBuf),
+    /// A file or a folder with settings only.
+    Static(PathBuf),
+}
+
+/// Result of reading flags, environment and configuration.
 #[derive(Debug)]
 pub(crate) struct Reading {
     /// Every setting, in the order of the catalogue.
@@ -117,28 +156,44 @@ const STORE_NAME: &str = "routes.db";
 const CERTIFICATES_NAME: &str = "certificates";
 /// Default port of HTTPS (RFC 9110 §4.2.2).
 const HTTPS_PORT: u16 = 443;
+/// Bounds of a head: one field of some length, and four times what a browser with many cookies sends.
+const HEAD_BYTES_MIN: u64 = 1024;
+const HEAD_BYTES_MAX: u64 = 64 * 1024;
+/// Shortest limit of a request target.
+const URI_BYTES_MIN: u64 = 256;
+/// Bounds of the fields of a head.
+const FIELDS_MIN: usize = 10;
+const FIELDS_MAX: usize = 1_000;
+/// Most connections of one listener: as many as the largest process has.
+const LISTENER_CONNECTIONS_MAX: usize = limits::CONNECTIONS_PER_CORE_MAX * limits::WORKERS_MAX;
 /// Longest time before expiry for a renewal: the longest lifetime of a public certificate was three years.
 const RENEW_BEFORE_MAX: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
 
-/// Reads all settings.
-pub(crate) fn read(
-    flags: &Flags,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    machine: &Machine,
-) -> Reading {
-    let environment: BTreeMap<String, OsString> = environment
+/// Names and values of an environment that may be settings.
+pub(crate) type Environment = BTreeMap<String, OsString>;
+
+/// Sorts an environment.
+pub(crate) fn environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
+    variables
         .into_iter()
         // Names that are not text are not ours; compose files write "not set" as an empty value.
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(_, value)| !value.is_empty())
-        .collect();
-    let mut reader = Reader {
-        flags,
-        environment: &environment,
-        rows: Vec::new(),
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
+        .collect()
+}
+
+/// Returns the configuration that flags and environment name; [`read`] reports what is wrong with it.
+pub(crate) fn configuration(flags: &Flags, environment: &Environment) -> Option<Configuration> {
+    let statics = Statics::default();
+    let mut reader = Reader::new(flags, environment, statics);
+    let mut path = |setting| reader.decision(setting, parse::path, shown_path).value();
+    let full = path(&catalogue::CONFIG).map(Configuration::Full);
+    full.or_else(|| path(&catalogue::STATIC_CONFIG).map(Configuration::Static))
+}
+
+/// Reads all settings.
+pub(crate) fn read(flags: &Flags, environment: &Environment, statics: Statics, machine: &Machine) -> Reading {
+    let mut reader = Reader::new(flags, environment, statics);
     let settings = reader.settings(machine);
     reader.warn_about_names();
     let Reader { mut rows, problems, warnings, .. } = reader;
@@ -151,15 +206,6 @@ pub(crate) fn read(
     Reading { rows, warnings, outcome }
 }
 
-/// Collects values, problems and warnings.
-struct Reader<'a> {
-    flags: &'a Flags,
-    environment: &'a BTreeMap<String, OsString>,
-    rows: Vec<Row>,
-    problems: Vec<Problem>,
-    warnings: Vec<Warning>,
-}
-
 impl Reader<'_> {
     /// Reads every setting; `None` only when there is a problem.
     fn settings(&mut self, machine: &Machine) -> Option<Settings> {
@@ -168,6 +214,14 @@ impl Reader<'_> {
         let timeout = within(parse::TIME_MIN, parse::TIME_MAX);
         let seconds = Duration::from_secs;
 
+        let has_config = self.optional(&c::CONFIG, parse::path, shown_path).is_some();
+        if self.optional(&c::STATIC_CONFIG, parse::path, shown_path).is_some() && has_config {
+            self.problems.push(Problem::TwoConfigurations);
+        }
+        let on_bad_config = self.value(&c::ON_BAD_CONFIG, parse::on_bad_config, ToString::to_string);
+        let default_backend = self.optional(&c::DEFAULT_BACKEND, parse::backend, ToString::to_string);
+        let backend_timeout = self.optional(&c::BACKEND_TIMEOUT, timeout, time);
+        self.find_log_file();
         let http_port = self.value(&c::HTTP_PORT, parse::port, ToString::to_string);
         let http_bind = self.value(&c::HTTP_BIND, parse::addresses, joined);
         let http_mode =
@@ -185,6 +239,21 @@ impl Reader<'_> {
             |text| parse::count(text, 1, limits::CONNECTIONS_PER_CORE_MAX),
             ToString::to_string,
         );
+        let listener_connections_max = self.optional(
+            &c::LISTENER_CONNECTIONS_MAX,
+            |text| parse::count(text, 1, LISTENER_CONNECTIONS_MAX),
+            ToString::to_string,
+        );
+        let bytes = |least, most| move |text: &str| parse::bytes(text, least, most);
+        let head_bytes_max =
+            self.value(&c::HEAD_BYTES_MAX, bytes(HEAD_BYTES_MIN, HEAD_BYTES_MAX), ToString::to_string);
+        let uri_bytes_max =
+            self.value(&c::URI_BYTES_MAX, bytes(URI_BYTES_MIN, HEAD_BYTES_MAX), ToString::to_string);
+        let fields_max = self.value(
+            &c::FIELDS_MAX,
+            |text| parse::count(text, FIELDS_MIN, FIELDS_MAX),
+            ToString::to_string,
+        );
         let unavailable_status =
             self.value(&c::UNAVAILABLE_STATUS, parse::unavailable_status, ToString::to_string);
         let public_health = self.optional(
@@ -197,6 +266,8 @@ impl Reader<'_> {
         });
         let head_timeout = self.value(&c::HEAD_TIMEOUT, timeout, time);
         let idle_timeout = self.value(&c::IDLE_TIMEOUT, timeout, time);
+        let read_timeout = self.optional(&c::READ_TIMEOUT, timeout, time);
+        let write_timeout = self.optional(&c::WRITE_TIMEOUT, timeout, time);
         let connect_timeout =
             self.value(&c::CONNECT_TIMEOUT, within(parse::TIME_MIN, parse::CONNECT_TIME_MAX), time);
         let response_head_timeout = self.value(&c::RESPONSE_TIMEOUT, timeout, time);
@@ -211,7 +282,7 @@ impl Reader<'_> {
         let api_bind = self.value(&c::API_BIND, parse::addresses, joined);
         let api_socket = self.optional(&c::API_SOCKET, parse::path, shown_path);
         let api_access = self.access(machine);
-        let metrics = self.optional(&c::METRICS_ADDRESS, parse::listen_addresses, joined).unwrap_or_default();
+        let metrics = self.metrics();
         let storage = self.value(&c::STORAGE, parse::storage, ToString::to_string);
         let db_path = self.db_path(machine, storage);
         let health_interval = self.value(
@@ -238,9 +309,21 @@ impl Reader<'_> {
             machine.cpus.clamp(1, limits::WORKERS_MAX),
         );
         let driver = self.value(&c::DRIVER, parse::driver, ToString::to_string);
-        let http = at(http_bind.as_deref(), http_port);
-        let api = at(api_bind.as_deref(), api_port);
-        let tls = self.tls(machine, http_bind.as_deref(), db_path.as_deref());
+        let listener_limits = ListenerLimits {
+            read_timeout,
+            write_timeout,
+            connections_max: listener_connections_max.map(|count| count as u32),
+            ..ListenerLimits::default()
+        };
+        let listed = self.listed(http_mode, &listener_limits);
+        let mut http = at(http_bind.as_deref(), http_port);
+        let mut api = at(api_bind.as_deref(), api_port);
+        let tls = self.tls(machine, &listed, (http_port, http_bind.as_deref()), db_path.as_deref());
+        // The list says what is public, and a port that has TLS is not served without.
+        let is_listed = !listed.listeners.is_empty();
+        if (is_listed && !self.is_given(&c::HTTP_PORT)) || self.has_tls_at_http_port() {
+            http.clear();
+        }
         let webhook_secret = self.optional(
             &c::CERTIFICATE_WEBHOOK_SECRET,
             |text| WebhookSecret::parse(text).map_err(|_| ValueError::Secret),
@@ -256,7 +339,7 @@ impl Reader<'_> {
         let handshake_rate =
             self.value(&c::HANDSHAKE_RATE, |text| parse::count(text, 0, 1_000_000), ToString::to_string);
         let https = tls.as_ref().map(|tls| tls.https.clone()).unwrap_or_default();
-        self.check_ports(&http, &https, &api, &metrics);
+        self.place_listeners(&http, &https, &listed, &metrics, &mut api);
         if http_mode == Some(HttpMode::HttpsOnly) && tls.is_none() {
             self.problems.push(Problem::HttpsOnlyWithoutTls);
         }
@@ -268,8 +351,19 @@ impl Reader<'_> {
             self.warnings.push(Warning::TimeoutCut);
         }
         Some(Settings {
+            on_bad_config: on_bad_config?,
+            default_backend: default_backend
+                .map(|target| DefaultBackend { target, timeout: backend_timeout }),
             http,
             http_mode: http_mode?,
+            listener_limits,
+            listeners: listed.listeners,
+            heads: HeadLimits {
+                bytes_max: head_bytes_max?,
+                uri_bytes_max: uri_bytes_max?,
+                fields_max: fields_max?,
+            },
+            metrics,
             tls,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             proxy_protocol: proxy_protocol.unwrap_or_default(),
@@ -295,7 +389,6 @@ impl Reader<'_> {
             api,
             api_socket,
             api_access: api_access.unwrap_or_default(),
-            metrics,
             storage: storage?,
             db_path: db_path?,
             health_interval: health_interval?,
@@ -309,54 +402,6 @@ impl Reader<'_> {
             workers: workers?,
             driver: driver?,
         })
-    }
-
-    /// Reads a setting with a default in the catalogue. `None` when its value is invalid, which is recorded.
-    fn value<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, ValueError>,
-        show: impl Fn(&T) -> String,
-    ) -> Option<T> {
-        let Fallback::Value(text) = setting.default else {
-            unreachable!("{} has no default of its own", setting.name)
-        };
-        let default = parse(text).expect("the defaults of the catalogue are valid; a test reads them all");
-        self.computed(setting, parse, show, default)
-    }
-
-    /// Reads a setting that need not have a value.
-    fn optional<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, ValueError>,
-        show: impl Fn(&T) -> String,
-    ) -> Option<T> {
-        let decision = self.decision(setting, parse, show);
-        if let Decision::Default = decision {
-            let value = match setting.default {
-                Fallback::Computed(how) => Value::Shown(how.to_owned()),
-                Fallback::Value(_) | Fallback::Absent => Value::Absent,
-            };
-            self.row(setting, value, Origin::Default);
-        }
-        decision.value()
-    }
-
-    /// Reads a setting whose default depends on the machine.
-    fn computed<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, ValueError>,
-        show: impl Fn(&T) -> String,
-        default: T,
-    ) -> Option<T> {
-        let decision = self.decision(setting, parse, &show);
-        if let Decision::Default = decision {
-            self.row(setting, Value::Shown(show(&default)), Origin::Default);
-            return Some(default);
-        }
-        decision.value()
     }
 
     fn log_format(&mut self, machine: &Machine, output: Option<&Output>) -> Option<LogFormat> {
@@ -401,12 +446,14 @@ impl Reader<'_> {
     fn tls(
         &mut self,
         machine: &Machine,
-        http_bind: Option<&[IpAddr]>,
+        listed: &Listed,
+        (http_port, http_bind): (Option<u16>, Option<&[IpAddr]>),
         db_path: Option<&Path>,
     ) -> Option<Tls> {
         use catalogue as c;
         let text = |text: &String| text.clone();
-        let given = Given {
+        let enabled = self.optional(&c::TLS_ENABLED, parse::boolean, ToString::to_string);
+        let mut given = Given {
             tls_certificate: self.optional(&c::TLS_CERT, parse::path, shown_path),
             tls_key: self.optional(&c::TLS_KEY, parse::path, shown_path),
             directory_url: self.optional(&c::ACME_DIRECTORY_URL, parse::url, text),
@@ -428,21 +475,34 @@ impl Reader<'_> {
         let dns_resolver = self.optional(&c::DNS_RESOLVER, parse::resolver, ToString::to_string);
         let public_addresses = self.optional(&c::PUBLIC_ADDRESSES, parse::addresses, joined);
         let dir = self.cert_path(machine, db_path);
+        if enabled == Some(false) {
+            (given.tls_certificate, given.tls_key) = (None, None);
+        }
+        (given.tls_certificate, given.tls_key) =
+            self.default_pair((given.tls_certificate.take(), given.tls_key.take()), listed);
         self.problems.extend(given.conflicts().into_iter().map(Problem::Conflict));
 
-        let is_asked_for =
-            [&c::TLS_CERT, &c::ACME_EMAIL, &c::ACME_DIRECTORY_URL, &c::CERT_PATH, &c::HTTPS_BIND];
-        let is_asked_for = is_asked_for.iter().any(|setting| self.is_given_anywhere(setting));
+        let is_asked_for = [&c::ACME_EMAIL, &c::ACME_DIRECTORY_URL, &c::CERT_PATH, &c::HTTPS_BIND];
+        let is_asked_for = given.tls_certificate.is_some()
+            || is_asked_for.iter().any(|setting| self.given_at(setting).is_some());
+        let default = match (enabled, listed.listeners.is_empty()) {
+            (_, false) => None,
+            (Some(true), true) if self.is_given(&c::HTTP_PORT) => http_port,
+            (Some(true), true) => Some(HTTPS_PORT),
+            (Some(false) | None, true) => is_asked_for.then_some(HTTPS_PORT),
+        };
         let shown = |port: &Option<u16>| port.map_or_else(|| "off".to_owned(), |port| port.to_string());
-        let port =
-            self.computed(&c::HTTPS_PORT, parse::https_port, shown, is_asked_for.then_some(HTTPS_PORT));
+        let port = self.computed(&c::HTTPS_PORT, parse::https_port, shown, default);
         let bind = self.computed(
             &c::HTTPS_BIND,
             parse::addresses,
             joined,
             http_bind.map(<[IpAddr]>::to_vec).unwrap_or_default(),
         );
-        let port = port??;
+        let port = port?;
+        if port.is_none() && !listed.has_tls() {
+            return None;
+        }
         let mut certificates = ringway_certs::CertificateSettings::new(dir?);
         certificates.default_files = given.default_files().ok()?;
         certificates.acme = given.acme();
@@ -450,7 +510,7 @@ impl Reader<'_> {
         certificates.dns_resolver = dns_resolver;
         certificates.public_addresses = public_addresses.unwrap_or_default();
         certificates.http_port = challenge_port?;
-        Some(Tls { https: at(bind.as_deref(), Some(port)), modern: modern?, certificates })
+        Some(Tls { https: at(bind.as_deref(), port), modern: modern?, certificates })
     }
 
     /// Directory of certificates: beside the store, or in the state directory when the store is in memory.
@@ -470,13 +530,81 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a setting is given, also before it is read.
-    fn is_given_anywhere(&mut self, setting: &'static Setting) -> bool {
-        let warnings = self.warnings.len();
-        let is_given = self.given(setting).is_some();
-        // Warnings are recorded when it is read.
-        self.warnings.truncate(warnings);
-        is_given
+    /// Whether the port of `http` is served with TLS, and only so.
+    fn has_tls_at_http_port(&self) -> bool {
+        let is_enabled = self.rows.iter().any(|row| {
+            row.setting.name == catalogue::TLS_ENABLED.name && row.value == Value::Shown("true".into())
+        });
+        is_enabled && self.is_given(&catalogue::HTTP_PORT) && !self.is_given(&catalogue::HTTPS_PORT)
+    }
+
+    /// Listeners of the metrics: their address, else a port of the loopback address.
+    fn metrics(&mut self) -> Vec<SocketAddr> {
+        let setting = &catalogue::METRICS_ADDRESS;
+        let is_off = self.at_key("/metrics/enabled", parse::boolean) == Some(false);
+        let port = self.at_key("/metrics/port", parse::port);
+        match self.decision(setting, parse::listen_addresses, joined) {
+            Decision::Value(found) => {
+                let is_in_file = matches!(self.origin_of(setting), Origin::File { .. });
+                if let (true, Some(port), Some(place)) = (is_in_file, port, self.statics.get("/metrics/port"))
+                    && found.iter().any(|address| address.port() != port)
+                {
+                    let (path, error) = ("/metrics/port".to_owned(), ConfigurationProblem::TwoPorts);
+                    self.problems.push(Problem::Configuration { place: place.place, path, error });
+                }
+                if is_in_file && is_off { Vec::new() } else { found }
+            }
+            Decision::Invalid => Vec::new(),
+            Decision::Default => {
+                let found: Vec<_> =
+                    port.filter(|_| !is_off).map(|port| ([127, 0, 0, 1], port).into()).into_iter().collect();
+                let origin = self.statics.get("/metrics/port").filter(|_| !found.is_empty()).map_or(
+                    Origin::Default,
+                    |port| Origin::File { path: "/metrics/port".into(), place: port.place },
+                );
+                let value = if found.is_empty() { Value::Absent } else { Value::Shown(joined(&found)) };
+                self.row(setting, value, origin);
+                found
+            }
+        }
+    }
+
+    /// Replaces `logging.output: file` by the path of that file.
+    fn find_log_file(&mut self) {
+        let Some(output) = self.statics.get("/logging/output").filter(|output| output.text == "file") else {
+            return;
+        };
+        if !self.statics.redirect("/logging/output", "/logging/file/path") {
+            let (path, error) = ("/logging/output".to_owned(), ConfigurationProblem::NoLogFile);
+            self.problems.push(Problem::Configuration { place: output.place, path, error });
+            self.statics.remove("/logging/output");
+        }
+    }
+
+    /// Finds a free port for the admin API where it has none, and records listeners that overlap.
+    fn place_listeners(
+        &mut self,
+        http: &[SocketAddr],
+        https: &[SocketAddr],
+        listed: &Listed,
+        metrics: &[SocketAddr],
+        api: &mut Vec<SocketAddr>,
+    ) {
+        let mut documented: Vec<_> =
+            listed.listeners.iter().map(|one| (one.name.clone(), one.addresses.clone())).collect();
+        if let Some(name) = self.documented_listener() {
+            let port = if http.is_empty() { https } else { http };
+            documented.push((name, port.to_vec()));
+        }
+        self.move_api(&documented, metrics, api);
+        let mut all = vec![
+            (catalogue::HTTP_PORT.name.to_owned(), http.to_vec()),
+            (catalogue::HTTPS_PORT.name.to_owned(), https.to_vec()),
+            (catalogue::API_PORT.name.to_owned(), api.clone()),
+            (catalogue::METRICS_ADDRESS.name.to_owned(), metrics.to_vec()),
+        ];
+        all.extend(listed.listeners.iter().map(|one| (one.name.clone(), one.addresses.clone())));
+        self.check_ports(&all);
     }
 
     /// Directory for state that survives a restart: systemd's for the unit, the system's, or the user's.
@@ -538,36 +666,6 @@ impl Reader<'_> {
         }
     }
 
-    fn check_ports(
-        &mut self,
-        http: &[SocketAddr],
-        https: &[SocketAddr],
-        api: &[SocketAddr],
-        metrics: &[SocketAddr],
-    ) {
-        let clash = |one: &SocketAddr, other: &SocketAddr| {
-            let same_ip = one.ip() == other.ip()
-                || (one.is_ipv4() == other.is_ipv4()
-                    && (one.ip().is_unspecified() || other.ip().is_unspecified()));
-            one.port() != 0 && one.port() == other.port() && same_ip
-        };
-        let listeners = [
-            (catalogue::HTTP_PORT.name, http),
-            (catalogue::HTTPS_PORT.name, https),
-            (catalogue::API_PORT.name, api),
-            (catalogue::METRICS_ADDRESS.name, metrics),
-        ];
-        for (at, (one, addresses)) in listeners.iter().enumerate() {
-            for (other, others) in &listeners[at + 1..] {
-                if let Some(taken) =
-                    others.iter().find(|address| addresses.iter().any(|held| clash(address, held)))
-                {
-                    self.problems.push(Problem::Overlap { one, other, address: *taken });
-                }
-            }
-        }
-    }
-
     fn check_api_bind(&mut self, api: &[SocketAddr], access: Option<&AccessSettings>) {
         let has_wrong_token =
             self.problems.iter().any(|problem| matches!(problem, Problem::Token { .. } | Problem::TwoTokens));
@@ -577,116 +675,6 @@ impl Reader<'_> {
         }
         if access::is_certificate_unused(access, api) {
             self.warnings.push(Warning::ApiCertificateUnused);
-        }
-    }
-
-    /// Parses the given value and records it.
-    fn decision<T>(
-        &mut self,
-        setting: &'static Setting,
-        parse: impl Fn(&str) -> Result<T, ValueError>,
-        show: impl Fn(&T) -> String,
-    ) -> Decision<T> {
-        let Some((origin, text)) = self.given(setting) else { return Decision::Default };
-        let is_secret = setting.role == Role::Secret;
-        match text.as_deref().ok_or(ValueError::Unicode).and_then(parse) {
-            Ok(value) => {
-                let shown = if is_secret { Value::Hidden } else { Value::Shown(show(&value)) };
-                self.row(setting, shown, origin);
-                Decision::Value(value)
-            }
-            Err(error) => {
-                let given = text.filter(|_| !is_secret);
-                if let Origin::Environment(name) = origin
-                    && name.is_generic()
-                {
-                    let own = setting.own_name();
-                    self.warn_once(Warning::Generic { name, own, given, error });
-                    return Decision::Default;
-                }
-                self.row(setting, Value::Invalid, origin);
-                self.problems.push(Problem::Value { name: setting.name, origin, given, error });
-                Decision::Invalid
-            }
-        }
-    }
-
-    /// Value that was given, and its origin; the value is absent when it is not text.
-    fn given(&mut self, setting: &'static Setting) -> Option<(Origin, Option<String>)> {
-        if let Some(flag) = setting.flag
-            && let Some(value) = self.flags.get(setting)
-        {
-            return Some((Origin::Flag(flag), value.to_str().map(str::to_owned)));
-        }
-        let mut found: Option<(Variable, Option<String>)> = None;
-        for (variable, which) in setting.variables() {
-            let name = variable.to_string();
-            let Some(value) = self.environment.get(&name) else { continue };
-            let text = value.to_str();
-            if text.is_some_and(|text| is_service_link(&name, text)) {
-                self.warn_once(Warning::ServiceLink(variable));
-                continue;
-            }
-            let text = text.map(|text| which.of(text));
-            match &found {
-                Some((_, same)) if *same == text => {}
-                Some((by, _)) => self.warn_once(Warning::Shadowed { name: variable, by: *by }),
-                None => found = Some((variable, text)),
-            }
-        }
-        found.map(|(variable, text)| (Origin::Environment(variable), text))
-    }
-
-    fn is_given(&self, setting: &'static Setting) -> bool {
-        self.origin_of(setting) != Origin::Default
-    }
-
-    /// Origin of a value that was read.
-    fn origin_of(&self, setting: &'static Setting) -> Origin {
-        let row = self.rows.iter().find(|row| row.setting.name == setting.name);
-        row.map_or(Origin::Default, |row| row.origin)
-    }
-
-    fn row(&mut self, setting: &'static Setting, value: Value, origin: Origin) {
-        self.rows.push(Row { setting, value, origin });
-    }
-
-    fn warn_once(&mut self, warning: Warning) {
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
-    }
-
-    fn warn_about_names(&mut self) {
-        for (name, value) in self.environment {
-            let is_link = value.to_str().is_some_and(|value| is_service_link(name, value));
-            if !misspelt::is_ours(name) || is_link {
-                continue;
-            }
-            if let Some(later) = catalogue::LATER.iter().find(|later| *later == name) {
-                self.warnings.push(Warning::Later(later));
-            } else if !misspelt::known_names().any(|known| known == *name) {
-                let nearest = misspelt::nearest(name);
-                self.warnings.push(Warning::Unknown { name: name.clone(), nearest });
-            }
-        }
-    }
-}
-
-/// Value of a setting as it was given.
-enum Decision<T> {
-    Value(T),
-    /// Invalid, which is recorded.
-    Invalid,
-    /// Not given, or not meant for ringway.
-    Default,
-}
-
-impl<T> Decision<T> {
-    fn value(self) -> Option<T> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Invalid | Self::Default => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::cli::catalogue as c;
+use crate::cli::setting::{Setting, Variable};
 
 const NO_FLAGS: &[(&Setting, &str)] = &[];
 
@@ -27,7 +28,28 @@ fn reading_on(
     environment: &[(&str, &str)],
 ) -> Reading {
     let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
-    read(&Flags::of(flags), environment, machine)
+    read(&Flags::of(flags), &super::environment(environment), Statics::default(), machine)
+}
+
+/// Reads settings with a configuration `c.yaml`, one value a line.
+fn reading_with(
+    statics: &[(&str, &str)],
+    flags: &[(&'static Setting, &str)],
+    environment: &[(&str, &str)],
+) -> Reading {
+    let environment = [&[("HOME", "/srv/somebody")], environment].concat();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let statics = crate::cli::statics::tests::statics(statics);
+    read(&Flags::of(flags), &super::environment(environment), statics, &machine())
+}
+
+/// The settings of a configuration alone.
+fn configured(statics: &[(&str, &str)]) -> Settings {
+    reading_with(statics, &[], &[]).outcome.unwrap()
+}
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 fn settings(environment: &[(&str, &str)]) -> Settings {
@@ -183,13 +205,14 @@ fn an_admin_address_may_be_ipv6_or_all_addresses() {
     let all = settings(&[("PROXY_ADMIN_ADDRESS", ":9090"), token]).api;
     assert_eq!(all, ["[::]:9090", "0.0.0.0:9090"].map(|text| text.parse().unwrap()));
     let lines = problems(reading(&[], &[("PROXY_ADMIN_ADDRESS", "localhost")]));
-    assert!(lines[0].contains("PROXY_ADMIN_ADDRESS") && lines[0].contains("PROXY_API_PORT"), "{lines:?}");
+    assert_eq!(lines.len(), 1, "two settings, and one mistake: {lines:?}");
+    assert!(lines[0].starts_with("PROXY_ADMIN_ADDRESS=\"localhost\": must be an address"), "{lines:?}");
 }
 
 #[test]
 fn the_documented_name_wins_over_an_alias() {
     let reading = reading(&[], &[("PROXY_HTTP_PORT", "1000"), ("PROXY_PORT", "2000")]);
-    let (name, by) = (Variable::Documented("PROXY_PORT"), Variable::Documented("PROXY_HTTP_PORT"));
+    let (name, by) = ("PROXY_PORT".to_owned(), "PROXY_HTTP_PORT".to_owned());
     assert_eq!(reading.warnings, [Warning::Shadowed { name, by }]);
     assert_eq!(reading.outcome.unwrap().http[0].port(), 1000);
 }
@@ -279,9 +302,10 @@ fn a_misspelt_name_is_reported_with_the_nearest_known_one() {
 
 #[test]
 fn names_without_effect_are_reported() {
-    let reading = reading(&[], &[("PROXY_CONFIG_FILE", "x.yaml")]);
+    let environment = [("PROXY_TRACE_ENDPOINT", "http://jaeger:14268/api/traces"), ("CACHE_ENABLED", "true")];
+    let reading = reading(&[], &environment);
     assert!(reading.outcome.is_ok());
-    assert_eq!(reading.warnings, [Warning::Later("PROXY_CONFIG_FILE")]);
+    assert_eq!(reading.warnings, [Warning::Later("CACHE_ENABLED"), Warning::Later("PROXY_TRACE_ENDPOINT")]);
 }
 
 #[test]
@@ -462,9 +486,301 @@ fn a_value_that_is_not_text_is_reported() {
     let broken = OsString::from_vec(vec![0xff, 0xfe]);
     let environment =
         [("PROXY_WORKERS".into(), broken.clone()), (broken, "x".into()), ("HOME".into(), "/x".into())];
-    let lines = problems(read(&Flags::default(), environment, &machine()));
+    let environment = super::environment(environment);
+    let lines = problems(read(&Flags::default(), &environment, Statics::default(), &machine()));
     assert!(
         lines.len() == 1 && lines[0].contains("PROXY_WORKERS") && lines[0].contains("UTF-8"),
         "{lines:?}"
     );
+}
+
+// --- Values of a configuration -----------------------------------------------------------------------------
+
+#[test]
+fn a_configuration_is_below_flags_and_environment_and_above_the_default() {
+    let statics = [("/server/workers", "2"), ("/idle_timeout", "80s"), ("/logging/level", "warn")];
+    let environment = [("PROXY_IDLE_TIMEOUT", "70s"), ("PROXY_LOG_LEVEL", "error")];
+    let found = reading_with(&statics, &[(&c::LOG_LEVEL, "debug")], &environment);
+    assert_eq!(found.warnings, []);
+    assert_eq!(row(&found, &c::LOG_LEVEL).origin, Origin::Flag("log-level"));
+    assert_eq!(row(&found, &c::IDLE_TIMEOUT).origin, from("PROXY_IDLE_TIMEOUT"));
+    let workers = row(&found, &c::WORKERS);
+    assert_eq!((workers.value.to_string(), workers.origin.to_string()), ("2".into(), "c.yaml:1".into()));
+    let settings = found.outcome.unwrap();
+    assert_eq!((settings.workers, settings.idle_timeout), (2, Duration::from_secs(70)));
+}
+
+#[test]
+fn every_key_of_a_setting_is_a_static_key_and_the_other_way_round() {
+    let of_settings: Vec<&str> =
+        catalogue::ALL.iter().flat_map(|setting| setting.keys).map(|key| key.path).collect();
+    let elsewhere = ["/metrics/", "/logging/file/path", "/listeners/*"];
+    for path in &of_settings {
+        assert!(ringway_config::STATIC_KEYS.iter().any(|key| key.path == *path), "{path}");
+    }
+    for key in ringway_config::STATIC_KEYS.iter().filter(|key| key.unsupported.is_none()) {
+        let is_used = of_settings.contains(&key.path)
+            || elsewhere.iter().any(|beginning| key.path.starts_with(beginning));
+        assert!(is_used, "{} would be ignored", key.path);
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_configuration_is_reported_at_its_place() {
+    let statics = [("/server/workers", "many"), ("/listeners/0/address", "8080"), ("/admin_address", "x")];
+    let lines = problems(reading_with(&statics, &[], &[]));
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for (line, beginning) in lines.iter().zip([
+        "c.yaml:3:3: /admin_address must be an address with a port",
+        "c.yaml:1:3: /server/workers must be a whole number from 1 to 256; it is \"many\"",
+        "c.yaml:2:3: /listeners/0/address must be an address with a port",
+    ]) {
+        assert!(line.starts_with(beginning), "{lines:#?}");
+    }
+}
+
+#[test]
+fn the_server_of_a_short_form_is_the_http_listener() {
+    let statics = [
+        ("/server/host", "0.0.0.0"),
+        ("/server/port", "8081"),
+        ("/server/tls/enabled", "false"),
+        ("/server/tls/cert", "/path/to/cert.pem"),
+        ("/server/tls/key", "/path/to/key.pem"),
+        ("/server/timeouts/read", "30s"),
+        ("/server/timeouts/write", "31s"),
+        ("/server/timeouts/idle", "120s"),
+        ("/server/limits/max_header_bytes", "16384"),
+        ("/server/limits/max_concurrent_connections", "1000"),
+    ];
+    let settings = configured(&statics);
+    assert_eq!(settings.http, addresses(&["0.0.0.0:8081"]));
+    assert!(settings.tls.is_none(), "its certificate is not used");
+    let limits = settings.listener_limits;
+    assert_eq!(limits.read_timeout, Some(Duration::from_secs(30)));
+    assert_eq!(limits.write_timeout, Some(Duration::from_secs(31)));
+    assert_eq!(limits.connections_max, Some(1000));
+    assert_eq!((settings.idle_timeout, settings.heads.bytes_max), (Duration::from_secs(120), 16384));
+}
+
+#[test]
+fn a_server_with_tls_has_it_at_its_port() {
+    let pair = [("/server/tls/cert", "/c.pem"), ("/server/tls/key", "/k.pem")];
+    let on =
+        [&[("/server/tls/enabled", "true"), ("/server/port", "8443"), ("/server/host", "::")], &pair[..]];
+    let settings = configured(&on.concat());
+    assert!(settings.http.is_empty(), "nothing is served without TLS");
+    assert_eq!(settings.tls.as_ref().map(|tls| tls.https.clone()), Some(addresses(&["[::]:8443"])));
+    let settings = configured(&[&[("/server/tls/enabled", "true")], &pair[..]].concat());
+    assert_eq!(settings.http.len(), 2, "no port was chosen: both defaults");
+    assert_eq!(settings.tls.map(|tls| tls.https[0].port()), Some(443));
+    let environment = [("PROXY_TLS_ENABLED", "true"), ("PROXY_PORT", "8443")];
+    let settings = reading_with(&pair, &[], &environment).outcome.unwrap();
+    assert!(settings.http.is_empty() && settings.tls.is_some());
+}
+
+#[test]
+fn addresses_of_a_configuration_are_listeners() {
+    let statics = [("/http_address", ":8081"), ("/https_address", "127.0.0.1:8443")];
+    let settings = configured(&statics);
+    assert_eq!(settings.http, addresses(&["[::]:8081", "0.0.0.0:8081"]));
+    assert_eq!(settings.tls.unwrap().https, addresses(&["127.0.0.1:8443"]));
+}
+
+#[test]
+fn listed_listeners_replace_the_default_ones() {
+    let statics = [
+        ("/idle_timeout", "90s"),
+        ("/listeners/0/address", ":8081"),
+        ("/listeners/0/protocol", "http"),
+        ("/listeners/0/mode", "plain"),
+        ("/listeners/0/read_timeout", "30s"),
+        ("/listeners/0/limits/max_concurrent_connections", "7"),
+        ("/listeners/0/limits/max_header_bytes", "8KiB"),
+        ("/listeners/1/address", "127.0.0.1:8443"),
+        ("/listeners/1/tls/cert", "/c.pem"),
+        ("/listeners/1/tls/key", "/k.pem"),
+        ("/listeners/1/idle_timeout", "5s"),
+        ("/listeners/2/address", "127.0.0.1:8444"),
+        ("/listeners/2/protocol", "https"),
+        ("/server/timeouts/write", "9s"),
+    ];
+    let settings = configured(&statics);
+    assert!(settings.http.is_empty());
+    let tls = settings.tls.unwrap();
+    assert!(tls.https.is_empty() && tls.certificates.default_files.is_some());
+    let [first, second, third] = &settings.listeners[..] else { panic!("{:?}", settings.listeners) };
+    assert_eq!(first.addresses, addresses(&["[::]:8081", "0.0.0.0:8081"]));
+    assert_eq!(first.protocol, Protocol::Http(HttpMode::Plain));
+    assert_eq!((second.protocol, third.protocol), (Protocol::Https, Protocol::Https));
+    assert_eq!(first.limits.connections_max, Some(7));
+    assert_eq!(first.limits.head_bytes_max, Some(8192));
+    assert_eq!((first.limits.idle_timeout, second.limits.idle_timeout), (None, Some(Duration::from_secs(5))));
+    // Values of all listeners hold for those without their own.
+    assert_eq!(second.limits.write_timeout, Some(Duration::from_secs(9)));
+    // A chosen port is served beside them.
+    let found = reading_with(&statics, &[(&c::HTTP_PORT, "8082")], &[]).outcome.unwrap();
+    assert_eq!(found.http.len(), 2);
+}
+
+#[test]
+fn listeners_that_cannot_be_so_are_reported() {
+    let http = [("/listeners/0/address", ":8081")];
+    let https = [("/listeners/0/address", ":8443"), ("/listeners/0/protocol", "https")];
+    let second = [
+        ("/listeners/0/tls/cert", "/c.pem"),
+        ("/listeners/0/tls/key", "/k.pem"),
+        ("/listeners/1/address", ":8444"),
+        ("/listeners/1/tls/cert", "/other.pem"),
+        ("/listeners/1/tls/key", "/other.pem"),
+    ];
+    for (statics, words) in [
+        (&[("/listeners/0/protocol", "http")][..], "/listeners/0 must have an address"),
+        (
+            &[&http[..], &[("/listeners/0/protocol", "http"), ("/listeners/0/tls/cert", "/c")]].concat(),
+            "has TLS settings but no TLS",
+        ),
+        (&[&http[..], &[("/listeners/0/protocol", "tcp")]].concat(), "must be http or https"),
+        (&[&https[..], &[("/listeners/0/mode", "plain")]].concat(), "is for listeners without TLS"),
+        (&[&https[..], &[("/listeners/0/tls/cert", "/c.pem")]].concat(), "must have both `cert` and `key`"),
+        (&[&https[..], &[("/listeners/0/tls/min_version", "TLS1.3")]].concat(), "server.tls.min_version"),
+        (
+            &[&https[..], &second].concat(),
+            "/listeners/1/tls differs from the certificate of the other listeners",
+        ),
+        (&[&http[..], &[("/listeners/0/idle_timeout", "2d")]].concat(), "must be a time from"),
+        (&[&http[..], &[("/listeners/0/limits/max_header_bytes", "1MiB")]].concat(), "from 1024 to 65536"),
+        (
+            &[&http[..], &[("/listeners/0/limits/max_concurrent_connections", "0")]].concat(),
+            "whole number from 1",
+        ),
+        (&[&http[..], &[("/listeners/1/address", "127.0.0.1:8081")]].concat(), "both take 127.0.0.1:8081"),
+    ] {
+        let lines = problems(reading_with(statics, &[], &[]));
+        assert_eq!(lines.len(), 1, "{words}: {lines:#?}");
+        assert!(lines[0].contains(words), "{words}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_admin_api_leaves_its_default_port_to_a_listener_of_a_configuration() {
+    for statics in [
+        &[("/listeners/0/address", ":8080")][..],
+        &[("/server/port", "8080")],
+        &[("/http_address", "127.0.0.1:8080")],
+    ] {
+        let found = reading_with(statics, &[], &[]);
+        let lines: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for words in ["c.yaml:1", "127.0.0.1:9090", "RINGWAY_API", "PROXY_API_PORT"] {
+            assert!(lines[0].contains(words), "{lines:?}");
+        }
+        assert_eq!(row(&found, &c::API_PORT).value, Value::Shown("9090".into()));
+        assert_eq!(found.outcome.unwrap().api, addresses(&["127.0.0.1:9090"]));
+    }
+    let found = reading_with(&[("/server/port", "8080"), ("/metrics/port", "9090")], &[], &[]);
+    let settings = found.outcome.unwrap();
+    assert_eq!(settings.api, addresses(&["127.0.0.1:9091"]), "9090 is the port of the metrics");
+    assert_eq!(settings.metrics, addresses(&["127.0.0.1:9090"]));
+    let found = reading(&[], &[("PROXY_HOST", "0.0.0.0"), ("PROXY_PORT", "8080")]);
+    assert_eq!(found.outcome.unwrap().api, addresses(&["127.0.0.1:9090"]));
+}
+
+#[test]
+fn a_chosen_port_of_the_admin_api_is_kept() {
+    for flags in [&[(&c::API_PORT, "8080")][..], &[]] {
+        let environment: &[(&str, &str)] =
+            if flags.is_empty() { &[("PROXY_ADMIN_ADDRESS", "127.0.0.1:8080")] } else { &[] };
+        let lines = problems(reading_with(&[("/listeners/0/address", ":8080")], flags, environment));
+        assert!(lines.len() == 1 && lines[0].contains("both take"), "{lines:?}");
+        assert!(lines[0].contains("c.yaml:1: /listeners/0"), "{lines:?}");
+    }
+    // Another address is no overlap.
+    let found = reading_with(&[("/http_address", "127.0.0.2:8080")], &[], &[]);
+    assert_eq!(found.warnings, []);
+    assert_eq!(found.outcome.unwrap().api, addresses(&["127.0.0.1:8080"]));
+}
+
+#[test]
+fn metrics_have_an_address_or_a_port() {
+    let metrics = |statics: &[(&str, &str)]| configured(statics).metrics;
+    assert_eq!(metrics(&[("/metrics/address", ":9091")]), addresses(&["[::]:9091", "0.0.0.0:9091"]));
+    assert_eq!(metrics(&[("/metrics/port", "9091")]), addresses(&["127.0.0.1:9091"]));
+    assert_eq!(metrics(&[("/metrics/port", "9091"), ("/metrics/enabled", "false")]), []);
+    assert_eq!(metrics(&[("/metrics/enabled", "true")]), []);
+    let found = reading_with(&[("/metrics/enabled", "false")], &[(&c::METRICS_ADDRESS, "127.0.0.1:1")], &[]);
+    assert_eq!(found.outcome.unwrap().metrics.len(), 1, "the flag wins");
+    let two = [("/metrics/address", "127.0.0.1:9091"), ("/metrics/port", "9092")];
+    let lines = problems(reading_with(&two, &[], &[]));
+    assert!(lines.len() == 1 && lines[0].starts_with("c.yaml:2:3: /metrics/port contradicts"), "{lines:?}");
+}
+
+#[test]
+fn the_log_file_of_a_configuration_has_its_own_key() {
+    let file = [("/logging/output", "file"), ("/logging/file/path", "/var/log/proxy.log")];
+    assert_eq!(configured(&file).log_output, Some(Output::File("/var/log/proxy.log".into())));
+    assert_eq!(configured(&[("/logging/output", "stdout")]).log_output, Some(Output::Stdout));
+    let lines = problems(reading_with(&file[..1], &[], &[]));
+    assert!(lines.len() == 1 && lines[0].contains("logging.file.path"), "{lines:?}");
+}
+
+#[test]
+fn lists_of_a_configuration_are_one_value() {
+    let statics = [
+        ("/server/http/bind/0", "::1"),
+        ("/server/http/bind/1", "127.0.0.1"),
+        ("/server/http/port", "8081"),
+        ("/server/trusted_proxies/0", "10.0.0.0/8"),
+        ("/server/trusted_proxies/1", "fd00::/8"),
+    ];
+    let settings = configured(&statics);
+    assert_eq!(settings.http, addresses(&["[::1]:8081", "127.0.0.1:8081"]));
+    assert_eq!(settings.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn two_keys_of_one_setting_with_different_values_are_reported() {
+    let found = reading_with(&[("/server/port", "8081"), ("/http_address", ":8082")], &[], &[]);
+    let lines: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("c.yaml:2:3: /http_address has no effect"), "{lines:?}");
+    assert_eq!(found.outcome.unwrap().http[0].port(), 8081);
+}
+
+#[test]
+fn the_admin_address_is_one_flag_of_two_settings() {
+    let mut flags = Flags::of(&[]);
+    flags.set("PROXY_ADMIN_ADDRESS", "127.0.0.1:9090");
+    let environment =
+        super::environment([("HOME".into(), "/srv/x".into()), ("PROXY_API_PORT".into(), "1".into())]);
+    let found = read(&flags, &environment, Statics::default(), &machine());
+    assert_eq!(row(&found, &c::API_PORT).origin, Origin::Flag("admin"));
+    assert_eq!(row(&found, &c::API_BIND).origin, Origin::Flag("admin"));
+    assert_eq!(found.outcome.unwrap().api, addresses(&["127.0.0.1:9090"]));
+}
+
+#[test]
+fn a_configuration_is_named_once() {
+    let two = [("PROXY_CONFIG_FILE", "c.yaml"), ("PROXY_STATIC_CONFIG", "s.yaml")];
+    assert_eq!(reading(&[], &two).outcome.unwrap_err(), [Problem::TwoConfigurations]);
+    let of = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        configuration(&Flags::default(), &super::environment(environment))
+    };
+    assert_eq!(of(&two[..1]), Some(Configuration::Full("c.yaml".into())));
+    assert_eq!(of(&two[1..]), Some(Configuration::Static("s.yaml".into())));
+    assert_eq!(of(&[]), None);
+}
+
+#[test]
+fn a_default_backend_has_a_timeout() {
+    let environment = [("DEFAULT_BACKEND", "http://localhost:8000"), ("BACKEND_TIMEOUT", "30s")];
+    let backend = settings(&environment).default_backend.unwrap();
+    assert_eq!(
+        (backend.target.to_string(), backend.timeout),
+        ("http://localhost:8000".into(), Some(Duration::from_secs(30)))
+    );
+    assert_eq!(settings(&[]).default_backend, None);
+    let lines = problems(reading(&[], &[("PROXY_DEFAULT_BACKEND", "localhost")]));
+    assert!(lines.len() == 1 && lines[0].contains("http://HOST:PORT"), "{lines:?}");
 }

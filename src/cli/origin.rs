@@ -4,19 +4,27 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ringway_config::Place;
+
 use super::access::AccessProblem;
 use super::parse::ValueError;
 use super::setting::{Setting, Variable};
 use super::tls::Conflict;
 
 /// Origin of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A flag, without its dashes.
     Flag(&'static str),
     /// A name in the environment.
     Environment(Variable),
-    /// Neither flag nor variable.
+    /// A key of the configuration.
+    File {
+        /// Its path.
+        path: Box<str>,
+        place: Place,
+    },
+    /// None of them.
     Default,
 }
 
@@ -54,7 +62,7 @@ pub(crate) enum Problem {
         error: ValueError,
     },
     /// Two listeners would take the same port.
-    Overlap { one: &'static str, other: &'static str, address: SocketAddr },
+    Overlap { one: String, other: String, address: SocketAddr },
     /// The admin API would be open to the network.
     OpenApi(SocketAddr),
     /// Unusable token.
@@ -69,6 +77,33 @@ pub(crate) enum Problem {
     Conflict(Conflict),
     /// HTTPS only, without TLS.
     HttpsOnlyWithoutTls,
+    /// Error about a group of values of the configuration.
+    Configuration { place: Place, path: String, error: ConfigurationProblem },
+    /// Two configurations were given.
+    TwoConfigurations,
+    /// Mistake in the configuration, or its files cannot be read.
+    Finding(String),
+}
+
+/// Error about values of the configuration that are valid by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConfigurationProblem {
+    /// A listener without an address.
+    NoAddress,
+    /// TLS settings of a listener without TLS.
+    TlsOfHttp,
+    /// Another default certificate than the process has.
+    SecondCertificate,
+    /// A certificate without its key, or a key without its certificate.
+    HalfPair,
+    /// A mode of a listener with TLS.
+    ModeOfHttps,
+    /// Lowest TLS version of one listener, which is not that of the process.
+    TlsVersion,
+    /// `file` without its path.
+    NoLogFile,
+    /// A port beside an address with another one.
+    TwoPorts,
 }
 
 /// Error about the token.
@@ -88,7 +123,7 @@ pub(crate) enum Warning {
     /// Unknown name with one of our prefixes.
     Unknown { name: String, nearest: Option<String> },
     /// Two names of one setting with different values; the second one is used.
-    Shadowed { name: Variable, by: Variable },
+    Shadowed { name: String, by: String },
     /// Variable that Kubernetes sets for a service named `proxy` or `ringway`.
     ServiceLink(Variable),
     /// Invalid value of a name that platforms use too; the default is used.
@@ -97,9 +132,15 @@ pub(crate) enum Warning {
     TimeoutCut,
     /// Certificate of the admin API that no address uses.
     ApiCertificateUnused,
+    /// The admin API listens elsewhere, because a listener of the configuration takes its default port.
+    ApiMoved { listener: String, to: SocketAddr },
+    /// Finding about the configuration.
+    Finding(String),
+    /// Mistake in a configuration in whose place the last good one is used.
+    BadConfiguration(String),
 }
 
-/// Characters of an ignored value that a warning shows.
+/// Characters of a value that a message shows.
 const GIVEN_CHARS_MAX: usize = 64;
 
 impl fmt::Display for Origin {
@@ -107,8 +148,34 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(flag) => write!(f, "--{flag}"),
             Self::Environment(name) => name.fmt(f),
+            Self::File { place, .. } => write!(f, "{}:{}", place.file, place.line),
             Self::Default => f.write_str("default"),
         }
+    }
+}
+
+/// Beginning of a given value.
+fn cut(given: &str) -> String {
+    given.chars().take(GIVEN_CHARS_MAX).collect()
+}
+
+impl fmt::Display for ConfigurationProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAddress => "must have an address, as in `address: \":8080\"`",
+            Self::TlsOfHttp => "has TLS settings but no TLS; say `protocol: https`, or remove `tls`",
+            Self::SecondCertificate => {
+                "differs from the certificate of the other listeners: one default certificate serves all of them; \
+                 upload certificates of single domains by the admin API"
+            }
+            Self::HalfPair => "must have both `cert` and `key`",
+            Self::ModeOfHttps => "is for listeners without TLS; remove it",
+            Self::TlsVersion => {
+                "cannot be set for one listener; `server.tls.min_version` sets it for all listeners"
+            }
+            Self::NoLogFile => "is `file`, but `logging.file.path` is not given",
+            Self::TwoPorts => "contradicts the port of `metrics.address`; keep one of them",
+        })
     }
 }
 
@@ -128,6 +195,13 @@ impl fmt::Display for Problem {
         match self {
             Self::Value { name, origin, given, error } => {
                 match (origin, given) {
+                    (Origin::File { path, place }, given) => {
+                        write!(f, "{place}: {path} {error}")?;
+                        return match given {
+                            Some(given) => write!(f, "; it is {:?}", cut(given)),
+                            None => Ok(()),
+                        };
+                    }
                     (Origin::Flag(flag), Some(given)) => write!(f, "--{flag} {given:?} ({name})")?,
                     (Origin::Flag(flag), None) => write!(f, "--{flag} ({name})")?,
                     (Origin::Environment(from), Some(given)) => write!(f, "{from}={given:?}")?,
@@ -158,6 +232,12 @@ impl fmt::Display for Problem {
             ),
             Self::Access(problem) => problem.fmt(f),
             Self::Conflict(conflict) => conflict.fmt(f),
+            Self::Configuration { place, path, error } => write!(f, "{place}: {path} {error}"),
+            Self::Finding(finding) => f.write_str(finding),
+            Self::TwoConfigurations => f.write_str(
+                "PROXY_CONFIG and PROXY_STATIC_CONFIG are both given; keep one of them: a configuration may have \
+                 settings of the process too",
+            ),
             Self::HttpsOnlyWithoutTls => f.write_str(
                 "PROXY_HTTP_MODE=https_only: there is no certificate to serve TLS with; give PROXY_TLS_CERT and PROXY_TLS_KEY, or \
                  ACME_EMAIL, or open PROXY_HTTPS_PORT for certificates that are uploaded",
@@ -186,8 +266,7 @@ impl fmt::Display for Warning {
             Self::Generic { name, own, given, error } => {
                 name.fmt(f)?;
                 if let Some(given) = given {
-                    let shown: String = given.chars().take(GIVEN_CHARS_MAX).collect();
-                    write!(f, "={shown:?}")?;
+                    write!(f, "={:?}", cut(given))?;
                 }
                 write!(
                     f,
@@ -198,6 +277,15 @@ impl fmt::Display for Warning {
                 f,
                 "{name} is the address of a Kubernetes service and is ignored; set enableServiceLinks: false to remove it"
             ),
+            Self::ApiMoved { listener, to } => write!(
+                f,
+                "the admin API listens on {to}, because {listener} takes its default port 8080; clients need \
+                 `--api {to}` or RINGWAY_API={to}, and PROXY_API_PORT chooses another port"
+            ),
+            Self::Finding(finding) => f.write_str(finding),
+            Self::BadConfiguration(finding) => {
+                write!(f, "{finding}; the last good configuration is used")
+            }
             Self::TimeoutCut => {
                 f.write_str("HEALTH_CHECK_TIMEOUT is longer than HEALTH_CHECK_INTERVAL, which limits it")
             }

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::{HttpMode, NoPseudonym, PublicHealthError, Via};
-use ringway_model::{Cidr, limits};
+use ringway_model::{Cidr, Target, limits};
 use ringway_net::DriverChoice;
 use ringway_telemetry::{LogFieldsError, LogFormat};
 use tracing_subscriber::filter::Targets;
 
 use super::resolver::ResolverUrlError;
-use super::setting::Part;
 
 /// Invalid value, described by the accepted form. Never repeats the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub(crate) enum ValueError {
     TimeRange(Duration, Duration),
     /// Not a number of bytes.
     Bytes,
+    /// A number of bytes outside of its bounds.
+    BytesRange(u64, u64),
     /// Not a whole number within these bounds.
     Count(usize, usize),
     /// Not a destination of a log.
@@ -45,6 +46,8 @@ pub(crate) enum ValueError {
     SocketAddress,
     /// Not an address and a port to listen on.
     ListenAddress,
+    /// Not the URL of a backend.
+    Backend,
     /// Not a URL for a webhook.
     Webhook(ringway_model::WebhookUrlError),
     /// Not the URL of a resolver.
@@ -78,6 +81,24 @@ pub(crate) enum Storage {
     Memory,
 }
 
+/// Behaviour of a start with a configuration that has mistakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBadConfig {
+    /// The start fails.
+    Fail,
+    /// The last configuration that was applied is used.
+    LastGood,
+}
+
+impl fmt::Display for OnBadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fail => "fail",
+            Self::LastGood => "last_good",
+        })
+    }
+}
+
 pub(crate) fn port(text: &str) -> Result<u16, ValueError> {
     // `parse` alone would take a plus sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -100,15 +121,25 @@ pub(crate) fn addresses(text: &str) -> Result<Vec<IpAddr>, ValueError> {
     Ok(found)
 }
 
-/// Parses `127.0.0.1:9091`, `[::1]:9091`, or `:9091` for all addresses.
+/// Parses `host:port`; without a host, as in `:8080`, all addresses of both families.
 pub(crate) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, ValueError> {
-    let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
-    if !has_port {
+    let (host, number) = text.trim().rsplit_once(':').ok_or(ValueError::ListenAddress)?;
+    // An IPv6 address without brackets has colons of its own.
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         return Err(ValueError::ListenAddress);
     }
-    let port = port(&Part::Port.of(text)).map_err(|_| ValueError::ListenAddress)?;
-    let addresses = addresses(&Part::Host.of(text)).map_err(|_| ValueError::ListenAddress)?;
-    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    let number = port(number).map_err(|_| ValueError::ListenAddress)?;
+    let hosts = if host.is_empty() { "::,0.0.0.0" } else { host };
+    let hosts = addresses(hosts).map_err(|_| ValueError::ListenAddress)?;
+    Ok(hosts.into_iter().map(|host| SocketAddr::new(host, number)).collect())
+}
+
+pub(crate) fn on_bad_config(text: &str) -> Result<OnBadConfig, ValueError> {
+    match text {
+        "fail" => Ok(OnBadConfig::Fail),
+        "last_good" => Ok(OnBadConfig::LastGood),
+        _ => Err(ValueError::Word(&["fail", "last_good"])),
+    }
 }
 
 pub(crate) fn networks(text: &str) -> Result<Vec<Cidr>, ValueError> {
@@ -144,6 +175,20 @@ pub(crate) fn bytes_max(text: &str) -> Result<Option<u64>, ValueError> {
     };
     let bytes = count.checked_mul(unit).ok_or(ValueError::Bytes)?;
     Ok((bytes > 0).then_some(bytes))
+}
+
+/// Parses a number of bytes within bounds.
+pub(crate) fn bytes(text: &str, least: u64, most: u64) -> Result<usize, ValueError> {
+    let bytes = bytes_max(text)?.unwrap_or(0);
+    match usize::try_from(bytes) {
+        Ok(count) if (least..=most).contains(&bytes) => Ok(count),
+        _ => Err(ValueError::BytesRange(least, most)),
+    }
+}
+
+/// Parses the URL of a backend.
+pub(crate) fn backend(text: &str) -> Result<Target, ValueError> {
+    Target::parse(text).map_err(|_| ValueError::Backend)
 }
 
 pub(crate) fn count(text: &str, least: usize, most: usize) -> Result<usize, ValueError> {
@@ -334,6 +379,9 @@ impl fmt::Display for ValueError {
             Self::Bytes => {
                 f.write_str("must be a number of bytes, as in 1048576, 500KB or 10MiB; 0 is no limit")
             }
+            Self::BytesRange(least, most) => {
+                write!(f, "must be a number of bytes from {least} to {most}, as in 16384 or 16KiB")
+            }
             Self::Count(least, most) => write!(f, "must be a whole number from {least} to {most}"),
             Self::LogFields(error) => error.fmt(f),
             Self::Output => f.write_str(
@@ -342,10 +390,11 @@ impl fmt::Display for ValueError {
             Self::Word(words) => write!(f, "must be {}", list(words)),
             Self::Url => f.write_str("must be an https URL, as in https://acme.example/directory"),
             Self::Email => f.write_str("must be an e-mail address, as in ops@example.com"),
-            Self::ListenAddress => {
-                f.write_str("must be an IP address and a port, as 127.0.0.1:9091, [::1]:9091, or :9091 for all addresses")
-            }
             Self::SocketAddress => f.write_str("must be an address with a port, as in 127.0.0.1:53 or [::1]:53"),
+            Self::ListenAddress => f.write_str(
+                "must be an address with a port, as in :8080 (all addresses), 127.0.0.1:8080 or [::1]:8080",
+            ),
+            Self::Backend => f.write_str("must be http://HOST:PORT or https://HOST:PORT, without a path"),
             Self::Webhook(error) => error.fmt(f),
             Self::ResolverUrl(error) => error.fmt(f),
             Self::Via(error) => error.fmt(f),

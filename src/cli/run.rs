@@ -17,12 +17,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use ringway::store::{Fjall, Memory, Store, StoreError};
 use ringway::telemetry::{LogHandle, LogSink};
 use ringway::{
-    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, Policy, StartError,
-    TlsSettings, UnixSocket,
+    Admin, AdminSettings, Builder, ControlSettings, DataSettings, Gateway, Handle, Listener, Policy,
+    StartError, TlsSettings, UnixSocket,
 };
 
+use ringway_wire::h1::Limits as HeadLimits;
+
 use super::capacity::{Capacity, raise_file_limit};
-use super::config::{self, Machine, Settings};
+use super::config::{ListedListener, Protocol, Settings};
+use super::configuration::{self, Loaded};
 use super::flags::Flags;
 use super::parse::{self, Output, Storage};
 use super::ready::Ready;
@@ -35,7 +38,7 @@ use super::{FAILED, OK, USAGE, check, files, logging, notify, version};
 pub(crate) fn run(flags: &Flags, small_pages: io::Result<()>) -> ExitCode {
     let started = Instant::now();
     let inherited = sockets::take();
-    let reading = config::read(flags, std::env::vars_os(), &Machine::here());
+    let Loaded { reading, .. } = configuration::load(flags);
     let settings = match reading.outcome {
         Ok(settings) => settings,
         Err(problems) => {
@@ -142,6 +145,11 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         public_health: settings.public_health,
         handshake_rate_per_client: settings.handshake_rate,
         sticky_key: sticky_key(),
+        heads: HeadLimits {
+            uri_bytes_max: settings.heads.uri_bytes_max,
+            head_bytes_max: settings.heads.bytes_max,
+            fields_max: settings.heads.fields_max,
+        },
         ..DataSettings::default()
     };
     let mut control = ControlSettings {
@@ -173,13 +181,15 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         metrics: settings.metrics,
         settings: AdminSettings { access: settings.api_access, ..AdminSettings::default() },
     };
+    // Sockets that were passed replace those that would be opened, the list of the configuration too.
+    let is_passed = !inherited.http.is_empty() || !inherited.https.is_empty();
     let http = if inherited.http.is_empty() { settings.http } else { Vec::new() };
+    let http =
+        settings.listener_limits.apply(Listener::http(http).sockets(inherited.http).mode(settings.http_mode));
     let mut builder = Gateway::builder()
         .workers(settings.workers)
         .driver(settings.driver)
-        .http(http)
-        .http_sockets(inherited.http)
-        .http_mode(settings.http_mode)
+        .listen(http)
         .proxy_protocol(settings.proxy_protocol)
         .admin(admin)
         .store(store)
@@ -189,14 +199,17 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         builder = builder.resolver(Arc::new(HttpResolver::new(url)));
     }
     if let Some(tls) = settings.tls {
+        let https = if inherited.https.is_empty() { tls.https } else { Vec::new() };
+        let https = Listener::https(https).sockets(inherited.https);
         builder = builder
-            .https(if inherited.https.is_empty() { tls.https } else { Vec::new() })
-            .https_sockets(inherited.https)
+            .listen(settings.listener_limits.apply(https))
             .tls(TlsSettings { modern: tls.modern })
             .certificates(tls.certificates);
     } else if !inherited.https.is_empty() {
         return Err(Failure::SocketWithoutTls);
     }
+    let listed = settings.listeners.into_iter().filter(|_| !is_passed);
+    builder = listed.map(public_listener).fold(builder, Builder::listen);
     if let Some(output) = settings.access_log {
         let (sink, path) = match output {
             Output::Stdout => (LogSink::Stdout, PathBuf::from("stdout")),
@@ -209,6 +222,15 @@ fn builder(settings: Settings, inherited: Inherited, capacity: Capacity) -> Resu
         builder = builder.access_log(log);
     }
     Ok(builder)
+}
+
+/// A listener of the configuration's list.
+fn public_listener(listed: ListedListener) -> Listener {
+    let listener = match listed.protocol {
+        Protocol::Http(mode) => Listener::http(listed.addresses).mode(mode),
+        Protocol::Https => Listener::https(listed.addresses),
+    };
+    listed.limits.apply(listener)
 }
 
 /// Feeds the watchdog and handles signals; returns the signal that stops the process.

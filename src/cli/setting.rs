@@ -1,10 +1,14 @@
-//! One setting of the operator: its names in the environment, its flag, default and help.
+//! One setting of the operator: its names in the environment, its flag, its keys in a configuration, default
+//! and help.
 //!
 //! Every setting has three kinds of names: its flag (`--http-port`), that flag in capitals behind
 //! [`OWN_PREFIX`] (`RINGWAY_HTTP_PORT`), and its documented name (`PROXY_HTTP_PORT`), with more aliases
-//! beside it.
+//! beside it. In a configuration it is a static value (`server.http.port`).
 
 use std::fmt;
+use std::net::SocketAddr;
+
+use super::parse::{self, ValueError};
 
 /// Setting of the operator.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub(crate) struct Setting {
     pub(crate) flag: Option<&'static str>,
     /// Other names in the environment.
     pub(crate) aliases: &'static [Alias],
+    /// Its keys in a configuration; the first that is present wins.
+    pub(crate) keys: &'static [Key],
     /// Placeholder of the value in `--help`.
     pub(crate) value: &'static str,
     /// Value without a flag and without a variable.
@@ -32,6 +38,28 @@ pub(crate) struct Setting {
 pub(crate) struct Alias {
     /// The name in the environment.
     pub(crate) name: &'static str,
+    /// Its flag, if it has one of its own.
+    pub(crate) flag: Option<AliasFlag>,
+    /// Part of its value that is the setting's.
+    pub(crate) part: Part,
+}
+
+/// Flag of an alias, for several settings in one value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AliasFlag {
+    /// Name without the dashes.
+    pub(crate) flag: &'static str,
+    /// Placeholder of the value in `--help`.
+    pub(crate) value: &'static str,
+    /// One or two sentences.
+    pub(crate) help: &'static str,
+}
+
+/// Key of a setting in a configuration.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// JSON pointer.
+    pub(crate) path: &'static str,
     /// Part of its value that is the setting's.
     pub(crate) part: Part,
 }
@@ -72,7 +100,7 @@ impl fmt::Display for Variable {
     }
 }
 
-/// Part of an alias's value that is the setting's.
+/// Part of a value that is the setting's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// All of it.
@@ -81,23 +109,30 @@ pub(crate) enum Part {
     Host,
     /// The port of `address:port`.
     Port,
+    /// Whether a lowest version of TLS leaves only 1.3.
+    IsModern,
 }
 
 impl Part {
-    /// Returns that part of a value; one without a port is an address alone.
-    pub(crate) fn of(self, text: &str) -> String {
-        let (host, port) = match text.rsplit_once(':') {
-            // An IPv6 address without brackets has colons of its own.
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-            _ => (text, ""),
-        };
-        match self {
-            Self::Whole => text,
-            Self::Host if host.is_empty() => "::,0.0.0.0",
-            Self::Host => host,
-            Self::Port => port,
-        }
-        .to_owned()
+    /// Returns that part of a value.
+    ///
+    /// # Errors
+    /// The value has not the form of which this is a part.
+    pub(crate) fn of(self, text: &str) -> Result<String, ValueError> {
+        Ok(match self {
+            Self::Whole => text.to_owned(),
+            Self::Host => {
+                let addresses = parse::listen_addresses(text)?;
+                let hosts: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                hosts.join(",")
+            }
+            Self::Port => parse::listen_addresses(text)?.first().map_or(0, SocketAddr::port).to_string(),
+            Self::IsModern => match text {
+                "TLS1.2" => "false".to_owned(),
+                "TLS1.3" => "true".to_owned(),
+                _ => return Err(ValueError::Word(&["TLS1.2", "TLS1.3"])),
+            },
+        })
     }
 }
 
@@ -115,6 +150,7 @@ pub(crate) enum Fallback {
 /// Subject of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
+    Configuration,
     Traffic,
     Timeouts,
     Api,
@@ -138,6 +174,7 @@ impl Group {
     /// Heading in `--help`.
     pub(crate) fn title(self) -> &'static str {
         match self {
+            Self::Configuration => "Configuration",
             Self::Traffic => "Public traffic",
             Self::Timeouts => "Timeouts",
             Self::Api => "Admin API",
@@ -178,7 +215,7 @@ impl Setting {
         self.variables().find_map(|(variable, part)| {
             let name = variable.to_string();
             let value = environment(&name).filter(|value| !is_service_link(&name, value))?;
-            Some((variable, part.of(&value)))
+            Some((variable, part.of(&value).unwrap_or(value)))
         })
     }
 
@@ -188,6 +225,7 @@ impl Setting {
             name,
             flag: Some(flag),
             aliases: &[],
+            keys: &[],
             value: "VALUE",
             default: Fallback::Absent,
             group,
@@ -218,6 +256,11 @@ impl Setting {
 
     pub(super) const fn aliases(mut self, aliases: &'static [Alias]) -> Self {
         self.aliases = aliases;
+        self
+    }
+
+    pub(super) const fn keys(mut self, keys: &'static [Key]) -> Self {
+        self.keys = keys;
         self
     }
 

@@ -9,9 +9,8 @@ use std::process::ExitCode;
 use ringway::model::Kind;
 use ringway::store::{Fjall, Loaded, Store, StoreError, Summary, export_loaded, import};
 
-use super::config::{self, Machine};
 use super::flags::Flags;
-use super::{FAILED, OK, USAGE, check};
+use super::{FAILED, OK, USAGE, check, configuration};
 
 /// Direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub(crate) enum Direction {
 pub(crate) fn run(direction: Direction, file: &Path, db_path: Option<PathBuf>) -> ExitCode {
     let db = match db_path {
         Some(path) => path,
-        None => match config::read(&Flags::default(), std::env::vars_os(), &Machine::here()).outcome {
+        None => match configuration::load(&Flags::default()).reading.outcome {
             Ok(settings) => settings.db_path,
             Err(problems) => {
                 eprintln!("ringway: {}", check::problem_report(&problems));

@@ -110,7 +110,7 @@ pub static STATIC_KEYS: &[StaticKey] = &[
     key("/server/admin/token_file", Path, "File with the bearer token of the admin API"),
     key("/server/admin/tokens_file", Path, "File with the named tokens of the admin API"),
     key("/server/admin/cert_file", Path, "PEM file of the admin API's certificate"),
-    key("/server/admin/key_file", Path, "PEM file of its private key; else in `cert_file`"),
+    key("/server/admin/key_file", Path, "PEM file of its private key"),
     key("/server/admin/client_ca", Path, "PEM file of the CA of the admin API's clients"),
     list("/server/trusted_proxies", Text, "Networks of proxies whose forwarding headers are trusted"),
     list("/server/proxy_protocol", Text, "Networks of load balancers that send a PROXY header"),
