@@ -13,6 +13,7 @@ use crate::engine::{Drained, ReplyTo};
 use crate::simulation::Simulation;
 use crate::status::{InstanceStatus, Status};
 use crate::submission::{Receipt, Refusal, Submission};
+use crate::trial::{NoTrial, TrialStatus};
 
 /// The control plane for any thread that may block. Clones use the same control thread.
 #[derive(Clone, Debug)]
@@ -29,6 +30,9 @@ pub(crate) enum Call {
     Status(ReplySender<Status>),
     InstanceStatus(InstanceId, ReplySender<Option<InstanceStatus>>),
     Metrics(ReplySender<String>),
+    Trial(ReplySender<Option<TrialStatus>>),
+    PromoteTrial(ReplySender<Result<(), NoTrial>>),
+    AbortTrial(ReplySender<Result<(), NoTrial>>),
     Samples(ReplySender<Vec<Arc<SampledHeads>>>),
     Simulation(ReplySender<Simulation>),
     Shutdown(Duration, ReplySender<Drained>),
@@ -91,6 +95,30 @@ impl Client {
     /// As [`Client::desired`].
     pub fn metrics(&self) -> Result<String, Refusal> {
         self.call(Call::Metrics)
+    }
+
+    /// The configuration on trial, or the last one that was.
+    ///
+    /// # Errors
+    /// As [`Client::desired`].
+    pub fn trial(&self) -> Result<Option<TrialStatus>, Refusal> {
+        self.call(Call::Trial)
+    }
+
+    /// Promotes the configuration on trial without waiting for the end of its bake time.
+    ///
+    /// # Errors
+    /// As [`Client::desired`]; in the inner result, there is none.
+    pub fn promote_trial(&self) -> Result<Result<(), NoTrial>, Refusal> {
+        self.call(Call::PromoteTrial)
+    }
+
+    /// Reverts the configuration on trial.
+    ///
+    /// # Errors
+    /// As [`Client::desired`]; in the inner result, there is none, or it is being stored already.
+    pub fn abort_trial(&self) -> Result<Result<(), NoTrial>, Refusal> {
+        self.call(Call::AbortTrial)
     }
 
     /// Copies of the configuration in force and samples of the last requests, to simulate changes on the
@@ -160,6 +188,15 @@ impl Call {
                 let mut text = String::new();
                 control.metrics(&mut text);
                 let _ = reply.send(text);
+            }
+            Self::Trial(reply) => {
+                let _ = reply.send(control.trial());
+            }
+            Self::PromoteTrial(reply) => {
+                let _ = reply.send(control.promote_trial());
+            }
+            Self::AbortTrial(reply) => {
+                let _ = reply.send(control.abort_trial());
             }
             Self::Samples(reply) => {
                 control.turn(|engine, now| engine.handle_sample_request(reply, now));

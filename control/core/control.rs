@@ -16,6 +16,7 @@ use crate::simulation::Simulation;
 use crate::status::{AppStatus, InstanceDrained, InstanceStatus, Status, metrics, status_report};
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::Now;
+use crate::trial::{NoTrial, TrialStatus};
 
 /// The control plane for tasks of its thread, such as the admin API. Cheap to clone; see
 /// [`Client`](crate::Client) for other threads.
@@ -95,6 +96,27 @@ impl Control {
     /// The certificate component, if it is in use.
     pub fn certificates(&self) -> Option<Certificates> {
         self.engine.borrow().certificates().cloned()
+    }
+
+    /// The configuration on trial, or the last one that was.
+    pub fn trial(&self) -> Option<TrialStatus> {
+        self.engine.borrow().trial(Now::read())
+    }
+
+    /// Promotes the configuration on trial without waiting for the end of its bake time.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn promote_trial(&self) -> Result<(), NoTrial> {
+        self.turn(|engine, _| engine.promote_trial())
+    }
+
+    /// Reverts the configuration on trial.
+    ///
+    /// # Errors
+    /// There is none, or it is being stored already.
+    pub fn abort_trial(&self) -> Result<(), NoTrial> {
+        self.turn(|engine, _| engine.abort_trial())
     }
 
     /// Copies of the configuration in force for a simulation, without samples.

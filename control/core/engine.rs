@@ -38,16 +38,16 @@ use ringway_net::sync::{Receiver, Sender};
 use ringway_store::{Description, LoadReport};
 use ringway_telemetry::{LogReading, Registry};
 use ringway_tls::{LoadError, SecretKey};
-use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published};
+use ringway_traffic::compile::{Compiled, Compiler, Outdated, Published, Work};
 use ringway_traffic::report::{Order, Report};
 use ringway_traffic::samples::SampledHeads;
 
 pub(crate) use self::ack_waiters::Acknowledged;
 use self::ack_waiters::{AckState, AckWaiters};
 pub(crate) use self::commits::Commits;
-use self::commits::StoreEvent;
+use self::commits::{StoreEvent, TrialBranch};
 use self::core_watch::{CoreWatch, has_stalled};
-use self::plane::{Commit, Plane, Publication, Ticket};
+use self::plane::{Commit, EndedTrial, Plane, Publication, Step, Ticket, TrialStart};
 pub(crate) use self::publisher::Publisher;
 pub use self::publisher::WorkerLink;
 pub use self::shutdown::Drained;
@@ -67,6 +67,8 @@ use crate::simulation::{SampleRequests, Simulation};
 use crate::status::CoreState;
 use crate::submission::{Receipt, Refusal, Submission};
 use crate::time::{Micros, Now};
+use crate::trial::trials::{Begun, TrialCounters, Trials, Verdict};
+use crate::trial::{NoTrial, RevertReason, TrialStatus};
 use crate::view::View;
 
 /// Driver of the control plane.
@@ -84,6 +86,7 @@ pub(crate) struct Engine {
     ack_waiters: AckWaiters,
     files: FileProblems,
     sample_requests: SampleRequests,
+    trials: Trials,
     notifications: Notifications,
     core_watch: CoreWatch,
     shutdown: Shutdown,
@@ -148,6 +151,7 @@ impl Engine {
             ack_waiters: AckWaiters::default(),
             files: FileProblems::default(),
             sample_requests: SampleRequests::default(),
+            trials: Trials::default(),
             notifications: Notifications::new(parts.settings.certificate_webhook.clone()),
             core_watch: CoreWatch::new(cores.len()),
             shutdown: Shutdown::Running,
@@ -208,13 +212,14 @@ impl Engine {
                     }
                     false => tracing::info!(%instance, "circuit breaker closed"),
                 }
-                let app = self.plane.desired().instance(instance.as_str()).map(|known| known.app.clone());
+                let app = self.view(now).instance(&instance).map(|known| known.app.clone());
                 if let Some(app) = app {
                     self.review_app(&app, now);
                 }
             }
             Report::ConnectFailed { instance } => {
-                if let Some(known) = self.plane.desired().instance(instance.as_str())
+                let known = view(&self.plane, &self.publisher, now).instance(&instance);
+                if let Some(known) = known
                     && let TargetHost::Name(name) = known.target.host()
                 {
                     self.dns.request(name, now.tick);
@@ -327,9 +332,8 @@ impl Engine {
         self.plane.handle_time(now.micros);
         self.advance_instances(now);
         self.advance_overlay(now);
-        if let Some(commit) = self.plane.poll_commit(now.micros, now.at) {
-            self.begin_commit(commit, now);
-        }
+        self.advance_trial(now);
+        self.advance_plane(now);
         self.probe_cores(now);
         self.release_ack_waiters(now);
         self.sample_requests.release(now.micros);
@@ -362,6 +366,7 @@ impl Engine {
             self.plane.next_deadline().tick(),
             self.ack_waiters.next_deadline().tick(),
             self.sample_requests.next_deadline().tick(),
+            self.trials.next_deadline().tick(),
             self.dns.next_deadline(),
             now.tick.after(RECORD_INTERVAL),
             instances,
@@ -380,10 +385,108 @@ impl Engine {
         }
     }
 
-    fn begin_commit(&mut self, commit: Commit, now: Now) {
-        if let Err(failure) = self.commits.begin(commit, self.publisher.compiler(), now.micros) {
-            self.plane.handle_stored(Err(failure), now.micros);
+    /// Takes the steps of the plane up to the next batch to store.
+    fn advance_plane(&mut self, now: Now) {
+        while let Some(step) = self.plane.poll_step(now.micros, now.at) {
+            match step {
+                Step::Commit(commit) => self.begin_commit(commit, now),
+                Step::BeginTrial(start) => self.begin_trial(start, now),
+                Step::EndTrial(ended) => self.end_trial(&ended, now),
+            }
         }
+    }
+
+    fn begin_commit(&mut self, commit: Commit, now: Now) {
+        match self.commits.begin(commit, self.publisher.compiler(), now.micros) {
+            Ok(TrialBranch::Intact) => {}
+            Ok(TrialBranch::Broken) => {
+                let why = "it does not compile with that".to_owned();
+                self.plane.handle_revert(RevertReason::Conflict(why));
+            }
+            Err(failure) => self.plane.handle_stored(Err(failure), now.micros),
+        }
+    }
+
+    // --- Trial --------------------------------------------------------------------------------------------
+
+    /// Publishes a configuration on one core.
+    fn begin_trial(&mut self, start: TrialStart, now: Now) {
+        let is_following =
+            |core| self.plane.cores().any(|known| known.id == core && known.state == CoreState::Following);
+        let Some(core) = self.trials.choose_core(is_following) else {
+            return self.plane.handle_trial_needless();
+        };
+        let compiled = match Commits::compile_trial(&start, self.publisher.compiler()) {
+            Ok(compiled) => compiled,
+            Err(failure) => return self.plane.handle_trial_failed(failure, now.micros),
+        };
+        if compiled.work() == Work::default() {
+            return self.plane.handle_trial_needless();
+        }
+        // Cannot be outdated: it was compiled in this turn.
+        let Ok(published) = self.publisher.compiler_mut().commit(compiled) else { return };
+        let TrialStart { id, desired: _, deltas, owner, version, bake } = start;
+        let shown = version.as_ref().map_or("", |version| version.as_str());
+        tracing::info!(%owner, version = shown, core = core.0, ?bake, "configuration on trial on one core");
+        self.publisher.set_trial_core(Some(core));
+        let serial = self.publisher.publish(published, &mut self.dns, now.tick);
+        self.instances.begin_trial(&deltas, self.plane.desired());
+        self.plane.handle_trial_begun(serial, now.micros);
+        self.trials.begin(Begun { id, owner, version, bake, core, serial }, now);
+    }
+
+    /// Publishes the configuration on disk on all cores again.
+    fn end_trial(&mut self, ended: &EndedTrial, now: Now) {
+        let compiled = self.publisher.compiler().revert();
+        self.publisher.set_trial_core(None);
+        self.publish_compiled(compiled, now);
+        self.instances.drop_trial(&ended.deltas, self.plane.desired());
+        let Some(status) = self.trials.handle_reverted(ended.reason.clone(), now.micros) else { return };
+        let TrialStatus { owner, version, core, on_trial, others, z, .. } = status;
+        let reason = &ended.reason;
+        if reason.blames_configuration() {
+            tracing::error!(
+                %owner, %version, %core, %reason, code = reason.code(), requests = on_trial.requests,
+                errors = on_trial.errors, others.requests, others.errors, ?z, "configuration reverted"
+            );
+        } else {
+            tracing::warn!(%owner, %version, %core, %reason, code = reason.code(), "configuration reverted");
+        }
+    }
+
+    /// Judges the running trial.
+    fn advance_trial(&mut self, now: Now) {
+        self.trials.record(self.publisher.core_counts(), now.micros);
+        let progress = |id| self.plane.cores().find(|core| core.id == id);
+        match self.trials.review(self.publisher.core_counts(), progress, now.micros) {
+            // Neither fails: there is a trial.
+            Some(Verdict::Promote) => drop(self.promote_trial()),
+            Some(Verdict::Revert(reason)) => _ = self.plane.handle_revert(reason),
+            None => {}
+        }
+    }
+
+    /// Promotes the configuration on trial at once.
+    pub(crate) fn promote_trial(&mut self) -> Result<(), NoTrial> {
+        if !self.plane.handle_promotion() {
+            return Err(NoTrial);
+        }
+        self.trials.handle_promoting();
+        Ok(())
+    }
+
+    /// Reverts the configuration on trial, unless it is being stored.
+    pub(crate) fn abort_trial(&mut self) -> Result<(), NoTrial> {
+        if self.plane.handle_revert(RevertReason::Aborted) { Ok(()) } else { Err(NoTrial) }
+    }
+
+    /// The running trial, or the last one.
+    pub(crate) fn trial(&self, now: Now) -> Option<TrialStatus> {
+        self.trials.status(now.micros)
+    }
+
+    pub(crate) fn trial_counters(&self) -> TrialCounters {
+        self.trials.counters()
     }
 
     /// Publishes a stored batch and hands its records to the parts.
@@ -393,10 +496,13 @@ impl Engine {
                 Ok(published) => break published,
                 // Addresses changed while the store was busy: compile again on top of them.
                 Err(Outdated) => {
-                    compiled = self.publisher.compiler().compile(&commit.desired, &commit.deltas);
+                    compiled = commit.compile(self.publisher.compiler());
                 }
             }
         };
+        if commit.promotes {
+            self.publisher.set_trial_core(None);
+        }
         let serial = self.publisher.publish(published, &mut self.dns, now.tick);
         let mut unresolved = Vec::new();
         let mut reasons = AHashMap::new();
@@ -438,6 +544,15 @@ impl Engine {
             }
         }
         self.plane.handle_stored(Ok(Publication { serial, unresolved }), now.micros);
+        if commit.promotes
+            && let Some(status) = self.trials.handle_promoted(now.micros)
+        {
+            let TrialStatus { owner, version, on_trial, .. } = status;
+            tracing::info!(
+                %owner, %version, requests = on_trial.requests, errors = on_trial.errors,
+                "configuration promoted to all cores"
+            );
+        }
         self.drop_overlay_routes(&commit.deltas, now);
         let view = view(&self.plane, &self.publisher, now);
         self.notifications.handle_stored(&commit.deltas, &reasons, view);
@@ -679,7 +794,8 @@ impl fmt::Debug for Engine {
 
 /// View over two parts of the engine, while the others may change.
 fn view<'a>(plane: &'a Plane, publisher: &'a Publisher, now: Now) -> View<'a> {
-    View { desired: plane.desired(), snapshot: publisher.snapshot(), now }
+    let trial = plane.on_trial().zip(publisher.snapshot_on_trial());
+    View { desired: plane.desired(), snapshot: publisher.snapshot(), trial, now }
 }
 
 /// Liveness is recorded at least this often.

@@ -185,7 +185,12 @@ fn an_instance_registered_shortly_before_the_start_joins() {
     assert_eq!(state.health(), Health::Joining);
     state.set_health(Health::Unknown);
     let now = at(millis(JOINING_TIME));
-    engine.instances().mark_joining(View { desired: engine.desired(), snapshot: &snapshot, now });
+    engine.instances().mark_joining(View {
+        desired: engine.desired(),
+        snapshot: &snapshot,
+        trial: None,
+        now,
+    });
     assert_eq!(state.health(), Health::Unknown);
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use ringway_health::{Checker, HealthChange};
 use ringway_model::{
-    AppId, Delta, Generation, Health, Instance, InstanceId, Rejection, Resource, Serial, Tick, limits,
+    AppId, Delta, Desired, Generation, Health, Instance, InstanceId, Kind, Rejection, Resource, Serial, Tick,
+    limits,
 };
 
 use self::drains::Drains;
@@ -157,7 +158,7 @@ impl Instances {
 
     /// Applies a result of the health checks. Returns the app of an instance whose health changed.
     pub(crate) fn handle_health_change(&mut self, change: &HealthChange, view: View<'_>) -> Option<AppId> {
-        let instance = view.desired.instance(change.instance.as_str())?;
+        let instance = view.instance(&change.instance)?;
         let endpoint = view.endpoint(&instance.id)?;
         if endpoint.generation != change.generation {
             return None;
@@ -223,6 +224,16 @@ impl Instances {
             }
             Delta::Put(_) | Delta::Remove(_) => None,
         }
+    }
+
+    /// Checks the instances that a configuration on trial adds, until it is stored or dropped.
+    pub(crate) fn begin_trial(&self, deltas: &[Delta], desired: &Desired) {
+        added(deltas, desired).for_each(|instance| self.checker.upsert(instance));
+    }
+
+    /// Ends the checks of instances that a dropped configuration would have added.
+    pub(crate) fn drop_trial(&self, deltas: &[Delta], desired: &Desired) {
+        added(deltas, desired).for_each(|instance| self.checker.remove(&instance.id));
     }
 
     /// Next effect that is due. `is_acknowledged`: whether all cores have a snapshot.
@@ -337,6 +348,18 @@ impl Instances {
         }
         self.drains.handle_put(instance, until, serial, now.tick);
     }
+}
+
+/// Instances that a change would add to a configuration.
+fn added<'a>(deltas: &'a [Delta], desired: &'a Desired) -> impl Iterator<Item = &'a Instance> {
+    deltas.iter().filter_map(|delta| match delta {
+        Delta::Put(Resource::Instance(instance))
+            if !desired.contains(Kind::Instance, instance.id.as_str()) =>
+        {
+            Some(&**instance)
+        }
+        Delta::Put(_) | Delta::Remove(_) => None,
+    })
 }
 
 /// Reason of an instance whose heartbeats stopped.

@@ -8,10 +8,9 @@
 //! A trial is stored when it is promoted: a process that ends meanwhile starts with the configuration before
 //! it. Registrations, addresses and certificates reach all cores during a trial.
 
-#[cfg(test)]
-pub(crate) mod gate;
-#[cfg(test)]
+mod gate;
 pub(crate) mod history;
+pub(crate) mod trials;
 
 use std::fmt;
 use std::sync::Arc;

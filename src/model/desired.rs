@@ -87,6 +87,10 @@ impl Desired {
         Self { revision: self.revision.next(), ..self.clone() }
     }
 
+    pub(crate) fn at_revision_after(&self, other: &Self) -> Self {
+        Self { revision: other.revision.next(), ..self.clone() }
+    }
+
     /// Whether there is a resource with this key. One hash lookup.
     pub fn contains(&self, kind: Kind, key: &str) -> bool {
         match kind {
@@ -330,7 +334,7 @@ impl Desired {
 
 impl Resource {
     /// The named policies that it refers to.
-    fn policies(&self) -> impl Iterator<Item = &PolicyId> {
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &PolicyId> {
         let policies = match self {
             Self::App(app) => app.policy.as_slice(),
             Self::Domain(domain) => domain.policy.as_slice(),

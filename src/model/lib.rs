@@ -27,6 +27,7 @@ mod owner;
 mod patch;
 mod policy;
 mod probe;
+mod rebase;
 mod resource;
 mod route;
 mod status;
@@ -62,6 +63,7 @@ pub use probe::{
     BodyText, HeaderError, HealthCheckError, HttpProbe, Probe, ProbeHeaders, ProbeHost, ProbeMethod,
     ProbePath, StatusRanges,
 };
+pub use rebase::Contradiction;
 pub use resource::{Configured, Delta, Kind, Resource};
 pub use route::{
     FieldMatch, FixedResponse, PathMatch, PoolRef, Redirect, Rewrite, Route, RouteAction, RouteMatch,

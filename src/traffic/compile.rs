@@ -13,24 +13,25 @@
 //! The compiler also holds the addresses of names, because endpoints contain them: [`Published`] lists new
 //! names, and [`Compiler::update_addresses`] takes their resolved addresses.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_model::{
-    AppId, Delta, Desired, Health, HostPattern, Hostname, InstanceId, Kind, Resource, Serial, Target, limits,
+    AppId, Delta, Desired, Health, HostPattern, Hostname, InstanceId, Kind, Owner, Resource, Revision,
+    Serial, Target, limits,
 };
 
 use self::draft::Draft;
-use self::slots::Slots;
+use self::ids::{Branch, Ids};
 use crate::breaker::EndpointState;
 use crate::policy::Defaults;
 use crate::snapshot::{CertificateVersion, Map, MetricSlot, Snapshot, map};
 use crate::virtual_host::{TlsSettings, VirtualHost};
 
 mod draft;
-mod slots;
+mod ids;
 
 /// Settings of a compiler.
 #[derive(Clone, Default)]
@@ -62,16 +63,19 @@ pub struct Compiler {
 #[must_use = "nothing is published before it is committed"]
 pub struct Compiled {
     /// Serial of the snapshot that it was compiled from.
-    base: Serial,
+    from: Serial,
     state: State,
     effects: Effects,
+    work_on_trial: Work,
 }
 
 /// Published snapshot and its side effects.
 #[derive(Debug)]
 pub struct Published {
-    /// For all cores.
+    /// For all cores; for all but one during a trial.
     pub snapshot: Arc<Snapshot>,
+    /// The snapshot on trial, with the same serial.
+    pub on_trial: Option<Arc<Snapshot>>,
     /// Changes of metric slots, in order.
     pub slots: Vec<SlotChange>,
     /// Names to resolve from now on; their endpoints take no traffic until they have addresses.
@@ -153,15 +157,34 @@ impl std::error::Error for Outdated {}
 /// State that a commit replaces. Its maps are persistent: a clone copies a few pointers.
 #[derive(Clone, Debug)]
 struct State {
-    snapshot: Arc<Snapshot>,
-    rules_made: u64,
-    pools_made: u64,
-    endpoints_made: u64,
-    rule_slots: Slots,
-    pool_slots: Slots,
-    endpoint_slots: Slots,
-    names: Map<Hostname, Name>,
+    ids: Ids,
+    /// The configuration in force.
+    base: Tables,
+    trial: Option<Trial>,
     certificates: Map<Hostname, CertificateVersion>,
+}
+
+/// Tables that a configuration is compiled to.
+#[derive(Clone, Debug)]
+struct Tables {
+    snapshot: Arc<Snapshot>,
+    names: Map<Hostname, Name>,
+}
+
+/// The configuration on trial, and effects that wait for its promotion.
+#[derive(Clone, Debug)]
+struct Trial {
+    tables: Tables,
+    /// Names of slots that the configuration in force uses too.
+    renamed: BTreeMap<MetricSlot, SlotChange>,
+    renewed: Vec<Arc<EndpointState>>,
+}
+
+impl State {
+    /// A name of the configuration in force, or of that on trial; both have the same addresses.
+    fn name(&self, name: &str) -> Option<&Name> {
+        self.base.names.get(name).or_else(|| self.trial.as_ref()?.tables.names.get(name))
+    }
 }
 
 /// Host name of one or more targets.
@@ -177,8 +200,10 @@ struct Name {
 #[derive(Debug, Default)]
 struct Effects {
     slots: Vec<SlotChange>,
-    names_added: Vec<Hostname>,
-    names_removed: Vec<Hostname>,
+    /// Changes of names that a trial postpones; `None` takes one back.
+    renamed: BTreeMap<MetricSlot, Option<SlotChange>>,
+    /// Names that may be new or unused.
+    names_touched: BTreeSet<Hostname>,
     renewed: Vec<Arc<EndpointState>>,
     work: Work,
 }
@@ -186,33 +211,29 @@ struct Effects {
 impl Compiler {
     /// Returns a compiler with an empty snapshot.
     pub fn new(settings: CompilerSettings) -> Self {
-        let state = State {
-            snapshot: Arc::new(Snapshot::default()),
-            rules_made: 0,
-            pools_made: 0,
-            endpoints_made: 0,
-            rule_slots: Slots::default(),
-            pool_slots: Slots::default(),
-            endpoint_slots: Slots::default(),
-            names: map(),
-            certificates: map(),
-        };
+        let base = Tables { snapshot: Arc::new(Snapshot::default()), names: map() };
+        let state = State { ids: Ids::default(), base, trial: None, certificates: map() };
         Self { settings, state }
     }
 
     /// The snapshot in use.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.state.snapshot
+        &self.state.base.snapshot
     }
 
-    /// Names to resolve, in no particular order.
+    /// The snapshot on trial.
+    pub fn snapshot_on_trial(&self) -> Option<&Arc<Snapshot>> {
+        self.state.trial.as_ref().map(|trial| &trial.tables.snapshot)
+    }
+
+    /// Names to resolve of the configuration in force, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &Hostname> {
-        self.state.names.keys()
+        self.state.base.names.keys()
     }
 
     /// Known addresses of a name; `None` when no target has it.
     pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
-        self.state.names.get(name).map(|name| &*name.addresses)
+        self.state.name(name).map(|name| &*name.addresses)
     }
 
     /// Compiles `desired`, which differs by `deltas` from the configuration of the snapshot in use.
@@ -220,19 +241,78 @@ impl Compiler {
     /// The cost follows the deltas: a virtual host for each domain, and a pool for each app that got or lost
     /// an instance. New endpoints are [joining](Health::Joining): until their first health check succeeds,
     /// endpoints in rotation are preferred.
+    ///
+    /// A configuration on trial stays as it is; see [`Compiler::compile_both`].
     pub fn compile(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
-        let touched = Touched::of(desired, deltas);
-        self.compile_these(desired, Health::Joining, touched)
+        self.compile_both(desired, None, deltas)
+    }
+
+    /// Compiles a change of the configuration in force and of that on trial, which both have the deltas. What
+    /// it adds to both is the same endpoint, pool or rule in both.
+    pub fn compile_both(&self, desired: &Desired, on_trial: Option<&Desired>, deltas: &[Delta]) -> Compiled {
+        self.edit(|draft| {
+            let desired = match draft.branch {
+                Branch::Base => Some(desired),
+                Branch::Trial => on_trial,
+            };
+            if let Some(desired) = desired {
+                draft.new_health = Health::Joining;
+                draft.put(desired, Touched::of(desired, deltas));
+            }
+        })
+    }
+
+    /// Begins a trial: compiles `desired`, which differs by `deltas` from the configuration in force, beside
+    /// it. The snapshot in force gets a new serial only.
+    ///
+    /// [`Compiled::work`] is that of the trial. Until [`Compiler::promote`], no metric slot of the
+    /// configuration in force is freed or renamed, and none of its endpoints is renewed. The trial before must
+    /// have ended.
+    pub fn begin_trial(&self, desired: &Desired, deltas: &[Delta]) -> Compiled {
+        debug_assert!(self.state.trial.is_none(), "one trial at a time");
+        let mut state = self.state.clone();
+        state.ids.fork();
+        let tables = state.base.clone();
+        state.trial = Some(Trial { tables, renamed: BTreeMap::new(), renewed: Vec::new() });
+        let forked = Self { settings: self.settings.clone(), state };
+        let mut compiled = forked.edit(|draft| {
+            if draft.branch == Branch::Trial {
+                draft.new_health = Health::Joining;
+                draft.put(desired, Touched::of(desired, deltas));
+            }
+        });
+        compiled.effects.work = compiled.work_on_trial;
+        compiled
+    }
+
+    /// Ends the trial: its configuration is in force, at this revision. Without a trial, only the serial
+    /// changes.
+    pub fn promote(&self, revision: Revision) -> Compiled {
+        let mut compiled = self.join(Branch::Trial);
+        Arc::make_mut(&mut compiled.state.base.snapshot).revision = revision;
+        compiled
+    }
+
+    /// Ends the trial: its configuration is dropped. Everything that it took is free.
+    pub fn revert(&self) -> Compiled {
+        self.join(Branch::Base)
     }
 
     /// Compiles the overlay of discovered hosts: apps, instances and domains of an external resolver, with
     /// names that do not occur in the configuration. The snapshot has the same revision and the next serial.
     pub fn compile_resolved(&self, resolved: &Desired, deltas: &[Delta]) -> Compiled {
-        let touched = Touched::of(resolved, deltas);
-        // Discovered instances have no health checks: they take traffic at once.
-        let mut compiled = self.compile_these(resolved, Health::Unknown, touched);
-        Arc::make_mut(&mut compiled.state.snapshot).revision = self.state.snapshot.revision;
-        compiled
+        self.edit(|draft| {
+            let mut touched = Touched::of(resolved, deltas);
+            // A configured host takes precedence.
+            touched.hosts.retain(|host| {
+                draft.snapshot.virtual_host_of(host).is_none_or(|known| known.owner == Owner::Resolver)
+            });
+            // Discovered instances have no health checks: they take traffic at once.
+            draft.new_health = Health::Unknown;
+            let revision = draft.snapshot.revision;
+            draft.put(resolved, touched);
+            draft.snapshot.revision = revision;
+        })
     }
 
     /// Compiles all of `desired`, independent of the configuration of the snapshot in use. Unchanged items
@@ -247,7 +327,7 @@ impl Compiler {
         let mut hosts: Vec<_> = domains.chain(routes).collect();
         hosts.sort_unstable();
         hosts.dedup_by(|a, b| a.1 == b.1);
-        let old = &self.state.snapshot;
+        let old = self.snapshot();
         let gone_apps = old.pool_ids.keys().filter(|app| desired.app(app.as_str()).is_none());
         let touched = Touched {
             apps: gone_apps.chain(apps.iter().map(|app| &app.id)).cloned().collect(),
@@ -258,7 +338,11 @@ impl Compiler {
                 .chain(hosts.into_iter().map(|(_, host)| host))
                 .collect(),
         };
-        self.compile_these(desired, Health::Unknown, touched)
+        self.edit(|draft| {
+            if draft.branch == Branch::Base {
+                draft.put(desired, touched.clone());
+            }
+        })
     }
 
     /// Sets the resolved addresses of `name`. The snapshot has the same revision and the next serial.
@@ -267,7 +351,7 @@ impl Compiler {
     /// rotate their order. At most [`limits::DNS_ADDRESSES_MAX`] are used. Not to be called after a failed
     /// resolution, which keeps the known addresses; an empty list takes the endpoints out of rotation.
     pub fn update_addresses(&self, name: &Hostname, addresses: &[IpAddr]) -> Option<Compiled> {
-        let known = self.state.names.get(name)?;
+        let known = self.state.name(name.as_str())?;
         let mut seen = HashSet::new();
         let new: Vec<IpAddr> = addresses
             .iter()
@@ -278,15 +362,15 @@ impl Compiler {
         if new.len() == known.addresses.len() && known.addresses.iter().all(|address| new.contains(address)) {
             return None;
         }
-        let mut draft = Draft::new(self);
-        let apps: Vec<AppId> = known.users.keys().cloned().collect();
-        if let Some(name) = draft.state.names.get_mut(name) {
-            name.addresses = new.into();
-        }
-        for app in &apps {
-            draft.readdress_pool(app, name);
-        }
-        Some(draft.finish(self, self.state.snapshot.revision))
+        let new: Arc<[IpAddr]> = new.into();
+        Some(self.edit(|draft| {
+            let Some(known) = draft.names.get_mut(name) else { return };
+            known.addresses = new.clone();
+            let apps: Vec<AppId> = known.users.keys().cloned().collect();
+            for app in &apps {
+                draft.readdress_pool(app, name);
+            }
+        }))
     }
 
     /// Sets or removes the certificate versions of domains. The snapshot has the same revision and the next
@@ -305,53 +389,51 @@ impl Compiler {
                     self.state.certificates.remove_mut(host);
                 }
             }
-            if before != *version && self.state.snapshot.hosts.contains_key(host) {
+            let snapshots = [Some(self.snapshot()), self.snapshot_on_trial()];
+            let is_served = snapshots.into_iter().flatten().any(|snapshot| snapshot.hosts.contains_key(host));
+            if before != *version && is_served {
                 changed.push((host, *version));
             }
         }
         if changed.is_empty() {
             return None;
         }
-        let mut draft = Draft::new(self);
-        for (host, certificate) in changed {
-            if let Some(known) = draft.snapshot.hosts.get(host).cloned() {
-                let tls = TlsSettings { certificate, ..known.tls.clone() };
-                let known = VirtualHost { tls, ..VirtualHost::clone(&known) };
-                draft.snapshot.hosts.insert_mut(host.clone(), Arc::new(known));
-                draft.effects.work.hosts += 1;
+        Some(self.edit(|draft| {
+            for (host, certificate) in &changed {
+                if let Some(known) = draft.snapshot.hosts.get(*host).cloned() {
+                    let tls = TlsSettings { certificate: *certificate, ..known.tls.clone() };
+                    let known = VirtualHost { tls, ..VirtualHost::clone(&known) };
+                    draft.snapshot.hosts.insert_mut((*host).clone(), Arc::new(known));
+                    draft.effects.work.hosts += 1;
+                }
             }
-        }
-        Some(draft.finish(self, self.state.snapshot.revision))
+        }))
     }
 
     /// Sets the operator's default certificate. The same revision, the next serial; `None` when it is
     /// unchanged.
     pub fn update_default_certificate(&self, version: Option<CertificateVersion>) -> Option<Compiled> {
-        if self.state.snapshot.default_certificate == version {
+        if self.snapshot().default_certificate == version {
             return None;
         }
-        let mut draft = Draft::new(self);
-        draft.snapshot.default_certificate = version;
-        Some(draft.finish(self, self.state.snapshot.revision))
+        Some(self.edit(|draft| draft.snapshot.default_certificate = version))
     }
 
     /// Adds or removes the response to a CA's challenge. The same revision, the next serial; `None` when
     /// nothing changes, or beyond [`limits::CHALLENGES_MAX`], which the orders in flight stay far below.
     pub fn update_challenge(&self, token: &str, key_authorization: Option<Arc<str>>) -> Option<Compiled> {
-        let challenges = &self.state.snapshot.challenges;
+        let challenges = &self.snapshot().challenges;
         if challenges.get(token) == key_authorization.as_ref()
             || (key_authorization.is_some() && challenges.size() >= limits::CHALLENGES_MAX)
         {
             return None;
         }
-        let mut draft = Draft::new(self);
-        match key_authorization {
-            Some(response) => draft.snapshot.challenges.insert_mut(token.into(), response),
+        Some(self.edit(|draft| match &key_authorization {
+            Some(response) => draft.snapshot.challenges.insert_mut(token.into(), response.clone()),
             None => {
                 draft.snapshot.challenges.remove_mut(token);
             }
-        }
-        Some(draft.finish(self, self.state.snapshot.revision))
+        }))
     }
 
     /// Publishes a compiled snapshot: it becomes the base of the next compilation.
@@ -361,39 +443,116 @@ impl Compiler {
     /// # Errors
     /// [`Outdated`], without an effect.
     pub fn commit(&mut self, compiled: Compiled) -> Result<Published, Outdated> {
-        if compiled.base != self.state.snapshot.serial {
+        if compiled.from != self.state.ids.serial {
             return Err(Outdated);
         }
-        self.state = compiled.state;
-        let Effects { slots, names_added, names_removed, renewed, work } = compiled.effects;
+        let before = std::mem::replace(&mut self.state, compiled.state);
+        let Effects { slots, names_touched, renewed, work, .. } = compiled.effects;
         for endpoint in renewed {
             endpoint.renew();
         }
-        let snapshot = self.state.snapshot.clone();
-        Ok(Published { snapshot, slots, names_added, names_removed, work })
+        let (mut names_added, mut names_removed) = (Vec::new(), Vec::new());
+        for name in names_touched {
+            match (before.name(name.as_str()).is_some(), self.state.name(name.as_str()).is_some()) {
+                (false, true) => names_added.push(name),
+                (true, false) => names_removed.push(name),
+                (true, true) | (false, false) => {}
+            }
+        }
+        let (snapshot, on_trial) = (self.snapshot().clone(), self.snapshot_on_trial().cloned());
+        Ok(Published { snapshot, on_trial, slots, names_added, names_removed, work })
     }
 
-    fn compile_these(&self, desired: &Desired, new_health: Health, touched: Touched) -> Compiled {
-        let mut draft = Draft::new(self);
-        draft.new_health = new_health;
+    /// Compiles the next snapshot of the configuration in force, then that of the one on trial.
+    fn edit(&self, mut edit: impl FnMut(&mut Draft<'_>)) -> Compiled {
+        let State { ids, base, trial, certificates } = &self.state;
+        let mut ids = ids.clone();
+        let from = ids.serial;
+        ids.serial = from.next();
+        let other = trial.as_ref().map(|trial| &trial.tables);
+        let mut draft = Draft::new(&self.settings, certificates, ids, (Branch::Base, base), other);
+        edit(&mut draft);
+        let (mut ids, base, mut effects) = draft.finish();
+        let mut work_on_trial = Work::default();
+        let trial = trial.as_ref().map(|trial| {
+            let tables = (Branch::Trial, &trial.tables);
+            let mut draft = Draft::new(&self.settings, certificates, ids.clone(), tables, Some(&base));
+            edit(&mut draft);
+            let (next_ids, tables, of_trial) = draft.finish();
+            ids = next_ids;
+            work_on_trial = of_trial.work;
+            effects.slots.extend(of_trial.slots);
+            effects.names_touched.extend(of_trial.names_touched);
+            let mut next = Trial { tables, ..trial.clone() };
+            next.renewed.extend(of_trial.renewed);
+            for (slot, name) in of_trial.renamed {
+                match name {
+                    Some(name) => _ = next.renamed.insert(slot, name),
+                    None => _ = next.renamed.remove(&slot),
+                }
+            }
+            next
+        });
+        let state = State { ids, base, trial, certificates: certificates.clone() };
+        Compiled { from, state, effects, work_on_trial }
+    }
+
+    /// Ends the trial; the other configuration is dropped.
+    fn join(&self, kept: Branch) -> Compiled {
+        let State { ids, base, trial, certificates } = &self.state;
+        let mut ids = ids.clone();
+        let from = ids.serial;
+        ids.serial = from.next();
+        let freed = ids.join(kept);
+        let mut effects = Effects::default();
+        let (kept, dropped) = match (kept, trial) {
+            (Branch::Trial, Some(trial)) => {
+                effects.slots.extend(trial.renamed.values().cloned());
+                effects.renewed.clone_from(&trial.renewed);
+                (&trial.tables, Some(base))
+            }
+            (Branch::Base, Some(trial)) => (base, Some(&trial.tables)),
+            (_, None) => (base, None),
+        };
+        effects.slots.extend(freed.rules.into_iter().map(|slot| SlotChange::FreeRoute { slot }));
+        effects.slots.extend(freed.pools.into_iter().map(|slot| SlotChange::FreePool { slot }));
+        effects.slots.extend(freed.endpoints.into_iter().map(|slot| SlotChange::FreeEndpoint { slot }));
+        effects.names_touched.extend(dropped.into_iter().flat_map(|dropped| dropped.names.keys().cloned()));
+        let mut base = kept.clone();
+        let snapshot = Arc::make_mut(&mut base.snapshot);
+        snapshot.serial = ids.serial;
+        if dropped.is_some() {
+            // Some core had the other configuration, whose rules and endpoints may be gone.
+            snapshot.rules_removed = ids.removed_rule();
+            snapshot.endpoints_removed = ids.removed_endpoint();
+        }
+        let state = State { ids, base, trial: None, certificates: certificates.clone() };
+        Compiled { from, state, effects, work_on_trial: Work::default() }
+    }
+}
+
+impl Draft<'_> {
+    /// Compiles the apps and hosts that a change concerns.
+    fn put(&mut self, desired: &Desired, touched: Touched) {
         let mut hosts = touched.hosts;
         for app in &touched.apps {
-            if draft.put_or_remove_pool(desired, app) {
+            if self.put_or_remove_pool(desired, app) {
                 hosts.extend(hosts_of_app(desired, app));
             }
         }
         let mut done = HashSet::new();
         for host in &hosts {
             if done.insert(host) {
-                draft.put_or_remove_host(desired, host);
+                self.put_or_remove_host(desired, host);
             }
         }
-        draft.remove_unused_pools(desired);
-        draft.finish(self, desired.revision())
+        self.remove_unused_pools(desired);
+        self.snapshot.revision = desired.revision();
     }
 }
 
 /// Apps and hosts that deltas concern, in the order of their compilation.
+#[derive(Clone)]
 struct Touched {
     apps: Vec<AppId>,
     hosts: Vec<HostPattern>,
@@ -448,7 +607,7 @@ fn is_served(desired: &Desired, host: &HostPattern) -> bool {
 impl Compiled {
     /// The snapshot as it will be published.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.state.snapshot
+        &self.state.base.snapshot
     }
 
     /// Size of the compilation.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ringway_store::{Description, LoadReport};
 use ringway_traffic::compile::{Compiled, Compiler};
 
-use super::plane::Commit;
+use super::plane::{Commit, TrialStart};
 use super::store_thread::{Done, StoreGone, StoreLink};
 use crate::error_chain::with_causes;
 use crate::limits::APPLY_DEADLINE;
@@ -52,6 +52,15 @@ pub(crate) enum StoreEvent {
     Closed,
 }
 
+/// State of the configuration on trial after a batch was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrialBranch {
+    /// It has the batch too, or there is none.
+    Intact,
+    /// It does not compile with the batch: it must be dropped.
+    Broken,
+}
+
 /// The compiler panicked over a batch, which was therefore not stored.
 #[derive(Clone, Copy, Debug)]
 struct NotCompiled;
@@ -63,6 +72,12 @@ impl fmt::Display for NotCompiled {
 }
 
 impl std::error::Error for NotCompiled {}
+
+/// Compiles; the compiler can fail by a defect only. A panic must cost the batch and not the control plane,
+/// which would wait for the store's result forever.
+fn guarded(compile: impl FnOnce() -> Compiled) -> Result<Compiled, StorageFailure> {
+    catch_unwind(AssertUnwindSafe(compile)).map_err(|_| StorageFailure::new(NotCompiled))
+}
 
 impl Commits {
     pub(crate) fn new(store: StoreLink, description: Description, report: &LoadReport) -> Self {
@@ -99,25 +114,39 @@ impl Commits {
     /// The batch does not compile, or the store thread has ended.
     pub(crate) fn begin(
         &mut self,
-        commit: Commit,
+        mut commit: Commit,
         compiler: &Compiler,
         now: Micros,
-    ) -> Result<(), StorageFailure> {
-        // The compiler can fail by a defect only. A panic must cost the batch and not the control plane,
-        // which would wait for the store's result forever.
-        let compile = || compiler.compile(&commit.desired, &commit.deltas);
-        let Ok(compiled) = catch_unwind(AssertUnwindSafe(compile)) else {
+    ) -> Result<TrialBranch, StorageFailure> {
+        let mut on_trial = TrialBranch::Intact;
+        let mut compiled = guarded(|| commit.compile(compiler));
+        if compiled.is_err() && commit.on_trial.take().is_some() {
+            // A change must not fail by a configuration that is only tried.
+            on_trial = TrialBranch::Broken;
+            compiled = guarded(|| commit.compile(compiler));
+        }
+        let compiled = compiled.map_err(|failure| {
             tracing::error!(changes = commit.changes, "changes could not be compiled and are refused");
-            return Err(self.fail(StorageFailure::new(NotCompiled)));
-        };
+            self.fail(failure)
+        })?;
         let commit = Arc::new(commit);
         match self.store.commit(Arc::clone(&commit)) {
             Ok(()) => {
                 self.in_flight = Some(InFlight { commit, compiled, since: now });
-                Ok(())
+                Ok(on_trial)
             }
             Err(gone) => Err(self.fail(StorageFailure::new(gone))),
         }
+    }
+
+    /// Compiles a configuration for its trial.
+    ///
+    /// # Errors
+    /// It does not compile.
+    pub(crate) fn compile_trial(start: &TrialStart, compiler: &Compiler) -> Result<Compiled, StorageFailure> {
+        guarded(|| compiler.begin_trial(&start.desired, &start.deltas)).inspect_err(|_| {
+            tracing::error!(owner = %start.owner, "configuration could not be compiled and is refused");
+        })
     }
 
     /// Next event of the store.

@@ -2,17 +2,26 @@
 //! argument; the engine does the I/O with the store and the cores.
 //!
 //! ```text
-//!  handle_submit ─► queued ── poll_commit ──► storing ── handle_stored ──► applying ── acks, deadline ─┐
+//!  handle_submit ─► queued ── poll_step ────► storing ── handle_stored ──► applying ── acks, deadline ─┐
 //!                      │  (the whole queue,      │                            ▲                        │
 //!                      │   applied in order)     └── the store failed ────────┼────────────────────────┤
-//!                      └── unchanged ─────────────────────────────────────────┘                        │
+//!                      ├── unchanged, or its trial has begun ─────────────────┘                        │
 //!                      └── rejected ───────────────────────────────────────────────────► poll_reply ◄──┘
+//! ```
+//! A change that asks for a trial makes a second configuration: that on disk with the change. Each batch is
+//! applied to both, until the second one is promoted, which stores it, or dropped:
+//!
+//! ```text
+//!  queued ── BeginTrial ──► handle_trial_begun ── handle_promotion ──► Commit (promotes) ── stored
+//!                                │                                            └── not stored ──┐
+//!                                └── handle_revert; superseded; contradicted (EndTrial) ───────┴─► dropped
 //! ```
 //! Guarantees, each tested over random interleavings:
 //! - every submission gets exactly one reply;
 //! - a receipt is sent only for a stored change that every following core has acknowledged (or, at the
 //!   deadline, with the names of the cores that have not);
 //! - a change that was rejected or could not be stored has no effect;
+//! - a trial delays no other change, and what is promoted is the configuration on disk with its change;
 //! - revisions never go backwards.
 //!
 //! A rejection that depends on changes not yet stored waits for them: if the store failed, it would describe
@@ -23,16 +32,20 @@ use std::mem;
 use std::time::Duration;
 
 use crate::limits::{APPLY_DEADLINE, CHANGES_PER_BATCH_MAX, CHANGES_WAITING_MAX};
+use ahash::AHashSet;
 use ringway_model::{
-    Change, CoreId, Delta, Desired, Generation, Hostname, Outcome, Rejection, Resource, Revision, Serial,
-    Timestamp,
+    Change, Contradiction, CoreId, Delta, Desired, Generation, Hostname, Kind, Outcome, Owner, Rejection,
+    Resource, Revision, Serial, SetVersion, Timestamp,
 };
+use ringway_traffic::compile::{Compiled, Compiler};
 
 use crate::engine::core_acks::{CoreProgress, Cores};
 use crate::engine::idempotency::{Keys, Known};
+use crate::error_chain::with_causes;
 use crate::status::CoreState;
 use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
 use crate::time::Micros;
+use crate::trial::{RevertReason, Rollout, TrialId};
 
 /// Identifies a submission until its reply is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +59,11 @@ pub(crate) struct Plane {
     /// Newest snapshot that was published to the cores.
     published: Serial,
     queue: VecDeque<Queued>,
+    /// Steps that precede the next one from the queue.
+    steps: VecDeque<Step>,
+    starting: Option<Starting>,
+    trial: Option<Trial>,
+    trials_begun: u64,
     storing: Option<Storing>,
     applying: VecDeque<AckGroup>,
     replies: VecDeque<(Ticket, Result<Receipt, Refusal>)>,
@@ -57,6 +75,26 @@ pub(crate) struct Plane {
     is_closing: bool,
 }
 
+/// Work for the engine, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Compile, store and publish. [`Plane::handle_stored`] takes the result, and no step precedes it.
+    Commit(Commit),
+    /// Publish the configuration on one core. [`Plane::handle_trial_begun`] or another of the methods beside
+    /// it takes the result, in the same turn.
+    BeginTrial(TrialStart),
+    /// Publish the configuration on disk on the trial's core: the trial has ended.
+    EndTrial(EndedTrial),
+}
+
+/// A trial that has ended without a promotion.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedTrial {
+    pub(crate) reason: RevertReason,
+    /// Records that its change would have written and removed.
+    pub(crate) deltas: Vec<Delta>,
+}
+
 /// One batch of changes to store.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
@@ -64,8 +102,35 @@ pub(crate) struct Commit {
     pub(crate) desired: Desired,
     /// Changed records, in the order of the changes.
     pub(crate) deltas: Vec<Delta>,
+    /// Configuration on trial after the batch, which changes the same records in it.
+    pub(crate) on_trial: Option<Desired>,
     /// Number of changes in the batch.
     pub(crate) changes: usize,
+    /// Whether the batch is the change on trial, which all cores get now.
+    pub(crate) promotes: bool,
+}
+
+impl Commit {
+    /// Compiles it on top of the present snapshots.
+    pub(crate) fn compile(&self, compiler: &Compiler) -> Compiled {
+        match self.promotes {
+            true => compiler.promote(self.desired.revision()),
+            false => compiler.compile_both(&self.desired, self.on_trial.as_ref(), &self.deltas),
+        }
+    }
+}
+
+/// A trial to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct TrialStart {
+    pub(crate) id: TrialId,
+    /// The configuration on disk with the change.
+    pub(crate) desired: Desired,
+    /// Records that the change wrote and removed.
+    pub(crate) deltas: Vec<Delta>,
+    pub(crate) owner: Owner,
+    pub(crate) version: Option<SetVersion>,
+    pub(crate) bake: Duration,
 }
 
 /// Publication of a stored commit.
@@ -83,6 +148,31 @@ struct Queued {
     submitter: Submitter,
     change: Change,
     if_match: Option<Revision>,
+    rollout: Rollout,
+}
+
+/// A trial that the engine begins.
+#[derive(Debug)]
+struct Starting {
+    queued: Queued,
+    outcome: Outcome,
+    trial: Trial,
+}
+
+/// The configuration on trial.
+#[derive(Debug)]
+struct Trial {
+    id: TrialId,
+    owner: Owner,
+    version: Option<SetVersion>,
+    /// The configuration on disk with the change.
+    desired: Desired,
+    /// Records that the change wrote and removed.
+    deltas: Vec<Delta>,
+    /// Their keys, by [`Kind::index`].
+    keys: [AHashSet<Box<str>>; Kind::COUNT],
+    /// Whether it is to be promoted.
+    is_promoted: bool,
 }
 
 /// Recipient of a reply.
@@ -96,7 +186,11 @@ struct Submitter {
 #[derive(Debug)]
 struct Storing {
     desired: Desired,
+    /// The configuration on trial after the batch.
+    on_trial: Option<Desired>,
     decisions: Vec<(Submitter, Decision)>,
+    /// Whether this is the configuration on trial.
+    promotes: bool,
 }
 
 /// Result of a change, valid once its batch is stored.
@@ -111,6 +205,7 @@ struct Accepted {
     revision: Revision,
     outcome: Outcome,
     generation: Option<Generation>,
+    trial: Option<TrialId>,
 }
 
 /// Stored changes that wait for the same acknowledgements.
@@ -131,6 +226,10 @@ impl Plane {
             stored,
             published: Serial(0),
             queue: VecDeque::new(),
+            steps: VecDeque::new(),
+            starting: None,
+            trial: None,
+            trials_begun: 0,
             storing: None,
             applying: VecDeque::new(),
             replies: VecDeque::new(),
@@ -152,7 +251,7 @@ impl Plane {
         let ticket = Ticket(self.tickets_given);
         self.tickets_given += 1;
         self.pending += 1;
-        let Submission { change, if_match, idempotency, rollout: _ } = submission;
+        let Submission { change, if_match, idempotency, rollout } = submission;
         let refusal = if self.is_closing {
             Some(Refusal::ShuttingDown)
         } else if self.pending > CHANGES_WAITING_MAX {
@@ -179,58 +278,219 @@ impl Plane {
                 }
             }
         }
-        self.queue.push_back(Queued { submitter, change, if_match });
+        self.queue.push_back(Queued { submitter, change, if_match, rollout });
         ticket
     }
 
-    /// Applies the queued changes in order and returns the batch to store. `None` while a batch is being
-    /// stored, and when no queued change has an effect.
-    pub(crate) fn poll_commit(&mut self, now: Micros, at: Timestamp) -> Option<Commit> {
-        while self.storing.is_none() && !self.queue.is_empty() {
-            let batch: Vec<Queued> =
-                self.queue.drain(..self.queue.len().min(CHANGES_PER_BATCH_MAX)).collect();
-            let changes = batch.len();
-            let mut draft = self.stored.clone();
-            let mut deltas = Vec::new();
-            let mut decisions = Vec::new();
-            for Queued { submitter, change, if_match } in batch {
-                let decision = match apply(&draft, &change, if_match, at) {
-                    Ok(applied) => {
-                        let accepted = Accepted {
-                            revision: applied.desired.revision(),
-                            outcome: applied.outcome,
-                            generation: generation_of(&applied.deltas),
-                        };
-                        draft = applied.desired;
-                        deltas.extend(applied.deltas);
-                        Decision::Accepted(accepted)
-                    }
-                    Err(refusal) => Decision::Refused(refusal),
-                };
-                decisions.push((submitter, decision));
+    /// Next step, `None` while a batch is being stored, and when no queued change has an effect. Queued
+    /// changes are applied in order; those that do not begin or replace a trial are stored together.
+    pub(crate) fn poll_step(&mut self, now: Micros, at: Timestamp) -> Option<Step> {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                return Some(step);
             }
-            if deltas.is_empty() {
-                // Nothing to store: the configuration on disk is as requested already. Cores may not have it
-                // yet.
-                self.decide(decisions, self.published, Vec::new(), now);
+            if self.storing.is_some() || self.starting.is_some() {
+                return None;
+            }
+            if let Some(trial) = self.trial.as_ref().filter(|trial| trial.is_promoted) {
+                let (desired, deltas) = (trial.desired.clone(), trial.deltas.clone());
+                self.begin_storing(
+                    Vec::new(),
+                    Commit { desired, deltas, on_trial: None, changes: 1, promotes: true },
+                );
                 continue;
             }
-            self.storing = Some(Storing { desired: draft.clone(), decisions });
-            return Some(Commit { desired: draft, deltas, changes });
+            match self.queue.pop_front()? {
+                queued if self.stands_alone(&queued) => self.take_replacement(queued, now, at),
+                queued => {
+                    self.queue.push_front(queued);
+                    self.take_batch(now, at);
+                }
+            }
         }
-        None
+    }
+
+    /// Whether a change begins or replaces a trial.
+    fn stands_alone(&self, queued: &Queued) -> bool {
+        match &queued.change {
+            Change::ReplaceOwned(replacement) => {
+                queued.bake().is_some()
+                    || self.trial.as_ref().is_some_and(|trial| trial.owner == replacement.owner)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a change that begins or replaces a trial.
+    fn take_replacement(&mut self, queued: Queued, now: Micros, at: Timestamp) {
+        let Change::ReplaceOwned(replacement) = &queued.change else { return };
+        let owner = replacement.owner.clone();
+        let version = replacement.version.as_ref().map(|new| new.version.clone());
+        if queued.bake().is_some() && self.is_closing {
+            return self.reply(queued.submitter, Err(Refusal::ShuttingDown), now);
+        }
+        if let Some(trial) = &self.trial {
+            let id = trial.id;
+            if trial.owner != owner {
+                let owner = trial.owner.clone();
+                return self.reply(queued.submitter, Err(Refusal::OnTrial { trial: id, owner }), now);
+            }
+            if queued.bake().is_some() && version.is_some() && trial.version == version {
+                let accepted = self.accepted_on_trial(id, Outcome::Unchanged);
+                let decision = Decision::Accepted(accepted);
+                return self.decide(vec![(queued.submitter, decision)], self.published, Vec::new(), now);
+            }
+        }
+        let applied = match apply(&self.stored, &queued.change, queued.if_match, at) {
+            Ok(applied) => applied,
+            Err(refusal) => return self.reply(queued.submitter, Err(refusal), now),
+        };
+        self.drop_trial(RevertReason::Superseded);
+        let affects_requests = applied.deltas.iter().any(affects_requests);
+        let Some(bake) = queued.bake().filter(|_| affects_requests) else {
+            return self.queue.push_front(queued.directly());
+        };
+        let id = TrialId(self.trials_begun);
+        self.trials_begun += 1;
+        let (desired, deltas) = (applied.desired, applied.deltas);
+        let start = TrialStart {
+            id,
+            desired: desired.clone(),
+            deltas: deltas.clone(),
+            owner: owner.clone(),
+            version: version.clone(),
+            bake,
+        };
+        let keys = keys(&deltas);
+        let trial = Trial { id, owner, version, desired, deltas, keys, is_promoted: false };
+        self.starting = Some(Starting { queued, outcome: applied.outcome, trial });
+        self.steps.push_back(Step::BeginTrial(start));
+    }
+
+    /// Applies the queued changes up to one that stands alone.
+    fn take_batch(&mut self, now: Micros, at: Timestamp) {
+        let limit = self.queue.len().min(CHANGES_PER_BATCH_MAX);
+        let alone = self.queue.iter().take(limit).position(|queued| self.stands_alone(queued));
+        let batch: Vec<Queued> = self.queue.drain(..alone.unwrap_or(limit)).collect();
+        let changes = batch.len();
+        let mut draft = self.stored.clone();
+        let mut deltas = Vec::new();
+        let mut decisions = Vec::new();
+        for Queued { submitter, change, if_match, .. } in batch {
+            let decision = match apply(&draft, &change, if_match, at) {
+                Ok(applied) => {
+                    let accepted = Accepted {
+                        revision: applied.desired.revision(),
+                        outcome: applied.outcome,
+                        generation: generation_of(&applied.deltas),
+                        trial: None,
+                    };
+                    draft = applied.desired;
+                    deltas.extend(applied.deltas);
+                    Decision::Accepted(accepted)
+                }
+                Err(refusal) => Decision::Refused(refusal),
+            };
+            decisions.push((submitter, decision));
+        }
+        if deltas.is_empty() {
+            // Nothing to store: the configuration on disk is as requested already. Cores may not have it
+            // yet.
+            return self.decide(decisions, self.published, Vec::new(), now);
+        }
+        let on_trial = match &self.trial {
+            Some(trial) => match trial.rebase(&draft, &deltas) {
+                Ok(desired) => Some(desired),
+                Err(contradiction) => {
+                    // What is accepted comes before what is tried.
+                    self.drop_trial(RevertReason::Conflict(contradiction.to_string()));
+                    None
+                }
+            },
+            None => None,
+        };
+        self.begin_storing(decisions, Commit { desired: draft, deltas, on_trial, changes, promotes: false });
+    }
+
+    fn begin_storing(&mut self, decisions: Vec<(Submitter, Decision)>, commit: Commit) {
+        let (desired, on_trial) = (commit.desired.clone(), commit.on_trial.clone());
+        self.storing = Some(Storing { desired, on_trial, decisions, promotes: commit.promotes });
+        self.steps.push_back(Step::Commit(commit));
+    }
+
+    /// Records that a trial has begun: its core has this snapshot.
+    pub(crate) fn handle_trial_begun(&mut self, serial: Serial, now: Micros) {
+        let Some(Starting { queued, outcome, trial }) = self.starting.take() else { return };
+        let accepted = self.accepted_on_trial(trial.id, outcome);
+        self.trial = Some(trial);
+        self.handle_published(serial, now);
+        self.decide(vec![(queued.submitter, Decision::Accepted(accepted))], serial, Vec::new(), now);
+    }
+
+    /// Records that a trial is of no use: the change affects no request, or no core can take it. It is stored
+    /// like any other.
+    pub(crate) fn handle_trial_needless(&mut self) {
+        if let Some(Starting { queued, .. }) = self.starting.take() {
+            self.queue.push_front(queued.directly());
+        }
+    }
+
+    /// Records that the configuration of a trial could not be compiled.
+    pub(crate) fn handle_trial_failed(&mut self, failure: StorageFailure, now: Micros) {
+        if let Some(Starting { queued, .. }) = self.starting.take() {
+            self.reply(queued.submitter, Err(Refusal::Storage(failure)), now);
+        }
+    }
+
+    /// Promotes the configuration on trial: it is stored with the next step. False when there is none.
+    pub(crate) fn handle_promotion(&mut self) -> bool {
+        self.trial.as_mut().map(|trial| trial.is_promoted = true).is_some()
+    }
+
+    /// Drops the configuration on trial. False when there is none, or when it is being stored.
+    pub(crate) fn handle_revert(&mut self, reason: RevertReason) -> bool {
+        !self.is_promoting() && self.drop_trial(reason)
+    }
+
+    /// The configuration on trial.
+    pub(crate) fn on_trial(&self) -> Option<&Desired> {
+        self.trial.as_ref().map(|trial| &trial.desired)
+    }
+
+    /// Whether the configuration on trial is being stored.
+    fn is_promoting(&self) -> bool {
+        self.storing.as_ref().is_some_and(|storing| storing.promotes)
+    }
+
+    fn drop_trial(&mut self, reason: RevertReason) -> bool {
+        let Some(Trial { deltas, .. }) = self.trial.take() else { return false };
+        self.steps.push_back(Step::EndTrial(EndedTrial { reason, deltas }));
+        true
+    }
+
+    fn accepted_on_trial(&self, trial: TrialId, outcome: Outcome) -> Accepted {
+        Accepted { revision: self.stored.revision(), outcome, generation: None, trial: Some(trial) }
     }
 
     /// Records the result of the last commit: stored and published, or failed.
     pub(crate) fn handle_stored(&mut self, result: Result<Publication, StorageFailure>, now: Micros) {
-        let Some(Storing { desired, decisions }) = self.storing.take() else { return };
+        let Some(Storing { desired, on_trial, decisions, promotes }) = self.storing.take() else { return };
         match result {
             Ok(Publication { serial, unresolved }) => {
                 self.stored = desired;
+                if promotes {
+                    self.trial = None;
+                }
+                if let (Some(trial), Some(desired)) = (&mut self.trial, on_trial) {
+                    trial.desired = desired;
+                }
                 self.handle_published(serial, now);
                 self.decide(decisions, serial, unresolved, now);
             }
             Err(failure) => {
+                if promotes {
+                    self.drop_trial(RevertReason::NotStored(with_causes(&failure)));
+                }
                 for (submitter, _) in decisions {
                     self.reply(submitter, Err(Refusal::Storage(failure.clone())), now);
                 }
@@ -281,9 +541,10 @@ impl Plane {
         self.release(now);
     }
 
-    /// Refuses further submissions; queued ones are still processed.
+    /// Refuses further submissions and ends a trial; queued changes are still processed.
     pub(crate) fn handle_shutdown(&mut self) {
         self.is_closing = true;
+        self.handle_revert(RevertReason::ShuttingDown);
     }
 
     /// Next reply; one for each ticket.
@@ -374,12 +635,12 @@ impl Plane {
                 continue;
             }
             let pending = self.cores.without(group.serial);
-            for (submitter, Accepted { revision, outcome, generation }) in group.members {
+            for (submitter, Accepted { revision, outcome, generation, trial }) in group.members {
                 let receipt = Receipt {
                     revision,
                     outcome,
                     generation,
-                    trial: None,
+                    trial,
                     pending: pending.clone(),
                     replayed: false,
                     applied_in: now.since(submitter.since),
@@ -407,6 +668,42 @@ impl Plane {
         self.pending -= 1;
         self.replies.push_back((ticket, result));
     }
+}
+
+impl Trial {
+    /// The configuration after the records were changed that led to `onto`.
+    fn rebase(&self, onto: &Desired, deltas: &[Delta]) -> Result<Desired, Contradiction> {
+        self.desired.rebase(onto, deltas, |kind, key| self.keys[kind.index()].contains(key))
+    }
+}
+
+fn keys(deltas: &[Delta]) -> [AHashSet<Box<str>>; Kind::COUNT] {
+    let mut keys: [AHashSet<Box<str>>; Kind::COUNT] = Default::default();
+    for delta in deltas {
+        let (Delta::Put(resource) | Delta::Remove(resource)) = delta;
+        keys[resource.kind().index()].insert(resource.key().into());
+    }
+    keys
+}
+
+impl Queued {
+    /// The bake time of a trial; `None` without one.
+    fn bake(&self) -> Option<Duration> {
+        match self.rollout {
+            Rollout::Trial { bake } if bake > Duration::ZERO => Some(bake),
+            Rollout::Trial { .. } | Rollout::Direct => None,
+        }
+    }
+
+    fn directly(self) -> Self {
+        Self { rollout: Rollout::Direct, ..self }
+    }
+}
+
+/// Whether a record is part of the decisions about requests.
+fn affects_requests(delta: &Delta) -> bool {
+    let (Delta::Put(resource) | Delta::Remove(resource)) = delta;
+    resource.kind() != Kind::ConfigVersion
 }
 
 /// Applies a change if its condition holds.

@@ -10,7 +10,7 @@ use ringway_model::{
     Serial, Timestamp,
 };
 
-use crate::engine::plane::{Plane, Publication, Ticket};
+use crate::engine::plane::{Commit, Plane, Publication, Step, Ticket};
 use crate::engine::store_thread::StoreGone;
 use crate::status::CoreState;
 use crate::submission::{Idempotency, Receipt, Refusal, StorageFailure, Submission};
@@ -49,6 +49,14 @@ fn failure() -> StorageFailure {
     StorageFailure::new(StoreGone)
 }
 
+/// The next step of a plane without trials.
+fn next_commit(plane: &mut Plane, now: Micros) -> Option<Commit> {
+    match plane.poll_step(now, AT)? {
+        Step::Commit(commit) => Some(commit),
+        step => panic!("{step:?}"),
+    }
+}
+
 /// A plane driven step by step.
 struct Scene {
     plane: Plane,
@@ -82,7 +90,7 @@ impl Scene {
 
     /// Polls for a commit; returns the number of changes in it, 0 for none.
     fn commit(&mut self) -> usize {
-        let changes = self.plane.poll_commit(self.now, AT).map_or(0, |commit| commit.changes);
+        let changes = next_commit(&mut self.plane, self.now).map_or(0, |commit| commit.changes);
         self.collect();
         changes
     }
@@ -496,7 +504,7 @@ proptest! {
                 }
                 Event::Commit => {
                     let before = plane.desired().revision();
-                    if let Some(commit) = plane.poll_commit(now, AT) {
+                    if let Some(commit) = next_commit(&mut plane, now) {
                         prop_assert!(committed.is_none(), "one commit at a time");
                         prop_assert!(commit.desired.revision() > before);
                         committed = Some(commit.desired);
@@ -578,7 +586,7 @@ proptest! {
         }
         // At the end the store finishes and time passes: every submission has its reply.
         for _ in 0..4 {
-            if committed.take().is_some() || plane.poll_commit(now, AT).is_some() {
+            if committed.take().is_some() || next_commit(&mut plane, now).is_some() {
                 serial += 1;
                 plane.handle_stored(Ok(Publication { serial: Serial(serial), unresolved: Vec::new() }), now);
             }

@@ -11,6 +11,8 @@ use ringway_traffic::snapshot::Snapshot;
 
 use crate::discovery::dns_refresh::DnsRefresh;
 use crate::limits::LIVENESS_INTERVAL;
+use crate::trial::Tally;
+use crate::trial::history::CoreCounts;
 
 /// Control thread's ends of the channels to one worker.
 #[derive(Debug)]
@@ -28,13 +30,15 @@ pub(crate) struct Publisher {
     compiler: Compiler,
     registry: Registry,
     links: Vec<WorkerLink>,
+    /// Core that gets the snapshots on trial, while there are any.
+    trial_core: Option<CoreId>,
     /// Time of the last publication.
     published: Tick,
 }
 
 impl Publisher {
     pub(crate) fn new(compiler: Compiler, registry: Registry, links: Vec<WorkerLink>, now: Tick) -> Self {
-        Self { compiler, registry, links, published: now }
+        Self { compiler, registry, links, trial_core: None, published: now }
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {
@@ -50,11 +54,30 @@ impl Publisher {
         self.compiler.snapshot()
     }
 
+    /// Newest snapshot on trial.
+    pub(crate) fn snapshot_on_trial(&self) -> Option<&Snapshot> {
+        self.compiler.snapshot_on_trial().map(|snapshot| &**snapshot)
+    }
+
+    /// Sets the core that gets the snapshots on trial from now on.
+    pub(crate) fn set_trial_core(&mut self, core: Option<CoreId>) {
+        self.trial_core = core;
+    }
+
+    /// Request counters of all cores.
+    pub(crate) fn core_counts(&self) -> impl Iterator<Item = CoreCounts> {
+        self.registry.cores().map(|reading| CoreCounts {
+            core: reading.core,
+            tally: Tally { requests: reading.exchanges, errors: reading.errors },
+            panics: reading.panics,
+        })
+    }
+
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Hands a snapshot to all cores, after naming its metric slots. `dns` takes over the names of its
+    /// Hands a snapshot to all cores, and that on trial to its core instead, after naming its metric slots. `dns` takes over the names of its
     /// targets.
     pub(crate) fn publish(&mut self, published: Published, dns: &mut DnsRefresh, now: Tick) -> Serial {
         let serial = published.snapshot.serial;
@@ -68,8 +91,9 @@ impl Publisher {
             dns.handle_added(name, now);
         }
         for link in &mut self.links {
+            let on_trial = published.on_trial.as_ref().filter(|_| self.trial_core == Some(link.core));
             // An older snapshot that the core did not take is dropped here and not on the core.
-            drop(link.snapshots.publish(Arc::clone(&published.snapshot)));
+            drop(link.snapshots.publish(Arc::clone(on_trial.unwrap_or(&published.snapshot))));
         }
         self.published = now;
         serial

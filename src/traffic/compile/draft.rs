@@ -2,6 +2,8 @@
 //! slots.
 //!
 //! Unchanged items are kept as they are: they stay shared with the previous snapshot, and keep their ids.
+//! During a trial, an item that the other configuration has already is adopted from it: the same instance is
+//! one endpoint on all cores.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -9,25 +11,34 @@ use std::sync::Arc;
 
 use ringway_model::{
     AppId, Balancer, ClientAuth, ClientAuthNeed, Desired, Domain, Health, HostPattern, Hostname, Instance,
-    OnAllUnhealthy, PolicyRef, PolicySettings, Revision, Rewrite, Route, RouteAction, RouteMatch, Scheme,
+    OnAllUnhealthy, Owner, PolicyRef, PolicySettings, Rewrite, Route, RouteAction, RouteMatch, Scheme,
     Target, TargetHost, TenantHash, TenantId,
 };
 
-use super::{Compiled, Compiler, CompilerSettings, Effects, Name, SlotChange, State};
+use super::ids::{Branch, Ids};
+use super::{CompilerSettings, Effects, Name, SlotChange, Tables};
 use crate::balance::affinity;
 use crate::breaker::{EndpointState, Trickle};
 use crate::in_flight::InFlight;
 use crate::policy::{Policy, PoolSettings};
 use crate::retry::Budget;
 use crate::rule_table::{RuleEntry, RuleTable};
-use crate::snapshot::{Endpoint, EndpointId, Fallback, MetricSlot, Pool, PoolId, Snapshot, map};
+use crate::snapshot::{
+    CertificateVersion, Endpoint, EndpointId, Fallback, Map, MetricSlot, Pool, PoolId, Snapshot, map,
+};
 use crate::virtual_host::{Action, Rule, RuleId, Rules, Tenant, TlsSettings, VirtualHost};
 
-/// Mutable draft of the next snapshot.
-pub(super) struct Draft {
-    settings: CompilerSettings,
+/// Mutable draft of the next snapshot of one configuration.
+pub(super) struct Draft<'a> {
+    settings: &'a CompilerSettings,
+    certificates: &'a Map<Hostname, CertificateVersion>,
+    /// The configuration that it is a draft of.
+    pub(super) branch: Branch,
+    /// Tables of the other configuration, during a trial.
+    other: Option<&'a Tables>,
+    ids: Ids,
     pub(super) snapshot: Snapshot,
-    pub(super) state: State,
+    pub(super) names: Map<Hostname, Name>,
     pub(super) effects: Effects,
     /// Names that lost or got a user. Those without any are dropped at the end: a name keeps its addresses
     /// when one instance leaves it and another takes it in the same batch.
@@ -43,13 +54,36 @@ pub(super) struct Draft {
 /// Policy of requests to operators' pools while no endpoint can be reached.
 const OPERATOR_UNAVAILABLE_STATUS: u16 = 503;
 
-impl Draft {
+/// Rules of a host by owner and name.
+type RulesByName = HashMap<(Owner, Arc<str>), Arc<Rule>>;
+
+/// Rule of the last snapshot, by which the next one is compiled.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    /// Of this configuration.
+    Own(&'a Arc<Rule>),
+    /// Of the other configuration alone.
+    Adopted(&'a Arc<Rule>),
+    New,
+}
+
+impl<'a> Draft<'a> {
     /// Returns a draft without changes.
-    pub(super) fn new(compiler: &Compiler) -> Self {
+    pub(super) fn new(
+        settings: &'a CompilerSettings,
+        certificates: &'a Map<Hostname, CertificateVersion>,
+        ids: Ids,
+        (branch, tables): (Branch, &Tables),
+        other: Option<&'a Tables>,
+    ) -> Self {
         Self {
-            settings: compiler.settings.clone(),
-            snapshot: Snapshot::clone(&compiler.state.snapshot),
-            state: compiler.state.clone(),
+            settings,
+            certificates,
+            branch,
+            other,
+            ids,
+            snapshot: Snapshot::clone(&tables.snapshot),
+            names: tables.names.clone(),
             effects: Effects::default(),
             names_touched: BTreeSet::new(),
             new_health: Health::Unknown,
@@ -83,14 +117,16 @@ impl Draft {
         routes: &[&Route],
     ) {
         let old = self.snapshot.virtual_host_of(host).cloned();
-        let old_rules: HashMap<Arc<str>, Arc<Rule>> = old
-            .iter()
-            .flat_map(|old| old.rules.iter())
-            .map(|rule| (rule.name.clone(), rule.clone()))
-            .collect();
+        let old_rules = rules_by_name(old.as_ref());
+        let other_rules = rules_by_name(self.other.and_then(|other| other.snapshot.virtual_host_of(host)));
+        let known = |owner: &Owner, name: &str| {
+            let key = (owner.clone(), name.into());
+            let own = old_rules.get(&key).map(Known::Own);
+            own.or_else(|| other_rules.get(&key).map(Known::Adopted)).unwrap_or(Known::New)
+        };
         let mut entries = Vec::with_capacity(routes.len() + 1);
         for route in routes {
-            let rule = self.route_rule(desired, route, &old_rules);
+            let rule = self.route_rule(desired, route, known(&route.owner, route.id().as_str()));
             entries.push(RuleEntry {
                 matcher: route.spec.matcher.clone(),
                 priority: route.spec.priority,
@@ -100,7 +136,7 @@ impl Draft {
         }
         if let Some(domain) = domain {
             // Behind all routes: the app keeps the paths that no route takes.
-            let rule = self.domain_rule(desired, domain, &old_rules);
+            let rule = self.domain_rule(desired, domain, known(&domain.owner, domain.name.as_str()));
             entries.push(RuleEntry {
                 matcher: RouteMatch::default(),
                 priority: i32::MIN,
@@ -117,7 +153,7 @@ impl Draft {
             Some(domain) => domain.owner.clone(),
             None => routes.first().map(|route| route.owner.clone()).unwrap_or_default(),
         };
-        let certificate = host.exact().and_then(|name| self.state.certificates.get(name.as_str()).copied());
+        let certificate = host.exact().and_then(|name| self.certificates.get(name.as_str()).copied());
         let new = VirtualHost {
             owner,
             host: host.clone(),
@@ -136,16 +172,10 @@ impl Draft {
     }
 
     /// The rule of a domain: all requests go to its app.
-    fn domain_rule(
-        &mut self,
-        desired: &Desired,
-        domain: &Domain,
-        old: &HashMap<Arc<str>, Arc<Rule>>,
-    ) -> Arc<Rule> {
+    fn domain_rule(&mut self, desired: &Desired, domain: &Domain, known: Known<'_>) -> Arc<Rule> {
         let pool = self.pool_of_app(desired, &domain.app);
         let policy = self.policy(desired, domain.policy.as_slice(), Some(&domain.app), None);
-        let old = old.get(domain.name.as_str());
-        let (id, metric) = self.rule_id(old);
+        let (id, metric) = self.rule_id(known);
         let requires_client_cert =
             domain.client_auth.as_ref().is_some_and(|auth| auth.need == ClientAuthNeed::Required);
         let rule = Rule {
@@ -160,16 +190,11 @@ impl Draft {
             stages: self.settings.defaults.stages.clone(),
             metric,
         };
-        self.keep_or_make(rule, old)
+        self.keep_or_make(rule, known)
     }
 
     /// The rule of an operator's route.
-    fn route_rule(
-        &mut self,
-        desired: &Desired,
-        route: &Route,
-        old: &HashMap<Arc<str>, Arc<Rule>>,
-    ) -> Arc<Rule> {
+    fn route_rule(&mut self, desired: &Desired, route: &Route, known: Known<'_>) -> Arc<Rule> {
         let spec = &route.spec;
         let action = match &spec.action {
             RouteAction::Proxy { pool, rewrite } => {
@@ -180,8 +205,7 @@ impl Draft {
         };
         let fallback = Some(OPERATOR_UNAVAILABLE_STATUS);
         let policy = self.policy(desired, &spec.policies, spec.pool(), fallback);
-        let old = old.get(spec.id.as_str());
-        let (id, metric) = self.rule_id(old);
+        let (id, metric) = self.rule_id(known);
         let rule = Rule {
             id,
             owner: route.owner.clone(),
@@ -194,41 +218,51 @@ impl Draft {
             stages: self.settings.defaults.stages.clone(),
             metric,
         };
-        self.keep_or_make(rule, old)
+        self.keep_or_make(rule, known)
     }
 
-    fn rule_id(&mut self, old: Option<&Arc<Rule>>) -> (RuleId, MetricSlot) {
-        match old {
-            Some(old) => (old.id, old.metric),
-            None => (RuleId(count(&mut self.state.rules_made)), self.state.rule_slots.take()),
+    fn rule_id(&mut self, known: Known<'_>) -> (RuleId, MetricSlot) {
+        match known {
+            Known::Own(old) => (old.id, old.metric),
+            Known::Adopted(other) => {
+                self.ids.rule_slots.share(other.metric, self.branch);
+                (other.id, other.metric)
+            }
+            Known::New => (self.ids.rule(), self.ids.rule_slots.take(self.branch)),
         }
     }
 
-    /// The former rule if it is the same, or the new one with its effects.
-    fn keep_or_make(&mut self, rule: Rule, old: Option<&Arc<Rule>>) -> Arc<Rule> {
-        if let Some(same) = old.filter(|old| ***old == rule) {
-            return same.clone();
+    /// The known rule if it is the same, or the new one with its effects.
+    fn keep_or_make(&mut self, rule: Rule, known: Known<'_>) -> Arc<Rule> {
+        let is_moved = match known {
+            Known::Own(known) | Known::Adopted(known) if **known == rule => return known.clone(),
+            Known::Own(known) | Known::Adopted(known) => known.app != rule.app,
+            Known::New => false,
+        };
+        if let Known::Own(old) = known
+            && is_moved
+        {
+            self.snapshot.rules_removed = self.ids.removed_rule();
+            self.released.extend(old.app.clone());
         }
-        let is_moved = old.is_some_and(|old| old.app != rule.app);
-        if is_moved {
-            self.snapshot.rules_removed += 1;
-            self.released.extend(old.and_then(|old| old.app.clone()));
-        }
-        if rule.metric != MetricSlot::SHARED && (is_moved || old.is_none()) {
-            self.effects.slots.push(SlotChange::NameRoute {
-                slot: rule.metric,
-                route: rule.name.clone(),
-                app: rule.app.clone(),
-            });
+        if rule.metric != MetricSlot::SHARED && (is_moved || matches!(known, Known::New)) {
+            let is_shared = self.ids.rule_slots.is_shared(rule.metric);
+            let name =
+                SlotChange::NameRoute { slot: rule.metric, route: rule.name.clone(), app: rule.app.clone() };
+            match self.branch {
+                Branch::Trial if is_shared => _ = self.effects.renamed.insert(rule.metric, Some(name)),
+                Branch::Trial | Branch::Base => self.effects.slots.push(name),
+            }
         }
         Arc::new(rule)
     }
 
     fn drop_rule(&mut self, rule: &Rule) {
-        if self.state.rule_slots.give(rule.metric) {
+        if self.ids.rule_slots.give(rule.metric, self.branch) {
             self.effects.slots.push(SlotChange::FreeRoute { slot: rule.metric });
         }
-        self.snapshot.rules_removed += 1;
+        self.effects.renamed.insert(rule.metric, None);
+        self.snapshot.rules_removed = self.ids.removed_rule();
         self.released.extend(rule.app.clone());
     }
 
@@ -314,11 +348,16 @@ impl Draft {
     /// Adds or replaces the pool of an app, unless it is unchanged. Unchanged instances keep their endpoints.
     fn put_pool(&mut self, desired: &Desired, app: &AppId) {
         let old = self.snapshot.pool_ids.get(app).and_then(|id| self.snapshot.pools.get(id)).cloned();
-        let (id, metric) = match &old {
-            Some(old) => (old.id, old.metric),
-            None => (PoolId(count(&mut self.state.pools_made)), self.state.pool_slots.take()),
+        let other = self.other.and_then(|other| other.snapshot.pool_of_app(app.as_str()));
+        let (id, metric) = match (&old, other) {
+            (Some(old), _) => (old.id, old.metric),
+            (None, Some(other)) => {
+                self.ids.pool_slots.share(other.metric, self.branch);
+                (other.id, other.metric)
+            }
+            (None, None) => (self.ids.pool(), self.ids.pool_slots.take(self.branch)),
         };
-        if old.is_none() && metric != MetricSlot::SHARED {
+        if old.is_none() && other.is_none() && metric != MetricSlot::SHARED {
             self.effects.slots.push(SlotChange::NamePool { slot: metric, app: app.clone() });
         }
         let mut instances: Vec<_> = desired.instances_of(app.as_str()).collect();
@@ -348,10 +387,19 @@ impl Draft {
             let was_draining = known.is_some_and(|known| old.as_ref().is_some_and(|old| !old.offers(known)));
             same &= was_draining == instance.draining.is_some();
             let health = if tls_changed { Health::Unknown } else { self.new_health };
+            let adoptable = other.and_then(|other| {
+                let has_same_tls = instance.target.scheme() != Scheme::Https || other.tls == tls;
+                let known = other.endpoint(instance.id.as_str()).filter(|_| has_same_tls)?;
+                (known.target == instance.target && known.generation == instance.generation).then_some(known)
+            });
             let endpoint = match known.filter(|known| known.target == instance.target && !tls_changed) {
                 Some(known) if known.generation == instance.generation => {
                     same &= known.weight == instance.weight;
                     Endpoint { weight: instance.weight, ..known.clone() }
+                }
+                _ if let Some(other) = adoptable => {
+                    same = false;
+                    self.adopt_endpoint(id, other, instance)
                 }
                 Some(known) => {
                     same = false;
@@ -371,10 +419,11 @@ impl Draft {
         if same {
             return;
         }
-        let fallback = match (on_all_unhealthy, old.as_ref().map(|old| &old.fallback)) {
+        let known = old.as_deref().or(other);
+        let fallback = match (on_all_unhealthy, known.map(|known| &known.fallback)) {
             (OnAllUnhealthy::Reject, _) => Fallback::Reject,
             (OnAllUnhealthy::PanicOpen, _) => Fallback::PanicOpen,
-            (OnAllUnhealthy::Trickle, Some(old @ Fallback::Trickle(_))) => old.clone(),
+            (OnAllUnhealthy::Trickle, Some(known @ Fallback::Trickle(_))) => known.clone(),
             (OnAllUnhealthy::Trickle, _) => Fallback::Trickle(Arc::new(Trickle::default())),
         };
         let pool = Pool {
@@ -384,7 +433,7 @@ impl Draft {
             failures,
             fallback,
             settings,
-            retry_budget: old.as_ref().map_or(Budget::default(), |old| old.retry_budget.clone()),
+            retry_budget: known.map_or(Budget::default(), |known| known.retry_budget.clone()),
             endpoints: endpoints.into(),
             draining: draining.into(),
             metric,
@@ -416,7 +465,7 @@ impl Draft {
             for endpoint in pool.all_endpoints() {
                 self.drop_endpoint(app, endpoint);
             }
-            if self.state.pool_slots.give(pool.metric) {
+            if self.ids.pool_slots.give(pool.metric, self.branch) {
                 self.effects.slots.push(SlotChange::FreePool { slot: pool.metric });
             }
         }
@@ -443,8 +492,8 @@ impl Draft {
     }
 
     fn make_endpoint(&mut self, pool: PoolId, instance: &Instance, health: Health) -> Endpoint {
-        let id = EndpointId(count(&mut self.state.endpoints_made));
-        let metric = self.state.endpoint_slots.take();
+        let id = self.ids.endpoint();
+        let metric = self.ids.endpoint_slots.take(self.branch);
         if metric != MetricSlot::SHARED {
             self.effects.slots.push(SlotChange::NameEndpoint {
                 slot: metric,
@@ -453,10 +502,7 @@ impl Draft {
                 target: instance.target.clone(),
             });
         }
-        if let TargetHost::Name(name) = instance.target.host() {
-            self.use_name(name, &instance.app);
-        }
-        self.snapshot.endpoints.insert_mut(id, pool);
+        self.add_endpoint(id, pool, instance);
         Endpoint {
             id,
             instance: instance.id.clone(),
@@ -471,22 +517,39 @@ impl Draft {
         }
     }
 
+    /// Takes over an endpoint of the other configuration, with its state.
+    fn adopt_endpoint(&mut self, pool: PoolId, other: &Endpoint, instance: &Instance) -> Endpoint {
+        if !self.snapshot.has_endpoint(other.id) {
+            self.ids.endpoint_slots.share(other.metric, self.branch);
+            self.add_endpoint(other.id, pool, instance);
+        }
+        let addresses = self.addresses_of(&instance.target);
+        Endpoint { addresses, weight: instance.weight, ..other.clone() }
+    }
+
+    fn add_endpoint(&mut self, id: EndpointId, pool: PoolId, instance: &Instance) {
+        if let TargetHost::Name(name) = instance.target.host() {
+            self.use_name(name, &instance.app);
+        }
+        self.snapshot.endpoints.insert_mut(id, pool);
+    }
+
     fn drop_endpoint(&mut self, app: &AppId, endpoint: &Endpoint) {
-        if self.state.endpoint_slots.give(endpoint.metric) {
+        if self.ids.endpoint_slots.give(endpoint.metric, self.branch) {
             self.effects.slots.push(SlotChange::FreeEndpoint { slot: endpoint.metric });
         }
         if let Some(name) = endpoint.name() {
             self.leave_name(name, app);
         }
         self.snapshot.endpoints.remove_mut(&endpoint.id);
-        self.snapshot.endpoints_removed += 1;
+        self.snapshot.endpoints_removed = self.ids.removed_endpoint();
     }
 
     /// Returns the socket addresses of a target; empty while its name is not resolved.
     fn addresses_of(&self, target: &Target) -> Box<[SocketAddr]> {
         match target.host() {
             TargetHost::Address(address) => [SocketAddr::new(*address, target.port())].into(),
-            TargetHost::Name(name) => match self.state.names.get(name) {
+            TargetHost::Name(name) => match self.names.get(name) {
                 Some(name) => {
                     name.addresses.iter().map(|address| SocketAddr::new(*address, target.port())).collect()
                 }
@@ -498,19 +561,20 @@ impl Draft {
     /// Counts one more endpoint of the app at this name.
     fn use_name(&mut self, name: &Hostname, app: &AppId) {
         self.names_touched.insert(name.clone());
-        let mut entry = match self.state.names.get(name) {
-            Some(entry) => entry.clone(),
-            None => Name { addresses: [].into(), users: map() },
+        let mut entry = match (self.names.get(name), self.other.and_then(|other| other.names.get(name))) {
+            (Some(entry), _) => entry.clone(),
+            (None, Some(other)) => Name { addresses: other.addresses.clone(), users: map() },
+            (None, None) => Name { addresses: [].into(), users: map() },
         };
         let count = entry.users.get(app).copied().unwrap_or(0) + 1;
         entry.users.insert_mut(app.clone(), count);
-        self.state.names.insert_mut(name.clone(), entry);
+        self.names.insert_mut(name.clone(), entry);
     }
 
     /// Counts one endpoint of the app less at this name.
     fn leave_name(&mut self, name: &Hostname, app: &AppId) {
         self.names_touched.insert(name.clone());
-        let Some(entry) = self.state.names.get_mut(name) else { return };
+        let Some(entry) = self.names.get_mut(name) else { return };
         match entry.users.get(app).copied() {
             Some(count) if count > 1 => entry.users.insert_mut(app.clone(), count - 1),
             Some(_) | None => {
@@ -519,25 +583,16 @@ impl Draft {
         }
     }
 
-    /// Drops names without users, and assigns the next serial.
-    pub(super) fn finish(mut self, compiler: &Compiler, revision: Revision) -> Compiled {
+    /// Drops names without users, and assigns the serial of the publication.
+    pub(super) fn finish(mut self) -> (Ids, Tables, Effects) {
         for name in std::mem::take(&mut self.names_touched) {
-            let is_used = self.state.names.get(&name).is_some_and(|entry| !entry.users.is_empty());
-            let was_known = compiler.state.names.contains_key(&name);
-            if !is_used {
-                self.state.names.remove_mut(&name);
+            if self.names.get(&name).is_some_and(|entry| entry.users.is_empty()) {
+                self.names.remove_mut(&name);
             }
-            match (was_known, is_used) {
-                (false, true) => self.effects.names_added.push(name),
-                (true, false) => self.effects.names_removed.push(name),
-                (true, true) | (false, false) => {}
-            }
+            self.effects.names_touched.insert(name);
         }
-        let base = compiler.state.snapshot.serial;
-        self.snapshot.serial = base.next();
-        self.snapshot.revision = revision;
-        self.state.snapshot = Arc::new(self.snapshot);
-        Compiled { base, state: self.state, effects: self.effects }
+        self.snapshot.serial = self.ids.serial;
+        (self.ids, Tables { snapshot: Arc::new(self.snapshot), names: self.names }, self.effects)
     }
 }
 
@@ -578,9 +633,9 @@ fn client_auth(domain: Option<&Domain>, routes: &[&Route]) -> Option<ClientAuth>
     Some(ClientAuth { need, ..auth })
 }
 
-fn count(made: &mut u64) -> u64 {
-    *made += 1;
-    *made
+fn rules_by_name(host: Option<&Arc<VirtualHost>>) -> RulesByName {
+    let rules = host.into_iter().flat_map(|host| host.rules.iter());
+    rules.map(|rule| ((rule.owner.clone(), rule.name.clone()), rule.clone())).collect()
 }
 
 fn tenant(hash_key: u64, id: TenantId) -> Tenant {

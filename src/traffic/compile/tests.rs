@@ -578,7 +578,13 @@ fn content(compiler: &Compiler) -> Content {
             .pools()
             .map(|pool| (pool.app.clone(), pool.all_endpoints().map(endpoint).collect()))
             .collect(),
-        names: compiler.state.names.iter().map(|(name, of)| (name.clone(), of.addresses.to_vec())).collect(),
+        names: compiler
+            .state
+            .base
+            .names
+            .iter()
+            .map(|(name, of)| (name.clone(), of.addresses.to_vec()))
+            .collect(),
     }
 }
 
