@@ -1,8 +1,10 @@
 //! Fields that requests of the admin API and documents share.
 
+mod client_auth;
 mod health;
 mod upstream_tls;
 
+pub use client_auth::{client_auth, client_auth_patch};
 pub use health::health_check;
 pub(crate) use health::{active_check, schedule};
 pub use upstream_tls::upstream_tls;

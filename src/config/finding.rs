@@ -65,22 +65,16 @@ impl fmt::Display for Finding {
 }
 
 /// Sorts findings by place and cuts them to [`limits::DOCUMENT_FINDINGS_MAX`], errors before warnings; a last
-/// finding counts the rest.
-pub(crate) fn arrange(mut findings: Vec<Finding>) -> Vec<Finding> {
-    if findings.len() > limits::DOCUMENT_FINDINGS_MAX {
-        findings.sort_by(|a, b| (a.severity, &a.place).cmp(&(b.severity, &b.place)));
-        let rest = findings.split_off(limits::DOCUMENT_FINDINGS_MAX);
-        let severity = rest.iter().map(|finding| finding.severity).min().unwrap_or(Severity::Warning);
-        findings.sort_by(|a, b| a.place.cmp(&b.place));
-        findings.push(Finding {
-            severity,
-            code: "more",
-            pointer: String::new(),
-            message: format!("and {} more", rest.len()),
-            place: None,
-        });
-        return findings;
-    }
+/// finding counts the rest and `omitted` further ones.
+pub(crate) fn arrange(mut findings: Vec<Finding>, omitted: usize) -> Vec<Finding> {
+    findings.sort_by(|a, b| (a.severity, &a.place).cmp(&(b.severity, &b.place)));
+    let most = limits::DOCUMENT_FINDINGS_MAX.min(findings.len());
+    let rest = findings.split_off(most).len() + omitted;
     findings.sort_by(|a, b| a.place.cmp(&b.place));
+    if rest > 0 {
+        let severity = findings.iter().map(|finding| finding.severity).min().unwrap_or(Severity::Error);
+        let (pointer, message) = (String::new(), format!("and {rest} more"));
+        findings.push(Finding { severity, code: "more", pointer, message, place: None });
+    }
     findings
 }

@@ -13,3 +13,11 @@ pub const SOURCES_MAX: usize = 1_000;
 pub const DOCUMENT_FINDINGS_MAX: usize = 100;
 /// Bytes of one text in a document, such as a path or a name.
 pub const TEXT_BYTES_MAX: usize = 4_096;
+/// Bytes of a path in a condition or a rewrite: longer than the URLs that browsers and proxies accept.
+pub const PATH_BYTES_MAX: usize = 2_048;
+/// Conditions of one kind (methods, header fields, parameters) on one route.
+pub const CONDITIONS_MAX: usize = 32;
+/// Routes made from one tenant: its hosts times its paths.
+pub const TENANT_ROUTES_MAX: usize = 1_000;
+/// Longest trial of a change on one core.
+pub const BAKE_MAX: std::time::Duration = std::time::Duration::from_secs(3_600);

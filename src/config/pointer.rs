@@ -33,14 +33,14 @@ impl Pointer {
         child
     }
 
+    /// Whether this is the path of a value, or of one below it.
+    pub fn is_below(&self, other: &Self) -> bool {
+        self.names.starts_with(&other.names)
+    }
+
     /// The names, joined by dots.
     pub fn dotted(&self) -> String {
         self.names.join(".")
-    }
-
-    /// The last name: that of the value itself; empty for the document.
-    pub fn name(&self) -> &str {
-        self.names.last().map_or("", |name| name)
     }
 }
 

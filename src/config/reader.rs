@@ -20,8 +20,8 @@ mod report;
 
 pub use document::SettingForm;
 pub(crate) use document::{Outcome, RawStatic, read_document};
+pub(crate) use field::digits;
 pub use field::{Described, Fault, Field, Given, Location, object_schema};
-pub(crate) use field::{digits, shown};
 pub(crate) use nearest::nearest;
 use reads::{Found, Reads};
 pub use report::{Origin, Report};
@@ -200,6 +200,26 @@ impl<'a> Reader<'a> {
         let Mode::Reads(reads) = &self.mode else { return false };
         let field = reads.pointer.child(name);
         reads.log.reports.iter().any(|report| report.severity == Severity::Error && report.field == field)
+    }
+
+    /// Whether there is a report about a field of this object, or about a value below it.
+    pub fn is_faulty_below(&self, name: &str) -> bool {
+        let Mode::Reads(reads) = &self.mode else { return false };
+        let field = reads.pointer.child(name);
+        let is_error = |report: &Report| report.severity == Severity::Error;
+        reads.log.reports.iter().any(|report| is_error(report) && report.field.is_below(&field))
+    }
+
+    /// Whether this object has a member, whatever its value.
+    pub fn has(&self, name: &str) -> bool {
+        let Mode::Reads(reads) = &self.mode else { return false };
+        reads.object.is_some_and(|object| object.member(name).is_some())
+    }
+
+    /// Whether the value of a member is null.
+    pub fn is_null(&self, name: &str) -> bool {
+        let Mode::Reads(reads) = &self.mode else { return false };
+        reads.object.is_some_and(|object| matches!(object.value(name), Some(Value::Null)))
     }
 
     /// Path of a member of this object.

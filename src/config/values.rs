@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_model::limits::ID_BYTES_MAX;
+use ringway_model::{Timestamp, limits::ID_BYTES_MAX};
 use serde_json::{Value as Json, json};
 
 use crate::limits::TEXT_BYTES_MAX;
@@ -162,6 +162,39 @@ fn percent_or_count(given: Given<'_>) -> Result<f64, Fault> {
             Given::Text(_) => fault,
         }),
     }
+}
+
+/// Parses a time in UTC: `2026-12-24T00:00:00Z` (RFC 3339 §5.6), without fractions of a second.
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, separator: char, lengths: [usize; 3]| -> Option<[u64; 3]> {
+        let mut parts = text.split(separator);
+        let mut numbers = [0; 3];
+        for (number, length) in numbers.iter_mut().zip(lengths) {
+            let part = parts.next().filter(|part| part.len() == length)?;
+            *number = part.parse().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        }
+        parts.next().is_none().then_some(numbers)
+    };
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    if year < 1970 || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Years that begin on 1 March, so that the leap day is the last of its year.
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100 + shifted_year / 400 + day_of_year;
+    let moment = Timestamp(((days - 719_468) * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000);
+    // A day that its month does not have is another day.
+    let civil = moment.civil();
+    (u64::from(civil.day) == day && u64::from(civil.month) == month).then_some(moment)
+}
+
+/// Formats a time in UTC, without fractions of a second.
+pub(crate) fn timestamp_text(moment: Timestamp) -> String {
+    let c = moment.civil();
+    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
 }
 
 /// Parses a list of strings, or one string.
@@ -322,6 +355,30 @@ mod tests {
         for text in ["10s", "1500ms", "300s"] {
             assert_eq!(duration_text(duration(Given::Text(text)).unwrap()), text);
         }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for text in
+            ["1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "2026-12-24T00:00:00Z", "2100-03-01T12:00:00Z"]
+        {
+            let shown = timestamp_text(timestamp(text).unwrap());
+            assert_eq!(shown, text);
+        }
+        for text in [
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-12-24",
+            "2026-12-24T24:00:00Z",
+            "2026-12-24T00:00:00",
+            "2026-00-10T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "+026-01-01T00:00:00Z",
+        ] {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
+        assert_eq!(timestamp("1970-01-02T00:00:01Z"), Some(Timestamp(86_401_000)));
     }
 
     #[test]

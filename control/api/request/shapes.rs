@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_certs::CertificateState;
-use ringway_config::fields::{health_check, upstream_tls};
+use ringway_config::fields::{client_auth, client_auth_patch, health_check, upstream_tls};
 use ringway_config::{Fault, Reader};
 use ringway_control::InstanceState;
 use ringway_model::{
@@ -18,9 +18,7 @@ use super::fields::{
     STATUS_LIMIT, TARGET, TENANT_ID, WAIT, WAIT_TIMEOUT, WEBHOOK_SECRET, WEBHOOK_URL, failures,
     on_all_unhealthy,
 };
-use super::tls_fields::{
-    CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret, client_auth, client_auth_patch,
-};
+use super::tls_fields::{CERTIFICATE_MODE, CERTIFICATE_PEM, KEY_PEM, STATE, Secret};
 use crate::limits;
 
 /// `POST /api/apps/register`

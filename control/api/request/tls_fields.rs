@@ -1,21 +1,11 @@
-//! Fields of certificates and client authentication.
+//! Fields of certificates.
 
 use std::sync::Arc;
 
 use ringway_certs::CertificateState;
-use ringway_config::{Fault, Field, Reader};
-use ringway_model::{CertificateMode, ClientAuth, ClientAuthNeed, FilePath, Patch, limits};
+use ringway_config::{Fault, Field};
+use ringway_model::{CertificateMode, limits};
 use serde_json::{Value as Json, json};
-
-/// Reads `client_auth`: none when absent or null.
-pub(crate) fn client_auth(reader: &mut Reader<'_>) -> Option<ClientAuth> {
-    reader.object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
-}
-
-/// Reads `client_auth` of a domain that is there: absent keeps it, null removes it.
-pub(crate) fn client_auth_patch(reader: &mut Reader<'_>) -> Patch<ClientAuth> {
-    reader.patch_object(CLIENT_AUTH.0, CLIENT_AUTH.1, client_auth_shape)
-}
 
 /// Source of a domain's certificate.
 pub(crate) static CERTIFICATE_MODE: Field<CertificateMode> = Field {
@@ -80,33 +70,6 @@ pub(crate) static STATE: Field<CertificateState> = Field {
         })
     },
 };
-
-static CLIENT_AUTH_FILE: Field<FilePath> = Field {
-    name: "ca_file",
-    doc: "A PEM file on the gateway's machine with the CAs of client certificates; it must be valid when it is set, and is reloaded when it changes.",
-    schema: || json!({ "type": "string", "pattern": "^/", "maxLength": limits::PATH_BYTES_MAX, "examples": ["/etc/ringway/clients-ca.pem"] }),
-    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
-};
-
-static CLIENT_AUTH_MODE: Field<ClientAuthNeed> = Field {
-    name: "mode",
-    doc: "Whether a client certificate is optional or required; required when absent.",
-    schema: || json!({ "type": "string", "enum": ["optional", "required"] }),
-    parse: |given| {
-        ClientAuthNeed::parse(given.text()?)
-            .ok_or_else(|| Fault::invalid("must be one of optional, required"))
-    },
-};
-
-/// Name and documentation of the field.
-const CLIENT_AUTH: (&str, &str) =
-    ("client_auth", "Client certificates of the domain; null when none are required.");
-
-fn client_auth_shape(reader: &mut Reader<'_>) -> Option<ClientAuth> {
-    let ca_file = reader.required(&CLIENT_AUTH_FILE);
-    let need = reader.optional(&CLIENT_AUTH_MODE).unwrap_or(ClientAuthNeed::Required);
-    Some(ClientAuth { ca_file: ca_file?, need })
-}
 
 fn pem_schema(bytes_max: usize, example: &str) -> Json {
     json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "examples": [example] })

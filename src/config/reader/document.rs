@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{Fault, Field, Form, Given, Mode, Need, Reader, Reads, object_schema};
-use crate::{Node, Object, Position, Report, Value};
+use crate::{Node, Object, Position, Report, Severity, Value};
 
 /// A value of a static section, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,28 +16,27 @@ pub(crate) struct RawStatic {
 }
 
 /// Result of reading one document by its shape.
-pub(crate) struct Outcome<T> {
-    pub(crate) value: Option<T>,
+pub(crate) struct Outcome {
     pub(crate) reports: Vec<Report>,
     /// Reports that are not among them.
     pub(crate) omitted: usize,
     pub(crate) statics: Vec<RawStatic>,
 }
 
-/// Reads a document by its shape. The value may lack what was reported.
-pub(crate) fn read_document<T>(
+/// Reads a document by its shape.
+pub(crate) fn read_document(
     root: &Object<'_>,
     at: Option<Position>,
-    shape: impl FnOnce(&mut Reader<'_>) -> Option<T>,
-) -> Outcome<T> {
+    shape: impl FnOnce(&mut Reader<'_>),
+) -> Outcome {
     let mut reader = Reader { mode: Mode::Reads(Reads::new(Some(root), at)), form: Form::Document };
-    let value = shape(&mut reader);
+    shape(&mut reader);
     let Mode::Reads(mut reads) = reader.mode else {
-        return Outcome { value: None, reports: Vec::new(), omitted: 0, statics: Vec::new() };
+        return Outcome { reports: Vec::new(), omitted: 0, statics: Vec::new() };
     };
     reads.finish();
     reads.log.finish();
-    Outcome { value, reports: reads.log.reports, omitted: reads.log.omitted, statics: reads.statics }
+    Outcome { reports: reads.log.reports, omitted: reads.log.omitted, statics: reads.statics }
 }
 
 impl<'a> Reader<'a> {
@@ -127,6 +126,43 @@ impl<'a> Reader<'a> {
             Some(())
         });
         Some(entries)
+    }
+
+    /// Reads one value, in a short form or as an object, or a list of such values.
+    pub fn one_or_more<T: PartialEq>(
+        &mut self,
+        field: &Field<T>,
+        mut shape: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let name = field.name;
+        if self.is_describing() {
+            let object = object_schema(&self.describe_nested(shape));
+            let one = json!({ "oneOf": [(field.schema)(), object] });
+            let schema = json!({ "oneOf": [one.clone(), { "type": "array", "items": one }] });
+            self.add_described(name, field.doc, schema, Need::Nullable);
+            return None;
+        }
+        let items = match self.reads()?.ask(name)? {
+            Value::Array(items) => items,
+            _ => return self.short_or_object(field, shape).map(|one| vec![one]),
+        };
+        let mut values = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Value::Object(_) = item.value {
+                values.extend(self.item(name, index, item, &mut shape));
+                continue;
+            }
+            match (field.parse)(Given::Json(&item.value)) {
+                Ok(value) => values.push(value),
+                Err(_) if item.value == Value::Refused => {}
+                Err(fault) => {
+                    let reads = self.reads()?;
+                    let pointer = reads.pointer.child(name).child(&index.to_string());
+                    reads.log.push(Report::error(pointer, fault.code, fault.message, item.at));
+                }
+            }
+        }
+        Some(values)
     }
 
     /// Accepts anything below a name: the configuration of a stage or a plugin, whose shape is its own.
@@ -229,12 +265,35 @@ impl<'a> Reader<'a> {
     /// mistakes are errors all the same.
     pub fn has_no_effect(&mut self, name: &'static str) {
         if let Some(reads) = self.reads()
-            && let Some(member) = reads.object.and_then(|object| object.member(name))
+            && reads.object.is_some_and(|object| object.member(name).is_some())
         {
-            let at = member.at;
+            let at = reads.name_position(name);
             let field = reads.pointer.child(name);
             reads.log.warn_unsupported(name, field, at);
         }
+    }
+
+    /// The same with the reason.
+    pub fn has_no_effect_because(&mut self, name: &'static str, reason: &'static str) {
+        if self.has(name) {
+            let message = format!("is not supported by this version and has no effect: {reason}");
+            self.warn(name, "unsupported", message);
+        }
+    }
+
+    /// Adds a warning about a member of this object.
+    pub fn warn(&mut self, name: &'static str, code: &'static str, message: impl Into<String>) {
+        if let Some(reads) = self.reads() {
+            let at = reads.name_position(name);
+            let field = reads.pointer.child(name);
+            let report = Report::error(field, code, message.into(), at);
+            reads.log.push(Report { severity: Severity::Warning, ..report });
+        }
+    }
+
+    /// Whether the input is a document, and not a request.
+    pub fn is_document(&self) -> bool {
+        self.form == Form::Document
     }
 
     /// Adds an error about a value of any object of the document.

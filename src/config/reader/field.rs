@@ -33,7 +33,7 @@ impl Fault {
 }
 
 /// A text of a document as a finding repeats it: escaped and cut.
-pub(crate) fn shown(text: &str) -> String {
+fn shown(text: &str) -> String {
     /// Characters: a host name or an address has room.
     const SHOWN_MAX: usize = 60;
     match text.char_indices().nth(SHOWN_MAX) {
@@ -100,6 +100,28 @@ impl<'a> Given<'a> {
             Self::Json(other) => Err(Fault::mistyped("true or false", other)),
             Self::Text(_) => Err(Fault { code: "type", message: "must be true or false".into() }),
         }
+    }
+
+    /// The value as a whole number of 32 bits.
+    ///
+    /// # Errors
+    /// The value is something else.
+    pub fn integer(self) -> Result<i32, Fault> {
+        const WANTED: &str = "a whole number";
+        let number = match self {
+            Self::Json(Value::Negative(number)) => i32::try_from(*number).ok(),
+            Self::Json(Value::Plain(text)) if text.starts_with('-') => {
+                digits(&text[1..]).and_then(|number| i32::try_from(-i128::from(number)).ok())
+            }
+            given => match given.unsigned() {
+                Ok(number) => i32::try_from(number).ok(),
+                Err(_) => match self {
+                    Self::Json(other) => return Err(Fault::mistyped(WANTED, other)),
+                    Self::Text(_) => None,
+                },
+            },
+        };
+        number.ok_or_else(|| Fault::range(format_args!("must be from {} to {}", i32::MIN, i32::MAX)))
     }
 
     /// The value as a finite number.

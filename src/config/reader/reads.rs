@@ -88,6 +88,11 @@ impl<'a> Reads<'a> {
         self.object.and_then(|object| object.member(name)).map_or(self.at, |member| member.node.at)
     }
 
+    /// Position of a member's name, or of the object.
+    pub(super) fn name_position(&self, name: &str) -> Option<Position> {
+        self.object.and_then(|object| object.member(name)).map_or(self.at, |member| member.at)
+    }
+
     pub(super) fn take<T: PartialEq>(
         &mut self,
         name: &'static str,

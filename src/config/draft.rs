@@ -1,0 +1,107 @@
+//! Draft of a document: all that was read of all sources, before references are resolved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_model::{
+    ClientAuth, HealthCheck, Kind, OnAllUnhealthy, PolicyRef, PolicySpec, PoolSpec, RouteSpec,
+};
+
+use crate::reader::Report;
+use crate::{GovernanceRule, Place, Pointer, Position, Reader, Sections};
+
+/// Values read so far, and the names that were declared and used.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) policies: Vec<PolicySpec>,
+    pub(crate) pools: Vec<PoolSpec>,
+    pub(crate) routes: Vec<RouteSpec>,
+    pub(crate) governance: Vec<GovernanceRule>,
+    pub(crate) bake: Option<Duration>,
+    pub(crate) sections: Sections,
+    pub(crate) names: Names,
+    /// Client certificates of all routes.
+    pub(crate) client_auth: Option<ClientAuth>,
+    /// Routes that need a client certificate.
+    pub(crate) mtls_routes: Vec<Reference>,
+    /// Defaults of the source under reading.
+    pub(crate) defaults: Defaults,
+    /// Name of the source under reading.
+    pub(crate) file: Arc<str>,
+    /// Routes declared so far: position of the next one.
+    pub(crate) order: u32,
+}
+
+/// Defaults of one source.
+#[derive(Clone, Default)]
+pub(crate) struct Defaults {
+    pub(crate) policy: Option<PolicyRef>,
+    pub(crate) health: HealthCheck,
+    pub(crate) on_all_unhealthy: Option<OnAllUnhealthy>,
+}
+
+impl Draft {
+    /// Begins with the next source, whose defaults are its own.
+    pub(crate) fn begin(&mut self, file: &Arc<str>) {
+        self.file = Arc::clone(file);
+        self.defaults = Defaults::default();
+    }
+
+    /// The place of a position in the source under reading.
+    pub(crate) fn place(&self, at: Option<Position>) -> Option<Place> {
+        at.map(|at| Place::new(&self.file, at))
+    }
+
+    /// Notes the id of a resource; one that is taken is reported at the member `name`.
+    pub(crate) fn declare(&mut self, reader: &mut Reader<'_>, kind: Kind, id: &str, name: &str) {
+        let at = reader.position(name);
+        let place = self.place(at);
+        if let Some(taken) = self.names.declared.get(&(kind, Arc::from(id))) {
+            let message = match &taken.place {
+                Some(taken) => format!("is already the id of a {kind} at {taken}"),
+                None => format!("is already the id of another {kind}"),
+            };
+            reader.report(Report::error(reader.pointer(name), "duplicate", message, at));
+            return;
+        }
+        let pointer = reader.pointer(name);
+        self.names.declared.insert((kind, id.into()), Declared { pointer, place });
+    }
+
+    /// Notes that a member of the object under reading names a resource.
+    pub(crate) fn refer(&mut self, reader: &Reader<'_>, kind: Kind, id: &str, name: &str) {
+        let reference = self.reference(reader, kind, id, name);
+        self.names.references.push(reference);
+    }
+
+    /// A name of a resource at a member of the object under reading.
+    pub(crate) fn reference(&self, reader: &Reader<'_>, kind: Kind, id: &str, name: &str) -> Reference {
+        let place = self.place(reader.position(name));
+        Reference { kind, id: id.into(), pointer: reader.pointer(name), place }
+    }
+}
+
+/// Ids and references of all sources.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// All ids, also those of resources with mistakes.
+    pub(crate) declared: HashMap<(Kind, Arc<str>), Declared, ahash::RandomState>,
+    pub(crate) references: Vec<Reference>,
+    /// Kinds of which an id could not be read: references to them are not judged.
+    pub(crate) unreadable: Vec<Kind>,
+}
+
+/// Place of a resource's id.
+pub(crate) struct Declared {
+    pub(crate) pointer: Pointer,
+    pub(crate) place: Option<Place>,
+}
+
+/// Use of a resource's id.
+pub(crate) struct Reference {
+    pub(crate) kind: Kind,
+    pub(crate) id: Arc<str>,
+    pub(crate) pointer: Pointer,
+    pub(crate) place: Option<Place>,
+}

@@ -1,0 +1,140 @@
+//! Checks over all sources: references, routes with the same conditions, client certificates.
+
+use std::collections::HashMap;
+
+use ringway_model::{ClientAuth, HostPattern, Kind, RouteMatch, RouteSpec};
+
+use crate::draft::{Declared, Draft};
+use crate::reader::nearest;
+use crate::{Beside, Finding, Severity};
+
+/// Completes a draft and returns what is wrong with it as a whole.
+pub(crate) fn resolve(draft: &mut Draft, beside: &Beside<'_>) -> Vec<Finding> {
+    let mut findings = dangling(draft, beside);
+    findings.extend(client_certificates(draft));
+    findings.extend(same_conditions(draft));
+    findings.extend(client_auth_of_hosts(draft));
+    findings
+}
+
+/// References to resources that do not exist.
+fn dangling(draft: &Draft, beside: &Beside<'_>) -> Vec<Finding> {
+    let names = &draft.names;
+    let kept = |kind: Kind, id: &str| match (beside.base, kind) {
+        (Some(base), Kind::App) if !draft.sections.pools => {
+            base.pools.iter().any(|pool| pool.id.as_str() == id)
+        }
+        (Some(base), Kind::Policy) if !draft.sections.policies => {
+            base.policies.iter().any(|policy| policy.id.as_str() == id)
+        }
+        _ => false,
+    };
+    let dangles = |kind: Kind, id: &std::sync::Arc<str>| {
+        !names.unreadable.contains(&kind)
+            && !names.declared.contains_key(&(kind, id.clone()))
+            && !kept(kind, id)
+            && !(beside.is_known)(kind, id)
+    };
+    let dangling = names.references.iter().filter(|reference| dangles(reference.kind, &reference.id));
+    dangling
+        .map(|reference| {
+            let what = match reference.kind {
+                Kind::App => "pool",
+                _ => "policy",
+            };
+            let known = names.declared.keys().filter(|(kind, _)| *kind == reference.kind);
+            let near = nearest(&reference.id, known.map(|(_, id)| &**id));
+            let mut message = format!("names the {what} {}, which does not exist", reference.id);
+            if let Some(near) = near {
+                message.push_str(&format!("; did you mean {near}?"));
+            }
+            Finding {
+                severity: Severity::Error,
+                code: "reference",
+                pointer: reference.pointer.to_string(),
+                message,
+                place: reference.place.clone(),
+            }
+        })
+        .collect()
+}
+
+/// Gives all routes the client certificates of `tls.mtls`.
+fn client_certificates(draft: &mut Draft) -> Vec<Finding> {
+    let Some(auth) = &draft.client_auth else {
+        let missing = draft.mtls_routes.iter().map(|route| Finding {
+            severity: Severity::Error,
+            code: "missing",
+            pointer: route.pointer.to_string(),
+            message: "needs the CAs of client certificates: tls.mtls.ca_file, or client_auth of the route"
+                .to_owned(),
+            place: route.place.clone(),
+        });
+        return missing.collect();
+    };
+    for route in &mut draft.routes {
+        route.client_auth.get_or_insert_with(|| auth.clone());
+    }
+    Vec::new()
+}
+
+/// Routes of which one can never serve a request.
+fn same_conditions(draft: &Draft) -> Vec<Finding> {
+    type Conditions<'a> = (&'a HostPattern, &'a RouteMatch, i32);
+    let mut seen: HashMap<Conditions<'_>, &RouteSpec, ahash::RandomState> = HashMap::default();
+    let mut findings = Vec::new();
+    for route in &draft.routes {
+        let conditions = (&route.host, &route.matcher, route.priority);
+        if let Some(first) = seen.get(&conditions) {
+            let message = format!(
+                "has host, conditions and priority of {}: one of the two would never serve a request",
+                shown(draft, first)
+            );
+            findings.push(about(draft, route, "conflict", message));
+        } else {
+            seen.insert(conditions, route);
+        }
+    }
+    findings
+}
+
+/// Routes of one host whose handshakes would ask for different client certificates.
+fn client_auth_of_hosts(draft: &Draft) -> Vec<Finding> {
+    type Known<'a> = (&'a RouteSpec, Option<&'a ClientAuth>);
+    let mut seen: HashMap<&HostPattern, Known<'_>, ahash::RandomState> = HashMap::default();
+    let mut findings = Vec::new();
+    for route in &draft.routes {
+        let auth = route.client_auth.as_ref();
+        let (first, known) = seen.entry(&route.host).or_insert((route, auth));
+        if *known != auth {
+            let message = format!(
+                "has another client_auth than {}, which has the same host: a handshake knows only the host",
+                shown(draft, first)
+            );
+            findings.push(about(draft, route, "conflict", message));
+        }
+    }
+    findings
+}
+
+fn declared<'d>(draft: &'d Draft, route: &RouteSpec) -> Option<&'d Declared> {
+    draft.names.declared.get(&(Kind::Route, route.id.as_str().into()))
+}
+
+fn shown(draft: &Draft, route: &RouteSpec) -> String {
+    match declared(draft, route).and_then(|declared| declared.place.as_ref()) {
+        Some(place) => format!("route {} at {place}", route.id),
+        None => format!("route {}", route.id),
+    }
+}
+
+fn about(draft: &Draft, route: &RouteSpec, code: &'static str, message: String) -> Finding {
+    let declared = declared(draft, route);
+    Finding {
+        severity: Severity::Error,
+        code,
+        pointer: declared.map_or_else(String::new, |declared| declared.pointer.to_string()),
+        message,
+        place: declared.and_then(|declared| declared.place.clone()),
+    }
+}

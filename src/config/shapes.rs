@@ -1,0 +1,75 @@
+//! Shapes of all sections of a document: one module each.
+//!
+//! | section | module |
+//! |---|---|
+//! | `routes`, `pools`, `policies` | `route`, `pool`, `policy` |
+//! | `defaults`, `health_checks` | `defaults` |
+//! | `routing`: rules with a target each | `routing` |
+//! | `tenants`: services by host and path | `tenants` |
+//! | `tls`, `certificates` | `tls` |
+//! | `governance`, `canary` | `governance` |
+//! | settings of the process | `process` |
+//! | sections that later versions support | `later` |
+
+use ringway_model::{PolicyId, TenantId};
+use serde_json::json;
+
+use crate::draft::Draft;
+use crate::values::id_schema;
+use crate::{Fault, Field, Given, Reader};
+
+mod defaults;
+mod governance;
+mod later;
+mod matcher;
+mod policy;
+mod pool;
+mod process;
+mod route;
+mod routing;
+mod tenants;
+mod tls;
+
+pub use policy::{policy, policy_patch};
+
+/// Reads one document.
+pub(crate) fn document(reader: &mut Reader<'_>, draft: &mut Draft) {
+    reader.optional(&VERSION);
+    reader.optional(&SIGNATURE);
+    reader.has_no_effect(SIGNATURE.name);
+    process::settings(reader);
+    // Before all that they are defaults of.
+    defaults::defaults(reader, draft);
+    policy::policies(reader, draft);
+    pool::pools(reader, draft);
+    route::routes(reader, draft);
+    routing::routing(reader, draft);
+    tenants::tenants(reader, draft);
+    tls::tls(reader, draft);
+    governance::governance(reader, draft);
+    later::sections(reader);
+}
+
+static VERSION: Field<()> = Field {
+    name: "version",
+    doc: "Version of the format.",
+    schema: || json!({ "enum": ["v1"] }),
+    parse: |given| match given.text() {
+        Ok("v1") => Ok(()),
+        _ => Err(Fault::invalid("must be v1, the only version of the format")),
+    },
+};
+
+static SIGNATURE: Field<std::sync::Arc<str>> = crate::values::text("signature", "Signature of the document.");
+
+/// Name of a policy.
+static POLICY_ID: Field<PolicyId> = Field {
+    name: "policy",
+    doc: "A policy of `policies`.",
+    schema: || id_schema("strict"),
+    parse: |given| PolicyId::parse(given.text()?).map_err(Fault::invalid),
+};
+
+fn tenant_id(given: Given<'_>) -> Result<TenantId, Fault> {
+    TenantId::parse(given.text()?).map_err(Fault::invalid)
+}

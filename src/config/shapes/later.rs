@@ -1,0 +1,51 @@
+//! Sections that later versions support: read and checked like the others, without effect.
+//!
+//! Each gives one warning per document and name, so that nothing is ignored in silence.
+
+mod extensions;
+mod process;
+mod resilience;
+mod traffic;
+
+pub(super) use extensions::{lua_of_tenant, middleware_of_route};
+pub(super) use process::members_of_settings;
+pub(super) use resilience::{circuit_breaker, discover, outlier_detection, passive, rate_limit, retries};
+pub(super) use traffic::cache_of_rule;
+
+use crate::Reader;
+
+/// Reads the sections of the whole document.
+pub(super) fn sections(reader: &mut Reader<'_>) {
+    extensions::sections(reader);
+    process::sections(reader);
+    resilience::circuit_breaker(reader);
+    traffic::sections(reader);
+}
+
+/// Reads an object without effect.
+fn object(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+    doc: &'static str,
+    shape: impl FnOnce(&mut Reader<'_>),
+) {
+    reader.object(name, doc, |reader| {
+        shape(reader);
+        Some(())
+    });
+    reader.has_no_effect(name);
+}
+
+/// Reads a list of objects without effect.
+fn list(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+    doc: &'static str,
+    mut shape: impl FnMut(&mut Reader<'_>),
+) {
+    reader.list(name, doc, |reader| {
+        shape(reader);
+        Some(())
+    });
+    reader.has_no_effect(name);
+}

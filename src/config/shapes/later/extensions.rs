@@ -1,0 +1,117 @@
+//! Middleware, plugins, scripts, filters, security, commands.
+
+use serde_json::json;
+
+use super::{list, object};
+use crate::Reader;
+use crate::values::{boolean, bounded_text, number, size, text, texts, time};
+
+/// Reads `middleware` of a route.
+pub(in crate::shapes) fn middleware_of_route(reader: &mut Reader<'_>) {
+    reader.optional(&text("middleware", "A chain of `middleware`."));
+    reader.has_no_effect("middleware");
+}
+
+/// Reads `lua_routes` of a tenant.
+pub(in crate::shapes) fn lua_of_tenant(reader: &mut Reader<'_>) {
+    reader.optional(&text("lua_routes", "Script with routes of the tenant."));
+    reader.has_no_effect("lua_routes");
+}
+
+pub(super) fn sections(reader: &mut Reader<'_>) {
+    list(reader, "middleware", "Chains of stages around requests.", |reader| {
+        reader.optional(&text("id", "Id of the chain."));
+        reader.list("stages", "Stages, in order.", |reader| {
+            reader.optional(&text("type", "Kind of the stage."));
+            reader.anything("config", "Settings of the stage.");
+            reader.optional(&text("ref", "The plugin or script."));
+            reader.optional(&text("policy_ref", "The policy."));
+            Some(())
+        });
+    });
+    list(reader, "plugins", "Plugins and external filters.", |reader| {
+        reader.optional(&text("id", "Id of the plugin."));
+        reader.one_of("type", "Kind of the plugin.", &["builtin", "external_grpc", "external_http"]);
+        reader.optional(&text("name", "Name of a builtin."));
+        reader.optional(&text("address", "Address of an external filter."));
+        reader.optional(&time("timeout", "Timeout of an external filter."));
+        reader.one_of("fail_mode", "Treatment of requests when it fails.", &["open", "closed"]);
+        reader.anything("config", "Settings of the plugin.");
+    });
+    reader.list_or_object("scripts", "Lua scripts, or the folder with them.", script, script_folder);
+    reader.has_no_effect("scripts");
+    object(reader, "lua_routing", "Lua scripts.", |reader| {
+        reader.optional(&boolean("enabled", "Whether scripts run."));
+        reader.optional(&text("scripts_dir", "The folder with the scripts."));
+    });
+    reader.optional(&text("admin_base_path", "Path of the admin endpoints."));
+    reader.has_no_effect("admin_base_path");
+    object(reader, "compression", "Compression of responses.", |reader| {
+        reader.optional(&boolean("enabled", "Whether responses are compressed."));
+        reader.optional(&number::<1, 9>("level", "Level of gzip."));
+        reader.optional(&texts("content_types", "Media types that are compressed."));
+        reader.optional(&size("min_size", "Smallest response that is compressed."));
+    });
+    object(reader, "filtering", FILTERING, filtering);
+    object(reader, "security", "Filters, limits and header fields of all requests.", security);
+    object(reader, "cli", "Commands that requests may run.", |reader| {
+        reader.optional(&boolean("enabled", "Whether commands may run."));
+        reader.optional(&number::<1, 10_000>("max_concurrent", "Commands at a time."));
+        reader.optional(&time("process_timeout", "Longest run."));
+        reader.optional(&size("max_memory_per_process", "Memory of a command."));
+        reader.optional(&texts("allowed_commands", "Commands that may run."));
+    });
+}
+
+const FILTERING: &str = "Hosts that requests of the forward proxy may reach.";
+
+fn script(reader: &mut Reader<'_>) -> Option<()> {
+    reader.optional(&text("id", "Id of the script."));
+    reader.optional(&text("file", "File of the script."));
+    reader.optional(&text("hash", "SHA-256 of the file."));
+    Some(())
+}
+
+fn script_folder(reader: &mut Reader<'_>) -> Option<()> {
+    reader.optional(&text("dir", "The folder with the scripts."));
+    Some(())
+}
+
+fn filtering(reader: &mut Reader<'_>) {
+    reader.one_of("mode", "Meaning of the lists.", &["blocklist", "allowlist", "mixed"]);
+    reader.object("domains", "Lists of hosts.", |reader| {
+        reader.optional(&texts("blocked", "Hosts that are refused."));
+        reader.optional(&texts("allowed", "Hosts that are admitted."));
+        Some(())
+    });
+    reader.optional(&texts("content_types", "Media types that are refused."));
+    reader.object("response", "Response to a refused request.", |reader| {
+        reader.optional(&number::<200, 599>("status", "Status."));
+        reader.optional(&text("body", "Content."));
+        Some(())
+    });
+}
+
+fn security(reader: &mut Reader<'_>) {
+    reader.object("filtering", FILTERING, |reader| {
+        filtering(reader);
+        Some(())
+    });
+    reader.object("rate_limiting", "Limit of the request rate of a client.", |reader| {
+        reader.optional(&boolean("enabled", "Whether the rate is limited."));
+        reader.optional(&number::<1, 1_000_000_000>("requests_per_second", "Requests per second."));
+        reader.optional(&number::<1, 1_000_000_000>("burst", "Requests at once."));
+        Some(())
+    });
+    reader.object("acl", "Client addresses.", |reader| {
+        reader.optional(&boolean("enabled", "Whether addresses are checked."));
+        reader.optional(&texts("allowed_ips", "Networks that are admitted."));
+        reader.optional(&texts("denied_ips", "Networks that are refused."));
+        Some(())
+    });
+    reader.entries(
+        "headers",
+        "Header fields added to responses.",
+        (|| json!({ "type": "string" }), bounded_text),
+    );
+}

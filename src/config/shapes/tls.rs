@@ -1,0 +1,69 @@
+//! `tls`: client certificates of all routes; `certificates`: certificates by name.
+
+use std::sync::Arc;
+
+use ringway_model::{ClientAuth, ClientAuthNeed, FilePath};
+use serde_json::json;
+
+use crate::draft::Draft;
+use crate::values::{boolean, text};
+use crate::{Fault, Field, Reader};
+
+/// Reads `tls` and `certificates`.
+pub(super) fn tls(reader: &mut Reader<'_>, draft: &mut Draft) {
+    reader.object("tls", "Certificates, and client certificates of all routes.", |reader| {
+        certificates(reader);
+        let auth = reader.object("mtls", "Client certificates of all routes.", |reader| {
+            let is_enabled = reader.optional(&ENABLED).unwrap_or(true);
+            let ca_file = reader.optional(&CA_FILE);
+            let is_required = reader.optional(&REQUIRE_CLIENT_CERT).unwrap_or(false);
+            if is_enabled && ca_file.is_none() && !reader.is_faulty(CA_FILE.name) {
+                reader.fault(CA_FILE.name, Fault { code: "missing", message: "is required".to_owned() });
+            }
+            let need = if is_required { ClientAuthNeed::Required } else { ClientAuthNeed::Optional };
+            ca_file.filter(|_| is_enabled).map(|ca_file| ClientAuth { ca_file, need })
+        });
+        if let Some(auth) = auth {
+            if draft.client_auth.as_ref().is_some_and(|known| *known != auth) {
+                let message = "differs from that of another file".to_owned();
+                reader.fault("mtls", Fault { code: "conflict", message });
+            }
+            draft.client_auth = Some(auth);
+        }
+        Some(())
+    });
+    certificates(reader);
+}
+
+fn certificates(reader: &mut Reader<'_>) {
+    reader.list("certificates", "Certificates by the name that a client asks for.", |reader| {
+        reader.optional(&SNI);
+        reader.required(&CERT_FILE);
+        reader.required(&KEY_FILE);
+        Some(())
+    });
+    reader.has_no_effect("certificates");
+}
+
+static ENABLED: Field<bool> =
+    boolean("enabled", "Whether client certificates are asked for; they are when absent.");
+
+static REQUIRE_CLIENT_CERT: Field<bool> = boolean(
+    "require_client_cert",
+    "Whether every connection needs a client certificate; when absent, only requests of routes with require_mtls.",
+);
+
+static SNI: Field<Arc<str>> = text("sni", "Name that a client asks for.");
+
+static CA_FILE: Field<FilePath> = Field {
+    name: "ca_file",
+    doc: "A PEM file with the CAs of client certificates.",
+    schema: || json!({ "type": "string", "pattern": "^/" }),
+    parse: |given| FilePath::parse(given.text()?).map_err(Fault::invalid),
+};
+
+static CERT_FILE: Field<FilePath> =
+    Field { name: "cert_file", doc: "A PEM file with the certificate and its chain.", ..CA_FILE };
+
+static KEY_FILE: Field<FilePath> =
+    Field { name: "key_file", doc: "A PEM file with the private key.", ..CA_FILE };
