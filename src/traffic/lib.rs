@@ -24,6 +24,7 @@ pub mod breaker;
 pub mod compile;
 pub mod in_flight;
 mod limits;
+pub mod pattern;
 pub mod policy;
 pub mod report;
 pub mod retry;

@@ -30,3 +30,13 @@ pub(crate) const SAMPLE_LINE_BYTES_MAX: usize = 2 * 1024;
 pub(crate) const SAMPLE_FIELDS_MAX: usize = 64;
 /// Bytes of the field lines of a sample.
 pub(crate) const SAMPLE_FIELD_BYTES_MAX: usize = 2 * 1024;
+
+// --- Patterns of hosts and paths ---------------------------------------------------------------------------
+
+/// Nesting of a regular expression: parsing recurses.
+pub(crate) const PATTERN_NESTING_MAX: u32 = 32;
+/// Bytes of the table of a regular expression, and of the memory for making it: common ones need a few
+/// kilobytes, and hostile ones are refused within a tenth of a second.
+pub(crate) const PATTERN_TABLE_BYTES_MAX: usize = 256 * 1024;
+/// Regular expressions of one host: a request may try them all.
+pub(crate) const PATTERNS_PER_HOST_MAX: usize = 256;

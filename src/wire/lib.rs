@@ -23,5 +23,6 @@ pub mod h1;
 pub mod headers;
 pub mod message;
 pub mod normalize;
+pub mod path;
 pub mod proxy_protocol;
 pub mod websocket;

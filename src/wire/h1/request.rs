@@ -11,6 +11,7 @@ use std::ops::Range;
 use crate::headers::{FieldKind, TOKEN_FOLD, list_elements, trim};
 use crate::message::{Framing, Method, Version};
 use crate::normalize::Authority;
+use crate::path::{self, PathError, Slashes};
 use crate::websocket::{self, HandshakeError};
 
 use super::fields::{ConnectionOptions, DeclaredBody, Field, FieldLine, Section, impl_head_accessors};
@@ -32,7 +33,8 @@ pub struct RequestHead {
     form: TargetForm,
     target: Span,
     path: Path,
-    /// `/` and a query, for the only target without a contiguous path: `http://host?query`.
+    /// Path and query, where they do not stand in the buffer: normalised ones, and those of
+    /// `http://host?query`.
     rebuilt: String,
     authority: Authority,
     version: Version,
@@ -145,7 +147,7 @@ impl RequestHead {
     }
 
     /// Returns the target in origin-form for the upstream: begins with `/`, or is `*`. For CONNECT the
-    /// authority.
+    /// authority. Normalised after [`normalize_path`](Self::normalize_path).
     pub fn path_and_query<'a>(&'a self, buf: &'a [u8]) -> &'a str {
         match self.path {
             Path::Span(span) => ascii(&buf[span.range()]),
@@ -164,6 +166,32 @@ impl RequestHead {
     /// Returns the part behind the first `?`, if any.
     pub fn query<'a>(&'a self, buf: &'a [u8]) -> Option<&'a str> {
         self.path_and_query(buf).split_once('?').map(|(_, query)| query)
+    }
+
+    /// Normalises the path: the accessors return its normal form from then on, with the query as received.
+    /// `*` and the authority of CONNECT stay as they are.
+    ///
+    /// Cost: one scan of a path that needs no change; otherwise a copy, into memory that is kept.
+    ///
+    /// # Errors
+    /// [`PathError`]; the accessors return the path as received.
+    pub fn normalize_path(&mut self, buf: &[u8], slashes: Slashes) -> Result<(), PathError> {
+        // Without a span, the path is `/`.
+        let Path::Span(span) = self.path else { return Ok(()) };
+        if self.form == TargetForm::Authority {
+            return Ok(());
+        }
+        let target = &buf[span.range()];
+        let path_len = target.iter().position(|&b| b == b'?').unwrap_or(target.len());
+        let (path, query) = target.split_at(path_len);
+        if path::is_plain(path) {
+            return Ok(());
+        }
+        self.rebuilt.clear();
+        path::normalize(&mut self.rebuilt, ascii(path), slashes)?;
+        self.rebuilt.push_str(ascii(query));
+        self.path = Path::Rebuilt;
+        Ok(())
     }
 
     /// Returns the normalised host for routing, logs and upstream: lower case, no trailing dot, no port, IPv6
